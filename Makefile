@@ -1,0 +1,51 @@
+# Every target makes its own virtual environment first: Python 3.11 or newer, make and git are
+# all it takes. `make PYTHON=/path/to/python test` chooses an interpreter.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && \
+	{ command -v $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+.PHONY: help test lint format demo bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make test   lint, types, floors and tests"
+	@echo "make lint   ruff, mypy, import-linter"
+	@echo "make demo   a crawl that is killed and goes on (ARGS='--kills 8 --seed 7')"
+	@echo "make bench  figures beside goals (ARGS='--quick')"
+	@echo "make format puts the code in order"
+	@echo "make clean  removes the virtual environment and caches"
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "autostate needs Python 3.11 or newer; none was found." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make a virtual environment: is its venv module installed?" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[apify]' --group test
+	@touch $@
+
+test: lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: $(STAMP)
+	$(BIN)/python -m examples.crawl.demo $(ARGS)
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Kits that every container and every store runs through."""

@@ -1,0 +1,1 @@
+"""Hypothesis state machines: autostate against the plain builtins."""

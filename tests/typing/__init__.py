@@ -1,0 +1,1 @@
+"""Code that the type checker reads and nobody runs."""
