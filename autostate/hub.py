@@ -1,0 +1,151 @@
+"""The signals of autostate: what the world tells it, and what it tells the world.
+
+Connect to them as to any blinker signal:
+
+    import autostate
+
+    @autostate.hub.migrating.connect
+    def note(sender, *, time_remaining, **rest):
+        print("moving, seconds left:", time_remaining)
+
+They differ from plain blinker signals where blinker would lose a save or a receiver:
+
+- The library's own handlers come first, are held strongly, and are not among the receivers: a
+  user who mutes or disconnects everything does not switch off saving.
+- A receiver that raises is logged; the others are still called. (blinker stops at the first.)
+- `connect` holds receivers strongly. blinker's default is weak, and a bound method of an object
+  that nobody else holds is then silently never called. Pass `weak=True` for blinker's way.
+- A coroutine function is refused when it is connected: signals may be sent by any thread, also
+  where no event loop runs.
+
+Receivers run in the thread that sends: the flusher's for the outbound signals. Keep them short.
+Take `**rest`, so that a later version can say more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from inspect import iscoroutinefunction
+from typing import Any, TypeVar
+
+import blinker
+
+logger = logging.getLogger("autostate")
+
+Receiver = TypeVar("Receiver", bound=Callable[..., Any])
+Results = list[tuple[Callable[..., Any], Any]]
+
+
+class HubSignal(blinker.Signal):
+    """A blinker signal whose receivers cannot hurt the library or each other."""
+
+    def __init__(self, name: str, doc: str) -> None:
+        super().__init__(doc)
+        self.name = name
+        self._own: tuple[Callable[..., Any], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<autostate signal {self.name}>"
+
+    def connect(
+        self, receiver: Receiver, sender: Any = blinker.ANY, weak: bool = False
+    ) -> Receiver:
+        """Call `receiver(sender, **details)` whenever this signal is sent.
+
+        Args:
+            receiver: A plain function or method; not a coroutine function.
+            sender: Only signals of this sender (a `StateManager`); all by default.
+            weak: Forget the receiver when nobody else holds it.
+
+        Returns:
+            The receiver, so that `connect` works as a decorator.
+
+        Raises:
+            TypeError: The receiver is a coroutine function.
+        """
+        if iscoroutinefunction(receiver):
+            raise TypeError(
+                f"hub.{self.name}: a receiver must be a plain function, and "
+                f"{getattr(receiver, '__qualname__', 'this one')} is a coroutine function. "
+                "Connect a function that calls loop.call_soon_threadsafe."
+            )
+        return super().connect(receiver, sender, weak)
+
+    def connect_own(self, handler: Callable[..., Any]) -> None:
+        """Call the library's `handler` before all receivers. Not for users."""
+        self._own = (*self._own, handler)
+
+    def disconnect_own(self, handler: Callable[..., Any]) -> None:
+        """Undo `connect_own`; a handler that is not there is no error."""
+        self._own = tuple(own for own in self._own if own != handler)
+
+    def send(self, sender: Any | None = None, /, **details: Any) -> Results:
+        """Call the library's handlers, then the receivers. Never raises an `Exception` of theirs.
+
+        Args:
+            sender: Whom the signal is about.
+            details: What happened; see the documentation of each signal.
+
+        Returns:
+            Pairs of receiver and returned value, without those that raised.
+        """
+        results: Results = []
+        for own in self._own:
+            self._call(own, sender, details, results)
+        if not self.is_muted:
+            for receiver in list(self.receivers_for(sender)):
+                self._call(receiver, sender, details, results)
+        return results
+
+    def _call(
+        self,
+        receiver: Callable[..., Any],
+        sender: object,
+        details: dict[str, Any],
+        results: Results,
+    ) -> None:
+        """Call one receiver, and keep what it raises away from the others."""
+        try:
+            results.append((receiver, receiver(sender, **details)))
+        except Exception:
+            name = getattr(receiver, "__qualname__", type(receiver).__qualname__)
+            logger.exception("hub.%s: the receiver %s raised; the others go on", self.name, name)
+
+
+migrating = HubSignal(
+    "migrating",
+    """Inbound: this process will be killed and go on elsewhere. All is saved at once, and from
+    now on shortly after every change. `time_remaining`: seconds, or None when it is not known.""",
+)
+aborting = HubSignal(
+    "aborting",
+    """Inbound: this process will be ended for good. Saved as for `migrating`.
+    `time_remaining`: seconds, or None.""",
+)
+persist_state = HubSignal(
+    "persist_state",
+    """Inbound: save soon. What has not changed is not written. `is_migrating`: bool.""",
+)
+shutdown = HubSignal(
+    "shutdown",
+    """Inbound: an orderly end; what receivers change is still saved. `timeout`: seconds that
+    the first save may take.""",
+)
+rehydrated = HubSignal(
+    "rehydrated",
+    """Outbound: a state object was made. `name`, `kind`, `resumed` (bool), `downtime` (seconds
+    since the previous incarnation's last save, or None).""",
+)
+flushed = HubSignal(
+    "flushed",
+    """Outbound: changes became durable. `bytes`, `writes`, `entries`, `duration` (seconds).""",
+)
+flush_failed = HubSignal(
+    "flush_failed",
+    """Outbound: a flush failed; it is tried again. `error`, `failures` (how many in a row).""",
+)
+fenced = HubSignal(
+    "fenced",
+    """Outbound: a later incarnation has taken over; nothing is saved any more. `error`.""",
+)
