@@ -1,0 +1,150 @@
+"""The local platform itself: the API's front door, and runs.
+
+    with LocalPlatform() as platform:
+        run = platform.start_run([sys.executable, "-m", "my_actor"], input={"start": 1})
+        run.migrate(notice=5)
+        assert run.wait() == 0
+        assert run.store.get_json("OUTPUT") == ...
+
+Everything is real but the distance: the unmodified SDK in a real process speaks HTTP and websocket
+to this process over the loopback interface.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from autostate.testing.container import Container, actor_environment
+from autostate.testing.dataset import Dataset
+from autostate.testing.events import EventServer
+from autostate.testing.key_value_store import KeyValueStore
+from autostate.testing.request_queue import RequestQueue
+from autostate.testing.run import Run
+from autostate.testing.storages import Storages
+from autostate.testing.traffic import Traffic
+from autostate.testing.wire import ApiError, HttpServer, Request, Response, data_response
+
+
+class LocalPlatform:
+    """An Apify platform on the loopback interface. A context manager: leaving it kills all runs.
+
+    Args:
+        system_info_interval: Seconds between `systemInfo` events.
+
+    Attributes:
+        traffic: The log of requests, and the faults.
+        token: The only token that the API accepts.
+        runs: All runs by id.
+    """
+
+    def __init__(self, *, system_info_interval: float = 1.0) -> None:
+        self.traffic = Traffic()
+        self.token = "apify_api_local"  # noqa: S105
+        self.runs: dict[str, Run] = {}
+        self._lock = threading.RLock()
+        self._http = HttpServer(self._answer, self.traffic)
+        self._events = EventServer(system_info_interval)
+        self.stores = Storages(KeyValueStore, self.url)
+        self.datasets = Storages(Dataset, self.url)
+        self.queues = Storages(RequestQueue, self.url)
+
+    @property
+    def url(self) -> str:
+        """The base URL of the API."""
+        return self._http.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill what runs and stop serving."""
+        self.traffic.heal()
+        for run in self.runs.values():
+            run.close()
+        self._events.close()
+        self._http.close()
+
+    def start_run(
+        self,
+        cmd: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        input: Any = None,  # noqa: A002
+    ) -> Run:
+        """Start an Actor as a real process that believes itself on the Apify platform.
+
+        Args:
+            cmd: The command, as for `subprocess.Popen`.
+            env: Environment variables above those of the platform.
+            cwd: The working directory.
+            input: The Actor's input, saved as the record INPUT.
+        """
+
+        def start(run: Run) -> Container:
+            layers = self.environment(), run.environment(), env or {}
+            return Container(cmd, actor_environment(*layers), cwd)
+
+        run = Run(
+            self.stores.create(), self.datasets.create(), self.queues.create(), self._events, start
+        )
+        if input is not None:
+            run.store.set_json("INPUT", input)
+        self.runs[run.id] = run
+        run.start_next_container()
+        return run
+
+    def environment(self) -> dict[str, str]:
+        """What the platform tells every container, whatever its run."""
+        return {
+            "APIFY_IS_AT_HOME": "1",
+            "APIFY_API_BASE_URL": self.url,
+            "APIFY_API_PUBLIC_BASE_URL": self.url,
+            "APIFY_TOKEN": self.token,
+            "APIFY_USER_ID": "local-user",
+            "APIFY_META_ORIGIN": "API",
+            "APIFY_HEADLESS": "1",
+            "APIFY_DEDICATED_CPUS": "1",
+            "ACTOR_ID": "local-actor",
+            "ACTOR_BUILD_ID": "local-build",
+            "ACTOR_BUILD_NUMBER": "0.0.1",
+            "ACTOR_MEMORY_MBYTES": "1024",
+            "ACTOR_TIMEOUT_AT": "",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _answer(self, request: Request) -> Response:
+        try:
+            with self._lock:
+                return self._route(request)
+        except ApiError as error:
+            return error.response()
+
+    def _route(self, request: Request) -> Response:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if (given or request.query.get("token")) != self.token:
+            raise ApiError(401, "user-or-token-not-found", "The token is not valid.")
+        match request.segments:
+            case ["v2", "key-value-stores", *rest]:
+                return self.stores.answer(request, rest)
+            case ["v2", "datasets", *rest]:
+                return self.datasets.answer(request, rest)
+            case ["v2", "request-queues", *rest]:
+                return self.queues.answer(request, rest)
+            case ["v2", "actor-runs", run_id, *rest] if run_id in self.runs:
+                return self.runs[run_id].answer(request, rest)
+            case ["v2", "users", "me"]:
+                return data_response({"id": "local-user", "username": "local"})
+        raise ApiError(404, "page-not-found", "There is nothing at this path.")
