@@ -1,0 +1,209 @@
+"""What can be set, in which unit, and what it is when nobody sets it.
+
+Defaults depend on the store. A local SQLite commit costs less than a millisecond and no money, so
+waiting buys nothing; on Apify each write costs both, so changes are gathered for tens of seconds
+and only a migration makes it hurry.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+OnCorrupt = Literal["raise", "previous"]
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class HasUrl(Protocol):
+    """A store, of which only the URL matters here."""
+
+    @property
+    def url(self) -> str:
+        """The URL that would open it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How eagerly a manager saves, and what it does when something is wrong.
+
+    Made by `Settings.for_store`; `configure()` and `open()` take the same names.
+
+    Attributes:
+        debounce: Seconds without a write after which changes are saved.
+        max_delay: Seconds after the first unsaved write when changes are saved although writing
+            goes on. Also how long a blocked event loop may hold up a capture.
+        max_dirty_bytes: Estimated unsaved bytes above which changes are saved at once, so that the
+            last flush before a migration fits into the time that is left.
+        duty_cycle: Largest share of the time that saving may take, 0 to 1. With slow flushes
+            `debounce` and `max_delay` stretch until it is kept.
+        flush_timeout: Seconds that a flush may take with all its retries. Also the default for
+            `flush()`, for rehydration and for the save at exit.
+        check_interval: Seconds between looks whether a later incarnation has taken over, on stores
+            that cannot refuse a write by themselves.
+        migrating_debounce: Seconds, in place of `debounce` and `max_delay`, from a `migrating` or
+            `aborting` signal on.
+        on_corrupt: What a damaged record does: "raise" CorruptStateError, or "previous": go back
+            to the newest good snapshot (the damaged record is kept aside).
+        reboot_on_migrating: In an Actor: save at `migrating`, then reboot at once instead of
+            working until the kill.
+    """
+
+    debounce: float = 0.2
+    max_delay: float = 1.0
+    max_dirty_bytes: int = 32 * MIB
+    duty_cycle: float = 0.05
+    flush_timeout: float = 30.0
+    check_interval: float = 60.0
+    migrating_debounce: float = 0.2
+    on_corrupt: OnCorrupt = "raise"
+    reboot_on_migrating: bool = False
+
+    def __post_init__(self) -> None:
+        for name in _SECONDS:
+            _check_number(name, getattr(self, name), zero=name in _MAY_BE_ZERO, unit="seconds")
+        _check_number("max_dirty_bytes", self.max_dirty_bytes, zero=False, unit="bytes")
+        _check_number("duty_cycle", self.duty_cycle, zero=False, unit="a share")
+        if self.duty_cycle > 1:
+            _refuse("duty_cycle", self.duty_cycle, "a share above 0 and at most 1, such as 0.05")
+        if self.on_corrupt not in ("raise", "previous"):
+            _refuse("on_corrupt", self.on_corrupt, '"raise" or "previous"')
+        if self.reboot_on_migrating not in (True, False):
+            _refuse("reboot_on_migrating", self.reboot_on_migrating, "True or False")
+        if self.max_delay < self.debounce:
+            raise ValueError(
+                f"max_delay ({self.max_delay} s) is shorter than debounce ({self.debounce} s), "
+                "which could then never end a wait: set max_delay too"
+            )
+
+    @classmethod
+    def for_store(cls, store: str | HasUrl, /, **overrides: Any) -> Settings:
+        """Make the settings for a store: the defaults of its kind, and what is overridden.
+
+        Args:
+            store: A store or its URL; only the scheme counts.
+            overrides: Attributes of this class. Setting `debounce` alone raises `max_delay` with
+                it when that would be shorter.
+
+        Returns:
+            The settings.
+
+        Raises:
+            TypeError: There is no setting of that name; the message names those nearest to it.
+            ValueError: A value makes no sense; the message says which would.
+
+        Example:
+            >>> Settings.for_store("memory:", debounce=5).max_delay
+            5
+        """
+        _check_names(overrides)
+        url = store if isinstance(store, str) else store.url
+        return _filled(cls(**_DEFAULTS.get(scheme(url), {})), overrides)
+
+    def changed(self, **overrides: Any) -> Settings:
+        """Return a copy with some settings replaced, checked as by `for_store`.
+
+        Args:
+            overrides: Attributes of this class.
+
+        Returns:
+            New settings; these stay as they are.
+
+        Raises:
+            TypeError: There is no setting of that name.
+            ValueError: A value makes no sense.
+        """
+        _check_names(overrides)
+        return _filled(self, overrides)
+
+
+_SECONDS = (
+    "debounce",
+    "max_delay",
+    "flush_timeout",
+    "check_interval",
+    "migrating_debounce",
+)
+_MAY_BE_ZERO = ("debounce", "max_delay", "migrating_debounce")
+NAMES = tuple(field.name for field in dataclasses.fields(Settings))
+
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    # A save a minute at the most is what Actor.use_state costs, with or without a change.
+    "apify": {
+        "debounce": 20.0,
+        "max_delay": 60.0,
+        "max_dirty_bytes": 4 * MIB,
+        "flush_timeout": 60.0,
+        "migrating_debounce": 0.5,
+    },
+}
+
+
+def scheme(url: str) -> str:
+    """Return what stands before the first colon of a store's URL."""
+    return url.partition(":")[0].lower()
+
+
+def default_url(environ: Mapping[str, str] | None = None) -> str:
+    """Return the URL of the store that is used when none is configured.
+
+    Args:
+        environ: The environment variables; those of the process by default.
+
+    Returns:
+        `AUTOSTATE_URL` if it is set; inside an Actor the run's default key-value store; else a
+        SQLite file under the working directory.
+    """
+    environ = os.environ if environ is None else environ
+    if url := environ.get("AUTOSTATE_URL", "").strip():
+        return url
+    return "apify:" if _inside_actor(environ) else "sqlite:///.autostate/state.db"
+
+
+def _inside_actor(environ: Mapping[str, str]) -> bool:
+    """Tell an Actor, on the platform or on a developer's machine, from any other program."""
+    at_home = environ.get("APIFY_IS_AT_HOME", "").lower() not in ("", "0", "false")
+    return at_home or "apify" in sys.modules or Path(".actor").is_dir()
+
+
+def _filled(base: Settings, overrides: Mapping[str, Any]) -> Settings:
+    """Replace, and let `max_delay` follow a longer `debounce` (or the other way round)."""
+    values = dict(overrides)
+    try:
+        if "debounce" in values and "max_delay" not in values:
+            values["max_delay"] = max(base.max_delay, values["debounce"])
+        elif "max_delay" in values and "debounce" not in values:
+            values["debounce"] = min(base.debounce, values["max_delay"])
+    except TypeError:  # not a number: the check of each value says it better
+        pass
+    return dataclasses.replace(base, **values)
+
+
+def _check_names(overrides: Mapping[str, Any]) -> None:
+    """Refuse a setting that does not exist, with the nearest names that do."""
+    for name in overrides:
+        if name not in NAMES:
+            import difflib
+
+            near = difflib.get_close_matches(name, NAMES, cutoff=0.5) or NAMES
+            raise TypeError(f"there is no setting {name!r}; did you mean {' or '.join(near)}?")
+
+
+def _check_number(name: str, value: Any, *, zero: bool, unit: str) -> None:
+    """Refuse what is not a finite number above (or at) zero."""
+    least = "0 or more" if zero else "more than 0"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        _refuse(name, value, f"a number of {unit}")
+    if not (0 <= value < float("inf")) or (value == 0 and not zero):
+        _refuse(name, value, f"{unit}, {least} and finite")
+
+
+def _refuse(name: str, value: Any, wanted: str) -> None:
+    """Raise the error that says what would be right."""
+    raise ValueError(f"{name} must be {wanted}, not {value!r}")
