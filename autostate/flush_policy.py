@@ -1,0 +1,257 @@
+"""When to flush: decided from what is seen, without a thread, a clock or a store.
+
+The flusher's thread looks at the tracker, tells `FlushPolicy.step` what it saw and at which time,
+and does what it is told: sleep for so long, flush, or check that nobody has taken over. All times
+are arguments, so that every rule here is tested by arithmetic.
+
+The rules, in the order in which they win:
+
+1. After failures nothing is tried before the backoff ends, unless somebody asks for a flush.
+2. Unsaved bytes above `max_dirty_bytes` are saved at once, though never more than half of the
+   time goes into saving: then the store, not the policy, is what holds it up.
+3. Saving takes at most `duty_cycle` of the time: a flush begins no sooner after the one before it
+   than that one's cost divided by the duty cycle. The cost is the median of the last few, so that
+   a single slow answer of a store does not put off saving for minutes.
+4. Changes are saved when writes pause for `debounce`, at the latest `max_delay` after the first.
+
+From a `migrating` signal on both delays are `migrating_debounce` and half of the time may go into
+saving: whatever is not saved when the kill comes is lost. If no kill comes for minutes, the signal
+was a rehearsal or a mistake, and (on a store that costs money) hurry ends.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from autostate.settings import Settings
+
+LOOK_INTERVAL = 0.1
+"""Seconds between looks while something is unsaved, to see pauses and large growth."""
+HURRIED_DUTY_CYCLE = 0.5
+"""Share of the time that saving may take when it is urgent."""
+UNKNOWN_TIME = 5.0
+"""Seconds that are left when `migrating` does not say: "a few seconds", as documented."""
+HURRY_AFTER = 300.0
+"""Seconds after an announced kill that did not come until saving is calm again."""
+COSTS_REMEMBERED = 5
+LONGEST_BACKOFF = 60.0
+
+
+class Action(enum.Enum):
+    """What the flusher's thread does next."""
+
+    SLEEP = enum.auto()
+    FLUSH = enum.auto()
+    CHECK_OWNER = enum.auto()
+
+
+class Step(NamedTuple):
+    """An action, and for SLEEP how long in seconds (None: until woken)."""
+
+    action: Action
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the flusher saw at one moment.
+
+    Attributes:
+        now: The time of the clock that is used throughout, in seconds.
+        dirty: Something is marked.
+        polling: Something may change without a mark.
+        activity: A number that grows with writes.
+        estimate: Estimated unsaved bytes.
+    """
+
+    now: float
+    dirty: bool
+    polling: bool = False
+    activity: int = 0
+    estimate: int = 0
+
+
+class FlushPolicy:
+    """The rules above over a small memory of what was seen and done. Not for several threads.
+
+    Args:
+        settings: The limits; may be replaced at any time.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.failures = 0
+        self._first: float | None = None
+        self._changed = 0.0
+        self._activity = -1
+        self._began = float("-inf")
+        self._polling_since: float | None = None
+        self._costs: deque[float] = deque(maxlen=COSTS_REMEMBERED)
+        self._not_before = float("-inf")
+        self._kill_at: float | None = None
+        self._hurry_until = float("-inf")
+        self._check_at: float | None = None
+
+    def step(self, look: Look) -> Step:
+        """Decide what to do after a look.
+
+        Args:
+            look: What was seen; the times of successive looks never decrease.
+
+        Returns:
+            What to do now.
+        """
+        self._note(look)
+        due = self._due(look)
+        if due is not None and due <= look.now:
+            return Step(Action.FLUSH)
+        if self._check_at is not None and self._check_at <= look.now:
+            return Step(Action.CHECK_OWNER)
+        ends = [end - look.now for end in (due, self._check_at) if end is not None]
+        if look.dirty:
+            ends.append(min(LOOK_INTERVAL, self._debounce(look.now) or LOOK_INTERVAL))
+        return Step(Action.SLEEP, min(ends, default=None))
+
+    def staleness(self, now: float) -> float:
+        """Return for how many seconds something has been unsaved; 0 if nothing is."""
+        return 0.0 if self._first is None else max(0.0, now - self._first)
+
+    def deadline(self, now: float) -> float:
+        """Return when a flush that begins now must have ended: before an announced kill."""
+        limit = now + self.settings.flush_timeout
+        if self._kill_at is not None and self._kill_at > now:
+            return min(limit, self._kill_at)
+        return limit
+
+    def cut(self, now: float) -> None:
+        """Note that a capture was cut: what was unsaved is in it, what follows is new."""
+        self._began = now
+        self._first = None
+        self._polling_since = None
+
+    def saved(self, cost: float) -> None:
+        """Note that a flush succeeded, and what it cost in seconds."""
+        self._costs.append(cost)
+        self.failures = 0
+        self._not_before = float("-inf")
+
+    def failed(self, now: float, since: float | None) -> None:
+        """Note that a flush failed: everything of it is unsaved again.
+
+        Args:
+            now: The time.
+            since: When the oldest of its changes was first seen, as `first_unsaved` gave it
+                before the cut.
+        """
+        self.failures += 1
+        self._not_before = now + backoff(self.failures, first=1.0, longest=LONGEST_BACKOFF)
+        if self.hurried(now):
+            self._not_before = min(self._not_before, now + 1.0)
+        if since is not None:
+            self._first = since
+
+    @property
+    def first_unsaved(self) -> float | None:
+        """When the oldest unsaved change was first seen."""
+        return self._first
+
+    def hurry(self, now: float, time_remaining: float | None) -> None:
+        """Note that this process will be killed.
+
+        Args:
+            now: The time.
+            time_remaining: Seconds until then, as announced; None when it is not known.
+        """
+        left = UNKNOWN_TIME if time_remaining is None else max(0.0, time_remaining)
+        self._kill_at = now + left - min(1.0, left / 10)  # a margin for what comes after
+        self._hurry_until = now + left + HURRY_AFTER
+        self._not_before = float("-inf")
+
+    def hurried(self, now: float) -> bool:
+        """Tell whether a kill was announced that has come or is still to come."""
+        return now < self._hurry_until
+
+    def committed(self, now: float) -> None:
+        """Note a commit that a check of the owner has yet to confirm."""
+        if self._check_at is None:
+            self._check_at = now + self.settings.check_interval
+
+    def checked(self) -> None:
+        """Note that this incarnation still owned the state after its last commit."""
+        self._check_at = None
+
+    def check_failed(self, now: float) -> None:
+        """Note that the store did not say who owns the state: ask again, but not at once."""
+        self._check_at = now + min(self.settings.check_interval, 10.0)
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether a commit waits for its check."""
+        return self._check_at is not None
+
+    def _note(self, look: Look) -> None:
+        """Remember when unsaved changes and pauses began."""
+        if look.polling and self._polling_since is None:
+            self._polling_since = look.now
+        if not look.dirty:
+            self._first = None
+        elif self._first is None:
+            self._first = self._changed = look.now
+        if look.activity != self._activity:
+            self._activity = look.activity
+            self._changed = look.now
+
+    def _due(self, look: Look) -> float | None:
+        """Return when to flush, by the rules at the top; None when there is no reason to."""
+        if look.dirty:
+            assert self._first is not None
+            quiet = self._changed + self._debounce(look.now)
+            due = min(quiet, self._first + self._max_delay(look.now))
+        elif look.polling:
+            assert self._polling_since is not None
+            due = self._polling_since + self._max_delay(look.now)
+        else:
+            return None
+        due = max(due, self._rested(look.now, self._duty_cycle(look.now)))
+        if look.estimate > self.settings.max_dirty_bytes:
+            due = min(due, self._rested(look.now, HURRIED_DUTY_CYCLE))
+        return max(due, self._not_before)
+
+    def _rested(self, now: float, duty_cycle: float) -> float:
+        """Return when the next flush may begin so that saving keeps to its share of the time."""
+        if not self._costs:
+            return now
+        return self._began + sorted(self._costs)[len(self._costs) // 2] / duty_cycle
+
+    def _duty_cycle(self, now: float) -> float:
+        own = self.settings.duty_cycle
+        return max(own, HURRIED_DUTY_CYCLE) if self.hurried(now) else own
+
+    def _debounce(self, now: float) -> float:
+        calm = self.settings.debounce
+        return min(calm, self.settings.migrating_debounce) if self.hurried(now) else calm
+
+    def _max_delay(self, now: float) -> float:
+        calm = self.settings.max_delay
+        return min(calm, self.settings.migrating_debounce) if self.hurried(now) else calm
+
+
+def backoff(attempt: int, *, first: float, longest: float) -> float:
+    """Return how many seconds to wait after the nth failure in a row: doubling, with jitter.
+
+    Args:
+        attempt: 1 after the first failure.
+        first: Seconds after the first failure, at most.
+        longest: Seconds, at most.
+
+    Returns:
+        Between half of the nominal time and all of it, so that many processes which lost the
+        same store do not come back in step.
+    """
+    import random
+
+    nominal = min(longest, first * 2.0 ** min(attempt - 1, 30))
+    return nominal * random.uniform(0.5, 1.0)

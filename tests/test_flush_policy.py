@@ -1,0 +1,244 @@
+"""When to flush: every rule by arithmetic, with a clock that only the test moves."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from autostate.flush_policy import (
+    HURRY_AFTER,
+    LOOK_INTERVAL,
+    Action,
+    FlushPolicy,
+    Look,
+    Step,
+    backoff,
+)
+from autostate.settings import MIB, Settings
+
+SETTINGS = Settings(
+    debounce=2.0,
+    max_delay=10.0,
+    max_dirty_bytes=MIB,
+    duty_cycle=0.05,
+    flush_timeout=30.0,
+    check_interval=60.0,
+    migrating_debounce=0.5,
+)
+
+
+@pytest.fixture
+def policy() -> FlushPolicy:
+    """A policy that has seen nothing."""
+    return FlushPolicy(SETTINGS)
+
+
+def run(
+    policy: FlushPolicy,
+    start: float,
+    end: float,
+    *,
+    writes_until: float = 0.0,
+    estimate: int = 0,
+) -> float | None:
+    """Look as the flusher would, from start on; return when it says FLUSH, None if not by end."""
+    now = start
+    while now <= end:
+        activity = int(min(now, writes_until) * 1000)
+        step = policy.step(Look(now, dirty=True, activity=activity, estimate=estimate))
+        if step.action is Action.FLUSH:
+            return now
+        assert step.seconds is not None
+        assert step.seconds > 0
+        now += step.seconds
+    return None
+
+
+def test_a_clean_state_sleeps_until_woken(policy: FlushPolicy) -> None:
+    """An idle process does not even look."""
+    assert policy.step(Look(5.0, dirty=False)) == Step(Action.SLEEP, None)
+
+
+def test_writes_that_pause_are_saved_after_the_debounce(policy: FlushPolicy) -> None:
+    """Two seconds after the last write, not after the first."""
+    flushed = run(policy, 100.0, 120.0, writes_until=103.0)
+    assert flushed == pytest.approx(105.0, abs=2 * LOOK_INTERVAL)
+
+
+def test_writes_that_go_on_are_saved_after_max_delay(policy: FlushPolicy) -> None:
+    """A program that never pauses is saved too."""
+    flushed = run(policy, 100.0, 200.0, writes_until=1000.0)
+    assert flushed == pytest.approx(110.0, abs=LOOK_INTERVAL)
+
+
+def test_large_changes_are_saved_at_once(policy: FlushPolicy) -> None:
+    """What has to fit into the last flush before a migration is bounded."""
+    assert run(policy, 100.0, 200.0, estimate=MIB) == pytest.approx(102.0)
+    policy.cut(102.0)
+    assert run(policy, 103.0, 200.0, estimate=MIB + 1) == 103.0
+
+
+def test_large_changes_take_at_most_half_of_the_time(policy: FlushPolicy) -> None:
+    """A program that outruns its store is not stopped by saving."""
+    policy.cut(100.0)
+    policy.saved(cost=3.0)
+    assert run(policy, 103.0, 200.0, estimate=MIB + 1) == pytest.approx(106.0)
+
+
+def test_saving_keeps_to_its_share_of_the_time(policy: FlushPolicy) -> None:
+    """Flushes that cost a second come no more often than every twenty."""
+    policy.cut(100.0)
+    policy.saved(cost=1.0)
+    assert run(policy, 101.0, 200.0) == pytest.approx(120.0)
+
+
+def test_one_slow_answer_does_not_put_off_saving(policy: FlushPolicy) -> None:
+    """The cost is a median: an outlier of a minute would otherwise mean twenty minutes."""
+    for cost in (0.01, 0.01, 60.0):
+        policy.cut(100.0)
+        policy.saved(cost=cost)
+    assert run(policy, 101.0, 200.0) == pytest.approx(103.0)
+
+
+def test_saving_keeps_to_its_share_over_any_run_of_costs(
+    policy: FlushPolicy, rng: random.Random
+) -> None:
+    """With steady costs of any size the share over a long time is the duty cycle at most."""
+    cost = rng.uniform(0.001, 5.0)
+    now, spent, began = 100.0, 0.0, 100.0
+    for _ in range(50):
+        flush = run(policy, now, now + 10_000)
+        assert flush is not None
+        policy.cut(flush)
+        policy.saved(cost)
+        now = flush + cost
+        spent += cost
+    # the last flush has not been rested from yet
+    assert (spent - cost) / (now - began) <= SETTINGS.duty_cycle * 1.05
+
+
+def test_what_changes_without_a_mark_is_polled_every_max_delay(policy: FlushPolicy) -> None:
+    """Aliases that the user holds are compared although nothing is marked."""
+    assert policy.step(Look(100.0, dirty=False, polling=True)) == Step(Action.SLEEP, 10.0)
+    assert policy.step(Look(109.0, dirty=False, polling=True)) == Step(Action.SLEEP, 1.0)
+    assert policy.step(Look(110.0, dirty=False, polling=True)).action is Action.FLUSH
+    policy.cut(110.0)
+    assert policy.step(Look(111.0, dirty=False, polling=True)) == Step(Action.SLEEP, 10.0)
+
+
+def test_failures_are_retried_at_growing_intervals(policy: FlushPolicy) -> None:
+    """A store that is down is not hammered, and is asked at least once a minute."""
+    now, waits = 100.0, []
+    for _ in range(12):
+        flush = run(policy, now, now + 1000)
+        assert flush is not None
+        waits.append(flush - now)
+        since = policy.first_unsaved
+        policy.cut(flush)
+        policy.failed(flush, since)
+        now = flush
+    assert waits[-1] > 20
+    assert max(waits) <= 60.0 + LOOK_INTERVAL
+
+
+def test_a_failed_flush_leaves_its_changes_as_old_as_they_were(policy: FlushPolicy) -> None:
+    """Staleness counts from the first unsaved write, through any number of failures."""
+    flush = run(policy, 100.0, 200.0)
+    assert flush is not None
+    since = policy.first_unsaved
+    policy.cut(flush)
+    assert policy.staleness(flush + 5) == 0
+    policy.failed(flush + 5, since)
+    assert policy.staleness(flush + 5) == pytest.approx(flush + 5 - 100.0)
+
+
+def test_success_ends_the_backoff(policy: FlushPolicy) -> None:
+    """One good flush and the normal delays hold again."""
+    for _ in range(5):
+        policy.failed(100.0, None)
+    policy.cut(101.0)
+    policy.saved(cost=0.0)
+    assert policy.failures == 0
+    assert run(policy, 101.0, 200.0) == pytest.approx(103.0)
+
+
+def test_migrating_hurries(policy: FlushPolicy) -> None:
+    """From then on changes are saved within the migrating debounce, writes going on or not."""
+    policy.hurry(100.0, 40.0)
+    assert run(policy, 100.0, 200.0, writes_until=1000.0) == pytest.approx(100.5)
+    policy.cut(100.5)
+    policy.saved(cost=1.0)
+    assert run(policy, 101.0, 200.0, writes_until=1000.0) == pytest.approx(102.5)
+
+
+def test_migrating_ends_a_backoff(policy: FlushPolicy) -> None:
+    """What failed a moment ago is tried again while there is time."""
+    for _ in range(8):
+        policy.failed(100.0, 90.0)
+    policy.hurry(100.0, 40.0)
+    assert run(policy, 100.0, 200.0) == pytest.approx(100.0)
+    policy.failed(100.0, 90.0)
+    assert run(policy, 100.0, 200.0) == pytest.approx(101.0, abs=0.51)
+
+
+def test_a_flush_ends_before_the_announced_kill(policy: FlushPolicy) -> None:
+    """`time_remaining` less a margin bounds it; without one, a few seconds are assumed."""
+    assert policy.deadline(100.0) == 130.0
+    policy.hurry(100.0, 5.0)
+    assert policy.deadline(100.0) == 104.5
+    policy.hurry(100.0, None)
+    assert policy.deadline(100.0) < 105.0
+    policy.hurry(100.0, 1000.0)
+    assert policy.deadline(100.0) == 130.0
+
+
+def test_saving_goes_on_after_an_announced_kill_that_is_late(policy: FlushPolicy) -> None:
+    """Past the deadline flushes have their normal time again, and hurry goes on."""
+    policy.hurry(100.0, 5.0)
+    assert policy.deadline(106.0) == 136.0
+    assert policy.hurried(106.0)
+
+
+def test_hurry_ends_when_no_kill_comes(policy: FlushPolicy) -> None:
+    """On a metered store an eternal hurry would cost money every half second."""
+    policy.hurry(100.0, 5.0)
+    assert not policy.hurried(105.0 + HURRY_AFTER)
+    assert run(policy, 1000.0, 1100.0) == pytest.approx(1002.0)
+
+
+def test_every_commit_is_checked_within_the_interval(policy: FlushPolicy) -> None:
+    """Also when the program falls idle right after it."""
+    policy.committed(100.0)
+    policy.committed(150.0)
+    assert policy.step(Look(150.0, dirty=False)) == Step(Action.SLEEP, 10.0)
+    assert policy.step(Look(160.0, dirty=False)).action is Action.CHECK_OWNER
+    policy.checked()
+    assert policy.step(Look(161.0, dirty=False)) == Step(Action.SLEEP, None)
+
+
+def test_a_check_that_failed_is_repeated(policy: FlushPolicy) -> None:
+    """But not at once."""
+    policy.committed(100.0)
+    policy.check_failed(160.0)
+    assert policy.step(Look(160.0, dirty=False)) == Step(Action.SLEEP, 10.0)
+
+
+def test_a_debounce_of_zero_flushes_at_the_first_look() -> None:
+    """The most eager setting there is."""
+    policy = FlushPolicy(SETTINGS.changed(debounce=0))
+    assert policy.step(Look(5.0, dirty=True)).action is Action.FLUSH
+
+
+def test_new_settings_hold_from_the_next_look(policy: FlushPolicy) -> None:
+    """They may be replaced while something is unsaved."""
+    assert policy.step(Look(100.0, dirty=True)).action is Action.SLEEP
+    policy.settings = SETTINGS.changed(debounce=0.05)
+    assert policy.step(Look(100.1, dirty=True)).action is Action.FLUSH
+
+
+def test_backoff_doubles_up_to_its_limit() -> None:
+    """With jitter between half and all, whatever the number of attempts."""
+    for attempt in (1, 2, 3, 10, 5000):
+        nominal = min(60.0, 2.0 ** min(attempt - 1, 40))
+        assert nominal / 2 <= backoff(attempt, first=1.0, longest=60.0) <= nominal
