@@ -1,0 +1,8 @@
+"""The journal: commits and snapshots as records; commit, recover, compact, fence."""
+
+from __future__ import annotations
+
+from autostate.journal.commit import NodeState
+from autostate.journal.journal import CommitInfo, Journal, Recovered
+
+__all__ = ["CommitInfo", "Journal", "NodeState", "Recovered"]

@@ -1,0 +1,300 @@
+"""Commits: lists of changes, and the state that they make.
+
+A change is one JSON object about one node. Applying a run of changes twice gives what applying
+it once gives, so nothing here has to know how far an earlier attempt came.
+
+The same rules work on two forms of values. `DecodedMerge` rebuilds what the program will hold.
+`RawMerge` leaves each value as the bytes that it came in: that is fast, and a float or an int
+of any size comes out as it went in.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from abc import abstractmethod
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from autostate.codec import decode_key
+from autostate.errors import CorruptStateError
+
+V = TypeVar("V")
+
+KINDS = frozenset({"dict", "counter", "set", "list"})
+LINE = 65_536  # about how many bytes a change may have: a fraction of a millisecond of work
+
+_REFERENCE = re.compile(rb'\{"\$ref":(\d+)\}')
+_encode = msgspec.json.Encoder().encode
+
+
+class Change(msgspec.Struct, Generic[V], omit_defaults=True, forbid_unknown_fields=True):
+    """One change of one node; the fields are applied in this order."""
+
+    id: int
+    kind: str | None = None
+    name: str | None = None
+    known: list[V] | None = None
+    assign: dict[str, V] | list[V] | None = None
+    drop: list[V] | None = None
+    put: dict[str, V] | list[V] | None = None
+    at: int | None = None
+    splice: list[V] | None = None
+    delete: bool = False
+
+
+@dataclass(slots=True)
+class NodeState:
+    """A node as it was saved.
+
+    Attributes:
+        kind: "dict", "set", "counter" or "list".
+        name: The name of a root; None for a nested node.
+        known: The defaults that this root was ever offered.
+        content: A list's items, a dict's entries, a set's members (as keys, each with None).
+            Keys and members are decoded, values are as JSON gave them.
+    """
+
+    kind: str
+    name: str | None
+    known: list[Hashable] = field(default_factory=list)
+    content: Any = None
+
+
+def references(change: bytes) -> set[int]:
+    """The nodes that the values of a change refer to.
+
+    Those bytes cannot be anything else: quotes in a string are escaped, and a user's own dict
+    of that shape is tagged.
+    """
+    return set(map(int, _REFERENCE.findall(change)))
+
+
+def touched(change: bytes) -> set[int]:
+    """The node that a change is about, and those that it refers to."""
+    return references(change) | {msgspec.json.decode(change, type=_About).id}
+
+
+class _About(msgspec.Struct):
+    id: int
+
+
+class Merge(Generic[V]):
+    """The nodes that a run of changes makes."""
+
+    def __init__(self, decode: Callable[[bytes], Change[V]]) -> None:
+        self.nodes: dict[int, NodeState] = {}
+        self._gone: set[int] = set()
+        self._decode = decode
+
+    def apply(self, line: bytes) -> int:
+        """Apply one change and return the id of its node.
+
+        Raises:
+            CorruptStateError: The change does not fit what was before it.
+            msgspec.MsgspecError: It is no change at all.
+        """
+        change = self._decode(line)
+        if change.delete:
+            self.nodes.pop(change.id, None)
+            self._gone.add(change.id)
+        elif (node := self._node(change)) is not None:
+            self._edit(node, change)
+        return change.id
+
+    def _node(self, change: Change[V]) -> NodeState | None:
+        """The node that is meant, new if this is its first change; None if it is long gone."""
+        node = self.nodes.get(change.id)
+        if node is not None:
+            if change.kind not in (None, node.kind):
+                raise CorruptStateError(f"node {change.id} is a {node.kind}, not a {change.kind}")
+            return node
+        if change.kind is None:
+            if change.id in self._gone:
+                return None
+            raise CorruptStateError(f"a change of node {change.id}, which nothing has begun")
+        if change.kind not in KINDS:
+            raise CorruptStateError(f"node {change.id} is of the unknown kind {change.kind!r}")
+        node = NodeState(change.kind, change.name, content=self._empty(change.kind))
+        self.nodes[change.id] = node
+        return node
+
+    def _edit(self, node: NodeState, change: Change[V]) -> None:
+        if change.known is not None:
+            node.known = self._known(change.known)
+        if node.kind == "list":
+            _edit_list(node, change)
+            return
+        if change.assign is not None:
+            node.content = self._empty(node.kind)
+            self._put(node, change.assign)
+        if change.drop is not None:
+            self._drop(node, change.drop)
+        if change.put is not None:
+            self._put(node, change.put)
+
+    @abstractmethod
+    def _empty(self, kind: str) -> Any: ...
+
+    @abstractmethod
+    def _known(self, keys: list[V]) -> list[Any]: ...
+
+    @abstractmethod
+    def _drop(self, node: NodeState, keys: list[V]) -> None: ...
+
+    @abstractmethod
+    def _put(self, node: NodeState, content: dict[str, V] | list[V]) -> None: ...
+
+
+def _edit_list(node: NodeState, change: Change[Any]) -> None:
+    if change.assign is not None:
+        node.content = list(change.assign)
+    if change.splice is not None:
+        at = change.at or 0
+        if not 0 <= at <= len(node.content):
+            raise CorruptStateError(f"items of list {change.id} are missing before item {at}")
+        node.content[at:] = change.splice
+
+
+class DecodedMerge(Merge[Any]):
+    """A merge whose values are decoded, in as few C calls as there are changes."""
+
+    def __init__(self) -> None:
+        super().__init__(msgspec.json.Decoder(Change[Any]).decode)
+
+    def _empty(self, kind: str) -> Any:
+        return [] if kind == "list" else {}
+
+    def _known(self, keys: list[Any]) -> list[Any]:
+        return [decode_key(key) for key in keys]
+
+    def _drop(self, node: NodeState, keys: list[Any]) -> None:
+        for key in keys:
+            node.content.pop(decode_key(key), None)
+
+    def _put(self, node: NodeState, content: dict[str, Any] | list[Any]) -> None:
+        if isinstance(content, dict):
+            node.content.update(content)
+        elif node.kind == "set":
+            node.content.update(dict.fromkeys(map(decode_key, content)))
+        else:
+            node.content.update({decode_key(key): value for key, value in content})
+
+
+class _Entries:
+    """A dict in parts: one dict of a million entries stops every thread while it is resized."""
+
+    LIMIT = 32_768
+
+    def __init__(self) -> None:
+        self.parts: list[dict[Hashable, Raw]] = [{}]
+        self.keys: dict[Hashable, Raw] = {}  # the JSON of those keys that are no strings
+
+    def __contains__(self, key: Hashable) -> bool:
+        return any(key in part for part in self.parts)
+
+    def items(self) -> Iterator[tuple[Hashable, Raw]]:
+        return chain.from_iterable(part.items() for part in self.parts)
+
+    def update(self, new: dict[Any, Raw]) -> None:
+        """Put entries, as dict.update does; `new` is used up."""
+        *older, last = self.parts
+        for part in older:
+            for key in part.keys() & new.keys():
+                part[key] = new.pop(key)
+        last.update(new)
+        if len(last) > self.LIMIT:
+            self.parts.append({})
+
+    def discard(self, keys: set[Hashable]) -> None:
+        for part in self.parts:
+            for key in part.keys() & keys:
+                del part[key]
+        for key in self.keys.keys() & keys:
+            del self.keys[key]
+
+
+class RawMerge(Merge[Raw]):
+    """A merge whose values stay bytes, and which can be written out as changes again."""
+
+    def __init__(self) -> None:
+        super().__init__(msgspec.json.Decoder(Change[Raw]).decode)
+
+    def lines(self, node_id: int, limit: int = LINE) -> Iterator[bytes]:
+        """Write a node as changes of about `limit` bytes; the first one makes it anew."""
+        node = self.nodes[node_id]
+        items = iter(node.content if node.kind == "list" else node.content.items())
+        at = 0
+        while chunk := list(islice(items, 512 if limit < sys.maxsize else None)):
+            yield from self._encode(node_id, node, at, chunk, limit)
+            at += len(chunk)
+        if not at:
+            yield from self._encode(node_id, node, 0, [], limit)
+
+    def _encode(
+        self, node_id: int, node: NodeState, at: int, chunk: list[Any], limit: int
+    ) -> Iterator[bytes]:
+        content = self._content(node, chunk)
+        change = Change[Raw](node_id)
+        if at == 0:
+            known: Any = node.known or None
+            change = Change(node_id, node.kind, node.name, known, assign=content)
+        elif node.kind == "list":
+            change = Change(node_id, at=at, splice=chunk)
+        else:
+            change = Change(node_id, put=content)
+        line = _encode(change)
+        if len(line) <= limit or len(chunk) < 2:
+            yield line
+            return
+        half = len(chunk) // 2
+        yield from self._encode(node_id, node, at, chunk[:half], limit)
+        yield from self._encode(node_id, node, at + half, chunk[half:], limit)
+
+    def _content(self, node: NodeState, chunk: list[Any]) -> Any:
+        if node.kind == "list":
+            return chunk
+        if node.kind == "set":
+            return [member for _, member in chunk]
+        keys = node.content.keys
+        if not keys:
+            return dict(chunk)
+        return [(keys.get(key, key), value) for key, value in chunk]
+
+    def _empty(self, kind: str) -> Any:
+        return [] if kind == "list" else _Entries()
+
+    def _known(self, keys: list[Raw]) -> list[Any]:
+        return keys
+
+    def _drop(self, node: NodeState, keys: list[Raw]) -> None:
+        node.content.discard(set(map(_key, keys)))
+
+    def _put(self, node: NodeState, content: dict[str, Raw] | list[Raw]) -> None:
+        entries: _Entries = node.content
+        if isinstance(content, dict):
+            entries.update(content)
+        elif node.kind == "set":
+            # A member that is there stays as it is: of 1 and True, the first.
+            members = ((_key(member), member) for member in content)
+            entries.update({key: raw for key, raw in members if key not in entries})
+        else:
+            entries.update(dict(_pair(entries, pair) for pair in content))
+
+
+def _key(raw: Raw) -> Hashable:
+    return decode_key(msgspec.json.decode(raw))
+
+
+def _pair(entries: _Entries, pair: Raw) -> tuple[Hashable, Raw]:
+    """Decode the key of an entry, and keep its JSON unless it is a string."""
+    raw, value = msgspec.json.decode(pair, type=tuple[Raw, Raw])
+    key = _key(raw)
+    if type(key) is not str:
+        entries.keys.setdefault(key, raw)
+    return key, value

@@ -1,0 +1,85 @@
+"""Compaction: what to write again so that the journal stays short.
+
+A *full* compaction replaces snapshot and commits by a new snapshot, when the commits outweigh
+it: each byte is then rewritten about once. A large state with many small commits would be
+rewritten far too often by that, so when it is only their number that is too large, the newest
+of them are *folded*: put one after another into fewer records, unread. Like the merges of an
+LSM tree this writes each byte a logarithmic number of times.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from autostate.journal.commit import RawMerge, references
+from autostate.journal.head import Head, Ref
+
+FLOOR = 65_536  # bytes of commits that are never worth a full compaction
+COMMITS = 64  # references in the head to commits, at most
+_CHEAP = 8  # full instead of folded while the snapshot is at most so many times the commits
+
+
+def _size(refs: tuple[Ref, ...]) -> int:
+    return sum(ref.size for ref in refs)
+
+
+def due(head: Head) -> bool:
+    """Whether the commits since the snapshot outweigh it, or are too many."""
+    commits = _size(head.commits)
+    return len(head.commits) >= COMMITS or commits > max(FLOOR, _size(head.snapshot))
+
+
+def fold_from(head: Head) -> int | None:
+    """Which commit is the first to be folded with those after it; None: compact in full."""
+    commits, snapshot = _size(head.commits), _size(head.snapshot)
+    if snapshot <= _CHEAP * max(FLOOR, commits):
+        return None
+    first, total = len(head.commits), 0
+    while first and (len(head.commits) - first < _CHEAP or head.commits[first - 1].size <= total):
+        first -= 1
+        total += head.commits[first].size
+    return first
+
+
+class Reachable:
+    """The lines of all nodes that the named roots reach.
+
+    Args:
+        merge: The state.
+        late: References from changes that the merge does not hold. More may be added while the
+            lines are made: commits go on during a compaction.
+    """
+
+    def __init__(self, merge: RawMerge, late: set[int]) -> None:
+        self._merge = merge
+        self._late = late
+        self._seen: set[int] = set()
+
+    def lines(self, pause: Callable[[], None]) -> Iterator[bytes]:
+        """Yield the lines, roots first; `pause` is called after each."""
+        nodes = self._merge.nodes
+        todo = deque(key for key, node in nodes.items() if node.name is not None)
+        while todo or self._late:
+            if not todo:
+                todo.extend(self._late)
+                self._late.clear()
+            node_id = todo.popleft()
+            if node_id in self._seen or node_id not in nodes:
+                continue
+            self._seen.add(node_id)
+            for line in self._merge.lines(node_id):
+                todo.extend(references(line) - self._seen)
+                yield line
+                pause()
+
+    def walk(self) -> set[int]:
+        """Go through all lines at once; return the nodes that were reached."""
+        for _ in self.lines(pause=lambda: None):
+            pass
+        return self._seen
+
+    @property
+    def left_out(self) -> frozenset[int]:
+        """The nodes that nothing reached."""
+        return frozenset(self._merge.nodes.keys() - self._seen)

@@ -1,0 +1,153 @@
+"""Records: JSON objects that prove that they are whole.
+
+    {"autostate":1,"record":"head","epoch":3,"sequence":7,"previous":"9f…","length":42,
+     "digest":"c4…","body":{…}}
+
+(in one line). The digest is blake2b-128 over every other byte of the record, so that any byte
+that changed is found; SQLite alone passes over a third of them. A record stays readable in a
+console, and the fields up to the digest keep their form in all future versions, so that "newer
+than this program" can be told from "damaged".
+
+The body of a segment is an array with one change per line. A line is decoded on its own: one C
+call over a megabyte would hold the GIL, and with it every thread, for that long.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from typing import NamedTuple
+
+import msgspec
+
+from autostate.errors import CorruptStateError
+
+VERSION = 1
+OVERHEAD = 256  # bytes that a header and the brackets of a body take, at most
+
+_HEADER = re.compile(
+    rb'\{"autostate":([0-9]+),"record":"([a-z]+)","epoch":([0-9]+),"sequence":([0-9]+),'
+    rb'"previous":"([0-9a-f]*)","length":([0-9]+),"digest":"([0-9a-f]{32})","body":'
+)
+_PIECE = b'{"piece":'
+
+
+class DamagedRecordError(CorruptStateError):
+    """A record that cannot be read, with what is needed to keep it aside."""
+
+    def __init__(self, key: str, problem: str, data: bytes | None, *, newer: bool = False) -> None:
+        super().__init__(
+            f"the record {key} {problem}. It was left as it is: restore it, or go back to the "
+            'previous good snapshot with on_corrupt="previous"'
+            if not newer
+            else f"the record {key} {problem}. Nothing was touched: use that version"
+        )
+        self.key = key
+        self.problem = problem
+        self.data = data
+        self.newer = newer
+
+
+class Record(NamedTuple):
+    """An opened record."""
+
+    kind: str
+    epoch: int
+    sequence: int
+    digest: str
+    body: bytes
+
+
+def seal(kind: str, epoch: int, sequence: int, previous: str, body: bytes) -> tuple[bytes, str]:
+    """Make a record of a body (JSON); return it and its digest."""
+    start = (
+        f'{{"autostate":{VERSION},"record":"{kind}","epoch":{epoch},"sequence":{sequence},'
+        f'"previous":"{previous}","length":{len(body)},"digest":"'
+    ).encode()
+    rest = b"".join((b'","body":', body, b"}"))
+    digest = _digest(start, rest)
+    return b"".join((start, digest.encode(), rest)), digest
+
+
+def open_record(key: str, data: bytes | None, kind: str) -> Record:
+    """Check a record and take it apart.
+
+    Raises:
+        DamagedRecordError: The record is missing, damaged, or of a newer version.
+    """
+    if data is None:
+        raise DamagedRecordError(key, "is missing", None)
+    header = _HEADER.match(data)
+    if header is None:
+        raise DamagedRecordError(key, "does not begin like a record of autostate", data)
+    version, found, epoch, sequence, _, length, digest = header.groups()
+    if len(data) != header.end() + int(length) + 1:
+        raise DamagedRecordError(key, "is cut short or has grown", data)
+    view = memoryview(data)
+    if _digest(view[: header.start(7)], view[header.end(7) :]) != digest.decode():
+        raise DamagedRecordError(key, "is damaged: its digest does not fit", data)
+    if int(version) != VERSION:
+        raise DamagedRecordError(
+            key, "was written by a newer version of autostate", data, newer=True
+        )
+    if found.decode() != kind:
+        raise DamagedRecordError(key, f"is a {found.decode()} where a {kind} belongs", data)
+    return Record(kind, int(epoch), int(sequence), digest.decode(), data[header.end() : -1])
+
+
+def segment_body(lines: Iterable[bytes]) -> bytes:
+    """Make the body of a segment: an array, one line for each change."""
+    return b"[\n" + b",\n".join(lines) + b"\n]"
+
+
+def segment_lines(body: bytes) -> list[bytes]:
+    """Take the body of a segment apart; JSON has no raw newlines but those between lines."""
+    return body[2:-2].split(b",\n")
+
+
+def parts(lines: Iterable[bytes], limit: int) -> Iterator[list[bytes]]:
+    """Group lines into records of at most `limit` bytes; a longer line is cut into pieces."""
+    room = limit - OVERHEAD
+    group: list[bytes] = []
+    size = 0
+    for line in lines:
+        for piece in (line,) if len(line) < room else _pieces(line, room):
+            size += len(piece) + 2
+            if size > room and group:
+                yield group
+                group, size = [], len(piece) + 2
+            group.append(piece)
+    if group:
+        yield group
+
+
+def whole(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Join the pieces of lines that were cut; the rest passes through."""
+    held: list[str] = []
+    for line in lines:
+        if not line.startswith(_PIECE):
+            yield line
+            continue
+        piece = msgspec.json.decode(line)
+        held.append(piece["piece"])
+        if piece["end"]:
+            yield "".join(held).encode()
+            held = []
+    if held:
+        raise CorruptStateError("a change breaks off in the middle")
+
+
+def _pieces(line: bytes, room: int) -> Iterator[bytes]:
+    """Cut one line into JSON strings; a character takes at most four bytes in one."""
+    text = line.decode()
+    step = max((room - 64) // 4, 1)
+    for at in range(0, len(text), step):
+        yield msgspec.json.encode({"piece": text[at : at + step], "end": at + step >= len(text)})
+
+
+def _digest(*parts: bytes | memoryview) -> str:
+    state = blake2b(digest_size=16)
+    for part in parts:
+        state.update(part)
+    return state.hexdigest()

@@ -1,0 +1,122 @@
+"""The head: the one record that says what the current state is, and the names of records."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import msgspec
+
+from autostate.errors import CorruptStateError
+from autostate.journal.frame import Record, open_record
+
+PREFIX = "autostate-"
+HEADS = "autostate-head-"
+SEGMENTS = "autostate-seg-"
+CORRUPT = "autostate-corrupt-"
+OWNER = "autostate-owner"
+
+_CLAIM = -1
+_NAME = re.compile(r"autostate-(?:head|seg)-(\d{8,})-([0-9a-z]+)(?:-(\d+|claim))?(?:-\d+)?")
+
+
+class HeadKey(NamedTuple):
+    """The name of a head. The greatest one in a store is the one that counts.
+
+    Attributes:
+        epoch: Larger than all epochs that the incarnation saw when it began.
+        token: Decides between incarnations that began at once with the same epoch.
+        attempt: Counts the keys that one incarnation moved to; -1 is its claim, which has no
+            state, and only tells those before it that they are fenced.
+    """
+
+    epoch: int
+    token: str
+    attempt: int = 0
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        """Who outranks whom: the same for all heads of one incarnation."""
+        return self[:2]
+
+    @property
+    def text(self) -> str:
+        """The key in the store."""
+        suffix = {_CLAIM: "-claim", 0: ""}.get(self.attempt, f"-{self.attempt}")
+        return f"{HEADS}{self.epoch:08d}-{self.token}{suffix}"
+
+    @property
+    def claim(self) -> HeadKey:
+        """The key under which the incarnation claims the state before its first head."""
+        return self._replace(attempt=_CLAIM)
+
+    @property
+    def is_claim(self) -> bool:
+        """Whether this is a claim, not a head with a state."""
+        return self.attempt == _CLAIM
+
+
+def parse_key(key: str) -> HeadKey | None:
+    """Read the name of a head or (for its rank) of a segment; None for any other."""
+    name = _NAME.fullmatch(key)
+    if name is None:
+        return None
+    attempt = name[3] or "0"
+    return HeadKey(int(name[1]), name[2], _CLAIM if attempt == "claim" else int(attempt))
+
+
+class Ref(msgspec.Struct, frozen=True, array_like=True):
+    """A reference to a segment, with the digest of the very record that is meant."""
+
+    name: str
+    size: int
+    digest: str
+
+    @property
+    def key(self) -> str:
+        """The key in the store."""
+        return SEGMENTS + self.name
+
+
+class Head(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The body of a head: the state itself while it is small, then the segments that hold it.
+
+    The state is what `nodes`, or else `snapshot`, `commits` and `changes`, make when they are
+    applied one after another.
+
+    Attributes:
+        saved_at: When the last commit was made, in seconds since 1970.
+        nodes: The small state: one change for each node.
+        snapshot: Segments that hold the state as of the last compaction.
+        commits: Segments with the commits since, the oldest first.
+        changes: The last changes, which are too few for a segment of their own.
+    """
+
+    saved_at: float | None = None
+    nodes: tuple[msgspec.Raw, ...] = ()
+    snapshot: tuple[Ref, ...] = ()
+    commits: tuple[Ref, ...] = ()
+    changes: tuple[msgspec.Raw, ...] = ()
+
+    @property
+    def refs(self) -> tuple[Ref, ...]:
+        """All segments, in the order in which they are applied."""
+        return self.snapshot + self.commits
+
+    @property
+    def inline(self) -> bool:
+        """Whether the state lies in the head itself."""
+        return not self.snapshot
+
+
+def open_head(key: str, data: bytes | None) -> tuple[Head, Record]:
+    """Check and decode a head; return it and its record.
+
+    Raises:
+        DamagedRecordError: It is missing, damaged, or of a newer version.
+    """
+    record = open_record(key, data, "head")
+    name = parse_key(key)
+    if name is None or name.epoch != record.epoch:
+        raise CorruptStateError(f"the record {key} belongs under another key: restore that key")
+    return msgspec.json.decode(record.body, type=Head), record

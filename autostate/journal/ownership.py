@@ -1,0 +1,154 @@
+"""Ownership: at most one incarnation is acknowledged, and every other one is told.
+
+Where the store honours `expect` inside one transaction (SQLite), each write says whose it is:
+a record of the owner is replaced at the takeover and expected at every write after that. The
+store refuses a writer that was paused through another's takeover.
+
+Where it does not (Apify), the order of steps does it:
+
+    taking over   claim (a unique key with a higher epoch) → list → read the base again → write
+    owning        write → list → acknowledge
+
+The writer before looks for claims *after* each write that it acknowledges. So either it sees
+the claim, and does not acknowledge; or its write came before the claim, and the one who claims
+sees it when reading the base again, and gives up. To check before the write, or to make the
+first head itself the claim, loses data: the first head would outrank a commit it never saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+import msgspec
+
+from autostate.errors import FencedError, StoreError
+from autostate.journal.frame import seal
+from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, HeadKey, parse_key
+from autostate.journal.recovery import Deadline, Found
+from autostate.stores.base import Store
+
+
+class Ownership:
+    """One incarnation's right to write.
+
+    Args:
+        store: Where.
+        me: Its first head key, with an epoch above all that it found.
+        found: What it recovered, and so builds on.
+    """
+
+    def __init__(self, store: Store, me: HeadKey, found: Found) -> None:
+        self.held = False
+        self._store = store
+        self._me = me
+        self._found = found
+        self._guarded = store.atomic and store.conditional
+        body = msgspec.json.encode({"token": me.token})
+        self._owner, _ = seal("owner", me.epoch, 0, "", body)
+        self._claim, _ = seal("claim", me.epoch, 0, found.digest, body)
+        self._begun = self._claimed = False
+
+    def begin(self, deadline: Deadline) -> dict[str, bytes]:
+        """Prepare the first write; return the records that were written for that.
+
+        Raises:
+            FencedError: Another incarnation was first.
+        """
+        if self.held or self._claimed:
+            return {}
+        written = self._keep_damaged(deadline)
+        if not self._guarded:
+            written[self._me.claim.text] = self._claim
+            self._store.write({self._me.claim.text: self._claim}, timeout=deadline.left())
+            self._examine_claim(deadline)
+            self._claimed = True
+        elif self._begun:  # the first write may have been applied although its answer was lost
+            self.held = self._store.read(OWNER, timeout=deadline.left()) == self._owner
+        self._begun = True
+        return written
+
+    @property
+    def puts(self) -> dict[str, bytes]:
+        """Records that the first write carries along."""
+        return {OWNER: self._owner} if self._guarded and not self.held else {}
+
+    @property
+    def expect(self) -> dict[str, bytes | None] | None:
+        """What the store must hold for a write to be ours."""
+        if not self._guarded:
+            return None
+        return {OWNER: self._owner} if self.held else self._found.sighting.watched
+
+    def confirm(self, keys: Iterable[str]) -> None:
+        """Check a listing made after a write: only now is that write acknowledged.
+
+        Raises:
+            FencedError: A later incarnation has taken over.
+        """
+        names = (parse_key(key) for key in keys if key.startswith(HEADS))
+        latest = max((name for name in names if name), default=self._me)
+        if latest.rank > self._me.rank:
+            raise self._outranked(latest.epoch)
+        self.held = True
+
+    def check(self, deadline: Deadline) -> None:
+        """Look whether this incarnation still owns the state.
+
+        Raises:
+            FencedError: It does not.
+        """
+        if not self.held:
+            return
+        if not self._guarded:
+            self.confirm(self._store.list(HEADS, timeout=deadline.left()))
+        elif self._store.read(OWNER, timeout=deadline.left()) != self._owner:
+            raise self._outranked(None)
+
+    def _examine_claim(self, deadline: Deadline) -> None:
+        """Now that all others can see the claim: has anything changed since the recovery?"""
+        listing = self._store.list(HEADS, timeout=deadline.left())
+        names = {name for name in map(parse_key, listing) if name is not None}
+        try:
+            self.confirm(listing)
+            self.held = False
+            seen = self._found.sighting.keys
+            # A lesser claim alone has acknowledged nothing, and will see this one.
+            rivals = [n for n in names - seen if n.rank != self._me.rank and not n.is_claim]
+            if rivals or any(
+                self._store.read(key, timeout=deadline.left()) != data
+                for key, data in self._found.sighting.watched.items()
+            ):
+                raise self._overtaken()
+        except FencedError:
+            with suppress(StoreError):  # so that the claim of a loser stops nobody else
+                self._store.write({}, [self._me.claim.text], timeout=deadline.left())
+            raise
+
+    def _keep_damaged(self, deadline: Deadline) -> dict[str, bytes]:
+        """Copy the records that recovery passed over to where nothing overwrites them."""
+        copies = {
+            CORRUPT + error.key.removeprefix(PREFIX): error.data
+            for error in self._found.damaged
+            if error.data is not None
+        }
+        if copies:
+            self._store.write(copies, timeout=deadline.left())
+        return copies
+
+    def refused(self) -> FencedError:
+        """The error for a write that the store refused because `expect` did not hold."""
+        return self._outranked(None) if self.held else self._overtaken()
+
+    def _overtaken(self) -> FencedError:
+        return FencedError(
+            f"another process wrote to {self._store.url} after this one had read it: nothing "
+            "was saved. Let only one process at a time use this state"
+        )
+
+    def _outranked(self, epoch: int | None) -> FencedError:
+        by = "a later incarnation" if epoch is None else f"a later incarnation (epoch {epoch})"
+        return FencedError(
+            f"{by} has taken over the state in {self._store.url}: what this process changes "
+            "from now on is not saved. Stop it, or let it use another store"
+        )

@@ -1,0 +1,82 @@
+"""What the journal asks of a store: very little, so that a new one is quickly written.
+
+A store keeps bytes by key. It does not know what a state is, makes no decisions and keeps no
+order; what it can promise beyond that it says in four attributes. The journal adds digests,
+ordering, ownership and recovery, once for all stores. `tests/conformance/store_kit.py` checks
+a store against this page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+
+class Store(Protocol):
+    """Bytes by key. Called from several threads, but never by two at once.
+
+    Keys are at most 200 characters of `a-zA-Z0-9!-_.'()`.
+
+    Attributes:
+        url: The URL under which `open_store` finds the same records again.
+        atomic: A `write` of several keys is all or nothing, whatever happens meanwhile.
+        conditional: `expect` is honoured: checked in the very instant in which the write takes
+            effect. Only of use to the journal together with `atomic`.
+        metered: Every record written costs money: fewer and larger ones are better.
+        max_record: The most bytes that one record may have.
+    """
+
+    url: str
+    atomic: bool
+    conditional: bool
+    metered: bool
+    max_record: int
+
+    def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
+        """Return the record under this key, None if there is none.
+
+        Args:
+            key: The record's key.
+            timeout: The most seconds to wait; None: the store's own default.
+
+        Raises:
+            StoreUnavailableError: No answer; trying again may help.
+            StoreError: Trying again will not help; the message says what will.
+        """
+        ...
+
+    def write(
+        self,
+        puts: Mapping[str, bytes],
+        deletes: Collection[str] = (),
+        *,
+        expect: Mapping[str, bytes | None] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Write some records and delete others; durable when it returns.
+
+        A store that is not atomic writes the puts in the order given, then deletes. Deleting a
+        key that is not there is no error. A write whose outcome became unknown must be reported
+        as such and not sent again behind the journal's back: a first copy that arrives late
+        would overwrite what was written since.
+
+        Args:
+            puts: Records by key, created or replaced.
+            deletes: Keys to delete after that.
+            expect: Write only if these keys now hold exactly these bytes (None: no record).
+            timeout: The most seconds to wait; None: the store's own default.
+
+        Raises:
+            FencedError: `expect` did not hold; nothing was written.
+            StoreUnavailableError: Not reached, or the outcome is unknown.
+            StoreError: Trying again will not help; the message says what will.
+        """
+        ...
+
+    def list(self, prefix: str, *, timeout: float | None = None) -> list[str]:
+        """Return all keys that begin with the prefix, sorted."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections. Closing twice is no error."""
+        ...
