@@ -1,0 +1,1 @@
+"""A crawl that is killed, and goes on: `make demo`."""
