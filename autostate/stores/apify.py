@@ -1,0 +1,235 @@
+"""The key-value stores of Apify: over HTTP on the platform, as the SDK's files elsewhere.
+
+`apify:` is the default store of the run, `apify:NAME` a named one that outlives it. Nothing here
+imports the SDK, which would cost most of a second, so state objects at module level are ready
+before `apify` is even imported.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import json
+import os
+import re
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from autostate.errors import StoreError, StoreUnavailableError
+from autostate.stores.apify_folder import ApifyFolderStore
+from autostate.stores.apify_http import Answer, HttpConnection
+from autostate.stores.base import Store
+
+MAX_RECORD = 9_000_000
+"""Bytes of one record. The platform documents no maximum; 9,437,184 is known to be refused."""
+
+_TIMEOUT = 30.0
+_COMPRESS_FROM = 1024
+_PAGE = 1000
+_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
+_RETRYABLE = frozenset({408, 425, 429})
+_WHAT_TO_DO = {
+    401: "check the environment variable APIFY_TOKEN",
+    402: "the account's limits are exhausted: raise them, or save to another store",
+    403: "the Actor may not use this store: give it access, or use the run's default (apify:)",
+    404: "it was deleted, or belongs to another account: check the store's name or id",
+    413: "save less in one state object, or report this as a bug of autostate",
+}
+
+
+def open_apify(name: str | None) -> Store:
+    """Open the run's default store (None) or a named one; nothing is sent before it is used.
+
+    Raises:
+        ValueError: No store can have this name.
+        StoreError: The platform's environment variables are incomplete.
+    """
+    if name is not None and not _NAME.fullmatch(name):
+        raise ValueError(
+            f"apify:{name} is not the URL of a key-value store: a name has at most 63 letters, "
+            "digits and hyphens, with no hyphen at either end"
+        )
+    url = f"apify:{name or ''}"
+    if not is_at_home():
+        return ApifyFolderStore(local_folder(name), url, MAX_RECORD)
+    store_id = None if name else _required("ACTOR_DEFAULT_KEY_VALUE_STORE_ID")
+    api = _setting("APIFY_API_BASE_URL") or "https://api.apify.com"
+    return ApifyStore(api, _required("APIFY_TOKEN"), url, store_id=store_id, name=name)
+
+
+def is_at_home() -> bool:
+    """Whether this process runs on the Apify platform, as the SDK decides it."""
+    return _flag(_setting("APIFY_IS_AT_HOME"), default=False)
+
+
+def local_folder(name: str | None) -> Path:
+    """Where the SDK keeps a key-value store outside of the platform."""
+    storage = _setting("APIFY_LOCAL_STORAGE_DIR", "CRAWLEE_STORAGE_DIR")
+    base = Path("storage" if storage is None else storage)
+    return (base / "key_value_stores" / (name or "default")).absolute()
+
+
+def purges_on_start() -> bool:
+    """Whether the SDK will empty the local default store when an Actor starts."""
+    if is_at_home():
+        return False
+    return _flag(_setting("APIFY_PURGE_ON_START", "CRAWLEE_PURGE_ON_START"), default=True)
+
+
+class ApifyStore:
+    """A key-value store on the platform, spoken to synchronously with timeouts of its own.
+
+    Not through `apify-client`: importing that takes 0.4 s, it repeats a request whose outcome is
+    unknown by itself, and the library below it hangs in a forked process. Every request here is
+    sent once. Bodies are compressed, as the SDK does; the platform keeps them like that.
+
+    Args:
+        api: The base URL of the API.
+        token: The API token.
+        url: The store's own URL: `apify:` or `apify:NAME`.
+        store_id: Its id, if known.
+        name: Else its name: found or made at the first use.
+    """
+
+    atomic = False
+    conditional = False
+    metered = True
+    max_record = MAX_RECORD
+
+    def __init__(
+        self, api: str, token: str, url: str, *, store_id: str | None, name: str | None
+    ) -> None:
+        self.url = url
+        self._http = HttpConnection(api, token)
+        self._id = store_id
+        self._name = name
+        self._closed = False
+
+    def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
+        """Return the record under this key, None if there is none."""
+        answer = self._send(
+            "GET", f"records/{quote(key, safe='')}", _deadline(timeout), or_404=True
+        )
+        return None if answer.status == 404 else answer.body
+
+    def write(
+        self,
+        puts: Mapping[str, bytes],
+        deletes: Collection[str] = (),
+        *,
+        expect: Mapping[str, bytes | None] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Write records one after another, then delete; see `Store.write`."""
+        deadline = _deadline(timeout)
+        for key, value in puts.items():
+            headers = {"content-type": _content_type(value)}
+            body = value
+            if len(value) >= _COMPRESS_FROM:
+                import gzip
+
+                body = gzip.compress(value, 1, mtime=0)
+                headers["content-encoding"] = "gzip"
+            self._send("PUT", f"records/{quote(key, safe='')}", deadline, body, headers)
+        for key in deletes:
+            self._send("DELETE", f"records/{quote(key, safe='')}", deadline, or_404=True)
+
+    def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
+        """Return all keys that begin with the prefix, sorted."""
+        deadline = _deadline(timeout)
+        keys: list[str] = []
+        query = {"limit": str(_PAGE), "prefix": prefix}
+        while True:
+            page = self._data(self._send("GET", f"keys?{urlencode(query)}", deadline))
+            keys += (item["key"] for item in page["items"] if item["key"].startswith(prefix))
+            if not page["isTruncated"]:
+                return sorted(keys)
+            query["exclusiveStartKey"] = page["nextExclusiveStartKey"]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._closed = True
+        self._http.close()
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        deadline: float,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        or_404: bool = False,
+    ) -> Answer:
+        if self._closed:
+            raise StoreError(f"the store {self.url} is closed: open it again with open_store()")
+        if self._id is None:
+            self._id = self._get_or_create(deadline)
+        path = f"/v2/key-value-stores/{quote(self._id, safe='')}/{path}"
+        answer = self._http.request(method, path, body, headers or {}, deadline)
+        if or_404 and answer.status == 404:
+            return answer
+        return self._checked(answer, method)
+
+    def _get_or_create(self, deadline: float) -> str:
+        path = f"/v2/key-value-stores?{urlencode({'name': self._name or ''})}"
+        answer = self._checked(self._http.request("POST", path, b"", {}, deadline), "POST")
+        return str(self._data(answer)["id"])
+
+    def _checked(self, answer: Answer, method: str) -> Answer:
+        if 200 <= answer.status < 300:
+            return answer
+        said = f"The store {self.url} answered {method} with {answer.status}{_reason(answer)}"
+        if answer.status in _RETRYABLE or answer.status >= 500:
+            raise StoreUnavailableError(f"{said}; it is tried again")
+        raise StoreError(f"{said}: {_WHAT_TO_DO.get(answer.status, 'report this as a bug')}")
+
+    def _data(self, answer: Answer) -> dict[str, Any]:
+        with contextlib.suppress(ValueError, LookupError, TypeError):
+            data = json.loads(answer.body)["data"]
+            if isinstance(data, dict):
+                return data
+        raise StoreUnavailableError(f"The store {self.url} gave an answer that is not the API's")
+
+
+def _content_type(value: bytes) -> str:
+    """JSON shows in the Console; a part of a larger record is not JSON."""
+    whole = value.startswith(b"{") and value.endswith(b"}")
+    return "application/json" if whole else "application/octet-stream"
+
+
+def _reason(answer: Answer) -> str:
+    """The API's own word for an error, such as `record-not-found`."""
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        return f" ({json.loads(answer.body)['error']['type']})"
+    return ""
+
+
+def _deadline(timeout: float | None) -> float:
+    return time.monotonic() + (_TIMEOUT if timeout is None else timeout)
+
+
+def _setting(*names: str) -> str | None:
+    """An environment variable as the SDK's settings read it: any case, the first name wins."""
+    folded = {key.upper(): value for key, value in os.environ.items()}
+    return next((folded[name] for name in names if name in folded), None)
+
+
+def _flag(value: str | None, *, default: bool) -> bool:
+    if value is None:
+        return default
+    return value.strip().lower() in {"1", "true", "t", "yes", "y", "on"}
+
+
+def _required(name: str) -> str:
+    old_name = name.replace("ACTOR_", "APIFY_", 1)
+    value = _setting(name, old_name)
+    if not value:
+        raise StoreError(
+            f"APIFY_IS_AT_HOME is set, but {name} is not: on the Apify platform it always is. "
+            "Elsewhere unset APIFY_IS_AT_HOME, or configure another store"
+        )
+    return value
