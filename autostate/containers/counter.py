@@ -1,0 +1,97 @@
+"""PersistedCounter."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from autostate.containers import root
+from autostate.containers.dict import RAW, DictBarrier, _record_setitem, keyed, refill
+from autostate.tracking.barrier import Kind, is_keyed, register_kind, span
+
+T = TypeVar("T")
+
+
+class PersistedCounter(DictBarrier, Counter[T]):
+    """A `collections.Counter` that saves itself.
+
+    The arguments after the name are defaults, given as `Counter` takes them; see
+    `PersistedDict` for what they do, and for the errors.
+
+    Example:
+        >>> words = PersistedCounter("words")
+        >>> words.update("banana")
+        >>> words.most_common(1)
+        [('a', 3)]
+    """
+
+    __slots__ = ("_key", "_node")
+
+    if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
+        __setitem__ = keyed(dict, "__setitem__")
+        __delitem__ = keyed(Counter, "__delitem__")
+
+    def __new__(cls, *args: Any, **_kwargs: Any) -> Self:
+        """Make an empty Counter, or give the live one of that name."""
+        made: Self = root.create(cls, Counter, "counter", args)
+        return made
+
+    def __init__(self, name: str, iterable: Any = None, /, **kwargs: int) -> None:
+        """Offer the defaults."""
+        defaults = Counter(iterable, **kwargs)
+        root.bind(self, name, "counter")
+        if self._node is not None:
+            self._node.tracker.offer(self, defaults)
+
+    if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
+
+        @functools.wraps(Counter.update)
+        def update(self, iterable: Any = None, /, **kwargs: int) -> None:  # type: ignore[override]
+            """Add counts, as `Counter.update`."""
+            if is_keyed(self):  # counts by item assignment, which is recorded
+                Counter.update(self, iterable, **kwargs)
+            else:
+                span(self, Counter.update, iterable, **kwargs)
+
+        @functools.wraps(Counter.subtract)
+        def subtract(self, iterable: Any = None, /, **kwargs: int) -> None:  # type: ignore[override]
+            """Subtract counts, as `Counter.subtract`."""
+            if is_keyed(self):
+                Counter.subtract(self, iterable, **kwargs)
+            else:
+                span(self, Counter.subtract, iterable, **kwargs)
+
+    def copy(self) -> Counter[T]:  # type: ignore[override]
+        """Make a plain, shallow copy."""
+        made: Counter[T] = Counter()
+        dict.update(made, self)
+        return made
+
+    @classmethod
+    def fromkeys(cls, iterable: Iterable[Any], v: int | None = None) -> Any:
+        """Raise NotImplementedError, as `Counter.fromkeys` does."""
+        return Counter.fromkeys(iterable, v)  # type: ignore[arg-type]
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        """Pickle as a plain Counter."""
+        return Counter, (dict(self),)
+
+    def __reduce__(self) -> Any:
+        """Pickle as a plain Counter."""
+        return self.__reduce_ex__(2)
+
+
+register_kind(
+    Kind(
+        name="counter",
+        builtin=Counter,
+        tracked=PersistedCounter,
+        copy=PersistedCounter.copy,
+        fill=dict.update,
+        refill=refill,
+        raw=RAW,
+        recording={"__setitem__": _record_setitem},
+    )
+)

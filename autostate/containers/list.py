@@ -1,0 +1,199 @@
+"""PersistedList."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+from collections.abc import Callable, Iterable
+from operator import index as as_index
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from autostate.containers import root
+from autostate.tracking.barrier import (
+    Barrier,
+    Kind,
+    before,
+    changed,
+    locked,
+    register_kind,
+    spliced,
+)
+
+T = TypeVar("T")
+_list = list
+
+
+def _from(name: str, first: Callable[[Any, Any], int]) -> Any:
+    """Wrap a method that changes items from an index on; `first` gives it."""
+    function = getattr(list, name)
+
+    @functools.wraps(function)
+    def method(self: Any, /, *args: Any) -> Any:
+        if self._node is None:
+            return function(self, *args)
+        with self._node.tracker.lock:
+            before(self)
+            start = first(self, args)
+            result = function(self, *args)
+            spliced(self, start)
+        return result
+
+    return method
+
+
+def _position(self: Any, index: Any) -> int:
+    """The first item that an assignment to `self[index]` can change."""
+    if isinstance(index, slice):
+        indices = range(len(self))[index]
+        return min(indices[0], indices[-1]) if indices else index.indices(len(self))[0]
+    position = as_index(index) if hasattr(index, "__index__") else 0
+    return position + len(self) if position < 0 else position
+
+
+def _sequence(values: Any) -> Any:
+    """What is assigned to a slice, ready: an iterator may run code of the user."""
+    if isinstance(values, list | tuple) or not hasattr(values, "__iter__"):
+        return values
+    return _list(values)
+
+
+class PersistedList(Barrier, list[T]):
+    """A list that saves itself.
+
+    `iterable` is the list at the very first start; afterwards the list is what was saved. For
+    the errors see `PersistedDict`.
+
+    Example:
+        >>> queue = PersistedList("queue", ["https://example.com"])
+        >>> queue.pop()
+        'https://example.com'
+    """
+
+    __slots__ = ("_key", "_node")
+
+    def __new__(cls, *args: Any, **_kwargs: Any) -> Self:
+        """Make an empty list, or give the live one of that name."""
+        made: Self = root.create(cls, list, "list", args)
+        return made
+
+    def __init__(self, name: str, iterable: Iterable[T] = (), /) -> None:
+        """Take the default, if nothing is stored."""
+        default = _list(iterable)
+        root.bind(self, name, "list")
+        if self._node is not None:
+            self._node.tracker.begin(self, default)
+
+    if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
+        append = _from("append", lambda self, _: len(self))
+        insert = _from("insert", lambda self, args: _inserted(self, *args))
+        pop = _from("pop", lambda self, args: _position(self, *(args or (-1,))))
+        __delitem__ = _from("__delitem__", lambda self, args: _position(self, *args))
+        __imul__ = _from("__imul__", lambda self, args: 0 if args[0] <= 0 else len(self))
+        clear = locked(list, "clear")
+        reverse = locked(list, "reverse")
+
+        @functools.wraps(list.__setitem__)
+        def __setitem__(self, index: Any, value: Any, /) -> None:
+            if self._node is None:
+                list.__setitem__(self, index, value)
+                return
+            if isinstance(index, slice):
+                value = _sequence(value)
+            with self._node.tracker.lock:
+                before(self)
+                start = _position(self, index)
+                list.__setitem__(self, index, value)
+                spliced(self, start)
+
+        @functools.wraps(list.extend)
+        def extend(self, iterable: Iterable[T], /) -> None:
+            """Append all items, as `list.extend`."""
+            _grow(self, list.extend, iterable)
+
+        @functools.wraps(list.__iadd__)
+        def __iadd__(self, other: Iterable[T], /) -> Self:  # type: ignore[misc, override]
+            _grow(self, list.extend, other)
+            return self
+
+        @functools.wraps(list.remove)
+        def remove(self, value: T, /) -> None:
+            """Remove the first item that is equal, as `list.remove`."""
+            if self._node is None:
+                list.remove(self, value)
+                return
+            del self[list.index(self, value)]
+
+        @functools.wraps(list.sort)
+        def sort(self, /, *, key: Any = None, reverse: bool = False) -> None:
+            """Sort in place, as `list.sort`."""
+            # A list that sorts itself is empty meanwhile, and a cut would save that.
+            if self._node is None:
+                list.sort(self, key=key, reverse=reverse)
+                return
+            items = _list(self)
+            items.sort(key=key, reverse=reverse)
+            with self._node.tracker.lock:
+                if len(items) != len(self):
+                    raise ValueError("list modified during sort")
+                before(self)
+                list.__setitem__(self, slice(None), items)
+                changed(self)
+
+    # Plain, and cut loose from the store: `copy`, slices, `+` and `*` are so by themselves.
+
+    def __copy__(self) -> builtins.list[T]:
+        return _list(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> builtins.list[T]:
+        from copy import deepcopy
+
+        made: builtins.list[T] = []
+        memo[id(self)] = made
+        made.extend(deepcopy(item, memo) for item in self)
+        return made
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        """Pickle as a plain list."""
+        return _list, (), None, iter(self)
+
+
+def _inserted(self: Any, index: Any, *_value: Any) -> int:
+    position = as_index(index)
+    return max(position + len(self), 0) if position < 0 else min(position, len(self))
+
+
+def _grow(self: Any, function: Callable[..., Any], iterable: Any) -> None:
+    """Extend by an iterable, which may run code of the user; mark what came in any case."""
+    if self._node is None:
+        function(self, iterable)
+        return
+    lock = self._node.tracker.lock
+    with lock:
+        before(self)
+        length = len(self)
+        spliced(self, length)
+    try:
+        function(self, iterable)
+    finally:
+        with lock:
+            spliced(self, length)
+
+
+def _refill(container: list[Any], content: list[Any]) -> None:
+    list.__setitem__(container, slice(None), content)
+
+
+register_kind(
+    Kind(
+        name="list",
+        builtin=list,
+        tracked=PersistedList,
+        copy=list,
+        fill=list.extend,
+        refill=_refill,
+        raw=frozenset(
+            {"append", "insert", "pop", "clear", "__setitem__", "__delitem__", "__imul__"}
+        ),
+        recording={"append": list.append},
+    )
+)

@@ -1,0 +1,214 @@
+"""PersistedSet."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from autostate.containers import root
+from autostate.tracking.barrier import (
+    Barrier,
+    Kind,
+    before,
+    dropped,
+    is_keyed,
+    locked,
+    put,
+    record,
+    register_kind,
+    span,
+)
+
+T = TypeVar("T")
+_set = set
+
+
+def _plain(name: str) -> Any:
+    """Wrap an operation that makes a new set: it makes a plain one."""
+    function = getattr(set, name)
+
+    @functools.wraps(function)
+    def method(self: Any, /, *others: Any) -> Any:
+        made = function(self, *others)
+        return made if made is NotImplemented else _set(made)
+
+    return method
+
+
+def _removing(name: str) -> Any:
+    """Wrap `discard` or `remove`."""
+    function = getattr(set, name)
+
+    @functools.wraps(function)
+    def method(self: Any, member: Any, /) -> None:
+        if self._node is None:
+            function(self, member)
+            return
+        with self._node.tracker.lock:
+            if member not in self:
+                function(self, member)
+                return
+            before(self)
+            function(self, member)
+            dropped(self, member)
+
+    return method
+
+
+def _by_member(name: str, apply: Callable[[Any, Any], None]) -> Any:
+    """Wrap an operation in place: member by member where that is recorded."""
+    function = getattr(set, name)
+    operator = name.startswith("__")
+
+    @functools.wraps(function)
+    def method(self: Any, /, *others: Any) -> Any:
+        if not is_keyed(self) or (operator and not isinstance(others[0], set | frozenset)):
+            return span(self, function, *others)
+        for other in others:
+            apply(self, other)
+        return self if operator else None
+
+    return method
+
+
+def _add_all(self: Any, other: Iterable[Any]) -> None:
+    for member in other:
+        self.add(member)
+
+
+def _discard_all(self: Any, other: Iterable[Any]) -> None:
+    for member in [*set.intersection(self, other)]:
+        self.discard(member)
+
+
+def _toggle_all(self: Any, other: Iterable[Any]) -> None:
+    for member in _set(other):
+        self.discard(member) if member in self else self.add(member)
+
+
+def _record_add(self: Any, member: Any, /) -> None:
+    if member not in self:
+        set.add(self, member)
+        record(self, member)
+
+
+class PersistedSet(Barrier, set[T]):
+    """A set that saves itself.
+
+    The members of `iterable` are defaults; see `PersistedDict` for what they do, and for the
+    errors.
+
+    Example:
+        >>> seen = PersistedSet("seen")
+        >>> seen.add("https://example.com")
+        >>> len(seen)
+        1
+    """
+
+    __slots__ = ("_key", "_node")
+
+    def __new__(cls, *args: Any, **_kwargs: Any) -> Self:
+        """Make an empty set, or give the live one of that name."""
+        made: Self = root.create(cls, set, "set", args)
+        return made
+
+    def __init__(self, name: str, iterable: Iterable[T] = (), /) -> None:
+        """Offer the defaults."""
+        defaults: dict[Any, None] = dict.fromkeys(iterable)
+        root.bind(self, name, "set")
+        if self._node is not None:
+            self._node.tracker.offer(self, defaults)
+
+    if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
+
+        @functools.wraps(set.add)
+        def add(self, member: T, /) -> None:
+            """Add a member, as `set.add`."""
+            if self._node is None:
+                set.add(self, member)
+                return
+            with self._node.tracker.lock:
+                if member in self:
+                    return
+                before(self, member)
+                set.add(self, member)
+                put(self, member)
+
+        @functools.wraps(set.pop)
+        def pop(self) -> T:
+            """Remove any member and give it, as `set.pop`."""
+            if self._node is None:
+                return set.pop(self)
+            with self._node.tracker.lock:
+                before(self)
+                member = set.pop(self)
+                dropped(self, member)
+            return member
+
+        clear = locked(set, "clear")
+        discard = _removing("discard")
+        remove = _removing("remove")
+        update = _by_member("update", _add_all)
+        __ior__ = _by_member("__ior__", _add_all)
+        difference_update = _by_member("difference_update", _discard_all)
+        __isub__ = _by_member("__isub__", _discard_all)
+        symmetric_difference_update = _by_member("symmetric_difference_update", _toggle_all)
+        __ixor__ = _by_member("__ixor__", _toggle_all)
+
+        @functools.wraps(set.intersection_update)
+        def intersection_update(self, /, *others: Any) -> None:
+            """Keep what is in all others too, as `set.intersection_update`."""
+            span(self, set.intersection_update, *others)
+
+        @functools.wraps(set.__iand__)
+        def __iand__(self, other: Any, /) -> Self:
+            return span(self, set.__iand__, other)  # type: ignore[no-any-return]
+
+        # Plain, and cut loose from the store:
+
+        copy = _plain("copy")
+        union = _plain("union")
+        __or__ = _plain("__or__")
+        intersection = _plain("intersection")
+        __and__ = _plain("__and__")
+        difference = _plain("difference")
+        __sub__ = _plain("__sub__")
+        symmetric_difference = _plain("symmetric_difference")
+        __xor__ = _plain("__xor__")
+
+    def __copy__(self) -> builtins.set[T]:
+        return _set(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> builtins.set[T]:
+        from copy import deepcopy
+
+        return {deepcopy(member, memo) for member in self}
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        """Pickle as a plain set."""
+        return _set, (list(self),)
+
+    def __reduce__(self) -> Any:
+        """Pickle as a plain set."""
+        return self.__reduce_ex__(2)
+
+
+def _refill(container: set[Any], content: set[Any]) -> None:
+    set.clear(container)
+    set.update(container, content)
+
+
+register_kind(
+    Kind(
+        name="set",
+        builtin=set,
+        tracked=PersistedSet,
+        copy=set,
+        fill=set.update,
+        refill=_refill,
+        raw=frozenset({"add", "discard", "remove", "pop", "clear"}),
+        recording={"add": _record_add},
+    )
+)

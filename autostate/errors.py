@@ -1,0 +1,80 @@
+"""The errors of autostate.
+
+    AutostateError
+    ├── StoreError                 the store refused, and trying again will not help
+    │   ├── StoreUnavailableError  the store was not reached, or did not answer in time
+    │   └── FencedError            a later incarnation has taken over this state
+    ├── CodecError
+    │   ├── UnsupportedTypeError   a value that cannot be saved; the message names its path
+    │   └── CorruptStateError      a record that cannot be read; it is kept, never overwritten
+    ├── FlushError                 a flush did not finish: the cause is chained to it
+    ├── StateTypeError             the same name, but another kind of state object
+    └── UpgradeError               stored by a newer version of a class than the program has
+
+Messages say what happened, to which state object and path, and what to do. They never hold
+values of the user: those may be cookies and tokens.
+"""
+
+from __future__ import annotations
+
+
+class AutostateError(Exception):
+    """The base of all errors that autostate raises on its own account."""
+
+
+class StoreError(AutostateError):
+    """The store refused an operation and would refuse it again: read the message and mend that."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store was not reached or did not answer in time: the outcome is unknown.
+
+    The flusher tries again by itself. Memory is untouched and stays dirty meanwhile.
+    """
+
+
+class FencedError(StoreError):
+    """A later incarnation has taken over this state: this process must not write any more.
+
+    Stop this process, or open another store: what it changes from now on is not saved.
+    """
+
+
+class CodecError(AutostateError):
+    """A value or a record could not be translated."""
+
+
+class UnsupportedTypeError(CodecError, TypeError):
+    """A value of a type that cannot be saved. Everything else in the state is still saved.
+
+    Attributes:
+        path: Where the value is, as code would write it: `crawl["pages"][3].lock`.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[type[UnsupportedTypeError], tuple[str, str]]:
+        """Pickle by the two arguments, not by the joined message."""
+        return type(self), (self.path, self.problem)
+
+
+class CorruptStateError(CodecError):
+    """A stored record is damaged or of an unknown format. It was left as it is.
+
+    Restore the record, or pass `on_corrupt="previous"` to go back to the previous good snapshot.
+    """
+
+
+class FlushError(AutostateError):
+    """A flush did not finish. What was not saved stays dirty and is tried again."""
+
+
+class StateTypeError(AutostateError, TypeError):
+    """The name belongs to a state object of another kind: use its kind, or another name."""
+
+
+class UpgradeError(AutostateError):
+    """The stored version of a class is newer than the program's. Nothing was touched."""

@@ -1,0 +1,22 @@
+"""What is dirty, and the consistent capture of it."""
+
+from __future__ import annotations
+
+from autostate.tracking.barrier import Barrier, Kind, changed, dropped, locked, put, register_kind
+from autostate.tracking.capture import Capture
+from autostate.tracking.node import LARGE, Node
+from autostate.tracking.tracker import Tracker
+
+__all__ = [
+    "LARGE",
+    "Barrier",
+    "Capture",
+    "Kind",
+    "Node",
+    "Tracker",
+    "changed",
+    "dropped",
+    "locked",
+    "put",
+    "register_kind",
+]

@@ -1,0 +1,192 @@
+"""Adoption: plain containers in the state become persisted ones, invisibly.
+
+A plain `list` that was put into the state is left as it is while anybody else can hold it: what
+is appended to it there must be saved, as it would be seen in a plain dict. When nobody else
+references it any more (CPython's reference count, calibrated at import), it is replaced by its
+persisted kind. Until then its entry is *watched*: encoded and compared at every cut.
+
+The replacement is undone if another thread took a reference meanwhile. It took one from the
+parent only, so that after the swap nobody can come by the old container any more: if it has no
+other reference then, its content is final, and is compared with the copy once more.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import sys
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from autostate import codec
+from autostate.tracking.barrier import PLAIN, Barrier, Kind, forms_of
+from autostate.tracking.node import LARGE
+
+if TYPE_CHECKING:
+    from autostate.tracking.node import Node
+
+ATOMS: Final[frozenset[type]] = codec.NATIVE | {
+    float,
+    bytes,
+    dt.datetime,
+    dt.date,
+    dt.timedelta,
+    decimal.Decimal,
+    uuid.UUID,
+}
+"""Types that never hold a container."""
+
+
+def references(holder: Any, slot: Any) -> int:
+    """References to what a holder holds, not counting those of the measurement itself."""
+    return sys.getrefcount(holder[slot]) - _MEASURING
+
+
+def _own_references() -> int:
+    value = [None]
+    return sys.getrefcount(value)
+
+
+_MEASURING: int = 0
+_MEASURING = references([[None]], 0) - 1
+_LOCAL: Final = _own_references()
+
+
+def is_held(parent: Any, slot: Any) -> bool:
+    """Whether somebody else than its parent references a container. Do not hold it meanwhile."""
+    return references(parent, slot) > 1
+
+
+def kind_of(container: Any) -> Kind:
+    """The kind of a plain or persisted container."""
+    plain = PLAIN.get(type(container))
+    return plain if plain is not None else forms_of(type(container)).kind
+
+
+def slots_of(container: Any) -> list[Any]:
+    """The keys or indices under which a container holds what is not an atom."""
+    kind = kind_of(container)
+    if kind.name == "set":
+        return []
+    if kind.name == "list":
+        if ATOMS.issuperset(map(type, container)):
+            return []
+        return [i for i, value in enumerate(list(container)) if type(value) not in ATOMS]
+    if ATOMS.issuperset(map(type, container.values())):
+        return []
+    return [key for key, value in dict(container).items() if type(value) not in ATOMS]
+
+
+def adopt_inside(container: Any, node: Node, entry: Any) -> bool:
+    """Adopt all that an inline container holds; False if something has to be watched."""
+    complete = True
+    for slot in slots_of(container):
+        complete = adopt(container, slot, node, entry) and complete
+    return complete
+
+
+def adopt(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
+    """Adopt one value and all inside it.
+
+    Args:
+        parent: The container that holds the value: armed, or plain itself.
+        slot: Its key or index there.
+        node: The node to which it will belong.
+        entry: The entry of the node in which it lives.
+
+    Returns:
+        False if it, or something inside it, has to be watched.
+    """
+    cls = type(parent[slot])
+    if cls in ATOMS:
+        return True
+    if issubclass(cls, Barrier):
+        node.tracker.claim(parent[slot], node, entry)
+        return True
+    kind = PLAIN.get(cls)
+    if kind is None:
+        return not _holds_containers(parent[slot], node, entry)
+    complete = adopt_inside(parent[slot], node, entry)
+    if is_held(parent, slot):
+        return False
+    return _replace(parent, slot, kind, node, entry) and complete
+
+
+def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool:
+    """Put the persisted form in the place of a plain container; False if it was undone."""
+    old = parent[slot]
+    new = kind.make(old, node, entry)
+    if node.obj is parent and node.kind == "list":
+        own(new, node, id(new))  # the element of a list that is a node is its own entry
+    put = kind_of(parent).builtin.__setitem__
+    if parent[slot] is not old:
+        return False
+    put(parent, slot, new)
+    if sys.getrefcount(old) > _LOCAL:
+        put(parent, slot, old)
+        return False
+    if new != old:
+        kind.refill(new, old)
+    if len(new) > LARGE:
+        node.tracker.promote(new)
+    return True
+
+
+def own(container: Any, node: Node, entry: Any) -> None:
+    """Let an inline container, and all inside it, belong to an entry."""
+    container._node = node
+    container._key = entry
+    for inner in inline(container):
+        inner._node = node
+        inner._key = entry
+
+
+def entry_of(container: Any, slot: Any) -> Any:
+    """The entry in which a slot of a node's own container lies: lists go by element."""
+    return id(container[slot]) if isinstance(container, list) else slot
+
+
+def _holds_containers(value: Any, node: Node, entry: Any) -> bool:
+    """Whether a tuple holds containers that could change: they cannot be replaced inside it."""
+    if type(value) is not tuple or ATOMS.issuperset(map(type, value)):
+        return False
+    watched = False
+    for item in value:
+        if isinstance(item, Barrier):
+            node.tracker.claim(item, node, entry)
+        elif type(item) in PLAIN:
+            watched = True
+        else:
+            watched = _holds_containers(item, node, entry) or watched
+    return watched
+
+
+def inline(container: Any) -> Iterator[Any]:
+    """All persisted containers inside a container that are not nodes, at any depth."""
+    for value in _values_of(container):
+        if isinstance(value, Barrier):
+            node = value._node
+            if node is None or node.obj is not value:
+                yield value
+                yield from inline(value)
+        elif type(value) in PLAIN or type(value) is tuple:
+            yield from inline(value)
+
+
+def plain_inside(value: Any) -> Iterator[Any]:
+    """All plain containers in a value, itself included, at any depth."""
+    if type(value) in PLAIN:
+        yield value
+    if type(value) in PLAIN or type(value) is tuple or isinstance(value, Barrier):
+        for item in _values_of(value):
+            if type(item) not in ATOMS:
+                yield from plain_inside(item)
+
+
+def _values_of(container: Any) -> list[Any]:
+    if isinstance(container, dict):
+        return [value for value in dict(container).values() if type(value) not in ATOMS]
+    if isinstance(container, list | tuple):
+        return [value for value in list(container) if type(value) not in ATOMS]
+    return []

@@ -1,0 +1,299 @@
+"""The write barrier, which removes itself.
+
+A persisted container class exists in up to three *forms* of the same layout, and a container
+moves between them by assignment to `__class__`:
+
+    armed      what users see and subclass. Every mutating method takes the tracker's lock, does
+               the builtin's own mutation and marks.
+    disarmed   the twin: mutating methods that are one step of C *are* the builtin's functions.
+               A container enters it with its first write after a capture: from then on it is
+               known to be dirty, and nothing more needs to be recorded.
+    recording  for large containers that are nodes: records which keys changed, without the lock.
+
+        ┌────────┐  first write: `changed`   ┌──────────┐
+        │ armed  │ ────────────────────────▶ │ disarmed │
+        │        │ ◀──────────────────────── │          │
+        │        │      cut                  └──────────┘
+        │        │  first write: `put` …     ┌───────────┐  `changed`: too much to record
+        │        │ ────────────────────────▶ │ recording │ ─────────▶ disarmed
+        │        │ ◀──────────────────────── │           │
+        └────────┘      cut                  └───────────┘
+
+Why this is safe:
+
+- Under the tracker's lock a cut re-arms *every* dirty container before it reads *any*. A thread
+  that writes during the cut therefore meets the lock, with its first write at the latest: what
+  it wrote before is part of the cut, what it writes afterwards is not. That is a consistent cut.
+- A write in the recording form takes no lock. A thread may have entered `__setitem__` when a cut
+  re-arms the container; it then writes after the cut, and finds in `node.keys` another dict than
+  the one it put its mark in, and marks again. Between entering and writing nothing happens, so
+  the write may as well be placed before or after the cut.
+- Methods that can run Python code half-way (`update` of a generator, `sort` with a key, `remove`
+  with an `__eq__`) keep a wrapper in every form: `spanning` marks before *and* after, so a
+  cut in the middle does not lose the rest.
+- `results.append(await page())` looks `append` up *before* it waits: after a cut meanwhile, the
+  builtin's function is called on an armed container. Such *late calls* always change the length:
+  a cut remembers the length of what it re-armed and somebody else holds, and compares it at the
+  next one (`Tracker.late_calls`). `reverse`, which does not change it, is not left to C.
+- A slice assigned from a generator, and keys with a `__hash__` or `__eq__` in Python, can be
+  overtaken in the disarmed form. The first insertion of such a key changes the length; the rest
+  is found when contents are compared at `flush()`, persist_state, migrating and shutdown.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from autostate import codec
+from autostate.tracking.node import LARGE
+
+if TYPE_CHECKING:
+    from autostate.tracking.node import Node
+
+
+class Barrier:
+    """What all persisted containers share: two slots, and the way to plain copies.
+
+    Attributes:
+        _node: The node that the container belongs to; None while it is bound to no store.
+        _key: For an inline container: the entry of the node in which it lives.
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        _node: Node | None
+        _key: Any
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of container.
+
+    Attributes:
+        name: As stored.
+        builtin: The plain type that it replaces.
+        tracked: Its persisted class, armed.
+        copy: Makes a shallow plain copy.
+        fill: The builtin's function that fills an empty one from a plain one.
+        refill: Replaces the content in place, by the builtin's functions.
+        raw: Mutating methods that are one step of C, so that the disarmed form can use them.
+        recording: The methods of the recording form.
+    """
+
+    name: str
+    builtin: Any
+    tracked: Any
+    copy: Callable[[Any], Any]
+    fill: Callable[[Any, Any], Any]
+    refill: Callable[[Any, Any], None]
+    raw: frozenset[str]
+    recording: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self, content: Any, node: Node, key: Any) -> Any:
+        """Build the tracked form of a plain container, armed, owned by an entry of `node`."""
+        made = self.builtin.__new__(self.tracked)
+        self.fill(made, content)
+        made._node = node
+        made._key = key
+        return made
+
+
+class Forms:
+    """The forms of one class."""
+
+    __slots__ = ("armed", "disarmed", "kind", "recording")
+
+    def __init__(self, armed: Any, kind: Kind) -> None:
+        self.armed = armed
+        self.kind = kind
+        raw = {name: getattr(kind.builtin, name) for name in kind.raw}
+        self.disarmed = self._twin(raw)
+        self.recording = self._twin(kind.recording)
+        for form in (armed, self.disarmed, self.recording):
+            FORMS[form] = self
+            codec.register_container(form, kind.name)
+
+    def _twin(self, methods: Mapping[str, Any]) -> Any:
+        """Make a subclass of the same layout and name, with some methods replaced.
+
+        A method that the user's class overrides is left to it.
+        """
+        cls, tracked = self.armed, self.kind.tracked
+        namespace = {
+            "__slots__": (),
+            "__module__": cls.__module__,
+            "__qualname__": cls.__qualname__,
+            "__doc__": cls.__doc__,
+        }
+        ours = {
+            name: method
+            for name, method in methods.items()
+            if getattr(cls, name) is getattr(tracked, name)
+        }
+        return type(cls)(cls.__name__, (cls,), namespace | ours)
+
+
+FORMS: Final[dict[type, Forms]] = {}
+KINDS: Final[dict[str, Kind]] = {}
+PLAIN: Final[dict[type, Kind]] = {}
+
+
+def register_kind(kind: Kind) -> None:
+    """Make a kind of container known to tracking and codec."""
+    KINDS[kind.name] = kind
+    PLAIN[kind.builtin] = kind
+    Forms(kind.tracked, kind)
+
+
+def forms_of(cls: type) -> Forms:
+    """The forms of a class of persisted containers; made at its first use."""
+    known = FORMS.get(cls)
+    if known is not None:
+        return known
+    kind = next(kind for kind in KINDS.values() if issubclass(cls, kind.tracked))
+    return Forms(cls, kind)
+
+
+def arm(container: Any) -> None:
+    """Let every write to the container meet the barrier again."""
+    container.__class__ = forms_of(type(container)).armed
+
+
+def disarm(container: Any) -> None:
+    """Let writes to the container pass at full speed."""
+    container.__class__ = forms_of(type(container)).disarmed
+
+
+_EVERYTHING: Final = object()
+
+
+def before(container: Any, key: Any = _EVERYTHING) -> None:
+    """Prepare a write, with the tracker's lock held.
+
+    If the entry belongs to a cut and is not encoded yet, it is encoded first. Inside `atomic()`
+    the former content is remembered; `key` says that only this entry is going to change.
+    """
+    node: Node = container._node
+    if node.pending is not None and node.obj is not container:
+        node.pending.encode_now(container._key)
+    if node.tracker.undo:
+        node.tracker.remember(container, None if key is _EVERYTHING else (key,))
+
+
+def changed(container: Any) -> None:
+    """Mark after a write that may have changed anything, with the lock held, and disarm."""
+    node: Node = container._node
+    forms = forms_of(type(container))
+    cls = type(container)
+    if cls is forms.disarmed:
+        return
+    if not node.tracker.undo:  # inside atomic() every write has to be seen
+        container.__class__ = forms.disarmed
+    if cls is forms.armed:
+        node.tracker.wrote(container, whole=True)
+
+
+def put(container: Any, key: Any) -> None:
+    """Mark one entry after it was written, with the lock held."""
+    if _record(container):
+        container._node.keys[key] = None
+
+
+def dropped(container: Any, key: Any) -> None:
+    """Mark one entry after it was removed, with the lock held."""
+    if _record(container):
+        node: Node = container._node
+        node.keys.pop(key, None)
+        node.drops[key] = None
+
+
+def spliced(container: Any, index: int) -> None:
+    """Mark the items of a list from `index` on, with the lock held."""
+    if _record(container):
+        node: Node = container._node
+        node.stable = min(node.stable, max(index, 0))
+
+
+def _record(container: Any) -> bool:
+    """Enter the recording form if the container is large and a node; else mark it as a whole."""
+    node: Node = container._node
+    if node.obj is not container or len(container) <= LARGE:
+        changed(container)
+        return False
+    forms = forms_of(type(container))
+    cls = type(container)
+    if cls is forms.disarmed:
+        return False
+    if cls is forms.armed:
+        if not node.tracker.undo:
+            container.__class__ = forms.recording
+        node.tracker.wrote(container, whole=False)
+    return True
+
+
+def record(container: Any, key: Any) -> None:
+    """Mark one entry after a write in the recording form, without the lock."""
+    node: Node = container._node
+    keys = node.keys
+    keys[key] = None
+    if node.keys is not keys:  # overtaken by a cut
+        with node.tracker.lock:
+            put(container, key)
+
+
+def is_keyed(container: Any) -> bool:
+    """Whether writes to the container are recorded by entry."""
+    node = container._node
+    return node is not None and node.obj is container and len(container) > LARGE
+
+
+def locked(builtin: type, name: str) -> Any:
+    """Wrap a mutating method of a builtin that is one step of C."""
+    function = getattr(builtin, name)
+
+    @functools.wraps(function)
+    def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        node = self._node
+        if node is None:
+            return function(self, *args, **kwargs)
+        with node.tracker.lock:
+            before(self)
+            result = function(self, *args, **kwargs)
+            changed(self)
+        return result
+
+    return method
+
+
+def spanning(builtin: type, name: str) -> Any:
+    """Wrap a mutating method of a builtin that can run Python code half-way.
+
+    It runs without the lock: the code that it runs may wait for another thread.
+    """
+    function = getattr(builtin, name)
+
+    @functools.wraps(function)
+    def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return span(self, function, *args, **kwargs)
+
+    return method
+
+
+def span(container: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a function that writes to the container in several steps."""
+    node = container._node
+    if node is None:
+        return function(container, *args, **kwargs)
+    lock = node.tracker.lock
+    with lock:
+        before(container)
+        changed(container)
+    try:
+        return function(container, *args, **kwargs)
+    finally:
+        with lock:
+            changed(container)

@@ -1,0 +1,95 @@
+"""A node: a container with entries of its own in the store, and what is dirty about it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autostate.tracking.capture import Pending
+    from autostate.tracking.tracker import Tracker
+
+LARGE = 256
+"""Entries above which a container is *keyed*, and above which a nested one becomes a node.
+
+Below it a container is compared with what was saved of it, entry by entry, so that any write at
+full speed still costs only the changed entries; 256 entries take about 0.1 ms to compare.
+"""
+
+
+class Node:
+    """One container with entries of its own.
+
+    Attributes:
+        id: The number under which the store knows it.
+        kind: "dict", "set", "counter" or "list".
+        name: The name of a root; None for a nested node.
+        home: For a nested node: the node and the key where it was first seen, for error messages.
+        keys: Dirty keys (dict), members (set) or `id`s of elements (list), oldest first.
+        drops: Keys or members that were removed since the last capture.
+        whole: All entries may be dirty.
+        stable: For a list: so many items at its beginning are as they were saved.
+        saved: What was last saved, to compare with: see `capture.py`. None if that is unknown.
+        bad: Entries that could not be saved, with the error.
+        offered: Keys or members that were given as defaults.
+        gone: Those of them that the program deleted; they stay deleted.
+        declared: The store knows of the node.
+        weight: Bytes of an encoded entry, on the average of the last capture.
+        pending: The node's share of the capture that is being encoded.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "bad",
+        "declared",
+        "drops",
+        "gone",
+        "home",
+        "id",
+        "keys",
+        "kind",
+        "name",
+        "obj",
+        "offered",
+        "pending",
+        "saved",
+        "stable",
+        "tracker",
+        "weight",
+        "whole",
+    )
+
+    def __init__(
+        self, tracker: Tracker, node_id: int, kind: str, obj: Any, name: str | None = None
+    ) -> None:
+        self.tracker = tracker
+        self.id = node_id
+        self.kind = kind
+        self.obj = obj
+        self.name = name
+        self.home: tuple[Node, Any] | None = None
+        self.keys: dict[Any, None] = {}
+        self.drops: dict[Any, None] = {}
+        self.whole = False
+        self.stable = 0
+        self.saved: Any = None
+        self.weight = 64
+        self.bad: dict[Any, Any] = {}
+        self.offered: frozenset[Hashable] = frozenset()
+        self.gone: frozenset[Hashable] = frozenset()
+        self.declared = False
+        self.pending: Pending | None = None
+
+    @property
+    def path(self) -> str:
+        """Where the node is, as code would write it."""
+        if self.name is not None or self.home is None:
+            return self.name or f"node {self.id}"
+        home, key = self.home
+        if home.kind == "list":
+            return f"{home.path}[…]"
+        return f'{home.path}["{key}"]' if type(key) is str else f"{home.path}[{key!r}]"
+
+    def is_large(self) -> bool:
+        """Whether the container is keyed."""
+        return len(self.obj) > LARGE

@@ -1,0 +1,113 @@
+"""Rehydration: containers rebuilt from what the store gave."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from autostate import codec
+from autostate.errors import StateTypeError
+from autostate.tracking.barrier import KINDS, forms_of
+from autostate.tracking.node import Node
+
+if TYPE_CHECKING:
+    from autostate.tracking.tracker import Tracker
+
+
+class State(Protocol):
+    """A stored node, its values not yet decoded: see `journal.recovery`."""
+
+    kind: str
+    name: str | None
+    known: list[Hashable]
+    content: Any
+
+
+class Rehydration:
+    """Rebuilds roots on demand; what they refer to comes with them, each node once.
+
+    Args:
+        tracker: The tracker to which the containers will belong.
+        states: The stored nodes by id; those that were rebuilt are taken out.
+    """
+
+    def __init__(self, tracker: Tracker, states: dict[int, State]) -> None:
+        self._tracker = tracker
+        self._states = states
+        self._names = {state.name: i for i, state in states.items() if state.name is not None}
+
+    def kind(self, name: str) -> str | None:
+        """The kind of the root of that name that was not rebuilt yet."""
+        node_id = self._names.get(name)
+        return None if node_id is None else self._states[node_id].kind
+
+    def forget(self, name: str) -> int | None:
+        """Leave out a root; gives its id."""
+        node_id = self._names.pop(name, None)
+        if node_id is not None:
+            del self._states[node_id]
+        return node_id
+
+    def attach(self, container: Any, name: str) -> Node | None:
+        """Fill an empty container with the root of that name; None if there is none."""
+        node_id = self._names.get(name)
+        return None if node_id is None else self._build(node_id, container)
+
+    def _build(self, node_id: int, container: Any = None) -> Node:
+        state = self._states.pop(node_id)
+        kind = KINDS[state.kind]
+        if container is None:
+            container = kind.builtin.__new__(kind.tracked)
+            container._key = None
+        elif forms_of(type(container)).kind is not kind:
+            self._states[node_id] = state
+            raise StateTypeError(f"{state.name} is stored as a {state.kind}")
+        node = Node(self._tracker, node_id, state.kind, container, state.name)
+        node.declared = True
+        node.gone = node.offered = frozenset(state.known)
+        container._node = node
+        self._tracker.nodes[node_id] = node
+        if state.name is not None:
+            self._names.pop(state.name, None)
+            self._tracker.roots[state.name] = node
+        kind.fill(container, self._content(node, state.content))
+        node.stable = len(container)
+        self._tracker.baseline(node)
+        return node
+
+    def _content(self, node: Node, content: Any) -> Any:
+        if node.kind == "set":
+            return content
+        if node.kind == "list":
+            return [self._element(item, node) for item in content]
+        decode = self._decode
+        native = codec.NATIVE
+        for key, value in content.items():
+            if type(value) not in native:
+                content[key] = decode(value, node, key)
+        return content
+
+    def _element(self, json: Any, node: Node) -> Any:
+        """An element of a list is its own entry."""
+        if type(json) in codec.NATIVE:
+            return json
+        from autostate.tracking.adoption import own
+
+        element = self._decode(json, node, None)
+        for inner in [element] if hasattr(element, "_node") else []:
+            if inner._node is node:
+                own(inner, node, id(inner))
+        return element
+
+    def _decode(self, json: Any, node: Node, key: Any) -> Any:
+        def make(kind: str, content: Any) -> Any:
+            if kind != "ref":
+                return KINDS[kind].make(content, node, key)
+            known = self._tracker.nodes.get(content)
+            if known is not None:
+                return known.obj
+            if content not in self._states:
+                raise self._tracker.corrupt(node.path)
+            return self._build(content).obj
+
+        return codec.decode(json, make)

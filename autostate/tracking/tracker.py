@@ -1,0 +1,555 @@
+"""The tracker of one store: which containers are dirty, the cut, and `atomic()`.
+
+A cut works in four steps under the lock, while every writer that it concerns waits:
+
+1. *Collect*: re-arm all containers that were written (`barrier.py` says why all of them first).
+2. *Settle*: adopt the plain containers that they now hold; those that somebody else still
+   references become watched. `prepare` does most of it beforehand, in slices, so that little
+   is left for the cut itself: adoption is invisible and needs no common moment.
+3. *Add* what may have changed without a mark: watched entries, and at a sweep all contents that
+   can be compared.
+4. *Take*: shallow copies of the dirty entries (`capture.py`).
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from autostate.errors import CorruptStateError
+from autostate.tracking import adoption
+from autostate.tracking.barrier import KINDS, arm, changed, disarm, forms_of
+from autostate.tracking.capture import Capture, Pending
+from autostate.tracking.node import LARGE, Node
+from autostate.tracking.rehydration import Rehydration, State
+from autostate.tracking.undo import Frame, frames
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class Tracker:
+    """What is dirty in the state objects of one store.
+
+    Args:
+        wake: Called when something becomes dirty, and when an `atomic()` block ends that had
+            refused a cut. It may run under a lock and inside a signal handler: it must not block.
+    """
+
+    def __init__(self, *, wake: Callable[[], None]) -> None:
+        self.lock = threading.RLock()
+        self.wake = wake
+        self.closed = False
+        self.undo = 0
+        self.nodes: weakref.WeakValueDictionary[int, Node] = weakref.WeakValueDictionary()
+        self.roots: dict[str, Node] = {}
+        self.deleted: list[int] = []
+        self.dirty_nodes: dict[Node, None] = {}
+        self._written: list[Any] = []
+        self._unsettled: dict[int, Any] = {}
+        self._held: list[Any] = []
+        self._suspects: dict[int, tuple[Any, int]] = {}
+        self._watched: dict[tuple[Node, Any], int | None] = {}
+        self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self._capture: Capture | None = None
+        self._refused = False
+        self._marks = 0
+        self._next_id = 1
+        self._rehydration = Rehydration(self, {})
+
+    # -- what the flusher asks ----------------------------------------------------------------
+
+    @property
+    def dirty(self) -> bool:
+        """Whether anything was marked since the last cut."""
+        return bool(self._written or self.dirty_nodes or self.deleted)
+
+    @property
+    def needs_polling(self) -> bool:
+        """Whether something can change without a mark: watched entries, late calls."""
+        return bool(self._watched or self._suspects)
+
+    @property
+    def activity(self) -> int:
+        """Grows with the writes that are seen; the same twice: writing pauses."""
+        recorded = sum(len(node.keys) for node in self._recording())
+        return self._marks + recorded
+
+    def estimate(self) -> int:
+        """Estimate the bytes that a flush would write.
+
+        A keyed container of which most entries are dirty goes over to being saved as a whole:
+        its writes are then at full speed again.
+        """
+        with self.lock:
+            total = 0
+            for container in self._written:
+                node: Node = container._node
+                if node.obj is not container:
+                    total += (len(container) + 1) * 16
+                elif type(container) is forms_of(type(container)).disarmed:
+                    total += len(container) * node.weight
+                else:
+                    total += (len(node.keys) + len(node.drops)) * node.weight
+                    if len(node.keys) * 2 > len(container) > LARGE and node.kind != "list":
+                        changed(container)
+            return total + len(self.dirty_nodes) * 64
+
+    def _recording(self) -> Iterator[Node]:
+        for container in self._written.copy():
+            node: Node = container._node
+            if node.obj is container and node.keys:
+                yield node
+
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """A running event loop on whose thread the state is written."""
+        return next((loop for loop in list(self._loops) if loop.is_running()), None)
+
+    # -- marks --------------------------------------------------------------------------------
+
+    def wrote(self, container: Any, *, whole: bool) -> None:
+        """List a container that was armed until now; the lock is held."""
+        if self.closed:
+            return
+        clean = not self.dirty
+        if self.undo:
+            self._mark(container, whole=whole)
+            self._unsettled[id(container)] = container
+        else:
+            self._written.append(container)
+        self._marks += 1
+        asyncio_events = sys.modules.get("asyncio.events")
+        if asyncio_events is not None:
+            running = asyncio_events._get_running_loop()
+            if running is not None:
+                self._loops.add(running)
+        if clean:
+            self.wake()
+
+    def _mark(self, container: Any, *, whole: bool) -> None:
+        node: Node = container._node
+        if node.obj is container:
+            node.whole = node.whole or whole
+        elif node.kind == "list" or container._key in node.obj:
+            node.keys[container._key] = None
+        self.dirty_nodes[node] = None
+
+    def touch(self, node: Node, key: Any) -> None:
+        """Mark one entry of a node."""
+        if not node.whole and (node.kind == "list" or key in node.obj):
+            node.keys.setdefault(key)
+        self.dirty_nodes[node] = None
+
+    # -- the cut ------------------------------------------------------------------------------
+
+    def prepare(self, pause: Callable[[], None]) -> None:
+        """Adopt in slices what a cut would have to adopt at once."""
+        with self.lock:
+            self._collect()
+            containers = list(self._unsettled.values())
+        for container in containers:
+            with self.lock:
+                if self._unsettled.pop(id(container), None) is None:
+                    continue
+                slots = self._unsettled_slots(container)
+            for start in range(0, len(slots), 100):
+                with self.lock:
+                    self._settle(container, slots[start : start + 100])
+                pause()
+
+    def cut(self, *, sweep: bool = False) -> Capture | None:
+        """Take what is dirty, as of this moment.
+
+        Args:
+            sweep: Compare also contents that may have been changed past the barrier.
+
+        Returns:
+            The capture; None while an `atomic()` block is open: `wake` is called at its end.
+        """
+        with self.lock:
+            if self.undo:
+                self._refused = True
+                return None
+            capture = self._capture = Capture(self)
+            if self.closed:
+                return capture
+            self._late_calls()
+            self._collect()
+            self._settle_all()
+            watched = self._check_watched()
+            if sweep:
+                self._sweep()
+            nodes, self.dirty_nodes = self.dirty_nodes, {}
+            capture.deleted, self.deleted = self.deleted, []
+            capture.take(nodes)
+            self._encode_exposed(watched)
+            return capture
+
+    def _collect(self) -> None:
+        """Re-arm all that was written, and only then look at any of it."""
+        written, self._written = self._written, []
+        whole = []
+        for index in range(len(written)):
+            forms = forms_of(type(written[index]))
+            whole.append(type(written[index]) is forms.disarmed)
+            written[index].__class__ = forms.armed
+        for index in range(len(written)):
+            self._suspect(written, index, whole[index])
+            self._mark(written[index], whole=whole[index])
+            self._unsettled[id(written[index])] = written[index]
+
+    def _suspect(self, written: list[Any], index: int, disarmed: bool) -> None:
+        """Remember the length of what a late call may still reach, and who must not wait."""
+        held = adoption.references(written, index) > 2 + (id(written[index]) in self._unsettled)
+        container = written[index]
+        node: Node = container._node
+        is_node = node.obj is container
+        if (is_node or held) and (disarmed or node.kind == "list"):
+            self._suspects[id(container)] = (container, len(container))
+        if held and not is_node:
+            self._held.append(container)
+
+    def _late_calls(self) -> None:
+        """Mark what has another length than when it was re-armed, although nobody marked it."""
+        suspects, self._suspects = self._suspects, {}
+        for key in suspects:
+            held = adoption.references(suspects[key], 0) > 2
+            container, length = suspects[key]
+            if type(container) is not forms_of(type(container)).armed:
+                continue
+            if len(container) != length:
+                changed(container)
+            elif held or container._node.obj is container:
+                self._suspects[key] = (container, length)
+
+    def _unsettled_slots(self, container: Any) -> list[Any]:
+        node: Node = container._node
+        if node.obj is container and not node.whole and node.kind not in ("list", "set"):
+            return [key for key in node.keys if type(node.obj.get(key)) not in adoption.ATOMS]
+        return adoption.slots_of(container)
+
+    def _settle_all(self) -> None:
+        while self._unsettled:
+            _, container = self._unsettled.popitem()
+            self._settle(container, self._unsettled_slots(container))
+
+    def _settle(self, container: Any, slots: Iterable[Any]) -> None:
+        """Adopt what a container that was written holds."""
+        node: Node = container._node
+        is_node = node.obj is container
+        if not is_node and len(container) > LARGE:
+            self.promote(container)
+            return
+        for slot in slots:
+            entry = container._key
+            try:
+                if is_node:
+                    entry = adoption.entry_of(container, slot)
+                complete = adoption.adopt(container, slot, node, entry)
+            except (KeyError, IndexError):
+                continue  # removed since the slots were listed
+            except RecursionError:
+                complete = False
+            if not complete:
+                self._watched[node, entry] = None
+
+    def _check_watched(self) -> list[tuple[Node, Any]]:
+        """Mark the watched entries, adopting those that became free; list the others."""
+        watched = []
+        for node, key in list(self._watched):
+            slots = self._slots(node, key)
+            if not slots:
+                del self._watched[node, key]
+                continue
+            self.touch(node, key)
+            incomplete = [s for s in slots if not adoption.adopt(node.obj, s, node, key)]
+            if not incomplete:
+                del self._watched[node, key]
+            watched.append((node, key))
+        return watched
+
+    def _slots(self, node: Node, key: Any) -> list[Any]:
+        """Where an entry is: by key, or by the identity of a list's element."""
+        if node.kind == "list":
+            return [i for i, item in enumerate(node.obj) if id(item) == key]
+        return [key] if key in node.obj else []
+
+    def _sweep(self) -> None:
+        """Look at everything that can be compared, and again at what could not be saved."""
+        for node in list(self.nodes.values()):
+            if node.tracker is not self or not node.declared:
+                continue
+            if node.saved is not None:
+                for slot in adoption.slots_of(node.obj):
+                    entry = adoption.entry_of(node.obj, slot)
+                    if not adoption.adopt(node.obj, slot, node, entry):
+                        self._watched.setdefault((node, entry))
+                    self._settle_deep(node.obj[slot])
+                node.whole = True
+                self.dirty_nodes[node] = None
+            elif len(node.obj) <= LARGE:
+                node.whole = True
+                self.dirty_nodes[node] = None
+            for key in node.bad:
+                self.touch(node, key)
+
+    def _settle_deep(self, value: Any) -> None:
+        for container in adoption.inline([value]):
+            adoption.adopt_inside(container, container._node, container._key)
+
+    def _encode_exposed(self, watched: list[tuple[Node, Any]]) -> None:
+        """Encode at once what writers could reach past the barrier while the rest is encoded."""
+        held, self._held = self._held, []
+        entries = [(container._node, container._key) for container in held]
+        for node, key in [*watched, *entries]:
+            if node.pending is not None and node.obj is not key:
+                node.pending.encode_now(key)
+
+    def captured(self, capture: Capture) -> None:
+        """Take note that a capture has come to its end."""
+        if self._capture is capture:
+            self._capture = None
+
+    # -- who owns what ------------------------------------------------------------------------
+
+    def claim(self, container: Any, node: Node, entry: Any) -> None:
+        """Note that a persisted container was found in an entry.
+
+        It is there already, it has moved there, or it is at two places: then it becomes a node,
+        so that it is the same object at both after rehydration.
+        """
+        owner: Node | None = container._node
+        if owner is None:
+            arm(container)
+            adoption.own(container, node, entry)
+            self._unsettled[id(container)] = container
+        elif (
+            owner.obj is container
+            or owner.tracker is not self
+            or (owner is node and container._key == entry)
+        ):
+            return
+        elif self._is_at(container, owner, container._key):
+            self.touch(owner, container._key)
+            self.promote(container)
+        else:
+            adoption.own(container, node, entry)
+
+    def _is_at(self, container: Any, node: Node, key: Any) -> bool:
+        values = [node.obj[slot] for slot in self._slots(node, key)]
+        return any(inner is container for inner in adoption.inline(values))
+
+    def promote(self, container: Any) -> Node:
+        """Make a nested container a node."""
+        home, entry = container._node, container._key
+        node = Node(self, self._new_id(), forms_of(type(container)).kind.name, container)
+        node.home = (home, entry)
+        node.whole = True
+        self.nodes[node.id] = node
+        container._node, container._key = node, None
+        for slot in adoption.slots_of(container):
+            for inner in adoption.inline([container[slot]]):
+                if inner._node is home and inner._key == entry:
+                    inner._node, inner._key = node, adoption.entry_of(container, slot)
+        for slot in adoption.slots_of(container):
+            if not adoption.adopt(container, slot, node, adoption.entry_of(container, slot)):
+                self._watched[node, adoption.entry_of(container, slot)] = None
+        self.touch(home, entry)
+        self._include(node)
+        return node
+
+    def _include(self, node: Node) -> None:
+        """Save a node with the capture that is being encoded, or with the next."""
+        if self._capture is not None and self._capture.pendings:
+            self._capture.take([node])
+        else:
+            self.dirty_nodes[node] = None
+
+    def revive(self, node: Node) -> None:
+        """Save a node that is referenced, although the store does not know it (any more)."""
+        if not node.declared and node.pending is None and node not in self.dirty_nodes:
+            node.whole = True
+            self._include(node)
+
+    def collected(self, ids: Iterable[int]) -> None:
+        """Take note that compaction left out nodes that nothing referenced."""
+        with self.lock:
+            for node_id in ids:
+                node = self.nodes.get(node_id)
+                if node is not None and node.name is None:
+                    node.declared, node.saved = False, None
+
+    def _new_id(self) -> int:
+        node_id = self._next_id
+        self._next_id += 1
+        return node_id
+
+    # -- roots --------------------------------------------------------------------------------
+
+    def load(self, states: Mapping[int, State], next_id: int) -> None:
+        """Take the recovered state from which roots are rehydrated."""
+        with self.lock:
+            self._rehydration = Rehydration(self, dict(states))
+            self._next_id = max(self._next_id, next_id)
+
+    def root(self, name: str) -> Any | None:
+        """The live object of that name, if it is there (another root may refer to it)."""
+        node = self.roots.get(name)
+        return None if node is None else node.obj
+
+    def kind(self, name: str) -> str | None:
+        """The kind of a root, live or stored; None if there is none of that name."""
+        node = self.roots.get(name)
+        return node.kind if node is not None else self._rehydration.kind(name)
+
+    def attach(self, container: Any, name: str, kind: str) -> bool:
+        """Bind an empty container to a name and rehydrate it.
+
+        Returns:
+            Whether there was anything to resume.
+        """
+        with self.lock:
+            stored = self._rehydration.attach(container, name)
+            if stored is None:
+                node = Node(self, self._new_id(), kind, container, name)
+                container._node = node
+                self.nodes[node.id] = self.roots[name] = node
+                node.whole = True
+                self._unsettled[id(container)] = container
+                self.dirty_nodes[node] = None
+                self.wake()
+            arm(container)
+            return stored is not None
+
+    def offer(self, container: Any, defaults: Mapping[Hashable, Any]) -> None:
+        """Fill in the defaults that the stored state never had (dict, set and counter)."""
+        with self.lock:
+            node: Node = container._node
+            node.offered = node.offered | frozenset(defaults)
+            new = [key for key in defaults if key not in container and key not in node.gone]
+            kind = KINDS[node.kind]
+            if node.whole and not container:
+                kind.fill(container, defaults)
+            elif new:
+                kind.fill(container, {key: defaults[key] for key in new})
+                node.whole = node.whole or len(container) <= LARGE
+                for key in new:
+                    node.keys[key] = None
+                self.dirty_nodes[node] = None
+                self._unsettled[id(container)] = container
+                self.wake()
+
+    def begin(self, container: Any, default: list[Any]) -> None:
+        """Fill a list that was never saved."""
+        with self.lock:
+            node: Node = container._node
+            if node.whole and not node.declared and not container:
+                KINDS[node.kind].fill(container, default)
+
+    def baseline(self, node: Node) -> None:
+        """Remember what is stored of a rehydrated node, to see later what changed."""
+        if node.kind == "list" or len(node.obj) <= LARGE:
+            node.whole = True
+            pending = Pending(Capture(self), node)
+            for _ in pending.encode():
+                pass
+            node.saved = pending.saved
+            node.bad = {}
+
+    def detach(self, name: str) -> Node | None:
+        """Remove a root from the state; its object goes on as a plain one."""
+        with self.lock:
+            node = self.roots.pop(name, None)
+            if node is not None:
+                self.nodes.pop(node.id, None)
+            node_id = node.id if node is not None else self._rehydration.forget(name)
+            if node_id is not None:
+                self.deleted.append(node_id)
+                self.wake()
+            if node is not None:
+                self._release(node)
+            return node
+
+    def _release(self, node: Node) -> None:
+        for container in [*adoption.inline(node.obj), node.obj]:
+            if container._node is node:
+                container._node = None
+                disarm(container)
+        node.whole, node.keys, node.drops = False, {}, {}
+        self.dirty_nodes.pop(node, None)
+        self._written = [c for c in self._written if c._node is not None]
+        self._unsettled = {i: c for i, c in self._unsettled.items() if c._node is not None}
+        self._suspects = {i: s for i, s in self._suspects.items() if s[0]._node is not None}
+        self._watched = {at: seen for at, seen in self._watched.items() if at[0] is not node}
+        self._held = [c for c in self._held if c._node is not None]
+
+    def mark_all(self) -> None:
+        """Mark everything: the store has lost it."""
+        with self.lock:
+            for node in list(self.nodes.values()):
+                node.declared, node.saved, node.whole = False, None, True
+                self.dirty_nodes[node] = None
+            self.wake()
+
+    def close(self) -> None:
+        """Let go of all objects: they go on as plain ones, at full speed."""
+        with self.lock:
+            self.closed = True
+            for node in list(self.nodes.values()):
+                self._release(node)
+            self.roots.clear()
+
+    # -- atomic -------------------------------------------------------------------------------
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """Never cut inside the block; roll memory back if it raises."""
+        with self.lock:
+            self._collect()
+            self._settle_all()
+            self.undo += 1
+            frame = Frame(self._plain())
+        token = frames.set({**frames.get(), self: (*frames.get().get(self, ()), frame)})
+        try:
+            yield
+        except BaseException:
+            with self.lock:
+                for container, whole in frame.roll_back():
+                    self._mark(container, whole=whole)
+                    self._unsettled[id(container)] = container
+            raise
+        else:
+            frame.merge_into(frames.get()[self][:-1])
+        finally:
+            frames.reset(token)
+            with self.lock:
+                self.undo -= 1
+                if not self.undo and self._refused:
+                    self._refused = False
+                    self.wake()
+
+    def _plain(self) -> list[Any]:
+        """The plain containers in watched entries: no barrier tells when they change."""
+        values = (node.obj[slot] for node, key in self._watched for slot in self._slots(node, key))
+        return [plain for value in values for plain in adoption.plain_inside(value)]
+
+    def remember(self, container: Any, keys: tuple[Any, ...] | None) -> None:
+        """Keep the former content of what is about to be written inside `atomic()`."""
+        mine = frames.get().get(self)
+        if mine:
+            mine[-1].remember(container, keys)
+
+    def inside_atomic(self) -> bool:
+        """Whether the calling thread or task is inside an `atomic()` block."""
+        return bool(frames.get().get(self))
+
+    def corrupt(self, name: str) -> CorruptStateError:
+        """An error for a state that refers to what is not stored."""
+        return CorruptStateError(
+            f"{name}: the stored state refers to a part that is not stored; "
+            'open it with on_corrupt="previous" to go back to the previous snapshot'
+        )
