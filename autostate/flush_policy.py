@@ -65,6 +65,7 @@ class Look:
         polling: Something may change without a mark.
         activity: A number that grows with writes.
         estimate: Estimated unsaved bytes.
+        cost: Seconds that looking took: with very many dirty containers looks become rarer.
     """
 
     now: float
@@ -72,6 +73,7 @@ class Look:
     polling: bool = False
     activity: int = 0
     estimate: int = 0
+    cost: float = 0.0
 
 
 class FlushPolicy:
@@ -112,16 +114,22 @@ class FlushPolicy:
             return Step(Action.CHECK_OWNER)
         ends = [end - look.now for end in (due, self._check_at) if end is not None]
         if look.dirty:
-            ends.append(min(LOOK_INTERVAL, self._debounce(look.now) or LOOK_INTERVAL))
+            interval = min(LOOK_INTERVAL, self._debounce(look.now) or LOOK_INTERVAL)
+            ends.append(max(interval, look.cost / self.settings.duty_cycle))
         return Step(Action.SLEEP, min(ends, default=None))
 
     def staleness(self, now: float) -> float:
         """Return for how many seconds something has been unsaved; 0 if nothing is."""
         return 0.0 if self._first is None else max(0.0, now - self._first)
 
-    def deadline(self, now: float) -> float:
-        """Return when a flush that begins now must have ended: before an announced kill."""
-        limit = now + self.settings.flush_timeout
+    def deadline(self, now: float, *, at_least: float = 0.0) -> float:
+        """Return when a flush that begins now must have ended: before an announced kill.
+
+        Args:
+            now: The time.
+            at_least: When somebody stops waiting for it: it may go on until then.
+        """
+        limit = max(now + self.settings.flush_timeout, at_least)
         if self._kill_at is not None and self._kill_at > now:
             return min(limit, self._kill_at)
         return limit

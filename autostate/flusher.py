@@ -1,0 +1,406 @@
+"""The thread that saves.
+
+Why one daemon thread a manager: it saves when the event loop is blocked, gone or never existed;
+nothing that it waits for (a store, a backoff) makes the program wait; and Ctrl-C, which Python
+raises in the main thread, cannot strike between a cut and its commit.
+
+Why it waits on a `queue.SimpleQueue`: `put` is re-entrant and takes no lock of Python's, so `wake`
+may be called from a signal handler, from a finalizer and while the tracker's lock is held.
+
+What it does in a turn: serve who waits for a flush; else look at the tracker and do what
+`FlushPolicy` says, by way of `Saver`. Who calls `flush()` while a flush is under way gets the next
+one, together with all others that came meanwhile: the cut is always after the call. Compaction is
+the longest work; between its slices it looks for the same reasons to flush, and flushes.
+
+When the thread does not run (it could not be started, the interpreter is being taken down), the
+caller of `flush()` does the work itself. So a flush ends: with success, with an error, or with a
+`FlushError` when its time is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
+from autostate.flush_policy import Action, FlushPolicy, Look
+from autostate.flush_request import FlushRequest, running_loop
+from autostate.saver import Saver, Statistics, let_others_run
+from autostate.settings import Settings
+
+if TYPE_CHECKING:
+    from autostate.journal import Journal
+    from autostate.tracking import Tracker
+
+__all__ = ["Flusher", "Statistics"]
+
+logger = logging.getLogger("autostate")
+
+ALIVE_CHECK = 0.25
+"""Seconds between looks of a waiting caller whether the flusher's thread still runs."""
+
+
+@dataclass(frozen=True)
+class _Hurry:
+    """A message to the thread: this process will be killed in so many seconds."""
+
+    time_remaining: float | None
+
+
+class Flusher:
+    """Saves what a tracker marks through a journal, in a thread of its own.
+
+    Args:
+        tracker: What is dirty.
+        journal: Where it goes; recovered already.
+        settings: When, and within which limits.
+        conditional: The store refuses writes of a fenced incarnation by itself.
+        sender: The sender of the hub's signals.
+        clock: Seconds that never jump.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        journal: Journal,
+        settings: Settings,
+        *,
+        conditional: bool,
+        sender: object = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tracker = tracker
+        self._clock = clock
+        self._policy = FlushPolicy(settings)
+        self._saver = Saver(
+            tracker,
+            journal,
+            self._policy,
+            conditional=conditional,
+            pause=self._gather,
+            sender=sender,
+            clock=clock,
+        )
+        self._inbox: queue.SimpleQueue[FlushRequest | _Hurry | None] = queue.SimpleQueue()
+        self._awake = False
+        self._waiting: list[FlushRequest] = []
+        self._work = threading.RLock()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+        self._end_at: float | None = None
+
+    # -- for any thread -----------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """The settings; those assigned hold from the thread's next look on."""
+        return self._policy.settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._policy.settings = settings
+        self.wake()
+
+    @property
+    def saved_at(self) -> float | None:
+        """When the last commit became durable, in seconds since 1970."""
+        return self._saver.saved_at
+
+    @property
+    def unsaved(self) -> list[bytes]:
+        """The changes that the flush under way, or the last that failed, would save."""
+        return self._saver.unsaved
+
+    def statistics(self) -> Statistics:
+        """Return what was done so far and how things stand."""
+        return self._saver.statistics()
+
+    def start(self) -> None:
+        """Start the thread if it does not run. Where none can be started, `flush` still works."""
+        with self._starting:
+            if self._alive() or self._stopped:
+                return
+            thread = threading.Thread(target=self._run, name="autostate-flusher", daemon=True)
+            self._thread = thread
+            try:
+                thread.start()
+            except RuntimeError:  # no threads left, or the interpreter is ending
+                self._thread = None
+                logger.warning("no thread could be started: only flush() and the end save now")
+
+    def wake(self) -> None:
+        """Make the thread look, if it does not do so regularly already.
+
+        Never blocks; safe in signal handlers and under any lock.
+        """
+        if not self._awake:
+            self._awake = True
+            self._inbox.put(None)
+
+    def hurry(self, time_remaining: float | None) -> None:
+        """Save from now on shortly after every change: the process will be killed. Never blocks.
+
+        Args:
+            time_remaining: Seconds until then, None when it is not known.
+        """
+        self._inbox.put(_Hurry(time_remaining))
+
+    def flush_soon(self) -> None:
+        """Ask for a flush with a sweep, without waiting for it."""
+        if not self._stopped:
+            self._inbox.put(FlushRequest(self._clock()))
+
+    def flush(self, timeout: float | None = None, *, sweep: bool = True) -> None:
+        """Return when all that was written before the call is durable.
+
+        Args:
+            timeout: Seconds to wait; `flush_timeout` by default.
+            sweep: Also compare content that could have been changed past the barrier.
+
+        Raises:
+            FlushError: Not saved in time or refused by the store; it is tried again later.
+            FencedError: A later incarnation has taken over.
+            UnsupportedTypeError: An entry cannot be saved. Everything else was.
+            RuntimeError: Called inside `atomic()`, or by a receiver of the flusher's signals.
+        """
+        timeout = self.settings.flush_timeout if timeout is None else timeout
+        self._check_caller()
+        request = FlushRequest(self._clock() + timeout, sweep=sweep, loop=running_loop())
+        try:
+            error = self._outcome(request)
+        except queue.Empty:
+            raise self._late(timeout) from self._saver.last_error
+        finally:
+            request.leave()
+        self._raise(error)
+
+    async def durable(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
+        """Do as `flush` does, without blocking the event loop.
+
+        Args:
+            timeout: Seconds to wait; `flush_timeout` by default.
+
+        Raises:
+            FlushError: As for `flush`, and so for the other errors.
+        """
+        import asyncio
+
+        timeout = self.settings.flush_timeout if timeout is None else timeout
+        self._check_caller()
+        if not self._alive():
+            self.flush(timeout)
+            return
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[BaseException | None] = loop.create_future()
+
+        def arrive(error: BaseException | None) -> None:
+            if not outcome.done():
+                outcome.set_result(error)
+
+        def notify(error: BaseException | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(arrive, error)
+
+        self._inbox.put(FlushRequest(self._clock() + timeout, notify=notify))
+        try:
+            error = await asyncio.wait_for(outcome, timeout)
+        except TimeoutError:
+            raise self._late(timeout) from self._saver.last_error
+        self._raise(error)
+
+    def stop(self, timeout: float) -> None:
+        """Save for the last time, then end the thread.
+
+        Args:
+            timeout: Seconds for everything.
+
+        Raises:
+            FlushError: What is in `unsaved`, and what changes from now on, is not saved.
+            FencedError: As for `flush`, and so for `UnsupportedTypeError`.
+        """
+        end = self._end_at = self._clock() + timeout
+        try:
+            self.flush(timeout)
+        finally:
+            self.abandon()
+            thread = self._thread
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(max(0.2, end - self._clock()))
+
+    def abandon(self) -> None:
+        """End the thread without saving."""
+        self._stopped = True
+        self._inbox.put(None)
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep every flush away while the journal or the store is used otherwise."""
+        with self._work:
+            yield
+
+    # -- the caller's side of a flush ---------------------------------------------------------
+
+    def _check_caller(self) -> None:
+        """Refuse a flush that could never end, or that would save nothing."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(
+                "flush() was called by a receiver of autostate's own signals, in the thread that "
+                "saves; note there what is needed and flush elsewhere"
+            )
+        if self._tracker.inside_atomic():
+            raise RuntimeError(
+                "flush() inside `with autostate.atomic():` would save half of the block; "
+                "call it after the block"
+            )
+        self._raise(self._saver.fenced)
+        if self._stopped:
+            raise _closed()
+
+    def _alive(self) -> bool:
+        """Whether the thread can do anything."""
+        thread = self._thread
+        return thread is not None and thread.is_alive() and not sys.is_finalizing()
+
+    def _outcome(self, request: FlushRequest) -> BaseException | None:
+        """Have the request served: by the thread if it runs, else here."""
+        if self._alive():
+            self._inbox.put(request)
+        while self._alive():
+            left = request.deadline - self._clock()
+            try:
+                return request.outcome(min(left, ALIVE_CHECK))
+            except queue.Empty:
+                if left <= 0:
+                    raise
+        with contextlib.suppress(queue.Empty):  # the thread's last word
+            return request.outcome(0)
+        self._serve([request], request.deadline)
+        return request.outcome(0)
+
+    def _late(self, timeout: float) -> FlushError:
+        """Make the error for a caller whose time is over."""
+        return FlushError(f"not saved within {timeout:g} s: {self._saver.describe_unsaved()}")
+
+    def _raise(self, error: BaseException | None) -> None:
+        """Raise an outcome as a fresh exception: several threads may have waited for it."""
+        if error is None:
+            return
+        if isinstance(error, UnsupportedTypeError):
+            fresh: Exception = UnsupportedTypeError(error.path, error.problem)
+            for note in getattr(error, "__notes__", ()):
+                fresh.add_note(note)
+            raise fresh
+        if isinstance(error, (FencedError, FlushError)):
+            raise type(error)(*error.args) from error.__cause__
+        raise FlushError(f"not saved: {error}; {self._saver.describe_unsaved()}") from error
+
+    # -- the thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """Take turns until stopped. Nothing may end this thread but `abandon`."""
+        while not self._stopped:
+            try:
+                self._turn()
+            except BaseException:  # also a SystemExit of a receiver
+                logger.critical("the flusher met an error of its own and goes on", exc_info=True)
+                self._policy.failed(self._clock(), None)
+        for request in self._waiting:
+            request.finish(_closed())
+
+    def _turn(self) -> None:
+        """Flush if somebody waits or the policy says so; else sleep until one may be true."""
+        step = self._policy.step(self._look())
+        if self._flush_if_due(step.action):
+            self._compact()
+        elif step.action is Action.CHECK_OWNER:
+            with self._work, contextlib.suppress(AutostateError):
+                self._saver.check_owner(self._limit(0.0))
+        else:
+            self._gather(step.seconds)
+
+    def _flush_if_due(self, action: Action) -> bool:
+        """Flush for whoever waits, or because the policy says so."""
+        if self._waiting:
+            requests, self._waiting = self._waiting, []
+            self._serve(requests, self._limit(max(one.deadline for one in requests)))
+        elif action is Action.FLUSH:
+            with self._work, contextlib.suppress(Exception):  # logged where it was met
+                self._saver.flush((), self._limit(0.0))
+        else:
+            return False
+        return True
+
+    def _look(self) -> Look:
+        """See how the tracker stands; a fenced flusher has nothing left to see."""
+        tracker, now = self._tracker, self._clock()
+        if self._saver.fenced is not None:
+            self._policy.checked()
+            return Look(now, dirty=False)
+        self._awake = False  # first: a write from here on wakes the thread once more
+        if not tracker.dirty:
+            return Look(now, dirty=False, polling=tracker.needs_polling)
+        self._awake = True  # while something is dirty the thread looks anyway
+        activity, estimate = tracker.activity, tracker.estimate()
+        return Look(
+            now,
+            dirty=True,
+            polling=tracker.needs_polling,
+            activity=activity,
+            estimate=estimate,
+            cost=self._clock() - now,
+        )
+
+    def _gather(self, timeout: float | None) -> None:
+        """Wait for a message, then take all there are."""
+        with contextlib.suppress(queue.Empty):
+            message = self._inbox.get(timeout=timeout)
+            while True:
+                if isinstance(message, FlushRequest):
+                    self._waiting.append(message)
+                elif message is not None:
+                    self._policy.hurry(self._clock(), message.time_remaining)
+                message = self._inbox.get_nowait()
+
+    def _serve(self, requests: list[FlushRequest], limit: float) -> None:
+        """Flush for those who wait: the cut comes after each of their calls."""
+        error: BaseException | None = None
+        if self._work.acquire(timeout=max(0.0, limit - self._clock())):
+            try:
+                self._saver.flush(requests, limit, sweep=any(one.sweep for one in requests))
+            except BaseException as raised:
+                error = raised
+            finally:
+                self._work.release()
+        else:
+            error = FlushError("another operation keeps the store and does not end")
+        for request in requests:
+            request.finish(error)
+
+    def _limit(self, latest: float) -> float:
+        """Return when a flush ends at the latest: nobody's impatience makes it give up early."""
+        limit = self._policy.deadline(self._clock(), at_least=latest)
+        return limit if self._end_at is None else min(limit, self._end_at)
+
+    def _compact(self) -> None:
+        """Compact if it is time; it saves space, so a process that ends has better things to do."""
+        if self._end_at is None and not self._policy.hurried(self._clock()):
+            with self._work:
+                self._saver.compact(self._interlude)
+
+    def _interlude(self) -> None:
+        """Between two slices of a compaction: let others run, and flush if it is time."""
+        let_others_run()
+        self._gather(0)
+        self._flush_if_due(self._policy.step(self._look()).action)
+
+
+def _closed() -> FlushError:
+    return FlushError("this manager is closed: its state objects are plain ones now")

@@ -1,0 +1,364 @@
+"""One flush, from the cut to the word to whoever is interested; and compaction.
+
+Nothing here knows of the thread or decides when: the flusher calls, one call at a time. A flush
+is: cut, encode, commit, check of the owner. What cannot be saved now is marked again and comes
+with the next flush. Bytes that may have reached the store go out again unchanged within one
+flush; the journal sees to it that different bytes never follow them under the same key.
+
+Why retries are written here and not left to stamina: its sleep is `time.sleep`. This one must end
+early when somebody calls `flush()`, when a migration sets a deadline and when the process ends,
+and all attempts together must fit into what is left. Backoff and jitter are a line each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autostate import hub
+from autostate.errors import (
+    FencedError,
+    FlushError,
+    StoreUnavailableError,
+    UnsupportedTypeError,
+)
+from autostate.flush_policy import LOOK_INTERVAL, FlushPolicy, backoff
+from autostate.flush_request import FlushRequest, cut_on_loop, running_loop
+
+if TYPE_CHECKING:
+    from autostate.journal import CommitInfo, Journal
+    from autostate.tracking import Capture, Tracker
+
+logger = logging.getLogger("autostate")
+
+COMPACTION_PAUSE = 60.0
+"""Seconds after a compaction that failed before the next is tried."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a manager has saved so far.
+
+    Attributes:
+        flushes: Commits that became durable.
+        writes: Records that were written for them, compaction not counted.
+        bytes: Bytes in these records.
+        entries: Entries looked at to make them.
+        last_duration: Seconds that the last of them took.
+        staleness: For how many seconds something has been unsaved; 0 when nothing is.
+        unsaved_bytes: An estimate of how much that is.
+        failures: Flushes that failed.
+        failing: How many of them since the last that succeeded.
+        compactions: Journals replaced by a snapshot.
+        fenced: A later incarnation has taken over: nothing is saved any more.
+    """
+
+    flushes: int = 0
+    writes: int = 0
+    bytes: int = 0
+    entries: int = 0
+    last_duration: float = 0.0
+    staleness: float = 0.0
+    unsaved_bytes: int = 0
+    failures: int = 0
+    failing: int = 0
+    compactions: int = 0
+    fenced: bool = False
+
+
+class Saver:
+    """Carries out flushes. Not for several threads at once.
+
+    Args:
+        tracker: What is dirty.
+        journal: Where it goes.
+        policy: Told what happened, asked for deadlines.
+        conditional: The store refuses writes of a fenced incarnation by itself; where it does
+            not, ownership is checked after writing.
+        pause: Waits for so many seconds, or shorter if there is news.
+        sender: The sender of the hub's signals.
+        clock: Seconds that never jump.
+
+    Attributes:
+        fenced: The error, once a later incarnation has taken over.
+        last_error: Why the last flush failed; None if it succeeded.
+        unsaved: The changes that the commit under way, or the last that failed, would save.
+        saved_at: When the last commit became durable, in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        journal: Journal,
+        policy: FlushPolicy,
+        *,
+        conditional: bool,
+        pause: Callable[[float], None],
+        sender: object = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.fenced: FencedError | None = None
+        self.last_error: Exception | None = None
+        self.unsaved: list[bytes] = []
+        self.saved_at: float | None = None
+        self._tracker = tracker
+        self._journal = journal
+        self._policy = policy
+        self._conditional = conditional
+        self._pause = pause
+        self._sender = sender
+        self._clock = clock
+        self._done = Statistics()
+        self._refused = False
+        self._reported: set[str] = set()
+        self._compact_after = float("-inf")
+
+    def flush(
+        self, requests: Sequence[FlushRequest], deadline: float, *, sweep: bool = False
+    ) -> None:
+        """Save what is dirty now.
+
+        Args:
+            requests: Who waits for it; with nobody waiting, an open `atomic()` block puts it off.
+            deadline: When to give up, by the clock.
+            sweep: Compare content that could have been changed past the barrier, too.
+
+        Raises:
+            Exception: What went wrong, after it was logged; all is marked again.
+        """
+        if self.fenced is not None:
+            raise self.fenced
+        since, cpu = self._policy.first_unsaved, time.thread_time()
+        capture = None
+        info, waited = None, 0.0
+        try:
+            capture = self._cut(requests, deadline, sweep=sweep)
+            if capture is None:
+                return
+            started = self._clock()
+            changes = capture.encode(let_others_run)
+            if changes:
+                info, waited = self._commit(changes, deadline)
+        except BaseException as error:
+            if capture is not None:
+                capture.failed()
+            self._note_failure(error, since)
+            raise
+        capture.saved()
+        # What a flush takes from the program: the processor, and the store while it writes.
+        cost = time.thread_time() - cpu + waited
+        self._note_success(capture, info, self._clock() - started, cost)
+        if requests and self._policy.unchecked:
+            self.check_owner(deadline)
+        self._report_unsupported(capture.errors, explicit=bool(requests))
+
+    def check_owner(self, deadline: float) -> None:
+        """See that no later incarnation has taken over.
+
+        Raises:
+            FencedError: One has.
+            FlushError: The store did not say.
+        """
+        try:
+            self._journal.check_owner(timeout=self._share(deadline))
+        except FencedError as error:
+            self._fence(error)
+            raise
+        except Exception as error:
+            self._policy.check_failed(self._clock())
+            raise FlushError(
+                "all is written, but the store did not say whether a later incarnation has "
+                f"taken over: {error}"
+            ) from error
+        self._policy.checked()
+
+    def compact(self, interlude: Callable[[], None]) -> None:
+        """Replace the journal by a snapshot if it is time. Failures are logged.
+
+        Args:
+            interlude: Called between slices of about a millisecond; may flush.
+        """
+        if self.fenced or self._clock() < self._compact_after:
+            return
+        if not self._journal.needs_compaction:
+            return
+        timeout = self._policy.settings.flush_timeout
+        try:
+            left_out = self._journal.compact(pause=interlude, timeout=timeout)
+        except FencedError as error:
+            self._fence(error)
+        except Exception as error:
+            self._compact_after = self._clock() + COMPACTION_PAUSE
+            expected = isinstance(error, StoreUnavailableError)
+            logger.warning(
+                "compaction failed; the journal grows until it works: %s",
+                error,
+                exc_info=None if expected else error,
+            )
+        else:
+            self._tracker.collected(left_out)
+            self._count(compactions=1)
+
+    def statistics(self) -> Statistics:
+        """Return what was done so far and how things stand."""
+        return dataclasses.replace(
+            self._done,
+            staleness=self._policy.staleness(self._clock()),
+            unsaved_bytes=self._tracker.estimate() if self._tracker.dirty else 0,
+            failing=self._policy.failures,
+            fenced=self.fenced is not None,
+        )
+
+    def describe_unsaved(self) -> str:
+        """Say how much is unsaved, and since when."""
+        age = self._policy.staleness(self._clock())
+        why = "an atomic() block is open, and " if self._refused else ""
+        return (
+            f"{why}about {self._tracker.estimate():,} bytes are unsaved, "
+            f"the oldest for {age:.1f} s; they stay in memory and are tried again"
+        )
+
+    # -- the cut ------------------------------------------------------------------------------
+
+    def _cut(
+        self, requests: Sequence[FlushRequest], deadline: float, *, sweep: bool
+    ) -> Capture | None:
+        """Cut. While an `atomic()` block is open: wait for its end if somebody waits for us."""
+        while True:
+            self._tracker.prepare(let_others_run)
+            capture = self._cut_once(requests, deadline, sweep=sweep)
+            self._refused = capture is None
+            if capture is not None:
+                self._policy.cut(self._clock())
+                return capture
+            if requests and self._clock() >= deadline:
+                raise FlushError("an atomic() block is still open")
+            self._pause(LOOK_INTERVAL)  # the end of the block ends the pause
+            if not requests:
+                return None
+
+    def _cut_once(
+        self, requests: Sequence[FlushRequest], deadline: float, *, sweep: bool
+    ) -> Capture | None:
+        """Cut on the thread of the event loop that writes, or while that thread stands still."""
+        tracker = self._tracker
+        loop = tracker.loop()
+        if loop is None or loop is running_loop():
+            return tracker.cut(sweep=sweep)
+        for request in requests:
+            if request.loop is loop and request.hold():
+                try:
+                    return tracker.cut(sweep=sweep)
+                finally:
+                    request.release()
+        patience = min(self._policy.settings.max_delay, max(0.0, self._left(deadline)) / 4)
+        return cut_on_loop(loop, lambda: tracker.cut(sweep=sweep), patience)
+
+    # -- the commit ---------------------------------------------------------------------------
+
+    def _commit(self, changes: list[bytes], deadline: float) -> tuple[CommitInfo, float]:
+        """Commit, with retries of the same bytes; return what it took, with the seconds."""
+        self.unsaved = changes
+        attempt = 0
+        while True:
+            attempt += 1
+            began = self._clock()
+            try:
+                info = self._journal.commit(changes, timeout=self._share(deadline))
+            except StoreUnavailableError as error:
+                pause = backoff(attempt, first=0.2, longest=5.0)
+                if pause >= self._left(deadline):
+                    raise
+                logger.debug("attempt %d to save failed: %s", attempt, error)
+                self._pause(pause)
+            else:
+                self.unsaved = []
+                self.saved_at = time.time()
+                return info, self._clock() - began
+
+    def _share(self, deadline: float) -> float:
+        """Return the seconds for one attempt: half of what is left, so that another may follow."""
+        left = max(0.05, self._left(deadline))
+        return max(left / 2, min(left, 2.0))
+
+    def _left(self, deadline: float) -> float:
+        """Return the seconds that are left; a kill may have been announced meanwhile."""
+        now = self._clock()
+        return min(deadline, self._policy.deadline(now, at_least=deadline)) - now
+
+    # -- what others are told -----------------------------------------------------------------
+
+    def _note_success(
+        self, capture: Capture, info: CommitInfo | None, duration: float, cost: float
+    ) -> None:
+        """Count a flush, and say that saving works again."""
+        if self._policy.failures:
+            logger.warning("saving works again after %d failures", self._policy.failures)
+        self._policy.saved(cost)
+        self.last_error = None
+        if info is None:
+            return
+        if not self._conditional:
+            self._policy.committed(self._clock())
+        counts = {"bytes": info.bytes, "writes": info.writes, "entries": capture.entries}
+        self._count(flushes=1, **counts)
+        self._done = dataclasses.replace(self._done, last_duration=duration)
+        hub.flushed.send(self._sender, duration=duration, **counts)
+
+    def _count(self, **counts: int) -> None:
+        """Add to the statistics."""
+        sums = {name: getattr(self._done, name) + count for name, count in counts.items()}
+        self._done = dataclasses.replace(self._done, **sums)
+
+    def _note_failure(self, error: BaseException, since: float | None) -> None:
+        """Count a failure; log the first, the second, the fourth, the eighth and so on."""
+        if isinstance(error, FencedError):
+            self._fence(error)
+            return
+        if isinstance(error, Exception):
+            self.last_error = error
+        self._policy.failed(self._clock(), since)
+        self._count(failures=1)
+        failures = self._policy.failures
+        if failures & (failures - 1) == 0:
+            expected = isinstance(error, StoreUnavailableError)
+            logger.error(
+                "saving failed (%d in a row): %s: %s; %s",
+                failures,
+                type(error).__name__,
+                error,
+                self.describe_unsaved(),
+                exc_info=None if expected else error,
+            )
+        hub.flush_failed.send(self._sender, error=error, failures=failures)
+
+    def _report_unsupported(
+        self, errors: Sequence[UnsupportedTypeError], *, explicit: bool
+    ) -> None:
+        """Log each entry that cannot be saved once; raise the first if somebody waits."""
+        for error in errors:
+            if error.path not in self._reported:
+                self._reported.add(error.path)
+                logger.error("not saved, everything else is: %s", error)
+        if explicit and errors:
+            first = errors[0]
+            if len(errors) > 1:
+                others = ", ".join(error.path for error in errors[1:6])
+                first.add_note(f"and {len(errors) - 1} more: {others}")
+            raise first
+
+    def _fence(self, error: FencedError) -> None:
+        """Stop writing for good."""
+        if self.fenced is None:
+            self.fenced = error
+            logger.critical("%s; nothing that this process changes is saved any more", error)
+            hub.fenced.send(self._sender, error=error)
+
+
+def let_others_run() -> None:
+    """Give up the interpreter's lock for a moment, between two slices of work."""
+    time.sleep(0)

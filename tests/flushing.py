@@ -1,0 +1,182 @@
+"""What the tests of flushing share: a tracker of one flat dict, and a store that fails on demand.
+
+The tracker is not the real one so that a test can refuse a cut, name a loop and count calls; the
+journal is the real one.
+"""
+
+# ruff: noqa: D102 - the interfaces are documented where they are defined
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from autostate.errors import UnsupportedTypeError
+from autostate.flusher import Flusher
+from autostate.journal import Journal
+from autostate.settings import Settings
+from autostate.stores.memory import MemoryStore
+
+CALM = Settings(debounce=3600.0, max_delay=3600.0, duty_cycle=1.0, flush_timeout=20.0)
+"""Nothing is saved unless a test asks for it."""
+EAGER = Settings(debounce=0.0, max_delay=0.0, duty_cycle=1.0, flush_timeout=20.0)
+"""Everything is saved at once."""
+
+
+class Box:
+    """A tracker of one dict, with the interface of the real one."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.content: dict[str, Any] = {}
+        self.unsaved: dict[str, Any] = {}
+        self.wake: Callable[[], None] = lambda: None
+        self.activity = 0
+        self.bytes_of_entry = 10
+        self.needs_polling = False
+        self.on_loop: Any = None
+        self.open_blocks = 0
+        self.unsupported: list[UnsupportedTypeError] = []
+        self.cuts: list[tuple[int, bool]] = []
+        self.collected_ids: set[int] = set()
+        self.cut_error: BaseException | None = None
+        self.on_cut: Callable[[], None] = lambda: None
+        self.declared = False
+
+    def write(self, key: str, value: Any = 1) -> None:
+        """Change an entry, as a user's thread would."""
+        with self.lock:
+            self.content[key] = value
+            self.unsaved[key] = value
+            self.activity += 1
+        self.wake()
+
+    @property
+    def dirty(self) -> bool:
+        return bool(self.unsaved)
+
+    def estimate(self) -> int:
+        return len(self.unsaved) * self.bytes_of_entry
+
+    def loop(self) -> Any:
+        return self.on_loop if self.on_loop is not None and self.on_loop.is_running() else None
+
+    def inside_atomic(self) -> bool:
+        return False
+
+    def prepare(self, pause: Callable[[], None]) -> None:
+        pause()
+
+    def collected(self, ids: Iterable[int]) -> None:
+        self.collected_ids |= set(ids)
+
+    def cut(self, *, sweep: bool = False) -> BoxCapture | None:
+        self.cuts.append((threading.get_ident(), sweep))
+        self.on_cut()
+        if self.cut_error is not None:
+            raise self.cut_error
+        if self.open_blocks:
+            return None
+        with self.lock:
+            taken, self.unsaved = self.unsaved, {}
+        return BoxCapture(self, taken)
+
+    @contextlib.contextmanager
+    def atomic(self) -> Iterator[None]:
+        """A block of another thread that refuses cuts."""
+        self.open_blocks += 1
+        try:
+            yield
+        finally:
+            self.open_blocks -= 1
+            self.wake()
+
+
+class BoxCapture:
+    """What was unsaved in a box."""
+
+    def __init__(self, box: Box, taken: dict[str, Any]) -> None:
+        self.box = box
+        self.taken = taken
+        self.errors = list(box.unsupported)
+        self.entries = len(taken)
+
+    def encode(self, pause: Callable[[], None] | None = None) -> list[bytes]:
+        if pause is not None:
+            pause()
+        if not self.taken:
+            return []
+        change: dict[str, Any] = {"id": 1, "put": self.taken}
+        if not self.box.declared:
+            change = {"id": 1, "kind": "dict", "name": "box", "assign": self.taken}
+        return [json.dumps(change).encode()]
+
+    def saved(self) -> None:
+        self.box.declared = self.box.declared or bool(self.taken)
+
+    def failed(self) -> None:
+        with self.box.lock:
+            self.box.unsaved = {**self.taken, **self.box.unsaved}
+
+
+class FaultyStore(MemoryStore):
+    """A store in memory that calls `before_write` (which may raise or wait) before each write."""
+
+    def __init__(self, name: str | None = None, *, conditional: bool = True) -> None:
+        super().__init__(name)
+        self.conditional = conditional
+        self.before_write: Callable[[], None] = lambda: None
+        self.writes: list[dict[str, bytes]] = []
+        self.timeouts: list[float | None] = []
+        self.listings = 0
+
+    def write(
+        self,
+        puts: Mapping[str, bytes],
+        deletes: Collection[str] = (),
+        *,
+        expect: Mapping[str, bytes | None] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        if puts:
+            self.writes.append(dict(puts))
+            self.timeouts.append(timeout)
+            self.before_write()
+        super().write(puts, deletes, expect=expect if self.conditional else None)
+
+    def list(self, prefix: str, *, timeout: float | None = None) -> list[str]:
+        self.listings += 1
+        return super().list(prefix, timeout=timeout)
+
+
+class Bench:
+    """A flusher with its tracker, journal and store."""
+
+    def __init__(
+        self, settings: Settings = CALM, *, conditional: bool = True, name: str | None = None
+    ) -> None:
+        self.box = Box()
+        self.store = FaultyStore(name, conditional=conditional)
+        self.journal = Journal(self.store)
+        self.journal.recover()
+        tracker: Any = self.box
+        self.flusher = Flusher(
+            tracker, self.journal, settings, conditional=conditional, sender=self
+        )
+        self.box.wake = self.flusher.wake
+
+    def stored(self) -> dict[str, Any]:
+        """What a next incarnation would find."""
+        nodes = Journal(self.store).recover().nodes
+        content = nodes[1].content if nodes else {}
+        assert isinstance(content, dict)
+        return dict(content)
+
+    def close(self) -> None:
+        """End the thread."""
+        self.flusher.abandon()
+        if self.flusher._thread is not None:
+            self.flusher._thread.join(10)
