@@ -77,7 +77,7 @@ def _wrong_types(final: State) -> Iterator[str]:
 def _contradictions(final: State) -> Iterator[str]:
     """What was changed between two awaits was saved together, so everything adds up."""
     pages = final["pages"]
-    if final["words"].total() != sum(page["words"] for page in pages.values()):
+    if sum(final["words"].values()) != sum(page["words"] for page in pages.values()):
         yield "words: the sum over all words is not the sum over all pages"
     if sum(map(len, final["links"].values())) != sum(page["links"] for page in pages.values()):
         yield "links: the sum over all links is not the sum over all pages"
