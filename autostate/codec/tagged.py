@@ -84,6 +84,25 @@ def is_flat(values: Collection[Any]) -> bool:
     return math.isfinite(sum(value for value in values if type(value) is float))
 
 
+def is_flat_dict(mapping: Mapping[Any, Any]) -> bool:
+    """Whether msgspec can be given a dict as it is, unless it looks like a tag.
+
+    Entries of one kind have the same shape: what was found out about it is remembered.
+    """
+    shape = (*map(type, mapping), *map(type, mapping.values()))
+    flat = _SHAPES.get(shape)
+    if flat is None:
+        if len(_SHAPES) > 1000:
+            _SHAPES.clear()
+        keys, values = shape[: len(mapping)], shape[len(mapping) :]
+        only_str = _STR.issuperset(keys)
+        flat = _SHAPES[shape] = (only_str and NATIVE.issuperset(values), only_str)
+    return flat[0] or (flat[1] and is_flat(mapping.values()))
+
+
+_SHAPES: dict[tuple[type, ...], tuple[bool, bool]] = {}
+
+
 def _values(mapping: Mapping[Any, Any], ref: Ref) -> Mapping[Any, Any]:
     """The mapping with its values translated: itself where there is nothing to do."""
     if is_flat(mapping.values()):

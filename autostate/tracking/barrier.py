@@ -115,6 +115,7 @@ class Forms:
         self.recording = self._twin(kind.recording)
         for form in (armed, self.disarmed, self.recording):
             FORMS[form] = self
+            FORM_SETS[kind.name].add(form)
             codec.register_container(form, kind.name)
 
     def _twin(self, methods: Mapping[str, Any]) -> Any:
@@ -138,6 +139,7 @@ class Forms:
 
 
 FORMS: Final[dict[type, Forms]] = {}
+FORM_SETS: Final[dict[str, set[type]]] = {k: set() for k in ("dict", "set", "counter", "list")}
 KINDS: Final[dict[str, Kind]] = {}
 PLAIN: Final[dict[type, Kind]] = {}
 

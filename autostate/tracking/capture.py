@@ -25,11 +25,15 @@ import msgspec
 from autostate import codec
 from autostate.codec import Unsupported, dumps
 from autostate.errors import UnsupportedTypeError
+from autostate.tracking.barrier import FORM_SETS
 from autostate.tracking.node import LARGE
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
     from autostate.tracking.tracker import Tracker
+
+_STR: Final = frozenset({str})
+_DICT_FORMS: Final = FORM_SETS["dict"]
 
 CHUNK: Final = 32
 """Items of a list that share a hash."""
@@ -239,7 +243,7 @@ class Pending:
         hashes = {key: hash((_dump_key(key), value)) for key, value in entries.items()}
         if before is None or (self.whole and not _same_order(before, hashes)):
             self.saved = hashes
-            yield _content("assign", entries)
+            yield {"assign": _raw(entries)}
             return
         change: dict[str, Any] = {}
         gone = [key for key in before if key not in self.items] if self.whole else []
@@ -251,13 +255,13 @@ class Pending:
         }
         if any(key in before and type(key) is not str for key in puts) and self.whole:
             self.saved = hashes  # an equal key may be another: 1 and True
-            yield _content("assign", entries)
+            yield {"assign": _raw(entries)}
             return
         self.saved = {key: value for key, value in before.items() if key not in drops} | hashes
         if drops:
             change["drop"] = [msgspec.Raw(_dump_key(key)) for key in drops]
         if puts:
-            change.update(_content("put", puts))
+            change["put"] = _raw(puts)
         if change:
             yield change
 
@@ -345,26 +349,40 @@ class Pending:
             for batch in _batches(iter(self.drops)):
                 yield {"drop": [msgspec.Raw(_dump_key(key)) for key in batch]}
         for pairs in self._translated():
-            yield _translated_content(verb, pairs)
+            yield {verb: pairs}
             verb = "put"
         if verb == "assign":
             yield {"assign": {}}
 
-    def _translated(self) -> Iterator[list[tuple[Any, Any]]]:
-        """Batches of entries, translated for one call of msgspec; each is done once it is taken."""
-        items = self.items
+    def _translated(self) -> Iterator[msgspec.Raw]:
+        """Batches of entries as encoded content; each entry is done once it is taken."""
+        items, early = self.items, self.early
         for batch in _batches(iter(items)):
             pairs = []
             with self.node.tracker.lock:
                 for key in batch:
                     value = items[key]
                     items[key] = None
-                    if type(value) in codec.NATIVE and key not in self.early:
+                    if key not in early and self._is_json(key, value):
                         pairs.append((key, value))
                     elif (encoded := self._take(key, value)) is not None:
                         pairs.append((key, msgspec.Raw(encoded)))
+                content = msgspec.Raw(_dump(_content(pairs)))
             self.capture.entries += len(batch)
-            yield pairs
+            yield content
+
+    def _is_json(self, key: Any, value: Any) -> bool:
+        """Whether msgspec can be given a value as it is: a scalar, or a dict of such."""
+        cls = type(value)
+        if cls in codec.NATIVE:
+            return True
+        return (
+            cls in _DICT_FORMS
+            and value._key is key
+            and value._node is self.node
+            and len(value) > 1
+            and codec.is_flat_dict(value)
+        )
 
     def large_set(self) -> Iterator[dict[str, Any] | None]:
         """Write the recorded members, or all of them."""
@@ -372,8 +390,11 @@ class Pending:
         if not self.whole and self.drops:
             for batch in _batches(iter(self.drops)):
                 yield {"drop": [msgspec.Raw(_dump_key(key)) for key in batch]}
-        for pairs in self._translated():
-            yield {verb: [msgspec.Raw(_dump_key(key)) for key, _ in pairs]}
+        for batch in _batches(iter(self.items)):
+            with self.node.tracker.lock:
+                members = [(member, self._take(member, member)) for member in batch]
+            self.capture.entries += len(batch)
+            yield {verb: [msgspec.Raw(raw) for _, raw in members if raw is not None]}
             verb = "put"
         if verb == "assign":
             yield {"assign": []}
@@ -394,16 +415,16 @@ def _no_ref(_container: Any) -> None:
     return None
 
 
-def _content(verb: str, entries: dict[Any, bytes]) -> dict[str, Any]:
-    """Encoded entries as content: an object if all keys are str, else pairs."""
-    return _translated_content(verb, [(key, msgspec.Raw(raw)) for key, raw in entries.items()])
+def _content(pairs: list[tuple[Any, Any]]) -> Any:
+    """Entries as content: an object if all keys are str, else pairs."""
+    if _STR.issuperset(map(type, dict(pairs))) and _utf8([key for key, _ in pairs]):
+        return dict(pairs)
+    return [[msgspec.Raw(_dump_key(key)), value] for key, value in pairs]
 
 
-def _translated_content(verb: str, pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if all(type(key) is str for key in keys) and _utf8(keys):
-        return {verb: dict(pairs)}
-    return {verb: [[msgspec.Raw(_dump_key(key)), value] for key, value in pairs]}
+def _raw(entries: dict[Any, bytes]) -> Any:
+    """Encoded entries as content."""
+    return _content([(key, msgspec.Raw(raw)) for key, raw in entries.items()])
 
 
 def _utf8(keys: list[str]) -> bool:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
 
 
+_FLAT = codec.NATIVE | {float}
+
+
 class State(Protocol):
     """A stored node, its values not yet decoded: see `journal.recovery`."""
 
@@ -80,11 +83,16 @@ class Rehydration:
             return content
         if node.kind == "list":
             return [self._element(item, node) for item in content]
-        decode = self._decode
-        native = codec.NATIVE
+        make = KINDS["dict"].make
         for key, value in content.items():
-            if type(value) not in native:
-                content[key] = decode(value, node, key)
+            cls = type(value)
+            if cls in _FLAT:
+                continue
+            # an entry of plain fields is by far the most frequent: spare it the recursion
+            if cls is dict and len(value) > 1 and _FLAT.issuperset(map(type, value.values())):
+                content[key] = make(value, node, key)
+            else:
+                content[key] = self._decode(value, node, key)
         return content
 
     def _element(self, json: Any, node: Node) -> Any:

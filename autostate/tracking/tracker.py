@@ -18,11 +18,11 @@ import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from autostate.errors import CorruptStateError
 from autostate.tracking import adoption
-from autostate.tracking.barrier import KINDS, arm, changed, disarm, forms_of
+from autostate.tracking.barrier import FORM_SETS, FORMS, KINDS, arm, changed, disarm, forms_of
 from autostate.tracking.capture import Capture, Pending
 from autostate.tracking.node import LARGE, Node
 from autostate.tracking.rehydration import Rehydration, State
@@ -190,27 +190,47 @@ class Tracker:
             return capture
 
     def _collect(self) -> None:
-        """Re-arm all that was written, and only then look at any of it."""
+        """Re-arm all that was written, and only then look at any of it.
+
+        Written for speed: a cut runs on the event loop's thread.
+        """
         written, self._written = self._written, []
         whole = []
-        for index in range(len(written)):
-            forms = forms_of(type(written[index]))
-            whole.append(type(written[index]) is forms.disarmed)
-            written[index].__class__ = forms.armed
-        for index in range(len(written)):
-            self._suspect(written, index, whole[index])
-            self._mark(written[index], whole=whole[index])
-            self._unsettled[id(written[index])] = written[index]
+        for container in written:
+            cls = type(container)
+            forms = FORMS[cls]
+            whole.append(cls is forms.disarmed)
+            container.__class__ = forms.armed
+        container = None  # a variable is a reference
+        unsettled, dirty, atoms = self._unsettled, self.dirty_nodes, adoption.ATOMS
+        references, dicts = sys.getrefcount, FORM_SETS["dict"]
+        for index, everything in enumerate(whole):
+            held = references(written[index]) > _INLINE
+            container = written[index]
+            node: Node = container._node
+            if held or node.obj is container or node.kind != "dict":
+                self._look_at(container, everything)
+                continue
+            key = container._key
+            if key in node.obj:
+                node.keys[key] = None
+            dirty[node] = None
+            flat = type(container) in dicts and atoms.issuperset(map(type, container.values()))
+            if not flat or len(container) > LARGE:
+                unsettled[id(container)] = container
 
-    def _suspect(self, written: list[Any], index: int, disarmed: bool) -> None:
-        """Remember the length of what a late call may still reach, and who must not wait."""
-        held = adoption.references(written, index) > 2 + (id(written[index]) in self._unsettled)
-        container = written[index]
+    def _look_at(self, container: Any, disarmed: bool) -> None:
+        """Mark a root or a container that somebody holds, and remember what could still come.
+
+        A late call can reach it; and what it holds at the cut has to be encoded at once.
+        """
+        self._mark(container, whole=disarmed)
+        if not _is_flat(container):
+            self._unsettled[id(container)] = container
         node: Node = container._node
-        is_node = node.obj is container
-        if (is_node or held) and (disarmed or node.kind == "list"):
+        if disarmed or node.kind == "list":
             self._suspects[id(container)] = (container, len(container))
-        if held and not is_node:
+        if node.obj is not container:
             self._held.append(container)
 
     def _late_calls(self) -> None:
@@ -244,6 +264,8 @@ class Tracker:
         if not is_node and len(container) > LARGE:
             self.promote(container)
             return
+        if is_node and isinstance(container, dict):
+            slots = adoption.adopt_flat(container, slots, node)
         for slot in slots:
             entry = container._key
             try:
@@ -553,3 +575,16 @@ class Tracker:
             f"{name}: the stored state refers to a part that is not stored; "
             'open it with on_corrupt="previous" to go back to the previous snapshot'
         )
+
+
+def _is_flat(container: Any) -> bool:
+    """Whether there is nothing to settle about a container: few entries, and only atoms."""
+    if len(container) > LARGE:
+        return False
+    if isinstance(container, dict):
+        return adoption.ATOMS.issuperset(map(type, container.values()))
+    return isinstance(container, set) or adoption.ATOMS.issuperset(map(type, container))
+
+
+_INLINE: Final = 1 + adoption.references([[None]], 0) + adoption.MEASURING
+"""References to an inline container that nobody holds: its parent's and that of `_collect`."""
