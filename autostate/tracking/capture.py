@@ -461,11 +461,12 @@ def _copy_dict(pending: Pending) -> dict[Any, Any]:
     return {key: obj[key] for key in pending.keys if key in obj}
 
 
-def _copy_set(pending: Pending) -> dict[Any, None]:
+def _copy_set(pending: Pending) -> dict[Any, Any]:
     obj = pending.node.obj
     if pending.whole or len(obj) <= LARGE:
-        return dict.fromkeys(set(obj))
-    return {member: None for member in pending.keys if member in obj}
+        pending.whole = True
+        return {member: member for member in set(obj)}
+    return {member: member for member in pending.keys if member in obj}
 
 
 def _copy_list(pending: Pending) -> list[Any]:
