@@ -72,6 +72,10 @@ class Storages(Generic[StorageT]):
             self._by_id[found.id] = found
         return found
 
+    def all(self) -> list[StorageT]:
+        """All storages of this kind, the oldest first."""
+        return list(self._by_id.values())
+
     def find(self, id_or_name: str) -> StorageT | None:
         """A storage by its id, its name or `username~name`."""
         if id_or_name in self._by_id:

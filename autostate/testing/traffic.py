@@ -6,6 +6,7 @@ do so on an event, not for a time, so that a test decides when it goes on.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -159,6 +160,17 @@ class Traffic:
             faults, self._faults = self._faults, []
         for fault in faults:
             fault.release()
+
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Let everything go well for the length of a block."""
+        with self._changed:
+            faults, self._faults = self._faults, []
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._faults[:0] = faults
 
     @property
     def calls(self) -> list[Call]:
