@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from autostate.errors import CorruptStateError
-from autostate.journal.frame import Record, open_record
+from autostate.journal.frame import DamagedRecordError, Record, open_record
 
 PREFIX = "autostate-"
 HEADS = "autostate-head-"
@@ -118,5 +117,8 @@ def open_head(key: str, data: bytes | None) -> tuple[Head, Record]:
     record = open_record(key, data, "head")
     name = parse_key(key)
     if name is None or name.epoch != record.epoch:
-        raise CorruptStateError(f"the record {key} belongs under another key: restore that key")
-    return msgspec.json.decode(record.body, type=Head), record
+        raise DamagedRecordError(key, "belongs under another key", data)
+    try:
+        return msgspec.json.decode(record.body, type=Head), record
+    except msgspec.MsgspecError as error:
+        raise DamagedRecordError(key, f"does not read as a head ({error})", data) from error

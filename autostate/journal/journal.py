@@ -31,7 +31,7 @@ import logging
 import secrets
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -222,6 +222,25 @@ class Journal:
             self._make_draft(changes, *self._with(changes))
         return self._send(deadline)
 
+    def take_over(self, *, timeout: float | None = None) -> None:
+        """Take the state over before there is anything to commit.
+
+        Whoever wrote it before is fenced from now on. Without this the first commit does it, and
+        fails if the other one has written since `recover`.
+
+        Raises:
+            FencedError: It has. Begin again with `recover`.
+            StoreError: The store could not be asked; the next commit tries again.
+        """
+        deadline = self._ready(timeout)
+        try:
+            self._ownership.begin(deadline)
+            # Not under the name of the first head: when that is written, the owner must change.
+            self._ownership.write({}, (), deadline, head=self._me.claim.text)
+        except FencedError:
+            self.fenced = True
+            raise
+
     def check_owner(self, *, timeout: float | None = None) -> None:
         """Look whether a later incarnation has taken over; on some stores only this finds out.
 
@@ -321,9 +340,8 @@ class Journal:
         keys: list[str] = []
         try:
             written = owner.begin(deadline)
-            puts = {**owner.puts, **draft.puts}
             tainted, self._tainted = self._tainted, True
-            self._write(puts, (), deadline)
+            written |= owner.write(draft.puts, (), deadline, head=self._me.text)
             self._tainted = tainted
             if self._untidy or not owner.held:
                 keys = self._store.list(PREFIX, timeout=deadline.left())
@@ -333,7 +351,6 @@ class Journal:
             raise
         self._acknowledge(draft)
         self._sweep(keys, deadline)
-        written |= puts
         return CommitInfo(sum(map(len, written.values())), len(written), draft.sequence)
 
     def _acknowledge(self, draft: _Draft) -> None:
@@ -341,16 +358,6 @@ class Journal:
         self._draft, self._stale = None, False
         if not (draft.head.inline and draft.changes):
             self._merge_again()  # after any other commit, the merge is at this head already
-
-    def _write(
-        self, puts: Mapping[str, bytes], deletes: Collection[str], deadline: Deadline
-    ) -> None:
-        owner = self._ownership
-        try:
-            self._store.write(puts, deletes, expect=owner.expect, timeout=deadline.left())
-        except FencedError as error:
-            self.fenced = True
-            raise owner.refused() from error
 
     def _sweep(self, keys: list[str], deadline: Deadline) -> None:
         """Delete what no head that is kept names.
@@ -365,8 +372,9 @@ class Journal:
             kept = self._kept(keys, deadline)
             garbage = [key for key in keys if key not in kept and self._is_ours_to_delete(key)]
             if garbage:
-                self._write({}, garbage, deadline)
+                self._ownership.write({}, garbage, deadline)
         except FencedError:
+            self.fenced = True
             raise
         except StoreError as error:
             _log.debug("old records are left for the next compaction: %s", error)
@@ -482,7 +490,7 @@ class Journal:
         """Write segments that no head names yet."""
         refs = []
         for ref, data in self._segments(lines):
-            self._write({ref.key: data}, (), deadline)
+            self._ownership.write({ref.key: data}, (), deadline)
             refs.append(ref)
         return tuple(refs)
 

@@ -1,8 +1,8 @@
 """Ownership: at most one incarnation is acknowledged, and every other one is told.
 
-Where the store honours `expect` inside one transaction (SQLite), each write says whose it is:
-a record of the owner is replaced at the takeover and expected at every write after that. The
-store refuses a writer that was paused through another's takeover.
+Where the store honours `expect` inside one transaction (SQLite), a record of the owner names the
+newest head. It is replaced at the takeover and whenever the head gets a new key, and expected at
+every write: the store refuses a writer that was paused through another's takeover.
 
 Where it does not (Apify), the order of steps does it:
 
@@ -17,7 +17,7 @@ first head itself the claim, loses data: the first head would outrank a commit i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 import msgspec
@@ -36,6 +36,9 @@ class Ownership:
         store: Where.
         me: Its first head key, with an epoch above all that it found.
         found: What it recovered, and so builds on.
+
+    Attributes:
+        held: Whether it has taken over.
     """
 
     def __init__(self, store: Store, me: HeadKey, found: Found) -> None:
@@ -44,10 +47,10 @@ class Ownership:
         self._me = me
         self._found = found
         self._guarded = store.atomic and store.conditional
-        body = msgspec.json.encode({"token": me.token})
-        self._owner, _ = seal("owner", me.epoch, 0, "", body)
-        self._claim, _ = seal("claim", me.epoch, 0, found.digest, body)
-        self._begun = self._claimed = False
+        self._claimed = self._kept = False
+        self._expect: dict[str, bytes | None] = dict(found.sighting.watched)
+        self._named = ""  # the head that the record of the owner names
+        self._sent: dict[bytes, str] = {}  # records of the owner whose outcome is unknown
 
     def begin(self, deadline: Deadline) -> dict[str, bytes]:
         """Prepare the first write; return the records that were written for that.
@@ -55,30 +58,68 @@ class Ownership:
         Raises:
             FencedError: Another incarnation was first.
         """
-        if self.held or self._claimed:
-            return {}
-        written = self._keep_damaged(deadline)
-        if not self._guarded:
-            written[self._me.claim.text] = self._claim
-            self._store.write({self._me.claim.text: self._claim}, timeout=deadline.left())
+        written: dict[str, bytes] = {}
+        if not self._kept:
+            written = self._keep_damaged(deadline)
+            self._kept = True
+        if not self._guarded and not self._claimed:
+            token = msgspec.json.encode({"token": self._me.token})
+            claim, _ = seal("claim", self._me.epoch, 0, self._found.digest, token)
+            written[self._me.claim.text] = claim
+            self._store.write({self._me.claim.text: claim}, timeout=deadline.left())
             self._examine_claim(deadline)
             self._claimed = True
-        elif self._begun:  # the first write may have been applied although its answer was lost
-            self.held = self._store.read(OWNER, timeout=deadline.left()) == self._owner
-        self._begun = True
         return written
 
-    @property
-    def puts(self) -> dict[str, bytes]:
-        """Records that the first write carries along."""
-        return {OWNER: self._owner} if self._guarded and not self.held else {}
+    def write(
+        self,
+        puts: dict[str, bytes],
+        deletes: Collection[str],
+        deadline: Deadline,
+        *,
+        head: str | None = None,
+    ) -> dict[str, bytes]:
+        """Write as the owner, and become it by the first head; return what was put.
 
-    @property
-    def expect(self) -> dict[str, bytes | None] | None:
-        """What the store must hold for a write to be ours."""
+        The record of the owner names the head, so that it changes whenever the head gets a new
+        key: one who recovered the old head must not take over from there.
+
+        Args:
+            puts: Records to put.
+            deletes: Keys to delete.
+            deadline: When to give up.
+            head: The key of the head among the puts, if there is one.
+
+        Raises:
+            FencedError: The store refused, because another incarnation has written.
+        """
         if not self._guarded:
-            return None
-        return {OWNER: self._owner} if self.held else self._found.sighting.watched
+            self._store.write(puts, deletes, timeout=deadline.left())
+            return puts
+        self._settle(deadline)
+        owner = b""
+        if head is not None and head != self._named:
+            owner, _ = seal("owner", self._me.epoch, 0, "", msgspec.json.encode({"head": head}))
+            puts = {OWNER: owner, **puts}
+            self._sent[owner] = head
+        try:
+            self._store.write(puts, deletes, expect=self._expect, timeout=deadline.left())
+        except FencedError as error:
+            raise self.refused() from error
+        if owner:
+            self._applied(owner)
+        return puts
+
+    def _settle(self, deadline: Deadline) -> None:
+        """Find out what became of records of the owner whose answers were lost."""
+        if self._sent:
+            owner = self._store.read(OWNER, timeout=deadline.left())
+            if owner in self._sent:
+                self._applied(owner)
+
+    def _applied(self, owner: bytes) -> None:
+        self._named, self._expect = self._sent[owner], {OWNER: owner}
+        self._sent.clear()
 
     def confirm(self, keys: Iterable[str]) -> None:
         """Check a listing made after a write: only now is that write acknowledged.
@@ -102,7 +143,9 @@ class Ownership:
             return
         if not self._guarded:
             self.confirm(self._store.list(HEADS, timeout=deadline.left()))
-        elif self._store.read(OWNER, timeout=deadline.left()) != self._owner:
+            return
+        self._settle(deadline)
+        if self._store.read(OWNER, timeout=deadline.left()) != self._expect[OWNER]:
             raise self._outranked(None)
 
     def _examine_claim(self, deadline: Deadline) -> None:

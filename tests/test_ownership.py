@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import pytest
+
+from autostate.errors import FencedError
+from autostate.journal import Journal
+from tests import faulty
+from tests.faulty import STORES, FaultyStore, Promises, Step
+from tests.test_journal import BEGIN, change, journal, stored
+
+Order = Iterable[tuple[str, int]]
+FOREVER = 10_000
+
+
+class Turns:
+    """Lets several threads make their steps in exactly one order: so many of this, then of that."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = [[who, count] for who, count in order]
+        self._changed = threading.Condition()
+
+    def of(self, who: str) -> Callable[[Step], None]:
+        """Make the function through which the steps of one thread pass."""
+
+        def on_step(step: Step) -> None:
+            with self._changed:
+                assert self._changed.wait_for(lambda: self._turn() == who, timeout=60)
+                step.apply()
+                self._order[0][1] -= 1  # type: ignore[operator]
+                self._changed.notify_all()
+
+        return on_step
+
+    def leave(self, who: str) -> None:
+        """Take a thread that has ended out of the order."""
+        with self._changed:
+            self._order = [turn for turn in self._order if turn[0] != who]
+            self._changed.notify_all()
+
+    def _turn(self) -> str | None:
+        while self._order and self._order[0][1] == 0:
+            self._order.pop(0)
+        return str(self._order[0][0]) if self._order else None
+
+
+@dataclass
+class Writer:
+    """An incarnation that notes what was acknowledged to it, until it is told to stop."""
+
+    name: str
+    journal: Journal
+    acknowledged: list[str] = field(default_factory=list)
+    early: bool = False
+
+    def run(self, commits: int = 5) -> None:
+        """Recover, commit, compact, commit; with a check after each write, as a flush does."""
+        try:
+            begun = self.journal.recover().nodes
+            if self.early:
+                self.journal.take_over()
+            if not begun:
+                self.save(BEGIN)
+            for number in range(commits):
+                page = f"{self.name}{number}"
+                self.save([change(id=1, put={page: "x" * 200 * (number % 3)})], page)
+                if number == commits - 2:
+                    self.journal.compact(pause=lambda: None)
+        except FencedError:
+            assert self.journal.fenced
+
+    def save(self, changes: list[bytes], page: str | None = None) -> None:
+        """Commit; it counts once the check after it has passed."""
+        self.journal.commit(changes)
+        self.journal.check_owner()
+        if page:
+            self.acknowledged.append(page)
+
+    def is_told(self) -> bool:
+        """Whether it knows by now that it was overtaken."""
+        try:
+            self.journal.check_owner()
+        except FencedError:
+            return True
+        return self.journal._ownership.held is False
+
+
+@dataclass
+class Race:
+    """Two incarnations on the same records, in one order of steps."""
+
+    promises: Promises
+    names: tuple[str, str]
+    seeded: bool
+    early: bool = False
+
+    def run(self, order: Order) -> tuple[list[Writer], faulty.Records]:
+        """Run both to their ends."""
+        records: faulty.Records = {}
+        if self.seeded:
+            Writer("seed", journal(FaultyStore(records, **self.promises))).run(3)
+        turns = Turns(order)
+        writers = []
+        for name in self.names:
+            store = FaultyStore(records, turns.of(name), **self.promises)
+            made = journal(store, token=lambda name=name: name)
+            writers.append(Writer(name, made, early=self.early))
+
+        def run(writer: Writer) -> None:
+            try:
+                writer.run()
+            finally:
+                turns.leave(writer.name)
+
+        threads = [threading.Thread(target=run, args=(writer,)) for writer in writers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for writer in writers:
+            writer.journal._store.on_step = faulty.untroubled  # type: ignore[attr-defined]
+        return writers, records
+
+    def steps(self, number: int) -> int:
+        """How many steps one of them takes alone."""
+        order = [(self.names[number], FOREVER), (self.names[1 - number], FOREVER)]
+        writers, _ = self.run(order)
+        return int(writers[number].journal._store.steps)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["by a commit", "early"])
+@pytest.mark.parametrize("seeded", [False, True], ids=["empty", "seeded"])
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")], ids="".join)
+@pytest.mark.parametrize("promises", STORES.values(), ids=STORES.keys())
+def test_of_two_incarnations_in_any_order_one_is_told_and_nothing_is_lost(
+    promises: Promises, names: tuple[str, str], seeded: bool, early: bool, rng: random.Random
+) -> None:
+    """One is paused at any step, the other runs and is paused at any step, then both go on."""
+    race = Race(promises, names, seeded, early)
+    first, second = names
+    stride = 5 if early else 3
+    for one, other in itertools.product(
+        range(race.steps(0) + 1), range(rng.randrange(stride), race.steps(1) + 1, stride)
+    ):
+        order = [(first, one), (second, other), (first, FOREVER), (second, FOREVER)]
+        writers, records = race.run(order)
+        pages = stored(records, promises).get("pages", {})
+        for writer in writers:
+            assert set(writer.acknowledged) <= pages.keys(), (one, other, writer.name)
+        assert any(writer.is_told() for writer in writers), (one, other)
