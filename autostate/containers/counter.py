@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from autostate.containers import root
-from autostate.containers.dict import RAW, DictBarrier, _record_setitem, keyed, refill
+from autostate.containers.dict import RAW, DictBarrier, keyed, record_setitem, refill
 from autostate.tracking.barrier import Kind, is_keyed, register_kind, span
 
 T = TypeVar("T")
@@ -92,6 +92,6 @@ register_kind(
         fill=dict.update,
         refill=refill,
         raw=RAW,
-        recording={"__setitem__": _record_setitem},
+        recording={"__setitem__": record_setitem},
     )
 )

@@ -16,7 +16,7 @@ from autostate.tracking.barrier import (
     is_keyed,
     locked,
     put,
-    record,
+    put_late,
     register_kind,
     span,
 )
@@ -49,9 +49,16 @@ def keyed(builtin: type, name: str) -> Callable[..., Any]:
     return method
 
 
-def _record_setitem(self: Any, key: Any, value: Any, /) -> None:
-    dict.__setitem__(self, key, value)
-    record(self, key)
+def record_setitem(
+    self: Any, key: Any, value: Any, /, _set: Callable[[Any, Any, Any], None] = dict.__setitem__
+) -> None:
+    """`__setitem__` of the recording form: see `barrier.put_late` for its last two lines."""
+    _set(self, key, value)
+    node = self._node
+    keys = node.keys
+    keys[key] = None
+    if node.keys is not keys:
+        put_late(self, key)
 
 
 class DictBarrier(Barrier):
@@ -234,6 +241,6 @@ register_kind(
         fill=dict.update,
         refill=refill,
         raw=RAW,
-        recording={"__setitem__": _record_setitem},
+        recording={"__setitem__": record_setitem},
     )
 )

@@ -16,7 +16,7 @@ from autostate.tracking.barrier import (
     is_keyed,
     locked,
     put,
-    record,
+    put_late,
     register_kind,
     span,
 )
@@ -88,10 +88,15 @@ def _toggle_all(self: Any, other: Iterable[Any]) -> None:
         self.discard(member) if member in self else self.add(member)
 
 
-def _record_add(self: Any, member: Any, /) -> None:
+def _record_add(self: Any, member: Any, /, _add: Callable[[Any, Any], None] = set.add) -> None:
+    """`add` of the recording form: see `barrier.put_late` for its last two lines."""
     if member not in self:
-        set.add(self, member)
-        record(self, member)
+        _add(self, member)
+        node = self._node
+        keys = node.keys
+        keys[member] = None
+        if node.keys is not keys:
+            put_late(self, member)
 
 
 class PersistedSet(Barrier, set[T]):

@@ -237,14 +237,10 @@ def _record(container: Any) -> bool:
     return True
 
 
-def record(container: Any, key: Any) -> None:
-    """Mark one entry after a write in the recording form, without the lock."""
-    node: Node = container._node
-    keys = node.keys
-    keys[key] = None
-    if node.keys is not keys:  # overtaken by a cut
-        with node.tracker.lock:
-            put(container, key)
+def put_late(container: Any, key: Any) -> None:
+    """Mark again: a cut came between the write and the mark, which went to what it took over."""
+    with container._node.tracker.lock:
+        put(container, key)
 
 
 def is_keyed(container: Any) -> bool:

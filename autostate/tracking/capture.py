@@ -96,7 +96,7 @@ class Pending:
         self.capture = capture
         self.node = node
         self.whole = node.whole
-        self.keys = node.keys
+        self.keys = node.take_keys()
         self.drops = node.drops
         self.stable = node.stable
         self.early: dict[Any, bytes | None] = {}
@@ -110,7 +110,7 @@ class Pending:
         if node.kind == "list":
             self._place_elements()
         node.bad = {} if self.whole else {k: v for k, v in node.bad.items() if k not in self.items}
-        node.whole, node.keys, node.drops = False, {}, {}
+        node.whole, node.drops = False, {}
         node.stable = len(node.obj)
         node.pending = self
 
@@ -563,6 +563,4 @@ class Capture:
             return
         node.whole = node.whole or pending.whole or node.saved is not None
         node.saved = None
-        kept_keys = {key: None for key in pending.keys if key not in node.drops}
-        node.keys = {**kept_keys, **node.keys}
-        node.drops = {**pending.drops, **node.drops}
+        node.give_back(pending.keys, pending.drops)

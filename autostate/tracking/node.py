@@ -90,6 +90,23 @@ class Node:
             return f"{home.path}[…]"
         return f'{home.path}["{key}"]' if type(key) is str else f"{home.path}[{key!r}]"
 
+    def take_keys(self) -> dict[Any, None]:
+        """Take over the dirty keys.
+
+        First exchanged, then copied: whoever records without the lock and missed the copy sees
+        the exchange, and marks again (`barrier.put_late`).
+        """
+        taken, self.keys = self.keys, {}
+        return dict(taken)
+
+    def give_back(self, keys: dict[Any, None], drops: dict[Any, None]) -> None:
+        """Mark again what was taken over, as older than what was marked since."""
+        newer = self.take_keys()
+        merged = {key: None for key in keys if key not in self.drops} | newer
+        meanwhile, self.keys = self.keys, merged
+        merged.update(dict(meanwhile))
+        self.drops = drops | self.drops
+
     def is_large(self) -> bool:
         """Whether the container is keyed."""
         return len(self.obj) > LARGE

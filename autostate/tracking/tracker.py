@@ -249,7 +249,7 @@ class Tracker:
     def _unsettled_slots(self, container: Any) -> list[Any]:
         node: Node = container._node
         if node.obj is container and not node.whole and node.kind not in ("list", "set"):
-            return [key for key in node.keys if type(node.obj.get(key)) not in adoption.ATOMS]
+            return [k for k in list(node.keys) if type(node.obj.get(k)) not in adoption.ATOMS]
         return adoption.slots_of(container)
 
     def _settle_all(self) -> None:
