@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from autostate import lifecycle
 from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
 from autostate.flush_policy import Action, FlushPolicy, Look
 from autostate.flush_request import FlushRequest, running_loop
@@ -62,6 +63,8 @@ class Flusher:
         journal: Where it goes; recovered already.
         settings: When, and within which limits.
         conditional: The store refuses writes of a fenced incarnation by itself.
+        passive: Save nothing before the program writes to a state object. So a child process
+            that only imports the module which makes them does not take over from its parent.
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
     """
@@ -73,6 +76,7 @@ class Flusher:
         settings: Settings,
         *,
         conditional: bool,
+        passive: bool = False,
         sender: object = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -90,6 +94,7 @@ class Flusher:
         )
         self._inbox: queue.SimpleQueue[FlushRequest | _Hurry | None] = queue.SimpleQueue()
         self._awake = False
+        self._passive = passive
         self._waiting: list[FlushRequest] = []
         self._work = threading.RLock()
         self._starting = threading.Lock()
@@ -155,7 +160,7 @@ class Flusher:
 
     def flush_soon(self) -> None:
         """Ask for a flush with a sweep, without waiting for it."""
-        if not self._stopped:
+        if not self._stopped and not self._is_passive():
             self._inbox.put(FlushRequest(self._clock()))
 
     def flush(self, timeout: float | None = None, *, sweep: bool = True) -> None:
@@ -173,6 +178,8 @@ class Flusher:
         """
         timeout = self.settings.flush_timeout if timeout is None else timeout
         self._check_caller()
+        if self._is_passive():
+            return
         request = FlushRequest(self._clock() + timeout, sweep=sweep, loop=running_loop())
         try:
             error = self._outcome(request)
@@ -195,6 +202,8 @@ class Flusher:
 
         timeout = self.settings.flush_timeout if timeout is None else timeout
         self._check_caller()
+        if self._is_passive():
+            return
         if not self._alive():
             self.flush(timeout)
             return
@@ -240,6 +249,10 @@ class Flusher:
         self._stopped = True
         self._inbox.put(None)
 
+    def busy(self) -> bool:
+        """Whether the thread may still use the journal: it hangs in the store."""
+        return self._alive() and self._thread is not threading.current_thread()
+
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Keep every flush away while the journal or the store is used otherwise."""
@@ -263,6 +276,13 @@ class Flusher:
         self._raise(self._saver.fenced)
         if self._stopped:
             raise _closed()
+
+    def _is_passive(self) -> bool:
+        """Whether nothing was written yet, in a process that waits for that."""
+        if self._passive and self._tracker.activity:
+            self._passive = False
+            lifecycle.recheck()  # from now on its end has something to save
+        return self._passive
 
     def _alive(self) -> bool:
         """Whether the thread can do anything."""
@@ -343,6 +363,9 @@ class Flusher:
         tracker, now = self._tracker, self._clock()
         if self._saver.fenced is not None:
             self._policy.checked()
+            return Look(now, dirty=False)
+        if self._is_passive():
+            self._awake = False
             return Look(now, dirty=False)
         self._awake = False  # first: a write from here on wakes the thread once more
         if not tracker.dirty:

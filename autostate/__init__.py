@@ -1,0 +1,117 @@
+"""State objects that are real dicts, sets, counters and lists, and survive kill -9.
+
+    from autostate import PersistedDict
+
+    progress = PersistedDict("progress", page=1)    # resumes where the last process stopped
+    progress["page"] += 1                           # saved by itself; flush() waits for it
+
+A map of the package, from what users touch down to the ground; a file imports only from below:
+
+    actor.py, testing/, containers/     Apify; tests; PersistedDict, PersistedSet and the others
+    manager.py, state_manager.py,       which store a state object belongs to; one store and its
+    incarnation.py                      objects; one life of them in one process
+    flusher.py, saver.py,               the thread that saves; one flush; when to flush, decided
+    flush_policy.py, flush_request.py   without thread or clock; who waits for it
+    tracking/                           what is dirty; the consistent capture
+    journal/                            commits and snapshots as records; recovery, fencing
+    stores/, codec/                     bytes by key; values as JSON
+    lifecycle.py, spill.py, settings.py ends and forks of the process; the last resort; settings
+    hub.py, errors.py                   the signals; the errors
+
+`import autostate` loads little of it: the rest comes with the first state object.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from autostate import hub
+from autostate.errors import (
+    AutostateError,
+    CodecError,
+    CorruptStateError,
+    FencedError,
+    FlushError,
+    StateTypeError,
+    StoreError,
+    StoreUnavailableError,
+    UnsupportedTypeError,
+    UpgradeError,
+)
+from autostate.manager import (
+    Info,
+    StateManager,
+    atomic,
+    configure,
+    delete,
+    durable,
+    flush,
+    info,
+    open,  # noqa: A004 - as gzip.open
+    statistics,
+)
+from autostate.settings import Settings
+
+if TYPE_CHECKING:
+    from autostate.containers import (
+        PersistedCounter,
+        PersistedDict,
+        PersistedList,
+        PersistedSet,
+    )
+    from autostate.saver import Statistics
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AutostateError",
+    "CodecError",
+    "CorruptStateError",
+    "FencedError",
+    "FlushError",
+    "Info",
+    "PersistedCounter",
+    "PersistedDict",
+    "PersistedList",
+    "PersistedSet",
+    "Settings",
+    "StateManager",
+    "StateTypeError",
+    "Statistics",
+    "StoreError",
+    "StoreUnavailableError",
+    "UnsupportedTypeError",
+    "UpgradeError",
+    "__version__",
+    "atomic",
+    "configure",
+    "delete",
+    "durable",
+    "flush",
+    "hub",
+    "info",
+    "open",
+    "statistics",
+]
+
+_LATE = {
+    "PersistedCounter": "autostate.containers",
+    "PersistedDict": "autostate.containers",
+    "PersistedList": "autostate.containers",
+    "PersistedSet": "autostate.containers",
+    "Statistics": "autostate.saver",
+}
+"""What is loaded when it is first asked for, and from where."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module 'autostate' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(_LATE[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,236 @@
+"""One life of a state in one process: from its recovery to its last save.
+
+A manager makes an incarnation when the first state object is created, and another one after a
+fork: nothing of the first, neither its connection nor its thread, is of any use to the child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from autostate import lifecycle, spill
+from autostate.errors import (
+    FencedError,
+    FlushError,
+    StateTypeError,
+    StoreUnavailableError,
+    UnsupportedTypeError,
+)
+from autostate.flush_policy import backoff
+from autostate.flusher import Flusher
+from autostate.journal import Journal, Recovered
+from autostate.settings import Settings, scheme
+from autostate.stores import Store
+from autostate.tracking import Tracker
+
+logger = logging.getLogger("autostate")
+
+Opener = Callable[[], Store]
+
+
+class Incarnation:
+    """A store, its journal, what is dirty, and who saves it.
+
+    Args:
+        opener: Opens the store.
+        settings: When to save, what to do about damage.
+        sender: The sender of the hub's signals: the manager.
+
+    Attributes:
+        tracker: What is dirty.
+        flusher: Who saves it.
+        downtime: Seconds from the last save of the previous incarnation to now, or None.
+
+    Raises:
+        CorruptStateError: What is stored cannot be read.
+        StoreError: The store cannot be used, or was not reached in `flush_timeout`.
+    """
+
+    def __init__(self, opener: Opener, settings: Settings, sender: object) -> None:
+        store, journal, recovered = _recover(opener, settings)
+        self.store = store
+        self._journal = journal
+        self._base_epoch = recovered.epoch
+        self._saved_before = recovered.saved_at
+        self.downtime = (
+            None if recovered.saved_at is None else max(0.0, time.time() - recovered.saved_at)
+        )
+        self._resumed: dict[str, bool] = {}
+        self.tracker = Tracker(wake=self._wake)
+        self.tracker.load(recovered.nodes, recovered.next_id)
+        self.flusher = Flusher(
+            self.tracker,
+            journal,
+            settings,
+            conditional=store.conditional and store.atomic,
+            passive=lifecycle.in_child(),
+            sender=sender,
+        )
+
+    def _wake(self) -> None:
+        self.flusher.wake()
+
+    def create(self, name: str, kind: str, make: Callable[[], Any]) -> tuple[Any, bool]:
+        """Give the live root of that name, or make and rehydrate it; says whether it was made."""
+        found = self.tracker.kind(name)
+        if found is not None and found != kind:
+            raise StateTypeError(
+                f"{name!r} is a state object of the kind {found!r}, not {kind!r}: create it as "
+                f"that, use another name, or autostate.delete({name!r}) first"
+            )
+        live = self.tracker.root(name)
+        if live is not None:
+            self._resumed.setdefault(name, True)  # came with another root that refers to it
+            return live, False
+        container = make()
+        self._resumed[name] = self.tracker.attach(container, name, kind)
+        self.flusher.start()
+        return container, True
+
+    def delete(self, name: str) -> None:
+        """Remove a root from the state; its live object goes on as a plain one.
+
+        Raises:
+            KeyError: There is no root of that name, neither live nor stored.
+        """
+        if self.tracker.kind(name) is None:
+            raise KeyError(f"no state object is called {name!r}")
+        self.tracker.detach(name)
+        self._resumed.pop(name, None)
+        self.flusher.start()
+
+    def resumed(self, name: str) -> bool:
+        """Whether a root was found in the store when it was created."""
+        return self._resumed.get(name, True)
+
+    @property
+    def last_saved(self) -> float | None:
+        """When something was last saved, by this or the previous incarnation; since 1970."""
+        return self.flusher.saved_at or self._saved_before
+
+    def store_wiped(self) -> None:
+        """Save everything again: somebody has emptied the store under us."""
+        with self.flusher.exclusive():
+            self._journal.reset()
+            self._base_epoch = 0
+            self.tracker.mark_all()
+
+    def finish(self, timeout: float) -> Exception | None:
+        """Save for the last time, let go of the objects, close the store.
+
+        Args:
+            timeout: Seconds for the save.
+
+        Returns:
+            What went wrong; the unsaved changes are then in a spill file if at all possible.
+        """
+        problem: Exception | None = None
+        try:
+            self.flusher.stop(timeout)
+        except (FencedError, UnsupportedTypeError) as error:
+            problem = error  # nothing that a spill could mend
+        except Exception as error:
+            problem = self._spill(error)
+        except BaseException as error:  # Ctrl-C while it waits: no time, but what is known is kept
+            self._spill(error)
+            raise
+        finally:
+            self.tracker.close()
+            if not self.flusher.busy():
+                self.store.close()
+        return problem
+
+    def forget(self) -> None:
+        """Let go of everything without touching it, in the child of a fork.
+
+        Locks may be held by threads that do not exist here, and the store's connection is the
+        parent's: it is kept, unused, so that nothing closes it.
+        """
+        self.tracker.lock = threading.RLock()
+        self.tracker.closed = True
+        _of_parents.append(self)
+
+    def _spill(self, error: BaseException) -> FlushError:
+        """Keep what could not be saved in a file, and say where."""
+        changes = self.flusher.unsaved
+        told = f"the last save failed: {error}"
+        if changes and scheme(self.store.url) != "memory":
+            committed = self.flusher.saved_at is not None
+            epoch = self._journal.epoch if committed else self._base_epoch
+            try:
+                path = spill.write(self.store.url, epoch, changes)
+                told += f". The unsaved changes are in {path}; the next start picks them up"
+            except OSError as reason:
+                told += f". They could not be kept in a file either: {reason}"
+        failure = FlushError(told)
+        failure.__cause__ = error
+        return failure
+
+
+_of_parents: list[Incarnation] = []
+
+
+def _recover(opener: Opener, settings: Settings) -> tuple[Store, Journal, Recovered]:
+    """Open the store and read the state, again and again while the store is not reached."""
+    end = time.monotonic() + settings.flush_timeout
+    attempt = 0
+    while True:
+        attempt += 1
+        store: Store | None = None
+        try:
+            store = opener()
+            found = _read(store, settings, max(0.1, end - time.monotonic()))
+        except StoreUnavailableError as error:
+            _close(store)
+            pause = backoff(attempt, first=0.2, longest=5.0)
+            if time.monotonic() + pause >= end:
+                raise
+            logger.warning("the state cannot be read yet, trying again: %s", error)
+            time.sleep(pause)
+        except BaseException:
+            _close(store)
+            raise
+        else:
+            return store, *found
+
+
+def _close(store: Store | None) -> None:
+    if store is not None:
+        store.close()
+
+
+def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Recovered]:
+    """Read the state, with what the previous process could not save."""
+    journal = Journal(store, on_corrupt=settings.on_corrupt)
+    recovered = journal.recover(timeout=timeout)
+    for notice in recovered.notices:
+        logger.warning("%s", notice)
+    if scheme(store.url) == "memory" or lifecycle.in_child():
+        return journal, recovered
+    for one in spill.find(store.url):
+        if one.epoch != recovered.epoch:
+            logger.error(
+                "%s holds changes of a process that could not save them, but another one has "
+                "saved since: they were not applied",
+                spill.set_aside(one),
+            )
+            continue
+        journal.commit(one.changes, timeout=timeout)
+        spill.remove(one)
+        logger.warning("what the previous process could not save was picked up from %s", one.path)
+        journal = Journal(store, on_corrupt=settings.on_corrupt)
+        recovered = journal.recover(timeout=timeout)
+    return journal, recovered
+
+
+def shout(error: Exception) -> None:
+    """Say on standard error and in the log that something was not saved; never raises."""
+    logger.critical("%s", error)
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or there is none
+        sys.stderr.write(f"autostate: {error}\n")

@@ -1,0 +1,240 @@
+"""The ends of a process, and its forks.
+
+How each end comes to save, exactly once:
+
+- *Return, exception, `sys.exit`, Ctrl-C*: by `atexit`. This module registers there when autostate
+  is imported, so it runs after all handlers that the program registers later, and after the
+  non-daemon threads have ended. The flusher's daemon thread still runs then.
+- *SIGTERM, SIGHUP with the default action* would end the process at once. The handler installed
+  here only puts the signal into a queue: a handler may run in the middle of anything, also while
+  its thread holds the tracker's lock, so it takes no lock. A thread of this module saves, and
+  sends the signal again to the main thread; the handler then restores the default action and
+  the process ends by the signal, with the exit status that whoever sent it expects. The program
+  runs on meanwhile, for as long as the save takes, at most `SIGNAL_TIMEOUT`: containers are
+  killed for good ten seconds after SIGTERM. (Why not save in the handler: it would have to wait
+  for locks that its own thread may hold. Why the handler has to end the process: only the main
+  thread may change a signal's action. It runs when the main thread next executes Python code; one
+  that is deep in a C call that does not return ends when it does, as with any handler.)
+- *A handler that was there before* is called first thing after the flusher was told to hurry: it
+  may need the whole grace period for an orderly end, and the end may not come to be orderly.
+- *`os._exit`, SIGKILL*: nothing runs. What was saved is saved.
+
+asyncio and Crawlee set handlers of their own and remove them later, which leaves the default
+action. `recheck` puts ours back; it costs a microsecond, and is called at every flush in the main
+thread, where alone signals can be handled. A handler that somebody else has set since then is
+left alone: it may call ours, and a circle would not end.
+
+A fork copies the objects but not the threads. In the child the objects belong to the parent: they
+go on as plain ones, and nothing of the store's connection is touched. `multiprocessing` ends its
+children by `os._exit`, without `atexit`, so there the save is one of its own finalizers.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Protocol
+
+from autostate import hub
+
+logger = logging.getLogger("autostate")
+
+SIGNAL_TIMEOUT = 8.0
+"""Seconds that the save after SIGTERM or SIGHUP may take."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Keeper(Protocol):
+    """What has something to save at the end: a manager."""
+
+    @property
+    def exit_timeout(self) -> float:
+        """Seconds that the last save may take."""
+
+    def hurry(self) -> None:
+        """The end is near. Called in signal handlers: takes no lock, never raises."""
+
+    def finish(self, timeout: float) -> None:
+        """Save for the last time and let go. Never raises."""
+
+    def forked(self) -> None:
+        """This is the child: everything belongs to the parent. Takes no lock."""
+
+
+_keepers: list[Keeper] = []
+_previous: dict[int, Any] = {}
+"""What our handler replaced, by number of the signal."""
+_arrived: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+_watcher: threading.Thread | None = None
+_lock = threading.Lock()
+_exiting = threading.Lock()
+_finalizer: Any = None
+
+
+def register(keeper: Keeper) -> None:
+    """Save this one at the end of the process, too."""
+    with _lock:
+        _keepers.append(keeper)
+    recheck()
+
+
+def unregister(keeper: Keeper) -> None:
+    """Forget one that was closed; with the last one the handlers go, too."""
+    with _lock:
+        if keeper in _keepers:
+            _keepers.remove(keeper)
+        left = bool(_keepers)
+    if not left and _in_main_thread():
+        _uninstall()
+
+
+def keepers() -> tuple[Keeper, ...]:
+    """Give all that would be saved at the end."""
+    return tuple(_keepers)
+
+
+def recheck() -> None:
+    """Install the handlers where they are missing; those of signals if this thread may."""
+    if not _keepers:
+        return
+    if in_child():
+        _finish_in_child()
+    if _in_main_thread():
+        for number in SIGNALS:
+            found = signal.getsignal(number)
+            if found is signal.SIG_DFL or (number not in _previous and _may_chain(found)):
+                _install(number, found)
+
+
+def _may_chain(found: Any) -> bool:
+    """Whether this is a handler in Python: not ours, not "ignore", not one set by C code."""
+    return callable(found) and found is not _on_signal
+
+
+def _install(number: int, found: Any) -> None:
+    """Put our handler in place; without our thread the default action stays what it is."""
+    with contextlib.suppress(ValueError, OSError):  # not the main interpreter
+        if _watch():
+            _previous[number] = found
+            signal.signal(number, _on_signal)
+
+
+def _uninstall() -> None:
+    """Put back what was there, where nobody has replaced us."""
+    global _watcher
+    for number, previous in list(_previous.items()):
+        if signal.getsignal(number) is _on_signal:
+            signal.signal(number, previous)
+        del _previous[number]
+    watcher, _watcher = _watcher, None
+    if watcher is not None and watcher is not threading.current_thread():
+        _arrived.put(None)
+        watcher.join(1.0)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _watch() -> bool:
+    """Start the thread that saves after a signal; says whether it runs."""
+    global _watcher
+    if _watcher is None or not _watcher.is_alive():
+        watcher = threading.Thread(target=_wait, name="autostate-signals", daemon=True)
+        try:
+            watcher.start()
+        except RuntimeError:  # the interpreter is ending
+            return False
+        _watcher = watcher
+    return True
+
+
+def _wait() -> None:
+    """Wait for a signal, save, and send it again."""
+    while (number := _arrived.get()) is not None:
+        exit_now(SIGNAL_TIMEOUT, reason=signal.Signals(number).name)
+        main = threading.main_thread().ident
+        if main is not None and hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(main, number)  # main: to interrupt what it waits for
+        else:
+            os.kill(os.getpid(), number)
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    """Handle a signal, in the main thread, in the middle of anything: no lock may be taken."""
+    previous = _previous.get(number, signal.SIG_DFL)
+    if callable(previous):
+        for keeper in tuple(_keepers):
+            keeper.hurry()
+        previous(number, frame)
+    elif not _keepers or _watcher is None or not _watcher.is_alive():
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    else:
+        _arrived.put(number)
+
+
+def exit_now(timeout: float | None = None, *, reason: str = "exit") -> None:
+    """Save everything for the last time. A second call waits for the first.
+
+    Args:
+        timeout: Seconds for everything; by default what the keepers' settings say.
+        reason: For the receivers of `shutdown`.
+    """
+    with _exiting:
+        if not _keepers:
+            return
+        if timeout is None:
+            timeout = max(keeper.exit_timeout for keeper in keepers())
+        end = time.monotonic() + timeout
+        if hub.shutdown.receivers:  # without any, one save is enough
+            hub.shutdown.send(None, timeout=timeout, reason=reason)
+        for keeper in keepers():
+            keeper.finish(max(0.1, end - time.monotonic()))
+
+
+def _finish_in_child() -> None:
+    """Save by a finalizer of multiprocessing; it forgets those made while it imports a module."""
+    global _finalizer
+    if _finalizer is None or not _finalizer.still_active():
+        from multiprocessing import util
+
+        _finalizer = util.Finalize(None, exit_now, exitpriority=-100)
+
+
+def in_child() -> bool:
+    """Whether multiprocessing started this process; loads nothing to find out."""
+    process: Any = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
+
+
+def _after_fork_in_child() -> None:
+    """Forget everything: threads are gone, and locks may be held by threads that are gone."""
+    global _lock, _exiting, _watcher, _arrived, _finalizer
+    _lock, _exiting = threading.Lock(), threading.Lock()
+    _watcher, _finalizer = None, None
+    _arrived = queue.SimpleQueue()
+    inherited, _keepers[:] = keepers(), []
+    for keeper in inherited:
+        keeper.forked()
+    with contextlib.suppress(ValueError, OSError):
+        _uninstall()
+
+
+def on_fork(callback: Callable[[], None]) -> None:
+    """Call this in every forked child, after the keepers were told."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=callback)
+
+
+atexit.register(exit_now)
+on_fork(_after_fork_in_child)

@@ -1,0 +1,211 @@
+"""Which manager a state object belongs to: the process default, and `open()`.
+
+A new state object belongs to the innermost `with autostate.open(...)` around its creation, else
+to the default manager. "Around" follows Python's context variables: tasks made in the body
+inherit it, and so does `asyncio.to_thread`. A `threading.Thread` started in the body does not;
+create the objects before it starts, or run it in a copied context:
+`Thread(target=contextvars.copy_context().run, args=(function,))`.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from autostate import lifecycle
+from autostate.state_manager import Info, StateManager, current
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from autostate.saver import Statistics
+    from autostate.stores import Store
+
+__all__ = ["Info", "StateManager", "current_manager"]
+
+_default: StateManager | None = None
+_default_lock = threading.Lock()
+
+
+def current_manager() -> StateManager:
+    """Give the manager to which state objects created here belong."""
+    global _default
+    manager = current.get()
+    if manager is not None:
+        return manager
+    with _default_lock:
+        if _default is None or _default._closed:
+            _default = StateManager()
+        return _default
+
+
+def manager_of(obj: Any) -> StateManager:
+    """Give the manager that keeps a live state object; for a name, the current one."""
+    for keeper in lifecycle.keepers():
+        if isinstance(keeper, StateManager) and keeper.keeps(obj):
+            return keeper
+    return current_manager()
+
+
+def configure(url: str | None = None, **settings: Any) -> StateManager:
+    """Set up where and when this process saves.
+
+    Args:
+        url: `sqlite:///relative/path`, `sqlite:////absolute/path`, `memory:`, `apify:` (the run's
+            default key-value store) or `apify:NAME`. By default `AUTOSTATE_URL`; inside an Actor
+            `apify:`; else `sqlite:///.autostate/state.db`.
+        settings: Attributes of `Settings`, such as `debounce` in seconds.
+
+    Returns:
+        The manager of the process.
+
+    Raises:
+        RuntimeError: State objects live in another store already.
+        TypeError: There is no such setting.
+        ValueError: A setting's value makes no sense.
+
+    Example:
+        >>> import autostate
+        >>> autostate.configure("memory:", debounce=5)
+        <StateManager of memory:>
+    """
+    global _default
+    with _default_lock:
+        if _default is None or _default._closed:
+            _default = StateManager(url, **settings)
+        else:
+            _default.configure(url, **settings)
+        return _default
+
+
+def open(url: str | Store, **settings: Any) -> StateManager:  # noqa: A001 - as gzip.open
+    """Make a manager for a `with` or `async with`, in whose body state objects live in its store.
+
+    Args:
+        url: As for `configure`, or a store.
+        settings: Attributes of `Settings`.
+
+    Returns:
+        A manager that is used as a context manager, or closed by `close()`.
+
+    Raises:
+        TypeError: There is no such setting.
+        ValueError: A setting's value makes no sense.
+
+    Example:
+        >>> import autostate
+        >>> with autostate.open("memory:"):
+        ...     progress = autostate.PersistedDict("progress", page=1)
+    """
+    return StateManager(url, **settings)
+
+
+def flush(timeout: float | None = None) -> None:
+    """Return when all that was written before the call is durable: it survives kill -9.
+
+    Args:
+        timeout: Seconds; the setting `flush_timeout` by default.
+
+    Raises:
+        FlushError: It was not saved in time. It stays in memory and is tried again.
+        FencedError: A later incarnation has taken over.
+        UnsupportedTypeError: An entry cannot be saved; everything else was.
+        RuntimeError: Called inside `atomic()`.
+
+    Example:
+        >>> import autostate
+        >>> hits = autostate.PersistedCounter("hits")
+        >>> hits["index.html"] += 1
+        >>> autostate.flush()
+    """
+    current_manager().flush(timeout)
+
+
+async def durable(timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
+    """Return when all that was written before the call is durable, without blocking the loop.
+
+    Args:
+        timeout: Seconds; the setting `flush_timeout` by default.
+
+    Raises:
+        FlushError: As for `flush`, and so for the other errors.
+    """
+    await current_manager().durable(timeout)
+
+
+def atomic() -> AbstractContextManager[None]:
+    """Save what happens in the body together or not at all; if the body raises, undo it.
+
+    Returns:
+        A context manager.
+
+    Example:
+        >>> import autostate
+        >>> account = autostate.PersistedDict("account", left=10, right=0)
+        >>> with autostate.atomic():
+        ...     account["left"] -= 1
+        ...     account["right"] += 1
+    """
+    return current_manager().atomic()
+
+
+def info(obj: Any) -> Info:
+    """Tell what is known about a live state object.
+
+    Args:
+        obj: The object or its name.
+
+    Returns:
+        Name, kind, whether it was resumed and after how long, when last saved, whether dirty.
+
+    Raises:
+        LookupError: There is no live state object of that name.
+        TypeError: The object is no state object, or a nested one.
+
+    Example:
+        >>> import autostate
+        >>> autostate.info(autostate.PersistedSet("seen")).resumed
+        False
+    """
+    return manager_of(obj).info(obj)
+
+
+def delete(obj: Any) -> None:
+    """Remove a state object from the state, with the next save.
+
+    A live object goes on as a plain one. The same name begins from its defaults again.
+
+    Args:
+        obj: The object or its name; the name may also be one that is only stored.
+
+    Raises:
+        LookupError: There is no state object of that name.
+        TypeError: The object is no state object, or a nested one.
+    """
+    manager_of(obj).delete(obj)
+
+
+def statistics() -> Statistics:
+    """Tell how much was saved, and how things stand.
+
+    Returns:
+        Flushes, bytes, entries, staleness, failures and so on; see `Statistics`.
+    """
+    return current_manager().statistics()
+
+
+def close_default() -> None:
+    """Close the manager of the process, for tests; what goes wrong is logged."""
+    global _default
+    with _default_lock:
+        manager, _default = _default, None
+    if manager is not None:
+        manager.finish(manager.exit_timeout)
+
+
+def _after_fork_in_child() -> None:
+    global _default_lock
+    _default_lock = threading.Lock()
+
+
+lifecycle.on_fork(_after_fork_in_child)

@@ -1,0 +1,443 @@
+"""A state manager: one store and its live state objects by name.
+
+Nothing is opened before the first state object is created: `import autostate` and `configure()`
+touch neither disk nor network, and by then it is known whether the program is an Actor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from autostate import hub, lifecycle
+from autostate.settings import Settings, default_url
+
+if TYPE_CHECKING:
+    from autostate.incarnation import Incarnation
+    from autostate.saver import Statistics
+    from autostate.stores import Store
+
+logger = logging.getLogger("autostate")
+
+LONGEST_NAME = 200
+
+current: contextvars.ContextVar[StateManager | None] = contextvars.ContextVar(
+    "autostate_manager", default=None
+)
+"""The manager of the innermost `with autostate.open(...)`."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """What is known about a state object.
+
+    Attributes:
+        name: Its name.
+        kind: "dict", "set", "counter" or "list".
+        resumed: It was found in the store when it was created.
+        downtime: When something was resumed: seconds between the last save of the previous
+            incarnation and this one's start. Else None.
+        last_saved: When its manager last saved, in seconds since 1970; None: never.
+        dirty: Something that its manager keeps is not saved yet.
+    """
+
+    name: str
+    kind: str
+    resumed: bool
+    downtime: float | None
+    last_saved: float | None
+    dirty: bool
+
+
+class StateManager:
+    """One store and its live state objects. Made by `configure()` and `open()`.
+
+    As a context manager (plain or async) it is where state objects created in the body live;
+    leaving the body saves for the last time and detaches them.
+
+    Args:
+        store: A URL, or a store; by default what `AUTOSTATE_URL`, an Actor around the program, or
+            the working directory suggest when the first state object is created.
+        settings: Attributes of `Settings`.
+
+    Raises:
+        TypeError: There is no such setting.
+        ValueError: A setting's value makes no sense.
+    """
+
+    def __init__(self, store: str | Store | None = None, **settings: Any) -> None:
+        self._store = store
+        self._overrides: dict[str, Any] = {}
+        self._lock = threading.RLock()
+        self._incarnation: Incarnation | None = None
+        self._closed = False
+        self._forked = False
+        self._tokens: list[contextvars.Token[StateManager | None]] = []
+        self._override(settings)
+
+    def __repr__(self) -> str:
+        return f"<StateManager of {self.url}>"
+
+    @property
+    def url(self) -> str:
+        """The URL of the store; without one given it may change until it is first used."""
+        if self._incarnation is not None:
+            return self._incarnation.store.url
+        store = self._store
+        if store is None:
+            return default_url()
+        return store if isinstance(store, str) else store.url
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold now."""
+        return Settings.for_store(self.url, **self._overrides)
+
+    def configure(self, store: str | None = None, **settings: Any) -> None:
+        """Change the settings, and before the first state object is created also the store.
+
+        Raises:
+            RuntimeError: State objects live in another store already.
+            TypeError: There is no such setting.
+            ValueError: A setting's value makes no sense.
+        """
+        with self._lock:
+            if store is not None and store != self._store:
+                if self._incarnation is not None:
+                    raise RuntimeError(
+                        f"state objects live in {self.url} already: call configure() before the "
+                        "first one is created, or use `with autostate.open(url):` for the others"
+                    )
+                self._store = store
+            self._override(settings)
+            if self._incarnation is not None:
+                self._incarnation.flusher.settings = self.settings
+
+    def _override(self, settings: dict[str, Any]) -> None:
+        merged = {**self._overrides, **settings}
+        Settings.for_store(self.url, **merged)  # raises what is wrong now, not at the first use
+        self._overrides = merged
+
+    # -- state objects ------------------------------------------------------------------------
+
+    def create(self, name: str, kind: str, make: Callable[[], Any]) -> Any:
+        """Give the live state object of that name, or make it and rehydrate it.
+
+        The seam for `containers/`.
+
+        Args:
+            name: The name of the root.
+            kind: "dict", "set", "counter" or "list".
+            make: Makes an empty container of that kind that is bound to no store.
+
+        Returns:
+            The live object.
+
+        Raises:
+            ValueError: The name is empty or cannot be used.
+            StateTypeError: The name belongs to a state object of another kind.
+            AutostateError: The state cannot be read; nothing was touched.
+        """
+        check_name(name)
+        with self._lock:
+            incarnation = self._begin()
+            made, new = incarnation.create(name, kind, make)
+            resumed = incarnation.resumed(name)
+        if new:
+            downtime = incarnation.downtime if resumed else None
+            hub.rehydrated.send(self, name=name, kind=kind, resumed=resumed, downtime=downtime)
+        return made
+
+    def keeps(self, obj: Any) -> bool:
+        """Whether this is a live state object of this manager, or nested in one."""
+        node, incarnation = getattr(obj, "_node", None), self._incarnation
+        return node is not None and incarnation is not None and node.tracker is incarnation.tracker
+
+    def info(self, obj: Any) -> Info:
+        """Tell what is known about a live state object.
+
+        Args:
+            obj: The object or its name.
+
+        Raises:
+            LookupError: There is no live state object of that name here.
+            TypeError: The object is no state object, or a nested one.
+        """
+        incarnation = self._incarnation
+        name = _name_of(obj)
+        if incarnation is None or incarnation.tracker.root(name) is None:
+            raise LookupError(f"no live state object is called {name!r} in {self!r}")
+        resumed = incarnation.resumed(name)
+        return Info(
+            name=name,
+            kind=incarnation.tracker.kind(name) or "",
+            resumed=resumed,
+            downtime=incarnation.downtime if resumed else None,
+            last_saved=incarnation.last_saved,
+            dirty=incarnation.tracker.dirty,
+        )
+
+    def delete(self, obj: Any) -> None:
+        """Remove a state object from the state, with the next save.
+
+        A live object goes on as a plain one. The same name begins from its defaults again.
+
+        Args:
+            obj: The object or its name; the name may also be one that is only stored.
+
+        Raises:
+            LookupError: There is no state object of that name.
+            TypeError: The object is no state object, or a nested one.
+        """
+        with self._lock:
+            self._begin().delete(_name_of(obj))
+
+    def atomic(self) -> AbstractContextManager[None]:
+        """Save what happens in the body together or not at all; if it raises, undo it."""
+        with self._lock:
+            return self._begin().tracker.atomic()
+
+    # -- saving -------------------------------------------------------------------------------
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Return when all that was written before the call is durable.
+
+        Args:
+            timeout: Seconds; the setting `flush_timeout` by default.
+
+        Raises:
+            FlushError: It was not saved in time. It stays in memory and is tried again.
+            FencedError: A later incarnation has taken over.
+            UnsupportedTypeError: An entry cannot be saved; everything else was.
+            RuntimeError: Called inside `atomic()`.
+        """
+        lifecycle.recheck()
+        incarnation = self._in_use()
+        if incarnation is not None:
+            incarnation.flusher.flush(timeout)
+
+    async def durable(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
+        """Do as `flush` does, without blocking the event loop."""
+        lifecycle.recheck()
+        incarnation = self._in_use()
+        if incarnation is not None:
+            await incarnation.flusher.durable(timeout)
+
+    def statistics(self) -> Statistics:
+        """Tell how much was saved, and how things stand."""
+        from autostate.saver import Statistics
+
+        incarnation = self._incarnation
+        return Statistics() if incarnation is None else incarnation.flusher.statistics()
+
+    def store_wiped(self) -> None:
+        """Save everything again: somebody has emptied the store under us."""
+        if self._incarnation is not None:
+            self._incarnation.store_wiped()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Save for the last time, detach the state objects and close the store.
+
+        Args:
+            timeout: Seconds for the save; the setting `flush_timeout` by default.
+
+        Raises:
+            FlushError: The save failed; the message says where the unsaved changes are.
+            FencedError: As for `flush`, and so for `UnsupportedTypeError`.
+        """
+        problem = self._end(self.exit_timeout if timeout is None else timeout)
+        if problem is not None:
+            raise problem
+
+    def _end(self, timeout: float) -> Exception | None:
+        with self._lock:
+            incarnation, self._incarnation = self._incarnation, None
+            self._closed = True
+            if incarnation is None:
+                return None
+            self._disconnect()
+        try:
+            return incarnation.finish(timeout)
+        finally:
+            lifecycle.unregister(self)
+
+    # -- the body of `with` -------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        self._check_open()
+        self._tokens.append(current.set(self))
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._leave()
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._leave()
+        timeout = self.exit_timeout
+        try:
+            await self.durable()
+        except Exception:  # the last save, below, says what is wrong
+            timeout = min(timeout, 2.0)
+        finally:
+            self.close(timeout)
+
+    def _leave(self) -> None:
+        with contextlib.suppress(ValueError, IndexError):  # left in another context
+            current.reset(self._tokens.pop())
+
+    # -- the keeper of `lifecycle` --------------------------------------------------------------
+
+    @property
+    def exit_timeout(self) -> float:
+        """Seconds that the save at exit may take."""
+        return self.settings.flush_timeout
+
+    def hurry(self) -> None:
+        """Save shortly after every change from now on; takes no lock."""
+        incarnation = self._incarnation
+        if incarnation is not None:
+            incarnation.flusher.hurry(None)
+
+    def finish(self, timeout: float) -> None:
+        """Save for the last time, and be loud if that fails."""
+        problem = self._end(timeout)
+        if problem is not None:
+            from autostate.incarnation import shout
+
+            shout(problem)
+
+    def forked(self) -> None:
+        """Begin anew, in the child of a fork: the objects that there are belong to the parent."""
+        self._lock = threading.RLock()
+        incarnation, self._incarnation = self._incarnation, None
+        self._forked = True
+        if incarnation is not None:
+            incarnation.forget()
+            self._disconnect()
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _begin(self) -> Incarnation:
+        """Give the incarnation, made at the first use; the lock is held."""
+        self._check_open()
+        if self._incarnation is None:
+            self._warn_after_fork("a new one takes over from it with its first write")
+            from autostate.incarnation import Incarnation
+
+            self._incarnation = Incarnation(self._opener(), self.settings, self)
+            self._connect()
+            lifecycle.register(self)
+        else:
+            lifecycle.recheck()
+        return self._incarnation
+
+    def _opener(self) -> Callable[[], Store]:
+        from autostate.stores import open_store
+
+        store = self._store
+        if store is None or isinstance(store, str):
+            url = self.url
+            return lambda: open_store(url)
+        if self._forked:
+            raise RuntimeError("the store belongs to the parent process: give a URL instead")
+        return lambda: store
+
+    def _in_use(self) -> Incarnation | None:
+        """The incarnation, if there is anything that could be saved."""
+        self._check_open()
+        if self._incarnation is None:
+            self._warn_after_fork("nothing is saved here")
+        return self._incarnation
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"{self!r} is closed: open another one")
+
+    def _warn_after_fork(self, consequence: str) -> None:
+        """Say once that a forked process does not own its parent's state."""
+        if self._forked:
+            self._forked = False
+            logger.warning(
+                "this process was forked: the state objects that it inherited are plain copies, "
+                "their state belongs to the parent; %s",
+                consequence,
+            )
+
+    def _connect(self) -> None:
+        for signal, handler in self._handlers():
+            signal.connect_own(handler)
+
+    def _disconnect(self) -> None:
+        for signal, handler in self._handlers():
+            signal.disconnect_own(handler)
+
+    def _handlers(self) -> list[tuple[hub.HubSignal, Callable[..., None]]]:
+        return [
+            (hub.migrating, self._on_migrating),
+            (hub.aborting, self._on_migrating),
+            (hub.persist_state, self._on_persist_state),
+            (hub.shutdown, self._on_shutdown),
+        ]
+
+    def _on_migrating(
+        self, sender: object, time_remaining: float | None = None, **rest: Any
+    ) -> None:
+        if self._incarnation is not None:
+            self._incarnation.flusher.hurry(time_remaining)
+            self._incarnation.flusher.flush_soon()
+
+    def _on_persist_state(self, sender: object, **rest: Any) -> None:
+        if self._incarnation is not None:
+            self._incarnation.flusher.flush_soon()
+
+    def _on_shutdown(self, sender: object, timeout: float | None = None, **rest: Any) -> None:
+        if self._incarnation is not None:
+            with contextlib.suppress(Exception):  # logged where it was met
+                self._incarnation.flusher.flush(timeout)
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a state object.
+
+    Raises:
+        ValueError: The name is empty, too long, or has characters that no console shows.
+    """
+    if type(name) is not str or not name.strip():
+        raise ValueError("a state object needs a name: a text that is not blank")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"the name {name[:20]!r}… is longer than {LONGEST_NAME} characters")
+    if any(not (char.isprintable() or char == " ") for char in name):
+        raise ValueError(f"the name {name!r} has control or other unprintable characters")
+
+
+def _name_of(obj: Any) -> str:
+    """The name of a state object, given itself or by name."""
+    if type(obj) is str:
+        return obj
+    node = getattr(obj, "_node", None)
+    if node is None:
+        raise TypeError(f"this {type(obj).__name__} is no state object that is bound to a store")
+    if node.name is None or node.obj is not obj:
+        raise TypeError("this is nested in a state object: ask about the one that has a name")
+    return str(node.name)
