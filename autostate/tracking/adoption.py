@@ -48,6 +48,8 @@ def _own_references() -> int:
     return sys.getrefcount(value)
 
 
+_MANY: Final = 10_000
+
 MEASURING: int = 0
 MEASURING = references([[None]], 0) - 1
 """References that measuring adds."""
@@ -66,10 +68,15 @@ def kind_of(container: Any) -> Kind:
 
 
 def slots_of(container: Any) -> list[Any]:
-    """The keys or indices under which a container holds what is not an atom."""
+    """The keys or indices under which a container holds what is not an atom, and maybe others.
+
+    A large container is not looked through in one go: that would hold up other threads.
+    """
     kind = kind_of(container)
     if kind.name == "set":
         return []
+    if len(container) > _MANY:
+        return list(range(len(container)) if kind.name == "list" else container)
     if kind.name == "list":
         if ATOMS.issuperset(map(type, container)):
             return []
@@ -124,6 +131,8 @@ def adopt_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
     rest = []
     for key in keys:
         value = dict.get(parent, key)
+        if type(value) in ATOMS:
+            continue
         if (
             type(value) is not dict
             or len(value) > LARGE

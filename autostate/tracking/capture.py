@@ -105,7 +105,7 @@ class Pending:
         self.written = False
         self.saved: Any = None
         self.items: Any = _COPY[node.kind](self)
-        self.gone = self._gone()
+        self.gone = node.gone
         self.count = len(self.items)
         if node.kind == "list":
             self._place_elements()
@@ -114,15 +114,20 @@ class Pending:
         node.stable = len(node.obj)
         node.pending = self
 
-    def _gone(self) -> frozenset[Hashable]:
-        """Which defaults the program has deleted."""
-        node = self.node
-        if not node.offered:
-            return node.gone
+    def _find_gone(self) -> Iterator[None]:
+        """Find which defaults the program has deleted."""
+        node, items = self.node, self.items
+        if node.kind == "list" or not node.offered:
+            return
+        gone: set[Hashable] = set()
         if self.whole:
-            return frozenset(key for key in node.offered if key not in node.obj)
-        dropped = node.offered.intersection(self.drops)
-        return node.gone.union(dropped).difference(self.items)
+            for batch in _batches(iter(node.offered)):
+                gone.update(key for key in batch if key not in items)
+                yield
+        else:
+            dropped = node.offered.intersection(self.drops)
+            gone.update(node.gone.union(dropped).difference(items))
+        self.gone = frozenset(gone)
 
     def _place_elements(self) -> None:
         """Find the elements in which something changed; compare from the first of them on."""
@@ -180,7 +185,8 @@ class Pending:
         with self.node.tracker.lock:
             if self.node.tracker.nodes.get(self.node.id) is not self.node:
                 return  # deleted meanwhile
-            self._header = self._describe()
+        yield from self._find_gone()
+        self._header = self._describe()
         try:
             for change in self._encoder()(self):
                 if change is not None:
