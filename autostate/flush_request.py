@@ -1,23 +1,24 @@
 """How a flush that was asked for meets the thread that asked, and the event loop that writes.
 
-Two meetings need care:
+A cut should fall between two callbacks of the event loop, so that what happens between two awaits
+is saved together. A loop that runs freely is asked to cut there (`cut_on_loop`). Two things need
+care:
 
-- A thread that asked waits, and may stop waiting (timeout, Ctrl-C) at any moment. While it waits
-  it stands still, so if it is the thread of the event loop, the flusher's thread may cut in its
-  place: what the loop's thread runs between two awaits is not torn apart. `FlushRequest.hold`
-  makes sure that it cannot leave during the cut. The cut itself never runs in a thread that can
-  be interrupted by Ctrl-C in `flush()`.
-- A loop that runs freely is asked to cut between two of its callbacks (`cut_on_loop`). If it does
-  not come to that in time, or stops, exactly one of the two threads takes the cut.
+- A loop whose thread waits for the flusher (in `flush()`, say) stands still, and would never come
+  to it: then the flusher's thread cuts in its place. `StandingLoops` knows these, and keeps such a
+  thread from going on during the cut, when it stops waiting because of a timeout or Ctrl-C. (The
+  cut does not run in the waiting thread, where Ctrl-C could strike in the middle of it.)
+- A loop that does not come to it in time, or stops: exactly one of the two threads takes the cut.
 """
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ class FlushRequest:
     Args:
         deadline: When the caller stops waiting, by the flusher's clock.
         sweep: Compare content that could have been changed past the barrier, too.
-        loop: The event loop whose thread is going to wait in `outcome`, if it is one.
         notify: Called with the outcome, in the thread that flushed, instead of waiting for it.
     """
 
@@ -44,16 +44,12 @@ class FlushRequest:
         deadline: float,
         *,
         sweep: bool = True,
-        loop: asyncio.AbstractEventLoop | None = None,
         notify: Callable[[BaseException | None], None] | None = None,
     ) -> None:
         self.deadline = deadline
         self.sweep = sweep
-        self.loop = loop
         self._notify = notify
         self._outcomes: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        self._gate = threading.Lock()
-        self._left = False
 
     def finish(self, error: BaseException | None) -> None:
         """Hand over the outcome: None when all is durable, else what went wrong."""
@@ -70,21 +66,34 @@ class FlushRequest:
         """
         return self._outcomes.get(timeout=max(0.0, timeout))
 
-    def hold(self) -> bool:
-        """Keep the waiting thread where it is until `release`; False if it has left."""
-        self._gate.acquire()
-        if self._left:
-            self._gate.release()
-        return not self._left
 
-    def release(self) -> None:
-        """Undo a successful `hold`."""
-        self._gate.release()
+class StandingLoops:
+    """The event loops whose threads wait for the flusher at this moment."""
 
-    def leave(self) -> None:
-        """Note, in the waiting thread, that it goes on; waits while it is held."""
-        with self._gate:
-            self._left = True
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loops: list[asyncio.AbstractEventLoop] = []
+
+    @contextlib.contextmanager
+    def here(self) -> Iterator[None]:
+        """Wait in the body: the loop of this thread, if any, stands still."""
+        loop = running_loop()
+        if loop is None:
+            yield
+            return
+        with self._lock:
+            self._loops.append(loop)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._loops.remove(loop)
+
+    @contextlib.contextmanager
+    def held(self, loop: asyncio.AbstractEventLoop) -> Iterator[bool]:
+        """Tell whether this loop stands still; if so, it does until the end of the body."""
+        with self._lock:
+            yield loop in self._loops
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -94,13 +103,16 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
     return loop
 
 
-def cut_on_loop(loop: asyncio.AbstractEventLoop, cut: Callable[[], T], patience: float) -> T:
+def cut_on_loop(
+    loop: asyncio.AbstractEventLoop, cut: Callable[[], T], patience: float, standing: StandingLoops
+) -> T:
     """Call `cut` between two callbacks of the loop, or here if that does not happen.
 
     Args:
         loop: A loop that runs in another thread.
         cut: What to call, exactly once.
         patience: Seconds to wait for the loop.
+        standing: The loops that stand still.
 
     Returns:
         What `cut` returned; what it raises is raised here.
@@ -117,20 +129,17 @@ def cut_on_loop(loop: asyncio.AbstractEventLoop, cut: Callable[[], T], patience:
                 if not isinstance(error, Exception):
                     raise  # Ctrl-C belongs to the loop's thread
 
-    try:
+    with contextlib.suppress(RuntimeError):  # closed meanwhile: it does not run either
         loop.call_soon_threadsafe(cut_there)
-    except RuntimeError:  # closed meanwhile
-        return cut()
     end = time.monotonic() + patience
     while True:
-        try:
-            result, error = results.get(timeout=min(LOOP_CHECK, max(0.0, end - time.monotonic())))
-        except queue.Empty:
-            over = time.monotonic() >= end or not loop.is_running()
-            if over and claim.acquire(blocking=False):
+        with standing.held(loop) as stands:
+            here = stands or time.monotonic() >= end or not loop.is_running()
+            if here and claim.acquire(blocking=False):
                 return cut()
-            if over:
-                time.sleep(0)  # the loop's thread is cutting this very moment
+        try:
+            result, error = results.get(timeout=LOOP_CHECK)
+        except queue.Empty:
             continue
         if error is not None:
             raise error

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 from autostate import lifecycle
 from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
 from autostate.flush_policy import Action, FlushPolicy, Look
-from autostate.flush_request import FlushRequest, running_loop
+from autostate.flush_request import FlushRequest
 from autostate.saver import Saver, Statistics, let_others_run
 from autostate.settings import Settings
 
@@ -180,13 +180,11 @@ class Flusher:
         self._check_caller()
         if self._is_passive():
             return
-        request = FlushRequest(self._clock() + timeout, sweep=sweep, loop=running_loop())
         try:
-            error = self._outcome(request)
+            with self._saver.standing.here():
+                error = self._outcome(FlushRequest(self._clock() + timeout, sweep=sweep))
         except queue.Empty:
             raise self._late(timeout) from self._saver.last_error
-        finally:
-            request.leave()
         self._raise(error)
 
     async def durable(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
@@ -256,8 +254,12 @@ class Flusher:
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Keep every flush away while the journal or the store is used otherwise."""
-        with self._work:
+        with self._saver.standing.here():
+            self._work.acquire()
+        try:
             yield
+        finally:
+            self._work.release()
 
     # -- the caller's side of a flush ---------------------------------------------------------
 

@@ -41,10 +41,12 @@ def current_manager() -> StateManager:
 
 def manager_of(obj: Any) -> StateManager:
     """Give the manager that keeps a live state object; for a name, the current one."""
-    for keeper in lifecycle.keepers():
-        if isinstance(keeper, StateManager) and keeper.keeps(obj):
-            return keeper
-    return current_manager()
+    return next((manager for manager in live() if manager.keeps(obj)), None) or current_manager()
+
+
+def live() -> list[StateManager]:
+    """Give all managers that have state objects."""
+    return [keeper for keeper in lifecycle.keepers() if isinstance(keeper, StateManager)]
 
 
 def configure(url: str | None = None, **settings: Any) -> StateManager:

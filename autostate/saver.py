@@ -27,7 +27,7 @@ from autostate.errors import (
     UnsupportedTypeError,
 )
 from autostate.flush_policy import LOOK_INTERVAL, FlushPolicy, backoff
-from autostate.flush_request import FlushRequest, cut_on_loop, running_loop
+from autostate.flush_request import FlushRequest, StandingLoops, cut_on_loop, running_loop
 
 if TYPE_CHECKING:
     from autostate.journal import CommitInfo, Journal
@@ -88,6 +88,7 @@ class Saver:
         last_error: Why the last flush failed; None if it succeeded.
         unsaved: The changes that the commit under way, or the last that failed, would save.
         saved_at: When the last commit became durable, in seconds since 1970.
+        standing: The event loops whose threads wait for a flush.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Saver:
         self.last_error: Exception | None = None
         self.unsaved: list[bytes] = []
         self.saved_at: float | None = None
+        self.standing = StandingLoops()
         self._tracker = tracker
         self._journal = journal
         self._policy = policy
@@ -230,7 +232,7 @@ class Saver:
         """Cut. While an `atomic()` block is open: wait for its end if somebody waits for us."""
         while True:
             self._tracker.prepare(let_others_run)
-            capture = self._cut_once(requests, deadline, sweep=sweep)
+            capture = self._cut_once(deadline, sweep=sweep)
             self._refused = capture is None
             if capture is not None:
                 self._policy.cut(self._clock())
@@ -241,22 +243,14 @@ class Saver:
             if not requests:
                 return None
 
-    def _cut_once(
-        self, requests: Sequence[FlushRequest], deadline: float, *, sweep: bool
-    ) -> Capture | None:
-        """Cut on the thread of the event loop that writes, or while that thread stands still."""
+    def _cut_once(self, deadline: float, *, sweep: bool) -> Capture | None:
+        """Cut on the thread of the event loop that writes, unless it stands still."""
         tracker = self._tracker
         loop = tracker.loop()
         if loop is None or loop is running_loop():
             return tracker.cut(sweep=sweep)
-        for request in requests:
-            if request.loop is loop and request.hold():
-                try:
-                    return tracker.cut(sweep=sweep)
-                finally:
-                    request.release()
         patience = min(self._policy.settings.max_delay, max(0.0, self._left(deadline)) / 4)
-        return cut_on_loop(loop, lambda: tracker.cut(sweep=sweep), patience)
+        return cut_on_loop(loop, lambda: tracker.cut(sweep=sweep), patience, self.standing)
 
     # -- the commit ---------------------------------------------------------------------------
 

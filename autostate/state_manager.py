@@ -237,6 +237,11 @@ class StateManager:
         incarnation = self._incarnation
         return Statistics() if incarnation is None else incarnation.flusher.statistics()
 
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Write nothing to the store during the body."""
+        incarnation = self._incarnation
+        return contextlib.nullcontext() if incarnation is None else incarnation.flusher.exclusive()
+
     def store_wiped(self) -> None:
         """Save everything again: somebody has emptied the store under us."""
         if self._incarnation is not None:
