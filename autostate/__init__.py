@@ -18,14 +18,15 @@ A map of the package, from what users touch down to the ground; a file imports o
     lifecycle.py, spill.py, settings.py ends and forks of the process; the last resort; settings
     hub.py, errors.py                   the signals; the errors
 
-`import autostate` loads little of it: the rest comes with the first state object.
+`import autostate` loads little of it: the rest comes with the first state object. What it does is
+to wait for `import apify` (actor.py) and for the end of the process (lifecycle.py).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autostate import hub
+from autostate import actor, hub
 from autostate.errors import (
     AutostateError,
     CodecError,
@@ -115,3 +116,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+actor.install()
