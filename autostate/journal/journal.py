@@ -427,11 +427,11 @@ class Journal:
             return frozenset()
         if self._head.inline:
             return self._compact_inline(deadline)
+        merge, first = RawMerge(), compaction.fold_from(self._head)
         self._late = set().union(*map(touched, map(bytes, self._head.changes)))
         try:
-            first = compaction.fold_from(self._head)
             if first is None:
-                head, left_out = self._compact_fully(self._late, pause, deadline)
+                head, left_out = self._compact_fully(merge, self._late, pause, deadline)
             else:
                 head, left_out = self._fold(first, pause, deadline), frozenset()
         except FencedError:
@@ -440,6 +440,7 @@ class Journal:
         finally:
             self._late = None
         self._replace(head, deadline, new_generation=first is None)
+        merge.release(pause)
         return left_out
 
     def _compact_inline(self, deadline: Deadline) -> frozenset[int]:
@@ -454,10 +455,10 @@ class Journal:
         return reachable.left_out
 
     def _compact_fully(
-        self, late: set[int], pause: Callable[[], None], deadline: Deadline
+        self, merge: RawMerge, late: set[int], pause: Callable[[], None], deadline: Deadline
     ) -> tuple[Head, frozenset[int]]:
         """Write a new snapshot; what is committed meanwhile follows it."""
-        old, merge = self._head, RawMerge()
+        old = self._head
         lines = read_lines(self._store, old.refs, deadline)
         replay(merge, _paused(lines, pause), self._me.text)
         reachable = Reachable(merge, late)

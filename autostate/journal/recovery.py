@@ -167,7 +167,7 @@ def _newest_good(
                 raise
             damaged.append(problem)
             continue
-        sighting.watched[key.text] = data
+        found.sighting = Sighting(sighting.keys, {**sighting.watched, key.text: data})
         found.damaged = damaged
         return found
     if damaged:
