@@ -52,13 +52,15 @@ def keyed(builtin: type, name: str) -> Callable[..., Any]:
 def record_setitem(
     self: Any, key: Any, value: Any, /, _set: Callable[[Any, Any, Any], None] = dict.__setitem__
 ) -> None:
-    """`__setitem__` of the recording form: see `barrier.put_late` for its last two lines."""
+    """`__setitem__` of the recording form: see `barrier.put_late` for how it ends."""
     _set(self, key, value)
     node = self._node
-    keys = node.keys
-    keys[key] = None
-    if node.keys is not keys:
-        put_late(self, key)
+    log = node.log
+    if log is not None:
+        log[key] = None
+        if node.log is log:
+            return
+    put_late(self, key)
 
 
 class DictBarrier(Barrier):
@@ -184,14 +186,14 @@ class PersistedDict(DictBarrier, dict[K, V]):
                 span(self, dict.update, *args, **kwargs)
                 return
             for key, value in _pairs(args, kwargs):
-                self[key] = value
+                PersistedDict.__setitem__(self, key, value)
 
         @functools.wraps(dict.__ior__)
         def __ior__(self, other: Any, /) -> Self:  # type: ignore[misc, override]
             """Take over entries, as `dict.__ior__`."""
             if not is_keyed(self):
                 return span(self, dict.__ior__, other)  # type: ignore[no-any-return]
-            self.update(other)
+            PersistedDict.update(self, other)
             return self
 
     def copy(self) -> dict[K, V]:
@@ -213,7 +215,9 @@ def _pairs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[Any,
     if len(args) > 1:
         raise TypeError(f"update expected at most 1 argument, got {len(args)}")
     for other in args:
-        if hasattr(other, "keys"):
+        if isinstance(other, dict) and type(other).__iter__ is dict.__iter__:
+            yield from dict.items(other)
+        elif hasattr(other, "keys"):
             for key in other.keys():  # noqa: SIM118 - what dict.update does
                 yield key, other[key]
         else:

@@ -52,7 +52,7 @@ def _position(self: Any, index: Any) -> int:
 
 def _sequence(values: Any) -> Any:
     """What is assigned to a slice, ready: an iterator may run code of the user."""
-    if isinstance(values, list | tuple) or not hasattr(values, "__iter__"):
+    if type(values) in (list, tuple) or not hasattr(values, "__iter__"):
         return values
     return _list(values)
 
@@ -88,7 +88,7 @@ class PersistedList(Barrier, list[T]):
         insert = _from("insert", lambda self, args: _inserted(self, *args))
         pop = _from("pop", lambda self, args: _position(self, *(args or (-1,))))
         __delitem__ = _from("__delitem__", lambda self, args: _position(self, *args))
-        __imul__ = _from("__imul__", lambda self, args: 0 if args[0] <= 0 else len(self))
+        __imul__ = _from("__imul__", lambda self, args: _repeated(self, *args))
         clear = locked(list, "clear")
         reverse = locked(list, "reverse")
 
@@ -98,6 +98,7 @@ class PersistedList(Barrier, list[T]):
                 list.__setitem__(self, index, value)
                 return
             if isinstance(index, slice):
+                index.indices(0)  # a wrong slice is an error before anything is taken
                 value = _sequence(value)
             with self._node.tracker.lock:
                 before(self)
@@ -108,20 +109,17 @@ class PersistedList(Barrier, list[T]):
         @functools.wraps(list.extend)
         def extend(self, iterable: Iterable[T], /) -> None:
             """Append all items, as `list.extend`."""
-            _grow(self, list.extend, iterable)
+            _splice(self, len(self), list.extend, iterable)
 
         @functools.wraps(list.__iadd__)
         def __iadd__(self, other: Iterable[T], /) -> Self:  # type: ignore[misc, override]
-            _grow(self, list.extend, other)
+            _splice(self, len(self), list.extend, other)
             return self
 
         @functools.wraps(list.remove)
         def remove(self, value: T, /) -> None:
             """Remove the first item that is equal, as `list.remove`."""
-            if self._node is None:
-                list.remove(self, value)
-                return
-            del self[list.index(self, value)]
+            _splice(self, 0, list.remove, value)
 
         @functools.wraps(list.sort)
         def sort(self, /, *, key: Any = None, reverse: bool = False) -> None:
@@ -130,31 +128,33 @@ class PersistedList(Barrier, list[T]):
             if self._node is None:
                 list.sort(self, key=key, reverse=reverse)
                 return
-            items = _list(self)
-            items.sort(key=key, reverse=reverse)
-            with self._node.tracker.lock:
-                if len(items) != len(self):
-                    raise ValueError("list modified during sort")
-                before(self)
-                list.__setitem__(self, slice(None), items)
-                changed(self)
+            items = list.copy(self)
+            try:
+                items.sort(key=key, reverse=reverse)
+            finally:  # a comparison that fails leaves a list sorted in part
+                with self._node.tracker.lock:
+                    if len(items) != len(self):
+                        raise ValueError("list modified during sort")
+                    before(self)
+                    list.__setitem__(self, slice(None), items)
+                    changed(self)
 
     # Plain, and cut loose from the store: `copy`, slices, `+` and `*` are so by themselves.
 
     def __copy__(self) -> builtins.list[T]:
-        return _list(self)
+        return list.copy(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> builtins.list[T]:
         from copy import deepcopy
 
         made: builtins.list[T] = []
         memo[id(self)] = made
-        made.extend(deepcopy(item, memo) for item in self)
+        made.extend(deepcopy(item, memo) for item in list.copy(self))
         return made
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
         """Pickle as a plain list."""
-        return _list, (), None, iter(self)
+        return _list, (), None, list.__iter__(self)
 
 
 def _inserted(self: Any, index: Any, *_value: Any) -> int:
@@ -162,21 +162,24 @@ def _inserted(self: Any, index: Any, *_value: Any) -> int:
     return max(position + len(self), 0) if position < 0 else min(position, len(self))
 
 
-def _grow(self: Any, function: Callable[..., Any], iterable: Any) -> None:
-    """Extend by an iterable, which may run code of the user; mark what came in any case."""
+def _repeated(self: Any, times: Any) -> int:
+    return 0 if hasattr(times, "__index__") and as_index(times) <= 0 else len(self)
+
+
+def _splice(self: Any, start: int, function: Callable[..., Any], argument: Any) -> None:
+    """Change items from an index on, which may run code of the user; mark in any case."""
     if self._node is None:
-        function(self, iterable)
+        function(self, argument)
         return
     lock = self._node.tracker.lock
     with lock:
         before(self)
-        length = len(self)
-        spliced(self, length)
+        spliced(self, start)
     try:
-        function(self, iterable)
+        function(self, argument)
     finally:
         with lock:
-            spliced(self, length)
+            spliced(self, start)
 
 
 def _refill(container: list[Any], content: list[Any]) -> None:
@@ -188,7 +191,7 @@ register_kind(
         name="list",
         builtin=list,
         tracked=PersistedList,
-        copy=list,
+        copy=list.copy,
         fill=list.extend,
         refill=_refill,
         raw=frozenset(

@@ -46,8 +46,10 @@ def _removing(name: str) -> Any:
         if self._node is None:
             function(self, member)
             return
+        if isinstance(member, set) and type(member).__hash__ is None:
+            member = frozenset(member)  # as the builtin takes it
         with self._node.tracker.lock:
-            if member not in self:
+            if not set.__contains__(self, member):
                 function(self, member)
                 return
             before(self)
@@ -61,10 +63,13 @@ def _by_member(name: str, apply: Callable[[Any, Any], None]) -> Any:
     """Wrap an operation in place: member by member where that is recorded."""
     function = getattr(set, name)
     operator = name.startswith("__")
+    one = operator or name == "symmetric_difference_update"
 
     @functools.wraps(function)
     def method(self: Any, /, *others: Any) -> Any:
-        if not is_keyed(self) or (operator and not isinstance(others[0], set | frozenset)):
+        wrong = one and len(others) != 1
+        wrong = wrong or (operator and not isinstance(others[0], set | frozenset))
+        if wrong or not is_keyed(self):
             return span(self, function, *others)
         for other in others:
             apply(self, other)
@@ -75,28 +80,40 @@ def _by_member(name: str, apply: Callable[[Any, Any], None]) -> Any:
 
 def _add_all(self: Any, other: Iterable[Any]) -> None:
     for member in other:
-        self.add(member)
+        PersistedSet.add(self, member)
 
 
 def _discard_all(self: Any, other: Iterable[Any]) -> None:
-    for member in [*set.intersection(self, other)]:
-        self.discard(member)
+    for member in set.intersection(self, other) if isinstance(other, set | frozenset) else other:
+        hash(member)  # not as `discard`, which takes a set for a frozenset
+        PersistedSet.discard(self, member)
 
 
 def _toggle_all(self: Any, other: Iterable[Any]) -> None:
     for member in _set(other):
-        self.discard(member) if member in self else self.add(member)
+        known = set.__contains__(self, member)
+        (PersistedSet.discard if known else PersistedSet.add)(self, member)
 
 
-def _record_add(self: Any, member: Any, /, _add: Callable[[Any, Any], None] = set.add) -> None:
-    """`add` of the recording form: see `barrier.put_late` for its last two lines."""
-    if member not in self:
+def _record_add(
+    self: Any,
+    member: Any,
+    /,
+    _has: Callable[[Any, Any], bool] = set.__contains__,
+    _add: Callable[[Any, Any], None] = set.add,
+) -> None:
+    """`add` of the recording form: see `barrier.put_late` for how it ends."""
+    if _has(self, member):
+        hash(member)  # a set is found in a set, but cannot be added
+    else:
         _add(self, member)
         node = self._node
-        keys = node.keys
-        keys[member] = None
-        if node.keys is not keys:
-            put_late(self, member)
+        log = node.log
+        if log is not None:
+            log[member] = None
+            if node.log is log:
+                return
+        put_late(self, member)
 
 
 class PersistedSet(Barrier, set[T]):
@@ -135,7 +152,8 @@ class PersistedSet(Barrier, set[T]):
                 set.add(self, member)
                 return
             with self._node.tracker.lock:
-                if member in self:
+                if set.__contains__(self, member):
+                    set.add(self, member)  # only to raise what it raises
                     return
                 before(self, member)
                 set.add(self, member)

@@ -25,9 +25,9 @@ Why this is safe:
   that writes during the cut therefore meets the lock, with its first write at the latest: what
   it wrote before is part of the cut, what it writes afterwards is not. That is a consistent cut.
 - A write in the recording form takes no lock. A thread may have entered `__setitem__` when a cut
-  re-arms the container; it then writes after the cut, and finds in `node.keys` another dict than
-  the one it put its mark in, and marks again. Between entering and writing nothing happens, so
-  the write may as well be placed before or after the cut.
+  re-arms the container and closes `node.log`; it then writes after the cut, finds the log closed
+  and marks again, with the lock. Between entering and writing nothing happens, so the write may
+  as well be placed before or after the cut.
 - Methods that can run Python code half-way (`update` of a generator, `sort` with a key, `remove`
   with an `__eq__`) keep a wrapper in every form: `spanning` marks before *and* after, so a
   cut in the middle does not lose the rest.
@@ -232,13 +232,14 @@ def _record(container: Any) -> bool:
         return False
     if cls is forms.armed:
         if not node.tracker.undo:
+            node.log = node.keys
             container.__class__ = forms.recording
         node.tracker.wrote(container, whole=False)
     return True
 
 
 def put_late(container: Any, key: Any) -> None:
-    """Mark again: a cut came between the write and the mark, which went to what it took over."""
+    """Mark with the lock what was to be recorded without: a cut has closed the log."""
     with container._node.tracker.lock:
         put(container, key)
 

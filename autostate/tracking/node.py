@@ -26,6 +26,7 @@ class Node:
         name: The name of a root; None for a nested node.
         home: For a nested node: the node and the key where it was first seen, for error messages.
         keys: Dirty keys (dict), members (set) or `id`s of elements (list), oldest first.
+        log: The same dict as `keys` while the container is in the recording form, else None.
         drops: Keys or members that were removed since the last capture.
         whole: All entries may be dirty.
         stable: For a list: so many items at its beginning are as they were saved.
@@ -48,6 +49,7 @@ class Node:
         "id",
         "keys",
         "kind",
+        "log",
         "name",
         "obj",
         "offered",
@@ -69,6 +71,7 @@ class Node:
         self.name = name
         self.home: tuple[Node, Any] | None = None
         self.keys: dict[Any, None] = {}
+        self.log: dict[Any, None] | None = None
         self.drops: dict[Any, None] = {}
         self.whole = False
         self.stable = 0
@@ -91,21 +94,23 @@ class Node:
         return f'{home.path}["{key}"]' if type(key) is str else f"{home.path}[{key!r}]"
 
     def take_keys(self) -> dict[Any, None]:
-        """Take over the dirty keys.
+        """Take over the dirty keys, with the lock held.
 
-        First exchanged, then copied: whoever records without the lock and missed the copy sees
-        the exchange, and marks again (`barrier.put_late`).
+        Whoever records without the lock marks `log` and then looks whether it is still that:
+        so it is closed first and copied afterwards. Who missed the copy finds it closed.
         """
+        self.log = None
         taken, self.keys = self.keys, {}
         return dict(taken)
 
     def give_back(self, keys: dict[Any, None], drops: dict[Any, None]) -> None:
         """Mark again what was taken over, as older than what was marked since."""
+        recording = self.log is not None
         newer = self.take_keys()
-        merged = {key: None for key in keys if key not in self.drops} | newer
-        meanwhile, self.keys = self.keys, merged
-        merged.update(dict(meanwhile))
+        self.keys = {key: None for key in keys if key not in self.drops} | newer
         self.drops = drops | self.drops
+        if recording:
+            self.log = self.keys
 
     def is_large(self) -> bool:
         """Whether the container is keyed."""
