@@ -26,19 +26,17 @@ from autostate.flush_policy import backoff
 from autostate.flusher import Flusher
 from autostate.journal import Journal, Recovered
 from autostate.settings import Settings, scheme
-from autostate.stores import Store
+from autostate.stores import Store, open_store
 from autostate.tracking import Tracker
 
 logger = logging.getLogger("autostate")
-
-Opener = Callable[[], Store]
 
 
 class Incarnation:
     """A store, its journal, what is dirty, and who saves it.
 
     Args:
-        opener: Opens the store.
+        source: A URL, or a store that is open; it is closed at the end.
         settings: When to save, what to do about damage.
         sender: The sender of the hub's signals: the manager.
 
@@ -52,8 +50,8 @@ class Incarnation:
         StoreError: The store cannot be used, or was not reached in `flush_timeout`.
     """
 
-    def __init__(self, opener: Opener, settings: Settings, sender: object) -> None:
-        store, journal, recovered = _recover(opener, settings)
+    def __init__(self, source: str | Store, settings: Settings, sender: object) -> None:
+        store, journal, recovered = _recover(source, settings)
         self.store = store
         self._journal = journal
         self._base_epoch = recovered.epoch
@@ -176,33 +174,25 @@ class Incarnation:
 _of_parents: list[Incarnation] = []
 
 
-def _recover(opener: Opener, settings: Settings) -> tuple[Store, Journal, Recovered]:
+def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, Recovered]:
     """Open the store and read the state, again and again while the store is not reached."""
     end = time.monotonic() + settings.flush_timeout
     attempt = 0
+    store = None if isinstance(source, str) else source
     while True:
         attempt += 1
-        store: Store | None = None
         try:
-            store = opener()
-            found = _read(store, settings, max(0.1, end - time.monotonic()))
-        except StoreUnavailableError as error:
-            _close(store)
+            store = open_store(str(source)) if store is None else store
+            return store, *_read(store, settings, max(0.1, end - time.monotonic()))
+        except Exception as error:
             pause = backoff(attempt, first=0.2, longest=5.0)
-            if time.monotonic() + pause >= end:
+            late = time.monotonic() + pause >= end
+            if late or not isinstance(error, StoreUnavailableError):
+                if store is not None and store is not source:
+                    store.close()
                 raise
             logger.warning("the state cannot be read yet, trying again: %s", error)
             time.sleep(pause)
-        except BaseException:
-            _close(store)
-            raise
-        else:
-            return store, *found
-
-
-def _close(store: Store | None) -> None:
-    if store is not None:
-        store.close()
 
 
 def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Recovered]:

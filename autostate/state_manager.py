@@ -79,6 +79,7 @@ class StateManager:
         self._incarnation: Incarnation | None = None
         self._closed = False
         self._forked = False
+        self._parent_store: object = None
         self._tokens: list[contextvars.Token[StateManager | None]] = []
         self._override(settings)
 
@@ -337,7 +338,10 @@ class StateManager:
         self._lock = threading.RLock()
         incarnation, self._incarnation = self._incarnation, None
         self._forked = True
+        self._parent_store = self._store
         if incarnation is not None:
+            if self._store is None or isinstance(self._store, str):
+                self._store = incarnation.store.url  # wherever the child may go
             incarnation.forget()
             self._disconnect()
 
@@ -350,23 +354,20 @@ class StateManager:
             self._warn_after_fork("a new one takes over from it with its first write")
             from autostate.incarnation import Incarnation
 
-            self._incarnation = Incarnation(self._opener(), self.settings, self)
+            self._incarnation = Incarnation(self._source(), self.settings, self)
             self._connect()
             lifecycle.register(self)
         else:
             lifecycle.recheck()
         return self._incarnation
 
-    def _opener(self) -> Callable[[], Store]:
-        from autostate.stores import open_store
-
-        store = self._store
-        if store is None or isinstance(store, str):
-            url = self.url
-            return lambda: open_store(url)
-        if self._forked:
+    def _source(self) -> str | Store:
+        """The store, or its URL as it is to be from now on."""
+        if self._store is None or isinstance(self._store, str):
+            return self.url
+        if self._parent_store is self._store:
             raise RuntimeError("the store belongs to the parent process: give a URL instead")
-        return lambda: store
+        return self._store
 
     def _in_use(self) -> Incarnation | None:
         """The incarnation, if there is anything that could be saved."""

@@ -1,0 +1,547 @@
+"""Managers: one store each, live objects by name, and which of them a new object belongs to."""
+
+# ruff: noqa: D102 - stores that fail have the interface of a store
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import autostate
+from autostate import (
+    PersistedCounter,
+    PersistedDict,
+    PersistedList,
+    PersistedSet,
+    hub,
+    spill,
+)
+from autostate.errors import FlushError, StateTypeError, StoreUnavailableError
+from autostate.journal import Journal
+from autostate.manager import current_manager
+from autostate.stores.memory import MemoryStore
+from autostate.stores.sqlite import SqliteStore
+
+WAIT = 20.0
+
+
+class Unsteady(MemoryStore):
+    """A store that is not reached so often, first when reading and then when writing."""
+
+    def __init__(self, name: str, *, reads: int = 0, writes: int = 0) -> None:
+        super().__init__(name)
+        self.reads = reads
+        self.writes = writes
+
+    def list(self, prefix: str, *, timeout: float | None = None) -> list[str]:
+        self.reads -= 1
+        if self.reads >= 0:
+            raise StoreUnavailableError("not reached")
+        return super().list(prefix, timeout=timeout)
+
+    def write(self, *args: Any, **kwargs: Any) -> None:
+        self.writes -= 1
+        if self.writes >= 0:
+            raise StoreUnavailableError("not reached")
+        super().write(*args, **kwargs)
+
+
+# -- creation ---------------------------------------------------------------------------------
+
+
+def test_what_was_saved_is_resumed(isolated: Path) -> None:
+    """By a next manager of the same store; all four kinds."""
+    with autostate.open("sqlite:///s.db"):
+        PersistedDict[str, object]("d", a=1)["b"] = [1, {2}]
+        PersistedSet("s", [1]).add(2)
+        counter: PersistedCounter[str] = PersistedCounter("c", "aab")
+        counter["z"] += 1
+        PersistedList("l", [1]).append(2)
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("d") == {"a": 1, "b": [1, {2}]}
+        assert PersistedSet("s") == {1, 2}
+        assert PersistedCounter("c") == {"a": 2, "b": 1, "z": 1}
+        assert PersistedList("l") == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "a\x00", "x" * 201, "\x7f"])
+def test_a_name_that_cannot_be_used_is_refused(name: str) -> None:
+    """With ValueError, before anything is opened."""
+    with autostate.open("memory:") as manager:
+        with pytest.raises(ValueError, match="name"):
+            PersistedDict(name)
+        assert manager._incarnation is None
+
+
+def test_a_name_may_be_any_readable_text() -> None:
+    """Words, dots, other alphabets."""
+    with autostate.open("memory:"):
+        for name in ("a b", "crawl.pages", "příšera", "日本", "x" * 200):
+            assert PersistedDict(name) == {}
+
+
+def test_the_same_name_is_the_same_object() -> None:
+    """In one manager; in another it is another one."""
+    with autostate.open("memory:"):
+        first: PersistedDict[str, int] = PersistedDict("a")
+        assert PersistedDict("a") is first
+        with autostate.open("memory:"):
+            assert PersistedDict("a") is not first
+
+
+def test_the_same_name_is_the_same_object_for_all_threads() -> None:
+    """Eight threads that create it at once get one."""
+    with autostate.open("memory:"):
+        context = contextvars.copy_context()
+        start = threading.Barrier(8)
+        made: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        def create() -> None:
+            start.wait(WAIT)
+            made.put(PersistedDict("a"))
+
+        threads = [threading.Thread(target=context.copy().run, args=(create,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(WAIT)
+        assert len({id(made.get(timeout=WAIT)) for _ in range(8)}) == 1
+
+
+def test_the_same_name_as_another_kind_is_refused(isolated: Path) -> None:
+    """Live or only stored."""
+    with autostate.open("sqlite:///s.db"):
+        PersistedDict("a")
+        with pytest.raises(StateTypeError, match="'a' is a state object of the kind 'dict'"):
+            PersistedSet("a")
+    with autostate.open("sqlite:///s.db"), pytest.raises(StateTypeError):
+        PersistedList("a")
+
+
+async def test_creation_works_in_a_running_loop() -> None:
+    """Synchronously, nothing to await."""
+    async with autostate.open("memory:"):
+        assert PersistedDict("a", x=1) == {"x": 1}
+
+
+def test_nothing_is_opened_before_the_first_object(isolated: Path) -> None:
+    """`configure`, `open`, `flush` and `statistics` leave no trace on the disk."""
+    autostate.configure(debounce=1)
+    autostate.flush()
+    assert autostate.statistics().flushes == 0
+    with autostate.open("sqlite:///other.db"):
+        pass
+    assert list(isolated.iterdir()) == []
+
+
+def test_an_unreached_store_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    """A hiccup at the start of a program is not its end."""
+    with autostate.open(Unsteady("hiccup", reads=2)):
+        assert PersistedDict("a") == {}
+    assert "trying again" in caplog.text
+
+
+def test_a_store_that_stays_away_is_an_error_at_creation() -> None:
+    """It is not known what there is to resume; beginning from nothing would overwrite it."""
+    with (
+        autostate.open(Unsteady("away", reads=1000), flush_timeout=0.5),
+        pytest.raises(StoreUnavailableError),
+    ):
+        PersistedDict("a")
+
+
+def test_creation_is_told(isolated: Path) -> None:
+    """`hub.rehydrated`: once an object, with what was resumed."""
+    told: list[tuple[str, str, bool, float | None]] = []
+
+    def receive(sender: object, **details: Any) -> None:
+        told.append(tuple(details[key] for key in ("name", "kind", "resumed", "downtime")))
+
+    with hub.rehydrated.connected_to(receive):
+        for _ in range(2):
+            with autostate.open("sqlite:///s.db"):
+                PersistedDict("a", x=1)
+                PersistedDict("a")
+    assert told[0] == ("a", "dict", False, None)
+    assert told[1][:3] == ("a", "dict", True)
+    assert told[1][3] is not None
+    assert len(told) == 2
+
+
+# -- info, delete, wiped ----------------------------------------------------------------------
+
+
+def test_info_tells_about_an_object(isolated: Path) -> None:
+    """By the object or by its name."""
+    with autostate.open("sqlite:///s.db", debounce=3600):
+        made = PersistedDict("a", x=1)
+        info = autostate.info(made)
+        assert info == autostate.info("a")
+        assert (info.name, info.kind, info.resumed) == ("a", "dict", False)
+        assert (info.downtime, info.last_saved, info.dirty) == (None, None, True)
+        autostate.flush()
+        assert not autostate.info("a").dirty
+        assert autostate.info("a").last_saved is not None
+    with autostate.open("sqlite:///s.db"):
+        info = autostate.info(PersistedDict("a"))
+        assert info.resumed
+        assert info.downtime is not None
+        assert info.downtime >= 0
+        assert info.last_saved is not None
+
+
+def test_info_finds_the_manager_of_an_object() -> None:
+    """Also outside of the body in which it was made."""
+    with autostate.open("memory:"):
+        outer: PersistedDict[str, int] = PersistedDict("outer")
+        with autostate.open("memory:"):
+            assert autostate.info(outer).name == "outer"
+            with pytest.raises(LookupError):
+                autostate.info("outer")
+
+
+def test_info_and_delete_refuse_what_is_no_state_object() -> None:
+    """Plain objects, nested ones, unknown names."""
+    with autostate.open("memory:"):
+        made = PersistedDict("a", inner={"x": 1})
+        autostate.flush()
+        for function in (autostate.info, autostate.delete):
+            with pytest.raises(TypeError):
+                function({})
+            with pytest.raises(TypeError, match="nested"):
+                function(made["inner"])
+            with pytest.raises(LookupError):
+                function("unknown")
+
+
+def test_what_is_deleted_begins_anew(isolated: Path) -> None:
+    """At once here, and in the next process after the save; the object goes on as a plain one."""
+    with autostate.open("sqlite:///s.db"):
+        old = PersistedDict("a", x=1)
+        old["y"] = 2
+        autostate.delete(old)
+        old["z"] = 3
+        new = PersistedDict("a", x=1)
+        assert new is not old
+        assert new == {"x": 1}
+        assert old == {"x": 1, "y": 2, "z": 3}
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {"x": 1}
+        autostate.delete("a")
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {}
+
+
+def test_what_is_only_stored_can_be_deleted(isolated: Path) -> None:
+    """By its name, without creating it."""
+    with autostate.open("sqlite:///s.db"):
+        PersistedDict("a", x=1)
+        PersistedDict("b", x=1)
+    with autostate.open("sqlite:///s.db"):
+        autostate.delete("a")
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {}
+        assert PersistedDict("b") == {"x": 1}
+
+
+def test_a_wiped_store_gets_everything_again() -> None:
+    """As after Apify's purge of the local default store."""
+    store = MemoryStore("wiped")
+    with autostate.open(store) as manager:
+        made = PersistedDict("a", x=1)
+        autostate.flush()
+        store._records.clear()
+        manager.store_wiped()
+        made["y"] = 2
+        autostate.flush()
+        nodes = Journal(MemoryStore("wiped")).recover().nodes
+        assert [node.content for node in nodes.values()] == [{"x": 1, "y": 2}]
+
+
+# -- which manager ----------------------------------------------------------------------------
+
+
+def test_leaving_the_body_saves_and_detaches(isolated: Path) -> None:
+    """Afterwards the objects are plain ones, and their changes go nowhere."""
+    with autostate.open("sqlite:///s.db", debounce=3600):
+        made = PersistedDict("a", x=1)
+    made["late"] = True
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {"x": 1}
+
+
+def test_leaving_by_an_exception_saves_too(isolated: Path) -> None:
+    """What was true when it was raised."""
+    with pytest.raises(ZeroDivisionError), autostate.open("sqlite:///s.db"):  # noqa: PT012
+        PersistedDict("a", x=1)
+        raise ZeroDivisionError
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {"x": 1}
+
+
+async def test_tasks_of_the_body_use_its_manager() -> None:
+    """And so do threads of `asyncio.to_thread`; other tasks do not."""
+    async with autostate.open("memory:") as manager:
+
+        async def which() -> object:
+            return current_manager()
+
+        assert await asyncio.create_task(which()) is manager
+        assert await asyncio.to_thread(current_manager) is manager
+    assert current_manager() is not manager
+
+
+def test_a_thread_uses_the_default_manager_unless_its_context_is_copied() -> None:
+    """As documented at the top of manager.py."""
+    found: queue.SimpleQueue[object] = queue.SimpleQueue()
+    with autostate.open("memory:") as manager:
+        run = contextvars.copy_context().run
+        threads = [
+            threading.Thread(target=run, args=(lambda: found.put(current_manager()),)),
+        ]
+        for thread in threads:
+            thread.start()
+            thread.join(WAIT)
+        assert found.get(timeout=WAIT) is manager
+
+
+def test_a_closed_manager_says_so() -> None:
+    """Nothing is redirected silently to another store."""
+    manager = autostate.open("memory:")
+    with manager:
+        context = contextvars.copy_context()
+    uses: list[Callable[[], object]] = [
+        lambda: context.run(PersistedDict, "a"),
+        manager.flush,
+        manager.__enter__,
+    ]
+    for use in uses:
+        with pytest.raises(RuntimeError, match="closed"):
+            use()
+    manager.close()
+
+
+async def test_an_async_body_ends_with_everything_saved(isolated: Path) -> None:
+    """Without blocking the loop while the store works."""
+    async with autostate.open("sqlite:///s.db", debounce=3600):
+        PersistedDict("a", x=1)
+    async with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {"x": 1}
+
+
+def test_the_default_store_is_a_file_under_the_working_directory(isolated: Path) -> None:
+    """Private, and ignored by git."""
+    PersistedDict("a", x=1)
+    autostate.flush()
+    assert (isolated / ".autostate" / "state.db").is_file()
+    assert (isolated / ".autostate").stat().st_mode & 0o777 == 0o700
+    assert (isolated / ".autostate" / ".gitignore").read_text().strip() == "*"
+
+
+def test_configure_sets_up_the_default_manager() -> None:
+    """Its settings can be changed while objects live."""
+    manager = autostate.configure("memory:", debounce=5)
+    assert current_manager() is manager
+    PersistedDict("a")
+    assert autostate.configure(debounce=0.5) is manager
+    assert manager.settings.debounce == 0.5
+    assert manager._incarnation is not None
+    assert manager._incarnation.flusher.settings.debounce == 0.5
+
+
+def test_configure_can_change_the_store_until_the_first_object(isolated: Path) -> None:
+    """Afterwards it says what to do instead."""
+    autostate.configure("sqlite:///never.db")
+    autostate.configure("memory:")
+    PersistedDict("a")
+    autostate.configure("memory:")
+    with pytest.raises(RuntimeError, match=r"autostate\.open"):
+        autostate.configure("sqlite:///late.db")
+    assert list(isolated.iterdir()) == []
+
+
+@pytest.mark.parametrize("use", [autostate.configure, autostate.open])
+def test_wrong_settings_are_found_at_once(use: Callable[..., Any]) -> None:
+    """Not when the first object is created."""
+    with pytest.raises(TypeError, match="did you mean debounce"):
+        use("memory:", debouce=1)
+    with pytest.raises(ValueError, match="flush_timeout must be"):
+        use("memory:", flush_timeout=-1)
+
+
+def test_an_unknown_store_is_an_error_that_names_the_known_ones() -> None:
+    """At the first object."""
+    with autostate.open("mongodb://x"), pytest.raises(ValueError, match="sqlite:///"):
+        PersistedDict("a")
+
+
+# -- saving -----------------------------------------------------------------------------------
+
+
+def test_flush_inside_atomic_is_refused() -> None:
+    """It would save half of the block, or wait for itself."""
+    with autostate.open("memory:"):
+        made: PersistedDict[str, int] = PersistedDict("a")
+        with autostate.atomic():
+            made["x"] = 1
+            with pytest.raises(RuntimeError, match="atomic"):
+                autostate.flush()
+        autostate.flush()
+
+
+async def test_durable_inside_atomic_is_refused() -> None:
+    """As flush()."""
+    async with autostate.open("memory:"):
+        PersistedDict("a")
+        with autostate.atomic(), pytest.raises(RuntimeError, match="atomic"):
+            await autostate.durable()
+
+
+@pytest.mark.parametrize(
+    "signal", [hub.migrating, hub.aborting, hub.persist_state], ids=lambda signal: signal.name
+)
+def test_inbound_signals_save(signal: hub.HubSignal) -> None:
+    """At once, without blocking whoever sends."""
+    flushed: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    def receive(sender: object, **details: Any) -> None:
+        flushed.put(details)
+
+    with hub.flushed.connected_to(receive), autostate.open("memory:", debounce=3600):
+        PersistedDict("a", x=1)
+        signal.send(None)
+        assert flushed.get(timeout=WAIT)
+
+
+def test_a_manager_that_was_closed_hears_no_signals() -> None:
+    """Its handlers are gone with it."""
+    with autostate.open("memory:"):
+        PersistedDict("a")
+        assert hub.migrating._own
+    assert not hub.migrating._own
+
+
+def test_shutdown_has_saved_when_its_receivers_are_called(isolated: Path) -> None:
+    """The library comes first."""
+    dirty: list[bool] = []
+
+    def receive(sender: object, **details: Any) -> None:
+        dirty.append(autostate.info("a").dirty)
+
+    with autostate.open("memory:", debounce=3600), hub.shutdown.connected_to(receive):
+        PersistedDict("a", x=1)
+        hub.shutdown.send(None)
+    assert dirty == [False]
+
+
+# -- the last save, and its failure -----------------------------------------------------------
+
+
+class Full(SqliteStore):
+    """A SQLite file on a disk that is full from some moment on."""
+
+    full = False
+
+    def write(self, *args: Any, **kwargs: Any) -> None:
+        if self.full:
+            raise StoreUnavailableError("the disk is full")
+        super().write(*args, **kwargs)
+
+
+def _leave_a_spill() -> None:
+    store = Full("s.db")
+    with pytest.raises(FlushError, match="the next start picks them up"):  # noqa: PT012, SIM117
+        with autostate.open(store, flush_timeout=0.3):
+            made = PersistedDict("a", x=1)
+            autostate.flush()
+            store.full = True
+            made["y"] = 2
+
+
+def test_a_last_save_that_fails_is_picked_up_by_the_next_start(
+    isolated: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From a private file beside the database, which is gone after that."""
+    _leave_a_spill()
+    [path] = isolated.glob("s.db.spill-*.jsonl")
+    assert path.stat().st_mode & 0o777 == 0o600
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {"x": 1, "y": 2}
+    assert "picked up" in caplog.text
+    assert not list(isolated.glob("*.jsonl"))
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {"x": 1, "y": 2}
+
+
+def test_a_spill_is_not_applied_over_later_work(
+    isolated: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another incarnation has saved since: the file is kept aside and named in an error."""
+    _leave_a_spill()
+    journal = Journal(SqliteStore("s.db"))
+    journal.recover()
+    journal.commit([b'{"id":1,"put":{"z":3}}'])
+    journal._store.close()
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {"x": 1, "z": 3}
+    assert not list(isolated.glob("*.jsonl"))
+    [aside] = isolated.glob("*.conflict")
+    assert aside.name in caplog.text
+    assert b'"y":2' in aside.read_bytes()
+
+
+def test_a_damaged_spill_is_left_alone(isolated: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Half a file is recognised, logged and kept; the state is resumed without it."""
+    _leave_a_spill()
+    [path] = isolated.glob("*.jsonl")
+    path.write_bytes(path.read_bytes()[:-4])
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {"x": 1}
+    assert path.exists()
+    assert path.name in caplog.text
+
+
+def test_a_spill_of_another_store_is_not_taken(isolated: Path) -> None:
+    """The file's name says for which database it is."""
+    spill.write("apify:one", 0, [b"{}"])
+    assert spill.find("apify:other") == []
+    assert len(spill.find("apify:one")) == 1
+
+
+def test_changes_that_a_first_incarnation_never_saved_are_picked_up(isolated: Path) -> None:
+    """Also when not even its first commit went through."""
+    store = Full("s.db")
+    store.full = True
+    with pytest.raises(FlushError), autostate.open(store, flush_timeout=0.3):
+        PersistedDict("a", x=1)
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {"x": 1}
+
+
+def test_nothing_is_spilled_for_a_store_in_memory(isolated: Path) -> None:
+    """It would never be asked for."""
+    with pytest.raises(FlushError), autostate.open(Unsteady("m", writes=1000), flush_timeout=0.3):
+        PersistedDict("a", x=1)
+    assert list(isolated.iterdir()) == []
+
+
+def test_a_failed_end_of_the_default_manager_is_loud(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the log and on standard error, with the place of the file."""
+    store = Full("s.db")
+    store.full = True
+    manager = autostate.open(store, flush_timeout=0.3)
+    manager.create("a", "dict", lambda: PersistedDict.__new__(PersistedDict))
+    with caplog.at_level(logging.CRITICAL, logger="autostate"):
+        manager.finish(0.3)
+    assert "the disk is full" in capsys.readouterr().err
+    assert ".jsonl" in caplog.text
