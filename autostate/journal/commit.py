@@ -1,7 +1,8 @@
 """Commits: lists of changes, and the state that they make.
 
-A change is one JSON object about one node. Applying a run of changes twice gives what applying
-it once gives, so nothing here has to know how far an earlier attempt came.
+A change is one JSON object about one node. It says what is there afterwards, never by how much
+something changed. Nothing is applied twice all the same: a snapshot holds exactly the commits
+before those that its head names.
 
 The same rules work on two forms of values. `DecodedMerge` rebuilds what the program will hold.
 `RawMerge` leaves each value as the bytes that it came in: that is fast, and a float or an int
