@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks import access, saving, starting
@@ -36,7 +37,8 @@ def show(found: Sequence[Row]) -> None:
     for row in found:
         peers = ", ".join(f"{name} {figure:.3g}" for name, figure in row.peers.items())
         goal = "" if row.goal is None else f"≤ {row.goal:g}"
-        table.add_row(row.what, goal, f"{row.figure:.3g} {row.unit}", row.met, peers, row.note)
+        figure = f"{row.figure:.3g} {row.unit}"
+        table.add_row(escape(row.what), goal, figure, row.met, peers, row.note)
     Console(width=None if sys.stdout.isatty() else 150).print(table)
 
 

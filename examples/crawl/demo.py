@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from autostate.testing import LocalPlatform, Run
-from autostate.testing.container import actor_environment
 from examples.crawl.compare import State, differences, from_use_state
 from examples.crawl.job import ROOT, Job, Moment
 from examples.crawl.progress import Progress
@@ -57,7 +56,7 @@ class Demo:
         url = sqlite if self._store == "sqlite" else self._store
         env = {"AUTOSTATE_URL": url, "CRAWL_MINUTE": str(MINUTE)}
         job = self._job(title, "examples.crawl.watched", env)
-        return job.go(moments), self._stored(job.run, env)
+        return job.go(moments), self._stored(job.run)
 
     def with_use_state(self, moments: Sequence[Moment]) -> tuple[Progress, State]:
         """Run the crawl of with_use_state.py, and read from the store what is left."""
@@ -76,12 +75,12 @@ class Demo:
             note=self._view.note,
         )
 
-    def _stored(self, run: Run, env: dict[str, str]) -> State:
+    def _stored(self, run: Run) -> State:
         """What a process that starts now finds in the store."""
         path = self._folder / "state.pickle"
         subprocess.run(
             [sys.executable, "-m", "examples.crawl.watched", str(path)],
-            env=actor_environment(self._platform.environment(), run.environment(), env),
+            env=run.env,
             cwd=ROOT,
             check=True,
         )

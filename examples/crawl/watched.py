@@ -41,8 +41,9 @@ def watch() -> None:
 
 
 def report(sender: object, **flushed: Any) -> None:
-    """Print what was written."""
-    print("@" + json.dumps({name: flushed[name] for name in ("writes", "bytes")}), flush=True)
+    """Print what was written, in one call, as the Actor's log is written at the same time."""
+    line = json.dumps({name: flushed[name] for name in ("writes", "bytes")})
+    os.write(sys.stdout.fileno(), f"@{line}\n".encode())
 
 
 def dump(path: Path) -> None:
