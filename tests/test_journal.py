@@ -4,13 +4,15 @@ import itertools
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
 
-from autostate.errors import StoreUnavailableError
-from autostate.journal import Journal, Recovered
+from autostate.errors import CorruptStateError, FencedError, StoreUnavailableError
+from autostate.journal import Journal, Recovered, compaction
+from autostate.journal.head import Head
 from autostate.stores import Store
 from tests import faulty
 from tests.faulty import STORES, FaultyStore, KilledError, Promises, Step
@@ -48,6 +50,13 @@ def stored(records: faulty.Records, promises: Promises) -> State:
     return content(journal(FaultyStore(records, **promises)).recover())
 
 
+@pytest.fixture
+def folding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fold a few small commits already, as happens with a large snapshot."""
+    monkeypatch.setattr(compaction, "FLOOR", 1)
+    monkeypatch.setattr(compaction, "_CHEAP", 1)
+
+
 BEGIN: Changes = [
     change(id=1, kind="dict", name="pages", assign={}),
     change(id=2, kind="list", name="log", assign=[]),
@@ -73,7 +82,7 @@ class Program:
         for number in range(1, commits):
             size = 400 if number % 5 == 3 else 1800 if number == 7 else 20
             self.step(number, "x" * size)
-            if number % 6 == 0:
+            if number % 6 == 0 or number == 11:
                 self.compact()
 
     def step(self, number: int, value: str) -> None:
@@ -133,7 +142,7 @@ KILLS = [faulty.kill_before, faulty.kill_after]
 
 @pytest.mark.parametrize("kill", KILLS)
 def test_a_kill_at_any_step_loses_nothing_acknowledged(
-    promises: Promises, kill: Callable[[int], Callable[[Step], None]]
+    promises: Promises, folding: None, kill: Callable[[int], Callable[[Step], None]]
 ) -> None:
     """Wherever a process dies, the next finds the last acknowledged state, or the one after."""
     for number in range(count_steps(promises)):
@@ -144,7 +153,7 @@ def test_a_kill_at_any_step_loses_nothing_acknowledged(
 
 @pytest.mark.parametrize("kill", KILLS)
 def test_a_second_kill_during_the_recovery_loses_nothing(
-    promises: Promises, kill: Callable[[int], Callable[[Step], None]]
+    promises: Promises, folding: None, kill: Callable[[int], Callable[[Step], None]]
 ) -> None:
     """A successor that dies too, anywhere in its own recovery, takeover or compaction."""
     for number in range(0, count_steps(promises), 3):
@@ -179,7 +188,7 @@ def successor(store: FaultyStore, before: Program) -> Program:
 @pytest.mark.parametrize("retry", ["same", "more"])
 @pytest.mark.parametrize("fault", [faulty.unreachable, faulty.answer_lost])
 def test_a_fault_at_any_step_is_survived(
-    promises: Promises, retry: str, fault: Callable[[int], Callable[[Step], None]]
+    promises: Promises, folding: None, retry: str, fault: Callable[[int], Callable[[Step], None]]
 ) -> None:
     """A step that fails, whether it happened or not, changes nothing about what is saved."""
     for number in range(2, count_steps(promises)):
@@ -193,7 +202,7 @@ def test_a_fault_at_any_step_is_survived(
 
 @pytest.mark.parametrize("retry", ["same", "more"])
 @pytest.mark.parametrize("atomic", [False, True])
-def test_a_late_duplicate_overwrites_nothing(retry: str, atomic: bool) -> None:
+def test_a_late_duplicate_overwrites_nothing(folding: None, retry: str, atomic: bool) -> None:
     """A write that timed out and lands later, after any number of others, is without effect."""
     promises: Promises = {"atomic": atomic, "conditional": False}
     steps = count_steps(promises)
@@ -204,3 +213,309 @@ def test_a_late_duplicate_overwrites_nothing(retry: str, atomic: bool) -> None:
         program.journal._store.on_step = faulty.late(number, delay)  # type: ignore[attr-defined]
         program.run()
         assert stored(records, promises) == program.states[-1], (number, delay)
+
+
+def committed(changes: Changes, **arguments: Any) -> tuple[Journal, FaultyStore]:
+    """Commit to an empty store."""
+    store = FaultyStore({}, atomic=True, conditional=True)
+    made = journal(store, **arguments)
+    made.recover()
+    made.commit(changes)
+    return made, store
+
+
+def large(made: Journal, number: int = 30) -> None:
+    """Make the state too large for the head."""
+    for page in range(number):
+        made.commit([change(id=1, put={f"p{page}": "x" * 200})])
+
+
+def test_the_program_of_these_tests_meets_everything(
+    folding: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kills above hit segments in parts, compactions of both kinds, several generations."""
+    folds = []
+    fold_from = compaction.fold_from
+
+    def noted(head: Head) -> int | None:
+        folds.append(fold_from(head))
+        return folds[-1]
+
+    monkeypatch.setattr(compaction, "fold_from", noted)
+    records: faulty.Records = {}
+    program = Program(journal(FaultyStore(records)))
+    program.journal.recover()
+    seen: set[str] = set()
+
+    def on_step(step: Step) -> None:
+        step.apply()
+        seen.update(records)
+
+    program.journal._store.on_step = on_step  # type: ignore[attr-defined]
+    program.run()
+    assert program.journal._me.attempt >= 1
+    assert {fold is None for fold in folds} == {True, False}
+    assert any(key.endswith("-3") and "-seg-" in key for key in seen)
+    assert len(seen) > len(records)
+
+
+def test_small_state_lies_in_one_readable_record() -> None:
+    """A commit to a small state is one write, of JSON that a person can read."""
+    made, store = committed([change(id=1, kind="dict", name="progress", assign={"page": 3})])
+    before = store.steps
+    info = made.commit([b'{"id":1,"put":{"price":1.10}}'])
+    assert (info.writes, store.steps - before) == (1, 1)
+    [key] = [key for key in store.records if "head" in key]
+    body = b'"body":{"saved_at":1.5,"nodes":[{"id":1,"kind":"dict","name":"progress",'
+    assert store.records[key].endswith(body + b'"assign":{"page":3,"price":1.10}}]}}')
+    assert info.bytes == len(store.records[key])
+
+
+def test_a_large_commit_is_never_decoded() -> None:
+    """Once the state is large, commits go through as bytes: nobody looks into them."""
+    made, store = committed(BEGIN)
+    large(made)
+    unreadable = b"\xff not JSON at all " * 20
+    made.commit([unreadable])
+    made.commit([unreadable[:40]])
+    assert any(unreadable in data for data in store.records.values())
+
+
+def test_a_small_commit_to_a_large_state_is_small() -> None:
+    """The head does not grow with the state, and a small commit needs no segment."""
+    made, store = committed(BEGIN, inline_limit=1_000, part_limit=10_000)
+    large(made, 200)
+    made.compact(pause=lambda: None)
+    info = made.commit([change(id=1, put={"p0": 1})])
+    assert info.writes == 1
+    assert info.bytes < 1_000
+    assert sum(map(len, store.records.values())) > 40_000
+
+
+def test_an_empty_commit_writes_nothing() -> None:
+    """Nothing to save, nothing written; not even the state is taken over."""
+    store = FaultyStore({}, atomic=True, conditional=True)
+    made = journal(store)
+    made.recover()
+    steps = store.steps
+    assert made.commit([]).writes == 0
+    made.check_owner()
+    assert made.compact(pause=lambda: None) == frozenset()
+    assert store.steps == steps
+
+
+def test_a_change_longer_than_a_record_is_cut(promises: Promises) -> None:
+    """One entry larger than any record is saved all the same, as records that are JSON."""
+    records: faulty.Records = {}
+    made = journal(FaultyStore(records, **promises))
+    made.recover()
+    value = 'ä"\\\n€😀' * 700
+    made.commit([*BEGIN, change(id=1, put={"large": value, "small": 1})])
+    assert all(len(data) <= 700 for key, data in records.items() if "-seg-" in key)
+    for data in records.values():
+        msgspec.json.decode(data)
+    assert stored(records, promises)["pages"] == {"large": value, "small": 1}
+    made.compact(pause=lambda: None)
+    assert stored(records, promises)["pages"] == {"large": value, "small": 1}
+
+
+def test_a_state_that_shrinks_is_readable_again(promises: Promises) -> None:
+    """After the compaction of a state that became small, it lies in the head again."""
+    records: faulty.Records = {}
+    made = journal(FaultyStore(records, **promises))
+    made.recover()
+    made.commit(BEGIN)
+    large(made)
+    made.commit([change(id=1, assign={"left": 1})])
+    made.compact(pause=lambda: None)
+    assert b'"assign":{"left":1}' in records[made._me.text]
+    made.commit([change(id=1, put={"more": 2})])
+    assert stored(records, promises)["pages"] == {"left": 1, "more": 2}
+
+
+def test_compaction_is_due_when_commits_outweigh_the_snapshot() -> None:
+    """What is written again in the end is about what was written before."""
+    made, _ = committed(BEGIN, part_limit=20_000)
+    due_at = []
+    written = 0
+    for page in range(400):
+        written += made.commit([change(id=1, put={f"p{page}": "x" * 1_000})]).bytes
+        if made.needs_compaction:
+            due_at.append(page)
+            made.compact(pause=lambda: None)
+            assert not made.needs_compaction
+    assert due_at
+    assert due_at[0] >= 50
+    assert len(due_at) <= 6
+
+
+def test_small_commits_do_not_rewrite_a_large_snapshot() -> None:
+    """When only the number of commits is due, they are put together, and the snapshot stays."""
+    made, store = committed(BEGIN, part_limit=1 << 19, inline_limit=0)
+    made.commit([change(id=1, put={"large": "x" * 3_000_000})])
+    made.compact(pause=lambda: None)
+    snapshot = made._head.snapshot
+    counts = []
+    for page in range(640):
+        made.commit([change(id=1, put={f"p{page % 70}": page})])
+        if made.needs_compaction:
+            assert made.compact(pause=lambda: None) == frozenset()
+            counts.append(len(made._head.commits))
+    assert made._head.snapshot == snapshot
+    assert len(counts) >= 9
+    assert max(counts) <= 8
+    pages = stored(store.records, STORES["conditional"])["pages"]
+    assert [pages[f"p{number}"] for number in (0, 9, 10, 69)] == [630, 639, 570, 629]
+
+
+@pytest.mark.parametrize("inline_limit", [0, 10_000])
+def test_compaction_leaves_out_what_no_root_reaches(inline_limit: int) -> None:
+    """Nodes that only unreachable nodes refer to go, cycles among them too; the rest stays."""
+    refer = {"$ref": 3}
+    nodes = [
+        change(id=1, kind="dict", name="root", assign={"a": [refer]}),
+        change(id=3, kind="list", assign=[{"$ref": 4}]),
+        change(id=4, kind="dict", assign={"back": refer}),
+        change(id=5, kind="dict", assign={"other": {"$ref": 6}, "root": {"$ref": 1}}),
+        change(id=6, kind="set", assign=["x"]),
+        change(id=7, kind="dict", assign={}),
+    ]
+    made, store = committed(nodes, inline_limit=inline_limit)
+    made.commit([change(id=1, put={"b": 1})])
+    assert made.compact(pause=lambda: None) == {5, 6, 7}
+    assert set(journal(FaultyStore(store.records, atomic=True)).recover().nodes) == {1, 3, 4}
+    assert made.compact(pause=lambda: None) == frozenset()
+    made.commit([change(id=1, drop=["a"])])
+    assert made.compact(pause=lambda: None) == {3, 4}
+
+
+def test_commits_go_on_during_a_compaction(promises: Promises) -> None:
+    """A commit made at any pause of a compaction is in the state, and needs what it refers to."""
+    for moment in itertools.count():
+        records: faulty.Records = {}
+        made = journal(FaultyStore(records, **promises))
+        made.recover()
+        made.commit([*BEGIN, change(id=8, kind="dict", assign={"old": 1})])
+        made.commit([change(id=9, kind="list", assign=[1])])
+        large(made, 8)
+        pauses = itertools.count()
+
+        def pause(made: Journal = made, moment: int = moment, pauses: Any = pauses) -> None:
+            if next(pauses) == moment:
+                made.commit([change(id=1, put={"p1": "during", "n": {"$ref": 8}})])
+                made.commit([change(id=9, at=1, splice=["y" * 200])])
+                made.commit([change(id=1, put={"p2": "small"})])
+
+        left_out = made.compact(pause=pause)
+        made.commit([change(id=1, put={"after": 1})])
+        pages = stored(records, promises)["pages"]
+        if next(pauses) <= moment:
+            assert left_out == {8, 9}
+            break
+        late = {key: pages.get(key) for key in ("p1", "p2", "n", "after")}
+        assert late == {"p1": "during", "p2": "small", "n": {"$ref": 8}, "after": 1}, moment
+        kept = journal(FaultyStore(records, **promises)).recover().nodes
+        assert set(kept) == {1, 2, 8, 9} - left_out
+        if left_out:  # it was too late: the caller was told, and has to save them anew
+            assert moment > 8
+
+
+def test_a_compaction_that_is_given_up_changes_nothing(promises: Promises) -> None:
+    """`pause` may raise: the state is as it was, and what was written for nothing goes later."""
+    records: faulty.Records = {}
+    made = journal(FaultyStore(records, **promises))
+    made.recover()
+    made.commit(BEGIN)
+    large(made, 8)
+    before = stored(records, promises)
+
+    def pause() -> None:
+        if len(records) > in_records + 2:
+            raise TimeoutError
+
+    in_records = len(records)
+    with pytest.raises(TimeoutError):
+        made.compact(pause=pause)
+    assert stored(records, promises) == before
+    made.commit([change(id=1, put={"after": 1})])
+    made.compact(pause=lambda: None)
+    made.compact(pause=lambda: None)
+    assert stored(records, promises)["pages"] == before["pages"] | {"after": 1}
+    named = {ref.key for ref in made._head.refs}
+    assert len([key for key in records if "-seg-" in key]) <= 2 * len(named) + 1
+
+
+def test_nothing_piles_up(promises: Promises) -> None:
+    """However often a program is restarted and compacts, few records are left."""
+    records: faulty.Records = {}
+    for number in range(12):
+        made = journal(FaultyStore(records, **promises), token=partial("t{}".format, number))
+        program = Program(made)
+        found = content(made.recover())
+        if found:
+            program.states = [found]
+            program.step(10 + number, "x" * 300)
+            program.compact()
+        else:
+            program.run()
+    assert len([key for key in records if "-head-" in key]) <= 3
+    assert len(records) <= 16
+
+
+def test_a_wiped_store_is_begun_anew(promises: Promises) -> None:
+    """After a reset, a full commit makes the state again; nothing refers to what is gone."""
+    records: faulty.Records = {}
+    made = journal(FaultyStore(records, **promises))
+    made.recover()
+    made.commit(BEGIN)
+    large(made, 8)
+    records.clear()
+    made.reset()
+    made.commit([*BEGIN, change(id=1, put={"again": 1})])
+    assert stored(records, promises) == {"pages": {"again": 1}, "log": []}
+
+
+def test_a_reset_does_not_overwrite_what_is_there() -> None:
+    """A reset of a store that was not wiped after all is refused at the next commit."""
+    made, _ = committed(BEGIN)
+    made.reset()
+    with pytest.raises(FencedError):
+        made.commit(BEGIN)
+    assert made.fenced
+
+
+def test_sequence_and_epoch_grow_over_restarts() -> None:
+    """Each incarnation has a higher epoch, each commit a higher number."""
+    made, store = committed(BEGIN)
+    made.commit([change(id=1, put={"a": 1})])
+    later = journal(store, token=lambda: "later")
+    recovered = later.recover()
+    assert (recovered.epoch, recovered.next_id, recovered.saved_at) == (1, 3, 1.5)
+    assert later.epoch == 2
+    info = later.commit([change(id=1, put={"a": 2})])
+    assert info.sequence == later.sequence > made.sequence
+
+
+def test_an_empty_store_recovers_to_nothing() -> None:
+    """Nothing stored is no error."""
+    recovered = journal(FaultyStore({})).recover()
+    assert recovered == Recovered({}, None, 0, 1, [])
+
+
+def test_a_change_of_a_node_that_nothing_began_is_refused() -> None:
+    """A commit that recovery could not read is an error at once while the state is small."""
+    made, store = committed(BEGIN)
+    with pytest.raises(CorruptStateError, match="node 7, which nothing has begun"):
+        made.commit([change(id=7, put={"a": 1})])
+    with pytest.raises(CorruptStateError, match="missing before item 5"):
+        made.commit([change(id=1, put={"lost": 1}), change(id=2, at=5, splice=[1])])
+    made.commit([change(id=1, put={"a": 1})])
+    assert stored(store.records, STORES["conditional"])["pages"] == {"a": 1}
+
+
+def test_messages_hold_no_values() -> None:
+    """An error about a change says which node, never what was to be saved."""
+    made, _ = committed(BEGIN)
+    with pytest.raises(msgspec.ValidationError) as info:
+        made.commit([change(id=1, put={"cookie": "secret"}, at="secret")])
+    assert "secret" not in str(info.value)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
@@ -237,14 +238,14 @@ class RawMerge(Merge[Raw]):
         if not at:
             yield from self._encode(node_id, node, 0, [], limit)
 
-    def release(self, pause: Callable[[], None]) -> None:
+    def release(self) -> None:
         """Let go of all values, bit by bit: to free millions at once stops every thread."""
         for node in self.nodes.values():
             pieces = node.content if node.kind == "list" else node.content.parts
             step = _Entries.LIMIT if node.kind == "list" else 1
             while pieces:
                 del pieces[-step:]
-                pause()
+                time.sleep(0)
 
     def _encode(
         self, node_id: int, node: NodeState, at: int, chunk: list[Any], limit: int

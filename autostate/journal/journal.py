@@ -44,9 +44,27 @@ from autostate.journal import compaction
 from autostate.journal.commit import NodeState, RawMerge, touched
 from autostate.journal.compaction import Reachable
 from autostate.journal.frame import parts, seal, segment_body
-from autostate.journal.head import HEADS, PREFIX, SEGMENTS, Head, HeadKey, Ref, open_head, parse_key
+from autostate.journal.head import (
+    HEADS,
+    OWNER,
+    PREFIX,
+    SEGMENTS,
+    Head,
+    HeadKey,
+    Ref,
+    open_head,
+    parse_key,
+)
 from autostate.journal.ownership import Ownership
-from autostate.journal.recovery import Deadline, Found, OnCorrupt, find, read_lines, replay
+from autostate.journal.recovery import (
+    Deadline,
+    Found,
+    OnCorrupt,
+    Sighting,
+    find,
+    read_lines,
+    replay,
+)
 from autostate.stores.base import Store
 
 _log = logging.getLogger("autostate")
@@ -181,7 +199,9 @@ class Journal:
 
         If it was not wiped after all, that commit raises FencedError.
         """
-        self._begin(Found(sequence=self._next_sequence), self._me.epoch)
+        guarded = self._store.atomic and self._store.conditional
+        nothing = Sighting(watched={OWNER: None} if guarded else {})
+        self._begin(Found(nothing, sequence=self._next_sequence), self._me.epoch)
         self._recovered = True
 
     def _begin(self, found: Found, epoch: int) -> None:
@@ -440,7 +460,7 @@ class Journal:
         finally:
             self._late = None
         self._replace(head, deadline, new_generation=first is None)
-        merge.release(pause)
+        merge.release()
         return left_out
 
     def _compact_inline(self, deadline: Deadline) -> frozenset[int]:
