@@ -1,0 +1,120 @@
+"""A small program with a state of its own: what tests of tracking, codec and containers drive.
+
+`Program` stands for one run of a program; `restart()` is the next run, which sees nothing but
+what the last one had committed. `shape` says what a state is, so that two can be compared:
+structure, exact types, order, and which places hold the same object.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final, Literal
+
+from autostate.containers import PersistedCounter, PersistedDict, PersistedList, PersistedSet
+from autostate.containers.root import blank
+from autostate.errors import UnsupportedTypeError
+from autostate.journal import Journal
+from autostate.stores.memory import MemoryStore
+from autostate.tracking import Tracker
+
+BUILTIN: Final[dict[str, Any]] = {"dict": dict, "list": list, "set": set, "counter": Counter}
+PERSISTED: Final[dict[str, Any]] = {
+    "dict": PersistedDict,
+    "list": PersistedList,
+    "set": PersistedSet,
+    "counter": PersistedCounter,
+}
+Outcome = Literal["saved", "lost", "unknown"]
+
+
+class Program:
+    """One run of a program that keeps its state.
+
+    Args:
+        store: Where an earlier run kept its state; a new store if there was none.
+    """
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = store or MemoryStore()
+        self.journal = Journal(self.store)
+        recovered = self.journal.recover()
+        self.woken = 0
+        self.tracker = Tracker(wake=self._wake)
+        self.tracker.load(recovered.nodes, recovered.next_id)
+        self.errors: list[UnsupportedTypeError] = []
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def root(self, name: str, kind: str = "dict", default: Any = None, cls: Any = None) -> Any:
+        """Make a state object, or rehydrate it; `cls` is a subclass of the kind's."""
+        root = self.tracker.root(name)
+        if root is None:
+            root = blank(cls or PERSISTED[kind], BUILTIN[kind])
+            self.tracker.attach(root, name, kind)
+        if kind == "list":
+            self.tracker.begin(root, default or [])
+        else:
+            self.tracker.offer(root, default if default is not None else {})
+        return root
+
+    def flush(self, *, sweep: bool = False, outcome: Outcome = "saved") -> list[bytes]:
+        """Save, and give the changes that were written.
+
+        Args:
+            sweep: Look for what was written past the barrier, too.
+            outcome: "lost": the store did not get it. "unknown": it did, but nobody was told.
+        """
+        capture = self.tracker.cut(sweep=sweep)
+        assert capture is not None
+        changes = list(capture.encode())
+        self.errors = list(capture.errors)
+        if changes and outcome != "lost":
+            self.journal.commit(changes)
+        if outcome == "saved":
+            capture.saved()
+        else:
+            capture.failed()
+        return changes
+
+    def restart(self) -> Program:
+        """Start the next run; this one was killed."""
+        return Program(self.store)
+
+
+def form(container: Any) -> str:
+    """Which form a persisted container is in: armed, disarmed or recording."""
+    from autostate.tracking.barrier import forms_of
+
+    forms = forms_of(type(container))
+    return {forms.armed: "armed", forms.disarmed: "disarmed", forms.recording: "recording"}[
+        type(container)
+    ]
+
+
+def shape(*values: Any) -> tuple[Any, ...]:
+    """Describe values: two states are the same if their shapes are equal.
+
+    A container that was met already is described by the number of its first appearance. The
+    order of a set says nothing, all other orders do.
+    """
+    met: dict[int, int] = {}
+    return tuple(_shape(value, met) for value in values)
+
+
+def _shape(value: Any, met: dict[int, int]) -> Any:
+    kind = next((k for k, persisted in PERSISTED.items() if isinstance(value, persisted)), None)
+    cls = BUILTIN[kind] if kind is not None else type(value)
+    if cls in (dict, list, set, Counter):
+        if id(value) in met:
+            return "met", met[id(value)]
+        met[id(value)] = len(met)
+    if cls in (dict, Counter):
+        return cls, [(_shape(key, met), _shape(item, met)) for key, item in dict.items(value)]
+    if cls is list:
+        return cls, [_shape(value[index], met) for index in range(len(value))]
+    if cls is tuple:
+        return cls, [_shape(item, met) for item in value]
+    if cls in (set, frozenset):
+        return cls, sorted(repr(_shape(member, met)) for member in value)
+    return cls, repr(value)

@@ -1,0 +1,223 @@
+"""The persisted containers do what the builtins do: every method, in every form."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from typing import Any, Final
+
+import pytest
+
+from autostate.tracking.barrier import forms_of
+from tests.conformance.parity_kit import CALLS, FORMS, BrokenError, Call, prepare, recovered
+from tests.conformance.state_kit import BUILTIN, PERSISTED, Program, shape
+
+# -- every method is classified ---------------------------------------------------------------
+
+OBJECT = {
+    *("__class__", "__delattr__", "__dir__", "__doc__", "__eq__", "__format__", "__ge__"),
+    *("__getattribute__", "__getstate__", "__gt__", "__hash__", "__init__", "__init_subclass__"),
+    *("__le__", "__lt__", "__ne__", "__new__", "__reduce__", "__reduce_ex__", "__repr__"),
+    *("__setattr__", "__sizeof__", "__str__", "__subclasshook__", "__class_getitem__"),
+    *("__contains__", "__iter__", "__len__"),
+}
+READING: Final[dict[str, set[str]]] = {
+    "dict": OBJECT
+    | {
+        *("__getitem__", "__or__", "__reversed__", "__ror__", "copy", "fromkeys", "get", "items"),
+        *("keys", "values"),
+    },
+    "list": OBJECT
+    | {"__add__", "__getitem__", "__mul__", "__reversed__", "__rmul__", "copy", "count", "index"},
+    "set": OBJECT
+    | {
+        *("__and__", "__or__", "__rand__", "__ror__", "__rsub__", "__rxor__", "__sub__"),
+        *("__xor__", "copy", "difference", "intersection", "isdisjoint", "issubset"),
+        *("issuperset", "symmetric_difference", "union"),
+    },
+}
+READING["counter"] = READING["dict"] | {
+    *("__add__", "__and__", "__dict__", "__missing__", "__module__", "__neg__", "__pos__"),
+    *("__sub__", "__weakref__", "elements", "most_common", "total"),
+}
+RAW: Final[dict[str, set[str]]] = {
+    "dict": {"__delitem__", "__setitem__", "clear", "pop", "popitem", "setdefault"},
+    "list": {"__delitem__", "__imul__", "__setitem__", "append", "clear", "insert", "pop"},
+    "set": {"add", "clear", "discard", "pop", "remove"},
+}
+RAW["counter"] = RAW["dict"]
+RECORDED: Final = {
+    "dict": {"__setitem__"},
+    "counter": {"__setitem__"},
+    "list": {"append"},
+    "set": {"add"},
+}
+WRAPPED: Final[dict[str, set[str]]] = {
+    "dict": {"__ior__", "update"},
+    "list": {"__iadd__", "extend", "remove", "reverse", "sort"},
+    "set": {
+        *("__iand__", "__ior__", "__isub__", "__ixor__", "difference_update"),
+        *("intersection_update", "symmetric_difference_update", "update"),
+    },
+    "counter": {"subtract", "update"},
+}
+COMPOSED: Final = {
+    "counter": {"__iadd__", "__iand__", "__ior__", "__isub__", "_keep_positive"},
+}
+"""Written in Python on top of the other methods: each step of them meets the barrier."""
+
+KINDS: Final = tuple(BUILTIN)
+
+
+def mutating(kind: str) -> set[str]:
+    """The methods that change a container of this kind."""
+    return RAW[kind] | WRAPPED[kind] | COMPOSED.get(kind, set())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_method_of_the_builtin_is_classified(kind: str) -> None:
+    """A method that a newer Python adds fails here until somebody decides what it does."""
+    unknown = set(dir(BUILTIN[kind])) - READING[kind] - mutating(kind)
+    assert not unknown, f"say in the tables above whether these change a {kind}: {unknown}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_method_of_the_builtin_exists(kind: str) -> None:
+    """Nothing of the builtin is missing, and nothing public is added."""
+    assert set(dir(BUILTIN[kind])) <= set(dir(PERSISTED[kind]))
+    added = {name for name in dir(PERSISTED[kind]) if not name.startswith("_")}
+    assert added <= set(dir(BUILTIN[kind]))
+    assert not hasattr(Program().root("state", kind), "__dict__") or kind == "counter"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_mutating_method_meets_the_barrier_in_its_forms(kind: str) -> None:
+    """Armed: all are ours. Disarmed: the raw ones are the builtin's. Recording: those in C."""
+    builtin, forms = BUILTIN[kind], forms_of(PERSISTED[kind])
+    ours = RAW[kind] | WRAPPED[kind]
+    for name in ours:
+        assert getattr(forms.armed, name) is not getattr(builtin, name), name
+    for name in RAW[kind]:
+        assert getattr(forms.disarmed, name) is getattr(builtin, name), name
+    for name in WRAPPED[kind]:
+        assert getattr(forms.disarmed, name) is getattr(forms.armed, name), name
+    for name in ours - RECORDED[kind]:
+        assert getattr(forms.recording, name) is getattr(forms.armed, name), name
+    for name in RECORDED[kind]:
+        assert getattr(forms.recording, name) is not getattr(forms.armed, name), name
+
+
+# -- every mutating method in every form ------------------------------------------------------
+
+
+def outcome(call: Call, target: Any) -> tuple[str, Any]:
+    """What a call gives or raises."""
+    try:
+        result = call.on(target)
+    except Exception as error:
+        return "raises", type(error)
+    return "gives", "itself" if result is target else shape(result)
+
+
+def check_saved(program: Program, target: Any, shown: str, label: str) -> None:
+    """What is recovered is what is there, and nothing more is to be written."""
+    kind = next(kind for kind, cls in PERSISTED.items() if isinstance(target, cls))
+    there = shape(target)
+    program.flush()
+    assert not program.errors, label
+    assert shape(target) == there, label
+    assert shape(recovered(program, kind, shown)) == there, label
+    assert program.flush() == [], label
+    assert program.flush(sweep=True) == [], label
+
+
+@pytest.mark.parametrize("shown", FORMS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_mutating_methods_do_what_the_builtins_do(kind: str, shown: str) -> None:
+    """Same result, error, content and order; and what is recovered is the same again."""
+    for call in CALLS[kind]:
+        program = Program()
+        target = prepare(program, kind, shown)
+        plain = copy.deepcopy(target)
+        assert type(plain) is BUILTIN[kind]
+        assert outcome(call, target) == outcome(call, plain), str(call)
+        assert shape(target) == shape(plain), str(call)
+        if shown != "unbound":
+            check_saved(program, target, shown, str(call))
+
+
+@pytest.mark.parametrize("shown", ["armed", "recording", "inline"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_capture_is_not_changed_by_what_is_written_after_the_cut(kind: str, shown: str) -> None:
+    """Whatever is called before the capture is encoded: it saves the moment of the cut."""
+    for call in CALLS[kind]:
+        program = Program()
+        target = prepare(program, kind, shown)
+        if shown == "inline":
+            program.root("state")["b"] = 2
+        plain = copy.deepcopy(target)
+        former = shape(plain)
+        capture = program.tracker.cut()
+        assert capture is not None
+        assert outcome(call, target) == outcome(call, plain), str(call)
+        if changes := capture.encode():
+            program.journal.commit(changes)
+        capture.saved()
+        assert shape(recovered(program, kind, shown)) == former, str(call)
+        assert shape(target) == shape(plain), str(call)
+        check_saved(program, target, shown, str(call))
+
+
+@pytest.mark.parametrize("shown", ["armed", "recording", "written"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_mutating_methods_work_inside_atomic(kind: str, shown: str) -> None:
+    """Every write inside a block is seen and saved, and a block that raises takes it back."""
+    for call in CALLS[kind]:
+        program = Program()
+        target = prepare(program, kind, shown)
+        plain = copy.deepcopy(target)
+        former = shape(plain)
+        try:
+            with program.tracker.atomic():
+                outcome(call, target)
+                outcome(call, target)
+                raise BrokenError
+        except BrokenError:
+            assert shape(target) == former, str(call)
+        with program.tracker.atomic():
+            assert outcome(call, target) == outcome(call, plain), str(call)
+        assert shape(target) == shape(plain), str(call)
+        check_saved(program, target, shown, str(call))
+
+
+@pytest.mark.parametrize("shown", ["armed", "recording", "written"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_block_took_back_is_saved_as_it_was(kind: str, shown: str) -> None:
+    """After a block that raised, the content that was there before it is what is saved."""
+    for call in CALLS[kind]:
+        program = Program()
+        target = prepare(program, kind, shown)
+        try:
+            with program.tracker.atomic():
+                outcome(call, target)
+                raise BrokenError
+        except BrokenError:
+            check_saved(program, target, shown, str(call))
+
+
+@pytest.mark.parametrize("shown", FORMS)
+def test_a_set_gives_up_its_members_one_by_one(shown: str) -> None:
+    """`pop` gives a member that was there, until there is none."""
+    program = Program()
+    target = prepare(program, "set", shown)
+    members = set(target)
+    while members:
+        member = target.pop()
+        assert member in members
+        members.remove(member)
+        assert shape(set(target)) == shape(members)
+        if shown != "unbound" and len(members) % 50 == 0:
+            program.flush()
+            assert shape(recovered(program, "set", shown)) == shape(members)
+    with pytest.raises(KeyError):
+        target.pop()
