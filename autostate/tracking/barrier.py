@@ -102,6 +102,15 @@ class Kind:
         return made
 
 
+class _Twin:
+    """Keeps `__init_subclass__` of a user's class from running for its forms."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        """Do nothing."""
+
+
 class Forms:
     """The forms of one class."""
 
@@ -135,7 +144,7 @@ class Forms:
             for name, method in methods.items()
             if getattr(cls, name) is getattr(tracked, name)
         }
-        return type(cls)(cls.__name__, (cls,), namespace | ours)
+        return type(cls)(cls.__name__, (_Twin, cls), namespace | ours)
 
 
 FORMS: Final[dict[type, Forms]] = {}
