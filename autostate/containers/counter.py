@@ -63,6 +63,11 @@ class PersistedCounter(DictBarrier, Counter[T]):
             else:
                 span(self, Counter.subtract, iterable, **kwargs)
 
+    def __repr__(self) -> str:
+        if type(self).__name__ == "PersistedCounter":  # invisible, as in a dict that holds it
+            return repr(self.copy())
+        return Counter.__repr__(self)
+
     def copy(self) -> Counter[T]:  # type: ignore[override]
         """Make a plain, shallow copy."""
         made: Counter[T] = Counter()

@@ -201,6 +201,11 @@ class PersistedSet(Barrier, set[T]):
         symmetric_difference = _plain("symmetric_difference")
         __xor__ = _plain("__xor__")
 
+    def __repr__(self) -> str:
+        if type(self).__name__ == "PersistedSet":  # invisible, as in a dict that holds it
+            return repr(_set(self))
+        return set.__repr__(self)
+
     def __copy__(self) -> builtins.set[T]:
         return _set(self)
 
