@@ -25,8 +25,11 @@ thread, where alone signals can be handled. A handler that somebody else has set
 left alone: it may call ours, and a circle would not end.
 
 A fork copies the objects but not the threads. In the child the objects belong to the parent: they
-go on as plain ones, and nothing of the store's connection is touched. `multiprocessing` ends its
-children by `os._exit`, without `atexit`, so there the save is one of its own finalizers.
+go on as plain ones, and nothing of the store's connection is touched. The signals are blocked from
+before the fork until the child has its default actions back: Python forgets a signal that reaches
+a handler in Python just after a fork, and `Process.terminate()` would then end nothing.
+`multiprocessing` ends its children by `os._exit`, without `atexit`, so there the save is one of its
+own finalizers.
 """
 
 from __future__ import annotations
@@ -78,6 +81,7 @@ _watcher: threading.Thread | None = None
 _lock = threading.Lock()
 _exiting = threading.Lock()
 _finalizer: Any = None
+_forking = threading.local()
 
 
 def register(keeper: Keeper) -> None:
@@ -217,6 +221,20 @@ def in_child() -> bool:
     return process is not None and process.parent_process() is not None
 
 
+def _before_fork() -> None:
+    """Keep signals away from the child until it can handle them."""
+    if _previous:
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _previous)
+
+
+def _after_fork() -> None:
+    """Let the signals come, in parent and child."""
+    mask = getattr(_forking, "mask", None)
+    if mask is not None:
+        _forking.mask = None
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _after_fork_in_child() -> None:
     """Forget everything: threads are gone, and locks may be held by threads that are gone."""
     global _lock, _exiting, _watcher, _arrived, _finalizer
@@ -224,10 +242,13 @@ def _after_fork_in_child() -> None:
     _watcher, _finalizer = None, None
     _arrived = queue.SimpleQueue()
     inherited, _keepers[:] = keepers(), []
-    for keeper in inherited:
-        keeper.forked()
-    with contextlib.suppress(ValueError, OSError):
-        _uninstall()
+    try:
+        for keeper in inherited:
+            keeper.forked()
+        with contextlib.suppress(ValueError, OSError):
+            _uninstall()
+    finally:
+        _after_fork()
 
 
 def on_fork(callback: Callable[[], None]) -> None:
@@ -237,4 +258,9 @@ def on_fork(callback: Callable[[], None]) -> None:
 
 
 atexit.register(exit_now)
-on_fork(_after_fork_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork,
+        after_in_child=_after_fork_in_child,
+    )
