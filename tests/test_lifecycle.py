@@ -55,6 +55,7 @@ class Program:
     def end(self) -> tuple[int, str]:
         """Wait for the end; give exit status and standard error."""
         try:
+            self.process.wait(WAIT)  # first: communicate() would close its standard input
             _, error = self.process.communicate(timeout=WAIT)
         except subprocess.TimeoutExpired:
             self.process.kill()
