@@ -14,7 +14,7 @@ import inspect
 import pkgutil
 import re
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -63,13 +63,17 @@ def test_python_blocks_of_a_document_run(document: Path) -> None:
             _run(code, namespace)
 
 
-def _modules() -> list[ModuleType]:
+def _examples() -> list[doctest.DocTest]:
+    """Every docstring of the package that has an example."""
     names = [module.name for module in pkgutil.walk_packages(autostate.__path__, "autostate.")]
-    return [autostate, *map(importlib.import_module, sorted(names))]
+    modules = [autostate, *map(importlib.import_module, sorted(names))]
+    found = [test for module in modules for test in doctest.DocTestFinder().find(module)]
+    return [test for test in found if test.examples]
 
 
-@pytest.mark.parametrize("module", _modules(), ids=lambda module: module.__name__)
-def test_examples_in_docstrings_run(module: ModuleType) -> None:
-    """An example in a docstring gives the result that stands below it."""
-    failures, _ = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
-    assert failures == 0
+@pytest.mark.parametrize("example", _examples(), ids=lambda example: example.name)
+def test_the_example_in_a_docstring_runs(example: doctest.DocTest) -> None:
+    """An example in a docstring gives the result that stands below it, in a place of its own."""
+    output: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=output.append)
+    assert "".join(output) == ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
 from typing import assert_type
 
 import autostate
@@ -27,7 +26,9 @@ assert_type(queue[0], tuple[str, int])
 
 
 # Subtypes: they go wherever the builtin goes.
-def takes_builtins(a: dict[str, int], b: set[str], c: Counter[str], d: list[tuple[str, int]]) -> None:
+def takes_builtins(
+    a: dict[str, int], b: set[str], c: Counter[str], d: list[tuple[str, int]]
+) -> None:
     """Take what the builtins are."""
 
 
@@ -37,7 +38,7 @@ takes_builtins(hits, seen, words, queue)
 manager = autostate.configure("sqlite:///state.db", debounce=0.5)
 assert_type(manager, autostate.StateManager)
 assert_type(autostate.info(hits).resumed, bool)
-assert_type(autostate.info(hits).downtime, timedelta | None)
+assert_type(autostate.info(hits).downtime, float | None)
 autostate.flush(timeout=5.0)
 autostate.delete("hits")
 autostate.delete(hits)
