@@ -84,20 +84,20 @@ def is_flat(values: Collection[Any]) -> bool:
     return math.isfinite(sum(value for value in values if type(value) is float))
 
 
-def is_flat_dict(mapping: Mapping[Any, Any]) -> bool:
-    """Whether msgspec can be given a dict as it is, unless it looks like a tag.
+def is_json_dict(mapping: Mapping[Any, Any]) -> bool:
+    """Whether msgspec can be given a dict as it is: scalars under str keys, and not a tag.
 
     Entries of one kind have the same shape: what was found out about it is remembered.
     """
     shape = (*map(type, mapping), *map(type, mapping.values()))
-    flat = _SHAPES.get(shape)
-    if flat is None:
+    known = _SHAPES.get(shape)
+    if known is None:
         if len(_SHAPES) > 1000:
             _SHAPES.clear()
         keys, values = shape[: len(mapping)], shape[len(mapping) :]
-        only_str = _STR.issuperset(keys)
-        flat = _SHAPES[shape] = (only_str and NATIVE.issuperset(values), only_str)
-    return flat[0] or (flat[1] and is_flat(mapping.values()))
+        strict = len(keys) > 1 and _STR.issuperset(keys)
+        known = _SHAPES[shape] = (strict and NATIVE.issuperset(values), strict)
+    return known[0] or (known[1] and is_flat(mapping.values()))
 
 
 _SHAPES: dict[tuple[type, ...], tuple[bool, bool]] = {}

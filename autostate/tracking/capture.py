@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from autostate.tracking.node import Node
     from autostate.tracking.tracker import Tracker
 
+_MISSING: Final = object()
 _STR: Final = frozenset({str})
 _DICT_FORMS: Final = FORM_SETS["dict"]
 
@@ -97,6 +98,7 @@ class Pending:
         self.node = node
         self.whole = node.whole
         self.keys = node.take_keys()
+        self.touched, node.touched = node.touched, {}
         self.drops = node.drops
         self.stable = node.stable
         self.early: dict[Any, bytes | None] = {}
@@ -133,8 +135,8 @@ class Pending:
         """Find the elements in which something changed; compare from the first of them on."""
         if self.whole or self.node.saved is None:
             self.stable = 0
-        elif self.keys:
-            touched = (i for i, item in enumerate(self.items) if id(item) in self.keys)
+        elif self.touched:
+            touched = (i for i, item in enumerate(self.items) if id(item) in self.touched)
             self.stable = min(self.stable, next(touched, self.stable))
 
     def encode_now(self, key: Any) -> None:
@@ -362,14 +364,16 @@ class Pending:
 
     def _translated(self) -> Iterator[msgspec.Raw]:
         """Batches of entries as encoded content; each entry is done once it is taken."""
-        items, early = self.items, self.early
+        items, early, touched = self.items, self.early, self.touched
         for batch in _batches(iter(items)):
             pairs = []
             with self.node.tracker.lock:
                 for key in batch:
                     value = items[key]
                     items[key] = None
-                    if key not in early and self._is_json(key, value):
+                    if key not in early and (
+                        touched.get(key, _MISSING) is value or self._is_json(key, value)
+                    ):
                         pairs.append((key, value))
                     elif (encoded := self._take(key, value)) is not None:
                         pairs.append((key, msgspec.Raw(encoded)))
@@ -386,8 +390,7 @@ class Pending:
             cls in _DICT_FORMS
             and value._key is key
             and value._node is self.node
-            and len(value) > 1
-            and codec.is_flat_dict(value)
+            and codec.is_json_dict(value)
         )
 
     def large_set(self) -> Iterator[dict[str, Any] | None]:
@@ -464,7 +467,15 @@ def _copy_dict(pending: Pending) -> dict[Any, Any]:
     obj = pending.node.obj
     if pending.whole:
         return dict(obj)
-    return {key: obj[key] for key in pending.keys if key in obj}
+    get, keys, drops, touched = dict.get, pending.keys, pending.drops, pending.touched
+    if keys or drops or None in touched.values():
+        entries = [key for key in touched if key not in keys] if keys else touched
+        return {
+            key: value
+            for key in chain(entries, keys)
+            if (value := get(obj, key, _MISSING)) is not _MISSING
+        }
+    return touched.copy()  # each entry is the container that changed, still in its place
 
 
 def _copy_set(pending: Pending) -> dict[Any, Any]:
@@ -569,4 +580,4 @@ class Capture:
             return
         node.whole = node.whole or pending.whole or node.saved is not None
         node.saved = None
-        node.give_back(pending.keys, pending.drops)
+        node.give_back(pending.keys, pending.drops, pending.touched)

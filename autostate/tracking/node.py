@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ class Node:
         kind: "dict", "set", "counter" or "list".
         name: The name of a root; None for a nested node.
         home: For a nested node: the node and the key where it was first seen, for error messages.
-        keys: Dirty keys (dict), members (set) or `id`s of elements (list), oldest first.
+        keys: Keys (dict, counter) or members (set) that were assigned or added, oldest first.
+        touched: Entries in which something changed: keys, or `id`s of elements (list). With the
+            container that changed, if that was the whole entry and had only scalars in it when
+            it was last looked at, and None otherwise.
         log: The same dict as `keys` while the container is in the recording form, else None.
         drops: Keys or members that were removed since the last capture.
         whole: All entries may be dirty.
@@ -56,6 +59,7 @@ class Node:
         "pending",
         "saved",
         "stable",
+        "touched",
         "tracker",
         "weight",
         "whole",
@@ -71,6 +75,7 @@ class Node:
         self.name = name
         self.home: tuple[Node, Any] | None = None
         self.keys: dict[Any, None] = {}
+        self.touched: dict[Any, Any] = {}
         self.log: dict[Any, None] | None = None
         self.drops: dict[Any, None] = {}
         self.whole = False
@@ -103,8 +108,11 @@ class Node:
         taken, self.keys = self.keys, {}
         return dict(taken)
 
-    def give_back(self, keys: dict[Any, None], drops: dict[Any, None]) -> None:
+    def give_back(
+        self, keys: dict[Any, None], drops: dict[Any, None], touched: Iterable[Any]
+    ) -> None:
         """Mark again what was taken over, as older than what was marked since."""
+        self.touched = dict.fromkeys(touched) | self.touched
         recording = self.log is not None
         newer = self.take_keys()
         self.keys = {key: None for key in keys if key not in self.drops} | newer

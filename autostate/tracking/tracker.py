@@ -20,6 +20,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from autostate import codec
 from autostate.errors import CorruptStateError
 from autostate.tracking import adoption
 from autostate.tracking.barrier import FORM_SETS, FORMS, KINDS, arm, changed, disarm, forms_of
@@ -30,6 +31,10 @@ from autostate.tracking.undo import Frame, frames
 
 if TYPE_CHECKING:
     import asyncio
+
+
+SLICE: Final = 200
+"""Containers or entries that `prepare` looks at with the lock held: less than a millisecond."""
 
 
 class Tracker:
@@ -97,7 +102,8 @@ class Tracker:
                     total += (len(node.keys) + len(node.drops)) * node.weight
                     if len(node.keys) * 2 > len(container) > LARGE and node.kind != "list":
                         changed(container)
-            return total + len(self.dirty_nodes) * 64
+            touched = sum(len(node.touched) for node in self.dirty_nodes)
+            return total + touched * 64
 
     def _recording(self) -> Iterator[Node]:
         for container in self._written.copy():
@@ -134,31 +140,33 @@ class Tracker:
         node: Node = container._node
         if node.obj is container:
             node.whole = node.whole or whole
-        elif node.kind == "list" or container._key in node.obj:
-            node.keys[container._key] = None
+        else:
+            node.touched[container._key] = None
         self.dirty_nodes[node] = None
 
     def touch(self, node: Node, key: Any) -> None:
         """Mark one entry of a node."""
-        if not node.whole and (node.kind == "list" or key in node.obj):
-            node.keys.setdefault(key)
+        node.touched[key] = None
         self.dirty_nodes[node] = None
 
     # -- the cut ------------------------------------------------------------------------------
 
     def prepare(self, pause: Callable[[], None]) -> None:
-        """Adopt in slices what a cut would have to adopt at once."""
-        with self.lock:
-            self._collect()
-            containers = list(self._unsettled.values())
-        for container in containers:
+        """Look in slices at what was written, as a cut would have to do at once."""
+        while self._written:
+            with self.lock:
+                self._collect(SLICE)
+            pause()
+        containers = list(self._unsettled.values())
+        while containers:
+            container = containers.pop()
             with self.lock:
                 if self._unsettled.pop(id(container), None) is None:
                     continue
                 slots = self._unsettled_slots(container)
-            for start in range(0, len(slots), 100):
+            for start in range(0, len(slots), SLICE):
                 with self.lock:
-                    self._settle(container, slots[start : start + 100])
+                    self._settle(container, slots[start : start + SLICE])
                 pause()
 
     def cut(self, *, sweep: bool = False) -> Capture | None:
@@ -189,35 +197,44 @@ class Tracker:
             self._encode_exposed(watched)
             return capture
 
-    def _collect(self) -> None:
+    def _collect(self, most: int | None = None) -> None:
         """Re-arm all that was written, and only then look at any of it.
 
         Written for speed: a cut runs on the event loop's thread.
+
+        Args:
+            most: So many containers at the most. Only a cut needs them all at one moment.
         """
-        written, self._written = self._written, []
+        written = self._written[:most]
+        self._written = self._written[len(written) :]
         whole = []
         for container in written:
             cls = type(container)
             forms = FORMS[cls]
             whole.append(cls is forms.disarmed)
             container.__class__ = forms.armed
-        container = None  # a variable is a reference
-        unsettled, dirty, atoms = self._unsettled, self.dirty_nodes, adoption.ATOMS
-        references, dicts = sys.getrefcount, FORM_SETS["dict"]
+        container = last = None  # a variable is a reference
+        unsettled, is_json = self._unsettled, codec.is_json_dict
+        references, get, dicts = sys.getrefcount, dict.get, FORM_SETS["dict"]
         for index, everything in enumerate(whole):
             held = references(written[index]) > _INLINE
             container = written[index]
             node: Node = container._node
-            if held or node.obj is container or node.kind != "dict":
+            if held or node.obj is container:
                 self._look_at(container, everything)
                 continue
+            if node is not last:
+                self.dirty_nodes[node] = None
+                last = node
             key = container._key
-            if key in node.obj:
-                node.keys[key] = None
-            dirty[node] = None
-            flat = type(container) in dicts and atoms.issuperset(map(type, container.values()))
-            if not flat or len(container) > LARGE:
+            touched = None
+            if type(container) in dicts and is_json(container):
+                if node.kind != "list" and get(node.obj, key) is container:
+                    touched = container
+            elif not _is_flat(container):
                 unsettled[id(container)] = container
+            # the container itself only if nothing else in this entry was looked at
+            node.touched[key] = None if key in node.touched else touched
 
     def _look_at(self, container: Any, disarmed: bool) -> None:
         """Mark a root or a container that somebody holds, and remember what could still come.
