@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,9 @@ import pytest
 from apify_client import ApifyClient
 from apify_client.errors import ApifyApiError
 
-from autostate.testing import ABSENT, KeyValueStore, LocalPlatform, Run
+from autostate.testing import ABSENT, KeyValueStore, LocalPlatform
 from autostate.testing.storages import Storages
-
-PRELUDE = """
-import asyncio, signal, sys
-from datetime import timedelta
-from apify import Actor, Event
-"""
-
-StartActor = Callable[..., Run]
+from tests.actor_runs import StartActor, starter
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -43,14 +35,7 @@ def platform() -> Iterator[LocalPlatform]:
 @pytest.fixture
 def start(platform: LocalPlatform, tmp_path: Path) -> StartActor:
     """Starts an Actor whose `main` has this body."""
-
-    def start(body: str, **options: Any) -> Run:
-        main = textwrap.indent(textwrap.dedent(body), "    ")
-        script = tmp_path / "actor.py"
-        script.write_text(f"{PRELUDE}\nasync def main():\n{main}\nasyncio.run(main())\n")
-        return platform.start_run([sys.executable, str(script)], **options)
-
-    return start
+    return starter(platform, tmp_path)
 
 
 def client(platform: LocalPlatform, **options: Any) -> ApifyClient:

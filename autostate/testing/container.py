@@ -59,19 +59,19 @@ class Container:
         with self._changed:
             return "".join(self._lines)
 
-    def wait_for_output(self, text: str, timeout: float = 30.0) -> str:
-        """Wait until a printed line holds this text, and give the line."""
+    def wait_for_output(self, text: str, *, count: int = 1, timeout: float = 30.0) -> str:
+        """Wait until so many printed lines hold this text, and give the last of them."""
 
-        def found() -> str | None:
-            return next((line for line in self._lines if text in line), None)
+        def found() -> list[str]:
+            return [line for line in self._lines if text in line]
 
         with self._changed:
-            self._changed.wait_for(lambda: found() or self._read_all, timeout)
-            line = found()
-        if line is None:
-            message = f"{text!r} was not printed. Output:\n{self.output}"
+            self._changed.wait_for(lambda: len(found()) >= count or self._read_all, timeout)
+            lines = found()
+        if len(lines) < count:
+            message = f"{text!r} was not printed {count} times. Output:\n{self.output}"
             raise TimeoutError(message)
-        return line
+        return lines[count - 1]
 
     def wait(self, timeout: float = 30.0) -> int:
         """Wait for its end, and give the exit code."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from autostate.testing.container import Container, actor_environment
+from autostate.testing.container import Container
 from autostate.testing.dataset import Dataset
 from autostate.testing.events import EventServer
 from autostate.testing.key_value_store import KeyValueStore
@@ -92,13 +92,14 @@ class LocalPlatform:
             cwd: The working directory.
             input: The Actor's input, saved as the record INPUT.
         """
-
-        def start(run: Run) -> Container:
-            layers = self.environment(), run.environment(), env or {}
-            return Container(cmd, actor_environment(*layers), cwd)
-
         run = Run(
-            self.stores.create(), self.datasets.create(), self.queues.create(), self._events, start
+            store=self.stores.create(),
+            dataset=self.datasets.create(),
+            queue=self.queues.create(),
+            events=self._events,
+            start=lambda variables: Container(cmd, variables, cwd),
+            platform_env=self.environment(),
+            env=env or {},
         )
         if input is not None:
             run.store.set_json("INPUT", input)

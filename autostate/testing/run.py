@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from autostate.testing.container import Container
+from autostate.testing.container import Container, actor_environment
 from autostate.testing.dataset import Dataset
 from autostate.testing.events import ABSENT, EventServer
 from autostate.testing.key_value_store import KeyValueStore
@@ -27,17 +27,21 @@ class Run:
         store: The default key-value store.
         dataset: The default dataset.
         queue: The default request queue.
+        env: The environment variables of its containers.
         containers: All containers so far, the current one last.
         status_message: What the Actor last said about itself.
     """
 
     def __init__(
         self,
+        *,
         store: KeyValueStore,
         dataset: Dataset,
         queue: RequestQueue,
         events: EventServer,
-        start: Callable[[Run], Container],
+        start: Callable[[Mapping[str, str]], Container],
+        platform_env: Mapping[str, str],
+        env: Mapping[str, str],
     ) -> None:
         self.id = new_id()
         self.store = store
@@ -49,6 +53,7 @@ class Run:
         self._events = events
         self._start = start
         self._started_at = now()
+        self.env = actor_environment(platform_env, self._environment(), env)
         self._aborted = False
         self._closed = False
         self._rebooting = threading.Lock()
@@ -74,7 +79,7 @@ class Run:
 
     def start_next_container(self) -> Container:
         """Start another container of this run; the one before may still be alive."""
-        container = self._start(self)
+        container = self._start(self.env)
         self.containers.append(container)
         return container
 
@@ -167,7 +172,7 @@ class Run:
                 raise ApiError(404, "page-not-found", "There is nothing at this path.")
         return data_response(self._describe())
 
-    def environment(self) -> dict[str, str]:
+    def _environment(self) -> dict[str, str]:
         """What the platform tells a container about its run."""
         env = {
             "ACTOR_RUN_ID": self.id,

@@ -178,19 +178,29 @@ class Traffic:
         with self._changed:
             return list(self._calls)
 
-    def calls_to(self, method: str = "*", path: str = "*") -> list[Call]:
-        """The requests of a method to paths that match a pattern."""
-        return list(_select(self.calls, method, path))
+    def calls_to(
+        self, method: str = "*", path: str = "*", *, applied: bool | None = None
+    ) -> list[Call]:
+        """The requests of a method to paths that match a pattern; all, or those (not) applied."""
+        return list(_select(self.calls, method, path, applied))
 
     def wait_for_calls(
-        self, method: str = "*", path: str = "*", *, count: int = 1, timeout: float = 30.0
+        self,
+        method: str = "*",
+        path: str = "*",
+        *,
+        applied: bool | None = None,
+        count: int = 1,
+        timeout: float = 30.0,
     ) -> list[Call]:
         """Wait until so many such requests have been answered, and give them."""
+
+        def found() -> list[Call]:
+            return list(_select(self._calls, method, path, applied))
+
         with self._changed:
-            self._changed.wait_for(
-                lambda: len(list(_select(self._calls, method, path))) >= count, timeout
-            )
-        calls = self.calls_to(method, path)
+            self._changed.wait_for(lambda: len(found()) >= count, timeout)
+            calls = found()
         if len(calls) < count:
             message = f"{len(calls)} requests {method} {path} in {timeout} s, not {count}"
             raise TimeoutError(message)
@@ -214,7 +224,8 @@ class Traffic:
         return response
 
 
-def _select(calls: list[Call], method: str, path: str) -> Iterator[Call]:
+def _select(calls: list[Call], method: str, path: str, applied: bool | None) -> Iterator[Call]:
     for call in calls:
-        if method in {"*", call.method} and fnmatchcase(call.path, path):
+        wanted = method in {"*", call.method} and fnmatchcase(call.path, path)
+        if wanted and applied in {None, call.applied}:
             yield call

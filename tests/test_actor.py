@@ -1,0 +1,512 @@
+"""Actors: real processes with the real SDK on the local platform, and off it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from autostate.testing import ABSENT, LocalPlatform, Run
+from tests.actor_runs import PRELUDE, StartActor, script, starter
+
+SAVES = "*/records/autostate-*[0-9a-f]"
+"""Records with state; not the claim that announces an incarnation's first one."""
+PATIENT = "autostate.configure(debounce=3600)"
+"""Nothing is saved because time has passed: only because of an event."""
+WITH_AUTOSTATE = f"import autostate\nfrom autostate import PersistedDict\n{PATIENT}\n{PRELUDE}"
+LISTEN = """
+        async def nothing(data):
+            print("heard", type(data).__name__)
+        for event in (Event.MIGRATING, Event.ABORTING, Event.PERSIST_STATE):
+            Actor.on(event, nothing)
+        print("ready")
+        await asyncio.Event().wait()
+"""
+
+
+@pytest.fixture
+def platform() -> Iterator[LocalPlatform]:
+    """A platform of the test's own."""
+    with LocalPlatform() as platform:
+        yield platform
+
+
+@pytest.fixture
+def start(platform: LocalPlatform, tmp_path: Path) -> StartActor:
+    """Starts an Actor whose `main` has this body, with autostate imported."""
+    return starter(platform, tmp_path, WITH_AUTOSTATE)
+
+
+def saves(platform: LocalPlatform) -> int:
+    """How many records autostate has written."""
+    return len(platform.traffic.calls_to("PUT", SAVES))
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ("pass", 0),
+        ("return", 0),
+        ("sys.exit(3)", 3),
+        ("raise ValueError('on purpose')", 91),
+        ("await Actor.exit(exit_code=4)", 4),
+        ("await Actor.fail(exit_code=5)", 5),
+    ],
+)
+def test_an_orderly_end_saves_exactly_once(
+    platform: LocalPlatform, start: StartActor, end: str, code: int
+) -> None:
+    """Whatever way out of the context: one write, with what a last listener added."""
+    run = start(
+        f"""
+        async with Actor:
+            state = PersistedDict("state", n=0)
+            state["n"] = 1
+            async def last(data):
+                await asyncio.sleep(0.05)
+                state["last"] = True
+            Actor.on(Event.PERSIST_STATE, last)
+            {end}
+        """
+    )
+    assert run.wait() == code, run.output
+    assert saves(platform) == 1, platform.traffic.calls
+    assert resumed(run) == {"n": 1, "last": True}
+
+
+def test_state_that_nobody_changed_is_not_written(
+    platform: LocalPlatform, start: StartActor
+) -> None:
+    """A second life that only reads writes nothing, not even at its end."""
+    run = start('async with Actor: PersistedDict("state", n=0)["n"] += 1')
+    assert run.wait() == 0, run.output
+    written = saves(platform)
+    assert resumed(run) == {"n": 1}
+    assert saves(platform) == written
+
+
+def test_an_idle_actor_writes_nothing_in_ten_persist_state_events(
+    platform: LocalPlatform, start: StartActor
+) -> None:
+    """The first event saves what changed, ten more cost no write."""
+    run = start(
+        f"""
+    async with Actor:
+        state = PersistedDict("state", n=0)
+        state["n"] = 1
+        {LISTEN}
+        """
+    )
+    run.container.wait_for_output("ready")
+    run.persist_state()
+    platform.traffic.wait_for_calls("PUT", SAVES)
+    for _ in range(10):
+        run.persist_state()
+    run.container.wait_for_output("heard EventPersistStateData", count=11)
+    assert saves(platform) == 1
+    run.kill()
+    assert resumed(run) == {"n": 1}
+
+
+@pytest.mark.parametrize("last", ["migrating", "aborting"])
+@pytest.mark.parametrize("data", ["proper", None, ABSENT])
+def test_each_event_saves_whatever_its_data(
+    platform: LocalPlatform, start: StartActor, last: str, data: Any
+) -> None:
+    """Also events that the SDK drops, because their data is null or absent, are heard."""
+    proper = {
+        "persistState": {"isMigrating": False},
+        "migrating": {"timeRemainingSecs": 9.5},
+        "aborting": {},
+    }
+    run = start(
+        """
+        async with Actor:
+            state = PersistedDict("state", n=0)
+            print("ready")
+            while True:
+                state["n"] += 1
+                await asyncio.sleep(0.01)
+        """
+    )
+    run.container.wait_for_output("ready")
+    for count, event in enumerate(["persistState", last], start=1):
+        run.send(event, proper[event] if data == "proper" else data)
+        platform.traffic.wait_for_calls("PUT", SAVES, count=count)
+    run.kill()
+    assert resumed(run)["n"] > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_exactly_once(
+    platform: LocalPlatform, start: StartActor, number: signal.Signals
+) -> None:
+    """The SDK ignores SIGTERM and loses everything; with autostate nothing is lost."""
+    run = start(
+        """
+        async with Actor:
+            PersistedDict("state", n=0)["n"] = 1
+            print("ready")
+            await asyncio.Event().wait()
+        """
+    )
+    run.container.wait_for_output("ready")
+    run.container.signal(number)
+    assert run.wait() != 0
+    assert saves(platform) == 1
+    assert resumed(run) == {"n": 1}
+
+
+def test_after_migrating_every_change_is_saved_soon(
+    platform: LocalPlatform, start: StartActor
+) -> None:
+    """The program goes on until the kill, and so does saving, at a short debounce."""
+    run = start(
+        """
+        async with Actor:
+            state = PersistedDict("state", n=0)
+            if state["n"]:
+                print("resumed at", state["n"])
+                return
+            async def migrating(data):
+                print("migrating at", state["n"])
+                moved.set()
+            moved = asyncio.Event()
+            Actor.on(Event.MIGRATING, migrating)
+            state["n"] = 1
+            print("ready")
+            await moved.wait()
+            while True:
+                await asyncio.sleep(0.01)
+                state["n"] += 1
+        """
+    )
+    run.container.wait_for_output("ready")
+    run.send("migrating", {"timeRemainingSecs": 60})
+    platform.traffic.wait_for_calls("PUT", SAVES, count=4)
+    run.kill()
+    run.start_next_container()
+    assert run.wait() == 0, run.output
+    before = int(run.container.wait_for_output("resumed at").split()[-1])
+    assert before > int(run.containers[0].wait_for_output("migrating at").split()[-1])
+
+
+def test_what_was_durable_survives_kill_9(platform: LocalPlatform, start: StartActor) -> None:
+    """Life after life the next container goes on where the last durable() was."""
+    run = start(
+        """
+        async with Actor:
+            state = PersistedDict("state", lives=[])
+            state["lives"].append(len(state["lives"]))
+            await autostate.durable()
+            print("durable")
+            state["lives"].append("not durable")
+            await asyncio.Event().wait()
+        """
+    )
+    for _ in range(3):
+        run.container.wait_for_output("durable")
+        run.kill()
+        run.start_next_container()
+    run.container.wait_for_output("durable")
+    run.kill()
+    assert resumed(run) == {"lives": [0, 1, 2, 3]}
+
+
+def test_a_second_context_in_one_process_is_heard_too(
+    platform: LocalPlatform, start: StartActor
+) -> None:
+    """The SDK forgets its listeners with each context; ours are registered anew."""
+    run = start(
+        f"""
+    state = PersistedDict("state", n=0)
+    async with Actor(exit_process=False):
+        state["n"] = 1
+    assert not autostate.info(state).dirty
+    async with Actor(exit_process=False):
+        state["n"] = 2
+        {LISTEN}
+        """
+    )
+    run.container.wait_for_output("ready")
+    assert saves(platform) == 1
+    run.persist_state()
+    platform.traffic.wait_for_calls("PUT", SAVES, count=2)
+    run.kill()
+    assert "dropped" not in run.output, "the event was heard only by looking at the messages"
+    assert resumed(run) == {"n": 2}
+
+
+IMPORTS = {
+    "autostate first": "import autostate, asyncio\nfrom apify import Actor, Event",
+    "apify first": "import asyncio\nfrom apify import Actor, Event\nimport autostate",
+    "only a submodule of apify": "import autostate, asyncio\nfrom apify._actor import Actor",
+    "state before apify": (
+        "import autostate, asyncio\nearly = autostate.PersistedDict('early', n=0)\n"
+        "from apify import Actor, Event"
+    ),
+    "crawlee first": "import asyncio, crawlee, autostate\nfrom apify import Actor",
+}
+
+
+@pytest.mark.parametrize("imports", IMPORTS)
+def test_imports_may_come_in_any_order(
+    platform: LocalPlatform, start: StartActor, imports: str
+) -> None:
+    """`import autostate` is all it takes, wherever it stands."""
+    run = start(
+        f"""
+        {PATIENT}
+        async with Actor:
+            autostate.PersistedDict("state", n=0)["n"] = 1
+            print("ready")
+            await asyncio.Event().wait()
+        """,
+        prelude=IMPORTS[imports],
+    )
+    run.container.wait_for_output("ready")
+    run.persist_state()
+    platform.traffic.wait_for_calls("PUT", SAVES)
+    run.kill()
+    assert resumed(run) == {"n": 1}
+
+
+def test_autostate_may_be_imported_inside_the_context(
+    platform: LocalPlatform, start: StartActor
+) -> None:
+    """A context that is already entered is joined."""
+    run = start(
+        f"""
+        async with Actor:
+            import autostate
+            {PATIENT}
+            autostate.PersistedDict("state", n=0)["n"] = 1
+            print("ready")
+            await asyncio.Event().wait()
+        """,
+        prelude=PRELUDE,
+    )
+    run.container.wait_for_output("ready")
+    run.persist_state()
+    platform.traffic.wait_for_calls("PUT", SAVES)
+    run.kill()
+    assert "dropped" not in run.output
+    assert resumed(run) == {"n": 1}
+
+
+def test_reboot_on_migrating_saves_then_reboots(platform: LocalPlatform, start: StartActor) -> None:
+    """The container asks for its end as soon as everything is saved; the next one goes on."""
+    run = start(
+        """
+        autostate.configure(reboot_on_migrating=True)
+        async with Actor:
+            state = PersistedDict("state", n=0)
+            if state["n"]:
+                return
+            state["n"] = 1
+            print("ready")
+            await asyncio.Event().wait()
+        """
+    )
+    run.container.wait_for_output("ready")
+    run.send("migrating", {"timeRemainingSecs": 30})
+    platform.traffic.wait_for_calls("POST", "*/reboot")
+    methods = [call.path.rpartition("/")[2][:9] for call in platform.traffic.calls]
+    assert methods.index("autostate") < methods.index("reboot")
+    assert run.wait() == 0, run.output
+    assert run.reboots == 1
+    assert resumed(run) == {"n": 1}
+
+
+def test_no_reboot_before_all_is_saved(platform: LocalPlatform, start: StartActor) -> None:
+    """While the store refuses, the process that holds the state must not go."""
+    run = start(
+        """
+        autostate.configure(reboot_on_migrating=True)
+        async with Actor:
+            PersistedDict("state", n=0)["n"] = 1
+            print("ready")
+            while True:
+                await asyncio.sleep(0.01)
+                print("rebooting", Actor._is_rebooting)
+        """
+    )
+    run.container.wait_for_output("ready")
+    platform.traffic.fault("PUT", SAVES, status=503)
+    run.send("migrating", {"timeRemainingSecs": 1.0})
+    run.container.wait_for_output("saved before the migration")
+    run.container.wait_for_output("rebooting", count=run.output.count("rebooting") + 10)
+    assert "rebooting True" not in run.output
+    platform.traffic.heal()
+    platform.traffic.wait_for_calls("PUT", SAVES, applied=True)
+    run.kill()
+    assert resumed(run) == {"n": 1}
+
+
+def test_a_reboot_by_the_program_saves(platform: LocalPlatform, start: StartActor) -> None:
+    """Actor.reboot() calls our listeners, and what is saved then is resumed."""
+    run = start(
+        """
+        async with Actor:
+            state = PersistedDict("state", n=0)
+            if state["n"]:
+                return
+            state["n"] = 1
+            await Actor.reboot()
+        """
+    )
+    assert run.wait() == 0, run.output
+    assert run.reboots == 1
+    assert resumed(run) == {"n": 1}
+
+
+def test_the_event_loop_goes_on_while_an_event_is_saved(
+    platform: LocalPlatform, start: StartActor
+) -> None:
+    """A store that does not answer holds up the save, not the program."""
+    run = start(
+        """
+        async with Actor:
+            PersistedDict("state", n=0)["n"] = 1
+            print("ready")
+            for beat in range(10**9):
+                await asyncio.sleep(0.01)
+                print("beat", beat, "end")
+        """
+    )
+    run.container.wait_for_output("ready")
+    fault = platform.traffic.fault("PUT", SAVES, hold=True)
+    run.persist_state()
+    fault.wait_hit()
+    beats = run.output.count("beat")
+    run.container.wait_for_output(f"beat {beats + 20} end")
+    assert saves(platform) == 0
+    fault.release()
+    platform.traffic.wait_for_calls("PUT", SAVES)
+    run.kill()
+
+
+def test_several_stores_are_saved_at_an_event(platform: LocalPlatform, start: StartActor) -> None:
+    """Each manager with state objects saves, the default one and those that were opened."""
+    run = start(
+        f"""
+    async with Actor:
+        own = PersistedDict("own", n=0)
+        kept = autostate.open("apify:kept")
+        with kept:
+            shared = PersistedDict("shared", n=0)
+            own["n"] = shared["n"] = 1
+            {LISTEN.replace("        ", "            ")}
+        """
+    )
+    run.container.wait_for_output("ready")
+    run.persist_state()
+    platform.traffic.wait_for_calls("PUT", SAVES, count=2)
+    assert any(key.startswith("autostate-") for key in run.store.records)
+    kept = platform.stores.find("kept")
+    assert kept is not None
+    assert any(key.startswith("autostate-") for key in kept.records)
+    run.kill()
+
+
+def test_an_unknown_sdk_is_reported_and_left_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the SDK's insides are not as expected, importing it still works."""
+    from autostate import actor
+
+    for name in ("apify", "apify._actor"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    actor.install()
+    assert "not known" in caplog.text
+
+
+class TestOffThePlatform:
+    """On a developer's machine, with the SDK's local storage."""
+
+    BODY = """
+    state = PersistedDict("state", n=0)
+    async with Actor:
+        state["n"] += 1
+    """
+
+    def run(self, folder: Path, body: str, **env: str) -> str:
+        """Run an Actor locally to its end, and give its output."""
+        done = subprocess.run(
+            script(folder, body, WITH_AUTOSTATE),
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    @pytest.mark.parametrize("url", ["apify:", "apify:kept"])
+    def test_runs_go_on_where_the_purge_does_not_reach(self, tmp_path: Path, url: str) -> None:
+        """A named store is never purged, the default one not with the purge turned off."""
+        purge = "0" if url == "apify:" else "1"
+        for _ in range(3):
+            output = self.run(tmp_path, self.BODY, AUTOSTATE_URL=url, APIFY_PURGE_ON_START=purge)
+            assert "has emptied" not in output
+        assert self.read(tmp_path, url) == "{'n': 3}"
+
+    def test_state_loaded_before_the_purge_is_saved_again(self, tmp_path: Path) -> None:
+        """Records wiped under a resumed state: a warning, and everything written anew."""
+        self.run(tmp_path, self.BODY)
+        output = self.run(tmp_path, self.BODY)
+        assert "has emptied" in output
+        assert "saved again" in output
+        assert self.read(tmp_path, "apify:") == "{'n': 2}"
+
+    def test_nothing_new_is_written_into_a_wiped_store_by_halves(self, tmp_path: Path) -> None:
+        """Also what nobody changed after the purge is there again."""
+        body = """
+        big = PersistedDict("big", {str(n): "x" * 100 for n in range(1000)})
+        small = PersistedDict("small", n=0)
+        autostate.flush()
+        async with Actor:
+            small["n"] += 1
+        """
+        self.run(tmp_path, body)
+        self.run(tmp_path, body)
+        read = """
+        big, small = PersistedDict("big"), PersistedDict("small")
+        print(len(big), dict(small))
+        """
+        assert "1000 {'n': 2}" in self.run(tmp_path, read, AUTOSTATE_URL="apify:")
+
+    def test_state_made_after_the_purge_begins_anew_with_a_warning(self, tmp_path: Path) -> None:
+        """The SDK's fresh start is respected, but not without a word."""
+        body = """
+        async with Actor:
+            state = PersistedDict("state", n=0)
+            state["n"] += 1
+        """
+        assert "has emptied" not in self.run(tmp_path, body)
+        assert "has emptied" in self.run(tmp_path, body)
+        assert self.read(tmp_path, "apify:") == "{'n': 1}"
+
+    def read(self, folder: Path, url: str) -> str:
+        """What a program without an Actor finds."""
+        read = 'print("found", dict(PersistedDict("state")))'
+        output = self.run(folder, read, AUTOSTATE_URL=url)
+        return next(x for x in output.splitlines() if x.startswith("found")).removeprefix("found ")
+
+
+def resumed(run: Run) -> Any:
+    """What another process finds in the run's store, under the name "state"."""
+    code = 'import autostate, json; print(json.dumps(autostate.PersistedDict("state")))'
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=run.env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
