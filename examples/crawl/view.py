@@ -112,7 +112,10 @@ class Result:
 
 def final_table(results: Sequence[Result]) -> None:
     """Print how the jobs ended, side by side."""
-    table = Table(title="The same crawl under the same kills")
+    table = Table(
+        title="The same crawl, undisturbed and under the same kills",
+        caption="In the first job pydoc renders each page for the first time.",
+    )
     table.add_column("")
     for result in results:
         table.add_column(result.job.title, justify="right")
