@@ -173,8 +173,8 @@ def answer_lost(number: int) -> Callable[[Step], None]:
     return on_step
 
 
-def late(number: int, delay: int) -> Callable[[Step], None]:
-    """Fail one step, and have it happen before the step that is `delay` later; -1: never."""
+def late(number: int, delay: int, *, kill: bool = False) -> Callable[[Step], None]:
+    """Fail one step, and have it happen before the step that is `delay` later; then kill or not."""
     waiting: list[Step] = []
 
     def on_step(step: Step) -> None:
@@ -184,6 +184,8 @@ def late(number: int, delay: int) -> Callable[[Step], None]:
                 raise StoreUnavailableError("timed out")
         if waiting and step.number == number + delay:
             waiting[0].apply()
+            if kill:
+                raise KilledError
         step.apply()
 
     return on_step

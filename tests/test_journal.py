@@ -203,16 +203,23 @@ def test_a_fault_at_any_step_is_survived(
 @pytest.mark.parametrize("retry", ["same", "more"])
 @pytest.mark.parametrize("atomic", [False, True])
 def test_a_late_duplicate_overwrites_nothing(folding: None, retry: str, atomic: bool) -> None:
-    """A write that timed out and lands later, after any number of others, is without effect."""
+    """A write that timed out and lands later, after any number of others, is without effect.
+
+    Also if the process dies at that very moment, before it writes anything that would hide it.
+    """
     promises: Promises = {"atomic": atomic, "conditional": False}
-    steps = count_steps(promises)
-    for number, delay in itertools.product(range(2, steps), (1, 2, 3, 4, 6, 9, 14, 25)):
-        records: faulty.Records = {}
-        program = Program(journal(FaultyStore(records, **promises)), retry=retry)
-        program.journal.recover()
-        program.journal._store.on_step = faulty.late(number, delay)  # type: ignore[attr-defined]
-        program.run()
-        assert stored(records, promises) == program.states[-1], (number, delay)
+    delays = (1, 2, 3, 4, 5, 6, 9, 14)
+    for number, delay in itertools.product(range(2, count_steps(promises)), delays):
+        for kill in (False, True):
+            records: faulty.Records = {}
+            program = Program(journal(FaultyStore(records, **promises)), retry=retry)
+            program.journal.recover()
+            store = program.journal._store
+            store.on_step = faulty.late(number, delay, kill=kill)  # type: ignore[attr-defined]
+            with suppress(KilledError):
+                program.run()
+            found = stored(records, promises)
+            assert found in program.states[program.acknowledged :], (number, delay, kill)
 
 
 def committed(changes: Changes, **arguments: Any) -> tuple[Journal, FaultyStore]:
@@ -393,15 +400,24 @@ def test_commits_go_on_during_a_compaction(promises: Promises) -> None:
     """A commit made at any pause of a compaction is in the state, and needs what it refers to."""
     for moment in itertools.count():
         records: faulty.Records = {}
-        made = journal(FaultyStore(records, **promises))
+        store = FaultyStore(records, **promises)
+        made = journal(store)
         made.recover()
         made.commit([*BEGIN, change(id=8, kind="dict", assign={"old": 1})])
         made.commit([change(id=9, kind="list", assign=[1])])
         large(made, 8)
         pauses = itertools.count()
 
-        def pause(made: Journal = made, moment: int = moment, pauses: Any = pauses) -> None:
+        def pause(
+            made: Journal = made,
+            store: FaultyStore = store,
+            moment: int = moment,
+            pauses: Any = pauses,
+        ) -> None:
             if next(pauses) == moment:
+                store.on_step = faulty.answer_lost(store.steps)
+                with suppress(StoreUnavailableError):
+                    made.commit([change(id=1, put={"p1": "lost"})])
                 made.commit([change(id=1, put={"p1": "during", "n": {"$ref": 8}})])
                 made.commit([change(id=9, at=1, splice=["y" * 200])])
                 made.commit([change(id=1, put={"p2": "small"})])

@@ -143,13 +143,70 @@ def test_of_two_incarnations_in_any_order_one_is_told_and_nothing_is_lost(
     """One is paused at any step, the other runs and is paused at any step, then both go on."""
     race = Race(promises, names, seeded, early)
     first, second = names
-    stride = 5 if early else 3
-    for one, other in itertools.product(
-        range(race.steps(0) + 1), range(rng.randrange(stride), race.steps(1) + 1, stride)
-    ):
+    # All of the takeover, and of what follows every third step of one against all of the other.
+    ones, others = range(race.steps(0) + 1), range(race.steps(1) + 1)
+    takeover = itertools.product(ones[:10], others[:10])
+    later = itertools.product(ones, others[10 + rng.randrange(3) :: 3])
+    for one, other in [*takeover, *(() if early else later)]:
         order = [(first, one), (second, other), (first, FOREVER), (second, FOREVER)]
         writers, records = race.run(order)
         pages = stored(records, promises).get("pages", {})
         for writer in writers:
             assert set(writer.acknowledged) <= pages.keys(), (one, other, writer.name)
         assert any(writer.is_told() for writer in writers), (one, other)
+
+
+@pytest.mark.parametrize("promises", STORES.values(), ids=STORES.keys())
+def test_a_fenced_writer_deletes_nothing(promises: Promises) -> None:
+    """However often it compacts without asking first, what its successor needs stays."""
+    records: faulty.Records = {}
+    paused = Writer("a", journal(FaultyStore(records, **promises), token=lambda: "a"))
+    paused.run()
+    successor = Writer("b", journal(FaultyStore(records, **promises), token=lambda: "b"))
+    successor.run()
+    before = stored(records, promises)
+
+    def goes_on() -> None:
+        for number in range(4):
+            paused.journal.commit([change(id=1, put={f"late{number}": "x" * 300})])
+            paused.journal.compact(pause=lambda: None)
+
+    with pytest.raises(FencedError):
+        goes_on()
+    assert stored(records, promises) == before
+    successor.journal.check_owner()
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("promises", STORES.values(), ids=STORES.keys())
+def test_whoever_missed_a_first_commit_is_told(promises: Promises, early: bool) -> None:
+    """Between a takeover and the first commit after it, nobody may build on the state before."""
+    records: faulty.Records = {}
+    Writer("seed", journal(FaultyStore(records, **promises))).run(3)
+    one = journal(FaultyStore(records, **promises), token=lambda: "a")
+    one.recover()
+    one.take_over()
+    other = journal(FaultyStore(records, **promises), token=lambda: "b")
+    other.recover()
+    one.commit([change(id=1, put={"first": 1})])
+    with pytest.raises(FencedError):
+        other.take_over() if early else other.commit([change(id=1, put={"lost": 1})])
+    assert stored(records, promises)["pages"]["first"] == 1
+    assert other.fenced
+
+
+@pytest.mark.parametrize("promises", STORES.values(), ids=STORES.keys())
+def test_taking_over_early_fences_the_writer_before(promises: Promises) -> None:
+    """After take_over, what the one before commits is not acknowledged, and is no obstacle."""
+    records: faulty.Records = {}
+    before = Writer("a", journal(FaultyStore(records, **promises)))
+    before.run()
+    later = journal(FaultyStore(records, **promises), token=lambda: "b")
+    later.recover()
+    later.take_over()
+    with pytest.raises(FencedError):
+        before.save([change(id=1, put={"too late": 1})])
+    later.commit([change(id=1, put={"later": 1})])
+    pages = stored(records, promises)["pages"]
+    assert pages["later"] == 1
+    assert "too late" not in pages
