@@ -115,10 +115,25 @@ def adopt(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
     kind = PLAIN.get(cls)
     if kind is None:
         return not _holds_containers(parent[slot], node, entry)
-    complete = adopt_inside(parent[slot], node, entry)
+    inside = node.tracker.adopting
+    if id(parent[slot]) in inside:
+        return False  # it holds itself
+    inside.add(id(parent[slot]))
+    try:
+        complete = adopt_inside(parent[slot], node, entry)
+    finally:
+        inside.discard(id(parent[slot]))
     if is_held(parent, slot):
         return False
     return _replace(parent, slot, kind, node, entry) and complete
+
+
+def adopt_deep(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
+    """Adopt one value and all inside it, also what containers hold that were adopted before."""
+    complete = adopt(parent, slot, node, entry)
+    for container in inline([parent[slot]]):
+        complete = adopt_inside(container, container._node, container._key) and complete
+    return complete
 
 
 def adopt_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
@@ -203,26 +218,35 @@ def _holds_containers(value: Any, node: Node, entry: Any) -> bool:
     return watched
 
 
-def inline(container: Any) -> Iterator[Any]:
-    """All persisted containers inside a container that are not nodes, at any depth."""
+def inline(container: Any, seen: dict[int, Any] | None = None) -> Iterator[Any]:
+    """All persisted containers inside a container that are not nodes, at any depth, once."""
+    seen = {} if seen is None else seen
     for value in _values_of(container):
+        if id(value) in seen:
+            continue
         if isinstance(value, Barrier):
             node = value._node
             if node is None or node.obj is not value:
+                seen[id(value)] = value
                 yield value
-                yield from inline(value)
+                yield from inline(value, seen)
         elif type(value) in PLAIN or type(value) is tuple:
-            yield from inline(value)
+            seen[id(value)] = value
+            yield from inline(value, seen)
 
 
-def plain_inside(value: Any) -> Iterator[Any]:
-    """All plain containers in a value, itself included, at any depth."""
+def plain_inside(value: Any, seen: dict[int, Any] | None = None) -> Iterator[Any]:
+    """All plain containers in a value, itself included, at any depth, once."""
+    seen = {} if seen is None else seen
+    if seen.setdefault(id(value), None) is value:
+        return
+    seen[id(value)] = value
     if type(value) in PLAIN:
         yield value
     if type(value) in PLAIN or type(value) is tuple or isinstance(value, Barrier):
         for item in _values_of(value):
             if type(item) not in ATOMS:
-                yield from plain_inside(item)
+                yield from plain_inside(item, seen)
 
 
 def _values_of(container: Any) -> list[Any]:

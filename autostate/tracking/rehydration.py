@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import gc
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autostate import codec
@@ -24,6 +26,18 @@ class State(Protocol):
     name: str | None
     known: list[Hashable]
     content: Any
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Keep the cyclic garbage collector from looking at each new container again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class Rehydration:
@@ -54,7 +68,10 @@ class Rehydration:
     def attach(self, container: Any, name: str) -> Node | None:
         """Fill an empty container with the root of that name; None if there is none."""
         node_id = self._names.get(name)
-        return None if node_id is None else self._build(node_id, container)
+        if node_id is None:
+            return None
+        with _no_collections():
+            return self._build(node_id, container)
 
     def _build(self, node_id: int, container: Any = None) -> Node:
         state = self._states.pop(node_id)
@@ -83,14 +100,18 @@ class Rehydration:
             return content
         if node.kind == "list":
             return [self._element(item, node) for item in content]
-        make = KINDS["dict"].make
+        tracked = KINDS["dict"].tracked
+        new, fill, flat = dict.__new__, dict.update, _FLAT
         for key, value in content.items():
             cls = type(value)
-            if cls in _FLAT:
+            if cls in flat:
                 continue
-            # an entry of plain fields is by far the most frequent: spare it the recursion
-            if cls is dict and len(value) > 1 and _FLAT.issuperset(map(type, value.values())):
-                content[key] = make(value, node, key)
+            # an entry of plain fields is by far the most frequent: `Kind.make`, written out
+            if cls is dict and len(value) > 1 and flat.issuperset(map(type, value.values())):
+                content[key] = made = new(tracked)
+                fill(made, value)
+                made._node = node
+                made._key = key
             else:
                 content[key] = self._decode(value, node, key)
         return content

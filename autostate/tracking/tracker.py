@@ -59,6 +59,7 @@ class Tracker:
         self._held: list[Any] = []
         self._suspects: dict[int, tuple[Any, int]] = {}
         self._watched: dict[tuple[Node, Any], int | None] = {}
+        self.adopting: set[int] = set()
         self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self._capture: Capture | None = None
         self._refused = False
@@ -294,6 +295,8 @@ class Tracker:
             except RecursionError:
                 complete = False
             if not complete:
+                if is_node:
+                    entry = adoption.entry_of(container, slot)  # it may be another object now
                 self._watched[node, entry] = None
 
     def _check_watched(self) -> list[tuple[Node, Any]]:
@@ -305,9 +308,13 @@ class Tracker:
                 del self._watched[node, key]
                 continue
             self.touch(node, key)
-            incomplete = [s for s in slots if not adoption.adopt(node.obj, s, node, key)]
-            if not incomplete:
-                del self._watched[node, key]
+            incomplete = [s for s in slots if not adoption.adopt_deep(node.obj, s, node, key)]
+            del self._watched[node, key]
+            if incomplete:
+                if node.kind == "list":
+                    key = adoption.entry_of(node.obj, incomplete[0])  # it may be another object
+                    self.touch(node, key)
+                self._watched[node, key] = None
             watched.append((node, key))
         return watched
 
@@ -325,9 +332,8 @@ class Tracker:
             if node.saved is not None:
                 for slot in adoption.slots_of(node.obj):
                     entry = adoption.entry_of(node.obj, slot)
-                    if not adoption.adopt(node.obj, slot, node, entry):
-                        self._watched.setdefault((node, entry))
-                    self._settle_deep(node.obj[slot])
+                    if not adoption.adopt_deep(node.obj, slot, node, entry):
+                        self._watched.setdefault((node, adoption.entry_of(node.obj, slot)))
                 node.whole = True
                 self.dirty_nodes[node] = None
             elif len(node.obj) <= LARGE:
@@ -335,10 +341,6 @@ class Tracker:
                 self.dirty_nodes[node] = None
             for key in node.bad:
                 self.touch(node, key)
-
-    def _settle_deep(self, value: Any) -> None:
-        for container in adoption.inline([value]):
-            adoption.adopt_inside(container, container._node, container._key)
 
     def _encode_exposed(self, watched: list[tuple[Node, Any]]) -> None:
         """Encode at once what writers could reach past the barrier while the rest is encoded."""
@@ -377,6 +379,7 @@ class Tracker:
             self.promote(container)
         else:
             adoption.own(container, node, entry)
+            self._watched.setdefault((node, entry))  # plain containers in it move along
 
     def _is_at(self, container: Any, node: Node, key: Any) -> bool:
         values = [node.obj[slot] for slot in self._slots(node, key)]
@@ -395,7 +398,7 @@ class Tracker:
                 if inner._node is home and inner._key == entry:
                     inner._node, inner._key = node, adoption.entry_of(container, slot)
         for slot in adoption.slots_of(container):
-            if not adoption.adopt(container, slot, node, adoption.entry_of(container, slot)):
+            if not adoption.adopt_deep(container, slot, node, adoption.entry_of(container, slot)):
                 self._watched[node, adoption.entry_of(container, slot)] = None
         self.touch(home, entry)
         self._include(node)
