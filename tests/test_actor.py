@@ -221,6 +221,38 @@ def test_what_was_durable_survives_kill_9(platform: LocalPlatform, start: StartA
     assert resumed(run) == {"lives": [0, 1, 2, 3]}
 
 
+def test_a_container_that_was_only_paused_is_fenced(
+    platform: LocalPlatform, start: StartActor
+) -> None:
+    """Two containers of one run overlap: the older one finds out and changes nothing."""
+    run = start(
+        """
+        async with Actor:
+            state = PersistedDict("state", lives=0)
+            state["lives"] = life = state["lives"] + 1
+            try:
+                while True:
+                    state["by"] = life
+                    state["n"] = state.get("n", 0) + 1
+                    await autostate.durable()
+                    print("durable", life)
+                    await asyncio.sleep(0.01)
+            except autostate.FencedError:
+                print("fenced", life)
+        """
+    )
+    old = run.container
+    old.wait_for_output("durable 1")
+    old.signal(signal.SIGSTOP)
+    new = run.start_next_container()
+    new.wait_for_output("durable 2")
+    old.signal(signal.SIGCONT)
+    old.wait_for_output("fenced 1")
+    assert "fenced" not in new.output
+    run.kill()
+    assert resumed(run)["by"] == 2
+
+
 def test_a_second_context_in_one_process_is_heard_too(
     platform: LocalPlatform, start: StartActor
 ) -> None:
