@@ -220,7 +220,10 @@ def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Re
 
 
 def shout(error: Exception) -> None:
-    """Say on standard error and in the log that something was not saved; never raises."""
+    """Say in the log and on standard error that something was not saved; never raises."""
+    if isinstance(error, (FencedError, UnsupportedTypeError)):
+        return  # was logged when it was met
     logger.critical("%s", error)
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or there is none
-        sys.stderr.write(f"autostate: {error}\n")
+    if logger.hasHandlers():  # else logging itself writes to standard error
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or there is none
+            sys.stderr.write(f"autostate: {error}\n")

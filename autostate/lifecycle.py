@@ -216,9 +216,16 @@ def _finish_in_child() -> None:
 
 
 def in_child() -> bool:
-    """Whether multiprocessing started this process; loads nothing to find out."""
+    """Whether multiprocessing started this process; loads nothing to find out.
+
+    While such a process imports the main module it does not know its parent yet, but that it is
+    about to inherit from it.
+    """
     process: Any = sys.modules.get("multiprocessing.process")
-    return process is not None and process.parent_process() is not None
+    if process is None:
+        return False
+    importing = getattr(process.current_process(), "_inheriting", False)
+    return importing or process.parent_process() is not None
 
 
 def _before_fork() -> None:

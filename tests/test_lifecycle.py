@@ -266,8 +266,10 @@ def test_a_long_shutdown_of_the_programs_own_is_saved_before_the_kill(isolated: 
         @autostate.hub.flushed.connect
         def receive(sender, **rest):
             print("saved", flush=True)
+        signal.alarm(30)
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(60)
+        while True:
+            time.sleep(1)
         """,
         header="import signal\nsignal.signal(signal.SIGTERM, lambda *_: None)\n" + HEADER,
     )
@@ -368,7 +370,7 @@ def test_a_last_save_that_fails_is_told_and_picked_up(isolated: Path) -> None:
         a["y"] = 2
     """)
     assert status == 0
-    assert "autostate: the last save failed" in error
+    assert error.count("the last save failed") == 1
     assert stored() == {"x": 1}
     run('assert PersistedDict("a") == {"x": 1, "y": 2}')
     assert stored() == {"x": 1, "y": 2}
@@ -434,33 +436,38 @@ def test_a_forked_child_can_be_ended_by_sigterm(isolated: Path) -> None:
     assert stored() == {"x": 1}
 
 
-def test_a_fork_while_threads_write_does_not_hang_the_child(isolated: Path) -> None:
-    """Locks that other threads hold at that moment are not waited for."""
+def test_a_fork_while_another_thread_holds_a_lock_does_not_hang_the_child(isolated: Path) -> None:
+    """Locks of threads that do not exist in the child are not waited for."""
     status, error = run("""
-        a = PersistedDict("a")
-        stop = threading.Event()
-        def work(number):
-            while not stop.is_set():
-                a.setdefault(str(number), []).append(1)
-                if len(a[str(number)]) > 100:
-                    a[str(number)].clear()
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
-        for thread in threads:
-            thread.start()
-        for _ in range(30):
-            pid = os.fork()
-            if pid == 0:
-                signal.alarm(20)
-                a["child"] = [1, 2]
-                a["child"].append(3)
-                os._exit(0)
-            assert os.waitpid(pid, 0)[1] == 0
-        stop.set()
-        for thread in threads:
-            thread.join()
+        a = PersistedDict("a", x=1)
+        autostate.flush()
+        manager = autostate.manager.current_manager()
+        locks = [manager._lock, manager._incarnation.tracker.lock, autostate.lifecycle._lock]
+        held, release = threading.Event(), threading.Event()
+        def hold():
+            for lock in locks:
+                lock.acquire()
+            held.set()
+            release.wait()
+            for lock in reversed(locks):
+                lock.release()
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)
+            a["child"] = [1, 2]
+            a["child"].append(3)
+            assert PersistedDict("a") == {"x": 1}
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        release.set()
+        thread.join()
+        a["parent"] = True
     """)
     assert status == 0, error
-    assert set(stored()) <= {"0", "1", "2"}
+    assert stored() == {"x": 1, "parent": True}
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
@@ -469,18 +476,20 @@ def test_a_pool_does_not_fence_its_parent(isolated: Path, method: str) -> None:
     status, error = run(f"""
         from concurrent.futures import ProcessPoolExecutor
         import multiprocessing
+        autostate.configure(debounce=3600 if __name__ == "__main__" else 0)
         a = PersistedDict("a", x=1, done=0)
-        new = PersistedDict("never stored before", x=1)
         def work(number):
             return number * 2
         if __name__ == "__main__":
             with ProcessPoolExecutor(2, multiprocessing.get_context("{method}")) as pool:
                 for number in pool.map(work, range(4)):
+                    time.sleep(0.1)  # a child that is going to take over does it now
                     a["done"] += 1
-                    autostate.flush()
+            autostate.flush()
             a["end"] = True
     """)
     assert status == 0, error
+    assert "taken over" not in error
     assert stored() == {"x": 1, "done": 4, "end": True}
 
 
