@@ -218,6 +218,11 @@ def _holds_containers(value: Any, node: Node, entry: Any) -> bool:
     return watched
 
 
+def is_inline(value: Any) -> bool:
+    """Whether a value is a persisted container that is no node."""
+    return isinstance(value, Barrier) and (value._node is None or value._node.obj is not value)
+
+
 def inline(container: Any, seen: dict[int, Any] | None = None) -> Iterator[Any]:
     """All persisted containers inside a container that are not nodes, at any depth, once."""
     seen = {} if seen is None else seen

@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -298,6 +299,23 @@ class Tracker:
                 if is_node:
                     entry = adoption.entry_of(container, slot)  # it may be another object now
                 self._watched[node, entry] = None
+        if is_node and node.kind == "list":
+            self._promote_repeated(container, slots)
+
+    def _promote_repeated(self, items: list[Any], slots: Iterable[int]) -> None:
+        """Make nodes of what lies at two places of one list: it is one entry at both."""
+        held = {
+            id(items[slot])
+            for slot in slots
+            if slot < len(items)
+            and adoption.references(items, slot) > 1
+            and adoption.is_inline(items[slot])
+        }
+        if held:
+            found = Counter(id(item) for item in items if id(item) in held)
+            for item in [item for item in items if found[id(item)] > 1]:
+                if adoption.is_inline(item):
+                    self.promote(item)
 
     def _check_watched(self) -> list[tuple[Node, Any]]:
         """Mark the watched entries, adopting those that became free; list the others."""
@@ -400,6 +418,8 @@ class Tracker:
         for slot in adoption.slots_of(container):
             if not adoption.adopt_deep(container, slot, node, adoption.entry_of(container, slot)):
                 self._watched[node, adoption.entry_of(container, slot)] = None
+        if node.kind == "list":
+            self._promote_repeated(container, range(len(container)))
         self.touch(home, entry)
         self._include(node)
         return node
