@@ -260,7 +260,7 @@ def test_the_program_of_these_tests_meets_everything(
 
     program.journal._store.on_step = on_step  # type: ignore[attr-defined]
     program.run()
-    assert program.journal._me.attempt >= 1
+    assert program.journal._writer.me.attempt >= 1
     assert {fold is None for fold in folds} == {True, False}
     assert any(key.endswith("-3") and "-seg-" in key for key in seen)
     assert len(seen) > len(records)
@@ -335,7 +335,7 @@ def test_a_state_that_shrinks_is_readable_again(promises: Promises) -> None:
     large(made)
     made.commit([change(id=1, assign={"left": 1})])
     made.compact(pause=lambda: None)
-    assert b'"assign":{"left":1}' in records[made._me.text]
+    assert b'"assign":{"left":1}' in records[made._writer.me.text]
     made.commit([change(id=1, put={"more": 2})])
     assert stored(records, promises)["pages"] == {"left": 1, "more": 2}
 
@@ -361,14 +361,14 @@ def test_small_commits_do_not_rewrite_a_large_snapshot() -> None:
     made, store = committed(BEGIN, part_limit=1 << 19, inline_limit=0)
     made.commit([change(id=1, put={"large": "x" * 3_000_000})])
     made.compact(pause=lambda: None)
-    snapshot = made._head.snapshot
+    snapshot = made._writer.head.snapshot
     counts = []
     for page in range(640):
         made.commit([change(id=1, put={f"p{page % 70}": page})])
         if made.needs_compaction:
             assert made.compact(pause=lambda: None) == frozenset()
-            counts.append(len(made._head.commits))
-    assert made._head.snapshot == snapshot
+            counts.append(len(made._writer.head.commits))
+    assert made._writer.head.snapshot == snapshot
     assert len(counts) >= 9
     assert max(counts) <= 8
     pages = stored(store.records, STORES["conditional"])["pages"]
@@ -457,7 +457,7 @@ def test_a_compaction_that_is_given_up_changes_nothing(promises: Promises) -> No
     made.compact(pause=lambda: None)
     made.compact(pause=lambda: None)
     assert stored(records, promises)["pages"] == before["pages"] | {"after": 1}
-    named = {ref.key for ref in made._head.refs}
+    named = {ref.key for ref in made._writer.head.refs}
     assert len([key for key in records if "-seg-" in key]) <= 2 * len(named) + 1
 
 
@@ -535,3 +535,22 @@ def test_messages_hold_no_values() -> None:
     with pytest.raises(msgspec.ValidationError) as info:
         made.commit([change(id=1, put={"cookie": "secret"}, at="secret")])
     assert "secret" not in str(info.value)
+
+
+@pytest.mark.parametrize("meanwhile", ["compact", "refused commit"])
+def test_a_commit_that_is_sent_again_is_built_upon(meanwhile: str) -> None:
+    """What comes between a lost answer and the retry does not make later commits forget it."""
+    made, store = committed(BEGIN)
+    lost = [change(id=1, put={"lost": 1})]
+    store.on_step = faulty.unreachable(store.steps)
+    with pytest.raises(StoreUnavailableError):
+        made.commit(lost)
+    if meanwhile == "compact":
+        assert made.compact(pause=lambda: None) == frozenset()
+    else:
+        with pytest.raises(CorruptStateError):
+            made.commit([change(id=1, put={"refused": 1}), change(id=7, put={})])
+    made.commit(lost)
+    made.commit([change(id=1, put={"next": 2})])
+    pages = stored(store.records, STORES["conditional"])["pages"]
+    assert pages == {"lost": 1, "next": 2}

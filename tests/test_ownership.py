@@ -87,7 +87,7 @@ class Writer:
             self.journal.check_owner()
         except FencedError:
             return True
-        return self.journal._ownership.held is False
+        return self.journal._writer.ownership.held is False
 
 
 @dataclass

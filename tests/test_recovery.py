@@ -32,11 +32,11 @@ def filled(promises: Promises) -> tuple[Records, Program]:
 
 def in_use(program: Program) -> list[str]:
     """The keys of the records that make up the current state."""
-    head = program.journal._head
+    head = program.journal._writer.head
     assert head.snapshot
     assert head.commits
     assert head.changes
-    return [program.journal._me.text, *(ref.key for ref in head.refs)]
+    return [program.journal._writer.me.text, *(ref.key for ref in head.refs)]
 
 
 def recover(records: Records, promises: Promises, **arguments: Any) -> Journal:
@@ -81,7 +81,7 @@ def test_an_older_head_under_the_newest_key_is_found(promises: Promises) -> None
     later = recover(records, promises)
     later.commit([change(id=1, put={"later": 1})])
     records = later._store.records  # type: ignore[attr-defined]
-    copied = records | {later._me.text: records[program.journal._me.text]}
+    copied = records | {later._writer.me.text: records[program.journal._writer.me.text]}
     with pytest.raises(CorruptStateError, match="another key"):
         recover(copied, promises)
 
@@ -114,9 +114,9 @@ def test_recovery_only_reads(promises: Promises) -> None:
 def test_previous_goes_back_to_a_good_state(promises: Promises, which: str) -> None:
     """If the user says so, an older state is found, the notice says so, and the record is kept."""
     records, program = filled(promises)
-    head = program.journal._head
+    head = program.journal._writer.head
     key = {
-        "head": program.journal._me.text,
+        "head": program.journal._writer.me.text,
         "snapshot": head.snapshot[0].key,
         "commit": head.commits[-1].key,
     }[which]
@@ -139,7 +139,7 @@ def test_previous_survives_a_takeover(promises: Promises) -> None:
     later = journal(FaultyStore(records, **promises), token=lambda: "later")
     later.recover()
     later.commit([change(id=1, put={"later": 1})])
-    records[program.journal._head.snapshot[0].key] = b"garbage"
+    records[program.journal._writer.head.snapshot[0].key] = b"garbage"
     with pytest.raises(CorruptStateError):
         recover(records, promises)
     found = journal(FaultyStore(records, **promises), on_corrupt="previous").recover()

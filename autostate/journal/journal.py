@@ -11,51 +11,31 @@ Why it is as it is:
     something to read in a console. So do, later on, the last few changes: a small commit is one
     record even when the state is large.
 
-*   A write that timed out may have been applied, may never be, or may be *later*, after others.
-    The same commit is therefore sent again as the same bytes to the same keys, which does no
-    harm at any time; a different one goes to a new head key, which outranks the old one, so that
-    the late duplicate lands where nobody looks. Any exception at all counts as a timeout.
+*   Each incarnation has head keys of its own, so no two processes write to one key. How a write
+    of unknown outcome is repeated, and what may be deleted, is the business of `writer.py`; who
+    may write at all that of `ownership.py`.
 
-*   Each incarnation has head keys of its own, so no two processes write to one key. Who may
-    write is the business of `ownership.py`; that nothing is deleted on the word of a process
-    that has been fenced is ensured here: deletions follow a check, and spare what the newest
-    head and the one before it name. The one before it is what `on_corrupt="previous"` goes to.
-
-*   The journal knows what was acknowledged (`_head`), and derives everything from that: a
+*   Only what was acknowledged is known for certain, and all is derived from that head: a
     commit that failed leaves no trace in memory but a key that must not be used again.
 """
 
 from __future__ import annotations
 
-import logging
 import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 
 import msgspec
 from msgspec import Raw
 
-from autostate.errors import CorruptStateError, FencedError, StoreError
+from autostate.errors import FencedError
 from autostate.journal import compaction
 from autostate.journal.commit import NodeState, RawMerge, touched
 from autostate.journal.compaction import Reachable
-from autostate.journal.frame import parts, seal, segment_body
-from autostate.journal.head import (
-    HEADS,
-    OWNER,
-    PREFIX,
-    SEGMENTS,
-    Head,
-    HeadKey,
-    Ref,
-    open_head,
-    parse_key,
-)
-from autostate.journal.ownership import Ownership
+from autostate.journal.head import OWNER, Head, HeadKey, Ref
 from autostate.journal.recovery import (
     Deadline,
     Found,
@@ -65,9 +45,9 @@ from autostate.journal.recovery import (
     read_lines,
     replay,
 )
+from autostate.journal.writer import CommitInfo, Writer
 from autostate.stores.base import Store
 
-_log = logging.getLogger("autostate")
 _PART = 2 << 20  # bytes of a record: some milliseconds of work in one piece
 _LARGE_PART = 8 << 20  # the same where each record is paid for; all known stores take it
 
@@ -89,32 +69,6 @@ class Recovered:
     epoch: int
     next_id: int
     notices: list[str]
-
-
-@dataclass(frozen=True)
-class CommitInfo:
-    """What a commit cost.
-
-    Attributes:
-        bytes: Bytes written to the store.
-        writes: Records written to the store.
-        sequence: The number of the commit; later ones have larger numbers.
-    """
-
-    bytes: int
-    writes: int
-    sequence: int
-
-
-@dataclass(frozen=True)
-class _Draft:
-    """A head and its segments, ready to be sent, any number of times."""
-
-    changes: list[bytes]
-    head: Head
-    puts: dict[str, bytes]
-    sequence: int
-    digest: str
 
 
 class Journal:
@@ -143,8 +97,6 @@ class Journal:
         inline_limit: int = 16_384,
         part_limit: int | None = None,
     ) -> None:
-        self.fenced = False
-        self.sequence = 0  # of the last acknowledged write
         self._store = store
         self._clock = clock
         self._token = token
@@ -158,14 +110,24 @@ class Journal:
         self._begin(Found(), 0)
 
     @property
+    def fenced(self) -> bool:
+        """Whether another incarnation has taken over: nothing more can be saved."""
+        return self._writer.fenced
+
+    @property
+    def sequence(self) -> int:
+        """The number of the last acknowledged write."""
+        return self._writer.sequence
+
+    @property
     def epoch(self) -> int:
         """The epoch of this incarnation."""
-        return self._me.epoch
+        return self._writer.me.epoch
 
     @property
     def needs_compaction(self) -> bool:
         """Whether `compact` would be worth its cost now."""
-        return compaction.due(self._head)
+        return compaction.due(self._writer.head)
 
     # --- From the store to the state ------------------------------------------------------
 
@@ -181,7 +143,7 @@ class Journal:
         """
         found = find(self._store, self._on_corrupt, Deadline(timeout, self._monotonic))
         self._begin(found, max((key.epoch for key in found.sighting.keys), default=0))
-        self.fenced, self._recovered = False, True
+        self._recovered = True
         return Recovered(
             found.nodes,
             found.head.saved_at,
@@ -201,19 +163,13 @@ class Journal:
         """
         guarded = self._store.atomic and self._store.conditional
         nothing = Sighting(watched={OWNER: None} if guarded else {})
-        self._begin(Found(nothing, sequence=self._next_sequence), self._me.epoch)
+        self._begin(Found(nothing, sequence=self.sequence), self._writer.me.epoch)
         self._recovered = True
 
     def _begin(self, found: Found, epoch: int) -> None:
         """Become a new incarnation that builds on what was found."""
-        self._me = HeadKey(epoch + 1, self._token())
-        self._ownership = Ownership(self._store, self._me, found)
-        self._head = found.head
-        self._digest = found.digest
-        self._next_sequence = self.sequence = found.sequence
-        self._draft: _Draft | None = None
-        self._tainted = False  # a write to the present head key has an unknown outcome
-        self._untidy = False  # there may be records that no head names any more
+        me = HeadKey(epoch + 1, self._token())
+        self._writer = Writer(self._store, me, found, self._part_limit)
         self._merge_again()
 
     # --- From a commit to the store -------------------------------------------------------
@@ -238,9 +194,15 @@ class Journal:
             return CommitInfo(0, 0, self.sequence)
         if self._late is not None:
             self._late.update(*map(touched, changes))
-        if self._draft is None or self._draft.changes != changes:
-            self._make_draft(changes, *self._with(changes))
-        return self._send(deadline)
+        draft = self._writer.draft
+        again = draft is not None and draft.changes == changes
+        if not again:
+            self._writer.prepare(changes, *self._with(changes))
+        info = self._writer.send(deadline)
+        if again or not self._writer.head.inline:
+            self._merge_again()  # other things may have been tried in between
+        self._stale = False
+        return info
 
     def take_over(self, *, timeout: float | None = None) -> None:
         """Take the state over before there is anything to commit.
@@ -254,11 +216,11 @@ class Journal:
         """
         deadline = self._ready(timeout)
         try:
-            self._ownership.begin(deadline)
+            self._writer.ownership.begin(deadline)
             # Not under the name of the first head: when that is written, the owner must change.
-            self._ownership.write({}, (), deadline, head=self._me.claim.text)
+            self._writer.ownership.write({}, (), deadline, head=self._writer.me.claim.text)
         except FencedError:
-            self.fenced = True
+            self._writer.fenced = True
             raise
 
     def check_owner(self, *, timeout: float | None = None) -> None:
@@ -270,28 +232,28 @@ class Journal:
         """
         deadline = self._ready(timeout)
         try:
-            self._ownership.check(deadline)
+            self._writer.ownership.check(deadline)
         except FencedError:
-            self.fenced = True
+            self._writer.fenced = True
             raise
 
     def _ready(self, timeout: float | None) -> Deadline:
         if not self._recovered:
             raise RuntimeError("recover() first: a commit must build on what is there")
         if self.fenced:
-            raise self._ownership.refused()
+            raise self._writer.ownership.refused()
         return Deadline(timeout, self._monotonic)
 
     def _with(self, changes: list[bytes]) -> tuple[Head, dict[str, bytes]]:
         """The head after these changes, and the segments that it needs."""
-        head, saved_at = self._head, self._clock()
+        head, saved_at = self._writer.head, self._clock()
         size = sum(map(len, changes))
         if not head.inline:
             kept = list(map(bytes, head.changes))
             if sum(map(len, kept)) + size <= self._inline_limit:
                 tail = (*head.changes, *map(Raw, changes))
                 return msgspec.structs.replace(head, saved_at=saved_at, changes=tail), {}
-            refs, puts = _collect(self._segments([*kept, *changes], head.refs))
+            refs, puts = _collect(self._writer.segments([*kept, *changes], head.refs))
             return Head(saved_at, (), head.snapshot, head.commits + refs), puts
         if self._stale:
             self._merge_again()
@@ -301,7 +263,7 @@ class Journal:
                 return Head(saved_at, tuple(map(Raw, changes))), {}
         else:
             changes = [*self._lines.values(), *changes]
-        refs, puts = _collect(self._segments(changes))
+        refs, puts = _collect(self._writer.segments(changes))
         return Head(saved_at, (), refs), puts
 
     def _merged(self, changes: list[bytes]) -> list[bytes]:
@@ -317,110 +279,10 @@ class Journal:
     def _merge_again(self) -> None:
         """Bring the small state back to what was acknowledged."""
         self._merge = RawMerge()
-        self._lines = {self._merge.apply(line): line for line in map(bytes, self._head.nodes)}
+        self._lines = {
+            self._merge.apply(line): line for line in map(bytes, self._writer.head.nodes)
+        }
         self._stale = False
-
-    def _segments(
-        self, lines: Iterable[bytes], after: tuple[Ref, ...] = ()
-    ) -> Iterator[tuple[Ref, bytes]]:
-        """Make segments of lines under a sequence number of their own."""
-        self._next_sequence += 1
-        name = f"{self._me.epoch:08d}-{self._me.token}-{self._next_sequence:08d}"
-        seal_segment = partial(seal, "segment", self._me.epoch, self._next_sequence)
-        digest = after[-1].digest if after else ""
-        for part, group in enumerate(parts(lines, self._part_limit)):
-            data, digest = seal_segment(digest, segment_body(group))
-            yield Ref(f"{name}-{part}", len(data), digest), data
-
-    def _make_draft(
-        self,
-        changes: list[bytes],
-        head: Head,
-        segments: dict[str, bytes],
-        *,
-        new_generation: bool = False,
-    ) -> None:
-        """Fix the bytes of the next write; at a new key if the present one may still change.
-
-        A new generation moves to a new key too, and so leaves the head before it to go back to.
-        """
-        if new_generation or self._tainted:
-            self._me = self._me._replace(attempt=self._me.attempt + 1)
-            self._tainted, self._untidy = False, True
-        self._next_sequence += 1
-        body = msgspec.json.encode(head)
-        data, digest = seal("head", self._me.epoch, self._next_sequence, self._digest, body)
-        puts = {**segments, self._me.text: data}
-        self._draft = _Draft(changes, head, puts, self._next_sequence, digest)
-
-    def _send(self, deadline: Deadline) -> CommitInfo:
-        """Send the draft, and acknowledge it if this incarnation still owns the state then."""
-        draft, owner = self._draft, self._ownership
-        assert draft is not None
-        keys: list[str] = []
-        try:
-            written = owner.begin(deadline)
-            tainted, self._tainted = self._tainted, True
-            written |= owner.write(draft.puts, (), deadline, head=self._me.text)
-            self._tainted = tainted
-            if self._untidy or not owner.held:
-                keys = self._store.list(PREFIX, timeout=deadline.left())
-                owner.confirm(keys)
-        except FencedError:
-            self.fenced = True
-            raise
-        self._acknowledge(draft)
-        self._sweep(keys, deadline)
-        return CommitInfo(sum(map(len, written.values())), len(written), draft.sequence)
-
-    def _acknowledge(self, draft: _Draft) -> None:
-        self._head, self._digest, self.sequence = draft.head, draft.digest, draft.sequence
-        self._draft, self._stale = None, False
-        if not (draft.head.inline and draft.changes):
-            self._merge_again()  # after any other commit, the merge is at this head already
-
-    def _sweep(self, keys: list[str], deadline: Deadline) -> None:
-        """Delete what no head that is kept names.
-
-        The listing was made after the last write and checked: nobody had taken over. Whoever
-        does so from now on builds on this head.
-        """
-        if not keys or self._late is not None:
-            return  # while a snapshot is being written, no head names it yet
-        self._untidy = False
-        try:
-            kept = self._kept(keys, deadline)
-            garbage = [key for key in keys if key not in kept and self._is_ours_to_delete(key)]
-            if garbage:
-                self._ownership.write({}, garbage, deadline)
-        except FencedError:
-            self.fenced = True
-            raise
-        except StoreError as error:
-            _log.debug("old records are left for the next compaction: %s", error)
-
-    def _kept(self, keys: list[str], deadline: Deadline) -> set[str]:
-        """The newest head, the one before it, and the newest of another snapshot."""
-        kept = {self._me.text, *(ref.key for ref in self._head.refs)}
-        heads = map(parse_key, (key for key in keys if key.startswith(HEADS)))
-        names = {name for name in heads if name and not name.is_claim}
-        before = True
-        for name in sorted(names - {self._me}, reverse=True):
-            try:
-                head, _ = open_head(name.text, self._store.read(name.text, timeout=deadline.left()))
-            except CorruptStateError:
-                continue
-            other = head.inline or head.snapshot != self._head.snapshot
-            if before or other:
-                kept |= {name.text, *(ref.key for ref in head.refs)}
-            if other:
-                break
-            before = False
-        return kept
-
-    def _is_ours_to_delete(self, key: str) -> bool:
-        name = parse_key(key) if key.startswith((HEADS, SEGMENTS)) else None
-        return name is not None and name.rank <= self._me.rank
 
     # --- Compaction -----------------------------------------------------------------------
 
@@ -443,22 +305,23 @@ class Journal:
             StoreError: The store did not do it; the state is as it was.
         """
         deadline = self._ready(timeout)
-        if not self._ownership.held:
+        if not self._writer.ownership.held:
             return frozenset()
-        if self._head.inline:
+        if self._writer.head.inline:
             return self._compact_inline(deadline)
-        merge, first = RawMerge(), compaction.fold_from(self._head)
-        self._late = set().union(*map(touched, map(bytes, self._head.changes)))
+        merge, first = RawMerge(), compaction.fold_from(self._writer.head)
+        self._writer.compacting = True
+        self._late = set().union(*map(touched, map(bytes, self._writer.head.changes)))
         try:
             if first is None:
                 head, left_out = self._compact_fully(merge, self._late, pause, deadline)
             else:
                 head, left_out = self._fold(first, pause, deadline), frozenset()
         except FencedError:
-            self.fenced = True
+            self._writer.fenced = True
             raise
         finally:
-            self._late = None
+            self._late, self._writer.compacting = None, False
         self._replace(head, deadline, new_generation=first is None)
         merge.release()
         return left_out
@@ -471,54 +334,46 @@ class Journal:
         seen = reachable.walk()
         if reachable.left_out:
             nodes = tuple(Raw(line) for node_id, line in self._lines.items() if node_id in seen)
-            self._replace(Head(self._head.saved_at, nodes), deadline, new_generation=True)
+            self._replace(Head(self._writer.head.saved_at, nodes), deadline, new_generation=True)
         return reachable.left_out
 
     def _compact_fully(
         self, merge: RawMerge, late: set[int], pause: Callable[[], None], deadline: Deadline
     ) -> tuple[Head, frozenset[int]]:
         """Write a new snapshot; what is committed meanwhile follows it."""
-        old = self._head
+        old = self._writer.head
         lines = read_lines(self._store, old.refs, deadline)
-        replay(merge, _paused(lines, pause), self._me.text)
+        replay(merge, _paused(lines, pause), self._writer.me.text)
         reachable = Reachable(merge, late)
         lines = reachable.lines(pause)
         small = list(_up_to(self._inline_limit, lines))
         refs: tuple[Ref, ...] = ()
         if sum(map(len, small)) > self._inline_limit:
-            refs = self._write_segments(chain(small, lines), deadline)
-        now, left_out = self._head, reachable.left_out
+            refs = self._writer.write_segments(chain(small, lines), deadline)
+        now, left_out = self._writer.head, reachable.left_out
         newer = now.commits[len(old.commits) :]
         if newer and not refs:
-            refs = self._write_segments(small, deadline)
+            refs = self._writer.write_segments(small, deadline)
         if refs:
             return Head(now.saved_at, (), refs, newer, now.changes), left_out
-        replay(merge, map(bytes, now.changes), self._me.text)
+        replay(merge, map(bytes, now.changes), self._writer.me.text)
         kept = [node_id for node_id in merge.nodes if node_id not in left_out]
         nodes = tuple(Raw(next(merge.lines(node_id, sys.maxsize))) for node_id in kept)
         return Head(now.saved_at, nodes), left_out
 
     def _fold(self, first: int, pause: Callable[[], None], deadline: Deadline) -> Head:
         """Write the commits from `first` on one after another, unread."""
-        old = self._head
+        old = self._writer.head
         lines = read_lines(self._store, old.commits[first:], deadline)
-        refs = self._write_segments(_paused(lines, pause), deadline)
-        now = self._head
+        refs = self._writer.write_segments(_paused(lines, pause), deadline)
+        now = self._writer.head
         commits = old.commits[:first] + refs + now.commits[len(old.commits) :]
         return msgspec.structs.replace(now, commits=commits)
 
-    def _write_segments(self, lines: Iterable[bytes], deadline: Deadline) -> tuple[Ref, ...]:
-        """Write segments that no head names yet."""
-        refs = []
-        for ref, data in self._segments(lines):
-            self._ownership.write({ref.key: data}, (), deadline)
-            refs.append(ref)
-        return tuple(refs)
-
     def _replace(self, head: Head, deadline: Deadline, *, new_generation: bool) -> None:
-        self._make_draft([], head, {}, new_generation=new_generation)
-        self._untidy = True
-        self._send(deadline)
+        self._writer.prepare([], head, {}, new_generation=new_generation)
+        self._writer.send(deadline)
+        self._merge_again()
 
 
 def _collect(

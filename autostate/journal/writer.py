@@ -1,0 +1,201 @@
+"""The writer: how a head gets into the store, and what nobody needs any more out of it.
+
+*   A write that timed out may have been applied, may never be, or may be *later*, after others.
+    The same commit is therefore sent again as the same bytes to the same keys, which does no
+    harm at any time; a different one goes to a new head key, which outranks the old one, so that
+    the late duplicate lands where nobody looks. Any exception at all counts as a timeout; and a
+    key that a duplicate may still be on its way to stays so after a retry has worked.
+
+*   Deletions follow a check of ownership, and spare what three heads name: the newest, the one
+    before it, and the newest that was made from another snapshot. The latter two are where
+    `on_corrupt="previous"` goes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+
+from autostate.errors import CorruptStateError, FencedError, StoreError
+from autostate.journal.frame import parts, seal, segment_body
+from autostate.journal.head import HEADS, PREFIX, SEGMENTS, Head, HeadKey, Ref, open_head, parse_key
+from autostate.journal.ownership import Ownership
+from autostate.journal.recovery import Deadline, Found
+from autostate.stores.base import Store
+
+_log = logging.getLogger("autostate")
+
+
+@dataclass(frozen=True)
+class CommitInfo:
+    """What a commit cost.
+
+    Attributes:
+        bytes: Bytes written to the store.
+        writes: Records written to the store.
+        sequence: The number of the commit; later ones have larger numbers.
+    """
+
+    bytes: int
+    writes: int
+    sequence: int
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A head and its segments, ready to be sent, any number of times.
+
+    Attributes:
+        changes: The commit that it was made for; empty for a compaction.
+        head: What the head says.
+        puts: The records: segments first, the head last.
+        sequence: The number of the head.
+        digest: The digest of the head.
+    """
+
+    changes: list[bytes]
+    head: Head
+    puts: dict[str, bytes]
+    sequence: int
+    digest: str
+
+
+class Writer:
+    """Writes heads and segments for one incarnation.
+
+    Args:
+        store: Where.
+        me: The first head key of the incarnation.
+        found: What it recovered, and so builds on.
+        part_limit: Bytes of one segment, at most.
+
+    Attributes:
+        me: The present head key.
+        head: The acknowledged head: the one truth that everything else is derived from.
+        sequence: Its number.
+        fenced: Whether another incarnation has taken over.
+        compacting: Segments are being written that no head names yet: nothing is swept.
+    """
+
+    def __init__(self, store: Store, me: HeadKey, found: Found, part_limit: int) -> None:
+        self.me = me
+        self.head = found.head
+        self.sequence = self._next_sequence = found.sequence
+        self.ownership = Ownership(store, me, found)
+        self.fenced = self.compacting = False
+        self.draft: Draft | None = None  # of a write that is not acknowledged
+        self._store = store
+        self._part_limit = part_limit
+        self._digest = found.digest
+        self._tainted = False  # a write to the present head key has an unknown outcome
+        self._untidy = False  # there may be records that no head names any more
+
+    def segments(
+        self, lines: Iterable[bytes], after: tuple[Ref, ...] = ()
+    ) -> Iterator[tuple[Ref, bytes]]:
+        """Make segments of lines under a sequence number of their own."""
+        self._next_sequence += 1
+        name = f"{self.me.epoch:08d}-{self.me.token}-{self._next_sequence:08d}"
+        seal_segment = partial(seal, "segment", self.me.epoch, self._next_sequence)
+        digest = after[-1].digest if after else ""
+        for part, group in enumerate(parts(lines, self._part_limit)):
+            data, digest = seal_segment(digest, segment_body(group))
+            yield Ref(f"{name}-{part}", len(data), digest), data
+
+    def write_segments(self, lines: Iterable[bytes], deadline: Deadline) -> tuple[Ref, ...]:
+        """Write segments that no head names yet."""
+        refs = []
+        for ref, data in self.segments(lines):
+            self.ownership.write({ref.key: data}, (), deadline)
+            refs.append(ref)
+        return tuple(refs)
+
+    def prepare(
+        self,
+        changes: list[bytes],
+        head: Head,
+        segments: dict[str, bytes],
+        *,
+        new_generation: bool = False,
+    ) -> None:
+        """Fix the bytes of the next write; at a new key if the present one may still change.
+
+        A new generation moves to a new key too, and so leaves the head before it to go back to.
+        """
+        if new_generation or self._tainted:
+            self.me = self.me._replace(attempt=self.me.attempt + 1)
+            self._tainted, self._untidy = False, True
+        self._untidy |= not changes  # a compaction leaves records behind
+        self._next_sequence += 1
+        body = msgspec.json.encode(head)
+        data, digest = seal("head", self.me.epoch, self._next_sequence, self._digest, body)
+        puts = {**segments, self.me.text: data}
+        self.draft = Draft(changes, head, puts, self._next_sequence, digest)
+
+    def send(self, deadline: Deadline) -> CommitInfo:
+        """Send the draft, and acknowledge it if this incarnation still owns the state then."""
+        draft, owner = self.draft, self.ownership
+        assert draft is not None
+        keys: list[str] = []
+        try:
+            written = owner.begin(deadline)
+            tainted, self._tainted = self._tainted, True
+            written |= owner.write(draft.puts, (), deadline, head=self.me.text)
+            self._tainted = tainted
+            if self._untidy or not owner.held:
+                keys = self._store.list(PREFIX, timeout=deadline.left())
+                owner.confirm(keys)
+        except FencedError:
+            self.fenced = True
+            raise
+        self.head, self._digest, self.sequence = draft.head, draft.digest, draft.sequence
+        self.draft = None
+        self._sweep(keys, deadline)
+        return CommitInfo(sum(map(len, written.values())), len(written), draft.sequence)
+
+    def _sweep(self, keys: list[str], deadline: Deadline) -> None:
+        """Delete what no head that is kept names.
+
+        The listing was made after the last write and checked: nobody had taken over. Whoever
+        does so from now on builds on this head.
+        """
+        if not keys or self.compacting:
+            return  # while a snapshot is being written, no head names it yet
+        self._untidy = False
+        try:
+            kept = self._kept(keys, deadline)
+            garbage = [key for key in keys if key not in kept and self._is_ours_to_delete(key)]
+            if garbage:
+                self.ownership.write({}, garbage, deadline)
+        except FencedError:
+            self.fenced = True
+            raise
+        except StoreError as error:
+            _log.debug("old records are left for the next compaction: %s", error)
+
+    def _kept(self, keys: list[str], deadline: Deadline) -> set[str]:
+        """The newest head, the one before it, and the newest of another snapshot."""
+        kept = {self.me.text, *(ref.key for ref in self.head.refs)}
+        heads = map(parse_key, (key for key in keys if key.startswith(HEADS)))
+        names = {name for name in heads if name and not name.is_claim}
+        before = True
+        for name in sorted(names - {self.me}, reverse=True):
+            try:
+                head, _ = open_head(name.text, self._store.read(name.text, timeout=deadline.left()))
+            except CorruptStateError:
+                continue
+            other = head.inline or head.snapshot != self.head.snapshot
+            if before or other:
+                kept |= {name.text, *(ref.key for ref in head.refs)}
+            if other:
+                break
+            before = False
+        return kept
+
+    def _is_ours_to_delete(self, key: str) -> bool:
+        name = parse_key(key) if key.startswith((HEADS, SEGMENTS)) else None
+        return name is not None and name.rank <= self.me.rank
