@@ -90,6 +90,7 @@ class Pending:
         drops: Keys or members that were removed.
         stable: For a list: nothing changed before this index, not inside the items either.
         early: Entries that are encoded already.
+        seen: Hashes of encoded entries, for those that are watched.
         written: Whether there is anything to write.
     """
 
@@ -102,6 +103,7 @@ class Pending:
         self.drops = node.drops
         self.stable = node.stable
         self.early: dict[Any, bytes | None] = {}
+        self.seen: dict[Any, int] = {}
         self._index: dict[int, int] | None = None
         self._header: dict[str, Any] = {}
         self.written = False
@@ -357,12 +359,12 @@ class Pending:
             for batch in _batches(iter(self.drops)):
                 yield {"drop": [msgspec.Raw(_dump_key(key)) for key in batch]}
         for pairs in self._translated():
-            yield {verb: pairs}
-            verb = "put"
+            yield None if pairs is None else {verb: pairs}
+            verb = verb if pairs is None else "put"
         if verb == "assign":
             yield {"assign": {}}
 
-    def _translated(self) -> Iterator[msgspec.Raw]:
+    def _translated(self) -> Iterator[msgspec.Raw | None]:
         """Batches of entries as encoded content; each entry is done once it is taken."""
         items, early, touched = self.items, self.early, self.touched
         for batch in _batches(iter(items)):
@@ -376,10 +378,20 @@ class Pending:
                     ):
                         pairs.append((key, value))
                     elif (encoded := self._take(key, value)) is not None:
-                        pairs.append((key, msgspec.Raw(encoded)))
-                content = msgspec.Raw(_dump(_content(pairs)))
+                        if not self._was_seen(key, encoded):
+                            pairs.append((key, msgspec.Raw(encoded)))
+                content = msgspec.Raw(_dump(_content(pairs))) if pairs else None
             self.capture.entries += len(batch)
             yield content
+
+    def _was_seen(self, key: Any, encoded: bytes) -> bool:
+        """Whether a watched entry is as it was saved: it is looked at in every capture."""
+        tracker = self.node.tracker
+        if not tracker.is_watched(self.node, key):
+            return False
+        digest = self.seen[key] = hash(encoded)
+        known = tracker.was_seen(self.node, key, digest)
+        return known and not self.whole and key not in self.drops
 
     def _is_json(self, key: Any, value: Any) -> bool:
         """Whether msgspec can be given a value as it is: a scalar, or a dict of such."""
@@ -559,6 +571,8 @@ class Capture:
                 node.gone = pending.gone
                 if pending.saved is not None or node.is_large():
                     node.saved = pending.saved
+                for key, digest in pending.seen.items():
+                    self.tracker.seen(node, key, digest)
 
     def failed(self) -> None:
         """Mark everything again: it is not known what of it the store has."""
@@ -580,4 +594,6 @@ class Capture:
             return
         node.whole = node.whole or pending.whole or node.saved is not None
         node.saved = None
+        for key in pending.seen:
+            self.tracker.seen(node, key, None)
         node.give_back(pending.keys, pending.drops, pending.touched)

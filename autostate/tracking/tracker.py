@@ -327,12 +327,12 @@ class Tracker:
                 continue
             self.touch(node, key)
             incomplete = [s for s in slots if not adoption.adopt_deep(node.obj, s, node, key)]
-            del self._watched[node, key]
+            seen = self._watched.pop((node, key), None)
             if incomplete:
                 if node.kind == "list":
                     key = adoption.entry_of(node.obj, incomplete[0])  # it may be another object
                     self.touch(node, key)
-                self._watched[node, key] = None
+                self._watched[node, key] = seen
             watched.append((node, key))
         return watched
 
@@ -359,6 +359,19 @@ class Tracker:
                 self.dirty_nodes[node] = None
             for key in node.bad:
                 self.touch(node, key)
+
+    def is_watched(self, node: Node, key: Any) -> bool:
+        """Whether an entry is looked at in every capture."""
+        return (node, key) in self._watched
+
+    def seen(self, node: Node, key: Any, digest: int | None) -> None:
+        """Remember what was saved of a watched entry."""
+        if self.is_watched(node, key):
+            self._watched[node, key] = digest
+
+    def was_seen(self, node: Node, key: Any, digest: int) -> bool:
+        """Whether exactly that was saved of a watched entry."""
+        return self._watched.get((node, key)) == digest
 
     def _encode_exposed(self, watched: list[tuple[Node, Any]]) -> None:
         """Encode at once what writers could reach past the barrier while the rest is encoded."""
