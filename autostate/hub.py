@@ -24,6 +24,7 @@ Take `**rest`, so that a later version can say more.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from inspect import iscoroutinefunction
@@ -43,7 +44,7 @@ class HubSignal(blinker.Signal):
     def __init__(self, name: str, doc: str) -> None:
         super().__init__(doc)
         self.name = name
-        self._own: tuple[Callable[..., Any], ...] = ()
+        self._own: list[Callable[..., Any]] = []
 
     def __repr__(self) -> str:
         return f"<autostate signal {self.name}>"
@@ -74,11 +75,12 @@ class HubSignal(blinker.Signal):
 
     def connect_own(self, handler: Callable[..., Any]) -> None:
         """Call the library's `handler` before all receivers. Not for users."""
-        self._own = (*self._own, handler)
+        self._own.append(handler)
 
     def disconnect_own(self, handler: Callable[..., Any]) -> None:
         """Undo `connect_own`; a handler that is not there is no error."""
-        self._own = tuple(own for own in self._own if own != handler)
+        with contextlib.suppress(ValueError):
+            self._own.remove(handler)
 
     def send(self, sender: Any | None = None, /, **details: Any) -> Results:
         """Call the library's handlers, then the receivers. Never raises an `Exception` of theirs.
@@ -91,7 +93,7 @@ class HubSignal(blinker.Signal):
             Pairs of receiver and returned value, without those that raised.
         """
         results: Results = []
-        for own in self._own:
+        for own in tuple(self._own):
             self._call(own, sender, details, results)
         if not self.is_muted:
             for receiver in list(self.receivers_for(sender)):

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from autostate import lifecycle, spill
+from autostate import hub, lifecycle, spill
 from autostate.errors import (
     FencedError,
     FlushError,
@@ -70,6 +70,14 @@ class Incarnation:
             passive=lifecycle.in_child(),
             sender=sender,
         )
+        self._handlers: list[tuple[hub.HubSignal, Callable[..., None]]] = [
+            (hub.migrating, self._on_migrating),
+            (hub.aborting, self._on_migrating),
+            (hub.persist_state, self._on_persist_state),
+            (hub.shutdown, self._on_shutdown),
+        ]
+        for signal, handler in self._handlers:
+            signal.connect_own(handler)
 
     def _wake(self) -> None:
         self.flusher.wake()
@@ -129,6 +137,7 @@ class Incarnation:
             What went wrong; the unsaved changes are then in a spill file if at all possible.
         """
         problem: Exception | None = None
+        self._disconnect()
         try:
             self.flusher.stop(timeout)
         except (FencedError, UnsupportedTypeError) as error:
@@ -152,12 +161,30 @@ class Incarnation:
         """
         self.tracker.lock = threading.RLock()
         self.tracker.closed = True
+        self._disconnect()
         _of_parents.append(self)
+
+    def _on_migrating(
+        self, sender: object, time_remaining: float | None = None, **rest: Any
+    ) -> None:
+        self.flusher.hurry(time_remaining)
+        self.flusher.flush_soon()
+
+    def _on_persist_state(self, sender: object, **rest: Any) -> None:
+        self.flusher.flush_soon()
+
+    def _on_shutdown(self, sender: object, timeout: float | None = None, **rest: Any) -> None:
+        with contextlib.suppress(Exception):  # logged where it was met
+            self.flusher.flush(timeout)
+
+    def _disconnect(self) -> None:
+        for signal, handler in self._handlers:
+            signal.disconnect_own(handler)
 
     def _spill(self, error: BaseException) -> FlushError:
         """Keep what could not be saved in a file, and say where."""
         changes = self.flusher.unsaved
-        told = f"the last save failed: {error}"
+        told = f"the last save failed: {error.__cause__ or error}"
         if changes and scheme(self.store.url) != "memory":
             committed = self.flusher.saved_at is not None
             epoch = self._journal.epoch if committed else self._base_epoch

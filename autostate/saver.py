@@ -219,8 +219,9 @@ class Saver:
         """Say how much is unsaved, and since when."""
         age = self._policy.staleness(self._clock())
         why = "an atomic() block is open, and " if self._refused else ""
+        size = max(self._tracker.estimate(), sum(map(len, self.unsaved)))
         return (
-            f"{why}about {self._tracker.estimate():,} bytes are unsaved, "
+            f"{why}about {size:,} bytes are unsaved, "
             f"the oldest for {age:.1f} s; they stay in memory and are tried again"
         )
 

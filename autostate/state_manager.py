@@ -268,7 +268,6 @@ class StateManager:
             self._closed = True
             if incarnation is None:
                 return None
-            self._disconnect()
         try:
             return incarnation.finish(timeout)
         finally:
@@ -288,7 +287,10 @@ class StateManager:
         traceback: TracebackType | None,
     ) -> None:
         self._leave()
-        self.close()
+        if exc_type is None:
+            self.close()
+        else:  # the body's exception is what the program has to hear of
+            self.finish(self.exit_timeout)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -305,8 +307,10 @@ class StateManager:
             await self.durable()
         except Exception:  # the last save, below, says what is wrong
             timeout = min(timeout, 2.0)
-        finally:
+        if exc_type is None:
             self.close(timeout)
+        else:
+            self.finish(timeout)
 
     def _leave(self) -> None:
         with contextlib.suppress(ValueError, IndexError):  # left in another context
@@ -343,7 +347,6 @@ class StateManager:
             if self._store is None or isinstance(self._store, str):
                 self._store = incarnation.store.url  # wherever the child may go
             incarnation.forget()
-            self._disconnect()
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -355,7 +358,6 @@ class StateManager:
             from autostate.incarnation import Incarnation
 
             self._incarnation = Incarnation(self._source(), self.settings, self)
-            self._connect()
             lifecycle.register(self)
         else:
             lifecycle.recheck()
@@ -389,38 +391,6 @@ class StateManager:
                 "their state belongs to the parent; %s",
                 consequence,
             )
-
-    def _connect(self) -> None:
-        for signal, handler in self._handlers():
-            signal.connect_own(handler)
-
-    def _disconnect(self) -> None:
-        for signal, handler in self._handlers():
-            signal.disconnect_own(handler)
-
-    def _handlers(self) -> list[tuple[hub.HubSignal, Callable[..., None]]]:
-        return [
-            (hub.migrating, self._on_migrating),
-            (hub.aborting, self._on_migrating),
-            (hub.persist_state, self._on_persist_state),
-            (hub.shutdown, self._on_shutdown),
-        ]
-
-    def _on_migrating(
-        self, sender: object, time_remaining: float | None = None, **rest: Any
-    ) -> None:
-        if self._incarnation is not None:
-            self._incarnation.flusher.hurry(time_remaining)
-            self._incarnation.flusher.flush_soon()
-
-    def _on_persist_state(self, sender: object, **rest: Any) -> None:
-        if self._incarnation is not None:
-            self._incarnation.flusher.flush_soon()
-
-    def _on_shutdown(self, sender: object, timeout: float | None = None, **rest: Any) -> None:
-        if self._incarnation is not None:
-            with contextlib.suppress(Exception):  # logged where it was met
-                self._incarnation.flusher.flush(timeout)
 
 
 def check_name(name: str) -> None:

@@ -1,7 +1,5 @@
 """Managers: one store each, live objects by name, and which of them a new object belongs to."""
 
-# ruff: noqa: D102 - stores that fail have the interface of a store
-
 from __future__ import annotations
 
 import asyncio
@@ -51,6 +49,17 @@ class Unsteady(MemoryStore):
         self.writes -= 1
         if self.writes >= 0:
             raise StoreUnavailableError("not reached")
+        super().write(*args, **kwargs)
+
+
+class Full(SqliteStore):
+    """A SQLite file on a disk that is full from some moment on."""
+
+    full = False
+
+    def write(self, *args: Any, **kwargs: Any) -> None:
+        if self.full:
+            raise StoreUnavailableError("the disk is full")
         super().write(*args, **kwargs)
 
 
@@ -280,11 +289,30 @@ def test_leaving_the_body_saves_and_detaches(isolated: Path) -> None:
 
 def test_leaving_by_an_exception_saves_too(isolated: Path) -> None:
     """What was true when it was raised."""
-    with pytest.raises(ZeroDivisionError), autostate.open("sqlite:///s.db"):  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), autostate.open("sqlite:///s.db"):
         PersistedDict("a", x=1)
         raise ZeroDivisionError
     with autostate.open("sqlite:///s.db"):
         assert PersistedDict("a") == {"x": 1}
+
+
+async def test_a_failing_save_does_not_hide_the_bodys_exception(
+    isolated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both are told: the one is raised, the other is loud."""
+    store = Full("s.db")
+    store.full = True
+    with pytest.raises(ZeroDivisionError), autostate.open(store, flush_timeout=0.2):
+        PersistedDict("a", x=1)
+        raise ZeroDivisionError
+    assert "the disk is full" in capsys.readouterr().err
+    store = Full("t.db")
+    store.full = True
+    with pytest.raises(ZeroDivisionError):
+        async with autostate.open(store, flush_timeout=0.2):
+            PersistedDict("b", x=1)
+            raise ZeroDivisionError
+    assert "the disk is full" in capsys.readouterr().err
 
 
 async def test_tasks_of_the_body_use_its_manager() -> None:
@@ -445,20 +473,9 @@ def test_shutdown_has_saved_when_its_receivers_are_called(isolated: Path) -> Non
 # -- the last save, and its failure -----------------------------------------------------------
 
 
-class Full(SqliteStore):
-    """A SQLite file on a disk that is full from some moment on."""
-
-    full = False
-
-    def write(self, *args: Any, **kwargs: Any) -> None:
-        if self.full:
-            raise StoreUnavailableError("the disk is full")
-        super().write(*args, **kwargs)
-
-
 def _leave_a_spill() -> None:
     store = Full("s.db")
-    with pytest.raises(FlushError, match="the next start picks them up"):  # noqa: PT012, SIM117
+    with pytest.raises(FlushError, match="the next start picks them up"):  # noqa: SIM117
         with autostate.open(store, flush_timeout=0.3):
             made = PersistedDict("a", x=1)
             autostate.flush()
