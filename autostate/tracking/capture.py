@@ -156,9 +156,12 @@ class Pending:
             self.early[key] = self._encode(key, self.items[index], index)
 
     def _encode(self, key: Any, value: Any, index: int | None = None) -> bytes | None:
-        """Encode one value; None if it cannot be saved, which is reported."""
+        """Encode one value; None if it or its key cannot be saved, which is reported."""
         while True:
             try:
+                if index is None and value is not key and not _is_key(key):
+                    self._report(key, Unsupported("its key is of a type that cannot be saved"))
+                    return None
                 return _dump(codec.jsonable(value, Walk(self.node, key)))
             except Shared as shared:
                 self.node.tracker.promote(shared.container)
@@ -219,7 +222,8 @@ class Pending:
             if self.node.name is not None:
                 header["name"] = self.node.name
         if self.gone != self.node.gone:
-            header["known"] = [codec.jsonable(key, Walk(self.node, None)) for key in self.gone]
+            known = [key for key in self.gone if _is_key(key)]
+            header["known"] = [codec.jsonable(key, Walk(self.node, None)) for key in known]
         return header
 
     def _emit(self, change: dict[str, Any]) -> None:
@@ -269,7 +273,7 @@ class Pending:
             return
         self.saved = {key: value for key, value in before.items() if key not in drops} | hashes
         if drops:
-            change["drop"] = [msgspec.Raw(_dump_key(key)) for key in drops]
+            change["drop"] = [msgspec.Raw(_dump_key(key)) for key in drops if _is_key(key)]
         if puts:
             change["put"] = _raw(puts)
         if change:
@@ -357,7 +361,7 @@ class Pending:
         verb = "assign" if self.whole else "put"
         if not self.whole and self.drops:
             for batch in _batches(iter(self.drops)):
-                yield {"drop": [msgspec.Raw(_dump_key(key)) for key in batch]}
+                yield {"drop": [msgspec.Raw(_dump_key(key)) for key in batch if _is_key(key)]}
         for pairs in self._translated():
             yield None if pairs is None else {verb: pairs}
             verb = verb if pairs is None else "put"
@@ -373,7 +377,7 @@ class Pending:
                 for key in batch:
                     value = items[key]
                     items[key] = None
-                    if key not in early and (
+                    if (key not in early and type(key) in codec.NATIVE) and (
                         touched.get(key, _MISSING) is value or self._is_json(key, value)
                     ):
                         pairs.append((key, value))
@@ -410,7 +414,7 @@ class Pending:
         verb = "assign" if self.whole else "put"
         if not self.whole and self.drops:
             for batch in _batches(iter(self.drops)):
-                yield {"drop": [msgspec.Raw(_dump_key(key)) for key in batch]}
+                yield {"drop": [msgspec.Raw(_dump_key(key)) for key in batch if _is_key(key)]}
         for batch in _batches(iter(self.items)):
             with self.node.tracker.lock:
                 members = [(member, self._take(member, member)) for member in batch]
@@ -430,6 +434,17 @@ def _dump(json: Any) -> bytes:
 
 def _dump_key(key: Any) -> bytes:
     return _dump(codec.jsonable(key, _no_ref))
+
+
+def _is_key(key: Any) -> bool:
+    """Whether a key can be saved; what cannot was never saved, and need not be dropped."""
+    if type(key) in codec.NATIVE:
+        return True
+    try:
+        codec.jsonable(key, _no_ref)
+    except Unsupported:
+        return False
+    return True
 
 
 def _no_ref(_container: Any) -> None:

@@ -456,7 +456,7 @@ class Tracker:
             for node_id in ids:
                 node = self.nodes.get(node_id)
                 if node is not None and node.name is None:
-                    node.declared, node.saved = False, None
+                    node.declared, node.saved, node.whole = False, None, True
 
     def _new_id(self) -> int:
         node_id = self._next_id
