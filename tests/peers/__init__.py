@@ -1,0 +1,5 @@
+"""The libraries of the feature table, each used as its documentation says.
+
+`columns.py` has one adapter for each way to use a library, `programs.py` what is run with them,
+`forkserver.py` starts those programs in processes that may be killed.
+"""
