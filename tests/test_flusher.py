@@ -507,7 +507,7 @@ async def test_the_cut_runs_on_the_thread_of_a_running_loop(make: Make) -> None:
 
 async def test_flush_on_the_loops_thread_cuts_while_it_stands_still(make: Make) -> None:
     """Blocking the loop in flush() does not wait for the loop: no deadlock, no patience used."""
-    bench = make()
+    bench = make(CALM.changed(flush_timeout=36_000.0))
     bench.box.on_loop = asyncio.get_running_loop()
     bench.box.write("a")
     bench.flusher.flush(timeout=WAIT)
@@ -517,7 +517,7 @@ async def test_flush_on_the_loops_thread_cuts_while_it_stands_still(make: Make) 
 
 async def test_flush_on_the_loops_thread_meets_a_cut_that_waits_for_the_loop(make: Make) -> None:
     """A capture had begun by itself and waits for the loop, which now stands still in flush()."""
-    bench = make(EAGER.changed(max_delay=3600.0), start=False)
+    bench = make(EAGER.changed(max_delay=3600.0, flush_timeout=36_000.0), start=False)
     asked = threading.Event()
 
     class Watched:
@@ -559,7 +559,7 @@ async def test_a_blocked_loop_holds_up_a_capture_for_max_delay_only(
 
 def test_a_loop_that_stops_meanwhile_does_not_hold_up_a_capture(make: Make) -> None:
     """A callback that is never called is not waited for."""
-    bench = make()
+    bench = make(CALM.changed(flush_timeout=36_000.0))
     loop = asyncio.new_event_loop()
 
     class Stopped:
