@@ -545,6 +545,7 @@ class Capture:
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
         self.pendings: list[Pending] = []
+        self.nodes: set[Node] = set()
         self.changes: list[bytes] = []
         self.errors: list[UnsupportedTypeError] = []
         self.deleted: list[int] = []
@@ -552,6 +553,8 @@ class Capture:
 
     def take(self, nodes: Iterable[Node]) -> None:
         """Take over what is dirty about the nodes; the lock is held."""
+        nodes = list(nodes)
+        self.nodes.update(nodes)
         self.pendings += [Pending(self, node) for node in nodes]
 
     def encode(self, pause: Callable[[], None] | None = None) -> list[bytes]:

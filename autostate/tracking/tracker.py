@@ -446,6 +446,8 @@ class Tracker:
 
     def revive(self, node: Node) -> None:
         """Save a node that is referenced, although the store does not know it (any more)."""
+        if self._capture is not None and node in self._capture.nodes:
+            return
         if not node.declared and node.pending is None and node not in self.dirty_nodes:
             node.whole = True
             self._include(node)
