@@ -196,6 +196,11 @@ def escape(value: Any) -> Any:
             return {"$str": base64.b64encode(value.encode("utf-8", "surrogatepass")).decode()}
         return value
     if isinstance(value, dict):
+        if is_tagged(value):
+            [(tag, content)] = value.items()
+            if isinstance(content, dict):  # of a Counter: an object, or pairs
+                content = [[key, item] for key, item in content.items()]
+            return {tag: escape(content)}
         if all(map(_is_utf8, value)):
             return {key: escape(item) for key, item in value.items()}
         return {"$dict": [[escape(key), escape(item)] for key, item in value.items()]}

@@ -83,7 +83,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "$uuid": uuid.UUID,
     "$float": float,
     # A str with lone surrogates has no UTF-8 form: its bytes are kept as `surrogatepass` has them.
-    "$str": lambda json: base64.b64decode(json).decode("utf-8", "surrogatepass"),
+    "$str": lambda json: base64.b64decode(json, validate=True).decode("utf-8", "surrogatepass"),
     "$enum": lambda json: _decode_enum(*json),
 }
 
