@@ -200,6 +200,9 @@ class Incarnation:
 
 _of_parents: list[Incarnation] = []
 
+TAKE_OVERS = 5
+"""Attempts to take over from a container that goes on saving."""
+
 
 def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, Recovered]:
     """Open the store and read the state, again and again while the store is not reached."""
@@ -228,9 +231,10 @@ def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Re
     recovered = journal.recover(timeout=timeout)
     for notice in recovered.notices:
         logger.warning("%s", notice)
-    if scheme(store.url) == "memory" or lifecycle.in_child():
+    if lifecycle.in_child():
         return journal, recovered
-    for one in spill.find(store.url):
+    spilled = [] if scheme(store.url) == "memory" else spill.find(store.url)
+    for one in spilled:
         if one.epoch != recovered.epoch:
             logger.error(
                 "%s holds changes of a process that could not save them, but another one has "
@@ -243,6 +247,28 @@ def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Re
         logger.warning("what the previous process could not save was picked up from %s", one.path)
         journal = Journal(store, on_corrupt=settings.on_corrupt)
         recovered = journal.recover(timeout=timeout)
+    return _taken_over(store, journal, recovered, settings, timeout)
+
+
+def _taken_over(
+    store: Store, journal: Journal, recovered: Recovered, settings: Settings, timeout: float
+) -> tuple[Journal, Recovered]:
+    """Take over at once on a platform where the former container may still be running.
+
+    There it goes on to save until it is killed; if it did so between our reading and our first
+    commit, ours would be the one that is fenced. Elsewhere reading takes over nothing, so that
+    whoever only looks at the state of a running program does not stop it from saving.
+    """
+    if not store.metered or not recovered.epoch:
+        return journal, recovered
+    for _ in range(TAKE_OVERS):
+        try:
+            journal.take_over(timeout=timeout)
+        except FencedError:  # it has just saved
+            journal = Journal(store, on_corrupt=settings.on_corrupt)
+            recovered = journal.recover(timeout=timeout)
+        else:
+            break
     return journal, recovered
 
 

@@ -562,3 +562,28 @@ def test_a_failed_end_of_the_default_manager_is_loud(
         manager.finish(0.3)
     assert "the disk is full" in capsys.readouterr().err
     assert ".jsonl" in caplog.text
+
+
+class Platform(MemoryStore):
+    """A store as Apify's: no conditional writes, each write paid for."""
+
+    atomic = False
+    conditional = False
+    metered = True
+
+
+def test_a_new_container_fences_the_old_one_before_it_saves_itself() -> None:
+    """What the old one saves after the new one has read cannot fence the new one."""
+    fenced = pytest.raises(autostate.FencedError)
+    with fenced, autostate.open(Platform("run")) as old:  # leaving it cannot save either
+        state = PersistedDict("progress", page=1)
+        old.flush()
+        with autostate.open(Platform("run")) as new:
+            resumed = PersistedDict("progress")
+            state["page"] = 2
+            with pytest.raises(autostate.FencedError):
+                old.flush()
+            resumed["page"] = 10
+            new.flush()
+    with autostate.open(Platform("run")):
+        assert PersistedDict("progress") == {"page": 10}

@@ -97,7 +97,7 @@ class DictBarrier(Barrier):
 
         @functools.wraps(dict.setdefault)
         def setdefault(self: Any, key: Any, default: Any = None, /) -> Any:
-            """Give the value of a key, setting it first if it is not there, as `dict.setdefault`."""
+            """Give the value of a key, set first if it is not there, as `dict.setdefault`."""
             if self._node is None:
                 return dict.setdefault(self, key, default)
             with self._node.tracker.lock:
