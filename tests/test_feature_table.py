@@ -34,7 +34,7 @@ HEADING = "## Beside others"
 PATIENCE = 4.0
 """Seconds to save by itself in: many times what each library is set to."""
 KILLS = 12
-FLIPS = 16
+FLIPS = 8
 
 WAYS: Mapping[str, Mapping[str, str]] = {
     "autostate": {"on SQLite": "autostate", "in Actors": "autostate in an Actor"},
@@ -49,7 +49,7 @@ WAYS: Mapping[str, Mapping[str, str]] = {
 """Column → what a cell calls a way to use the library → its adapter."""
 ACTORS = ("autostate in an Actor", "use_state")
 JSON = ("autostate", *ACTORS)
-SMALL = ("blinker", "msgspec", "sqlite3", "wrapt")
+SMALL = ("blinker", "dataclasses", "msgspec", "secrets", "sqlite3", "wrapt", "zoneinfo")
 
 
 class Trial:
