@@ -165,6 +165,10 @@ def _encode_scalar(tag: str, encode: Callable[[Any], Any]) -> Callable[[Any, Ref
     return encode_scalar
 
 
+def _by_reference(encode: Callable[[Any, Ref], Any]) -> Callable[[Any, Ref], Any]:
+    return lambda value, ref: ref(value) or encode(value, ref)
+
+
 _BUILTIN: dict[str, tuple[type, Callable[[Any, Ref], Any]]] = {
     "dict": (dict, _encode_dict),
     "list": (list, _items),
@@ -176,15 +180,14 @@ _ENCODERS: dict[type, Callable[[Any, Ref], Any]] = {
     float: _encode_float,
     tuple: lambda value, ref: {"$tuple": _items(value, ref)},
     frozenset: _encode_members("$frozenset"),
-    **dict(_BUILTIN.values()),
+    **{cls: _by_reference(encode) for cls, encode in _BUILTIN.values()},
     **{cls: _encode_scalar(tag, encode) for cls, (tag, encode) in SCALARS.items()},
 }
 
 
 def register_container(cls: type, kind: str) -> None:
     """Make known a tracked class: saved as the builtin of its kind, or by reference as a node."""
-    encode = _BUILTIN[kind][1]
-    _ENCODERS[cls] = lambda value, ref: ref(value) or encode(value, ref)
+    _ENCODERS[cls] = _by_reference(_BUILTIN[kind][1])
 
 
 def escape(value: Any) -> Any:

@@ -116,8 +116,8 @@ def adopt(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
     if kind is None:
         return not _holds_containers(parent[slot], node, entry)
     inside = node.tracker.adopting
-    if id(parent[slot]) in inside:
-        return False  # it holds itself
+    if id(parent[slot]) in inside or node.tracker.sharing.node_of(parent[slot]) is not None:
+        return False  # it holds itself, or is at several places: see sharing.py
     inside.add(id(parent[slot]))
     try:
         complete = adopt_inside(parent[slot], node, entry)
@@ -201,6 +201,11 @@ def own(container: Any, node: Node, entry: Any) -> None:
 def entry_of(container: Any, slot: Any) -> Any:
     """The entry in which a slot of a node's own container lies: lists go by element."""
     return id(container[slot]) if isinstance(container, list) else slot
+
+
+def entries_of(container: Any) -> list[Any]:
+    """The entries of a node's own container that are no atoms."""
+    return [entry_of(container, slot) for slot in slots_of(container)]
 
 
 def _holds_containers(value: Any, node: Node, entry: Any) -> bool:

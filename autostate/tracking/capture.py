@@ -25,7 +25,7 @@ import msgspec
 from autostate import codec
 from autostate.codec import Unsupported, dumps
 from autostate.errors import UnsupportedTypeError
-from autostate.tracking.barrier import FORM_SETS
+from autostate.tracking.barrier import FORM_SETS, PLAIN
 from autostate.tracking.node import LARGE
 
 if TYPE_CHECKING:
@@ -67,6 +67,9 @@ class Walk:
     def __call__(self, container: Any) -> dict[str, int] | None:
         """Refer to a node; None for a container that is saved inline."""
         tracker = self.node.tracker
+        if type(container) in PLAIN:
+            plain = tracker.sharing.node_of(container)
+            return None if plain is None else {"$ref": plain.id}
         if container._node is not self.node or container._key != self.key:
             tracker.claim(container, self.node, self.key)
         owner: Node = container._node
@@ -212,6 +215,7 @@ class Pending:
 
     def _encoder(self) -> Callable[[Pending], Iterator[dict[str, Any] | None]]:
         small = self.count <= LARGE and (self.whole or self.node.saved is not None)
+        small = small or type(self.node.obj) in PLAIN  # compared in every capture
         return (_SMALL if small else _LARGE)[self.node.kind]
 
     def _describe(self) -> dict[str, Any]:
@@ -381,9 +385,10 @@ class Pending:
                         touched.get(key, _MISSING) is value or self._is_json(key, value)
                     ):
                         pairs.append((key, value))
-                    elif (encoded := self._take(key, value)) is not None:
-                        if not self._was_seen(key, encoded):
-                            pairs.append((key, msgspec.Raw(encoded)))
+                        continue
+                    encoded = self._take(key, value)
+                    if encoded is not None and not self._was_seen(key, encoded):
+                        pairs.append((key, msgspec.Raw(encoded)))
                 content = msgspec.Raw(_dump(_content(pairs))) if pairs else None
             self.capture.entries += len(batch)
             yield content

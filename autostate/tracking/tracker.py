@@ -24,10 +24,20 @@ from typing import TYPE_CHECKING, Any, Final
 from autostate import codec
 from autostate.errors import CorruptStateError
 from autostate.tracking import adoption
-from autostate.tracking.barrier import FORM_SETS, FORMS, KINDS, arm, changed, disarm, forms_of
+from autostate.tracking.barrier import (
+    FORM_SETS,
+    FORMS,
+    KINDS,
+    PLAIN,
+    arm,
+    changed,
+    disarm,
+    forms_of,
+)
 from autostate.tracking.capture import Capture, Pending
 from autostate.tracking.node import LARGE, Node
 from autostate.tracking.rehydration import Rehydration, State
+from autostate.tracking.sharing import Sharing
 from autostate.tracking.undo import Frame, frames
 
 if TYPE_CHECKING:
@@ -61,6 +71,7 @@ class Tracker:
         self._suspects: dict[int, tuple[Any, int]] = {}
         self._watched: dict[tuple[Node, Any], int | None] = {}
         self.adopting: set[int] = set()
+        self.sharing = Sharing(self)
         self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self._capture: Capture | None = None
         self._refused = False
@@ -193,6 +204,8 @@ class Tracker:
             watched = self._check_watched()
             if sweep:
                 self._sweep()
+            if self._watched or self.sharing.nodes():
+                self.sharing.settle(list(self._watched))
             nodes, self.dirty_nodes = self.dirty_nodes, {}
             capture.deleted, self.deleted = self.deleted, []
             capture.take(nodes)
@@ -329,11 +342,13 @@ class Tracker:
             incomplete = [s for s in slots if not adoption.adopt_deep(node.obj, s, node, key)]
             seen = self._watched.pop((node, key), None)
             if incomplete:
-                if node.kind == "list":
-                    key = adoption.entry_of(node.obj, incomplete[0])  # it may be another object
-                    self.touch(node, key)
-                self._watched[node, key] = seen
-            watched.append((node, key))
+                # An element of a list may be another object now, and so another entry.
+                now = adoption.entry_of(node.obj, incomplete[0])
+                self.touch(node, now)
+                self._watched[node, now] = seen
+                watched.append((node, now))
+            else:
+                watched.append((node, key))
         return watched
 
     def _slots(self, node: Node, key: Any) -> list[Any]:
@@ -360,6 +375,14 @@ class Tracker:
             for key in node.bad:
                 self.touch(node, key)
 
+    def watch(self, node: Node, key: Any) -> None:
+        """Look at an entry in every capture."""
+        self._watched.setdefault((node, key))
+
+    def forget_watches(self, of: Callable[[Node], bool]) -> None:
+        """Watch no entry of such nodes any more."""
+        self._watched = {at: seen for at, seen in self._watched.items() if not of(at[0])}
+
     def is_watched(self, node: Node, key: Any) -> bool:
         """Whether an entry is looked at in every capture."""
         return (node, key) in self._watched
@@ -377,6 +400,8 @@ class Tracker:
         """Encode at once what writers could reach past the barrier while the rest is encoded."""
         held, self._held = self._held, []
         entries = [(container._node, container._key) for container in held]
+        for node in self.sharing.nodes():
+            entries += [(node, key) for key in adoption.entries_of(node.obj)]
         for node, key in [*watched, *entries]:
             if node.pending is not None and node.obj is not key:
                 node.pending.encode_now(key)
@@ -419,10 +444,7 @@ class Tracker:
     def promote(self, container: Any) -> Node:
         """Make a nested container a node."""
         home, entry = container._node, container._key
-        node = Node(self, self._new_id(), forms_of(type(container)).kind.name, container)
-        node.home = (home, entry)
-        node.whole = True
-        self.nodes[node.id] = node
+        node = self.new_node(container, home, entry)
         container._node, container._key = node, None
         for slot in adoption.slots_of(container):
             for inner in adoption.inline([container[slot]]):
@@ -435,6 +457,14 @@ class Tracker:
             self._promote_repeated(container, range(len(container)))
         self.touch(home, entry)
         self._include(node)
+        return node
+
+    def new_node(self, container: Any, home: Node, entry: Any) -> Node:
+        """Make a node for a container that was found in an entry."""
+        node = Node(self, self._new_id(), adoption.kind_of(container).name, container)
+        node.home = (home, entry)
+        node.whole = True
+        self.nodes[node.id] = node
         return node
 
     def _include(self, node: Node) -> None:
@@ -553,6 +583,8 @@ class Tracker:
 
     def _release(self, node: Node) -> None:
         for container in [*adoption.inline(node.obj), node.obj]:
+            if type(container) in PLAIN:  # of sharing.py
+                continue
             if container._node is node:
                 container._node = None
                 disarm(container)
@@ -561,7 +593,7 @@ class Tracker:
         self._written = [c for c in self._written if c._node is not None]
         self._unsettled = {i: c for i, c in self._unsettled.items() if c._node is not None}
         self._suspects = {i: s for i, s in self._suspects.items() if s[0]._node is not None}
-        self._watched = {at: seen for at, seen in self._watched.items() if at[0] is not node}
+        self.forget_watches(lambda other: other is node)
         self._held = [c for c in self._held if c._node is not None]
 
     def mark_all(self) -> None:

@@ -1,0 +1,170 @@
+"""Plain containers at several places of the state come back as one object.
+
+A plain container that is at two places is referenced twice, so that it looks held by somebody
+and is watched, not adopted. At every cut the watched entries are searched for such containers.
+Each becomes a node that is compared as a whole, and is adopted when all references to it are
+those of its places. The same holds for one that contains itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from autostate.tracking import adoption
+from autostate.tracking.barrier import PLAIN
+from autostate.tracking.node import Node
+
+if TYPE_CHECKING:
+    from autostate.tracking.tracker import Tracker
+
+
+@dataclass
+class Found:
+    """A plain container in the state, in a list of its own so that its references can be counted.
+
+    Attributes:
+        holder: A list of the container.
+        places: For each time that it was met: the container that holds it, the key or index
+            there, and node and entry that this belongs to.
+    """
+
+    holder: list[Any]
+    places: list[tuple[Any, Any, Node, Any]] = field(default_factory=list)
+
+
+class Sharing:
+    """The plain containers of one tracker that are nodes, by `id`."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._nodes: dict[int, Node] = {}
+
+    def node_of(self, container: Any) -> Node | None:
+        """The node of a plain container; None if it is saved inline."""
+        return self._nodes.get(id(container))
+
+    def nodes(self) -> list[Node]:
+        """All nodes whose containers are plain."""
+        return list(self._nodes.values())
+
+    def settle(self, watched: Iterable[tuple[Node, Any]]) -> None:
+        """Find what is at several places of the watched entries; adopt what has become free."""
+        search = Search(self)
+        for node, entry in watched:
+            if type(node.obj) not in PLAIN:  # else it is visited where it is
+                for slot in self._tracker._slots(node, entry):
+                    search.look(node.obj, slot, node, entry)
+        found = search.found
+        parents = Counter(id(place[0]) for one in found.values() for place in one.places)
+        self._nodes = {key: node for key, node in self._nodes.items() if key in found}
+        for key, one in found.items():
+            if len(one.places) > 1 and key not in self._nodes:
+                self._nodes[key] = self._promote(one)
+        for key, node in list(self._nodes.items()):
+            if self._adopt(node, found[key], parents[key]):
+                del self._nodes[key]
+            else:
+                self._look_inside(node)
+            node.whole = True
+            self._tracker.dirty_nodes[node] = None
+        self._tracker.forget_watches(lambda node: type(node.obj) in PLAIN)
+
+    def _promote(self, found: Found) -> Node:
+        _, _, home, entry = found.places[0]
+        [container] = found.holder
+        node = self._tracker.new_node(container, home, entry)
+        for slot in adoption.slots_of(container):
+            for inner in adoption.inline([container[slot]]):
+                if inner._node is home and inner._key == entry:
+                    inner._node, inner._key = node, adoption.entry_of(container, slot)
+        for _, _, other, key in found.places:
+            self._tracker.touch(other, key)
+        return node
+
+    def _look_inside(self, node: Node) -> None:
+        for slot in adoption.slots_of(node.obj):
+            entry = adoption.entry_of(node.obj, slot)
+            if not adoption.adopt_deep(node.obj, slot, node, entry):
+                self._tracker.watch(node, adoption.entry_of(node.obj, slot))
+        if node.kind == "list":
+            self._tracker._promote_repeated(node.obj, range(len(node.obj)))
+
+    def _adopt(self, node: Node, found: Found, more: int) -> bool:
+        """Put the persisted form at all places; False if somebody else holds the plain one.
+
+        Args:
+            node: Its node.
+            found: Its places.
+            more: For so many places it is itself remembered as what holds them.
+        """
+        places = found.places
+        if any(type(parent) is tuple for parent, _, _, _ in places):
+            return False
+        # One reference is that of `found.holder`, another that of the node.
+        if adoption.references(found.holder, 0) != len(places) + more + 2:
+            return False
+        kind = adoption.kind_of(node.obj)
+        new = kind.make(node.obj, node, None)
+        old, node.obj = node.obj, new
+        swapped = [place for place in places if _swap(place, old, new)]
+        del old
+        if adoption.references(found.holder, 0) != 1 + more:
+            node.obj = found.holder[0]
+            for place in swapped:
+                _swap(place, new, node.obj)
+            return False
+        if new != found.holder[0]:
+            kind.refill(new, found.holder[0])
+        for parent, slot, other, entry in places:
+            is_element = parent is other.obj and other.kind == "list"
+            self._tracker.touch(other, adoption.entry_of(parent, slot) if is_element else entry)
+        self._look_inside(node)
+        return True
+
+
+def _swap(place: tuple[Any, Any, Node, Any], old: Any, new: Any) -> bool:
+    parent, slot, _, _ = place
+    try:
+        if parent[slot] is not old:
+            return False
+    except LookupError:
+        return False
+    adoption.kind_of(parent).builtin.__setitem__(parent, slot, new)
+    return True
+
+
+class Search:
+    """Visits all that is in the watched entries, every container once.
+
+    Attributes:
+        found: The plain containers that were met, by `id`.
+    """
+
+    def __init__(self, sharing: Sharing) -> None:
+        self._sharing = sharing
+        self._inline: set[int] = set()
+        self.found: dict[int, Found] = {}
+
+    def look(self, parent: Any, slot: Any, node: Node, entry: Any) -> None:
+        """Visit what is at one place; `node` and `entry` say where that belongs."""
+        cls = type(parent[slot])
+        if cls in PLAIN:
+            known = id(parent[slot]) in self.found
+            found = self.found.setdefault(id(parent[slot]), Found([parent[slot]]))
+            found.places.append((parent, slot, node, entry))
+            if not known:
+                self._inside(parent[slot], self._sharing.node_of(parent[slot]) or node, entry)
+        elif cls is tuple:
+            for index in range(len(parent[slot])):
+                self.look(parent[slot], index, node, entry)
+        elif adoption.is_inline(parent[slot]) and id(parent[slot]) not in self._inline:
+            self._inline.add(id(parent[slot]))
+            self._inside(parent[slot], node, entry)
+
+    def _inside(self, container: Any, node: Node, entry: Any) -> None:
+        for slot in adoption.slots_of(container):
+            key = adoption.entry_of(container, slot) if node.obj is container else entry
+            self.look(container, slot, node, key)
