@@ -72,6 +72,7 @@ class Tracker:
         self._watched: dict[tuple[Node, Any], int | None] = {}
         self.adopting: set[int] = set()
         self.sharing = Sharing(self)
+        self._released: dict[tuple[Node, Any], int | None] = {}
         self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self._capture: Capture | None = None
         self._refused = False
@@ -331,7 +332,8 @@ class Tracker:
                     self.promote(item)
 
     def _check_watched(self) -> list[tuple[Node, Any]]:
-        """Mark the watched entries, adopting those that became free; list the others."""
+        """Mark the watched entries, adopting those that became free; list them."""
+        self._released = {}
         watched = []
         for node, key in list(self._watched):
             slots = self._slots(node, key)
@@ -348,6 +350,7 @@ class Tracker:
                 self._watched[node, now] = seen
                 watched.append((node, now))
             else:
+                self._released[node, key] = seen
                 watched.append((node, key))
         return watched
 
@@ -384,17 +387,18 @@ class Tracker:
         self._watched = {at: seen for at, seen in self._watched.items() if not of(at[0])}
 
     def is_watched(self, node: Node, key: Any) -> bool:
-        """Whether an entry is looked at in every capture."""
-        return (node, key) in self._watched
+        """Whether an entry is looked at in every capture, or was until this one."""
+        return (node, key) in self._watched or (node, key) in self._released
 
     def seen(self, node: Node, key: Any, digest: int | None) -> None:
         """Remember what was saved of a watched entry."""
-        if self.is_watched(node, key):
+        if (node, key) in self._watched:
             self._watched[node, key] = digest
 
     def was_seen(self, node: Node, key: Any, digest: int) -> bool:
         """Whether exactly that was saved of a watched entry."""
-        return self._watched.get((node, key)) == digest
+        at = (node, key)
+        return digest == (self._watched[at] if at in self._watched else self._released.get(at))
 
     def _encode_exposed(self, watched: list[tuple[Node, Any]]) -> None:
         """Encode at once what writers could reach past the barrier while the rest is encoded."""
@@ -410,6 +414,7 @@ class Tracker:
         """Take note that a capture has come to its end."""
         if self._capture is capture:
             self._capture = None
+            self._released = {}
 
     # -- who owns what ------------------------------------------------------------------------
 
