@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from autostate.containers import root
 from autostate.containers.dict import RAW, DictBarrier, keyed, record_setitem, refill
-from autostate.tracking.barrier import Kind, is_keyed, register_kind, span
+from autostate.tracking.barrier import Kind, copy_dict, is_keyed, register_kind, span
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class PersistedCounter(DictBarrier, Counter[T]):
     def copy(self) -> Counter[T]:  # type: ignore[override]
         """Make a plain, shallow copy."""
         made: Counter[T] = Counter()
-        dict.update(made, self)
+        dict.update(made, copy_dict(self))
         return made
 
     @classmethod
@@ -81,7 +81,7 @@ class PersistedCounter(DictBarrier, Counter[T]):
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
         """Pickle as a plain Counter."""
-        return Counter, (dict(self),)
+        return Counter, (copy_dict(self),)
 
     def __reduce__(self) -> Any:
         """Pickle as a plain Counter."""

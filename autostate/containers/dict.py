@@ -12,6 +12,7 @@ from autostate.tracking.barrier import (
     Barrier,
     Kind,
     before,
+    copy_dict,
     dropped,
     is_keyed,
     locked,
@@ -198,7 +199,7 @@ class PersistedDict(DictBarrier, dict[K, V]):
 
     def copy(self) -> dict[K, V]:
         """Make a plain, shallow copy."""
-        return dict(self)
+        return copy_dict(self)
 
     @classmethod
     def fromkeys(cls, iterable: Iterable[Any], value: Any = None, /) -> dict[Any, Any]:
@@ -241,7 +242,7 @@ register_kind(
         name="dict",
         builtin=dict,
         tracked=PersistedDict,
-        copy=dict,
+        copy=copy_dict,
         fill=dict.update,
         refill=refill,
         raw=RAW,

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
-from autostate.tracking.barrier import PLAIN, Barrier, Kind, forms_of
+from autostate.tracking.barrier import PLAIN, Barrier, Kind, copy_dict, forms_of
 from autostate.tracking.node import LARGE
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ def slots_of(container: Any) -> list[Any]:
     if kind.name == "list":
         if ATOMS.issuperset(map(type, container)):
             return []
-        return [i for i, value in enumerate(list(container)) if type(value) not in ATOMS]
+        return [i for i, value in enumerate(list.copy(container)) if type(value) not in ATOMS]
     if ATOMS.issuperset(map(type, container.values())):
         return []
-    return [key for key, value in dict(container).items() if type(value) not in ATOMS]
+    return [key for key, value in copy_dict(container).items() if type(value) not in ATOMS]
 
 
 def adopt_inside(container: Any, node: Node, entry: Any) -> bool:
@@ -261,7 +261,8 @@ def plain_inside(value: Any, seen: dict[int, Any] | None = None) -> Iterator[Any
 
 def _values_of(container: Any) -> list[Any]:
     if isinstance(container, dict):
-        return [value for value in dict(container).values() if type(value) not in ATOMS]
+        return [value for value in copy_dict(container).values() if type(value) not in ATOMS]
     if isinstance(container, list | tuple):
-        return [value for value in list(container) if type(value) not in ATOMS]
+        items = container if isinstance(container, tuple) else list.copy(container)
+        return [value for value in items if type(value) not in ATOMS]
     return []

@@ -102,6 +102,13 @@ class Kind:
         return made
 
 
+def copy_dict(container: dict[Any, Any]) -> dict[Any, Any]:
+    """Make a shallow plain copy, whatever a user's class overrides."""
+    if type(container).__iter__ is dict.__iter__:
+        return dict(container)
+    return dict(dict.items(container))
+
+
 class _Twin:
     """Keeps `__init_subclass__` of a user's class from running for its forms."""
 

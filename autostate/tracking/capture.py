@@ -25,7 +25,7 @@ import msgspec
 from autostate import codec
 from autostate.codec import Unsupported, dumps
 from autostate.errors import UnsupportedTypeError
-from autostate.tracking.barrier import FORM_SETS, PLAIN
+from autostate.tracking.barrier import FORM_SETS, PLAIN, copy_dict
 from autostate.tracking.node import LARGE
 
 if TYPE_CHECKING:
@@ -498,7 +498,7 @@ _COPY: Final[dict[str, Callable[[Pending], Any]]] = {}
 def _copy_dict(pending: Pending) -> dict[Any, Any]:
     obj = pending.node.obj
     if pending.whole:
-        return dict(obj)
+        return copy_dict(obj)
     get, keys, drops, touched = dict.get, pending.keys, pending.drops, pending.touched
     if keys or drops or None in touched.values():
         entries = [key for key in touched if key not in keys] if keys else touched
@@ -519,7 +519,7 @@ def _copy_set(pending: Pending) -> dict[Any, Any]:
 
 
 def _copy_list(pending: Pending) -> list[Any]:
-    return list(pending.node.obj)
+    return list.copy(pending.node.obj)
 
 
 _COPY.update(dict=_copy_dict, counter=_copy_dict, set=_copy_set, list=_copy_list)
