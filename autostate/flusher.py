@@ -151,10 +151,9 @@ class Flusher:
             self._inbox.put(None)
 
     def hurry(self, time_remaining: float | None) -> None:
-        """Save from now on shortly after every change: the process will be killed. Never blocks.
+        """Save from now on shortly after every change: a kill comes in so many seconds.
 
-        Args:
-            time_remaining: Seconds until then, None when it is not known.
+        Never blocks. None: it is not known when.
         """
         self._inbox.put(_Hurry(time_remaining))
 
@@ -188,14 +187,7 @@ class Flusher:
         self._raise(error)
 
     async def durable(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
-        """Do as `flush` does, without blocking the event loop.
-
-        Args:
-            timeout: Seconds to wait; `flush_timeout` by default.
-
-        Raises:
-            FlushError: As for `flush`, and so for the other errors.
-        """
+        """Do as `flush` does, and raise what it does, without blocking the event loop."""
         import asyncio
 
         timeout = self.settings.flush_timeout if timeout is None else timeout
@@ -224,14 +216,9 @@ class Flusher:
         self._raise(error)
 
     def stop(self, timeout: float) -> None:
-        """Save for the last time, then end the thread.
+        """Save for the last time, within so many seconds, then end the thread.
 
-        Args:
-            timeout: Seconds for everything.
-
-        Raises:
-            FlushError: What is in `unsaved`, and what changes from now on, is not saved.
-            FencedError: As for `flush`, and so for `UnsupportedTypeError`.
+        Raises what `flush` raises; what could not be saved is then in `unsaved`.
         """
         end = self._end_at = self._clock() + timeout
         try:

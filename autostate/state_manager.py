@@ -162,15 +162,7 @@ class StateManager:
         return node is not None and incarnation is not None and node.tracker is incarnation.tracker
 
     def info(self, obj: Any) -> Info:
-        """Tell what is known about a live state object.
-
-        Args:
-            obj: The object or its name.
-
-        Raises:
-            LookupError: There is no live state object of that name here.
-            TypeError: The object is no state object, or a nested one.
-        """
+        """Tell what is known about a live state object, or a name; see `autostate.info`."""
         incarnation = self._incarnation
         name = _name_of(obj)
         if incarnation is None or incarnation.tracker.root(name) is None:
@@ -186,17 +178,7 @@ class StateManager:
         )
 
     def delete(self, obj: Any) -> None:
-        """Remove a state object from the state, with the next save.
-
-        A live object goes on as a plain one. The same name begins from its defaults again.
-
-        Args:
-            obj: The object or its name; the name may also be one that is only stored.
-
-        Raises:
-            LookupError: There is no state object of that name.
-            TypeError: The object is no state object, or a nested one.
-        """
+        """Remove a state object, given itself or by name; see `autostate.delete`."""
         with self._lock:
             self._begin().delete(_name_of(obj))
 
@@ -208,17 +190,7 @@ class StateManager:
     # -- saving -------------------------------------------------------------------------------
 
     def flush(self, timeout: float | None = None) -> None:
-        """Return when all that was written before the call is durable.
-
-        Args:
-            timeout: Seconds; the setting `flush_timeout` by default.
-
-        Raises:
-            FlushError: It was not saved in time. It stays in memory and is tried again.
-            FencedError: A later incarnation has taken over.
-            UnsupportedTypeError: An entry cannot be saved; everything else was.
-            RuntimeError: Called inside `atomic()`.
-        """
+        """Return when all that was written before the call is durable; see `autostate.flush`."""
         lifecycle.recheck()
         incarnation = self._in_use()
         if incarnation is not None:
