@@ -100,10 +100,6 @@ class Stalls:
         self.longest = 0.0
         return self
 
-    def forgive(self) -> None:
-        """Do not count what took long until now: it was the program's own doing."""
-        self._last = time.perf_counter()
-
     async def __aexit__(self, *error: object) -> None:
         self._task.cancel()
 

@@ -30,7 +30,7 @@ def main(size: int, url: str | None) -> dict[str, float]:
         autostate.configure(url)
         kept = autostate.PersistedDict("pages")
         kept.update(entries(size))
-        autostate.flush()
+        autostate.flush(timeout=300)
     return {"bytes": resident() - before, "entries": len(kept)}
 
 

@@ -52,8 +52,8 @@ def _rehydrated(folder: Path, size: int, count: int) -> Row:
     """Rehydrate a dict, beside the least that anybody must do: decode it."""
     url, expected = f"sqlite:///{folder / 'rehydrate.db'}", entries(size)
     with autostate.open(url):
-        autostate.PersistedDict("pages", expected)
-        autostate.flush()
+        autostate.PersistedDict("pages", entries(size))  # nobody else holds what is in it
+        autostate.flush(timeout=300)
     encoded = msgspec.json.encode(expected)
 
     def rehydrate() -> None:

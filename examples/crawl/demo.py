@@ -138,7 +138,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Run the demo, and give the exit code."""
     options = parse()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # clean up, too
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # clean up, too
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10_000)
     print(f"--kills {options.kills} --seed {seed} --store {options.store}", flush=True)
     with (
