@@ -75,6 +75,11 @@ class _Flushes:
     def _flushed(self, sender: object, *, duration: float, **rest: Any) -> None:
         self._loop.call_soon_threadsafe(self._seconds.put_nowait, duration)
 
+    def forget(self) -> None:
+        """Forget the saves so far: `durable()` made them."""
+        while not self._seconds.empty():
+            self._seconds.get_nowait()
+
     async def next(self) -> float:
         """Wait for a save, and give its seconds."""
         return await self._seconds.get()
@@ -100,6 +105,7 @@ async def _saves(folder: Path, size: int, count: int) -> _Found:
                 chosen = rng.sample(urls, max(1, int(size * CHANGED)))
                 _change(plain, chosen)
                 found.times[f"limit of {name}"].append(_limit(folder / "limit", plain, chosen))
+                flushes.forget()
                 _change(pages, chosen)
                 async with Stalls() as stalls:
                     found.times[name].append(await save())
