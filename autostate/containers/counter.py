@@ -75,9 +75,11 @@ class PersistedCounter(DictBarrier, Counter[T]):
         return made
 
     @classmethod
-    def fromkeys(cls, iterable: Iterable[Any], v: int | None = None) -> Any:
+    def fromkeys(  # type: ignore[override]
+        cls, iterable: Iterable[Any], v: int | None = None
+    ) -> Any:
         """Raise NotImplementedError, as `Counter.fromkeys` does."""
-        return Counter.fromkeys(iterable, v)  # type: ignore[arg-type]
+        return Counter.fromkeys(iterable, v)
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
         """Pickle as a plain Counter."""

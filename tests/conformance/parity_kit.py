@@ -203,6 +203,7 @@ def _list_cases() -> Iterator[Call]:
 
 
 def _set_cases() -> Iterator[Call]:
+    member: Any
     for member in ("a", "new", 1, True, 1.0, (1, 2), None, [], {}, {"b"}, frozenset("b")):
         yield case("add", member)
         yield case("discard", member)
