@@ -48,7 +48,7 @@ from autostate.manager import (
     durable,
     flush,
     info,
-    open,  # noqa: A004 - as gzip.open
+    open as open,  # noqa: A004 - as gzip.open; not in __all__, see there
     statistics,
 )
 from autostate.settings import Settings
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = [
+__all__ = [  # not `open`: `import *` must not replace the builtin
     "AutostateError",
     "CodecError",
     "CorruptStateError",
@@ -91,7 +91,6 @@ __all__ = [
     "flush",
     "hub",
     "info",
-    "open",
     "statistics",
 ]
 

@@ -2,6 +2,7 @@
 
     AutostateError
     ├── StoreError                 the store refused, and trying again will not help
+    │   ├── StoreGoneError         its file was deleted or replaced while it was in use
     │   ├── StoreUnavailableError  the store was not reached, or did not answer in time
     │   └── FencedError            a later incarnation has taken over this state
     ├── CodecError
@@ -30,6 +31,13 @@ class StoreUnavailableError(StoreError):
     """The store was not reached or did not answer in time: the outcome is unknown.
 
     The flusher tries again by itself. Memory is untouched and stays dirty meanwhile.
+    """
+
+
+class StoreGoneError(StoreError):
+    """The store's file was deleted or replaced while it was in use; a new one was begun.
+
+    The flusher saves everything again by itself.
     """
 
 

@@ -65,6 +65,7 @@ class Flusher:
         conditional: The store refuses writes of a fenced incarnation by itself.
         passive: Save nothing before the program writes to a state object. So a child process
             that only imports the module which makes them does not take over from its parent.
+        renew: Called when the store has lost everything; marks everything.
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
     """
@@ -77,6 +78,7 @@ class Flusher:
         *,
         conditional: bool,
         passive: bool = False,
+        renew: Callable[[], None] = lambda: None,
         sender: object = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -89,6 +91,7 @@ class Flusher:
             self._policy,
             conditional=conditional,
             pause=self._gather,
+            renew=renew,
             sender=sender,
             clock=clock,
         )
@@ -221,6 +224,7 @@ class Flusher:
         Raises what `flush` raises; what could not be saved is then in `unsaved`.
         """
         end = self._end_at = self._clock() + timeout
+        self._saver.last = True
         try:
             self.flush(timeout)
         finally:

@@ -7,11 +7,12 @@ fork: nothing of the first, neither its connection nor its thread, is of any use
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from autostate import hub, lifecycle, spill
@@ -68,6 +69,7 @@ class Incarnation:
             settings,
             conditional=store.conditional and store.atomic,
             passive=lifecycle.in_child(),
+            renew=self.store_wiped,
             sender=sender,
         )
         self._handlers: list[tuple[hub.HubSignal, Callable[..., None]]] = [
@@ -242,12 +244,28 @@ def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Re
                 spill.set_aside(one),
             )
             continue
+        if not _fits(one.changes, recovered):
+            logger.error(
+                "%s holds changes that do not fit the stored state: they were not applied",
+                spill.set_aside(one),
+            )
+            continue
         journal.commit(one.changes, timeout=timeout)
         spill.remove(one)
         logger.warning("what the previous process could not save was picked up from %s", one.path)
         journal = Journal(store, on_corrupt=settings.on_corrupt)
         recovered = journal.recover(timeout=timeout)
     return _taken_over(store, journal, recovered, settings, timeout)
+
+
+def _fits(changes: Sequence[bytes], recovered: Recovered) -> bool:
+    """Whether changes can be applied to the recovered state."""
+    begun = set(recovered.nodes)
+    for change in map(json.loads, changes):
+        if change["id"] not in begun and "kind" not in change and not change.get("delete"):
+            return False
+        begun.add(change["id"])
+    return True
 
 
 def _taken_over(

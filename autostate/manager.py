@@ -9,14 +9,16 @@ create the objects before it starts, or run it in a copied context:
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from autostate import lifecycle
 from autostate.state_manager import Info, StateManager, current
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
     from autostate.saver import Statistics
     from autostate.stores import Store
@@ -34,7 +36,7 @@ def current_manager() -> StateManager:
     if manager is not None:
         return manager
     with _default_lock:
-        if _default is None or _default._closed:
+        if _default is None or (_default._closed and not _default.ended):
             _default = StateManager()
         return _default
 
@@ -47,6 +49,15 @@ def manager_of(obj: Any) -> StateManager:
 def live() -> list[StateManager]:
     """Give all managers that have state objects."""
     return [keeper for keeper in lifecycle.keepers() if isinstance(keeper, StateManager)]
+
+
+def _affected() -> list[StateManager]:
+    """Give the managers that hold state objects, wherever these were created."""
+    return live() or [current_manager()]
+
+
+def _left(end: float) -> float:
+    return max(0.0, end - time.monotonic())
 
 
 def configure(url: str | None = None, **settings: Any) -> StateManager:
@@ -120,7 +131,15 @@ def flush(timeout: float | None = None) -> None:
         >>> hits["index.html"] += 1
         >>> autostate.flush()
     """
-    current_manager().flush(timeout)
+    if timeout is not None and not isinstance(timeout, int | float):
+        raise TypeError(
+            "flush() saves all state objects; its argument is a timeout in seconds, not "
+            f"{type(timeout).__name__}"
+        )
+    end = None if timeout is None else time.monotonic() + timeout
+    with contextlib.ExitStack() as stack:  # each is flushed, also when another fails
+        for manager in _affected():
+            stack.callback(lambda m=manager: m.flush(None if end is None else _left(end)))
 
 
 async def durable(timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
@@ -132,14 +151,24 @@ async def durable(timeout: float | None = None) -> None:  # noqa: ASYNC109 - as 
     Raises:
         FlushError: As for `flush`, and so for the other errors.
     """
-    await current_manager().durable(timeout)
+    end = None if timeout is None else time.monotonic() + timeout
+    async with contextlib.AsyncExitStack() as stack:
+        for manager in _affected():
+            left = None if end is None else _left(end)
+            stack.push_async_callback(manager.durable, left)
 
 
-def atomic() -> AbstractContextManager[None]:
+@contextlib.contextmanager
+def atomic() -> Iterator[None]:
     """Save what happens in the body together or not at all; if the body raises, undo it.
 
-    Returns:
-        A context manager.
+    Undone is what the body did. Where it only assigned entries of dicts and added members to sets,
+    what other threads and tasks did to these meanwhile stays; a list, or a dict or set of which it
+    removed something, is put back as it was. So let nobody else write to those meanwhile, as with
+    plain ones. Creating and deleting state objects is not undone.
+
+    Yields:
+        Nothing.
 
     Example:
         >>> import autostate
@@ -148,7 +177,10 @@ def atomic() -> AbstractContextManager[None]:
         ...     account["left"] -= 1
         ...     account["right"] += 1
     """
-    return current_manager().atomic()
+    with contextlib.ExitStack() as stack:
+        for manager in _affected():
+            stack.enter_context(manager.atomic())
+        yield
 
 
 def info(obj: Any) -> Info:

@@ -23,6 +23,7 @@ from autostate import hub
 from autostate.errors import (
     FencedError,
     FlushError,
+    StoreGoneError,
     StoreUnavailableError,
     UnsupportedTypeError,
 )
@@ -80,6 +81,7 @@ class Saver:
         conditional: The store refuses writes of a fenced incarnation by itself; where it does
             not, ownership is checked after writing.
         pause: Waits for so many seconds, or shorter if there is news.
+        renew: Called when the store has lost everything: forgets what it had, marks everything.
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
 
@@ -99,6 +101,7 @@ class Saver:
         *,
         conditional: bool,
         pause: Callable[[float], None],
+        renew: Callable[[], None],
         sender: object = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -112,10 +115,12 @@ class Saver:
         self._policy = policy
         self._conditional = conditional
         self._pause = pause
+        self._renew = renew
         self._sender = sender
         self._clock = clock
         self._done = Statistics()
         self._refused = False
+        self.last = False
         self._reported: set[str] = set()
         self._compact_after = float("-inf")
 
@@ -142,9 +147,14 @@ class Saver:
             if capture is None:
                 return
             started = self._clock()
-            changes = capture.encode(let_others_run)
+            changes = capture.encode(None if self.last else let_others_run)
             if changes:
                 info, waited = self._commit(changes, deadline)
+        except StoreGoneError as error:
+            logger.critical("%s, and everything is saved again", error)
+            self._renew()  # marks everything; what was captured is part of it
+            self.flush(requests, deadline, sweep=sweep)
+            return
         except BaseException as error:
             if capture is not None:
                 capture.failed()
@@ -232,7 +242,8 @@ class Saver:
     ) -> Capture | None:
         """Cut. While an `atomic()` block is open: wait for its end if somebody waits for us."""
         while True:
-            self._tracker.prepare(let_others_run)
+            if not self.last:
+                self._tracker.prepare(let_others_run)
             capture = self._cut_once(deadline, sweep=sweep)
             self._refused = capture is None
             if capture is not None:

@@ -103,7 +103,7 @@ class Settings:
         """
         _check_names(overrides)
         url = store if isinstance(store, str) else store.url
-        return _filled(cls(**_DEFAULTS.get(scheme(url), {})), overrides)
+        return _filled(cls(**_defaults(url)), overrides)
 
     def changed(self, **overrides: Any) -> Settings:
         """Return a copy with some settings replaced, checked as by `for_store`.
@@ -145,6 +145,13 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+def _defaults(url: str) -> Mapping[str, Any]:
+    """Off the platform Apify's store is a folder, and a write costs nothing."""
+    if scheme(url) == "apify" and not _at_home(os.environ):
+        return {}
+    return _DEFAULTS.get(scheme(url), {})
+
+
 def scheme(url: str) -> str:
     """Return what stands before the first colon of a store's URL."""
     return url.partition(":")[0].lower()
@@ -170,8 +177,12 @@ def _inside_actor(environ: Mapping[str, str]) -> bool:
     """Tell an Actor, on the platform or on a developer's machine, from any other program."""
     from pathlib import Path  # here: importing it is a tenth of `import autostate`
 
-    at_home = environ.get("APIFY_IS_AT_HOME", "").lower() not in ("", "0", "false")
-    return at_home or "apify" in sys.modules or Path(".actor").is_dir()
+    return _at_home(environ) or "apify" in sys.modules or Path(".actor").is_dir()
+
+
+def _at_home(environ: Mapping[str, str]) -> bool:
+    """Tell whether this is a container of the Apify platform."""
+    return environ.get("APIFY_IS_AT_HOME", "").lower() not in ("", "0", "false")
 
 
 def _filled(base: Settings, overrides: Mapping[str, Any]) -> Settings:

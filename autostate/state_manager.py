@@ -78,6 +78,7 @@ class StateManager:
         self._lock = threading.RLock()
         self._incarnation: Incarnation | None = None
         self._closed = False
+        self.ended = False
         self._forked = False
         self._parent_store: object = None
         self._tokens: list[contextvars.Token[StateManager | None]] = []
@@ -302,7 +303,8 @@ class StateManager:
             incarnation.flusher.hurry(None)
 
     def finish(self, timeout: float) -> None:
-        """Save for the last time, and be loud if that fails."""
+        """Save for the last time, and be loud if that fails. No other default takes its place."""
+        self.ended = True
         problem = self._end(timeout)
         if problem is not None:
             from autostate.incarnation import shout

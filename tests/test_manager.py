@@ -579,7 +579,7 @@ def test_a_new_container_fences_the_old_one_before_it_saves_itself() -> None:
         state = PersistedDict("progress", page=1)
         old.flush()
         with autostate.open(Platform("run")) as new:
-            resumed = PersistedDict("progress")
+            resumed = PersistedDict[str, int]("progress")
             state["page"] = 2
             with pytest.raises(autostate.FencedError):
                 old.flush()

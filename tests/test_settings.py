@@ -19,11 +19,17 @@ def test_local_stores_save_well_under_a_second() -> None:
         assert Settings.for_store(url).max_delay <= 1
 
 
-def test_apify_gathers_changes_for_tens_of_seconds() -> None:
+def test_apify_gathers_changes_for_tens_of_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every write costs money there."""
+    monkeypatch.setenv("APIFY_IS_AT_HOME", "1")
     for url in ("apify:", "apify:my-store"):
         assert 10 <= Settings.for_store(url).debounce <= 60
         assert Settings.for_store(url).max_dirty_bytes < 9_000_000
+
+
+def test_off_the_platform_apifys_folder_is_as_good_as_any() -> None:
+    """Files cost nothing: whoever tries a kill there is not to wait for half a minute."""
+    assert Settings.for_store("apify:") == Settings.for_store("memory:")
 
 
 def test_overrides_win_over_the_defaults_of_the_store() -> None:
@@ -69,8 +75,9 @@ def test_a_value_that_makes_no_sense_is_refused(name: str, value: Any) -> None:
         Settings.for_store("memory:", **{name: value})
 
 
-def test_debounce_and_max_delay_follow_each_other() -> None:
+def test_debounce_and_max_delay_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who sets only one of the two never gets an error about the other."""
+    monkeypatch.setenv("APIFY_IS_AT_HOME", "1")
     assert Settings.for_store("memory:", debounce=30).max_delay == 30
     assert Settings.for_store("apify:", max_delay=3).debounce == 3
     with pytest.raises(ValueError, match="shorter than debounce"):

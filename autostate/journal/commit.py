@@ -306,6 +306,6 @@ def _pair(entries: _Entries, pair: Raw) -> tuple[Hashable, Raw]:
     """Decode the key of an entry, and keep its JSON unless it is a string."""
     raw, value = msgspec.json.decode(pair, type=tuple[Raw, Raw])
     key = _key(raw)
-    if type(key) is not str:
+    if type(key) is not str or not bytes(raw).startswith(b'"'):  # or UTF-8 cannot hold it
         entries.keys.setdefault(key, raw)
     return key, value

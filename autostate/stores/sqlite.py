@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from autostate.errors import FencedError, StoreError, StoreUnavailableError
+from autostate.errors import FencedError, StoreError, StoreGoneError, StoreUnavailableError
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL)"
 _PUT = (
@@ -59,6 +59,7 @@ class SqliteStore:
         self.url = f"sqlite:///{self.path}"
         self._wait = -1.0
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
         with self._translated():
             _make_folder(self.path.parent)
             self._connection = self._connect()
@@ -68,7 +69,8 @@ class SqliteStore:
         with self._translated():
             connection = self._ready(timeout)
             row = connection.execute("SELECT value FROM records WHERE key = ?", (key,)).fetchone()
-        return row[0] if row else None
+        value = row[0] if row else None
+        return value.encode() if isinstance(value, str) else value  # edited by hand
 
     def write(
         self,
@@ -79,6 +81,7 @@ class SqliteStore:
         timeout: float | None = None,
     ) -> None:
         """Write and delete records in one transaction; see `Store.write`."""
+        self._renew_if_gone()
         with self._translated(), _transaction(self._ready(timeout)) as connection:
             for key, value in (expect or {}).items():
                 query = "SELECT value FROM records WHERE key = ?"
@@ -103,6 +106,30 @@ class SqliteStore:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             connection.close()
 
+    def _renew_if_gone(self) -> None:
+        """Begin a new file if ours was deleted or replaced: what we write to it nobody will find.
+
+        Raises:
+            StoreGoneError: It was; what was in it has to be written again.
+        """
+        if self._connection is None or self._identity() == self._opened:
+            return
+        self._connection.close()
+        self._wait = -1.0
+        with self._translated():
+            _make_folder(self.path.parent)
+            self._connection = self._connect()
+        raise StoreGoneError(
+            f"{self.path} was deleted or replaced while this process used it: a new one was begun"
+        )
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path, timeout=_TIMEOUT, isolation_level=None, check_same_thread=False
@@ -115,6 +142,7 @@ class SqliteStore:
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
             connection.execute("PRAGMA journal_size_limit = 16777216")
             connection.execute(_SCHEMA)
+            self._opened = self._identity()
         except BaseException:
             connection.close()
             raise

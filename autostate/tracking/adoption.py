@@ -128,6 +128,14 @@ def adopt(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
     return _replace(parent, slot, kind, node, entry) and complete
 
 
+def adopt_entry(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
+    """Do as `adopt_deep`; what is nested too deeply is watched, and reported when encoded."""
+    try:
+        return adopt_deep(parent, slot, node, entry)
+    except RecursionError:
+        return False
+
+
 def adopt_deep(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
     """Adopt one value and all inside it, also what containers hold that were adopted before."""
     complete = adopt(parent, slot, node, entry)
@@ -228,35 +236,34 @@ def is_inline(value: Any) -> bool:
     return isinstance(value, Barrier) and (value._node is None or value._node.obj is not value)
 
 
-def inline(container: Any, seen: dict[int, Any] | None = None) -> Iterator[Any]:
+def inline(container: Any) -> Iterator[Any]:
     """All persisted containers inside a container that are not nodes, at any depth, once."""
-    seen = {} if seen is None else seen
-    for value in _values_of(container):
-        if id(value) in seen:
-            continue
+    for value in _inside(container):
         if isinstance(value, Barrier):
-            node = value._node
-            if node is None or node.obj is not value:
-                seen[id(value)] = value
-                yield value
-                yield from inline(value, seen)
-        elif type(value) in PLAIN or type(value) is tuple:
-            seen[id(value)] = value
-            yield from inline(value, seen)
+            yield value
 
 
-def plain_inside(value: Any, seen: dict[int, Any] | None = None) -> Iterator[Any]:
+def plain_inside(value: Any) -> Iterator[Any]:
     """All plain containers in a value, itself included, at any depth, once."""
-    seen = {} if seen is None else seen
-    if seen.setdefault(id(value), None) is value:
-        return
-    seen[id(value)] = value
     if type(value) in PLAIN:
         yield value
-    if type(value) in PLAIN or type(value) is tuple or isinstance(value, Barrier):
-        for item in _values_of(value):
-            if type(item) not in ATOMS:
-                yield from plain_inside(item, seen)
+    for inner in _inside(value):
+        if type(inner) in PLAIN:
+            yield inner
+
+
+def _inside(container: Any) -> Iterator[Any]:
+    """All containers and tuples inside one, without those below nodes. Any depth: no recursion."""
+    seen: dict[int, Any] = {}
+    left = [container]
+    while left:
+        for value in _values_of(left.pop()):
+            if id(value) in seen:
+                continue
+            if is_inline(value) or type(value) in PLAIN or type(value) is tuple:
+                seen[id(value)] = value
+                left.append(value)
+                yield value
 
 
 def _values_of(container: Any) -> list[Any]:

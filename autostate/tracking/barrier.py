@@ -77,6 +77,8 @@ class Kind:
         name: As stored.
         builtin: The plain type that it replaces.
         tracked: Its persisted class, armed.
+        nested: The same for nested containers: called, it makes a plain builtin, so that
+            `type(obj)(...)`, which `dataclasses.asdict` does, works as on the plain type.
         copy: Makes a shallow plain copy.
         fill: The builtin's function that fills an empty one from a plain one.
         refill: Replaces the content in place, by the builtin's functions.
@@ -92,10 +94,23 @@ class Kind:
     refill: Callable[[Any, Any], None]
     raw: frozenset[str]
     recording: Mapping[str, Any] = field(default_factory=dict)
+    nested: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the class of nested containers."""
+        cls, builtin = self.tracked, self.builtin
+        namespace = {
+            "__slots__": (),
+            "__module__": cls.__module__,
+            "__qualname__": cls.__qualname__,
+            "__doc__": cls.__doc__,
+            "__new__": lambda _cls, *args, **kwargs: builtin(*args, **kwargs),
+        }
+        object.__setattr__(self, "nested", type(cls)(cls.__name__, (cls,), namespace))
 
     def make(self, content: Any, node: Node, key: Any) -> Any:
         """Build the tracked form of a plain container, armed, owned by an entry of `node`."""
-        made = self.builtin.__new__(self.tracked)
+        made = self.builtin.__new__(self.nested)
         self.fill(made, content)
         made._node = node
         made._key = key
@@ -165,6 +180,7 @@ def register_kind(kind: Kind) -> None:
     KINDS[kind.name] = kind
     PLAIN[kind.builtin] = kind
     Forms(kind.tracked, kind)
+    Forms(kind.nested, kind)
 
 
 def forms_of(cls: type) -> Forms:
@@ -195,7 +211,9 @@ def before(container: Any, key: Any = _EVERYTHING) -> None:
     If the entry belongs to a cut and is not encoded yet, it is encoded first. Inside `atomic()`
     the former content is remembered; `key` says that only this entry is going to change.
     """
-    node: Node = container._node
+    node: Node | None = container._node
+    if node is None:
+        return  # its store was closed while this thread waited for the lock
     if node.pending is not None and node.obj is not container:
         node.pending.encode_now(container._key)
     if node.tracker.undo:
@@ -204,10 +222,10 @@ def before(container: Any, key: Any = _EVERYTHING) -> None:
 
 def changed(container: Any) -> None:
     """Mark after a write that may have changed anything, with the lock held, and disarm."""
-    node: Node = container._node
+    node: Node | None = container._node
     forms = forms_of(type(container))
     cls = type(container)
-    if cls is forms.disarmed:
+    if node is None or cls is forms.disarmed:
         return
     if not node.tracker.undo:  # inside atomic() every write has to be seen
         container.__class__ = forms.disarmed
@@ -238,8 +256,8 @@ def spliced(container: Any, index: int) -> None:
 
 def _record(container: Any) -> bool:
     """Enter the recording form if the container is large and a node; else mark it as a whole."""
-    node: Node = container._node
-    if node.obj is not container or len(container) <= LARGE:
+    node: Node | None = container._node
+    if node is None or node.obj is not container or len(container) <= LARGE:
         changed(container)
         return False
     forms = forms_of(type(container))

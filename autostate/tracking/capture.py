@@ -15,6 +15,7 @@ nobody recorded it, and to write nothing where nothing changed:
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import chain, islice
@@ -165,14 +166,19 @@ class Pending:
                 if index is None and value is not key and not _is_key(key):
                     self._report(key, Unsupported("its key is of a type that cannot be saved"))
                     return None
+                if type(key) is not str and index is None:
+                    _dump_key(key)  # it has to be one that can be saved
                 return _dump(codec.jsonable(value, Walk(self.node, key)))
             except Shared as shared:
                 self.node.tracker.promote(shared.container)
             except Unsupported as problem:
                 self._report(key if index is None else index, problem)
                 return None
+            except ValueError as problem:  # of an int with too many digits, says the interpreter
+                self._report(key if index is None else index, Unsupported(str(problem)))
+                return None
             except RecursionError:
-                self._report(key, Unsupported("nested too deeply, or held in itself by a tuple"))
+                self._report(key, Unsupported("nested too deeply to be saved"))
                 return None
 
     def _report(self, key: Any, problem: Unsupported) -> None:
@@ -346,7 +352,8 @@ class Pending:
     def _chunk(self, index: int, items: list[Any]) -> bytes:
         """Encode some items, without the brackets."""
         if codec.is_flat(items):
-            return _dump(items)[1:-1]
+            with contextlib.suppress(ValueError):  # an int with too many digits: found below
+                return _dump(items)[1:-1]
         values = [self._item(index + offset, item) for offset, item in enumerate(items)]
         if None in values:
             raise Incomplete
@@ -389,9 +396,19 @@ class Pending:
                     encoded = self._take(key, value)
                     if encoded is not None and not self._was_seen(key, encoded):
                         pairs.append((key, msgspec.Raw(encoded)))
-                content = msgspec.Raw(_dump(_content(pairs))) if pairs else None
+                content = self._joined(pairs) if pairs else None
             self.capture.entries += len(batch)
             yield content
+
+    def _joined(self, pairs: list[tuple[Any, Any]]) -> msgspec.Raw:
+        """Encode a batch in one call; one by one if there is an int with too many digits."""
+        try:
+            return msgspec.Raw(_dump(_content(pairs)))
+        except ValueError:
+            raw = msgspec.Raw
+            single = ((k, v if type(v) is raw else self._encode(k, v)) for k, v in pairs)
+            kept = [(k, v if type(v) is raw else raw(v)) for k, v in single if v is not None]
+            return raw(_dump(_content(kept)))
 
     def _was_seen(self, key: Any, encoded: bytes) -> bool:
         """Whether a watched entry is as it was saved: it is looked at in every capture."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autostate import codec
-from autostate.errors import StateTypeError
+from autostate.errors import CorruptStateError, StateTypeError
 from autostate.tracking.barrier import KINDS, forms_of
 from autostate.tracking.node import Node
 
@@ -52,6 +52,13 @@ class Rehydration:
         self._tracker = tracker
         self._states = states
         self._names = {state.name: i for i, state in states.items() if state.name is not None}
+        self._built: dict[Node, State] = {}
+        self._broken: dict[str, str] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """The roots that were not rebuilt yet."""
+        return list(self._names)
 
     def kind(self, name: str) -> str | None:
         """The kind of the root of that name that was not rebuilt yet."""
@@ -63,6 +70,7 @@ class Rehydration:
         node_id = self._names.pop(name, None)
         if node_id is not None:
             del self._states[node_id]
+            self._broken.pop(name, None)
         return node_id
 
     def attach(self, container: Any, name: str) -> Node | None:
@@ -70,14 +78,39 @@ class Rehydration:
         node_id = self._names.get(name)
         if node_id is None:
             return None
-        with _no_collections():
-            return self._build(node_id, container)
+        if name in self._broken:
+            raise CorruptStateError(self._broken[name])
+        self._built = {}
+        try:
+            with _no_collections():
+                return self._build(node_id, container)
+        except StateTypeError:
+            raise
+        except BaseException as error:
+            reason = str(error) or type(error).__name__
+            self._take_back(f"{name} was not restored, and is left as it is stored: {reason}")
+            if isinstance(error, CorruptStateError):
+                raise CorruptStateError(self._broken[name]) from None
+            raise
+
+    def _take_back(self, reason: str) -> None:
+        """Let nothing be saved of what was rebuilt half-way: the store has the whole of it."""
+        tracker = self._tracker
+        for node, state in self._built.items():
+            self._states[node.id] = state
+            tracker.nodes.pop(node.id, None)
+            tracker.dirty_nodes.pop(node, None)
+            if state.name is not None:
+                self._names[state.name] = node.id
+                self._broken[state.name] = reason
+                tracker.roots.pop(state.name, None)
+        self._built = {}
 
     def _build(self, node_id: int, container: Any = None) -> Node:
         state = self._states.pop(node_id)
         kind = KINDS[state.kind]
         if container is None:
-            container = kind.builtin.__new__(kind.tracked)
+            container = kind.builtin.__new__(kind.tracked if state.name else kind.nested)
             container._key = None
         elif forms_of(type(container)).kind is not kind:
             self._states[node_id] = state
@@ -85,6 +118,7 @@ class Rehydration:
         node = Node(self._tracker, node_id, state.kind, container, state.name)
         node.declared = True
         node.gone = node.offered = frozenset(state.known)
+        self._built[node] = state
         container._node = node
         self._tracker.nodes[node_id] = node
         if state.name is not None:
@@ -100,7 +134,7 @@ class Rehydration:
             return content
         if node.kind == "list":
             return [self._element(item, node) for item in content]
-        tracked = KINDS["dict"].tracked
+        tracked = KINDS["dict"].nested
         new, fill, flat = dict.__new__, dict.update, _FLAT
         for key, value in content.items():
             cls = type(value)

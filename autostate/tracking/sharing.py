@@ -87,7 +87,7 @@ class Sharing:
     def _look_inside(self, node: Node) -> None:
         for slot in adoption.slots_of(node.obj):
             entry = adoption.entry_of(node.obj, slot)
-            if not adoption.adopt_deep(node.obj, slot, node, entry):
+            if not adoption.adopt_entry(node.obj, slot, node, entry):
                 self._tracker.watch(node, adoption.entry_of(node.obj, slot))
         if node.kind == "list":
             self._tracker._promote_repeated(node.obj, range(len(node.obj)))

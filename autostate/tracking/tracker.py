@@ -13,6 +13,8 @@ A cut works in four steps under the lock, while every writer that it concerns wa
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
 import threading
 import weakref
@@ -43,6 +45,8 @@ from autostate.tracking.undo import Frame, frames
 if TYPE_CHECKING:
     import asyncio
 
+
+logger = logging.getLogger("autostate")
 
 SLICE: Final = 200
 """Containers or entries that `prepare` looks at with the lock held: less than a millisecond."""
@@ -167,7 +171,7 @@ class Tracker:
 
     def prepare(self, pause: Callable[[], None]) -> None:
         """Look in slices at what was written, as a cut would have to do at once."""
-        while self._written:
+        for _ in range(0, len(self._written), SLICE):  # writers may never come to an end
             with self.lock:
                 self._collect(SLICE)
             pause()
@@ -206,7 +210,8 @@ class Tracker:
             if sweep:
                 self._sweep()
             if self._watched or self.sharing.nodes():
-                self.sharing.settle(list(self._watched))
+                with contextlib.suppress(RecursionError):  # it is reported when it is encoded
+                    self.sharing.settle(list(self._watched))
             nodes, self.dirty_nodes = self.dirty_nodes, {}
             capture.deleted, self.deleted = self.deleted, []
             capture.take(nodes)
@@ -341,7 +346,7 @@ class Tracker:
                 del self._watched[node, key]
                 continue
             self.touch(node, key)
-            incomplete = [s for s in slots if not adoption.adopt_deep(node.obj, s, node, key)]
+            incomplete = [s for s in slots if not adoption.adopt_entry(node.obj, s, node, key)]
             seen = self._watched.pop((node, key), None)
             if incomplete:
                 # An element of a list may be another object now, and so another entry.
@@ -368,7 +373,7 @@ class Tracker:
             if node.saved is not None:
                 for slot in adoption.slots_of(node.obj):
                     entry = adoption.entry_of(node.obj, slot)
-                    if not adoption.adopt_deep(node.obj, slot, node, entry):
+                    if not adoption.adopt_entry(node.obj, slot, node, entry):
                         self._watched.setdefault((node, adoption.entry_of(node.obj, slot)))
                 node.whole = True
                 self.dirty_nodes[node] = None
@@ -456,7 +461,7 @@ class Tracker:
                 if inner._node is home and inner._key == entry:
                     inner._node, inner._key = node, adoption.entry_of(container, slot)
         for slot in adoption.slots_of(container):
-            if not adoption.adopt_deep(container, slot, node, adoption.entry_of(container, slot)):
+            if not adoption.adopt_entry(container, slot, node, adoption.entry_of(container, slot)):
                 self._watched[node, adoption.entry_of(container, slot)] = None
         if node.kind == "list":
             self._promote_repeated(container, range(len(container)))
@@ -541,8 +546,8 @@ class Tracker:
         """Fill in the defaults that the stored state never had (dict, set and counter)."""
         with self.lock:
             node: Node = container._node
-            node.offered = node.offered | frozenset(defaults)
-            new = [key for key in defaults if key not in container and key not in node.gone]
+            offered, node.offered = node.offered, node.offered | frozenset(defaults)
+            new = [key for key in defaults if key not in container and key not in offered]
             kind = KINDS[node.kind]
             if node.whole and not container:
                 kind.fill(container, defaults)
@@ -602,8 +607,13 @@ class Tracker:
         self._held = [c for c in self._held if c._node is not None]
 
     def mark_all(self) -> None:
-        """Mark everything: the store has lost it."""
+        """Mark everything: the store has lost it, also what nobody has asked for yet."""
         with self.lock:
+            for name in self._rehydration.names:
+                try:
+                    self._rehydration.attach(None, name)
+                except CorruptStateError as error:
+                    logger.critical("%s; the store has lost it", error)
             for node in list(self.nodes.values()):
                 node.declared, node.saved, node.whole = False, None, True
                 self.dirty_nodes[node] = None

@@ -7,7 +7,6 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.tracking.adoption import kind_of
-from autostate.tracking.barrier import is_keyed
 
 if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
@@ -18,8 +17,9 @@ _MISSING: Final = object()
 class Frame:
     """The former contents of the containers that one `atomic()` block has written.
 
-    Of a large dict or set only the entries that were assigned or added are kept, until
-    something else is done to it: then the whole content is.
+    Of a dict or set only the entries that were assigned or added are kept, so that what other
+    threads and tasks write to it meanwhile stays, until something else is done to it in the
+    block: then the whole content is kept, and put back.
 
     Args:
         plain: Containers without a barrier; their contents are kept from the beginning.
@@ -34,7 +34,7 @@ class Frame:
         """Keep what a write is going to change: all, or the entries of these keys."""
         if id(container) in self._whole:
             return
-        if keys is None or not is_keyed(container):
+        if keys is None:
             self._whole[id(container)] = (container, self._former(container))
             return
         _, entries = self._entries.setdefault(id(container), (container, {}))
