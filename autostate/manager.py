@@ -56,6 +56,10 @@ def _affected() -> list[StateManager]:
     return live() or [current_manager()]
 
 
+def _flush_until(manager: StateManager, end: float | None) -> None:
+    manager.flush(None if end is None else _left(end))
+
+
 def _left(end: float) -> float:
     return max(0.0, end - time.monotonic())
 
@@ -139,7 +143,7 @@ def flush(timeout: float | None = None) -> None:
     end = None if timeout is None else time.monotonic() + timeout
     with contextlib.ExitStack() as stack:  # each is flushed, also when another fails
         for manager in _affected():
-            stack.callback(lambda m=manager: m.flush(None if end is None else _left(end)))
+            stack.callback(_flush_until, manager, end)
 
 
 async def durable(timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush

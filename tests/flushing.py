@@ -4,8 +4,6 @@ The tracker is not the real one so that a test can refuse a cut, name a loop and
 journal is the real one.
 """
 
-# ruff: noqa: D102 - the interfaces are documented where they are defined
-
 from __future__ import annotations
 
 import contextlib

@@ -57,7 +57,7 @@ def test_an_interrupted_restoration_loses_nothing(
         with pytest.raises(KeyboardInterrupt), autostate.open("sqlite:///s.db"):
             PersistedDict("a")
     with autostate.open("sqlite:///s.db"):
-        assert PersistedDict("a")["keep"] == 1
+        assert PersistedDict[str, Any]("a")["keep"] == 1
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
@@ -187,7 +187,7 @@ def test_a_value_too_large_for_json_does_not_keep_the_rest_from_being_saved(
             with pytest.raises(autostate.UnsupportedTypeError, match="bad"):
                 manager.flush()
     with autostate.open("sqlite:///s.db"):
-        again = PersistedDict("a")
+        again = PersistedDict[str, Any]("a")
         assert again["good"] == 2
         assert len(again) == count + 1
 

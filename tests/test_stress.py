@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from collections.abc import Iterator
@@ -106,7 +107,7 @@ def inconsistency(state: dict[str, Any]) -> str | None:
             state["last"][me],
         ]
         steps = [step for step in steps if step is not None]  # cleared by somebody
-        for earlier, later in zip(steps, steps[1:], strict=False):
+        for earlier, later in itertools.pairwise(steps):
             if not earlier >= later:
                 return f"writer {me}: {steps}"
         if steps[0] > steps[-1] + 1:
