@@ -170,7 +170,10 @@ class Pending:
                     _dump_key(key)  # it has to be one that can be saved
                 return _dump(codec.jsonable(value, Walk(self.node, key)))
             except Shared as shared:
+                known = key in self.node.touched
                 self.node.tracker.promote(shared.container)
+                if not known:  # the entry is encoded again right here
+                    self.node.touched.pop(key, None)
             except Unsupported as problem:
                 self._report(key if index is None else index, problem)
                 return None

@@ -62,7 +62,7 @@ class Sharing:
         self._nodes = {key: node for key, node in self._nodes.items() if key in found}
         for key, one in found.items():
             if len(one.places) > 1 and key not in self._nodes:
-                self._nodes[key] = self._promote(one)
+                self._promote(one)
         for key, node in list(self._nodes.items()):
             if self._adopt(node, found[key], parents[key]):
                 del self._nodes[key]
@@ -72,17 +72,14 @@ class Sharing:
             self._tracker.dirty_nodes[node] = None
         self._tracker.forget_watches(lambda node: type(node.obj) in PLAIN)
 
-    def _promote(self, found: Found) -> Node:
+    def _promote(self, found: Found) -> None:
         _, _, home, entry = found.places[0]
         [container] = found.holder
         node = self._tracker.new_node(container, home, entry)
-        for slot in adoption.slots_of(container):
-            for inner in adoption.inline([container[slot]]):
-                if inner._node is home and inner._key == entry:
-                    inner._node, inner._key = node, adoption.entry_of(container, slot)
+        self._nodes[id(container)] = node
+        self._tracker.take_over(node, home, entry)
         for _, _, other, key in found.places:
             self._tracker.touch(other, key)
-        return node
 
     def _look_inside(self, node: Node) -> None:
         for slot in adoption.slots_of(node.obj):

@@ -456,10 +456,7 @@ class Tracker:
         home, entry = container._node, container._key
         node = self.new_node(container, home, entry)
         container._node, container._key = node, None
-        for slot in adoption.slots_of(container):
-            for inner in adoption.inline([container[slot]]):
-                if inner._node is home and inner._key == entry:
-                    inner._node, inner._key = node, adoption.entry_of(container, slot)
+        self.take_over(node, home, entry)
         for slot in adoption.slots_of(container):
             if not adoption.adopt_entry(container, slot, node, adoption.entry_of(container, slot)):
                 self._watched[node, adoption.entry_of(container, slot)] = None
@@ -468,6 +465,27 @@ class Tracker:
         self.touch(home, entry)
         self._include(node)
         return node
+
+    def take_over(self, node: Node, home: Node, entry: Any) -> None:
+        """Let what is inside a new node belong to it, and no longer to the entry it was in.
+
+        What is at two places then, of the node or in the rest of the entry, becomes a node too:
+        found while it is encoded, it could be too late for what is encoded already.
+        """
+        moved: dict[int, Any] = {}
+        twice = []
+        for slot in adoption.slots_of(node.obj):
+            for inner in adoption.inline([node.obj[slot]]):
+                if id(inner) in moved:
+                    twice.append(inner)
+                elif inner._node is home and inner._key == entry:
+                    inner._node, inner._key = node, adoption.entry_of(node.obj, slot)
+                    moved[id(inner)] = inner
+        rest = adoption.inline([home.obj[slot] for slot in self._slots(home, entry)])
+        twice += [inner for inner in rest if id(inner) in moved]
+        for inner in twice:
+            if adoption.is_inline(inner):
+                self.promote(inner)
 
     def new_node(self, container: Any, home: Node, entry: Any) -> Node:
         """Make a node for a container that was found in an entry."""
