@@ -116,7 +116,7 @@ def _document() -> tuple[Any, Any]:
     program = Program()
     state = program.root("state", "dict", copy.deepcopy(plain))
     program.flush()
-    assert type(state["links"]) is PersistedList
+    assert isinstance(state["links"], PersistedList)
     return state, plain
 
 
@@ -165,7 +165,7 @@ def test_sets_and_counters_look_like_builtins() -> None:
     state = program.root("state", "dict", {"s": {1, 2}, "e": set(), "c": Counter("aab")})
     expected = repr(copy.deepcopy(state))
     program.flush()
-    assert type(state["s"]) is PersistedSet
+    assert isinstance(state["s"], PersistedSet)
     assert repr(state) == expected
     state["s"].add(2)
     state["c"]["a"] = 2
