@@ -432,7 +432,7 @@ class Tracker:
         owner: Node | None = container._node
         if owner is None:
             arm(container)
-            adoption.own(container, node, entry)
+            self._move(container, node, entry)
             self._unsettled[id(container)] = container
         elif (
             owner.obj is container
@@ -444,8 +444,31 @@ class Tracker:
             self.touch(owner, container._key)
             self.promote(container)
         else:
-            adoption.own(container, node, entry)
+            self._move(container, node, entry)
             self._watched.setdefault((node, entry))  # plain containers in it move along
+
+    def _move(self, container: Any, node: Node, entry: Any) -> None:
+        """Let a container belong to another entry, with what came along inside it."""
+        home, former = container._node, container._key
+        container._node, container._key = node, entry
+        if home is not None:
+            left = adoption.inline([home.obj[slot] for slot in self._slots(home, former)])
+            stayed = {id(inner) for inner in left}
+            for inner in adoption.inline(container):
+                if inner._node is home and inner._key == former and id(inner) not in stayed:
+                    inner._node, inner._key = node, entry
+        while (inner := self._stranger(container, node, entry)) is not None:
+            self.claim(inner, node, entry)
+
+    def _stranger(self, container: Any, node: Node, entry: Any) -> Any | None:
+        """A container inside that belongs to another entry, or to none."""
+        for inner in adoption.inline(container):
+            owner = inner._node
+            if owner is None or (
+                owner.tracker is self and (owner is not node or inner._key != entry)
+            ):
+                return inner
+        return None
 
     def _is_at(self, container: Any, node: Node, key: Any) -> bool:
         values = [node.obj[slot] for slot in self._slots(node, key)]
