@@ -214,8 +214,11 @@ def before(container: Any, key: Any = _EVERYTHING) -> None:
     node: Node | None = container._node
     if node is None:
         return  # its store was closed while this thread waited for the lock
-    if node.pending is not None and node.obj is not container:
+    while node.pending is not None and node.obj is not container:
         node.pending.encode_now(container._key)
+        if container._node is node:
+            break
+        node = container._node  # what holds the container has become a node meanwhile
     if node.tracker.undo:
         node.tracker.remember(container, None if key is _EVERYTHING else (key,))
 
