@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import heapq
 import json
 from collections import Counter
@@ -461,6 +462,39 @@ def test_an_element_that_is_put_twice_into_a_list_is_one_object_again() -> None:
         assert shape(recovered(program, "items", "list")) == shape(items)
         items[0]["n"].append(step)
         items[1]["n"].append(step)
+
+
+def test_what_becomes_a_node_while_it_is_encoded_is_saved_as_it_was_at_the_cut() -> None:
+    """A cycle is found then; what is written inside of it afterwards is not part of the cut."""
+    program = Program()
+    state = program.root("state", default={"a": {"in": {"n": 1}}})
+    program.flush()
+    state["a"]["in"]["up"] = state["a"]
+    former = shape(copy.deepcopy(state))
+    capture = program.tracker.cut()
+    assert capture is not None
+    state["a"]["in"]["n"] = 2
+    program.journal.commit(capture.encode())
+    capture.saved()
+    assert shape(recovered(program)) == former
+    program.flush()
+    assert shape(recovered(program)) == shape(state)
+
+
+def test_a_deleted_object_that_is_put_into_the_state_is_watched_at_any_depth() -> None:
+    """It was at full speed; now every write to it, and to what is inside it, is seen."""
+    program = Program()
+    old, state = program.root("old", default={"a": {"b": [1]}}), program.root("state")
+    program.flush()
+    program.tracker.detach("old")
+    program.flush()
+    state["old"] = old
+    for step in range(2):
+        program.flush()
+        old["a"]["b"].append(step)
+        old["a"][f"k{step}"] = step
+        program.flush()
+        assert shape(recovered(program)) == shape(state)
 
 
 def test_new_nodes_that_refer_to_each_other_are_saved_once() -> None:
