@@ -33,7 +33,7 @@ from autostate import lifecycle
 from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
 from autostate.flush_policy import Action, FlushPolicy, Look
 from autostate.flush_request import FlushRequest
-from autostate.saver import Saver, Statistics, let_others_run
+from autostate.saver import Breather, Saver, Statistics
 from autostate.settings import Settings
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ class Flusher:
             clock=clock,
         )
         self._inbox: queue.SimpleQueue[FlushRequest | _Hurry | None] = queue.SimpleQueue()
+        self._breathe = Breather()
         self._awake = False
         self._passive = passive
         self._waiting: list[FlushRequest] = []
@@ -413,7 +414,7 @@ class Flusher:
 
     def _interlude(self) -> None:
         """Between two slices of a compaction: let others run, and flush if it is time."""
-        let_others_run()
+        self._breathe()
         self._gather(0)
         self._flush_if_due(self._policy.step(self._look()).action)
 

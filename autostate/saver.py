@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("autostate")
 
+PAUSE_EVERY = 0.002
+"""Seconds of work between two pauses: the longest that it may hold up an event loop."""
+
 COMPACTION_PAUSE = 60.0
 """Seconds after a compaction that failed before the next is tried."""
 
@@ -147,7 +150,7 @@ class Saver:
             if capture is None:
                 return
             started = self._clock()
-            changes = capture.encode(None if self.last else let_others_run)
+            changes = capture.encode(None if self.last else Breather())
             if changes:
                 info, waited = self._commit(changes, deadline)
         except StoreGoneError as error:
@@ -243,7 +246,7 @@ class Saver:
         """Cut. While an `atomic()` block is open: wait for its end if somebody waits for us."""
         while True:
             if not self.last:
-                self._tracker.prepare(let_others_run)
+                self._tracker.prepare(Breather())
             capture = self._cut_once(deadline, sweep=sweep)
             self._refused = capture is None
             if capture is not None:
@@ -365,6 +368,17 @@ class Saver:
             hub.fenced.send(self._sender, error=error)
 
 
-def let_others_run() -> None:
-    """Give up the interpreter's lock for a moment, between two slices of work."""
-    time.sleep(0)
+class Breather:
+    """Gives up the interpreter's lock for a moment, between slices of work.
+
+    Not after every slice: with several busy threads each pause lasts until all had their turn.
+    """
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    def __call__(self) -> None:
+        """Pause if the last time is some milliseconds ago."""
+        if time.perf_counter() - self._since >= PAUSE_EVERY:
+            time.sleep(0)
+            self._since = time.perf_counter()

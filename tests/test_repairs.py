@@ -15,6 +15,7 @@ import pytest
 import autostate
 from autostate import PersistedDict, PersistedList, PersistedSet
 from autostate.codec import types
+from tests.conformance.state_kit import Program
 
 
 class Colour(enum.Enum):
@@ -267,3 +268,20 @@ async def test_results_appended_across_a_save_are_saved(isolated: Path) -> None:
         await asyncio.sleep(0)
     async with autostate.open("sqlite:///s.db"):
         assert PersistedDict("a") == {"results": [1] * 5}
+
+
+@pytest.mark.parametrize("kind", ["set", "dict"])
+def test_what_shrinks_while_it_is_being_saved_is_compared_with_what_was_saved(kind: str) -> None:
+    """A large container, small again before the commit is acknowledged."""
+    program = Program()
+    made = program.root("a", kind, dict.fromkeys(range(10)))
+    program.flush()
+    made.update(dict.fromkeys(range(1000)))
+    capture = program.tracker.cut()
+    assert capture is not None
+    changes = capture.encode()
+    made.clear()
+    program.journal.commit(changes)
+    capture.saved()
+    program.flush()
+    assert len(program.restart().root("a", kind)) == 0

@@ -115,6 +115,11 @@ def adopt(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
     kind = PLAIN.get(cls)
     if kind is None:
         return not _holds_containers(parent[slot], node, entry)
+    if _holds_atoms(parent[slot]):
+        shared = node.tracker.sharing.node_of(parent[slot]) is not None
+        return (
+            not shared and not is_held(parent, slot) and _replace(parent, slot, kind, node, entry)
+        )
     inside = node.tracker.adopting
     if id(parent[slot]) in inside or node.tracker.sharing.node_of(parent[slot]) is not None:
         return False  # it holds itself, or is at several places: see sharing.py
@@ -134,6 +139,13 @@ def adopt_entry(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
         return adopt_deep(parent, slot, node, entry)
     except RecursionError:
         return False
+
+
+def _holds_atoms(container: Any) -> bool:
+    """Whether there is nothing to adopt inside a plain container: the frequent case."""
+    if isinstance(container, dict):
+        return ATOMS.issuperset(map(type, container.values()))
+    return isinstance(container, set) or ATOMS.issuperset(map(type, container))
 
 
 def adopt_deep(parent: Any, slot: Any, node: Node, entry: Any) -> bool:

@@ -612,7 +612,7 @@ class Capture:
                 node = pending.node
                 node.declared = node.declared or pending.written
                 node.gone = pending.gone
-                if pending.saved is not None or node.is_large():
+                if pending.saved is not None or node.kind != "list":  # a list may have waited
                     node.saved = pending.saved
                 for key, digest in pending.seen.items():
                     self.tracker.seen(node, key, digest)

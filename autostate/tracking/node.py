@@ -119,7 +119,3 @@ class Node:
         self.drops = drops | self.drops
         if recording:
             self.log = self.keys
-
-    def is_large(self) -> bool:
-        """Whether the container is keyed."""
-        return len(self.obj) > LARGE

@@ -176,6 +176,7 @@ class Tracker:
                 self._collect(SLICE)
             pause()
         containers = list(self._unsettled.values())
+        done = 0
         while containers:
             container = containers.pop()
             with self.lock:
@@ -185,7 +186,10 @@ class Tracker:
             for start in range(0, len(slots), SLICE):
                 with self.lock:
                     self._settle(container, slots[start : start + SLICE])
-                pause()
+                done += min(SLICE, len(slots) - start)
+                if done >= SLICE:
+                    done = 0
+                    pause()
 
     def cut(self, *, sweep: bool = False) -> Capture | None:
         """Take what is dirty, as of this moment.
