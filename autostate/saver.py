@@ -145,11 +145,11 @@ class Saver:
         since, cpu = self._policy.first_unsaved, time.thread_time()
         capture = None
         info, waited = None, 0.0
+        started = self._clock()
         try:
             capture = self._cut(requests, deadline, sweep=sweep)
             if capture is None:
                 return
-            started = self._clock()
             changes = capture.encode(None if self.last else Breather())
             if changes:
                 info, waited = self._commit(changes, deadline)
