@@ -28,8 +28,8 @@ def blank(cls: type, builtin: Any) -> Any:
     return made
 
 
-def bind(container: Barrier, name: str, kind: str) -> bool:
-    """Bind a container that `create` could not bind; says whether its defaults are to be taken."""
+def bind(container: Barrier, name: str, kind: str) -> None:
+    """Bind a container that `create` could not bind, because its name came later."""
     if type(name) is not str:
         raise TypeError(
             f"the first argument of {type(container).__name__} is its name, a str, not "
@@ -44,4 +44,3 @@ def bind(container: Barrier, name: str, kind: str) -> bool:
                 f"{name} is live already: pass the name as the first argument of "
                 f"{type(container).__name__}, so that the live object can be given back"
             )
-    return True

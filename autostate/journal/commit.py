@@ -57,7 +57,7 @@ class NodeState:
     Attributes:
         kind: "dict", "set", "counter" or "list".
         name: The name of a root; None for a nested node.
-        known: The defaults that this root was ever offered.
+        known: The defaults of this root that the program deleted: they stay deleted.
         content: A list's items, a dict's entries, a set's members (as keys, each with None).
             Keys and members are decoded, values are as JSON gave them.
     """

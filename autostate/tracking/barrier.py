@@ -34,7 +34,7 @@ Why this is safe:
 - `results.append(await page())` looks `append` up *before* it waits: after a cut meanwhile, the
   builtin's function is called on an armed container. Such *late calls* always change the length:
   a cut remembers the length of what it re-armed and somebody else holds, and compares it at the
-  next one (`Tracker.late_calls`). `reverse`, which does not change it, is not left to C.
+  next one (`Tracker._late_calls`). `reverse`, which does not change it, is not left to C.
 - A slice assigned from a generator, and keys with a `__hash__` or `__eq__` in Python, can be
   overtaken in the disarmed form. The first insertion of such a key changes the length; the rest
   is found when contents are compared at `flush()`, persist_state, migrating and shutdown.
