@@ -93,6 +93,7 @@ class PersistedCounter(DictBarrier, Counter[T]):
 register_kind(
     Kind(
         name="counter",
+        shape="mapping",
         builtin=Counter,
         tracked=PersistedCounter,
         copy=PersistedCounter.copy,

@@ -242,6 +242,7 @@ RAW = frozenset({"__setitem__", "__delitem__", "pop", "popitem", "clear", "setde
 register_kind(
     Kind(
         name="dict",
+        shape="mapping",
         builtin=dict,
         tracked=PersistedDict,
         copy=copy_dict,

@@ -189,6 +189,7 @@ def _refill(container: list[Any], content: list[Any]) -> None:
 register_kind(
     Kind(
         name="list",
+        shape="sequence",
         builtin=list,
         tracked=PersistedList,
         copy=list.copy,

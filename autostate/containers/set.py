@@ -231,6 +231,7 @@ def _refill(container: set[Any], content: set[Any]) -> None:
 register_kind(
     Kind(
         name="set",
+        shape="set",
         builtin=set,
         tracked=PersistedSet,
         copy=set,

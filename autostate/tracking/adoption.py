@@ -73,11 +73,11 @@ def slots_of(container: Any) -> list[Any]:
     A large container is not looked through in one go: that would hold up other threads.
     """
     kind = kind_of(container)
-    if kind.name == "set":
+    if kind.shape == "set":
         return []
     if len(container) > _MANY:
-        return list(range(len(container)) if kind.name == "list" else container)
-    if kind.name == "list":
+        return list(range(len(container)) if kind.shape == "sequence" else container)
+    if kind.shape == "sequence":
         if ATOMS.issuperset(map(type, container)):
             return []
         return [i for i, value in enumerate(list.copy(container)) if type(value) not in ATOMS]
@@ -193,7 +193,7 @@ def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool
     """Put the persisted form in the place of a plain container; False if it was undone."""
     old = parent[slot]
     new = kind.make(old, node, entry)
-    if node.obj is parent and node.kind == "list":
+    if node.obj is parent and node.shape == "sequence":
         own(new, node, id(new))  # the element of a list that is a node is its own entry
     put = kind_of(parent).builtin.__setitem__
     if parent[slot] is not old:

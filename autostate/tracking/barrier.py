@@ -43,6 +43,7 @@ Why this is safe:
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -69,12 +70,18 @@ class Barrier:
         _key: Any
 
 
+def _nothing(*_: Any) -> None:
+    """Describe a kind that needs no description."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of container.
 
     Attributes:
         name: As stored.
+        shape: How its entries are addressed: "mapping" by key, "set" by member, "sequence" by
+            position.
         builtin: The plain type that it replaces.
         tracked: Its persisted class, armed.
         nested: The same for nested containers: called, it makes a plain builtin, so that
@@ -84,9 +91,12 @@ class Kind:
         refill: Replaces the content in place, by the builtin's functions.
         raw: Mutating methods that are one step of C, so that the disarmed form can use them.
         recording: The methods of the recording form.
+        describe: Gives what has to be known to make an empty one, as JSON; None if nothing.
+        configure: Gives an empty one that description.
     """
 
     name: str
+    shape: str
     builtin: Any
     tracked: Any
     copy: Callable[[Any], Any]
@@ -94,6 +104,8 @@ class Kind:
     refill: Callable[[Any, Any], None]
     raw: frozenset[str]
     recording: Mapping[str, Any] = field(default_factory=dict)
+    describe: Callable[[Any], Any] = _nothing
+    configure: Callable[[Any, Any], None] = _nothing
     nested: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -170,7 +182,7 @@ class Forms:
 
 
 FORMS: Final[dict[type, Forms]] = {}
-FORM_SETS: Final[dict[str, set[type]]] = {k: set() for k in ("dict", "set", "counter", "list")}
+FORM_SETS: Final[defaultdict[str, set[type]]] = defaultdict(set)
 KINDS: Final[dict[str, Kind]] = {}
 PLAIN: Final[dict[type, Kind]] = {}
 
@@ -251,10 +263,31 @@ def dropped(container: Any, key: Any) -> None:
 
 
 def spliced(container: Any, index: int) -> None:
-    """Mark the items of a list from `index` on, with the lock held."""
+    """Mark the items of a sequence from `index` on, with the lock held."""
     if _record(container):
         node: Node = container._node
-        node.stable = min(node.stable, max(index, 0))
+        node.high = min(node.high, node.first + max(index, 0))
+
+
+def moved(container: Any, shift: int) -> None:
+    """Mark what an operation at the ends of a sequence did, after it, with the lock held.
+
+    Args:
+        container: The sequence.
+        shift: So many items were taken off its left end, or, negative, put there.
+    """
+    if _record(container):
+        node: Node = container._node
+        node.first += shift
+        node.low = max(node.low, node.first)
+        node.high = min(node.high, node.first + len(container))
+
+
+def put_item(container: Any, index: int) -> None:
+    """Mark one item that was replaced; `index` counts from the left, with the lock held."""
+    if _record(container):
+        node: Node = container._node
+        node.keys[node.first + index] = None
 
 
 def _record(container: Any) -> bool:

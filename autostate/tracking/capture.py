@@ -105,7 +105,7 @@ class Pending:
         self.keys = node.take_keys()
         self.touched, node.touched = node.touched, {}
         self.drops = node.drops
-        self.stable = node.stable
+        self.stable = node.high
         self.early: dict[Any, bytes | None] = {}
         self.seen: dict[Any, int] = {}
         self._index: dict[int, int] | None = None
@@ -115,17 +115,17 @@ class Pending:
         self.items: Any = _COPY[node.kind](self)
         self.gone = node.gone
         self.count = len(self.items)
-        if node.kind == "list":
+        if node.shape == "sequence":
             self._place_elements()
         node.bad = {} if self.whole else {k: v for k, v in node.bad.items() if k not in self.items}
         node.whole, node.drops = False, {}
-        node.stable = len(node.obj)
+        node.high = len(node.obj)
         node.pending = self
 
     def _find_gone(self) -> Iterator[None]:
         """Find which defaults the program has deleted."""
         node, items = self.node, self.items
-        if node.kind == "list" or not node.offered:
+        if node.shape == "sequence" or not node.offered:
             return
         gone: set[Hashable] = set()
         if self.whole:
@@ -149,7 +149,7 @@ class Pending:
         """Encode one entry before it is written to; the lock is held."""
         if key in self.early:
             return
-        if self.node.kind != "list":
+        if self.node.shape != "sequence":
             if self.items.get(key) is not None:
                 self.early[key] = self._encode(key, self.items[key])
             return
@@ -185,7 +185,7 @@ class Pending:
                 return None
 
     def _report(self, key: Any, problem: Unsupported) -> None:
-        if self.node.kind == "set":
+        if self.node.shape == "set":
             path = self.node.path
         else:
             shown = f'"{key}"' if type(key) is str else repr(key)
@@ -612,7 +612,7 @@ class Capture:
                 node = pending.node
                 node.declared = node.declared or pending.written
                 node.gone = pending.gone
-                if pending.saved is not None or node.kind != "list":  # a list may have waited
+                if pending.saved is not None or node.shape != "sequence":  # a list may have waited
                     node.saved = pending.saved
                 for key, digest in pending.seen.items():
                     self.tracker.seen(node, key, digest)
@@ -628,12 +628,12 @@ class Capture:
         node = pending.node
         node.pending = None
         self.tracker.dirty_nodes[node] = None
-        if node.kind == "list":
+        if node.shape == "sequence":
             kept = 0 if node.saved is None or pending.whole else pending.stable // CHUNK
             length, hashes = node.saved or (0, ())
             node.saved = (min(length, kept * CHUNK), hashes[:kept]) if kept else None
             node.whole = node.whole or not kept
-            node.stable = min(node.stable, kept * CHUNK)
+            node.high = min(node.high, kept * CHUNK)
             return
         node.whole = node.whole or pending.whole or node.saved is not None
         node.saved = None

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from autostate.tracking.barrier import Kind
     from autostate.tracking.capture import Pending
     from autostate.tracking.tracker import Tracker
 
@@ -22,7 +23,8 @@ class Node:
 
     Attributes:
         id: The number under which the store knows it.
-        kind: "dict", "set", "counter" or "list".
+        kind: "dict", "set", "counter", "list" …: the name of a `barrier.Kind`.
+        shape: How its entries are addressed: "mapping", "set" or "sequence".
         name: The name of a root; None for a nested node.
         home: For a nested node: the node and the key where it was first seen, for error messages.
         keys: Keys (dict, counter) or members (set) that were assigned or added, oldest first.
@@ -32,7 +34,10 @@ class Node:
         log: The same dict as `keys` while the container is in the recording form, else None.
         drops: Keys or members that were removed since the last capture.
         whole: All entries may be dirty.
-        stable: For a list: so many items at its beginning are as they were saved.
+        first: Of a sequence: the number of its first item. Items keep their numbers while
+            others come and go at both ends; so the number may become negative.
+        low, high: Of a sequence: items of these numbers, `high` not included, stand where they
+            were saved.
         saved: What was last saved, to compare with: see `capture.py`. None if that is unknown.
         bad: Entries that could not be saved, with the error.
         offered: Keys or members that were given as defaults.
@@ -47,18 +52,21 @@ class Node:
         "bad",
         "declared",
         "drops",
+        "first",
         "gone",
+        "high",
         "home",
         "id",
         "keys",
         "kind",
         "log",
+        "low",
         "name",
         "obj",
         "offered",
         "pending",
         "saved",
-        "stable",
+        "shape",
         "touched",
         "tracker",
         "weight",
@@ -66,11 +74,12 @@ class Node:
     )
 
     def __init__(
-        self, tracker: Tracker, node_id: int, kind: str, obj: Any, name: str | None = None
+        self, tracker: Tracker, node_id: int, kind: Kind, obj: Any, name: str | None = None
     ) -> None:
         self.tracker = tracker
         self.id = node_id
-        self.kind = kind
+        self.kind = kind.name
+        self.shape = kind.shape
         self.obj = obj
         self.name = name
         self.home: tuple[Node, Any] | None = None
@@ -79,7 +88,7 @@ class Node:
         self.log: dict[Any, None] | None = None
         self.drops: dict[Any, None] = {}
         self.whole = False
-        self.stable = 0
+        self.first = self.low = self.high = 0
         self.saved: Any = None
         self.weight = 64
         self.bad: dict[Any, Any] = {}
@@ -94,7 +103,7 @@ class Node:
         if self.name is not None or self.home is None:
             return self.name or f"node {self.id}"
         home, key = self.home
-        if home.kind == "list":
+        if home.shape == "sequence":
             return f"{home.path}[…]"
         return f'{home.path}["{key}"]' if type(key) is str else f"{home.path}[{key!r}]"
 

@@ -115,7 +115,7 @@ class Rehydration:
         elif forms_of(type(container)).kind is not kind:
             self._states[node_id] = state
             raise StateTypeError(f"{state.name} is stored as a {state.kind}")
-        node = Node(self._tracker, node_id, state.kind, container, state.name)
+        node = Node(self._tracker, node_id, kind, container, state.name)
         node.declared = True
         node.gone = node.offered = frozenset(state.known)
         self._built[node] = state
@@ -125,7 +125,7 @@ class Rehydration:
             self._names.pop(state.name, None)
             self._tracker.roots[state.name] = node
         kind.fill(container, self._content(node, state.content))
-        node.stable = len(container)
+        node.high = node.first + len(container)
         self._tracker.baseline(node)
         return node
 

@@ -86,7 +86,7 @@ class Sharing:
             entry = adoption.entry_of(node.obj, slot)
             if not adoption.adopt_entry(node.obj, slot, node, entry):
                 self._tracker.watch(node, adoption.entry_of(node.obj, slot))
-        if node.kind == "list":
+        if node.shape == "sequence":
             self._tracker._promote_repeated(node.obj, range(len(node.obj)))
 
     def _adopt(self, node: Node, found: Found, more: int) -> bool:
@@ -116,7 +116,7 @@ class Sharing:
         if new != found.holder[0]:
             kind.refill(new, found.holder[0])
         for parent, slot, other, entry in places:
-            is_element = parent is other.obj and other.kind == "list"
+            is_element = parent is other.obj and other.shape == "sequence"
             self._tracker.touch(other, adoption.entry_of(parent, slot) if is_element else entry)
         self._look_inside(node)
         return True

@@ -118,7 +118,7 @@ class Tracker:
                     total += len(container) * node.weight
                 else:
                     total += (len(node.keys) + len(node.drops)) * node.weight
-                    if len(node.keys) * 2 > len(container) > LARGE and node.kind != "list":
+                    if len(node.keys) * 2 > len(container) > LARGE and node.shape != "sequence":
                         changed(container)
             touched = sum(len(node.touched) for node in self.dirty_nodes)
             return total + touched * 64
@@ -254,7 +254,7 @@ class Tracker:
             key = container._key
             touched = None
             if type(container) in dicts and is_json(container):
-                if node.kind != "list" and get(node.obj, key) is container:
+                if node.shape != "sequence" and get(node.obj, key) is container:
                     touched = container
             elif not _is_flat(container):
                 unsettled[id(container)] = container
@@ -270,7 +270,7 @@ class Tracker:
         if not _is_flat(container):
             self._unsettled[id(container)] = container
         node: Node = container._node
-        if disarmed or node.kind == "list":
+        if disarmed or node.shape == "sequence":
             self._suspects[id(container)] = (container, len(container))
         if node.obj is not container:
             self._held.append(container)
@@ -290,7 +290,7 @@ class Tracker:
 
     def _unsettled_slots(self, container: Any) -> list[Any]:
         node: Node = container._node
-        if node.obj is container and not node.whole and node.kind not in ("list", "set"):
+        if node.obj is container and not node.whole and node.shape == "mapping":
             return [k for k in list(node.keys) if type(node.obj.get(k)) not in adoption.ATOMS]
         return adoption.slots_of(container)
 
@@ -322,7 +322,7 @@ class Tracker:
                 if is_node:
                     entry = adoption.entry_of(container, slot)  # it may be another object now
                 self._watched[node, entry] = None
-        if is_node and node.kind == "list":
+        if is_node and node.shape == "sequence":
             self._promote_repeated(container, slots)
 
     def _promote_repeated(self, items: list[Any], slots: Iterable[int]) -> None:
@@ -365,7 +365,7 @@ class Tracker:
 
     def _slots(self, node: Node, key: Any) -> list[Any]:
         """Where an entry is: by key, or by the identity of a list's element."""
-        if node.kind == "list":
+        if node.shape == "sequence":
             return [i for i, item in enumerate(node.obj) if id(item) == key]
         return [key] if key in node.obj else []
 
@@ -487,7 +487,7 @@ class Tracker:
         for slot in adoption.slots_of(container):
             if not adoption.adopt_entry(container, slot, node, adoption.entry_of(container, slot)):
                 self._watched[node, adoption.entry_of(container, slot)] = None
-        if node.kind == "list":
+        if node.shape == "sequence":
             self._promote_repeated(container, range(len(container)))
         self.touch(home, entry)
         self._include(node)
@@ -516,7 +516,7 @@ class Tracker:
 
     def new_node(self, container: Any, home: Node, entry: Any) -> Node:
         """Make a node for a container that was found in an entry."""
-        node = Node(self, self._new_id(), adoption.kind_of(container).name, container)
+        node = Node(self, self._new_id(), adoption.kind_of(container), container)
         node.home = (home, entry)
         node.whole = True
         self.nodes[node.id] = node
@@ -577,7 +577,7 @@ class Tracker:
         with self.lock:
             stored = self._rehydration.attach(container, name)
             if stored is None:
-                node = Node(self, self._new_id(), kind, container, name)
+                node = Node(self, self._new_id(), KINDS[kind], container, name)
                 container._node = node
                 self.nodes[node.id] = self.roots[name] = node
                 node.whole = True
@@ -614,7 +614,7 @@ class Tracker:
 
     def baseline(self, node: Node) -> None:
         """Remember what is stored of a rehydrated node, to see later what changed."""
-        if node.kind == "list" or len(node.obj) <= LARGE:
+        if node.shape == "sequence" or len(node.obj) <= LARGE:
             node.whole = True
             pending = Pending(Capture(self), node)
             for _ in pending.encode():
