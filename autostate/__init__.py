@@ -16,6 +16,7 @@ A map of the package, from what users touch down to the ground; a file imports o
     journal/                            commits and snapshots as records; recovery, fencing
     stores/, codec/                     bytes by key; values as JSON
     lifecycle.py, spill.py, settings.py ends and forks of the process; the last resort; settings
+    signing.py                          signatures of pickled values, and their keys
     hub.py, errors.py                   the signals; the errors
 
 `import autostate` loads little of it: the rest comes with the first state object. What it does is
@@ -33,6 +34,7 @@ from autostate.errors import (
     CorruptStateError,
     FencedError,
     FlushError,
+    SignatureError,
     StateTypeError,
     StoreError,
     StoreUnavailableError,
@@ -76,6 +78,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "PersistedList",
     "PersistedSet",
     "Settings",
+    "SignatureError",
     "StateManager",
     "StateTypeError",
     "Statistics",

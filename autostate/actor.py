@@ -34,7 +34,7 @@ from autostate.state_manager import StateManager
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
-logger = logging.getLogger("autostate")
+logger: logging.Logger = logging.getLogger("autostate")
 
 GRACEFUL_ABORT = 30.0
 """Seconds between `aborting` and the kill; the event itself does not say."""

@@ -7,7 +7,8 @@
     │   └── FencedError            a later incarnation has taken over this state
     ├── CodecError
     │   ├── UnsupportedTypeError   a value that cannot be saved; the message names its path
-    │   └── CorruptStateError      a record that cannot be read; it is kept, never overwritten
+    │   ├── CorruptStateError      a record that cannot be read; it is kept, never overwritten
+    │   └── SignatureError         a pickled value that no key of the program has signed
     ├── FlushError                 a flush did not finish: the cause is chained to it
     ├── StateTypeError             the same name, but another kind of state object
     └── UpgradeError               stored by a newer version of a class than the program has
@@ -73,6 +74,13 @@ class CorruptStateError(CodecError):
     """A stored record is damaged or of an unknown format. It was left as it is.
 
     Restore the record, or pass `on_corrupt="previous"` to go back to the previous good snapshot.
+    """
+
+
+class SignatureError(CodecError):
+    """A pickled value whose signature does not hold. Nothing of it ran; it was left as it is.
+
+    Give the key with which it was saved: the setting `signing_key` takes several.
     """
 
 

@@ -85,7 +85,7 @@ class FlushPolicy:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.failures = 0
+        self.failures: int = 0
         self._first: float | None = None
         self._changed = 0.0
         self._activity = -1

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Flusher", "Statistics"]
 
-logger = logging.getLogger("autostate")
+logger: logging.Logger = logging.getLogger("autostate")
 
 ALIVE_CHECK = 0.25
 """Seconds between looks of a waiting caller whether the flusher's thread still runs."""

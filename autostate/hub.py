@@ -32,7 +32,7 @@ from typing import Any, TypeVar
 
 import blinker
 
-logger = logging.getLogger("autostate")
+logger: logging.Logger = logging.getLogger("autostate")
 
 Receiver = TypeVar("Receiver", bound=Callable[..., Any])
 Results = list[tuple[Callable[..., Any], Any]]
@@ -115,39 +115,39 @@ class HubSignal(blinker.Signal):
             logger.exception("hub.%s: the receiver %s raised; the others go on", self.name, name)
 
 
-migrating = HubSignal(
+migrating: HubSignal = HubSignal(
     "migrating",
     """Inbound: this process will be killed and go on elsewhere. All is saved at once, and from
     now on shortly after every change. `time_remaining`: seconds, or None when it is not known.""",
 )
-aborting = HubSignal(
+aborting: HubSignal = HubSignal(
     "aborting",
     """Inbound: this process will be ended for good. Saved as for `migrating`.
     `time_remaining`: seconds, or None.""",
 )
-persist_state = HubSignal(
+persist_state: HubSignal = HubSignal(
     "persist_state",
     """Inbound: save soon. What has not changed is not written. `is_migrating`: bool.""",
 )
-shutdown = HubSignal(
+shutdown: HubSignal = HubSignal(
     "shutdown",
     """Inbound: an orderly end; what receivers change is still saved. `timeout`: seconds that
     the first save may take.""",
 )
-rehydrated = HubSignal(
+rehydrated: HubSignal = HubSignal(
     "rehydrated",
     """Outbound: a state object was made. `name`, `kind`, `resumed` (bool), `downtime` (seconds
     since the previous incarnation's last save, or None).""",
 )
-flushed = HubSignal(
+flushed: HubSignal = HubSignal(
     "flushed",
     """Outbound: changes became durable. `bytes`, `writes`, `entries`, `duration` (seconds).""",
 )
-flush_failed = HubSignal(
+flush_failed: HubSignal = HubSignal(
     "flush_failed",
     """Outbound: a flush failed; it is tried again. `error`, `failures` (how many in a row).""",
 )
-fenced = HubSignal(
+fenced: HubSignal = HubSignal(
     "fenced",
     """Outbound: a later incarnation has taken over; nothing is saved any more. `error`.""",
 )

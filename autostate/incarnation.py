@@ -30,7 +30,7 @@ from autostate.settings import Settings, scheme
 from autostate.stores import Store, open_store
 from autostate.tracking import Tracker
 
-logger = logging.getLogger("autostate")
+logger: logging.Logger = logging.getLogger("autostate")
 
 
 class Incarnation:
@@ -57,13 +57,13 @@ class Incarnation:
         self._journal = journal
         self._base_epoch = recovered.epoch
         self._saved_before = recovered.saved_at
-        self.downtime = (
+        self.downtime: float | None = (
             None if recovered.saved_at is None else max(0.0, time.time() - recovered.saved_at)
         )
         self._resumed: dict[str, bool] = {}
-        self.tracker = Tracker(wake=self._wake)
+        self.tracker: Tracker = Tracker(wake=self._wake)
         self.tracker.load(recovered.nodes, recovered.next_id)
-        self.flusher = Flusher(
+        self.flusher: Flusher = Flusher(
             self.tracker,
             journal,
             settings,

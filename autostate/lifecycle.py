@@ -49,7 +49,7 @@ from typing import Any, Protocol
 
 from autostate import hub
 
-logger = logging.getLogger("autostate")
+logger: logging.Logger = logging.getLogger("autostate")
 
 SIGNAL_TIMEOUT = 8.0
 """Seconds that the save after SIGTERM or SIGHUP may take."""

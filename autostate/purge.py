@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from autostate.incarnation import Incarnation
     from autostate.state_manager import StateManager
 
-logger = logging.getLogger("autostate")
+logger: logging.Logger = logging.getLogger("autostate")
 
 
 @contextlib.contextmanager

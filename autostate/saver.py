@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from autostate.journal import CommitInfo, Journal
     from autostate.tracking import Capture, Tracker
 
-logger = logging.getLogger("autostate")
+logger: logging.Logger = logging.getLogger("autostate")
 
 PAUSE_EVERY = 0.002
 """Seconds of work between two pauses: the longest that it may hold up an event loop."""
@@ -112,7 +112,7 @@ class Saver:
         self.last_error: Exception | None = None
         self.unsaved: list[bytes] = []
         self.saved_at: float | None = None
-        self.standing = StandingLoops()
+        self.standing: StandingLoops = StandingLoops()
         self._tracker = tracker
         self._journal = journal
         self._policy = policy

@@ -11,10 +11,11 @@ import dataclasses
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 OnCorrupt = Literal["raise", "previous"]
+Key = bytes | str
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -52,6 +53,9 @@ class Settings:
             to the newest good snapshot (the damaged record is kept aside).
         reboot_on_migrating: In an Actor: save at `migrating`, then reboot at once instead of
             working until the kill.
+        signing_key: With what pickled values are signed: at least 16 bytes, or a text of so many.
+            Of several keys in a tuple the first signs, and all are accepted. By default what
+            `AUTOSTATE_SIGNING_KEY` holds; several are separated by blanks there.
     """
 
     debounce: float = 0.2
@@ -63,6 +67,7 @@ class Settings:
     migrating_debounce: float = 0.2
     on_corrupt: OnCorrupt = "raise"
     reboot_on_migrating: bool = False
+    signing_key: Key | tuple[Key, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in _SECONDS:
@@ -75,11 +80,23 @@ class Settings:
             _refuse("on_corrupt", self.on_corrupt, '"raise" or "previous"')
         if self.reboot_on_migrating not in (True, False):
             _refuse("reboot_on_migrating", self.reboot_on_migrating, "True or False")
+        _keys(self.signing_key, "signing_key")
         if self.max_delay < self.debounce:
             raise ValueError(
                 f"max_delay ({self.max_delay} s) is shorter than debounce ({self.debounce} s), "
                 "which could then never end a wait: set max_delay too"
             )
+
+    @property
+    def signing_keys(self) -> tuple[bytes, ...]:
+        """The keys that are set, here or in the environment; the first one signs.
+
+        Raises:
+            ValueError: One in the environment is too short.
+        """
+        if self.signing_key is not None:
+            return _keys(self.signing_key, "signing_key")
+        return _keys(tuple(os.environ.get(KEY_VARIABLE, "").split()), KEY_VARIABLE)
 
     @classmethod
     def for_store(cls, store: str | HasUrl, /, **overrides: Any) -> Settings:
@@ -130,7 +147,9 @@ _SECONDS = (
     "migrating_debounce",
 )
 _MAY_BE_ZERO = ("debounce", "max_delay", "migrating_debounce")
-NAMES = tuple(field.name for field in dataclasses.fields(Settings))
+NAMES = tuple(each.name for each in dataclasses.fields(Settings))
+KEY_VARIABLE = "AUTOSTATE_SIGNING_KEY"
+SHORTEST_KEY = 16
 
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     # Twice as often as Actor.use_state at the most, and never without a change: a container that
@@ -215,6 +234,21 @@ def _check_number(name: str, value: Any, *, zero: bool, unit: str) -> None:
         _refuse(name, value, f"a number of {unit}")
     if not (0 <= value < float("inf")) or (value == 0 and not zero):
         _refuse(name, value, f"{unit}, {least} and finite")
+
+
+def _keys(value: Any, name: str) -> tuple[bytes, ...]:
+    """Give signing keys as bytes, and refuse what is none; no message holds any of it."""
+    keys = []
+    for key in value if isinstance(value, tuple | list) else () if value is None else (value,):
+        if not isinstance(key, bytes | str):
+            raise ValueError(f"{name} must be bytes or a text, not {type(key).__name__}")  # noqa: TRY004 - as for all settings
+        keys.append(key.encode() if isinstance(key, str) else key)
+        if len(keys[-1]) < SHORTEST_KEY:
+            raise ValueError(
+                f"{name} must be at least {SHORTEST_KEY} bytes long, and secret: for example what "
+                '`python -c "import secrets; print(secrets.token_urlsafe(32))"` prints'
+            )
+    return tuple(keys)
 
 
 def _refuse(name: str, value: Any, wanted: str) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-logger = logging.getLogger("autostate")
+logger: logging.Logger = logging.getLogger("autostate")
 
 VERSION = 1
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from autostate.saver import Statistics
     from autostate.stores import Store
 
-logger = logging.getLogger("autostate")
+logger: logging.Logger = logging.getLogger("autostate")
 
 LONGEST_NAME = 200
 
@@ -78,7 +78,7 @@ class StateManager:
         self._lock = threading.RLock()
         self._incarnation: Incarnation | None = None
         self._closed = False
-        self.ended = False
+        self.ended: bool = False
         self._forked = False
         self._parent_store: object = None
         self._tokens: list[contextvars.Token[StateManager | None]] = []

@@ -42,7 +42,7 @@ class Ownership:
     """
 
     def __init__(self, store: Store, me: HeadKey, found: Found) -> None:
-        self.held = False
+        self.held: bool = False
         self._store = store
         self._me = me
         self._found = found

@@ -82,11 +82,13 @@ class Writer:
     """
 
     def __init__(self, store: Store, me: HeadKey, found: Found, part_limit: int) -> None:
-        self.me = me
-        self.head = found.head
-        self.sequence = self._next_sequence = found.sequence
-        self.ownership = Ownership(store, me, found)
-        self.fenced = self.compacting = False
+        self.me: HeadKey = me
+        self.head: Head = found.head
+        self.sequence: int = found.sequence
+        self._next_sequence = found.sequence
+        self.ownership: Ownership = Ownership(store, me, found)
+        self.fenced: bool = False
+        self.compacting: bool = False
         self.draft: Draft | None = None  # of a write that is not acknowledged
         self._store = store
         self._part_limit = part_limit

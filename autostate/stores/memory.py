@@ -34,7 +34,7 @@ class MemoryStore:
     max_record = 1 << 30
 
     def __init__(self, name: str | None = None) -> None:
-        self.url = f"memory:{name or ''}"
+        self.url: str = f"memory:{name or ''}"
         self._records = _Records() if name is None else _shared.setdefault(name, _Records())
         self._closed = False
 

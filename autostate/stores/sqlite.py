@@ -55,8 +55,8 @@ class SqliteStore:
     max_record = 256 << 20
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).absolute()
-        self.url = f"sqlite:///{self.path}"
+        self.path: Path = Path(path).absolute()
+        self.url: str = f"sqlite:///{self.path}"
         self._wait = -1.0
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None

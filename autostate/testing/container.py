@@ -30,11 +30,11 @@ class Container:
     """
 
     def __init__(self, cmd: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> None:
-        self.killed = False
+        self.killed: bool = False
         self._changed = threading.Condition()
         self._lines: list[str] = []
         self._read_all = False
-        self.process = subprocess.Popen(  # noqa: S603
+        self.process: subprocess.Popen[str] = subprocess.Popen(  # noqa: S603
             list(cmd),
             env=dict(env),
             cwd=cwd,

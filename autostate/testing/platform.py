@@ -42,15 +42,15 @@ class LocalPlatform:
     """
 
     def __init__(self, *, system_info_interval: float = 1.0) -> None:
-        self.traffic = Traffic()
+        self.traffic: Traffic = Traffic()
         self.token = "apify_api_local"  # noqa: S105
         self.runs: dict[str, Run] = {}
         self._lock = threading.RLock()
         self._http = HttpServer(self._answer, self.traffic)
         self._events = EventServer(system_info_interval)
-        self.stores = Storages(KeyValueStore, self.url)
-        self.datasets = Storages(Dataset, self.url)
-        self.queues = Storages(RequestQueue, self.url)
+        self.stores: Storages[KeyValueStore] = Storages(KeyValueStore, self.url)
+        self.datasets: Storages[Dataset] = Storages(Dataset, self.url)
+        self.queues: Storages[RequestQueue] = Storages(RequestQueue, self.url)
 
     @property
     def url(self) -> str:

@@ -43,17 +43,17 @@ class Run:
         platform_env: Mapping[str, str],
         env: Mapping[str, str],
     ) -> None:
-        self.id = new_id()
+        self.id: str = new_id()
         self.store = store
         self.dataset = dataset
         self.queue = queue
         self.containers: list[Container] = []
         self.status_message: str | None = None
-        self.reboots = 0
+        self.reboots: int = 0
         self._events = events
         self._start = start
         self._started_at = now()
-        self.env = actor_environment(platform_env, self._environment(), env)
+        self.env: dict[str, str] = actor_environment(platform_env, self._environment(), env)
         self._aborted = False
         self._closed = False
         self._rebooting = threading.Lock()

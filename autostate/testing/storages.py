@@ -27,10 +27,11 @@ class Storage:
     kind: str
 
     def __init__(self, name: str | None, base_url: str) -> None:
-        self.id = new_id()
+        self.id: str = new_id()
         self.name = name
-        self.url = f"{base_url}/v2/{self.kind}/{self.id}"
-        self.created_at = self.modified_at = now()
+        self.url: str = f"{base_url}/v2/{self.kind}/{self.id}"
+        self.created_at: str = now()
+        self.modified_at: str = self.created_at
 
     def describe(self) -> dict[str, Any]:
         """The storage object of the API."""

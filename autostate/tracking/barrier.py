@@ -151,11 +151,11 @@ class Forms:
     __slots__ = ("armed", "disarmed", "kind", "recording")
 
     def __init__(self, armed: Any, kind: Kind) -> None:
-        self.armed = armed
-        self.kind = kind
+        self.armed: Any = armed
+        self.kind: Kind = kind
         raw = {name: getattr(kind.builtin, name) for name in kind.raw}
-        self.disarmed = self._twin(raw)
-        self.recording = self._twin(kind.recording)
+        self.disarmed: Any = self._twin(raw)
+        self.recording: Any = self._twin(kind.recording)
         for form in (armed, self.disarmed, self.recording):
             FORMS[form] = self
             FORM_SETS[kind.name].add(form)

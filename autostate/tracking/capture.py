@@ -61,8 +61,8 @@ class Walk:
     __slots__ = ("key", "node", "seen")
 
     def __init__(self, node: Node, key: Any) -> None:
-        self.node = node
-        self.key = key
+        self.node: Node = node
+        self.key: Any = key
         self.seen: set[int] = set()
 
     def __call__(self, container: Any) -> dict[str, int] | None:
@@ -101,20 +101,21 @@ class Pending:
     def __init__(self, capture: Capture, node: Node) -> None:
         self.capture = capture
         self.node = node
-        self.whole = node.whole
-        self.keys = node.take_keys()
-        self.touched, node.touched = node.touched, {}
-        self.drops = node.drops
-        self.stable = node.high
+        self.whole: bool = node.whole
+        self.keys: dict[Any, None] = node.take_keys()
+        self.touched: dict[Any, Any] = node.touched
+        node.touched = {}
+        self.drops: dict[Any, None] = node.drops
+        self.stable: int = node.high
         self.early: dict[Any, bytes | None] = {}
         self.seen: dict[Any, int] = {}
         self._index: dict[int, int] | None = None
         self._header: dict[str, Any] = {}
-        self.written = False
+        self.written: bool = False
         self.saved: Any = None
         self.items: Any = _COPY[node.kind](self)
-        self.gone = node.gone
-        self.count = len(self.items)
+        self.gone: frozenset[Hashable] = node.gone
+        self.count: int = len(self.items)
         if node.shape == "sequence":
             self._place_elements()
         node.bad = {} if self.whole else {k: v for k, v in node.bad.items() if k not in self.items}

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import asyncio
 
 
-logger = logging.getLogger("autostate")
+logger: logging.Logger = logging.getLogger("autostate")
 
 SLICE: Final = 200
 """Containers or entries that `prepare` looks at with the lock held: less than a millisecond."""
@@ -61,10 +61,10 @@ class Tracker:
     """
 
     def __init__(self, *, wake: Callable[[], None]) -> None:
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         self.wake = wake
-        self.closed = False
-        self.undo = 0
+        self.closed: bool = False
+        self.undo: int = 0
         self.nodes: weakref.WeakValueDictionary[int, Node] = weakref.WeakValueDictionary()
         self.roots: dict[str, Node] = {}
         self.deleted: list[int] = []
@@ -75,7 +75,7 @@ class Tracker:
         self._suspects: dict[int, tuple[Any, int]] = {}
         self._watched: dict[tuple[Node, Any], int | None] = {}
         self.adopting: set[int] = set()
-        self.sharing = Sharing(self)
+        self.sharing: Sharing = Sharing(self)
         self._released: dict[tuple[Node, Any], int | None] = {}
         self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self._capture: Capture | None = None
