@@ -27,6 +27,7 @@ class HasUrl(Protocol):
     @property
     def url(self) -> str:
         """The URL that would open it."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ class Settings:
             _refuse("on_corrupt", self.on_corrupt, '"raise" or "previous"')
         if self.reboot_on_migrating not in (True, False):
             _refuse("reboot_on_migrating", self.reboot_on_migrating, "True or False")
-        _keys(self.signing_key, "signing_key")
+        _ = self.signing_keys  # raises what is wrong now, not at the first save
         if self.max_delay < self.debounce:
             raise ValueError(
                 f"max_delay ({self.max_delay} s) is shorter than debounce ({self.debounce} s), "
@@ -92,7 +93,7 @@ class Settings:
         """The keys that are set, here or in the environment; the first one signs.
 
         Raises:
-            ValueError: One in the environment is too short.
+            ValueError: One of them is too short.
         """
         if self.signing_key is not None:
             return _keys(self.signing_key, "signing_key")
@@ -241,8 +242,9 @@ def _keys(value: Any, name: str) -> tuple[bytes, ...]:
     keys = []
     for key in value if isinstance(value, tuple | list) else () if value is None else (value,):
         if not isinstance(key, bytes | str):
-            raise ValueError(f"{name} must be bytes or a text, not {type(key).__name__}")  # noqa: TRY004 - as for all settings
-        keys.append(key.encode() if isinstance(key, str) else key)
+            problem = f"{name} must be bytes or a text, not {type(key).__name__}"
+            raise ValueError(problem)  # noqa: TRY004 - as for every other setting
+        keys.append(key.strip().encode() if isinstance(key, str) else key)
         if len(keys[-1]) < SHORTEST_KEY:
             raise ValueError(
                 f"{name} must be at least {SHORTEST_KEY} bytes long, and secret: for example what "

@@ -31,7 +31,7 @@ SEED = int(os.environ.get("AUTOSTATE_SEED", "0")) or random.SystemRandom().randr
 GRACE = 5.0
 """Seconds that a thread or handle which is already closing has to be gone."""
 
-PLATFORM_VARIABLES = ("ACTOR_", "APIFY_", "CRAWLEE_", "AUTOSTATE_URL")
+PLATFORM_VARIABLES = ("ACTOR_", "APIFY_", "CRAWLEE_", "AUTOSTATE_URL", "AUTOSTATE_SIGNING_KEY")
 
 
 def pytest_report_header() -> str:

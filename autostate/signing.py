@@ -1,0 +1,235 @@
+"""Signatures: what a store gives back is executed only if this program's user wrote it.
+
+A pickle is code. It is therefore signed with a key when it is saved, and nothing of it is read
+before its signature was verified. The key is the setting `signing_key`; without one, a SQLite
+file of the user's own has a key beside it (`state.db.key`), which is made when it is first needed,
+and state in memory has one that ends with the process. Every other store needs the setting: a key
+that lay in the store would be there for whoever can write to the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+_DOMAIN = b"autostate pickled 1\0"  # so that no other use of the same key gives such a signature
+_LENGTH = 32
+
+HOW = (
+    "set signing_key, or AUTOSTATE_SIGNING_KEY, to a secret of your own: for example what "
+    '`python -c "import secrets; print(secrets.token_urlsafe(32))"` prints'
+)
+
+
+class NoKeyError(Exception):
+    """There is no key to sign with; the message says why, and how to set one."""
+
+
+class BadSignatureError(Exception):
+    """A signature that no key of this program has made; the message says what to do."""
+
+
+class Signer:
+    """Signs and verifies for one store.
+
+    Args:
+        url: The store's URL.
+        configured: Gives the keys that the user has set, the one to sign with first.
+    """
+
+    def __init__(self, url: str, configured: Callable[[], Sequence[bytes]]) -> None:
+        self._url = url
+        self._configured = configured
+        self._file = KeyFile(url.removeprefix("sqlite:///")) if _is_sqlite(url) else None
+
+    def sign(self, data: bytes) -> str:
+        """Sign some bytes.
+
+        Raises:
+            NoKeyError: No key is set, and this store has none of its own.
+        """
+        keys = self._configured()
+        if keys:
+            return _signature(keys[0], data)
+        if self._file is not None:
+            return _signature(self._file.make(), data)
+        if self._url.startswith("memory:"):
+            return _signature(_key_of_process(), data)
+        scheme = self._url.partition(":")[0]
+        raise NoKeyError(f"it has to be signed, and there is no key for {scheme}: {HOW}")
+
+    def verify(self, data: bytes, signature: str) -> None:
+        """Check that the bytes were signed with one of the keys.
+
+        Raises:
+            BadSignatureError: They were not.
+        """
+        problems: list[str] = []
+        given = signature.encode(errors="replace")
+        for key in self._keys(problems):
+            if hmac.compare_digest(_signature(key, data).encode(), given):
+                return
+        reason = "; ".join(problems) or "it was signed with another key, or changed since"
+        raise BadSignatureError(
+            f"the signature of a pickled value does not hold ({reason}), so nothing of it was "
+            "loaded: give the key with which it was saved (the setting signing_key takes several)"
+        )
+
+    def _keys(self, problems: list[str]) -> Iterator[bytes]:
+        """All keys with which something may have been signed; says why there is none."""
+        configured = self._configured()
+        yield from configured
+        if self._file is not None:
+            try:
+                yield self._file.read()
+            except FileNotFoundError:
+                if not configured:
+                    problems.append(f"no key is set, and {self._file.path} is not there")
+            except (NoKeyError, OSError) as error:
+                problems.append(str(error))
+        elif self._url.startswith("memory:"):
+            yield _key_of_process()
+        elif not configured:
+            problems.append("no key is set")
+
+
+def _is_sqlite(url: str) -> bool:
+    return url.startswith("sqlite:///")
+
+
+def _signature(key: bytes, data: bytes) -> str:
+    made = hmac.new(key, _DOMAIN, "sha256")
+    made.update(data)
+    return made.hexdigest()
+
+
+_process_key: list[bytes] = []
+
+
+def _key_of_process() -> bytes:
+    """A key for state in memory, which no other process can see."""
+    if not _process_key:
+        _process_key.append(secrets.token_bytes(_LENGTH))
+    return _process_key[0]
+
+
+class KeyFile:
+    """The key beside a SQLite file.
+
+    Only its owner can read it, and its owner is this user: so nobody else has made it, nor can
+    make such signatures. Nothing is assumed about who may write to the database.
+
+    Args:
+        database: The path of the SQLite file.
+
+    Attributes:
+        path: Where the key is, or will be.
+    """
+
+    def __init__(self, database: str) -> None:
+        self._database = Path(database).resolve()
+        self.path = self._database.with_name(f"{self._database.name}.key")
+        self._identity: object = None
+        self._key: bytes | None = None
+
+    def read(self) -> bytes:
+        """Read the key.
+
+        Raises:
+            FileNotFoundError: There is none.
+            NoKeyError: It is not to be trusted; the message says why.
+        """
+        try:
+            handle = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise NoKeyError(f"{self.path} cannot be read ({error.strerror}): {HOW}") from None
+        try:
+            found = os.fstat(handle)
+            self._check(found)
+            key = os.read(handle, 2 * _LENGTH)
+        finally:
+            os.close(handle)
+        if len(key) != _LENGTH:
+            raise NoKeyError(f"{self.path} is damaged: restore it, or move it away")
+        self._identity, self._key = _identity(found), key
+        return key
+
+    def _check(self, found: os.stat_result) -> None:
+        """Refuse a key that others may have made, or know."""
+        if not stat.S_ISREG(found.st_mode):
+            raise NoKeyError(f"{self.path} is not a file: {HOW}")
+        if found.st_uid != os.geteuid():
+            raise NoKeyError(f"{self.path} belongs to another user: {HOW}")
+        if found.st_mode & 0o077:
+            raise NoKeyError(
+                f"{self.path} can be read or written by others: chmod 600 it if none of them has, "
+                "else move it away"
+            )
+
+    def make(self) -> bytes:
+        """Give the key; make it if there is none.
+
+        The key that is in use is put back if its file was deleted together with the database:
+        what was signed with it is written again into the new one.
+
+        Raises:
+            NoKeyError: There is none that can be trusted, and none can be made.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            now = self.path.stat(follow_symlinks=False)
+            if self._key is not None and self._identity == _identity(now):
+                return self._key
+            return self.read()
+        self._check_owners()
+        self._create(secrets.token_bytes(_LENGTH) if self._key is None else self._key)
+        return self.read()  # another process may have been first
+
+    def _check_owners(self) -> None:
+        """Make a key only where nobody else is in charge; root could do anything anyway."""
+        for path in (self._database, self._database.parent):
+            try:
+                owner = path.stat().st_uid
+            except OSError as error:
+                raise NoKeyError(f"{path} cannot be found ({error.strerror}): {HOW}") from None
+            if owner not in (os.geteuid(), 0):
+                raise NoKeyError(f"no key is made beside {path}, which is another user's: {HOW}")
+
+    def _create(self, key: bytes) -> None:
+        """Make the file in one step, complete and private, unless it is there."""
+        draft = self.path.with_name(f"{self.path.name}.{secrets.token_hex(8)}")
+        try:
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                os.fchmod(handle, 0o600)
+                os.write(handle, key)
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            try:
+                with contextlib.suppress(FileExistsError):
+                    self.path.hardlink_to(draft)
+            finally:
+                draft.unlink()
+            _sync_folder(self.path.parent)
+        except OSError as error:
+            raise NoKeyError(f"{self.path} cannot be made ({error.strerror}): {HOW}") from None
+
+
+def _identity(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_mode, found.st_uid
+
+
+def _sync_folder(folder: Path) -> None:
+    """See to it that a power failure does not take a new key away, and keeps what it signed."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
