@@ -18,8 +18,8 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     import asyncio
@@ -75,7 +75,7 @@ class StandingLoops:
         self._loops: list[asyncio.AbstractEventLoop] = []
 
     @contextlib.contextmanager
-    def here(self) -> Iterator[None]:
+    def here(self) -> Generator[None]:
         """Wait in the body: the loop of this thread, if any, stands still."""
         loop = running_loop()
         if loop is None:
@@ -90,7 +90,7 @@ class StandingLoops:
                 self._loops.remove(loop)
 
     @contextlib.contextmanager
-    def held(self, loop: asyncio.AbstractEventLoop) -> Iterator[bool]:
+    def held(self, loop: asyncio.AbstractEventLoop) -> Generator[bool]:
         """Tell whether this loop stands still; if so, it does until the end of the body."""
         with self._lock:
             yield loop in self._loops
@@ -143,4 +143,4 @@ def cut_on_loop(
             continue
         if error is not None:
             raise error
-        return result  # type: ignore[return-value]
+        return cast("T", result)

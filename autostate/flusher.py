@@ -25,7 +25,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -244,7 +244,7 @@ class Flusher:
         return self._alive() and self._thread is not threading.current_thread()
 
     @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> Generator[None]:
         """Keep every flush away while the journal or the store is used otherwise."""
         with self._saver.standing.here():
             self._work.acquire()

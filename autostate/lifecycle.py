@@ -62,15 +62,19 @@ class Keeper(Protocol):
     @property
     def exit_timeout(self) -> float:
         """Seconds that the last save may take."""
+        ...
 
     def hurry(self) -> None:
         """The end is near. Called in signal handlers: takes no lock, never raises."""
+        ...
 
     def finish(self, timeout: float) -> None:
         """Save for the last time and let go. Never raises."""
+        ...
 
     def forked(self) -> None:
         """This is the child: everything belongs to the parent. Takes no lock."""
+        ...
 
 
 _keepers: list[Keeper] = []

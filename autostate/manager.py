@@ -18,7 +18,7 @@ from autostate import lifecycle
 from autostate.state_manager import Info, StateManager, current
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from autostate.saver import Statistics
     from autostate.stores import Store
@@ -163,7 +163,7 @@ async def durable(timeout: float | None = None) -> None:  # noqa: ASYNC109 - as 
 
 
 @contextlib.contextmanager
-def atomic() -> Iterator[None]:
+def atomic() -> Generator[None]:
     """Save what happens in the body together or not at all; if the body raises, undo it.
 
     Undone is what the body did. Where it only assigned entries of dicts and added members to sets,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ logger: logging.Logger = logging.getLogger("autostate")
 
 
 @contextlib.contextmanager
-def surviving_a_purge(managers: Iterable[StateManager]) -> Iterator[None]:
+def surviving_a_purge(managers: Iterable[StateManager]) -> Generator[None]:
     """Save everything again if the body has emptied the local default store.
 
     Args:

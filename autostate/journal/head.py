@@ -36,7 +36,7 @@ class HeadKey(NamedTuple):
     @property
     def rank(self) -> tuple[int, str]:
         """Who outranks whom: the same for all heads of one incarnation."""
-        return self[:2]
+        return self.epoch, self.token
 
     @property
     def text(self) -> str:

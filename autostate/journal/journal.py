@@ -101,7 +101,7 @@ class Journal:
         self._clock = clock
         self._token = token
         self._monotonic = monotonic
-        self._on_corrupt = on_corrupt
+        self._on_corrupt: OnCorrupt = on_corrupt
         self._inline_limit = inline_limit
         limit = part_limit or (_LARGE_PART if store.metered else _PART)
         self._part_limit = min(limit, store.max_record)

@@ -118,7 +118,8 @@ class Ownership:
                 self._applied(owner)
 
     def _applied(self, owner: bytes) -> None:
-        self._named, self._expect = self._sent[owner], {OWNER: owner}
+        self._named = self._sent[owner]
+        self._expect = {OWNER: owner}
         self._sent.clear()
 
     def confirm(self, keys: Iterable[str]) -> None:

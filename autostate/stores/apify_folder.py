@@ -19,7 +19,7 @@ import errno
 import json
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from pathlib import Path
 from secrets import token_hex
 from urllib.parse import quote, unquote
@@ -130,7 +130,7 @@ class ApifyFolderStore:
                         path.unlink()
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self) -> Generator[None]:
         if self._closed:
             raise StoreError(f"the store {self.url} is closed: open it again with open_store()")
         try:

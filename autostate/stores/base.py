@@ -8,6 +8,7 @@ a store against this page.
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
@@ -73,7 +74,7 @@ class Store(Protocol):
         """
         ...
 
-    def list(self, prefix: str, *, timeout: float | None = None) -> list[str]:
+    def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
         """Return all keys that begin with the prefix, sorted."""
         ...
 

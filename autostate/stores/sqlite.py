@@ -11,7 +11,7 @@ from __future__ import annotations
 import builtins
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -159,7 +159,7 @@ class SqliteStore:
         return self._connection
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self) -> Generator[None]:
         """Turn SQLite's errors into the library's: what happened, where, and what to do."""
         try:
             yield
@@ -176,7 +176,7 @@ class SqliteStore:
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def _transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection]:
     """One transaction that holds the write lock from its beginning, so that `expect` is sure."""
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autostate.testing.storages import Storage, now
+from autostate.testing.storages import Storage
 from autostate.testing.wire import ApiError, Request, Response, json_response
 
 
@@ -28,7 +28,7 @@ class Dataset(Storage):
             case "POST", ["items"]:
                 pushed = request.json()
                 self.items.extend(pushed if isinstance(pushed, list) else [pushed])
-                self.modified_at = now()
+                self.touch()
                 return json_response({}, 201)
             case "GET", ["items"]:
                 return self._list_items(request)

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from autostate.testing.storages import Storage, now
+from autostate.testing.storages import Storage
 from autostate.testing.wire import ApiError, Request, Response, data_response, decompress
 
 MAX_RECORD_BYTES = 9_437_184
@@ -58,7 +58,7 @@ class KeyValueStore(Storage):
                 return self._put(request, key)
             case "DELETE", ["records", key]:
                 self.records.pop(key, None)
-                self.modified_at = now()
+                self.touch()
                 return Response(204)
         raise ApiError(404, "page-not-found", "There is nothing at this path.")
 
@@ -114,5 +114,5 @@ class KeyValueStore(Storage):
             request.headers.get("content-type", "application/octet-stream"),
             request.headers.get("content-encoding", ""),
         )
-        self.modified_at = now()
+        self.touch()
         return Response(201, b"{}", {"content-type": "application/json"})

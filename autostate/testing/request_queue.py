@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from autostate.testing.storages import Storage, now
+from autostate.testing.storages import Storage
 from autostate.testing.wire import ApiError, Request, Response, data_response
 
 
@@ -125,7 +125,7 @@ class RequestQueue(Storage):
         if known is None:
             order = self._order(forefront=forefront)
             self._entries[id_] = _Entry({**content, "id": id_}, order)
-            self.modified_at = now()
+            self.touch()
         return self._registration(id_, known is not None, known is not None and known.handled)
 
     def _update(self, content: dict[str, Any], forefront: bool) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class RequestQueue(Storage):
         if known is None or not entry.handled:  # new, or given back to the queue
             entry.order = self._order(forefront=forefront)
         self._entries[id_] = entry
-        self.modified_at = now()
+        self.touch()
         return self._registration(id_, known is not None, was_handled)
 
     def _registration(self, id_: str, present: bool, handled: bool) -> dict[str, Any]:

@@ -33,6 +33,10 @@ class Storage:
         self.created_at: str = now()
         self.modified_at: str = self.created_at
 
+    def touch(self) -> None:
+        """It has changed now."""
+        self.modified_at = now()
+
     def describe(self) -> dict[str, Any]:
         """The storage object of the API."""
         return {

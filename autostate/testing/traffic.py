@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -162,7 +162,7 @@ class Traffic:
             fault.release()
 
     @contextlib.contextmanager
-    def suspended(self) -> Iterator[None]:
+    def suspended(self) -> Generator[None]:
         """Let everything go well for the length of a block."""
         with self._changed:
             faults, self._faults = self._faults, []

@@ -161,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
-    server: _Server
+    server: _Server  # ty: ignore[incompatible-mutable-override]  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def _serve(self) -> None:
         url = urlsplit(self.path)
