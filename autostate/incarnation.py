@@ -27,6 +27,7 @@ from autostate.flush_policy import backoff
 from autostate.flusher import Flusher
 from autostate.journal import Journal, Recovered
 from autostate.settings import Settings, scheme
+from autostate.signing import Signer
 from autostate.stores import Store, open_store
 from autostate.tracking import Tracker
 
@@ -61,7 +62,8 @@ class Incarnation:
             None if recovered.saved_at is None else max(0.0, time.time() - recovered.saved_at)
         )
         self._resumed: dict[str, bool] = {}
-        self.tracker: Tracker = Tracker(wake=self._wake)
+        signer = Signer(store.url, lambda: self.flusher.settings.signing_keys)
+        self.tracker: Tracker = Tracker(wake=self._wake, signer=signer)
         self.tracker.load(recovered.nodes, recovered.next_id)
         self.flusher: Flusher = Flusher(
             self.tracker,

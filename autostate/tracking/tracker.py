@@ -45,6 +45,8 @@ from autostate.tracking.undo import Frame, frames
 if TYPE_CHECKING:
     import asyncio
 
+    from autostate.signing import Signer
+
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -58,11 +60,13 @@ class Tracker:
     Args:
         wake: Called when something becomes dirty, and when an `atomic()` block ends that had
             refused a cut. It may run under a lock and inside a signal handler: it must not block.
+        signer: Signs pickled values, and verifies them; None: there are none.
     """
 
-    def __init__(self, *, wake: Callable[[], None]) -> None:
+    def __init__(self, *, wake: Callable[[], None], signer: Signer | None = None) -> None:
         self.lock: threading.RLock = threading.RLock()
         self.wake = wake
+        self.signer = signer
         self.closed: bool = False
         self.undo: int = 0
         self.nodes: weakref.WeakValueDictionary[int, Node] = weakref.WeakValueDictionary()

@@ -14,6 +14,7 @@ from autostate.containers import PersistedCounter, PersistedDict, PersistedList,
 from autostate.containers.root import blank
 from autostate.errors import UnsupportedTypeError
 from autostate.journal import Journal
+from autostate.signing import Signer
 from autostate.stores.memory import MemoryStore
 from autostate.tracking import Tracker
 
@@ -39,7 +40,8 @@ class Program:
         self.journal = Journal(self.store)
         recovered = self.journal.recover()
         self.woken = 0
-        self.tracker = Tracker(wake=self._wake)
+        signer = Signer(self.store.url, lambda: ())
+        self.tracker = Tracker(wake=self._wake, signer=signer)
         self.tracker.load(recovered.nodes, recovered.next_id)
         self.errors: list[UnsupportedTypeError] = []
 
