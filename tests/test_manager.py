@@ -347,7 +347,7 @@ def test_a_closed_manager_says_so() -> None:
     with manager:
         context = contextvars.copy_context()
     uses: list[Callable[[], object]] = [
-        lambda: context.run(PersistedDict, "a"),
+        lambda: context.run(PersistedDict[str, int], "a"),
         manager.flush,
         manager.__enter__,
     ]

@@ -5,13 +5,19 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from autostate.containers import root
 from autostate.containers.dict import RAW, DictBarrier, keyed, record_setitem, refill
 from autostate.tracking.barrier import Kind, copy_dict, is_keyed, register_kind, span
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import SupportsKeysAndGetItem
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    T = TypeVarWithDefault("T", default=str)  # the keys of what is only given by keyword
+else:
+    T = TypeVar("T")
 
 
 class PersistedCounter(DictBarrier, Counter[T]):
@@ -38,6 +44,14 @@ class PersistedCounter(DictBarrier, Counter[T]):
         made: Self = root.create(cls, Counter, "counter", args)
         return made
 
+    @overload
+    def __init__(self, name: str, iterable: None = None, /, **kwargs: int) -> None: ...
+    @overload
+    def __init__(
+        self, name: str, mapping: SupportsKeysAndGetItem[T, int], /, **kwargs: int
+    ) -> None: ...
+    @overload
+    def __init__(self, name: str, iterable: Iterable[T], /, **kwargs: int) -> None: ...
     def __init__(self, name: str, iterable: Any = None, /, **kwargs: int) -> None:
         """Offer the defaults."""
         defaults = Counter(iterable, **kwargs)
@@ -68,7 +82,7 @@ class PersistedCounter(DictBarrier, Counter[T]):
             return repr(self.copy())
         return Counter.__repr__(self)
 
-    def copy(self) -> Counter[T]:  # type: ignore[override]
+    def copy(self) -> Counter[T]:  # type: ignore[override]  # ty: ignore[incompatible-method-override]
         """Make a plain, shallow copy."""
         made: Counter[T] = Counter()
         dict.update(made, copy_dict(self))

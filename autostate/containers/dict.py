@@ -24,9 +24,14 @@ from autostate.tracking.barrier import (
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
+    from typing_extensions import TypeVar as TypeVarWithDefault
 
-K = TypeVar("K")
-V = TypeVar("V")
+    # What is only given by keyword has str keys, and seldom values of one type.
+    K = TypeVarWithDefault("K", default=str)
+    V = TypeVarWithDefault("V", default=Any)
+else:
+    K = TypeVar("K")
+    V = TypeVar("V")
 
 _MISSING: Any = object()
 
@@ -160,19 +165,11 @@ class PersistedDict(DictBarrier, dict[K, V]):
     @overload
     def __init__(self, name: str, /) -> None: ...
     @overload
-    def __init__(self: PersistedDict[str, Any], name: str, /, **kwargs: Any) -> None: ...
+    def __init__(self, name: str, /, **kwargs: Any) -> None: ...
     @overload
-    def __init__(self, name: str, map: SupportsKeysAndGetItem[K, V], /) -> None: ...
+    def __init__(self, name: str, map: SupportsKeysAndGetItem[K, V], /, **kwargs: V) -> None: ...
     @overload
-    def __init__(self, name: str, iterable: Iterable[tuple[K, V]], /) -> None: ...
-    @overload
-    def __init__(
-        self: PersistedDict[str, V],
-        name: str,
-        map: SupportsKeysAndGetItem[str, V] | Iterable[tuple[str, V]],
-        /,
-        **kwargs: V,
-    ) -> None: ...
+    def __init__(self, name: str, iterable: Iterable[tuple[K, V]], /, **kwargs: V) -> None: ...
     def __init__(self, name: str, /, *args: Any, **kwargs: Any) -> None:
         """Offer the defaults."""
         defaults = dict(*args, **kwargs)
