@@ -38,6 +38,7 @@ from autostate.errors import (
     StateTypeError,
     StoreError,
     StoreUnavailableError,
+    UnknownTypeError,
     UnsupportedTypeError,
     UpgradeError,
 )
@@ -56,6 +57,7 @@ from autostate.manager import (
 from autostate.settings import Settings
 
 if TYPE_CHECKING:
+    from autostate.codec import Unknown, register
     from autostate.containers import (
         PersistedCounter,
         PersistedDict,
@@ -84,6 +86,8 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "Statistics",
     "StoreError",
     "StoreUnavailableError",
+    "Unknown",
+    "UnknownTypeError",
     "UnsupportedTypeError",
     "UpgradeError",
     "__version__",
@@ -94,6 +98,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "flush",
     "hub",
     "info",
+    "register",
     "statistics",
 ]
 
@@ -103,17 +108,21 @@ _LATE = {
     "PersistedList": "autostate.containers",
     "PersistedSet": "autostate.containers",
     "Statistics": "autostate.saver",
+    "Unknown": "autostate.codec",
+    "register": "autostate.codec",
 }
 """What is loaded when it is first asked for, and from where."""
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATE:
-        raise AttributeError(f"module 'autostate' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # or checkers would take every name for one that exists
 
-    value = globals()[name] = getattr(import_module(_LATE[name]), name)
-    return value
+    def __getattr__(name: str) -> Any:
+        if name not in _LATE:
+            raise AttributeError(f"module 'autostate' has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(_LATE[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -84,6 +84,35 @@ class SignatureError(CodecError):
     """
 
 
+class UnknownTypeError(CodecError):
+    """The stored state holds a value of a type that this program does not know. It was kept.
+
+    Import the module of its class, or register the type, before the state object is created; or
+    pass `on_unknown="keep"` to carry such values along untouched.
+
+    Attributes:
+        name: The name of the type in the store: a tag, or "module:class".
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the stored state holds a {name}, which this program does not know: before the state "
+            f"object is created, {_how_to_know(name)}; or keep such values as they are with "
+            'on_unknown="keep"'
+        )
+        self.name = name
+
+    def __reduce__(self) -> tuple[type[UnknownTypeError], tuple[str]]:
+        """Pickle by the name, not by the message."""
+        return type(self), (self.name,)
+
+
+def _how_to_know(name: str) -> str:
+    if ":" not in name:
+        return f'call autostate.register(…, "{name}", …)'
+    return "import the module that defines that class, under a name that no other class has"
+
+
 class FlushError(AutostateError):
     """A flush did not finish. What was not saved stays dirty and is tried again."""
 

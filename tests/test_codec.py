@@ -14,9 +14,7 @@ import re
 import sys
 import uuid
 import zoneinfo
-from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
-from fractions import Fraction
-from pathlib import PurePosixPath
+from collections import Counter, defaultdict
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +23,7 @@ from hypothesis import given, strategies as st
 
 from autostate import codec
 from autostate.codec import Unsupported
-from autostate.errors import CorruptStateError
+from autostate.errors import CorruptStateError, UnknownTypeError
 from tests.conformance.state_kit import Program, shape
 
 NUMBERS: Final = itertools.count()
@@ -100,14 +98,15 @@ def no_node(_container: Any) -> None:
 def encoded(value: Any) -> bytes:
     """The value as JSON."""
     json_value = codec.jsonable(value, no_node)
-    try:
-        return codec.dumps(json_value)
-    except UnicodeEncodeError:
-        return codec.dumps(codec.escape(json_value))
+    return codec.dump(json_value)
 
 
 def plain(kind: str, content: Any) -> Any:
     """Build a container, as rehydration does."""
+    if kind == "unknown":
+        raise UnknownTypeError(content[0])
+    if kind == "pickled":
+        raise CorruptStateError("no pickles here")
     return Counter(content) if kind == "counter" else content
 
 
@@ -235,15 +234,11 @@ class Subclassed(dict[str, int]):
     """Holds more than a dict."""
 
 
-Point = namedtuple("Point", "x y")  # noqa: PYI024 - the old kind is meant
-
-
 @pytest.mark.parametrize(
     "value",
     [
-        *(object(), lambda: None, Subclassed(), Point(1, 2), OrderedDict(), defaultdict(list)),
-        *(deque(), bytearray(b"x"), 1j, range(3), Fraction(1, 2), PurePosixPath("x"), Program),
-        *(memoryview(b"x"), iter([]), json, sys.stdout, Exception("x"), slice(1)),
+        *(object(), lambda: None, Subclassed(), defaultdict(lambda: 0), Program),
+        *(memoryview(b"x"), iter([]), json, sys.stdout, Exception("x")),
         *({object(): 1}, {1, object}, (1, object()), [[{"a": object()}]], Counter({object(): 1})),
         *(type("Text", (str,), {})("x"), type("Int", (int,), {})(1), type("F", (float,), {})(1)),
     ],
@@ -295,9 +290,9 @@ HOSTILE: Final = [
 @pytest.mark.parametrize("stored", HOSTILE, ids=json.dumps)
 def test_what_cannot_be_is_refused(stored: Any) -> None:
     """A record that was tampered with is an error of the library, whatever it holds."""
-    with pytest.raises(CorruptStateError):
+    with pytest.raises((CorruptStateError, UnknownTypeError)):
         codec.decode(stored, plain)
-    with pytest.raises(CorruptStateError):
+    with pytest.raises((CorruptStateError, UnknownTypeError)):
         codec.decode({"a": [stored]}, plain)
 
 
@@ -305,7 +300,7 @@ def test_nothing_is_imported_or_run_for_a_stored_value() -> None:
     """The name of an enum is looked up among the classes that are loaded."""
     module = "xml.sax.saxutils"
     sys.modules.pop(module, None)
-    with pytest.raises(CorruptStateError):
+    with pytest.raises(UnknownTypeError):
         codec.decode({"$enum": [f"{module}:Anything", "x"]}, plain)
     assert module not in sys.modules
 
@@ -333,5 +328,5 @@ TAGS: Final = [
 )
 def test_any_json_is_decoded_or_refused(stored: Any) -> None:
     """Nothing but CorruptStateError comes out of what a store may hold."""
-    with contextlib.suppress(CorruptStateError):
+    with contextlib.suppress(CorruptStateError, UnknownTypeError):
         codec.decode(stored, plain)

@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
+from autostate.codec.decoding import decode, decode_key, resolve_key
+from autostate.codec.factories import decode_factory, encode_factory
+from autostate.codec.raw import dump, dumps, escape, is_tagged
+from autostate.codec.registry import (
+    ATOMS,
+    ENCODERS,
+    TypeEntry,
+    entry_for,
+    is_atom,
+    parts_of,
+    register,
+)
 from autostate.codec.tagged import (
     NATIVE,
-    Unsupported,
     content_of,
-    decode,
-    decode_key,
-    dumps,
-    escape,
+    encode_key,
     is_flat,
     is_json_dict,
-    is_tagged,
     jsonable,
     register_container,
 )
+from autostate.codec.unknown import Unknown
+from autostate.codec.unsupported import Unsupported
 
 __all__ = [
+    "ATOMS",
+    "ENCODERS",
     "NATIVE",
+    "TypeEntry",
+    "Unknown",
     "Unsupported",
     "content_of",
     "decode",
+    "decode_factory",
     "decode_key",
+    "dump",
     "dumps",
+    "encode_factory",
+    "encode_key",
+    "entry_for",
     "escape",
+    "is_atom",
     "is_flat",
     "is_json_dict",
     "is_tagged",
     "jsonable",
+    "parts_of",
+    "register",
     "register_container",
+    "resolve_key",
 ]

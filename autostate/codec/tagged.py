@@ -2,7 +2,8 @@
 
 A *tag* is an object with exactly one key that begins with `$`: `{"$set": [1, 2]}`. A user's dict
 of that shape, or with a key that is no str, is written as `{"$dict": [[key, value], ...]}`, so
-that no data of the user can be taken for a tag. `{"$ref": 17}` stands for a node.
+that no data of the user can be taken for a tag. `{"$ref": 17}` stands for a node, and
+`{"$object": [name, payload]}` for an object of a class of the program (`registry.py`).
 
 `msgspec` does the encoding. It would silently turn tuples into arrays, nan into null, int keys
 into str: whatever is not exactly of a type in `NATIVE` is therefore translated here, before
@@ -11,34 +12,25 @@ msgspec sees it. A value that is JSON already is handed through as it is, withou
 
 from __future__ import annotations
 
-import base64
-import enum
 import math
-from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Collection, Mapping
+from fractions import Fraction
 from typing import Any
 
-import msgspec
-
-from autostate.codec.types import DECODERS, SCALARS, encode_enum
-from autostate.errors import CorruptStateError
+from autostate.codec import arrays, classes, registry
+from autostate.codec.factories import encode_factory
+from autostate.codec.raw import with_references
+from autostate.codec.registry import ENCODERS, TypeEntry
+from autostate.codec.types import MUTABLE, SCALARS
+from autostate.codec.unknown import Unknown
+from autostate.codec.unsupported import Unsupported
 
 Ref = Callable[[Any], dict[str, int] | None]
-
-dumps: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 
 NATIVE: frozenset[type] = frozenset({str, int, bool, type(None)})
 _FLOATS = NATIVE | {float}
 _STR = frozenset({str})
-
-
-class Unsupported(Exception):  # noqa: N818 - becomes an UnsupportedTypeError once its path is known
-    """A value that cannot be saved; `steps` grows from the inside out while it travels up."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.steps: list[str] = []
 
 
 def jsonable(value: Any, ref: Ref) -> Any:
@@ -46,7 +38,8 @@ def jsonable(value: Any, ref: Ref) -> Any:
 
     Args:
         value: The value; returned as it is when it is plain JSON already.
-        ref: Gives `{"$ref": id}` for a container that is a node, None for any other.
+        ref: Gives `{"$ref": id}` for a container or a mutable object that is a node, None for any
+            other.
 
     Raises:
         Unsupported: The value, or one inside it, is of a type that cannot be saved.
@@ -54,15 +47,23 @@ def jsonable(value: Any, ref: Ref) -> Any:
     cls = type(value)
     if cls in NATIVE:
         return value
-    encode = _ENCODERS.get(cls)
-    if encode is not None:
-        return encode(value, ref)
-    if issubclass(cls, enum.Enum):
-        return {"$enum": encode_enum(value)}
-    raise Unsupported(
-        f"a value of type {cls.__module__}.{cls.__qualname__} cannot be saved: "
-        "convert it, or keep it outside of the state"
-    )
+    encode = ENCODERS.get(cls)
+    if encode is None:
+        encode = ENCODERS[cls] = _encoder_of(cls)
+    return encode(value, ref)
+
+
+def _encoder_of(cls: type) -> Callable[[Any, Ref], Any]:
+    """How to translate the values of a class that was not met before."""
+    entry = registry.entry_for(cls)
+    if classes.is_enum(cls):
+        return _encode_enum
+    if entry is not None:
+        return _by_reference(_encode_object) if entry.mutable else _encode_object
+    known = arrays.encoder_of(cls)
+    if known is not None:
+        return known if registry.is_atom(cls) else _by_reference(known)
+    raise Unsupported(registry.why_not(cls))
 
 
 def content_of(mapping: Mapping[Any, Any], ref: Ref) -> Any:
@@ -70,7 +71,7 @@ def content_of(mapping: Mapping[Any, Any], ref: Ref) -> Any:
     content = _values(mapping, ref)
     if _STR.issuperset(map(type, content)):
         return content
-    return [[_key(key, ref), value] for key, value in content.items()]
+    return [[_key(key), value] for key, value in content.items()]
 
 
 def is_flat(values: Collection[Any]) -> bool:
@@ -124,20 +125,36 @@ def _show(key: Any) -> str:
     return text if len(text) <= 60 else f"{text[:56]}…{text[-1]}"
 
 
-def _key(key: Any, ref: Ref) -> Any:
+def _key(key: Any) -> Any:
     try:
-        return jsonable(key, ref)
+        return jsonable(key, _in_key)
     except Unsupported as problem:
         problem.steps.append(f" (the key {_show(key)})")
         raise
+
+
+def _in_key(value: Any) -> None:
+    """Refuse what cannot be told from another one by its content, which is all that is saved."""
+    cls: Any = type(value)
+    if cls.__hash__ is None:
+        raise Unsupported(f"a key cannot hold a {cls.__qualname__}")
+    if cls.__hash__ is object.__hash__:
+        raise Unsupported(
+            f"a {cls.__qualname__} as a key, or as a member of a set, is found again by its "
+            "identity alone: give the class an __eq__ and a __hash__, as a frozen dataclass has"
+        )
 
 
 def _encode_float(value: float, _ref: Ref) -> Any:
     return value if math.isfinite(value) else {"$float": repr(value)}
 
 
-def _encode_dict(value: dict[Any, Any], ref: Ref) -> Any:
-    content = content_of(value, ref)
+def _encode_dict(value: Mapping[Any, Any], ref: Ref) -> Any:
+    return _guarded(content_of(value, ref))
+
+
+def _guarded(content: Any) -> Any:
+    """The content of a dict as a value of its own, which cannot be taken for a tag."""
     if type(content) is list:
         return {"$dict": content}
     if len(content) == 1 and next(iter(content)).startswith("$"):
@@ -152,7 +169,24 @@ def _items(value: Collection[Any], ref: Ref) -> Any:
 
 
 def _encode_members(tag: str) -> Callable[[Any, Ref], Any]:
-    return lambda value, ref: {tag: [_key(member, ref) for member in value]}
+    return lambda value, _ref: {tag: [_key(member) for member in value]}
+
+
+def _encode_deque(value: deque[Any], ref: Ref) -> Any:
+    return {"$deque": [_items(list(value), ref), value.maxlen]}
+
+
+def _encode_defaultdict(value: defaultdict[Any, Any], ref: Ref) -> Any:
+    factory = encode_factory(value.default_factory)
+    return {"$defaultdict": [factory, _encode_dict(value, ref)]}
+
+
+def _encode_range(value: range, _ref: Ref) -> Any:
+    return {"$range": [value.start, value.stop, value.step]}
+
+
+def _encode_slice(value: slice, ref: Ref) -> Any:
+    return {"$slice": _items((value.start, value.stop, value.step), ref)}
 
 
 def _encode_scalar(tag: str, encode: Callable[[Any], Any]) -> Callable[[Any, Ref], Any]:
@@ -169,119 +203,107 @@ def _by_reference(encode: Callable[[Any, Ref], Any]) -> Callable[[Any, Ref], Any
     return lambda value, ref: ref(value) or encode(value, ref)
 
 
+def _encode_enum(value: Any, _ref: Ref) -> Any:
+    return {"$enum": [registry.enum_name(type(value)), classes.member_of(value)]}
+
+
+def _encode_object(value: Any, ref: Ref) -> Any:
+    cls = type(value)
+    entry = registry.entry_for(cls)
+    assert entry is not None
+    if ref is _in_key:
+        _in_key(value)
+    if entry.fields:
+        return {"$object": [entry.name, _encode_fields(entry.encode(value), ref)]}
+    return {"$object": [entry.name, _encode_payload(entry, value, ref)]}
+
+
+def _encode_fields(fields: dict[str, Any], ref: Ref) -> Any:
+    """Fields by name, the content of an object; not a container of the state."""
+    if not is_flat(fields.values()):
+        fields = {name: _field(content, ref, name) for name, content in fields.items()}
+    if _STR.issuperset(map(type, fields)):
+        return _guarded(fields)
+    return {"$dict": [[_key(name), content] for name, content in fields.items()]}
+
+
+def _field(value: Any, ref: Ref, name: Any) -> Any:
+    if value is classes.UNSET:
+        return {"$unset": None}
+    try:
+        return jsonable(value, ref)
+    except Unsupported as problem:
+        problem.steps.append(f".{name}" if type(name) is str else f".__dict__[{_show(name)}]")
+        raise
+
+
+def _encode_payload(entry: TypeEntry, value: Any, ref: Ref) -> Any:
+    """What the program's own function gives for an object."""
+    try:
+        payload = entry.encode(value)
+    except Exception as error:
+        problem = f"the encode that is registered for {entry.name} raised {type(error).__name__}"
+        raise Unsupported(problem) from error
+    if payload is value:
+        raise Unsupported(f"the encode that is registered for {entry.name} gave the object itself")
+    try:
+        return jsonable(payload, ref)
+    except Unsupported as problem:
+        problem.steps.append(" (as its encode gave it)")
+        raise
+
+
+def _encode_unknown(value: Unknown, ref: Ref) -> Any:
+    """Give back what was stored; nodes that it refers to may have other numbers here."""
+    ids: dict[int, int] = {}
+    for node_id, node in value._nodes.items():
+        known = ref(node)
+        if known is None:
+            raise Unsupported(f"a kept {value.name} cannot be moved to another store")
+        ids[node_id] = known["$ref"]
+    return with_references(value.json, ids) if ids else value.json
+
+
 _BUILTIN: dict[str, tuple[type, Callable[[Any, Ref], Any]]] = {
     "dict": (dict, _encode_dict),
     "list": (list, _items),
     "set": (set, _encode_members("$set")),
     "counter": (Counter, lambda value, ref: {"$counter": content_of(value, ref)}),
+    "deque": (deque, _encode_deque),
+    "ordereddict": (OrderedDict, lambda value, ref: {"$ordereddict": _ordered(value, ref)}),
+    "defaultdict": (defaultdict, _encode_defaultdict),
 }
 
-_ENCODERS: dict[type, Callable[[Any, Ref], Any]] = {
-    float: _encode_float,
-    tuple: lambda value, ref: {"$tuple": _items(value, ref)},
-    frozenset: _encode_members("$frozenset"),
-    **{cls: _by_reference(encode) for cls, encode in _BUILTIN.values()},
-    **{cls: _encode_scalar(tag, encode) for cls, (tag, encode) in SCALARS.items()},
-}
+
+def _ordered(value: OrderedDict[Any, Any], ref: Ref) -> Any:
+    return _encode_dict(dict(value.items()), ref)  # msgspec would take the order of insertion
+
+
+ENCODERS.update(
+    {
+        float: _encode_float,
+        tuple: lambda value, ref: {"$tuple": _items(value, ref)},
+        frozenset: _encode_members("$frozenset"),
+        range: _encode_range,
+        slice: _encode_slice,
+        Fraction: lambda value, _ref: {"$fraction": [value.numerator, value.denominator]},
+        Unknown: _encode_unknown,
+        **{cls: _by_reference(encode) for cls, encode in _BUILTIN.values()},
+        **{cls: _encode_scalar(tag, encode) for cls, (tag, encode) in SCALARS.items()},
+        **{cls: _by_reference(encode) for cls, encode in MUTABLE.items()},
+    }
+)
 
 
 def register_container(cls: type, kind: str) -> None:
     """Make known a tracked class: saved as the builtin of its kind, or by reference as a node."""
-    _ENCODERS[cls] = _by_reference(_BUILTIN[kind][1])
+    ENCODERS[cls] = _by_reference(_BUILTIN[kind][1])
 
 
-def escape(value: Any) -> Any:
-    """Replace strings that UTF-8 cannot hold (lone surrogates) in a translated value by a tag."""
-    if type(value) is str:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return {"$str": base64.b64encode(value.encode("utf-8", "surrogatepass")).decode()}
-        return value
-    if isinstance(value, dict):
-        if is_tagged(value):
-            [(tag, content)] = value.items()
-            if isinstance(content, dict):  # of a Counter: an object, or pairs
-                content = [[key, item] for key, item in content.items()]
-            return {tag: escape(content)}
-        if all(map(_is_utf8, value)):
-            return {key: escape(item) for key, item in value.items()}
-        return {"$dict": [[escape(key), escape(item)] for key, item in value.items()]}
-    return [escape(item) for item in value] if isinstance(value, list) else value
-
-
-def _is_utf8(text: str) -> bool:
-    return type(escape(text)) is str
-
-
-def is_tagged(json: dict[str, Any]) -> bool:
-    """Whether a decoded JSON object is a tag."""
-    return len(json) == 1 and next(iter(json)).startswith("$")
-
-
-def decode(json: Any, make: Callable[[str, Any], Any]) -> Any:
-    """Rebuild a value from decoded JSON.
-
-    Args:
-        json: As `msgspec.json.decode` gave it.
-        make: Builds a container: `make(kind, content)` with decoded content (a dict for "dict"
-            and "counter", a list for "list", a set for "set"), and `make("ref", id)` for a node.
+def encode_key(key: Any) -> Any:
+    """Translate a key of a dict or a member of a set.
 
     Raises:
-        CorruptStateError: A tag of an unknown kind, or with a content that it cannot have.
+        Unsupported: It cannot be saved; or it can, but would not be found again.
     """
-    cls = type(json)
-    if cls is dict:
-        if is_tagged(json):
-            tag, content = next(iter(json.items()))
-            return _decode_tag(tag, content, make)
-        return make("dict", {key: decode(item, make) for key, item in json.items()})
-    if cls is list:
-        return make("list", [decode(item, make) for item in json])
-    return json
-
-
-def _decode_tag(tag: str, json: Any, make: Callable[[str, Any], Any]) -> Any:
-    structure = _STRUCTURES.get(tag)
-    scalar = DECODERS.get(tag)
-    try:
-        if structure is not None:
-            return structure(json, make)
-        if scalar is not None:
-            return scalar(json)
-    except CorruptStateError:
-        raise
-    except Exception as error:
-        raise CorruptStateError(f"a stored {tag} cannot be read ({type(error).__name__})") from None
-    raise CorruptStateError(
-        f"the stored state holds a {tag}, which this version does not know: use a newer one"
-    )
-
-
-def _pairs(json: Any, make: Callable[[str, Any], Any]) -> dict[Any, Any]:
-    if type(json) is dict:
-        return {key: decode(item, make) for key, item in json.items()}
-    return {decode_key(key): decode(item, make) for key, item in json}
-
-
-_STRUCTURES: dict[str, Callable[[Any, Callable[[str, Any], Any]], Any]] = {
-    "$dict": lambda json, make: make("dict", _pairs(json, make)),
-    "$counter": lambda json, make: make("counter", _pairs(json, make)),
-    "$set": lambda json, make: make("set", {decode_key(item) for item in json}),
-    "$tuple": lambda json, make: tuple(decode(item, make) for item in json),
-    "$frozenset": lambda json, _make: frozenset(decode_key(item) for item in json),
-    "$ref": lambda json, make: make("ref", json),
-}
-
-
-def _no_container(kind: str, _content: Any) -> Any:
-    raise CorruptStateError(f"a stored key is a {kind}, which no key can be")
-
-
-def decode_key(json: Any) -> Hashable:
-    """Rebuild a key of a dict or a member of a set from decoded JSON.
-
-    Raises:
-        CorruptStateError: What is stored cannot be a key.
-    """
-    return json if type(json) is str else decode(json, _no_container)
+    return key if type(key) in NATIVE else _key(key)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import decimal
-import enum
+import pathlib
+import random
+import struct
 import uuid
 import zoneinfo
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from autostate.errors import CorruptStateError
@@ -34,6 +36,8 @@ def _zone(tz: dt.tzinfo) -> list[Any]:
 def _unzone(zone: list[Any]) -> dt.tzinfo:
     if zone[0] == "zone":
         return zoneinfo.ZoneInfo(zone[1])
+    if zone[0] != "offset":
+        raise ValueError
     offset = dt.timedelta(microseconds=zone[1])
     if zone[2] is not None:
         return dt.timezone(offset, zone[2])
@@ -63,6 +67,51 @@ def _encode_timedelta(value: dt.timedelta) -> list[int]:
     return [value.days, value.seconds, value.microseconds]
 
 
+def _encode_complex(value: complex) -> list[str]:
+    return [repr(value.real), repr(value.imag)]
+
+
+def _decode_complex(json: Any) -> complex:
+    real, imaginary = json
+    return complex(float(real), float(imaginary))
+
+
+_PATHS: dict[str, type[pathlib.PurePath]] = {
+    cls.__name__: cls
+    for cls in (
+        pathlib.PurePosixPath,
+        pathlib.PureWindowsPath,
+        pathlib.PosixPath,
+        pathlib.WindowsPath,
+    )
+}
+
+
+def _encode_path(value: pathlib.PurePath) -> list[str]:
+    return [type(value).__name__, str(value)]
+
+
+def _decode_path(json: Any) -> pathlib.PurePath:
+    name, path = json
+    try:
+        return _PATHS[name](path)
+    except NotImplementedError:
+        raise CorruptStateError(
+            f"a stored {name} cannot be made on this platform: store a Pure{name}, which can be "
+            "made everywhere"
+        ) from None
+
+
+def _decode_int(json: Any) -> int:
+    if not isinstance(json, str):
+        raise TypeError
+    return int(json, 16)
+
+
+def _decode_constant(json: Any) -> Any:
+    return {"Ellipsis": ..., "NotImplemented": NotImplemented}[json]
+
+
 SCALARS: dict[type, tuple[str, Encode]] = {
     bytes: ("$bytes", lambda value: base64.b64encode(value).decode("ascii")),
     dt.datetime: ("$datetime", _encode_moment),
@@ -71,6 +120,38 @@ SCALARS: dict[type, tuple[str, Encode]] = {
     dt.timedelta: ("$timedelta", _encode_timedelta),
     decimal.Decimal: ("$decimal", str),
     uuid.UUID: ("$uuid", str),
+    complex: ("$complex", _encode_complex),
+    dt.timezone: ("$timezone", _zone),
+    zoneinfo.ZoneInfo: ("$timezone", _zone),
+    type(...): ("$constant", repr),
+    type(NotImplemented): ("$constant", repr),
+    **dict.fromkeys(_PATHS.values(), ("$path", _encode_path)),
+}
+
+
+def _encode_random(value: random.Random) -> Any:
+    version, numbers, gauss = value.getstate()
+    data = struct.pack(f"<{len(numbers)}I", *numbers)
+    return [version, base64.b64encode(data).decode("ascii"), gauss]
+
+
+def _decode_random(json: Any) -> random.Random:
+    version, data, gauss = json
+    numbers = base64.b64decode(data, validate=True)
+    value = random.Random()
+    value.setstate((version, struct.unpack(f"<{len(numbers) // 4}I", numbers), gauss))
+    return value
+
+
+MUTABLE: dict[type, Callable[[Any, Any], Any]] = {
+    bytearray: lambda value, _: {"$bytearray": base64.b64encode(value).decode("ascii")},
+    random.Random: lambda value, _: {"$random": _encode_random(value)},
+}
+"""Types that can change, but hold nothing else that can."""
+
+MUTABLE_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "$bytearray": lambda json: bytearray(base64.b64decode(json, validate=True)),
+    "$random": _decode_random,
 }
 
 DECODERS: dict[str, Callable[[Any], Any]] = {
@@ -82,47 +163,11 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "$decimal": decimal.Decimal,
     "$uuid": uuid.UUID,
     "$float": float,
+    "$complex": _decode_complex,
+    "$timezone": _unzone,
+    "$constant": _decode_constant,
+    "$path": _decode_path,
+    "$int": _decode_int,  # one with more digits than JSON's readers take, as hexadecimals
     # A str with lone surrogates has no UTF-8 form: its bytes are kept as `surrogatepass` has them.
     "$str": lambda json: base64.b64decode(json, validate=True).decode("utf-8", "surrogatepass"),
-    "$enum": lambda json: _decode_enum(*json),
 }
-
-
-def encode_enum(value: enum.Enum) -> list[Any]:
-    """Name a member by its class and name; a combination of flags by its value."""
-    cls = type(value)
-    by_name = cls.__members__.get(value.name or "") is value
-    return [f"{cls.__module__}:{cls.__qualname__}", value.name if by_name else value.value]
-
-
-def _decode_enum(name: str, member: Any) -> enum.Enum:
-    cls = _enum_class(name)
-    try:
-        return cls[member] if isinstance(member, str) else cls(member)
-    except (KeyError, ValueError):
-        raise CorruptStateError(
-            f"the stored enum {name} has a member that the program's has not: add it again"
-        ) from None
-
-
-def _enum_class(name: str) -> type[enum.Enum]:
-    """Find the enum among the classes that the program has loaded: nothing is imported for it.
-
-    The module may have been renamed since, or be `__main__`: then the name alone has to be unique.
-    """
-    module, _, qualname = name.partition(":")
-    named = [cls for cls in _subclasses(enum.Enum) if cls.__qualname__ == qualname]
-    exact = [cls for cls in named if cls.__module__ == module]
-    found = exact or named
-    if len(found) == 1 or exact:
-        return found[-1]
-    problem = "is not known to the program" if not found else "is the name of several enums"
-    raise CorruptStateError(
-        f"the stored enum {name} {problem}: import its module before the state object is created"
-    )
-
-
-def _subclasses(cls: type[enum.Enum]) -> Iterator[type[enum.Enum]]:
-    for sub in cls.__subclasses__():
-        yield sub
-        yield from _subclasses(sub)

@@ -1,0 +1,108 @@
+"""NumPy's arrays and scalars, in NumPy's own file format: `{"$ndarray": base64}`.
+
+Only a program that has imported NumPy has any; it is never imported here to save something. A
+stored array that is read where there is no NumPy is of an unknown type.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from autostate.codec.unsupported import Unsupported
+
+NAME: Final = "numpy.ndarray"
+"""What an array is called where there is no NumPy."""
+
+
+def is_scalar(cls: type) -> bool:
+    """Whether a class is one of NumPy's scalar types whose values never change."""
+    numpy: Any = sys.modules.get("numpy")
+    generic = getattr(numpy, "generic", None)
+    return generic is not None and issubclass(cls, generic) and not issubclass(cls, numpy.void)
+
+
+def encoder_of(cls: type) -> Callable[[Any, Any], Any] | None:
+    """How to translate values of a class; None if it is not NumPy's."""
+    numpy: Any = sys.modules.get("numpy")
+    if getattr(numpy, "ndarray", None) is None:
+        return None
+    if cls is numpy.ndarray:
+        return _encode_array
+    return _encode_scalar if issubclass(cls, numpy.generic) else None
+
+
+def _encode_array(value: Any, _ref: Any) -> Any:
+    data = _npy(value)
+    return {"$ndarray": data if value.flags.writeable else [data, "readonly"]}
+
+
+def _encode_scalar(value: Any, _ref: Any) -> Any:
+    """Scalars are arrays without a dimension; what such an array would change is refused."""
+    numpy: Any = sys.modules["numpy"]
+    array = numpy.array(value)
+    back = array[()]
+    if type(back) is not type(value) or back.tobytes() != value.tobytes():
+        raise Unsupported(
+            f"this {type(value).__name__} would come back as another value: convert it to a type "
+            "of Python, or put it into an array"
+        )
+    return {"$npscalar": _npy(array)}
+
+
+def _npy(array: Any) -> str:
+    """An array as NumPy's file format has it, if that holds all of it."""
+    numpy: Any = sys.modules["numpy"]
+    from numpy.lib import format as npy
+
+    dtype = array.dtype
+    same = not dtype.hasobject and dtype.metadata is None
+    if same:
+        try:
+            stored = npy.descr_to_dtype(npy.dtype_to_descr(dtype))
+            same = stored == dtype and repr(stored) == repr(dtype)
+        except (TypeError, ValueError):
+            same = False
+    if not same:
+        raise Unsupported(
+            f"an array of dtype {dtype.name} cannot be saved: convert it to a list, or to a dtype "
+            "of numbers, texts or times"
+        )
+    file = io.BytesIO()
+    npy.write_array(file, numpy.asarray(array), allow_pickle=False)
+    return base64.b64encode(file.getbuffer()).decode("ascii")
+
+
+def decode_array(json: Any) -> Any:
+    """Rebuild an array.
+
+    Raises:
+        ImportError: There is no NumPy.
+    """
+    data, *rest = [json] if isinstance(json, str) else json
+    array = _read(data)
+    if rest:
+        [how] = rest
+        array.flags.writeable = {"readonly": False}[how]
+    return array
+
+
+def decode_scalar(json: Any) -> Any:
+    """Rebuild a scalar; raises as `decode_array`."""
+    array = _read(json)
+    if array.shape != ():
+        raise ValueError
+    return array[()]
+
+
+def _read(data: str) -> Any:
+    from numpy.lib import format as npy
+
+    file = io.BytesIO(base64.b64decode(data, validate=True))
+    array = npy.read_array(file, allow_pickle=False)
+    if file.read(1):
+        raise ValueError
+    return array

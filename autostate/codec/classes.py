@@ -1,0 +1,306 @@
+"""Classes whose fields are known: dataclasses, attrs classes, pydantic models, named tuples.
+
+Their objects are taken apart and put together without running any code of the program: what is
+saved is what an object has in its `__dict__` and its slots; a new one is made with
+`object.__new__` and given just that. Only a field that the stored object lacks, because the class
+has got it since, takes its default from the class.
+
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import sys
+import types
+from collections.abc import Iterable
+from typing import Any, Final
+
+from autostate.codec.names import name_of
+from autostate.errors import CorruptStateError
+
+_NOTHING: Final = object()
+
+_SKIPPED: Final = frozenset({"__weakref__", "__orig_class__", "_attrs_cached_hash"})
+"""What objects have beside their fields: hashes differ between processes."""
+
+_SETS: Final = frozenset({"__pydantic_fields_set__"})
+_DICTS: Final = frozenset({"__pydantic_extra__", "__pydantic_private__"})
+
+
+class Unset:
+    """Stands for a field that an object does not have."""
+
+
+UNSET: Final = Unset()
+
+
+class Fields:
+    """How objects of one class are taken apart and put together.
+
+    Args:
+        cls: The class.
+        defaults: The declared fields, each with what gives its default.
+        mutable: Objects can change.
+    """
+
+    def __init__(self, cls: type, defaults: dict[str, Any], *, mutable: bool) -> None:
+        self.cls = cls
+        self.mutable = mutable
+        self._defaults = defaults
+        self._declared = frozenset(defaults)
+        self._slots = slots_of(cls)
+        self._has_dict = cls.__dictoffset__ != 0
+
+    def take_apart(self, value: Any) -> dict[str, Any]:
+        """The fields of an object by name; UNSET for declared ones that it does not have."""
+        fields = attributes_by_name(value, self._slots)
+        if not self._declared <= fields.keys():
+            fields.update((name, UNSET) for name in self._defaults if name not in fields)
+        return fields
+
+    def parts(self, value: Any) -> Iterable[Any]:
+        """The values of all fields."""
+        return attributes_by_name(value, self._slots).values()
+
+    def blank(self) -> Any:
+        """An object without any field."""
+        return object.__new__(self.cls)
+
+    def put_together(self, fields: dict[str, Any]) -> Any:
+        """Make an object.
+
+        Raises:
+            CorruptStateError: The class has a field without a default that is not stored, or lacks
+                one that is.
+        """
+        return self.fill(self.blank(), fields)
+
+    def fill(self, value: Any, fields: dict[str, Any]) -> Any:
+        """Give a blank object its fields; raises as `put_together`."""
+        for name, content in fields.items():
+            if content is not UNSET:
+                self._set(value, name, content)
+        if not self._declared <= fields.keys():
+            for name in self._defaults:
+                if name not in fields:
+                    self._set(value, name, self.default(name, value))
+        return value
+
+    def _set(self, value: Any, name: str, content: Any) -> None:
+        if name in _SETS:
+            content = set(content)  # pydantic's own, not part of the state
+        elif name in _DICTS and content is not None:
+            content = dict(content)
+        slot = self._slots.get(name)
+        if slot is not None:
+            slot.__set__(value, content)
+        elif self._has_dict:
+            value.__dict__[name] = content
+        else:
+            raise CorruptStateError(
+                f"a stored {name_of(self.cls)} has a field {name!r}, which the class has no more: "
+                "add it again, or register the class with a decode that leaves it out"
+            )
+
+    def default(self, name: str, value: Any) -> Any:
+        """The default of a field that is not stored; `value` is the object so far."""
+        default = _default(self._defaults[name], value)
+        if default is _NOTHING:
+            raise CorruptStateError(
+                f"a stored {name_of(self.cls)} has no field {name!r}, and the class has no "
+                "default for it: give it one"
+            )
+        return default
+
+
+class TupleFields(Fields):
+    """The same for a named tuple."""
+
+    def take_apart(self, value: Any) -> dict[str, Any]:
+        """The fields by name, and attributes that were set beside them."""
+        beside = attributes_by_name(value, self._slots)
+        return dict(zip(self._defaults, tuple.__iter__(value), strict=True)) | beside
+
+    def parts(self, value: Any) -> Iterable[Any]:
+        """The values of all fields."""
+        return *tuple.__iter__(value), *attributes_by_name(value, self._slots).values()
+
+    def put_together(self, fields: dict[str, Any]) -> Any:
+        """Make a tuple."""
+        items = [
+            fields[name] if name in fields else self.default(name, None) for name in self._defaults
+        ]
+        made: Any = tuple.__new__(self.cls, items)
+        for name, content in fields.items():
+            if name not in self._defaults:
+                self._set(made, name, content)
+        return made
+
+
+def fields_of(cls: type) -> Fields | str:
+    """Find out about the fields of a class; a problem, as a text that follows its name."""
+    known = _known.get(cls)
+    if known is not None:
+        return known
+    found = _inspect(cls)
+    if not isinstance(found, str):
+        _known[cls] = found
+    return found
+
+
+_known: Final[dict[type, Fields]] = {}
+
+
+def _inspect(cls: type) -> Fields | str:
+    if issubclass(cls, tuple):
+        return _named_tuple(cls)
+    defaults = _declared(cls)
+    if defaults is None:
+        return "is no dataclass, attrs class, pydantic model, named tuple or enum"
+    if _static(cls, "__del__") is not None:
+        return "has a __del__, which a store could make run"
+    try:
+        object.__new__(cls)
+    except TypeError:
+        return "is based on a builtin type"
+    return Fields(cls, defaults, mutable=not _is_frozen(cls))
+
+
+def _named_tuple(cls: type) -> Fields | str:
+    names, defaults = _static(cls, "_fields"), _static(cls, "_field_defaults") or {}
+    builtin = next(base for base in cls.__mro__ if not base.__flags__ & _HEAP)
+    if builtin is not tuple or type(names) is not tuple or not all(type(n) is str for n in names):
+        return "is a tuple without named fields"
+    by_name = {name: _Value(defaults[name]) if name in defaults else None for name in names}
+    return TupleFields(cls, by_name, mutable=cls.__dictoffset__ != 0)
+
+
+_HEAP: Final = 1 << 9  # a class that was made by a class statement: Py_TPFLAGS_HEAPTYPE
+
+
+@dataclasses.dataclass(frozen=True)
+class _Value:
+    """A default that is just that."""
+
+    value: Any
+
+
+def _declared(cls: type) -> dict[str, Any] | None:
+    """The declared fields of a class, each with what gives its default."""
+    pydantic = _static(cls, "__pydantic_fields__")
+    if isinstance(pydantic, dict):
+        return dict(pydantic)
+    if _static(cls, "__dataclass_fields__") is not None:
+        return {field.name: field for field in dataclasses.fields(cls)}
+    attributes = _static(cls, "__attrs_attrs__")
+    if isinstance(attributes, tuple):
+        return {attribute.name: attribute for attribute in attributes}
+    return None
+
+
+def _default(field: Any, value: Any) -> Any:
+    """The default of a field of a named tuple, a dataclass, an attrs class or a pydantic model."""
+    if field is None:
+        return _NOTHING
+    if isinstance(field, _Value):
+        return field.value
+    if isinstance(field, dataclasses.Field):
+        if field.default_factory is not dataclasses.MISSING:
+            return field.default_factory()
+        return _NOTHING if field.default is dataclasses.MISSING else field.default
+    if hasattr(field, "get_default"):  # pydantic
+        if field.is_required():
+            return _NOTHING
+        return field.get_default(call_default_factory=True, validated_data=value.__dict__)
+    default = field.default  # attrs
+    if default is sys.modules["attr"].NOTHING:
+        return _NOTHING
+    if isinstance(default, sys.modules["attr"].Factory):
+        return default.factory(value) if default.takes_self else default.factory()
+    return default
+
+
+def _is_frozen(cls: type) -> bool:
+    """Whether objects cannot be changed by assignment; if that is unclear, they can."""
+    parameters = _static(cls, "__dataclass_params__")
+    if parameters is not None:
+        return bool(parameters.frozen)
+    if _static(cls, "__attrs_attrs__") is not None:
+        return getattr(_static(cls, "__setattr__"), "__name__", "") == "_frozen_setattrs"
+    config = _static(cls, "model_config")
+    frozen = isinstance(config, dict) and config.get("frozen") is True
+    return frozen and not _static(cls, "__private_attributes__")
+
+
+def _static(cls: type, name: str) -> Any:
+    """An attribute of a class, without running a descriptor or `__getattr__` of its metaclass."""
+    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+
+
+def slots_of(cls: type) -> dict[str, Any]:
+    """The slots of objects of a class, by name."""
+    slots: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if base.__flags__ & _HEAP:
+            members = vars(base).items()
+            slots.update((n, m) for n, m in members if isinstance(m, types.MemberDescriptorType))
+    return {name: member for name, member in slots.items() if name not in _SKIPPED}
+
+
+def attributes_by_name(value: Any, slots: dict[str, Any]) -> dict[str, Any]:
+    """What an object has in its slots and its `__dict__`."""
+    found = {}
+    for name, slot in slots.items():
+        content = _read(slot, value)
+        if content is not _NOTHING:
+            found[name] = content
+    found.update(getattr(value, "__dict__", ()))
+    for name in _SKIPPED.intersection(found):
+        del found[name]
+    return found
+
+
+def _read(slot: Any, value: Any) -> Any:
+    try:
+        return slot.__get__(value)
+    except AttributeError:
+        return _NOTHING
+
+
+def attributes(value: Any) -> Iterable[Any]:
+    """The values that any object has in its slots and its `__dict__`."""
+    return attributes_by_name(value, slots_of(type(value))).values()
+
+
+# -- enums ----------------------------------------------------------------------------------------
+
+
+def is_enum(cls: type) -> bool:
+    """Whether a class is an enum."""
+    return issubclass(cls, enum.Enum)
+
+
+def member_of(value: enum.Enum) -> Any:
+    """How a member of an enum is stored: by its name; a combination of flags by its value."""
+    name = value._name_ or ""
+    return name if type(value)._member_map_.get(name) is value else value._value_
+
+
+def member(cls: type[enum.Enum], stored: Any) -> enum.Enum:
+    """Find a member of an enum."""
+    if isinstance(stored, str) and stored in cls._member_map_:
+        return cls._member_map_[stored]
+    if type(stored) is int and issubclass(cls, enum.Flag):
+        try:
+            return cls(stored)
+        except ValueError:
+            pass
+    raise CorruptStateError(
+        f"the stored enum {name_of(cls)} has a member that the program's has not: add it again"
+    )
+
+
+def is_known(cls: type) -> bool:
+    """Whether objects of a class can be saved without the class being registered."""
+    return is_enum(cls) or not isinstance(fields_of(cls), str)

@@ -1,0 +1,272 @@
+"""Values from tagged JSON: what `tagged.py` wrote, rebuilt; and nothing else, whatever is stored.
+
+No name from a store is imported, and of the program's own code only what it has registered for
+this runs: a `decode`, the default of a field, the `__hash__` of a key.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Hashable
+from fractions import Fraction
+from typing import Any, Final
+
+from autostate.codec import arrays, classes, names, registry
+from autostate.codec.factories import decode_factory
+from autostate.codec.raw import is_tagged, references
+from autostate.codec.registry import TypeEntry
+from autostate.codec.types import DECODERS, MUTABLE_DECODERS
+from autostate.codec.unknown import Unknown
+from autostate.errors import AutostateError, CorruptStateError, UnknownTypeError
+
+Make = Callable[[str, Any], Any]
+
+_UNSET: Final = {"$unset": None}
+
+
+def decode(json: Any, make: Make) -> Any:
+    """Rebuild a value from decoded JSON.
+
+    Args:
+        json: As `msgspec.json.decode` gave it.
+        make: Builds what tracking has to know of, of a kind and a content:
+
+            - containers, of plain decoded content: "dict" and "counter" (a dict), "list", "set",
+              "deque" (with its maxlen), "ordereddict", "defaultdict" (with its factory);
+            - "ref": the node of that id;
+            - "object": gets an object that can change, and gives it back or what stands for it;
+            - "pickled": gets the JSON that was stored;
+            - "unknown": gets `[name, json]` of a type that the program does not know, and gives an
+              `Unknown` of it or raises UnknownTypeError.
+
+    Raises:
+        CorruptStateError: A tag of an unknown kind, or with a content that it cannot have.
+        UnknownTypeError: As `make` decides.
+    """
+    cls = type(json)
+    if cls is dict:
+        if is_tagged(json):
+            tag, content = next(iter(json.items()))
+            return _decode_tag(tag, content, make)
+        return make("dict", {key: decode(item, make) for key, item in json.items()})
+    if cls is list:
+        return make("list", [decode(item, make) for item in json])
+    return json
+
+
+def _decode_tag(tag: str, json: Any, make: Make) -> Any:
+    structure = _STRUCTURES.get(tag)
+    try:
+        if structure is not None:
+            return structure(json, make)
+        if tag in DECODERS:
+            return DECODERS[tag](json)
+        if tag in MUTABLE_DECODERS:
+            return make("object", MUTABLE_DECODERS[tag](json))
+    except AutostateError:
+        raise
+    except Exception as error:
+        raise CorruptStateError(f"a stored {tag} cannot be read ({type(error).__name__})") from None
+    raise CorruptStateError(
+        f"the stored state holds a {tag}, which this version does not know: use a newer one"
+    )
+
+
+def _pairs(json: Any, make: Make) -> dict[Any, Any]:
+    """The content of a dict: an object, or pairs."""
+    if type(json) is dict:
+        return {key: decode(item, make) for key, item in json.items()}
+    return {decode_key(key, make): decode(item, make) for key, item in json}
+
+
+def _mapping(json: Any, make: Make) -> dict[Any, Any]:
+    """The content of a dict that is written as a value of its own."""
+    if type(json) is not dict:
+        raise TypeError
+    if is_tagged(json):
+        [(tag, content)] = json.items()
+        if tag != "$dict" or type(content) is not list:
+            raise ValueError
+        return _pairs(content, make)
+    return _pairs(json, make)
+
+
+def _set(json: Any, make: Make) -> set[Any]:
+    return {decode_key(item, make) for item in json}
+
+
+def _deque(json: Any, make: Make) -> Any:
+    items, maxlen = json
+    if type(items) is not list or not (maxlen is None or type(maxlen) is int):
+        raise TypeError
+    return make("deque", deque((decode(item, make) for item in items), maxlen))
+
+
+def _defaultdict(json: Any, make: Make) -> Any:
+    factory, content = json
+    found = decode_factory(factory, make)
+    return make("defaultdict", defaultdict(found, _mapping(content, make)))
+
+
+def _enum(json: Any, make: Make) -> Any:
+    name, member = json
+    cls = registry.enum_named(name)
+    if cls is None:
+        return _unknown(name, {"$enum": json}, make)
+    return classes.member(cls, member)
+
+
+def _object(json: Any, make: Make) -> Any:
+    name, payload = json
+    entry = registry.entry_named(name)
+    if entry is None:
+        return _unknown(name, {"$object": json}, make)
+    value = _put_together(entry, payload, make)
+    return make("object", value) if entry.mutable else value
+
+
+def _array(json: Any, make: Make) -> Any:
+    try:
+        value = arrays.decode_array(json)
+    except ImportError:
+        return _unknown(arrays.NAME, {"$ndarray": json}, make)
+    return make("object", value)
+
+
+def _npscalar(json: Any, make: Make) -> Any:
+    try:
+        value = arrays.decode_scalar(json)
+    except ImportError:
+        return _unknown(arrays.NAME, {"$npscalar": json}, make)
+    return value if arrays.is_scalar(type(value)) else make("object", value)
+
+
+def _put_together(entry: TypeEntry, payload: Any, make: Make) -> Any:
+    if entry.fields:
+        return entry.decode(_fields(payload, make))
+    content = decode(payload, make)
+    try:
+        return entry.decode(content)
+    except AutostateError:
+        raise
+    except Exception as error:
+        raise CorruptStateError(
+            f"the decode that is registered for {entry.name} raised {type(error).__name__}"
+        ) from error
+
+
+def _fields(json: Any, make: Make) -> dict[Any, Any]:
+    if type(json) is dict and not is_tagged(json):
+        return {
+            name: classes.UNSET if item == _UNSET else decode(item, make)
+            for name, item in json.items()
+        }
+    return _mapping(json, make)
+
+
+def _unknown(name: Any, json: Any, make: Make) -> Any:
+    """Let `make` decide; what is kept holds on to the nodes that it refers to."""
+    if type(name) is not str:
+        raise TypeError
+    try:
+        kept = make("unknown", [name, json])
+    except UnknownTypeError:
+        names.look_again()
+        raise
+    if type(kept) is Unknown:
+        kept._nodes = {node: make("ref", node) for node in references(json)}
+    return kept
+
+
+_STRUCTURES: Final[dict[str, Callable[[Any, Make], Any]]] = {
+    "$dict": lambda json, make: make("dict", _pairs(json, make)),
+    "$counter": lambda json, make: make("counter", _pairs(json, make)),
+    "$ordereddict": lambda json, make: make("ordereddict", OrderedDict(_mapping(json, make))),
+    "$defaultdict": _defaultdict,
+    "$deque": _deque,
+    "$set": lambda json, make: make("set", _set(json, make)),
+    "$tuple": lambda json, make: tuple([decode(item, make) for item in json]),
+    "$frozenset": lambda json, make: frozenset(_set(json, make)),
+    "$fraction": lambda json, make: Fraction(*_ints(json, make)),
+    "$range": lambda json, make: range(*_ints(json, make)),
+    "$slice": lambda json, make: slice(*_three(json, make)),
+    "$object": _object,
+    "$enum": _enum,
+    "$ndarray": _array,
+    "$npscalar": _npscalar,
+    "$ref": lambda json, make: make("ref", json),
+    "$pickled": lambda json, make: make("pickled", json),
+}
+
+
+def _ints(json: Any, make: Make) -> list[int]:
+    """Ints, of any size."""
+    ints = [decode(item, make) for item in json]
+    if not all(type(item) is int for item in ints):
+        raise TypeError
+    return ints
+
+
+def _three(json: Any, make: Make) -> list[Any]:
+    start, stop, step = json
+    return [decode(item, make) for item in (start, stop, step)]
+
+
+def _keep(kind: str, content: Any) -> Any:
+    """Inside a key: no container can be there, and what is unknown is kept."""
+    if kind == "unknown":
+        return Unknown(*content)
+    if kind == "object":
+        return content
+    raise CorruptStateError(f"a stored key is a {kind}, which no key can be")
+
+
+def decode_key(json: Any, make: Make | None = None) -> Hashable:
+    """Rebuild a key of a dict or a member of a set from decoded JSON.
+
+    Args:
+        json: As `msgspec.json.decode` gave it.
+        make: As for `decode`; of it only "unknown" is used. None: what is not known is kept as an
+            `Unknown`, see `resolve_key`.
+
+    Raises:
+        CorruptStateError: What is stored cannot be a key.
+        UnknownTypeError: As `make` decides.
+    """
+    if type(json) is str:
+        return json
+    if make is None:
+        return _hashable(decode(json, _keep))
+
+    def make_key(kind: str, content: Any) -> Any:
+        return make(kind, content) if kind == "unknown" else _keep(kind, content)
+
+    return _hashable(decode(json, make_key))
+
+
+def _hashable(key: Any) -> Hashable:
+    """Refuse what a damaged store may have given as a key."""
+    try:
+        hash(key)
+    except Exception as error:
+        raise CorruptStateError(f"a stored key has no hash ({type(error).__name__})") from None
+    return key  # type: ignore[no-any-return]
+
+
+def resolve_key(key: Hashable, make: Make) -> Hashable:
+    """Look again at a key that `decode_key` gave: what was unknown may be known by now.
+
+    Args:
+        key: The key; itself is given back where all of it is known.
+        make: Decides as for `decode` about what is still unknown.
+
+    Raises:
+        UnknownTypeError: As `make` decides.
+    """
+    if type(key) is Unknown:
+        return decode_key(key.json, make)
+    if type(key) is tuple:
+        return tuple([resolve_key(item, make) for item in key])
+    if type(key) is frozenset:
+        return frozenset([resolve_key(item, make) for item in key])
+    return key

@@ -1,0 +1,82 @@
+"""Names of classes: "module:qualname".
+
+A class is found among those that the program has loaded: where the name says, or, if its module
+was renamed or run as `__main__`, as the only one of that name. Nothing is imported, and no module's
+own `__getattr__` runs.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Final
+
+
+def name_of(cls: type) -> str:
+    """The name under which a class is stored that was given no tag."""
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def find(name: str, wanted: Callable[[type], bool]) -> type | None:
+    """Find a class by its name among those that are wanted; None if it is not clear which."""
+    module, _, qualname = name.partition(":")
+    cls = _at(module, qualname)
+    if cls is not None and wanted(cls):
+        return cls
+    loaded = len(sys.modules)
+    known = _found.get(name)
+    if known is not None and known[0] == loaded:
+        cls = None if known[1] is None else known[1]()
+        if cls is not None or known[1] is None:
+            return cls
+    cls = _by_name(module, qualname, wanted)
+    _found[name] = (loaded, None if cls is None else weakref.ref(cls))
+    return cls
+
+
+_found: Final[dict[str, tuple[int, weakref.ref[type] | None]]] = {}
+"""Classes that were not where their name says; to look through all classes takes milliseconds."""
+
+
+def look_again() -> None:
+    """Forget which names were looked for in vain."""
+    for name in [name for name, (_, found) in list(_found.items()) if found is None]:
+        _found.pop(name, None)
+
+
+def _at(module: str, qualname: str) -> type | None:
+    """The class at that place, which may be another name for it; runs no module's `__getattr__`."""
+    try:
+        here = object.__getattribute__(sys.modules[module], "__dict__")
+        *outer, last = qualname.split(".")
+        for name in outer:
+            here = vars(here[name])
+        found = here[last]
+    except (KeyError, AttributeError, TypeError):
+        return None
+    return found if isinstance(found, type) else None
+
+
+def _by_name(module: str, qualname: str, wanted: Callable[[type], bool]) -> type | None:
+    """The only class of that name. Of several in one module the last one: the others are older."""
+    modules: dict[str, type] = {}
+    for cls in _subclasses(object):
+        if cls.__qualname__ == qualname and wanted(cls):
+            modules[cls.__module__] = cls
+    if module in modules:
+        return modules[module]
+    return next(iter(modules.values())) if len(modules) == 1 else None
+
+
+def _subclasses(cls: type) -> Iterator[type]:
+    """All classes that are loaded, older ones first."""
+    seen: set[type] = set()
+    left = [cls]
+    while left:
+        subs: list[type] = type.__subclasses__(left.pop())
+        for sub in subs:
+            if sub not in seen:
+                seen.add(sub)
+                left.append(sub)
+                yield sub

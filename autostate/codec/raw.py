@@ -1,0 +1,107 @@
+"""JSON that is already translated: writing it as bytes, and what is to be known of its form.
+
+A *tag* is an object with exactly one key that begins with `$`. Two things that Python has are
+found out only when bytes are made of them, because to look at each value would slow down all of
+them: strings that UTF-8 cannot hold, and ints that have more digits than a reader accepts.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+dumps: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+
+_DIGITS: Final = 4300
+"""So many digits of an int does msgspec read, whatever the interpreter's own limit is."""
+_BITS: Final = 2000
+"""Ints beyond it are tagged where one of them has to be: fewer digits than any limit."""
+_TOO_LONG: Final = re.compile(rb"\d{4301}")
+
+
+def dump(json: Any) -> bytes:
+    """Write a translated value as JSON.
+
+    Raises:
+        RecursionError: It is nested more deeply than the interpreter allows.
+    """
+    try:
+        data = dumps(json)
+    except ValueError:  # a lone surrogate, or an int with too many digits
+        return dumps(escape(json))
+    if len(data) > _DIGITS and sys.get_int_max_str_digits() != _DIGITS and _TOO_LONG.search(data):
+        return dumps(escape(json))
+    return data
+
+
+def escape(value: Any) -> Any:
+    """Tag what has no form in JSON: strings with lone surrogates, ints with very many digits."""
+    if type(value) is str:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return {"$str": base64.b64encode(value.encode("utf-8", "surrogatepass")).decode()}
+        return value
+    if type(value) is int:
+        return {"$int": hex(value)} if value.bit_length() > _BITS else value
+    if isinstance(value, dict):
+        if is_tagged(value):
+            [(tag, content)] = value.items()
+            if isinstance(content, dict) and tag == "$counter":  # an object, or pairs
+                content = [[key, item] for key, item in content.items()]
+            return {tag: escape(content)}
+        if all(map(_is_utf8, value)):
+            return {key: escape(item) for key, item in value.items()}
+        return {"$dict": [[escape(key), escape(item)] for key, item in value.items()]}
+    return [escape(item) for item in value] if isinstance(value, list | tuple | set) else value
+
+
+def _is_utf8(text: str) -> bool:
+    return type(escape(text)) is str
+
+
+def is_tagged(json: dict[str, Any]) -> bool:
+    """Whether a JSON object is a tag."""
+    return len(json) == 1 and next(iter(json)).startswith("$")
+
+
+def references(json: Any) -> Iterator[int]:
+    """The nodes to which a translated value refers."""
+    left = [json]
+    while left:
+        value = left.pop()
+        if isinstance(value, list):
+            left += value
+        elif isinstance(value, dict):
+            node = value.get("$ref")
+            if len(value) == 1 and type(node) is int:
+                yield node
+            else:
+                left += _inner(value)
+
+
+def with_references(json: Any, ids: dict[int, int]) -> Any:
+    """A copy of a translated value in which other nodes are referred to."""
+    if isinstance(json, list):
+        return [with_references(item, ids) for item in json]
+    if not isinstance(json, dict):
+        return json
+    node = json.get("$ref")
+    if len(json) == 1 and type(node) is int:
+        return {"$ref": ids.get(node, node)}
+    if len(json) == 1 and "$counter" in json and isinstance(json["$counter"], dict):
+        content = {key: with_references(v, ids) for key, v in json["$counter"].items()}
+        return {"$counter": content}
+    return {key: with_references(item, ids) for key, item in json.items()}
+
+
+def _inner(json: dict[str, Any]) -> list[Any]:
+    """The values of an object; a Counter's own content is never a tag."""
+    if len(json) == 1 and isinstance(json.get("$counter"), dict):
+        return list(json["$counter"].values())
+    return list(json.values())

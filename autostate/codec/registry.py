@@ -1,0 +1,288 @@
+"""Classes that can be saved beyond the builtin ones, each under a name.
+
+A name is a tag that the program gave with `register`, or, for a class whose fields are known
+(`classes.py`), "module:qualname". A name from a store is looked up here and among the classes that
+the program has loaded. Nothing is imported for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from autostate.codec import arrays, classes
+from autostate.codec.names import find, name_of
+from autostate.codec.types import SCALARS
+from autostate.codec.unknown import Unknown
+
+_NATIVE: Final = frozenset({str, int, bool, type(None)})
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+ENCODERS: Final[dict[type, Callable[[Any, Any], Any]]] = {}
+"""How values of exactly a class become JSON; filled by `tagged.py`."""
+
+ATOMS: Final[set[type]] = {str, int, bool, type(None), float, *SCALARS}
+"""Classes whose values never change and never hold a container; it grows as `is_atom` is asked."""
+
+_TAG: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-/]{0,99}")
+
+
+@dataclass(frozen=True, eq=False)
+class TypeEntry:
+    """How the values of one class are saved.
+
+    Attributes:
+        name: Under which they are stored.
+        encode: Gives the payload of a value: any value that can be saved.
+        decode: Makes a value of a payload.
+        mutable: Values can change, or what is inside them can.
+        parts: Gives the values inside one.
+        fields: The payload is a dict of the fields, and is no container of the state itself.
+        blank: With `fields`: makes an object to which `fill` gives its fields later; None if there
+            cannot be one without its fields.
+        fill: Gives a blank object its fields.
+    """
+
+    name: str
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+    mutable: bool
+    parts: Callable[[Any], Iterable[Any]]
+    fields: bool = False
+    blank: Callable[[], Any] | None = None
+    fill: Callable[[Any, Any], Any] | None = None
+
+
+_by_class: Final[dict[type, TypeEntry]] = {}
+_by_tag: Final[dict[str, tuple[Any, TypeEntry | None]]] = {}
+_automatic: Final[dict[type, TypeEntry]] = {}
+
+
+def register(
+    cls: T,
+    tag: str,
+    *,
+    encode: Callable[[Any], Any] | None = None,
+    decode: Callable[[Any], Any] | None = None,
+    mutable: bool = True,
+) -> T:
+    """Tell how objects of a class are saved, and under which name.
+
+    Call it where the class is defined: before state objects that hold its objects are created.
+    For dataclasses, attrs classes, pydantic models, named tuples and enums `encode` and `decode`
+    may be left out. Such classes are saved without being registered, too; a tag lets the class be
+    renamed or moved to another module later.
+
+    A function can be registered as well: as the `default_factory` of a `defaultdict`.
+
+    Args:
+        cls: The class. Its subclasses are not meant: register each that occurs.
+        tag: The name under which its objects are stored, such as "shop.cart". It must stay.
+        encode: Gives what has to be saved of an object, in any form that can be saved: a dict, a
+            tuple, other objects. It must not change the object.
+        decode: Makes an object of what `encode` gave.
+        mutable: Whether objects can change. They are compared at every save then.
+
+    Returns:
+        The class, or function.
+
+    Raises:
+        TypeError: It is no class or function, or `encode` and `decode` are missing or no functions.
+        ValueError: The tag cannot be used, or it or the class is registered for something else.
+
+    Example:
+        >>> import autostate
+        >>> class Money:
+        ...     def __init__(self, amount, currency):
+        ...         self.amount, self.currency = amount, currency
+        >>> _ = autostate.register(
+        ...     Money,
+        ...     "money",
+        ...     encode=lambda money: (money.amount, money.currency),
+        ...     decode=lambda saved: Money(*saved),
+        ...     mutable=False,
+        ... )
+    """
+    _check_tag(tag)
+    if not callable(cls):
+        raise TypeError(f"register() takes a class, not {type(cls).__name__}")
+    _check_free(cls, tag)
+    if not isinstance(cls, type):
+        if encode is not None or decode is not None:
+            raise TypeError(f"{_name(cls)} is no class: encode and decode have no meaning for it")
+        _by_tag[tag] = (cls, None)
+        return cls
+    entry = _custom(cls, tag, encode, decode, mutable=mutable)
+    _by_tag[tag] = (cls, entry)
+    for old, known in list(_by_class.items()):
+        if known.name == tag:  # of the module before it was reloaded
+            _by_class[old] = entry
+    _by_class[cls] = entry
+    ENCODERS.pop(cls, None)
+    ATOMS.discard(cls)
+    return cls
+
+
+def _check_tag(tag: str) -> None:
+    if not isinstance(tag, str):
+        raise TypeError(f"a tag is a str, not {type(tag).__name__}")
+    if not _TAG.fullmatch(tag):
+        raise ValueError(
+            f"{tag!r} cannot be a tag: it begins with a letter, goes on with letters, digits and "
+            "any of _ . - / and has 100 characters at most"
+        )
+
+
+def _check_free(cls: Any, tag: str) -> None:
+    """Refuse a tag or a class that is taken; the same class from a reloaded module may take it."""
+    known, _ = _by_tag.get(tag, (cls, None))
+    if not _is_same(known, cls):
+        raise ValueError(f"the tag {tag!r} is registered for {_name(known)} already")
+    for other, (known, _) in _by_tag.items():
+        if known is cls and other != tag:
+            raise ValueError(f"{_name(cls)} is registered already, under the tag {other!r}")
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two are the same class or function, maybe of a module that was reloaded."""
+    if one is other:
+        return True
+    code, of_other = getattr(one, "__code__", None), getattr(other, "__code__", None)
+    if code is not None and code.co_name == "<lambda>":
+        return bool(code == of_other)
+    return type(one) is type(other) and _name(one) == _name(other)
+
+
+def _custom(cls: type, tag: str, encode: Any, decode: Any, *, mutable: bool) -> TypeEntry:
+    if encode is None and decode is None:
+        if classes.is_enum(cls):
+            return TypeEntry(tag, _itself, _itself, mutable=False, parts=_no_parts)
+        known = classes.fields_of(cls)
+        if isinstance(known, str):
+            raise TypeError(f"{_name(cls)} {known}: give encode= and decode= as well")
+        return _of_fields(tag, known)
+    if cls in ENCODERS and cls not in _by_class and cls not in _automatic:
+        raise ValueError(f"{_name(cls)} is a type that is saved without being registered")
+    if not (callable(encode) and callable(decode)):
+        raise TypeError(f"to register {_name(cls)}, give both encode= and decode=, two functions")
+    parts = classes.attributes if mutable else _no_parts
+    return TypeEntry(tag, encode, decode, mutable, parts)
+
+
+def _of_fields(name: str, known: classes.Fields) -> TypeEntry:
+    return TypeEntry(
+        name,
+        known.take_apart,
+        known.put_together,
+        mutable=known.mutable,
+        parts=known.parts,
+        fields=True,
+        blank=known.blank,
+        fill=known.fill,
+    )
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _no_parts(_value: Any) -> tuple[Any, ...]:
+    return ()
+
+
+def _name(cls: Any) -> str:
+    return f"{cls.__module__}.{getattr(cls, '__qualname__', type(cls).__qualname__)}"
+
+
+def entry_for(cls: type) -> TypeEntry | None:
+    """How values of exactly this class are saved; None: they are builtin, or cannot be."""
+    entry = _by_class.get(cls) or _automatic.get(cls)
+    if entry is None and not classes.is_enum(cls):
+        known = classes.fields_of(cls)
+        if not isinstance(known, str):
+            entry = _automatic[cls] = _of_fields(name_of(cls), known)
+    return entry
+
+
+def entry_named(name: str) -> TypeEntry | None:
+    """What a store's name means in this program; None if nothing."""
+    if ":" not in name:
+        return _by_tag.get(name, (None, None))[1]
+    cls = find(name, classes.is_known)
+    if cls is None or classes.is_enum(cls):
+        return None
+    entry = _automatic.get(cls)
+    if entry is None:  # registered by now, but stored under its own name
+        known = classes.fields_of(cls)
+        if isinstance(known, str):
+            return None
+        entry = _automatic[cls] = _of_fields(name, known)
+    return entry
+
+
+def enum_name(cls: type) -> str:
+    """The name under which the members of an enum are stored."""
+    entry = _by_class.get(cls)
+    return name_of(cls) if entry is None else entry.name
+
+
+def enum_named(name: str) -> type | None:
+    """The enum that a store's name means in this program; None if there is none."""
+    cls = find(name, classes.is_known) if ":" in name else named(name)
+    return cls if isinstance(cls, type) and classes.is_enum(cls) else None
+
+
+def why_not(cls: type) -> str:
+    """Why values of a class that is not known cannot be saved, and what to do."""
+    name = _name(cls)
+    base = next((base for base in cls.__mro__ if base in ENCODERS or base in _NATIVE), None)
+    if base is not None and issubclass(cls, type):
+        base = None
+    if base is not None:
+        why = f", which may hold more than the {base.__qualname__} that it is based on,"
+        return (
+            f"a value of type {name}{why} cannot be saved as it is: convert it, or register its "
+            "class with autostate.register(cls, tag, encode=…, decode=…)"
+        )
+    return (
+        f"a value of type {name} cannot be saved: make its class a dataclass, or register it with "
+        "autostate.register(cls, tag, encode=…, decode=…); or store autostate.pickled(value); or "
+        "keep it outside of the state"
+    )
+
+
+def is_atom(cls: type) -> bool:
+    """Whether values of exactly this class never change, and never hold a container."""
+    if cls in ATOMS:
+        return True
+    entry = _by_class.get(cls)
+    if entry is not None:
+        atom = not entry.mutable and not entry.fields
+    else:
+        atom = classes.is_enum(cls) or cls is Unknown or arrays.is_scalar(cls)
+    if atom:
+        ATOMS.add(cls)
+    return atom
+
+
+def parts_of(value: Any) -> Iterable[Any]:
+    """The values inside a tuple or an object that is no container: where containers may be."""
+    cls = type(value)
+    if cls is tuple:
+        return tuple(value)
+    entry = entry_for(cls)
+    return () if entry is None else entry.parts(value)
+
+
+def named(tag: str) -> Any:
+    """The class or function that is registered under a tag; None if there is none."""
+    return _by_tag.get(tag, (None, None))[0]
+
+
+def tag_of(function: Any) -> str | None:
+    """The tag under which a class or function is registered."""
+    tags = (tag for tag, (known, _) in _by_tag.items() if _is_same(known, function))
+    return next(tags, None)

@@ -1,0 +1,36 @@
+"""What is kept of a type that the program does not know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autostate.codec.raw import dump
+from autostate.errors import UnknownTypeError
+
+
+class Unknown:
+    """A stored value of a type that this program does not know; it is written back untouched.
+
+    Attributes:
+        name: The name of its type in the store.
+    """
+
+    __slots__ = ("_nodes", "json", "name")
+
+    def __init__(self, name: str, json: Any) -> None:
+        self.name = name
+        self.json = json
+        self._nodes: dict[int, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<autostate.Unknown {self.name!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        return dump(self.json) == dump(other.json) if type(other) is Unknown else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(dump(self.json))
+
+    def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
+        """Refuse to be the default_factory that it stands for."""
+        raise UnknownTypeError(self.name)
