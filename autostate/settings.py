@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 OnCorrupt = Literal["raise", "previous"]
+OnUnknown = Literal["raise", "keep"]
 Key = bytes | str
 
 KIB = 1024
@@ -52,6 +53,9 @@ class Settings:
             `aborting` signal on.
         on_corrupt: What a damaged record does: "raise" CorruptStateError, or "previous": go back
             to the newest good snapshot (the damaged record is kept aside).
+        on_unknown: What a stored value of a type that the program does not know does: "raise"
+            UnknownTypeError when its state object is created, or "keep": it is an
+            `autostate.Unknown`, and is written back untouched.
         reboot_on_migrating: In an Actor: save at `migrating`, then reboot at once instead of
             working until the kill.
         signing_key: With what pickled values are signed: at least 16 bytes, or a text of so many.
@@ -67,6 +71,7 @@ class Settings:
     check_interval: float = 60.0
     migrating_debounce: float = 0.2
     on_corrupt: OnCorrupt = "raise"
+    on_unknown: OnUnknown = "raise"
     reboot_on_migrating: bool = False
     signing_key: Key | tuple[Key, ...] | None = field(default=None, repr=False)
 
@@ -79,6 +84,8 @@ class Settings:
             _refuse("duty_cycle", self.duty_cycle, "a share above 0 and at most 1, such as 0.05")
         if self.on_corrupt not in ("raise", "previous"):
             _refuse("on_corrupt", self.on_corrupt, '"raise" or "previous"')
+        if self.on_unknown not in ("raise", "keep"):
+            _refuse("on_unknown", self.on_unknown, '"raise" or "keep"')
         if self.reboot_on_migrating not in (True, False):
             _refuse("reboot_on_migrating", self.reboot_on_migrating, "True or False")
         _ = self.signing_keys  # raises what is wrong now, not at the first save

@@ -66,6 +66,7 @@ def test_a_setting_near_to_nothing_lists_all() -> None:
         ("duty_cycle", 5),
         ("duty_cycle", True),
         ("on_corrupt", "ignore"),
+        ("on_unknown", "ignore"),
         ("reboot_on_migrating", "yes"),
     ],
 )
