@@ -12,9 +12,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from autostate import lifecycle
+from autostate.settings import SettingsByName
 from autostate.state_manager import Info, StateManager, current
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _left(end: float) -> float:
     return max(0.0, end - time.monotonic())
 
 
-def configure(url: str | None = None, **settings: Any) -> StateManager:
+def configure(url: str | None = None, **settings: Unpack[SettingsByName]) -> StateManager:
     """Set up where and when this process saves.
 
     Args:
@@ -95,7 +96,9 @@ def configure(url: str | None = None, **settings: Any) -> StateManager:
         return _default
 
 
-def open(url: str | Store, **settings: Any) -> StateManager:  # noqa: A001 - as gzip.open
+def open(  # noqa: A001 - as gzip.open
+    url: str | Store, **settings: Unpack[SettingsByName]
+) -> StateManager:
     """Make a manager for a `with` or `async with`, in whose body state objects live in its store.
 
     Args:

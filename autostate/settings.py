@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypedDict, Unpack
 
 OnCorrupt = Literal["raise", "previous"]
 OnUnknown = Literal["raise", "keep"]
@@ -29,6 +29,22 @@ class HasUrl(Protocol):
     def url(self) -> str:
         """The URL that would open it."""
         ...
+
+
+class SettingsByName(TypedDict, total=False):
+    """The attributes of `Settings` again, for `**settings`: so checkers know names and types."""
+
+    debounce: float
+    max_delay: float
+    max_dirty_bytes: int
+    duty_cycle: float
+    flush_timeout: float
+    check_interval: float
+    migrating_debounce: float
+    on_corrupt: OnCorrupt
+    on_unknown: OnUnknown
+    reboot_on_migrating: bool
+    signing_key: Key | tuple[Key, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +123,7 @@ class Settings:
         return _keys(tuple(os.environ.get(KEY_VARIABLE, "").split()), KEY_VARIABLE)
 
     @classmethod
-    def for_store(cls, store: str | HasUrl, /, **overrides: Any) -> Settings:
+    def for_store(cls, store: str | HasUrl, /, **overrides: Unpack[SettingsByName]) -> Settings:
         """Make the settings for a store: the defaults of its kind, and what is overridden.
 
         Args:
@@ -130,7 +146,7 @@ class Settings:
         url = store if isinstance(store, str) else store.url
         return _filled(cls(**_defaults(url)), overrides)
 
-    def changed(self, **overrides: Any) -> Settings:
+    def changed(self, **overrides: Unpack[SettingsByName]) -> Settings:
         """Return a copy with some settings replaced, checked as by `for_store`.
 
         Args:

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from autostate import hub, lifecycle
-from autostate.settings import Settings, default_url
+from autostate.settings import Settings, SettingsByName, default_url
 
 if TYPE_CHECKING:
     from autostate.incarnation import Incarnation
@@ -72,9 +72,11 @@ class StateManager:
         ValueError: A setting's value makes no sense.
     """
 
-    def __init__(self, store: str | Store | None = None, **settings: Any) -> None:
+    def __init__(
+        self, store: str | Store | None = None, **settings: Unpack[SettingsByName]
+    ) -> None:
         self._store = store
-        self._overrides: dict[str, Any] = {}
+        self._overrides: SettingsByName = {}
         self._lock = threading.RLock()
         self._incarnation: Incarnation | None = None
         self._closed = False
@@ -102,7 +104,7 @@ class StateManager:
         """The settings that hold now."""
         return Settings.for_store(self.url, **self._overrides)
 
-    def configure(self, store: str | None = None, **settings: Any) -> None:
+    def configure(self, store: str | None = None, **settings: Unpack[SettingsByName]) -> None:
         """Change the settings, and before the first state object is created also the store.
 
         Raises:
@@ -122,8 +124,8 @@ class StateManager:
             if self._incarnation is not None:
                 self._incarnation.flusher.settings = self.settings
 
-    def _override(self, settings: dict[str, Any]) -> None:
-        merged = {**self._overrides, **settings}
+    def _override(self, settings: SettingsByName) -> None:
+        merged: SettingsByName = {**self._overrides, **settings}
         Settings.for_store(self.url, **merged)  # raises what is wrong now, not at the first use
         self._overrides = merged
 

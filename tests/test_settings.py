@@ -40,15 +40,15 @@ def test_overrides_win_over_the_defaults_of_the_store() -> None:
 def test_an_unknown_setting_names_those_nearest_to_it() -> None:
     """A typing error is found at once, with its mend."""
     with pytest.raises(TypeError, match=r"'debouce'; did you mean debounce"):
-        Settings.for_store("memory:", debouce=1)
+        Settings.for_store("memory:", debouce=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="on_corrupt"):
-        Settings.for_store("memory:").changed(oncorrupt="raise")
+        Settings.for_store("memory:").changed(oncorrupt="raise")  # type: ignore[call-arg]
 
 
 def test_a_setting_near_to_nothing_lists_all() -> None:
     """Without a near match the message still says what there is."""
     with pytest.raises(TypeError, match=NAMES[-1]):
-        Settings.for_store("memory:", zzz=1)
+        Settings.for_store("memory:", zzz=1)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

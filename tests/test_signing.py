@@ -283,7 +283,7 @@ def test_a_key_that_is_too_short_is_refused_and_not_shown(key: bytes | str) -> N
 def test_a_key_that_is_no_key_is_refused() -> None:
     """A number for example."""
     with pytest.raises(ValueError, match="signing_key must be bytes or a text, not int"):
-        Settings.for_store("memory:", signing_key=3)
+        Settings.for_store("memory:", signing_key=3)  # type: ignore[arg-type]
 
 
 def test_settings_do_not_show_the_key() -> None:

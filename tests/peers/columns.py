@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shelve
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager, closing
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlitedict
 import transaction
@@ -14,6 +14,9 @@ import ZODB
 from BTrees.OOBTree import OOBTree
 from persistent.list import PersistentList
 from persistent.mapping import PersistentMapping
+
+if TYPE_CHECKING:
+    from autostate.settings import SettingsByName
 
 Root = MutableMapping[Any, Any]
 
@@ -65,7 +68,7 @@ class Autostate:
     """On SQLite, with its default settings."""
 
     url = "sqlite:///state.db"
-    settings: Mapping[str, float] = {}
+    settings: SettingsByName = {}
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -99,7 +102,7 @@ class AutostateInActor(Autostate):
     """In an Actor, which saves each half a second here instead of each half a minute."""
 
     url = "apify:"
-    settings = {"debounce": 0.2, "max_delay": 0.5}
+    settings: SettingsByName = {"debounce": 0.2, "max_delay": 0.5}
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
