@@ -74,6 +74,11 @@ def _nothing(*_: Any) -> None:
     """Describe a kind that needs no description."""
 
 
+def _itself(container: Any) -> Any:
+    """Show a container as it is."""
+    return container
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of container.
@@ -93,6 +98,7 @@ class Kind:
         recording: The methods of the recording form.
         describe: Gives what has to be known to make an empty one, as JSON; None if nothing.
         configure: Gives an empty one that description.
+        show: Gives what stands for a container where the state refers to it.
     """
 
     name: str
@@ -106,6 +112,7 @@ class Kind:
     recording: Mapping[str, Any] = field(default_factory=dict)
     describe: Callable[[Any], Any] = _nothing
     configure: Callable[[Any, Any], None] = _nothing
+    show: Callable[[Any], Any] = _itself
     nested: Any = field(init=False)
 
     def __post_init__(self) -> None:

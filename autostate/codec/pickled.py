@@ -1,0 +1,210 @@
+"""Values that only a pickle can hold, where the user says so: `pickled(value)`.
+
+A pickle is code: whoever loads one executes it. It is signed when it is saved, and loaded only
+if its signature holds. Stored is `{"$pickled": [base64, signature]}`; only what is stored under
+this tag is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import functools
+import io
+import pickle
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from autostate.codec.transparent import Transparent, shaped
+from autostate.codec.unsupported import Unsupported
+from autostate.errors import AutostateError, CorruptStateError, UnsupportedTypeError
+
+T = TypeVar("T")
+Reference = Callable[[Any], str | None]
+
+
+class Pickled(Transparent):
+    """A transparent wrapper that says: this value is saved as a pickle."""
+
+    def _self_assigned(self, result: Any) -> Any:
+        return self if result is self.__wrapped__ else wrap(result)
+
+    def __copy__(self) -> Any:
+        return wrap(copy.copy(self.__wrapped__))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return wrap(copy.deepcopy(self.__wrapped__, memo))
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        return wrap, (self.__wrapped__,)
+
+    def __reduce__(self) -> Any:
+        return self.__reduce_ex__(2)
+
+
+def wrap(value: Any) -> Any:
+    """Wrap a value, without a look whether it can be pickled."""
+    return shaped(Pickled, value, encode)(value)
+
+
+def pickled(value: T) -> T:
+    """Let a value be saved as a pickle: a function, a closure, an object of any class.
+
+    What comes back after a restart is made by `cloudpickle`: lambdas, closures, classes defined in
+    functions or in the main program are saved with their code. Functions and classes of modules
+    are saved by name, and imported when they are loaded.
+
+    What is inside the value is its own: an object that it shares with the rest of the state is
+    another one after a restart. State objects (those with a name) stay what they are.
+
+    Args:
+        value: The value. It is compared at every save, so changes inside it are saved as well.
+
+    Returns:
+        A transparent wrapper around it, to be put into the state.
+
+    Raises:
+        UnsupportedTypeError: The value cannot be pickled; the cause says why.
+
+    Example:
+        >>> import autostate
+        >>> jobs = autostate.PersistedDict("jobs")
+        >>> factor = 3
+        >>> jobs["times"] = autostate.pickled(lambda n: n * factor)
+        >>> jobs["times"](5)
+        15
+    """
+    if isinstance(value, Pickled):
+        return value
+    try:
+        _dump(value, name_of)
+    except Unsupported as problem:
+        path = f"pickled({type(value).__qualname__})"
+        raise UnsupportedTypeError(path, problem.problem) from problem.__cause__
+    made: T = wrap(value)
+    return made
+
+
+def encode(value: Any, ref: Any) -> Any:
+    """Translate a pickled value; `ref` signs it, and says how to refer to state objects."""
+    sign = getattr(ref, "sign", None)
+    if sign is None:
+        raise Unsupported("a pickled value cannot be a key, a member of a set, or part of one")
+    data = _dump(value.__wrapped__, ref.name_of)
+    return {"$pickled": [base64.b64encode(data).decode(), sign(data)]}
+
+
+def name_of(container: Any) -> str | None:
+    """The name of a state object; None for a container that belongs to no store.
+
+    Raises:
+        Unsupported: It is a nested one, which would become another one.
+    """
+    node = container._node
+    if node is None:
+        return None
+    if node.obj is not container or node.name is None:
+        raise Unsupported(
+            "a pickled value refers to a container inside a state object, and would hold a copy of "
+            "it after a restart: let it refer to the state object instead, or to a copy"
+        )
+    return str(node.name)
+
+
+def _dump(value: Any, reference: Reference) -> bytes:
+    """Pickle a value; whatever goes wrong is something that cannot be saved."""
+    buffer = io.BytesIO()
+    try:
+        if _is_container(value):
+            raise Unsupported("this is a container that saves itself")
+        _pickler()(buffer, reference).dump(value)
+    except Unsupported:
+        raise
+    except Exception as error:
+        # Other messages may show the user's values.
+        reason = f": {error}" if isinstance(error, TypeError) else ""
+        problem = f"it cannot be pickled ({type(error).__name__}{reason})"
+        raise Unsupported(problem) from error
+    return buffer.getvalue()
+
+
+def _is_container(value: Any) -> bool:
+    """Whether a value is of a persisted class: it has the slots of `tracking.barrier`."""
+    return hasattr(type(value), "_node") and hasattr(type(value), "_key")
+
+
+@functools.cache
+def _pickler() -> Any:
+    import cloudpickle  # here: its import takes longer than that of autostate
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        """Pickles state objects by name."""
+
+        def __init__(self, file: io.BytesIO, reference: Reference) -> None:
+            super().__init__(file)
+            self._reference = reference
+
+        def reducer_override(self, obj: Any) -> Any:
+            """Refer to a state object; leave anything else to cloudpickle."""
+            cls = type(obj)
+            root = obj._self_state() if issubclass(cls, Transparent) else obj
+            if _is_container(root):
+                name = self._reference(root)
+                if name is not None:
+                    return state_object, (name,)
+            return super().reducer_override(obj)
+
+    return Pickler
+
+
+_finder: ContextVar[Callable[[str], Any] | None] = ContextVar("finder", default=None)
+
+
+def state_object(name: str) -> Any:
+    """Find the state object to which a pickled value refers, while that is loaded."""
+    find = _finder.get()
+    if find is None:
+        raise pickle.UnpicklingError("it refers to a state object, and is loaded without the state")
+    return find(name)
+
+
+def load(
+    json: Any, path: str, verify: Callable[[bytes, str], None], find: Callable[[str], Any]
+) -> Any:
+    """Load what `encode` has written, if its signature holds.
+
+    Args:
+        json: The content of the tag.
+        path: Where the value is, for messages.
+        verify: Raises if the signature does not hold. Nothing is unpickled before it returns.
+        find: Gives the state object of a name.
+
+    Raises:
+        CorruptStateError: It cannot be unpickled by this program; the message says why.
+    """
+    data, signature = _parts(json)
+    verify(data, signature)
+    token = _finder.set(find)
+    try:
+        return wrap(pickle.loads(data))  # noqa: S301 - signed by this user
+    except AutostateError:
+        raise
+    except Exception as error:
+        # Other messages may show the user's values.
+        named = isinstance(error, ImportError | AttributeError)
+        reason = f"{type(error).__name__}: {error}" if named else type(error).__name__
+        raise CorruptStateError(f"{path} cannot be unpickled ({reason})") from error
+    finally:
+        _finder.reset(token)
+
+
+def _parts(json: Any) -> tuple[bytes, str]:
+    """Data and signature; what has another form has none that could hold."""
+    match json:
+        case [str(text), str(signature)]:
+            try:
+                return base64.b64decode(text, validate=True), signature
+            except ValueError:
+                pass
+    return b"", ""
