@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 from autostate.codec import arrays, classes
 from autostate.codec.names import find, name_of
@@ -19,7 +19,8 @@ from autostate.codec.unknown import Unknown
 
 _NATIVE: Final = frozenset({str, int, bool, type(None)})
 
-T = TypeVar("T", bound=Callable[..., Any])
+C = TypeVar("C")
+F = TypeVar("F", bound=Callable[..., Any])
 
 ENCODERS: Final[dict[type, Callable[[Any, Any], Any]]] = {}
 """How values of exactly a class become JSON; filled by `tagged.py`."""
@@ -61,14 +62,25 @@ _by_tag: Final[dict[str, tuple[Any, TypeEntry | None]]] = {}
 _automatic: Final[dict[type, TypeEntry]] = {}
 
 
+@overload
 def register(
-    cls: T,
+    cls: type[C],
+    tag: str,
+    *,
+    encode: Callable[[C], Any],
+    decode: Callable[[Any], C],
+    mutable: bool = True,
+) -> type[C]: ...
+@overload
+def register(cls: F, tag: str, *, mutable: bool = True) -> F: ...
+def register(
+    cls: Any,
     tag: str,
     *,
     encode: Callable[[Any], Any] | None = None,
     decode: Callable[[Any], Any] | None = None,
     mutable: bool = True,
-) -> T:
+) -> Any:
     """Tell how objects of a class are saved, and under which name.
 
     Call it where the class is defined: before state objects that hold its objects are created.

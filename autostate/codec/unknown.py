@@ -18,8 +18,8 @@ class Unknown:
     __slots__ = ("_nodes", "json", "name")
 
     def __init__(self, name: str, json: Any) -> None:
-        self.name = name
-        self.json = json
+        self.name: str = name
+        self.json: Any = json
         self._nodes: dict[int, Any] = {}
 
     def __repr__(self) -> str:

@@ -1,59 +1,244 @@
-"""The public face as the type checker sees it. Never run: mypy reads it in `make test`."""
+"""The functions, signals, settings and errors, as type checkers see them.
+
+See tests/test_typing.py for what `# error` means.
+"""
+# pyright: strict
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import assert_type
+import builtins
+from collections.abc import Callable, Mapping
+from typing import Any, assert_type
 
 import autostate
-from autostate import PersistedCounter, PersistedDict, PersistedList, PersistedSet
+from autostate import PersistedDict, PersistedSet, Settings, StateManager, Statistics, hub
+from autostate.hub import HubSignal
+from autostate.stores import Store, open_store
 
-# Generics: a state object knows its keys and values as the builtin does.
-hits = PersistedDict[str, int]("hits", {"a": 1}, b=2)
-assert_type(hits["x"], int)
-assert_type(hits.get("x"), int | None)
-assert_type(list(hits), list[str])
+hits = PersistedDict[str, int]("hits")
 
-seen = PersistedSet[str]("seen", ["a"])
-assert_type(seen.pop(), str)
+# -- the store -----------------------------------------------------------------------------------
 
-words = PersistedCounter[str]("words", "abc")
-assert_type(words["x"], int)
-assert_type(words.most_common(1), list[tuple[str, int]])
+assert_type(autostate.configure(), StateManager)
+assert_type(autostate.configure("sqlite:///state.db", debounce=0.5, max_delay=2), StateManager)
+manager = autostate.configure(max_dirty_bytes=1024, on_corrupt="previous")
+assert_type(manager.url, str)
+assert_type(manager.settings, Settings)
 
-queue = PersistedList[tuple[str, int]]("queue", [("a", 1)])
-assert_type(queue[0], tuple[str, int])
+autostate.configure(5)  # error
+autostate.configure("memory:", 0.5)  # error
+autostate.configure(debounce="soon")  # error
+autostate.configure(debonce=1)  # error: mypy pyright
+autostate.configure(on_corrupt="ignore")  # error
+manager.url = "memory:"  # error
+
+with autostate.open("memory:") as plain, autostate.atomic():
+    assert_type(plain, StateManager)
+    assert_type(plain.statistics(), Statistics)
+    assert_type(plain.info(hits), autostate.Info)
+    plain.flush(timeout=1)
+    plain.delete("hits")
+with autostate.open("memory:", debounce=1), autostate.atomic() as nothing:
+    assert_type(nothing, None)
+closed = autostate.open("memory:")
+closed.close(timeout=1)
+
+store = open_store("memory:")
+assert_type(store, Store)
+assert_type(store.read("key"), bytes | None)
+assert_type(store.list(""), list[str])
+autostate.open(store, debounce=1)
 
 
-# Subtypes: they go wherever the builtin goes.
-def takes_builtins(
-    a: dict[str, int], b: set[str], c: Counter[str], d: list[tuple[str, int]]
-) -> None:
-    """Take what the builtins are."""
+class MyStore:
+    """A store that a user wrote: nothing has to be inherited."""
+
+    url = "mine:"
+    atomic = False
+    conditional = False
+    metered = False
+    max_record = 1024
+
+    def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
+        """Read."""
+        return None
+
+    def write(
+        self,
+        puts: Mapping[str, bytes],
+        deletes: Any = (),
+        *,
+        expect: Mapping[str, bytes | None] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Write."""
+
+    def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
+        """List."""
+        return []
+
+    def close(self) -> None:
+        """Close."""
 
 
-takes_builtins(hits, seen, words, queue)
+mine: Store = MyStore()
+autostate.open(MyStore())
 
-# The store.
-manager = autostate.configure("sqlite:///state.db", debounce=0.5)
-assert_type(manager, autostate.StateManager)
-assert_type(autostate.info(hits).resumed, bool)
-assert_type(autostate.info(hits).downtime, float | None)
-autostate.flush(timeout=5.0)
-autostate.delete("hits")
-autostate.delete(hits)
+autostate.open()  # error
+autostate.open(object())  # error
+autostate.open("memory:", debounce="soon")  # error
+autostate.open("memory:", debonce=1)  # error: mypy pyright
 
-with autostate.open("memory:") as local, autostate.atomic():
-    assert_type(local, autostate.StateManager)
+# -- saving --------------------------------------------------------------------------------------
+
+autostate.flush()
+autostate.flush(5)
+autostate.flush(timeout=0.5)
+autostate.flush(timeout=None)
+
+autostate.flush(hits)  # error
+autostate.flush("hits")  # error
 
 
 async def asynchronous() -> None:
     """Use it in an event loop."""
-    async with autostate.open("memory:", max_delay=1.0) as local:
-        assert_type(local, autostate.StateManager)
+    async with autostate.open("memory:", max_delay=1.0) as inside:
+        assert_type(inside, StateManager)
         await autostate.durable()
+        await autostate.durable(timeout=5)
+        await inside.durable()
+        assert_type(await inside.durable(1), None)
+    await autostate.durable("soon")  # error
 
 
-# Wrong use is found before the program runs.
-PersistedDict()  # type: ignore[call-overload]
-hits[1] = 2  # type: ignore[index]
+# -- what is known -------------------------------------------------------------------------------
+
+info = autostate.info(hits)
+assert_type(info, autostate.Info)
+assert_type(autostate.info("hits"), autostate.Info)
+assert_type(info.name, str)
+assert_type(info.kind, str)
+assert_type(info.resumed, bool)
+assert_type(info.downtime, float | None)
+assert_type(info.last_saved, float | None)
+assert_type(info.dirty, bool)
+info.resumed = True  # error
+str(info.nothing)  # error
+
+statistics = autostate.statistics()
+assert_type(statistics, Statistics)
+assert_type(statistics.flushes, int)
+assert_type(statistics.writes, int)
+assert_type(statistics.bytes, int)
+assert_type(statistics.entries, int)
+assert_type(statistics.last_duration, float)
+assert_type(statistics.staleness, float)
+assert_type(statistics.unsaved_bytes, int)
+assert_type(statistics.failures, int)
+assert_type(statistics.failing, int)
+assert_type(statistics.compactions, int)
+assert_type(statistics.fenced, bool)
+statistics.flushes = 0  # error
+
+autostate.delete(hits)
+autostate.delete("hits")
+autostate.delete()  # error
+
+# -- settings ------------------------------------------------------------------------------------
+
+settings = Settings(debounce=1, max_delay=5.0)
+assert_type(settings, Settings)
+assert_type(Settings.for_store("memory:", debounce=5), Settings)
+assert_type(settings.changed(debounce=1), Settings)
+assert_type(settings.debounce, float)
+assert_type(settings.max_dirty_bytes, int)
+assert_type(settings.reboot_on_migrating, bool)
+
+Settings(1)  # error
+Settings(debounce="soon")  # error
+Settings(debonce=1)  # error
+Settings.for_store("memory:", debonce=1)  # error: mypy pyright
+settings.changed(debounce="soon")  # error
+settings.debounce = 1  # error
+
+# -- signals -------------------------------------------------------------------------------------
+
+
+@hub.migrating.connect
+def note(sender: object, *, time_remaining: float | None, **rest: Any) -> str:
+    """Receive a signal."""
+    return f"{sender} {time_remaining} {rest}"
+
+
+assert_type(note(None, time_remaining=1.0), str)  # the receiver is what it was
+
+
+class Watcher:
+    """Receives with a method."""
+
+    def saved(self, sender: StateManager, **rest: Any) -> None:
+        """Receive a signal."""
+
+
+watcher = Watcher()
+hub.flushed.connect(watcher.saved)
+hub.flushed.connect(watcher.saved, sender=manager, weak=True)
+hub.flushed.disconnect(watcher.saved)
+for signal in (
+    hub.migrating,
+    hub.aborting,
+    hub.persist_state,
+    hub.shutdown,
+    hub.rehydrated,
+    hub.flushed,
+    hub.flush_failed,
+    hub.fenced,
+):
+    assert_type(signal, HubSignal)
+    assert_type(signal.name, str)
+assert_type(hub.shutdown.send(timeout=1.0), list[tuple[Callable[..., Any], Any]])
+
+hub.flushed.connect(1)  # error
+hub.flushd.connect(watcher.saved)  # error
+note(None)  # error
+
+# -- errors --------------------------------------------------------------------------------------
+
+try:
+    autostate.flush()
+except autostate.UnsupportedTypeError as error:
+    assert_type(error.path, str)
+    assert_type(error.problem, str)
+    str(error.nothing)  # error
+except (autostate.FencedError, autostate.FlushError) as error:
+    assert_type(error.args, tuple[Any, ...])
+
+
+def takes_error(error: autostate.AutostateError) -> None:
+    """Take any of them."""
+
+
+def errors_are_of_one_family(
+    corrupt: autostate.CorruptStateError,
+    fenced: autostate.FencedError,
+    flush: autostate.FlushError,
+    of_type: autostate.StateTypeError,
+    unavailable: autostate.StoreUnavailableError,
+    unsupported: autostate.UnsupportedTypeError,
+    upgrade: autostate.UpgradeError,
+) -> None:
+    """Say what is a kind of what."""
+    for error in (corrupt, fenced, flush, of_type, unavailable, unsupported, upgrade):
+        takes_error(error)
+    stores: list[autostate.StoreError] = [fenced, unavailable]
+    codecs: list[autostate.CodecError] = [corrupt, unsupported]
+    types: list[TypeError] = [of_type, unsupported]
+    takes_error(stores[0])
+    takes_error(codecs[0])
+    takes_error(types[0])  # error
+
+
+# -- names that do not exist ---------------------------------------------------------------------
+
+str(autostate.PersistedTuple)  # error
+str(PersistedSet.nothing)  # error
