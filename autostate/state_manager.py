@@ -159,6 +159,11 @@ class StateManager:
             hub.rehydrated.send(self, name=name, kind=kind, resumed=resumed, downtime=downtime)
         return made
 
+    def live(self, name: str) -> Any | None:
+        """Give the live state object of that name, if there is one."""
+        incarnation = self._incarnation
+        return None if incarnation is None else incarnation.tracker.root(name)
+
     def keeps(self, obj: Any) -> bool:
         """Whether this is a live state object of this manager, or nested in one."""
         node, incarnation = getattr(obj, "_node", None), self._incarnation

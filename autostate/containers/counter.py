@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from autostate.containers import root
-from autostate.containers.dict import RAW, DictBarrier, keyed, record_setitem, refill
+from autostate.containers.dict import RAW, DictBarrier, keyed, recording, refill
 from autostate.tracking.barrier import Kind, copy_dict, is_keyed, register_kind, span
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ class PersistedCounter(DictBarrier, Counter[T]):
     __slots__ = ("_key", "_node")
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
-        __setitem__ = keyed(dict, "__setitem__")
         __delitem__ = keyed(Counter, "__delitem__")
 
     def __new__(cls, *args: Any, **_kwargs: Any) -> Self:
@@ -95,14 +94,6 @@ class PersistedCounter(DictBarrier, Counter[T]):
         """Raise NotImplementedError, as `Counter.fromkeys` does."""
         return Counter.fromkeys(iterable, v)
 
-    def __reduce_ex__(self, _protocol: Any) -> Any:
-        """Pickle as a plain Counter."""
-        return Counter, (copy_dict(self),)
-
-    def __reduce__(self) -> Any:
-        """Pickle as a plain Counter."""
-        return self.__reduce_ex__(2)
-
 
 register_kind(
     Kind(
@@ -114,6 +105,6 @@ register_kind(
         fill=dict.update,
         refill=refill,
         raw=RAW,
-        recording={"__setitem__": record_setitem},
+        recording=recording(dict),
     )
 )

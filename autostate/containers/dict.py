@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import builtins
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from autostate.containers import root
 from autostate.tracking.barrier import (
-    Barrier,
     Kind,
     before,
     copy_dict,
@@ -33,8 +31,6 @@ else:
     K = TypeVar("K")
     V = TypeVar("V")
 
-_MISSING: Any = object()
-
 
 def keyed(builtin: type, name: str) -> Callable[..., Any]:
     """Wrap `__setitem__` or `__delitem__`."""
@@ -55,77 +51,95 @@ def keyed(builtin: type, name: str) -> Callable[..., Any]:
     return method
 
 
-def record_setitem(
-    self: Any, key: Any, value: Any, /, _set: Callable[[Any, Any, Any], None] = dict.__setitem__
-) -> None:
-    """`__setitem__` of the recording form: see `barrier.put_late` for how it ends."""
-    _set(self, key, value)
-    node = self._node
-    log = node.log
-    if log is not None:
-        log[key] = None
-        if node.log is log:
-            return
-    put_late(self, key)
+def recording(builtin: Any) -> dict[str, Any]:
+    """The methods of the recording form."""
+    set_item = builtin.__setitem__
+
+    def record_setitem(self: Any, key: Any, value: Any, /) -> None:
+        """Set an item; see `barrier.put_late` for how it ends."""
+        set_item(self, key, value)
+        node = self._node
+        log = node.log
+        if log is not None:
+            log[key] = None
+            if node.log is log:
+                return
+        put_late(self, key)
+
+    return {"__setitem__": record_setitem}
 
 
-class DictBarrier(Barrier):
+def popping(builtin: Any) -> Callable[..., Any]:
+    """Wrap `pop`."""
+    function = builtin.pop
+
+    @functools.wraps(function)
+    def pop(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        node = self._node
+        if node is None:
+            return function(self, *args, **kwargs)
+        with node.tracker.lock:
+            before(self)
+            length = dict.__len__(self)
+            value = function(self, *args, **kwargs)
+            if dict.__len__(self) < length:
+                dropped(self, args[0] if args else kwargs["key"])
+        return value
+
+    return pop
+
+
+def popping_item(builtin: Any) -> Callable[..., Any]:
+    """Wrap `popitem`."""
+    function = builtin.popitem
+
+    @functools.wraps(function)
+    def popitem(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        node = self._node
+        if node is None:
+            return function(self, *args, **kwargs)
+        with node.tracker.lock:
+            before(self)
+            item = function(self, *args, **kwargs)
+            dropped(self, item[0])
+        return item
+
+    return popitem
+
+
+def defaulting(builtin: Any) -> Callable[..., Any]:
+    """Wrap `setdefault`."""
+    function = builtin.setdefault
+
+    @functools.wraps(function)
+    def setdefault(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        node = self._node
+        if node is None:
+            return function(self, *args, **kwargs)
+        key = args[0] if args else kwargs.get("key")
+        with node.tracker.lock:
+            if dict.__contains__(self, key):
+                return function(self, *args, **kwargs)
+            before(self, key)
+            value = function(self, *args, **kwargs)
+            put(self, key)
+        return value
+
+    return setdefault
+
+
+class DictBarrier(root.StateObject):
     """What PersistedDict and PersistedCounter share: the mutating methods of dicts, armed."""
 
     __slots__ = ()
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
+        __setitem__ = keyed(dict, "__setitem__")
+        __delitem__ = keyed(dict, "__delitem__")
         clear = locked(dict, "clear")
-
-        @functools.wraps(dict.pop)
-        def pop(self: Any, key: Any, /, *default: Any) -> Any:
-            """Remove a key and give its value, as `dict.pop`."""
-            if self._node is None:
-                return dict.pop(self, key, *default)
-            with self._node.tracker.lock:
-                if default and key not in self:
-                    return dict.pop(self, key, *default)
-                before(self)
-                value = dict.pop(self, key, *default)
-                dropped(self, key)
-            return value
-
-        @functools.wraps(dict.popitem)
-        def popitem(self: Any, /) -> Any:
-            """Remove the last entry, as `dict.popitem`."""
-            if self._node is None:
-                return dict.popitem(self)
-            with self._node.tracker.lock:
-                before(self)
-                item = dict.popitem(self)
-                dropped(self, item[0])
-            return item
-
-        @functools.wraps(dict.setdefault)
-        def setdefault(self: Any, key: Any, default: Any = None, /) -> Any:
-            """Give the value of a key, set first if it is not there, as `dict.setdefault`."""
-            if self._node is None:
-                return dict.setdefault(self, key, default)
-            with self._node.tracker.lock:
-                if key in self:
-                    return dict.setdefault(self, key, default)
-                before(self, key)
-                value = dict.setdefault(self, key, default)
-                put(self, key)
-            return value
-
-        # Plain, and cut loose from the store:
-
-        def __copy__(self: Any) -> Any:
-            return self.copy()
-
-        def __deepcopy__(self: Any, memo: builtins.dict[int, Any]) -> Any:
-            from copy import deepcopy
-
-            made = memo[id(self)] = type(self.copy())()
-            for key, value in self.items():
-                dict.__setitem__(made, deepcopy(key, memo), deepcopy(value, memo))
-            return made
+        pop = popping(dict)
+        popitem = popping_item(dict)
+        setdefault = defaulting(dict)
 
 
 class PersistedDict(DictBarrier, dict[K, V]):
@@ -152,10 +166,6 @@ class PersistedDict(DictBarrier, dict[K, V]):
     """
 
     __slots__ = ("_key", "_node")
-
-    if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
-        __setitem__ = keyed(dict, "__setitem__")
-        __delitem__ = keyed(dict, "__delitem__")
 
     def __new__(cls, *args: Any, **_kwargs: Any) -> Self:
         """Make an empty dict, or give the live one of that name."""
@@ -186,7 +196,7 @@ class PersistedDict(DictBarrier, dict[K, V]):
                 span(self, dict.update, *args, **kwargs)
                 return
             for key, value in _pairs(args, kwargs):
-                PersistedDict.__setitem__(self, key, value)
+                DictBarrier.__setitem__(self, key, value)
 
         @functools.wraps(dict.__ior__)
         def __ior__(self, other: Any, /) -> Self:  # type: ignore[misc, override]
@@ -205,10 +215,6 @@ class PersistedDict(DictBarrier, dict[K, V]):
         """Make a plain dict."""
         return dict.fromkeys(iterable, value)
 
-    def __reduce_ex__(self, _protocol: Any) -> Any:
-        """Pickle as a plain dict."""
-        return dict, (), None, None, iter(self.items())
-
 
 def _pairs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
     """The arguments of `dict.update` one pair at a time, with the errors of `dict.update`."""
@@ -221,9 +227,13 @@ def _pairs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[Any,
             for key in other.keys():  # noqa: SIM118 - what dict.update does
                 yield key, other[key]
         else:
-            for pair in other:
+            for index, pair in enumerate(other):
                 one: dict[Any, Any] = {}
-                one.update((pair,))
+                try:
+                    one.update((pair,))
+                except (TypeError, ValueError) as error:
+                    error.args = tuple(str(arg).replace("#0", f"#{index}") for arg in error.args)
+                    raise
                 yield from one.items()
     yield from kwargs.items()
 
@@ -246,6 +256,6 @@ register_kind(
         fill=dict.update,
         refill=refill,
         raw=RAW,
-        recording={"__setitem__": record_setitem},
+        recording=recording(dict),
     )
 )

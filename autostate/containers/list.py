@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import functools
 from collections.abc import Callable, Iterable
 from operator import index as as_index
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from autostate.containers import root
 from autostate.tracking.barrier import (
-    Barrier,
     Kind,
     before,
     changed,
@@ -57,7 +55,7 @@ def _sequence(values: Any) -> Any:
     return _list(values)
 
 
-class PersistedList(Barrier, list[T]):
+class PersistedList(root.StateObject, list[T]):
     """A list that saves itself.
 
     `iterable` is the list at the very first start; afterwards the list is what was saved. For
@@ -86,9 +84,8 @@ class PersistedList(Barrier, list[T]):
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
         append = _from("append", lambda self, _: len(self))
         insert = _from("insert", lambda self, args: _inserted(self, *args))
-        pop = _from("pop", lambda self, args: _position(self, *(args or (-1,))))
+        pop = _from("pop", lambda self, args: _position(self, args[0] if args else -1))
         __delitem__ = _from("__delitem__", lambda self, args: _position(self, *args))
-        __imul__ = _from("__imul__", lambda self, args: _repeated(self, *args))
         clear = locked(list, "clear")
         reverse = locked(list, "reverse")
 
@@ -112,9 +109,16 @@ class PersistedList(Barrier, list[T]):
             _splice(self, len(self), list.extend, iterable)
 
         @functools.wraps(list.__iadd__)
-        def __iadd__(self, other: Iterable[T], /) -> Self:  # type: ignore[misc, override]
+        def __iadd__(self, other: Any, /) -> Any:
+            made = root.reflected_add(self, other)
+            if made is not NotImplemented:
+                return made
             _splice(self, len(self), list.extend, other)
             return self
+
+        @functools.wraps(list.__imul__)
+        def __imul__(self, times: Any, /) -> Any:
+            return _repeat(self, times) if hasattr(type(times), "__index__") else NotImplemented
 
         @functools.wraps(list.remove)
         def remove(self, value: T, /) -> None:
@@ -139,31 +143,10 @@ class PersistedList(Barrier, list[T]):
                     list.__setitem__(self, slice(None), items)
                     changed(self)
 
-    # Plain, and cut loose from the store: `copy`, slices, `+` and `*` are so by themselves.
 
-    def __copy__(self) -> builtins.list[T]:
-        return list.copy(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> builtins.list[T]:
-        from copy import deepcopy
-
-        made: builtins.list[T] = []
-        memo[id(self)] = made
-        made.extend(deepcopy(item, memo) for item in list.copy(self))
-        return made
-
-    def __reduce_ex__(self, _protocol: Any) -> Any:
-        """Pickle as a plain list."""
-        return _list, (), None, list.__iter__(self)
-
-
-def _inserted(self: Any, index: Any, *_value: Any) -> int:
+def _inserted(self: Any, index: Any = 0, *_value: Any) -> int:
     position = as_index(index)
     return max(position + len(self), 0) if position < 0 else min(position, len(self))
-
-
-def _repeated(self: Any, times: Any) -> int:
-    return 0 if hasattr(times, "__index__") and as_index(times) <= 0 else len(self)
 
 
 def _splice(self: Any, start: int, function: Callable[..., Any], argument: Any) -> None:
@@ -182,6 +165,9 @@ def _splice(self: Any, start: int, function: Callable[..., Any], argument: Any) 
             spliced(self, start)
 
 
+_repeat = _from("__imul__", lambda self, args: 0 if as_index(*args) <= 0 else len(self))
+
+
 def _refill(container: list[Any], content: list[Any]) -> None:
     list.__setitem__(container, slice(None), content)
 
@@ -195,9 +181,7 @@ register_kind(
         copy=list.copy,
         fill=list.extend,
         refill=_refill,
-        raw=frozenset(
-            {"append", "insert", "pop", "clear", "__setitem__", "__delitem__", "__imul__"}
-        ),
+        raw=frozenset({"append", "insert", "pop", "clear", "__setitem__", "__delitem__"}),
         recording={"append": list.append},
     )
 )

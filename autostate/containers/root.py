@@ -1,23 +1,32 @@
-"""How a state object comes by its name: shared by all kinds."""
+"""What all kinds share: how a state object comes by its name, and plain copies of it."""
 
 from __future__ import annotations
 
-from typing import Any
+import copyreg
+import functools
+from typing import TYPE_CHECKING, Any
 
-from autostate.tracking.barrier import Barrier
+from autostate.tracking.barrier import Barrier, forms_of
+
+if TYPE_CHECKING:
+    import inspect
 
 
-def create(cls: type, builtin: Any, kind: str, args: tuple[Any, ...]) -> Any:
+def create(cls: Any, builtin: Any, kind: str, args: tuple[Any, ...]) -> Any:
     """Make a container, or give the live one of that name.
 
-    A subclass whose constructor takes other arguments gets an empty container here, which is
-    bound as soon as its `__init__` calls that of the persisted class with a name.
+    The `__init__` of a subclass may take other arguments, and call that of the persisted class
+    with a name of its own making: only a live object whose name was given as it is can be given
+    back here; what is made is bound in `__init__`.
     """
     from autostate.manager import current_manager
 
-    if args and type(args[0]) is str:
+    if not args or type(args[0]) is not str:
+        return blank(cls, builtin)
+    if cls.__init__ is forms_of(cls).kind.tracked.__init__:
         return current_manager().create(args[0], kind, lambda: blank(cls, builtin))
-    return blank(cls, builtin)
+    live = current_manager().live(args[0])
+    return live if isinstance(live, cls) else blank(cls, builtin)
 
 
 def blank(cls: type, builtin: Any) -> Any:
@@ -37,10 +46,70 @@ def bind(container: Barrier, name: str, kind: str) -> None:
         )
     from autostate.manager import current_manager
 
-    if container._node is None:
+    node = container._node
+    if node is not None and node.name != name:
+        raise TypeError(f"this {type(container).__name__} has the name {node.name!r} already")
+    if node is None:
         bound = current_manager().create(name, kind, lambda: container)
         if bound is not container:
             raise TypeError(
                 f"{name} is live already: pass the name as the first argument of "
                 f"{type(container).__name__}, so that the live object can be given back"
             )
+
+
+class _Signature:
+    """The signature of a class is that of its `__init__`; `__new__` takes anything."""
+
+    def __get__(self, _instance: Any, owner: Any) -> inspect.Signature:
+        import inspect
+
+        _, *parameters = inspect.signature(owner.__init__).parameters.values()
+        return inspect.Signature(parameters)
+
+
+class StateObject(Barrier):
+    """What all persisted containers have beside the methods of the builtin."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
+        __signature__ = _Signature()
+
+        # Plain, and cut loose from the store. What `copy` and `pickle` do about a plain one,
+        # they do about its content then, deep copies and containers that hold themselves too.
+
+        def __copy__(self) -> Any:
+            return forms_of(type(self)).kind.copy(self)
+
+        def __reduce_ex__(self, _protocol: Any, /) -> Any:
+            """Pickle as the builtin."""
+            made = forms_of(type(self)).kind.copy(self).__reduce_ex__(2)
+            if made[0] is copyreg.__newobj__:  # `pickle` takes it for objects of the class only
+                (cls, *args), *content = made[1:]
+                return cls, tuple(args), *content
+            return made
+
+        def __reduce__(self) -> Any:
+            """Pickle as the builtin."""
+            return self.__reduce_ex__(2)
+
+
+def reflected_add(container: Any, other: Any) -> Any:
+    """Ask the other operand first: Python does so for plain lists and deques.
+
+    `numbers += array` gives an array, if the array knows how to add one.
+    """
+    function = getattr(type(other), "__radd__", None)
+    return NotImplemented if function is None else function(other, container)
+
+
+def plain(builtin: Any, name: str) -> Any:
+    """Wrap an operation that makes a new container: it makes a plain one."""
+    function = getattr(builtin, name)
+
+    @functools.wraps(function)
+    def method(self: Any, /, *others: Any) -> Any:
+        return function(forms_of(type(self)).kind.copy(self), *others)
+
+    return method

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import builtins
 import functools
 from collections.abc import Callable, Iterable
+from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from autostate.containers import root
 from autostate.tracking.barrier import (
-    Barrier,
     Kind,
     before,
     dropped,
@@ -32,7 +31,7 @@ def _plain(name: str) -> Any:
     @functools.wraps(function)
     def method(self: Any, /, *others: Any) -> Any:
         made = function(self, *others)
-        return made if made is NotImplemented else _set(made)
+        return made if made is NotImplemented or type(made) is _set else _set(made)
 
     return method
 
@@ -46,14 +45,14 @@ def _removing(name: str) -> Any:
         if self._node is None:
             function(self, member)
             return
-        if isinstance(member, set) and type(member).__hash__ is None:
-            member = frozenset(member)  # as the builtin takes it
         with self._node.tracker.lock:
             if not set.__contains__(self, member):
                 function(self, member)
                 return
             before(self)
             function(self, member)
+            if isinstance(member, set) and type(member).__hash__ is None:
+                member = frozenset(member)  # for which the builtin takes it
             dropped(self, member)
 
     return method
@@ -95,13 +94,10 @@ def _toggle_all(self: Any, other: Iterable[Any]) -> None:
         (PersistedSet.discard if known else PersistedSet.add)(self, member)
 
 
-def _record_add(
-    self: Any,
-    member: Any,
-    /,
-    _has: Callable[[Any, Any], bool] = set.__contains__,
-    _add: Callable[[Any, Any], None] = set.add,
-) -> None:
+_has, _add = set.__contains__, set.add
+
+
+def _record_add(self: Any, member: Any, /) -> None:
     """`add` of the recording form: see `barrier.put_late` for how it ends."""
     if _has(self, member):
         hash(member)  # a set is found in a set, but cannot be added
@@ -116,7 +112,12 @@ def _record_add(
         put_late(self, member)
 
 
-class PersistedSet(Barrier, set[T]):
+@recursive_repr("set(...)")
+def _plain_repr(self: Any) -> str:
+    return repr(_set(self))
+
+
+class PersistedSet(root.StateObject, set[T]):
     """A set that saves itself.
 
     The members of `iterable` are defaults; see `PersistedDict` for what they do, and for the
@@ -203,24 +204,8 @@ class PersistedSet(Barrier, set[T]):
 
     def __repr__(self) -> str:
         if type(self).__name__ == "PersistedSet":  # invisible, as in a dict that holds it
-            return repr(_set(self))
+            return _plain_repr(self)
         return set.__repr__(self)
-
-    def __copy__(self) -> builtins.set[T]:
-        return _set(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> builtins.set[T]:
-        from copy import deepcopy
-
-        return {deepcopy(member, memo) for member in self}
-
-    def __reduce_ex__(self, _protocol: Any) -> Any:
-        """Pickle as a plain set."""
-        return _set, (list(self),)
-
-    def __reduce__(self) -> Any:
-        """Pickle as a plain set."""
-        return self.__reduce_ex__(2)
 
 
 def _refill(container: set[Any], content: set[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
@@ -74,8 +75,10 @@ class Call(NamedTuple):
         return f"{self.name}{self.args}{self.kwargs}"
 
     def on(self, target: Any) -> Any:
-        """Call the method of `target`; no two calls share an argument."""
+        """Call the method of `target`, an operator by its sign; no two calls share an argument."""
         args = [arg.make() if isinstance(arg, Made) else copy.deepcopy(arg) for arg in self.args]
+        if self.name.startswith("__") and hasattr(operator, self.name):
+            return getattr(operator, self.name)(target, *args)
         return getattr(target, self.name)(*args, **copy.deepcopy(self.kwargs))
 
 
