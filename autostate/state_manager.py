@@ -166,7 +166,8 @@ class StateManager:
 
     def keeps(self, obj: Any) -> bool:
         """Whether this is a live state object of this manager, or nested in one."""
-        node, incarnation = getattr(_root_of(obj), "_node", None), self._incarnation
+        obj = getattr(obj, "_self_root", obj)  # behind a proxy
+        node, incarnation = getattr(obj, "_node", None), self._incarnation
         return node is not None and incarnation is not None and node.tracker is incarnation.tracker
 
     def info(self, obj: Any) -> Info:
@@ -388,16 +389,11 @@ def check_name(name: str) -> None:
         raise ValueError(f"the name {name!r} has control or other unprintable characters")
 
 
-def _root_of(obj: Any) -> Any:
-    """Give what is behind a proxy; anything else is itself."""
-    return getattr(obj, "_self_root", obj)
-
-
 def _name_of(obj: Any) -> str:
     """The name of a state object, given itself or by name."""
     if type(obj) is str:
         return obj
-    obj = _root_of(obj)
+    obj = getattr(obj, "_self_root", obj)  # behind a proxy
     node = getattr(obj, "_node", None)
     if node is None:
         raise TypeError(f"this {type(obj).__name__} is no state object that is bound to a store")
