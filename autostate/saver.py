@@ -246,7 +246,7 @@ class Saver:
         """Cut. While an `atomic()` block is open: wait for its end if somebody waits for us."""
         while True:
             if not self.last:
-                self._tracker.prepare(Breather())
+                self._tracker.prepare(Breather(), sweep=sweep)
             capture = self._cut_once(deadline, sweep=sweep)
             self._refused = capture is None
             if capture is not None:

@@ -65,7 +65,7 @@ class Box:
     def inside_atomic(self) -> bool:
         return False
 
-    def prepare(self, pause: Callable[[], None]) -> None:
+    def prepare(self, pause: Callable[[], None], *, sweep: bool = False) -> None:
         pause()
 
     def collected(self, ids: Iterable[int]) -> None:

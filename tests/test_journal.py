@@ -91,7 +91,7 @@ class Program:
         pages = {key: old for key, old in now["pages"].items() if key != f"p{number - 4}"}
         changes = [
             change(id=1, drop=[f"p{number - 4}"], put={f"p{number}": value}),
-            change(id=2, at=len(now["log"]), splice=[number]),
+            change(id=2, at=len(now["log"]), items=[number]),
         ]
         self.save(changes, {"pages": pages | {f"p{number}": value}, "log": [*now["log"], number]})
 
@@ -104,7 +104,7 @@ class Program:
                 self.journal.check_owner()
             except StoreUnavailableError:
                 if self.retry == "more":
-                    changes = [*changes, change(id=2, at=len(state["log"]), splice=["more"])]
+                    changes = [*changes, change(id=2, at=len(state["log"]), items=["more"])]
                     state = state | {"log": [*state["log"], "more"]}
                     self.states.append(state)
                 continue
@@ -419,7 +419,7 @@ def test_commits_go_on_during_a_compaction(promises: Promises) -> None:
                 with suppress(StoreUnavailableError):
                     made.commit([change(id=1, put={"p1": "lost"})])
                 made.commit([change(id=1, put={"p1": "during", "n": {"$ref": 8}})])
-                made.commit([change(id=9, at=1, splice=["y" * 200])])
+                made.commit([change(id=9, at=1, items=["y" * 200])])
                 made.commit([change(id=1, put={"p2": "small"})])
 
         left_out = made.compact(pause=pause)
@@ -523,8 +523,8 @@ def test_a_change_of_a_node_that_nothing_began_is_refused() -> None:
     made, store = committed(BEGIN)
     with pytest.raises(CorruptStateError, match="node 7, which nothing has begun"):
         made.commit([change(id=7, put={"a": 1})])
-    with pytest.raises(CorruptStateError, match="missing before item 5"):
-        made.commit([change(id=1, put={"lost": 1}), change(id=2, at=5, splice=[1])])
+    with pytest.raises(CorruptStateError, match="lacks items before item 5"):
+        made.commit([change(id=1, put={"lost": 1}), change(id=2, at=5, items=[1])])
     made.commit([change(id=1, put={"a": 1})])
     assert stored(store.records, STORES["conditional"])["pages"] == {"a": 1}
 

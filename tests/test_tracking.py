@@ -47,7 +47,7 @@ def test_a_list_held_outside_is_watched_and_adopted_when_it_is_free(many: int) -
     del queue, item
     program.flush()
     assert isinstance(state["queue"], PersistedList)
-    assert not program.tracker.is_watched(state._node, "queue")
+    assert not program.tracker.watch.knows(state._node, "queue")
     assert program.flush() == []
 
 
@@ -280,7 +280,7 @@ def test_an_appended_item_is_written_alone() -> None:
     program.flush()
     items.append(1)
     changes = written(program.flush())
-    assert changes == [{"id": 1, "at": 10_000, "splice": [1]}]
+    assert changes == [{"id": 1, "at": 10_000, "items": [1]}]
     items[5_000]["n"] = "changed"
     program.flush()
     assert shape(recovered(program, "items", "list")) == shape(items)
@@ -443,7 +443,7 @@ def test_a_plain_container_at_two_places_is_one_object_again(many: int) -> None:
         assert isinstance(state["a"], PersistedDict)
         assert state["a"] is items[0]
         assert isinstance(items[1][0], PersistedList)
-        assert not program.tracker.is_watched(state._node, "a")
+        assert not program.tracker.watch.knows(state._node, "a")
         following = program.restart()
         again = following.root("state"), following.root("items", "list")
         assert shape(*again) == shape(state, items)

@@ -28,7 +28,8 @@ from autostate.errors import CorruptStateError
 
 V = TypeVar("V")
 
-KINDS = frozenset({"dict", "counter", "set", "list"})
+SEQUENCES = frozenset({"list", "deque"})
+KINDS = SEQUENCES | {"dict", "counter", "ordereddict", "defaultdict", "proxy", "set"}
 LINE = 65_536  # about how many bytes a change may have: a fraction of a millisecond of work
 
 _REFERENCE = re.compile(rb'\{"\$ref":(\d+)\}')
@@ -36,17 +37,36 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Change(msgspec.Struct, Generic[V], omit_defaults=True, forbid_unknown_fields=True):
-    """One change of one node; the fields are applied in this order."""
+    """One change of one node; the fields are applied in this order.
+
+    The items of a sequence are numbered, `at` is the number of the first one that is given. An
+    item keeps its number while others come and go at both ends: numbers may become negative.
+
+    Attributes:
+        id: The node.
+        kind: What it is; said with its first change.
+        name: If it is a root: its name; said with its first change.
+        form: What has to be known to make an empty one, a deque's `maxlen` for example.
+        known: The defaults of this root that the program deleted.
+        assign: All content.
+        drop: Keys, or members, that are no more.
+        put: Entries: an object, or pairs where a key is no `str`; members of a set.
+        trim: Of a sequence, only the items of these numbers stay, the second not included.
+        at, items: Items put in the place of those of their numbers, or at either end.
+        delete: The node is no more.
+    """
 
     id: int
     kind: str | None = None
     name: str | None = None
+    form: V | None = None
     known: list[V] | None = None
     assign: dict[str, V] | list[V] | None = None
     drop: list[V] | None = None
     put: dict[str, V] | list[V] | None = None
+    trim: tuple[int, int] | None = None
     at: int | None = None
-    splice: list[V] | None = None
+    items: list[V] | None = None
     delete: bool = False
 
 
@@ -55,17 +75,21 @@ class NodeState:
     """A node as it was saved.
 
     Attributes:
-        kind: "dict", "set", "counter" or "list".
+        kind: What it is: see `KINDS`.
         name: The name of a root; None for a nested node.
+        form: What has to be known to make an empty one; None: nothing.
         known: The defaults of this root that the program deleted: they stay deleted.
-        content: A list's items, a dict's entries, a set's members (as keys, each with None).
+        content: A sequence's items, a dict's entries, a set's members (as keys, each with None).
             Keys and members are decoded, values are as JSON gave them.
+        first: Of a sequence: the number of its first item.
     """
 
     kind: str
     name: str | None
+    form: Any = None
     known: list[Hashable] = field(default_factory=list)
     content: Any = None
+    first: int = 0
 
 
 def references(change: bytes) -> set[int]:
@@ -129,8 +153,10 @@ class Merge(Generic[V]):
     def _edit(self, node: NodeState, change: Change[V]) -> None:
         if change.known is not None:
             node.known = self._known(change.known)
-        if node.kind == "list":
-            _edit_list(node, change)
+        if change.form is not None:
+            node.form = change.form
+        if node.kind in SEQUENCES:
+            _edit_sequence(node, change)
             return
         if change.assign is not None:
             node.content = self._empty(node.kind)
@@ -153,14 +179,25 @@ class Merge(Generic[V]):
     def _put(self, node: NodeState, content: dict[str, V] | list[V]) -> None: ...
 
 
-def _edit_list(node: NodeState, change: Change[Any]) -> None:
+def _edit_sequence(node: NodeState, change: Change[Any]) -> None:
     if change.assign is not None:
-        node.content = list(change.assign)
-    if change.splice is not None:
-        at = change.at or 0
-        if not 0 <= at <= len(node.content):
-            raise CorruptStateError(f"items of list {change.id} are missing before item {at}")
-        node.content[at:] = change.splice
+        node.content, node.first = list(change.assign), change.at or 0
+    items: list[Any] = node.content
+    if change.trim is not None:
+        low, high = change.trim
+        if not node.first <= low <= high <= node.first + len(items):
+            raise CorruptStateError(f"node {change.id} has no items {low} to {high}")
+        del items[high - node.first :]
+        del items[: low - node.first]
+        node.first = low
+    if change.items is not None:
+        at = (change.at or 0) - node.first
+        if not -len(change.items) <= at <= len(items):
+            raise CorruptStateError(
+                f"items of node {change.id} are missing before item {change.at}"
+            )
+        node.first += min(at, 0)
+        items[max(at, 0) : max(at + len(change.items), 0)] = change.items
 
 
 class DecodedMerge(Merge[Any]):
@@ -170,7 +207,7 @@ class DecodedMerge(Merge[Any]):
         super().__init__(msgspec.json.Decoder(Change[Any]).decode)
 
     def _empty(self, kind: str) -> Any:
-        return [] if kind == "list" else {}
+        return [] if kind in SEQUENCES else {}
 
     def _known(self, keys: list[Any]) -> list[Any]:
         return [decode_key(key) for key in keys]
@@ -230,7 +267,7 @@ class RawMerge(Merge[Raw]):
     def lines(self, node_id: int, limit: int = LINE) -> Iterator[bytes]:
         """Write a node as changes of about `limit` bytes; the first one makes it anew."""
         node = self.nodes[node_id]
-        items = iter(node.content if node.kind == "list" else node.content.items())
+        items = iter(node.content if node.kind in SEQUENCES else node.content.items())
         at = 0
         while chunk := list(islice(items, 512 if limit < sys.maxsize else None)):
             yield from self._encode(node_id, node, at, chunk, limit)
@@ -241,8 +278,8 @@ class RawMerge(Merge[Raw]):
     def release(self) -> None:
         """Let go of all values, bit by bit: to free millions at once stops every thread."""
         for node in self.nodes.values():
-            pieces = node.content if node.kind == "list" else node.content.parts
-            step = _Entries.LIMIT if node.kind == "list" else 1
+            pieces = node.content if node.kind in SEQUENCES else node.content.parts
+            step = _Entries.LIMIT if node.kind in SEQUENCES else 1
             while pieces:
                 del pieces[-step:]
                 time.sleep(0)
@@ -254,9 +291,10 @@ class RawMerge(Merge[Raw]):
         change = Change[Raw](node_id)
         if at == 0:
             known: Any = node.known or None
-            change = Change(node_id, node.kind, node.name, known, assign=content)
-        elif node.kind == "list":
-            change = Change(node_id, at=at, splice=chunk)
+            change = Change(node_id, node.kind, node.name, node.form, known, assign=content)
+            change.at = node.first or None
+        elif node.kind in SEQUENCES:
+            change = Change(node_id, at=node.first + at, items=chunk)
         else:
             change = Change(node_id, put=content)
         line = _encode(change)
@@ -268,7 +306,7 @@ class RawMerge(Merge[Raw]):
         yield from self._encode(node_id, node, at + half, chunk[half:], limit)
 
     def _content(self, node: NodeState, chunk: list[Any]) -> Any:
-        if node.kind == "list":
+        if node.kind in SEQUENCES:
             return chunk
         if node.kind == "set":
             return [member for _, member in chunk]
@@ -278,7 +316,7 @@ class RawMerge(Merge[Raw]):
         return [(keys.get(key, key), value) for key, value in chunk]
 
     def _empty(self, kind: str) -> Any:
-        return [] if kind == "list" else _Entries()
+        return [] if kind in SEQUENCES else _Entries()
 
     def _known(self, keys: list[Raw]) -> list[Any]:
         return keys

@@ -16,12 +16,14 @@ import datetime as dt
 import decimal
 import sys
 import uuid
+from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
 from autostate.tracking.barrier import PLAIN, Barrier, Kind, copy_dict, forms_of
-from autostate.tracking.node import LARGE
+from autostate.tracking.node import LARGE, Place
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -78,12 +80,20 @@ def slots_of(container: Any) -> list[Any]:
     if len(container) > _MANY:
         return list(range(len(container)) if kind.shape == "sequence" else container)
     if kind.shape == "sequence":
-        if ATOMS.issuperset(map(type, container)):
+        items = items_of(container)
+        if ATOMS.issuperset(map(type, items)):
             return []
-        return [i for i, value in enumerate(list.copy(container)) if type(value) not in ATOMS]
+        return [i for i, value in enumerate(items) if type(value) not in ATOMS]
     if ATOMS.issuperset(map(type, container.values())):
         return []
     return [key for key, value in copy_dict(container).items() if type(value) not in ATOMS]
+
+
+def items_of(sequence: Any) -> list[Any]:
+    """The items of a list or deque, whatever a user's class overrides."""
+    if isinstance(sequence, list):
+        return list.copy(sequence)
+    return list(deque.__iter__(sequence))
 
 
 def adopt_inside(container: Any, node: Node, entry: Any) -> bool:
@@ -110,7 +120,7 @@ def adopt(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
     if cls in ATOMS:
         return True
     if issubclass(cls, Barrier):
-        node.tracker.claim(parent[slot], node, entry)
+        node.tracker.graph.claim(parent[slot], node, entry)
         return True
     kind = PLAIN.get(cls)
     if kind is None:
@@ -193,8 +203,6 @@ def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool
     """Put the persisted form in the place of a plain container; False if it was undone."""
     old = parent[slot]
     new = kind.make(old, node, entry)
-    if node.obj is parent and node.shape == "sequence":
-        own(new, node, id(new))  # the element of a list that is a node is its own entry
     put = kind_of(parent).builtin.__setitem__
     if parent[slot] is not old:
         return False
@@ -204,28 +212,43 @@ def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool
         return False
     if new != old:
         kind.refill(new, old)
+    if type(entry) is Place and entry.ident == id(old):
+        node.places.pop(id(old), None)
+        entry.ident = id(new)
     if len(new) > LARGE:
-        node.tracker.promote(new)
+        node.tracker.graph.promote(new)
     return True
 
 
-def own(container: Any, node: Node, entry: Any) -> None:
-    """Let an inline container, and all inside it, belong to an entry."""
-    container._node = node
-    container._key = entry
-    for inner in inline(container):
-        inner._node = node
-        inner._key = entry
+def entry_of(node: Node, slot: Any) -> Any:
+    """The entry in which a slot of a node's own container lies: sequences go by element."""
+    return node.place(slot) if node.shape == "sequence" else slot
 
 
-def entry_of(container: Any, slot: Any) -> Any:
-    """The entry in which a slot of a node's own container lies: lists go by element."""
-    return id(container[slot]) if isinstance(container, list) else slot
+def adopt_or_watch(node: Node, slot: Any, *, again: bool = False) -> None:
+    """Adopt what is in a slot of a node, or watch it.
+
+    Args:
+        node: The node.
+        slot: A key or position.
+        again: The value may have been there before: look into what was adopted, too.
+    """
+    entry = entry_of(node, slot)
+    try:
+        complete = (adopt_deep if again else adopt)(node.obj, slot, node, entry)
+    except RecursionError:  # nested too deeply: that is reported when it is encoded
+        complete = False
+    if not complete:
+        entry = entry_of(node, slot)  # it may be another object now
+        watch = node.tracker.watch
+        (watch.add if again else watch.again)(node, entry)
+    elif type(entry) is Place and entry.ident in node.places and not any(inline([node.obj[slot]])):
+        del node.places[entry.ident]
 
 
-def entries_of(container: Any) -> list[Any]:
-    """The entries of a node's own container that are no atoms."""
-    return [entry_of(container, slot) for slot in slots_of(container)]
+def entries_of(node: Node) -> list[Any]:
+    """The entries of a node that are no atoms."""
+    return [entry_of(node, slot) for slot in slots_of(node.obj)]
 
 
 def _holds_containers(value: Any, node: Node, entry: Any) -> bool:
@@ -235,7 +258,7 @@ def _holds_containers(value: Any, node: Node, entry: Any) -> bool:
     watched = False
     for item in value:
         if isinstance(item, Barrier):
-            node.tracker.claim(item, node, entry)
+            node.tracker.graph.claim(item, node, entry)
         elif type(item) in PLAIN:
             watched = True
         else:
@@ -253,6 +276,21 @@ def inline(container: Any) -> Iterator[Any]:
     for value in _inside(container):
         if isinstance(value, Barrier):
             yield value
+
+
+def nodes_inside(values: list[Any]) -> Iterator[Node]:
+    """The nodes of persisted containers among values and inside them, but not through nodes."""
+    for container in chain([values], _inside(values)):
+        for value in _values_of(container):
+            if isinstance(value, Barrier) and value._node is not None and value._node.obj is value:
+                yield value._node
+
+
+def holds(values: list[Any], node: Node) -> bool:
+    """Whether the container of a node is among values or inside them, but not through nodes."""
+    target = node.obj
+    containers = chain([values], _inside(values))
+    return any(value is target for container in containers for value in _values_of(container))
 
 
 def plain_inside(value: Any) -> Iterator[Any]:
@@ -281,7 +319,7 @@ def _inside(container: Any) -> Iterator[Any]:
 def _values_of(container: Any) -> list[Any]:
     if isinstance(container, dict):
         return [value for value in copy_dict(container).values() if type(value) not in ATOMS]
-    if isinstance(container, list | tuple):
-        items = container if isinstance(container, tuple) else list.copy(container)
+    if isinstance(container, list | tuple | deque):
+        items = container if isinstance(container, tuple) else items_of(container)
         return [value for value in items if type(value) not in ATOMS]
     return []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autostate.tracking.barrier import Kind
-    from autostate.tracking.capture import Pending
+    from autostate.tracking.pending import Pending
     from autostate.tracking.tracker import Tracker
 
 LARGE = 256
@@ -18,6 +18,21 @@ full speed still costs only the changed entries; 256 entries take about 0.1 ms t
 """
 
 
+class Place:
+    """The entry of a sequence: one element, which may change its position.
+
+    Attributes:
+        number: The number of the item when it was last looked at.
+        ident: The `id` of the element.
+    """
+
+    __slots__ = ("ident", "number")
+
+    def __init__(self, number: int, ident: int) -> None:
+        self.number = number
+        self.ident = ident
+
+
 class Node:
     """One container with entries of its own.
 
@@ -26,9 +41,9 @@ class Node:
         kind: "dict", "set", "counter", "list" …: the name of a `barrier.Kind`.
         shape: How its entries are addressed: "mapping", "set" or "sequence".
         name: The name of a root; None for a nested node.
-        home: For a nested node: the node and the key where it was first seen, for error messages.
-        keys: Keys (dict, counter) or members (set) that were assigned or added, oldest first.
-        touched: Entries in which something changed: keys, or `id`s of elements (list). With the
+        homes: For a nested node: ids of nodes, and their entries, that have referred to it.
+        keys: What was assigned or added, oldest first: keys, members, or numbers of items.
+        touched: Entries in which something changed: keys, or places (sequence). With the
             container that changed, if that was the whole entry and had only scalars in it when
             it was last looked at, and None otherwise.
         log: The same dict as `keys` while the container is in the recording form, else None.
@@ -45,6 +60,10 @@ class Node:
         declared: The store knows of the node.
         weight: Bytes of an encoded entry, on the average of the last capture.
         pending: The node's share of the capture that is being encoded.
+        orphan: Nothing in the state refers to it (any more): nothing of it is saved.
+        places: Of a sequence: the entries of elements that are no inline containers of its own
+            but hold some, or may change, by the elements' `id`.
+        form: What is stored of its description (`Kind.describe`).
     """
 
     __slots__ = (
@@ -53,9 +72,10 @@ class Node:
         "declared",
         "drops",
         "first",
+        "form",
         "gone",
         "high",
-        "home",
+        "homes",
         "id",
         "keys",
         "kind",
@@ -64,7 +84,9 @@ class Node:
         "name",
         "obj",
         "offered",
+        "orphan",
         "pending",
+        "places",
         "saved",
         "shape",
         "touched",
@@ -76,36 +98,92 @@ class Node:
     def __init__(
         self, tracker: Tracker, node_id: int, kind: Kind, obj: Any, name: str | None = None
     ) -> None:
-        self.tracker = tracker
-        self.id = node_id
-        self.kind = kind.name
-        self.shape = kind.shape
-        self.obj = obj
-        self.name = name
-        self.home: tuple[Node, Any] | None = None
+        self.tracker: Tracker = tracker
+        self.id: int = node_id
+        self.kind: str = kind.name
+        self.shape: str = kind.shape
+        self.obj: Any = obj
+        self.name: str | None = name
+        self.homes: dict[tuple[int, Any], None] = {}
+        self.orphan = False
+        self.places: dict[int, Place] = {}
+        self.form: Any = None
         self.keys: dict[Any, None] = {}
         self.touched: dict[Any, Any] = {}
         self.log: dict[Any, None] | None = None
         self.drops: dict[Any, None] = {}
-        self.whole = False
-        self.first = self.low = self.high = 0
+        self.whole: bool = False
+        self.first: int = 0
+        self.low: int = 0
+        self.high: int = 0
         self.saved: Any = None
-        self.weight = 64
+        self.weight: int = 64
         self.bad: dict[Any, Any] = {}
         self.offered: frozenset[Hashable] = frozenset()
         self.gone: frozenset[Hashable] = frozenset()
-        self.declared = False
+        self.declared: bool = False
         self.pending: Pending | None = None
 
     @property
     def path(self) -> str:
         """Where the node is, as code would write it."""
-        if self.name is not None or self.home is None:
-            return self.name or f"node {self.id}"
-        home, key = self.home
-        if home.shape == "sequence":
-            return f"{home.path}[…]"
-        return f'{home.path}["{key}"]' if type(key) is str else f"{home.path}[{key!r}]"
+        steps: list[str] = []
+        node, seen = self, {self}
+        while node.name is None:
+            homes = [(self.tracker.nodes.get(home_id), key) for home_id, key in node.homes]
+            known = [(home, key) for home, key in homes if home is not None and home not in seen]
+            if not known:
+                return f"node {node.id}{''.join(reversed(steps))}"
+            node, key = known[0]
+            seen.add(node)
+            steps.append(node.step(key))
+        return f"{node.name}{''.join(reversed(steps))}"
+
+    def step(self, key: Any) -> str:
+        """One entry, as the part of a path."""
+        if self.shape == "set":
+            return ""
+        if type(key) is Place:
+            key = self.locate([key]).get(key, "…")
+            return f"[{key}]"
+        return f'["{key}"]' if type(key) is str else f"[{key!r}]"
+
+    def place(self, slot: int) -> Place:
+        """The entry of an element of a sequence, by its position."""
+        element = self.obj[slot]
+        known = self.places.get(id(element))
+        if known is None and getattr(element, "_node", None) is self:
+            known = element._key
+        if type(known) is Place and known.ident == id(element):
+            known.number = self.first + slot
+            return known
+        made = self.places[id(element)] = Place(self.first + slot, id(element))
+        return made
+
+    def locate(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Where elements of a sequence are now; those that left it are left out.
+
+        An element is where it was, or has moved by as much as another one has; else all are
+        looked through, once for all that are missing.
+        """
+        obj, first = self.obj, self.first
+        found: dict[Place, int] = {}
+        slots: dict[int, int] | None = None
+        drift = 0
+        for place in places:
+            for slot in (place.number - first, place.number - first + drift):
+                if 0 <= slot < len(obj) and id(obj[slot]) == place.ident:
+                    found[place] = slot
+                    break
+            else:
+                if slots is None:
+                    slots = {id(item): slot for slot, item in enumerate(obj)}
+                if place.ident in slots:
+                    found[place] = slots[place.ident]
+                    drift = found[place] - (place.number - first)
+            if place in found:
+                place.number = first + found[place]
+        return found
 
     def take_keys(self) -> dict[Any, None]:
         """Take over the dirty keys, with the lock held.

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autostate import codec
-from autostate.errors import CorruptStateError, StateTypeError
-from autostate.tracking.barrier import KINDS, forms_of
-from autostate.tracking.node import Node
+from autostate.errors import AutostateError, CorruptStateError, StateTypeError
+from autostate.tracking.barrier import KINDS, Kind, forms_of
+from autostate.tracking.node import Node, Place
+from autostate.tracking.sequences import blocks_of
 
 if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
@@ -24,8 +25,10 @@ class State(Protocol):
 
     kind: str
     name: str | None
+    form: Any
     known: list[Hashable]
     content: Any
+    first: int
 
 
 @contextmanager
@@ -124,16 +127,24 @@ class Rehydration:
         if state.name is not None:
             self._names.pop(state.name, None)
             self._tracker.roots[state.name] = node
+        node.form = state.form
+        if state.form is not None:
+            self._configure(kind, container, state.form)
         kind.fill(container, self._content(node, state.content))
-        node.high = node.first + len(container)
-        self._tracker.baseline(node)
+        if node.shape == "sequence":
+            node.saved = blocks_of(state.content, state.first)
+            node.first = node.low = state.first
+            node.high = state.first + len(container)
+        else:
+            self._tracker.baseline(node)
         return node
 
     def _content(self, node: Node, content: Any) -> Any:
-        if node.kind == "set":
+        if node.shape == "set":
             return content
-        if node.kind == "list":
-            return [self._element(item, node) for item in content]
+        if node.shape == "sequence":
+            numbered = enumerate(content, self._built[node].first)
+            return [self._element(item, node, number) for number, item in numbered]
         tracked = KINDS["dict"].nested
         new, fill, flat = dict.__new__, dict.update, _FLAT
         for key, value in content.items():
@@ -150,16 +161,25 @@ class Rehydration:
                 content[key] = self._decode(value, node, key)
         return content
 
-    def _element(self, json: Any, node: Node) -> Any:
-        """An element of a list is its own entry."""
-        if type(json) in codec.NATIVE:
-            return json
-        from autostate.tracking.adoption import own
+    def _configure(self, kind: Kind, container: Any, form: Any) -> None:
+        try:
+            kind.configure(container, form)
+        except AutostateError:
+            raise
+        except Exception as error:
+            raise CorruptStateError(
+                f"the stored form of a {kind.name} cannot be read ({type(error).__name__})"
+            ) from None
 
-        element = self._decode(json, node, None)
-        for inner in [element] if hasattr(element, "_node") else []:
-            if inner._node is node:
-                own(inner, node, id(inner))
+    def _element(self, json: Any, node: Node, number: int) -> Any:
+        """An element of a sequence is its own entry."""
+        if type(json) in _FLAT:
+            return json
+        place = Place(number, 0)
+        element = self._decode(json, node, place)
+        place.ident = id(element)
+        if getattr(element, "_node", None) is not node:
+            node.places[id(element)] = place
         return element
 
     def _decode(self, json: Any, node: Node, key: Any) -> Any:
@@ -167,10 +187,11 @@ class Rehydration:
             if kind != "ref":
                 return KINDS[kind].make(content, node, key)
             known = self._tracker.nodes.get(content)
-            if known is not None:
-                return known.obj
-            if content not in self._states:
-                raise self._tracker.corrupt(node.path)
-            return self._build(content).obj
+            if known is None:
+                if content not in self._states:
+                    raise self._tracker.corrupt(node.path)
+                known = self._build(content)
+            known.homes.setdefault((node.id, key))
+            return known.obj
 
         return codec.decode(json, make)

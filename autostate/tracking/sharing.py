@@ -9,7 +9,7 @@ those of its places. The same holds for one that contains itself.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -53,10 +53,8 @@ class Sharing:
     def settle(self, watched: Iterable[tuple[Node, Any]]) -> None:
         """Find what is at several places of the watched entries; adopt what has become free."""
         search = Search(self)
-        for node, entry in watched:
-            if type(node.obj) not in PLAIN:  # else it is visited where it is
-                for slot in self._tracker._slots(node, entry):
-                    search.look(node.obj, slot, node, entry)
+        for node, entry, slot in self._slots(watched):
+            search.look(node.obj, slot, node, entry)
         found = search.found
         parents = Counter(id(place[0]) for one in found.values() for place in one.places)
         self._nodes = {key: node for key, node in self._nodes.items() if key in found}
@@ -70,24 +68,38 @@ class Sharing:
                 self._look_inside(node)
             node.whole = True
             self._tracker.dirty_nodes[node] = None
-        self._tracker.forget_watches(lambda node: type(node.obj) in PLAIN)
+        self._tracker.watch.forget(lambda node: type(node.obj) in PLAIN)
+
+    def _slots(self, watched: Iterable[tuple[Node, Any]]) -> Iterator[tuple[Node, Any, Any]]:
+        """Where watched entries are: an element can be at several places of a sequence."""
+        places: dict[Node, dict[int, Any]] = {}
+        for node, entry in watched:
+            if type(node.obj) in PLAIN:
+                continue  # it is visited where it is
+            if node.shape == "sequence":
+                places.setdefault(node, {})[entry.ident] = entry
+            elif entry in node.obj:
+                yield node, entry, entry
+        for node, entries in places.items():
+            ids = map(id, adoption.items_of(node.obj))
+            for slot, ident in enumerate(list(ids)):
+                if ident in entries:
+                    yield node, entries[ident], slot
 
     def _promote(self, found: Found) -> None:
         _, _, home, entry = found.places[0]
         [container] = found.holder
-        node = self._tracker.new_node(container, home, entry)
+        node = self._tracker.graph.new_node(container, home, entry)
         self._nodes[id(container)] = node
-        self._tracker.take_over(node, home, entry)
+        self._tracker.graph.take_over(node, home, entry)
         for _, _, other, key in found.places:
             self._tracker.touch(other, key)
 
     def _look_inside(self, node: Node) -> None:
         for slot in adoption.slots_of(node.obj):
-            entry = adoption.entry_of(node.obj, slot)
-            if not adoption.adopt_entry(node.obj, slot, node, entry):
-                self._tracker.watch(node, adoption.entry_of(node.obj, slot))
+            adoption.adopt_or_watch(node, slot, again=True)
         if node.shape == "sequence":
-            self._tracker._promote_repeated(node.obj, range(len(node.obj)))
+            self._tracker.graph.promote_repeated(node.obj, range(len(node.obj)))
 
     def _adopt(self, node: Node, found: Found, more: int) -> bool:
         """Put the persisted form at all places; False if somebody else holds the plain one.
@@ -117,7 +129,7 @@ class Sharing:
             kind.refill(new, found.holder[0])
         for parent, slot, other, entry in places:
             is_element = parent is other.obj and other.shape == "sequence"
-            self._tracker.touch(other, adoption.entry_of(parent, slot) if is_element else entry)
+            self._tracker.touch(other, adoption.entry_of(other, slot) if is_element else entry)
         self._look_inside(node)
         return True
 
@@ -163,5 +175,5 @@ class Search:
 
     def _inside(self, container: Any, node: Node, entry: Any) -> None:
         for slot in adoption.slots_of(container):
-            key = adoption.entry_of(container, slot) if node.obj is container else entry
+            key = adoption.entry_of(node, slot) if node.obj is container else entry
             self.look(container, slot, node, key)

@@ -18,8 +18,7 @@ import logging
 import sys
 import threading
 import weakref
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,11 +35,14 @@ from autostate.tracking.barrier import (
     disarm,
     forms_of,
 )
-from autostate.tracking.capture import Capture, Pending
+from autostate.tracking.capture import Capture
+from autostate.tracking.graph import Graph
 from autostate.tracking.node import LARGE, Node
+from autostate.tracking.pending import Pending
 from autostate.tracking.rehydration import Rehydration, State
 from autostate.tracking.sharing import Sharing
 from autostate.tracking.undo import Frame, frames
+from autostate.tracking.watch import Watch
 
 if TYPE_CHECKING:
     import asyncio
@@ -77,12 +79,13 @@ class Tracker:
         self._unsettled: dict[int, Any] = {}
         self._held: list[Any] = []
         self._suspects: dict[int, tuple[Any, int]] = {}
-        self._watched: dict[tuple[Node, Any], int | None] = {}
-        self.adopting: set[int] = set()
+        self.graph: Graph = Graph(self)
+        self.watch: Watch = Watch(self)
         self.sharing: Sharing = Sharing(self)
-        self._released: dict[tuple[Node, Any], int | None] = {}
+        self.adopting: set[int] = set()
+        self._swept = False
         self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
-        self._capture: Capture | None = None
+        self.capture: Capture | None = None
         self._refused = False
         self._marks = 0
         self._next_id = 1
@@ -98,7 +101,7 @@ class Tracker:
     @property
     def needs_polling(self) -> bool:
         """Whether something can change without a mark: watched entries, late calls."""
-        return bool(self._watched or self._suspects)
+        return bool(self.watch or self._suspects)
 
     @property
     def activity(self) -> int:
@@ -166,6 +169,10 @@ class Tracker:
             node.touched[container._key] = None
         self.dirty_nodes[node] = None
 
+    def unsettle(self, container: Any) -> None:
+        """Look at what a container holds before the next cut."""
+        self._unsettled[id(container)] = container
+
     def touch(self, node: Node, key: Any) -> None:
         """Mark one entry of a node."""
         node.touched[key] = None
@@ -173,27 +180,50 @@ class Tracker:
 
     # -- the cut ------------------------------------------------------------------------------
 
-    def prepare(self, pause: Callable[[], None]) -> None:
-        """Look in slices at what was written, as a cut would have to do at once."""
+    def prepare(self, pause: Callable[[], None], *, sweep: bool = False) -> None:
+        """Look in slices at what was written, as a cut would have to do at once.
+
+        Args:
+            pause: Called between slices, without the lock.
+            sweep: The cut will be a sweep: look at everything.
+        """
         for _ in range(0, len(self._written), SLICE):  # writers may never come to an end
             with self.lock:
                 self._collect(SLICE)
             pause()
-        containers = list(self._unsettled.values())
+        with self.lock:
+            containers = list(self._unsettled.values())
         done = 0
         while containers:
             container = containers.pop()
             with self.lock:
                 if self._unsettled.pop(id(container), None) is None:
                     continue
+                self.graph.forget()
                 slots = self._unsettled_slots(container)
-            for start in range(0, len(slots), SLICE):
+            for start in range(0, max(len(slots), 1), SLICE):
                 with self.lock:
-                    self._settle(container, slots[start : start + SLICE])
-                done += min(SLICE, len(slots) - start)
+                    if container._node is not None:  # it may be let go of meanwhile
+                        self._settle(container, slots[start : start + SLICE])
+                done += min(SLICE, len(slots) - start) + 1
                 if done >= SLICE:
                     done = 0
                     pause()
+        if sweep:
+            self._prepare_sweep(pause)
+
+    def _prepare_sweep(self, pause: Callable[[], None]) -> None:
+        with self.lock:
+            nodes = self._to_compare()
+        for node in nodes:
+            with self.lock:
+                slots = adoption.slots_of(node.obj)
+            for start in range(0, len(slots), SLICE):
+                with self.lock:
+                    if not self.closed and self.nodes.get(node.id) is node:
+                        self._look_inside(node, slots[start : start + SLICE], again=True)
+                pause()
+        self._swept = True
 
     def cut(self, *, sweep: bool = False) -> Capture | None:
         """Take what is dirty, as of this moment.
@@ -208,21 +238,23 @@ class Tracker:
             if self.undo:
                 self._refused = True
                 return None
-            capture = self._capture = Capture(self)
+            capture = self.capture = Capture(self)
             if self.closed:
                 return capture
+            self.graph.forget()
             self._late_calls()
             self._collect()
             self._settle_all()
-            watched = self._check_watched()
+            watched = self.watch.check()
             if sweep:
                 self._sweep()
-            if self._watched or self.sharing.nodes():
+            if self.watch or self.sharing.nodes():
                 with contextlib.suppress(RecursionError):  # it is reported when it is encoded
-                    self.sharing.settle(list(self._watched))
+                    self.sharing.settle(list(self.watch.entries))
+            self.graph.forget()
             nodes, self.dirty_nodes = self.dirty_nodes, {}
             capture.deleted, self.deleted = self.deleted, []
-            capture.take(nodes)
+            capture.take(self.graph.in_use(nodes))
             self._encode_exposed(watched)
             return capture
 
@@ -242,7 +274,8 @@ class Tracker:
             forms = FORMS[cls]
             whole.append(cls is forms.disarmed)
             container.__class__ = forms.armed
-        container = last = None  # a variable is a reference
+        container = None  # a variable is a reference
+        last: Any = None
         unsettled, is_json = self._unsettled, codec.is_json_dict
         references, get, dicts = sys.getrefcount, dict.get, FORM_SETS["dict"]
         for index, everything in enumerate(whole):
@@ -256,24 +289,26 @@ class Tracker:
                 self.dirty_nodes[node] = None
                 last = node
             key = container._key
-            touched = None
-            if type(container) in dicts and is_json(container):
-                if node.shape != "sequence" and get(node.obj, key) is container:
-                    touched = container
-            elif not _is_flat(container):
+            if node.shape == "mapping" and get(node.obj, key) is container:
+                if type(container) in dicts and is_json(container):
+                    # the container itself only if nothing else in this entry was looked at
+                    node.touched[key] = None if key in node.touched else container
+                    continue
+            else:
+                unsettled[id(container)] = container  # it may have been taken out
+            node.touched[key] = None
+            if not _is_flat(container):
                 unsettled[id(container)] = container
-            # the container itself only if nothing else in this entry was looked at
-            node.touched[key] = None if key in node.touched else touched
 
     def _look_at(self, container: Any, disarmed: bool) -> None:
         """Mark a root or a container that somebody holds, and remember what could still come.
 
         A late call can reach it; and what it holds at the cut has to be encoded at once.
         """
-        self._mark(container, whole=disarmed)
-        if not _is_flat(container):
-            self._unsettled[id(container)] = container
         node: Node = container._node
+        self._mark(container, whole=disarmed)
+        if node.obj is not container or not _is_flat(container):
+            self._unsettled[id(container)] = container
         if disarmed or node.shape == "sequence":
             self._suspects[id(container)] = (container, len(container))
         if node.obj is not container:
@@ -307,239 +342,73 @@ class Tracker:
         """Adopt what a container that was written holds."""
         node: Node = container._node
         is_node = node.obj is container
+        if not is_node and self.graph.let_go(container):
+            return
         if not is_node and len(container) > LARGE:
-            self.promote(container)
+            self.graph.promote(container)
             return
         if is_node and isinstance(container, dict):
             slots = adoption.adopt_flat(container, slots, node)
+        if is_node:
+            self._look_inside(node, slots)
+            return
         for slot in slots:
-            entry = container._key
             try:
-                if is_node:
-                    entry = adoption.entry_of(container, slot)
-                complete = adoption.adopt(container, slot, node, entry)
-            except (KeyError, IndexError):
+                complete = adoption.adopt(container, slot, node, container._key)
+            except LookupError:
                 continue  # removed since the slots were listed
             except RecursionError:
                 complete = False
             if not complete:
-                if is_node:
-                    entry = adoption.entry_of(container, slot)  # it may be another object now
-                self._watched[node, entry] = None
-        if is_node and node.shape == "sequence":
-            self._promote_repeated(container, slots)
+                self.watch.again(node, container._key)
 
-    def _promote_repeated(self, items: list[Any], slots: Iterable[int]) -> None:
-        """Make nodes of what lies at two places of one list: it is one entry at both."""
-        held = {
-            id(items[slot])
-            for slot in slots
-            if slot < len(items)
-            and adoption.references(items, slot) > 1
-            and adoption.is_inline(items[slot])
-        }
-        if held:
-            found = Counter(id(item) for item in items if id(item) in held)
-            for item in [item for item in items if found[id(item)] > 1]:
-                if adoption.is_inline(item):
-                    self.promote(item)
-
-    def _check_watched(self) -> list[tuple[Node, Any]]:
-        """Mark the watched entries, adopting those that became free; list them."""
-        self._released = {}
-        watched = []
-        for node, key in list(self._watched):
-            slots = self._slots(node, key)
-            if not slots:
-                del self._watched[node, key]
-                continue
-            self.touch(node, key)
-            incomplete = [s for s in slots if not adoption.adopt_entry(node.obj, s, node, key)]
-            seen = self._watched.pop((node, key), None)
-            if incomplete:
-                # An element of a list may be another object now, and so another entry.
-                now = adoption.entry_of(node.obj, incomplete[0])
-                self.touch(node, now)
-                self._watched[node, now] = seen
-                watched.append((node, now))
-            else:
-                self._released[node, key] = seen
-                watched.append((node, key))
-        return watched
-
-    def _slots(self, node: Node, key: Any) -> list[Any]:
-        """Where an entry is: by key, or by the identity of a list's element."""
-        if node.shape == "sequence":
-            return [i for i, item in enumerate(node.obj) if id(item) == key]
-        return [key] if key in node.obj else []
+    def _to_compare(self) -> list[Node]:
+        """The nodes of which it is remembered what was saved, or that are small."""
+        nodes = [n for n in self.nodes.values() if n.tracker is self and n.declared]
+        return [n for n in nodes if not n.orphan and (n.saved is not None or len(n.obj) <= LARGE)]
 
     def _sweep(self) -> None:
         """Look at everything that can be compared, and again at what could not be saved."""
-        for node in list(self.nodes.values()):
-            if node.tracker is not self or not node.declared:
-                continue
-            if node.saved is not None:
-                for slot in adoption.slots_of(node.obj):
-                    entry = adoption.entry_of(node.obj, slot)
-                    if not adoption.adopt_entry(node.obj, slot, node, entry):
-                        self._watched.setdefault((node, adoption.entry_of(node.obj, slot)))
-                node.whole = True
-                self.dirty_nodes[node] = None
-            elif len(node.obj) <= LARGE:
-                node.whole = True
-                self.dirty_nodes[node] = None
+        if not self._swept:
+            for node in self._to_compare():
+                self._look_inside(node, adoption.slots_of(node.obj), again=True)
+        self._swept = False
+        for node in self._to_compare():
+            node.whole = True
+            self.dirty_nodes[node] = None
+        for node in self.nodes.values():
             for key in node.bad:
                 self.touch(node, key)
 
-    def watch(self, node: Node, key: Any) -> None:
-        """Look at an entry in every capture."""
-        self._watched.setdefault((node, key))
-
-    def forget_watches(self, of: Callable[[Node], bool]) -> None:
-        """Watch no entry of such nodes any more."""
-        self._watched = {at: seen for at, seen in self._watched.items() if not of(at[0])}
-
-    def is_watched(self, node: Node, key: Any) -> bool:
-        """Whether an entry is looked at in every capture, or was until this one."""
-        return (node, key) in self._watched or (node, key) in self._released
-
-    def seen(self, node: Node, key: Any, digest: int | None) -> None:
-        """Remember what was saved of a watched entry."""
-        if (node, key) in self._watched:
-            self._watched[node, key] = digest
-
-    def was_seen(self, node: Node, key: Any, digest: int) -> bool:
-        """Whether exactly that was saved of a watched entry."""
-        at = (node, key)
-        return digest == (self._watched[at] if at in self._watched else self._released.get(at))
+    def _look_inside(self, node: Node, slots: Iterable[Any], *, again: bool = False) -> None:
+        """Adopt what a node holds, or watch it."""
+        for slot in slots:
+            with contextlib.suppress(LookupError):  # removed since the slots were listed
+                adoption.adopt_or_watch(node, slot, again=again)
+        if node.shape == "sequence":
+            self.graph.promote_repeated(node.obj, slots)
 
     def _encode_exposed(self, watched: list[tuple[Node, Any]]) -> None:
         """Encode at once what writers could reach past the barrier while the rest is encoded."""
         held, self._held = self._held, []
         entries = [(container._node, container._key) for container in held]
         for node in self.sharing.nodes():
-            entries += [(node, key) for key in adoption.entries_of(node.obj)]
+            entries += [(node, key) for key in adoption.entries_of(node)]
         for node, key in [*watched, *entries]:
-            if node.pending is not None and node.obj is not key:
+            if node is not None and node.pending is not None:
                 node.pending.encode_now(key)
 
     def captured(self, capture: Capture) -> None:
         """Take note that a capture has come to its end."""
-        if self._capture is capture:
-            self._capture = None
-            self._released = {}
+        if self.capture is capture:
+            self.capture = None
+            self.watch.end()
 
-    # -- who owns what ------------------------------------------------------------------------
-
-    def claim(self, container: Any, node: Node, entry: Any) -> None:
-        """Note that a persisted container was found in an entry.
-
-        It is there already, it has moved there, or it is at two places: then it becomes a node,
-        so that it is the same object at both after rehydration.
-        """
-        owner: Node | None = container._node
-        if owner is None:
-            arm(container)
-            self._move(container, node, entry)
-            self._unsettled[id(container)] = container
-        elif (
-            owner.obj is container
-            or owner.tracker is not self
-            or (owner is node and container._key == entry)
-        ):
-            return
-        elif self._is_at(container, owner, container._key):
-            self.touch(owner, container._key)
-            self.promote(container)
-        else:
-            self._move(container, node, entry)
-            self._watched.setdefault((node, entry))  # plain containers in it move along
-
-    def _move(self, container: Any, node: Node, entry: Any) -> None:
-        """Let a container belong to another entry, with what came along inside it."""
-        home, former = container._node, container._key
-        container._node, container._key = node, entry
-        if home is not None:
-            left = adoption.inline([home.obj[slot] for slot in self._slots(home, former)])
-            stayed = {id(inner) for inner in left}
-            for inner in adoption.inline(container):
-                if inner._node is home and inner._key == former and id(inner) not in stayed:
-                    inner._node, inner._key = node, entry
-        while (inner := self._stranger(container, node, entry)) is not None:
-            self.claim(inner, node, entry)
-
-    def _stranger(self, container: Any, node: Node, entry: Any) -> Any | None:
-        """A container inside that belongs to another entry, or to none."""
-        for inner in adoption.inline(container):
-            owner = inner._node
-            if owner is None or (
-                owner.tracker is self and (owner is not node or inner._key != entry)
-            ):
-                return inner
-        return None
-
-    def _is_at(self, container: Any, node: Node, key: Any) -> bool:
-        values = [node.obj[slot] for slot in self._slots(node, key)]
-        return any(inner is container for inner in adoption.inline(values))
-
-    def promote(self, container: Any) -> Node:
-        """Make a nested container a node."""
-        home, entry = container._node, container._key
-        node = self.new_node(container, home, entry)
-        container._node, container._key = node, None
-        self.take_over(node, home, entry)
-        for slot in adoption.slots_of(container):
-            if not adoption.adopt_entry(container, slot, node, adoption.entry_of(container, slot)):
-                self._watched[node, adoption.entry_of(container, slot)] = None
-        if node.shape == "sequence":
-            self._promote_repeated(container, range(len(container)))
-        self.touch(home, entry)
-        self._include(node)
-        return node
-
-    def take_over(self, node: Node, home: Node, entry: Any) -> None:
-        """Let what is inside a new node belong to it, and no longer to the entry it was in.
-
-        What is at two places then, of the node or in the rest of the entry, becomes a node too:
-        found while it is encoded, it could be too late for what is encoded already.
-        """
-        moved: dict[int, Any] = {}
-        twice = []
-        for slot in adoption.slots_of(node.obj):
-            for inner in adoption.inline([node.obj[slot]]):
-                if id(inner) in moved:
-                    twice.append(inner)
-                elif inner._node is home and inner._key == entry:
-                    inner._node, inner._key = node, adoption.entry_of(node.obj, slot)
-                    moved[id(inner)] = inner
-        rest = adoption.inline([home.obj[slot] for slot in self._slots(home, entry)])
-        twice += [inner for inner in rest if id(inner) in moved]
-        for inner in twice:
-            if adoption.is_inline(inner):
-                self.promote(inner)
-
-    def new_node(self, container: Any, home: Node, entry: Any) -> Node:
-        """Make a node for a container that was found in an entry."""
-        node = Node(self, self._new_id(), adoption.kind_of(container), container)
-        node.home = (home, entry)
-        node.whole = True
-        self.nodes[node.id] = node
-        return node
-
-    def _include(self, node: Node) -> None:
-        """Save a node with the capture that is being encoded, or with the next."""
-        if self._capture is not None and self._capture.pendings:
-            self._capture.take([node])
-        else:
-            self.dirty_nodes[node] = None
-
-    def revive(self, node: Node) -> None:
-        """Save a node that is referenced, although the store does not know it (any more)."""
-        if self._capture is not None and node in self._capture.nodes:
-            return
-        if not node.declared and node.pending is None and node not in self.dirty_nodes:
-            node.whole = True
-            self._include(node)
+    def new_id(self) -> int:
+        """Give a number that no node has had."""
+        node_id = self._next_id
+        self._next_id += 1
+        return node_id
 
     def collected(self, ids: Iterable[int]) -> None:
         """Take note that compaction left out nodes that nothing referenced."""
@@ -548,11 +417,6 @@ class Tracker:
                 node = self.nodes.get(node_id)
                 if node is not None and node.name is None:
                     node.declared, node.saved, node.whole = False, None, True
-
-    def _new_id(self) -> int:
-        node_id = self._next_id
-        self._next_id += 1
-        return node_id
 
     # -- roots --------------------------------------------------------------------------------
 
@@ -581,7 +445,7 @@ class Tracker:
         with self.lock:
             stored = self._rehydration.attach(container, name)
             if stored is None:
-                node = Node(self, self._new_id(), KINDS[kind], container, name)
+                node = Node(self, self.new_id(), KINDS[kind], container, name)
                 container._node = node
                 self.nodes[node.id] = self.roots[name] = node
                 node.whole = True
@@ -591,7 +455,7 @@ class Tracker:
             arm(container)
             return stored is not None
 
-    def offer(self, container: Any, defaults: Mapping[Hashable, Any]) -> None:
+    def offer(self, container: Any, defaults: Mapping[Any, Any]) -> None:
         """Fill in the defaults that the stored state never had (dict, set and counter)."""
         with self.lock:
             node: Node = container._node
@@ -618,9 +482,9 @@ class Tracker:
 
     def baseline(self, node: Node) -> None:
         """Remember what is stored of a rehydrated node, to see later what changed."""
-        if node.shape == "sequence" or len(node.obj) <= LARGE:
+        if node.shape != "sequence" and len(node.obj) <= LARGE:
             node.whole = True
-            pending = Pending(Capture(self), node)
+            pending = Pending.shapes[node.shape](Capture(self), node)
             for _ in pending.encode():
                 pass
             node.saved = pending.saved
@@ -652,7 +516,7 @@ class Tracker:
         self._written = [c for c in self._written if c._node is not None]
         self._unsettled = {i: c for i, c in self._unsettled.items() if c._node is not None}
         self._suspects = {i: s for i, s in self._suspects.items() if s[0]._node is not None}
-        self.forget_watches(lambda other: other is node)
+        self.watch.forget(lambda other: other is node)
         self._held = [c for c in self._held if c._node is not None]
 
     def mark_all(self) -> None:
@@ -707,7 +571,8 @@ class Tracker:
 
     def _plain(self) -> list[Any]:
         """The plain containers in watched entries: no barrier tells when they change."""
-        values = (node.obj[slot] for node, key in self._watched for slot in self._slots(node, key))
+        entries = ((n, slot) for n, key in self.watch.entries for slot in self.graph.slots(n, key))
+        values = (node.obj[slot] for node, slot in entries)
         return [plain for value in values for plain in adoption.plain_inside(value)]
 
     def remember(self, container: Any, keys: tuple[Any, ...] | None) -> None:

@@ -18,7 +18,8 @@ from autostate.journal.commit import DecodedMerge, RawMerge, references, touched
 from tests import faulty
 from tests.faulty import STORES, FaultyStore, Step
 
-KINDS = ("dict", "set", "list", "counter")
+KINDS = ("dict", "set", "list", "counter", "deque")
+SEQUENCES = ("list", "deque")
 TEXTS = st.sampled_from(["a", "b", "c", "ä", "1", "", '"', "$ref", "k" * 30])
 KEYS: st.SearchStrategy[Any] = TEXTS | st.sampled_from(
     [0, 1, 1.0, True, False, None, -7, 2.5, 2**70, {"$tuple": [1, "x"]}, {"$tuple": []}]
@@ -58,16 +59,21 @@ class Model:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.plain: Any = [] if kind == "list" else {}  # a set's order is kept by a dict
+        # A set's order is kept by a dict; a sequence is a dict of its items by their numbers.
+        self.plain: dict[Any, Any] = {}
         self.known: list[Hashable] = []
 
     def apply(self, fields: Fields) -> None:
         """Apply one change."""
         self.known = [decode_key(key) for key in fields.get("known", self.known)]
-        if self.kind == "list":
-            self.plain = fields.get("assign", self.plain)
-            if "splice" in fields:
-                self.plain = self.plain[: fields["at"]] + fields["splice"]
+        if self.kind in SEQUENCES:
+            if "assign" in fields:
+                self.plain = dict(enumerate(fields["assign"], fields.get("at", 0)))
+            if "trim" in fields:
+                low, high = fields["trim"]
+                self.plain = {n: item for n, item in self.plain.items() if low <= n < high}
+            if "items" in fields:
+                self.plain |= dict(enumerate(fields["items"], fields["at"]))
             return
         if "assign" in fields:
             self.plain = {}
@@ -86,18 +92,33 @@ class Model:
             for key, value in content:
                 self.plain[decode_key(key)] = value
 
+    def _draw_sequence(self, draw: st.DrawFn) -> Fields:
+        if draw(st.integers(0, 4)) == 0 or not self.plain:
+            fields: Fields = {"assign": draw(st.lists(VALUES, min_size=1, max_size=5))}
+            return fields | ({"at": draw(st.integers(-3, 9))} if draw(st.booleans()) else {})
+        fields, numbers = {}, sorted(self.plain)
+        low, high = numbers[0], numbers[-1] + 1
+        if draw(st.booleans()):
+            low = draw(st.integers(low, high - 1))
+            high = draw(st.integers(low + 1, high))
+            fields["trim"] = [low, high]
+        if draw(st.booleans()):
+            items = draw(st.lists(VALUES, max_size=4))
+            fields |= {"at": draw(st.integers(low - len(items), high)), "items": items}
+        return fields
+
+    def content(self) -> Any:
+        """What the container holds in the end."""
+        if self.kind in SEQUENCES:
+            return [self.plain[number] for number in sorted(self.plain)]
+        return self.plain
+
     def draw_change(self, draw: st.DrawFn) -> Fields:
         """Draw a change that fits."""
         fields: Fields = {}
         some = st.booleans()
-        if self.kind == "list":
-            if draw(st.integers(0, 4)) == 0:
-                fields["assign"] = draw(st.lists(VALUES, max_size=5))
-            length = len(fields.get("assign", self.plain))
-            if draw(some):
-                fields |= {"at": draw(st.integers(0, length))}
-                fields |= {"splice": draw(st.lists(VALUES, max_size=3))}
-            return fields
+        if self.kind in SEQUENCES:
+            return self._draw_sequence(draw)
         content = MEMBERS if self.kind == "set" else pairs()
         if draw(st.integers(0, 4)) == 0:
             fields["assign"] = draw(content)
@@ -123,7 +144,7 @@ def histories(draw: st.DrawFn) -> tuple[list[bytes], list[Any]]:
         first = {} if number in begun else {"kind": models[number].kind, "name": f"root{number}"}
         begun.add(number)
         lines.append(msgspec.json.encode({"id": number} | first | fields))
-    return lines, [exactly(models[n].plain, models[n].known) for n in sorted(begun)]
+    return lines, [exactly(models[n].content(), models[n].known) for n in sorted(begun)]
 
 
 def exactly(content: Any, known: list[Hashable]) -> Any:

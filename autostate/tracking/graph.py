@@ -1,0 +1,254 @@
+"""Who owns what: which node and entry each container belongs to, and which nodes are in use.
+
+A container that is found where it did not belong has moved, or is at two places: then it becomes
+a node. A node that no entry refers to any more is an *orphan*: it is not saved until an entry
+refers to it again. What was taken out of the state and is inline is let go of: it is plain.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from autostate.tracking import adoption
+from autostate.tracking.barrier import arm, disarm
+from autostate.tracking.node import Node, Place
+
+if TYPE_CHECKING:
+    from autostate.tracking.tracker import Tracker
+
+
+class Graph:
+    """The nodes of one tracker, and what belongs to them. In all calls the lock is held."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._reached: dict[Node, bool] = {}
+        self._looked_at: tuple[Node, Any, frozenset[int]] | None = None
+
+    def forget(self) -> None:
+        """Forget what was found out: others may have held the lock meanwhile."""
+        self._reached = {}
+        self._looked_at = None
+
+    # -- belonging ----------------------------------------------------------------------------
+
+    def slots(self, node: Node, key: Any) -> list[Any]:
+        """Where an entry is: by key, or by the element of a sequence."""
+        if node.shape == "sequence":
+            return list(node.locate([key]).values()) if type(key) is Place else []
+        return [key] if key in node.obj else []
+
+    def claim(self, container: Any, node: Node, entry: Any) -> None:
+        """Note that a persisted container was found in an entry.
+
+        It is there already, it has moved there, or it is at two places: then it becomes a node,
+        so that it is the same object at both after rehydration.
+        """
+        self._looked_at = None
+        owner: Node | None = container._node
+        if owner is None:
+            arm(container)
+            self._move(container, node, entry)
+            self._tracker.unsettle(container)
+        elif owner.tracker is not self._tracker or (owner is node and container._key == entry):
+            return
+        elif owner.obj is container:
+            owner.homes.setdefault((node.id, entry))
+            if owner.orphan:
+                self.revive(owner)
+        elif self._is_in(container, owner, container._key):
+            self._tracker.touch(owner, container._key)
+            self.promote(container)
+        else:
+            self._move(container, node, entry)
+            self._tracker.watch.add(node, entry)  # plain containers in it move along
+
+    def _move(self, container: Any, node: Node, entry: Any) -> None:
+        """Let a container belong to another entry, with what came along inside it."""
+        home, former = container._node, container._key
+        container._node, container._key = node, entry
+        for other in adoption.nodes_inside([container]):
+            other.homes.setdefault((node.id, entry))
+        if home is not None:
+            stayed = self._inline_in(home, former)
+            for inner in adoption.inline(container):
+                if inner._node is home and inner._key == former and id(inner) not in stayed:
+                    inner._node, inner._key = node, entry
+        while (inner := self._stranger(container, node, entry)) is not None:
+            self.claim(inner, node, entry)
+
+    def _stranger(self, container: Any, node: Node, entry: Any) -> Any | None:
+        """A container inside that belongs to another entry, or to none."""
+        for inner in adoption.inline(container):
+            owner: Node | None = inner._node
+            if owner is None or (
+                owner.tracker is self._tracker and (owner is not node or inner._key != entry)
+            ):
+                return inner
+        return None
+
+    def _is_in(self, container: Any, node: Node, key: Any) -> bool:
+        return id(container) in self._inline_in(node, key)
+
+    def _inline_in(self, node: Node, key: Any) -> frozenset[int]:
+        values = [node.obj[slot] for slot in self.slots(node, key)]
+        return frozenset(id(inner) for inner in adoption.inline(values))
+
+    def let_go(self, container: Any) -> bool:
+        """Let go of a written inline container if it was taken out of its entry.
+
+        Returns:
+            Whether it was: it goes on as a plain one.
+        """
+        node: Node = container._node
+        key = container._key
+        known = self._looked_at
+        if known is None or known[0] is not node or known[1] != key:
+            known = self._looked_at = (node, key, self._inline_in(node, key))
+        if id(container) in known[2]:
+            return False
+        for inner in [*adoption.inline(container), container]:
+            if inner._node is node and inner._key == key and id(inner) not in known[2]:
+                inner._node = None
+                disarm(inner)
+        return True
+
+    # -- nodes --------------------------------------------------------------------------------
+
+    def promote(self, container: Any) -> Node:
+        """Make a nested container a node."""
+        home, entry = container._node, container._key
+        node = self.new_node(container, home, entry)
+        container._node, container._key = node, None
+        self.take_over(node, home, entry)
+        for slot in adoption.slots_of(container):
+            adoption.adopt_or_watch(node, slot, again=True)
+        if node.shape == "sequence":
+            self.promote_repeated(container, range(len(container)))
+        self._tracker.touch(home, entry)
+        self._include(node)
+        return node
+
+    def promote_repeated(self, items: Any, slots: Iterable[int]) -> None:
+        """Make nodes of what lies at two places of one sequence: it is one entry at both."""
+        held = {
+            id(items[slot])
+            for slot in slots
+            if slot < len(items)
+            and adoption.references(items, slot) > 1
+            and adoption.is_inline(items[slot])
+        }
+        if held:
+            found = Counter(id(item) for item in items if id(item) in held)
+            for item in [item for item in items if found[id(item)] > 1]:
+                if adoption.is_inline(item):
+                    self.promote(item)
+
+    def take_over(self, node: Node, home: Node, entry: Any) -> None:
+        """Let what is inside a new node belong to it, and no longer to the entry it was in.
+
+        What is at two places then, of the node or in the rest of the entry, becomes a node too:
+        found while it is encoded, it could be too late for what is encoded already.
+        """
+        self._looked_at = None
+        moved: dict[int, Any] = {}
+        twice = []
+        for slot in adoption.slots_of(node.obj):
+            key = adoption.entry_of(node, slot)
+            for other in adoption.nodes_inside([node.obj[slot]]):
+                other.homes.setdefault((node.id, key))
+            for inner in adoption.inline([node.obj[slot]]):
+                if id(inner) in moved:
+                    twice.append(inner)
+                elif inner._node is home and inner._key == entry:
+                    inner._node, inner._key = node, key
+                    moved[id(inner)] = inner
+        rest = adoption.inline([home.obj[slot] for slot in self.slots(home, entry)])
+        twice += [inner for inner in rest if id(inner) in moved]
+        for inner in twice:
+            if adoption.is_inline(inner):
+                self.promote(inner)
+
+    def new_node(self, container: Any, home: Node, entry: Any) -> Node:
+        """Make a node for a container that was found in an entry."""
+        tracker = self._tracker
+        node = Node(tracker, tracker.new_id(), adoption.kind_of(container), container)
+        node.homes[home.id, entry] = None
+        node.whole = True
+        tracker.nodes[node.id] = node
+        return node
+
+    def _include(self, node: Node) -> None:
+        """Save a node with the capture that is being encoded, or with the next."""
+        capture = self._tracker.capture
+        if capture is not None and capture.pendings:
+            capture.take([node])
+        else:
+            self._tracker.dirty_nodes[node] = None
+
+    def revive(self, node: Node) -> None:
+        """Save a node that is referenced, if the store does not know it as it is."""
+        tracker = self._tracker
+        if tracker.capture is not None and node in tracker.capture.nodes:
+            return
+        unknown = not node.declared and node.pending is None and node not in tracker.dirty_nodes
+        if unknown or node.orphan:
+            if node.orphan:
+                tracker.unsettle(node.obj)
+            node.orphan = False
+            node.whole = True
+            self._include(node)
+
+    # -- orphans ------------------------------------------------------------------------------
+
+    def in_use(self, nodes: Iterable[Node]) -> Iterator[Node]:
+        """Those nodes that the state reaches; the others become orphans."""
+        for node in nodes:
+            if self.reaches(node):
+                yield node
+            elif node.name is None:
+                node.orphan = True
+                node.whole, node.saved = True, None
+                node.take_keys()
+                node.drops, node.touched, node.bad = {}, {}, {}
+
+    def reaches(self, node: Node) -> bool:
+        """Whether some root refers to a node, directly or through other nodes."""
+        seen = {node: None}
+        left = [node]
+        while left:
+            one = left.pop()
+            if one.name is not None:
+                if self._tracker.roots.get(one.name) is not one:
+                    continue
+                self._reached[node] = True
+                return True
+            if one in self._reached:
+                if self._reached[one]:
+                    self._reached[node] = True
+                    return True
+                continue
+            for home in self._homes(one):
+                if home not in seen:
+                    seen[home] = None
+                    left.append(home)
+        self._reached |= dict.fromkeys(seen, False)
+        return False
+
+    def _homes(self, node: Node) -> list[Node]:
+        """The nodes that refer to a node; what was remembered and is no longer so is forgotten."""
+        found = []
+        for home_id, key in list(node.homes):
+            home = self._tracker.nodes.get(home_id)
+            if home is not None and self._refers(home, key, node):
+                found.append(home)
+            else:
+                del node.homes[home_id, key]
+        return found
+
+    def _refers(self, home: Node, key: Any, node: Node) -> bool:
+        slots = self.slots(home, key)
+        values = [home.obj[slot] for slot in slots]
+        return adoption.holds(values, node)

@@ -1,0 +1,373 @@
+"""One node's share of a capture: copies of its dirty entries, encoded after the cut.
+
+Later writes to the node itself cannot reach the copies. What they can reach are the *inline*
+containers inside the entries; these are armed, and a write to one first encodes the entry it
+lives in (`Pending.encode_now`). So encoding can take its time on the flusher's thread, batch by
+batch under the lock, and what is saved is still the state at the cut.
+
+The shapes differ in how entries are addressed and in how changes are found: `mappings.py`,
+`sets.py`, `sequences.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import msgspec
+
+from autostate import codec
+from autostate.codec import Unsupported, dumps
+from autostate.errors import UnsupportedTypeError
+from autostate.tracking.barrier import KINDS, PLAIN, Barrier
+
+if TYPE_CHECKING:
+    from autostate.tracking.capture import Capture
+    from autostate.tracking.node import Node
+
+SLICE: Final = 0.0005
+"""Seconds for which a batch of entries may hold the lock; batches grow and shrink towards it."""
+
+
+class Shared(Exception):  # noqa: N818 - not an error: the container has to become a node
+    """A container was met a second time inside one entry."""
+
+    def __init__(self, container: Any) -> None:
+        self.container = container
+
+
+class Incomplete(Exception):  # noqa: N818 - reported already
+    """The node cannot be saved as it is, so it stays as it was saved."""
+
+
+class Walk:
+    """Resolves the containers inside one entry: nodes by reference, others inline.
+
+    Args:
+        node: The node to which the entry belongs.
+        key: The entry.
+    """
+
+    __slots__ = ("key", "node", "seen")
+
+    def __init__(self, node: Node, key: Any) -> None:
+        self.node = node
+        self.key = key
+        self.seen: set[int] = set()
+
+    def __call__(self, container: Any) -> dict[str, int] | None:
+        """Refer to a node; None for a container, or an object, that is saved inline."""
+        tracker = self.node.tracker
+        if not isinstance(container, Barrier):
+            return self._without_barrier(container)
+        if container._node is not self.node or container._key != self.key:
+            tracker.graph.claim(container, self.node, self.key)
+        owner: Node | None = container._node
+        assert owner is not None
+        if owner.tracker is not tracker:
+            raise Unsupported("a state object of another store cannot be part of this one")
+        if owner.obj is container:
+            return self._refer(owner)
+        if id(container) in self.seen:
+            raise Shared(container)
+        self.seen.add(id(container))
+        return None
+
+    def _without_barrier(self, container: Any) -> dict[str, int] | None:
+        node = self.node.tracker.sharing.node_of(container)
+        if node is None:
+            return None
+        if node is self.node and type(container) not in PLAIN:
+            if id(container) in self.seen:
+                raise Unsupported("an object that holds itself cannot be saved")
+            self.seen.add(id(container))
+            return None
+        return self._refer(node)
+
+    def _refer(self, owner: Node) -> dict[str, int]:
+        if not owner.declared:
+            KINDS[owner.kind].describe(owner.obj)  # it has to be one that can be saved
+        owner.homes.setdefault((self.node.id, self.key))
+        self.node.tracker.graph.revive(owner)
+        return {"$ref": owner.id}
+
+
+class Pending(ABC):
+    """One node's share of a capture.
+
+    Attributes:
+        whole: All entries of the node are among those to encode.
+        keys, touched, drops: What was marked: see `Node`.
+        early: Entries that are encoded already.
+        seen: Hashes of encoded entries, for those that are watched.
+        gone: Defaults that the program has deleted.
+        count: The number of entries to encode.
+        written: Whether there is anything to write.
+        saved: What will have been saved, to compare with.
+    """
+
+    shapes: ClassVar[dict[str, type[Pending]]] = {}
+
+    def __init__(self, capture: Capture, node: Node) -> None:
+        self.capture = capture
+        self.node = node
+        self.whole = node.whole
+        self.keys = node.take_keys()
+        self.touched, node.touched = node.touched, {}
+        self.drops, node.drops = node.drops, {}
+        self.early: dict[Any, bytes | None] = {}
+        self.seen: dict[Any, int] = {}
+        self.written = False
+        self.saved: Any = None
+        self.gone = node.gone
+        self.form = node.form
+        self.count = 0
+        self._header: dict[str, Any] = {}
+        node.whole = False
+        self.copy()
+        node.pending = self
+
+    @abstractmethod
+    def copy(self) -> None:
+        """Copy the dirty entries; the lock is held."""
+
+    @abstractmethod
+    def encode_now(self, key: Any) -> None:
+        """Encode one entry before it is written to; the lock is held."""
+
+    @abstractmethod
+    def changes(self) -> Iterator[dict[str, Any] | None]:
+        """Encode, pausing at every `yield`: None, or a change to be written."""
+
+    @abstractmethod
+    def give_back(self) -> None:
+        """Mark again what was taken over: it is not known what of it the store has."""
+
+    def release(self) -> None:
+        """Let go of the copies: what they hold would look held by somebody."""
+        self.early = {}
+
+    def find_gone(self) -> Iterator[None]:
+        """Find which defaults the program has deleted."""
+        yield from ()
+
+    # -- what is written ----------------------------------------------------------------------
+
+    def encode(self) -> Iterator[None]:
+        """Encode the node's changes into the capture, pausing at every `yield`."""
+        changes = self.capture.changes
+        mark = len(changes)
+        with self.node.tracker.lock:
+            if self.node.tracker.nodes.get(self.node.id) is not self.node:
+                return  # deleted meanwhile
+        yield from self.find_gone()
+        try:
+            self._describe()
+            for change in self.changes():
+                if change is not None:
+                    self._emit(change)
+                yield
+            if self._header and (len(self._header) > 1 or not self.node.declared):
+                self._emit({})
+        except Incomplete:
+            self._header = {}
+            del changes[mark:]
+            self.written = False
+            with self.node.tracker.lock:
+                self.node.whole = True  # compared when something else is marked, or at a sweep
+            if not self.node.declared:  # something refers to it
+                self._describe()
+                self._emit({})
+        with self.node.tracker.lock:
+            self.node.pending = None
+            self.release()
+            if self.written and self.count:
+                self.node.weight = sum(map(len, changes[mark:])) // self.count + 1
+
+    def _describe(self) -> None:
+        """Say what is new of the node as a whole: kind, name and form, deleted defaults."""
+        node, header = self.node, self._header
+        if not node.declared:
+            header["kind"] = node.kind
+            if node.name is not None:
+                header["name"] = node.name
+        with node.tracker.lock:
+            form = self._form()
+        if form != node.form or (form is not None and not node.declared):
+            header["form"] = self.form = form
+        if self.gone != node.gone:
+            known = [key for key in self.gone if is_key(key)]
+            header["known"] = [codec.jsonable(key, Walk(node, None)) for key in known]
+
+    def _form(self) -> Any:
+        try:
+            return KINDS[self.node.kind].describe(self.node.obj)
+        except Unsupported as problem:
+            path = self.node.path + "".join(reversed(problem.steps))
+            self.capture.errors.append(UnsupportedTypeError(path, problem.problem))
+            return self.node.form
+
+    def _emit(self, change: dict[str, Any]) -> None:
+        self.capture.changes.append(dumps({"id": self.node.id, **self._header, **change}))
+        self._header = {}
+        self.written = True
+
+    # -- values -------------------------------------------------------------------------------
+
+    def encode_value(self, entry: Any, value: Any, key: Any) -> bytes | None:
+        """Encode one value.
+
+        Args:
+            entry: The entry of the node in which it is.
+            value: The value.
+            key: Its key, member or index, for messages.
+
+        Returns:
+            None if it cannot be saved, which is reported.
+        """
+        while True:
+            try:
+                return dump(codec.jsonable(value, Walk(self.node, entry)))
+            except Shared as shared:
+                known = entry in self.node.touched
+                self.node.tracker.graph.promote(shared.container)
+                if not known:  # the entry is encoded again right here
+                    self.node.touched.pop(entry, None)
+            except Unsupported as problem:
+                self.report(key, problem)
+                return None
+            except ValueError as problem:  # of an int with too many digits, says the interpreter
+                self.report(key, Unsupported(str(problem)))
+                return None
+            except RecursionError:
+                self.report(key, Unsupported("nested too deeply to be saved"))
+                return None
+
+    def report(self, key: Any, problem: Unsupported) -> None:
+        """Take note that an entry cannot be saved."""
+        path = self.node.path + self.node.step(key) + "".join(reversed(problem.steps))
+        error = UnsupportedTypeError(path, problem.problem)
+        self.node.bad[key] = error
+        self.capture.errors.append(error)
+
+
+class KeyedPending(Pending):
+    """The share of a mapping or a set: its entries are addressed by keys.
+
+    Attributes:
+        items: Copy of the entries to encode: key → value, or member → member.
+    """
+
+    items: dict[Any, Any]
+
+    def copy(self) -> None:
+        """Copy the dirty entries; the lock is held."""
+        self.items = self.copy_items()
+        self.count = len(self.items)
+        bad = self.node.bad
+        self.node.bad = {} if self.whole else {k: v for k, v in bad.items() if k not in self.items}
+
+    @abstractmethod
+    def copy_items(self) -> dict[Any, Any]:
+        """Copy the dirty entries; the lock is held."""
+
+    def release(self) -> None:
+        """Let go of the copies."""
+        super().release()
+        self.items = {}
+
+    def encode_now(self, key: Any) -> None:
+        """Encode one entry before it is written to; the lock is held."""
+        if key not in self.early and self.items.get(key) is not None:
+            self.early[key] = self.encode_entry(key, self.items[key])
+
+    def encode_entry(self, key: Any, value: Any) -> bytes | None:
+        """Encode one entry; None if value or key cannot be saved, which is reported."""
+        if value is not key and not is_key(key):
+            self.report(key, Unsupported("its key is of a type that cannot be saved"))
+            return None
+        return self.encode_value(key, value, key)
+
+    def taken(self, key: Any, value: Any) -> bytes | None:
+        """One entry's bytes, encoded early or now; the lock is held."""
+        return self.early[key] if key in self.early else self.encode_entry(key, value)
+
+    def encoded(self) -> Iterator[list[tuple[Any, bytes]]]:
+        """All entries encoded one by one, in batches."""
+        for batch in batches(iter(self.items.items())):
+            with self.node.tracker.lock:
+                for key, value in batch:
+                    if key not in self.early:
+                        self.early[key] = self.encode_entry(key, value)
+            self.capture.entries += len(batch)
+            taken = ((key, self.early[key]) for key, _ in batch)
+            yield [(key, value) for key, value in taken if value is not None]
+
+    def find_gone(self) -> Iterator[None]:
+        """Find which defaults the program has deleted."""
+        node, items = self.node, self.items
+        if not node.offered:
+            return
+        gone: set[Hashable] = set()
+        if self.whole:
+            for batch in batches(iter(node.offered)):
+                gone.update(key for key in batch if key not in items)
+                yield
+        else:
+            dropped = node.offered.intersection(self.drops)
+            gone.update(node.gone.union(dropped).difference(items))
+        self.gone = frozenset(gone)
+
+    def dropped(self, keys: Iterable[Any]) -> list[Any]:
+        """The JSON of keys that were removed; what cannot be saved never was."""
+        return [msgspec.Raw(dump_key(key)) for key in keys if is_key(key)]
+
+    def give_back(self) -> None:
+        """Mark again what was taken over."""
+        node = self.node
+        node.whole = node.whole or self.whole or node.saved is not None
+        node.saved = None
+        for key in self.seen:
+            node.tracker.watch.saved(node, key, None)
+        node.give_back(self.keys, self.drops, self.touched)
+
+
+def dump(json: Any) -> bytes:
+    """Encode what `codec.jsonable` gave."""
+    try:
+        return dumps(json)
+    except UnicodeEncodeError:
+        return dumps(codec.escape(json))
+
+
+def dump_key(key: Any) -> bytes:
+    """Encode a key or a member."""
+    return dump(codec.jsonable(key, _no_ref))
+
+
+def is_key(key: Any) -> bool:
+    """Whether a key can be saved."""
+    if type(key) in codec.NATIVE:
+        return True
+    try:
+        dump_key(key)
+    except (Unsupported, ValueError, RecursionError):
+        return False
+    return True
+
+
+def _no_ref(_container: Any) -> None:
+    return None
+
+
+def batches(items: Iterator[Any]) -> Iterator[list[Any]]:
+    """Cut into batches whose handling takes about `SLICE`."""
+    size = 32
+    while batch := [*islice(items, size)]:
+        started = time.perf_counter()
+        yield batch
+        spent = time.perf_counter() - started
+        size = min(size * 2, 512) if spent < SLICE else max(size // 2, 1)

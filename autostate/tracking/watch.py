@@ -1,0 +1,101 @@
+"""Watched entries: what can change without a mark, so that every capture looks at it.
+
+These hold plain containers that somebody else holds too, or objects without a barrier. They are
+encoded and compared at every cut until they can be adopted, are removed, or fall out of the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from autostate.tracking import adoption
+from autostate.tracking.node import Node, Place
+
+if TYPE_CHECKING:
+    from autostate.tracking.tracker import Tracker
+
+
+class Watch:
+    """The watched entries of one tracker. In all calls the lock is held.
+
+    Attributes:
+        entries: Node and entry → hash of what was saved of it; None if that is not known.
+    """
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self.entries: dict[tuple[Node, Any], int | None] = {}
+        self._released: dict[tuple[Node, Any], int | None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.entries)
+
+    def add(self, node: Node, key: Any) -> None:
+        """Look at an entry in every capture."""
+        self.entries.setdefault((node, key))
+
+    def again(self, node: Node, key: Any) -> None:
+        """Do as `add`; what was saved of the entry is not known any more."""
+        self.entries[node, key] = None
+
+    def forget(self, of: Callable[[Node], bool]) -> None:
+        """Watch no entry of such nodes any more."""
+        self.entries = {at: seen for at, seen in self.entries.items() if not of(at[0])}
+
+    def check(self) -> list[tuple[Node, Any]]:
+        """Mark the watched entries, adopting those that became free; list them."""
+        self._released = {}
+        watched = []
+        for node, places in self._by_node().items():
+            for key, slot in places.items():
+                seen = self.entries.pop((node, key))
+                self._tracker.touch(node, key)
+                if adoption.adopt_entry(node.obj, slot, node, key):
+                    self._released[node, key] = seen
+                    watched.append((node, key))
+                    continue
+                now = adoption.entry_of(node, slot)  # it may be another object now
+                self._tracker.touch(node, now)
+                self.entries[node, now] = seen
+                watched.append((node, now))
+        return watched
+
+    def _by_node(self) -> dict[Node, dict[Any, Any]]:
+        """Where the watched entries are, by node; those that are no more are forgotten."""
+        keys: dict[Node, list[Any]] = {}
+        for node, key in self.entries:
+            keys.setdefault(node, []).append(key)
+        found: dict[Node, dict[Any, Any]] = {}
+        for node, entries in keys.items():
+            if not self._tracker.graph.reaches(node):
+                places: dict[Any, Any] = {}
+            elif node.shape == "sequence":
+                places = dict(node.locate(entries))
+            else:
+                places = {key: key for key in entries if key in node.obj}
+            for key in entries:
+                if key not in places:
+                    del self.entries[node, key]
+                    if type(key) is Place:
+                        node.places.pop(key.ident, None)
+            found[node] = places
+        return found
+
+    def knows(self, node: Node, key: Any) -> bool:
+        """Whether an entry is looked at in every capture, or was until this one."""
+        return (node, key) in self.entries or (node, key) in self._released
+
+    def saved(self, node: Node, key: Any, digest: int | None) -> None:
+        """Remember what was saved of a watched entry."""
+        if (node, key) in self.entries:
+            self.entries[node, key] = digest
+
+    def was_saved(self, node: Node, key: Any, digest: int) -> bool:
+        """Whether exactly that was saved of a watched entry."""
+        at = (node, key)
+        return digest == (self.entries[at] if at in self.entries else self._released.get(at))
+
+    def end(self) -> None:
+        """Take note that the capture has come to its end."""
+        self._released = {}
