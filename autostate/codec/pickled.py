@@ -1,8 +1,8 @@
 """Values that only a pickle can hold, where the user says so: `pickled(value)`.
 
 A pickle is code: whoever loads one executes it. It is signed when it is saved, and loaded only
-if its signature holds. Stored is `{"$pickled": [base64, signature]}`; only what is stored under
-this tag is ever unpickled.
+if its signature holds. Stored is `{"$pickled": [base64, signature]}`, of the Python version, a
+newline and the pickle; only what is stored under this tag is ever unpickled.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ import copy
 import functools
 import io
 import pickle
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from autostate.codec.transparent import Transparent, shaped
 from autostate.codec.unsupported import Unsupported
 from autostate.errors import AutostateError, CorruptStateError, UnsupportedTypeError
 
 T = TypeVar("T")
+PYTHON: Final = str(sys.implementation.cache_tag)
+"""What can execute the code in a pickle: it is bytecode, different in each version of Python."""
 Reference = Callable[[Any], str | None]
 
 
@@ -115,6 +118,7 @@ def name_of(container: Any) -> str | None:
 def _dump(value: Any, reference: Reference) -> bytes:
     """Pickle a value; whatever goes wrong is something that cannot be saved."""
     buffer = io.BytesIO()
+    buffer.write(f"{PYTHON}\n".encode())
     try:
         if _is_container(value):
             raise Unsupported("this is a container that saves itself")
@@ -185,8 +189,14 @@ def load(
     """
     data, signature = _parts(json)
     verify(data, signature)
+    python, _, data = data.partition(b"\n")
     token = _finder.set(find)
     try:
+        if python != PYTHON.encode() and _has_code(data):
+            raise CorruptStateError(
+                f"{path} holds code that was pickled by {python.decode(errors='replace')}, and "
+                f"this is {PYTHON}: only the same version of Python can execute it"
+            )
         return wrap(pickle.loads(data))  # noqa: S301 - signed by this user
     except AutostateError:
         raise
@@ -197,6 +207,13 @@ def load(
         raise CorruptStateError(f"{path} cannot be unpickled ({reason})") from error
     finally:
         _finder.reset(token)
+
+
+def _has_code(data: bytes) -> bool:
+    """Whether functions or classes are in a pickle, not only their names."""
+    import pickletools
+
+    return any(arg == "cloudpickle.cloudpickle" for _, arg, _ in pickletools.genops(data))
 
 
 def _parts(json: Any) -> tuple[bytes, str]:
