@@ -22,6 +22,7 @@ import msgspec
 from autostate import codec
 from autostate.codec import Unsupported, dumps
 from autostate.errors import UnsupportedTypeError
+from autostate.signing import NoKeyError
 from autostate.tracking.barrier import KINDS, PLAIN, Barrier
 
 if TYPE_CHECKING:
@@ -93,6 +94,25 @@ class Walk:
         owner.homes.setdefault((self.node.id, self.key))
         self.node.tracker.graph.revive(owner)
         return {"$ref": owner.id}
+
+    def sign(self, data: bytes) -> str:
+        """Sign what is pickled."""
+        signer = self.node.tracker.signer
+        if signer is None:
+            raise Unsupported("it has to be signed, and there is nothing to do it with")
+        try:
+            return signer.sign(data)
+        except NoKeyError as problem:
+            raise Unsupported(str(problem)) from None
+
+    def name_of(self, container: Any) -> str | None:
+        """Refer by name to a state object inside of what is pickled."""
+        from autostate.codec.pickled import name_of
+
+        node: Node | None = container._node
+        if node is not None and node.tracker is not self.node.tracker:
+            raise Unsupported("a pickled value cannot refer to a state object of another store")
+        return name_of(container)
 
 
 class Pending(ABC):

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Hashable, Iterator
+from collections.abc import Generator, Hashable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autostate import codec
-from autostate.errors import AutostateError, CorruptStateError, StateTypeError
+from autostate.errors import (
+    AutostateError,
+    CodecError,
+    CorruptStateError,
+    SignatureError,
+    StateTypeError,
+)
+from autostate.signing import BadSignatureError
 from autostate.tracking.barrier import KINDS, Kind, forms_of
 from autostate.tracking.node import Node, Place
 from autostate.tracking.sequences import blocks_of
@@ -32,7 +39,7 @@ class State(Protocol):
 
 
 @contextmanager
-def _no_collections() -> Iterator[None]:
+def _no_collections() -> Generator[None]:
     """Keep the cyclic garbage collector from looking at each new container again and again."""
     enabled = gc.isenabled()
     gc.disable()
@@ -41,6 +48,11 @@ def _no_collections() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _again(error: CodecError) -> CodecError:
+    """Make the same error anew: one that was raised keeps what it was raised from alive."""
+    return type(error)(*error.args)
 
 
 class Rehydration:
@@ -56,7 +68,7 @@ class Rehydration:
         self._states = states
         self._names = {state.name: i for i, state in states.items() if state.name is not None}
         self._built: dict[Node, State] = {}
-        self._broken: dict[str, str] = {}
+        self._broken: dict[str, CodecError] = {}
 
     @property
     def names(self) -> list[str]:
@@ -82,8 +94,8 @@ class Rehydration:
         if node_id is None:
             return None
         if name in self._broken:
-            raise CorruptStateError(self._broken[name])
-        self._built = {}
+            raise _again(self._broken[name])
+        outer, self._built = self._built, {}  # a module that a pickle imports may create others
         try:
             with _no_collections():
                 return self._build(node_id, container)
@@ -91,12 +103,16 @@ class Rehydration:
             raise
         except BaseException as error:
             reason = str(error) or type(error).__name__
-            self._take_back(f"{name} was not restored, and is left as it is stored: {reason}")
-            if isinstance(error, CorruptStateError):
-                raise CorruptStateError(self._broken[name]) from None
+            told = f"{name} was not restored, and is left as it is stored: {reason}"
+            signature = isinstance(error, SignatureError)
+            self._take_back(SignatureError(told) if signature else CorruptStateError(told))
+            if isinstance(error, CorruptStateError | SignatureError):
+                raise _again(self._broken[name]) from error.__cause__
             raise
+        finally:
+            self._built = outer
 
-    def _take_back(self, reason: str) -> None:
+    def _take_back(self, reason: CodecError) -> None:
         """Let nothing be saved of what was rebuilt half-way: the store has the whole of it."""
         tracker = self._tracker
         for node, state in self._built.items():
@@ -184,6 +200,8 @@ class Rehydration:
 
     def _decode(self, json: Any, node: Node, key: Any) -> Any:
         def make(kind: str, content: Any) -> Any:
+            if kind == "pickled":
+                return self._unpickle(content, node, key)
             if kind != "ref":
                 return KINDS[kind].make(content, node, key)
             known = self._tracker.nodes.get(content)
@@ -192,6 +210,35 @@ class Rehydration:
                     raise self._tracker.corrupt(node.path)
                 known = self._build(content)
             known.homes.setdefault((node.id, key))
-            return known.obj
+            return KINDS[known.kind].show(known.obj)
 
         return codec.decode(json, make)
+
+    def _unpickle(self, json: Any, node: Node, key: Any) -> Any:
+        """Load a pickled value, if its signature holds; nothing of it runs before."""
+        from autostate.codec import pickled
+
+        shown = "…" if node.shape == "sequence" else f'"{key}"' if type(key) is str else repr(key)
+        path = f"{node.path}[{shown}]"
+
+        def verify(data: bytes, signature: str) -> None:
+            signer = self._tracker.signer
+            try:
+                if signer is None:
+                    raise BadSignatureError("there is nothing to verify a pickled value with")
+                signer.verify(data, signature)
+            except BadSignatureError as problem:
+                raise SignatureError(f"{path}: {problem}") from None
+
+        value = pickled.load(json, path, verify, self._root)
+        self._tracker.watch.add(node, key)
+        return value
+
+    def _root(self, name: str) -> Any:
+        """Find the state object to which a pickled value refers."""
+        node = self._tracker.roots.get(name)
+        if node is None and name in self._names:
+            node = self._build(self._names[name])
+        if node is None:
+            raise CorruptStateError(f"it refers to the state object {name}, which is not stored")
+        return KINDS[node.kind].show(node.obj)

@@ -18,12 +18,12 @@ import logging
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
-from autostate.errors import CorruptStateError
+from autostate.errors import CodecError, CorruptStateError
 from autostate.tracking import adoption
 from autostate.tracking.barrier import (
     FORM_SETS,
@@ -525,7 +525,7 @@ class Tracker:
             for name in self._rehydration.names:
                 try:
                     self._rehydration.attach(None, name)
-                except CorruptStateError as error:
+                except CodecError as error:
                     logger.critical("%s; the store has lost it", error)
             for node in list(self.nodes.values()):
                 node.declared, node.saved, node.whole = False, None, True
@@ -543,7 +543,7 @@ class Tracker:
     # -- atomic -------------------------------------------------------------------------------
 
     @contextmanager
-    def atomic(self) -> Iterator[None]:
+    def atomic(self) -> Generator[None]:
         """Never cut inside the block; roll memory back if it raises."""
         with self.lock:
             self._collect()
