@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autostate.codec.decoding import decode, decode_key, resolve_key
 from autostate.codec.factories import decode_factory, encode_factory
+from autostate.codec.names import look_again
 from autostate.codec.raw import dump, dumps, escape, is_tagged
 from autostate.codec.registry import (
     ATOMS,
@@ -48,6 +49,7 @@ __all__ = [
     "is_json_dict",
     "is_tagged",
     "jsonable",
+    "look_again",
     "parts_of",
     "register",
     "register_container",

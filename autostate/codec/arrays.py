@@ -7,6 +7,7 @@ stored array that is read where there is no NumPy is of an unknown type.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import sys
 from collections.abc import Callable
@@ -44,36 +45,39 @@ def _encode_scalar(value: Any, _ref: Any) -> Any:
     """Scalars are arrays without a dimension; what such an array would change is refused."""
     numpy: Any = sys.modules["numpy"]
     array = numpy.array(value)
-    back = array[()]
-    if type(back) is not type(value) or back.tobytes() != value.tobytes():
+    cut = array.dtype.kind in "SU" and len(array[()]) != len(value)  # it ends with null characters
+    if _stored(array.dtype).type is not type(value) or cut:
         raise Unsupported(
             f"this {type(value).__name__} would come back as another value: convert it to a type "
-            "of Python, or put it into an array"
+            "of Python, or to one of NumPy's types with a fixed number of bits"
         )
     return {"$npscalar": _npy(array)}
 
 
 def _npy(array: Any) -> str:
-    """An array as NumPy's file format has it, if that holds all of it."""
+    """An array as NumPy's file format has it."""
     numpy: Any = sys.modules["numpy"]
     from numpy.lib import format as npy
 
-    dtype = array.dtype
-    same = not dtype.hasobject and dtype.metadata is None
-    if same:
-        try:
-            stored = npy.descr_to_dtype(npy.dtype_to_descr(dtype))
-            same = stored == dtype and repr(stored) == repr(dtype)
-        except (TypeError, ValueError):
-            same = False
-    if not same:
-        raise Unsupported(
-            f"an array of dtype {dtype.name} cannot be saved: convert it to a list, or to a dtype "
-            "of numbers, texts or times"
-        )
+    _stored(array.dtype)
     file = io.BytesIO()
     npy.write_array(file, numpy.asarray(array), allow_pickle=False)
     return base64.b64encode(file.getbuffer()).decode("ascii")
+
+
+def _stored(dtype: Any) -> Any:
+    """A dtype as it comes back; one that does not come back as it was is refused."""
+    from numpy.lib import format as npy
+
+    if not dtype.hasobject and dtype.metadata is None:
+        with contextlib.suppress(TypeError, ValueError):
+            stored = npy.descr_to_dtype(npy.dtype_to_descr(dtype))
+            if stored == dtype and repr(stored) == repr(dtype):
+                return stored
+    raise Unsupported(
+        f"an array of dtype {dtype.name} cannot be saved: convert it to a list, or to a plain "
+        "dtype of numbers, texts or times"
+    )
 
 
 def decode_array(json: Any) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import sys
 import types
 from collections.abc import Iterable
@@ -21,8 +22,9 @@ from autostate.errors import CorruptStateError
 
 _NOTHING: Final = object()
 
-_SKIPPED: Final = frozenset({"__weakref__", "__orig_class__", "_attrs_cached_hash"})
-"""What objects have beside their fields: hashes differ between processes."""
+_HASH: Final = "_attrs_cached_hash"
+_SKIPPED: Final = frozenset({"__weakref__", "__orig_class__", _HASH})
+"""What objects have beside their fields: type arguments, and hashes of this process."""
 
 _SETS: Final = frozenset({"__pydantic_fields_set__"})
 _DICTS: Final = frozenset({"__pydantic_extra__", "__pydantic_private__"})
@@ -48,14 +50,18 @@ class Fields:
         self.cls = cls
         self.mutable = mutable
         self._defaults = defaults
-        self._declared = frozenset(defaults)
+        self.names = frozenset(defaults)
         self._slots = slots_of(cls)
         self._has_dict = cls.__dictoffset__ != 0
+        code = getattr(cls.__hash__, "__code__", None)
+        self._caches_hash = code is not None and _HASH in code.co_names
 
     def take_apart(self, value: Any) -> dict[str, Any]:
         """The fields of an object by name; UNSET for declared ones that it does not have."""
         fields = attributes_by_name(value, self._slots)
-        if not self._declared <= fields.keys():
+        for name in _SETS.intersection(fields):
+            fields[name] = tuple(sorted(fields[name]))
+        if not self.names <= fields.keys():
             fields.update((name, UNSET) for name in self._defaults if name not in fields)
         return fields
 
@@ -81,10 +87,12 @@ class Fields:
         for name, content in fields.items():
             if content is not UNSET:
                 self._set(value, name, content)
-        if not self._declared <= fields.keys():
+        if not self.names <= fields.keys():
             for name in self._defaults:
                 if name not in fields:
                     self._set(value, name, self.default(name, value))
+        if self._caches_hash:
+            object.__setattr__(value, _HASH, None)  # attrs computes it when it is asked for
         return value
 
     def _set(self, value: Any, name: str, content: Any) -> None:
@@ -268,6 +276,15 @@ def _read(slot: Any, value: Any) -> Any:
         return _NOTHING
 
 
+def without_caches(cls: type, fields: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what `functools.cached_property` has put beside the fields."""
+    return {
+        name: content
+        for name, content in fields.items()
+        if not isinstance(_static(cls, name), functools.cached_property)
+    }
+
+
 def attributes(value: Any) -> Iterable[Any]:
     """The values that any object has in its slots and its `__dict__`."""
     return attributes_by_name(value, slots_of(type(value))).values()
@@ -304,3 +321,16 @@ def member(cls: type[enum.Enum], stored: Any) -> enum.Enum:
 def is_known(cls: type) -> bool:
     """Whether objects of a class can be saved without the class being registered."""
     return is_enum(cls) or not isinstance(fields_of(cls), str)
+
+
+def are_alike(one: type, other: type) -> bool:
+    """Whether two known classes of the same name hold the same, as if from the same source."""
+    if is_enum(one) or is_enum(other):
+        return (
+            one is other
+            or getattr(one, "__members__", {}).keys() == getattr(other, "__members__", {}).keys()
+        )
+    fields, others = fields_of(one), fields_of(other)
+    if isinstance(fields, str) or isinstance(others, str):
+        return False
+    return type(fields) is type(others) and fields.names == others.names

@@ -43,27 +43,39 @@ def decode(json: Any, make: Make) -> Any:
         CorruptStateError: A tag of an unknown kind, or with a content that it cannot have.
         UnknownTypeError: As `make` decides.
     """
+    try:
+        return _decode(json, make)
+    except RecursionError:
+        raise CorruptStateError(
+            "the stored state is nested more deeply than the recursion limit allows here: set a "
+            "higher one with sys.setrecursionlimit"
+        ) from None
+
+
+def _decode(json: Any, make: Make) -> Any:
     cls = type(json)
     if cls is dict:
         if is_tagged(json):
             tag, content = next(iter(json.items()))
             return _decode_tag(tag, content, make)
-        return make("dict", {key: decode(item, make) for key, item in json.items()})
+        return make("dict", {key: _decode(item, make) for key, item in json.items()})
     if cls is list:
-        return make("list", [decode(item, make) for item in json])
+        return make("list", [_decode(item, make) for item in json])
     return json
 
 
 def _decode_tag(tag: str, json: Any, make: Make) -> Any:
     structure = _STRUCTURES.get(tag)
     try:
+        if tag == "$tuple":  # here, not in a function of its own: values may be nested deeply
+            return tuple([_decode(item, make) for item in json])
         if structure is not None:
             return structure(json, make)
         if tag in DECODERS:
             return DECODERS[tag](json)
         if tag in MUTABLE_DECODERS:
             return make("object", MUTABLE_DECODERS[tag](json))
-    except AutostateError:
+    except (AutostateError, RecursionError):
         raise
     except Exception as error:
         raise CorruptStateError(f"a stored {tag} cannot be read ({type(error).__name__})") from None
@@ -75,8 +87,8 @@ def _decode_tag(tag: str, json: Any, make: Make) -> Any:
 def _pairs(json: Any, make: Make) -> dict[Any, Any]:
     """The content of a dict: an object, or pairs."""
     if type(json) is dict:
-        return {key: decode(item, make) for key, item in json.items()}
-    return {decode_key(key, make): decode(item, make) for key, item in json}
+        return {key: _decode(item, make) for key, item in json.items()}
+    return {decode_key(key, make): _decode(item, make) for key, item in json}
 
 
 def _mapping(json: Any, make: Make) -> dict[Any, Any]:
@@ -99,7 +111,7 @@ def _deque(json: Any, make: Make) -> Any:
     items, maxlen = json
     if type(items) is not list or not (maxlen is None or type(maxlen) is int):
         raise TypeError
-    return make("deque", deque((decode(item, make) for item in items), maxlen))
+    return make("deque", deque((_decode(item, make) for item in items), maxlen))
 
 
 def _defaultdict(json: Any, make: Make) -> Any:
@@ -121,8 +133,35 @@ def _object(json: Any, make: Make) -> Any:
     entry = registry.entry_named(name)
     if entry is None:
         return _unknown(name, {"$object": json}, make)
-    value = _put_together(entry, payload, make)
+    if entry.fields:
+        named = _by_name(payload, make) if is_tagged(payload) else payload
+        fields = {
+            name: classes.UNSET if item == _UNSET else _decode(item, make)
+            for name, item in named.items()
+        }
+        value = entry.decode(fields)
+    else:
+        value = _registered(entry, _decode(payload, make))
     return make("object", value) if entry.mutable else value
+
+
+def _by_name(json: Any, make: Make) -> dict[Any, Any]:
+    """The JSON of fields, of which not all names could be written as such."""
+    [(tag, pairs)] = json.items()
+    if tag != "$dict":
+        raise ValueError
+    return {decode_key(name, make): item for name, item in pairs}
+
+
+def _registered(entry: TypeEntry, content: Any) -> Any:
+    try:
+        return entry.decode(content)
+    except (AutostateError, RecursionError):
+        raise
+    except Exception as error:
+        raise CorruptStateError(
+            f"the decode that is registered for {entry.name} raised {type(error).__name__}"
+        ) from error
 
 
 def _array(json: Any, make: Make) -> Any:
@@ -139,29 +178,6 @@ def _npscalar(json: Any, make: Make) -> Any:
     except ImportError:
         return _unknown(arrays.NAME, {"$npscalar": json}, make)
     return value if arrays.is_scalar(type(value)) else make("object", value)
-
-
-def _put_together(entry: TypeEntry, payload: Any, make: Make) -> Any:
-    if entry.fields:
-        return entry.decode(_fields(payload, make))
-    content = decode(payload, make)
-    try:
-        return entry.decode(content)
-    except AutostateError:
-        raise
-    except Exception as error:
-        raise CorruptStateError(
-            f"the decode that is registered for {entry.name} raised {type(error).__name__}"
-        ) from error
-
-
-def _fields(json: Any, make: Make) -> dict[Any, Any]:
-    if type(json) is dict and not is_tagged(json):
-        return {
-            name: classes.UNSET if item == _UNSET else decode(item, make)
-            for name, item in json.items()
-        }
-    return _mapping(json, make)
 
 
 def _unknown(name: Any, json: Any, make: Make) -> Any:
@@ -185,7 +201,6 @@ _STRUCTURES: Final[dict[str, Callable[[Any, Make], Any]]] = {
     "$defaultdict": _defaultdict,
     "$deque": _deque,
     "$set": lambda json, make: make("set", _set(json, make)),
-    "$tuple": lambda json, make: tuple([decode(item, make) for item in json]),
     "$frozenset": lambda json, make: frozenset(_set(json, make)),
     "$fraction": lambda json, make: Fraction(*_ints(json, make)),
     "$range": lambda json, make: range(*_ints(json, make)),
@@ -201,7 +216,7 @@ _STRUCTURES: Final[dict[str, Callable[[Any, Make], Any]]] = {
 
 def _ints(json: Any, make: Make) -> list[int]:
     """Ints, of any size."""
-    ints = [decode(item, make) for item in json]
+    ints = [_decode(item, make) for item in json]
     if not all(type(item) is int for item in ints):
         raise TypeError
     return ints
@@ -209,7 +224,7 @@ def _ints(json: Any, make: Make) -> list[int]:
 
 def _three(json: Any, make: Make) -> list[Any]:
     start, stop, step = json
-    return [decode(item, make) for item in (start, stop, step)]
+    return [_decode(item, make) for item in (start, stop, step)]
 
 
 def _keep(kind: str, content: Any) -> Any:
@@ -236,12 +251,12 @@ def decode_key(json: Any, make: Make | None = None) -> Hashable:
     if type(json) is str:
         return json
     if make is None:
-        return _hashable(decode(json, _keep))
+        return _hashable(_decode(json, _keep))
 
     def make_key(kind: str, content: Any) -> Any:
         return make(kind, content) if kind == "unknown" else _keep(kind, content)
 
-    return _hashable(decode(json, make_key))
+    return _hashable(_decode(json, make_key))
 
 
 def _hashable(key: Any) -> Hashable:

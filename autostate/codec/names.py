@@ -24,25 +24,42 @@ def find(name: str, wanted: Callable[[type], bool]) -> type | None:
     cls = _at(module, qualname)
     if cls is not None and wanted(cls):
         return cls
-    loaded = len(sys.modules)
-    known = _found.get(name)
-    if known is not None and known[0] == loaded:
-        cls = None if known[1] is None else known[1]()
-        if cls is not None or known[1] is None:
-            return cls
-    cls = _by_name(module, qualname, wanted)
-    _found[name] = (loaded, None if cls is None else weakref.ref(cls))
-    return cls
+    try:
+        found = _found[name]
+    except KeyError:
+        cls = _by_name(module, qualname, wanted)
+        found = _found[name] = None if cls is None else weakref.ref(cls)
+    return None if found is None else found()
 
 
-_found: Final[dict[str, tuple[int, weakref.ref[type] | None]]] = {}
+_found: Final[dict[str, weakref.ref[type] | None]] = {}
 """Classes that were not where their name says; to look through all classes takes milliseconds."""
 
 
 def look_again() -> None:
-    """Forget which names were looked for in vain."""
-    for name in [name for name, (_, found) in list(_found.items()) if found is None]:
-        _found.pop(name, None)
+    """Forget what was found, and what was not: classes may have been made since."""
+    _found.clear()
+
+
+def is_local(cls: type) -> bool:
+    """Whether a class is not where its name says: it is of a function's body, for example."""
+    return _at(cls.__module__, cls.__qualname__) is None
+
+
+def is_lasting(cls: type) -> bool:
+    """Whether a later process can be expected to have the class, by that name or another.
+
+    One that is made at run time, such as a named tuple for the columns of a table, is not there
+    yet when the state is restored. One of a function's body, or a generic class with arguments,
+    may be: it depends on the program.
+    """
+    if not is_local(cls) or "<locals>" in cls.__qualname__ or "[" in cls.__qualname__:
+        return True
+    try:
+        here = object.__getattribute__(sys.modules[cls.__module__], "__dict__")
+    except (KeyError, AttributeError):
+        return False
+    return any(value is cls for value in list(here.values()))
 
 
 def _at(module: str, qualname: str) -> type | None:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar, overload
 
 from autostate.codec import arrays, classes
-from autostate.codec.names import find, name_of
+from autostate.codec.names import find, is_lasting, is_local, look_again, name_of
 from autostate.codec.types import SCALARS
 from autostate.codec.unknown import Unknown
+from autostate.codec.unsupported import Unsupported
 
 _NATIVE: Final = frozenset({str, int, bool, type(None)})
 
@@ -217,6 +218,28 @@ def entry_for(cls: type) -> TypeEntry | None:
         if not isinstance(known, str):
             entry = _automatic[cls] = _of_fields(name_of(cls), known)
     return entry
+
+
+def check_name(cls: type) -> None:
+    """Refuse a class without a tag that a later process would not find by its name.
+
+    Raises:
+        Unsupported: It would not, or would find another class.
+    """
+    if cls in _by_class or not classes.is_known(cls):
+        return
+    look_again()  # this class may be the newest of its name
+    found = find(name_of(cls), classes.is_known)
+    if not is_lasting(cls):
+        why = "is made while the program runs, so that it is not there when the state is restored"
+    elif found is None or (is_local(cls) and not classes.are_alike(found, cls)):
+        why = "has the same name as another class"
+    else:
+        return
+    raise Unsupported(
+        f"a value of type {_name(cls)} cannot be saved: its class {why}; give it a name of its own "
+        "with autostate.register(cls, tag)"
+    )
 
 
 def entry_named(name: str) -> TypeEntry | None:

@@ -21,7 +21,7 @@ from typing import Any
 from autostate.codec import arrays, classes, registry
 from autostate.codec.factories import encode_factory
 from autostate.codec.raw import with_references
-from autostate.codec.registry import ENCODERS, TypeEntry
+from autostate.codec.registry import ATOMS, ENCODERS, TypeEntry
 from autostate.codec.types import MUTABLE, SCALARS
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import Unsupported
@@ -31,6 +31,7 @@ Ref = Callable[[Any], dict[str, int] | None]
 NATIVE: frozenset[type] = frozenset({str, int, bool, type(None)})
 _FLOATS = NATIVE | {float}
 _STR = frozenset({str})
+_TOO_DEEP = "it is nested too deeply to be saved: keep it in a list, or in several state objects"
 
 
 def jsonable(value: Any, ref: Ref) -> Any:
@@ -55,9 +56,10 @@ def jsonable(value: Any, ref: Ref) -> Any:
 
 def _encoder_of(cls: type) -> Callable[[Any, Ref], Any]:
     """How to translate the values of a class that was not met before."""
-    entry = registry.entry_for(cls)
+    registry.check_name(cls)
     if classes.is_enum(cls):
         return _encode_enum
+    entry = registry.entry_for(cls)
     if entry is not None:
         return _by_reference(_encode_object) if entry.mutable else _encode_object
     known = arrays.encoder_of(cls)
@@ -117,11 +119,19 @@ def _step(value: Any, ref: Ref, key: Any) -> Any:
     except Unsupported as problem:
         problem.steps.append(f"[{_show(key)}]")
         raise
+    except RecursionError:
+        raise Unsupported(_TOO_DEEP) from None
 
 
 def _show(key: Any) -> str:
     """A key as part of a path: keys are names and numbers; a long one is cut short."""
-    text = f'"{key}"' if type(key) is str else repr(key)
+    cls = type(key)
+    if cls is tuple:
+        text = f"({', '.join(map(_show, key))})"
+    elif cls in ATOMS or cls is frozenset:
+        text = f'"{key}"' if cls is str else repr(key)
+    else:  # it may show the user's values
+        text = f"<{cls.__qualname__}>"
     return text if len(text) <= 60 else f"{text[:56]}…{text[-1]}"
 
 
@@ -214,7 +224,10 @@ def _encode_object(value: Any, ref: Ref) -> Any:
     if ref is _in_key:
         _in_key(value)
     if entry.fields:
-        return {"$object": [entry.name, _encode_fields(entry.encode(value), ref)]}
+        fields = entry.encode(value)
+        if ref is _in_key:
+            fields = classes.without_caches(cls, fields)
+        return {"$object": [entry.name, _encode_fields(fields, ref)]}
     return {"$object": [entry.name, _encode_payload(entry, value, ref)]}
 
 
@@ -235,6 +248,8 @@ def _field(value: Any, ref: Ref, name: Any) -> Any:
     except Unsupported as problem:
         problem.steps.append(f".{name}" if type(name) is str else f".__dict__[{_show(name)}]")
         raise
+    except RecursionError:
+        raise Unsupported(_TOO_DEEP) from None
 
 
 def _encode_payload(entry: TypeEntry, value: Any, ref: Ref) -> Any:
@@ -297,7 +312,7 @@ ENCODERS.update(
 
 def register_container(cls: type, kind: str) -> None:
     """Make known a tracked class: saved as the builtin of its kind, or by reference as a node."""
-    ENCODERS[cls] = _by_reference(_BUILTIN[kind][1])
+    ENCODERS[cls] = _by_reference(_BUILTIN.get(kind, _BUILTIN["dict"])[1])
 
 
 def encode_key(key: Any) -> Any:
