@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -300,7 +300,7 @@ class SequencePending(Pending):
         ]
         if None in raws:
             raise Incomplete
-        return b",".join(raws)  # type: ignore[arg-type]
+        return b",".join(cast("list[bytes]", raws))
 
     def _encode(self, number: int, item: Any) -> bytes | None:
         node = self.node
