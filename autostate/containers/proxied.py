@@ -1,0 +1,231 @@
+"""The wrapper that `proxy` gives: it marks when the object was used.
+
+What a method gives may go on to use the object: a coroutine, a generator, a context manager of
+`contextlib`. These are wrapped as well, and mark with every step. The object itself, as the
+result of a method, is given as its proxy, so that calls can be chained.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import types
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from autostate import codec
+from autostate.codec.pickled import Pickled, wrap
+from autostate.codec.transparent import Proxy, Transparent, forward, shaped
+
+USES: Final = frozenset({"__call__", "__next__", "__anext__", "__aenter__", "__aexit__"})
+"""Those of the optional special methods after which the object may have changed."""
+
+
+class Proxied(Transparent):
+    """A transparent wrapper; `_self_root` is the state object that holds the object."""
+
+    def _self_state(self) -> Any:
+        return self._self_root
+
+    def _self_used(self) -> None:
+        """Mark: the object may have changed."""
+        self._self_root.used()
+
+    def _self_call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call what may change the object, and mark; see to what goes on after that."""
+        try:
+            result = function(*args, **kwargs)
+        finally:
+            self._self_used()
+        return self._self_result(result)
+
+    def _self_result(self, result: Any) -> Any:
+        if result is self.__wrapped__:
+            return self
+        around = _GOES_ON.get(type(result))
+        return result if around is None else around(result, self)
+
+    def _self_assigned(self, result: Any) -> Any:
+        if result is self.__wrapped__:
+            self._self_used()
+        else:
+            self._self_root.replace(wrap(result) if self._self_pickled else result)
+        return self
+
+    def _self_hold(self, value: Any) -> None:
+        """Wrap another object; of a pickled one what that wraps."""
+        self._self_pickled = issubclass(type(value), Pickled)
+        self.__wrapped__ = value.__wrapped__ if self._self_pickled else value
+        # wrapt would set the class of what it wraps
+        object.__dict__["__class__"].__set__(self, shaped(Proxied, self.__wrapped__, encode))
+
+    @staticmethod
+    def _self_special(name: str) -> Callable[..., Any]:
+        if name in USES:
+            return _using(name)
+        return _SPECIAL.get(name) or forward(name)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.__wrapped__, name)
+        if getattr(value, "__self__", None) is self.__wrapped__ and callable(value):
+            return Call(value, self)
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_self_") or name == "__wrapped__":
+            super().__setattr__(name, value)
+        else:
+            self._self_call(setattr, self.__wrapped__, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._self_call(delattr, self.__wrapped__, name)
+
+    def __iter__(self) -> Any:
+        made = iter(self.__wrapped__)
+        return self if made is self.__wrapped__ else made
+
+    # Plain, and cut loose from the store:
+
+    def __copy__(self) -> Any:
+        return copy.copy(self.__wrapped__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self.__wrapped__, memo)
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        return itself, (self.__wrapped__,)
+
+    def __reduce__(self) -> Any:
+        return itself, (self.__wrapped__,)
+
+
+def make(root: Any) -> Any:
+    """Make the proxy of a root, which does not wrap anything yet."""
+    made = shaped(Proxied, None, encode)(None)
+    made._self_root, made._self_pickled = root, False
+    return made
+
+
+def encode(value: Any, ref: Any) -> Any:
+    """Refer to the root; what was deleted goes on as a plain object."""
+    root = value._self_root
+    if root._node is not None:
+        return ref(root)
+    return codec.jsonable(
+        wrap(value.__wrapped__) if value._self_pickled else value.__wrapped__, ref
+    )
+
+
+def itself(value: Any) -> Any:
+    """Give the object as which a pickled proxy is unpickled."""
+    return value
+
+
+def _using(name: str) -> Callable[..., Any]:
+    """Make a special method that may change the object."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        wrapped = self.__wrapped__
+        return self._self_call(getattr(type(wrapped), name), wrapped, *args, **kwargs)
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+def _await(self: Any) -> Any:
+    try:
+        result = yield from type(self.__wrapped__).__await__(self.__wrapped__)
+    finally:
+        self._self_used()
+    return self._self_result(result)
+
+
+def _aiter(self: Any) -> Any:
+    return self._self_result(type(self.__wrapped__).__aiter__(self.__wrapped__))
+
+
+_SPECIAL: Final = {"__await__": _await, "__aiter__": _aiter}
+
+for _name in ("__setitem__", "__delitem__", "__enter__", "__exit__"):
+    setattr(Proxied, _name, _using(_name))
+
+
+# -- what goes on -----------------------------------------------------------------------------
+
+
+class Step(Proxy):
+    """Something of a proxied object's that uses it: whenever it was called, the object is saved."""
+
+    def __init__(self, wrapped: Any, proxy: Proxied) -> None:
+        super().__init__(wrapped)
+        self._self_proxy = proxy
+
+    def __repr__(self) -> str:
+        return repr(self.__wrapped__)
+
+    def __copy__(self) -> Any:
+        return copy.copy(self.__wrapped__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self.__wrapped__, memo)
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        return itself, (self.__wrapped__,)
+
+    def __reduce__(self) -> Any:
+        return itself, (self.__wrapped__,)
+
+
+def _stepping(name: str) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._self_proxy._self_call(getattr(self.__wrapped__, name), *args, **kwargs)
+
+    method.__name__ = method.__qualname__ = name
+    return method
+
+
+def _itself_again(self: Any) -> Any:
+    return self
+
+
+def _step(name: str, *names: str, **methods: Any) -> type[Step]:
+    """Make the wrapper of one type: with methods that mark, and others."""
+    stepping = {each: _stepping(each) for each in names}
+    return type(name, (Step,), {"__module__": __name__, **stepping, **methods})
+
+
+Call = _step("Call", "__call__")
+Generator = _step("Generator", "__next__", "send", "throw", "close", __iter__=_itself_again)
+AsyncGenerator = _step(
+    "AsyncGenerator", "__anext__", "asend", "athrow", "aclose", __aiter__=_itself_again
+)
+Manager = _step("Manager", "__enter__", "__exit__", "__call__")
+AsyncManager = _step("AsyncManager", "__aenter__", "__aexit__", "__call__")
+
+
+async def _awaited(awaitable: Awaitable[Any], proxy: Proxied) -> Any:
+    """Wait for what uses the object."""
+    try:
+        result = await awaitable
+    finally:
+        proxy._self_used()
+    return proxy._self_result(result)
+
+
+def _asynchronous_step() -> Any:
+    """The type of what `asend` and `__anext__` of an asynchronous generator give."""
+
+    async def none() -> Any:
+        yield
+
+    return type(none().asend(None)), type(none().athrow(GeneratorExit))
+
+
+_GOES_ON: Final[dict[type, Callable[[Any, Any], Any]]] = {
+    types.CoroutineType: _awaited,
+    **dict.fromkeys(_asynchronous_step(), _awaited),
+    types.GeneratorType: Generator,
+    types.AsyncGeneratorType: AsyncGenerator,
+    contextlib._GeneratorContextManager: Manager,
+    contextlib._AsyncGeneratorContextManager: AsyncManager,
+}

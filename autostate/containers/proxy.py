@@ -1,0 +1,188 @@
+"""proxy: any object as a state object, saved when it is used.
+
+What the store keeps is a root of the kind "proxy": a dict with one entry, `value`, that holds the
+object. The object is watched, as every value without a barrier is; that it was used only tells
+the flusher that there is something to look at, now instead of at its next look.
+
+The kind is known to every program, the wrapper (`proxied.py`) is loaded by those that use it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from autostate import codec
+from autostate.containers.dict import RAW, DictBarrier, keyed, recording, refill
+from autostate.containers.root import blank
+from autostate.errors import UnsupportedTypeError
+from autostate.tracking.barrier import (
+    PLAIN,
+    Barrier,
+    Kind,
+    before,
+    changed,
+    copy_dict,
+    register_kind,
+)
+
+T = TypeVar("T")
+
+VALUE: Final = "value"
+
+
+def proxy(name: str, obj: T) -> T:
+    """Make a state object of any object: it is saved when it is used.
+
+    It is saved after attribute and item writes, in-place operators, calls and method calls; also
+    when the method was taken earlier, or is asynchronous, or a generator. What is changed past
+    the proxy is found by comparing, at the next look or `flush()`.
+
+    The object itself does not take part in `atomic()`: what was changed inside it stays changed
+    when the block raises. Undone is an in-place operator that made a new object (`number += 1`).
+
+    Args:
+        name: The name of the state object. The same name gives the same live proxy.
+        obj: The object to begin with, when nothing is stored under that name. It must be of a
+            class that can be saved, see `register`; give `pickled(obj)` for any other.
+
+    Returns:
+        A transparent wrapper around the stored object, or around this one.
+
+    Raises:
+        UnsupportedTypeError: The object cannot be saved.
+        TypeError: It is a container that has a class of its own here, `PersistedDict` for example.
+        ValueError: The name is empty or cannot be used.
+        StateTypeError: The name belongs to a state object of another kind.
+        CorruptStateError: What is stored cannot be read. Nothing is overwritten.
+        SignatureError: What is stored was pickled, and its signature does not hold.
+        StoreUnavailableError: The store cannot be reached, so it is not known what to resume.
+
+    Example:
+        >>> import autostate
+        >>> import random
+        >>> dice = autostate.proxy("dice", random.Random(7))
+        >>> dice.randrange(6)  # the next process goes on from here
+        2
+    """
+    from autostate.manager import current_manager
+
+    _check(name, obj)
+    root = current_manager().create(name, "proxy", lambda: blank(ProxyRoot, Content))
+    with root._node.tracker.lock:
+        root._node.tracker.offer(root, {VALUE: obj})
+        made: T = show(root)
+    return made
+
+
+def _check(name: str, obj: Any) -> None:
+    """Refuse what could never be saved, before there is a state object."""
+    cls = type(obj)
+    plain = PLAIN.get(cls)
+    if plain is not None:
+        better = plain.tracked.__name__
+        raise TypeError(f"a {cls.__name__} needs no proxy: use {better}({name!r}, …)")
+    if issubclass(cls, Barrier) or hasattr(cls, "_self_used"):  # a proxy
+        raise TypeError(f"proxy() was given a {cls.__name__}, which saves itself")
+    try:
+        codec.jsonable(obj, _Trial())
+    except codec.Unsupported as problem:
+        steps = "".join(reversed(problem.steps))
+        raise UnsupportedTypeError(
+            f"proxy({name!r}){steps}", problem.problem
+        ) from problem.__cause__
+
+
+class _Trial:
+    """Stands for an entry of the state, to see whether a value can be saved."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, Any] = {}
+
+    def __call__(self, value: Any) -> dict[str, int] | None:
+        if id(value) in self._seen:
+            return {"$ref": 0}
+        self._seen[id(value)] = value
+        return None
+
+    def sign(self, _data: bytes) -> str:
+        return ""
+
+    def name_of(self, container: Any) -> str | None:
+        from autostate.codec.pickled import name_of
+
+        return name_of(container)
+
+
+class Content(dict[str, Any]):
+    """The plain form of what the store keeps of a proxy."""
+
+
+class ProxyRoot(DictBarrier, Content):
+    """The state object behind a proxy."""
+
+    __slots__ = ("_key", "_node", "_proxy")
+
+    if not TYPE_CHECKING:
+        __setitem__ = keyed(dict, "__setitem__")
+        __delitem__ = keyed(dict, "__delitem__")
+
+    def used(self) -> None:
+        """Mark: the object may have changed."""
+        node = self._node
+        if node is not None:
+            with node.tracker.lock:
+                changed(self)
+
+    def replace(self, value: Any) -> None:
+        """Hold another object."""
+        node = self._node
+        with contextlib.nullcontext() if node is None else node.tracker.lock:
+            before(self)
+            dict.__setitem__(self, VALUE, value)
+            _renew(self)
+            changed(self)
+
+
+def show(root: Any) -> Any:
+    """Give the proxy of a root."""
+    made = getattr(root, "_proxy", None)
+    if made is None:
+        from autostate.containers.proxied import make
+
+        made = root._proxy = make(root)
+        _renew(root)
+    return made
+
+
+def _renew(root: Any) -> None:
+    """Let the proxy wrap what the root holds now: nothing yet, while it is being rehydrated."""
+    made = getattr(root, "_proxy", None)
+    if made is not None and VALUE in root:
+        made._self_hold(root[VALUE])
+
+
+def _fill(root: Any, content: Any) -> None:
+    dict.update(root, content)
+    _renew(root)
+
+
+def _refill(root: Any, content: Any) -> None:
+    refill(root, content)
+    _renew(root)
+
+
+register_kind(
+    Kind(
+        name="proxy",
+        shape="mapping",
+        builtin=Content,
+        tracked=ProxyRoot,
+        copy=copy_dict,
+        fill=_fill,
+        refill=_refill,
+        raw=RAW,
+        recording=recording(dict),
+        show=show,
+    )
+)
