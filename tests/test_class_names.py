@@ -101,7 +101,8 @@ def test_a_class_of_a_function_is_found() -> None:
 
 def test_a_class_made_at_run_time_is_refused() -> None:
     """A later process has not made it yet when the state is restored: rather an error now."""
-    made = collections.namedtuple("Columns", "a b")(1, 2)  # type: ignore[arg-type] # noqa: PYI024
+    columns: Any = collections.namedtuple("columns", ["a", "b"])  # noqa: PYI024 - made by names
+    made = columns(1, 2)
     problem = refused([made])
     assert "made while the program runs" in problem.problem
     assert problem.path == "[0]"

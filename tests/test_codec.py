@@ -15,6 +15,8 @@ import sys
 import uuid
 import zoneinfo
 from collections import Counter, defaultdict
+from fractions import Fraction
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
 import msgspec
@@ -69,14 +71,25 @@ SCALARS: Final[list[Any]] = [
     dt.datetime(2026, 1, 1, fold=1),  # noqa: DTZ001 - naive on purpose
     *(dt.date(2026, 1, 2), dt.date.min, dt.time(1, 2, 3, 4), dt.time(1, fold=1)),
     *(dt.time(1, tzinfo=dt.UTC), dt.time(1, tzinfo=dt.timezone(dt.timedelta(hours=2)))),
-    *(dt.timedelta(0), dt.timedelta(-1, 5, 7), dt.timedelta.max),
+    *(dt.timedelta(0), dt.timedelta(-1, 5, 7), dt.timedelta.min, dt.timedelta.max),
     *(decimal.Decimal("1.10"), decimal.Decimal("NaN"), decimal.Decimal("-0E+5")),
     *(decimal.Decimal("sNaN1"), decimal.Decimal("-Infinity")),
     *(uuid.UUID(int=0), uuid.UUID("12345678-1234-5678-1234-567812345678")),
     *(Color.RED, Color.GREEN, Color.ALIAS, Number.ONE, Bits.A, Bits.A | Bits.B, Bits(0)),
+    *(1j, complex(math.nan, -0.0), complex(-0.0, math.inf), Fraction(-1, 3), Fraction(10**30)),
+    *(
+        range(0),
+        range(5, -(10**30), -3),
+        slice(None),
+        slice(1, (2, "x"), -0.0),
+        ...,
+        NotImplemented,
+    ),
+    *(Path("a/../b"), Path("/"), PurePosixPath("."), PurePosixPath("//x"), PureWindowsPath("c:/x")),
+    *(dt.UTC, dt.timezone(dt.timedelta(hours=-3)), dt.timezone(dt.timedelta(0), "X"), BERLIN),
     *((), (1, (2, "x")), frozenset(), frozenset({1, "a", (2, frozenset("b"))})),
 ]
-HASHABLE: Final = [value for value in SCALARS if str(value) != "sNaN1"]
+HASHABLE: Final = [v for v in SCALARS if str(v) != "sNaN1" and type(v) is not slice]
 CONTAINERS: Final[list[Any]] = [
     *({}, [], set(), Counter()),
     *({"a": {"b": [1, (2, [3])]}}, [[], [{}], ({},)], {1, "1", (1, 2), None}),
@@ -166,7 +179,10 @@ hashable = st.recursive(
         st.timedeltas(),
         st.decimals().filter(lambda value: not value.is_snan()),
         st.uuids(),
-        st.sampled_from(list(Color)),
+        st.sampled_from([*Color, *Number, Bits(3), BERLIN, dt.UTC, ..., PurePosixPath("a")]),
+        st.complex_numbers(),
+        st.fractions(),
+        st.builds(range, st.integers(), st.integers(), st.integers(min_value=1)),
     ),
     lambda inner: st.one_of(
         st.tuples(inner, inner), st.tuples(inner), st.frozensets(inner, max_size=3)
@@ -306,8 +322,11 @@ def test_nothing_is_imported_or_run_for_a_stored_value() -> None:
 
 
 TAGS: Final = [
-    *("$dict", "$set", "$tuple", "$frozenset", "$counter", "$bytes", "$datetime", "$date"),
-    *("$time", "$timedelta", "$decimal", "$uuid", "$float", "$str", "$enum", "$ref"),
+    *("$dict", "$set", "$tuple", "$frozenset", "$counter", "$bytes", "$datetime", "$date", "$time"),
+    *("$timedelta", "$decimal", "$uuid", "$float", "$str", "$enum", "$ref", "$object", "$deque"),
+    *("$ordereddict", "$defaultdict", "$complex", "$timezone", "$constant", "$path", "$int"),
+    *("$fraction", "$range", "$slice", "$ndarray", "$npscalar", "$bytearray", "$random"),
+    *("$pickled", "$unset", "$unknown"),
 ]
 
 

@@ -35,6 +35,7 @@ from tests.conformance.types_kit import (
     strict,
 )
 from tests.conformance.values_kit import exact
+from tests.test_codec import TAGS
 
 
 def nested(depth: int, wrap: Callable[[Any], Any]) -> Any:
@@ -166,15 +167,6 @@ PAYLOADS: Final[list[Any]] = [
         ["builtins:list", [[1]]],
     ),
     *([name, {}] for name in NOWHERE),
-]
-
-
-TAGS: Final = [
-    *("$dict", "$set", "$tuple", "$frozenset", "$counter", "$bytes", "$datetime", "$date", "$time"),
-    *("$timedelta", "$decimal", "$uuid", "$float", "$str", "$enum", "$ref", "$object", "$deque"),
-    *("$ordereddict", "$defaultdict", "$complex", "$timezone", "$constant", "$path", "$int"),
-    *("$fraction", "$range", "$slice", "$ndarray", "$npscalar", "$bytearray", "$random"),
-    *("$pickled", "$unset", "$unknown"),
 ]
 
 
