@@ -139,7 +139,7 @@ class TupleFields(Fields):
         items = [
             fields[name] if name in fields else self.default(name, None) for name in self._defaults
         ]
-        made: Any = tuple.__new__(self.cls, items)
+        made: Any = tuple.__new__(self.cls, items)  # ty: ignore[invalid-argument-type]
         for name, content in fields.items():
             if name not in self._defaults:
                 self._set(made, name, content)
@@ -200,7 +200,8 @@ def _declared(cls: type) -> dict[str, Any] | None:
     if isinstance(pydantic, dict):
         return dict(pydantic)
     if _static(cls, "__dataclass_fields__") is not None:
-        return {field.name: field for field in dataclasses.fields(cls)}
+        fields = dataclasses.fields(cls)  # ty: ignore[invalid-argument-type]
+        return {field.name: field for field in fields}
     attributes = _static(cls, "__attrs_attrs__")
     if isinstance(attributes, tuple):
         return {attribute.name: attribute for attribute in attributes}

@@ -125,7 +125,7 @@ def _enum(json: Any, make: Make) -> Any:
     cls = registry.enum_named(name)
     if cls is None:
         return _unknown(name, {"$enum": json}, make)
-    return classes.member(cls, member)
+    return classes.member(cls, member)  # ty: ignore[invalid-argument-type]
 
 
 def _object(json: Any, make: Make) -> Any:

@@ -91,7 +91,8 @@ def shaped(cls: type[Transparent], value: Any, encode: Callable[[Any, Any], Any]
     if known is None:
         methods = {name: cls._self_special(name) for name in names}
         namespace = {"__module__": cls.__module__, "__doc__": cls.__doc__, **methods}
-        known = _SHAPED.setdefault((cls, names), type(cls)(cls.__name__, (cls,), namespace))
+        make: Any = type(cls)
+        known = _SHAPED.setdefault((cls, names), make(cls.__name__, (cls,), namespace))
         ENCODERS[known] = encode
     return known
 
