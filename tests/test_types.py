@@ -249,7 +249,7 @@ def test_what_cannot_be_saved_is_named(value: Any, path: str, problem: str) -> N
 def test_atoms_never_change() -> None:
     """Of everything else it has to be looked at what is inside."""
     for value in (*SCALARS, Level.LOW, np.float64(1), np.datetime64("2026-01-01")):
-        if type(value) not in (tuple, frozenset):
+        if type(value) not in (tuple, frozenset, slice):
             assert codec.is_atom(type(value)), type(value)
     for make in (visit, model, noted, gauss, read_only, bytearray, deque, dict, list, set):
         assert not codec.is_atom(type(make()))
@@ -267,6 +267,7 @@ def test_atoms_never_change() -> None:
     ("value", "parts"),
     [
         ((1, [2]), [1, [2]]),
+        (slice(1, [2]), [1, [2], None]),
         (Row(1, [2]), [1, [2]]),
         (Visit("x", [1]), ["x", [1]]),
         (Slotted([1], {}), [[1], {}]),

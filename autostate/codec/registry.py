@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Final, TypeVar, overload
 
 from autostate.codec import arrays, classes
@@ -26,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 ENCODERS: Final[dict[type, Callable[[Any, Any], Any]]] = {}
 """How values of exactly a class become JSON; filled by `tagged.py`."""
 
-ATOMS: Final[set[type]] = {str, int, bool, type(None), float, *SCALARS}
+ATOMS: Final[set[type]] = {str, int, bool, type(None), float, range, Fraction, *SCALARS}
 """Classes whose values never change and never hold a container; it grows as `is_atom` is asked."""
 
 _TAG: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-/]{0,99}")
@@ -308,6 +309,8 @@ def parts_of(value: Any) -> Iterable[Any]:
     cls = type(value)
     if cls is tuple:
         return tuple(value)
+    if cls is slice:
+        return value.start, value.stop, value.step
     entry = entry_for(cls)
     return () if entry is None else entry.parts(value)
 
