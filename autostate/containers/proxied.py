@@ -55,7 +55,7 @@ class Proxied(Transparent):
     def _self_hold(self, value: Any) -> None:
         """Wrap another object; of a pickled one what that wraps."""
         self._self_pickled = issubclass(type(value), Pickled)
-        self.__wrapped__ = value.__wrapped__ if self._self_pickled else value
+        self.__wrapped__: Any = value.__wrapped__ if self._self_pickled else value
         # wrapt would set the class of what it wraps
         object.__dict__["__class__"].__set__(self, shaped(Proxied, self.__wrapped__, encode))
 
@@ -194,13 +194,15 @@ def _step(name: str, *names: str, **methods: Any) -> type[Step]:
     return type(name, (Step,), {"__module__": __name__, **stepping, **methods})
 
 
-Call = _step("Call", "__call__")
-Generator = _step("Generator", "__next__", "send", "throw", "close", __iter__=_itself_again)
-AsyncGenerator = _step(
+Call: type[Step] = _step("Call", "__call__")
+Generator: type[Step] = _step(
+    "Generator", "__next__", "send", "throw", "close", __iter__=_itself_again
+)
+AsyncGenerator: type[Step] = _step(
     "AsyncGenerator", "__anext__", "asend", "athrow", "aclose", __aiter__=_itself_again
 )
-Manager = _step("Manager", "__enter__", "__exit__", "__call__")
-AsyncManager = _step("AsyncManager", "__aenter__", "__aexit__", "__call__")
+Manager: type[Step] = _step("Manager", "__enter__", "__exit__", "__call__")
+AsyncManager: type[Step] = _step("AsyncManager", "__aenter__", "__aexit__", "__call__")
 
 
 async def _awaited(awaitable: Awaitable[Any], proxy: Proxied) -> Any:
