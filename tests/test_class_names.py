@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from tests.conformance.types_kit import (
     stored,
     strict,
 )
+from tests.conformance.values_kit import exact
 from tests.test_codec import no_node
 
 
@@ -83,7 +85,7 @@ def local() -> type:
 
 def local_with(more: str) -> type:
     """Another one that says it was the same."""
-    made = collections.namedtuple("Local", ["x", more])  # type: ignore[misc] # noqa: PYI024
+    made: Any = NamedTuple("Local", [("x", int), (more, int)])  # type: ignore[misc]
     made.__qualname__ = "local.<locals>.Local"
     return made
 
@@ -102,12 +104,23 @@ def test_a_class_of_a_function_is_found() -> None:
 def test_a_class_made_at_run_time_is_refused() -> None:
     """A later process has not made it yet when the state is restored: rather an error now."""
     columns: Any = collections.namedtuple("columns", ["a", "b"])  # noqa: PYI024 - made by names
-    made = columns(1, 2)
-    problem = refused([made])
-    assert "made while the program runs" in problem.problem
-    assert problem.path == "[0]"
-    with registered(type(made), "columns"):
-        assert round_trip(made) == made
+    for made in (columns(1, 2), dataclasses.make_dataclass("Made", ["a"])(1)):
+        problem = refused([made])
+        assert "made while the program runs" in problem.problem
+        assert problem.path == "[0]"
+        with registered(type(made), "columns"):
+            assert round_trip(made) == made
+
+
+def test_a_class_is_found_wherever_it_was_defined() -> None:
+    """In a doctest or a notebook, where no module of its name holds it; under another name."""
+    namespace: dict[str, Any] = {"__name__": "tests"}
+    exec(textwrap.dedent(SOURCE).replace("Moved", "Roaming"), namespace)
+    value = [namespace["Roaming"](1), namespace["Outer"].Inner(2)]
+    assert exact(round_trip(value)) == exact(value)
+    source = "from collections import namedtuple\nPrivate = namedtuple('Public', 'x')"
+    with module("shop_h", source) as h:
+        assert exact(round_trip(h.Private(1))) == exact(h.Private(1))
 
 
 @pytest.mark.parametrize("saved", UNKNOWN, ids=numbered)

@@ -46,14 +46,17 @@ def is_local(cls: type) -> bool:
     return _at(cls.__module__, cls.__qualname__) is None
 
 
+_ANNOTATED: Final = frozenset({"__annotations__", "__annotate_func__", "__orig_bases__"})
+
+
 def is_lasting(cls: type) -> bool:
     """Whether a later process can be expected to have the class, by that name or another.
 
-    One that is made at run time, such as a named tuple for the columns of a table, is not there
-    yet when the state is restored. One of a function's body, or a generic class with arguments,
-    may be: it depends on the program.
+    A class that `namedtuple` or `make_dataclass` has made for the columns of a table is not there
+    yet when the state is restored; one that a module has made, and holds under any name, is.
     """
-    if not is_local(cls) or "<locals>" in cls.__qualname__ or "[" in cls.__qualname__:
+    made = "_fields" in vars(cls) and not _ANNOTATED.intersection(vars(cls))
+    if not (made or cls.__module__ == "types") or not is_local(cls):
         return True
     try:
         here = object.__getattribute__(sys.modules[cls.__module__], "__dict__")
