@@ -63,7 +63,9 @@ class Incarnation:
         )
         self._resumed: dict[str, bool] = {}
         signer = Signer(store.url, lambda: self.flusher.settings.signing_keys)
-        self.tracker: Tracker = Tracker(wake=self._wake, signer=signer)
+        self.tracker: Tracker = Tracker(
+            wake=self._wake, signer=signer, on_unknown=lambda: settings.on_unknown
+        )
         self.tracker.load(recovered.nodes, recovered.next_id)
         self.flusher: Flusher = Flusher(
             self.tracker,

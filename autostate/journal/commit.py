@@ -29,7 +29,7 @@ from autostate.errors import CorruptStateError
 V = TypeVar("V")
 
 SEQUENCES = frozenset({"list", "deque"})
-KINDS = SEQUENCES | {"dict", "counter", "ordereddict", "defaultdict", "proxy", "set"}
+KINDS = SEQUENCES | {"dict", "counter", "ordereddict", "defaultdict", "set", "proxy", "object"}
 LINE = 65_536  # about how many bytes a change may have: a fraction of a millisecond of work
 
 _REFERENCE = re.compile(rb'\{"\$ref":(\d+)\}')

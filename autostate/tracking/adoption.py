@@ -12,32 +12,35 @@ other reference then, its content is final, and is compared with the copy once m
 
 from __future__ import annotations
 
-import datetime as dt
-import decimal
 import sys
-import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
+from autostate.codec import arrays
 from autostate.tracking.barrier import PLAIN, Barrier, Kind, copy_dict, forms_of
 from autostate.tracking.node import LARGE, Place
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
 
-ATOMS: Final[frozenset[type]] = codec.NATIVE | {
-    float,
-    bytes,
-    dt.datetime,
-    dt.date,
-    dt.timedelta,
-    decimal.Decimal,
-    uuid.UUID,
-}
-"""Types that never hold a container."""
+ATOMS: Final[set[type]] = codec.ATOMS
+"""Types that never change and never hold a container; it grows as classes are met."""
+
+_FIXED: Final = frozenset({tuple, frozenset, range, slice, Fraction})
+
+
+def is_object(cls: type) -> bool:
+    """Whether values of a class can change unseen: they have no barrier, and are no container."""
+    if codec.is_atom(cls) or cls in _FIXED or cls in PLAIN or issubclass(cls, Barrier):
+        return False
+    entry = codec.entry_for(cls)
+    if entry is not None:
+        return entry.mutable
+    return cls in codec.ENCODERS or arrays.encoder_of(cls) is not None
 
 
 def references(holder: Any, slot: Any) -> int:
@@ -124,7 +127,7 @@ def adopt(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
         return True
     kind = PLAIN.get(cls)
     if kind is None:
-        return not _holds_containers(parent[slot], node, entry)
+        return not _has_to_be_watched(parent[slot], node, entry)
     if _holds_atoms(parent[slot]):
         shared = node.tracker.sharing.node_of(parent[slot]) is not None
         return (
@@ -251,30 +254,33 @@ def entries_of(node: Node) -> list[Any]:
     return [entry_of(node, slot) for slot in slots_of(node.obj)]
 
 
-def _holds_containers(value: Any, node: Node, entry: Any) -> bool:
-    """Whether a tuple holds containers that could change: they cannot be replaced inside it."""
-    if type(value) is not tuple or ATOMS.issuperset(map(type, value)):
+def _has_to_be_watched(value: Any, node: Node, entry: Any) -> bool:
+    """Whether a value can change unseen, or holds what can: nothing is replaced inside it."""
+    cls = type(value)
+    if cls in ATOMS or codec.is_atom(cls):
         return False
-    watched = False
-    for item in value:
-        if isinstance(item, Barrier):
-            node.tracker.graph.claim(item, node, entry)
-        elif type(item) in PLAIN:
-            watched = True
-        else:
-            watched = _holds_containers(item, node, entry) or watched
+    if issubclass(cls, Barrier):
+        node.tracker.graph.claim(value, node, entry)
+        return False
+    if cls in PLAIN:
+        return True
+    watched = is_object(cls)
+    for item in codec.parts_of(value):
+        watched = _has_to_be_watched(item, node, entry) or watched
     return watched
 
 
 def is_inline(value: Any) -> bool:
     """Whether a value is a persisted container that is no node."""
-    return isinstance(value, Barrier) and (value._node is None or value._node.obj is not value)
+    return issubclass(type(value), Barrier) and (
+        value._node is None or value._node.obj is not value
+    )
 
 
 def inline(container: Any) -> Iterator[Any]:
     """All persisted containers inside a container that are not nodes, at any depth, once."""
     for value in _inside(container):
-        if isinstance(value, Barrier):
+        if issubclass(type(value), Barrier):
             yield value
 
 
@@ -282,7 +288,11 @@ def nodes_inside(values: list[Any]) -> Iterator[Node]:
     """The nodes of persisted containers among values and inside them, but not through nodes."""
     for container in chain([values], _inside(values)):
         for value in _values_of(container):
-            if isinstance(value, Barrier) and value._node is not None and value._node.obj is value:
+            if (
+                issubclass(type(value), Barrier)
+                and value._node is not None
+                and value._node.obj is value
+            ):
                 yield value._node
 
 
@@ -303,23 +313,26 @@ def plain_inside(value: Any) -> Iterator[Any]:
 
 
 def _inside(container: Any) -> Iterator[Any]:
-    """All containers and tuples inside one, without those below nodes. Any depth: no recursion."""
+    """All that is no atom inside a value, without what is below nodes. Any depth: no recursion."""
     seen: dict[int, Any] = {}
     left = [container]
     while left:
         for value in _values_of(left.pop()):
             if id(value) in seen:
                 continue
-            if is_inline(value) or type(value) in PLAIN or type(value) is tuple:
+            if is_inline(value) or not issubclass(type(value), Barrier):
                 seen[id(value)] = value
                 left.append(value)
                 yield value
 
 
 def _values_of(container: Any) -> list[Any]:
-    if isinstance(container, dict):
+    """What is no atom in a container, a tuple or an object."""
+    cls = type(container)  # not `isinstance`, which looks behind a wrapper
+    if issubclass(cls, dict):
         return [value for value in copy_dict(container).values() if type(value) not in ATOMS]
-    if isinstance(container, list | tuple | deque):
-        items = container if isinstance(container, tuple) else items_of(container)
-        return [value for value in items if type(value) not in ATOMS]
-    return []
+    if issubclass(cls, list | deque):
+        return [value for value in items_of(container) if type(value) not in ATOMS]
+    if issubclass(cls, set | frozenset):
+        return []
+    return [value for value in codec.parts_of(container) if type(value) not in ATOMS]

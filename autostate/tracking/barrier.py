@@ -202,6 +202,32 @@ def register_kind(kind: Kind) -> None:
     Forms(kind.nested, kind)
 
 
+class Cell(dict[str, Any]):
+    """What holds an object that is a node of its own, because it is at several places."""
+
+    __slots__ = ("_key", "_node")
+
+
+def _refill_cell(cell: Cell, content: dict[str, Any]) -> None:
+    cell.update(content)
+
+
+OBJECT: Final = Kind(
+    name="object",
+    shape="mapping",
+    builtin=Cell,
+    tracked=Cell,
+    copy=dict,
+    fill=dict.update,
+    refill=_refill_cell,
+    raw=frozenset(),
+    show=lambda cell: cell["value"],
+)
+"""An object without a barrier: saved as a whole, as the one entry "value"."""
+
+KINDS[OBJECT.name] = PLAIN[Cell] = OBJECT
+
+
 def forms_of(cls: type) -> Forms:
     """The forms of a class of persisted containers; made at its first use."""
     known = FORMS.get(cls)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from autostate.codec import dumps
+from autostate.errors import UnsupportedTypeError
 from autostate.tracking import mappings, sequences, sets
 from autostate.tracking.pending import Pending
 
 if TYPE_CHECKING:
-    from autostate.errors import UnsupportedTypeError
     from autostate.tracking.node import Node
     from autostate.tracking.tracker import Tracker
 
@@ -44,7 +44,13 @@ class Capture:
         """Take over what is dirty about the nodes; the lock is held."""
         nodes = list(nodes)
         self.nodes.update(nodes)
-        self.pendings += [Pending.shapes[node.shape](self, node) for node in nodes]
+        for node in nodes:
+            try:
+                self.pendings.append(Pending.shapes[node.shape](self, node))
+            except Exception as error:  # of the user's own code: `__eq__` of a key, `__iter__` …
+                problem = f"its content could not be read ({type(error).__name__})"
+                self.errors.append(UnsupportedTypeError(node.path, problem))
+                node.whole = True
 
     def encode(self, pause: Callable[[], None] | None = None) -> list[bytes]:
         """Encode what was captured.
@@ -81,6 +87,7 @@ class Capture:
                     node.saved = pending.saved
                 for key, digest in pending.seen.items():
                     self.tracker.watch.saved(node, key, digest)
+            self.pendings = []  # they refer to this capture, and would wait for the collector
 
     def failed(self) -> None:
         """Mark everything again: it is not known what of it the store has."""
@@ -90,3 +97,4 @@ class Capture:
                 self.tracker.dirty_nodes[pending.node] = None
                 pending.give_back()
             self.tracker.deleted = self.deleted + self.tracker.deleted
+            self.pendings = []

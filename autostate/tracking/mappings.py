@@ -17,7 +17,7 @@ import msgspec
 from autostate import codec
 from autostate.tracking.barrier import FORM_SETS, KINDS, PLAIN, copy_dict
 from autostate.tracking.node import LARGE
-from autostate.tracking.pending import KeyedPending, Pending, batches, dump, dump_key, is_key
+from autostate.tracking.pending import KeyedPending, Pending, batches, dump_key, is_key
 
 _MISSING: Final = object()
 _STR: Final = frozenset({str})
@@ -130,12 +130,12 @@ class MappingPending(KeyedPending):
     def _joined(self, pairs: list[tuple[Any, Any]]) -> msgspec.Raw:
         """Encode a batch in one call; one by one if there is an int with too many digits."""
         try:
-            return msgspec.Raw(dump(_content(pairs)))
+            return msgspec.Raw(codec.dump(_content(pairs)))
         except ValueError:
             raw = msgspec.Raw
             single = ((k, v if type(v) is raw else self.encode_entry(k, v)) for k, v in pairs)
             kept = [(k, v if type(v) is raw else raw(v)) for k, v in single if v is not None]
-            return raw(dump(_content(kept)))
+            return raw(codec.dump(_content(kept)))
 
     def _was_seen(self, key: Any, encoded: bytes) -> bool:
         """Whether a watched entry is as it was saved: it is looked at in every capture."""

@@ -11,9 +11,10 @@ The shapes differ in how entries are addressed and in how changes are found: `ma
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -28,6 +29,8 @@ from autostate.tracking.barrier import KINDS, PLAIN, Barrier
 if TYPE_CHECKING:
     from autostate.tracking.capture import Capture
     from autostate.tracking.node import Node
+
+logger = logging.getLogger("autostate")
 
 SLICE: Final = 0.0005
 """Seconds for which a batch of entries may hold the lock; batches grow and shrink towards it."""
@@ -62,7 +65,7 @@ class Walk:
     def __call__(self, container: Any) -> dict[str, int] | None:
         """Refer to a node; None for a container, or an object, that is saved inline."""
         tracker = self.node.tracker
-        if not isinstance(container, Barrier):
+        if not issubclass(type(container), Barrier):
             return self._without_barrier(container)
         if container._node is not self.node or container._key != self.key:
             tracker.graph.claim(container, self.node, self.key)
@@ -77,15 +80,16 @@ class Walk:
         self.seen.add(id(container))
         return None
 
-    def _without_barrier(self, container: Any) -> dict[str, int] | None:
-        node = self.node.tracker.sharing.node_of(container)
+    def _without_barrier(self, value: Any) -> dict[str, int] | None:
+        node = self.node.tracker.sharing.node_of(value)
         if node is None:
             return None
-        if node is self.node and type(container) not in PLAIN:
-            if id(container) in self.seen:
+        if node is self.node and type(value) not in PLAIN:
+            if id(value) not in self.seen:
+                self.seen.add(id(value))  # this is the object of the node itself
+                return None
+            if getattr(codec.entry_for(type(value)), "blank", None) is None:
                 raise Unsupported("an object that holds itself cannot be saved")
-            self.seen.add(id(container))
-            return None
         return self._refer(node)
 
     def _refer(self, owner: Node) -> dict[str, int]:
@@ -192,7 +196,9 @@ class Pending(ABC):
                 yield
             if self._header and (len(self._header) > 1 or not self.node.declared):
                 self._emit({})
-        except Incomplete:
+        except Exception as error:
+            if not isinstance(error, Incomplete):
+                self._report_all(error)
             self._header = {}
             del changes[mark:]
             self.written = False
@@ -207,6 +213,12 @@ class Pending(ABC):
             if self.written and self.count:
                 self.node.weight = sum(map(len, changes[mark:])) // self.count + 1
 
+    def _report_all(self, error: Exception) -> None:
+        """Take note that the user's own code failed, an `__eq__` of a key for example."""
+        logger.debug("%s could not be read", self.node.path, exc_info=error)
+        problem = f"its content could not be read ({type(error).__name__})"
+        self.capture.errors.append(UnsupportedTypeError(self.node.path, problem))
+
     def _describe(self) -> None:
         """Say what is new of the node as a whole: kind, name and form, deleted defaults."""
         node, header = self.node, self._header
@@ -220,7 +232,7 @@ class Pending(ABC):
             header["form"] = self.form = form
         if self.gone != node.gone:
             known = [key for key in self.gone if is_key(key)]
-            header["known"] = [codec.jsonable(key, Walk(node, None)) for key in known]
+            header["known"] = [codec.encode_key(key) for key in known]
 
     def _form(self) -> Any:
         try:
@@ -248,23 +260,29 @@ class Pending(ABC):
         Returns:
             None if it cannot be saved, which is reported.
         """
+        return self._reported(key, lambda: self._encoded(entry, value))
+
+    def _encoded(self, entry: Any, value: Any) -> bytes:
         while True:
             try:
-                return dump(codec.jsonable(value, Walk(self.node, entry)))
+                return codec.dump(codec.jsonable(value, Walk(self.node, entry)))
             except Shared as shared:
                 known = entry in self.node.touched
                 self.node.tracker.graph.promote(shared.container)
                 if not known:  # the entry is encoded again right here
                     self.node.touched.pop(entry, None)
-            except Unsupported as problem:
-                self.report(key, problem)
-                return None
-            except ValueError as problem:  # of an int with too many digits, says the interpreter
-                self.report(key, Unsupported(str(problem)))
-                return None
-            except RecursionError:
-                self.report(key, Unsupported("nested too deeply to be saved"))
-                return None
+
+    def _reported(self, key: Any, encode: Callable[[], bytes]) -> bytes | None:
+        """Encode; None if that cannot be done, which is reported."""
+        try:
+            return encode()
+        except Unsupported as problem:
+            self.report(key, problem)
+        except ValueError as problem:  # of an int with too many digits, says the interpreter
+            self.report(key, Unsupported(str(problem)))
+        except RecursionError:
+            self.report(key, Unsupported("nested too deeply to be saved"))
+        return None
 
     def report(self, key: Any, problem: Unsupported) -> None:
         """Take note that an entry cannot be saved."""
@@ -306,8 +324,8 @@ class KeyedPending(Pending):
 
     def encode_entry(self, key: Any, value: Any) -> bytes | None:
         """Encode one entry; None if value or key cannot be saved, which is reported."""
-        if value is not key and not is_key(key):
-            self.report(key, Unsupported("its key is of a type that cannot be saved"))
+        if not is_key(key):
+            self._reported(key, lambda: dump_key(key))
             return None
         return self.encode_value(key, value, key)
 
@@ -355,17 +373,9 @@ class KeyedPending(Pending):
         node.give_back(self.keys, self.drops, self.touched)
 
 
-def dump(json: Any) -> bytes:
-    """Encode what `codec.jsonable` gave."""
-    try:
-        return dumps(json)
-    except UnicodeEncodeError:
-        return dumps(codec.escape(json))
-
-
 def dump_key(key: Any) -> bytes:
     """Encode a key or a member."""
-    return dump(codec.jsonable(key, _no_ref))
+    return codec.dump(codec.encode_key(key))
 
 
 def is_key(key: Any) -> bool:
@@ -377,10 +387,6 @@ def is_key(key: Any) -> bool:
     except (Unsupported, ValueError, RecursionError):
         return False
     return True
-
-
-def _no_ref(_container: Any) -> None:
-    return None
 
 
 def batches(items: Iterator[Any]) -> Iterator[list[Any]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
-from collections.abc import Generator, Hashable
+from collections.abc import Generator, Hashable, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,9 +15,10 @@ from autostate.errors import (
     CorruptStateError,
     SignatureError,
     StateTypeError,
+    UnknownTypeError,
 )
 from autostate.signing import BadSignatureError
-from autostate.tracking.barrier import KINDS, Kind, forms_of
+from autostate.tracking.barrier import KINDS, OBJECT, Barrier, Cell, Kind, forms_of
 from autostate.tracking.node import Node, Place
 from autostate.tracking.sequences import blocks_of
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _FLAT = codec.NATIVE | {float}
+_STR = frozenset({str})
 
 
 class State(Protocol):
@@ -52,7 +55,8 @@ def _no_collections() -> Generator[None]:
 
 def _again(error: CodecError) -> CodecError:
     """Make the same error anew: one that was raised keeps what it was raised from alive."""
-    return type(error)(*error.args)
+    again: CodecError = copy.copy(error)
+    return again
 
 
 class Rehydration:
@@ -104,6 +108,10 @@ class Rehydration:
         except BaseException as error:
             reason = str(error) or type(error).__name__
             told = f"{name} was not restored, and is left as it is stored: {reason}"
+            if isinstance(error, UnknownTypeError):
+                self._take_back(error)
+                error.add_note(f"{name} was not restored, and is left as it is stored")
+                raise
             signature = isinstance(error, SignatureError)
             self._take_back(SignatureError(told) if signature else CorruptStateError(told))
             if isinstance(error, CorruptStateError | SignatureError):
@@ -123,6 +131,7 @@ class Rehydration:
                 self._names[state.name] = node.id
                 self._broken[state.name] = reason
                 tracker.roots.pop(state.name, None)
+        self._tracker.watch.forget(self._built.__contains__)
         self._built = {}
 
     def _build(self, node_id: int, container: Any = None) -> Node:
@@ -136,7 +145,7 @@ class Rehydration:
             raise StateTypeError(f"{state.name} is stored as a {state.kind}")
         node = Node(self._tracker, node_id, kind, container, state.name)
         node.declared = True
-        node.gone = node.offered = frozenset(state.known)
+        node.gone = node.offered = frozenset(self._keys(state.known, node))
         self._built[node] = state
         container._node = node
         self._tracker.nodes[node_id] = node
@@ -147,6 +156,8 @@ class Rehydration:
         if state.form is not None:
             self._configure(kind, container, state.form)
         kind.fill(container, self._content(node, state.content))
+        if node.kind == OBJECT.name:
+            self._tracker.sharing.loaded(node)
         if node.shape == "sequence":
             node.saved = blocks_of(state.content, state.first)
             node.first = node.low = state.first
@@ -156,6 +167,10 @@ class Rehydration:
         return node
 
     def _content(self, node: Node, content: Any) -> Any:
+        if node.kind == OBJECT.name:
+            return self._object(node, content)
+        if not _STR.issuperset(map(type, content)) and node.shape != "sequence":
+            content = dict(zip(self._keys(content, node), content.values(), strict=True))
         if node.shape == "set":
             return content
         if node.shape == "sequence":
@@ -187,6 +202,11 @@ class Rehydration:
                 f"the stored form of a {kind.name} cannot be read ({type(error).__name__})"
             ) from None
 
+    def _keys(self, keys: Iterable[Hashable], node: Node) -> list[Hashable]:
+        """Keys, or members, of which some may be of a class that is known only by now."""
+        make = _Make(self, node, None)
+        return [key if type(key) is str else codec.resolve_key(key, make) for key in keys]
+
     def _element(self, json: Any, node: Node, number: int) -> Any:
         """An element of a sequence is its own entry."""
         if type(json) in _FLAT:
@@ -194,32 +214,97 @@ class Rehydration:
         place = Place(number, 0)
         element = self._decode(json, node, place)
         place.ident = id(element)
-        if getattr(element, "_node", None) is not node:
+        if not issubclass(type(element), Barrier) or element._node is not node:
             node.places[id(element)] = place
         return element
 
     def _decode(self, json: Any, node: Node, key: Any) -> Any:
-        def make(kind: str, content: Any) -> Any:
-            if kind == "pickled":
-                return self._unpickle(content, node, key)
-            if kind != "ref":
-                return KINDS[kind].make(content, node, key)
-            known = self._tracker.nodes.get(content)
-            if known is None:
-                if content not in self._states:
-                    raise self._tracker.corrupt(node.path)
-                known = self._build(content)
-            known.homes.setdefault((node.id, key))
+        make = _Make(self, node, key)
+        value = codec.decode(json, make)
+        if make.watched:
+            self._tracker.watch.entries[node, key] = hash(codec.dump(json))
+        return value
+
+    def refer(self, node_id: int, path: str) -> Node:
+        """Give a node that is referred to, rebuilt if it was not yet."""
+        known = self._tracker.nodes.get(node_id)
+        if known is None:
+            if node_id not in self._states:
+                raise self._tracker.corrupt(path)
+            known = self._build(node_id)
+        if type(known.obj) is Cell and not known.obj:
+            self._begin_object(known)
+        return known
+
+    def _begin_object(self, node: Node) -> None:
+        """Make an object that is referred to from inside itself, without its fields as yet."""
+        json = self._built[node].content["value"]
+        entry = codec.entry_named(json["$object"][0]) if "$object" in json else None
+        if entry is None or entry.blank is None:
+            raise CorruptStateError(f"{node.path}: an object that holds itself cannot be rebuilt")
+        node.obj["value"] = entry.blank()
+
+    def _object(self, node: Node, content: dict[str, Any]) -> dict[str, Any]:
+        """The content of a cell."""
+        value = self._decode(content["value"], node, "value")
+        begun = node.obj.get("value")
+        if begun is not None:
+            entry = codec.entry_for(type(value))
+            assert entry is not None
+            assert entry.fill is not None
+            value = entry.fill(begun, entry.encode(value))
+        return {"value": value}
+
+    def root(self, name: str) -> Any:
+        """Find the state object to which a pickled value refers."""
+        node = self._tracker.roots.get(name)
+        if node is None and name in self._names:
+            node = self._build(self._names[name])
+        if node is None:
+            raise CorruptStateError(f"it refers to the state object {name}, which is not stored")
+        return KINDS[node.kind].show(node.obj)
+
+
+class _Make:
+    """Builds, for `codec.decode`, what tracking has to know of.
+
+    Attributes:
+        watched: There is an object that can change unseen.
+    """
+
+    __slots__ = ("_key", "_node", "_rehydration", "_tracker", "watched")
+
+    def __init__(self, rehydration: Rehydration, node: Node, key: Any) -> None:
+        self._rehydration = rehydration
+        self._tracker = node.tracker
+        self._node = node
+        self._key = key
+        self.watched = False
+
+    def __call__(self, kind: str, content: Any) -> Any:
+        """Build one container or object."""
+        if kind == "ref":
+            known = self._rehydration.refer(content, self._node.path)
+            known.homes.setdefault((self._node.id, self._key))
+            self.watched = self.watched or type(known.obj) is Cell
             return KINDS[known.kind].show(known.obj)
+        if kind == "object":
+            self.watched = True
+            return content
+        if kind == "pickled":
+            self.watched = True
+            return self._pickled(content)
+        if kind == "unknown":
+            if self._tracker.on_unknown() == "raise":
+                raise UnknownTypeError(content[0])
+            return codec.Unknown(*content)
+        return KINDS[kind].make(content, self._node, self._key)
 
-        return codec.decode(json, make)
-
-    def _unpickle(self, json: Any, node: Node, key: Any) -> Any:
+    def _pickled(self, json: Any) -> Any:
         """Load a pickled value, if its signature holds; nothing of it runs before."""
         from autostate.codec import pickled
 
-        shown = "…" if node.shape == "sequence" else f'"{key}"' if type(key) is str else repr(key)
-        path = f"{node.path}[{shown}]"
+        path = f"{self._node.path}{self._node.step(self._key)}"
 
         def verify(data: bytes, signature: str) -> None:
             signer = self._tracker.signer
@@ -230,15 +315,4 @@ class Rehydration:
             except BadSignatureError as problem:
                 raise SignatureError(f"{path}: {problem}") from None
 
-        value = pickled.load(json, path, verify, self._root)
-        self._tracker.watch.add(node, key)
-        return value
-
-    def _root(self, name: str) -> Any:
-        """Find the state object to which a pickled value refers."""
-        node = self._tracker.roots.get(name)
-        if node is None and name in self._names:
-            node = self._build(self._names[name])
-        if node is None:
-            raise CorruptStateError(f"it refers to the state object {name}, which is not stored")
-        return KINDS[node.kind].show(node.obj)
+        return pickled.load(json, path, verify, self._rehydration.root)

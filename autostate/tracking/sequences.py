@@ -23,7 +23,7 @@ import msgspec
 
 from autostate import codec
 from autostate.tracking.node import LARGE, Place
-from autostate.tracking.pending import Incomplete, Pending, batches, dump
+from autostate.tracking.pending import Incomplete, Pending, batches
 
 CHUNK: Final = 32
 """Items of a large sequence that share a hash."""
@@ -73,7 +73,7 @@ def blocks_of(content: list[Any], first: int) -> Blocks:
     """
     size = 1 if len(content) <= LARGE else CHUNK
     starts = range(0, len(content), size)
-    hashes: list[int | None] = [hash(dump(content[at : at + size])[1:-1]) for at in starts]
+    hashes: list[int | None] = [hash(codec.dump(content[at : at + size])[1:-1]) for at in starts]
     return Blocks([first + at for at in starts], hashes, first + len(content))
 
 
@@ -293,7 +293,7 @@ class SequencePending(Pending):
         items = self._copies[index][start - at : stop - at]
         if codec.is_flat(items):
             with contextlib.suppress(ValueError):  # an int with too many digits: found below
-                return dump(items)[1:-1]
+                return codec.dump(items)[1:-1]
         raws = [
             self.early[number] if number in self.early else self._encode(number, item)
             for number, item in enumerate(items, start)

@@ -15,7 +15,7 @@ import msgspec
 
 from autostate.tracking.mappings import has_nan
 from autostate.tracking.node import LARGE
-from autostate.tracking.pending import KeyedPending, Pending, batches
+from autostate.tracking.pending import KeyedPending, Pending, batches, dump_key
 
 
 class SetPending(KeyedPending):
@@ -28,6 +28,10 @@ class SetPending(KeyedPending):
             self.whole = True
             return {member: member for member in set(obj)}
         return {member: member for member in self.keys if member in obj}
+
+    def encode_entry(self, key: Any, value: Any) -> bytes | None:
+        """Encode a member; None if it cannot be saved, which is reported."""
+        return self._reported(key, lambda: dump_key(value))
 
     def changes(self) -> Iterator[dict[str, Any] | None]:
         """Encode, pausing at every `yield`."""

@@ -1,9 +1,10 @@
-"""Plain containers at several places of the state come back as one object.
+"""Plain containers, and objects, at several places of the state come back as one object.
 
 A plain container that is at two places is referenced twice, so that it looks held by somebody
-and is watched, not adopted. At every cut the watched entries are searched for such containers.
-Each becomes a node that is compared as a whole, and is adopted when all references to it are
-those of its places. The same holds for one that contains itself.
+and is watched, not adopted; objects without a barrier are always watched. At every cut the
+watched entries are searched for what is met twice. It becomes a node that is compared as a whole.
+A container is adopted when all references to it are those of its places. The same holds for one
+that contains itself. An object stays as it is: the node's container is a `Cell` that holds it.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from autostate import codec
 from autostate.tracking import adoption
-from autostate.tracking.barrier import PLAIN
+from autostate.tracking.barrier import PLAIN, Barrier, Cell
 from autostate.tracking.node import Node
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Found:
-    """A plain container in the state, in a list of its own so that its references can be counted.
+    """A container or object in the state, in a list of its own: its references can be counted.
 
     Attributes:
         holder: A list of the container.
@@ -43,12 +45,16 @@ class Sharing:
         self._nodes: dict[int, Node] = {}
 
     def node_of(self, container: Any) -> Node | None:
-        """The node of a plain container; None if it is saved inline."""
+        """The node of a plain container or of an object; None if it is saved inline."""
         return self._nodes.get(id(container))
 
     def nodes(self) -> list[Node]:
         """All nodes whose containers are plain."""
         return list(self._nodes.values())
+
+    def loaded(self, node: Node) -> None:
+        """Take note of an object that was rebuilt with its node."""
+        self._nodes[id(node.obj["value"])] = node
 
     def settle(self, watched: Iterable[tuple[Node, Any]]) -> None:
         """Find what is at several places of the watched entries; adopt what has become free."""
@@ -89,8 +95,10 @@ class Sharing:
     def _promote(self, found: Found) -> None:
         _, _, home, entry = found.places[0]
         [container] = found.holder
+        if type(container) not in PLAIN:
+            container = Cell(value=container)
         node = self._tracker.graph.new_node(container, home, entry)
-        self._nodes[id(container)] = node
+        self._nodes[id(found.holder[0])] = node
         self._tracker.graph.take_over(node, home, entry)
         for _, _, other, key in found.places:
             self._tracker.touch(other, key)
@@ -110,7 +118,7 @@ class Sharing:
             more: For so many places it is itself remembered as what holds them.
         """
         places = found.places
-        if any(type(parent) is tuple for parent, _, _, _ in places):
+        if type(node.obj) is Cell or any(type(parent) is _Parts for parent, _, _, _ in places):
             return False
         # One reference is that of `found.holder`, another that of the node.
         if adoption.references(found.holder, 0) != len(places) + more + 2:
@@ -132,6 +140,10 @@ class Sharing:
             self._tracker.touch(other, adoption.entry_of(other, slot) if is_element else entry)
         self._look_inside(node)
         return True
+
+
+class _Parts(list[Any]):
+    """What is in a tuple or an object."""
 
 
 def _swap(place: tuple[Any, Any, Node, Any], old: Any, new: Any) -> bool:
@@ -166,12 +178,25 @@ class Search:
             found.places.append((parent, slot, node, entry))
             if not known:
                 self._inside(parent[slot], self._sharing.node_of(parent[slot]) or node, entry)
-        elif cls is tuple:
-            for index in range(len(parent[slot])):
-                self.look(parent[slot], index, node, entry)
+        elif adoption.is_object(cls) and not hasattr(cls, "_self_state"):  # pickled, proxies
+            known = id(parent[slot]) in self.found
+            found = self.found.setdefault(id(parent[slot]), Found([parent[slot]]))
+            found.places.append((_Parts(), slot, node, entry))
+            if not known:
+                shared = self._sharing.node_of(parent[slot])
+                where = (node, entry) if shared is None else (shared, "value")
+                self._parts(parent[slot], *where)
+        elif not issubclass(cls, Barrier) and not codec.is_atom(cls):
+            self._parts(parent[slot], node, entry)
         elif adoption.is_inline(parent[slot]) and id(parent[slot]) not in self._inline:
             self._inline.add(id(parent[slot]))
             self._inside(parent[slot], node, entry)
+
+    def _parts(self, value: Any, node: Node, entry: Any) -> None:
+        """Visit what is in a tuple or an object: nothing can be replaced there."""
+        parts = _Parts(codec.parts_of(value))
+        for index in range(len(parts)):
+            self.look(parts, index, node, entry)
 
     def _inside(self, container: Any, node: Node, entry: Any) -> None:
         for slot in adoption.slots_of(container):

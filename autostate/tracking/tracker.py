@@ -63,12 +63,21 @@ class Tracker:
         wake: Called when something becomes dirty, and when an `atomic()` block ends that had
             refused a cut. It may run under a lock and inside a signal handler: it must not block.
         signer: Signs pickled values, and verifies them; None: there are none.
+        on_unknown: Gives what a stored value of a type that the program does not know does:
+            "raise" or "keep".
     """
 
-    def __init__(self, *, wake: Callable[[], None], signer: Signer | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        wake: Callable[[], None],
+        signer: Signer | None = None,
+        on_unknown: Callable[[], str] = lambda: "raise",
+    ) -> None:
         self.lock: threading.RLock = threading.RLock()
         self.wake = wake
         self.signer = signer
+        self.on_unknown = on_unknown
         self.closed: bool = False
         self.undo: int = 0
         self.nodes: weakref.WeakValueDictionary[int, Node] = weakref.WeakValueDictionary()
@@ -275,30 +284,30 @@ class Tracker:
             whole.append(cls is forms.disarmed)
             container.__class__ = forms.armed
         container = None  # a variable is a reference
-        last: Any = None
+        last: Node | None = None
         unsettled, is_json = self._unsettled, codec.is_json_dict
         references, get, dicts = sys.getrefcount, dict.get, FORM_SETS["dict"]
         for index, everything in enumerate(whole):
             held = references(written[index]) > _INLINE
-            container = written[index]
-            node: Node = container._node
-            if held or node.obj is container:
-                self._look_at(container, everything)
+            one: Any = written[index]
+            node: Node = one._node
+            if held or node.obj is one:
+                self._look_at(one, everything)
                 continue
             if node is not last:
                 self.dirty_nodes[node] = None
                 last = node
-            key = container._key
-            if node.shape == "mapping" and get(node.obj, key) is container:
-                if type(container) in dicts and is_json(container):
-                    # the container itself only if nothing else in this entry was looked at
-                    node.touched[key] = None if key in node.touched else container
+            key = one._key
+            if node.shape == "mapping" and get(node.obj, key) is one:
+                if type(one) in dicts and is_json(one):
+                    # the one itself only if nothing else in this entry was looked at
+                    node.touched[key] = None if key in node.touched else one
                     continue
             else:
-                unsettled[id(container)] = container  # it may have been taken out
+                unsettled[id(one)] = one  # it may have been taken out
             node.touched[key] = None
-            if not _is_flat(container):
-                unsettled[id(container)] = container
+            if not _is_flat(one):
+                unsettled[id(one)] = one
 
     def _look_at(self, container: Any, disarmed: bool) -> None:
         """Mark a root or a container that somebody holds, and remember what could still come.
