@@ -154,6 +154,9 @@ def test_a_reloaded_module_may_register_again() -> None:
         exec(textwrap.dedent(source), g.__dict__)
         assert type(old) is not g.Thing
         assert type(round_trip(old)) is type(round_trip(g.Thing())) is g.Thing
+        newer = source.replace("encode=vars", "encode=lambda _: 'newer'")
+        exec(textwrap.dedent(newer), g.__dict__)
+        assert stored(old) == stored(g.Thing()) == {"$object": ["reloaded.thing", "newer"]}
         with pytest.raises(ValueError, match="registered for"):
             autostate.register(Money, "reloaded.thing", encode=split, decode=join)
         with pytest.raises(ValueError, match="registered for"):
