@@ -14,7 +14,7 @@ ARGS ?=
 
 help:
 	@echo "make test   lint, types, floors and tests"
-	@echo "make lint   ruff, mypy, import-linter"
+	@echo "make lint   ruff, mypy, ty, import-linter"
 	@echo "make demo   a crawl that is killed and goes on (ARGS='--kills 8 --seed 7')"
 	@echo "make bench  figures beside goals (ARGS='--quick')"
 	@echo "make kills  200 random kills of a process that tells what was acknowledged"
@@ -37,6 +37,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/ty check
 	$(BIN)/lint-imports --no-cache
 
 format: $(STAMP)
