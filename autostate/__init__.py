@@ -58,12 +58,14 @@ from autostate.settings import Settings
 
 if TYPE_CHECKING:
     from autostate.codec import Unknown, register
+    from autostate.codec.pickled import pickled
     from autostate.containers import (
         PersistedCounter,
         PersistedDict,
         PersistedList,
         PersistedSet,
     )
+    from autostate.containers.proxy import proxy
     from autostate.saver import Statistics
 
 __version__ = "0.1.0"
@@ -98,6 +100,8 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "flush",
     "hub",
     "info",
+    "pickled",
+    "proxy",
     "register",
     "statistics",
 ]
@@ -109,6 +113,8 @@ _LATE = {
     "PersistedSet": "autostate.containers",
     "Statistics": "autostate.saver",
     "Unknown": "autostate.codec",
+    "pickled": "autostate.codec.pickled",
+    "proxy": "autostate.containers.proxy",
     "register": "autostate.codec",
 }
 """What is loaded when it is first asked for, and from where."""
