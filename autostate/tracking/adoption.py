@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
 from autostate.codec import arrays
-from autostate.tracking.barrier import PLAIN, Barrier, Kind, copy_dict, forms_of
+from autostate.tracking.barrier import FORMS, PLAIN, Barrier, Kind, copy_dict, forms_of
 from autostate.tracking.node import LARGE, Place
 
 if TYPE_CHECKING:
@@ -169,6 +169,13 @@ def adopt_deep(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
     return complete
 
 
+def is_settled(value: Any, node: Node) -> bool:
+    """Whether a value belongs to a node, and nothing is to be adopted in it: seen at a glance."""
+    if type(value) not in FORMS or value._node is not node or len(value) > LARGE:
+        return False
+    return _holds_atoms(value)
+
+
 def adopt_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
     """Adopt the dicts of atoms among the entries of a dict: the frequent case, made fast.
 
@@ -180,6 +187,8 @@ def adopt_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
     for key in keys:
         value = dict.get(parent, key)
         if type(value) in ATOMS:
+            continue
+        if is_settled(value, node):
             continue
         if (
             type(value) is not dict

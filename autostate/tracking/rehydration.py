@@ -99,6 +99,7 @@ class Rehydration:
             return None
         if name in self._broken:
             raise _again(self._broken[name])
+        codec.look_again()  # for classes that were made since
         outer, self._built = self._built, {}  # a module that a pickle imports may create others
         try:
             with _no_collections():

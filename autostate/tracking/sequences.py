@@ -22,8 +22,11 @@ from typing import Any, Final, cast
 import msgspec
 
 from autostate import codec
+from autostate.tracking.barrier import FORM_SETS
 from autostate.tracking.node import LARGE, Place
 from autostate.tracking.pending import Incomplete, Pending, batches
+
+_DICT_FORMS: Final = FORM_SETS["dict"]
 
 CHUNK: Final = 32
 """Items of a large sequence that share a hash."""
@@ -291,7 +294,7 @@ class SequencePending(Pending):
         index = bisect_right(self._starts, start) - 1
         at = self._starts[index]
         items = self._copies[index][start - at : stop - at]
-        if codec.is_flat(items):
+        if codec.is_flat(items) or self._is_json(start, items):
             with contextlib.suppress(ValueError):  # an int with too many digits: found below
                 return codec.dump(items)[1:-1]
         raws = [
@@ -301,6 +304,18 @@ class SequencePending(Pending):
         if None in raws:
             raise Incomplete
         return b",".join(cast("list[bytes]", raws))
+
+    def _is_json(self, start: int, items: list[Any]) -> bool:
+        """Whether msgspec can be given items as they are: dicts of scalars that are entries."""
+        if not _DICT_FORMS.issuperset(map(type, items)):
+            return False
+        if self.early and not self.early.keys().isdisjoint(range(start, start + len(items))):
+            return False
+        node = self.node
+        return all(
+            item._node is node and item._key.ident == id(item) and codec.is_json_dict(item)
+            for item in items
+        )
 
     def _encode(self, number: int, item: Any) -> bytes | None:
         node = self.node

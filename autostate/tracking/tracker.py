@@ -14,6 +14,7 @@ A cut works in four steps under the lock, while every writer that it concerns wa
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import sys
 import threading
@@ -54,6 +55,24 @@ logger: logging.Logger = logging.getLogger("autostate")
 
 SLICE: Final = 200
 """Containers or entries that `prepare` looks at with the lock held: less than a millisecond."""
+
+
+_ROUNDS: Final = 3
+"""How often `prepare` begins again with what was written meanwhile."""
+
+_YOUNG: Final = 2_000
+"""Containers to adopt before the garbage collector looks at them."""
+
+
+def _collect_young() -> None:
+    """Let the garbage collector look at what was adopted, while that is little.
+
+    Adoption makes one container and frees another, so that the collector's count of young ones
+    stays small while there are more and more of them. It would look at all in one go: a million
+    took 0.17 s, in which no thread ran.
+    """
+    if gc.isenabled():
+        gc.collect(1)
 
 
 class Tracker:
@@ -196,13 +215,23 @@ class Tracker:
             pause: Called between slices, without the lock.
             sweep: The cut will be a sweep: look at everything.
         """
-        for _ in range(0, len(self._written), SLICE):  # writers may never come to an end
+        for _ in range(_ROUNDS):  # writers may never come to an end
+            for _ in range(0, len(self._written), SLICE):
+                with self.lock:
+                    self._collect(SLICE)
+                pause()
             with self.lock:
-                self._collect(SLICE)
-            pause()
-        with self.lock:
-            containers = list(self._unsettled.values())
+                containers = list(self._unsettled.values())
+            if not containers:
+                break
+            self._prepare(containers, pause)
+            del containers
+        if sweep:
+            self._prepare_sweep(pause)
+
+    def _prepare(self, containers: list[Any], pause: Callable[[], None]) -> None:
         done = 0
+        since = 0
         while containers:
             container = containers.pop()
             with self.lock:
@@ -216,10 +245,12 @@ class Tracker:
                         self._settle(container, slots[start : start + SLICE])
                 done += min(SLICE, len(slots) - start) + 1
                 if done >= SLICE:
+                    since += done
                     done = 0
                     pause()
-        if sweep:
-            self._prepare_sweep(pause)
+                if since > _YOUNG:
+                    since = 0
+                    _collect_young()
 
     def _prepare_sweep(self, pause: Callable[[], None]) -> None:
         with self.lock:
@@ -275,8 +306,9 @@ class Tracker:
         Args:
             most: So many containers at the most. Only a cut needs them all at one moment.
         """
-        written = self._written[:most]
-        self._written = self._written[len(written) :]
+        at = 0 if most is None else -most
+        written = self._written[at:]
+        del self._written[at:]
         whole = []
         for container in written:
             cls = type(container)
@@ -298,9 +330,10 @@ class Tracker:
                 self.dirty_nodes[node] = None
                 last = node
             key = one._key
-            if node.shape == "mapping" and get(node.obj, key) is one:
+            in_place = node.shape == "mapping" and get(node.obj, key) is one
+            if in_place:
                 if type(one) in dicts and is_json(one):
-                    # the one itself only if nothing else in this entry was looked at
+                    # the container itself only if nothing else in this entry was looked at
                     node.touched[key] = None if key in node.touched else one
                     continue
             else:
@@ -340,6 +373,10 @@ class Tracker:
         node: Node = container._node
         if node.obj is container and not node.whole and node.shape == "mapping":
             return [k for k in list(node.keys) if type(node.obj.get(k)) not in adoption.ATOMS]
+        if node.obj is container and not node.whole and node.shape == "sequence":
+            low, high = max(node.low - node.first, 0), max(node.high - node.first, 0)
+            slots = {*range(low), *range(high, len(container))}
+            return sorted(slots.union(number - node.first for number in node.keys))
         return adoption.slots_of(container)
 
     def _settle_all(self) -> None:
@@ -393,6 +430,8 @@ class Tracker:
         """Adopt what a node holds, or watch it."""
         for slot in slots:
             with contextlib.suppress(LookupError):  # removed since the slots were listed
+                if again and adoption.is_settled(node.obj[slot], node):
+                    continue
                 adoption.adopt_or_watch(node, slot, again=again)
         if node.shape == "sequence":
             self.graph.promote_repeated(node.obj, slots)
@@ -400,7 +439,7 @@ class Tracker:
     def _encode_exposed(self, watched: list[tuple[Node, Any]]) -> None:
         """Encode at once what writers could reach past the barrier while the rest is encoded."""
         held, self._held = self._held, []
-        entries = [(container._node, container._key) for container in held]
+        entries = [(c._node, c._key) for c in held if c._node is not None and c._node.obj is not c]
         for node in self.sharing.nodes():
             entries += [(node, key) for key in adoption.entries_of(node)]
         for node, key in [*watched, *entries]:
@@ -514,10 +553,19 @@ class Tracker:
             return node
 
     def _release(self, node: Node) -> None:
-        for container in [*adoption.inline(node.obj), node.obj]:
-            if type(container) in PLAIN:  # of sharing.py
-                continue
-            if container._node is node:
+        rest = [node.obj]
+        if node.shape == "mapping":
+            for value in dict.values(node.obj):
+                known = FORMS.get(type(value))
+                if known is None or value._node is not node:
+                    rest.append(value)
+                else:
+                    value._node = None
+                    value.__class__ = known.disarmed
+                    if not _is_flat(value):
+                        rest.append(value)
+        for container in [*adoption.inline(rest), node.obj]:
+            if type(container) not in PLAIN and container._node is node:  # else of sharing.py
                 container._node = None
                 disarm(container)
         node.whole, node.keys, node.drops = False, {}, {}

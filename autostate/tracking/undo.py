@@ -82,9 +82,9 @@ def _restore(content: Any, entries: dict[Any, Any]) -> None:
         if isinstance(content, set):
             set.discard(content, key)
         elif old is _MISSING:
-            dict.pop(content, key, None)
+            kind_of(content).builtin.pop(content, key, None)
         else:
-            dict.__setitem__(content, key, old)
+            kind_of(content).builtin.__setitem__(content, key, old)
 
 
 frames: ContextVar[dict[Tracker, tuple[Frame, ...]]] = ContextVar("frames", default={})  # noqa: B039
