@@ -7,11 +7,13 @@ See tests/test_typing.py for what `# error` means.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 from typing import Any, NamedTuple, assert_type
 
 import autostate
-from autostate import PersistedDict, Unknown, register
+from autostate import PersistedDict, Unknown, pickled, proxy, register
 
 
 class Money:
@@ -73,6 +75,40 @@ register(Money, "money", decode=load_money)  # error
 register(Money, "money", encode=save_money, decode=save_money)  # error
 register(Money, "money", encode=lambda money: money.total, decode=load_money)  # error
 register(Page, "page", encode=save_money, decode=load_money)  # error
+
+# -- pickled and proxy: what comes out is what went in -------------------------------------------
+
+
+def add_one(number: int) -> int:
+    """Be a function."""
+    return number + 1
+
+
+assert_type(pickled(Money(1, "€")), Money)
+assert_type(pickled(add_one)(1), int)
+jobs = PersistedDict[str, Callable[[int], int]]("jobs")
+jobs["one"] = pickled(add_one)
+jobs["three"] = pickled(lambda number: number * 3)
+assert_type(jobs["one"](1), int)
+
+dice = proxy("dice", pickled(Random(7)))
+assert_type(dice, Random)
+assert_type(dice.randrange(6), int)
+page = proxy("page", Page("a"))
+assert_type(page, Page)
+page.url = "b"
+assert_type(autostate.info(page), autostate.Info)
+autostate.delete(page)
+
+jobs["text"] = pickled("text")  # error
+pickled()  # error
+pickled(add_one, "name")  # error
+pickled(add_one)("text")  # error
+proxy(Page("a"))  # error
+proxy(Page("a"), "page")  # error
+proxy("page")  # error
+str(page.nothing)  # error
+page.url = 1  # error
 
 # -- what is not known ---------------------------------------------------------------------------
 
