@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from autostate.codec.pickled import pickled
     from autostate.containers import (
         PersistedCounter,
+        PersistedDeque,
         PersistedDict,
         PersistedList,
         PersistedSet,
@@ -78,6 +79,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "FlushError",
     "Info",
     "PersistedCounter",
+    "PersistedDeque",
     "PersistedDict",
     "PersistedList",
     "PersistedSet",
@@ -108,6 +110,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
 
 _LATE = {
     "PersistedCounter": "autostate.containers",
+    "PersistedDeque": "autostate.containers",
     "PersistedDict": "autostate.containers",
     "PersistedList": "autostate.containers",
     "PersistedSet": "autostate.containers",

@@ -6,7 +6,7 @@ import copy
 import heapq
 import json
 import pickle
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -71,6 +71,9 @@ OPERATORS: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
         "__neg__": (),
         "__ror__": ({"z": 1},),
     },
+    "deque": {"__add__": (deque([1]),), "__mul__": (2,), "__rmul__": (2,), "__copy__": ()},
+    "ordereddict": {"__or__": ({"z": 1},), "__ror__": ({"z": 1},)},
+    "defaultdict": {"__or__": ({"z": 1},), "__ror__": ({"z": 1},), "__copy__": ()},
 }
 
 

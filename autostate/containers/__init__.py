@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from autostate.containers import proxy
+from autostate.containers import default, ordered, proxy
 from autostate.containers.counter import PersistedCounter
+from autostate.containers.deque import PersistedDeque
 from autostate.containers.dict import PersistedDict
 from autostate.containers.list import PersistedList
 from autostate.containers.set import PersistedSet
 
-__all__ = ["PersistedCounter", "PersistedDict", "PersistedList", "PersistedSet", "proxy"]
+__all__ = [
+    "PersistedCounter",
+    "PersistedDeque",
+    "PersistedDict",
+    "PersistedList",
+    "PersistedSet",
+    "default",
+    "ordered",
+    "proxy",
+]

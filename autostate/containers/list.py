@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from operator import index as as_index
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from autostate.containers import root
+from autostate.containers.sequence import (
+    add_reflected,
+    deleted,
+    inserted,
+    marking,
+    removing,
+    repeating,
+    splice,
+)
 from autostate.tracking.barrier import (
     Kind,
     before,
     changed,
     locked,
+    moved,
+    put_item,
     register_kind,
     spliced,
 )
@@ -21,38 +32,41 @@ T = TypeVar("T")
 _list = list
 
 
-def _from(name: str, first: Callable[[Any, Any], int]) -> Any:
-    """Wrap a method that changes items from an index on; `first` gives it."""
-    function = getattr(list, name)
-
-    @functools.wraps(function)
-    def method(self: Any, /, *args: Any) -> Any:
-        if self._node is None:
-            return function(self, *args)
-        with self._node.tracker.lock:
-            before(self)
-            start = first(self, args)
-            result = function(self, *args)
-            spliced(self, start)
-        return result
-
-    return method
-
-
-def _position(self: Any, index: Any) -> int:
-    """The first item that an assignment to `self[index]` can change."""
-    if isinstance(index, slice):
-        indices = range(len(self))[index]
-        return min(indices[0], indices[-1]) if indices else index.indices(len(self))[0]
-    position = as_index(index) if hasattr(index, "__index__") else 0
-    return position + len(self) if position < 0 else position
-
-
 def _sequence(values: Any) -> Any:
     """What is assigned to a slice, ready: an iterator may run code of the user."""
     if type(values) in (list, tuple) or not hasattr(values, "__iter__"):
         return values
     return _list(values)
+
+
+def _assigned(self: Any, length: int, index: Any) -> None:
+    """Mark after an assignment to `self[index]`."""
+    if not isinstance(index, slice):
+        put_item(self, as_index(index) % length)
+    elif list.__len__(self) == length:  # as many items in their place
+        for position in range(length)[index]:
+            put_item(self, position)
+    else:
+        spliced(self, index.indices(length)[0])
+
+
+def _deleted(self: Any, length: int, index: Any) -> None:
+    """Mark after `del self[index]`."""
+    if not isinstance(index, slice):
+        deleted(self, length, index)
+    elif gone := range(length)[index]:
+        first, last = sorted((gone[0], gone[-1]))
+        if first == 0 and last < len(gone):
+            moved(self, len(gone))
+        elif last == length - 1 and last - first < len(gone):
+            moved(self, 0)
+        else:
+            spliced(self, first)
+
+
+def _repeated(self: Any, length: int, times: Any) -> None:
+    """Mark after `self *= times`."""
+    spliced(self, length if as_index(times) > 0 else 0)
 
 
 class PersistedList(root.StateObject, list[T]):
@@ -82,12 +96,14 @@ class PersistedList(root.StateObject, list[T]):
             self._node.tracker.begin(self, default)
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
-        append = _from("append", lambda self, _: len(self))
-        insert = _from("insert", lambda self, args: _inserted(self, *args))
-        pop = _from("pop", lambda self, args: _position(self, args[0] if args else -1))
-        __delitem__ = _from("__delitem__", lambda self, args: _position(self, *args))
+        append = marking(list, "append", lambda self, *_: moved(self, 0))
+        insert = marking(list, "insert", inserted)
+        pop = marking(list, "pop", deleted)
+        remove = removing(list)
         clear = locked(list, "clear")
         reverse = locked(list, "reverse")
+        __delitem__ = marking(list, "__delitem__", _deleted)
+        __imul__ = repeating(list, _repeated)
 
         @functools.wraps(list.__setitem__)
         def __setitem__(self, index: Any, value: Any, /) -> None:
@@ -99,31 +115,22 @@ class PersistedList(root.StateObject, list[T]):
                 value = _sequence(value)
             with self._node.tracker.lock:
                 before(self)
-                start = _position(self, index)
+                length = list.__len__(self)
                 list.__setitem__(self, index, value)
-                spliced(self, start)
+                _assigned(self, length, index)
 
         @functools.wraps(list.extend)
         def extend(self, iterable: Iterable[T], /) -> None:
             """Append all items, as `list.extend`."""
-            _splice(self, len(self), list.extend, iterable)
+            splice(self, list.__len__(self), list.extend, iterable)
 
         @functools.wraps(list.__iadd__)
         def __iadd__(self, other: Any, /) -> Any:
-            made = root.reflected_add(self, other)
+            made = add_reflected(self, other)
             if made is not NotImplemented:
                 return made
-            _splice(self, len(self), list.extend, other)
+            splice(self, list.__len__(self), list.extend, other)
             return self
-
-        @functools.wraps(list.__imul__)
-        def __imul__(self, times: Any, /) -> Any:
-            return _repeat(self, times) if hasattr(type(times), "__index__") else NotImplemented
-
-        @functools.wraps(list.remove)
-        def remove(self, value: T, /) -> None:
-            """Remove the first item that is equal, as `list.remove`."""
-            _splice(self, 0, list.remove, value)
 
         @functools.wraps(list.sort)
         def sort(self, /, *, key: Any = None, reverse: bool = False) -> None:
@@ -142,30 +149,6 @@ class PersistedList(root.StateObject, list[T]):
                     before(self)
                     list.__setitem__(self, slice(None), items)
                     changed(self)
-
-
-def _inserted(self: Any, index: Any = 0, *_value: Any) -> int:
-    position = as_index(index)
-    return max(position + len(self), 0) if position < 0 else min(position, len(self))
-
-
-def _splice(self: Any, start: int, function: Callable[..., Any], argument: Any) -> None:
-    """Change items from an index on, which may run code of the user; mark in any case."""
-    if self._node is None:
-        function(self, argument)
-        return
-    lock = self._node.tracker.lock
-    with lock:
-        before(self)
-        spliced(self, start)
-    try:
-        function(self, argument)
-    finally:
-        with lock:
-            spliced(self, start)
-
-
-_repeat = _from("__imul__", lambda self, args: 0 if as_index(*args) <= 0 else len(self))
 
 
 def _refill(container: list[Any], content: list[Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copyreg
-import functools
 from typing import TYPE_CHECKING, Any
 
 from autostate.tracking.barrier import Barrier, forms_of
@@ -93,23 +92,3 @@ class StateObject(Barrier):
         def __reduce__(self) -> Any:
             """Pickle as the builtin."""
             return self.__reduce_ex__(2)
-
-
-def reflected_add(container: Any, other: Any) -> Any:
-    """Ask the other operand first: Python does so for plain lists and deques.
-
-    `numbers += array` gives an array, if the array knows how to add one.
-    """
-    function = getattr(type(other), "__radd__", None)
-    return NotImplemented if function is None else function(other, container)
-
-
-def plain(builtin: Any, name: str) -> Any:
-    """Wrap an operation that makes a new container: it makes a plain one."""
-    function = getattr(builtin, name)
-
-    @functools.wraps(function)
-    def method(self: Any, /, *others: Any) -> Any:
-        return function(forms_of(type(self)).kind.copy(self), *others)
-
-    return method

@@ -59,7 +59,7 @@ class Change(msgspec.Struct, Generic[V], omit_defaults=True, forbid_unknown_fiel
     id: int
     kind: str | None = None
     name: str | None = None
-    form: V | None = None
+    form: V | msgspec.UnsetType = msgspec.UNSET
     known: list[V] | None = None
     assign: dict[str, V] | list[V] | None = None
     drop: list[V] | None = None
@@ -153,7 +153,7 @@ class Merge(Generic[V]):
     def _edit(self, node: NodeState, change: Change[V]) -> None:
         if change.known is not None:
             node.known = self._known(change.known)
-        if change.form is not None:
+        if change.form is not msgspec.UNSET:
             node.form = change.form
         if node.kind in SEQUENCES:
             _edit_sequence(node, change)
@@ -291,7 +291,8 @@ class RawMerge(Merge[Raw]):
         change = Change[Raw](node_id)
         if at == 0:
             known: Any = node.known or None
-            change = Change(node_id, node.kind, node.name, node.form, known, assign=content)
+            form = msgspec.UNSET if node.form is None else node.form
+            change = Change(node_id, node.kind, node.name, form, known, assign=content)
             change.at = node.first or None
         elif node.kind in SEQUENCES:
             change = Change(node_id, at=node.first + at, items=chunk)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from autostate.containers.root import blank
-from autostate.tracking.barrier import forms_of
-from tests.conformance.state_kit import BUILTIN, PERSISTED, Program, form
+from autostate.tracking.barrier import KINDS
+from tests.conformance.state_kit import BUILTIN, PERSISTED, ROOTS, Program, form
 
 
 class BrokenError(Exception):
@@ -160,6 +160,68 @@ _SLICES = [
 ]
 
 
+def _ordered_cases() -> Iterator[Call]:
+    key: Any
+    yield from _dict_cases()
+    yield case("pop", key="a", default=3)
+    yield case("pop", default=3)
+    yield case("popitem", last=False)
+    yield case("popitem", False)
+    yield case("setdefault", key="new", default=[1])
+    for key in ("a", "c", (1, 2), "new", True, []):
+        yield case("move_to_end", key)
+        yield case("move_to_end", key, False)
+        yield case("move_to_end", key, last=False)
+        yield case("move_to_end", key=key, last=True)
+    yield case("move_to_end")
+    yield case("move_to_end", "a", True, 1)
+    yield case("__init__", {"b": 7, "n": 1}, kw=2)
+
+
+def _default_cases() -> Iterator[Call]:
+    key: Any
+    yield from _dict_cases()
+    for key in ("a", "new", 1, True, []):
+        yield case("__getitem__", key)
+        yield case("__missing__", key)
+    for factory in (set, None, dict, "text"):
+        yield case("__setattr__", "default_factory", factory)
+    yield case("__delattr__", "default_factory")
+    yield case("__init__", int, {"b": 7}, kw=2)
+    yield case("__init__", {"b": 7})
+
+
+def _deque_cases() -> Iterator[Call]:
+    bad: Any
+    indices = (0, 1, -1, -3, 10_000, -10_000, Index(), True, "a", None, 1.0, slice(1), 2**70)
+    for index in indices:
+        yield case("__setitem__", index, {"v": 1})
+        yield case("__delitem__", index)
+        yield case("insert", index, [5])
+        yield case("rotate", index)
+        yield case("pop", index)
+    for name in ("append", "appendleft"):
+        yield case(name, [1, {"a": 1}])
+        yield case(name, None)
+        yield case(name)
+        yield case(name, 1, 2)
+    for name in ("pop", "popleft", "clear", "reverse", "rotate"):
+        yield case(name)
+        yield case(name, 1, 2)
+    for name in ("extend", "extendleft", "__iadd__"):
+        yield case(name, [1, [2]])
+        yield case(name, deque([1, [2]], 3))
+        yield case(name, items(1, 2))
+        yield case(name, breaking(1, 2))
+        yield case(name, range(400))
+        for bad in ([], {"k": 1}, "xy", 5, None):
+            yield case(name, bad)
+    for times in (0, 1, 2, -1, True, Index(), 1.5, "a", None):
+        yield case("__imul__", times)
+    for value in (3, 1, 2, "missing", 2.0, True, float("nan"), [4]):
+        yield case("remove", value)
+
+
 def _list_cases() -> Iterator[Call]:
     for index in (0, 1, -1, -3, 10_000, -10_000, Index(), True, "a", None, 1.0):
         yield case("__setitem__", index, {"v": 1})
@@ -245,57 +307,80 @@ def _set_operation(name: str) -> Iterator[Call]:
 CALLS: Final = {
     "dict": list(_dict_cases()),
     "counter": list(_counter_cases()),
+    "ordereddict": list(_ordered_cases()),
+    "defaultdict": list(_default_cases()),
     "list": list(_list_cases()),
+    "deque": list(_deque_cases()),
+    "bounded": list(_deque_cases()),
     "set": list(_set_cases()),
 }
+"""By what is called: the kinds, and a deque that has room for one more item."""
 
 
 FORMS: Final = ("unbound", "armed", "disarmed", "recording", "inline", "written", "grown")
 
 
-def content(kind: str, many: int) -> Any:
+def kind_of(called: str) -> str:
+    """The kind of what is called."""
+    return "deque" if called == "bounded" else called
+
+
+def content(called: str, many: int) -> Any:
     """What the container holds beforehand: a few entries to aim at, and `many` more."""
-    if kind == "dict":
+    if called in ("dict", "ordereddict", "defaultdict"):
         few = {"a": 1, "b": [1, {"x": {2}}], "c": {"y": 1}, 1: "one", (1, 2): None}
-        return few | {f"k{i}": i for i in range(many)}
-    if kind == "counter":
+        entries = few | {f"k{i}": i for i in range(many)}
+        return defaultdict(list, entries) if called == "defaultdict" else BUILTIN[called](entries)
+    if called == "counter":
         return Counter({"a": 1, "b": 2, "c": -3, 1: 5} | {f"k{i}": i + 1 for i in range(many)})
-    if kind == "list":
+    if called == "list":
         return [3, 1, 2, *range(100, 100 + many)]
+    if kind_of(called) == "deque":
+        return deque([3, 1, 2, *range(100, 100 + many)], many + 4 if called == "bounded" else None)
     return {"a", "b", "c", 1, (1, 2), frozenset("b"), *(f"k{i}" for i in range(many))}
 
 
 def _touch(target: Any, kind: str) -> None:
     """Write something with one of the methods in C."""
-    write = {"dict": ("__setitem__", ("t", 1)), "counter": ("__setitem__", ("t", 1))}
-    name, args = write.get(kind, ("append" if kind == "list" else "add", ("t",)))
-    getattr(target, name)(*args)
+    write = {"list": "append", "deque": "append", "set": "add"}
+    if kind in write:
+        getattr(target, write[kind])("t")
+    else:
+        target["t"] = 1
 
 
-def prepare(program: Program, kind: str, shown: str) -> Any:
+def is_nested(called: str, shown: str) -> bool:
+    """Whether the container is inside another one."""
+    return shown in ("inline", "written") or kind_of(called) not in ROOTS
+
+
+def prepare(program: Program, called: str, shown: str) -> Any:
     """Bring a container into a form; gives it and leaves everything else saved."""
+    kind = kind_of(called)
     if shown == "unbound":
-        target = blank(PERSISTED[kind], BUILTIN[kind])
-        forms_of(PERSISTED[kind]).kind.fill(target, content(kind, 0))
+        cls = PERSISTED[kind] if kind in ROOTS else KINDS[kind].nested
+        target = blank(cls, BUILTIN[kind])
+        KINDS[kind].fill(target, content(called, 0))
         return target
-    if shown in ("inline", "written"):
-        outer = program.root("state", "dict", {"in": {"deep": content(kind, 0)}, "b": 1})
+    many = {"recording": 300, "grown": 253}.get(shown, 0)
+    if is_nested(called, shown):
+        outer = program.root("state", "dict", {"in": {"deep": content(called, many)}, "b": 1})
         program.flush()
         program.flush()
         target = outer["in"]["deep"]
     else:
-        many = {"recording": 300, "grown": 253}.get(shown, 0)
-        target = program.root("state", kind, content(kind, many))
+        target = program.root("state", kind, content(called, many))
         program.flush()
     assert form(target) == "armed"
     if shown in ("disarmed", "recording", "written", "grown"):
         _touch(target, kind)
-        assert form(target) == ("recording" if len(target) > 256 else "disarmed")
+        is_keyed = len(target) > 256 and target._node.obj is target
+        assert form(target) == ("recording" if is_keyed else "disarmed")
     return target
 
 
-def recovered(program: Program, kind: str, shown: str) -> Any:
+def recovered(program: Program, called: str, shown: str) -> Any:
     """The container as the next run would find it."""
-    if shown in ("inline", "written"):
+    if is_nested(called, shown):
         return program.restart().root("state", "dict")["in"]["deep"]
-    return program.restart().root("state", kind)
+    return program.restart().root("state", kind_of(called))

@@ -7,10 +7,18 @@ structure, exact types, order, and which places hold the same object.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any, Final, Literal
 
-from autostate.containers import PersistedCounter, PersistedDict, PersistedList, PersistedSet
+from autostate.containers import (
+    PersistedCounter,
+    PersistedDeque,
+    PersistedDict,
+    PersistedList,
+    PersistedSet,
+)
+from autostate.containers.default import PersistedDefaultDict
+from autostate.containers.ordered import PersistedOrderedDict
 from autostate.containers.root import blank
 from autostate.errors import UnsupportedTypeError
 from autostate.journal import Journal
@@ -18,13 +26,27 @@ from autostate.signing import Signer
 from autostate.stores.memory import MemoryStore
 from autostate.tracking import Tracker
 
-BUILTIN: Final[dict[str, Any]] = {"dict": dict, "list": list, "set": set, "counter": Counter}
+BUILTIN: Final[dict[str, Any]] = {
+    "dict": dict,
+    "list": list,
+    "set": set,
+    "counter": Counter,
+    "deque": deque,
+    "ordereddict": OrderedDict,
+    "defaultdict": defaultdict,
+}
 PERSISTED: Final[dict[str, Any]] = {
     "dict": PersistedDict,
     "list": PersistedList,
     "set": PersistedSet,
     "counter": PersistedCounter,
+    "deque": PersistedDeque,
+    "ordereddict": PersistedOrderedDict,
+    "defaultdict": PersistedDefaultDict,
 }
+ROOTS: Final = ("dict", "list", "set", "counter", "deque")
+"""The kinds of state objects; the others are nested only."""
+
 Outcome = Literal["saved", "lost", "unknown"]
 
 
@@ -54,7 +76,7 @@ class Program:
         if root is None:
             root = blank(cls or PERSISTED[kind], BUILTIN[kind])
             self.tracker.attach(root, name, kind)
-        if kind == "list":
+        if kind in ("list", "deque"):
             self.tracker.begin(root, default or [])
         else:
             self.tracker.offer(root, default if default is not None else {})
@@ -107,14 +129,15 @@ def shape(*values: Any) -> tuple[Any, ...]:
 def _shape(value: Any, met: dict[int, int]) -> Any:
     kind = next((k for k, persisted in PERSISTED.items() if isinstance(value, persisted)), None)
     cls = BUILTIN[kind] if kind is not None else type(value)
-    if cls in (dict, list, set, Counter):
+    if cls in BUILTIN.values():
         if id(value) in met:
             return "met", met[id(value)]
         met[id(value)] = len(met)
-    if cls in (dict, Counter):
-        return cls, [(_shape(key, met), _shape(item, met)) for key, item in dict.items(value)]
-    if cls is list:
-        return cls, [_shape(value[index], met) for index in range(len(value))]
+    if issubclass(cls, dict):
+        entries = [(_shape(key, met), _shape(item, met)) for key, item in cls.items(value)]
+        return cls, entries, getattr(value, "default_factory", None)
+    if cls in (list, deque):
+        return cls, [_shape(item, met) for item in cls.__iter__(value)], getattr(value, "maxlen", 0)
     if cls is tuple:
         return cls, [_shape(item, met) for item in value]
     if cls in (set, frozenset):

@@ -1,0 +1,92 @@
+"""defaultdict, as a nested container."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from autostate import codec
+from autostate.containers.dict import RAW, DictBarrier, PersistedDict, recording, refill
+from autostate.tracking.barrier import (
+    Kind,
+    before,
+    changed,
+    copy_dict,
+    register_kind,
+    spanning,
+)
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_factory: Any = vars(defaultdict)["default_factory"]
+
+
+class PersistedDefaultDict(DictBarrier, defaultdict[K, V]):
+    """What a defaultdict becomes inside a state object.
+
+    Attributes:
+        default_factory: Makes the value of a key that is not there; None if nothing does.
+    """
+
+    __slots__ = ("_key", "_node")
+
+    if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
+        __init__ = spanning(defaultdict, "__init__")
+        update = PersistedDict.update
+        __ior__ = PersistedDict.__ior__
+
+        @property
+        def default_factory(self) -> Callable[[], V] | None:
+            """What makes a value."""
+            return _factory.__get__(self)
+
+        @default_factory.setter
+        def default_factory(self, factory: Callable[[], V] | None) -> None:
+            if self._node is None:
+                _factory.__set__(self, factory)
+                return
+            with self._node.tracker.lock:
+                before(self)
+                _factory.__set__(self, factory)
+                changed(self)
+
+
+PersistedDefaultDict.__name__ = "defaultdict"  # which its repr shows
+
+
+def _copy(container: defaultdict[Any, Any]) -> defaultdict[Any, Any]:
+    return defaultdict(_factory.__get__(container), copy_dict(container))
+
+
+def _fill(container: defaultdict[Any, Any], content: dict[Any, Any]) -> None:
+    if isinstance(content, defaultdict):
+        _factory.__set__(container, content.default_factory)
+    dict.update(container, content)
+
+
+def _refill(container: defaultdict[Any, Any], content: defaultdict[Any, Any]) -> None:
+    _factory.__set__(container, content.default_factory)
+    refill(container, content)
+
+
+def _configure(container: defaultdict[Any, Any], description: Any) -> None:
+    _factory.__set__(container, codec.decode_factory(description))
+
+
+register_kind(
+    Kind(
+        name="defaultdict",
+        shape="mapping",
+        builtin=defaultdict,
+        tracked=PersistedDefaultDict,
+        copy=_copy,
+        fill=_fill,
+        refill=_refill,
+        raw=RAW,
+        recording=recording(dict),
+        describe=lambda container: codec.encode_factory(_factory.__get__(container)),
+        configure=_configure,
+    )
+)

@@ -1,0 +1,229 @@
+"""PersistedDeque."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable
+from operator import index as as_index
+from reprlib import recursive_repr
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from autostate.containers import root
+from autostate.containers.sequence import (
+    add_reflected,
+    deleted,
+    inserted,
+    marking,
+    removing,
+    repeating,
+)
+from autostate.tracking.barrier import (
+    Kind,
+    before,
+    changed,
+    is_keyed,
+    locked,
+    moved,
+    put_item,
+    register_kind,
+    span,
+)
+
+T = TypeVar("T")
+
+_SIZED = frozenset({list, tuple, range, str, bytes, set, frozenset, dict, deque})
+"""Iterables that run no code of the user and tell their length."""
+
+
+def _adding(name: str, one: str, side: int) -> Any:
+    """Wrap `extend` or `extendleft`, which put items at one end: `side` is -1 for the left."""
+    function = getattr(deque, name)
+
+    @functools.wraps(function)
+    def method(self: Any, iterable: Any, /) -> None:
+        if not is_keyed(self):
+            span(self, function, iterable)
+            return
+        if type(iterable) in _SIZED:
+            with self._node.tracker.lock:
+                before(self)
+                many = deque.__len__(self) + len(iterable)
+                function(self, iterable)
+                moved(self, -len(iterable) if side < 0 else many - deque.__len__(self))
+            return
+        append = getattr(PersistedDeque, one)
+        for item in list(iterable) if iterable is self else iterable:
+            append(self, item)
+
+    return method
+
+
+def _position(index: Any) -> int:
+    """The index in `queue[index] = …`, with the errors of the interpreter."""
+    if not hasattr(type(index), "__index__"):
+        raise TypeError(f"sequence index must be integer, not '{type(index).__name__}'")
+    position = as_index(index)
+    if not -sys.maxsize - 1 <= position <= sys.maxsize:
+        raise IndexError(f"cannot fit '{type(index).__name__}' into an index-sized integer")
+    return position
+
+
+def _at_index(name: str, mark: Callable[..., None]) -> Any:
+    """Wrap `__setitem__` or `__delitem__`."""
+    method = marking(deque, name, mark)
+    function = getattr(deque, name)
+
+    @functools.wraps(function)
+    def at_index(self: Any, index: Any, /, *args: Any) -> None:
+        method(self, _position(index), *args)
+
+    return at_index
+
+
+def _rotated(self: Any, length: int, steps: Any = 1) -> None:
+    """Mark after `rotate`: so many items went from the right end to the left."""
+    if length:
+        right = as_index(steps) % length
+        moved(self, length - right if right > length // 2 else -right)
+
+
+@recursive_repr("[...]")
+def _plain_repr(self: Any) -> str:
+    return repr(_copy(self))
+
+
+class PersistedDeque(root.StateObject, deque[T]):
+    """A deque that saves itself: both ends cheap, however long it is.
+
+    `iterable` is the deque at the very first start; afterwards it is what was saved. For the
+    errors see `PersistedDict`.
+
+    Args:
+        name: The name of the state object. The same name gives the same live object.
+        iterable: The items at the very first start.
+        maxlen: So many items at the most; None: any number. It holds from now on, also if the
+            deque was saved with another: what is too much is dropped from the left. If it is left
+            out, it is as it was saved; None at the very first start.
+
+    Example:
+        >>> latest = PersistedDeque("latest", maxlen=2)
+        >>> latest.extend("abc")
+        >>> latest
+        deque(['b', 'c'], maxlen=2)
+    """
+
+    __slots__ = ("_key", "_node")
+
+    def __new__(cls, *args: Any, **_kwargs: Any) -> Self:
+        """Make an empty deque, or give the live one of that name."""
+        made: Self = root.create(cls, deque, "deque", args)
+        return made
+
+    def __init__(
+        self, name: str, /, iterable: Iterable[T] = (), maxlen: int | EllipsisType | None = ...
+    ) -> None:
+        """Take the default, if nothing is stored."""
+        default = deque(iterable, None if maxlen is ... else maxlen)
+        root.bind(self, name, "deque")
+        if self._node is None:
+            return
+        with self._node.tracker.lock:
+            self._node.tracker.begin(self, list(default))
+            if maxlen is not ... and maxlen != self.maxlen:
+                before(self)
+                deque.__init__(self, _copy(self), maxlen)
+                changed(self)
+
+    if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
+        append = marking(
+            deque, "append", lambda self, length, _: moved(self, int(length == self.maxlen))
+        )
+        appendleft = marking(deque, "appendleft", lambda self, *_: moved(self, -1))
+        pop = marking(deque, "pop", lambda self, _: moved(self, 0))
+        popleft = marking(deque, "popleft", lambda self, _: moved(self, 1))
+        rotate = marking(deque, "rotate", _rotated)
+        insert = marking(deque, "insert", inserted)
+        remove = removing(deque)
+        extend = _adding("extend", "append", 1)
+        extendleft = _adding("extendleft", "appendleft", -1)
+        clear = locked(deque, "clear")
+        reverse = locked(deque, "reverse")
+        __setitem__ = _at_index(
+            "__setitem__", lambda self, length, index, _: put_item(self, index % length)
+        )
+        __delitem__ = _at_index("__delitem__", deleted)
+        __imul__ = repeating(deque, lambda self, *_: changed(self))
+
+        @functools.wraps(deque.__iadd__)
+        def __iadd__(self, other: Any, /) -> Any:
+            made = add_reflected(self, other)
+            if made is not NotImplemented:
+                return made
+            PersistedDeque.extend(self, other)
+            return self
+
+        def copy(self) -> deque[T]:
+            """Make a plain, shallow copy."""
+            return _copy(self)
+
+        @functools.wraps(deque.__add__)
+        def __add__(self, other: Any, /) -> Any:
+            made = add_reflected(self, other)
+            return _copy(self) + other if made is NotImplemented else made
+
+        @functools.wraps(deque.__mul__)
+        def __mul__(self, times: Any, /) -> Any:
+            return _copy(self) * times if hasattr(type(times), "__index__") else NotImplemented
+
+        __rmul__ = __mul__
+
+    def __repr__(self) -> str:
+        if type(self).__name__ == "PersistedDeque":  # invisible, as in a dict that holds it
+            return _plain_repr(self)
+        return deque.__repr__(self)
+
+
+def _copy(container: deque[Any]) -> deque[Any]:
+    return deque(deque.__iter__(container), container.maxlen)
+
+
+def _fill(container: deque[Any], content: Any) -> None:
+    if isinstance(content, deque):
+        _configure(container, content.maxlen)
+    deque.extend(container, content)
+
+
+def _refill(container: deque[Any], content: deque[Any]) -> None:
+    deque.__init__(container, content, content.maxlen)
+
+
+def _configure(container: deque[Any], maxlen: int | None) -> None:
+    deque.__init__(container, (), maxlen)
+
+
+def _record_append(self: Any, item: Any, /) -> None:
+    """`append` of the recording form: what is behind the last item that was saved is new."""
+    if self.maxlen is None:
+        deque.append(self, item)
+    else:
+        PersistedDeque.append(self, item)
+
+
+register_kind(
+    Kind(
+        name="deque",
+        shape="sequence",
+        builtin=deque,
+        tracked=PersistedDeque,
+        copy=_copy,
+        fill=_fill,
+        refill=_refill,
+        raw=frozenset({"append", "appendleft", "pop", "popleft", "insert", "clear"}),
+        recording={"append": _record_append},
+        describe=lambda container: container.maxlen,
+        configure=_configure,
+    )
+)

@@ -1,0 +1,113 @@
+"""OrderedDict, as a nested container.
+
+Its order is a list beside the dict, which only its own functions keep: `dict.__setitem__` and the
+like must not touch it, except to replace the value of a key that is there.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from autostate.containers.dict import (
+    RAW,
+    DictBarrier,
+    defaulting,
+    keyed,
+    popping,
+    popping_item,
+    recording,
+)
+from autostate.tracking.barrier import (
+    Kind,
+    before,
+    changed,
+    dropped,
+    is_keyed,
+    locked,
+    put,
+    register_kind,
+    span,
+    spanning,
+)
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class PersistedOrderedDict(DictBarrier, OrderedDict[K, V]):
+    """What an OrderedDict becomes inside a state object."""
+
+    __slots__ = ("_key", "_node")
+
+    if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
+        __init__ = spanning(OrderedDict, "__init__")
+        __setitem__ = keyed(OrderedDict, "__setitem__")
+        __delitem__ = keyed(OrderedDict, "__delitem__")
+        clear = locked(OrderedDict, "clear")
+        pop = popping(OrderedDict)
+        popitem = popping_item(OrderedDict)
+        setdefault = defaulting(OrderedDict)
+
+        @functools.wraps(OrderedDict.move_to_end)
+        def move_to_end(self, /, key: Any, last: bool = True) -> None:
+            """Move a key to the right end, or to the left, as `OrderedDict.move_to_end`."""
+            if self._node is None:
+                OrderedDict.move_to_end(self, key, last)
+                return
+            with self._node.tracker.lock:
+                before(self)
+                OrderedDict.move_to_end(self, key, last)
+                if last:  # what is moved is the key that was there, not an equal one
+                    dropped(self, key)
+                    put(self, next(OrderedDict.__reversed__(self)))
+                else:
+                    changed(self)
+
+        @functools.wraps(OrderedDict.update)
+        def update(self, /, *args: Any, **kwargs: Any) -> None:
+            """Take over entries, as `OrderedDict.update`."""
+            if is_keyed(self):  # by item assignment, which is recorded
+                OrderedDict.update(self, *args, **kwargs)
+            else:
+                span(self, OrderedDict.update, *args, **kwargs)
+
+        @functools.wraps(OrderedDict.__ior__)
+        def __ior__(self, other: Any, /) -> Any:
+            """Take over entries, as `OrderedDict.__ior__`."""
+            if is_keyed(self):
+                return OrderedDict.__ior__(self, other)
+            return span(self, OrderedDict.__ior__, other)
+
+
+PersistedOrderedDict.__name__ = "OrderedDict"  # which its repr shows
+
+
+def _copy(container: OrderedDict[Any, Any]) -> OrderedDict[Any, Any]:
+    return OrderedDict(OrderedDict.items(container))
+
+
+def _fill(container: OrderedDict[Any, Any], content: Any) -> None:
+    for key, value in content.items():
+        OrderedDict.__setitem__(container, key, value)
+
+
+def _refill(container: OrderedDict[Any, Any], content: Any) -> None:
+    OrderedDict.clear(container)
+    _fill(container, content)
+
+
+register_kind(
+    Kind(
+        name="ordereddict",
+        shape="mapping",
+        builtin=OrderedDict,
+        tracked=PersistedOrderedDict,
+        copy=_copy,
+        fill=_fill,
+        refill=_refill,
+        raw=RAW,
+        recording=recording(OrderedDict),
+    )
+)
