@@ -336,7 +336,6 @@ class SequencePending(Pending):
             node.saved, node.whole = None, True
             return
         node.whole = node.whole or self.compared
-        node.low, node.high = max(node.low, self.low), min(node.high, self.high)
         node.keys = dict.fromkeys(self.changed) | node.keys
         node.touched = dict.fromkeys(self.touched) | node.touched
         after = self.saved if self.saved is not None else before
