@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import copy
+import dataclasses
 import inspect
 import pickle
 import subprocess
@@ -298,6 +299,55 @@ def test_a_change_inside_one_that_came_back_is_saved() -> None:
         program.flush()
 
 
+@dataclasses.dataclass
+class Tally:
+    """An object of a class whose fields are known."""
+
+    done: int = 0
+
+    def __call__(self, more: int) -> None:
+        self.done += more
+
+
+@pytest.mark.parametrize("make", [lambda: autostate.pickled(Job()), Tally], ids=["pickled", "not"])
+def test_one_at_several_places_is_one_after_a_restart(make: Callable[[], Any]) -> None:
+    """In one state object and in several, whichever is created first; changes go on to be saved."""
+    program = Program()
+    job = make()
+    program.root("a").update(x=job, y=[job])
+    program.root("b")["z"] = job
+    del job
+    for n, names in enumerate(["ab", "ba", "ab"]):
+        program.flush()
+        program = program.restart()
+        state = {name: program.root(name) for name in names}
+        assert state["a"]["x"] is state["a"]["y"][0] is state["b"]["z"]
+        assert state["b"]["z"].done == n
+        assert program.flush() == []
+        state["a"]["y"][0](1)
+
+
+@dataclasses.dataclass
+class Task:
+    """A class of which one field is pickled."""
+
+    name: str
+    run: Callable[[], Any]
+
+
+def test_a_field_of_an_object_can_be_pickled() -> None:
+    """The rest of the object is saved as it is."""
+    program = Program()
+    log: list[str] = []
+    program.root("state")["task"] = Task("a", autostate.pickled(lambda: (log.append("b"), log)[1]))
+    program.flush()
+    for expected in (["b"], ["b", "b"]):
+        program = program.restart()
+        task = program.root("state")["task"]
+        assert (type(task), task.name, task.run()) == (Task, "a", expected)
+        program.flush()
+
+
 def test_a_pickled_value_cannot_be_a_key_or_member() -> None:
     """It would be another one after a restart; the rest is saved."""
     program = Program()
@@ -333,6 +383,27 @@ def test_state_objects_that_a_closure_refers_to_are_the_same_after_a_restart() -
         state["jobs"]["step"]()
         program.flush()
     assert recovered(program, "progress") == {"n": 2}
+
+
+def test_what_a_closure_refers_to_may_hold_it_and_be_anywhere() -> None:
+    """Two state objects hold one closure that refers to both of them, and an object that does."""
+    program = Program()
+    a, b = program.root("a"), program.root("b")
+    a["job"] = b["job"] = job = autostate.pickled(lambda: (a, b))
+    a["holder"] = b["holder"] = autostate.pickled([job])
+    a["n"] = b["n"] = 1
+    del job
+    for names in ("ab", "ba"):
+        program.flush()
+        program = program.restart()
+        state = {name: program.root(name) for name in names}
+        assert state["a"]["job"] is state["b"]["job"]
+        assert state["a"]["holder"] is state["b"]["holder"]
+        for found in (state["a"]["job"](), state["a"]["holder"][0]()):
+            assert found[0] is state["a"]
+            assert found[1] is state["b"]
+        assert state["a"]["n"] == state["b"]["n"] == 1
+        assert program.flush() == []
 
 
 def test_a_closure_that_refers_to_a_part_of_a_state_object_is_refused() -> None:

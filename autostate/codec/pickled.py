@@ -94,6 +94,9 @@ def encode(value: Any, ref: Any) -> Any:
     sign = getattr(ref, "sign", None)
     if sign is None:
         raise Unsupported("a pickled value cannot be a key, a member of a set, or part of one")
+    known = ref(value)
+    if known is not None:
+        return known  # it is at several places
     data = _dump(value.__wrapped__, ref.name_of)
     return {"$pickled": [base64.b64encode(data).decode(), sign(data)]}
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
 from autostate.codec import arrays
-from autostate.tracking.barrier import FORMS, PLAIN, Barrier, Kind, copy_dict, forms_of
+from autostate.tracking.barrier import FORMS, KINDS, PLAIN, Barrier, Kind, copy_dict, forms_of
 from autostate.tracking.node import LARGE, Place
 
 if TYPE_CHECKING:
@@ -307,7 +307,7 @@ def nodes_inside(values: list[Any]) -> Iterator[Node]:
 
 def holds(values: list[Any], node: Node) -> bool:
     """Whether the container of a node is among values or inside them, but not through nodes."""
-    target = node.obj
+    target = KINDS[node.kind].show(node.obj)
     containers = chain([values], _inside(values))
     return any(value is target for container in containers for value in _values_of(container))
 

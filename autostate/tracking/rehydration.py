@@ -73,6 +73,7 @@ class Rehydration:
         self._names = {state.name: i for i, state in states.items() if state.name is not None}
         self._built: dict[Node, State] = {}
         self._broken: dict[str, CodecError] = {}
+        self._begun: list[Node] = []
 
     @property
     def names(self) -> list[str]:
@@ -103,7 +104,9 @@ class Rehydration:
         outer, self._built = self._built, {}  # a module that a pickle imports may create others
         try:
             with _no_collections():
-                return self._build(node_id, container)
+                node = self._build(node_id, container)
+                self.finish()
+                return node
         except StateTypeError:
             raise
         except BaseException as error:
@@ -133,9 +136,21 @@ class Rehydration:
                 self._broken[state.name] = reason
                 tracker.roots.pop(state.name, None)
         self._tracker.watch.forget(self._built.__contains__)
+        self._begun = [node for node in self._begun if node not in self._built]
         self._built = {}
 
+    def finish(self) -> None:
+        """Fill the roots of which so far only that they are there was asked."""
+        while self._begun:
+            self._fill(self._begun.pop())
+
     def _build(self, node_id: int, container: Any = None) -> Node:
+        node = self._begin(node_id, container)
+        self._fill(node)
+        return node
+
+    def _begin(self, node_id: int, container: Any = None) -> Node:
+        """Make a node, and its container if there is none, still empty."""
         state = self._states.pop(node_id)
         kind = KINDS[state.kind]
         if container is None:
@@ -156,7 +171,12 @@ class Rehydration:
         node.form = state.form
         if state.form is not None:
             self._configure(kind, container, state.form)
-        kind.fill(container, self._content(node, state.content))
+        return node
+
+    def _fill(self, node: Node) -> None:
+        """Give a container its content, with all that this refers to."""
+        state, container = self._built[node], node.obj
+        KINDS[node.kind].fill(container, self._content(node, state.content))
         if node.kind == OBJECT.name:
             self._tracker.sharing.loaded(node)
         if node.shape == "sequence":
@@ -165,7 +185,6 @@ class Rehydration:
             node.high = state.first + len(container)
         else:
             self._tracker.baseline(node)
-        return node
 
     def _content(self, node: Node, content: Any) -> Any:
         if node.kind == OBJECT.name:
@@ -257,10 +276,14 @@ class Rehydration:
         return {"value": value}
 
     def root(self, name: str) -> Any:
-        """Find the state object to which a pickled value refers."""
+        """Find the state object to which a pickled value refers.
+
+        It is filled later: it may hold what is just being made.
+        """
         node = self._tracker.roots.get(name)
         if node is None and name in self._names:
-            node = self._build(self._names[name])
+            node = self._begin(self._names[name])
+            self._begun.append(node)
         if node is None:
             raise CorruptStateError(f"it refers to the state object {name}, which is not stored")
         return KINDS[node.kind].show(node.obj)

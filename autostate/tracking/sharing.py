@@ -178,7 +178,7 @@ class Search:
             found.places.append((parent, slot, node, entry))
             if not known:
                 self._inside(parent[slot], self._sharing.node_of(parent[slot]) or node, entry)
-        elif adoption.is_object(cls) and not hasattr(cls, "_self_state"):  # pickled, proxies
+        elif adoption.is_object(cls) and not hasattr(cls, "_self_used"):  # proxies
             known = id(parent[slot]) in self.found
             found = self.found.setdefault(id(parent[slot]), Found([parent[slot]]))
             found.places.append((_Parts(), slot, node, entry))

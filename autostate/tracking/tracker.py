@@ -124,7 +124,7 @@ class Tracker:
     @property
     def dirty(self) -> bool:
         """Whether anything was marked since the last cut."""
-        return bool(self._written or self.dirty_nodes or self.deleted)
+        return bool(self._written or self._unsettled or self.dirty_nodes or self.deleted)
 
     @property
     def needs_polling(self) -> bool:
@@ -193,9 +193,9 @@ class Tracker:
         node: Node = container._node
         if node.obj is container:
             node.whole = node.whole or whole
-        else:
-            node.touched[container._key] = None
-        self.dirty_nodes[node] = None
+            self.dirty_nodes[node] = None
+        else:  # its entry is marked when it is found to be in it still
+            self._unsettled[id(container)] = container
 
     def unsettle(self, container: Any) -> None:
         """Look at what a container holds before the next cut."""
@@ -235,7 +235,7 @@ class Tracker:
         while containers:
             container = containers.pop()
             with self.lock:
-                if self._unsettled.pop(id(container), None) is None:
+                if self._unsettled.pop(id(container), None) is None or container._node is None:
                     continue
                 self.graph.forget()
                 slots = self._unsettled_slots(container)
@@ -336,11 +336,9 @@ class Tracker:
                     # the container itself only if nothing else in this entry was looked at
                     node.touched[key] = None if key in node.touched else one
                     continue
-            else:
+                node.touched[key] = None
+            if not in_place or not _is_flat(one):
                 unsettled[id(one)] = one  # it may have been taken out
-            node.touched[key] = None
-            if not _is_flat(one):
-                unsettled[id(one)] = one
 
     def _look_at(self, container: Any, disarmed: bool) -> None:
         """Mark a root or a container that somebody holds, and remember what could still come.
@@ -349,7 +347,7 @@ class Tracker:
         """
         node: Node = container._node
         self._mark(container, whole=disarmed)
-        if node.obj is not container or not _is_flat(container):
+        if not _is_flat(container):
             self._unsettled[id(container)] = container
         if disarmed or node.shape == "sequence":
             self._suspects[id(container)] = (container, len(container))
@@ -362,7 +360,7 @@ class Tracker:
         for key in suspects:
             held = adoption.references(suspects[key], 0) > 2
             container, length = suspects[key]
-            if type(container) is not forms_of(type(container)).armed:
+            if container._node is None or type(container) is not forms_of(type(container)).armed:
                 continue
             if len(container) != length:
                 changed(container)
@@ -382,14 +380,17 @@ class Tracker:
     def _settle_all(self) -> None:
         while self._unsettled:
             _, container = self._unsettled.popitem()
-            self._settle(container, self._unsettled_slots(container))
+            if container._node is not None:  # else it was let go of
+                self._settle(container, self._unsettled_slots(container))
 
     def _settle(self, container: Any, slots: Iterable[Any]) -> None:
         """Adopt what a container that was written holds."""
         node: Node = container._node
         is_node = node.obj is container
-        if not is_node and self.graph.let_go(container):
-            return
+        if not is_node:
+            if self.graph.let_go(container):
+                return
+            self.touch(node, container._key)
         if not is_node and len(container) > LARGE:
             self.graph.promote(container)
             return
