@@ -328,23 +328,46 @@ def test_one_at_several_places_is_one_after_a_restart(make: Callable[[], Any]) -
 
 
 @dataclasses.dataclass
+class Knot:
+    """An object that may hold itself."""
+
+    me: Any = None
+    n: int = 0
+
+
+def test_an_object_that_holds_itself_comes_back_and_goes_on() -> None:
+    """As what is at several places: it is a node of its own."""
+    program = Program()
+    knot = Knot()
+    knot.me = knot
+    program.root("state")["knot"] = knot
+    del knot
+    for n in range(3):
+        program.flush()
+        program = program.restart()
+        state = program.root("state")
+        assert state["knot"].me is state["knot"]
+        assert state["knot"].n == n
+        state["knot"].me.n += 1
+
+
+@dataclasses.dataclass
 class Task:
     """A class of which one field is pickled."""
 
     name: str
-    run: Callable[[], Any]
+    run: Callable[[int], Any]
 
 
 def test_a_field_of_an_object_can_be_pickled() -> None:
     """The rest of the object is saved as it is."""
     program = Program()
-    log: list[str] = []
-    program.root("state")["task"] = Task("a", autostate.pickled(lambda: (log.append("b"), log)[1]))
+    program.root("state")["task"] = Task("a", autostate.pickled(Job()))
     program.flush()
-    for expected in (["b"], ["b", "b"]):
+    for done in (1, 2):
         program = program.restart()
         task = program.root("state")["task"]
-        assert (type(task), task.name, task.run()) == (Task, "a", expected)
+        assert (type(task), task.name, task.run(1)) == (Task, "a", done)
         program.flush()
 
 
