@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help test lint format demo bench kills fuzz clean
+.PHONY: help test lint format demo bench scale kills fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make lint   ruff, mypy, ty, import-linter"
 	@echo "make demo   a crawl that is killed and goes on (ARGS='--kills 8 --seed 7')"
 	@echo "make bench  figures beside goals (ARGS='--quick')"
+	@echo "make scale  flush cost and memory against size and share (ARGS='--size 10000')"
 	@echo "make kills  200 random kills of a process that tells what was acknowledged"
 	@echo "make fuzz   long runs of the state machines"
 	@echo "make format puts the code in order"
@@ -49,6 +50,9 @@ demo: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+scale: $(STAMP)
+	$(BIN)/python -m benchmarks.scale $(ARGS)
 
 kills: $(STAMP)
 	AUTOSTATE_KILLS=100 $(BIN)/python -m pytest tests/crash $(ARGS)
