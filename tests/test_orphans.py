@@ -1,0 +1,175 @@
+"""What was taken out of the state is not saved any more, until it is put back."""
+
+from __future__ import annotations
+
+import gc
+import json
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.conformance.state_kit import Program, shape
+
+Values = dict[str, Any]
+
+
+def small(_: int) -> Any:
+    """An inline container."""
+    return {"n": 0, "inner": {"deep": [1]}}
+
+
+def large(_: int) -> Any:
+    """A node."""
+    return {"n": 0, "inner": {"deep": [1]}} | {f"k{i}": i for i in range(300)}
+
+
+def repeated(_: int) -> Any:
+    """A node because of its size, with another inside."""
+    return {"n": 0, "inner": {"deep": list(range(300))}}
+
+
+MAKERS = [small, large, repeated]
+
+
+@pytest.mark.parametrize("size", [1, 1_000])
+@pytest.mark.parametrize("make", MAKERS)
+def test_changing_what_was_removed_writes_nothing(make: Callable[[int], Any], size: int) -> None:
+    """From dicts and lists, small and large; also what is inside it."""
+    program = Program()
+    state = program.root("state", default={f"s{i}": i for i in range(size)})
+    items = program.root("items", "list", [1])
+    state["a"], state["b"] = make(0), {"x": [make(0)]}
+    items.append(make(0))
+    program.flush()
+    program.flush()
+    gone = [state.pop("a"), state["b"].pop("x"), items.pop()]
+    program.flush()
+    for _ in range(3):
+        for one in (gone[0], gone[1][0], gone[2]):
+            one["n"] += 1
+            one["inner"]["deep"].append(2)
+            one["new"] = {"more": []}
+        gone[1].append(1)
+        assert program.flush() == []
+        assert program.flush(sweep=True) == []
+    assert not program.tracker.watch
+    assert shape(program.restart().root("state")) == shape(state)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_what_is_put_back_is_saved_as_it_is_then(make: Callable[[int], Any]) -> None:
+    """With all that was changed while it was outside, at its old place or another one."""
+    program = Program()
+    state = program.root("state", default={"a": make(0), "n": 1})
+    program.flush()
+    program.flush()
+    one = state.pop("a")
+    program.flush()
+    one["n"] = "changed outside"
+    one["inner"]["deep"].append("outside")
+    program.flush()
+    state["b"] = {"at": [one]}
+    program.flush()
+    assert shape(program.restart().root("state")) == shape(state)
+    one["n"] = "changed inside"
+    one["inner"]["deep"].append("inside")
+    program.flush()
+    assert shape(program.restart().root("state")) == shape(state)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_what_moves_is_saved_at_its_new_place(make: Callable[[int], Any]) -> None:
+    """Between keys, parents and state objects, and changed in the same moment."""
+    program = Program()
+    state = program.root("state", default={"a": make(0), "p": {}, "q": {}})
+    items = program.root("items", "list", [])
+    program.flush()
+    program.flush()
+    places: list[tuple[Callable[[], Any], Callable[[Any], Any]]] = [
+        (lambda: state.pop("a"), lambda one: state["p"].__setitem__("x", one)),
+        (lambda: state["p"].pop("x"), lambda one: state["q"].__setitem__("x", [one])),
+        (lambda: state["q"].pop("x")[0], items.append),
+        (items.pop, lambda one: items.insert(0, {"in": (one,)})),
+        (lambda: items.pop(0)["in"][0], lambda one: state.__setitem__("a", one)),
+    ]
+    for number, (take, put) in enumerate(places):
+        one = take()
+        one["n"] = number
+        put(one)
+        one["inner"]["deep"].append(number)
+        program.flush()
+        following = program.restart()
+        expected = shape(state, items)
+        assert shape(following.root("state"), following.root("items", "list")) == expected
+        del one
+        program.flush()
+
+
+def test_an_orphan_that_is_held_at_another_place_goes_on_being_saved() -> None:
+    """It is no orphan: it was at two places, and one of them is left."""
+    program = Program()
+    shared: Values = {"n": 0}
+    state = program.root("state", default={"a": shared, "b": [shared]})
+    del shared
+    program.flush()
+    program.flush()
+    one = state.pop("a")
+    program.flush()
+    one["n"] = 1
+    [change] = program.flush()
+    assert json.loads(change)["put"] == {"n": 1}
+    assert shape(program.restart().root("state")) == shape(state)
+
+
+def test_a_ring_that_nothing_refers_to_any_more_is_not_saved() -> None:
+    """Two nodes that refer to each other do not keep each other in the state."""
+    program = Program()
+    one: Values = {"n": 1}
+    two: Values = {"one": one, "n": 2}
+    one["two"] = two
+    state = program.root("state", default={"ring": [one, two]})
+    del one, two
+    program.flush()
+    program.flush()
+    ring = state.pop("ring")
+    program.flush()
+    ring[0]["n"] = ring[1]["n"] = 3
+    assert program.flush() == []
+
+
+def test_orphans_are_not_kept_alive() -> None:
+    """Neither a node, nor one with watched entries in it."""
+    program = Program()
+    held: list[int] = [1]
+    state = program.root("state", default={"a": large(0)})
+    state["a"]["held"] = held
+    program.flush()
+    program.flush()
+    node = weakref.ref(state["a"]._node)
+    del state["a"]
+    program.flush()
+    program.flush()
+    gc.collect()
+    assert node() is None
+    assert not program.tracker.watch
+
+
+def test_a_child_of_an_orphan_comes_back_with_it() -> None:
+    """A node below an orphan was not saved either."""
+    program = Program()
+    state = program.root("state", default={"a": {"child": large(0)}, "n": 1})
+    program.flush()
+    program.flush()
+    parent = state.pop("a")
+    program.flush()
+    parent["child"]["n"] = 5
+    program.flush()
+    assert program.journal.compact(pause=lambda: None)
+    program.tracker.collected({2})
+    parent["child"]["n"] = 6
+    assert program.flush() == []
+    state["b"] = parent
+    program.flush()
+    assert shape(program.restart().root("state")) == shape(state)
