@@ -146,7 +146,10 @@ def test_a_kept_value_holds_the_nodes_that_it_refers_to() -> None:
     """They stay alive with it; its references are written as those of nodes are."""
     nodes = {7: {"seven"}, 8: {"eight"}}
     saved = {
-        "$object": ["gone", [{"$ref": 7}, {"$counter": {"$ref": 1}}, {"$set": []}, {"$ref": 8}]]
+        "$object": [
+            "gone",
+            [{"$ref": 7}, {"$counter": {"$dict": [["$ref", 1]]}}, {"$set": []}, {"$ref": 8}],
+        ]
     }
 
     def make(kind: str, content: Any) -> Any:
@@ -160,7 +163,6 @@ def test_a_kept_value_holds_the_nodes_that_it_refers_to() -> None:
     assert codec.dump(codec.jsonable(kept, ref)) == codec.dump(saved)
     nodes[9] = nodes.pop(7)
     assert codec.dump(codec.jsonable(kept, ref)).count(b'{"$ref":9}') == 1
-    assert codec.dump(codec.jsonable(kept, ref)).count(b'{"$ref":1}') == 1
     with pytest.raises(Unsupported, match="another store"):
         codec.jsonable(kept, no_node)
 

@@ -77,6 +77,19 @@ def test_a_tag_is_all_that_a_known_class_needs(cls: Any) -> None:
         assert exact(codec.decode(before, strict)) == exact(value)
 
 
+def test_a_class_may_be_registered_after_it_was_met() -> None:
+    """From then on it is saved as it is registered: this one as if it never changed."""
+    value = Visit("x")
+    before = stored(value)
+    asked: list[Any] = []
+    with registered(Visit, "visit", mutable=False):
+        codec.jsonable(value, asked.append)
+        assert asked == [value.links]
+    with registered(Visit, "visit", encode=lambda visit: visit.url, decode=Visit):
+        assert stored(value) == {"$object": ["visit", "x"]}
+    assert stored(value) == before
+
+
 def test_an_enum_may_have_a_tag() -> None:
     """Its members are stored under it."""
     before = stored(Level.LOW)

@@ -103,6 +103,11 @@ def _mapping(json: Any, make: Make) -> dict[Any, Any]:
     return _pairs(json, make)
 
 
+def _counts(json: Any, make: Make) -> dict[Any, Any]:
+    """The content of a Counter; earlier versions wrote it as it was, without a tag of its own."""
+    return _mapping(json, make) if type(json) is dict and "$dict" in json else _pairs(json, make)
+
+
 def _set(json: Any, make: Make) -> set[Any]:
     return {decode_key(item, make) for item in json}
 
@@ -196,7 +201,7 @@ def _unknown(name: Any, json: Any, make: Make) -> Any:
 
 _STRUCTURES: Final[dict[str, Callable[[Any, Make], Any]]] = {
     "$dict": lambda json, make: make("dict", _pairs(json, make)),
-    "$counter": lambda json, make: make("counter", _pairs(json, make)),
+    "$counter": lambda json, make: make("counter", _counts(json, make)),
     "$ordereddict": lambda json, make: make("ordereddict", OrderedDict(_mapping(json, make))),
     "$defaultdict": _defaultdict,
     "$deque": _deque,

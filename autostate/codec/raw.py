@@ -52,8 +52,6 @@ def escape(value: Any) -> Any:
     if isinstance(value, dict):
         if is_tagged(value):
             [(tag, content)] = value.items()
-            if isinstance(content, dict) and tag == "$counter":  # an object, or pairs
-                content = [[key, item] for key, item in content.items()]
             return {tag: escape(content)}
         if all(map(_is_utf8, value)):
             return {key: escape(item) for key, item in value.items()}
@@ -82,7 +80,7 @@ def references(json: Any) -> Iterator[int]:
             if len(value) == 1 and type(node) is int:
                 yield node
             else:
-                left += _inner(value)
+                left += value.values()
 
 
 def with_references(json: Any, ids: dict[int, int]) -> Any:
@@ -94,14 +92,4 @@ def with_references(json: Any, ids: dict[int, int]) -> Any:
     node = json.get("$ref")
     if len(json) == 1 and type(node) is int:
         return {"$ref": ids.get(node, node)}
-    if len(json) == 1 and "$counter" in json and isinstance(json["$counter"], dict):
-        content = {key: with_references(v, ids) for key, v in json["$counter"].items()}
-        return {"$counter": content}
     return {key: with_references(item, ids) for key, item in json.items()}
-
-
-def _inner(json: dict[str, Any]) -> list[Any]:
-    """The values of an object; a Counter's own content is never a tag."""
-    if len(json) == 1 and isinstance(json.get("$counter"), dict):
-        return list(json["$counter"].values())
-    return list(json.values())

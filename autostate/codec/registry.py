@@ -177,7 +177,7 @@ def _custom(cls: type, tag: str, encode: Any, decode: Any, *, mutable: bool) -> 
         known = classes.fields_of(cls)
         if isinstance(known, str):
             raise TypeError(f"{_name(cls)} {known}: give encode= and decode= as well")
-        return _of_fields(tag, known)
+        return _of_fields(tag, known, mutable=mutable and known.mutable)
     if cls in ENCODERS and cls not in _by_class and cls not in _automatic:
         raise ValueError(f"{_name(cls)} is a type that is saved without being registered")
     if not (callable(encode) and callable(decode)):
@@ -186,12 +186,12 @@ def _custom(cls: type, tag: str, encode: Any, decode: Any, *, mutable: bool) -> 
     return TypeEntry(tag, encode, decode, mutable, parts)
 
 
-def _of_fields(name: str, known: classes.Fields) -> TypeEntry:
+def _of_fields(name: str, known: classes.Fields, *, mutable: bool) -> TypeEntry:
     return TypeEntry(
         name,
         known.take_apart,
         known.put_together,
-        mutable=known.mutable,
+        mutable=mutable,
         parts=known.parts,
         fields=True,
         blank=known.blank,
@@ -217,7 +217,7 @@ def entry_for(cls: type) -> TypeEntry | None:
     if entry is None and not classes.is_enum(cls):
         known = classes.fields_of(cls)
         if not isinstance(known, str):
-            entry = _automatic[cls] = _of_fields(name_of(cls), known)
+            entry = _automatic[cls] = _of_fields(name_of(cls), known, mutable=known.mutable)
     return entry
 
 
@@ -255,7 +255,7 @@ def entry_named(name: str) -> TypeEntry | None:
         known = classes.fields_of(cls)
         if isinstance(known, str):
             return None
-        entry = _automatic[cls] = _of_fields(name, known)
+        entry = _automatic[cls] = _of_fields(name, known, mutable=known.mutable)
     return entry
 
 

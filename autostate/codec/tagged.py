@@ -20,7 +20,7 @@ from typing import Any
 
 from autostate.codec import arrays, classes, registry
 from autostate.codec.factories import encode_factory
-from autostate.codec.raw import with_references
+from autostate.codec.raw import dump, with_references
 from autostate.codec.registry import ATOMS, ENCODERS, TypeEntry
 from autostate.codec.types import MUTABLE, SCALARS
 from autostate.codec.unknown import Unknown
@@ -31,6 +31,7 @@ Ref = Callable[[Any], dict[str, int] | None]
 NATIVE: frozenset[type] = frozenset({str, int, bool, type(None)})
 _FLOATS = NATIVE | {float}
 _STR = frozenset({str})
+_SORTED = frozenset({str, int})
 _TOO_DEEP = "it is nested too deeply to be saved: keep it in a list, or in several state objects"
 
 
@@ -179,7 +180,14 @@ def _items(value: Collection[Any], ref: Ref) -> Any:
 
 
 def _encode_members(tag: str) -> Callable[[Any, Ref], Any]:
-    return lambda value, _ref: {tag: [_key(member) for member in value]}
+    return lambda value, _ref: {tag: _members(value)}
+
+
+def _members(value: Collection[Any]) -> list[Any]:
+    """Members in an order that depends on them alone: that of a set differs between processes."""
+    if len(set(map(type, value))) == 1 and type(next(iter(value))) in _SORTED:
+        return sorted(value)
+    return sorted((_key(member) for member in value), key=dump)
 
 
 def _encode_deque(value: deque[Any], ref: Ref) -> Any:
@@ -283,7 +291,7 @@ _BUILTIN: dict[str, tuple[type, Callable[[Any, Ref], Any]]] = {
     "dict": (dict, _encode_dict),
     "list": (list, _items),
     "set": (set, _encode_members("$set")),
-    "counter": (Counter, lambda value, ref: {"$counter": content_of(value, ref)}),
+    "counter": (Counter, lambda value, ref: {"$counter": _encode_dict(value, ref)}),
     "deque": (deque, _encode_deque),
     "ordereddict": (OrderedDict, lambda value, ref: {"$ordereddict": _ordered(value, ref)}),
     "defaultdict": (defaultdict, _encode_defaultdict),

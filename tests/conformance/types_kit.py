@@ -251,6 +251,13 @@ def gauss() -> random.Random:
     return made
 
 
+def reordered() -> OrderedDict[str, int]:
+    """One whose order is not that in which it was filled."""
+    made = OrderedDict(a=1, b=2, c=3)
+    made.move_to_end("a")
+    return made
+
+
 def read_only() -> Any:
     """An array that cannot be written."""
     array = np.arange(3)
@@ -274,7 +281,7 @@ OBJECTS: Final[list[Callable[[], Any]]] = [
     *(lambda: Level.LOW, lambda: Mode.FAST, lambda: Access.READ | Access.WRITE),
     *(lambda: Access(8), lambda: ~Access.READ, lambda: {Level.LOW: 1, Mode.FAST: 2}),
     *(deque, lambda: deque([1, [2]], maxlen=5), lambda: deque(maxlen=0)),
-    *(OrderedDict, lambda: OrderedDict([(2, "b"), (1, "a")])),
+    *(reordered, OrderedDict, lambda: OrderedDict([(2, "b"), (1, "a")])),
     *(lambda: OrderedDict({"$set": 1}), lambda: defaultdict(None), lambda: defaultdict(int, a=1)),
     *(lambda: defaultdict(list, {"$ref": [1]}), lambda: defaultdict(deque, {1: deque([2])})),
     *(lambda: bytearray(b"\x00\xff"), bytearray, gauss, lambda: [random.Random(1)]),
