@@ -503,6 +503,35 @@ def test_a_module_that_is_imported_while_a_value_is_loaded_may_have_state_object
         assert life.stdout == f"{n}\n{{'b': 1}} {{'n': {n}, 'by': []}}\n", life.stderr
 
 
+def test_a_failure_after_such_an_import_leaves_all_as_it_is_stored(isolated: Path) -> None:
+    """What was rebuilt before the import is not taken for the state object."""
+    for name in ("shop", "gone"):
+        (isolated / f"{name}.py").write_text(
+            f"import autostate\nvisits = autostate.PersistedList('{name}', [1])\n"
+            "def visit():\n    return visits\n"
+        )
+    first = (
+        "import autostate, shop, gone; state = autostate.PersistedList('state'); "
+        "state += ['a', autostate.pickled(shop.visit), [1], autostate.pickled(gone.visit)]"
+    )
+    then = """
+import autostate
+for _ in range(2):
+    try:
+        print(len(autostate.PersistedList('state')), autostate.PersistedList('shop'))
+    except autostate.CorruptStateError as error:
+        print("gone" in str(error))
+autostate.PersistedList('shop').append(2)
+"""
+    assert run(first).returncode == 0
+    (isolated / "gone.py").rename("hidden")
+    life = run(then)
+    assert life.stdout == "True\nTrue\n", life.stderr
+    (isolated / "hidden").rename("gone.py")
+    life = run(then)
+    assert life.stdout == "4 [1, 2]\n4 [1, 2]\n", life.stderr
+
+
 def test_a_module_that_is_gone_is_named_and_nothing_is_overwritten(isolated: Path) -> None:
     """Functions of modules are saved by name."""
     (isolated / "shop.py").write_text("def visit():\n    return 1\n")

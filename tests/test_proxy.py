@@ -372,6 +372,29 @@ def test_an_in_place_operator_that_makes_a_new_object_keeps_the_proxy(
     assert proxied(program.restart(), None) == number
 
 
+class Length:
+    """An object that nobody registered, and that never changes."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __add__(self, n: int) -> Length:
+        return Length(self.n + n)
+
+
+def test_what_a_pickled_object_gives_is_pickled() -> None:
+    """The new object could not be saved otherwise."""
+    program = Program()
+    length = proxied(program, autostate.pickled(Length(1)))
+    for n in (3, 5):
+        length += 2
+        program.flush()
+        assert program.errors == []
+        program = program.restart()
+        length = proxied(program, None)
+        assert length.n == n
+
+
 def test_an_in_place_operator_that_changes_the_object_changes_it() -> None:
     """As on the plain object; one that is not there raises."""
     program = Program()
