@@ -21,7 +21,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
 from autostate.codec import arrays
-from autostate.tracking.barrier import FORMS, KINDS, PLAIN, Barrier, Kind, copy_dict, forms_of
+from autostate.tracking.barrier import (
+    FORMS,
+    KINDS,
+    PLAIN,
+    Barrier,
+    Kind,
+    copy_dict,
+    kind_of,
+    size,
+)
 from autostate.tracking.node import LARGE, Place
 
 if TYPE_CHECKING:
@@ -66,12 +75,6 @@ def is_held(parent: Any, slot: Any) -> bool:
     return references(parent, slot) > 1
 
 
-def kind_of(container: Any) -> Kind:
-    """The kind of a plain or persisted container."""
-    plain = PLAIN.get(type(container))
-    return plain if plain is not None else forms_of(type(container)).kind
-
-
 def slots_of(container: Any) -> list[Any]:
     """The keys or indices under which a container holds what is not an atom, and maybe others.
 
@@ -80,8 +83,8 @@ def slots_of(container: Any) -> list[Any]:
     kind = kind_of(container)
     if kind.shape == "set":
         return []
-    if len(container) > _MANY:
-        return list(range(len(container)) if kind.shape == "sequence" else container)
+    if size(container) > _MANY:
+        return list(range(size(container)) if kind.shape == "sequence" else container)
     if kind.shape == "sequence":
         items = items_of(container)
         if ATOMS.issuperset(map(type, items)):

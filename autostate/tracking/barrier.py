@@ -43,7 +43,7 @@ Why this is safe:
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -141,6 +141,23 @@ def copy_dict(container: dict[Any, Any]) -> dict[Any, Any]:
     if type(container).__iter__ is dict.__iter__:
         return dict(container)
     return dict(dict.items(container))
+
+
+_LENGTHS: Final = frozenset(cls.__len__ for cls in (dict, set, list, deque, OrderedDict))
+
+
+def size(container: Any) -> int:
+    """The number of entries, whatever a user's class says."""
+    if type(container).__len__ in _LENGTHS:
+        return len(container)
+    number: int = kind_of(container).builtin.__len__(container)
+    return number
+
+
+def kind_of(container: Any) -> Kind:
+    """The kind of a plain or persisted container."""
+    plain = PLAIN.get(type(container))
+    return plain if plain is not None else forms_of(type(container)).kind
 
 
 class _Twin:
@@ -314,7 +331,7 @@ def moved(container: Any, shift: int) -> None:
         node: Node = container._node
         node.first += shift
         node.low = max(node.low, node.first)
-        node.high = min(node.high, node.first + len(container))
+        node.high = min(node.high, node.first + size(container))
 
 
 def put_item(container: Any, index: int) -> None:
@@ -327,7 +344,7 @@ def put_item(container: Any, index: int) -> None:
 def _record(container: Any) -> bool:
     """Enter the recording form if the container is large and a node; else mark it as a whole."""
     node: Node | None = container._node
-    if node is None or node.obj is not container or len(container) <= LARGE:
+    if node is None or node.obj is not container or size(container) <= LARGE:
         changed(container)
         return False
     forms = forms_of(type(container))
@@ -351,7 +368,7 @@ def put_late(container: Any, key: Any) -> None:
 def is_keyed(container: Any) -> bool:
     """Whether writes to the container are recorded by entry."""
     node = container._node
-    return node is not None and node.obj is container and len(container) > LARGE
+    return node is not None and node.obj is container and size(container) > LARGE
 
 
 def locked(builtin: type, name: str) -> Any:

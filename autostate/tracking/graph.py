@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from autostate.tracking import adoption
-from autostate.tracking.barrier import arm, disarm
+from autostate.tracking.barrier import arm, disarm, kind_of, size
 from autostate.tracking.node import Node, Place
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Graph:
         for slot in adoption.slots_of(container):
             adoption.adopt_or_watch(node, slot, again=True)
         if node.shape == "sequence":
-            self.promote_repeated(container, range(len(container)))
+            self.promote_repeated(container, range(size(container)))
         self._tracker.touch(home, entry)
         self._include(node)
         return node
@@ -174,7 +174,7 @@ class Graph:
     def new_node(self, container: Any, home: Node, entry: Any) -> Node:
         """Make a node for a container that was found in an entry."""
         tracker = self._tracker
-        node = Node(tracker, tracker.new_id(), adoption.kind_of(container), container)
+        node = Node(tracker, tracker.new_id(), kind_of(container), container)
         node.homes[home.id, entry] = None
         node.whole = True
         tracker.nodes[node.id] = node

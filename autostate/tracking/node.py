@@ -172,7 +172,7 @@ class Node:
         drift = 0
         for place in places:
             for slot in (place.number - first, place.number - first + drift):
-                if 0 <= slot < len(obj) and id(obj[slot]) == place.ident:
+                if _is_at(obj, slot, place.ident):
                     found[place] = slot
                     break
             else:
@@ -206,3 +206,10 @@ class Node:
         self.drops = drops | self.drops
         if recording:
             self.log = self.keys
+
+
+def _is_at(items: Any, slot: int, ident: int) -> bool:
+    try:
+        return slot >= 0 and id(items[slot]) == ident
+    except IndexError:
+        return False

@@ -18,7 +18,7 @@ from autostate.errors import (
     UnknownTypeError,
 )
 from autostate.signing import BadSignatureError
-from autostate.tracking.barrier import KINDS, OBJECT, Barrier, Cell, Kind, forms_of
+from autostate.tracking.barrier import KINDS, OBJECT, Barrier, Cell, Kind, forms_of, size
 from autostate.tracking.node import Node, Place
 from autostate.tracking.sequences import blocks_of
 
@@ -182,7 +182,7 @@ class Rehydration:
         if node.shape == "sequence":
             node.saved = blocks_of(state.content, state.first)
             node.first = node.low = state.first
-            node.high = state.first + len(container)
+            node.high = state.first + size(container)
         else:
             self._tracker.baseline(node)
 

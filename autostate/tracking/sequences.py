@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from autostate import codec
-from autostate.tracking.barrier import FORM_SETS
+from autostate.tracking.barrier import FORM_SETS, size
 from autostate.tracking.node import LARGE, Place
 from autostate.tracking.pending import Incomplete, Pending, batches
 
@@ -94,7 +94,7 @@ class SequencePending(Pending):
         """Copy the items to look at; the lock is held."""
         node = self.node
         before: Blocks | None = node.saved
-        self.first, self.count = node.first, len(node.obj)
+        self.first, self.count = node.first, size(node.obj)
         self.end = self.first + self.count
         self.compared = self.whole and before is not None
         self.changed: set[int] = set()

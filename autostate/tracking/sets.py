@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from autostate.tracking.barrier import size
 from autostate.tracking.mappings import has_nan
 from autostate.tracking.node import LARGE
 from autostate.tracking.pending import KeyedPending, Pending, batches, dump_key
@@ -24,7 +25,7 @@ class SetPending(KeyedPending):
     def copy_items(self) -> dict[Any, Any]:
         """Copy the dirty members; the lock is held."""
         obj = self.node.obj
-        if self.whole or len(obj) <= LARGE or has_nan(chain(self.keys, self.drops)):
+        if self.whole or size(obj) <= LARGE or has_nan(chain(self.keys, self.drops)):
             self.whole = True
             return {member: member for member in set(obj)}
         return {member: member for member in self.keys if member in obj}

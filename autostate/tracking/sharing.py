@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from autostate import codec
 from autostate.tracking import adoption
-from autostate.tracking.barrier import PLAIN, Barrier, Cell
+from autostate.tracking.barrier import PLAIN, Barrier, Cell, kind_of, size
 from autostate.tracking.node import Node
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Sharing:
         for slot in adoption.slots_of(node.obj):
             adoption.adopt_or_watch(node, slot, again=True)
         if node.shape == "sequence":
-            self._tracker.graph.promote_repeated(node.obj, range(len(node.obj)))
+            self._tracker.graph.promote_repeated(node.obj, range(size(node.obj)))
 
     def _adopt(self, node: Node, found: Found, more: int) -> bool:
         """Put the persisted form at all places; False if somebody else holds the plain one.
@@ -123,7 +123,7 @@ class Sharing:
         # One reference is that of `found.holder`, another that of the node.
         if adoption.references(found.holder, 0) != len(places) + more + 2:
             return False
-        kind = adoption.kind_of(node.obj)
+        kind = kind_of(node.obj)
         new = kind.make(node.obj, node, None)
         old, node.obj = node.obj, new
         swapped = [place for place in places if _swap(place, old, new)]
@@ -153,7 +153,7 @@ def _swap(place: tuple[Any, Any, Node, Any], old: Any, new: Any) -> bool:
             return False
     except LookupError:
         return False
-    adoption.kind_of(parent).builtin.__setitem__(parent, slot, new)
+    kind_of(parent).builtin.__setitem__(parent, slot, new)
     return True
 
 

@@ -35,6 +35,7 @@ from autostate.tracking.barrier import (
     changed,
     disarm,
     forms_of,
+    size,
 )
 from autostate.tracking.capture import Capture
 from autostate.tracking.graph import Graph
@@ -106,7 +107,7 @@ class Tracker:
         self._written: list[Any] = []
         self._unsettled: dict[int, Any] = {}
         self._held: list[Any] = []
-        self._suspects: dict[int, tuple[Any, int]] = {}
+        self._suspects: dict[int, tuple[Any, Any]] = {}
         self.graph: Graph = Graph(self)
         self.watch: Watch = Watch(self)
         self.sharing: Sharing = Sharing(self)
@@ -148,12 +149,12 @@ class Tracker:
             for container in self._written:
                 node: Node = container._node
                 if node.obj is not container:
-                    total += (len(container) + 1) * 16
+                    total += (size(container) + 1) * 16
                 elif type(container) is forms_of(type(container)).disarmed:
-                    total += len(container) * node.weight
+                    total += size(container) * node.weight
                 else:
                     total += (len(node.keys) + len(node.drops)) * node.weight
-                    if len(node.keys) * 2 > len(container) > LARGE and node.shape != "sequence":
+                    if len(node.keys) * 2 > size(container) > LARGE and node.shape != "sequence":
                         changed(container)
             touched = sum(len(node.touched) for node in self.dirty_nodes)
             return total + touched * 64
@@ -350,7 +351,7 @@ class Tracker:
         if not _is_flat(container):
             self._unsettled[id(container)] = container
         if disarmed or node.shape == "sequence":
-            self._suspects[id(container)] = (container, len(container))
+            self._suspects[id(container)] = (container, _trace(container))
         if node.obj is not container:
             self._held.append(container)
 
@@ -359,13 +360,13 @@ class Tracker:
         suspects, self._suspects = self._suspects, {}
         for key in suspects:
             held = adoption.references(suspects[key], 0) > 2
-            container, length = suspects[key]
+            container, trace = suspects[key]
             if container._node is None or type(container) is not forms_of(type(container)).armed:
                 continue
-            if len(container) != length:
+            if _trace(container) != trace:
                 changed(container)
             elif held or container._node.obj is container:
-                self._suspects[key] = (container, length)
+                self._suspects[key] = (container, trace)
 
     def _unsettled_slots(self, container: Any) -> list[Any]:
         node: Node = container._node
@@ -373,7 +374,7 @@ class Tracker:
             return [k for k in list(node.keys) if type(node.obj.get(k)) not in adoption.ATOMS]
         if node.obj is container and not node.whole and node.shape == "sequence":
             low, high = max(node.low - node.first, 0), max(node.high - node.first, 0)
-            slots = {*range(low), *range(high, len(container))}
+            slots = {*range(low), *range(high, size(container))}
             return sorted(slots.union(number - node.first for number in node.keys))
         return adoption.slots_of(container)
 
@@ -391,7 +392,7 @@ class Tracker:
             if self.graph.let_go(container):
                 return
             self.touch(node, container._key)
-        if not is_node and len(container) > LARGE:
+        if not is_node and size(container) > LARGE:
             self.graph.promote(container)
             return
         if is_node and isinstance(container, dict):
@@ -412,7 +413,7 @@ class Tracker:
     def _to_compare(self) -> list[Node]:
         """The nodes of which it is remembered what was saved, or that are small."""
         nodes = [n for n in self.nodes.values() if n.tracker is self and n.declared]
-        return [n for n in nodes if not n.orphan and (n.saved is not None or len(n.obj) <= LARGE)]
+        return [n for n in nodes if not n.orphan and (n.saved is not None or size(n.obj) <= LARGE)]
 
     def _sweep(self) -> None:
         """Look at everything that can be compared, and again at what could not be saved."""
@@ -515,7 +516,7 @@ class Tracker:
                 kind.fill(container, defaults)
             elif new:
                 kind.fill(container, {key: defaults[key] for key in new})
-                node.whole = node.whole or len(container) <= LARGE
+                node.whole = node.whole or size(container) <= LARGE
                 for key in new:
                     node.keys[key] = None
                 self.dirty_nodes[node] = None
@@ -531,7 +532,7 @@ class Tracker:
 
     def baseline(self, node: Node) -> None:
         """Remember what is stored of a rehydrated node, to see later what changed."""
-        if node.shape != "sequence" and len(node.obj) <= LARGE:
+        if node.shape != "sequence" and size(node.obj) <= LARGE:
             node.whole = True
             pending = Pending.shapes[node.shape](Capture(self), node)
             for _ in pending.encode():
@@ -651,9 +652,17 @@ class Tracker:
         )
 
 
+def _trace(container: Any) -> Any:
+    """What every late call changes: the length, or the items at the ends of a bounded deque."""
+    maxlen = getattr(container, "maxlen", None)
+    if maxlen is not None and container:
+        return size(container), id(container[0]), id(container[-1])
+    return size(container)
+
+
 def _is_flat(container: Any) -> bool:
     """Whether there is nothing to settle about a container: few entries, and only atoms."""
-    if len(container) > LARGE:
+    if size(container) > LARGE:
         return False
     if isinstance(container, dict):
         return adoption.ATOMS.issuperset(map(type, container.values()))

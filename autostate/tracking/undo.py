@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
-from autostate.tracking.adoption import kind_of
+from autostate.tracking.barrier import kind_of
 
 if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
