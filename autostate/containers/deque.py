@@ -137,7 +137,18 @@ class PersistedDeque(root.StateObject, deque[T]):
                 deque.__init__(self, _copy(self), maxlen)
                 changed(self)
 
-    if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
+    if TYPE_CHECKING:  # what gives a new deque gives a plain one
+
+        def __copy__(self) -> deque[T]: ...  # type: ignore[override]
+        def copy(self) -> deque[T]:  # type: ignore[override]  # ty: ignore[incompatible-method-override]
+            """Make a plain, shallow copy."""
+            ...
+
+        def __add__(self, other: deque[T], /) -> deque[T]: ...  # type: ignore[override]  # ty: ignore[incompatible-method-override]
+        def __mul__(self, times: int, /) -> deque[T]: ...  # type: ignore[override]  # ty: ignore[incompatible-method-override]
+        def __rmul__(self, times: int, /) -> deque[T]: ...  # type: ignore[override]  # ty: ignore[incompatible-method-override]
+
+    else:  # type checkers see the builtin's own signatures
         append = marking(
             deque, "append", lambda self, length, _: moved(self, int(length == self.maxlen))
         )
