@@ -263,7 +263,7 @@ def test_what_is_only_stored_can_be_deleted(isolated: Path) -> None:
 
 def test_a_wiped_store_gets_everything_again() -> None:
     """As after Apify's purge of the local default store."""
-    store = MemoryStore("wiped")
+    store = MemoryStore("emptied")
     with autostate.open(store) as manager:
         made = PersistedDict("a", x=1)
         autostate.flush()
@@ -271,7 +271,7 @@ def test_a_wiped_store_gets_everything_again() -> None:
         manager.store_wiped()
         made["y"] = 2
         autostate.flush()
-        nodes = Journal(MemoryStore("wiped")).recover().nodes
+        nodes = Journal(MemoryStore("emptied")).recover().nodes
         assert [node.content for node in nodes.values()] == [{"x": 1, "y": 2}]
 
 

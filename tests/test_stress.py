@@ -159,14 +159,15 @@ class ReadsBeforeItRearms(Tracker):
         with self.lock:
             if self.undo:
                 return None
-            capture = self._capture = Capture(self)
-            self._late_calls()
-            for container in list(self._written):
-                self._written.remove(container)
-                rest, self._written = self._written, [container]
-                self._collect()
-                self._settle_all()
-                self._written = rest + self._written
+            capture = self.capture = Capture(self)
+            written = self.written
+            written.late_calls()
+            for container in list(written.containers):
+                written.containers.remove(container)
+                rest, written.containers = written.containers, [container]
+                written.collect()
+                written.settle_all()
+                written.containers = rest + written.containers
                 nodes, self.dirty_nodes = self.dirty_nodes, {}
                 capture.take(nodes)
             return capture

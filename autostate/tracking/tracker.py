@@ -14,20 +14,17 @@ A cut works in four steps under the lock, while every writer that it concerns wa
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from autostate import codec
 from autostate.errors import CodecError, CorruptStateError
 from autostate.tracking import adoption
 from autostate.tracking.barrier import (
-    FORM_SETS,
     FORMS,
     KINDS,
     PLAIN,
@@ -45,6 +42,7 @@ from autostate.tracking.rehydration import Rehydration, State
 from autostate.tracking.sharing import Sharing
 from autostate.tracking.undo import Frame, frames
 from autostate.tracking.watch import Watch
+from autostate.tracking.written import Written, is_flat
 
 if TYPE_CHECKING:
     import asyncio
@@ -53,27 +51,6 @@ if TYPE_CHECKING:
 
 
 logger: logging.Logger = logging.getLogger("autostate")
-
-SLICE: Final = 200
-"""Containers or entries that `prepare` looks at with the lock held: less than a millisecond."""
-
-
-_ROUNDS: Final = 3
-"""How often `prepare` begins again with what was written meanwhile."""
-
-_YOUNG: Final = 2_000
-"""Containers to adopt before the garbage collector looks at them."""
-
-
-def _collect_young() -> None:
-    """Let the garbage collector look at what was adopted, while that is little.
-
-    Adoption makes one container and frees another, so that the collector's count of young ones
-    stays small while there are more and more of them. It would look at all in one go: a million
-    took 0.17 s, in which no thread ran.
-    """
-    if gc.isenabled():
-        gc.collect(1)
 
 
 class Tracker:
@@ -104,15 +81,11 @@ class Tracker:
         self.roots: dict[str, Node] = {}
         self.deleted: list[int] = []
         self.dirty_nodes: dict[Node, None] = {}
-        self._written: list[Any] = []
-        self._unsettled: dict[int, Any] = {}
-        self._held: list[Any] = []
-        self._suspects: dict[int, tuple[Any, Any]] = {}
+        self.written: Written = Written(self)
         self.graph: Graph = Graph(self)
         self.watch: Watch = Watch(self)
         self.sharing: Sharing = Sharing(self)
         self.adopting: set[int] = set()
-        self._swept = False
         self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self.capture: Capture | None = None
         self._refused = False
@@ -125,17 +98,17 @@ class Tracker:
     @property
     def dirty(self) -> bool:
         """Whether anything was marked since the last cut."""
-        return bool(self._written or self._unsettled or self.dirty_nodes or self.deleted)
+        return bool(self.written or self.dirty_nodes or self.deleted)
 
     @property
     def needs_polling(self) -> bool:
         """Whether something can change without a mark: watched entries, late calls."""
-        return bool(self.watch or self._suspects)
+        return bool(self.watch or self.written.suspects)
 
     @property
     def activity(self) -> int:
         """Grows with the writes that are seen; the same twice: writing pauses."""
-        recorded = sum(len(node.keys) for node in self._recording())
+        recorded = sum(len(node.keys) for node in self.written.recording())
         return self._marks + recorded
 
     def estimate(self) -> int:
@@ -146,8 +119,10 @@ class Tracker:
         """
         with self.lock:
             total = 0
-            for container in self._written:
-                node: Node = container._node
+            for container in self.written.containers:
+                node: Node | None = container._node
+                if node is None:
+                    continue
                 if node.obj is not container:
                     total += (size(container) + 1) * 16
                 elif type(container) is forms_of(type(container)).disarmed:
@@ -158,12 +133,6 @@ class Tracker:
                         changed(container)
             touched = sum(len(node.touched) for node in self.dirty_nodes)
             return total + touched * 64
-
-    def _recording(self) -> Iterator[Node]:
-        for container in self._written.copy():
-            node: Node = container._node
-            if node.obj is container and node.keys:
-                yield node
 
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """A running event loop on whose thread the state is written."""
@@ -177,10 +146,10 @@ class Tracker:
             return
         clean = not self.dirty
         if self.undo:
-            self._mark(container, whole=whole)
-            self._unsettled[id(container)] = container
+            self.written.mark(container, whole=whole)
+            self.written.unsettled[id(container)] = container
         else:
-            self._written.append(container)
+            self.written.containers.append(container)
         self._marks += 1
         asyncio_events = sys.modules.get("asyncio.events")
         if asyncio_events is not None:
@@ -190,17 +159,9 @@ class Tracker:
         if clean:
             self.wake()
 
-    def _mark(self, container: Any, *, whole: bool) -> None:
-        node: Node = container._node
-        if node.obj is container:
-            node.whole = node.whole or whole
-            self.dirty_nodes[node] = None
-        else:  # its entry is marked when it is found to be in it still
-            self._unsettled[id(container)] = container
-
     def unsettle(self, container: Any) -> None:
         """Look at what a container holds before the next cut."""
-        self._unsettled[id(container)] = container
+        self.written.unsettled[id(container)] = container
 
     def touch(self, node: Node, key: Any) -> None:
         """Mark one entry of a node."""
@@ -216,55 +177,7 @@ class Tracker:
             pause: Called between slices, without the lock.
             sweep: The cut will be a sweep: look at everything.
         """
-        for _ in range(_ROUNDS):  # writers may never come to an end
-            for _ in range(0, len(self._written), SLICE):
-                with self.lock:
-                    self._collect(SLICE)
-                pause()
-            with self.lock:
-                containers = list(self._unsettled.values())
-            if not containers:
-                break
-            self._prepare(containers, pause)
-            del containers
-        if sweep:
-            self._prepare_sweep(pause)
-
-    def _prepare(self, containers: list[Any], pause: Callable[[], None]) -> None:
-        done = 0
-        since = 0
-        while containers:
-            container = containers.pop()
-            with self.lock:
-                if self._unsettled.pop(id(container), None) is None or container._node is None:
-                    continue
-                self.graph.forget()
-                slots = self._unsettled_slots(container)
-            for start in range(0, max(len(slots), 1), SLICE):
-                with self.lock:
-                    if container._node is not None:  # it may be let go of meanwhile
-                        self._settle(container, slots[start : start + SLICE])
-                done += min(SLICE, len(slots) - start) + 1
-                if done >= SLICE:
-                    since += done
-                    done = 0
-                    pause()
-                if since > _YOUNG:
-                    since = 0
-                    _collect_young()
-
-    def _prepare_sweep(self, pause: Callable[[], None]) -> None:
-        with self.lock:
-            nodes = self._to_compare()
-        for node in nodes:
-            with self.lock:
-                slots = adoption.slots_of(node.obj)
-            for start in range(0, len(slots), SLICE):
-                with self.lock:
-                    if not self.closed and self.nodes.get(node.id) is node:
-                        self._look_inside(node, slots[start : start + SLICE], again=True)
-                pause()
-        self._swept = True
+        self.written.prepare(pause, sweep=sweep)
 
     def cut(self, *, sweep: bool = False) -> Capture | None:
         """Take what is dirty, as of this moment.
@@ -283,12 +196,12 @@ class Tracker:
             if self.closed:
                 return capture
             self.graph.forget()
-            self._late_calls()
-            self._collect()
-            self._settle_all()
+            self.written.late_calls()
+            self.written.collect()
+            self.written.settle_all()
             watched = self.watch.check()
             if sweep:
-                self._sweep()
+                self.written.sweep()
             if self.watch or self.sharing.nodes():
                 with contextlib.suppress(RecursionError):  # it is reported when it is encoded
                     self.sharing.settle(list(self.watch.entries))
@@ -299,148 +212,9 @@ class Tracker:
             self._encode_exposed(watched)
             return capture
 
-    def _collect(self, most: int | None = None) -> None:
-        """Re-arm all that was written, and only then look at any of it.
-
-        Written for speed: a cut runs on the event loop's thread.
-
-        Args:
-            most: So many containers at the most. Only a cut needs them all at one moment.
-        """
-        at = 0 if most is None else -most
-        written = self._written[at:]
-        del self._written[at:]
-        whole = []
-        for container in written:
-            cls = type(container)
-            forms = FORMS[cls]
-            whole.append(cls is forms.disarmed)
-            container.__class__ = forms.armed
-        container = None  # a variable is a reference
-        last: Node | None = None
-        unsettled, is_json = self._unsettled, codec.is_json_dict
-        references, get, dicts = sys.getrefcount, dict.get, FORM_SETS["dict"]
-        for index, everything in enumerate(whole):
-            held = references(written[index]) > _INLINE
-            one: Any = written[index]
-            node: Node = one._node
-            if held or node.obj is one:
-                self._look_at(one, everything)
-                continue
-            if node is not last:
-                self.dirty_nodes[node] = None
-                last = node
-            key = one._key
-            in_place = node.shape == "mapping" and get(node.obj, key) is one
-            if in_place:
-                if type(one) in dicts and is_json(one):
-                    # the container itself only if nothing else in this entry was looked at
-                    node.touched[key] = None if key in node.touched else one
-                    continue
-                node.touched[key] = None
-            if not in_place or not _is_flat(one):
-                unsettled[id(one)] = one  # it may have been taken out
-
-    def _look_at(self, container: Any, disarmed: bool) -> None:
-        """Mark a root or a container that somebody holds, and remember what could still come.
-
-        A late call can reach it; and what it holds at the cut has to be encoded at once.
-        """
-        node: Node = container._node
-        self._mark(container, whole=disarmed)
-        if not _is_flat(container):
-            self._unsettled[id(container)] = container
-        if disarmed or node.shape == "sequence":
-            self._suspects[id(container)] = (container, _trace(container))
-        if node.obj is not container:
-            self._held.append(container)
-
-    def _late_calls(self) -> None:
-        """Mark what has another length than when it was re-armed, although nobody marked it."""
-        suspects, self._suspects = self._suspects, {}
-        for key in suspects:
-            held = adoption.references(suspects[key], 0) > 2
-            container, trace = suspects[key]
-            if container._node is None or type(container) is not forms_of(type(container)).armed:
-                continue
-            if _trace(container) != trace:
-                changed(container)
-            elif held or container._node.obj is container:
-                self._suspects[key] = (container, trace)
-
-    def _unsettled_slots(self, container: Any) -> list[Any]:
-        node: Node = container._node
-        if node.obj is container and not node.whole and node.shape == "mapping":
-            return [k for k in list(node.keys) if type(node.obj.get(k)) not in adoption.ATOMS]
-        if node.obj is container and not node.whole and node.shape == "sequence":
-            low, high = max(node.low - node.first, 0), max(node.high - node.first, 0)
-            slots = {*range(low), *range(high, size(container))}
-            return sorted(slots.union(number - node.first for number in node.keys))
-        return adoption.slots_of(container)
-
-    def _settle_all(self) -> None:
-        while self._unsettled:
-            _, container = self._unsettled.popitem()
-            if container._node is not None:  # else it was let go of
-                self._settle(container, self._unsettled_slots(container))
-
-    def _settle(self, container: Any, slots: Iterable[Any]) -> None:
-        """Adopt what a container that was written holds."""
-        node: Node = container._node
-        is_node = node.obj is container
-        if not is_node:
-            if self.graph.let_go(container):
-                return
-            self.touch(node, container._key)
-        if not is_node and size(container) > LARGE:
-            self.graph.promote(container)
-            return
-        if is_node and isinstance(container, dict):
-            slots = adoption.adopt_flat(container, slots, node)
-        if is_node:
-            self._look_inside(node, slots)
-            return
-        for slot in slots:
-            try:
-                complete = adoption.adopt(container, slot, node, container._key)
-            except LookupError:
-                continue  # removed since the slots were listed
-            except RecursionError:
-                complete = False
-            if not complete:
-                self.watch.again(node, container._key)
-
-    def _to_compare(self) -> list[Node]:
-        """The nodes of which it is remembered what was saved, or that are small."""
-        nodes = [n for n in self.nodes.values() if n.tracker is self and n.declared]
-        return [n for n in nodes if not n.orphan and (n.saved is not None or size(n.obj) <= LARGE)]
-
-    def _sweep(self) -> None:
-        """Look at everything that can be compared, and again at what could not be saved."""
-        if not self._swept:
-            for node in self._to_compare():
-                self._look_inside(node, adoption.slots_of(node.obj), again=True)
-        self._swept = False
-        for node in self._to_compare():
-            node.whole = True
-            self.dirty_nodes[node] = None
-        for node in self.nodes.values():
-            for key in node.bad:
-                self.touch(node, key)
-
-    def _look_inside(self, node: Node, slots: Iterable[Any], *, again: bool = False) -> None:
-        """Adopt what a node holds, or watch it."""
-        for slot in slots:
-            with contextlib.suppress(LookupError):  # removed since the slots were listed
-                if again and adoption.is_settled(node.obj[slot], node):
-                    continue
-                adoption.adopt_or_watch(node, slot, again=again)
-        if node.shape == "sequence":
-            self.graph.promote_repeated(node.obj, slots)
-
     def _encode_exposed(self, watched: list[tuple[Node, Any]]) -> None:
         """Encode at once what writers could reach past the barrier while the rest is encoded."""
-        held, self._held = self._held, []
+        held, self.written.held = self.written.held, []
         entries = [(c._node, c._key) for c in held if c._node is not None and c._node.obj is not c]
         for node in self.sharing.nodes():
             entries += [(node, key) for key in adoption.entries_of(node)]
@@ -499,7 +273,7 @@ class Tracker:
                 container._node = node
                 self.nodes[node.id] = self.roots[name] = node
                 node.whole = True
-                self._unsettled[id(container)] = container
+                self.written.unsettled[id(container)] = container
                 self.dirty_nodes[node] = None
                 self.wake()
             arm(container)
@@ -520,7 +294,7 @@ class Tracker:
                 for key in new:
                     node.keys[key] = None
                 self.dirty_nodes[node] = None
-                self._unsettled[id(container)] = container
+                self.written.unsettled[id(container)] = container
                 self.wake()
 
     def begin(self, container: Any, default: list[Any]) -> None:
@@ -564,7 +338,7 @@ class Tracker:
                 else:
                     value._node = None
                     value.__class__ = known.disarmed
-                    if not _is_flat(value):
+                    if not is_flat(value):
                         rest.append(value)
         for container in [*adoption.inline(rest), node.obj]:
             if type(container) not in PLAIN and container._node is node:  # else of sharing.py
@@ -572,11 +346,8 @@ class Tracker:
                 disarm(container)
         node.whole, node.keys, node.drops = False, {}, {}
         self.dirty_nodes.pop(node, None)
-        self._written = [c for c in self._written if c._node is not None]
-        self._unsettled = {i: c for i, c in self._unsettled.items() if c._node is not None}
-        self._suspects = {i: s for i, s in self._suspects.items() if s[0]._node is not None}
+        self.written.forget_unbound()
         self.watch.forget(lambda other: other is node)
-        self._held = [c for c in self._held if c._node is not None]
 
     def mark_all(self) -> None:
         """Mark everything: the store has lost it, also what nobody has asked for yet."""
@@ -605,8 +376,8 @@ class Tracker:
     def atomic(self) -> Generator[None]:
         """Never cut inside the block; roll memory back if it raises."""
         with self.lock:
-            self._collect()
-            self._settle_all()
+            self.written.collect()
+            self.written.settle_all()
             self.undo += 1
             frame = Frame(self._plain())
         token = frames.set({**frames.get(), self: (*frames.get().get(self, ()), frame)})
@@ -615,8 +386,8 @@ class Tracker:
         except BaseException:
             with self.lock:
                 for container, whole in frame.roll_back():
-                    self._mark(container, whole=whole)
-                    self._unsettled[id(container)] = container
+                    self.written.mark(container, whole=whole)
+                    self.written.unsettled[id(container)] = container
             raise
         else:
             frame.merge_into(frames.get()[self][:-1])
@@ -650,24 +421,3 @@ class Tracker:
             f"{name}: the stored state refers to a part that is not stored; "
             'open it with on_corrupt="previous" to go back to the previous snapshot'
         )
-
-
-def _trace(container: Any) -> Any:
-    """What every late call changes: the length, or the items at the ends of a bounded deque."""
-    maxlen = getattr(container, "maxlen", None)
-    if maxlen is not None and container:
-        return size(container), id(container[0]), id(container[-1])
-    return size(container)
-
-
-def _is_flat(container: Any) -> bool:
-    """Whether there is nothing to settle about a container: few entries, and only atoms."""
-    if size(container) > LARGE:
-        return False
-    if isinstance(container, dict):
-        return adoption.ATOMS.issuperset(map(type, container.values()))
-    return isinstance(container, set) or adoption.ATOMS.issuperset(map(type, container))
-
-
-_INLINE: Final = 1 + adoption.references([[None]], 0) + adoption.MEASURING
-"""References to an inline container that nobody holds: its parent's and that of `_collect`."""

@@ -1,0 +1,311 @@
+"""What was written since the last cut: re-armed and looked at, in slices or at once.
+
+A container that was written is *settled*: what it holds is adopted, or watched; what was put into
+it belongs to it; and if it was itself taken out of the state, it is let go of. `prepare` settles in
+slices, so that little is left for the cut. Settling is invisible and needs no common moment. The
+cut does: it re-arms all containers before it reads any (`barrier.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from autostate import codec
+from autostate.tracking import adoption
+from autostate.tracking.barrier import FORM_SETS, FORMS, changed, forms_of, size
+from autostate.tracking.node import LARGE, Node
+
+if TYPE_CHECKING:
+    from autostate.tracking.tracker import Tracker
+
+SLICE: Final = 200
+"""Containers or entries that `prepare` looks at with the lock held: less than a millisecond."""
+
+
+_ROUNDS: Final = 3
+"""How often `prepare` begins again with what was written meanwhile."""
+
+_YOUNG: Final = 2_000
+"""Containers to adopt before the garbage collector looks at them."""
+
+
+def _collect_young() -> None:
+    """Let the garbage collector look at what was adopted, while that is little.
+
+    Adoption makes one container and frees another, so that the collector's count of young ones
+    stays small while there are more and more of them. It would look at all in one go: a million
+    took 0.17 s, in which no thread ran.
+    """
+    if gc.isenabled():
+        gc.collect(1)
+
+
+class Written:
+    """The containers of one tracker that were written.
+
+    Attributes:
+        containers: Those that are still disarmed or recording.
+        unsettled: Those that are armed again, by `id`, and have to be settled before the next cut.
+        held: Inline ones that somebody held at the cut, so that a late call can reach them.
+        suspects: By `id`: what a late call could have written to, and how it was at the cut.
+    """
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self.containers: list[Any] = []
+        self.unsettled: dict[int, Any] = {}
+        self.held: list[Any] = []
+        self.suspects: dict[int, tuple[Any, Any]] = {}
+        self._swept = False
+
+    def __bool__(self) -> bool:
+        return bool(self.containers or self.unsettled)
+
+    def recording(self) -> Iterator[Node]:
+        """The nodes of which some entries were recorded."""
+        for container in self.containers.copy():
+            node: Node | None = container._node
+            if node is not None and node.obj is container and node.keys:
+                yield node
+
+    def mark(self, container: Any, *, whole: bool) -> None:
+        """Mark a container that was written; `whole`: anything in it may have changed."""
+        node: Node = container._node
+        if node.obj is container:
+            node.whole = node.whole or whole
+            self._tracker.dirty_nodes[node] = None
+        else:  # its entry is marked when it is found to be in it still
+            self.unsettled[id(container)] = container
+
+    def forget_unbound(self) -> None:
+        """Forget containers that belong to no store any more."""
+        self.containers = [c for c in self.containers if c._node is not None]
+        self.unsettled = {i: c for i, c in self.unsettled.items() if c._node is not None}
+        self.suspects = {i: s for i, s in self.suspects.items() if s[0]._node is not None}
+        self.held = [c for c in self.held if c._node is not None]
+
+    def prepare(self, pause: Callable[[], None], *, sweep: bool = False) -> None:
+        """Look in slices at what was written, as a cut would have to do at once.
+
+        Args:
+            pause: Called between slices, without the lock.
+            sweep: The cut will be a sweep: look at everything.
+        """
+        for _ in range(_ROUNDS):  # writers may never come to an end
+            for _ in range(0, len(self.containers), SLICE):
+                with self._tracker.lock:
+                    self.collect(SLICE)
+                pause()
+            with self._tracker.lock:
+                containers = list(self.unsettled.values())
+            if not containers:
+                break
+            self._prepare(containers, pause)
+            del containers
+        if sweep:
+            self._prepare_sweep(pause)
+
+    def _prepare(self, containers: list[Any], pause: Callable[[], None]) -> None:
+        done = 0
+        since = 0
+        while containers:
+            container = containers.pop()
+            with self._tracker.lock:
+                if self.unsettled.pop(id(container), None) is None or container._node is None:
+                    continue
+                self._tracker.graph.forget()
+                slots = self._slots_to_settle(container)
+            for start in range(0, max(len(slots), 1), SLICE):
+                with self._tracker.lock:
+                    if container._node is not None:  # it may be let go of meanwhile
+                        self._settle(container, slots[start : start + SLICE])
+                done += min(SLICE, len(slots) - start) + 1
+                if done >= SLICE:
+                    since += done
+                    done = 0
+                    pause()
+                if since > _YOUNG:
+                    since = 0
+                    _collect_young()
+
+    def _prepare_sweep(self, pause: Callable[[], None]) -> None:
+        with self._tracker.lock:
+            nodes = self._to_compare()
+        for node in nodes:
+            with self._tracker.lock:
+                slots = adoption.slots_of(node.obj)
+            for start in range(0, len(slots), SLICE):
+                with self._tracker.lock:
+                    if not self._tracker.closed and self._tracker.nodes.get(node.id) is node:
+                        self._look_inside(node, slots[start : start + SLICE], again=True)
+                pause()
+        self._swept = True
+
+    def collect(self, most: int | None = None) -> None:
+        """Re-arm all that was written, and only then look at any of it.
+
+        Written for speed: a cut runs on the event loop's thread.
+
+        Args:
+            most: So many containers at the most. Only a cut needs them all at one moment.
+        """
+        at = 0 if most is None else -most
+        written = self.containers[at:]
+        del self.containers[at:]
+        whole = []
+        for container in written:
+            cls = type(container)
+            forms = FORMS[cls]
+            whole.append(cls is forms.disarmed)
+            container.__class__ = forms.armed
+        container = None  # a variable is a reference
+        last: Node | None = None
+        unsettled, is_json = self.unsettled, codec.is_json_dict
+        references, get, dicts = sys.getrefcount, dict.get, FORM_SETS["dict"]
+        for index, everything in enumerate(whole):
+            held = references(written[index]) > _INLINE
+            one: Any = written[index]
+            node: Node | None = one._node
+            if node is None:
+                continue  # it was let go of
+            if held or node.obj is one:
+                self._look_at(one, everything)
+                continue
+            if node is not last:
+                self._tracker.dirty_nodes[node] = None
+                last = node
+            key = one._key
+            in_place = node.shape == "mapping" and get(node.obj, key) is one
+            if in_place:
+                if type(one) in dicts and is_json(one):
+                    # the container itself only if nothing else in this entry was looked at
+                    node.touched[key] = None if key in node.touched else one
+                    continue
+                node.touched[key] = None
+            if not in_place or not is_flat(one):
+                unsettled[id(one)] = one  # it may have been taken out
+
+    def _look_at(self, container: Any, disarmed: bool) -> None:
+        """Mark a root or a container that somebody holds, and remember what could still come.
+
+        A late call can reach it; and what it holds at the cut has to be encoded at once.
+        """
+        node: Node = container._node
+        self.mark(container, whole=disarmed)
+        if not is_flat(container):
+            self.unsettled[id(container)] = container
+        if disarmed or node.shape == "sequence":
+            self.suspects[id(container)] = (container, _trace(container))
+        if node.obj is not container:
+            self.held.append(container)
+
+    def late_calls(self) -> None:
+        """Mark what has another length than when it was re-armed, although nobody marked it."""
+        suspects, self.suspects = self.suspects, {}
+        for key in suspects:
+            held = adoption.references(suspects[key], 0) > 2
+            container, trace = suspects[key]
+            if container._node is None or type(container) is not forms_of(type(container)).armed:
+                continue
+            if _trace(container) != trace:
+                changed(container)
+            elif held or container._node.obj is container:
+                self.suspects[key] = (container, trace)
+
+    def _slots_to_settle(self, container: Any) -> list[Any]:
+        node: Node = container._node
+        if node.obj is container and not node.whole and node.shape == "mapping":
+            return [k for k in list(node.keys) if type(node.obj.get(k)) not in adoption.ATOMS]
+        if node.obj is container and not node.whole and node.shape == "sequence":
+            low, high = max(node.low - node.first, 0), max(node.high - node.first, 0)
+            slots = {*range(low), *range(high, size(container))}
+            return sorted(slots.union(number - node.first for number in node.keys))
+        return adoption.slots_of(container)
+
+    def settle_all(self) -> None:
+        """Settle all that is left."""
+        while self.unsettled:
+            _, container = self.unsettled.popitem()
+            if container._node is not None:  # else it was let go of
+                self._settle(container, self._slots_to_settle(container))
+
+    def _settle(self, container: Any, slots: Iterable[Any]) -> None:
+        """Adopt what a container that was written holds."""
+        node: Node = container._node
+        is_node = node.obj is container
+        if not is_node:
+            if self._tracker.graph.let_go(container):
+                return
+            self._tracker.touch(node, container._key)
+        if not is_node and size(container) > LARGE:
+            self._tracker.graph.promote(container)
+            return
+        if is_node and isinstance(container, dict):
+            slots = adoption.adopt_flat(container, slots, node)
+        if is_node:
+            self._look_inside(node, slots)
+            return
+        for slot in slots:
+            try:
+                complete = adoption.adopt(container, slot, node, container._key)
+            except LookupError:
+                continue  # removed since the slots were listed
+            except RecursionError:
+                complete = False
+            if not complete:
+                self._tracker.watch.again(node, container._key)
+
+    def _to_compare(self) -> list[Node]:
+        """The nodes of which it is remembered what was saved, or that are small."""
+        nodes = [
+            n for n in self._tracker.nodes.values() if n.tracker is self._tracker and n.declared
+        ]
+        return [n for n in nodes if not n.orphan and (n.saved is not None or size(n.obj) <= LARGE)]
+
+    def sweep(self) -> None:
+        """Look at everything that can be compared, and again at what could not be saved."""
+        if not self._swept:
+            for node in self._to_compare():
+                self._look_inside(node, adoption.slots_of(node.obj), again=True)
+        self._swept = False
+        for node in self._to_compare():
+            node.whole = True
+            self._tracker.dirty_nodes[node] = None
+        for node in self._tracker.nodes.values():
+            for key in node.bad:
+                self._tracker.touch(node, key)
+
+    def _look_inside(self, node: Node, slots: Iterable[Any], *, again: bool = False) -> None:
+        """Adopt what a node holds, or watch it."""
+        for slot in slots:
+            with contextlib.suppress(LookupError):  # removed since the slots were listed
+                if again and adoption.is_settled(node.obj[slot], node):
+                    continue
+                adoption.adopt_or_watch(node, slot, again=again)
+        if node.shape == "sequence":
+            self._tracker.graph.promote_repeated(node.obj, slots)
+
+
+def _trace(container: Any) -> Any:
+    """What every late call changes: the length, or the items at the ends of a bounded deque."""
+    maxlen = getattr(container, "maxlen", None)
+    if maxlen is not None and container:
+        return size(container), id(container[0]), id(container[-1])
+    return size(container)
+
+
+def is_flat(container: Any) -> bool:
+    """Whether there is nothing to settle about a container: few entries, and only atoms."""
+    if size(container) > LARGE:
+        return False
+    if isinstance(container, dict):
+        return adoption.ATOMS.issuperset(map(type, container.values()))
+    return isinstance(container, set) or adoption.ATOMS.issuperset(map(type, container))
+
+
+_INLINE: Final = 1 + adoption.references([[None]], 0) + adoption.MEASURING
+"""References to an inline container that nobody holds: its parent's and that of `_collect`."""
