@@ -7,6 +7,7 @@ import json
 import os
 import random
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -133,7 +134,8 @@ def change_at_random(rng: random.Random, target: Any, number: int) -> None:  # n
         case 10 if isinstance(target, deque):
             target.rotate(rng.choice([-3, -1, 1, 2, 100]))
         case 11 if isinstance(target, deque) and target:
-            rng.choice([target.popleft, lambda: target.appendleft(value)])()
+            ends: list[Callable[[], object]] = [target.popleft, lambda: target.appendleft(value)]
+            rng.choice(ends)()
         case _ if target and isinstance(target[position], dict):
             target[position]["n"] = -number
         case _ if target and isinstance(target[position], list):
