@@ -49,7 +49,9 @@ def test_a_class_may_move_to_another_module() -> None:
         found = codec.decode(saved[:2], strict)
         assert (type(found[0]), found[1]) == (b.Moved2, b.Tint2.RED)
         vars(b)["Old"] = b.Moved2  # another name for it helps as well, after it was renamed
-        assert type(codec.decode(field_of_name("shop_b:Old", x=1), strict)) is b.Moved2
+        back = codec.decode(field_of_name("shop_b:Old", x=1), strict)
+        assert type(back) is b.Moved2
+        assert stored(back) == field_of_name("shop_b:Moved2", x=1)
 
 
 def test_a_name_of_several_classes_is_unknown() -> None:

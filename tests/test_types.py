@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pydantic
 import pytest
 from hypothesis import given, strategies as st
 
@@ -62,6 +63,9 @@ def test_an_object_comes_back_as_it_was(make: Callable[[], Any]) -> None:
     """The same class, fields, attributes beside them, and all that is inside."""
     value = make()
     assert exact(round_trip(value)) == exact(value)
+    if isinstance(value, pydantic.BaseModel):
+        assert repr(round_trip(value)) == repr(value)
+        assert round_trip(value) == value
     nested = {"a": [value], 1: (value, deque([value]))}
     assert exact(round_trip(nested)) == exact(nested)
 

@@ -26,7 +26,7 @@ _HASH: Final = "_attrs_cached_hash"
 _SKIPPED: Final = frozenset({"__weakref__", "__orig_class__", _HASH})
 """What objects have beside their fields: type arguments, and hashes of this process."""
 
-_SETS: Final = frozenset({"__pydantic_fields_set__"})
+_SET: Final = "__pydantic_fields_set__"
 _DICTS: Final = frozenset({"__pydantic_extra__", "__pydantic_private__"})
 
 
@@ -59,8 +59,8 @@ class Fields:
     def take_apart(self, value: Any) -> dict[str, Any]:
         """The fields of an object by name; UNSET for declared ones that it does not have."""
         fields = attributes_by_name(value, self._slots)
-        for name in _SETS.intersection(fields):
-            fields[name] = tuple(sorted(fields[name]))
+        if _SET in fields:
+            fields[_SET] = tuple(sorted(fields[_SET]))
         if not self.names <= fields.keys():
             fields.update((name, UNSET) for name in self._defaults if name not in fields)
         return fields
@@ -96,7 +96,7 @@ class Fields:
         return value
 
     def _set(self, value: Any, name: str, content: Any) -> None:
-        if name in _SETS:
+        if name == _SET:
             content = set(content)  # pydantic's own, not part of the state
         elif name in _DICTS and content is not None:
             content = dict(content)
@@ -252,21 +252,25 @@ def slots_of(cls: type) -> dict[str, Any]:
     slots: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         if base.__flags__ & _HEAP:
-            members = vars(base).items()
-            slots.update((n, m) for n, m in members if isinstance(m, types.MemberDescriptorType))
-    return {name: member for name, member in slots.items() if name not in _SKIPPED}
+            for name, member in vars(base).items():
+                if isinstance(member, types.MemberDescriptorType) and name not in _SKIPPED:
+                    slots[name] = member
+                elif name in slots and not hasattr(member, "__set__"):
+                    del slots[name]  # hidden by an attribute of the class: __dict__ is used
+    return slots
 
 
 def attributes_by_name(value: Any, slots: dict[str, Any]) -> dict[str, Any]:
     """What an object has in its slots and its `__dict__`."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, slot in slots.items():
         content = _read(slot, value)
         if content is not _NOTHING:
             found[name] = content
     found.update(getattr(value, "__dict__", ()))
-    for name in _SKIPPED.intersection(found):
-        del found[name]
+    if not _SKIPPED.isdisjoint(found):
+        for name in _SKIPPED:
+            found.pop(name, None)
     return found
 
 

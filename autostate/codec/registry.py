@@ -8,9 +8,11 @@ the program has loaded. Nothing is imported for it.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from types import ModuleType
 from typing import Any, Final, TypeVar, overload
 
 from autostate.codec import arrays, classes
@@ -247,6 +249,11 @@ def entry_named(name: str) -> TypeEntry | None:
     """What a store's name means in this program; None if nothing."""
     if ":" not in name:
         return _by_tag.get(name, (None, None))[1]
+    module, _, qualname = name.partition(":")
+    where = sys.modules.get(module)
+    place = _places.get(name)
+    if place is not None and place[0] is where and vars(where).get(qualname) is place[1]:
+        return place[2]
     cls = find(name, classes.is_known)
     if cls is None or classes.is_enum(cls):
         return None
@@ -255,8 +262,14 @@ def entry_named(name: str) -> TypeEntry | None:
         known = classes.fields_of(cls)
         if isinstance(known, str):
             return None
-        entry = _automatic[cls] = _of_fields(name, known, mutable=known.mutable)
+        entry = _automatic[cls] = _of_fields(name_of(cls), known, mutable=known.mutable)
+    if where is not None:
+        _places[name] = (where, cls, entry)
     return entry
+
+
+_places: Final[dict[str, tuple[ModuleType, type, TypeEntry]]] = {}
+"""Where the class of a name was found: a look whether it is still there is all that it takes."""
 
 
 def enum_name(cls: type) -> str:

@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 import pydantic
 import pytest
+from crawlee import Request
 
 import autostate
 from autostate import Unknown, UnknownTypeError, codec
@@ -165,6 +166,13 @@ class Open(pydantic.BaseModel):
     a: int = 1
 
 
+class OwnExtra(pydantic.BaseModel):
+    """One that says of which type its extra values are, as those of crawlee do."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Any] = pydantic.Field(init=False)
+
+
 class FrozenModel(pydantic.BaseModel):
     """One that can be a key."""
 
@@ -258,6 +266,11 @@ def reordered() -> OrderedDict[str, int]:
     return made
 
 
+def request() -> Request:
+    """A model of somebody else's, with models of its own kind inside."""
+    return Request.from_url("https://example.com/?a", user_data={"a": [1]}, label="x")
+
+
 def read_only() -> Any:
     """An array that cannot be written."""
     array = np.arange(3)
@@ -275,6 +288,7 @@ OBJECTS: Final[list[Callable[[], Any]]] = [
     *(lambda: Slotted(1), lambda: MoreSlots([1], {"$ref": 2}, (3,)), lambda: Slotted(Visit("x"))),
     *(lambda: Shelf("s", [Shelf("t")]), labels, lambda: {Label("x"): OldLabel("z")}),
     *(model, lambda: Open(a=1, more=[1]), lambda: {FrozenModel(a=1): 2}, lambda: Numbers([1])),  # type: ignore[call-arg]
+    *(lambda: OwnExtra.model_validate({"more": [1]}), request),
     *(lambda: Page[int](items=[1]), lambda: Page[Any](items=[Page[str](items=["x"])])),
     *(lambda: Model.model_construct(inner=[]), lambda: Pair(1), lambda: Pair([1], {Pair(2)})),
     *(lambda: Row(1), noted, lambda: {Row(1, 2): Row([3])}, lambda: (Row(1), [Pair(2)])),
