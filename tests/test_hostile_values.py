@@ -222,3 +222,20 @@ def test_nothing_from_a_store_is_imported_or_executed() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout.split()[0]) > 1000
+
+
+def test_a_time_zone_that_is_not_known_here_is_told() -> None:
+    """Small containers have no database of time zones: the message says what to install."""
+    for saved in ({"$timezone": ["zone", "Mars/Base"]}, {"$time": ["01:00", 0, ["zone", "Mars"]]}):
+        with pytest.raises(CorruptStateError, match="Mars"):
+            codec.decode(saved, strict)
+    for key in ("../../etc/passwd", "/etc/passwd", "os.path", "", "a//b", 5, None):
+        with pytest.raises(CorruptStateError, match=r"\$timezone cannot be read"):
+            codec.decode({"$timezone": ["zone", key]}, strict)
+
+
+def test_a_path_of_another_platform_is_told() -> None:
+    """A pure path can be made everywhere."""
+    with pytest.raises(CorruptStateError, match="PureWindowsPath"):
+        codec.decode({"$path": ["WindowsPath", "c:/x"]}, strict)
+    assert codec.decode({"$path": ["PureWindowsPath", "c:/x"]}, strict).drive == "c:"

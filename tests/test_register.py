@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import decimal
 import textwrap
-from collections import defaultdict
+from collections import defaultdict, deque
 from typing import Any
 
 import pytest
@@ -136,7 +136,9 @@ def test_a_subclass_is_never_saved_as_its_base() -> None:
         (ValueError, (Money, "x" * 101), {"encode": split, "decode": join}),
         (ValueError, (Money, "taken"), {"encode": split, "decode": join}),
         (ValueError, (Visit, "again"), {}),
-        (ValueError, (dict, "dict"), {"encode": list, "decode": dict}),
+        *((ValueError, (cls, "x"), {"encode": list, "decode": dict}) for cls in (dict, str, deque)),
+        (ValueError, (autostate.PersistedDict, "x"), {"encode": list, "decode": dict}),
+        (TypeError, (Level, "level"), {"encode": int, "decode": Level}),
         (TypeError, (split, "split"), {"encode": split}),
     ],
     ids=numbered,

@@ -183,6 +183,30 @@ def test_a_field_that_the_class_has_no_more_is_kept() -> None:
             codec.decode(field_of(cls, **fields, former=1), strict)
 
 
+class Guarded(Slotted):
+    """One with a property in front of a slot, and an attribute of the class in front of another."""
+
+    __slots__ = ()
+    b = 5
+
+    @property
+    def a(self) -> Any:
+        raise AssertionError("nothing of this runs")
+
+    @a.setter
+    def a(self, value: Any) -> None:
+        raise AssertionError("nothing of this runs")
+
+
+def test_slots_are_read_and_written_behind_properties() -> None:
+    """A slot that a property guards is saved; one that cannot be reached any more is not."""
+    value = object.__new__(Guarded)
+    slot = vars(Slotted)["a"]
+    slot.__set__(value, [1])
+    assert stored(value) == field_of(Guarded, a=[1], b={"$unset": None})
+    assert slot.__get__(round_trip(value)) == [1]
+
+
 def test_cached_properties_are_saved_but_no_part_of_a_key() -> None:
     """What is cached in an object may be changed there; of a key only its fields count."""
     point = Point(1)

@@ -21,13 +21,14 @@ from autostate.codec.types import SCALARS
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import Unsupported
 
-_NATIVE: Final = frozenset({str, int, bool, type(None)})
-
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
 
 ENCODERS: Final[dict[type, Callable[[Any, Any], Any]]] = {}
 """How values of exactly a class become JSON; filled by `tagged.py`."""
+
+BUILTIN: Final[set[type]] = set()
+"""Classes that are saved without being registered, and cannot be: filled by `tagged.py`."""
 
 ATOMS: Final[set[type]] = {str, int, bool, type(None), float, range, Fraction, *SCALARS}
 """Classes whose values never change and never hold a container; it grows as `is_atom` is asked."""
@@ -173,15 +174,17 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _custom(cls: type, tag: str, encode: Any, decode: Any, *, mutable: bool) -> TypeEntry:
+    if cls in BUILTIN:
+        raise ValueError(f"{_name(cls)} is a type that is saved without being registered")
+    if classes.is_enum(cls):
+        if encode is not None or decode is not None:
+            raise TypeError(f"{_name(cls)} is an enum: its members are saved by name")
+        return TypeEntry(tag, _itself, _itself, mutable=False, parts=_no_parts)
     if encode is None and decode is None:
-        if classes.is_enum(cls):
-            return TypeEntry(tag, _itself, _itself, mutable=False, parts=_no_parts)
         known = classes.fields_of(cls)
         if isinstance(known, str):
             raise TypeError(f"{_name(cls)} {known}: give encode= and decode= as well")
         return _of_fields(tag, known, mutable=mutable and known.mutable)
-    if cls in ENCODERS and cls not in _by_class and cls not in _automatic:
-        raise ValueError(f"{_name(cls)} is a type that is saved without being registered")
     if not (callable(encode) and callable(decode)):
         raise TypeError(f"to register {_name(cls)}, give both encode= and decode=, two functions")
     parts = classes.attributes if mutable else _no_parts
@@ -287,7 +290,7 @@ def enum_named(name: str) -> type | None:
 def why_not(cls: type) -> str:
     """Why values of a class that is not known cannot be saved, and what to do."""
     name = _name(cls)
-    base = next((base for base in cls.__mro__ if base in ENCODERS or base in _NATIVE), None)
+    base = next((base for base in cls.__mro__ if base in ENCODERS or base in BUILTIN), None)
     if base is not None and issubclass(cls, type):
         base = None
     if base is not None:

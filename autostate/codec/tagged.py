@@ -21,7 +21,7 @@ from typing import Any
 from autostate.codec import arrays, classes, registry
 from autostate.codec.factories import encode_factory
 from autostate.codec.raw import dump, with_references
-from autostate.codec.registry import ATOMS, ENCODERS, TypeEntry
+from autostate.codec.registry import ATOMS, BUILTIN, ENCODERS, TypeEntry
 from autostate.codec.types import MUTABLE, SCALARS
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import Unsupported
@@ -318,9 +318,13 @@ ENCODERS.update(
 )
 
 
+BUILTIN.update(NATIVE, ENCODERS)
+
+
 def register_container(cls: type, kind: str) -> None:
     """Make known a tracked class: saved as the builtin of its kind, or by reference as a node."""
     ENCODERS[cls] = _by_reference(_BUILTIN.get(kind, _BUILTIN["dict"])[1])
+    BUILTIN.add(cls)
 
 
 def encode_key(key: Any) -> Any:

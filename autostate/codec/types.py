@@ -11,6 +11,7 @@ import datetime as dt
 import decimal
 import pathlib
 import random
+import re
 import struct
 import uuid
 import zoneinfo
@@ -33,9 +34,23 @@ def _zone(tz: dt.tzinfo) -> list[Any]:
     raise TypeError(f"a time zone of type {type(tz).__qualname__}")
 
 
+_KEY = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+
+
+def _zone_of(key: Any) -> zoneinfo.ZoneInfo:
+    if not _KEY.fullmatch(key):
+        raise ValueError
+    try:
+        return zoneinfo.ZoneInfo(key)
+    except zoneinfo.ZoneInfoNotFoundError:
+        raise CorruptStateError(
+            f"a time zone is stored that is not known here: {key}; install tzdata"
+        ) from None
+
+
 def _unzone(zone: list[Any]) -> dt.tzinfo:
     if zone[0] == "zone":
-        return zoneinfo.ZoneInfo(zone[1])
+        return _zone_of(zone[1])
     if zone[0] != "offset":
         raise ValueError
     offset = dt.timedelta(microseconds=zone[1])
