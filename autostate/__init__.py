@@ -1,4 +1,4 @@
-"""State objects that are real dicts, sets, counters and lists, and survive kill -9.
+"""State objects that are real dicts, sets, counters, lists and deques, and survive kill -9.
 
     from autostate import PersistedDict
 
