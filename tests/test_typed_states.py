@@ -27,6 +27,7 @@ from tests.conformance.types_kit import (
     registered,
 )
 from tests.conformance.values_kit import exact
+from tests.test_hostile_values import WRAPS, nested
 from tests.test_types import objects
 
 
@@ -187,3 +188,21 @@ def test_a_setting_says_whether_what_is_unknown_is_kept(tmp_path: Path) -> None:
         assert kept.name == "gone.visit"
     with registered(Visit, "gone.visit"), autostate.open(url):
         assert autostate.PersistedDict("state")["visit"].url == "x"
+
+
+@pytest.mark.parametrize("wrap", WRAPS, ids=numbered)
+def test_nesting_of_any_depth_comes_back_or_is_named(wrap: Callable[[Any], Any]) -> None:
+    """With a path that is short all the same; the rest is saved."""
+    for depth in (100, 150, 200, 2_000):
+        program = Program()
+        state = program.root("state", default={"rest": 1})
+        state["deep"] = nested(depth, wrap)
+        program.flush()
+        following = program.restart().root("state")
+        assert ("deep" in following) == (not program.errors)
+        for error in program.errors:
+            assert "nested too deeply" in error.problem
+            assert error.path.startswith('state["deep"]')
+            assert len(error.path) < 300
+        assert following["rest"] == 1
+        assert depth < 2_000 or program.errors

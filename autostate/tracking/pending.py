@@ -238,7 +238,7 @@ class Pending(ABC):
         try:
             return KINDS[self.node.kind].describe(self.node.obj)
         except Unsupported as problem:
-            path = self.node.path + "".join(reversed(problem.steps))
+            path = self.node.path + problem.path
             self.capture.errors.append(UnsupportedTypeError(path, problem.problem))
             return self.node.form
 
@@ -286,7 +286,7 @@ class Pending(ABC):
 
     def report(self, key: Any, problem: Unsupported) -> None:
         """Take note that an entry cannot be saved."""
-        path = self.node.path + self.node.step(key) + "".join(reversed(problem.steps))
+        path = self.node.path + self.node.step(key) + problem.path
         error = UnsupportedTypeError(path, problem.problem)
         self.node.bad[key] = error
         self.capture.errors.append(error)
