@@ -183,16 +183,17 @@ def test_an_unknown_factory_is_kept() -> None:
 
 def test_a_key_is_looked_at_again_when_its_class_may_be_known() -> None:
     """A store is read before all modules of the program are imported."""
-    keys = [Level.LOW, (1, Row(2)), frozenset({Point(3)}), "text", 5]
+    keys = [Level.LOW, (1, Row(2)), frozenset({Point(3)}), Point(Level.LOW), "text", 5]
     saved = [msgspec.json.decode(codec.dump(codec.encode_key(key))) for key in keys]
     text = str(saved).replace("tests.conformance.types_kit", "late").replace("Level", "LateLevel")
     later = eval(text.replace("Row", "LateRow").replace("Point", "LatePoint"))
     early = [codec.decode_key(key) for key in later]
-    assert isinstance(early[0], Unknown)
-    for key in early[:3]:
+    assert [type(key) for key in early] == [Unknown, Unknown, Unknown, Unknown, str, int]
+    for key, json_ in zip(early[:4], later, strict=False):
         with pytest.raises(UnknownTypeError):
             codec.resolve_key(key, strict)
-        assert codec.resolve_key(key, keeping) == key
+        for kept in (key, codec.resolve_key(key, keeping)):
+            assert msgspec.json.decode(codec.dump(codec.encode_key(kept))) == json_
     with module("late", "") as late:
         late.LateLevel, late.LateRow, late.LatePoint = Level, Row, Point  # type: ignore[attr-defined]
         assert [codec.resolve_key(key, strict) for key in early] == keys

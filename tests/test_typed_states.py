@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 
 import autostate
-from autostate import UnknownTypeError
+from autostate import CorruptStateError, UnknownTypeError
 from tests.conformance.state_kit import Program
 from tests.conformance.types_kit import (
     OBJECTS,
@@ -206,3 +206,53 @@ def test_nesting_of_any_depth_comes_back_or_is_named(wrap: Callable[[Any], Any])
             assert len(error.path) < 300
         assert following["rest"] == 1
         assert depth < 2_000 or program.errors
+
+
+class Ignoring:
+    """A key whose registered decode may fail."""
+
+    fails = False
+
+    def __init__(self, text: str) -> None:
+        if self.fails:
+            raise ValueError(text)
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Ignoring and other.text.lower() == self.text.lower()
+
+    def __hash__(self) -> int:
+        return hash(self.text.lower())
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_class_that_cannot_read_its_keys_costs_its_state_object_only(
+    monkeypatch: pytest.MonkeyPatch, *, early: bool
+) -> None:
+    """The others are saved and restored; nothing is lost when the class is mended."""
+    with registered(Ignoring, "ignoring", encode=lambda key: key.text, decode=Ignoring):
+        program = Program()
+        monkeypatch.setattr(Ignoring, "fails", False)
+        one, two, three = map(Ignoring, "abc")
+        monkeypatch.setattr(Ignoring, "fails", early)
+        state = program.root("state", default={one: 1, (two, 1): [2]})
+        members = program.root("members", "set", {one, frozenset({three})})
+        other = program.root("other", default={"x": 1})
+        program.flush()
+        state[three] = 3
+        other["x"] = 2
+        program.flush()
+        assert not program.errors
+        was = [exact(state), exact(members)]
+        monkeypatch.setattr(Ignoring, "fails", True)
+        following = program.restart()
+        assert following.root("other") == {"x": 2}
+        for name, kind in (("state", "dict"), ("members", "set")):
+            with pytest.raises(CorruptStateError, match="decode that is registered for ignoring"):
+                following.root(name, kind)
+        monkeypatch.setattr(Ignoring, "fails", False)
+        mended = program.restart()
+        assert [exact(mended.root("state")), exact(mended.root("members", "set"))] == was
+        del mended.root("state")[Ignoring("A")]
+        mended.flush()
+        assert Ignoring("a") not in mended.restart().root("state")

@@ -127,7 +127,7 @@ def _defaultdict(json: Any, make: Make) -> Any:
 
 def _enum(json: Any, make: Make) -> Any:
     name, member = json
-    cls = registry.enum_named(name)
+    cls = None if make is _opaque else registry.enum_named(name)
     if cls is None:
         return _unknown(name, {"$enum": json}, make)
     return classes.member(cls, member)  # ty: ignore[invalid-argument-type]
@@ -135,7 +135,7 @@ def _enum(json: Any, make: Make) -> Any:
 
 def _object(json: Any, make: Make) -> Any:
     name, payload = json
-    entry = registry.entry_named(name)
+    entry = None if make is _opaque else registry.entry_named(name)
     if entry is None:
         return _unknown(name, {"$object": json}, make)
     if entry.fields:
@@ -241,27 +241,52 @@ def _keep(kind: str, content: Any) -> Any:
     raise CorruptStateError(f"a stored key is a {kind}, which no key can be")
 
 
+def _opaque(kind: str, content: Any) -> Any:
+    """Do as `_keep`, and let nothing of the program's own classes be rebuilt."""
+    return _keep(kind, content)
+
+
 def decode_key(json: Any, make: Make | None = None) -> Hashable:
     """Rebuild a key of a dict or a member of a set from decoded JSON.
 
     Args:
         json: As `msgspec.json.decode` gave it.
-        make: As for `decode`; of it only "unknown" is used. None: what is not known is kept as an
-            `Unknown`, see `resolve_key`.
+        make: As for `decode`; of it only "unknown" is used. None: a key of which something is not
+            known, or fails to be rebuilt, is an `Unknown`, see `resolve_key`. A journal is read
+            and written as a whole, also if there is something wrong with one class of the program.
 
     Raises:
         CorruptStateError: What is stored cannot be a key.
         UnknownTypeError: As `make` decides.
     """
-    if type(json) is str:
-        return json
+    if type(json) not in (dict, list):
+        return json  # type: ignore[no-any-return]
     if make is None:
-        return _hashable(_decode(json, _keep))
+        return _known_key(json)
+    if make is _opaque:
+        return _hashable(decode(json, make))
 
     def make_key(kind: str, content: Any) -> Any:
         return make(kind, content) if kind == "unknown" else _keep(kind, content)
 
-    return _hashable(_decode(json, make_key))
+    return _hashable(decode(json, make_key))
+
+
+def _known_key(json: Any) -> Hashable:
+    """Rebuild a key, or keep all of it as it is stored."""
+    unknown: list[str] = []
+
+    def make_key(kind: str, content: Any) -> Any:
+        if kind == "unknown":
+            unknown.append(content[0])
+        return _keep(kind, content)
+
+    try:
+        key = _hashable(decode(json, make_key))
+    except CorruptStateError:  # it may be the program's class that cannot read it
+        _hashable(decode(json, _opaque))
+        return Unknown("key", json)
+    return Unknown(unknown[0], json) if unknown else key
 
 
 def _hashable(key: Any) -> Hashable:
@@ -277,16 +302,11 @@ def resolve_key(key: Hashable, make: Make) -> Hashable:
     """Look again at a key that `decode_key` gave: what was unknown may be known by now.
 
     Args:
-        key: The key; itself is given back where all of it is known.
+        key: The key; itself is given back if it was known.
         make: Decides as for `decode` about what is still unknown.
 
     Raises:
+        CorruptStateError: A class of the program cannot read it.
         UnknownTypeError: As `make` decides.
     """
-    if type(key) is Unknown:
-        return decode_key(key.json, make)
-    if type(key) is tuple:
-        return tuple([resolve_key(item, make) for item in key])
-    if type(key) is frozenset:
-        return frozenset([resolve_key(item, make) for item in key])
-    return key
+    return decode_key(key.json, make) if type(key) is Unknown else key
