@@ -9,11 +9,8 @@ import dataclasses
 import functools
 import inspect
 import operator
-import os
 import pickle
 import random
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +25,7 @@ from autostate.containers.proxied import Proxied
 from autostate.containers.proxy import VALUE, Content, ProxyRoot, show
 from autostate.containers.root import blank
 from tests.conformance.state_kit import Program
+from tests.programs import run
 
 
 @dataclasses.dataclass
@@ -640,12 +638,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_proxies_survive_kill_9(isolated: Path) -> None:
     """A model of `__main__`, a generator of random numbers, a number."""
     plain = random.Random(7)
-    for life in range(3):
-        run = subprocess.run(
-            [sys.executable, "-c", LIFE], capture_output=True, text=True, check=False
-        )
-        expected = f"{2 * life} {1 + 2 * life} {5 * life} {plain.randrange(10**6)}\n"
-        assert (run.stdout, run.returncode) == (expected, -9), run.stderr
+    for n in range(3):
+        life = run(LIFE)
+        expected = f"{2 * n} {1 + 2 * n} {5 * n} {plain.randrange(10**6)}\n"
+        assert (life.stdout, life.returncode) == (expected, -9), life.stderr
 
 
 def test_a_use_is_saved_without_a_flush(isolated: Path) -> None:
@@ -663,10 +659,8 @@ number += 1
 signal.pause()
 """
     for n in range(3):
-        run = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=False
-        )
-        assert (run.stdout, run.returncode) == (f"{n}\n", -9), run.stderr
+        life = run(code)
+        assert (life.stdout, life.returncode) == (f"{n}\n", -9), life.stderr
 
 
 def test_arrays_of_numpy_are_saved_when_they_are_used() -> None:
@@ -692,5 +686,4 @@ def test_arrays_of_numpy_are_saved_when_they_are_used() -> None:
 def test_a_program_without_proxies_does_not_load_wrapt() -> None:
     """The kind is known to every program, its wrapper is not."""
     code = "import autostate.containers, sys; sys.exit('wrapt' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert os.environ.get("AUTOSTATE_URL") is None
+    assert run(code).returncode == 0
