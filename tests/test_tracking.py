@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from autostate.containers import PersistedDict, PersistedList
+from autostate.tracking import watch
 from tests.conformance.state_kit import Program, form, shape
 
 
@@ -586,3 +587,17 @@ def test_what_a_failed_flush_had_is_in_the_next(many: int, outcome: Any) -> None
     assert shape(recovered(program)) == shape(state)
     assert shape(recovered(program, "items", "list")) == shape(items)
     assert shape(recovered(program, "members", "set")) == shape(members)
+
+
+def test_watching_very_much_is_said_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an example; it names no value."""
+    monkeypatch.setattr(watch, "MANY", 10)
+    program = Program()
+    held: list[list[int]] = [[] for _ in range(20)]
+    program.root("state", default=dict(enumerate(held)))
+    for _ in range(3):
+        program.flush()
+    [record] = caplog.records
+    assert record.getMessage().startswith("20 entries, state[0] for example")

@@ -6,14 +6,21 @@ encoded and compared at every cut until they can be adopted, are removed, or fal
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from autostate.tracking import adoption
 from autostate.tracking.node import Node, Place
 
 if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
+
+
+logger = logging.getLogger("autostate")
+
+MANY: Final = 10_000
+"""Watched entries above which they are worth a hint."""
 
 
 class Watch:
@@ -27,6 +34,20 @@ class Watch:
         self._tracker = tracker
         self.entries: dict[tuple[Node, Any], int | None] = {}
         self._released: dict[tuple[Node, Any], int | None] = {}
+        self._hinted = False
+
+    def _hint(self) -> None:
+        """Say once that this is expensive, and why."""
+        self._hinted = True
+        node, key = next(iter(self.entries))
+        logger.warning(
+            "%d entries, %s%s for example, hold objects, or containers that the program also holds "
+            "elsewhere: each save compares them all. Containers are adopted when nothing else "
+            "refers to them; instead of many small objects, keep dicts",
+            len(self.entries),
+            node.path,
+            node.step(key),
+        )
 
     def __bool__(self) -> bool:
         return bool(self.entries)
@@ -46,6 +67,8 @@ class Watch:
     def check(self) -> list[tuple[Node, Any]]:
         """Mark the watched entries, adopting those that became free; list them."""
         self._released = {}
+        if len(self.entries) > MANY and not self._hinted:
+            self._hint()
         watched = []
         for node, places in self._by_node().items():
             for key, slot in places.items():
