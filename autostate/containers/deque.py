@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from operator import index as as_index
 from reprlib import recursive_repr
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from autostate.containers import root
 from autostate.containers.sequence import (
@@ -32,7 +32,12 @@ from autostate.tracking.barrier import (
     span,
 )
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    T = TypeVarWithDefault("T", default=Any)  # what is only named may hold anything
+else:
+    T = TypeVar("T")
 
 _SIZED = frozenset({list, tuple, range, str, bytes, set, frozenset, dict, deque})
 """Iterables that run no code of the user and tell their length."""
@@ -122,8 +127,14 @@ class PersistedDeque(root.StateObject, deque[T]):
         made: Self = root.create(cls, deque, "deque", args)
         return made
 
+    @overload
+    def __init__(self, name: str, /, *, maxlen: int | EllipsisType | None = ...) -> None: ...
+    @overload
     def __init__(
-        self, name: str, /, iterable: Iterable[T] = (), maxlen: int | EllipsisType | None = ...
+        self, name: str, /, iterable: Iterable[T], maxlen: int | EllipsisType | None = ...
+    ) -> None: ...
+    def __init__(
+        self, name: str, /, iterable: Iterable[Any] = (), maxlen: int | EllipsisType | None = ...
     ) -> None:
         """Take the default, if nothing is stored."""
         default = deque(iterable, None if maxlen is ... else maxlen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from operator import index as as_index
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from autostate.containers import root
 from autostate.containers.sequence import (
@@ -28,7 +28,13 @@ from autostate.tracking.barrier import (
     spliced,
 )
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    T = TypeVarWithDefault("T", default=Any)  # what is only named may hold anything
+else:
+    T = TypeVar("T")
+
 _list = list
 
 
@@ -88,7 +94,11 @@ class PersistedList(root.StateObject, list[T]):
         made: Self = root.create(cls, list, "list", args)
         return made
 
-    def __init__(self, name: str, iterable: Iterable[T] = (), /) -> None:
+    @overload
+    def __init__(self, name: str, /) -> None: ...
+    @overload
+    def __init__(self, name: str, iterable: Iterable[T], /) -> None: ...
+    def __init__(self, name: str, iterable: Iterable[Any] = (), /) -> None:
         """Take the default, if nothing is stored."""
         default = _list(iterable)
         root.bind(self, name, "list")

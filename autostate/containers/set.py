@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from reprlib import recursive_repr
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from autostate.containers import root
 from autostate.tracking.barrier import (
@@ -20,7 +20,13 @@ from autostate.tracking.barrier import (
     span,
 )
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    T = TypeVarWithDefault("T", default=Any)  # what is only named may hold anything
+else:
+    T = TypeVar("T")
+
 _set = set
 
 
@@ -137,7 +143,11 @@ class PersistedSet(root.StateObject, set[T]):
         made: Self = root.create(cls, set, "set", args)
         return made
 
-    def __init__(self, name: str, iterable: Iterable[T] = (), /) -> None:
+    @overload
+    def __init__(self, name: str, /) -> None: ...
+    @overload
+    def __init__(self, name: str, iterable: Iterable[T], /) -> None: ...
+    def __init__(self, name: str, iterable: Iterable[Any] = (), /) -> None:
         """Offer the defaults."""
         defaults: dict[Any, None] = dict.fromkeys(iterable)
         root.bind(self, name, "set")

@@ -6,6 +6,7 @@ See tests/test_typing.py for what `# error` means.
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 from collections.abc import Callable, Mapping
 from typing import Any, assert_type
@@ -106,6 +107,8 @@ async def asynchronous() -> None:
         assert_type(inside, StateManager)
         await autostate.durable()
         await autostate.durable(timeout=5)
+        made = await asyncio.to_thread(PersistedDict[str, int], "elsewhere")
+        assert_type(made, PersistedDict[str, int])
         await inside.durable()
         assert_type(await inside.durable(1), None)
     await autostate.durable("soon")  # error

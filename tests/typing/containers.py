@@ -276,6 +276,19 @@ def wrong_lists(
     queue.append(("a", "b"))  # error
 
 
+# -- with a name alone they hold anything --------------------------------------------------------
+
+some_dict, some_set = PersistedDict("some_dict"), PersistedSet("some_set")
+some_list, some_counter = PersistedList("some_list"), PersistedCounter("some_counter")
+assert_type(some_dict, PersistedDict[str, Any])
+assert_type(some_set, PersistedSet[Any])
+assert_type(some_list, PersistedList[Any])
+assert_type(some_counter, PersistedCounter[str])
+some_dict["x"] = some_dict["y"] = "y"
+some_set.add("x")
+some_list.append(1)
+some_counter["x"] += 1
+
 # -- they go wherever the builtin goes -----------------------------------------------------------
 
 

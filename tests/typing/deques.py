@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, MutableSequence
-from typing import TypeVar, assert_type
+from typing import Any, TypeVar, assert_type
 
 from autostate import PersistedDeque
 
@@ -22,6 +22,10 @@ assert_type(PersistedDeque[str]("latest", ["a"], None), PersistedDeque[str])
 assert_type(PersistedDeque("latest", ["a"]), PersistedDeque[str])
 assert_type(PersistedDeque("latest", (n for n in (1, 2)), maxlen=1), PersistedDeque[int])
 numbers: PersistedDeque[int] = PersistedDeque("numbers")
+anything = PersistedDeque("anything", maxlen=10)
+assert_type(anything, PersistedDeque[Any])
+anything.append(1)
+anything.append("a")
 jobs = PersistedDeque[tuple[str, int]]("jobs")
 
 assert_type(latest[0], str)
