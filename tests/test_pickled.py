@@ -126,6 +126,29 @@ class Secretive:
         raise ValueError("token 1234")
 
 
+class Restless:
+    """Another thread writes to it while it is pickled, for some time."""
+
+    def __init__(self) -> None:
+        self.pickled = 0
+
+    def __getstate__(self) -> Any:
+        """Fail, as a dict does that changes while it is gone through."""
+        self.pickled += 1
+        if self.pickled % 3:
+            raise RuntimeError("dictionary changed size during iteration")
+        return vars(self)
+
+
+def test_what_another_thread_writes_to_is_tried_again() -> None:
+    """It is no value that cannot be saved."""
+    program = Program()
+    program.root("state")["restless"] = autostate.pickled(Restless())
+    program.flush()
+    assert program.errors == []
+    assert recovered(program)["restless"].pickled % 3 == 0
+
+
 def test_an_error_does_not_show_the_value() -> None:
     """What a class of the user raises may hold anything."""
     with pytest.raises(UnsupportedTypeError, match=r"cannot be pickled \(ValueError\)") as caught:

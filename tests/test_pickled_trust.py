@@ -198,6 +198,19 @@ def test_code_of_another_version_of_python_is_not_executed(isolated: Path, code:
             assert PersistedDict("state")["job"] == value
 
 
+def test_what_cannot_be_loaded_can_be_deleted() -> None:
+    """When its key is lost for good, the name is free again."""
+    pair = [PAYLOAD, signed(PAYLOAD, OTHER)]
+    hostile("sqlite:///s.db", {"job": {"$pickled": pair}})
+    with autostate.open("sqlite:///s.db"):
+        with pytest.raises(SignatureError):
+            PersistedDict("state")
+        autostate.delete("state")
+        assert PersistedDict("state", n=1) == {"n": 1}
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("state") == {"n": 1}
+
+
 # -- keys -------------------------------------------------------------------------------------
 
 

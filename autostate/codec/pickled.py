@@ -8,6 +8,7 @@ newline and the pickle; only what is stored under this tag is ever unpickled.
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 import functools
 import io
@@ -24,6 +25,7 @@ from autostate.errors import AutostateError, CorruptStateError, UnsupportedTypeE
 T = TypeVar("T")
 PYTHON: Final = str(sys.implementation.cache_tag)
 """What can execute the code in a pickle: it is bytecode, different in each version of Python."""
+_ATTEMPTS: Final = 5
 Reference = Callable[[Any], str | None]
 
 
@@ -120,12 +122,13 @@ def name_of(container: Any) -> str | None:
 
 def _dump(value: Any, reference: Reference) -> bytes:
     """Pickle a value; whatever goes wrong is something that cannot be saved."""
-    buffer = io.BytesIO()
-    buffer.write(f"{PYTHON}\n".encode())
+    if _is_container(value):
+        raise Unsupported("this is a container that saves itself")
     try:
-        if _is_container(value):
-            raise Unsupported("this is a container that saves itself")
-        _pickler()(buffer, reference).dump(value)
+        for _ in range(_ATTEMPTS):
+            with contextlib.suppress(RuntimeError):  # another thread has put something in meanwhile
+                return _pickle(value, reference)
+        return _pickle(value, reference)
     except Unsupported:
         raise
     except Exception as error:
@@ -133,6 +136,12 @@ def _dump(value: Any, reference: Reference) -> bytes:
         reason = f": {error}" if isinstance(error, TypeError) else ""
         problem = f"it cannot be pickled ({type(error).__name__}{reason})"
         raise Unsupported(problem) from error
+
+
+def _pickle(value: Any, reference: Reference) -> bytes:
+    buffer = io.BytesIO()
+    buffer.write(f"{PYTHON}\n".encode())
+    _pickler()(buffer, reference).dump(value)
     return buffer.getvalue()
 
 
