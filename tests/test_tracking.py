@@ -601,3 +601,40 @@ def test_watching_very_much_is_said_once(
         program.flush()
     [record] = caplog.records
     assert record.getMessage().startswith("20 entries, state[0] for example")
+
+
+class Moody:
+    """A key that raises when it is compared."""
+
+    calm = True
+
+    def __hash__(self) -> int:
+        return 7
+
+    def __eq__(self, other: object) -> bool:
+        if not Moody.calm:
+            raise ValueError
+        return self is other
+
+
+@pytest.mark.parametrize("size", [1, 500])
+def test_keys_that_raise_cost_their_container_only(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """What the user's own code raises does not keep anything else from being saved."""
+    program = Program()
+    bad = program.root("bad", default={str(i): i for i in range(size)})
+    good = program.root("good", default={"n": 1})
+    program.flush()
+    bad[Moody()] = {"x": 1}
+    bad[Moody()] = {"x": [2]}
+    good["n"] = 2
+    monkeypatch.setattr(Moody, "calm", False)
+    program.flush()
+    assert any(error.path.startswith("bad") for error in program.errors)
+    assert program.restart().root("good") == {"n": 2}
+    monkeypatch.setattr(Moody, "calm", True)
+    bad.clear()
+    bad["n"] = 3
+    program.flush()
+    assert program.restart().root("bad") == {"n": 3}

@@ -90,7 +90,7 @@ def slots_of(container: Any) -> list[Any]:
         if ATOMS.issuperset(map(type, items)):
             return []
         return [i for i, value in enumerate(items) if type(value) not in ATOMS]
-    if ATOMS.issuperset(map(type, container.values())):
+    if ATOMS.issuperset(map(type, dict.values(container))):
         return []
     return [key for key, value in copy_dict(container).items() if type(value) not in ATOMS]
 
@@ -160,7 +160,7 @@ def adopt_entry(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
 def _holds_atoms(container: Any) -> bool:
     """Whether there is nothing to adopt inside a plain container: the frequent case."""
     if isinstance(container, dict):
-        return ATOMS.issuperset(map(type, container.values()))
+        return ATOMS.issuperset(map(type, dict.values(container)))
     return isinstance(container, set) or ATOMS.issuperset(map(type, container))
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
@@ -21,6 +22,8 @@ from autostate.tracking.node import LARGE, Node
 
 if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
+
+logger = logging.getLogger("autostate")
 
 SLICE: Final = 200
 """Containers or entries that `prepare` looks at with the lock held: less than a millisecond."""
@@ -118,11 +121,14 @@ class Written:
                 if self.unsettled.pop(id(container), None) is None or container._node is None:
                     continue
                 self._tracker.graph.forget()
-                slots = self._slots_to_settle(container)
+                slots: list[Any] = []
+                with self._isolated(container):
+                    slots = self._slots_to_settle(container)
             for start in range(0, max(len(slots), 1), SLICE):
                 with self._tracker.lock:
                     if container._node is not None:  # it may be let go of meanwhile
-                        self._settle(container, slots[start : start + SLICE])
+                        with self._isolated(container):
+                            self._settle(container, slots[start : start + SLICE])
                 done += min(SLICE, len(slots) - start) + 1
                 if done >= SLICE:
                     since += done
@@ -179,7 +185,10 @@ class Written:
                 self._tracker.dirty_nodes[node] = None
                 last = node
             key = one._key
-            in_place = node.shape == "mapping" and get(node.obj, key) is one
+            try:
+                in_place = node.shape == "mapping" and get(node.obj, key) is one
+            except Exception:  # of a `__hash__` or `__eq__` of the user's
+                in_place = False
             if in_place:
                 if type(one) in dicts and is_json(one):
                     # the container itself only if nothing else in this entry was looked at
@@ -231,7 +240,22 @@ class Written:
         while self.unsettled:
             _, container = self.unsettled.popitem()
             if container._node is not None:  # else it was let go of
-                self._settle(container, self._slots_to_settle(container))
+                with self._isolated(container):
+                    self._settle(container, self._slots_to_settle(container))
+
+    @contextlib.contextmanager
+    def _isolated(self, container: Any) -> Generator[None]:
+        """Let what the user's own code raises, an `__eq__` of a key for example, cost a node only.
+
+        It is told when the node is encoded.
+        """
+        node: Node = container._node
+        try:
+            yield
+        except Exception:
+            logger.debug("%s could not be looked at", node.path, exc_info=True)
+            node.whole = True
+            self._tracker.dirty_nodes[node] = None
 
     def _settle(self, container: Any, slots: Iterable[Any]) -> None:
         """Adopt what a container that was written holds."""
@@ -303,7 +327,7 @@ def is_flat(container: Any) -> bool:
     if size(container) > LARGE:
         return False
     if isinstance(container, dict):
-        return adoption.ATOMS.issuperset(map(type, container.values()))
+        return adoption.ATOMS.issuperset(map(type, dict.values(container)))
     return isinstance(container, set) or adoption.ATOMS.issuperset(map(type, container))
 
 
