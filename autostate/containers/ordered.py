@@ -85,7 +85,9 @@ PersistedOrderedDict.__name__ = "OrderedDict"  # which its repr shows
 
 
 def _copy(container: OrderedDict[Any, Any]) -> OrderedDict[Any, Any]:
-    return OrderedDict(OrderedDict.items(container))
+    made = OrderedDict(OrderedDict.items(container))
+    vars(made).update(vars(container))  # as `OrderedDict.copy` does
+    return made
 
 
 def _fill(container: OrderedDict[Any, Any], content: Any) -> None:

@@ -370,8 +370,9 @@ def _slice(items: Any, start: int, stop: int) -> list[Any]:
     """Copy some items, from the end that is nearer."""
     if isinstance(items, list):
         return list.__getitem__(items, slice(start, stop))
-    if len(items) - stop < start:
-        copied = list(islice(deque.__reversed__(items), len(items) - stop, len(items) - start))
+    length = deque.__len__(items)
+    if length - stop < start:
+        copied = list(islice(deque.__reversed__(items), length - stop, length - start))
         copied.reverse()
         return copied
     return list(islice(deque.__iter__(items), start, stop))
