@@ -251,12 +251,13 @@ def slots_of(cls: type) -> dict[str, Any]:
     """The slots of objects of a class, by name."""
     slots: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
-        if base.__flags__ & _HEAP:
-            for name, member in vars(base).items():
-                if isinstance(member, types.MemberDescriptorType) and name not in _SKIPPED:
+        own = "__slots__" in vars(base)  # else members are those of a type written in C
+        for name, member in vars(base).items():
+            if isinstance(member, types.MemberDescriptorType):
+                if own and name not in _SKIPPED:
                     slots[name] = member
-                elif name in slots and not hasattr(member, "__set__"):
-                    del slots[name]  # hidden by an attribute of the class: __dict__ is used
+            elif name in slots and not hasattr(member, "__set__"):
+                del slots[name]  # hidden by an attribute of the class: __dict__ is used
     return slots
 
 

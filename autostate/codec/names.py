@@ -52,11 +52,11 @@ _ANNOTATED: Final = frozenset({"__annotations__", "__annotate_func__", "__orig_b
 def is_lasting(cls: type) -> bool:
     """Whether a later process can be expected to have the class, by that name or another.
 
-    A class that `namedtuple` or `make_dataclass` has made for the columns of a table is not there
-    yet when the state is restored; one that a module has made, and holds under any name, is.
+    A class that `namedtuple` has made for the columns of a table is not there yet when the state is
+    restored; one that a module has made, and holds under any name, is.
     """
     made = "_fields" in vars(cls) and not _ANNOTATED.intersection(vars(cls))
-    if not (made or cls.__module__ == "types") or not is_local(cls):
+    if not made or not is_local(cls):
         return True
     try:
         here = object.__getattribute__(sys.modules[cls.__module__], "__dict__")
