@@ -87,6 +87,7 @@ SCALARS: Final[list[Any]] = [
     ),
     *(Path("a/../b"), Path("/"), PurePosixPath("."), PurePosixPath("//x"), PureWindowsPath("c:/x")),
     *(dt.UTC, dt.timezone(dt.timedelta(hours=-3)), dt.timezone(dt.timedelta(0), "X"), BERLIN),
+    *(dt.timezone(dt.timedelta(0), "UTC"), dt.timezone(dt.timedelta(hours=1), "UTC+01:00")),
     *((), (1, (2, "x")), frozenset(), frozenset({1, "a", (2, frozenset("b"))})),
 ]
 HASHABLE: Final = [v for v in SCALARS if str(v) != "sNaN1" and type(v) is not slice]

@@ -28,9 +28,8 @@ def _zone(tz: dt.tzinfo) -> list[Any]:
     if type(tz) is zoneinfo.ZoneInfo and tz.key:
         return ["zone", tz.key]
     if type(tz) is dt.timezone:
-        offset = tz.utcoffset(None) // dt.timedelta(microseconds=1)
-        name = tz.tzname(None)
-        return ["offset", offset, None if name == str(dt.timezone(tz.utcoffset(None))) else name]
+        offset, *name = tz.__getinitargs__()  # type: ignore[attr-defined]
+        return ["offset", offset // dt.timedelta(microseconds=1), name[0] if name else None]
     raise TypeError(f"a time zone of type {type(tz).__qualname__}")
 
 
