@@ -79,32 +79,17 @@ def content_of(mapping: Mapping[Any, Any], ref: Ref) -> Any:
 
 def is_flat(values: Collection[Any]) -> bool:
     """Whether values are scalars that msgspec writes as they are: JSON's, with finite floats."""
-    types = set(map(type, values))
-    if types <= NATIVE:
+    if NATIVE.issuperset(map(type, values)):
         return True
-    if not types <= _FLOATS:
+    if not _FLOATS.issuperset(map(type, values)):
         return False
     # The sum of finite floats may overflow; then the slower way is taken, which is right as well.
-    return math.isfinite(sum(value for value in values if type(value) is float))
+    return math.isfinite(sum([value for value in values if type(value) is float]))
 
 
 def is_json_dict(mapping: Mapping[Any, Any]) -> bool:
-    """Whether msgspec can be given a dict as it is: scalars under str keys, and not a tag.
-
-    Entries of one kind have the same shape: what was found out about it is remembered.
-    """
-    shape = (*map(type, mapping), *map(type, mapping.values()))
-    known = _SHAPES.get(shape)
-    if known is None:
-        if len(_SHAPES) > 1000:
-            _SHAPES.clear()
-        keys, values = shape[: len(mapping)], shape[len(mapping) :]
-        strict = len(keys) > 1 and _STR.issuperset(keys)
-        known = _SHAPES[shape] = (strict and NATIVE.issuperset(values), strict)
-    return known[0] or (known[1] and is_flat(mapping.values()))
-
-
-_SHAPES: dict[tuple[type, ...], tuple[bool, bool]] = {}
+    """Whether msgspec can be given a dict as it is: scalars under str keys, and not a tag."""
+    return len(mapping) > 1 and _STR.issuperset(map(type, mapping)) and is_flat(mapping.values())
 
 
 def _values(mapping: Mapping[Any, Any], ref: Ref) -> Mapping[Any, Any]:
