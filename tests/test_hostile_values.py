@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import copy
 import decimal
+import random
 import subprocess
 import sys
 import textwrap
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +23,7 @@ from autostate import UnknownTypeError, codec
 from autostate.codec import Unsupported
 from autostate.errors import CorruptStateError
 from tests.conformance.types_kit import (
+    OBJECTS,
     Box,
     Model,
     Point,
@@ -28,6 +31,7 @@ from tests.conformance.types_kit import (
     Slotted,
     Visit,
     field_of,
+    keeping,
     numbered,
     refused,
     round_trip,
@@ -35,7 +39,7 @@ from tests.conformance.types_kit import (
     strict,
 )
 from tests.conformance.values_kit import exact
-from tests.test_codec import TAGS
+from tests.test_codec import SCALARS, TAGS, no_node
 
 
 def nested(depth: int, wrap: Callable[[Any], Any]) -> Any:
@@ -239,3 +243,42 @@ def test_a_path_of_another_platform_is_told() -> None:
     with pytest.raises(CorruptStateError, match="PureWindowsPath"):
         codec.decode({"$path": ["WindowsPath", "c:/x"]}, strict)
     assert codec.decode({"$path": ["PureWindowsPath", "c:/x"]}, strict).drive == "c:"
+
+
+def places(json: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """All places in a JSON value, and what is there."""
+    yield at, json
+    if not isinstance(json, dict | list):
+        return
+    for key, item in json.items() if isinstance(json, dict) else enumerate(json):
+        yield from places(item, (*at, key))
+
+
+def replaced(json: Any, at: tuple[Any, ...], new: Any) -> Any:
+    """A copy with something else at one place."""
+    if not at:
+        return new
+    made = copy.copy(json)
+    made[at[0]] = replaced(made[at[0]], at[1:], new)
+    return made
+
+
+def test_a_mixed_up_store_is_an_error_of_the_library(rng: random.Random) -> None:
+    """Parts of stored values in wrong places give a value that can be saved, or an error."""
+    saved = [stored(make()) for make in OBJECTS] + [stored(value) for value in SCALARS]
+    parts = [part for value in saved for _, part in places(value)]
+    decoded = 0
+    for _ in range(4_000):
+        value = rng.choice(saved)
+        at, _ = rng.choice(list(places(value)))
+        mixed = replaced(value, at, rng.choice(parts))
+        with contextlib.suppress(CorruptStateError):
+            codec.decode_key(mixed)
+        try:
+            back = codec.decode(mixed, keeping)
+        except CorruptStateError:
+            continue
+        decoded += 1
+        with contextlib.suppress(Unsupported):  # a class that cannot be a key, as a key
+            codec.dump(codec.jsonable(back, no_node))
+    assert decoded > 500

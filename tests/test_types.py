@@ -237,6 +237,17 @@ class Noted:
     notes: list[Any] = field(default_factory=list, compare=False)
 
 
+@dataclass(frozen=True)
+class Hidden:
+    """One that does something of its own with its attributes."""
+
+    x: int = 1
+
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]
+        raise LookupError("secret")
+
+
 class Seen(Exception):  # noqa: N818 - an exception is meant that holds something
     """An exception."""
 
@@ -250,6 +261,7 @@ class Seen(Exception):  # noqa: N818 - an exception is meant that holds somethin
         ({"q": deque([1, Bare()])}, '["q"][1]', "pickled"),
         (model().model_copy(update={"inner": Bare()}), ".inner", "dataclass"),
         (Ends(), "", "cannot be saved"),
+        ([Hidden()], "[0]", "its fields cannot be read (LookupError)"),
         (Bag(), "", "may hold more than the dict"),
         (Seen("x"), "", "register"),
         ({Bare(): 1}, " (the key <Bare>)", "register"),
@@ -305,6 +317,7 @@ def test_atoms_never_change() -> None:
         (np.arange(2), []),
         ([1], []),
         (Bare(), []),
+        (Hidden(), []),
     ],
     ids=numbered,
 )

@@ -60,7 +60,7 @@ class Fields:
         """The fields of an object by name; UNSET for declared ones that it does not have."""
         fields = attributes_by_name(value, self._slots)
         if _SET in fields:
-            fields[_SET] = tuple(sorted(fields[_SET]))
+            fields[_SET] = tuple(sorted(fields[_SET], key=str))
         if not self.names <= fields.keys():
             fields.update((name, UNSET) for name in self._defaults if name not in fields)
         return fields
@@ -96,10 +96,8 @@ class Fields:
         return value
 
     def _set(self, value: Any, name: str, content: Any) -> None:
-        if name == _SET:
-            content = set(content)  # pydantic's own, not part of the state
-        elif name in _DICTS and content is not None:
-            content = dict(content)
+        if name == _SET or name in _DICTS:
+            content = _pydantics_own(name, content)
         slot = self._slots.get(name)
         if slot is not None:
             slot.__set__(value, content)
@@ -240,6 +238,18 @@ def _is_frozen(cls: type) -> bool:
     config = _static(cls, "model_config")
     frozen = isinstance(config, dict) and config.get("frozen") is True
     return frozen and not _static(cls, "__private_attributes__")
+
+
+def _pydantics_own(name: str, content: Any) -> Any:
+    """What a model keeps beside its fields; plain, as pydantic has it."""
+    if name == _SET:
+        if type(content) is tuple and all(type(field) is str for field in content):
+            return set(content)
+    elif content is None:
+        return None
+    elif isinstance(content, dict) and all(type(field) is str for field in content):
+        return dict(content)
+    raise CorruptStateError(f"the {name} of a stored model cannot be read")
 
 
 def _static(cls: type, name: str) -> Any:

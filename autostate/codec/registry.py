@@ -328,7 +328,14 @@ def parts_of(value: Any) -> Iterable[Any]:
     if cls is slice:
         return value.start, value.stop, value.step
     entry = entry_for(cls)
-    return () if entry is None else entry.parts(value)
+    if entry is None:
+        return ()
+    try:
+        return entry.parts(value)
+    except RecursionError:
+        raise
+    except Exception:  # it is told when the value is encoded
+        return ()
 
 
 def named(tag: str) -> Any:

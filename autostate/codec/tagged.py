@@ -217,11 +217,20 @@ def _encode_object(value: Any, ref: Ref) -> Any:
     if ref is _in_key:
         _in_key(value)
     if entry.fields:
-        fields = entry.encode(value)
+        fields = _fields_of(entry, value)
         if ref is _in_key:
             fields = classes.without_caches(cls, fields)
         return {"$object": [entry.name, _encode_fields(fields, ref)]}
     return {"$object": [entry.name, _encode_payload(entry, value, ref)]}
+
+
+def _fields_of(entry: TypeEntry, value: Any) -> dict[str, Any]:
+    try:
+        return entry.encode(value)  # type: ignore[no-any-return]
+    except RecursionError:
+        raise
+    except Exception as error:  # of a class that does something of its own with its attributes
+        raise Unsupported(f"its fields cannot be read ({type(error).__name__})") from error
 
 
 def _encode_fields(fields: dict[str, Any], ref: Ref) -> Any:
@@ -249,6 +258,8 @@ def _encode_payload(entry: TypeEntry, value: Any, ref: Ref) -> Any:
     """What the program's own function gives for an object."""
     try:
         payload = entry.encode(value)
+    except RecursionError:
+        raise
     except Exception as error:
         problem = f"the encode that is registered for {entry.name} raised {type(error).__name__}"
         raise Unsupported(problem) from error
