@@ -1,4 +1,6 @@
-"""Memory that a large save leaves behind goes back to the operating system.
+"""Large saves and loads, and the memory that they take.
+
+What a save leaves behind goes back to the operating system.
 
 A first save of a million entries encodes 100 MB, in pieces of some ten KiB and, joined, of two
 MiB. glibc keeps what is freed of it for the next time, in the heap of the flusher's thread, and
@@ -15,7 +17,9 @@ peak, but a commit that fails half-way could then not be repeated byte by byte.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 LARGE = 8 << 20
@@ -49,3 +53,15 @@ def _find_trim() -> Callable[[int], Any] | None:
         return None
     trim.argtypes = [ctypes.c_size_t]
     return trim
+
+
+@contextmanager
+def no_collections() -> Generator[None]:
+    """Keep the cyclic garbage collector from looking at each new container again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -29,7 +29,7 @@ from autostate.journal import Journal, Recovered
 from autostate.settings import Settings, scheme
 from autostate.signing import Signer
 from autostate.stores import Store, open_store
-from autostate.tracking import Tracker
+from autostate.tracking import Tracker, convert
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -233,7 +233,7 @@ def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, R
 
 def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Recovered]:
     """Read the state, with what the previous process could not save."""
-    journal = Journal(store, on_corrupt=settings.on_corrupt)
+    journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
     recovered = journal.recover(timeout=timeout)
     for notice in recovered.notices:
         logger.warning("%s", notice)
@@ -257,7 +257,7 @@ def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Re
         journal.commit(one.changes, timeout=timeout)
         spill.remove(one)
         logger.warning("what the previous process could not save was picked up from %s", one.path)
-        journal = Journal(store, on_corrupt=settings.on_corrupt)
+        journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
         recovered = journal.recover(timeout=timeout)
     return _taken_over(store, journal, recovered, settings, timeout)
 
@@ -287,7 +287,7 @@ def _taken_over(
         try:
             journal.take_over(timeout=timeout)
         except FencedError:  # it has just saved
-            journal = Journal(store, on_corrupt=settings.on_corrupt)
+            journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
             recovered = journal.recover(timeout=timeout)
         else:
             break

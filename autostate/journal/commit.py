@@ -32,6 +32,8 @@ SEQUENCES = frozenset({"list", "deque"})
 KINDS = SEQUENCES | {"dict", "counter", "ordereddict", "defaultdict", "set", "proxy", "object"}
 LINE = 65_536  # about how many bytes a change may have: a fraction of a millisecond of work
 
+_STR = frozenset({str})
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 _REFERENCE = re.compile(rb'\{"\$ref":(\d+)\}')
 _encode = msgspec.json.Encoder().encode
 
@@ -79,17 +81,37 @@ class NodeState:
         name: The name of a root; None for a nested node.
         form: What has to be known to make an empty one; None: nothing.
         known: The defaults of this root that the program deleted: they stay deleted.
-        content: A sequence's items, a dict's entries, a set's members (as keys, each with None).
-            Keys and members are decoded, values are as JSON gave them.
         first: Of a sequence: the number of its first item.
+        steps: How a mapping comes to its content while it has none yet: dicts of entries to put,
+            lists of keys to drop. A million entries go into a container, not into a dict before.
     """
 
     kind: str
     name: str | None
     form: Any = None
     known: list[Hashable] = field(default_factory=list)
-    content: Any = None
     first: int = 0
+    steps: list[dict[str, Any] | list[str]] = field(default_factory=list)
+    _content: Any = None
+
+    @property
+    def content(self) -> Any:
+        """A sequence's items, a dict's entries, a set's members (as keys, each with None).
+
+        Keys and members are decoded, values are as JSON gave them (and as `convert` left them).
+        """
+        for step in self.steps:
+            if isinstance(step, dict):
+                self._content.update(step)
+            else:
+                for key in step:
+                    self._content.pop(key, None)
+        self.steps = []
+        return self._content
+
+    @content.setter
+    def content(self, content: Any) -> None:
+        self.steps, self._content = [], content
 
 
 def references(change: bytes) -> set[int]:
@@ -146,8 +168,8 @@ class Merge(Generic[V]):
             raise CorruptStateError(f"a change of node {change.id}, which nothing has begun")
         if change.kind not in KINDS:
             raise CorruptStateError(f"node {change.id} is of the unknown kind {change.kind!r}")
-        node = NodeState(change.kind, change.name, content=self._empty(change.kind))
-        self.nodes[change.id] = node
+        node = self.nodes[change.id] = NodeState(change.kind, change.name)
+        node.content = self._empty(change.kind)
         return node
 
     def _edit(self, node: NodeState, change: Change[V]) -> None:
@@ -156,6 +178,9 @@ class Merge(Generic[V]):
         if change.form is not msgspec.UNSET:
             node.form = change.form
         if node.kind in SEQUENCES:
+            for items in (change.assign, change.items):
+                if isinstance(items, list):
+                    self._items(node, items)
             _edit_sequence(node, change)
             return
         if change.assign is not None:
@@ -177,6 +202,9 @@ class Merge(Generic[V]):
 
     @abstractmethod
     def _put(self, node: NodeState, content: dict[str, V] | list[V]) -> None: ...
+
+    def _items(self, node: NodeState, items: list[V]) -> None:
+        """See items of a sequence before they are put."""
 
 
 def _edit_sequence(node: NodeState, change: Change[Any]) -> None:
@@ -200,11 +228,20 @@ def _edit_sequence(node: NodeState, change: Change[Any]) -> None:
         items[max(at, 0) : max(at + len(change.items), 0)] = change.items
 
 
-class DecodedMerge(Merge[Any]):
-    """A merge whose values are decoded, in as few C calls as there are changes."""
+Convert = Callable[[str, Any], None]
 
-    def __init__(self) -> None:
+
+class DecodedMerge(Merge[Any]):
+    """A merge whose values are decoded, in as few C calls as there are changes.
+
+    Args:
+        convert: If given, called with a node's kind and some of its entries (a dict) or items (a
+            list), just decoded. It may replace values in place by what the program will hold.
+    """
+
+    def __init__(self, convert: Convert | None = None) -> None:
         super().__init__(msgspec.json.Decoder(Change[Any]).decode)
+        self._convert = convert
 
     def _empty(self, kind: str) -> Any:
         return [] if kind in SEQUENCES else {}
@@ -213,16 +250,29 @@ class DecodedMerge(Merge[Any]):
         return [decode_key(key) for key in keys]
 
     def _drop(self, node: NodeState, keys: list[Any]) -> None:
-        for key in keys:
-            node.content.pop(decode_key(key), None)
+        if not node._content and _STR.issuperset(map(type, keys)):
+            node.steps.append(keys)
+            return
+        for key in map(decode_key, keys):
+            node.content.pop(key, None)
 
     def _put(self, node: NodeState, content: dict[str, Any] | list[Any]) -> None:
         if isinstance(content, dict):
-            node.content.update(content)
+            if self._convert is not None:
+                self._convert(node.kind, content)
+            if node._content:
+                node.content.update(content)
+            else:
+                node.steps.append(content)
         elif node.kind == "set":
-            node.content.update(dict.fromkeys(map(decode_key, content)))
+            keys = content if _SCALARS.issuperset(map(type, content)) else map(decode_key, content)
+            node.content.update(dict.fromkeys(keys))
         else:
             node.content.update({decode_key(key): value for key, value in content})
+
+    def _items(self, node: NodeState, items: list[Any]) -> None:
+        if self._convert is not None:
+            self._convert(node.kind, items)
 
 
 class _Entries:

@@ -33,7 +33,7 @@ from msgspec import Raw
 
 from autostate.errors import FencedError
 from autostate.journal import compaction
-from autostate.journal.commit import NodeState, RawMerge, touched
+from autostate.journal.commit import Convert, NodeState, RawMerge, touched
 from autostate.journal.compaction import Reachable
 from autostate.journal.head import OWNER, Head, HeadKey, Ref
 from autostate.journal.recovery import (
@@ -84,6 +84,7 @@ class Journal:
         on_corrupt: "raise", or "previous" to go back to the last good state before a damaged one.
         inline_limit: Bytes of state, and later of last changes, that lie in the head.
         part_limit: Bytes of one segment, at most; None: what suits the store.
+        convert: Makes what the program will hold of values just decoded: see `DecodedMerge`.
     """
 
     def __init__(
@@ -96,8 +97,10 @@ class Journal:
         on_corrupt: OnCorrupt = "raise",
         inline_limit: int = 16_384,
         part_limit: int | None = None,
+        convert: Convert | None = None,
     ) -> None:
         self._store = store
+        self._convert = convert
         self._clock = clock
         self._token = token
         self._monotonic = monotonic
@@ -141,7 +144,8 @@ class Journal:
             CorruptStateError: A record is damaged; the message names it. Nothing was touched.
             StoreError: The store could not be read.
         """
-        found = find(self._store, self._on_corrupt, Deadline(timeout, self._monotonic))
+        deadline = Deadline(timeout, self._monotonic)
+        found = find(self._store, self._on_corrupt, deadline, self._convert)
         self._begin(found, max((key.epoch for key in found.sighting.keys), default=0))
         self._recovered = True
         return Recovered(

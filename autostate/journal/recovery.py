@@ -13,8 +13,9 @@ from typing import Literal
 
 import msgspec
 
+from autostate import heap
 from autostate.errors import CorruptStateError, StoreUnavailableError
-from autostate.journal.commit import DecodedMerge, Merge, NodeState
+from autostate.journal.commit import Convert, DecodedMerge, Merge, NodeState
 from autostate.journal.frame import DamagedRecordError, open_record, segment_lines, whole
 from autostate.journal.head import HEADS, OWNER, Head, HeadKey, Ref, open_head, parse_key
 from autostate.stores.base import Store
@@ -87,8 +88,10 @@ class Found:
     damaged: list[DamagedRecordError] = field(default_factory=list)
 
 
-def find(store: Store, on_corrupt: OnCorrupt, deadline: Deadline) -> Found:
-    """Find the newest state in a store and rebuild it.
+def find(
+    store: Store, on_corrupt: OnCorrupt, deadline: Deadline, convert: Convert | None = None
+) -> Found:
+    """Find the newest state in a store and rebuild it; `convert` is as for `DecodedMerge`.
 
     Raises:
         CorruptStateError: A record is damaged, and there is no other state to go back to or
@@ -98,7 +101,8 @@ def find(store: Store, on_corrupt: OnCorrupt, deadline: Deadline) -> Found:
     for _ in range(_ROUNDS):
         sighting = look(store, deadline)
         try:
-            found = _newest_good(store, sighting, on_corrupt, deadline)
+            with heap.no_collections():
+                found = _newest_good(store, sighting, on_corrupt, deadline, convert)
         except CorruptStateError:
             # Perhaps another incarnation has compacted meanwhile: then this is not damage.
             if look(store, deadline) == sighting:
@@ -154,13 +158,17 @@ def replay(merge: Merge[msgspec.Raw] | DecodedMerge, lines: Iterable[bytes], whe
 
 
 def _newest_good(
-    store: Store, sighting: Sighting, on_corrupt: OnCorrupt, deadline: Deadline
+    store: Store,
+    sighting: Sighting,
+    on_corrupt: OnCorrupt,
+    deadline: Deadline,
+    convert: Convert | None,
 ) -> Found:
     damaged: list[DamagedRecordError] = []
     for key in sighting.heads:
         data = sighting.watched.get(key.text) or store.read(key.text, timeout=deadline.left())
         try:
-            found = _rebuild(store, sighting, key, data, deadline)
+            found = _rebuild(store, sighting, key, data, deadline, convert=convert)
         except CorruptStateError as error:
             problem = _as_damage(error, key, data)
             if on_corrupt == "raise" or problem.newer:
@@ -176,10 +184,16 @@ def _newest_good(
 
 
 def _rebuild(
-    store: Store, sighting: Sighting, key: HeadKey, data: bytes | None, deadline: Deadline
+    store: Store,
+    sighting: Sighting,
+    key: HeadKey,
+    data: bytes | None,
+    deadline: Deadline,
+    *,
+    convert: Convert | None,
 ) -> Found:
     head, record = open_head(key.text, data)
-    merge = DecodedMerge()
+    merge = DecodedMerge(convert)
     replay(merge, map(bytes, head.nodes), key.text)
     replay(merge, read_lines(store, head.refs, deadline), key.text)
     replay(merge, map(bytes, head.changes), key.text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autostate.tracking.barrier import Barrier, Kind, changed, dropped, locked, put, register_kind
 from autostate.tracking.capture import Capture
+from autostate.tracking.conversion import convert
 from autostate.tracking.node import LARGE, Node
 from autostate.tracking.tracker import Tracker
 
@@ -15,6 +16,7 @@ __all__ = [
     "Node",
     "Tracker",
     "changed",
+    "convert",
     "dropped",
     "locked",
     "put",

@@ -1,14 +1,16 @@
-"""Rehydration: containers rebuilt from what the store gave."""
+"""Rehydration: containers rebuilt from what the store gave.
+
+What is a dict of scalars is tracked already when it comes here: see `conversion.py`. It belongs to
+no node yet, and goes into its container, so that a million entries are hashed once.
+"""
 
 from __future__ import annotations
 
 import copy
-import gc
-from collections.abc import Generator, Hashable, Iterable
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from autostate import codec
+from autostate import codec, heap
 from autostate.errors import (
     AutostateError,
     CodecError,
@@ -19,6 +21,7 @@ from autostate.errors import (
 )
 from autostate.signing import BadSignatureError
 from autostate.tracking.barrier import KINDS, OBJECT, Barrier, Cell, Kind, forms_of, size
+from autostate.tracking.conversion import CONVERTED, FLAT, Dict, List, is_flat
 from autostate.tracking.node import Node, Place
 from autostate.tracking.sequences import blocks_of
 
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
 
 
-_FLAT = codec.NATIVE | {float}
 _STR = frozenset({str})
 
 
@@ -39,18 +41,7 @@ class State(Protocol):
     known: list[Hashable]
     content: Any
     first: int
-
-
-@contextmanager
-def _no_collections() -> Generator[None]:
-    """Keep the cyclic garbage collector from looking at each new container again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+    steps: Any
 
 
 def _again(error: CodecError) -> CodecError:
@@ -103,10 +94,9 @@ class Rehydration:
         codec.look_again()  # for classes that were made since
         outer, self._built = self._built, {}  # a module that a pickle imports may create others
         try:
-            with _no_collections():
+            with heap.no_collections():
                 node = self._build(node_id, container)
                 self.finish()
-                return node
         except StateTypeError:
             raise
         except BaseException as error:
@@ -121,6 +111,10 @@ class Rehydration:
             if isinstance(error, CorruptStateError | SignatureError):
                 raise _again(self._broken[name]) from error.__cause__
             raise
+        else:
+            for state in self._built.values():
+                state.content = None  # whoever recovered it may hold it on
+            return node
         finally:
             self._built = outer
 
@@ -176,7 +170,10 @@ class Rehydration:
     def _fill(self, node: Node) -> None:
         """Give a container its content, with all that this refers to."""
         state, container = self._built[node], node.obj
-        KINDS[node.kind].fill(container, self._content(node, state.content))
+        if state.steps and node.kind in CONVERTED:
+            self._fill_in_steps(node, state.steps)
+        else:
+            KINDS[node.kind].fill(container, self._content(node, state.content))
         if node.kind == OBJECT.name:
             self._tracker.sharing.loaded(node)
         if node.shape == "sequence":
@@ -194,23 +191,45 @@ class Rehydration:
         if node.shape == "set":
             return content
         if node.shape == "sequence":
-            numbered = enumerate(content, self._built[node].first)
-            return [self._element(item, node, number) for number, item in numbered]
-        tracked = KINDS["dict"].nested
-        new, fill, flat = dict.__new__, dict.update, _FLAT
-        for key, value in content.items():
-            cls = type(value)
-            if cls in flat:
+            make, numbered = _Make(self, node), enumerate(content, self._built[node].first)
+            return [self._element(item, make, number) for number, item in numbered]
+        make = _Make(self, node)
+        return {key: self._value(value, make, key) for key, value in content.items()}
+
+    def _fill_in_steps(self, node: Node, steps: list[Any]) -> None:
+        """Fill a mapping as its changes say, one after another.
+
+        What is no dict of scalars is decoded at the end: only then is it known whether it is
+        still there, and with it what it refers to.
+        """
+        container, kind, tracked = node.obj, KINDS[node.kind], KINDS["dict"].nested
+        rest: dict[str, None] = {}
+        for step in steps:
+            if isinstance(step, list):
+                for key in step:
+                    kind.builtin.pop(container, key, None)
                 continue
-            # an entry of plain fields is by far the most frequent: `Kind.make`, written out
-            if cls is dict and len(value) > 1 and flat.issuperset(map(type, value.values())):
-                content[key] = made = new(tracked)
-                fill(made, value)
-                made._node = node
-                made._key = key
-            else:
-                content[key] = self._decode(value, node, key)
-        return content
+            types = set(map(type, step.values()))
+            if types == {tracked}:
+                for value in step.values():
+                    value._node = node
+            elif not types <= FLAT:
+                rest.update((key, None) for key, value in step.items() if type(value) not in FLAT)
+            kind.fill(container, step)
+        make = _Make(self, node)
+        for key in rest:
+            json = dict.get(container, key)
+            if json is not None:
+                kind.builtin.__setitem__(container, key, self._value(json, make, key))
+
+    def _value(self, json: Any, make: _Make, key: Any) -> Any:
+        """The value of an entry of a mapping."""
+        if type(json) in FLAT:
+            return json
+        if type(json) is KINDS["dict"].nested:
+            json._node = make.node
+            return json
+        return self._decode(json, make, key)
 
     def _configure(self, kind: Kind, container: Any, form: Any) -> None:
         try:
@@ -224,25 +243,29 @@ class Rehydration:
 
     def _keys(self, keys: Iterable[Hashable], node: Node) -> list[Hashable]:
         """Keys, or members, of which some may be of a class that is known only by now."""
-        make = _Make(self, node, None)
+        make = _Make(self, node)
         return [key if type(key) is str else codec.resolve_key(key, make) for key in keys]
 
-    def _element(self, json: Any, node: Node, number: int) -> Any:
+    def _element(self, json: Any, make: _Make, number: int) -> Any:
         """An element of a sequence is its own entry."""
-        if type(json) in _FLAT:
+        if type(json) in FLAT:
             return json
-        place = Place(number, 0)
-        element = self._decode(json, node, place)
+        node, place = make.node, Place(number, id(json))
+        if type(json) is KINDS["dict"].nested:
+            json._node = node
+            json._key = place
+            return json
+        element = self._decode(json, make, place)
         place.ident = id(element)
         if not issubclass(type(element), Barrier) or element._node is not node:
             node.places[id(element)] = place
         return element
 
-    def _decode(self, json: Any, node: Node, key: Any) -> Any:
-        make = _Make(self, node, key)
-        value = codec.decode(json, make)
+    def _decode(self, json: Any, make: _Make, key: Any) -> Any:
+        make.key, make.watched = key, False
+        value = make.value(json)
         if make.watched:
-            self._tracker.watch.entries[node, key] = hash(codec.dump(json))
+            self._tracker.watch.entries[make.node, key] = hash(codec.dump(json))
         return value
 
     def refer(self, node_id: int, path: str) -> Node:
@@ -266,7 +289,7 @@ class Rehydration:
 
     def _object(self, node: Node, content: dict[str, Any]) -> dict[str, Any]:
         """The content of a cell."""
-        value = self._decode(content["value"], node, "value")
+        value = self._decode(content["value"], _Make(self, node), "value")
         begun = node.obj.get("value")
         if begun is not None:
             entry = codec.entry_for(type(value))
@@ -293,23 +316,44 @@ class _Make:
     """Builds, for `codec.decode`, what tracking has to know of.
 
     Attributes:
+        node: What is built belongs to it.
+        key: The entry in which it lives.
         watched: There is an object that can change unseen.
     """
 
-    __slots__ = ("_key", "_node", "_rehydration", "_tracker", "watched")
+    __slots__ = ("_rehydration", "_tracker", "key", "node", "watched")
 
-    def __init__(self, rehydration: Rehydration, node: Node, key: Any) -> None:
+    def __init__(self, rehydration: Rehydration, node: Node) -> None:
         self._rehydration = rehydration
         self._tracker = node.tracker
-        self._node = node
-        self._key = key
+        self.node = node
+        self.key: Any = None
         self.watched = False
+
+    def value(self, json: Any) -> Any:
+        """Do as `codec.decode`, with dicts and lists written out: they are frequent."""
+        made: Any
+        if type(json) is dict and not codec.is_tagged(json):
+            if not is_flat(json):
+                json = {k: v if type(v) in FLAT else self.value(v) for k, v in json.items()}
+            made = Dict(json)
+            made.__class__ = KINDS["dict"].nested
+        elif type(json) is list:
+            if not FLAT.issuperset(map(type, json)):
+                json = [v if type(v) in FLAT else self.value(v) for v in json]
+            made = List(json)
+            made.__class__ = KINDS["list"].nested
+        else:
+            return codec.decode(json, self)
+        made._node = self.node
+        made._key = self.key
+        return made
 
     def __call__(self, kind: str, content: Any) -> Any:
         """Build one container or object."""
         if kind == "ref":
-            known = self._rehydration.refer(content, self._node.path)
-            known.homes.setdefault((self._node.id, self._key))
+            known = self._rehydration.refer(content, self.node.path)
+            known.homes.setdefault((self.node.id, self.key))
             self.watched = self.watched or type(known.obj) is Cell
             return KINDS[known.kind].show(known.obj)
         if kind == "object":
@@ -322,13 +366,13 @@ class _Make:
             if self._tracker.on_unknown() == "raise":
                 raise UnknownTypeError(content[0])
             return codec.Unknown(*content)
-        return KINDS[kind].make(content, self._node, self._key)
+        return KINDS[kind].make(content, self.node, self.key)
 
     def _pickled(self, json: Any) -> Any:
         """Load a pickled value, if its signature holds; nothing of it runs before."""
         from autostate.codec import pickled
 
-        path = f"{self._node.path}{self._node.step(self._key)}"
+        path = f"{self.node.path}{self.node.step(self.key)}"
 
         def verify(data: bytes, signature: str) -> None:
             signer = self._tracker.signer

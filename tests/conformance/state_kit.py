@@ -24,7 +24,7 @@ from autostate.errors import UnsupportedTypeError
 from autostate.journal import Journal
 from autostate.signing import Signer
 from autostate.stores.memory import MemoryStore
-from autostate.tracking import Tracker
+from autostate.tracking import Tracker, convert
 
 BUILTIN: Final[dict[str, Any]] = {
     "dict": dict,
@@ -59,7 +59,7 @@ class Program:
 
     def __init__(self, store: MemoryStore | None = None) -> None:
         self.store = store or MemoryStore()
-        self.journal = Journal(self.store)
+        self.journal = Journal(self.store, convert=convert)
         recovered = self.journal.recover()
         self.woken = 0
         signer = Signer(self.store.url, lambda: ())
