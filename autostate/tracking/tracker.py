@@ -386,8 +386,9 @@ class Tracker:
         except BaseException:
             with self.lock:
                 for container, whole in frame.roll_back():
-                    self.written.mark(container, whole=whole)
-                    self.written.unsettled[id(container)] = container
+                    if container._node is not None:  # else it is found in what held it
+                        self.written.mark(container, whole=whole)
+                        self.written.unsettled[id(container)] = container
             raise
         else:
             frame.merge_into(frames.get()[self][:-1])
