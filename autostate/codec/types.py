@@ -28,7 +28,7 @@ def _zone(tz: dt.tzinfo) -> list[Any]:
     if type(tz) is zoneinfo.ZoneInfo and tz.key:
         return ["zone", tz.key]
     if type(tz) is dt.timezone:
-        offset, *name = tz.__getinitargs__()  # type: ignore[attr-defined]
+        offset, *name = tz.__getinitargs__()  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
         return ["offset", offset // dt.timedelta(microseconds=1), name[0] if name else None]
     raise TypeError(f"a time zone of type {type(tz).__qualname__}")
 
