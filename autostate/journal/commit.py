@@ -221,9 +221,7 @@ def _edit_sequence(node: NodeState, change: Change[Any]) -> None:
     if change.items is not None:
         at = (change.at or 0) - node.first
         if not -len(change.items) <= at <= len(items):
-            raise CorruptStateError(
-                f"items of node {change.id} are missing before item {change.at}"
-            )
+            raise CorruptStateError(f"node {change.id} lacks items before item {change.at}")
         node.first += min(at, 0)
         items[max(at, 0) : max(at + len(change.items), 0)] = change.items
 
