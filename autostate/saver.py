@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autostate import hub
+from autostate import heap, hub
 from autostate.errors import (
     FencedError,
     FlushError,
@@ -167,6 +167,8 @@ class Saver:
         # What a flush takes from the program: the processor, and the store while it writes.
         cost = time.thread_time() - cpu + waited
         self._note_success(capture, info, self._clock() - started, cost)
+        changes.clear()  # the capture is a cycle, and may stay for long
+        heap.give_back(info.bytes if info is not None else 0)
         if requests and self._policy.unchecked:
             self.check_owner(deadline)
         self._report_unsupported(capture.errors, explicit=bool(requests))
@@ -217,6 +219,7 @@ class Saver:
         else:
             self._tracker.collected(left_out)
             self._count(compactions=1)
+            heap.give_back(self._journal.size)
 
     def statistics(self) -> Statistics:
         """Return what was done so far and how things stand."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import autostate
 from autostate import heap
+from autostate.tracking import Capture
 
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
 
@@ -46,3 +49,43 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(heap, "_find_trim", heap._find_trim.__wrapped__)
     monkeypatch.setitem(sys.modules, "ctypes", None)
     assert not heap.give_back(heap.LARGE)
+
+
+def test_large_saves_and_compactions_give_their_memory_back(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first save does; so does a compaction, which reads all records; a small save does not."""
+    given: list[int] = []
+    monkeypatch.setattr(heap, "give_back", given.append)
+    with autostate.open("sqlite:///s.db", debounce=3600.0, max_delay=3600.0) as manager:
+        pages = autostate.PersistedDict[str, Any]("pages", {f"k{i}": "x" * 90 for i in range(3000)})
+        autostate.flush()
+        assert given[0] > 3000 * 90
+        pages["k1"] = "y"
+        autostate.flush()
+        assert given[1] < 16_384
+        for letter in "zyx":
+            pages.update({f"k{i}": letter * 90 for i in range(3000)})
+            autostate.flush()
+        assert manager._incarnation is not None
+        flusher = manager._incarnation.flusher
+    done = flusher.statistics()  # its thread has ended
+    assert done.compactions
+    assert sum(size > 3000 * 90 for size in given) == done.flushes - 1 + done.compactions
+
+
+def test_what_was_encoded_is_freed_at_once(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without waiting for the collector: captures are cycles."""
+    kept: list[list[bytes]] = []
+    encode = Capture.encode
+
+    def keep(self: Capture, *arguments: Any) -> list[bytes]:
+        kept.append(encode(self, *arguments))
+        return kept[-1]
+
+    monkeypatch.setattr(Capture, "encode", keep)
+    with autostate.open("sqlite:///s.db"):
+        autostate.PersistedDict("pages", page=1)
+        autostate.flush()
+        assert kept
+    assert not any(kept)

@@ -10,7 +10,7 @@ LSM tree this writes each byte a logarithmic number of times.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from autostate.journal.commit import RawMerge, references
 from autostate.journal.head import Head, Ref
@@ -83,3 +83,18 @@ class Reachable:
     def left_out(self) -> frozenset[int]:
         """The nodes that nothing reached."""
         return frozenset(self._merge.nodes.keys() - self._seen)
+
+
+def paused(lines: Iterable[bytes], pause: Callable[[], None]) -> Iterator[bytes]:
+    """Pause after each line."""
+    for line in lines:
+        yield line
+        pause()
+
+
+def up_to(limit: int, lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield lines until they are more than `limit` bytes; the rest stays in the iterator."""
+    size = 0
+    while size <= limit and (line := next(lines, None)) is not None:
+        size += len(line)
+        yield line

@@ -24,7 +24,7 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -126,6 +126,11 @@ class Journal:
     def epoch(self) -> int:
         """The epoch of this incarnation."""
         return self._writer.me.epoch
+
+    @property
+    def size(self) -> int:
+        """Bytes of the segments that hold the state."""
+        return sum(ref.size for ref in self._writer.head.refs)
 
     @property
     def needs_compaction(self) -> bool:
@@ -347,10 +352,10 @@ class Journal:
         """Write a new snapshot; what is committed meanwhile follows it."""
         old = self._writer.head
         lines = read_lines(self._store, old.refs, deadline)
-        replay(merge, _paused(lines, pause), self._writer.me.text)
+        replay(merge, compaction.paused(lines, pause), self._writer.me.text)
         reachable = Reachable(merge, late)
         lines = reachable.lines(pause)
-        small = list(_up_to(self._inline_limit, lines))
+        small = list(compaction.up_to(self._inline_limit, lines))
         refs: tuple[Ref, ...] = ()
         if sum(map(len, small)) > self._inline_limit:
             refs = self._writer.write_segments(chain(small, lines), deadline)
@@ -369,7 +374,7 @@ class Journal:
         """Write the commits from `first` on one after another, unread."""
         old = self._writer.head
         lines = read_lines(self._store, old.commits[first:], deadline)
-        refs = self._writer.write_segments(_paused(lines, pause), deadline)
+        refs = self._writer.write_segments(compaction.paused(lines, pause), deadline)
         now = self._writer.head
         commits = old.commits[:first] + refs + now.commits[len(old.commits) :]
         return msgspec.structs.replace(now, commits=commits)
@@ -385,17 +390,3 @@ def _collect(
 ) -> tuple[tuple[Ref, ...], dict[str, bytes]]:
     made = list(segments)
     return tuple(ref for ref, _ in made), {ref.key: data for ref, data in made}
-
-
-def _paused(lines: Iterable[bytes], pause: Callable[[], None]) -> Iterator[bytes]:
-    for line in lines:
-        yield line
-        pause()
-
-
-def _up_to(limit: int, lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield lines until they are more than `limit` bytes; the rest stays in the iterator."""
-    size = 0
-    while size <= limit and (line := next(lines, None)) is not None:
-        size += len(line)
-        yield line
