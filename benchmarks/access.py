@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shelve
 from collections.abc import Iterator, MutableMapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from benchmarks.measure import Job, Row, ratios, rounds
 
 SMALL = 10
 WRITES = 100_000
+FEW = 10
+"""Keys that are written again and again in a large dict: every write is recorded."""
 SHELVE_KEYS = 100
 """A write to a shelf costs so much that a few must do; their time is scaled."""
 
@@ -33,6 +36,8 @@ def rows(folder: Path, *, large: int, count: int) -> Iterator[Row]:
         read_shelf = _shelve(folder, SMALL, count, write=False)
         yield _row("write, small dict, steady", small, _writes, 1.2, count=count, peers=small_shelf)
         yield _row(f"write, dict of {large:,}", big, _writes, 5, count=count)
+        what = f"write, {FEW} keys of {large:,}"
+        yield _row(what, big, partial(_writes, few=FEW), 5, count=count)
         yield _row("nested d[a][b] += 1, small", small, _nested_writes, 2, count=count)
         yield _row(f"nested d[a][b] += 1, {large:,}", big, _nested_writes, None, count=count)
         yield _row("read, small dict", small, _reads, 1.5, count=count, peers=read_shelf)
@@ -57,13 +62,15 @@ def _row(
     return Row(what, found["own"], goal, peers=peers or {})
 
 
-def _keys(mapping: MutableMapping[str, Any]) -> list[str]:
-    """Many keys in random order, the same for all."""
-    return random.Random(1).choices(sorted(mapping), k=WRITES)
+def _keys(mapping: MutableMapping[str, Any], few: int | None = None) -> list[str]:
+    """Many keys in random order, the same for all; if `few`, of so many different ones."""
+    rng = random.Random(1)
+    chosen = sorted(mapping) if few is None else rng.sample(sorted(mapping), few)
+    return rng.choices(chosen, k=WRITES)
 
 
-def _writes(mapping: MutableMapping[str, Any]) -> Job:
-    keys = _keys(mapping)
+def _writes(mapping: MutableMapping[str, Any], few: int | None = None) -> Job:
+    keys = _keys(mapping, few)
 
     def job() -> None:
         for key in keys:
