@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import weakref
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -171,5 +173,67 @@ def test_a_child_of_an_orphan_comes_back_with_it() -> None:
     parent["child"]["n"] = 6
     assert program.flush() == []
     state["b"] = parent
+    program.flush()
+    assert shape(program.restart().root("state")) == shape(state)
+
+
+@dataclass
+class Thing:
+    """An object without a barrier."""
+
+    n: int = 0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [Thing, lambda: [Thing()], lambda: deque([[1]])],
+    ids=["object", "list", "deque"],
+)
+def test_what_was_at_several_places_moves_and_is_changed_again(make: Callable[[], Any]) -> None:
+    """Two places, then a third one, then only that: every save succeeds."""
+    program = Program()
+    state = program.root("state", default={"a": make()})
+    state["b"] = state["a"]
+    program.flush()
+    state["c"] = state["a"]
+    del state["a"], state["b"]
+    program.flush()
+    for number in range(3):
+        state["n"] = number
+        program.flush(sweep=number == 1)
+    assert shape(program.restart().root("state")) == shape(state)
+    state["d"] = [state.pop("c")]
+    program.flush()
+    state["n"] = 5
+    program.flush()
+    assert shape(program.restart().root("state")) == shape(state)
+
+
+def test_a_block_that_fails_puts_back_what_others_have_let_go_of() -> None:
+    """Taken out in the block, looked at by the flusher's thread meanwhile, and put back."""
+    program = Program()
+    state = program.root("state", default={"x": {"y": [1]}})
+    program.flush()
+    program.flush()
+
+    def block() -> None:
+        one = state["x"]
+        inner = one["y"]
+        one["z"] = inner
+        inner.append([])
+        state["q"] = inner
+        state.pop("x")
+        with program.tracker.atomic():
+            inner.append(2)
+            state.pop("q")
+            program.tracker.prepare(lambda: None)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        block()
+    for _ in range(2):
+        program.flush(sweep=True)
+        assert shape(program.restart().root("state")) == shape(state)
+    state["q"].append(3)
     program.flush()
     assert shape(program.restart().root("state")) == shape(state)

@@ -168,7 +168,10 @@ def adopt_deep(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
     """Adopt one value and all inside it, also what containers hold that were adopted before."""
     complete = adopt(parent, slot, node, entry)
     for container in inline([parent[slot]]):
-        complete = adopt_inside(container, container._node, container._key) and complete
+        if container._node is None:  # it was let go of, and came back past the barrier
+            node.tracker.graph.claim(container, node, entry)
+        if is_inline(container):
+            complete = adopt_inside(container, container._node, container._key) and complete
     return complete
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from autostate.tracking import adoption
-from autostate.tracking.barrier import arm, disarm, kind_of, size
+from autostate.tracking.barrier import FORMS, arm, disarm, kind_of, size
 from autostate.tracking.node import Node, Place
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class Graph:
             return
         unknown = not node.declared and node.pending is None and node not in tracker.dirty_nodes
         if unknown or node.orphan:
-            if node.orphan:
+            if node.orphan and type(node.obj) in FORMS:  # else it is of sharing.py
                 tracker.unsettle(node.obj)
             node.orphan = False
             node.whole = True

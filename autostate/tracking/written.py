@@ -126,6 +126,7 @@ class Written:
                     slots = self._slots_to_settle(container)
             for start in range(0, max(len(slots), 1), SLICE):
                 with self._tracker.lock:
+                    self._tracker.graph.forget()
                     if container._node is not None:  # it may be let go of meanwhile
                         with self._isolated(container):
                             self._settle(container, slots[start : start + SLICE])
@@ -237,6 +238,7 @@ class Written:
 
     def settle_all(self) -> None:
         """Settle all that is left."""
+        self._tracker.graph.forget()
         while self.unsettled:
             _, container = self.unsettled.popitem()
             if container._node is not None:  # else it was let go of
