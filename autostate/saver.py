@@ -43,6 +43,10 @@ COMPACTION_PAUSE = 60.0
 """Seconds after a compaction that failed before the next is tried."""
 
 
+COMPACTION_SPEED = 1 << 20
+"""Bytes a second that a compaction gets through on the slowest machine, and a busy one."""
+
+
 @dataclass(frozen=True)
 class Statistics:
     """What a manager has saved so far.
@@ -152,6 +156,8 @@ class Saver:
                 return
             changes = capture.encode(None if self.last else Breather())
             if changes:
+                if not self.last:  # however long encoding took, the store has its own time
+                    deadline = self._policy.deadline(self._clock(), at_least=deadline)
                 info, waited = self._commit(changes, deadline)
         except StoreGoneError as error:
             logger.critical("%s, and everything is saved again", error)
@@ -203,7 +209,7 @@ class Saver:
             return
         if not self._journal.needs_compaction:
             return
-        timeout = self._policy.settings.flush_timeout
+        timeout = self._policy.settings.flush_timeout + self._journal.size / COMPACTION_SPEED
         try:
             left_out = self._journal.compact(pause=interlude, timeout=timeout)
         except FencedError as error:
