@@ -322,6 +322,7 @@ HOSTILE: Final = [
     *({"$set": [[1]]}, {"$set": 5}, {"$set": [{"a": 1}]}, {"$tuple": 5}, {"$dict": [[1]]}),
     *({"$dict": [[[1], 2]]}, {"$dict": 5}, {"$float": "x"}, {"$float": []}, {"$str": "*"}),
     *({"$timedelta": ["x", 0, 0]}, {"$date": 5}, {"$time": {}}, {"$frozenset": [{"$ref": 1}]}),
+    *({"$unsaved": 1}, {"$unsaved": [1]}, {"$unsaved": {"$str": 5}}),
     *({"$counter": 7}, {"$dict": [[{"$ref": 1}, 2]]}, {"$python": "x"}, {"$pickle": "gA=="}),
 ]
 

@@ -24,6 +24,7 @@ from autostate.codec.tagged import (
     is_json_dict,
     jsonable,
     register_container,
+    unsaved,
 )
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import Unsupported
@@ -56,4 +57,5 @@ __all__ = [
     "register",
     "register_container",
     "resolve_key",
+    "unsaved",
 ]

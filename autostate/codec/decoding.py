@@ -199,6 +199,14 @@ def _unknown(name: Any, json: Any, make: Make) -> Any:
     return kept
 
 
+def _unsaved(json: Any, make: Make) -> Unknown:
+    """Tell what could not be saved; there never was more of it."""
+    name = _decode(json, make)
+    if type(name) is not str:
+        raise TypeError
+    return Unknown(name, {"$unsaved": json})
+
+
 _STRUCTURES: Final[dict[str, Callable[[Any, Make], Any]]] = {
     "$dict": lambda json, make: make("dict", _pairs(json, make)),
     "$counter": lambda json, make: make("counter", _counts(json, make)),
@@ -215,6 +223,7 @@ _STRUCTURES: Final[dict[str, Callable[[Any, Make], Any]]] = {
     "$ndarray": _array,
     "$npscalar": _npscalar,
     "$ref": lambda json, make: make("ref", json),
+    "$unsaved": _unsaved,
     "$pickled": lambda json, make: make("pickled", json),
 }
 

@@ -129,7 +129,7 @@ def register(
     _check_free(cls, tag)
     if not isinstance(cls, type):
         if encode is not None or decode is not None:
-            raise TypeError(f"{_name(cls)} is no class: encode and decode have no meaning for it")
+            raise TypeError(f"{shown(cls)} is no class: encode and decode have no meaning for it")
         _by_tag[tag] = (cls, None)
         return cls
     entry = _custom(cls, tag, encode, decode, mutable=mutable)
@@ -157,10 +157,10 @@ def _check_free(cls: Any, tag: str) -> None:
     """Refuse a tag or a class that is taken; the same class from a reloaded module may take it."""
     known, _ = _by_tag.get(tag, (cls, None))
     if not _is_same(known, cls):
-        raise ValueError(f"the tag {tag!r} is registered for {_name(known)} already")
+        raise ValueError(f"the tag {tag!r} is registered for {shown(known)} already")
     for other, (known, _) in _by_tag.items():
         if known is cls and other != tag:
-            raise ValueError(f"{_name(cls)} is registered already, under the tag {other!r}")
+            raise ValueError(f"{shown(cls)} is registered already, under the tag {other!r}")
 
 
 def _is_same(one: Any, other: Any) -> bool:
@@ -170,23 +170,23 @@ def _is_same(one: Any, other: Any) -> bool:
     code, of_other = getattr(one, "__code__", None), getattr(other, "__code__", None)
     if code is not None and code.co_name == "<lambda>":
         return bool(code == of_other)
-    return type(one) is type(other) and _name(one) == _name(other)
+    return type(one) is type(other) and shown(one) == shown(other)
 
 
 def _custom(cls: type, tag: str, encode: Any, decode: Any, *, mutable: bool) -> TypeEntry:
     if cls in BUILTIN:
-        raise ValueError(f"{_name(cls)} is a type that is saved without being registered")
+        raise ValueError(f"{shown(cls)} is a type that is saved without being registered")
     if classes.is_enum(cls):
         if encode is not None or decode is not None:
-            raise TypeError(f"{_name(cls)} is an enum: its members are saved by name")
+            raise TypeError(f"{shown(cls)} is an enum: its members are saved by name")
         return TypeEntry(tag, _itself, _itself, mutable=False, parts=_no_parts)
     if encode is None and decode is None:
         known = classes.fields_of(cls)
         if isinstance(known, str):
-            raise TypeError(f"{_name(cls)} {known}: give encode= and decode= as well")
+            raise TypeError(f"{shown(cls)} {known}: give encode= and decode= as well")
         return _of_fields(tag, known, mutable=mutable and known.mutable)
     if not (callable(encode) and callable(decode)):
-        raise TypeError(f"to register {_name(cls)}, give both encode= and decode=, two functions")
+        raise TypeError(f"to register {shown(cls)}, give both encode= and decode=, two functions")
     parts = classes.attributes if mutable else _no_parts
     return TypeEntry(tag, encode, decode, mutable, parts)
 
@@ -212,7 +212,8 @@ def _no_parts(_value: Any) -> tuple[Any, ...]:
     return ()
 
 
-def _name(cls: Any) -> str:
+def shown(cls: Any) -> str:
+    """The name of a class or function, for messages."""
     return f"{cls.__module__}.{getattr(cls, '__qualname__', type(cls).__qualname__)}"
 
 
@@ -243,7 +244,7 @@ def check_name(cls: type) -> None:
     else:
         return
     raise Unsupported(
-        f"a value of type {_name(cls)} cannot be saved: its class {why}; give it a name of its own "
+        f"a value of type {shown(cls)} cannot be saved: its class {why}; give it a name of its own "
         "with autostate.register(cls, tag)"
     )
 
@@ -289,7 +290,7 @@ def enum_named(name: str) -> type | None:
 
 def why_not(cls: type) -> str:
     """Why values of a class that is not known cannot be saved, and what to do."""
-    name = _name(cls)
+    name = shown(cls)
     base = next((base for base in cls.__mro__ if base in ENCODERS or base in BUILTIN), None)
     if base is not None and issubclass(cls, type):
         base = None

@@ -24,7 +24,7 @@ from autostate.codec.raw import dump, with_references
 from autostate.codec.registry import ATOMS, BUILTIN, ENCODERS, TypeEntry
 from autostate.codec.types import MUTABLE, SCALARS
 from autostate.codec.unknown import Unknown
-from autostate.codec.unsupported import Unsupported
+from autostate.codec.unsupported import TooDeep, Unsupported
 
 Ref = Callable[[Any], dict[str, int] | None]
 
@@ -41,7 +41,9 @@ def jsonable(value: Any, ref: Ref) -> Any:
     Args:
         value: The value; returned as it is when it is plain JSON already.
         ref: Gives `{"$ref": id}` for a container or a mutable object that is a node, None for any
-            other.
+            other. If it has an attribute `lenient` that is true, a value inside this one that
+            cannot be saved is replaced by `unsaved` of it; a member, or an entry whose key cannot
+            be saved, is left out.
 
     Raises:
         Unsupported: The value, or one inside it, is of a type that cannot be saved.
@@ -53,6 +55,16 @@ def jsonable(value: Any, ref: Ref) -> Any:
     if encode is None:
         encode = ENCODERS[cls] = _encoder_of(cls)
     return encode(value, ref)
+
+
+def unsaved(value: Any) -> dict[str, str]:
+    """Stand for a value that cannot be saved: decoded it is an `Unknown` that names its class."""
+    cls = type(value)
+    return {"$unsaved": value.name if cls is Unknown else registry.shown(cls)}
+
+
+def _is_replaced(ref: Ref, problem: Unsupported) -> bool:
+    return getattr(ref, "lenient", False) and type(problem) is not TooDeep
 
 
 def _encoder_of(cls: type) -> Callable[[Any, Ref], Any]:
@@ -74,7 +86,19 @@ def content_of(mapping: Mapping[Any, Any], ref: Ref) -> Any:
     content = _values(mapping, ref)
     if _STR.issuperset(map(type, content)):
         return content
-    return [[_key(key), value] for key, value in content.items()]
+    return _pairs(content, ref)
+
+
+def _pairs(content: Mapping[Any, Any], ref: Ref) -> list[Any]:
+    """The entries of a dict whose values are translated already."""
+    pairs = []
+    for key, value in content.items():
+        try:
+            pairs.append([_key(key), value])
+        except Unsupported as problem:
+            if not _is_replaced(ref, problem):
+                raise
+    return pairs
 
 
 def is_flat(values: Collection[Any]) -> bool:
@@ -103,10 +127,12 @@ def _step(value: Any, ref: Ref, key: Any) -> Any:
     try:
         return jsonable(value, ref)
     except Unsupported as problem:
+        if _is_replaced(ref, problem):
+            return unsaved(value)
         problem.steps.append(f"[{_show(key)}]")
         raise
     except RecursionError:
-        raise Unsupported(_TOO_DEEP) from None
+        raise TooDeep(_TOO_DEEP) from None
 
 
 def _show(key: Any) -> str:
@@ -165,14 +191,21 @@ def _items(value: Collection[Any], ref: Ref) -> Any:
 
 
 def _encode_members(tag: str) -> Callable[[Any, Ref], Any]:
-    return lambda value, _ref: {tag: _members(value)}
+    return lambda value, ref: {tag: _members(value, ref)}
 
 
-def _members(value: Collection[Any]) -> list[Any]:
+def _members(value: Collection[Any], ref: Ref) -> list[Any]:
     """Members in an order that depends on them alone: that of a set differs between processes."""
     if len(set(map(type, value))) == 1 and type(next(iter(value))) in _SORTED:
         return sorted(value)
-    return sorted((_key(member) for member in value), key=dump)
+    members = []
+    for member in value:
+        try:
+            members.append(_key(member))
+        except Unsupported as problem:
+            if not _is_replaced(ref, problem):
+                raise
+    return sorted(members, key=dump)
 
 
 def _encode_deque(value: deque[Any], ref: Ref) -> Any:
@@ -248,10 +281,12 @@ def _field(value: Any, ref: Ref, name: Any) -> Any:
     try:
         return jsonable(value, ref)
     except Unsupported as problem:
+        if _is_replaced(ref, problem):
+            return unsaved(value)
         problem.steps.append(f".{name}" if type(name) is str else f".__dict__[{_show(name)}]")
         raise
     except RecursionError:
-        raise Unsupported(_TOO_DEEP) from None
+        raise TooDeep(_TOO_DEEP) from None
 
 
 def _encode_payload(entry: TypeEntry, value: Any, ref: Ref) -> Any:
@@ -266,10 +301,25 @@ def _encode_payload(entry: TypeEntry, value: Any, ref: Ref) -> Any:
     if payload is value:
         raise Unsupported(f"the encode that is registered for {entry.name} gave the object itself")
     try:
-        return jsonable(payload, ref)
+        return jsonable(payload, _Strict(ref) if getattr(ref, "lenient", False) else ref)
     except Unsupported as problem:
         problem.steps.append(" (as its encode gave it)")
         raise
+
+
+class _Strict:
+    """A `ref` that is not lenient: a `decode` gets what its `encode` gave, or is not called."""
+
+    lenient = False
+
+    def __init__(self, ref: Ref) -> None:
+        self._ref = ref
+
+    def __call__(self, value: Any) -> dict[str, int] | None:
+        return self._ref(value)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ref, name)
 
 
 def _encode_unknown(value: Unknown, ref: Ref) -> Any:

@@ -1,4 +1,4 @@
-"""What is kept of a type that the program does not know."""
+"""What is kept of a value that the program cannot have: its type is not known, or not saved."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from autostate.errors import UnknownTypeError
 class Unknown:
     """A stored value of a type that this program does not know; it is written back untouched.
 
+    Or what stands for a value that could not be saved, inside one that could.
+
     Attributes:
-        name: The name of its type in the store.
+        name: The name of its type in the store; of what could not be saved, "module.Class".
     """
 
     __slots__ = ("_nodes", "json", "name")

@@ -21,3 +21,7 @@ class Unsupported(Exception):  # noqa: N818 - becomes an UnsupportedTypeError on
             half = _LONGEST_PATH // 2
             steps = [*steps[:half], f"…({len(steps) - 2 * half} more)…", *steps[-half:]]
         return "".join(steps)
+
+
+class TooDeep(Unsupported):
+    """A value that is nested too deeply: no place inside it can stand for it, all are as deep."""

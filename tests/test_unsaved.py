@@ -1,0 +1,95 @@
+"""What stands for a value that cannot be saved, inside one that can."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import threading
+from collections import OrderedDict, deque
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+import autostate
+from autostate import codec
+from autostate.codec import Unsupported
+from tests.test_codec import encoded, no_node, numbered, plain
+
+
+class Lenient:
+    """Refers to no node, and lets what cannot be saved be replaced."""
+
+    lenient = True
+
+    def __call__(self, _value: Any) -> None:
+        return None
+
+
+@dataclasses.dataclass
+class Holder:
+    """Has a place for anything."""
+
+    lock: Any
+    name: str = "x"
+
+
+class Opaque:
+    """Registered with a payload that holds whatever it is given."""
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+
+autostate.register(Opaque, "tests.opaque", encode=lambda o: [o.content, 1], decode=lambda s: s[0])
+
+LOCK: Final = threading.Lock()
+GAP: Final = {"$unsaved": "_thread.lock"}
+LENIENT: Final[list[tuple[Any, Any]]] = [
+    ([1, LOCK, [LOCK]], [1, GAP, [GAP]]),
+    ({"a": {"x": 1, "lock": LOCK}}, {"a": {"x": 1, "lock": GAP}}),
+    ({LOCK: 1, 2: LOCK}, {"$dict": [[2, GAP]]}),
+    ({(1, LOCK), (1, 2)}, {"$set": [{"$tuple": [1, 2]}]}),
+    (deque([LOCK, 1], 3), {"$deque": [[GAP, 1], 3]}),
+    ((LOCK,), {"$tuple": [GAP]}),
+    (OrderedDict(a=LOCK), {"$ordereddict": {"a": GAP}}),
+    (Holder(LOCK), {"$object": ["tests.test_unsaved:Holder", {"lock": GAP, "name": "x"}]}),
+    (Holder([LOCK]), {"$object": ["tests.test_unsaved:Holder", {"lock": [GAP], "name": "x"}]}),
+    ([Opaque(LOCK), Opaque([LOCK])], [{"$unsaved": "tests.test_unsaved.Opaque"}] * 2),
+]
+
+
+@pytest.mark.parametrize(("value", "stored"), LENIENT, ids=numbered)
+def test_what_cannot_be_saved_can_be_replaced(value: Any, stored: Any) -> None:
+    """Its neighbours are saved; what stands for it names its class, and stays what it is."""
+    with pytest.raises(Unsupported):
+        codec.jsonable(value, no_node)
+    translated = msgspec.json.decode(codec.dump(codec.jsonable(value, Lenient())))
+    assert translated == stored
+    decoded = codec.decode(translated, plain)
+    assert msgspec.json.decode(encoded(decoded)) == stored
+
+
+def test_what_stands_for_a_value_names_its_class() -> None:
+    """Also where types that are not known are errors."""
+    assert codec.unsaved(LOCK) == GAP
+    kept = codec.decode([GAP], plain)[0]
+    assert type(kept) is codec.Unknown
+    assert kept.name == "_thread.lock"
+    assert codec.unsaved(kept) == GAP
+    odd = type("Odd", (), {"__module__": "m\ud800"})()
+    assert round_trip_json(codec.unsaved(odd)).name == "m\ud800.Odd"
+
+
+def round_trip_json(translated: Any) -> Any:
+    """The value that is stored as that."""
+    return codec.decode(msgspec.json.decode(codec.dump(translated)), plain)
+
+
+def test_nothing_inside_stands_for_what_is_nested_too_deeply() -> None:
+    """It would be as deep, and could be written but not read."""
+    deep: Any = []
+    for _ in range(sys.getrecursionlimit()):
+        deep = [deep]
+    with pytest.raises(Unsupported, match="nested too deeply"):
+        codec.jsonable([deep], Lenient())
