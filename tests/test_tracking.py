@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from autostate.codec import Unknown
 from autostate.containers import PersistedDict, PersistedList
 from autostate.tracking import watch
 from tests.conformance.state_kit import Program, form, shape
@@ -209,7 +210,11 @@ def test_an_unsupported_value_is_named_and_the_rest_is_saved() -> None:
     state["done"] = 2
     program.flush()
     assert [error.path for error in program.errors] == ['crawl["pages"][1]["lock"]']
-    assert recovered(program, "crawl") == {"pages": [{"url": "a"}], "done": 2}
+    stands_for_it = Unknown("builtins.object", {"$unsaved": "builtins.object"})
+    assert recovered(program, "crawl") == {
+        "pages": [{"url": "a"}, {"lock": stands_for_it}],
+        "done": 2,
+    }
     program.flush(sweep=True)
     assert len(program.errors) == 1
     state["pages"][1]["lock"] = None

@@ -11,6 +11,7 @@ The shapes differ in how entries are addressed and in how changes are found: `ma
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from abc import ABC, abstractmethod
@@ -43,23 +44,21 @@ class Shared(Exception):  # noqa: N818 - not an error: the container has to beco
         self.container = container
 
 
-class Incomplete(Exception):  # noqa: N818 - reported already
-    """The node cannot be saved as it is, so it stays as it was saved."""
-
-
 class Walk:
     """Resolves the containers inside one entry: nodes by reference, others inline.
 
     Args:
         node: The node to which the entry belongs.
         key: The entry.
+        lenient: What cannot be saved is replaced: see `codec.unsaved`.
     """
 
-    __slots__ = ("key", "node", "seen")
+    __slots__ = ("key", "lenient", "node", "seen")
 
-    def __init__(self, node: Node, key: Any) -> None:
+    def __init__(self, node: Node, key: Any, *, lenient: bool = False) -> None:
         self.node = node
         self.key = key
+        self.lenient = lenient
         self.seen: set[int] = set()
 
     def __call__(self, container: Any) -> dict[str, int] | None:
@@ -142,7 +141,7 @@ class Pending(ABC):
         self.keys = node.take_keys()
         self.touched, node.touched = node.touched, {}
         self.drops, node.drops = node.drops, {}
-        self.early: dict[Any, bytes | None] = {}
+        self.early: dict[Any, Any] = {}
         self.seen: dict[Any, int] = {}
         self.written = False
         self.saved: Any = None
@@ -197,8 +196,7 @@ class Pending(ABC):
             if self._header and (len(self._header) > 1 or not self.node.declared):
                 self._emit({})
         except Exception as error:
-            if not isinstance(error, Incomplete):
-                self._report_all(error)
+            self._report_all(error)
             self._header = {}
             del changes[mark:]
             self.written = False
@@ -258,14 +256,19 @@ class Pending(ABC):
             key: Its key, member or index, for messages.
 
         Returns:
-            None if it cannot be saved, which is reported.
+            None if it cannot be saved, which is reported. If that is so of something inside it,
+            which is reported as well, the rest of it.
         """
-        return self._reported(key, lambda: self._encoded(entry, value))
+        encoded = self._reported(key, lambda: self._encoded(entry, value))
+        if encoded is None:
+            with contextlib.suppress(Unsupported, ValueError, RecursionError):
+                encoded = self._encoded(entry, value, lenient=True)
+        return encoded
 
-    def _encoded(self, entry: Any, value: Any) -> bytes:
+    def _encoded(self, entry: Any, value: Any, *, lenient: bool = False) -> bytes:
         while True:
             try:
-                return codec.dump(codec.jsonable(value, Walk(self.node, entry)))
+                return codec.dump(codec.jsonable(value, Walk(self.node, entry, lenient=lenient)))
             except Shared as shared:
                 known = entry in self.node.touched
                 self.node.tracker.graph.promote(shared.container)

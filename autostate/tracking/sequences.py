@@ -17,14 +17,14 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
 from autostate import codec
 from autostate.tracking.barrier import FORM_SETS, size
 from autostate.tracking.node import LARGE, Place
-from autostate.tracking.pending import Incomplete, Pending, batches
+from autostate.tracking.pending import Pending, batches
 
 _DICT_FORMS: Final = FORM_SETS["dict"]
 
@@ -301,9 +301,7 @@ class SequencePending(Pending):
             self.early[number] if number in self.early else self._encode(number, item)
             for number, item in enumerate(items, start)
         ]
-        if None in raws:
-            raise Incomplete
-        return b",".join(cast("list[bytes]", raws))
+        return b",".join(raws)
 
     def _is_json(self, start: int, items: list[Any]) -> bool:
         """Whether msgspec can be given items as they are: dicts of scalars that are entries."""
@@ -317,14 +315,16 @@ class SequencePending(Pending):
             for item in items
         )
 
-    def _encode(self, number: int, item: Any) -> bytes | None:
+    def _encode(self, number: int, item: Any) -> bytes:
+        """Encode one item; if it cannot be saved something stands for it, so that none moves."""
         node = self.node
         entry = node.places.get(id(item))
         if entry is None and getattr(item, "_node", None) is node:
             entry = item._key
         if type(entry) is not Place or entry.ident != id(item):
             entry = Place(number, id(item))
-        return self.encode_value(entry, item, number - self.first)
+        encoded = self.encode_value(entry, item, number - self.first)
+        return codec.dump(codec.unsaved(item)) if encoded is None else encoded
 
     # -- if it fails --------------------------------------------------------------------------
 

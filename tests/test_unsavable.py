@@ -1,0 +1,99 @@
+"""What cannot be saved is told with its path; everything beside it is saved."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+import autostate
+from tests.conformance.state_kit import Program, shape
+
+
+@dataclass
+class Job:
+    """An object that holds something that cannot be saved."""
+
+    name: str
+    lock: Any = None
+
+
+def told(program: Program) -> list[str]:
+    """The paths of what was not saved."""
+    return [error.path for error in program.errors]
+
+
+@pytest.mark.parametrize("kind", ["list", "deque"])
+@pytest.mark.parametrize("size", [3, 1_000])
+def test_in_a_sequence_its_place_is_kept(kind: str, size: int) -> None:
+    """The other items are where they were, and go on being saved."""
+    program = Program()
+    made = program.root("s", kind, list(range(size)))
+    program.flush()
+    lock = threading.Lock()
+    made.append(lock)
+    made.append("after")
+    made[0] = "changed"
+    program.flush()
+    assert told(program) == [f"s[{size}]"]
+    again = program.restart().root("s", kind)
+    assert [again[0], again[-1], len(again)] == ["changed", "after", size + 2]
+    assert type(again[size]) is autostate.Unknown
+    assert again[size].name == "_thread.lock"
+    made[size] = "mended"
+    program.flush(sweep=True)
+    assert not program.errors
+    assert shape(program.restart().root("s", kind)) == shape(made)
+
+
+def test_inside_an_entry_the_rest_of_it_is_saved() -> None:
+    """Dicts, lists, tuples, objects; what is first met is named."""
+    program = Program()
+    lock = threading.Lock()
+    state = program.root("state", default={"n": 1})
+    state["o"] = {"a": 1, "lock": lock, "b": [2, lock, {"c": (3, lock)}], "job": Job("x", lock)}
+    program.flush()
+    assert told(program) == ['state["o"]["lock"]']
+    again = program.restart().root("state")["o"]
+    unknown = again["lock"]
+    assert type(unknown) is autostate.Unknown
+    assert again == {
+        "a": 1,
+        "lock": unknown,
+        "b": [2, unknown, {"c": (3, unknown)}],
+        "job": Job("x", unknown),
+    }
+    state["o"]["a"] = 2
+    program.flush()
+    assert program.restart().root("state")["o"]["a"] == 2
+
+
+def test_what_stands_for_it_is_carried_along() -> None:
+    """A program that only reads such a state writes the same again, and nothing more."""
+    program = Program()
+    program.root("s", "list", [1, threading.Lock(), {"x": [threading.Lock()]}])
+    program.flush()
+    following = program.restart()
+    again = following.root("s", "list")
+    assert following.flush(sweep=True) == []
+    again.append(2)
+    following.flush()
+    assert not following.errors
+    assert shape(following.restart().root("s", "list")) == shape(again)
+
+
+def test_an_entry_that_cannot_be_saved_is_left_out() -> None:
+    """Of a dict or set itself: then the key is not there after a restart, as was told."""
+    program = Program()
+    state = program.root("state", default={"a": 1})
+    members = program.root("members", "set", {1})
+    state["lock"] = threading.Lock()
+    members.add(Ellipsis.__class__)
+    state["b"] = 2
+    program.flush()
+    assert told(program) == ['state["lock"]', "members (the key <type>)"]
+    following = program.restart()
+    assert following.root("state") == {"a": 1, "b": 2}
+    assert following.root("members", "set") == {1}
