@@ -38,9 +38,9 @@ class PersistedCounter(DictBarrier, Counter[T]):
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
         __delitem__ = keyed(Counter, "__delitem__")
 
-    def __new__(cls, *args: Any, **_kwargs: Any) -> Self:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make an empty Counter, or give the live one of that name."""
-        made: Self = root.create(cls, Counter, "counter", args)
+        made: Self = root.create(cls, Counter, "counter", args, kwargs)
         return made
 
     @overload

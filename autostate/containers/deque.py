@@ -122,9 +122,9 @@ class PersistedDeque(root.StateObject, deque[T]):
 
     __slots__ = ("_key", "_node")
 
-    def __new__(cls, *args: Any, **_kwargs: Any) -> Self:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make an empty deque, or give the live one of that name."""
-        made: Self = root.create(cls, deque, "deque", args)
+        made: Self = root.create(cls, deque, "deque", args, kwargs)
         return made
 
     @overload
@@ -137,6 +137,11 @@ class PersistedDeque(root.StateObject, deque[T]):
         self, name: str, /, iterable: Iterable[Any] = (), maxlen: int | EllipsisType | None = ...
     ) -> None:
         """Take the default, if nothing is stored."""
+        if isinstance(iterable, int):
+            raise TypeError(
+                f"after the name of a {type(self).__name__} come its items, not {iterable}; for "
+                f"its greatest length say {type(self).__name__}({name!r}, maxlen={iterable})"
+            )
         default = deque(iterable, None if maxlen is ... else maxlen)
         root.bind(self, name, "deque")
         if self._node is None:

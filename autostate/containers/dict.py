@@ -167,9 +167,9 @@ class PersistedDict(DictBarrier, dict[K, V]):
 
     __slots__ = ("_key", "_node")
 
-    def __new__(cls, *args: Any, **_kwargs: Any) -> Self:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make an empty dict, or give the live one of that name."""
-        made: Self = root.create(cls, dict, "dict", args)
+        made: Self = root.create(cls, dict, "dict", args, kwargs)
         return made
 
     @overload

@@ -89,9 +89,9 @@ class PersistedList(root.StateObject, list[T]):
 
     __slots__ = ("_key", "_node")
 
-    def __new__(cls, *args: Any, **_kwargs: Any) -> Self:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make an empty list, or give the live one of that name."""
-        made: Self = root.create(cls, list, "list", args)
+        made: Self = root.create(cls, list, "list", args, kwargs)
         return made
 
     @overload

@@ -3,29 +3,88 @@
 from __future__ import annotations
 
 import copyreg
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from autostate.errors import StateTypeError
 from autostate.tracking.barrier import Barrier, forms_of
 
 if TYPE_CHECKING:
     import inspect
+    from collections.abc import Mapping
+
+_FORMS: Final = ("armed", "disarmed", "recording")
 
 
-def create(cls: Any, builtin: Any, kind: str, args: tuple[Any, ...]) -> Any:
+def create(
+    cls: Any, builtin: Any, kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:
     """Make a container, or give the live one of that name.
 
     The `__init__` of a subclass may take other arguments, and call that of the persisted class
     with a name of its own making: only a live object whose name was given as it is can be given
     back here; what is made is bound in `__init__`.
+
+    Raises:
+        StateTypeError: The live object of that name is of another class.
     """
     from autostate.manager import current_manager
 
+    forms = forms_of(cls)
+    armed = forms.kind.tracked if forms.armed is forms.kind.unclaimed else forms.armed
+    if cls is not armed:  # `type(state)(…)`, in whatever form the state is
+        return armed(*args, **kwargs)
     if not args or type(args[0]) is not str:
         return blank(cls, builtin)
-    if cls.__init__ is forms_of(cls).kind.tracked.__init__:
-        return current_manager().create(args[0], kind, lambda: blank(cls, builtin))
-    live = current_manager().live(args[0])
-    return live if isinstance(live, cls) else blank(cls, builtin)
+    name = args[0]
+    if cls.__init__ is forms.kind.tracked.__init__:
+        made = current_manager().create(name, kind, lambda: blank(cls, builtin))
+        if not _become(made, cls):
+            raise _other_class(made, name, cls)
+        return made
+    live = current_manager().live(name)
+    return live if live is not None and _become(live, cls) else blank(cls, builtin)
+
+
+def _become(live: Any, cls: Any) -> bool:
+    """Let a live object be one of the class; gives whether it is.
+
+    Of what came along with another state object the program has not yet said the class. And a
+    class that was defined anew, in a notebook, is the same class.
+    """
+    node = live._node
+    if isinstance(live, cls) or node is None:
+        return isinstance(live, cls)
+    with node.tracker.lock:
+        old, new = forms_of(type(live)), forms_of(cls)
+        if isinstance(live, cls):
+            return True
+        named_alike = _full_name(old.armed) == _full_name(cls)
+        if old.kind is not new.kind or not (named_alike or old.armed is old.kind.unclaimed):
+            return False
+        forms = {getattr(old, form): getattr(new, form) for form in _FORMS}
+        try:
+            live.__class__ = forms[type(live)]
+        except TypeError:  # it has other slots
+            return False
+        return True
+
+
+def _full_name(cls: type) -> tuple[str, str]:
+    return cls.__module__, cls.__qualname__
+
+
+def _other_class(live: Any, name: str, cls: type) -> StateTypeError:
+    """The error for a name whose live object is, and stays, of another class."""
+    forms = forms_of(type(live))
+    if forms.armed is forms.kind.unclaimed:
+        return StateTypeError(
+            f"{name!r} is live as a {type(live).__name__} already, because another state object "
+            f"refers to it: create it as {cls.__name__} before that one"
+        )
+    return StateTypeError(
+        f"{name!r} is live as a {type(live).__name__} already, which is no {cls.__name__}: create "
+        f"it as {cls.__name__} everywhere, or at least first"
+    )
 
 
 def blank(cls: type, builtin: Any) -> Any:
@@ -45,15 +104,17 @@ def bind(container: Barrier, name: str, kind: str) -> None:
         )
     from autostate.manager import current_manager
 
-    node = container._node
+    node, cls = container._node, type(container)
     if node is not None and node.name != name:
-        raise TypeError(f"this {type(container).__name__} has the name {node.name!r} already")
+        raise TypeError(f"this {cls.__name__} has the name {node.name!r} already, not {name!r}")
     if node is None:
-        bound = current_manager().create(name, kind, lambda: container)
-        if bound is not container:
+        live = current_manager().create(name, kind, lambda: container)
+        if live is not container:
+            if not isinstance(live, forms_of(cls).armed):
+                raise _other_class(live, name, cls)
             raise TypeError(
                 f"{name} is live already: pass the name as the first argument of "
-                f"{type(container).__name__}, so that the live object can be given back"
+                f"{cls.__name__}, so that the live object can be given back"
             )
 
 

@@ -138,9 +138,9 @@ class PersistedSet(root.StateObject, set[T]):
 
     __slots__ = ("_key", "_node")
 
-    def __new__(cls, *args: Any, **_kwargs: Any) -> Self:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make an empty set, or give the live one of that name."""
-        made: Self = root.create(cls, set, "set", args)
+        made: Self = root.create(cls, set, "set", args, kwargs)
         return made
 
     @overload

@@ -99,6 +99,8 @@ class Kind:
         describe: Gives what has to be known to make an empty one, as JSON; None if nothing.
         configure: Gives an empty one that description.
         show: Gives what stands for a container where the state refers to it.
+        unclaimed: The class of roots that came along with another one that refers to them. It has
+            the layout of a user's subclass, so that they can still become of one.
     """
 
     name: str
@@ -114,18 +116,23 @@ class Kind:
     configure: Callable[[Any, Any], None] = _nothing
     show: Callable[[Any], Any] = _itself
     nested: Any = field(init=False)
+    unclaimed: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the class of nested containers."""
+        """Make the classes of nested containers and of unclaimed roots."""
         cls, builtin = self.tracked, self.builtin
-        namespace = {
-            "__slots__": (),
+        looks = {
             "__module__": cls.__module__,
             "__qualname__": cls.__qualname__,
             "__doc__": cls.__doc__,
+        }
+        makes_plain = {
+            "__slots__": (),
             "__new__": lambda _cls, *args, **kwargs: builtin(*args, **kwargs),
         }
-        object.__setattr__(self, "nested", type(cls)(cls.__name__, (cls,), namespace))
+        nested = type(cls)(cls.__name__, (cls,), looks | makes_plain)
+        object.__setattr__(self, "nested", nested)
+        object.__setattr__(self, "unclaimed", type(cls)(cls.__name__, (cls,), looks))
 
     def make(self, content: Any, node: Node, key: Any) -> Any:
         """Build the tracked form of a plain container, armed, owned by an entry of `node`."""

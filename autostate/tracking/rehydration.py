@@ -148,7 +148,8 @@ class Rehydration:
         state = self._states.pop(node_id)
         kind = KINDS[state.kind]
         if container is None:
-            container = kind.builtin.__new__(kind.tracked if state.name else kind.nested)
+            cls = forms_of(kind.unclaimed).armed if state.name else kind.nested
+            container = kind.builtin.__new__(cls)
             container._key = None
         elif forms_of(type(container)).kind is not kind:
             self._states[node_id] = state
