@@ -1,0 +1,1 @@
+"""CPython's own tests of the containers, run against the persisted ones."""

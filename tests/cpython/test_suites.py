@@ -1,0 +1,76 @@
+"""CPython's own tests of dict, set, list, deque, Counter, OrderedDict and defaultdict."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import traceback
+import unittest
+import warnings
+from typing import Final
+
+import pytest
+
+from tests.cpython.differences import DIFFERENCES
+from tests.cpython.factories import STATES, World, factory
+from tests.cpython.suites import SUITES
+
+LONG: Final = "AUTOSTATE_EXAMPLES" in os.environ
+"""Whether every test runs in every state; `make fuzz` asks for it."""
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("test.test_dict") is None,
+    reason="this Python came without its own tests",
+)
+
+
+def expected(kind: str, state: str) -> dict[str, str]:
+    """The tests that fail, with the reasons."""
+    return {
+        test: difference.reason
+        for difference in DIFFERENCES
+        for test in difference.tests.get(kind, ())
+        if state in difference.states
+        if difference.since <= sys.version_info[:2] < difference.before
+    }
+
+
+def problems(case: unittest.TestCase, world: World) -> list[str]:
+    """Run one test; gives what went wrong."""
+    result = unittest.TestResult()
+    try:
+        with world.open(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as the tests expect it
+            type(case).setUpClass()
+            case.run(result)
+    except Exception:
+        return [traceback.format_exc()]
+    return [shown for _, shown in result.failures + result.errors]
+
+
+def chosen(kind: str, state: str, cases: list[unittest.TestCase]) -> list[unittest.TestCase]:
+    """All of them, armed and in one other state in turn; in a long run, in all states."""
+    others = [other for other in STATES if other != "armed"]
+    if LONG or state == "armed":
+        return cases
+    return cases[others.index(state) :: len(others)]
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("kind", SUITES)
+def test_cpythons_tests_pass(kind: str, state: str) -> None:
+    """All pass but those of `DIFFERENCES`, which fail; what is left in the end is what is saved."""
+    world = World(kind, state)
+    differences = expected(kind, state)
+    wrong = []
+    cases = SUITES[kind].cases(SUITES[kind].load(factory(world)), every=LONG)
+    assert cases
+    for case in chosen(kind, state, cases):
+        name = case.id().rpartition(f"{SUITES[kind].module}.")[2]
+        found = problems(case, world)
+        if found and name not in differences:
+            wrong.append(f"{name} failed:\n{found[0]}")
+        elif not found and name in differences:
+            wrong.append(f"{name} passed, although: {differences[name]}")
+    assert not wrong, "\n".join(wrong)
