@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -84,22 +85,41 @@ def local() -> type:
     return Local
 
 
-def local_with(more: str) -> type:
-    """Another one that says it was the same."""
-    made: Any = NamedTuple("Local", [("x", int), (more, int)])  # type: ignore[misc]
-    made.__qualname__ = "local.<locals>.Local"
-    return made
+def slotted() -> type:
+    """One that its decorator has made of another one, which its methods keep alive."""
+
+    @dataclasses.dataclass(slots=True)
+    class Slotted:
+        x: int
+
+        def __str__(self) -> str:
+            return super().__str__()
+
+    return Slotted
 
 
 def test_a_class_of_a_function_is_found() -> None:
-    """The newest one, if there are several; never one that holds something else."""
-    older, newer = local(), local()
-    assert type(round_trip(older(1))) is newer
-    assert type(round_trip(newer(1))) is newer
-    other = local_with("y")
-    assert type(round_trip(other(1, 2))) is other
-    codec.ENCODERS.pop(newer)
-    assert "same name as another class" in refused(newer(1)).problem
+    """Also if the function was called before, as long as nobody has the class of that time."""
+    for _ in range(3):
+        cls = local()
+        assert type(round_trip(cls(1))) is cls
+        del cls
+        cls = slotted()
+        assert type(round_trip(cls(1))) is cls
+        del cls
+
+
+def test_classes_of_one_name_are_refused() -> None:
+    """Objects of both would come back as objects of one of them."""
+    older = local()
+    assert type(round_trip(older(1))) is older
+    newer = local()
+    for cls in (newer, older, newer):
+        for _ in range(2):
+            assert "same name as another class" in refused(cls(1)).problem
+    with registered(older, "older"), registered(newer, "newer"):
+        assert type(round_trip(older(1))) is older
+        assert type(round_trip(newer(1))) is newer
 
 
 def test_a_class_made_at_run_time_is_refused() -> None:

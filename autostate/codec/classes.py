@@ -115,7 +115,7 @@ class Fields:
         if default is _NOTHING:
             raise CorruptStateError(
                 f"a stored {name_of(self.cls)} has no field {name!r}, and the class has no "
-                "default for it: give it one"
+                "default for it: give it one, or register the class with a decode that does"
             )
         return default
 
@@ -156,6 +156,11 @@ def fields_of(cls: type) -> Fields | str:
 
 
 _known: Final[dict[type, Fields]] = {}
+
+
+def forget(cls: type) -> None:
+    """Let go of a class, which is not kept alive for being known."""
+    _known.pop(cls, None)
 
 
 def _inspect(cls: type) -> Fields | str:
@@ -252,6 +257,24 @@ def _pydantics_own(name: str, content: Any) -> Any:
     raise CorruptStateError(f"the {name} of a stored model cannot be read")
 
 
+def by_name(fields: dict[str, Any]) -> dict[str, Any]:
+    """What a stored object had, as a registered `decode` gets it: just names and values."""
+    fields = {name: content for name, content in fields.items() if content is not UNSET}
+    if type(fields.get(_SET)) is tuple:
+        del fields[_SET]
+        for name in _DICTS:
+            fields.update(fields.pop(name, None) or {})
+    return fields
+
+
+def were_fields(json: Any) -> bool:
+    """Whether a payload in JSON shows that it was made of fields, not by an `encode`."""
+    if type(json) is not dict:
+        return False
+    own = json.get(_SET)
+    return {"$unset": None} in json.values() or (type(own) is dict and "$tuple" in own)
+
+
 def _static(cls: type, name: str) -> Any:
     """An attribute of a class, without running a descriptor or `__getattr__` of its metaclass."""
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
@@ -330,23 +353,16 @@ def member(cls: type[enum.Enum], stored: Any) -> enum.Enum:
         except ValueError:
             pass
     raise CorruptStateError(
-        f"the stored enum {name_of(cls)} has a member that the program's has not: add it again"
+        f"the stored enum {name_of(cls)} has the member {_shown(stored)}, which the program's has "
+        "not: add it again"
     )
+
+
+def _shown(stored: Any) -> str:
+    """A member as it is stored: a name, or the value of flags, which are no secrets."""
+    return f"{stored!r:.60}" if isinstance(stored, str | int) else "?"
 
 
 def is_known(cls: type) -> bool:
     """Whether objects of a class can be saved without the class being registered."""
     return is_enum(cls) or not isinstance(fields_of(cls), str)
-
-
-def are_alike(one: type, other: type) -> bool:
-    """Whether two known classes of the same name hold the same, as if from the same source."""
-    if is_enum(one) or is_enum(other):
-        return (
-            one is other
-            or getattr(one, "__members__", {}).keys() == getattr(other, "__members__", {}).keys()
-        )
-    fields, others = fields_of(one), fields_of(other)
-    if isinstance(fields, str) or isinstance(others, str):
-        return False
-    return type(fields) is type(others) and fields.names == others.names

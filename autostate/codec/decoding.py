@@ -139,15 +139,21 @@ def _object(json: Any, make: Make) -> Any:
     if entry is None:
         return _unknown(name, {"$object": json}, make)
     if entry.fields:
-        named = _by_name(payload, make) if is_tagged(payload) else payload
-        fields = {
-            name: classes.UNSET if item == _UNSET else _decode(item, make)
-            for name, item in named.items()
-        }
-        value = entry.decode(fields)
+        value = entry.decode(_fields(payload, make))
+    elif ":" in name or classes.were_fields(payload):  # stored before it had a decode
+        value = _registered(entry, classes.by_name(_fields(payload, make)))
     else:
         value = _registered(entry, _decode(payload, make))
     return make("object", value) if entry.mutable else value
+
+
+def _fields(payload: Any, make: Make) -> dict[Any, Any]:
+    """The fields of an object; UNSET for those that it did not have."""
+    named = _by_name(payload, make) if is_tagged(payload) else payload
+    return {
+        name: classes.UNSET if item == _UNSET else _decode(item, make)
+        for name, item in named.items()
+    }
 
 
 def _by_name(json: Any, make: Make) -> dict[Any, Any]:

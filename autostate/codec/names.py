@@ -65,6 +65,26 @@ def is_lasting(cls: type) -> bool:
     return any(value is cls for value in list(here.values()))
 
 
+def twins(cls: type, wanted: Callable[[type], bool]) -> list[type]:
+    """Other classes that are alive under the name of one that is not where its name says."""
+    name = name_of(cls)
+    return [
+        other
+        for other in _subclasses(object)
+        if other.__qualname__ == cls.__qualname__
+        and other is not cls
+        and name_of(other) == name
+        and not _is_draft(other, cls)
+        and wanted(other)
+    ]
+
+
+def _is_draft(one: type, other: type) -> bool:
+    """Whether two are what a decorator was given and what it made of that: a class with slots."""
+    fields = vars(one).get("__dataclass_fields__")
+    return fields is not None and fields is vars(other).get("__dataclass_fields__")
+
+
 def _at(module: str, qualname: str) -> type | None:
     """The class at that place, which may be another name for it; runs no module's `__getattr__`."""
     try:

@@ -7,8 +7,10 @@ the program has loaded. Nothing is imported for it.
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,7 +18,7 @@ from types import ModuleType
 from typing import Any, Final, TypeVar, overload
 
 from autostate.codec import arrays, classes
-from autostate.codec.names import find, is_lasting, is_local, look_again, name_of
+from autostate.codec.names import find, is_lasting, is_local, look_again, name_of, twins
 from autostate.codec.types import SCALARS
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import Unsupported
@@ -100,7 +102,8 @@ def register(
         tag: The name under which its objects are stored, such as "shop.cart". It must stay.
         encode: Gives what has to be saved of an object, in any form that can be saved: a dict, a
             tuple, other objects. It must not change the object.
-        decode: Makes an object of what `encode` gave.
+        decode: Makes an object of what `encode` gave. What was stored before the class had a
+            `decode` is given as a dict of the fields by name.
         mutable: Whether objects can change. They are compared at every save then.
 
     Returns:
@@ -236,10 +239,9 @@ def check_name(cls: type) -> None:
     if cls in _by_class or not classes.is_known(cls):
         return
     look_again()  # this class may be the newest of its name
-    found = find(name_of(cls), classes.is_known)
     if not is_lasting(cls):
         why = "is made while the program runs, so that it is not there when the state is restored"
-    elif found is None or (is_local(cls) and not classes.are_alike(found, cls)):
+    elif is_local(cls) and _has_twin(cls):
         why = "has the same name as another class"
     else:
         return
@@ -249,30 +251,57 @@ def check_name(cls: type) -> None:
     )
 
 
+def _has_twin(cls: type) -> bool:
+    """Whether another class of the same name is alive, so that objects of both may be met."""
+    if cls in _refused:
+        return True
+    if _forget_twins(cls):
+        gc.collect()  # classes are in cycles: without it, those that nobody has any more are there
+        if _forget_twins(cls):
+            _refused.add(cls)
+            return True
+    return False
+
+
+_refused: Final[weakref.WeakSet[type]] = weakref.WeakSet()
+"""Classes that had a twin; to look for one takes milliseconds."""
+
+
+def _forget_twins(cls: type) -> bool:
+    """Whether there are others of its name; they are asked about again when they are met again."""
+    found = twins(cls, classes.is_known)
+    for other in found:
+        ENCODERS.pop(other, None)
+        ATOMS.discard(other)
+        _automatic.pop(other, None)
+        classes.forget(other)
+    return bool(found)
+
+
 def entry_named(name: str) -> TypeEntry | None:
-    """What a store's name means in this program; None if nothing."""
+    """What a store's name means in this program; None if nothing.
+
+    Under a name without a tag fields are stored, also if the entry is now one with a `decode`.
+    """
     if ":" not in name:
         return _by_tag.get(name, (None, None))[1]
     module, _, qualname = name.partition(":")
     where = sys.modules.get(module)
     place = _places.get(name)
     if place is not None and place[0] is where and vars(where).get(qualname) is place[1]:
-        return place[2]
-    cls = find(name, classes.is_known)
+        return entry_for(place[1])
+    cls = find(name, lambda cls: cls in _by_class or classes.is_known(cls))
     if cls is None or classes.is_enum(cls):
         return None
-    entry = _automatic.get(cls)
-    if entry is None:  # registered by now, but stored under its own name
-        known = classes.fields_of(cls)
-        if isinstance(known, str):
-            return None
-        entry = _automatic[cls] = _of_fields(name_of(cls), known, mutable=known.mutable)
-    if where is not None:
-        _places[name] = (where, cls, entry)
+    entry = entry_for(cls)
+    if entry is None:
+        return None
+    if where is not None and vars(where).get(qualname) is cls:
+        _places[name] = (where, cls)
     return entry
 
 
-_places: Final[dict[str, tuple[ModuleType, type, TypeEntry]]] = {}
+_places: Final[dict[str, tuple[ModuleType, type]]] = {}
 """Where the class of a name was found: a look whether it is still there is all that it takes."""
 
 
