@@ -68,7 +68,8 @@ def _wait_for_compaction(manager: Any) -> None:
     looked = threading.Event()
     while manager._incarnation._journal.needs_compaction:
         looked.wait(0.1)
-    looked.wait(0.1)  # for its last word
+    with manager.exclusive():  # it has come to its end
+        pass
 
 
 def rehydrated(size: int, url: str) -> dict[str, int]:
