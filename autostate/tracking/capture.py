@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from autostate.codec import dumps
 from autostate.errors import UnsupportedTypeError
 from autostate.tracking import mappings, sequences, sets
-from autostate.tracking.pending import Pending
+from autostate.tracking.pending import UNSURE, Pending
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -95,6 +95,8 @@ class Capture:
             for pending in self.pendings:
                 pending.node.pending = None
                 self.tracker.dirty_nodes[pending.node] = None
+                if pending.form != pending.node.form:
+                    pending.node.form = UNSURE
                 pending.give_back()
             self.tracker.deleted = self.deleted + self.tracker.deleted
             self.pendings = []

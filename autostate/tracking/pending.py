@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("autostate")
 
+UNSURE: Final = object()
+"""The `form` of a node of which the store may have this or that."""
+
 SLICE: Final = 0.0005
 """Seconds for which a batch of entries may hold the lock; batches grow and shrink towards it."""
 
@@ -193,7 +196,8 @@ class Pending(ABC):
                 if change is not None:
                     self._emit(change)
                 yield
-            if self._header and (len(self._header) > 1 or not self.node.declared):
+            header = self._header
+            if "form" in header or len(header) > 1 or (header and not self.node.declared):
                 self._emit({})
         except Exception as error:
             self._report_all(error)
@@ -238,7 +242,7 @@ class Pending(ABC):
         except Unsupported as problem:
             path = self.node.path + problem.path
             self.capture.errors.append(UnsupportedTypeError(path, problem.problem))
-            return self.node.form
+            return None if self.node.form is UNSURE else self.node.form
 
     def _emit(self, change: dict[str, Any]) -> None:
         self.capture.changes.append(dumps({"id": self.node.id, **self._header, **change}))

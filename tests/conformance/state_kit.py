@@ -77,7 +77,7 @@ class Program:
             root = blank(cls or PERSISTED[kind], BUILTIN[kind])
             self.tracker.attach(root, name, kind)
         if kind in ("list", "deque"):
-            self.tracker.begin(root, default or [])
+            self.tracker.begin(root, [] if default is None else default)
         else:
             self.tracker.offer(root, default if default is not None else {})
         return root

@@ -5,14 +5,17 @@ to the other; after a flush, the next run must recover exactly what the plain on
 structure, types and order, and the same objects at the same places. A flush that was lost
 recovers what was saved before; one whose answer was lost recovers either.
 
-`AUTOSTATE_STEPS` and `AUTOSTATE_EXAMPLES` make it run longer.
+`AUTOSTATE_STEPS` and `AUTOSTATE_EXAMPLES` make it run longer, with random numbers that are new each
+time; what fails then is printed as a call that fails again, and `--hypothesis-seed` repeats a run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import operator
 import os
-from collections import Counter
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -21,7 +24,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.conformance.state_kit import BUILTIN, Program, shape
 
-ROOTS: Final = {"a": "dict", "b": "dict", "l": "list", "s": "set", "c": "counter"}
+ROOTS: Final = {
+    "a": "dict",
+    "b": "dict",
+    "l": "list",
+    "s": "set",
+    "c": "counter",
+    "q": "deque",
+    "w": "window",
+}
+MAPPINGS: Final = ("dict", "ordereddict", "defaultdict")
+FACTORIES: Final = (list, int, None, dict)
 KEYS: Final = ["x", "y", "z", "", "$set", 1, 0, (1, 2), None]
 MANY: Final = 300
 
@@ -31,6 +44,22 @@ atoms = st.one_of(
     st.integers(-5, 5),
     st.sampled_from(["", "text", 1.5, None, True, float("inf"), b"b", (1, "t"), frozenset("f")]),
 )
+
+
+ENDS: Final[list[Callable[[Any, int, Any], Any]]] = [
+    lambda items, _, value: items.append(value),
+    lambda items, _, value: items.appendleft(value),
+    lambda items, _i, _v: items.pop(),
+    lambda items, _i, _v: items.popleft(),
+    lambda items, index, _: items.rotate(index),
+    lambda items, index, value: items.insert(index, value),
+    lambda items, index, _: operator.delitem(items, index),
+    operator.setitem,
+    lambda items, _, value: items.extendleft([value, [value]]),
+    lambda items, _i, _v: items.reverse(),
+    lambda items, _, value: items.extend({value: 1}),
+]
+"""What can be done to a deque."""
 
 
 class Pair:
@@ -48,7 +77,7 @@ class StateMachine(RuleBasedStateMachine):
         super().__init__()
         self.program = Program()
         self.outside: list[Pair] = []
-        self.model: dict[str, Any] = {name: BUILTIN[kind]() for name, kind in ROOTS.items()}
+        self.model: dict[str, Any] = {name: _empty(kind) for name, kind in ROOTS.items()}
         self.live: dict[str, Any] = {}
         self.blocks: list[tuple[Any, Any]] = []
         self._open()
@@ -56,7 +85,7 @@ class StateMachine(RuleBasedStateMachine):
         self.flush(sweep=False)
 
     def _open(self) -> None:
-        self.live = {name: self.program.root(name, kind) for name, kind in ROOTS.items()}
+        self.live = _roots(self.program)
 
     # -- finding containers -------------------------------------------------------------------
 
@@ -73,7 +102,7 @@ class StateMachine(RuleBasedStateMachine):
             todo += [
                 Pair(live, model)
                 for live, model in zip(_inside(pair.live), _inside(pair.model), strict=True)
-                if isinstance(model, dict | list | set)
+                if isinstance(model, dict | list | set | deque)
             ]
         return list(found.values())
 
@@ -88,7 +117,7 @@ class StateMachine(RuleBasedStateMachine):
     @rule(n=numbers, key=keys, value=atoms)
     def put_atom(self, n: int, key: Any, value: Any) -> None:
         """Assign a scalar."""
-        if pair := self.pick(n, "dict"):
+        if pair := self.pick(n, *MAPPINGS):
             pair.live[key] = value
             pair.model[key] = value
 
@@ -96,27 +125,27 @@ class StateMachine(RuleBasedStateMachine):
     def put_new(self, n: int, key: Any, kind: str, held: bool) -> None:
         """Assign a new container, which the program may hold further."""
         live, model = _new(kind), _new(kind)
-        if pair := self.pick(n, "dict"):
-            pair.live[key] = live
-            pair.model[key] = model
-        elif pair := self.pick(n, "list"):
-            pair.live.append(live)
-            pair.model.append(model)
+        if pair := self.pick(n, *MAPPINGS, "list", "deque"):
+            for target, value in ((pair.live, live), (pair.model, model)):
+                if isinstance(target, dict):
+                    target[key] = value
+                else:
+                    target.append(value)
         if held:
             self.outside.append(Pair(live, model))
 
     @rule(n=numbers, m=numbers, key=keys)
     def share(self, n: int, m: int, key: Any) -> None:
         """Put a container that is somewhere also into a dict: shared, or a cycle."""
-        pair, other = self.pick(n, "dict"), self.pick(m, *BUILTIN)
+        pair, other = self.pick(n, *MAPPINGS), self.pick(m, *BUILTIN)
         if pair and other:
             pair.live[key] = other.live
             pair.model[key] = other.model
 
     @rule(n=numbers, m=numbers)
-    def share_in_list(self, n: int, m: int) -> None:
+    def share_in_sequence(self, n: int, m: int) -> None:
         """Append a container that is somewhere."""
-        pair, other = self.pick(n, "list"), self.pick(m, *BUILTIN)
+        pair, other = self.pick(n, "list", "deque"), self.pick(m, *BUILTIN)
         if pair and other:
             pair.live.append(other.live)
             pair.model.append(other.model)
@@ -124,7 +153,7 @@ class StateMachine(RuleBasedStateMachine):
     @rule(n=numbers, m=numbers, key=keys, other=keys)
     def move(self, n: int, m: int, key: Any, other: Any) -> None:
         """Move an entry from one dict to another."""
-        source, target = self.pick(n, "dict"), self.pick(m, "dict")
+        source, target = self.pick(n, *MAPPINGS), self.pick(m, *MAPPINGS)
         if source and target and key in source.model:
             target.live[other] = source.live.pop(key)
             target.model[other] = source.model.pop(key)
@@ -132,14 +161,14 @@ class StateMachine(RuleBasedStateMachine):
     @rule(n=numbers, key=keys)
     def remove_key(self, n: int, key: Any) -> None:
         """Remove an entry."""
-        if pair := self.pick(n, "dict", "counter"):
+        if pair := self.pick(n, *MAPPINGS, "counter"):
             pair.live.pop(key, None)
             pair.model.pop(key, None)
 
     @rule(n=numbers, key=keys, held=st.booleans())
     def reorder(self, n: int, key: Any, held: bool) -> None:
         """Remove an entry and put it back at the end."""
-        pair = self.pick(n, "dict")
+        pair = self.pick(n, *MAPPINGS)
         if pair and key in pair.model:
             pair.live[key] = pair.live.pop(key)
             pair.model[key] = pair.model.pop(key)
@@ -176,6 +205,43 @@ class StateMachine(RuleBasedStateMachine):
             else:
                 del items[index:]
 
+    @rule(n=numbers, index=st.integers(-4, 4), value=atoms, what=st.integers(0, len(ENDS) - 1))
+    def change_deque(self, n: int, index: int, value: Any, what: int) -> None:
+        """Change a deque at one of its ends, or inside."""
+        pair = self.pick(n, "deque")
+        for items in (pair.live, pair.model) if pair else ():
+            with contextlib.suppress(IndexError):  # too short, or full
+                ENDS[what](items, index, value)
+
+    @rule(n=numbers, key=keys, last=st.booleans())
+    def move_to_end(self, n: int, key: Any, last: bool) -> None:
+        """Move an entry of an OrderedDict to one of its ends."""
+        pair = self.pick(n, "ordereddict")
+        if pair and key in pair.model:
+            pair.live.move_to_end(key, last)
+            pair.model.move_to_end(key, last)
+
+    @rule(n=numbers, last=st.booleans())
+    def take_from_end(self, n: int, last: bool) -> None:
+        """Take an entry from one of the ends of an OrderedDict."""
+        pair = self.pick(n, "ordereddict")
+        if pair and pair.model:
+            assert pair.live.popitem(last)[0] == pair.model.popitem(last)[0]
+
+    @rule(n=numbers, key=keys)
+    def ask_for_missing(self, n: int, key: Any) -> None:
+        """Let a defaultdict make a value."""
+        pair = self.pick(n, "defaultdict")
+        if pair and pair.model.default_factory is not None:
+            assert shape(pair.live[key]) == shape(pair.model[key])
+
+    @rule(n=numbers, factory=st.sampled_from(FACTORIES))
+    def change_factory(self, n: int, factory: Any) -> None:
+        """Let a defaultdict make other values from now on."""
+        if pair := self.pick(n, "defaultdict"):
+            pair.live.default_factory = factory
+            pair.model.default_factory = factory
+
     @rule(n=numbers, first=st.integers(0, 3), what=st.integers(0, 2))
     def grow(self, n: int, first: int, what: int) -> None:
         """Grow over the size at which a container is keyed."""
@@ -186,7 +252,7 @@ class StateMachine(RuleBasedStateMachine):
     @rule(n=numbers, left=st.integers(0, 300))
     def shrink(self, n: int, left: int) -> None:
         """Shrink, from the end."""
-        if pair := self.pick(n, "dict", "list", "counter"):
+        if pair := self.pick(n, *MAPPINGS, "list", "counter", "deque"):
             for target in (pair.live, pair.model):
                 while len(target) > left:
                     target.popitem() if isinstance(target, dict) else target.pop()
@@ -250,6 +316,9 @@ class StateMachine(RuleBasedStateMachine):
         self.put_atom(n, key, value)
         self.toggle(n, key)
         self.change_list(n, 1, value, n % 6)
+        self.change_deque(n, 1, value, n % len(ENDS))
+        self.move_to_end(n, key, last=bool(n % 2))
+        self.change_factory(n, FACTORIES[n % len(FACTORIES)])
         self.remove_key(n + 1, key)
         changes = capture.encode()
         if changes:
@@ -273,8 +342,7 @@ class StateMachine(RuleBasedStateMachine):
 
     def _check_next_run(self) -> None:
         following = self.program.restart()
-        roots = {name: following.root(name, kind) for name, kind in ROOTS.items()}
-        assert self._shape(roots) == self._shape(self.saved)
+        assert self._shape(_roots(following)) == self._shape(self.saved)
 
     # -- atomic -------------------------------------------------------------------------------
 
@@ -328,10 +396,23 @@ class StateMachine(RuleBasedStateMachine):
             self.end()
 
 
+def _empty(kind: str) -> Any:
+    return deque(maxlen=5) if kind == "window" else BUILTIN[kind]()
+
+
+def _roots(program: Program) -> dict[str, Any]:
+    return {
+        name: program.root(name, "deque", _empty(kind))
+        if kind == "window"
+        else program.root(name, kind)
+        for name, kind in ROOTS.items()
+    }
+
+
 def _inside(container: Any) -> Iterator[Any]:
     if isinstance(container, dict):
         return iter(container.values())
-    return iter(container if isinstance(container, list) else ())
+    return iter(container if isinstance(container, list | deque) else ())
 
 
 def _new(kind: str) -> Any:
@@ -340,6 +421,9 @@ def _new(kind: str) -> Any:
         "list": lambda: [{"x": 1}, 2, [3]],
         "set": lambda: {"x", 1},
         "counter": lambda: Counter("xxy"),
+        "deque": lambda: deque([{"x": deque()}, 2, [3]], 7),
+        "ordereddict": lambda: OrderedDict(x=1, y={"z": OrderedDict(z=[1])}, z=deque([1])),
+        "defaultdict": lambda: defaultdict(list, {"x": [1, defaultdict(dict, y={})]}),
     }
     return makers[kind]()
 
@@ -357,12 +441,14 @@ def _grow(target: Any, numbers: range, nested: int) -> None:
 
 def _restore(model: Any, content: Any) -> None:
     model.clear()
-    if isinstance(model, list):
+    if isinstance(model, list | deque):
         model.extend(content)
     elif isinstance(model, Counter):
         dict.update(model, content)
     else:
         model.update(content)
+    if isinstance(model, defaultdict):
+        model.default_factory = content.default_factory
 
 
 TestState = StateMachine.TestCase
