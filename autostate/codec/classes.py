@@ -262,7 +262,7 @@ def by_name(fields: dict[str, Any]) -> dict[str, Any]:
     fields = {name: content for name, content in fields.items() if content is not UNSET}
     if type(fields.get(_SET)) is tuple:
         del fields[_SET]
-        for name in _DICTS:
+        for name in sorted(_DICTS):
             fields.update(fields.pop(name, None) or {})
     return fields
 
