@@ -170,3 +170,11 @@ def test_only_containers_are_converted() -> None:
         items = [entry(1), 2, [3]]
         convert("list", items)
         assert [*map(type, items)] == [tracked, int, list]
+
+
+def test_nothing_is_converted_before_there_are_containers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program may delete a state object without ever making one."""
+    monkeypatch.delitem(KINDS, "dict")
+    content: dict[str, Any] = {"plain": entry(1)}
+    convert("dict", content)
+    assert type(content["plain"]) is dict
