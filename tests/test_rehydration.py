@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import enum
+import gc
 from typing import Any
 
 import pytest
@@ -178,3 +179,13 @@ def test_nothing_is_converted_before_there_are_containers(monkeypatch: pytest.Mo
     content: dict[str, Any] = {"plain": entry(1)}
     convert("dict", content)
     assert type(content["plain"]) is dict
+
+
+def test_dicts_are_converted_where_the_collector_looks_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Newer versions of Python do not tell dicts of scalars from others by that."""
+    monkeypatch.setattr(gc, "is_tracked", lambda _: True)
+    content: dict[str, Any] = {"plain": entry(1), "deep": {"in": [1], "n": 2}}
+    convert("dict", content)
+    assert [*map(type, content.values())] == [KINDS["dict"].nested, dict]
