@@ -118,7 +118,7 @@ class FlushError(AutostateError):
 
 
 class StateTypeError(AutostateError, TypeError):
-    """The name belongs to a state object of another kind: use its kind, or another name."""
+    """The name belongs to a state object of another kind or class: use that, or another name."""
 
 
 class UpgradeError(AutostateError):

@@ -203,4 +203,68 @@ def test_a_number_after_the_name_of_a_deque_is_explained() -> None:
         autostate.open(f"memory:number-{next(NUMBERS)}"),
         pytest.raises(TypeError, match=r"PersistedDeque\('latest', maxlen=100\)"),
     ):
-        PersistedDeque("latest", 100)  # type: ignore[call-overload]  # ty: ignore[no-matching-overload]
+        PersistedDeque("latest", 100)  # type: ignore[call-overload]
+
+
+FIRST_WRITES: Final[list[tuple[str, str, tuple[Any, ...]]]] = [
+    ("dict", "__setitem__", ("x", 1)),
+    ("dict", "setdefault", ("x", 1)),
+    ("dict", "update", ({"x": 1},)),
+    ("list", "append", (1,)),
+    ("list", "insert", (0, 1)),
+    ("list", "extend", ([1],)),
+    ("set", "add", (1,)),
+    ("set", "update", ([1],)),
+    ("counter", "update", ("x",)),
+    ("counter", "__setitem__", ("x", 1)),
+    ("deque", "append", (1,)),
+    ("deque", "extend", ([1],)),
+]
+
+
+@pytest.mark.parametrize(("kind", "method", "args"), FIRST_WRITES)
+def test_a_constructor_that_forgets_the_name_is_told_once(
+    kind: str, method: str, args: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing of it is saved: the first write says so, and names the class."""
+    base = PERSISTED[kind]
+
+    class Nameless(base):  # type: ignore[misc, valid-type]
+        def __init__(self, customer: int) -> None:
+            self.customer = customer
+
+    Nameless.__qualname__ = f"Nameless{next(NUMBERS)}"
+    with autostate.open(f"memory:nameless-{next(NUMBERS)}"):
+        for customer in range(2):
+            state = Nameless(customer)
+            for _ in range(2):
+                getattr(state, method)(*args)
+            assert len(state) > 0
+    (record,) = caplog.records
+    assert f"{__name__}.{Nameless.__qualname__} was written to without a name" in record.message
+    assert "super().__init__(name)" in record.message
+
+
+@pytest.mark.parametrize("kind", ROOTS)
+def test_what_has_a_name_or_had_one_is_told_nothing(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also not when its store was closed, it was deleted, or its name came from its `__init__`."""
+    base = PERSISTED[kind]
+
+    class Named(base):  # type: ignore[misc, valid-type]
+        def __init__(self) -> None:
+            super().__init__("state")
+
+    with autostate.open(f"memory:had-{next(NUMBERS)}"):
+        states = [Named(), PERSISTED[kind]("other"), PERSISTED[kind]("deleted")]
+        for state in states:
+            write(state, 1)
+        autostate.delete("deleted")
+        for state in states:
+            write(state, 2)
+    many = "extend" if kind in ("list", "deque") else "update"
+    for state in states:
+        write(state, 3)
+        getattr(state, many)(bare(state))
+    assert not caplog.records

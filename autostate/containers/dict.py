@@ -19,6 +19,7 @@ from autostate.tracking.barrier import (
     register_kind,
     span,
 )
+from autostate.tracking.unnamed import UNNAMED, unnamed
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
@@ -41,6 +42,8 @@ def keyed(builtin: type, name: str) -> Callable[..., Any]:
     def method(self: Any, key: Any, /, *value: Any) -> None:
         node = self._node
         if node is None:
+            if self._key is UNNAMED:
+                unnamed(self)
             function(self, key, *value)
             return
         with node.tracker.lock:
@@ -115,6 +118,8 @@ def defaulting(builtin: Any) -> Callable[..., Any]:
     def setdefault(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         node = self._node
         if node is None:
+            if self._key is UNNAMED:
+                unnamed(self)
             return function(self, *args, **kwargs)
         key = args[0] if args else kwargs.get("key")
         with node.tracker.lock:
@@ -154,7 +159,8 @@ class PersistedDict(DictBarrier, dict[K, V]):
 
     Raises:
         ValueError: The name is empty or cannot be used.
-        StateTypeError: The name belongs to a state object of another kind.
+        StateTypeError: The name belongs to a state object of another kind, or is live as one of
+            another class.
         CorruptStateError: What is stored cannot be read. Nothing is overwritten.
         StoreUnavailableError: The store cannot be reached, so it is not known what to resume.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate.errors import StateTypeError
 from autostate.tracking.barrier import Barrier, forms_of
+from autostate.tracking.unnamed import UNNAMED
 
 if TYPE_CHECKING:
     import inspect
@@ -91,7 +92,7 @@ def blank(cls: type, builtin: Any) -> Any:
     """Make an empty container that is bound to no store."""
     made = builtin.__new__(cls)
     made._node = None
-    made._key = None
+    made._key = UNNAMED
     return made
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from autostate.tracking.adoption import ATOMS
 from autostate.tracking.barrier import before, is_keyed, moved, spliced
+from autostate.tracking.unnamed import UNNAMED, unnamed
 
 
 def marking(builtin: Any, name: str, mark: Callable[..., None]) -> Any:
@@ -26,6 +27,8 @@ def marking(builtin: Any, name: str, mark: Callable[..., None]) -> Any:
     def method(self: Any, /, *args: Any) -> Any:
         node = self._node
         if node is None:
+            if self._key is UNNAMED:
+                unnamed(self)
             return function(self, *args)
         with node.tracker.lock:
             before(self)
@@ -60,6 +63,8 @@ def deleted(self: Any, length: int, index: Any = -1) -> None:
 def splice(self: Any, start: int, function: Callable[..., Any], argument: Any) -> None:
     """Change items from an index on, which may run code of the user; mark in any case."""
     if self._node is None:
+        if self._key is UNNAMED:
+            unnamed(self)
         function(self, argument)
         return
     lock = self._node.tracker.lock

@@ -19,6 +19,7 @@ from autostate.tracking.barrier import (
     register_kind,
     span,
 )
+from autostate.tracking.unnamed import UNNAMED, unnamed
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -160,6 +161,8 @@ class PersistedSet(root.StateObject, set[T]):
         def add(self, member: T, /) -> None:
             """Add a member, as `set.add`."""
             if self._node is None:
+                if self._key is UNNAMED:
+                    unnamed(self)
                 set.add(self, member)
                 return
             with self._node.tracker.lock:

@@ -50,6 +50,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
 from autostate.tracking.node import LARGE
+from autostate.tracking.unnamed import UNNAMED, unnamed
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -60,7 +61,8 @@ class Barrier:
 
     Attributes:
         _node: The node that the container belongs to; None while it is bound to no store.
-        _key: For an inline container: the entry of the node in which it lives.
+        _key: For an inline container: the entry of the node in which it lives. UNNAMED while it
+            was never bound.
     """
 
     __slots__ = ()
@@ -414,6 +416,8 @@ def span(container: Any, function: Callable[..., Any], /, *args: Any, **kwargs: 
     """Call a function that writes to the container in several steps."""
     node = container._node
     if node is None:
+        if container._key is UNNAMED:
+            unnamed(container)
         return function(container, *args, **kwargs)
     lock = node.tracker.lock
     with lock:

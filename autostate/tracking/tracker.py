@@ -276,6 +276,7 @@ class Tracker:
                 self.written.unsettled[id(container)] = container
                 self.dirty_nodes[node] = None
                 self.wake()
+            container._key = None
             arm(container)
             return stored is not None
 
