@@ -203,7 +203,7 @@ def test_a_number_after_the_name_of_a_deque_is_explained() -> None:
         autostate.open(f"memory:number-{next(NUMBERS)}"),
         pytest.raises(TypeError, match=r"PersistedDeque\('latest', maxlen=100\)"),
     ):
-        PersistedDeque("latest", 100)  # type: ignore[call-overload]
+        PersistedDeque("latest", 100)  # type: ignore[call-overload]  # ty: ignore[invalid-argument-type]
 
 
 FIRST_WRITES: Final[list[tuple[str, str, tuple[Any, ...]]]] = [
