@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import weakref
@@ -237,3 +238,33 @@ def test_a_block_that_fails_puts_back_what_others_have_let_go_of() -> None:
     state["q"].append(3)
     program.flush()
     assert shape(program.restart().root("state")) == shape(state)
+
+
+@pytest.mark.parametrize("inner", [[1], {"x": 1}, [[[1]]]])
+@pytest.mark.parametrize("sweep", [False, True])
+@pytest.mark.parametrize("prepare", [False, True])
+@pytest.mark.parametrize("restart", [False, True])
+def test_an_alias_is_one_object_with_the_next_save(
+    inner: Any, *, sweep: bool, prepare: bool, restart: bool
+) -> None:
+    """Made of what was there before, with and without a block."""
+    program = Program()
+    state = program.root("state", default={"a": {"x": copy.deepcopy(inner)}, "b": []})
+    items = program.root("items", "list", [{"n": 1}, copy.deepcopy(inner)])
+    program.flush()
+    program.flush()
+    if restart:
+        program = program.restart()
+        state, items = program.root("state"), program.root("items", "list")
+    with program.tracker.atomic():
+        state["c"] = state["b"]
+    state["d"] = state["a"]["x"]
+    items.append(items[1])
+    state["e"] = items[0]
+    if prepare:
+        program.tracker.prepare(lambda: None, sweep=sweep)
+    program.flush(sweep=sweep)
+    following = program.restart()
+    expected = shape(state, items)
+    assert shape(following.root("state"), following.root("items", "list")) == expected
+    assert program.flush(sweep=True) == []

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from autostate.tracking.sequences import CHUNK
 from tests.conformance.state_kit import PERSISTED, Program, shape
 
 KINDS = [kind for kind in ("list", "deque") if kind in PERSISTED]
@@ -63,6 +64,17 @@ def test_a_change_costs_what_changed(
     capture.saved()
     assert written(changes) == items
     assert capture.entries <= 100
+    assert shape(program.restart().root("s", kind)) == shape(made)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sweep_writes_what_changed_at_either_end_only(kind: str) -> None:
+    """The blocks that are compared are those that were saved, wherever the first item is now."""
+    program, made = filled(kind, 10_000, nested=False)
+    for number in range(40):
+        del made[0]
+        made.append(number)
+        assert written(program.flush(sweep=True)) <= 1 + CHUNK
     assert shape(program.restart().root("s", kind)) == shape(made)
 
 

@@ -7,16 +7,18 @@ persisted kind. Until then its entry is *watched*: encoded and compared at every
 
 The replacement is undone if another thread took a reference meanwhile. It took one from the
 parent only, so that after the swap nobody can come by the old container any more: if it has no
-other reference then, its content is final, and is compared with the copy once more.
+other reference then, its content is final, and is compared with the copy once more. Who comes by
+the new one meanwhile and writes to it waits for the lock.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, starmap
+from operator import call
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
@@ -175,11 +177,13 @@ def adopt_deep(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
     return complete
 
 
-def is_settled(value: Any, node: Node) -> bool:
-    """Whether a value belongs to a node, and nothing is to be adopted in it: seen at a glance."""
+def is_settled(value: Any, node: Node, slot: Any) -> bool:
+    """Whether a value belongs to this place, and nothing is to be adopted in it: at a glance."""
     if type(value) not in FORMS or value._node is not node or len(value) > LARGE:
         return False
-    return _holds_atoms(value)
+    key = value._key
+    here = key.ident == id(value) if type(key) is Place else key is slot
+    return here and _holds_atoms(value)
 
 
 def adopt_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
@@ -194,7 +198,7 @@ def adopt_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
         value = dict.get(parent, key)
         if type(value) in ATOMS:
             continue
-        if is_settled(value, node):
+        if is_settled(value, node, key):
             continue
         if (
             type(value) is not dict
@@ -208,9 +212,7 @@ def adopt_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
         if dict.get(parent, key) is not value:
             rest.append(key)
             continue
-        dict.__setitem__(parent, key, new)
-        if sys.getrefcount(value) > _LOCAL:
-            dict.__setitem__(parent, key, value)
+        if _put(dict.__setitem__, parent, key, new, value) > _ALONE:
             rest.append(key)
         elif new != value:
             kind.refill(new, value)
@@ -224,9 +226,7 @@ def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool
     put = kind_of(parent).builtin.__setitem__
     if parent[slot] is not old:
         return False
-    put(parent, slot, new)
-    if sys.getrefcount(old) > _LOCAL:
-        put(parent, slot, old)
+    if _put(put, parent, slot, new, old) > _ALONE:
         return False
     if new != old:
         kind.refill(new, old)
@@ -236,6 +236,31 @@ def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool
     if len(new) > LARGE:
         node.tracker.graph.promote(new)
     return True
+
+
+def _put(put: Callable[..., None], parent: Any, slot: Any, new: Any, old: Any) -> int:
+    """Put a container in the place of another, and back if somebody holds the other one.
+
+    No other thread runs in between, so nobody can come by the new one and lose it again: C calls
+    both functions, and the interpreter looks for other threads only after a call from Python.
+
+    Returns:
+        The references to the old one; not more than `_ALONE`: nobody holds it.
+    """
+    _, count = starmap(call, ((put, parent, slot, new), (sys.getrefcount, old)))
+    if count > _ALONE:
+        put(parent, slot, old)
+    return int(count)
+
+
+def _calibrate() -> int:
+    old: list[None] = []
+    return _put(list.__setitem__, [None], 0, None, old)
+
+
+_ALONE: int = 1_000_000
+_ALONE = _calibrate()
+"""References to a container that nobody holds, as `_put` counts them."""
 
 
 def entry_of(node: Node, slot: Any) -> Any:

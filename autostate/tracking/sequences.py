@@ -218,11 +218,13 @@ class SequencePending(Pending):
         """The blocks to encode, which neither `low` nor `high` divides."""
         plan: list[tuple[int, int]] = []
         size = self._size()
-        old = {} if self._is_fragmented(before) else dict(pairwise(before.bounds()))
+        bounds = [] if self._is_fragmented(before) else before.bounds()
         for start, copy in zip(self._starts, self._copies, strict=True):
             at, end = start, start + len(copy)
             while at < end:
-                stop = min(old.get(at, at + size), end)
+                later = bisect_right(bounds, at)  # up to where the next old block begins
+                inside = 0 < later < len(bounds)
+                stop = min(bounds[later] if inside else at + size, end)
                 stop = min(edge for edge in (self.low, self.high, stop) if edge > at)
                 plan.append((at, stop))
                 at = stop

@@ -309,7 +309,7 @@ class Written:
         """Adopt what a node holds, or watch it."""
         for slot in slots:
             with contextlib.suppress(LookupError):  # removed since the slots were listed
-                if again and adoption.is_settled(node.obj[slot], node):
+                if again and adoption.is_settled(node.obj[slot], node, slot):
                     continue
                 adoption.adopt_or_watch(node, slot, again=again)
         if node.shape == "sequence":
