@@ -382,7 +382,7 @@ def test_a_pickled_value_cannot_be_a_key_or_member() -> None:
     program.flush()
     assert len(program.errors) == 3
     assert all("pickled value cannot be a key" in str(error) for error in program.errors)
-    assert recovered(program) == {"fine": 1}
+    assert recovered(program) == {"fine": 1, "set": set(), "deep": {"tuple": set()}}
 
 
 def test_data_that_looks_like_a_pickled_value_is_data() -> None:

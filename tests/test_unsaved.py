@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import socket
 import sys
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Iterator
+from http.cookiejar import CookieJar
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +19,7 @@ import pytest
 import autostate
 from autostate import codec
 from autostate.codec import Unsupported
+from autostate.errors import UnsupportedTypeError
 from tests.test_codec import encoded, no_node, numbered, plain
 
 
@@ -84,6 +90,51 @@ def test_what_stands_for_a_value_names_its_class() -> None:
 def round_trip_json(translated: Any) -> Any:
     """The value that is stored as that."""
     return codec.decode(msgspec.json.decode(codec.dump(translated)), plain)
+
+
+def generator() -> Iterator[int]:
+    """Goes on only in its process."""
+    yield 1
+
+
+class Worker(threading.Thread):
+    """One of the program's own."""
+
+
+class Plain:
+    """Nothing is known of it."""
+
+
+def test_what_belongs_to_the_process_is_no_pickle_either() -> None:
+    """So no message sends the user there."""
+    with socket.socket() as connection, Path(__file__).open() as file:
+        for value in (LOCK, threading.RLock(), generator(), Worker(), connection, file):
+            with pytest.raises(Unsupported, match="keep it outside of the state") as caught:
+                codec.jsonable(value, no_node)
+            assert "pickled" not in caught.value.problem
+    for other in (Plain(), io.StringIO("x"), io.BytesIO(b"x")):
+        with pytest.raises(Unsupported, match=r"or store autostate.pickled\(value\)"):
+            codec.jsonable(other, no_node)
+        autostate.pickled(other)
+
+
+def test_what_cannot_be_pickled_says_why_and_what_to_do(tmp_path: Path) -> None:
+    """The reason, where it is about types; then the way out."""
+    with pytest.raises(UnsupportedTypeError, match=r"RLock.*register its class") as caught:
+        autostate.pickled(CookieJar())
+    opened = (tmp_path / "file").open("w")
+    with opened, pytest.raises(UnsupportedTypeError, match="not opened for reading") as caught:
+        autostate.pickled(opened)
+    assert "keep it outside of the state" in str(caught.value)
+    assert "register" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [{Plain(): 1}, {Plain()}, {(1, Plain()): 1}], ids=numbered)
+def test_what_cannot_be_a_key_is_told_what_can(value: Any) -> None:
+    """Neither a plain dataclass nor what is pickled can."""
+    with pytest.raises(Unsupported, match="a frozen dataclass") as caught:
+        codec.jsonable(value, no_node)
+    assert "pickled" not in caught.value.problem
 
 
 def test_nothing_inside_stands_for_what_is_nested_too_deeply() -> None:

@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 from autostate.codec.transparent import Transparent, shaped
-from autostate.codec.unsupported import Unsupported
+from autostate.codec.unsupported import Unsupported, is_live
 from autostate.errors import AutostateError, CorruptStateError, UnsupportedTypeError
 
 T = TypeVar("T")
@@ -132,10 +132,21 @@ def _dump(value: Any, reference: Reference) -> bytes:
     except Unsupported:
         raise
     except Exception as error:
-        # Other messages may show the user's values.
-        reason = f": {error}" if isinstance(error, TypeError) else ""
-        problem = f"it cannot be pickled ({type(error).__name__}{reason})"
-        raise Unsupported(problem) from error
+        raise Unsupported(_why_not(value, error)) from error
+
+
+def _why_not(value: Any, error: Exception) -> str:
+    """Why a value cannot be pickled, and what to do."""
+    # Other messages may show the user's values.
+    of_types = isinstance(error, TypeError) or str(error).startswith("Cannot pickle files")
+    reason = f": {error}" if of_types else ""
+    what_to_do = "keep it outside of the state"
+    if not is_live(type(value)):
+        what_to_do += (
+            ", or register its class with autostate.register(cls, tag, encode=…, decode=…), where "
+            "encode= leaves out what cannot be pickled"
+        )
+    return f"it cannot be pickled ({type(error).__name__}{reason}): {what_to_do}"
 
 
 def _pickle(value: Any, reference: Reference) -> bytes:

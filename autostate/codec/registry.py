@@ -21,7 +21,7 @@ from autostate.codec import arrays, classes
 from autostate.codec.names import find, is_lasting, is_local, look_again, name_of, twins
 from autostate.codec.types import SCALARS
 from autostate.codec.unknown import Unknown
-from autostate.codec.unsupported import Unsupported
+from autostate.codec.unsupported import Unsupported, is_live, shown
 
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -215,11 +215,6 @@ def _no_parts(_value: Any) -> tuple[Any, ...]:
     return ()
 
 
-def shown(cls: Any) -> str:
-    """The name of a class or function, for messages."""
-    return f"{cls.__module__}.{getattr(cls, '__qualname__', type(cls).__qualname__)}"
-
-
 def entry_for(cls: type) -> TypeEntry | None:
     """How values of exactly this class are saved; None: they are builtin, or cannot be."""
     entry = _by_class.get(cls) or _automatic.get(cls)
@@ -290,15 +285,20 @@ def entry_named(name: str) -> TypeEntry | None:
     place = _places.get(name)
     if place is not None and place[0] is where and vars(where).get(qualname) is place[1]:
         return entry_for(place[1])
-    cls = find(name, lambda cls: cls in _by_class or classes.is_known(cls))
+    cls = find(name, _is_wanted)
     if cls is None or classes.is_enum(cls):
         return None
     entry = entry_for(cls)
     if entry is None:
         return None
-    if where is not None and vars(where).get(qualname) is cls:
+    found: type = cls
+    if where is not None and vars(where).get(qualname) is found:
         _places[name] = (where, cls)
     return entry
+
+
+def _is_wanted(cls: type) -> bool:
+    return cls in _by_class or classes.is_known(cls)
 
 
 _places: Final[dict[str, tuple[ModuleType, type]]] = {}
@@ -317,9 +317,15 @@ def enum_named(name: str) -> type | None:
     return cls if isinstance(cls, type) and classes.is_enum(cls) else None
 
 
-def why_not(cls: type) -> str:
-    """Why values of a class that is not known cannot be saved, and what to do."""
+def why_not(cls: type, *, key: bool = False) -> str:
+    """Why values of a class that is not known cannot be saved, or be a key, and what to do."""
     name = shown(cls)
+    if is_live(cls):
+        return (
+            f"a value of type {name} cannot be saved, not even as a pickle: keep it outside of the "
+            "state, or register the class of the object that holds it, with an encode= that leaves "
+            "it out and a decode= that makes a new one"
+        )
     base = next((base for base in cls.__mro__ if base in ENCODERS or base in BUILTIN), None)
     if base is not None and issubclass(cls, type):
         base = None
@@ -328,6 +334,12 @@ def why_not(cls: type) -> str:
         return (
             f"a value of type {name}{why} cannot be saved as it is: convert it, or register its "
             "class with autostate.register(cls, tag, encode=…, decode=…)"
+        )
+    if key:
+        return (
+            f"a value of type {name} cannot be a key, or a member of a set: make its class a "
+            "frozen dataclass, or register it with "
+            "autostate.register(cls, tag, encode=…, decode=…); or keep it outside of the state"
         )
     return (
         f"a value of type {name} cannot be saved: make its class a dataclass, or register it with "

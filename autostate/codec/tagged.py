@@ -24,7 +24,7 @@ from autostate.codec.raw import dump, with_references
 from autostate.codec.registry import ATOMS, BUILTIN, ENCODERS, TypeEntry
 from autostate.codec.types import MUTABLE, SCALARS
 from autostate.codec.unknown import Unknown
-from autostate.codec.unsupported import TooDeep, Unsupported
+from autostate.codec.unsupported import TooDeep, Unsupported, shown
 
 Ref = Callable[[Any], dict[str, int] | None]
 
@@ -53,21 +53,21 @@ def jsonable(value: Any, ref: Ref) -> Any:
         return value
     encode = ENCODERS.get(cls)
     if encode is None:
-        encode = ENCODERS[cls] = _encoder_of(cls)
+        encode = ENCODERS[cls] = _encoder_of(cls, key=ref is _in_key)
     return encode(value, ref)
 
 
 def unsaved(value: Any) -> dict[str, str]:
     """Stand for a value that cannot be saved: decoded it is an `Unknown` that names its class."""
     cls = type(value)
-    return {"$unsaved": value.name if cls is Unknown else registry.shown(cls)}
+    return {"$unsaved": value.name if cls is Unknown else shown(cls)}
 
 
 def _is_replaced(ref: Ref, problem: Unsupported) -> bool:
     return getattr(ref, "lenient", False) and type(problem) is not TooDeep
 
 
-def _encoder_of(cls: type) -> Callable[[Any, Ref], Any]:
+def _encoder_of(cls: type, *, key: bool) -> Callable[[Any, Ref], Any]:
     """How to translate the values of a class that was not met before."""
     registry.check_name(cls)
     if classes.is_enum(cls):
@@ -78,7 +78,7 @@ def _encoder_of(cls: type) -> Callable[[Any, Ref], Any]:
     known = arrays.encoder_of(cls)
     if known is not None:
         return known if registry.is_atom(cls) else _by_reference(known)
-    raise Unsupported(registry.why_not(cls))
+    raise Unsupported(registry.why_not(cls, key=key))
 
 
 def content_of(mapping: Mapping[Any, Any], ref: Ref) -> Any:
