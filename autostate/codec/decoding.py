@@ -138,22 +138,19 @@ def _object(json: Any, make: Make) -> Any:
     entry = None if make is _opaque else registry.entry_named(name)
     if entry is None:
         return _unknown(name, {"$object": json}, make)
-    if entry.fields:
-        value = entry.decode(_fields(payload, make))
-    elif ":" in name or classes.were_fields(payload):  # stored before it had a decode
-        value = _registered(entry, classes.by_name(_fields(payload, make)))
+    if entry.fields or ":" in name or classes.were_fields(payload):
+        named = _by_name(payload, make) if is_tagged(payload) else payload
+        fields = {  # here, not in a function of its own: values may be nested deeply
+            name: classes.UNSET if item == _UNSET else _decode(item, make)
+            for name, item in named.items()
+        }
+        if entry.fields:
+            value = entry.decode(fields)
+        else:  # stored before it had a decode
+            value = _registered(entry, classes.by_name(fields))
     else:
         value = _registered(entry, _decode(payload, make))
     return make("object", value) if entry.mutable else value
-
-
-def _fields(payload: Any, make: Make) -> dict[Any, Any]:
-    """The fields of an object; UNSET for those that it did not have."""
-    named = _by_name(payload, make) if is_tagged(payload) else payload
-    return {
-        name: classes.UNSET if item == _UNSET else _decode(item, make)
-        for name, item in named.items()
-    }
 
 
 def _by_name(json: Any, make: Make) -> dict[Any, Any]:
