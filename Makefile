@@ -58,7 +58,8 @@ kills: $(STAMP)
 	AUTOSTATE_KILLS=100 $(BIN)/python -m pytest tests/crash $(ARGS)
 
 fuzz: $(STAMP)
-	AUTOSTATE_EXAMPLES=500 AUTOSTATE_STEPS=60 $(BIN)/python -m pytest tests/properties $(ARGS)
+	AUTOSTATE_EXAMPLES=500 AUTOSTATE_STEPS=60 $(BIN)/python -m pytest -o faulthandler_timeout=0 \
+		tests/properties tests/cpython $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

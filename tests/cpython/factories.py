@@ -202,7 +202,7 @@ def factory(world: World) -> Any:
 
     def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
         content = builtin(*args, **kwargs)
-        if not builtin.__len__(self):
+        if self._node is None and not builtin.__len__(self):
             world.bring(self, content)
         elif issubclass(builtin, dict):
             self.update(content)
