@@ -268,3 +268,20 @@ def test_an_alias_is_one_object_with_the_next_save(
     expected = shape(state, items)
     assert shape(following.root("state"), following.root("items", "list")) == expected
     assert program.flush(sweep=True) == []
+
+
+@pytest.mark.parametrize("kind", ["list", "deque"])
+def test_what_a_repeated_tuple_holds_is_one_object(kind: str) -> None:
+    """`items *= 2` repeats tuples and objects, and what is in them, too."""
+    program = Program()
+    items = program.root("s", kind, [([1], {"x": [2]}), [3], Thing(4)])
+    program.flush()
+    program.flush()
+    program = program.restart()
+    items = program.root("s", kind)
+    items *= 2
+    program.flush()
+    assert shape(program.restart().root("s", kind)) == shape(items)
+    items[0][0].append(2)
+    program.flush()
+    assert shape(program.restart().root("s", kind)) == shape(items)

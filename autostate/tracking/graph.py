@@ -132,19 +132,26 @@ class Graph:
         return node
 
     def promote_repeated(self, items: Any, slots: Iterable[int]) -> None:
-        """Make nodes of what lies at two places of one sequence: it is one entry at both."""
+        """Make nodes of what lies at two places of one sequence: it is one entry at both.
+
+        Of a tuple or an object at two places it is the containers inside that become nodes.
+        """
         held = {
             id(items[slot])
             for slot in slots
-            if slot < len(items)
+            if slot < size(items)
+            and type(items[slot]) not in adoption.ATOMS
             and adoption.references(items, slot) > 1
-            and adoption.is_inline(items[slot])
         }
-        if held:
-            found = Counter(id(item) for item in items if id(item) in held)
-            for item in [item for item in items if found[id(item)] > 1]:
-                if adoption.is_inline(item):
-                    self.promote(item)
+        if not held:
+            return
+        found = Counter(id(item) for item in adoption.items_of(items) if id(item) in held)
+        twice = {id(item): item for item in adoption.items_of(items) if found[id(item)] > 1}
+        for item in twice.values():
+            inside = [item] if adoption.is_inline(item) else list(adoption.inline([item]))
+            for container in inside:
+                if adoption.is_inline(container):
+                    self.promote(container)
 
     def take_over(self, node: Node, home: Node, entry: Any) -> None:
         """Let what is inside a new node belong to it, and no longer to the entry it was in.
