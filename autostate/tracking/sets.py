@@ -27,7 +27,8 @@ class SetPending(KeyedPending):
         obj = self.node.obj
         if self.whole or size(obj) <= LARGE or has_nan(chain(self.keys, self.drops)):
             self.whole = True
-            return {member: member for member in set(obj)}
+            members = set(obj)
+            return dict(zip(members, members, strict=True))
         return {member: member for member in self.keys if member in obj}
 
     def encode_entry(self, key: Any, value: Any) -> bytes | None:
