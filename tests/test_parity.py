@@ -48,6 +48,7 @@ READING: Final[dict[str, set[str]]] = {
 READING["counter"] = READING["dict"] | {
     *("__add__", "__and__", "__dict__", "__missing__", "__module__", "__neg__", "__pos__"),
     *("__sub__", "__weakref__", "elements", "most_common", "total"),
+    *("__firstlineno__", "__static_attributes__"),  # of each class in Python, from 3.13 on
 }
 READING["ordereddict"] = READING["dict"] | {"__dict__"}
 READING["defaultdict"] = READING["dict"] | {"__copy__"}
@@ -92,8 +93,8 @@ COMPOSED: Final = {
 }
 """Made of other methods: each step of them meets the barrier."""
 
-FOREIGN: Final = {"__implemented__", "__providedBy__", "__provides__"}
-"""What zope.interface, which ZODB brings, hangs on classes that it has seen."""
+FOREIGN: Final = {"__implemented__", "__providedBy__", "__provides__", "__module__"}
+"""No methods; some of it zope.interface hangs on classes, which ZODB brings."""
 
 KINDS: Final = tuple(BUILTIN)
 CALLED: Final = tuple(CALLS)
