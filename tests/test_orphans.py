@@ -179,7 +179,7 @@ def test_a_child_of_an_orphan_comes_back_with_it() -> None:
 
 
 @dataclass
-class Thing:
+class Keepsake:
     """An object without a barrier."""
 
     n: int = 0
@@ -187,7 +187,7 @@ class Thing:
 
 @pytest.mark.parametrize(
     "make",
-    [Thing, lambda: [Thing()], lambda: deque([[1]])],
+    [Keepsake, lambda: [Keepsake()], lambda: deque([[1]])],
     ids=["object", "list", "deque"],
 )
 def test_what_was_at_several_places_moves_and_is_changed_again(make: Callable[[], Any]) -> None:
@@ -274,7 +274,7 @@ def test_an_alias_is_one_object_with_the_next_save(
 def test_what_a_repeated_tuple_holds_is_one_object(kind: str) -> None:
     """`items *= 2` repeats tuples and objects, and what is in them, too."""
     program = Program()
-    items = program.root("s", kind, [([1], {"x": [2]}), [3], Thing(4)])
+    items = program.root("s", kind, [([1], {"x": [2]}), [3], Keepsake(4)])
     program.flush()
     program.flush()
     program = program.restart()
