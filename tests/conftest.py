@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.conformance.types_kit import registrations_kept
+
 settings.register_profile(
     "autostate",
     deadline=None,  # no test judges how long something takes
@@ -81,12 +83,13 @@ def no_leaks() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def isolated(no_leaks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working directory of the test's own, no platform around it, no manager left over."""
+    """A working directory, types and a manager of the test's own, and no platform around it."""
     for name in list(os.environ):
         if name.startswith(PLATFORM_VARIABLES):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
+    with registrations_kept():
+        yield tmp_path
     _close_default_manager()
 
 

@@ -360,18 +360,28 @@ def field_of_name(name: str, **fields: Any) -> Any:
 
 
 @contextlib.contextmanager
-def registered(cls: Any, tag: str, **how: Any) -> Iterator[None]:
-    """Register for the time of a test."""
-    before = dict(registry._by_tag), dict(registry._by_class)
-    autostate.register(cls, tag, **how)
+def registrations_kept() -> Iterator[None]:
+    """Give the registry back as it was, whatever is registered meanwhile."""
+    tables: tuple[dict[Any, Any], ...] = (registry._by_tag, registry._by_class)
+    before = [dict(table) for table in tables]
     try:
         yield
     finally:
-        for known, old in zip((registry._by_tag, registry._by_class), before, strict=True):
-            known.clear()  # type: ignore[attr-defined]
-            known.update(old)  # type: ignore[attr-defined]
-        codec.ENCODERS.pop(cls, None)
-        codec.ATOMS.discard(cls)
+        for cls in registry._by_class.keys() - before[1].keys():
+            codec.ENCODERS.pop(cls, None)
+            codec.ATOMS.discard(cls)
+        for table, old in zip(tables, before, strict=True):
+            if table != old:
+                table.clear()
+                table.update(old)
+
+
+@contextlib.contextmanager
+def registered(cls: Any, tag: str, **how: Any) -> Iterator[None]:
+    """Register for the time of a test."""
+    with registrations_kept():
+        autostate.register(cls, tag, **how)
+        yield
 
 
 class Money:
