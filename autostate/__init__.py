@@ -7,7 +7,8 @@
 
 A map of the package, from what users touch down to the ground; a file imports only from below:
 
-    actor.py, testing/, containers/     Apify; tests; PersistedDict, PersistedSet and the others
+    actor_events.py, testing/,          Apify; tests; PersistedDict, PersistedSet and the others
+    containers/
     manager.py, state_manager.py,       which store a state object belongs to; one store and its
     incarnation.py                      objects; one life of them in one process
     flusher.py, saver.py,               the thread that saves; one flush; when to flush, decided
@@ -20,14 +21,14 @@ A map of the package, from what users touch down to the ground; a file imports o
     hub.py, errors.py                   the signals; the errors
 
 `import autostate` loads little of it: the rest comes with the first state object. What it does is
-to wait for `import apify` (actor.py) and for the end of the process (lifecycle.py).
+to wait for `import apify` (actor_events.py) and for the end of the process (lifecycle.py).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autostate import actor, hub
+from autostate import actor_events, hub
 from autostate.errors import (
     AutostateError,
     CodecError,
@@ -138,4 +139,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-actor.install()
+actor_events.install()

@@ -453,11 +453,11 @@ def test_an_unknown_sdk_is_reported_and_left_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where the SDK's insides are not as expected, importing it still works."""
-    from autostate import actor
+    from autostate import actor_events
 
     for name in ("apify", "apify._actor"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    actor.install()
+    actor_events.install()
     assert "not known" in caplog.text
 
 

@@ -82,7 +82,9 @@ def _call_after_execution(loader: Any, hook: Callable[[], None]) -> None:
     try:
         loader.exec_module = execute_and_hook
     except AttributeError:
-        logger.warning("%r cannot be hooked: call autostate.actor.install() after it", loader)
+        logger.warning(
+            "%r cannot be hooked: call autostate.actor_events.install() after it", loader
+        )
 
 
 def _hook() -> None:
