@@ -7,8 +7,8 @@
 
 A map of the package, from what users touch down to the ground; a file imports only from below:
 
-    actor_events.py, testing/,          Apify; tests; PersistedDict, PersistedSet and the others
-    containers/
+    entry_point.py, actor_events.py,    @actor; what Apify tells a program; a platform for tests;
+    testing/, containers/               PersistedDict, PersistedSet and the others
     manager.py, state_manager.py,       which store a state object belongs to; one store and its
     incarnation.py                      objects; one life of them in one process
     flusher.py, saver.py,               the thread that saves; one flush; when to flush, decided
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         PersistedSet,
     )
     from autostate.containers.proxy import proxy
+    from autostate.entry_point import actor
     from autostate.saver import Statistics
 
 __version__ = "0.1.0"
@@ -96,6 +97,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "UnsupportedTypeError",
     "UpgradeError",
     "__version__",
+    "actor",
     "atomic",
     "configure",
     "delete",
@@ -117,6 +119,7 @@ _LATE = {
     "PersistedSet": "autostate.containers",
     "Statistics": "autostate.saver",
     "Unknown": "autostate.codec",
+    "actor": "autostate.entry_point",
     "pickled": "autostate.codec.pickled",
     "proxy": "autostate.containers.proxy",
     "register": "autostate.codec",

@@ -29,6 +29,7 @@ from weakref import WeakKeyDictionary
 
 from autostate import hub, lifecycle
 from autostate.errors import AutostateError
+from autostate.manager import current_manager
 from autostate.state_manager import StateManager
 
 if TYPE_CHECKING:
@@ -126,8 +127,13 @@ async def _enter(wrapped: Wrapped, actor: Any, args: Any, kwargs: Any) -> Any:
 def _join(apify: Any) -> None:
     """Listen in an Actor context that was entered before autostate was imported."""
     proxy = getattr(apify, "Actor", None)
-    if getattr(proxy, "__resolved__", False) and getattr(proxy, "_active", False):
+    if is_open(proxy):
         _listen(getattr(proxy, "__wrapped__", proxy))
+
+
+def is_open(proxy: Any) -> bool:
+    """Tell whether the program is inside `async with Actor`, given `apify.Actor`."""
+    return bool(getattr(proxy, "__resolved__", False) and getattr(proxy, "_active", False))
 
 
 def _listen(actor: Any) -> None:
@@ -151,7 +157,7 @@ async def _leave(wrapped: Wrapped, actor: Any, args: Any, kwargs: Any) -> Any:
     finally:
         if was_active:
             hub.persist_state.send(None, is_migrating=False)
-            await _save("at the end of the Actor")
+            await save("at the end of the Actor")
 
 
 async def _receive(wrapped: Wrapped, events: Any, args: Any, kwargs: Any) -> Any:
@@ -212,20 +218,20 @@ class _Listeners:
         remaining = _seconds(getattr(data, "time_remaining", None))
         if not self._rebooting:
             hub.migrating.send(None, time_remaining=remaining)
-        saved = await _save("before the migration", math.inf if remaining is None else remaining)
+        saved = await save("before the migration", math.inf if remaining is None else remaining)
         if saved and not self._rebooting and _wants_reboot():
             await self._reboot()
 
     async def _aborting(self, data: Any) -> None:
         self.heard += 1
         hub.aborting.send(None, time_remaining=GRACEFUL_ABORT)
-        await _save("before the abort", GRACEFUL_ABORT)
+        await save("before the abort", GRACEFUL_ABORT)
 
     async def _persist_state(self, data: Any) -> None:
         self.heard += 1
         if not getattr(self._actor, "_is_exiting", False):  # else see `_leave`
             hub.persist_state.send(None, is_migrating=getattr(data, "is_migrating", False))
-            await _save("at persist_state")
+            await save("at persist_state")
 
     async def _reboot(self) -> None:
         """Move now instead of working until the kill. Sleeps until this container is gone."""
@@ -252,10 +258,11 @@ def _managers() -> list[StateManager]:
 
 
 def _wants_reboot() -> bool:
-    return any(each.settings.reboot_on_migrating for each in _managers())
+    """Also the one that has no state object yet: a program may have nothing to save so far."""
+    return any(each.settings.reboot_on_migrating for each in (*_managers(), current_manager()))
 
 
-async def _save(when: str, seconds: float = math.inf) -> bool:
+async def save(when: str, seconds: float = math.inf) -> bool:
     """Make everything durable, without blocking the event loop; says whether it is."""
     import asyncio
 
