@@ -7,6 +7,7 @@
 
 A map of the package, from what users touch down to the ground; a file imports only from below:
 
+    adopting.py, exporting.py           coming from Actor.use_state, and going back
     entry_point.py, actor_events.py,    @actor; what Apify tells a program; a platform for tests;
     testing/, containers/               PersistedDict, PersistedSet and the others
     manager.py, state_manager.py,       which store a state object belongs to; one store and its
@@ -58,6 +59,7 @@ from autostate.manager import (
 from autostate.settings import Settings
 
 if TYPE_CHECKING:
+    from autostate.adopting import adopt
     from autostate.codec import Unknown, register
     from autostate.codec.pickled import pickled
     from autostate.containers import (
@@ -69,7 +71,10 @@ if TYPE_CHECKING:
     )
     from autostate.containers.proxy import proxy
     from autostate.entry_point import actor
+    from autostate.exporting import export
+    from autostate.field_options import Transient, transient
     from autostate.saver import Statistics
+    from autostate.state_classes import persisted
 
 __version__ = "0.1.0"
 
@@ -92,23 +97,28 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "Statistics",
     "StoreError",
     "StoreUnavailableError",
+    "Transient",
     "Unknown",
     "UnknownTypeError",
     "UnsupportedTypeError",
     "UpgradeError",
     "__version__",
     "actor",
+    "adopt",
     "atomic",
     "configure",
     "delete",
     "durable",
+    "export",
     "flush",
     "hub",
     "info",
+    "persisted",
     "pickled",
     "proxy",
     "register",
     "statistics",
+    "transient",
 ]
 
 _LATE = {
@@ -118,11 +128,16 @@ _LATE = {
     "PersistedList": "autostate.containers",
     "PersistedSet": "autostate.containers",
     "Statistics": "autostate.saver",
+    "Transient": "autostate.field_options",
     "Unknown": "autostate.codec",
     "actor": "autostate.entry_point",
+    "adopt": "autostate.adopting",
+    "export": "autostate.exporting",
+    "persisted": "autostate.state_classes",
     "pickled": "autostate.codec.pickled",
     "proxy": "autostate.containers.proxy",
     "register": "autostate.codec",
+    "transient": "autostate.field_options",
 }
 """What is loaded when it is first asked for, and from where."""
 

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from autostate import hub, lifecycle
+from autostate.codec.bound import root_of
 from autostate.settings import Settings, SettingsByName, default_url
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class StateManager:
 
     def keeps(self, obj: Any) -> bool:
         """Whether this is a live state object of this manager, or nested in one."""
-        obj = getattr(obj, "_self_root", obj)  # behind a proxy
+        obj = _root_of(obj)
         node, incarnation = getattr(obj, "_node", None), self._incarnation
         return node is not None and incarnation is not None and node.tracker is incarnation.tracker
 
@@ -389,14 +390,20 @@ def check_name(name: str) -> None:
         raise ValueError(f"the name {name!r} has control or other unprintable characters")
 
 
+def _root_of(obj: Any) -> Any:
+    """What the store keeps of a state object: itself, or what is behind a proxy or an object."""
+    root = root_of(obj)
+    return getattr(obj, "_self_root", obj) if root is None else root
+
+
 def _name_of(obj: Any) -> str:
     """The name of a state object, given itself or by name."""
     if type(obj) is str:
         return obj
-    obj = getattr(obj, "_self_root", obj)  # behind a proxy
+    known, obj = obj, _root_of(obj)
     node = getattr(obj, "_node", None)
     if node is None:
-        raise TypeError(f"this {type(obj).__name__} is no state object that is bound to a store")
+        raise TypeError(f"this {type(known).__name__} is no state object that is bound to a store")
     if node.name is None or node.obj is not obj:
         raise TypeError("this is nested in a state object: ask about the one that has a name")
     return str(node.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autostate.codec.bound import is_persisted, root_of
 from autostate.codec.decoding import decode, decode_key, resolve_key
 from autostate.codec.factories import decode_factory, encode_factory
 from autostate.codec.names import look_again
@@ -23,6 +24,7 @@ from autostate.codec.tagged import (
     is_flat,
     is_json_dict,
     jsonable,
+    problem_of,
     register_container,
     unsaved,
 )
@@ -50,12 +52,15 @@ __all__ = [
     "is_atom",
     "is_flat",
     "is_json_dict",
+    "is_persisted",
     "is_tagged",
     "jsonable",
     "look_again",
     "parts_of",
+    "problem_of",
     "register",
     "register_container",
     "resolve_key",
+    "root_of",
     "unsaved",
 ]

@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from autostate.codec.bound import OPTIONS
+
 
 def name_of(cls: type) -> str:
     """The name under which a class is stored that was given no tag."""
@@ -80,7 +82,10 @@ def twins(cls: type, wanted: Callable[[type], bool]) -> list[type]:
 
 
 def _is_draft(one: type, other: type) -> bool:
-    """Whether two are what a decorator was given and what it made of that: a class with slots."""
+    """Whether two are what a decorator was given and what it made of that."""
+    options = vars(one).get(OPTIONS, vars(other).get(OPTIONS))
+    if options is not None:
+        return options.draft in (one, other)
     fields = vars(one).get("__dataclass_fields__")
     return fields is not None and fields is vars(other).get("__dataclass_fields__")
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
+from autostate.codec.bound import root_of
 from autostate.codec.transparent import Transparent, shaped
 from autostate.codec.unsupported import Unsupported, is_live
 from autostate.errors import AutostateError, CorruptStateError, UnsupportedTypeError
@@ -175,7 +176,8 @@ def _pickler() -> Any:
         def reducer_override(self, obj: Any) -> Any:
             """Refer to a state object; leave anything else to cloudpickle."""
             cls = type(obj)
-            root = obj._self_state() if issubclass(cls, Transparent) else obj
+            root = obj._self_state() if issubclass(cls, Transparent) else root_of(obj)
+            root = obj if root is None else root
             if _is_container(root):
                 name = self._reference(root)
                 if name is not None:

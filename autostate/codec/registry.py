@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, Final, TypeVar, overload
 
 from autostate.codec import arrays, classes
+from autostate.codec.bound import root_of
 from autostate.codec.names import find, is_lasting, is_local, look_again, name_of, twins
 from autostate.codec.types import SCALARS
 from autostate.codec.unknown import Unknown
@@ -370,7 +371,7 @@ def parts_of(value: Any) -> Iterable[Any]:
     if cls is slice:
         return value.start, value.stop, value.step
     entry = entry_for(cls)
-    if entry is None:
+    if entry is None or root_of(value) is not None:
         return ()
     try:
         return entry.parts(value)

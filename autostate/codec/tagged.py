@@ -17,8 +17,10 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Mapping
 from fractions import Fraction
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from autostate.codec import arrays, classes, registry
+from autostate.codec.bound import is_persisted, root_of
 from autostate.codec.factories import encode_factory
 from autostate.codec.raw import dump, with_references
 from autostate.codec.registry import ATOMS, BUILTIN, ENCODERS, TypeEntry
@@ -57,6 +59,18 @@ def jsonable(value: Any, ref: Ref) -> Any:
     return encode(value, ref)
 
 
+def problem_of(value: Any) -> str | None:
+    """Why a value cannot be saved, as far as its class tells; None if it can."""
+    cls = type(value)
+    if cls in NATIVE or cls in ENCODERS:
+        return None
+    try:
+        _encoder_of(cls, key=False)
+    except Unsupported as problem:
+        return problem.problem
+    return None
+
+
 def unsaved(value: Any) -> dict[str, str]:
     """Stand for a value that cannot be saved: decoded it is an `Unknown` that names its class."""
     cls = type(value)
@@ -69,6 +83,26 @@ def _is_replaced(ref: Ref, problem: Unsupported) -> bool:
 
 def _encoder_of(cls: type, *, key: bool) -> Callable[[Any, Ref], Any]:
     """How to translate the values of a class that was not met before."""
+    return _encode_instance if is_persisted(cls) else _encoder_of_object(cls, key=key)
+
+
+def _encode_instance(value: Any, ref: Ref) -> Any:
+    """Refer to an object that is a state object; one that is not is saved as any other."""
+    cls = type(value)
+    root = root_of(value)
+    if root is None:
+        if cls not in _UNBOUND:
+            _UNBOUND[cls] = _encoder_of_object(cls, key=ref is _in_key)
+        return _UNBOUND[cls](value, ref)
+    if ref is _in_key:
+        raise Unsupported(f"a state object of the class {shown(cls)} cannot be a key")
+    return ref(root)
+
+
+_UNBOUND: WeakKeyDictionary[type, Callable[[Any, Ref], Any]] = WeakKeyDictionary()
+
+
+def _encoder_of_object(cls: type, *, key: bool) -> Callable[[Any, Ref], Any]:
     registry.check_name(cls)
     if classes.is_enum(cls):
         return _encode_enum

@@ -29,7 +29,9 @@ from autostate.errors import CorruptStateError
 V = TypeVar("V")
 
 SEQUENCES = frozenset({"list", "deque"})
-KINDS = SEQUENCES | {"dict", "counter", "ordereddict", "defaultdict", "set", "proxy", "object"}
+KINDS = SEQUENCES | {
+    *("dict", "counter", "ordereddict", "defaultdict", "set", "proxy", "object", "instance"),
+}
 LINE = 65_536  # about how many bytes a change may have: a fraction of a millisecond of work
 
 _STR = frozenset({str})

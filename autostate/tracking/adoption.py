@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
 from autostate.codec import arrays
+from autostate.tracking import instance
 from autostate.tracking.barrier import (
     FORMS,
     KINDS,
@@ -33,6 +34,7 @@ from autostate.tracking.barrier import (
     kind_of,
     size,
 )
+from autostate.tracking.instance import Mirror
 from autostate.tracking.node import LARGE, Place
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def is_object(cls: type) -> bool:
     entry = codec.entry_for(cls)
     if entry is not None:
         return entry.mutable
-    return cls in codec.ENCODERS or arrays.encoder_of(cls) is not None
+    return cls in codec.ENCODERS or codec.is_persisted(cls) or arrays.encoder_of(cls) is not None
 
 
 def references(holder: Any, slot: Any) -> int:
@@ -73,8 +75,11 @@ _LOCAL: Final = _own_references()
 
 
 def is_held(parent: Any, slot: Any) -> bool:
-    """Whether somebody else than its parent references a container. Do not hold it meanwhile."""
-    return references(parent, slot) > 1
+    """Whether somebody else than its parent references a container. Do not hold it meanwhile.
+
+    What is in a field is referenced by the object and by the mirror of it.
+    """
+    return references(parent, slot) > 1 + isinstance(parent, Mirror)
 
 
 def slots_of(container: Any) -> list[Any]:
@@ -223,10 +228,12 @@ def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool
     """Put the persisted form in the place of a plain container; False if it was undone."""
     old = parent[slot]
     new = kind.make(old, node, entry)
-    put = kind_of(parent).builtin.__setitem__
     if parent[slot] is not old:
         return False
-    if _put(put, parent, slot, new, old) > _ALONE:
+    if isinstance(parent, Mirror):
+        if instance.exchange(parent, slot, new, old, alone=instance.ALONE) > instance.ALONE:
+            return False
+    elif _put(kind_of(parent).builtin.__setitem__, parent, slot, new, old) > _ALONE:
         return False
     if new != old:
         kind.refill(new, old)

@@ -101,6 +101,8 @@ class Kind:
         describe: Gives what has to be known to make an empty one, as JSON; None if nothing.
         configure: Gives an empty one that description.
         show: Gives what stands for a container where the state refers to it.
+        complete: Called for a root that was rehydrated, or begun, with all that it refers to: it
+            may fail, and gives what is left to do when nothing has.
         unclaimed: The class of roots that came along with another one that refers to them. It has
             the layout of a user's subclass, so that they can still become of one.
     """
@@ -117,6 +119,7 @@ class Kind:
     describe: Callable[[Any], Any] = _nothing
     configure: Callable[[Any, Any], None] = _nothing
     show: Callable[[Any], Any] = _itself
+    complete: Callable[[Any], Callable[[], None]] | None = None
     nested: Any = field(init=False)
     unclaimed: Any = field(init=False)
 

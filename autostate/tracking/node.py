@@ -143,6 +143,8 @@ class Node:
         """One entry, as the part of a path."""
         if self.shape == "set":
             return ""
+        if self.kind == "instance":
+            return f".{key}"
         if type(key) is Place:
             key = self.locate([key]).get(key, "…")
             return f"[{key}]"

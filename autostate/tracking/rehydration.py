@@ -7,17 +7,17 @@ no node yet, and goes into its container, so that a million entries are hashed o
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autostate import codec, heap
 from autostate.errors import (
     AutostateError,
-    CodecError,
     CorruptStateError,
     SignatureError,
     StateTypeError,
     UnknownTypeError,
+    UpgradeError,
 )
 from autostate.signing import BadSignatureError
 from autostate.tracking.barrier import KINDS, OBJECT, Barrier, Cell, Kind, forms_of, size
@@ -44,10 +44,16 @@ class State(Protocol):
     steps: Any
 
 
-def _again(error: CodecError) -> CodecError:
+def _again(error: AutostateError) -> AutostateError:
     """Make the same error anew: one that was raised keeps what it was raised from alive."""
-    again: CodecError = copy.copy(error)
+    again: AutostateError = copy.copy(error)
     return again
+
+
+def _completion(node: Node) -> Callable[[], None] | None:
+    """Complete a root, as its kind needs it."""
+    complete = KINDS[node.kind].complete
+    return None if complete is None else complete(node.obj)
 
 
 class Rehydration:
@@ -63,7 +69,7 @@ class Rehydration:
         self._states = states
         self._names = {state.name: i for i, state in states.items() if state.name is not None}
         self._built: dict[Node, State] = {}
-        self._broken: dict[str, CodecError] = {}
+        self._broken: dict[str, AutostateError] = {}
         self._begun: list[Node] = []
 
     @property
@@ -97,12 +103,13 @@ class Rehydration:
             with heap.no_collections():
                 node = self._build(node_id, container)
                 self.finish()
+                completions = [done for built in self._built if (done := _completion(built))]
         except StateTypeError:
             raise
         except BaseException as error:
             reason = str(error) or type(error).__name__
             told = f"{name} was not restored, and is left as it is stored: {reason}"
-            if isinstance(error, UnknownTypeError):
+            if isinstance(error, UnknownTypeError | UpgradeError):
                 self._take_back(error)
                 error.add_note(f"{name} was not restored, and is left as it is stored")
                 raise
@@ -114,11 +121,13 @@ class Rehydration:
         else:
             for state in self._built.values():
                 state.content = None  # whoever recovered it may hold it on
+            for done in completions:
+                done()
             return node
         finally:
             self._built = outer
 
-    def _take_back(self, reason: CodecError) -> None:
+    def _take_back(self, reason: AutostateError) -> None:
         """Let nothing be saved of what was rebuilt half-way: the store has the whole of it."""
         tracker = self._tracker
         for node, state in self._built.items():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from autostate import codec
 from autostate.tracking import adoption
 from autostate.tracking.barrier import PLAIN, Barrier, Cell, kind_of, size
+from autostate.tracking.instance import Mirror
 from autostate.tracking.node import Node
 
 if TYPE_CHECKING:
@@ -120,8 +121,10 @@ class Sharing:
         places = found.places
         if type(node.obj) is Cell or any(type(parent) is _Parts for parent, _, _, _ in places):
             return False
-        # One reference is that of `found.holder`, another that of the node.
-        if adoption.references(found.holder, 0) != len(places) + more + 2:
+        # One reference is that of `found.holder`, another that of the node; and what is in a field
+        # is referenced by the object and by its mirror.
+        fields = sum(isinstance(parent, Mirror) for parent, _, _, _ in places)
+        if adoption.references(found.holder, 0) != len(places) + fields + more + 2:
             return False
         kind = kind_of(node.obj)
         new = kind.make(node.obj, node, None)
@@ -140,6 +143,11 @@ class Sharing:
             self._tracker.touch(other, adoption.entry_of(other, slot) if is_element else entry)
         self._look_inside(node)
         return True
+
+
+def _is_root(value: Any) -> bool:
+    """Whether an object stands for a state object: a proxy, or one of a `@persisted` class."""
+    return hasattr(type(value), "_self_used") or codec.root_of(value) is not None
 
 
 class _Parts(list[Any]):
@@ -178,7 +186,7 @@ class Search:
             found.places.append((parent, slot, node, entry))
             if not known:
                 self._inside(parent[slot], self._sharing.node_of(parent[slot]) or node, entry)
-        elif adoption.is_object(cls) and not hasattr(cls, "_self_used"):  # proxies
+        elif adoption.is_object(cls) and not _is_root(parent[slot]):
             known = id(parent[slot]) in self.found
             found = self.found.setdefault(id(parent[slot]), Found([parent[slot]]))
             found.places.append((_Parts(), slot, node, entry))

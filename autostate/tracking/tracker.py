@@ -36,6 +36,7 @@ from autostate.tracking.barrier import (
 )
 from autostate.tracking.capture import Capture
 from autostate.tracking.graph import Graph
+from autostate.tracking.instances import Instances
 from autostate.tracking.node import LARGE, Node
 from autostate.tracking.pending import Pending
 from autostate.tracking.rehydration import Rehydration, State
@@ -85,6 +86,7 @@ class Tracker:
         self.graph: Graph = Graph(self)
         self.watch: Watch = Watch(self)
         self.sharing: Sharing = Sharing(self)
+        self.instances: Instances = Instances()
         self.adopting: set[int] = set()
         self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self.capture: Capture | None = None
@@ -97,19 +99,28 @@ class Tracker:
 
     @property
     def dirty(self) -> bool:
+        """Whether anything was marked, or is seen to have changed, since the last cut."""
+        if self.marked:
+            return True
+        with self.lock:
+            return bool(self.instances.differing())
+
+    @property
+    def marked(self) -> bool:
         """Whether anything was marked since the last cut."""
         return bool(self.written or self.dirty_nodes or self.deleted)
 
     @property
     def needs_polling(self) -> bool:
-        """Whether something can change without a mark: watched entries, late calls."""
-        return bool(self.watch or self.written.suspects)
+        """Whether something can change without a mark: objects, watched entries, late calls."""
+        return bool(self.instances or self.watch or self.written.suspects)
 
     @property
     def activity(self) -> int:
         """Grows with the writes that are seen; the same twice: writing pauses."""
         recorded = sum(len(node.keys) for node in self.written.recording())
-        return self._marks + recorded
+        with self.lock:
+            return self._marks + recorded + self.instances.differing()
 
     def estimate(self) -> int:
         """Estimate the bytes that a flush would write.
@@ -144,7 +155,7 @@ class Tracker:
         """List a container that was armed until now; the lock is held."""
         if self.closed:
             return
-        clean = not self.dirty
+        clean = not self.marked
         if self.undo:
             self.written.mark(container, whole=whole)
             self.written.unsettled[id(container)] = container
@@ -177,6 +188,8 @@ class Tracker:
             pause: Called between slices, without the lock.
             sweep: The cut will be a sweep: look at everything.
         """
+        with self.lock:
+            self.instances.pull()
         self.written.prepare(pause, sweep=sweep)
 
     def cut(self, *, sweep: bool = False) -> Capture | None:
@@ -198,6 +211,7 @@ class Tracker:
             self.graph.forget()
             self.written.late_calls()
             self.written.collect()
+            self.instances.pull()
             self.written.settle_all()
             watched = self.watch.check()
             if sweep:
@@ -278,6 +292,9 @@ class Tracker:
                 self.wake()
             container._key = None
             arm(container)
+            complete = KINDS[kind].complete
+            if stored is None and complete is not None:
+                complete(container)()
             return stored is not None
 
     def offer(self, container: Any, defaults: Mapping[Any, Any]) -> None:
@@ -345,6 +362,8 @@ class Tracker:
             if type(container) not in PLAIN and container._node is node:  # else of sharing.py
                 container._node = None
                 disarm(container)
+        if node.kind == "instance":
+            self.instances.forget(node.obj)
         node.whole, node.keys, node.drops = False, {}, {}
         self.dirty_nodes.pop(node, None)
         self.written.forget_unbound()
@@ -378,9 +397,10 @@ class Tracker:
         """Never cut inside the block; roll memory back if it raises."""
         with self.lock:
             self.written.collect()
+            self.instances.pull()
             self.written.settle_all()
             self.undo += 1
-            frame = Frame(self._plain())
+            frame = Frame(self._plain(), self.instances.contents())
         token = frames.set({**frames.get(), self: (*frames.get().get(self, ()), frame)})
         try:
             yield

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from autostate.tracking.barrier import kind_of
 
 if TYPE_CHECKING:
+    from autostate.tracking.instance import InstanceRoot
     from autostate.tracking.tracker import Tracker
 
 _MISSING: Final = object()
@@ -23,9 +24,13 @@ class Frame:
 
     Args:
         plain: Containers without a barrier; their contents are kept from the beginning.
+        instances: The roots of objects, and their fields.
     """
 
-    def __init__(self, plain: Iterable[Any]) -> None:
+    def __init__(
+        self, plain: Iterable[Any], instances: list[tuple[InstanceRoot, dict[str, Any]]]
+    ) -> None:
+        self._instances = instances
         self._whole: dict[int, tuple[Any, Any]] = {}
         self._entries: dict[int, tuple[Any, dict[Any, Any]]] = {}
         self._plain = [(container, kind_of(container).copy(container)) for container in plain]
@@ -60,6 +65,10 @@ class Frame:
             yield container, True
         for container, content in self._plain:
             kind_of(container).refill(container, content)
+        for root, fields in self._instances:
+            if root._node is not None and not root.busy:
+                root.take(root.read())
+                root.put_back(fields)
 
     def merge_into(self, outer: tuple[Frame, ...]) -> None:
         """Leave to the block around this one what it would need to roll back."""

@@ -1,0 +1,418 @@
+"""persisted: objects of the program's own classes as state objects.
+
+`@persisted` gives back a class of the same name that is based on the decorated one. All that it
+adds is what happens when it is called: the live object of that name is given, or a new one is
+made, by the class's own constructor, and then given what is stored. Nothing is wrapped, so that
+methods, properties, `super()`, `==`, copies and pickles are those of the class.
+
+An object that was not made by calling the class is a plain one: a copy, an unpickled one, what
+`cls.__new__(cls)` or a pydantic model's `model_validate` gives.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from abc import ABCMeta
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar, overload
+
+from autostate import codec, containers
+from autostate.codec.bound import OPTIONS, is_persisted
+from autostate.codec.unsupported import shown
+from autostate.errors import StateTypeError, UnsupportedTypeError
+from autostate.field_options import marked, template_fields, transient_defaults
+from autostate.manager import current_manager
+from autostate.tracking.barrier import PLAIN, Barrier
+from autostate.tracking.instance import InstanceRoot, offer
+from autostate.tracking.layout import Layout, Options, Upgrade, layout_of
+
+__all__ = ["containers", "fields_of", "is_persisted", "persisted"]
+
+C = TypeVar("C")
+
+
+@overload
+def persisted(cls: type[C], /) -> type[C]: ...
+@overload
+def persisted(
+    *,
+    name: str | None = None,
+    version: int = 1,
+    upgrade: Upgrade | Sequence[Upgrade] | None = None,
+    transient: Sequence[str] = (),
+    pickled: Sequence[str] = (),
+) -> Callable[[type[C]], type[C]]: ...
+def persisted(
+    cls: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    version: int = 1,
+    upgrade: Upgrade | Sequence[Upgrade] | None = None,
+    transient: Sequence[str] = (),
+    pickled: Sequence[str] = (),
+) -> Any:
+    """Let the objects of a class be state objects: what they have is saved, by itself.
+
+    For plain classes, with `__slots__` too, dataclasses, attrs classes and pydantic models. Put it
+    on top of other decorators. Calling the class gives the live object of that name, or makes one:
+    its constructor runs, and what it set are defaults; what is stored takes their place. Every
+    attribute is saved, whatever sets it, but those that are transient.
+
+    Args:
+        cls: The class, when used without arguments.
+        name: The name of the state object. "shop-{shop_id}" takes in an argument of the
+            constructor. By default the name of the class, without its module.
+        version: Of the shape of the fields, from 1 on: raise it when `upgrade` has to be called.
+        upgrade: A function that is called with the stored fields, a dict by name, and the version
+            that they are of, once for each version up to this one. It changes the dict, or
+            gives another one. Or one function for each version, in order: the first for 1 to 2.
+        transient: Fields that are not saved: they are what the constructor makes them. As
+            `transient(…)` and `Annotated[…, Transient]` say in the body of the class.
+        pickled: Fields that are saved as pickles, as by `pickled(…)`. Also
+            `Annotated[…, pickled]`.
+
+    Returns:
+        The class, or a decorator for it.
+
+    Raises:
+        TypeError: It is no class, or one whose objects cannot be state objects.
+        ValueError: The name, the version or the upgrades make no sense.
+
+    Calling the class raises:
+        StateTypeError: The name belongs to a state object of another kind, or is live as one of
+            another class.
+        UnsupportedTypeError: A field that the constructor made cannot be saved.
+        UpgradeError: A newer version is stored, or an upgrade failed. Nothing is touched.
+        CorruptStateError: What is stored cannot be read. Nothing is overwritten.
+        StoreUnavailableError: The store cannot be reached, so it is not known what to resume.
+
+    Example:
+        >>> import autostate
+        >>> @autostate.persisted(name="shop-{shop_id}")
+        ... class Shop:
+        ...     def __init__(self, shop_id, page=1):
+        ...         self.shop_id, self.page, self.seen = shop_id, page, set()
+        >>> shop = Shop(7)
+        >>> shop.page += 1  # the next process goes on from here
+        >>> shop.seen.add("https://example.com")
+        >>> Shop(7) is shop
+        True
+    """
+
+    def decorate(cls: Any) -> Any:
+        return _decorate(
+            cls, name=name, version=version, upgrade=upgrade, transient=transient, pickled=pickled
+        )
+
+    return decorate if cls is None else decorate(cls)
+
+
+def fields_of(instance: Any) -> dict[str, Any]:
+    """The fields of an object of a `@persisted` class that are saved, by name.
+
+    Args:
+        instance: The object; whether it is bound to a store does not matter.
+    """
+    layout = layout_of(type(instance))
+    fields = layout.read(instance)
+    return {name: value for name, value in fields.items() if not name.startswith("__pydantic_")}
+
+
+# -- the class --------------------------------------------------------------------------------
+
+
+def _decorate(
+    cls: Any,
+    *,
+    name: str | None,
+    version: int,
+    upgrade: Upgrade | Sequence[Upgrade] | None,
+    transient: Sequence[str],
+    pickled: Sequence[str],
+) -> Any:
+    _check_class(cls)
+    defaults, factories = transient_defaults(cls)
+    in_body = marked(cls)
+    options = Options(
+        draft=cls,
+        template=name,
+        version=_checked_version(version),
+        upgrades=_checked_upgrades(upgrade, version),
+        transient=_names("transient", transient) | defaults | in_body.transient,
+        pickled=_names("pickled", pickled) | in_body.pickled,
+        factories=factories,
+    )
+    made = _derive(cls, options)
+    if name is not None:
+        _check_template(made, name)
+    both = options.transient & options.pickled
+    if both:
+        raise ValueError(f"{shown(cls)}.{min(both)} cannot be transient and pickled")
+    return made
+
+
+def _check_class(cls: Any) -> None:
+    if not isinstance(cls, type):
+        raise TypeError(
+            f"@persisted is for classes, not for a {type(cls).__name__}; its arguments are given "
+            'by keyword: @persisted(name="shop-{shop_id}")'
+        )
+    if issubclass(cls, Barrier):
+        raise TypeError(f"{shown(cls)} saves itself already: leave @persisted out")
+    for builtin, kind in PLAIN.items():
+        if issubclass(cls, builtin):
+            better = kind.tracked.__name__
+            raise TypeError(f"{shown(cls)} is a {builtin.__name__}: base it on {better} instead")
+    builtin = next(base for base in cls.__mro__ if not base.__flags__ & _HEAP)
+    if builtin is not object or issubclass(cls, enum.Enum):
+        raise TypeError(
+            f"@persisted cannot be used for {shown(cls)}, whose objects do not consist of fields: "
+            "hold them in a field of another class"
+        )
+
+
+_HEAP: Final = 1 << 9  # a class that was made by a class statement: Py_TPFLAGS_HEAPTYPE
+
+
+def _checked_version(version: Any) -> int:
+    if type(version) is not int or version < 1:
+        raise ValueError(f"version is a number from 1 on, not {version!r}")
+    return version
+
+
+def _checked_upgrades(upgrade: Any, version: int) -> Upgrade | tuple[Upgrade, ...] | None:
+    if upgrade is None or callable(upgrade):
+        return upgrade  # type: ignore[no-any-return]
+    upgrades = tuple(upgrade)
+    if not all(map(callable, upgrades)):
+        raise TypeError("upgrade is a function upgrade(state, from_version), or several in a list")
+    if len(upgrades) != version - 1:
+        raise ValueError(
+            f"version {version} needs {version - 1} upgrade functions, one from each version to "
+            f"the next, not {len(upgrades)}"
+        )
+    return upgrades
+
+
+def _names(what: str, names: Any) -> frozenset[str]:
+    if isinstance(names, str) or not all(type(name) is str for name in names):
+        raise TypeError(f'{what} takes names of fields: {what}=("browser",)')
+    return frozenset(names)
+
+
+def _check_template(cls: type, template: str) -> None:
+    """Refuse a name of which a part can never be filled in."""
+    parameters = inspect.signature(cls).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for field in template_fields(template):
+        if field not in parameters:
+            takes = ", ".join(parameters) or "none"
+            raise ValueError(
+                f"the name {template!r} needs an argument {field!r} of the constructor of "
+                f"{shown(cls)}, which takes: {takes}"
+            )
+
+
+def _derive(cls: Any, options: Options) -> Any:
+    """Make the class that is given back: the same, but for what calling it does."""
+    namespace = {
+        "__slots__": (),
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__doc__": cls.__doc__,
+        OPTIONS: options,
+    }
+    for name in ("__firstlineno__", "__static_attributes__"):  # of Python 3.13
+        if name in vars(cls):
+            namespace[name] = vars(cls)[name]
+    meta = _meta(type(cls))
+    # Not by calling it: what the metaclass of the class does, it has done for the class.
+    made: Any = ABCMeta.__new__(meta, cls.__name__, (_Derived, cls), namespace)
+    if "__annotations__" in vars(cls):
+        made.__annotations__ = vars(cls)["__annotations__"]
+    layout_of(made)
+    return made
+
+
+class _Derived:
+    """Keeps the `__init_subclass__` of a class from running for the class that is made of it."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Pass on what is meant for the classes of the program."""
+        if OPTIONS not in vars(cls):
+            super().__init_subclass__(**kwargs)
+
+
+_metas: Final[dict[type, type[ABCMeta]]] = {}
+
+
+def _meta(base: type) -> type[ABCMeta]:
+    """The metaclass that gives state objects, based on the one that a class has.
+
+    A plain class gets one that is based on `ABCMeta`, so that a class that is based on it may be
+    based on an abstract one as well.
+    """
+    if issubclass(base, StateClass):
+        return base
+    known = _metas.get(base)
+    if known is None:
+        bases = (StateClass,) if base is type else (StateClass, base)
+        name = "StateClass" if base is type else f"State{base.__name__}"
+        known = _metas[base] = type(name, bases, {"__module__": __name__})
+    return known
+
+
+class StateClass(ABCMeta):
+    """The metaclass of `@persisted` classes: calling one gives a state object."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Give the live object of the name, or make one and rehydrate it."""
+        layout = layout_of(cls)
+        return _give(layout, _name(layout, args, kwargs), args, kwargs)
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """That of the constructor."""
+        known = next((vars(b)["__signature__"] for b in cls.__mro__ if _has_signature(b)), None)
+        if isinstance(known, inspect.Signature):  # of a pydantic model
+            return known
+        own = cls.__init__ is not object.__init__  # type: ignore[misc]
+        function: Any = cls.__init__ if own else cls.__new__  # type: ignore[misc]
+        if function is object.__new__:
+            return inspect.Signature()
+        _, *parameters = inspect.signature(function).parameters.values()
+        return inspect.Signature(parameters)
+
+
+def _has_signature(cls: type) -> bool:
+    return "__signature__" in vars(cls)
+
+
+def _name(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """The name of the state object that a call means."""
+    template = layout.options.template
+    if template is None:
+        return layout.cls.__name__
+    if not template_fields(template):
+        return template.format()
+    bound = inspect.signature(layout.cls).bind(*args, **kwargs)
+    bound.apply_defaults()
+    given = dict(bound.arguments)
+    for parameter in bound.signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            given |= given.pop(parameter.name)
+    try:
+        return template.format(**given)
+    except KeyError as error:
+        raise TypeError(
+            f"the name {template!r} of {shown(layout.cls)} needs the argument {error}"
+        ) from None
+
+
+# -- objects ----------------------------------------------------------------------------------
+
+
+def _give(layout: Layout, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    manager = current_manager()
+    live = manager.live(name)
+    made = None
+    if live is None:
+        made = _construct(layout, args, kwargs)
+        live = manager.create(name, "instance", lambda: InstanceRoot.of(made, layout))
+    elif not isinstance(live, InstanceRoot):
+        manager.create(name, "instance", InstanceRoot)  # says what is wrong
+    if live.instance is made:
+        return made
+    _become(live, layout, name)
+    manager.create(name, "instance", InstanceRoot)  # takes note that it was asked for
+    if not live.claimed:
+        _claim(live, args, kwargs)
+    return live.instance
+
+
+def _construct(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Make an object, by the class's own constructor, and see that it can be saved."""
+    made = _new(layout, args, kwargs)
+    _check_fields(layout, made)
+    return made
+
+
+def _new(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    cls: Any = layout.cls
+    if not layout.factories:
+        return super(StateClass, cls).__call__(*args, **kwargs)
+    made: Any = cls.__new__(cls, *args, **kwargs) if _takes(cls) else object.__new__(cls)
+    _make_transient(layout, made)
+    made.__init__(*args, **kwargs)
+    return made
+
+
+def _takes(cls: Any) -> bool:
+    """Whether a class has a `__new__` of its own, which takes the arguments."""
+    return bool(cls.__new__ is not object.__new__)
+
+
+def _make_transient(layout: Layout, instance: Any) -> None:
+    for name, factory in layout.factories.items():
+        layout.put(instance, name, factory())
+
+
+def _check_fields(layout: Layout, instance: Any) -> None:
+    """Refuse at once what could never be saved."""
+    for name, value in layout.read(instance).items():
+        if name in layout.pickled:
+            continue
+        problem = codec.problem_of(value)
+        if problem is not None:
+            raise UnsupportedTypeError(
+                f"{shown(layout.cls)}.{name}",
+                f"{problem}. If it need not be saved, say so: "
+                f'@persisted(transient=("{name}",)), or Annotated[…, autostate.Transient]',
+            )
+
+
+def _become(root: InstanceRoot, layout: Layout, name: str) -> None:
+    """See that a live object is of the class that was called.
+
+    A class that was defined anew, in a notebook, is the same class; and of an object that came
+    along with another state object the program may say only now of which class it is.
+    """
+    cls, instance = layout.cls, root.instance
+    if isinstance(instance, cls):
+        return
+    with root.bound_to().tracker.lock:
+        old = type(instance)
+        if layout.name == root.known_layout().name or (issubclass(cls, old) and not root.claimed):
+            try:
+                object.__setattr__(instance, "__class__", cls)
+            except TypeError:  # it has other slots
+                pass
+            else:
+                root.layout = layout
+                return
+    raise StateTypeError(
+        f"{name!r} is live as a {shown(old)} already, which is no {shown(cls)}: give one of them "
+        "another name, @persisted(name=…)"
+    )
+
+
+def _claim(root: InstanceRoot, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Let the constructor run for an object that came along with what refers to it."""
+    node = root.bound_to()
+    layout, instance = root.known_layout(), root.instance
+    root.busy = True
+    try:
+        _make_transient(layout, instance)
+        type(instance).__init__(instance, *args, **kwargs)
+    finally:
+        with node.tracker.lock:
+            root.claimed = True
+            root.push()
+            root.busy = False
+    with node.tracker.lock:
+        offer(root)

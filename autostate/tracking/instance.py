@@ -1,0 +1,351 @@
+"""The root of an object of a `@persisted` class: what the store keeps of it, and what it last had.
+
+An object of the program's own class has no write barrier. Its class would need a `__setattr__` in
+Python, six to ten times as slow as an assignment is; or a second class to which the object belongs
+by turns, as containers have, and then `type(shop) is Shop` would be false half of the time. Both
+would miss what goes past them: `vars(shop)["page"] = 2`, or what pydantic writes. Instead the root
+*mirrors* the object: a dict of the fields that it had when it was last looked at. Every cut looks
+at all objects, which takes about half a microsecond for each (`instances.py`), and what is another
+value than before is dirty.
+
+So a field is referenced twice, by the object and by its mirror. When a plain container in a field
+is adopted, it has to be replaced in both, and nobody locks the object meanwhile: `exchange`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from itertools import chain, compress, repeat, starmap
+from operator import call, is_
+from typing import TYPE_CHECKING, Any, Final
+
+from autostate.codec.bound import ROOTS
+from autostate.errors import UnknownTypeError
+from autostate.tracking.barrier import Barrier, Kind, copy_dict, register_kind
+from autostate.tracking.layout import MISSING, Layout, class_named, layout_of
+
+if TYPE_CHECKING:
+    from autostate.tracking.node import Node
+
+_NOTHING: Final[frozenset[str]] = frozenset()
+
+
+class Mirror(dict[str, Any]):
+    """The fields that an object had when it was last looked at.
+
+    Attributes:
+        instance: The object; None before there is one.
+        layout: Where it keeps its fields; None before that is known.
+        form: What is stored about its class.
+        aside: Stored fields that the class does not have any more: kept, and not given to it.
+        claimed: The program has created the object; else it only came with what refers to it.
+        busy: A constructor is at work on the object: it is not looked at.
+    """
+
+    __slots__ = ("aside", "busy", "claimed", "form", "instance", "layout")
+
+    def __new__(cls, *_: Any) -> Any:
+        """Make an empty one."""
+        made = super().__new__(cls)
+        made.instance = made.layout = made.form = None
+        made.aside = set()
+        made.claimed = made.busy = False
+        return made
+
+    if TYPE_CHECKING:
+        instance: Any
+        layout: Layout | None
+        form: dict[str, Any] | None
+        aside: set[str]
+        claimed: bool
+        busy: bool
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Replace a field that is there, in the object too if that still has it."""
+        exchange(self, name, value, dict.__getitem__(self, name), alone=sys.maxsize)
+
+
+class InstanceRoot(Barrier, Mirror):
+    """The state object behind an object of a `@persisted` class."""
+
+    __slots__ = ("_key", "_node")
+
+    @classmethod
+    def of(cls, instance: Any, layout: Layout) -> InstanceRoot:
+        """Make the root of an object that a constructor has made."""
+        made: InstanceRoot = cls.__new__(cls)
+        made._node, made._key = None, None
+        made.instance, made.layout, made.claimed = instance, layout, True
+        return made
+
+    def known_layout(self) -> Layout:
+        """The layout, which is known as soon as the root is in use."""
+        assert self.layout is not None
+        return self.layout
+
+    def bound_to(self) -> Node:
+        """The node, which is there while the object is bound."""
+        assert self._node is not None
+        return self._node
+
+    # -- from the object to the mirror --------------------------------------------------------
+
+    def is_same(self, fields: dict[str, Any]) -> bool:
+        """Whether the object has the fields that it had, by identity."""
+        if len(fields) + len(self.aside) != len(self):
+            return False
+        return all(map(is_, map(self.get, fields, repeat(MISSING)), fields.values()))
+
+    def take(self, fields: dict[str, Any]) -> bool:
+        """Note which fields the object has now; the tracker's lock is held.
+
+        Returns:
+            Whether something was another value than before.
+        """
+        if self.is_same(fields):
+            return False
+        node = self.bound_to()
+        for name, value in fields.items():
+            if dict.get(self, name, MISSING) is not value:
+                dict.__setitem__(self, name, value)
+                node.keys[name] = None
+        self.aside.difference_update(fields)
+        for name in [name for name in self if name not in fields and name not in self.aside]:
+            dict.__delitem__(self, name)
+            node.keys.pop(name, None)
+            node.drops[name] = None
+        node.tracker.dirty_nodes[node] = None
+        node.tracker.unsettle(self)
+        return True
+
+    def read(self) -> dict[str, Any]:
+        """The fields that the object has now."""
+        layout = self.known_layout()
+        return self.translated(layout.read(self.instance))
+
+    def translated(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Fields as they are saved: what is pickled is wrapped, as it was before if it can be."""
+        layout = self.known_layout()
+        for name in layout.pickled:
+            if name in fields:
+                fields[name] = self._pickled(name, fields[name])
+        return layout.plain(fields, self)
+
+    def _pickled(self, name: str, value: Any) -> Any:
+        from autostate.codec.pickled import Pickled, wrap
+
+        known: Any = dict.get(self, name)
+        if issubclass(type(known), Pickled) and known.__wrapped__ is value:
+            return known
+        return value if issubclass(type(value), Pickled) else wrap(value)
+
+    # -- from the mirror to the object --------------------------------------------------------
+
+    def push(self) -> None:
+        """Give the object the fields of the mirror; what is stored and not its own is kept aside.
+
+        A field that a former program deleted is taken from it; one that never was is left to it.
+        """
+        layout, instance = self.known_layout(), self.instance
+        declared_before = frozenset((self.form or {}).get("fields", ()))
+        self.aside = {name for name in self if not layout.holds(name, declared_before)}
+        for name, value in self.items():
+            if name not in self.aside:
+                layout.put(instance, name, self._unwrapped(name, value))
+        node = self.bound_to()
+        for name in layout.read(instance).keys() - self.keys():
+            if name in node.offered:
+                layout.drop(instance, name)
+        if not self.claimed:
+            self._fill_in(layout, instance)
+
+    def _unwrapped(self, name: str, value: Any) -> Any:
+        return value.__wrapped__ if name in self.known_layout().pickled else value
+
+    def _fill_in(self, layout: Layout, instance: Any) -> None:
+        """Give an object for which no constructor ran the defaults that its class declares."""
+        for name in layout.declared - layout.read(instance).keys():
+            value = layout.default(instance, name)
+            if value is not MISSING:
+                layout.put(instance, name, value)
+
+    def put_back(self, former: dict[str, Any]) -> None:
+        """Give object and mirror the fields that they had before."""
+        layout = self.known_layout()
+        for name in [name for name in self if name not in former]:
+            layout.drop(self.instance, name)
+        for name, value in former.items():
+            if dict.get(self, name, MISSING) is not value and name not in self.aside:
+                layout.put(self.instance, name, self._unwrapped(name, value))
+        self.take({name: former[name] for name in former if name not in self.aside})
+
+    def access(self, name: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """The calls that read and write a field of the object: functions of C and arguments."""
+        layout = self.known_layout()
+        slot = layout.slots.get(name)
+        if slot is not None:
+            return (getattr, self.instance, name, MISSING), (slot.__set__, self.instance)
+        holder = layout.holder(self.instance, name)
+        return (dict.get, holder, name), (dict.__setitem__, holder, name)
+
+
+def exchange(root: Any, name: str, new: Any, old: Any, *, alone: int) -> int:
+    """Put a container in the place of another one in a field, if the object still has that.
+
+    The object is not locked: its field may be assigned at any time. So the look and the writes
+    are one step of C: no other thread runs in between, as for `adoption._put`.
+
+    Args:
+        root: The mirror.
+        name: The field.
+        new: The container to be put there.
+        old: The one that is there.
+        alone: The references to the old one, as they are counted here, if nobody else holds it.
+
+    Returns:
+        The references to the old one; above `alone`, or if the object has another value, nothing
+        was changed.
+    """
+    get, put = root.access(name)
+    setting = (dict.__setitem__, root, name)
+    now = starmap(call, repeat(get))
+    steps = compress(((*put, new), (*setting, new)), map(is_, now, (old, new)))
+    back = compress(((*put, old), (*setting, old)), map(is_, now, (new, old)))
+    *done, count = chain(starmap(call, steps), map(sys.getrefcount, (old,)))
+    if count > alone:
+        _ = [*starmap(call, back)]
+        return int(count)
+    return int(count) if done else sys.maxsize
+
+
+class _Example:
+    """An object with a field, to count references with."""
+
+    field: Any
+
+
+class _SlottedExample:
+    """The same with a slot."""
+
+    __slots__ = ("field",)
+
+
+def _calibrate() -> int:
+    found = set()
+    for cls in (_Example, _SlottedExample):
+        instance: Any = cls()
+        instance.field = [None]
+        root = InstanceRoot.of(instance, layout_of(cls))
+        dict.__setitem__(root, "field", instance.field)
+        found.add(_exchanged(root))
+    [count] = found
+    return count
+
+
+def _exchanged(root: Any) -> int:
+    old = root["field"]
+    return exchange(root, "field", [], old, alone=sys.maxsize - 1)
+
+
+# -- the kind ---------------------------------------------------------------------------------
+
+
+def show(root: Any) -> Any:
+    """Give the object of a root, made without a constructor if the program has none yet."""
+    if root.instance is None:
+        root.instance = root.layout.blank()
+    return root.instance
+
+
+def describe(root: Any) -> Any:
+    """Tell the class, its version, and the fields that it declares."""
+    layout: Layout = root.layout
+    before = (root.form or {}).get("fields", ())
+    kept = [name for name in before if name in root.aside]
+    return {
+        "class": layout.name,
+        "version": layout.options.version,
+        "fields": sorted({*layout.declared, *kept}),
+    }
+
+
+def configure(root: Any, form: Any) -> None:
+    """Find the class of a stored root, unless the program has said it.
+
+    Raises:
+        UnknownTypeError: It is not among those that the program has loaded.
+        UpgradeError: What is stored is of a newer version.
+    """
+    root.form = {"class": str(form["class"]), "version": int(form["version"]), **form}
+    if root.layout is None:
+        cls = class_named(root.form["class"])
+        if cls is None:
+            raise UnknownTypeError(root.form["class"])
+        root.layout = layout_of(cls)
+    root.layout.check_version(root.form["version"], root._node.name)
+
+
+def complete(root: Any) -> Callable[[], None]:
+    """Upgrade what was rehydrated; what is left to do cannot fail.
+
+    Raises:
+        UpgradeError: A function of the program failed. Nothing was touched.
+    """
+    node, upgraded = root._node, None
+    if root.form is not None:
+        upgraded = root.layout.upgraded(copy_dict(root), root.form["version"], node.name)
+    show(root)
+
+    def finish() -> None:
+        if upgraded is not None:
+            dict.clear(root)
+            dict.update(root, upgraded)
+            node.whole = True
+            node.tracker.dirty_nodes[node] = None
+            node.tracker.unsettle(root)
+        if root.form is not None:
+            root.push()
+        bind(root)
+
+    return finish
+
+
+def bind(root: Any) -> None:
+    """Begin to look at the object."""
+    ROOTS[id(root.instance)] = root
+    root._node.tracker.instances.add(root)
+    offer(root)
+
+
+def offer(root: Any) -> None:
+    """Take over what a constructor made and the store never had."""
+    fields = root.read()
+    root._node.offered |= fields.keys() if root.claimed else _NOTHING
+    root.take(fields)
+
+
+def release(root: Any) -> None:
+    """Let the object go on as a plain one."""
+    ROOTS.pop(id(root.instance), None)
+
+
+register_kind(
+    Kind(
+        name="instance",
+        shape="mapping",
+        builtin=Mirror,
+        tracked=InstanceRoot,
+        copy=copy_dict,
+        fill=dict.update,
+        refill=dict.update,
+        raw=frozenset(),
+        describe=describe,
+        configure=configure,
+        show=show,
+        complete=complete,
+    )
+)
+
+ALONE: Final = _calibrate()
+"""References to a container in a field that nobody else holds, as `exchange` counts them."""

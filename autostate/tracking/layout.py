@@ -1,0 +1,288 @@
+"""Where the objects of a `@persisted` class keep their fields, and which of them are saved.
+
+Fields are whatever an object has in its `__dict__` and its slots, and what a pydantic model has
+beside them. Reading and writing them here runs no code of the program: no `__getattr__`, no
+`__setattr__`, no property, no validator.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from autostate.codec import classes
+from autostate.codec.bound import OPTIONS, is_persisted
+from autostate.codec.classes import _static
+from autostate.codec.names import find, name_of
+from autostate.errors import UpgradeError
+
+MISSING: Final = object()
+_NOT_FIELDS: Final = frozenset({"__weakref__", "__orig_class__", "_attrs_cached_hash"})
+_FIELDS_SET: Final = "__pydantic_fields_set__"
+_EXTRA: Final = "__pydantic_extra__"
+_PRIVATE: Final = "__pydantic_private__"
+_PYDANTICS: Final = frozenset({_FIELDS_SET, _EXTRA, _PRIVATE})
+
+Upgrade = Callable[[dict[str, Any], int], Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was said about one class, by `@persisted` and in its body.
+
+    Attributes:
+        draft: The class as it was before it was decorated.
+        template: The name of its state objects, with "{argument}" for what a constructor's
+            argument says; None: the name of the class.
+        version: Of the stored shape.
+        upgrades: Functions that bring what is stored to the next version; one for all, or one for
+            each version from the first on.
+        transient: Fields that are not saved.
+        pickled: Fields that are saved as pickles.
+        factories: What makes the default of a transient field of a plain class.
+    """
+
+    draft: type
+    template: str | None = None
+    version: int = 1
+    upgrades: Upgrade | tuple[Upgrade, ...] | None = None
+    transient: frozenset[str] = frozenset()
+    pickled: frozenset[str] = frozenset()
+    factories: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where objects of exactly one class keep their fields.
+
+    Attributes:
+        cls: The class.
+        options: Those of the nearest `@persisted` class.
+        skipped: Names of attributes that are not saved: transient fields, and what a
+            `cached_property` has put beside the fields.
+        pickled: Fields that are saved as pickles.
+        declared: Fields that the class declares.
+        slots: Slots that hold a field, by name.
+        dicts: Names of the attributes that hold fields by name.
+        factories: As in `Options`.
+    """
+
+    cls: type
+    options: Options
+    skipped: frozenset[str]
+    pickled: frozenset[str]
+    declared: frozenset[str]
+    slots: Mapping[str, Any]
+    dicts: tuple[str, ...]
+    factories: Mapping[str, Callable[[], Any]]
+
+    @property
+    def name(self) -> str:
+        """The name of the class in the store."""
+        return name_of(self.cls)
+
+    @property
+    def is_model(self) -> bool:
+        """Whether the class is a pydantic model."""
+        return _FIELDS_SET in self.slots
+
+    def read(self, instance: Any) -> dict[str, Any]:
+        """The fields of one object that are saved, by name."""
+        dicts = [dict(getattr(instance, name, None) or ()) for name in self.dicts]
+        return self.saved(dicts, [getattr(instance, name, MISSING) for name in self.slots])
+
+    def saved(self, dicts: list[dict[str, Any]], in_slots: list[Any]) -> dict[str, Any]:
+        """The fields that are saved, of copies of the `dicts` and the contents of the `slots`."""
+        fields = dicts[0] if dicts else {}
+        for more in dicts[1:]:
+            fields |= more
+        if in_slots:
+            pairs = zip(self.slots, in_slots, strict=True)
+            fields |= {name: value for name, value in pairs if value is not MISSING}
+        if not self.skipped.isdisjoint(fields):
+            for name in self.skipped:
+                fields.pop(name, None)
+        return fields
+
+    def plain(self, fields: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields as they are saved: the names that were set of a model in a form of its own."""
+        if self.is_model and _FIELDS_SET in fields:
+            names = tuple(sorted(fields[_FIELDS_SET]))
+            known = before.get(_FIELDS_SET)
+            fields[_FIELDS_SET] = known if known == names else names
+        return fields
+
+    def put(self, instance: Any, name: str, value: Any) -> None:
+        """Give an object a field."""
+        slot = self.slots.get(name)
+        value = set(value) if name == _FIELDS_SET else value
+        if slot is not None:
+            slot.__set__(instance, value)
+        else:
+            self.holder(instance, name)[name] = value
+
+    def drop(self, instance: Any, name: str) -> None:
+        """Take a field from an object that may have it."""
+        slot = self.slots.get(name)
+        if slot is None:
+            self.holder(instance, name).pop(name, None)
+        elif getattr(instance, name, MISSING) is not MISSING:
+            slot.__delete__(instance)
+
+    def holder(self, instance: Any, name: str) -> dict[str, Any]:
+        """The dict of an object in which a field is that has no slot."""
+        for held in self.dicts[1:]:
+            content = getattr(instance, held, None)
+            if held == _PRIVATE and name in _static(self.cls, "__private_attributes__"):
+                if content is None:
+                    content = {}
+                    object.__setattr__(instance, held, content)
+                return content
+            if held == _EXTRA and name not in self.declared and content is not None:
+                return content  # type: ignore[no-any-return]
+        own: dict[str, Any] = instance.__dict__
+        return own
+
+    def holds(self, name: Any, declared_before: frozenset[str]) -> bool:
+        """Whether a stored field is one of the class as it is now.
+
+        Args:
+            name: The field.
+            declared_before: Fields that the class declared when they were saved.
+        """
+        if name in self.skipped:
+            return False
+        if name in self.slots or name in self.declared:
+            return True
+        if not self.dicts or type(name) is not str or name in declared_before:
+            return False
+        if self.is_model:
+            private = name in (_static(self.cls, "__private_attributes__") or ())
+            return private or _EXTRA in self.dicts
+        return not hasattr(type(_static(self.cls, name)), "__get__")
+
+    def blank(self) -> Any:
+        """An object of the class for which no constructor ran, with the defaults of its fields."""
+        made: Any = object.__new__(self.cls)
+        if self.is_model:
+            for name in (_EXTRA, _PRIVATE):
+                object.__setattr__(made, name, {} if name in self.dicts else None)
+            object.__setattr__(made, _FIELDS_SET, set())
+        return made
+
+    def default(self, instance: Any, name: str) -> Any:
+        """The default that the class has for a declared field; MISSING if it has none."""
+        known = classes.fields_of(self.cls)
+        if isinstance(known, str):
+            return MISSING
+        try:
+            return known.default(name, instance)
+        except Exception:  # there is none, or the program's own factory wants a constructor
+            return MISSING
+
+    def check_version(self, version: int, name: str) -> None:
+        """Refuse what is stored by a newer version of the class.
+
+        Raises:
+            UpgradeError: It is.
+        """
+        if version > self.options.version:
+            raise UpgradeError(
+                f"{name} was stored by version {version} of {self.name}, and this program has "
+                f"version {self.options.version}: run the newer program, or "
+                f"autostate.delete({name!r}). Nothing was touched"
+            )
+
+    def upgraded(self, state: dict[str, Any], version: int, name: str) -> dict[str, Any] | None:
+        """Bring stored fields to the version of the class.
+
+        Args:
+            state: The fields; may be changed.
+            version: That under which they were stored.
+            name: The name of the state object, for messages.
+
+        Returns:
+            The fields; None if they are of that version.
+
+        Raises:
+            UpgradeError: A function on the way to that version failed.
+        """
+        wanted, upgrades = self.options.version, self.options.upgrades
+        if version == wanted:
+            return None
+        for step in range(version, wanted if upgrades is not None else version):
+            function: Any = upgrades[step - 1] if isinstance(upgrades, tuple) else upgrades
+            try:
+                state = _checked(function(state, step), state)
+            except Exception as error:
+                raise UpgradeError(
+                    f"{name} could not be upgraded from version {step} of {self.name} to "
+                    f"{step + 1}: {type(error).__name__} in {function.__qualname__}. It is left as "
+                    f"it is stored, at version {version}"
+                ) from error
+        return state
+
+
+def _checked(result: Any, state: dict[str, Any]) -> dict[str, Any]:
+    """What an upgrade gives: a new dict of the fields, or None if it changed the one it got."""
+    fields = state if result is None else result
+    if not isinstance(fields, dict) or not all(type(name) is str for name in fields):
+        raise TypeError("an upgrade gives the fields, a dict by name, or None")
+    return dict(fields)
+
+
+def layout_of(cls: type) -> Layout:
+    """The layout of a `@persisted` class, or of a class that is based on one."""
+    known: Layout | None = vars(cls).get(_LAYOUT)
+    if known is None:
+        known = _inspect(cls)
+        type.__setattr__(cls, _LAYOUT, known)
+    return known
+
+
+_LAYOUT: Final = "__autostate_layout__"
+
+
+def options_of(cls: type) -> Iterator[Options]:
+    """What was said about a class and those that it is based on, the nearest first."""
+    return (vars(base)[OPTIONS] for base in cls.__mro__ if OPTIONS in vars(base))
+
+
+def class_named(name: str) -> type | None:
+    """The `@persisted` class of that name, among those that the program has loaded."""
+    return find(name, is_persisted)
+
+
+def _inspect(cls: type) -> Layout:
+    options = list(options_of(cls))
+    slots = {name: slot for name, slot in classes.slots_of(cls).items() if name not in _NOT_FIELDS}
+    model = _FIELDS_SET in slots
+    dicts = ["__dict__"] if cls.__dictoffset__ != 0 or "__dict__" in slots else []
+    slots.pop("__dict__", None)
+    if model:
+        config = _static(cls, "model_config") or {}
+        if _static(cls, "__private_attributes__"):
+            dicts.append(_PRIVATE)
+        if config.get("extra") == "allow":
+            dicts.append(_EXTRA)
+        slots = {name: slot for name, slot in slots.items() if name not in {_EXTRA, _PRIVATE}}
+    caches = {
+        name
+        for base in cls.__mro__
+        for name, value in vars(base).items()
+        if isinstance(value, functools.cached_property)
+    }
+    known = classes.fields_of(cls)
+    declared = frozenset() if isinstance(known, str) else known.names
+    return Layout(
+        cls=cls,
+        options=options[0] if options else Options(cls),
+        skipped=_NOT_FIELDS.union(caches, *(each.transient for each in options)),
+        pickled=frozenset().union(*(each.pickled for each in options)),
+        declared=declared | frozenset(slots) - _PYDANTICS,
+        slots=slots,
+        dicts=tuple(dicts),
+        factories={k: make for each in reversed(options) for k, make in each.factories.items()},
+    )
