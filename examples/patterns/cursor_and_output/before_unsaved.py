@@ -1,0 +1,32 @@
+"""By hand: the products are pushed at once, the page that they are on is saved once a minute.
+
+A kill in between pushes them again: all that were pushed since the last save.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from apify import Actor, Event
+
+from examples.patterns import shop
+
+
+async def main() -> None:
+    """Push all products, page by page."""
+    async with Actor:
+        state = await Actor.get_value("STATE") or {"page": 1}
+
+        async def save(event: object = None) -> None:
+            await Actor.set_value("STATE", state)
+
+        Actor.on(Event.PERSIST_STATE, save)
+
+        while products := await shop.products(state["page"]):
+            await Actor.push_data(products)
+            state["page"] += 1
+        await save()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,1 @@
+"""What is saved is not what is looked for."""

@@ -1,0 +1,1 @@
+"""One event too few, or one too many."""

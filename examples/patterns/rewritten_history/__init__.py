@@ -1,0 +1,1 @@
+"""All is written again for each item."""

@@ -1,0 +1,1 @@
+"""The page is saved, what was seen is not."""

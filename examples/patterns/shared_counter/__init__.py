@@ -1,0 +1,1 @@
+"""Runs overwrite each other's counts."""

@@ -1,0 +1,1 @@
+"""A record that cannot be read is overwritten."""
