@@ -23,6 +23,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, Final, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from autostate import actor_events, manager
+from autostate.codec import is_persisted
 from autostate.containers import (
     PersistedCounter,
     PersistedDeque,
@@ -215,13 +216,20 @@ def _unresolved(what: str, error: Exception) -> TypeError:
 
 def _makers(function: Any, signature: inspect.Signature) -> dict[str, Callable[[], Any]]:
     """Give what makes the object of each parameter that is to be filled in."""
-    makers = {}
+    makers: dict[str, Callable[[], Any]] = {}
     for parameter in signature.parameters.values():
         what = f"the parameter {parameter.name!r} of {function.__name__}()"
         cls = _state_class(_resolved(function, parameter, what), what)
-        if cls is not None:
-            _check_parameter(parameter, cls, what)
-            makers[parameter.name] = _maker(parameter.name, cls, what)
+        if cls is None:
+            continue
+        _check_parameter(parameter, cls, what)
+        make = _maker(parameter.name, cls, what)
+        if make in makers.values():
+            raise TypeError(
+                f"{what} would be the same object as another one: there is one {cls.__name__} "
+                "that is made without arguments. Create the others in the body of the function"
+            )
+        makers[parameter.name] = make
     return makers
 
 
@@ -283,16 +291,6 @@ def _maker(name: str, cls: Any, what: str) -> Callable[[], Any]:
         f"{what} cannot be filled in: {cls.__name__}{signature} needs arguments. Give them "
         f"defaults, or create the {cls.__name__} in the body of the function"
     )
-
-
-def is_persisted(cls: Any) -> bool:
-    """Tell a `@persisted` class."""
-    import contextlib
-    import importlib
-
-    with contextlib.suppress(ModuleNotFoundError):
-        return bool(importlib.import_module("autostate.persisted").is_persisted(cls))
-    return False
 
 
 def _constructor(cls: Any) -> inspect.Signature | None:
