@@ -1,24 +1,32 @@
-"""With autostate: a set is a set, and comes back together with the page that it belongs to."""
+"""With autostate: a set is state like any other, and comes back together with its page."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 
 from apify import Actor
 
-from autostate import PersistedDict, PersistedSet
+import autostate
 from examples.patterns import shop
 
 
-async def main() -> None:
+@autostate.persisted
+@dataclass
+class Progress:
+    """How far the Actor is."""
+
+    page: int = 1
+    seen: set[int] = field(default_factory=set)
+
+
+@autostate.actor
+async def main(progress: Progress) -> None:
     """Push each product on offer once."""
-    async with Actor:
-        state = PersistedDict("shop", page=1)
-        seen = PersistedSet[int]("seen")
-        while products := await shop.offers(state["page"]):
-            await Actor.push_data([product for product in products if product["id"] not in seen])
-            seen.update(product["id"] for product in products)
-            state["page"] += 1
+    while products := await shop.offers(progress.page):
+        await Actor.push_data([each for each in products if each["id"] not in progress.seen])
+        progress.seen.update(product["id"] for product in products)
+        progress.page += 1
 
 
 if __name__ == "__main__":

@@ -6,20 +6,28 @@ The run fails, loudly. When it is resurrected it goes on where it was.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from apify import Actor
 
-from autostate import PersistedDict
+import autostate
 from examples.patterns import shop
 
 
-async def main() -> None:
+@autostate.persisted
+@dataclass
+class Progress:
+    """How far the Actor is."""
+
+    page: int = 1
+
+
+@autostate.actor
+async def main(progress: Progress) -> None:
     """Push all products, page by page."""
-    async with Actor:
-        state = PersistedDict("shop", page=1)
-        while products := await shop.products(state["page"]):
-            await Actor.push_data(products)
-            state["page"] += 1
+    while products := await shop.products(progress.page):
+        await Actor.push_data(products)
+        progress.page += 1
 
 
 if __name__ == "__main__":
