@@ -1,0 +1,79 @@
+"""A record that a program wrote with an SDK of Apify: read, and never touched.
+
+On the platform it is the same for all SDKs. Elsewhere the Python SDK writes `KEY` with its metadata
+beside it, the JavaScript SDK `KEY.json`, mostly without. A value without its metadata, which the
+Python SDK takes for missing, is read here: each file is written in one step, so it is what a killed
+program meant to keep.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from autostate.stores.apify import open_apify
+from autostate.stores.apify_folder import ApifyFolderStore
+
+_KEY = re.compile(r"[a-zA-Z0-9!\-_.'()]{1,256}")
+_NONE = "application/x-none"
+"""The content type with which the Python SDK says that a value is None, as if there was none."""
+
+
+def check_key(key: str) -> None:
+    """Refuse what cannot be the key of a record.
+
+    Raises:
+        ValueError: The platform knows no such keys.
+    """
+    if not _KEY.fullmatch(key):
+        raise ValueError(
+            f"{key!r} cannot be the key of a record: it has at most 256 letters, digits and any of "
+            "! - _ . ' ( )"
+        )
+
+
+def read_record(store: str | None, key: str, *, timeout: float | None = None) -> bytes | None:
+    """Read what a program keeps under a key of an Apify key-value store.
+
+    Args:
+        store: The name of the store; None for the run's default store.
+        key: The key.
+        timeout: The most seconds to wait; None: the store's own default.
+
+    Returns:
+        The value, decompressed; None if there is none.
+
+    Raises:
+        StoreUnavailableError: No answer; trying again may help.
+        StoreError: Trying again will not help; the message says what will.
+        ValueError: No store can have this name.
+    """
+    opened = open_apify(store)
+    try:
+        if isinstance(opened, ApifyFolderStore):
+            return _read_local(opened, key)
+        return opened.read(key, timeout=timeout)
+    finally:
+        opened.close()
+
+
+def _read_local(store: ApifyFolderStore, key: str) -> bytes | None:
+    value, metadata = store._paths(key)
+    with store._translated():
+        for path in (value, value.with_name(f"{value.name}.json")):
+            try:
+                found = path.read_bytes()
+            except FileNotFoundError:
+                continue
+            if found or not metadata.exists():
+                return found
+            return None if _content_type(metadata.read_bytes()) == _NONE else found
+    return None
+
+
+def _content_type(metadata: bytes) -> str | None:
+    try:
+        described = json.loads(metadata)
+    except ValueError:
+        return None
+    return described.get("content_type") if isinstance(described, dict) else None
