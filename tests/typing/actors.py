@@ -29,6 +29,22 @@ async def with_settings(progress: PersistedDict[str, int], url: str, *, limit: i
     """Parameters of other types are the caller's."""
 
 
+@autostate.persisted
+class Totals:
+    """A class of the user's."""
+
+    def __init__(self) -> None:
+        """Begin."""
+        self.pages = 0
+
+
+@autostate.actor
+async def with_class(totals: Totals) -> Totals:
+    """Inside, it is the class that it was."""
+    assert_type(totals.pages, int)
+    return totals
+
+
 async def plain(progress: PersistedDict[str, int]) -> str:
     """Not decorated yet."""
     return str(progress)
@@ -39,6 +55,7 @@ async def plain(progress: PersistedDict[str, int]) -> str:
 assert_type(asyncio.run(main()), int)
 assert_type(asyncio.run(with_settings("https://example.com", limit=3)), None)
 assert_type(main.__name__, str)
+assert_type(asyncio.run(with_class()), Totals)
 run: Callable[[], Coroutine[Any, Any, int]] = main
 
 
