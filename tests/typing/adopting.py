@@ -60,7 +60,7 @@ autostate.adopt("STATE", name="state", into=Progress)  # error
 autostate.adopt("STATE", convert=len)  # error
 progress.pages  # error
 
-# -- export: plain JSON, of which no checker knows more ---------------------------------------------
+# -- export: plain JSON, of which no checker knows more --------------------------------------------
 
 assert_type(autostate.export(state), Any)
 assert_type(autostate.export(progress, default=str), Any)
