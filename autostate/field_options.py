@@ -41,8 +41,8 @@ def transient(
 ) -> Any:
     """Mark a field that is not saved: after a restart it is what the constructor makes it.
 
-    For the body of a dataclass, where it stands for `dataclasses.field`, and of a plain class. In
-    attrs classes and pydantic models, and where nothing but the type is said, use
+    For the body of a dataclass, where it stands for `dataclasses.field`, of a plain class and of a
+    pydantic model. In attrs classes, and where nothing but the type is said, use
     `Annotated[…, Transient]`; for attributes that only the constructor knows
     `@persisted(transient=("browser",))`.
 
@@ -78,7 +78,11 @@ def transient(
     if default_factory is not MISSING:
         known["default_factory"] = default_factory
     return dataclasses.field(
-        **known, init=init, repr=repr, compare=compare, metadata={_METADATA: True}
+        **known,
+        init=init,
+        repr=repr,
+        compare=compare,
+        metadata={_METADATA: True, "json_schema_extra": {_METADATA: True}},  # for pydantic
     )
 
 
@@ -92,10 +96,16 @@ def transient_defaults(cls: type) -> tuple[frozenset[str], Mapping[str, Callable
     In a plain class the marks give way to what they stand for.
 
     Raises:
-        TypeError: The class takes such a mark for a value.
+        TypeError: It is an attrs class, which takes such a mark for a value.
     """
     fields = {field.name for field in _dataclass_fields(cls) if _is_transient(field)}
-    _check_taken_for_values(cls)
+    fields |= _transient_in_model(cls)
+    for attribute in getattr(cls, "__attrs_attrs__", ()):
+        if _is_transient(attribute.default):
+            raise TypeError(
+                f"{cls.__qualname__}.{attribute.name}: attrs takes transient() for a default; write "
+                f"{attribute.name}: Annotated[…, autostate.Transient] = …"
+            )
     factories: dict[str, Callable[[], Any]] = {}
     for name, mark in [(name, value) for name, value in vars(cls).items() if _is_transient(value)]:
         fields.add(name)
@@ -112,22 +122,13 @@ def _dataclass_fields(cls: Any) -> tuple[dataclasses.Field[Any], ...]:
     return dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
 
 
-def _check_taken_for_values(cls: type) -> None:
-    defaults = [(field.name, field.default) for field in getattr(cls, "__attrs_attrs__", ())]
-    models = vars(cls).get("__pydantic_fields__")
-    defaults += [(name, field.default) for name, field in (models or {}).items()]
-    for name, default in defaults:
-        if _is_transient(default):
-            raise _use_annotated(cls, name)
-    if models is not None and any(_is_transient(value) for value in vars(cls).values()):
-        raise _use_annotated(cls, "…")
-
-
-def _use_annotated(cls: type, name: str) -> TypeError:
-    return TypeError(
-        f"{cls.__qualname__}.{name}: transient() is for dataclasses and plain classes; here write "
-        f"{name}: Annotated[…, autostate.Transient] = …"
-    )
+def _transient_in_model(cls: Any) -> set[str]:
+    """The fields of a pydantic model that are marked; it keeps what the mark says about schemas."""
+    fields = getattr(cls, "__pydantic_fields__", None) or {}
+    extras = {name: getattr(field, "json_schema_extra", None) for name, field in fields.items()}
+    return {
+        name for name, extra in extras.items() if isinstance(extra, dict) and _METADATA in extra
+    }
 
 
 # -- Annotated --------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import enum
 import inspect
 from abc import ABCMeta
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from autostate import codec, containers
 from autostate.codec.bound import OPTIONS, is_persisted
@@ -230,15 +230,15 @@ def _derive(cls: Any, options: Options) -> Any:
             namespace[name] = vars(cls)[name]
     meta = _meta(type(cls))
     # Not by calling it: what the metaclass of the class does, it has done for the class.
-    made: Any = ABCMeta.__new__(meta, cls.__name__, (_Derived, cls), namespace)
+    made: Any = ABCMeta.__new__(meta, cls.__name__, (_silencer(cls), cls), namespace)
     if "__annotations__" in vars(cls):
         made.__annotations__ = vars(cls)["__annotations__"]
     layout_of(made)
     return made
 
 
-class _Derived:
-    """Keeps the `__init_subclass__` of a class from running for the class that is made of it."""
+class Silencer:
+    """Keeps the `__init_subclass__` of a class from running for one that is made of it."""
 
     __slots__ = ()
 
@@ -246,6 +246,25 @@ class _Derived:
         """Pass on what is meant for the classes of the program."""
         if OPTIONS not in vars(cls):
             super().__init_subclass__(**kwargs)
+
+
+def _silencer(cls: type) -> type:
+    """Give one that a class is not based on yet.
+
+    It is one and the same for most: the layout of objects, which decides whether a live object can
+    become one of a class that was defined anew, depends on it.
+    """
+    if not issubclass(cls, Silencer):
+        return Silencer
+
+    class Further:
+        __slots__ = ()
+
+        def __init_subclass__(cls, **kwargs: Any) -> None:
+            if OPTIONS not in vars(cls):
+                super().__init_subclass__(**kwargs)
+
+    return Further
 
 
 _metas: Final[dict[type, type[ABCMeta]]] = {}
@@ -267,6 +286,18 @@ def _meta(base: type) -> type[ABCMeta]:
     return known
 
 
+class _Signature:
+    """The signature of a class is that of its constructor, if nothing else says it."""
+
+    def __get__(self, cls: Any, _meta: Any) -> inspect.Signature:
+        own = cls.__init__ is not object.__init__
+        function: Any = cls.__init__ if own else cls.__new__
+        if function is object.__new__:
+            return inspect.Signature()
+        _, *parameters = inspect.signature(function).parameters.values()
+        return inspect.Signature(parameters)
+
+
 class StateClass(ABCMeta):
     """The metaclass of `@persisted` classes: calling one gives a state object."""
 
@@ -275,22 +306,8 @@ class StateClass(ABCMeta):
         layout = layout_of(cls)
         return _give(layout, _name(layout, args, kwargs), args, kwargs)
 
-    @property
-    def __signature__(cls) -> inspect.Signature:
-        """That of the constructor."""
-        known = next((vars(b)["__signature__"] for b in cls.__mro__ if _has_signature(b)), None)
-        if isinstance(known, inspect.Signature):  # of a pydantic model
-            return known
-        own = cls.__init__ is not object.__init__  # type: ignore[misc]
-        function: Any = cls.__init__ if own else cls.__new__  # type: ignore[misc]
-        if function is object.__new__:
-            return inspect.Signature()
-        _, *parameters = inspect.signature(function).parameters.values()
-        return inspect.Signature(parameters)
-
-
-def _has_signature(cls: type) -> bool:
-    return "__signature__" in vars(cls)
+    if not TYPE_CHECKING:  # type checkers look at the class itself
+        __signature__ = _Signature()
 
 
 def _name(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
@@ -405,7 +422,9 @@ def _claim(root: InstanceRoot, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     """Let the constructor run for an object that came along with what refers to it."""
     node = root.bound_to()
     layout, instance = root.known_layout(), root.instance
-    root.busy = True
+    with node.tracker.lock:
+        root.take(root.read())
+        root.busy = True
     try:
         _make_transient(layout, instance)
         type(instance).__init__(instance, *args, **kwargs)

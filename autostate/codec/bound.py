@@ -21,6 +21,12 @@ def root_of(value: Any) -> Any | None:
     return ROOTS.get(id(value))
 
 
+def transient_fields(cls: type) -> frozenset[str]:
+    """The fields of a class that are not saved, whether its objects are state objects or not."""
+    options = (vars(base)[OPTIONS] for base in cls.__mro__ if OPTIONS in vars(base))
+    return frozenset().union(*(each.transient for each in options))
+
+
 def is_persisted(cls: Any) -> bool:
     """Whether a class is `@persisted`, or based on one that is."""
     return isinstance(cls, type) and any(OPTIONS in vars(base) for base in cls.__mro__)

@@ -17,6 +17,7 @@ import types
 from collections.abc import Iterable
 from typing import Any, Final
 
+from autostate.codec.bound import transient_fields
 from autostate.codec.names import name_of
 from autostate.errors import CorruptStateError
 
@@ -52,6 +53,7 @@ class Fields:
         self._defaults = defaults
         self.names = frozenset(defaults)
         self._slots = slots_of(cls)
+        self._transient = transient_fields(cls)
         self._has_dict = cls.__dictoffset__ != 0
         code = getattr(cls.__hash__, "__code__", None)
         self._caches_hash = code is not None and _HASH in code.co_names
@@ -61,13 +63,17 @@ class Fields:
         fields = attributes_by_name(value, self._slots)
         if _SET in fields:
             fields[_SET] = tuple(sorted(fields[_SET], key=str))
+        for name in self._transient:
+            fields.pop(name, None)
         if not self.names <= fields.keys():
-            fields.update((name, UNSET) for name in self._defaults if name not in fields)
+            missing = (name for name in self._defaults if name not in fields)
+            fields.update((name, UNSET) for name in missing if name not in self._transient)
         return fields
 
     def parts(self, value: Any) -> Iterable[Any]:
         """The values of all fields."""
-        return attributes_by_name(value, self._slots).values()
+        fields = attributes_by_name(value, self._slots)
+        return [fields[name] for name in fields if name not in self._transient]
 
     def blank(self) -> Any:
         """An object without any field."""
@@ -89,7 +95,7 @@ class Fields:
                 self._set(value, name, content)
         if not self.names <= fields.keys():
             for name in self._defaults:
-                if name not in fields:
+                if name not in fields and not (name in self._transient and self._lacks(name)):
                     self._set(value, name, self.default(name, value))
         if self._caches_hash:
             object.__setattr__(value, _HASH, None)  # attrs computes it when it is asked for
@@ -108,6 +114,14 @@ class Fields:
                 f"a stored {name_of(self.cls)} has a field {name!r}, which the class has no more: "
                 "add it again, or register the class with a decode that leaves it out"
             )
+
+    def _lacks(self, name: str) -> bool:
+        """Whether a field has no default that does not need the object."""
+        try:
+            self.default(name, None)
+        except (CorruptStateError, AttributeError):
+            return True
+        return False
 
     def default(self, name: str, value: Any) -> Any:
         """The default of a field that is not stored; `value` is the object so far."""
