@@ -29,6 +29,13 @@ RECORDS = "*/records/*"
 SAVES = "*/records/*[!m]"
 """Records with state; not the claim with which autostate announces a container's first one."""
 PUSHES = "*/datasets/*/items"
+PATIENT = """
+import runpy, sys
+import autostate
+autostate.configure(debounce=3600)
+runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)
+"""
+"""Runs a program in which nothing is saved because time has passed: only because of an event."""
 ALL = list(range(PAGES * PER_PAGE))
 """The ids of all products."""
 HALF = list(range(3 * PER_PAGE))
@@ -54,7 +61,8 @@ class Stage:
         env = {"PYTHONPATH": str(ROOT), "SHOP_GATE": str(gate)}
         if stops_at is not None:
             env["SHOP_STOPS_AT"] = str(stops_at)
-        command = [sys.executable, "-m", f"examples.patterns.{program}"]
+        how = ["-c", PATIENT] if program.endswith("after") else ["-m"]
+        command = [sys.executable, *how, f"examples.patterns.{program}"]
         return self.platform.start_run(command, cwd=self.folder, env=env)
 
     def stop(self, program: str, page: int) -> Run:
