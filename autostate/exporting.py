@@ -121,7 +121,7 @@ class _Export:
             return self._array(_in_order(value))
         fields = _fields(value)
         if fields is None:
-            problem = f"a {shown(type(value))} has no form in JSON"
+            problem = f"a value of the class {shown(type(value))} has no form in JSON"
             return self._instead(value, problem)
         return self._object(list(fields.items()), dotted=True)
 

@@ -34,6 +34,8 @@ KEY = "APIFY_GLOBAL_STATE"
 FOLDER = Path("storage/key_value_stores")
 STATE = "sqlite:///state.db"
 READS = f"*/records/{KEY}"
+SAVES = "*/records/autostate-*[0-9a-f]"
+"""Records with state; not the claim that announces an incarnation's first one."""
 LOGGER = "autostate"
 
 
@@ -91,18 +93,24 @@ class Place:
         )
         return self.run(main, **env)
 
+    @property
+    def records(self) -> dict[str, Record]:
+        """The run's default store on the platform."""
+        assert self._run is not None
+        return self._run.store.records
+
     def record(self, key: str = KEY) -> bytes:
         """The record as it lies there."""
-        if self._run is None:
+        if self.platform is None:
             return (self.folder / FOLDER / "default" / key).read_bytes()
-        return self._run.store.records[key].value
+        return self.records[key].value
 
     def put(self, text: str, key: str = KEY) -> None:
         """Put a record of JSON there."""
-        if self._run is None:
+        if self.platform is None:
             put_text(text, key)
         else:
-            self._run.store.records[key] = Record(text.encode(), "application/json; charset=utf-8")
+            self.records[key] = Record(text.encode(), "application/json; charset=utf-8")
 
 
 @pytest.fixture
@@ -194,9 +202,10 @@ class TestRealPrograms:
         eager = NEW.replace("state =", "autostate.configure(debounce=0.01)\nstate =")
         process = subprocess.Popen([sys.executable, "-c", eager], env=place.env, cwd=tmp_path)
         held.wait_hit()
-        platform.traffic.wait_for_calls("PUT", "*/records/autostate-head-*")
+        platform.traffic.wait_for_calls("PUT", SAVES)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -9
+        assert any(b'"wanted"' in record.value for record in place.records.values())
         platform.traffic.heal()
         assert place.run(NEW) == "{'page': 2, 'new': 0}\n"
 
@@ -351,8 +360,7 @@ class TestWhatIsTakenOver:
             const text = JSON.stringify({{page: 2, padding: 'ž'.repeat(5000)}}, null, 2);
             process.stdout.write(require('zlib').{compress[encoding]}(Buffer.from(text)));
         """)
-        assert place._run is not None
-        place._run.store.records[KEY] = Record(body, "application/json; charset=utf-8", encoding)
+        place.records[KEY] = Record(body, "application/json; charset=utf-8", encoding)
         printed = place.run(NEW.replace("print(", "print(len(state['padding']), "))
         assert printed.startswith("5000 {'page': 2,")
 
