@@ -103,8 +103,8 @@ def transient_defaults(cls: type) -> tuple[frozenset[str], Mapping[str, Callable
     for attribute in getattr(cls, "__attrs_attrs__", ()):
         if _is_transient(attribute.default):
             raise TypeError(
-                f"{cls.__qualname__}.{attribute.name}: attrs takes transient() for a default; write "
-                f"{attribute.name}: Annotated[…, autostate.Transient] = …"
+                f"{cls.__qualname__}.{attribute.name}: attrs takes transient() for a default: "
+                f"write {attribute.name}: Annotated[…, autostate.Transient] = …"
             )
     factories: dict[str, Callable[[], Any]] = {}
     for name, mark in [(name, value) for name, value in vars(cls).items() if _is_transient(value)]:

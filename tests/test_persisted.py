@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import copy
 import dataclasses
+import functools
 import inspect
 import pickle
 import random
@@ -516,7 +517,7 @@ def test_pickled_fields_hold_what_only_a_pickle_can() -> None:
     @autostate.persisted(pickled=("rule", "odd"))
     class Rules:
         def __init__(self, factor: int = 2) -> None:
-            self.rule = lambda n: n * factor
+            self.rule: Callable[[int], int] = lambda n: n * factor
             self.odd = threading.local
 
     with life():
@@ -635,7 +636,7 @@ def test_a_pickled_value_refers_to_an_object_by_name() -> None:
     """As to any other state object."""
     with life():
         one = Data(1)
-        PersistedDict("jobs")["do"] = autostate.pickled(lambda: one.step() or one)
+        PersistedDict("jobs")["do"] = autostate.pickled(functools.partial(Data.step, one))
         PersistedDict("jobs")["do"]()
     with life():
         PersistedDict("jobs")["do"]()

@@ -165,7 +165,8 @@ class InstanceRoot(Barrier, Mirror):
 
     def _fill_in(self, layout: Layout, instance: Any) -> None:
         """Give an object for which no constructor ran the defaults that its class declares."""
-        for name in layout.declared - layout.read(instance).keys():
+        deleted = self.bound_to().offered
+        for name in layout.declared - layout.read(instance).keys() - deleted:
             value = layout.default(instance, name)
             if value is not MISSING:
                 layout.put(instance, name, value)

@@ -110,7 +110,9 @@ class Rehydration:
             reason = str(error) or type(error).__name__
             told = f"{name} was not restored, and is left as it is stored: {reason}"
             if isinstance(error, UnknownTypeError | UpgradeError):
-                self._take_back(error)
+                # The program may know the class by the next time; what an upgrade of its own has
+                # done half-way is not known.
+                self._take_back(None if error.__cause__ is None else error)
                 error.add_note(f"{name} was not restored, and is left as it is stored")
                 raise
             signature = isinstance(error, SignatureError)
@@ -127,8 +129,12 @@ class Rehydration:
         finally:
             self._built = outer
 
-    def _take_back(self, reason: AutostateError) -> None:
-        """Let nothing be saved of what was rebuilt half-way: the store has the whole of it."""
+    def _take_back(self, reason: AutostateError | None) -> None:
+        """Let nothing be saved of what was rebuilt half-way: the store has the whole of it.
+
+        Args:
+            reason: Why it is not tried again; None: it is.
+        """
         tracker = self._tracker
         for node, state in self._built.items():
             self._states[node.id] = state
@@ -136,7 +142,8 @@ class Rehydration:
             tracker.dirty_nodes.pop(node, None)
             if state.name is not None:
                 self._names[state.name] = node.id
-                self._broken[state.name] = reason
+                if reason is not None:
+                    self._broken[state.name] = reason
                 tracker.roots.pop(state.name, None)
         self._tracker.watch.forget(self._built.__contains__)
         self._begun = [node for node in self._begun if node not in self._built]
