@@ -8,12 +8,15 @@
 A map of the package, from what users touch down to the ground; a file imports only from below:
 
     adopting.py, exporting.py           coming from Actor.use_state, and going back
+    resumable.py, loop_source.py,       loops that go on; over what; how far they are, on a terminal
+    progress_bar.py
     entry_point.py, actor_events.py,    @actor; what Apify tells a program; a platform for tests;
     testing/, containers/               PersistedDict, PersistedSet and the others
     manager.py, state_manager.py,       which store a state object belongs to; one store and its
     incarnation.py                      objects; one life of them in one process
     flusher.py, saver.py,               the thread that saves; one flush; when to flush, decided
-    flush_policy.py, flush_request.py   without thread or clock; who waits for it
+    flush_policy.py, flush_request.py,  without thread or clock; who waits for it; where it falls
+    loop_bodies.py                      while loops run
     tracking/                           what is dirty; the consistent capture
     journal/                            commits and snapshots as records; recovery, fencing
     stores/, codec/                     bytes by key; values as JSON
@@ -36,6 +39,7 @@ from autostate.errors import (
     CorruptStateError,
     FencedError,
     FlushError,
+    ResumeError,
     SignatureError,
     StateTypeError,
     StoreError,
@@ -73,6 +77,7 @@ if TYPE_CHECKING:
     from autostate.entry_point import actor
     from autostate.exporting import export
     from autostate.field_options import Transient, transient
+    from autostate.resumable import resume
     from autostate.saver import Statistics
     from autostate.state_classes import persisted
 
@@ -90,6 +95,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "PersistedDict",
     "PersistedList",
     "PersistedSet",
+    "ResumeError",
     "Settings",
     "SignatureError",
     "StateManager",
@@ -117,6 +123,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "pickled",
     "proxy",
     "register",
+    "resume",
     "statistics",
     "transient",
 ]
@@ -137,6 +144,7 @@ _LATE = {
     "pickled": "autostate.codec.pickled",
     "proxy": "autostate.containers.proxy",
     "register": "autostate.codec",
+    "resume": "autostate.resumable",
     "transient": "autostate.field_options",
 }
 """What is loaded when it is first asked for, and from where."""

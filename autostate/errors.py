@@ -10,6 +10,7 @@
     │   ├── CorruptStateError      a record that cannot be read; it is kept, never overwritten
     │   └── SignatureError         a pickled value that no key of the program has signed
     ├── FlushError                 a flush did not finish: the cause is chained to it
+    ├── ResumeError                a loop cannot go on: what it goes over is not the same
     ├── StateTypeError             the same name, but another kind of state object
     └── UpgradeError               stored by a newer version of a class than the program has
 
@@ -115,6 +116,13 @@ def _how_to_know(name: str) -> str:
 
 class FlushError(AutostateError):
     """A flush did not finish. What was not saved stays dirty and is tried again."""
+
+
+class ResumeError(AutostateError):
+    """A resumable loop cannot go on where it was. Its position was left as it is.
+
+    Go over the same items in the same order; or begin again with `restart=True`.
+    """
 
 
 class StateTypeError(AutostateError, TypeError):

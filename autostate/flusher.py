@@ -33,6 +33,7 @@ from autostate import lifecycle
 from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
 from autostate.flush_policy import Action, FlushPolicy, Look
 from autostate.flush_request import FlushRequest
+from autostate.loop_bodies import Bodies
 from autostate.saver import Breather, Saver, Statistics
 from autostate.settings import Settings
 
@@ -68,6 +69,9 @@ class Flusher:
         renew: Called when the store has lost everything; marks everything.
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
+
+    Attributes:
+        bodies: The resumable loops that run.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Flusher:
         self._tracker = tracker
         self._clock = clock
         self._policy = FlushPolicy(settings)
+        self.bodies: Bodies = Bodies(lambda: self._inbox.put(None))
         self._saver = Saver(
             tracker,
             journal,
@@ -94,6 +99,7 @@ class Flusher:
             renew=renew,
             sender=sender,
             clock=clock,
+            bodies=self.bodies,
         )
         self._inbox: queue.SimpleQueue[FlushRequest | _Hurry | None] = queue.SimpleQueue()
         self._breathe = Breather()
@@ -184,7 +190,7 @@ class Flusher:
         if self._is_passive():
             return
         try:
-            with self._saver.standing.here():
+            with self._saver.standing.here(), self.bodies.waiting():
                 error = self._outcome(FlushRequest(self._clock() + timeout, sweep=sweep))
         except queue.Empty:
             raise self._late(timeout) from self._saver.last_error
@@ -214,7 +220,8 @@ class Flusher:
 
         self._inbox.put(FlushRequest(self._clock() + timeout, notify=notify))
         try:
-            error = await asyncio.wait_for(outcome, timeout)
+            with self.bodies.waiting():
+                error = await asyncio.wait_for(outcome, timeout)
         except TimeoutError:
             raise self._late(timeout) from self._saver.last_error
         self._raise(error)

@@ -17,7 +17,8 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import EllipsisType
+from typing import TYPE_CHECKING, TypeVar
 
 from autostate import heap, hub
 from autostate.errors import (
@@ -28,16 +29,28 @@ from autostate.errors import (
     UnsupportedTypeError,
 )
 from autostate.flush_policy import LOOK_INTERVAL, FlushPolicy, backoff
-from autostate.flush_request import FlushRequest, StandingLoops, cut_on_loop, running_loop
+from autostate.flush_request import (
+    LOOP_CHECK,
+    FlushRequest,
+    StandingLoops,
+    cut_on_loop,
+    running_loop,
+)
+from autostate.loop_bodies import Bodies
 
 if TYPE_CHECKING:
     from autostate.journal import CommitInfo, Journal
     from autostate.tracking import Capture, Tracker
 
+T = TypeVar("T")
+
 logger: logging.Logger = logging.getLogger("autostate")
 
 PAUSE_EVERY = 0.002
 """Seconds of work between two pauses: the longest that it may hold up an event loop."""
+
+LONGEST_HURRIED = 1.0
+"""Seconds that a cut waits for the end of a loop's body when the process is about to end."""
 
 COMPACTION_PAUSE = 60.0
 """Seconds after a compaction that failed before the next is tried."""
@@ -91,6 +104,7 @@ class Saver:
         renew: Called when the store has lost everything: forgets what it had, marks everything.
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
+        bodies: The resumable loops that run.
 
     Attributes:
         fenced: The error, once a later incarnation has taken over.
@@ -111,12 +125,14 @@ class Saver:
         renew: Callable[[], None],
         sender: object = None,
         clock: Callable[[], float] = time.monotonic,
+        bodies: Bodies | None = None,
     ) -> None:
         self.fenced: FencedError | None = None
         self.last_error: Exception | None = None
         self.unsaved: list[bytes] = []
         self.saved_at: float | None = None
         self.standing: StandingLoops = StandingLoops()
+        self.bodies: Bodies = Bodies() if bodies is None else bodies
         self._tracker = tracker
         self._journal = journal
         self._policy = policy
@@ -268,13 +284,40 @@ class Saver:
                 return None
 
     def _cut_once(self, deadline: float, *, sweep: bool) -> Capture | None:
-        """Cut on the thread of the event loop that writes, unless it stands still."""
-        tracker = self._tracker
-        loop = tracker.loop()
-        if loop is None or loop is running_loop():
-            return tracker.cut(sweep=sweep)
+        """Cut between two items of the resumable loops that run, unless that takes too long."""
+        bodies, tracker, began = self.bodies, self._tracker, self._clock()
+
+        def waits() -> bool:
+            patience = self._patience(deadline)
+            return bodies.in_work and self._clock() - began < patience
+
+        def cut_unless_in_work() -> Capture | EllipsisType | None:
+            with tracker.lock:  # no loop begins meanwhile
+                return ... if waits() else tracker.cut(sweep=sweep)
+
+        while True:
+            with bodies.asked() as meeting:
+                while waits() and not meeting.reached:
+                    self._pause(LOOP_CHECK)
+                if meeting.reached:
+                    return tracker.cut(sweep=sweep)
+            capture = self._cut_between_awaits(cut_unless_in_work, deadline)
+            if not isinstance(capture, EllipsisType):
+                return capture
+
+    def _patience(self, deadline: float) -> float:
+        """Return the seconds for which a cut may wait for its place."""
         patience = min(self._policy.settings.max_delay, max(0.0, self._left(deadline)) / 4)
-        return cut_on_loop(loop, lambda: tracker.cut(sweep=sweep), patience, self.standing)
+        hurried = self.last or self._policy.hurried(self._clock())
+        return min(patience, LONGEST_HURRIED) if hurried else patience
+
+    def _cut_between_awaits(self, cut: Callable[[], T], deadline: float) -> T:
+        """Cut on the thread of the event loop that writes, unless it stands still."""
+        loop = self._tracker.loop()
+        if loop is None or loop is running_loop():
+            return cut()
+        patience = min(self._policy.settings.max_delay, max(0.0, self._left(deadline)) / 4)
+        return cut_on_loop(loop, cut, patience, self.standing)
 
     # -- the commit ---------------------------------------------------------------------------
 

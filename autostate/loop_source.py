@@ -1,0 +1,329 @@
+"""What a resumable loop goes over: how to begin in the middle of it, and whether it is the same.
+
+How the items that are done are left out depends on what is given:
+
+    sequences       by index: list, tuple, range, str, NumPy arrays, whatever has a length and []
+    files           by seeking to the place of an item that was remembered, then line by line
+    everything else by asking for the items that are done once more, and dropping them
+
+*Whether it is the same* is seen by fingerprints: digests of the first item, and of one that was
+done lately. A list that has become longer at its end passes, one with an item more or less before
+the position does not. The items in between are not looked at: for a sequence that would make the
+beginning as slow as reading all of it.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from array import array
+from collections import deque
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple, NoReturn, cast
+
+from autostate import codec
+from autostate.errors import ResumeError
+
+Prints = tuple[str | None, str | None]
+"""Digests of an item: when it was handed out, and, if it is another one, when it was done.
+
+The body may change an item. What comes in the next process is the item as it was, if it is read
+anew, or as it became, if it is part of the state.
+"""
+
+
+class Check(NamedTuple):
+    """An item that was done lately, by which to see whether the items are the same.
+
+    Attributes:
+        number: Its number, from 0.
+        prints: Its digests.
+        place: For a file, where the item begins.
+    """
+
+    number: int
+    prints: Prints
+    place: int | None
+
+
+def fingerprint(item: Any, key: Callable[[Any], Any] | None) -> str | None:
+    """Digest an item; None if it cannot be saved, and so has no form to be told from others by."""
+    told = item if key is None else key(item)
+    try:
+        data = codec.dump(codec.jsonable(told, _no_node))
+    except Exception:  # not to be saved; or of a class whose own code raised
+        return None
+    return blake2b(data, digest_size=8).hexdigest()
+
+
+def _no_node(_value: Any) -> None:
+    """Write every container where it stands."""
+
+
+class Checker:
+    """Compares items with fingerprints.
+
+    Args:
+        name: The name of the loop, for messages.
+        key: Gives what identifies an item.
+        done: How many items are done.
+        prints: The digests to be found, by number of the item.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        key: Callable[[Any], Any] | None,
+        done: int,
+        prints: Mapping[int, Prints],
+    ) -> None:
+        self.name = name
+        self.done = done
+        self.indexes = [index for index in sorted(prints) if any(prints[index])]
+        self._key = key
+        self._prints = prints
+
+    def check(self, index: int, item: Any) -> None:
+        """Compare an item.
+
+        Raises:
+            ResumeError: It is not the one that was done.
+        """
+        if fingerprint(item, self._key) not in self._prints[index]:
+            self.refuse(f"item {index} (the first is item 0) is not the one that was done")
+
+    def ends(self, length: int) -> NoReturn:
+        """Refuse what is too short."""
+        self.refuse(f"it ends after {length}")
+
+    def refuse(self, what: str) -> NoReturn:
+        """Say what differs, and what can be done."""
+        raise ResumeError(
+            f"the loop {self.name!r} cannot go on after {self.done} items, because what it goes "
+            f"over is not the same as before: {what}. Nothing was changed. Give the same items in "
+            "the same order, say by key=… what identifies an item, go on all the same with "
+            "check=False, or begin again with restart=True"
+        )
+
+
+class Source:
+    """Anything that can be iterated, by asking for the items that are done once more.
+
+    Attributes:
+        is_async: It can be iterated by `async for` only.
+        once: It is an iterator, which gives each item once. A loop that is left and gone on with
+            needs the last one again: see `took`.
+    """
+
+    def __init__(self, iterable: Any) -> None:
+        self._iterable = iterable
+        self.once: bool = isinstance(iterable, Iterator | AsyncIterator)
+        self.is_async: bool = not _iterates(iterable)
+        self._taken: tuple[int, Any] | None = None
+
+    def total(self) -> int | None:
+        """The number of all items, if it is known."""
+        try:
+            return len(self._iterable)
+        except TypeError:
+            return None
+
+    def place(self) -> int | None:
+        """Where the next item begins, if that helps to find it again."""
+        return None
+
+    def took(self, number: int, item: Any) -> None:
+        """Note the last item that an iterator has given, and how many it were before."""
+        if self.once:
+            self._taken = (number, item)
+
+    def begin(self, checker: Checker, check: Check | None) -> Iterator[Any]:
+        """Give the items that are not done yet, after comparing some that are."""
+        items: Iterator[Any] = iter(self._iterable)
+        if self._taken is not None:
+            return itertools.chain(self._again(checker), items)
+        _skip(items, 0, checker)
+        return items
+
+    async def begin_async(self, checker: Checker) -> AsyncIterator[Any]:
+        """Do as `begin` does, with an asynchronous iterable."""
+        items: AsyncIterator[Any] = aiter(self._iterable)
+        if self._taken is not None:
+            return _chain(self._again(checker), items)
+        for index in range(checker.done):
+            try:
+                item = await anext(items)
+            except StopAsyncIteration:
+                checker.ends(index)
+            if index in checker.indexes:
+                checker.check(index, item)
+        return items
+
+    def _again(self, checker: Checker) -> list[Any]:
+        """The item that was in work when the loop over this iterator was left."""
+        assert self._taken is not None
+        number, item = self._taken
+        if checker.done - number not in {0, 1}:
+            checker.refuse(f"{number + 1} items were taken from this iterator already")
+        return [] if checker.done > number else [item]
+
+
+async def _chain(first: list[Any], rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    for item in first:
+        yield item
+    async for item in rest:
+        yield item
+
+
+def _skip(items: Iterator[Any], at: int, checker: Checker) -> None:
+    """Go forward from item `at` to the first that is not done."""
+    for index in checker.indexes:
+        if at <= index:
+            _drop(items, at, index, checker)
+            item = next(items, checker)
+            if item is checker:
+                checker.ends(index)
+            checker.check(index, item)
+            at = index + 1
+    _drop(items, at, checker.done, checker)
+
+
+def _drop(items: Iterator[Any], at: int, end: int, checker: Checker) -> None:
+    counter = itertools.count(at)
+    deque(zip(itertools.islice(items, end - at), counter, strict=False), maxlen=0)  # a loop of C
+    reached = next(counter)
+    if reached < end:
+        checker.ends(reached)
+
+
+class Indexed(Source):
+    """A sequence: the items that are done are never asked for, but for those compared."""
+
+    def begin(self, checker: Checker, check: Check | None) -> Iterator[Any]:
+        """Give the items that are not done yet, after comparing some that are."""
+        total = self.total()
+        if total is not None and total < checker.done:
+            checker.ends(total)
+        for index in checker.indexes:
+            checker.check(index, next(self._from(index)))
+        return self._from(checker.done)
+
+    def _from(self, index: int) -> Iterator[Any]:
+        items: Any = iter(self._iterable)
+        if type(items) in _SEQUENCE_ITERATORS:
+            items.__setstate__(index)
+            return cast("Iterator[Any]", items)
+        return _by_index(self._iterable, index)
+
+
+def _by_index(sequence: Any, index: int) -> Iterator[Any]:
+    for number in itertools.count(index):
+        try:
+            item = sequence[number]
+        except IndexError:
+            return
+        yield item
+
+
+class _Old:
+    def __getitem__(self, index: int) -> Any:
+        raise IndexError
+
+
+_SEQUENCES: Final[tuple[Any, ...]] = (
+    [],
+    (),
+    range(0),
+    range(2**70),
+    "",
+    "é",
+    b"",
+    bytearray(),
+    array("b"),
+    _Old(),
+)
+_SEQUENCE_ITERATORS: Final = {type(iter(sequence)) for sequence in _SEQUENCES}
+"""Iterators that can be set to an index. NumPy's arrays have that of `_Old`."""
+
+
+class Lines(Source):
+    """A file: lines are read by `readline`, because a text file being iterated does not tell()."""
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file)
+        self.once = False
+        self._file = file
+        self._start = file.tell()
+
+    def total(self) -> int | None:
+        """Not known."""
+        return None
+
+    def place(self) -> int | None:
+        """Where the next line begins, as `tell` says it."""
+        place: int = self._file.tell()
+        return place
+
+    def begin(self, checker: Checker, check: Check | None) -> Iterator[Any]:
+        """Give the lines that are not done yet, after comparing some that are."""
+        at = 0
+        self._file.seek(self._start)
+        lines = iter(self._file.readline, "" if isinstance(self._file, io.TextIOBase) else b"")
+        if check is not None and check.place is not None and check.number in checker.indexes:
+            if 0 in checker.indexes and check.number:
+                checker.check(0, next(lines, None))
+            at = check.number
+            try:
+                self._file.seek(check.place)
+                line = next(lines, None)
+            except (OSError, ValueError, OverflowError):  # in the middle of a character
+                line = None
+            checker.check(at, line)
+            at += 1
+        _skip(lines, at, checker)
+        return lines
+
+
+_FILES: Final = (
+    io.IOBase,
+    io.TextIOWrapper,
+    io.StringIO,
+    io.BufferedReader,
+    io.BufferedRandom,
+    io.BytesIO,
+    io.FileIO,
+)
+_ITERATES_LINES: Final = {file.__next__ for file in _FILES}
+
+
+def _is_file(iterable: Any) -> bool:
+    if not isinstance(iterable, io.IOBase) or type(iterable).__next__ not in _ITERATES_LINES:
+        return False
+    try:
+        iterable.tell()
+    except (OSError, ValueError):  # a pipe; or a text file of which a line was taken by next()
+        return False
+    return bool(iterable.seekable())
+
+
+def _iterates(iterable: Any) -> bool:
+    return isinstance(iterable, Iterable) or hasattr(type(iterable), "__getitem__")
+
+
+def source_of(iterable: Any) -> Source:
+    """Choose how to begin in the middle."""
+    if _is_file(iterable):
+        return Lines(iterable)
+    cls = type(iterable)
+    if isinstance(iterable, Mapping | deque) or not hasattr(cls, "__getitem__"):
+        return Source(iterable)
+    by_index = hasattr(cls, "__len__") and type(iter(iterable)) in _SEQUENCE_ITERATORS
+    return Indexed(iterable) if by_index or isinstance(iterable, Sequence) else Source(iterable)

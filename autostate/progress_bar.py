@@ -1,0 +1,201 @@
+"""The progress of resumable loops, shown on a terminal by `rich`.
+
+All loops share one display: rich allows no second one at a time. It has no thread; it is drawn
+again when a loop moves on. Whatever goes wrong with it is never the loop's problem: then nothing
+is shown any more.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+SHOWN_AFTER: Final = 0.5
+"""Seconds after which a loop is worth showing, if nobody asked for it."""
+DRAWN_EVERY: Final = 0.1
+"""Seconds between two drawings of a loop."""
+
+
+def is_wanted(progress: bool | None) -> bool:
+    """Whether to show a loop.
+
+    Args:
+        progress: What the program asked for; None: nothing.
+    """
+    return progress is not False and _is_terminal(sys.stderr) and _has_rich()
+
+
+def require(progress: bool | None) -> None:
+    """See that what was asked for can be shown.
+
+    Raises:
+        ImportError: `rich` is not installed.
+    """
+    if progress and not _has_rich():
+        raise ImportError(
+            "progress=True needs rich: pip install 'autostate[progress]'", name="rich"
+        )
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False
+
+
+def _has_rich() -> bool:
+    return "rich" in sys.modules or importlib.util.find_spec("rich") is not None
+
+
+class Bar:
+    """One loop in the display.
+
+    Args:
+        name: What it is called there.
+        done: How many items were done in earlier processes.
+        total: How many there are; None: not known.
+        at_once: Show it now, however short the loop may be.
+    """
+
+    def __init__(self, name: str, done: int, total: int | None, *, at_once: bool) -> None:
+        self._name = name
+        self._done = done
+        self._resumed = done
+        self._total = total
+        self._next = time.perf_counter() + (0 if at_once else SHOWN_AFTER)
+        self._task: TaskID | None = None
+        self._closed = False
+        if at_once:
+            self.move(done, self._next)
+
+    def move(self, done: int, now: float) -> None:
+        """Show how far the loop is, unless it was drawn a moment ago.
+
+        Args:
+            done: The number of items that are done.
+            now: The time of `time.perf_counter`.
+        """
+        self._done = done
+        if now >= self._next and not self._closed:
+            self._next = now + DRAWN_EVERY
+            try:
+                if self._task is None:
+                    self._task = _display.add(self._name, self._resumed, self._total)
+                _display.move(self._task, done)
+            except Exception:
+                self._closed = True
+
+    def close(self, done: int | None = None) -> None:
+        """Draw it for the last time."""
+        if not self._closed:
+            self._closed = True
+            try:
+                if self._task is not None:
+                    _display.close(self._task, self._done if done is None else done)
+            except Exception:
+                return
+
+
+class _Hidden(Bar):
+    """The bar of a loop that is not shown."""
+
+    def __init__(self) -> None:
+        super().__init__("", 0, None, at_once=False)
+        self._closed = True
+
+    def move(self, done: int, now: float) -> None:
+        """Show nothing."""
+
+
+HIDDEN: Final = _Hidden()
+
+
+class _Display:
+    """What rich draws: a line for each loop that runs, and for those that ended beside them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._progress: Progress | None = None
+        self._open: list[TaskID] = []
+
+    def add(self, name: str, done: int, total: int | None) -> TaskID:
+        """Add a loop."""
+        with self._lock:
+            if self._progress is None:
+                self._progress = _make()
+                self._progress.start()
+            task = self._progress.add_task(name, completed=done, total=total)
+            self._open.append(task)
+            return task
+
+    def move(self, task: TaskID, done: int) -> None:
+        """Draw how far a loop is."""
+        with self._lock:
+            if self._progress is not None:
+                self._progress.update(task, completed=done, refresh=True)
+
+    def close(self, task: TaskID, done: int) -> None:
+        """Draw a loop for the last time; a loop in the body of another one disappears."""
+        with self._lock:
+            progress = self._progress
+            if progress is None:
+                return
+            progress.update(task, completed=done)
+            self._open.remove(task)
+            if self._open:
+                progress.remove_task(task)
+                progress.refresh()
+            else:
+                self._progress = None
+                progress.stop()
+
+
+_display: Final = _Display()
+
+
+def _make() -> Progress:
+    """Make the display; rich is imported here, when something is shown."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Items a second, since this process began."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:,.1f}/s", style="progress.data.speed")
+
+    class Name(TextColumn):
+        """The name of the loop, whatever is in it."""
+
+        def render(self, task: Task) -> Text:
+            return Text(task.description, style="progress.description")
+
+    return Progress(
+        Name(""),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        auto_refresh=False,
+        redirect_stdout=_is_terminal(sys.stdout),  # else what is printed would go to the terminal
+    )
