@@ -7,24 +7,26 @@ up what they published. Publishing twice, after a kill, changes nothing.
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 
 from apify import Actor
 
-from autostate import PersistedCounter, PersistedDict
+import autostate
+from autostate import PersistedCounter
 from examples.patterns import shop
 
 
-async def main() -> None:
+@autostate.actor
+async def main(counts: PersistedCounter[str]) -> None:
     """Count the products of this run, and publish the count."""
-    async with Actor:
-        state = PersistedDict("shop", page=1)
-        counts = PersistedCounter[str]("counts")
-        while products := await shop.products(state["page"]):
-            counts["products"] += len(products)
-            state["page"] += 1
+    for page in autostate.resume("pages", count(1)):
+        products = await shop.products(page)
+        if not products:
+            break
+        counts["products"] += len(products)
 
-        totals = await Actor.open_key_value_store(name="totals")
-        await totals.set_value(f"run-{Actor.configuration.actor_run_id or 'local'}", counts)
+    totals = await Actor.open_key_value_store(name="totals")
+    await totals.set_value(f"run-{Actor.configuration.actor_run_id or 'local'}", counts)
 
 
 if __name__ == "__main__":
