@@ -51,7 +51,7 @@ def _is_terminal(stream: Any) -> bool:
 
 
 def _has_rich() -> bool:
-    return "rich" in sys.modules or importlib.util.find_spec("rich") is not None
+    return importlib.util.find_spec("rich") is not None
 
 
 class Bar:
@@ -147,7 +147,7 @@ class _Display:
             progress = self._progress
             if progress is None:
                 return
-            progress.update(task, completed=done)
+            progress.update(task, completed=done, refresh=True)
             self._open.remove(task)
             if self._open:
                 progress.remove_task(task)

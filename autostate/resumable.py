@@ -229,9 +229,9 @@ class _Walk(Body):
             del self._state["complete"]
         if not self._options.check:
             return
-        began = _clock()
+        began, cpu = _clock(), time.thread_time()
         self._sample = item, fingerprint(item, self._options.key), self._place
-        took = _clock() - began
+        took = time.thread_time() - cpu
         if self._eager:
             self._eager -= 1
             self._due = began
