@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 ROWS = [
     "write, small dict",
     "read, small dict",
+    "an item of a resumable loop",
     "save 1 %",
     "stall",
     "rehydrate",
