@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, overload
 
-from autostate import lifecycle
+from autostate import hub, lifecycle
 from autostate.codec.bound import is_persisted
 from autostate.containers.dict import PersistedDict
 from autostate.errors import CorruptStateError, StateTypeError, StoreUnavailableError
@@ -118,6 +118,8 @@ def adopt(
         raise TypeError("into= makes the whole state object: give it its name and defaults itself")
     make = into or (lambda: PersistedDict(name or key, dict(defaults or {})))
     record = _Record(key, store, convert)
+    _watched.setdefault(record.source, record)
+    _warn_of_use_state()
     with _lock:
         manager = current_manager()
         with manager.atomic():
@@ -208,7 +210,6 @@ class _Record:
 
 def _take(manager: StateManager, record: _Record, name: str, made: Any) -> None:
     """Fill the state object, and note that it is done, in one step."""
-    _warn_of_use_state(record)
     entries = record.entries(manager.settings.flush_timeout)
     with manager.atomic():
         if entries is not None:
@@ -263,17 +264,26 @@ def _fill(made: Any, entries: Mapping[str, Any], record: _Record) -> None:
         setattr(made, key, value)
 
 
-def _warn_of_use_state(record: _Record) -> None:
-    """Say that the program still keeps the same record with the SDK; imports nothing."""
+_watched: Final[dict[str, _Record | None]] = {}
+"""The records that nobody but us should go on using, by their source; None: that was said."""
+
+
+def _warn_of_use_state(_sender: object = None, **_details: Any) -> None:
+    """Say once that the program still keeps such a record with the SDK; imports nothing."""
     module = sys.modules.get("crawlee.storages._key_value_store")
     live = getattr(getattr(module, "KeyValueStore", None), "_autosaved_values", {})
-    if any(record.key in values for values in live.values()):
-        logger.warning(
-            "%s is in use in this process by use_state() too, which may not have saved its latest "
-            "changes, and goes on writing to it: from here on the two know nothing of each other. "
-            "Remove the call of use_state()",
-            record,
-        )
+    for source, record in list(_watched.items()):
+        if record is not None and any(record.key in values for values in live.values()):
+            _watched[source] = None
+            logger.warning(
+                "%s is in use in this process by use_state() too, which may not have saved its "
+                "latest changes, and goes on writing to it: the two know nothing of each other. "
+                "Remove the call of use_state()",
+                record,
+            )
+
+
+hub.persist_state.connect(_warn_of_use_state)  # it may be called after adopt()
 
 
 def _after_fork_in_child() -> None:

@@ -86,6 +86,7 @@ class _Export:
 
     def __init__(self, default: Callable[[Any], Any] | None) -> None:
         self._default = default
+        self._asked = False
         self._open: set[int] = set()
 
     def plain(self, value: Any) -> Any:
@@ -108,11 +109,15 @@ class _Export:
             raise Unsupported("it holds itself, and JSON has no references: take one of them out")
         self._open.add(id(value))
         try:
-            return self._container(value)
+            made = self._container(value)
         finally:
             self._open.discard(id(value))
+        if made is None:
+            problem = f"a value of the class {shown(type(value))} has no form in JSON"
+            return self._instead(value, problem)
+        return made
 
-    def _container(self, value: Any) -> Any:
+    def _container(self, value: Any) -> dict[str, Any] | list[Any] | None:
         if isinstance(value, dict):
             return self._object(list(dict.items(value)))
         if isinstance(value, _ARRAYS):
@@ -120,10 +125,7 @@ class _Export:
         if isinstance(value, _SETS):
             return self._array(_in_order(value))
         fields = _fields(value)
-        if fields is None:
-            problem = f"a value of the class {shown(type(value))} has no form in JSON"
-            return self._instead(value, problem)
-        return self._object(list(fields.items()), dotted=True)
+        return None if fields is None else self._object(list(fields.items()), dotted=True)
 
     def _object(self, items: list[tuple[Any, Any]], *, dotted: bool = False) -> dict[str, Any]:
         made: dict[str, Any] = {}
@@ -195,14 +197,13 @@ class _Export:
         """Give what the program has for a value without a form."""
         if self._default is None:
             raise Unsupported(f"{problem}: {_DO}")
-        default, self._default = self._default, None  # what it gives has to have a form
+        if self._asked:
+            raise Unsupported(f"{problem}, and default= has given it")
+        self._asked = True
         try:
-            instead = default(value)
-            if instead is value:
-                raise Unsupported(f"{problem}, and default= has given it back")
-            return self.plain(instead)
+            return self.plain(self._default(value))
         finally:
-            self._default = default
+            self._asked = False
 
 
 def _is_text(value: str) -> bool:
@@ -227,7 +228,7 @@ def _fields(value: Any) -> dict[str, Any] | None:
     if is_persisted(type(value)):
         from autostate.state_classes import fields_of
 
-        return fields_of(value) | (getattr(value, "__pydantic_extra__", None) or {})
+        return fields_of(value)
     cls = type(value)
     entry = registry.entry_for(cls)
     if entry is None or not entry.fields:

@@ -223,17 +223,27 @@ class TestRealPrograms:
         code = NEW.replace(KEY, "CRAWLEE_STATE_0").replace('"page": 1', '"pages": []')
         assert place.run(code) == "{'pages': ['https://example.com/1'], 'new': 0}\n"
 
-    def test_two_that_keep_the_same_record_are_warned_of(self, tmp_path: Path) -> None:
-        """A call of `use_state` that was forgotten in the program is named."""
+    @pytest.mark.parametrize("first", ["use_state", "adopt"])
+    def test_two_that_keep_the_same_record_are_warned_of(self, tmp_path: Path, first: str) -> None:
+        """A call of `use_state` that was forgotten in the program is named, once."""
+        calls = [
+            'old = await Actor.use_state({"page": 1})',
+            f'new = autostate.adopt("{KEY}", {{"page": 1}})',
+        ]
+        calls = calls if first == "use_state" else calls[::-1]
         body = f"""
             import autostate, logging
             logging.basicConfig(format="%(message)s", stream=sys.stdout)
-            old = await Actor.use_state({{"page": 1}})
-            new = autostate.adopt("{KEY}", {{"page": 1}})
+            {calls[0]}
+            {calls[1]}
+            print("both", flush=True)
+            {calls[1]}
             old["page"], new["page"] = 2, 3
         """
         place = Place(tmp_path, None)
-        assert "Remove the call of use_state()" in place.actor(body)
+        before, _, after = place.actor(body).partition("both\n")
+        counts = [text.count("Remove the call of use_state()") for text in (before, after)]
+        assert counts == ([1, 0] if first == "use_state" else [0, 1])
         assert json.loads(place.record()) == {"page": 2}
         assert place.run(NEW, AUTOSTATE_URL="apify:") == "{'page': 3, 'new': 0}\n"
 
@@ -508,24 +518,26 @@ class TestOnce:
         assert life(defaults={"page": 1}) == {"page": 1}
 
     def test_threads_take_it_over_once(self) -> None:
-        """What one of them has changed is not put back by another."""
+        """What one of them has changed is not put back by another that came at the same time."""
         put({"page": 0})
-        together = threading.Barrier(8)
+        reading, other_done = threading.Event(), threading.Event()
 
-        def count() -> None:
-            together.wait()
-            state = autostate.adopt(KEY)
-            with lock:
-                state["page"] += 1
+        def convert(record: dict[str, Any]) -> dict[str, Any]:
+            reading.set()
+            other_done.wait(0.5)  # in vain: the other one waits for this one
+            return record
 
-        lock = threading.Lock()
+        def other() -> None:
+            reading.wait()
+            autostate.adopt(KEY)["page"] += 1
+            other_done.set()
+
         autostate.configure(STATE)
-        threads = [threading.Thread(target=count) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert autostate.adopt(KEY) == {"page": 8}
+        thread = threading.Thread(target=other)
+        thread.start()
+        state = autostate.adopt(KEY, convert=convert)
+        thread.join()
+        assert state == {"page": 1}
 
     def test_it_is_said_what_happened(self, caplog: pytest.LogCaptureFixture) -> None:
         """In the log, at the level of information, without any value."""

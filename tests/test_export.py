@@ -345,8 +345,9 @@ class TestWhatHasNoForm:
     def test_what_default_gives_is_exported_too(self) -> None:
         """But it is not asked about its own answer."""
         assert export([b"x"], default=lambda value: (value.decode(), {1})) == [["x", [1]]]
-        with pytest.raises(UnsupportedTypeError, match="has given it back"):
-            export([b"x"], default=lambda value: value)
+        for default in (lambda value: value, lambda value: [value], lambda _: b"y"):
+            with pytest.raises(UnsupportedTypeError, match="has no form in JSON, and default= has"):
+                export([b"x"], default=default)
         assert export([math.nan, 1, 2**60], default=lambda _: None) == [None, 1, None]
 
     def test_an_error_of_default_comes_through(self) -> None:
