@@ -116,7 +116,7 @@ def adopt(
     check_key(key)
     if into is not None and (defaults is not None or name is not None):
         raise TypeError("into= makes the whole state object: give it its name and defaults itself")
-    make = into or (lambda: PersistedDict(name or key, dict(defaults or {})))
+    make = into or (lambda: PersistedDict(key if name is None else name, defaults or {}))
     record = _Record(key, store, convert)
     _watched.setdefault(record.source, record)
     _warn_of_use_state()
