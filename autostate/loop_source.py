@@ -323,7 +323,7 @@ def source_of(iterable: Any) -> Source:
     if _is_file(iterable):
         return Lines(iterable)
     cls = type(iterable)
-    if isinstance(iterable, Mapping | deque) or not hasattr(cls, "__getitem__"):
+    if isinstance(iterable, deque) or not hasattr(cls, "__getitem__"):  # slow in its middle
         return Source(iterable)
     by_index = hasattr(cls, "__len__") and type(iter(iterable)) in _SEQUENCE_ITERATORS
     return Indexed(iterable) if by_index or isinstance(iterable, Sequence) else Source(iterable)

@@ -91,6 +91,25 @@ except ZeroDivisionError:
         assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l"), ending
 
 
+def test_the_cursor_is_shown_again_after_an_asynchronous_loop_was_left() -> None:
+    """When it is left, not when the process ends."""
+    program = """
+import asyncio
+import autostate
+async def numbers():
+    for number in range(9):
+        yield number
+async def main():
+    async for number in autostate.resume("pages", numbers(), progress=True):
+        if number == 5:
+            break
+    print("left", flush=True)
+asyncio.run(main())
+"""
+    written = on_terminal(program)
+    assert "\x1b[?25h" in written[: written.index("left")]
+
+
 def test_inner_loops_are_lines_that_disappear() -> None:
     """One display for all loops; an unknown total is no problem."""
     program = """

@@ -269,6 +269,21 @@ def test_of_a_sequence_only_what_is_compared_is_asked_for() -> None:
     assert len([index for index in found.asked if index < 9_999]) == 2
 
 
+class Queue(collections.deque[int]):
+    """A deque of which no item is asked for by index: in its middle that is slow."""
+
+    def __getitem__(self, index: Any) -> Any:
+        raise AssertionError
+
+
+def test_a_place_far_in_a_sequence_is_found_at_once() -> None:
+    """To count up to it would not end."""
+    PersistedDict("loop")["position"] = (10**15 - 2, None, None)
+    assert list(resume("loop", range(10**15))) == [10**15 - 2, 10**15 - 1]
+    assert leave(lambda: Queue(range(5)), 3) == [0, 1, 2]
+    assert leave(lambda: Queue(range(5)), 9) == [2, 3, 4]
+
+
 @pytest.mark.parametrize("mode", ["r", "rb"])
 def test_a_file_is_not_read_from_the_beginning(mode: str) -> None:
     """The next process seeks to a line that was remembered."""
@@ -462,6 +477,22 @@ def test_an_inner_loop_that_was_left_begins_anew_for_the_next_item() -> None:
     for name in ("pages", "products"):
         with pytest.raises(LookupError):
             process(functools.partial(autostate.delete, name))
+
+
+def test_an_inner_loop_is_forgotten_also_if_the_process_ended_after_done() -> None:
+    """Before the outer loop asked for its next item."""
+
+    def run() -> list[str]:
+        seen = []
+        shops = resume("shops", "ab")
+        for shop in shops:
+            seen += [f"{shop}{page}" for page in resume("pages", range(2))]
+            shops.done()
+            break
+        return seen
+
+    assert process(run) == ["a0", "a1"]
+    assert process(run) == ["b0", "b1"]
 
 
 def test_loops_after_each_other_are_not_inner_loops() -> None:
