@@ -314,6 +314,7 @@ def complete(root: Any) -> Callable[[], None]:
 
 def bind(root: Any) -> None:
     """Begin to look at the object."""
+    root.layout.own_dict(root.instance)
     ROOTS[id(root.instance)] = root
     root._node.tracker.instances.add(root)
     offer(root)

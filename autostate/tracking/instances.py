@@ -1,18 +1,24 @@
 """The objects of `@persisted` classes that a tracker keeps: all of them are looked at in a cut.
 
-The look is one moment for all, as the cut is for containers. It takes two calls of C, which copy
-every `__dict__` and read every slot; the interpreter runs no other thread in between, and no
+The look is one moment for all, as the cut is for containers. It takes one call of C, which lists
+what every `__dict__` and every slot holds; the interpreter runs no other thread in between, and no
 finalizer either, since the garbage collector is off. It comes after all containers were re-armed:
 what a thread wrote to an object before it wrote to a container is then there, and if it writes to
 a container first, it waits for the lock before it can go on to the object.
+
+Whether an object has changed is seen by the identity of what it holds: the `id`s of all values are
+compared with those of the last look, by functions of C too. The mirror keeps the values of the
+last look alive, so that no other value can have come by the `id` of one of them.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from itertools import islice, repeat
-from typing import TYPE_CHECKING, Any
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, chain, compress, count, repeat
+from operator import ne
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autostate.tracking.instance import release
 from autostate.tracking.layout import MISSING
@@ -21,36 +27,71 @@ if TYPE_CHECKING:
     from autostate.tracking.instance import InstanceRoot
 
 
+class Seen(NamedTuple):
+    """What was in the objects at the last look.
+
+    Attributes:
+        lengths: Of the dicts.
+        names: What is in them, one after another.
+        values: The `id`s of what is under these names.
+        in_slots: The `id`s of what is in the slots.
+    """
+
+    lengths: list[int]
+    names: list[str]
+    values: list[int]
+    in_slots: list[int]
+
+
 class Instances:
     """The objects of one tracker. In all calls the lock is held."""
 
     def __init__(self) -> None:
         self._roots: list[InstanceRoot] = []
-        self._dicts: tuple[list[Any], list[str]] = ([], [])
-        self._slots: tuple[list[Any], list[str]] = ([], [])
+        self._stale = False
+        self._begin()
 
     def __bool__(self) -> bool:
         return bool(self._roots)
 
+    def _begin(self) -> None:
+        """Know of no object.
+
+        For each dict and each slot of the objects there is the object, the name of the attribute,
+        and the position of the object among all.
+        """
+        self._dicts: tuple[list[Any], list[str], list[int]] = ([], [], [])
+        self._slots: tuple[list[Any], list[str], list[int]] = ([], [], [])
+        self._seen: Seen | None = None
+
     def add(self, root: InstanceRoot) -> None:
         """Look at the object of a root from now on."""
+        layout, owner = root.known_layout(), len(self._roots)
         self._roots.append(root)
-        layout = root.known_layout()
-        for (holders, names), new in ((self._dicts, layout.dicts), (self._slots, layout.slots)):
-            holders.extend(repeat(root.instance, len(new)))
-            names.extend(new)
+        names: Iterable[str]
+        for known, names in ((self._dicts, layout.dicts), (self._slots, layout.slots)):
+            for name in names:
+                known[0].append(root.instance)
+                known[1].append(name)
+                known[2].append(owner)
 
     def forget(self, root: InstanceRoot) -> None:
         """Look at it no more."""
         release(root)
-        roots = [other for other in self._roots if other is not root]
-        self._roots, self._dicts, self._slots = [], ([], []), ([], [])
-        for other in roots:
-            self.add(other)
+        self._stale = True
+
+    def _renew(self) -> None:
+        """Leave out those that are to be forgotten: all at once, as they go when a store does."""
+        if self._stale:
+            roots = [root for root in self._roots if root._node is not None]
+            self._roots, self._stale = [], False
+            self._begin()
+            for root in roots:
+                self.add(root)
 
     def pull(self) -> None:
         """Mark what is not as it was."""
-        for root, fields in self._look():
+        for root, fields in self._look(remember=True):
             root.take(fields)
 
     def differing(self) -> int:
@@ -59,36 +100,73 @@ class Instances:
 
     def contents(self) -> list[tuple[InstanceRoot, dict[str, Any]]]:
         """The fields of all objects, as they were when they were last looked at."""
+        self._renew()
         return list(zip(self._roots, map(dict, self._roots), strict=True))
 
-    def _look(self) -> Iterator[tuple[InstanceRoot, dict[str, Any]]]:
-        """The fields of all objects, as of one moment."""
+    def _look(self, *, remember: bool = False) -> Iterator[tuple[InstanceRoot, dict[str, Any]]]:
+        """The fields of the objects that may have changed, as of one moment."""
+        self._renew()
         if not self._roots:
             return
-        dicts, in_slots = map(iter, self._read())
-        for root in self._roots:
-            layout = root.known_layout()
-            own = list(islice(dicts, len(layout.dicts)))
-            fields = layout.saved(own, list(islice(in_slots, len(layout.slots))))
-            if not root.busy:
-                yield root, root.translated(fields)
+        lengths, names, values, in_slots = self._read()
+        seen = Seen(lengths, names, list(map(id, values)), list(map(id, in_slots)))
+        ends = [*accumulate(lengths)]
+        owners = sorted({*self._changed(seen, ends)})
+        if remember:
+            self._seen = seen
+        for owner in owners:
+            root = self._roots[owner]
+            if root.busy:
+                self._seen = None
+                continue
+            dicts = [
+                dict(
+                    zip(
+                        names[ends[i] - lengths[i] : ends[i]],
+                        values[ends[i] - lengths[i] :],
+                        strict=False,
+                    )
+                )
+                for i in _range(self._dicts[2], owner)
+            ]
+            slots = [in_slots[i] for i in _range(self._slots[2], owner)]
+            yield root, root.translated(root.known_layout().saved(dicts, slots))
 
-    def _read(self) -> tuple[list[dict[str, Any]], list[Any]]:
-        dicts: list[Any]
-        in_slots: list[Any]
+    def _changed(self, seen: Seen, ends: list[int]) -> Iterator[int]:
+        """The positions of objects that do not hold what they held."""
+        last, owners = self._seen, self._dicts[2]
+        if last is None or last.lengths != seen.lengths or last.names != seen.names:
+            yield from range(len(self._roots))
+            return
+        for at in compress(count(), map(ne, seen.values, last.values)):
+            yield owners[bisect_right(ends, at)]
+        yield from compress(self._slots[2], map(ne, seen.in_slots, last.in_slots))
+
+    def _read(self) -> list[list[Any]]:
         lists: Any = list
+        objects, names, _ = self._dicts
         reading = (
-            map(dict, map(getattr, *self._dicts)),
-            map(getattr, *self._slots, repeat(MISSING)),
+            map(len, map(getattr, objects, names)),
+            chain.from_iterable(map(getattr, objects, names)),
+            chain.from_iterable(map(dict.values, map(getattr, objects, names))),
+            map(getattr, *self._slots[:2], repeat(MISSING)),
         )
         collecting = gc.isenabled()
         gc.disable()
         try:
-            dicts, in_slots = map(lists, reading)
-        except (AttributeError, TypeError):  # None in the place of a dict: a pydantic model may
-            dicts = [dict(getattr(*at, None) or ()) for at in zip(*self._dicts, strict=True)]
-            in_slots = [getattr(*at, MISSING) for at in zip(*self._slots, strict=True)]
+            return [*map(lists, reading)]
+        except TypeError:  # None in the place of a dict: a pydantic model may
+            dicts = [getattr(*at, None) or {} for at in zip(objects, names, strict=True)]
+            in_slots = map(getattr, *self._slots[:2], repeat(MISSING))
+            fields = [list(held.items()) for held in dicts]
+            values = [value for held in fields for _, value in held]
+            return [[*map(len, dicts)], [*chain.from_iterable(dicts)], values, [*in_slots]]
         finally:
             if collecting:
                 gc.enable()
-        return dicts, in_slots
+
+
+def _range(owners: list[int], owner: int) -> range:
+    """Where what belongs to an owner is, in a list that is in their order."""
+    end = bisect_right(owners, owner)
+    return range(bisect_right(owners, owner - 1), end)

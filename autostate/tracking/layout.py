@@ -8,6 +8,7 @@ beside them. Reading and writing them here runs no code of the program: no `__ge
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -20,6 +21,8 @@ from autostate.errors import UpgradeError
 
 MISSING: Final = object()
 _NOT_FIELDS: Final = frozenset({"__weakref__", "__orig_class__", "_attrs_cached_hash"})
+_UNKEPT: Final = 3
+"""References to a `__dict__` that nobody else has: the object, a variable, an argument."""
 _FIELDS_SET: Final = "__pydantic_fields_set__"
 _EXTRA: Final = "__pydantic_extra__"
 _PRIVATE: Final = "__pydantic_private__"
@@ -144,6 +147,19 @@ class Layout:
                 return content  # type: ignore[no-any-return]
         own: dict[str, Any] = instance.__dict__
         return own
+
+    def own_dict(self, instance: Any) -> None:
+        """Give an object a `__dict__` that does not share its keys with others of the class.
+
+        Reading `__dict__`, which every look does, makes a dict of what CPython keeps in the object
+        itself. Where that shares its keys, the interpreter does not specialise attribute access:
+        an assignment takes 1.5 to 2.2 times as long (3.11 to 3.13). With keys of its own it is as
+        fast as before.
+        """
+        if "__dict__" in self.dicts:
+            known = instance.__dict__
+            if type(known) is dict and sys.getrefcount(known) <= _UNKEPT:
+                object.__setattr__(instance, "__dict__", dict(known))
 
     def holds(self, name: Any, declared_before: frozenset[str]) -> bool:
         """Whether a stored field is one of the class as it is now.
