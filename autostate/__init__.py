@@ -10,6 +10,7 @@ A map of the package, from what users touch down to the ground; a file imports o
     adopting.py, exporting.py           coming from Actor.use_state, and going back
     resumable.py, loop_source.py,       loops that go on; over what; how far they are, on a terminal
     progress_bar.py
+    state_classes.py, field_options.py  @persisted; what a class says about its fields
     entry_point.py, actor_events.py,    @actor; what Apify tells a program; a platform for tests;
     testing/, containers/               PersistedDict, PersistedSet and the others
     manager.py, state_manager.py,       which store a state object belongs to; one store and its

@@ -12,7 +12,7 @@
     ├── FlushError                 a flush did not finish: the cause is chained to it
     ├── ResumeError                a loop cannot go on: what it goes over is not the same
     ├── StateTypeError             the same name, but another kind of state object
-    └── UpgradeError               stored by a newer version of a class than the program has
+    └── UpgradeError               stored by a newer version of a class, or not to be upgraded
 
 Messages say what happened, to which state object and path, and what to do. They never hold
 values of the user: those may be cookies and tokens.
@@ -130,4 +130,8 @@ class StateTypeError(AutostateError, TypeError):
 
 
 class UpgradeError(AutostateError):
-    """The stored version of a class is newer than the program's. Nothing was touched."""
+    """The stored version of a class is newer than the program's, or an upgrade failed.
+
+    Nothing was touched. Run the program that has that version; or mend the upgrade function, whose
+    own error is the cause of this one.
+    """

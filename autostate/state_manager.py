@@ -41,7 +41,8 @@ class Info:
 
     Attributes:
         name: Its name.
-        kind: "dict", "set", "counter" or "list".
+        kind: "dict", "set", "counter", "list", "deque", "proxy", or "instance": an object of a
+            `@persisted` class.
         resumed: It was found in the store when it was created.
         downtime: When something was resumed: seconds between the last save of the previous
             incarnation and this one's start. Else None.
@@ -139,7 +140,7 @@ class StateManager:
 
         Args:
             name: The name of the root.
-            kind: "dict", "set", "counter" or "list".
+            kind: The name of a `barrier.Kind`.
             make: Makes an empty container of that kind that is bound to no store.
 
         Returns:
@@ -161,7 +162,7 @@ class StateManager:
         return made
 
     def live(self, name: str) -> Any | None:
-        """Give the live state object of that name, if there is one."""
+        """Give the live state object of that name, or its root, if there is one."""
         incarnation = self._incarnation
         return None if incarnation is None else incarnation.tracker.root(name)
 
