@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks import access, loops, saving, starting
+from benchmarks import access, loops, objects, saving, starting
 from benchmarks.measure import Row
 
 
@@ -25,6 +25,7 @@ def rows(folder: Path, *, quick: bool) -> Iterator[Row]:
     """Measure everything."""
     size, large, count = (20_000, 5_000, 3) if quick else (1_000_000, 100_000, 7)
     yield from access.rows(folder, large=large, count=3 if quick else 31)
+    yield from objects.rows(folder, size=500 if quick else 2_000, count=count)
     yield from loops.rows(folder, size=size // 4, count=count)
     yield from saving.rows(folder, size=size, count=count)
     yield from starting.rows(folder, size=size, count=count)

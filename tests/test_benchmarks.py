@@ -15,6 +15,9 @@ ROOT = Path(__file__).parent.parent
 ROWS = [
     "write, small dict",
     "read, small dict",
+    "attribute write, Crawl",
+    "attribute read, SlottedCrawl",
+    "a look at an object",
     "an item of a resumable loop",
     "save 1 %",
     "stall",
