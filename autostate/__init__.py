@@ -8,8 +8,8 @@
 A map of the package, from what users touch down to the ground; a file imports only from below:
 
     adopting.py, exporting.py           coming from Actor.use_state, and going back
-    resumable.py, loop_source.py,       loops that go on; over what; how far they are, on a terminal
-    progress_bar.py
+    resumable.py, loop_walk.py,         loops that go on; one run; over what; how far it is, on a
+    loop_source.py, progress_bar.py     terminal
     state_classes.py, field_options.py  @persisted; what a class says about its fields
     entry_point.py, actor_events.py,    @actor; what Apify tells a program; a platform for tests;
     testing/, containers/               PersistedDict, PersistedSet and the others

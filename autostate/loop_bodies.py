@@ -47,8 +47,8 @@ class Body:
     __slots__ = ("__weakref__", "name", "outer", "running")
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.running = False
+        self.name: str = name
+        self.running: bool = False
         self.outer: weakref.ref[Body] | None = None
 
     def is_inside(self, other: Body) -> bool:
@@ -94,7 +94,7 @@ class Meeting:
     """
 
     def __init__(self) -> None:
-        self.reached = False
+        self.reached: bool = False
         self.pid: int = os.getpid()
         self._over = threading.Event()
 

@@ -85,9 +85,9 @@ class Checker:
         done: int,
         prints: Mapping[int, Prints],
     ) -> None:
-        self.name = name
-        self.done = done
-        self.indexes = [index for index in sorted(prints) if any(prints[index])]
+        self.name: str = name
+        self.done: int = done
+        self.indexes: list[int] = [index for index in sorted(prints) if any(prints[index])]
         self._key = key
         self._prints = prints
 
@@ -259,7 +259,7 @@ class Lines(Source):
 
     def __init__(self, file: Any) -> None:
         super().__init__(file)
-        self.once = False
+        self.once: bool = False
         self._file = file
         self._start = file.tell()
 
