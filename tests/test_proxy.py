@@ -510,7 +510,11 @@ def test_after_its_manager_was_closed_a_proxy_is_plain() -> None:
     assert (number, meter.n) == (2, 1)
 
 
-@pytest.mark.parametrize("obj", [object(), [].__iter__(), Meter(log=[object()])], ids=repr)
+@pytest.mark.parametrize(
+    "obj",
+    [object(), [].__iter__(), Meter(log=[object()])],
+    ids=["an object", "an iterator", "an object inside"],
+)
 def test_what_cannot_be_saved_is_an_error_at_once(obj: Any) -> None:
     """It says what to do; no state object is begun."""
     with autostate.open("memory:"):

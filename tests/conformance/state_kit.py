@@ -47,6 +47,9 @@ PERSISTED: Final[dict[str, Any]] = {
 ROOTS: Final = ("dict", "list", "set", "counter", "deque")
 """The kinds of state objects; the others are nested only."""
 
+LEAVES: Final = frozenset({bool, bytes, float, int, str, type(None)})
+"""Types of values that hold no others."""
+
 Outcome = Literal["saved", "lost", "unknown"]
 
 
@@ -127,6 +130,8 @@ def shape(*values: Any) -> tuple[Any, ...]:
 
 
 def _shape(value: Any, met: dict[int, int]) -> Any:
+    if type(value) in LEAVES:  # most values are: to ask what they are not takes its time
+        return type(value), repr(value)
     kind = next((k for k, persisted in PERSISTED.items() if isinstance(value, persisted)), None)
     cls = BUILTIN[kind] if kind is not None else type(value)
     if cls in BUILTIN.values():
