@@ -1,5 +1,9 @@
 # Every target makes its own virtual environment first: Python 3.11 or newer, make and git are
 # all it takes. `make PYTHON=/path/to/python test` chooses an interpreter.
+#
+# `make test` spreads the tests over one process for each core; a process that has no more takes
+# some from another. `make test ARGS=-n0` runs them in one, as `pytest` by hand does. ARGS may hold
+# any of pytest's options and files (ARGS='-x tests/test_actor.py').
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && \
@@ -18,7 +22,7 @@ help:
 	@echo "make demo   a crawl that is killed and goes on (ARGS='--kills 8 --seed 7')"
 	@echo "make bench  figures beside goals (ARGS='--quick')"
 	@echo "make scale  flush cost and memory against size and share (ARGS='--size 10000')"
-	@echo "make kills  200 random kills of a process that tells what was acknowledged"
+	@echo "make kills  200 random kills of a process that tells what was acknowledged, and more"
 	@echo "make fuzz   long runs of the state machines"
 	@echo "make format puts the code in order"
 	@echo "make clean  removes the virtual environment and caches"
@@ -32,7 +36,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -55,7 +59,7 @@ scale: $(STAMP)
 	$(BIN)/python -m benchmarks.scale $(ARGS)
 
 kills: $(STAMP)
-	AUTOSTATE_KILLS=100 $(BIN)/python -m pytest tests/crash $(ARGS)
+	AUTOSTATE_KILLS=100 $(BIN)/python -m pytest tests/crash tests/test_crawl_example.py $(ARGS)
 
 fuzz: $(STAMP)
 	AUTOSTATE_EXAMPLES=500 AUTOSTATE_STEPS=60 $(BIN)/python -m pytest -o faulthandler_timeout=0 \

@@ -30,6 +30,8 @@ settings.register_profile("thorough", settings.get_profile("autostate"), max_exa
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "autostate"))
 
 SEED = int(os.environ.get("AUTOSTATE_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
+os.environ["AUTOSTATE_SEED"] = str(SEED)  # the processes of pytest-xdist have the same
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # nobody has any: to look costs 0.1 s
 GRACE = 5.0
 """Seconds that a thread or handle which is already closing has to be gone."""
 
