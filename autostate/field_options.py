@@ -86,7 +86,8 @@ def transient(
     )
 
 
-def _is_transient(value: Any) -> bool:
+def is_transient(value: Any) -> bool:
+    """Whether a value in the body of a class is what `transient(…)` gives."""
     return isinstance(value, dataclasses.Field) and bool(value.metadata.get(_METADATA))
 
 
@@ -98,16 +99,16 @@ def transient_defaults(cls: type) -> tuple[frozenset[str], Mapping[str, Callable
     Raises:
         TypeError: It is an attrs class, which takes such a mark for a value.
     """
-    fields = {field.name for field in _dataclass_fields(cls) if _is_transient(field)}
+    fields = {field.name for field in _dataclass_fields(cls) if is_transient(field)}
     fields |= _transient_in_model(cls)
     for attribute in getattr(cls, "__attrs_attrs__", ()):
-        if _is_transient(attribute.default):
+        if is_transient(attribute.default):
             raise TypeError(
                 f"{cls.__qualname__}.{attribute.name}: attrs takes transient() for a default: "
                 f"write {attribute.name}: Annotated[…, autostate.Transient] = …"
             )
     factories: dict[str, Callable[[], Any]] = {}
-    for name, mark in [(name, value) for name, value in vars(cls).items() if _is_transient(value)]:
+    for name, mark in [(name, value) for name, value in vars(cls).items() if is_transient(value)]:
         fields.add(name)
         if mark.default_factory is not MISSING:
             factories[name] = mark.default_factory

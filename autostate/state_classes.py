@@ -11,6 +11,7 @@ An object that was not made by calling the class is a plain one: a copy, an unpi
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import inspect
 from abc import ABCMeta
@@ -21,7 +22,7 @@ from autostate import codec, containers
 from autostate.codec.bound import OPTIONS, is_persisted
 from autostate.codec.unsupported import shown
 from autostate.errors import StateTypeError, UnsupportedTypeError
-from autostate.field_options import marked, template_fields, transient_defaults
+from autostate.field_options import is_transient, marked, template_fields, transient_defaults
 from autostate.manager import current_manager
 from autostate.tracking.barrier import PLAIN, Barrier
 from autostate.tracking.instance import InstanceRoot, offer
@@ -165,12 +166,24 @@ def _check_class(cls: Any) -> None:
         if issubclass(cls, builtin):
             better = kind.tracked.__name__
             raise TypeError(f"{shown(cls)} is a {builtin.__name__}: base it on {better} instead")
+    if any(_is_of_another(cls, value) for value in vars(cls).values()):
+        raise TypeError(
+            f"put @persisted above the decorator that makes the fields of {shown(cls)}: "
+            "@autostate.persisted, then @dataclass or @attrs.define"
+        )
     builtin = next(base for base in cls.__mro__ if not base.__flags__ & _HEAP)
     if builtin is not object or issubclass(cls, enum.Enum):
         raise TypeError(
             f"@persisted cannot be used for {shown(cls)}, whose objects do not consist of fields: "
             "hold them in a field of another class"
         )
+
+
+def _is_of_another(cls: type, value: Any) -> bool:
+    """Whether a value in a class is a field that a decorator has still to make something of."""
+    if isinstance(value, dataclasses.Field):
+        return not dataclasses.is_dataclass(cls) and not is_transient(value)
+    return type(value).__name__ == "_CountingAttr"
 
 
 _HEAP: Final = 1 << 9  # a class that was made by a class statement: Py_TPFLAGS_HEAPTYPE
@@ -325,9 +338,10 @@ def _name(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> s
             given |= given.pop(parameter.name)
     try:
         return template.format(**given)
-    except KeyError as error:
+    except (LookupError, AttributeError, ValueError, TypeError) as error:
         raise TypeError(
-            f"the name {template!r} of {shown(layout.cls)} needs the argument {error}"
+            f"the name {template!r} of {shown(layout.cls)} cannot be made of the arguments of the "
+            f"constructor ({type(error).__name__}: {error})"
         ) from None
 
 
@@ -355,6 +369,11 @@ def _give(layout: Layout, name: str, args: tuple[Any, ...], kwargs: Mapping[str,
 def _construct(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Make an object, by the class's own constructor, and see that it can be saved."""
     made = _new(layout, args, kwargs)
+    if not isinstance(made, layout.cls):
+        raise TypeError(
+            f"{shown(layout.cls)}.__new__ gave a {type(made).__name__}: the objects of a "
+            "@persisted class are of that class"
+        )
     _check_fields(layout, made)
     return made
 
@@ -411,6 +430,7 @@ def _become(root: InstanceRoot, layout: Layout, name: str) -> None:
                 pass
             else:
                 root.layout = layout
+                root.bound_to().tracker.instances.relayed()
                 return
     raise StateTypeError(
         f"{name!r} is live as a {shown(old)} already, which is no {shown(cls)}: give one of them "

@@ -1,9 +1,9 @@
-"""What attributes of `@persisted` objects cost, in times of the same class without the decorator."""
+"""What attributes of `@persisted` objects cost, in times of those of the class as it was."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,28 +52,21 @@ def rows(folder: Path, *, size: int, count: int) -> Iterator[Row]:
         count: How many rounds.
     """
     with autostate.open(f"sqlite:///{folder / 'objects.db'}"):
-        for cls in (Crawl, SlottedCrawl):
-            own: Any = autostate.persisted(name=f"{cls.__name__}-{{number}}")(cls)(1)
+        classes: list[Any] = [Crawl, SlottedCrawl]
+        for cls in classes:
+            decorated: Any = autostate.persisted(name=f"{cls.__name__}-{{number}}")(cls)
+            both = {"plain": cls(1), "own": decorated(1)}
             autostate.flush()
-            yield _row(
-                f"attribute write, {cls.__name__}", cls(1), own, _write, 1.2, count, _peers()
-            )
-            yield _row(f"attribute read, {cls.__name__}", cls(1), own, _read, 1.2, count, {})
+            writes = {name: _write(crawl) for name, crawl in {**both, **_peers()}.items()}
+            yield _row(f"attribute write, {cls.__name__}", writes, count)
+            reads = {name: _read(crawl) for name, crawl in both.items()}
+            yield _row(f"attribute read, {cls.__name__}", reads, count)
     yield _look(folder, size, count)
 
 
-def _row(
-    what: str,
-    plain: Any,
-    own: Any,
-    make: Callable[[Any], Job],
-    goal: float,
-    count: int,
-    peers: dict[str, Any],
-) -> Row:
-    jobs = {"plain": make(plain), "own": make(own), **{k: make(v) for k, v in peers.items()}}
+def _row(what: str, jobs: dict[str, Job], count: int) -> Row:
     found = ratios(rounds(jobs, count), "plain")
-    return Row(what, found.pop("own"), goal, peers=found)
+    return Row(what, found.pop("own"), 1.2, peers=found)
 
 
 def _peers() -> dict[str, Any]:

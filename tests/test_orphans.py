@@ -285,3 +285,54 @@ def test_what_a_repeated_tuple_holds_is_one_object(kind: str) -> None:
     items[0][0].append(2)
     program.flush()
     assert shape(program.restart().root("s", kind)) == shape(items)
+
+
+# -- roots that the program has not asked for yet -----------------------------------------------
+
+
+def _shared(program: Program) -> Any:
+    """Two roots that hold the same dict."""
+    inner = {"o": 1}
+    program.root("one")["x"] = inner
+    program.root("other")["y"] = inner
+    program.flush()
+    program.flush()
+    return program.restart()
+
+
+def test_what_a_stored_root_may_refer_to_is_saved_although_it_was_removed() -> None:
+    """From the one that the program has; it is there when the other is created."""
+    program = _shared(Program())
+    other = program.root("other")
+    other["y"]["k"] = 1
+    other.clear()
+    program.flush()
+    gc.collect()
+    assert program.root("one") == {"x": {"o": 1, "k": 1}}
+    assert program.restart().root("one") == {"x": {"o": 1, "k": 1}}
+
+
+def test_what_was_removed_is_the_same_object_for_a_root_that_comes_later() -> None:
+    """Changes made in between are saved."""
+    program = _shared(Program())
+    other = program.root("other")
+    inner = other.pop("y")
+    program.flush()
+    inner["late"] = 2
+    assert program.root("one")["x"] is inner
+    inner["later"] = 3
+    program.flush()
+    assert program.restart().root("one") == {"x": {"o": 1, "late": 2, "later": 3}}
+
+
+def test_nothing_is_kept_when_all_roots_are_there() -> None:
+    """What was removed goes."""
+    program = _shared(Program())
+    other = program.root("other")
+    program.root("one").clear()
+    node = weakref.ref(other["y"]._node)
+    other.clear()
+    program.flush()
+    program.flush()
+    gc.collect()
+    assert node() is None

@@ -830,6 +830,223 @@ def test_a_class_that_is_defined_again_is_the_same_class() -> None:
         assert one.page == 12
 
 
+# -- what was lost once -----------------------------------------------------------------------
+
+
+@sorts
+def test_a_new_object_beside_others_is_looked_at(cls: Any) -> None:
+    """What is assigned to it before the next look is seen, and no rollback undoes it."""
+    with life():
+        cls(n=1)
+        autostate.flush()
+        other = cls(n=2)
+        other.page = 5
+        with pytest.raises(KeyError), autostate.atomic():
+            other.page = 7
+            raise KeyError
+        assert other.page == 5
+    with life():
+        assert cls(n=2).page == 5
+
+
+@sorts
+def test_a_container_at_the_address_of_a_former_one_is_seen(cls: Any) -> None:
+    """Adoption frees a list, and the next list may come to lie where that was."""
+    with life(debounce=60, max_delay=60):
+        one = cls(n=1)
+        for number in range(300):
+            with autostate.atomic():
+                one.seen = [number]  # the end of the block looks, and adopts the one before
+            with autostate.atomic():
+                pass
+            one.seen = [number, number]
+            if number % 10 == 0:
+                autostate.flush()
+                assert _stored_field("seen") == [number, number]
+
+
+def _stored_field(name: str) -> Any:
+    from autostate.journal import Journal
+    from autostate.stores import open_store
+
+    store = open_store(URL)
+    try:
+        [state] = Journal(store).recover(timeout=10).nodes.values()
+        return state.content[name]
+    finally:
+        store.close()
+
+
+def test_fields_that_were_declared_and_are_only_made_by_the_constructor_are_kept() -> None:
+    """A dataclass, or a class with slots, becomes a plain class."""
+
+    def init(self: Any, page: int = 1) -> None:
+        self.page = page
+
+    formers: list[Any] = [
+        dataclasses.make_dataclass("Shop", [("page", int, 1)]),
+        type("Shop", (), {"__slots__": ("page",), "__init__": init}),
+    ]
+    later: Any = type("Shop", (), {"__init__": init})
+    for former in formers:
+        with life():
+            shop = autostate.persisted(former)()
+            shop.page = 5
+        with life():
+            shop = autostate.persisted(later)()
+            assert shop.page == 5
+            autostate.delete(shop)
+
+
+def test_a_field_under_a_property_of_its_name_is_a_field() -> None:
+    """As descriptors that check what is assigned keep it."""
+
+    class Positive:
+        def __set_name__(self, owner: type, name: str) -> None:
+            self.name = name
+
+        def __get__(self, instance: Any, owner: Any) -> Any:
+            return vars(instance)[self.name]
+
+        def __set__(self, instance: Any, value: Any) -> None:
+            vars(instance)[self.name] = abs(value)
+
+    @autostate.persisted
+    class Shop:
+        page = Positive()
+
+        def __init__(self) -> None:
+            self.page = 1
+
+    with life():
+        Shop().page = -5
+    for _ in range(2):
+        with life():
+            assert Shop().page == 5
+
+
+def test_a_field_deleted_from_an_object_that_came_along_stays_deleted() -> None:
+    """Although the constructor that runs later makes it."""
+    with life():
+        PersistedDict("all", one=Plain(1))
+    with life():
+        del PersistedDict("all")["one"].page
+        autostate.flush()
+        assert not hasattr(Plain(1), "page")
+    with life():
+        assert not hasattr(Plain(1), "page")
+
+
+def test_reading_fields_runs_no_code_of_the_class() -> None:
+    """Neither `__getattr__` for a slot that is unset, nor a property that hides a slot."""
+    asked: list[str] = []
+
+    class Base:
+        __slots__ = ("hidden", "unset")
+
+    @autostate.persisted
+    class Odd(Base):
+        __slots__ = ("page",)
+
+        def __init__(self) -> None:
+            self.page = 1
+            Base.hidden.__set__(self, 5)  # type: ignore[attr-defined]
+
+        @property
+        def hidden(self) -> int:
+            asked.append("hidden")
+            return 10
+
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            raise RuntimeError(name)
+
+    with life():
+        one = Odd()
+        autostate.flush()
+        one.page = 2
+    with life():
+        one = Odd()
+        assert one.page == 2
+        assert Base.hidden.__get__(one) == 5  # type: ignore[attr-defined]
+    assert asked == []
+
+
+def test_what_a_cached_property_of_attrs_worked_out_is_not_saved() -> None:
+    """It lies in a slot of its own."""
+
+    @autostate.persisted
+    @attrs.define
+    class Shop:
+        page: int = 1
+
+        @functools.cached_property
+        def twice(self) -> int:
+            return self.page * 2
+
+    with life():
+        shop = Shop()
+        assert shop.twice == 2
+        shop.page = 4
+    with life():
+        assert Shop().twice == 8
+
+
+def test_a_class_defined_anew_with_other_transient_fields() -> None:
+    """What is a field by now is saved."""
+
+    def define(*names: str) -> Any:
+        @autostate.persisted(transient=names)
+        class Cell:
+            def __init__(self) -> None:
+                self.page = self.rest = 1
+
+        return Cell
+
+    with life():
+        one = define("rest")()
+        one.rest = 5
+        autostate.flush()
+        assert define()() is one
+    with life():
+        assert define()().rest == 5
+
+
+def test_the_wrong_order_of_decorators_is_refused() -> None:
+    """What the other one would have made of the fields is not there."""
+
+    class Raw:
+        items: list[int] = field(default_factory=list)
+
+    class RawAttrs:
+        items: list[int] = attrs.Factory(list)
+        other: int = attrs.field(default=1)
+
+    for cls in (Raw, RawAttrs):
+        with pytest.raises(TypeError, match="put @persisted above"):
+            autostate.persisted(cls)
+
+
+def test_a_name_that_cannot_be_made_is_an_error_that_shows_it() -> None:
+    """Of arguments that the template does not fit; and of what is no object of the class."""
+
+    @autostate.persisted(name="shop-{shop.id}")
+    class Shop:
+        def __init__(self, shop: Any) -> None:
+            self.shop = 1
+
+    @autostate.persisted
+    class Number:
+        def __new__(cls) -> Any:
+            return 5
+
+    with life():
+        with pytest.raises(TypeError, match=r"'shop-{shop.id}' of .*Shop cannot be made of"):
+            Shop(None)
+        with pytest.raises(TypeError, match="__new__ gave a int"):
+            Number()
+
+
 # -- threads ----------------------------------------------------------------------------------
 
 

@@ -643,3 +643,20 @@ def test_keys_that_raise_cost_their_container_only(
     bad["n"] = 3
     program.flush()
     assert program.restart().root("bad") == {"n": 3}
+
+
+def test_an_alias_inside_a_tuple_is_found_before_its_first_place_is_encoded() -> None:
+    """Also in the only flush that there is after it was put there."""
+    for flush_before in (False, True):
+        program = Program()
+        state = program.root("state")
+        state["a"] = {}
+        state["d"] = {"q": state["a"]}
+        if flush_before:
+            program.flush()
+        with program.tracker.atomic():
+            state["e"] = ({"s": state["d"]},)
+        program.flush(sweep=True)
+        state = recovered(program)
+        assert state["e"][0]["s"] is state["d"]
+        assert state["d"]["q"] is state["a"]

@@ -327,7 +327,8 @@ def why_not(cls: type, *, key: bool = False) -> str:
             "state, or register the class of the object that holds it, with an encode= that leaves "
             "it out and a decode= that makes a new one"
         )
-    base = next((base for base in cls.__mro__ if base in ENCODERS or base in BUILTIN), None)
+    bases = (base for base in cls.__mro__[1:] if base in ENCODERS or base in BUILTIN)
+    base = next(bases, None)
     if base is not None and issubclass(cls, type):
         base = None
     if base is not None:

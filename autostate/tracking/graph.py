@@ -222,7 +222,11 @@ class Graph:
                 node.drops, node.touched, node.bad = {}, {}, {}
 
     def reaches(self, node: Node) -> bool:
-        """Whether some root refers to a node, directly or through other nodes."""
+        """Whether some root refers to a node, directly or through other nodes.
+
+        A root that is stored, and that the program has not asked for yet, may refer to what was
+        rebuilt for others.
+        """
         seen = {node: None}
         left = [node]
         while left:
@@ -241,8 +245,9 @@ class Graph:
                 if home not in seen:
                     seen[home] = None
                     left.append(home)
-        self._reached |= dict.fromkeys(seen, False)
-        return False
+        reached = self._tracker.may_be_referred_to(seen)
+        self._reached |= dict.fromkeys([node] if reached else seen, reached)
+        return reached
 
     def _homes(self, node: Node) -> list[Node]:
         """The nodes that refer to a node; what was remembered and is no longer so is forgotten."""

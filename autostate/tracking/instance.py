@@ -115,6 +115,8 @@ class InstanceRoot(Barrier, Mirror):
             dict.__delitem__(self, name)
             node.keys.pop(name, None)
             node.drops[name] = None
+            if not self.claimed:  # no constructor has said that it makes it
+                node.offered |= {name}
         node.tracker.dirty_nodes[node] = None
         node.tracker.unsettle(self)
         return True
@@ -148,8 +150,12 @@ class InstanceRoot(Barrier, Mirror):
         A field that a former program deleted is taken from it; one that never was is left to it.
         """
         layout, instance = self.known_layout(), self.instance
+        self.bound_to().tracker.instances.again(self)
         declared_before = frozenset((self.form or {}).get("fields", ()))
-        self.aside = {name for name in self if not layout.holds(name, declared_before)}
+        made = layout.read(instance)  # what its constructor makes is a field of the class
+        self.aside = {
+            name for name in self if name not in made and not layout.holds(name, declared_before)
+        }
         for name, value in self.items():
             if name not in self.aside:
                 layout.put(instance, name, self._unwrapped(name, value))
@@ -174,6 +180,7 @@ class InstanceRoot(Barrier, Mirror):
     def put_back(self, former: dict[str, Any]) -> None:
         """Give object and mirror the fields that they had before."""
         layout = self.known_layout()
+        self.bound_to().tracker.instances.again(self)
         for name in [name for name in self if name not in former]:
             layout.drop(self.instance, name)
         for name, value in former.items():
@@ -186,7 +193,7 @@ class InstanceRoot(Barrier, Mirror):
         layout = self.known_layout()
         slot = layout.slots.get(name)
         if slot is not None:
-            return (getattr, self.instance, name, MISSING), (slot.__set__, self.instance)
+            return (slot.__get__, self.instance), (slot.__set__, self.instance)
         holder = layout.holder(self.instance, name)
         return (dict.get, holder, name), (dict.__setitem__, holder, name)
 
@@ -208,12 +215,17 @@ def exchange(root: Any, name: str, new: Any, old: Any, *, alone: int) -> int:
         The references to the old one; above `alone`, or if the object has another value, nothing
         was changed.
     """
+    if root._node is not None:
+        root._node.tracker.instances.again(root)
     get, put = root.access(name)
     setting = (dict.__setitem__, root, name)
     now = starmap(call, repeat(get))
     steps = compress(((*put, new), (*setting, new)), map(is_, now, (old, new)))
     back = compress(((*put, old), (*setting, old)), map(is_, now, (new, old)))
-    *done, count = chain(starmap(call, steps), map(sys.getrefcount, (old,)))
+    try:
+        *done, count = chain(starmap(call, steps), map(sys.getrefcount, (old,)))
+    except AttributeError:  # the slot is unset by now
+        return sys.maxsize
     if count > alone:
         _ = [*starmap(call, back)]
         return int(count)

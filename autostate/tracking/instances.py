@@ -8,7 +8,10 @@ a container first, it waits for the lock before it can go on to the object.
 
 Whether an object has changed is seen by the identity of what it holds: the `id`s of all values are
 compared with those of the last look, by functions of C too. The mirror keeps the values of the
-last look alive, so that no other value can have come by the `id` of one of them.
+last look alive, so that no other value can have come by the `id` of one of them. Where the mirror
+was given another value since, that does not hold, and the object is looked at in any case. So is a
+pydantic model, which changes the set of its fields in place, and an object whose slots `getattr`
+cannot read without running code of its class.
 """
 
 from __future__ import annotations
@@ -18,13 +21,15 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain, compress, count, repeat
 from operator import ne
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from autostate.tracking.instance import release
-from autostate.tracking.layout import MISSING
+from autostate.tracking.layout import MISSING, held
 
 if TYPE_CHECKING:
     from autostate.tracking.instance import InstanceRoot
+
+_get: Final = object.__getattribute__  # runs no code of the class, as `getattr` may
 
 
 class Seen(NamedTuple):
@@ -63,13 +68,26 @@ class Instances:
         self._dicts: tuple[list[Any], list[str], list[int]] = ([], [], [])
         self._slots: tuple[list[Any], list[str], list[int]] = ([], [], [])
         self._seen: Seen | None = None
+        self._owners: dict[int, int] = {}
+        self._always: set[int] = set()
+        self._again: set[int] = set()
+
+    def again(self, root: InstanceRoot) -> None:
+        """Look at an object whatever it holds: its mirror has got another value meanwhile."""
+        if id(root) in self._owners:
+            self._again.add(self._owners[id(root)])
 
     def add(self, root: InstanceRoot) -> None:
         """Look at the object of a root from now on."""
         layout, owner = root.known_layout(), len(self._roots)
         self._roots.append(root)
+        self._owners[id(root)] = owner
+        self._again.add(owner)
+        if layout.is_model or not layout.reads_slots:
+            self._always.add(owner)
         names: Iterable[str]
-        for known, names in ((self._dicts, layout.dicts), (self._slots, layout.slots)):
+        slots = layout.slots if layout.reads_slots else ()
+        for known, names in ((self._dicts, layout.dicts), (self._slots, slots)):
             for name in names:
                 known[0].append(root.instance)
                 known[1].append(name)
@@ -78,6 +96,10 @@ class Instances:
     def forget(self, root: InstanceRoot) -> None:
         """Look at it no more."""
         release(root)
+        self._stale = True
+
+    def relayed(self) -> None:
+        """Take note that an object is of another class now."""
         self._stale = True
 
     def _renew(self) -> None:
@@ -111,13 +133,13 @@ class Instances:
         lengths, names, values, in_slots = self._read()
         seen = Seen(lengths, names, list(map(id, values)), list(map(id, in_slots)))
         ends = [*accumulate(lengths)]
-        owners = sorted({*self._changed(seen, ends)})
+        owners = sorted({*self._changed(seen, ends), *self._always, *self._again})
         if remember:
-            self._seen = seen
+            self._seen, self._again = seen, set()
         for owner in owners:
             root = self._roots[owner]
             if root.busy:
-                self._seen = None
+                self._again.add(owner)
                 continue
             dicts = [
                 dict(
@@ -129,8 +151,12 @@ class Instances:
                 )
                 for i in _range(self._dicts[2], owner)
             ]
-            slots = [in_slots[i] for i in _range(self._slots[2], owner)]
-            yield root, root.translated(root.known_layout().saved(dicts, slots))
+            layout = root.known_layout()
+            if layout.reads_slots:
+                slots = [in_slots[i] for i in _range(self._slots[2], owner)]
+            else:
+                slots = layout.read_slots(root.instance)
+            yield root, root.translated(layout.saved(dicts, slots))
 
     def _changed(self, seen: Seen, ends: list[int]) -> Iterator[int]:
         """The positions of objects that do not hold what they held."""
@@ -146,19 +172,19 @@ class Instances:
         lists: Any = list
         objects, names, _ = self._dicts
         reading = (
-            map(len, map(getattr, objects, names)),
-            chain.from_iterable(map(getattr, objects, names)),
-            chain.from_iterable(map(dict.values, map(getattr, objects, names))),
+            map(len, map(_get, objects, names)),
+            chain.from_iterable(map(_get, objects, names)),
+            chain.from_iterable(map(dict.values, map(_get, objects, names))),
             map(getattr, *self._slots[:2], repeat(MISSING)),
         )
         collecting = gc.isenabled()
         gc.disable()
         try:
             return [*map(lists, reading)]
-        except TypeError:  # None in the place of a dict: a pydantic model may
-            dicts = [getattr(*at, None) or {} for at in zip(objects, names, strict=True)]
+        except (TypeError, AttributeError):  # no dict where one should be: a pydantic model may
+            dicts = [held(*at) for at in zip(objects, names, strict=True)]
             in_slots = map(getattr, *self._slots[:2], repeat(MISSING))
-            fields = [list(held.items()) for held in dicts]
+            fields = [list(one.items()) for one in dicts]
             values = [value for held in fields for _, value in held]
             return [[*map(len, dicts)], [*chain.from_iterable(dicts)], values, [*in_slots]]
         finally:

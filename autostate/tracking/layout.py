@@ -68,6 +68,7 @@ class Layout:
         pickled: Fields that are saved as pickles.
         declared: Fields that the class declares.
         slots: Slots that hold a field, by name.
+        reads_slots: `getattr` reads them, and runs no code of the class, not even for an unset one.
         dicts: Names of the attributes that hold fields by name.
         factories: As in `Options`.
     """
@@ -78,6 +79,7 @@ class Layout:
     pickled: frozenset[str]
     declared: frozenset[str]
     slots: Mapping[str, Any]
+    reads_slots: bool
     dicts: tuple[str, ...]
     factories: Mapping[str, Callable[[], Any]]
 
@@ -93,8 +95,12 @@ class Layout:
 
     def read(self, instance: Any) -> dict[str, Any]:
         """The fields of one object that are saved, by name."""
-        dicts = [dict(getattr(instance, name, None) or ()) for name in self.dicts]
-        return self.saved(dicts, [getattr(instance, name, MISSING) for name in self.slots])
+        dicts = [dict(held(instance, name)) for name in self.dicts]
+        return self.saved(dicts, self.read_slots(instance))
+
+    def read_slots(self, instance: Any) -> list[Any]:
+        """The contents of the slots; MISSING for one that is unset."""
+        return [read_slot(slot, instance) for slot in self.slots.values()]
 
     def saved(self, dicts: list[dict[str, Any]], in_slots: list[Any]) -> dict[str, Any]:
         """The fields that are saved, of copies of the `dicts` and the contents of the `slots`."""
@@ -131,21 +137,22 @@ class Layout:
         slot = self.slots.get(name)
         if slot is None:
             self.holder(instance, name).pop(name, None)
-        elif getattr(instance, name, MISSING) is not MISSING:
+        elif read_slot(slot, instance) is not MISSING:
             slot.__delete__(instance)
 
     def holder(self, instance: Any, name: str) -> dict[str, Any]:
         """The dict of an object in which a field is that has no slot."""
-        for held in self.dicts[1:]:
-            content = getattr(instance, held, None)
-            if held == _PRIVATE and name in _static(self.cls, "__private_attributes__"):
+        for where in self.dicts[1:]:
+            content = _get(instance, where, None)
+            if where == _PRIVATE and name in _static(self.cls, "__private_attributes__"):
                 if content is None:
                     content = {}
-                    object.__setattr__(instance, held, content)
-                return content
-            if held == _EXTRA and name not in self.declared and content is not None:
+                    object.__setattr__(instance, where, content)
+                found: dict[str, Any] = content
+                return found
+            if where == _EXTRA and name not in self.declared and content is not None:
                 return content  # type: ignore[no-any-return]
-        own: dict[str, Any] = instance.__dict__
+        own: dict[str, Any] = _get(instance, "__dict__")
         return own
 
     def own_dict(self, instance: Any) -> None:
@@ -157,7 +164,7 @@ class Layout:
         fast as before.
         """
         if "__dict__" in self.dicts:
-            known = instance.__dict__
+            known = _get(instance, "__dict__")
             if type(known) is dict and sys.getrefcount(known) <= _UNKEPT:
                 object.__setattr__(instance, "__dict__", dict(known))
 
@@ -241,6 +248,30 @@ class Layout:
         return state
 
 
+def _get(instance: Any, name: str, default: Any = MISSING) -> Any:
+    """Read an attribute without running code of the class."""
+    try:
+        return object.__getattribute__(instance, name)
+    except AttributeError:
+        if default is MISSING:
+            raise
+        return default
+
+
+def held(instance: Any, name: str) -> dict[str, Any]:
+    """The dict in an attribute of an object; an empty one if there is none."""
+    found: dict[str, Any] = _get(instance, name, None) or {}
+    return found
+
+
+def read_slot(slot: Any, instance: Any) -> Any:
+    """The content of a slot; MISSING if it is unset."""
+    try:
+        return slot.__get__(instance)
+    except AttributeError:
+        return MISSING
+
+
 def _checked(result: Any, state: dict[str, Any]) -> dict[str, Any]:
     """What an upgrade gives: a new dict of the fields, or None if it changed the one it got."""
     fields = state if result is None else result
@@ -290,8 +321,14 @@ def _inspect(cls: type) -> Layout:
         for name, value in vars(base).items()
         if isinstance(value, functools.cached_property)
     }
+    caches |= _cached_by_attrs(cls)
     known = classes.fields_of(cls)
     declared = frozenset() if isinstance(known, str) else known.names
+    reads_slots = (
+        _static(cls, "__getattribute__") is vars(object)["__getattribute__"]
+        and _static(cls, "__getattr__") is None
+        and all(_static(cls, name) is slot for name, slot in slots.items())
+    )
     return Layout(
         cls=cls,
         options=options[0] if options else Options(cls),
@@ -299,6 +336,20 @@ def _inspect(cls: type) -> Layout:
         pickled=frozenset().union(*(each.pickled for each in options)),
         declared=declared | frozenset(slots) - _PYDANTICS,
         slots=slots,
+        reads_slots=reads_slots or not slots,
         dicts=tuple(dicts),
         factories={k: make for each in reversed(options) for k, make in each.factories.items()},
     )
+
+
+def _cached_by_attrs(cls: type) -> set[str]:
+    """The slots in which attrs keeps what a `cached_property` has worked out.
+
+    It makes all slots of such a class itself: for its fields, and for these.
+    """
+    caches: set[str] = set()
+    for base in cls.__mro__:
+        fields = vars(base).get("__attrs_attrs__")
+        if fields is not None and "__slots__" in vars(base):
+            caches.update({*vars(base)["__slots__"]} - {field.name for field in fields})
+    return caches

@@ -71,6 +71,15 @@ class Rehydration:
         self._built: dict[Node, State] = {}
         self._broken: dict[str, AutostateError] = {}
         self._begun: list[Node] = []
+        self._shared: list[Node] = []
+
+    def may_refer_to(self, nodes: Iterable[Node]) -> bool:
+        """Whether a root that was not rebuilt yet may refer to one of these nodes.
+
+        What was rebuilt is kept until all roots are there: one that comes later finds it as it is
+        by then, although the others may have let go of it.
+        """
+        return bool(self._names) and not set(self._shared).isdisjoint(nodes)
 
     @property
     def names(self) -> list[str]:
@@ -88,6 +97,8 @@ class Rehydration:
         if node_id is not None:
             del self._states[node_id]
             self._broken.pop(name, None)
+        if not self._names:
+            self._shared = []
         return node_id
 
     def attach(self, container: Any, name: str) -> Node | None:
@@ -125,6 +136,8 @@ class Rehydration:
                 state.content = None  # whoever recovered it may hold it on
             for done in completions:
                 done()
+            nested = [built for built in self._built if built.name is None]
+            self._shared = [*self._shared, *nested] if self._names else []
             return node
         finally:
             self._built = outer

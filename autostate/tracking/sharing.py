@@ -196,9 +196,13 @@ class Search:
                 self._parts(parent[slot], *where)
         elif not issubclass(cls, Barrier) and not codec.is_atom(cls):
             self._parts(parent[slot], node, entry)
-        elif adoption.is_inline(parent[slot]) and id(parent[slot]) not in self._inline:
-            self._inline.add(id(parent[slot]))
-            self._inside(parent[slot], node, entry)
+        elif adoption.is_inline(parent[slot]):
+            if parent[slot]._node is not node or parent[slot]._key != entry:
+                # Found while it is encoded, it would be too late for the entry that it is in too.
+                self._sharing._tracker.graph.claim(parent[slot], node, entry)
+            if adoption.is_inline(parent[slot]) and id(parent[slot]) not in self._inline:
+                self._inline.add(id(parent[slot]))
+                self._inside(parent[slot], node, entry)
 
     def _parts(self, value: Any, node: Node, entry: Any) -> None:
         """Visit what is in a tuple or an object: nothing can be replaced there."""

@@ -269,6 +269,10 @@ class Tracker:
         node = self.roots.get(name)
         return None if node is None else node.obj
 
+    def may_be_referred_to(self, nodes: Iterable[Node]) -> bool:
+        """Whether a root that is only stored may refer to one of these nodes."""
+        return self._rehydration.may_refer_to(nodes)
+
     def kind(self, name: str) -> str | None:
         """The kind of a root, live or stored; None if there is none of that name."""
         node = self.roots.get(name)
