@@ -63,7 +63,7 @@ kills: $(STAMP)
 
 fuzz: $(STAMP)
 	AUTOSTATE_EXAMPLES=500 AUTOSTATE_STEPS=60 $(BIN)/python -m pytest -o faulthandler_timeout=0 \
-		tests/properties tests/cpython $(ARGS)
+		tests/properties tests/cpython tests/test_sequences.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,7 +16,7 @@ from autostate.tracking.sequences import CHUNK
 from tests.conformance.state_kit import PERSISTED, Program, shape
 
 KINDS = [kind for kind in ("list", "deque") if kind in PERSISTED]
-SEEDS = int(os.environ.get("AUTOSTATE_EXAMPLES", "40"))
+SEEDS = int(os.environ.get("AUTOSTATE_EXAMPLES", "20"))
 
 
 def filled(kind: str, count: int, *, nested: bool) -> tuple[Program, Any]:
