@@ -9,6 +9,7 @@ import functools
 import inspect
 import pickle
 import random
+import sys
 import threading
 import types
 from collections.abc import Callable
@@ -828,6 +829,96 @@ def test_a_class_that_is_defined_again_is_the_same_class() -> None:
         one.go()
         assert type(one) is new
         assert one.page == 12
+
+
+# -- what the parts of it do ------------------------------------------------------------------
+
+
+def test_objects_are_looked_at_after_all_containers_were_armed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a thread writes to an object, and then to a container, is saved in that order."""
+    from autostate.tracking.written import Written
+
+    with life(debounce=60, max_delay=60):
+        one, state = Plain(1), PersistedDict("state", at=0)
+        autostate.flush()
+        collect = Written.collect
+
+        def collecting(written: Written, most: int | None = None) -> None:
+            if most is None:  # in the cut: a thread that is just about to meet the lock
+                one.page += 1
+                state["at"] += 1
+            collect(written, most)
+
+        monkeypatch.setattr(Written, "collect", collecting)
+        state["begin"] = 1
+        autostate.flush()
+        monkeypatch.undo()
+        assert (one.page, state["at"]) == (2, 1)
+        stored = _stored(URL)
+        assert (stored["plain-1"], stored["state"]) == (2, 1)
+
+
+@pytest.mark.parametrize("cls", [Plain, Slotted], ids=lambda cls: cls.__name__)
+def test_a_container_is_not_exchanged_where_the_object_has_another_one(cls: Any) -> None:
+    """Nor where the field is gone by then."""
+    from autostate.codec import root_of
+    from autostate.tracking.instance import exchange
+
+    with life():
+        one = cls(n=1)
+        autostate.flush()
+        root, old, assigned = root_of(one), one.seen, [7]
+        one.seen = assigned
+        assert exchange(root, "seen", [], old, alone=sys.maxsize - 1) == sys.maxsize
+        assert one.seen is assigned
+        assert dict.__getitem__(root, "seen") is old
+        del one.seen
+        assert exchange(root, "seen", [], old, alone=sys.maxsize - 1) == sys.maxsize
+        assert not hasattr(one, "seen")
+
+
+@sorts
+def test_one_container_in_two_fields_is_one_and_is_adopted(cls: Any) -> None:
+    """Both fields refer to it after that, and after a restart."""
+    with life():
+        one = cls(n=1)
+        one.seen = one.page = []
+        autostate.flush()
+        assert isinstance(one.seen, PersistedList)
+        assert one.seen is one.page
+        one.page.append(1)
+    with life():
+        one = cls(n=1)
+        assert one.seen is one.page
+        assert one.seen == [1]
+
+
+def test_what_refers_to_an_object_leaves_its_fields_to_it() -> None:
+    """They stay inside its entry, and it is no node beside its own."""
+    with life():
+        one = Data(1)
+        one.seen = [[1]]
+        PersistedDict("shops", pair=(one, [one]), again=(one,))
+        autostate.flush()
+        autostate.flush()
+    assert _stored_nodes() == {"data-1": {"seen": [[1]]}, "shops": {}}
+
+
+def _stored_nodes() -> dict[str | None, dict[str, Any]]:
+    """All that is stored, by name, with the lists in it."""
+    from autostate.journal import Journal
+    from autostate.stores import open_store
+
+    store = open_store(URL)
+    try:
+        return {
+            state.name: {k: v for k, v in state.content.items() if type(v) is list}
+            for state in Journal(store).recover(timeout=10).nodes.values()
+        }
+    finally:
+        store.close()
 
 
 # -- what was lost once -----------------------------------------------------------------------
