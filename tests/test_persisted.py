@@ -851,10 +851,10 @@ def test_objects_are_looked_at_after_all_containers_were_armed(
                 state["at"] += 1
             collect(written, most)
 
-        monkeypatch.setattr(Written, "collect", collecting)
-        state["begin"] = 1
-        autostate.flush()
-        monkeypatch.undo()
+        with monkeypatch.context() as patched:
+            patched.setattr(Written, "collect", collecting)
+            state["begin"] = 1
+            autostate.flush()
         assert (one.page, state["at"]) == (2, 1)
         stored = _stored(URL)
         assert (stored["plain-1"], stored["state"]) == (2, 1)
@@ -869,11 +869,12 @@ def test_a_container_is_not_exchanged_where_the_object_has_another_one(cls: Any)
     with life():
         one = cls(n=1)
         autostate.flush()
-        root, old, assigned = root_of(one), one.seen, [7]
+        root: Any = root_of(one)
+        old, assigned = one.seen, [7]
         one.seen = assigned
         assert exchange(root, "seen", [], old, alone=sys.maxsize - 1) == sys.maxsize
         assert one.seen is assigned
-        assert dict.__getitem__(root, "seen") is old
+        assert root["seen"] is old
         del one.seen
         assert exchange(root, "seen", [], old, alone=sys.maxsize - 1) == sys.maxsize
         assert not hasattr(one, "seen")
@@ -884,14 +885,14 @@ def test_one_container_in_two_fields_is_one_and_is_adopted(cls: Any) -> None:
     """Both fields refer to it after that, and after a restart."""
     with life():
         one = cls(n=1)
-        one.seen = one.page = []
+        one.seen = one.deep = []
         autostate.flush()
         assert isinstance(one.seen, PersistedList)
-        assert one.seen is one.page
-        one.page.append(1)
+        assert one.seen is one.deep
+        one.deep.append(1)
     with life():
         one = cls(n=1)
-        assert one.seen is one.page
+        assert one.seen is one.deep
         assert one.seen == [1]
 
 
@@ -899,11 +900,11 @@ def test_what_refers_to_an_object_leaves_its_fields_to_it() -> None:
     """They stay inside its entry, and it is no node beside its own."""
     with life():
         one = Data(1)
-        one.seen = [[1]]
+        one.seen = [1, 2]
         PersistedDict("shops", pair=(one, [one]), again=(one,))
         autostate.flush()
         autostate.flush()
-    assert _stored_nodes() == {"data-1": {"seen": [[1]]}, "shops": {}}
+    assert _stored_nodes() == {"data-1": {"seen": [1, 2]}, "shops": {}}
 
 
 def _stored_nodes() -> dict[str | None, dict[str, Any]]:
