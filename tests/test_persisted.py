@@ -922,6 +922,39 @@ def _stored_nodes() -> dict[str | None, dict[str, Any]]:
         store.close()
 
 
+def test_an_assignment_counts_as_activity() -> None:
+    """A process that waits for its program to write hears of it."""
+    with life(debounce=60, max_delay=60) as manager:
+        one = Plain(1)
+        assert manager._incarnation is not None
+        tracker = manager._incarnation.tracker
+        before = tracker.activity
+        one.page = 2
+        assert tracker.activity > before
+
+
+def test_what_a_constructor_makes_of_an_object_that_came_along_is_not_saved() -> None:
+    """Not even if something is saved while it runs."""
+    during: list[Any] = []
+
+    @autostate.persisted
+    class Eager:
+        def __init__(self) -> None:
+            self.page = 1
+            if PersistedDict("all").get("eager") is self:
+                autostate.flush()
+                during.append(_stored(URL)["Eager"])
+
+    with life():
+        PersistedDict("all", eager=Eager())
+        Eager().page = 8
+    with life():
+        found = PersistedDict("all")["eager"]
+        assert Eager() is found
+        assert found.page == 8
+    assert during == [8]
+
+
 # -- what was lost once -----------------------------------------------------------------------
 
 
