@@ -35,6 +35,7 @@ PUBLIC = (
     "errors",
     "hub",
     "manager",
+    "resumable",
     "settings",
     "state_manager",
     "stores",
