@@ -18,14 +18,12 @@ from abc import ABCMeta
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
-from autostate import codec, containers
+from autostate import containers
 from autostate.codec.bound import OPTIONS, is_persisted
 from autostate.codec.unsupported import shown
-from autostate.errors import StateTypeError, UnsupportedTypeError
+from autostate.containers.instance import give
 from autostate.field_options import is_transient, marked, template_fields, transient_defaults
-from autostate.manager import current_manager
 from autostate.tracking.barrier import PLAIN, Barrier
-from autostate.tracking.instance import InstanceRoot, offer
 from autostate.tracking.layout import Layout, Options, Upgrade, layout_of
 
 __all__ = ["containers", "fields_of", "is_persisted", "persisted"]
@@ -317,7 +315,7 @@ class StateClass(ABCMeta):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Give the live object of the name, or make one and rehydrate it."""
         layout = layout_of(cls)
-        return _give(layout, _name(layout, args, kwargs), args, kwargs)
+        return give(layout, _name(layout, args, kwargs), super().__call__, args, kwargs)
 
     if not TYPE_CHECKING:  # type checkers look at the class itself
         __signature__ = _Signature()
@@ -343,115 +341,3 @@ def _name(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> s
             f"the name {template!r} of {shown(layout.cls)} cannot be made of the arguments of the "
             f"constructor ({type(error).__name__}: {error})"
         ) from None
-
-
-# -- objects ----------------------------------------------------------------------------------
-
-
-def _give(layout: Layout, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    manager = current_manager()
-    live = manager.live(name)
-    made = None
-    if live is None:
-        made = _construct(layout, args, kwargs)
-        live = manager.create(name, "instance", lambda: InstanceRoot.of(made, layout))
-    elif not isinstance(live, InstanceRoot):
-        manager.create(name, "instance", InstanceRoot)  # says what is wrong
-    if live.instance is made:
-        return made
-    _become(live, layout, name)
-    manager.create(name, "instance", InstanceRoot)  # takes note that it was asked for
-    if not live.claimed:
-        _claim(live, args, kwargs)
-    return live.instance
-
-
-def _construct(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Make an object, by the class's own constructor, and see that it can be saved."""
-    made = _new(layout, args, kwargs)
-    if not isinstance(made, layout.cls):
-        raise TypeError(
-            f"{shown(layout.cls)}.__new__ gave a {type(made).__name__}: the objects of a "
-            "@persisted class are of that class"
-        )
-    _check_fields(layout, made)
-    return made
-
-
-def _new(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    cls: Any = layout.cls
-    if not layout.factories:
-        return super(StateClass, cls).__call__(*args, **kwargs)
-    made: Any = cls.__new__(cls, *args, **kwargs) if _takes(cls) else object.__new__(cls)
-    _make_transient(layout, made)
-    made.__init__(*args, **kwargs)
-    return made
-
-
-def _takes(cls: Any) -> bool:
-    """Whether a class has a `__new__` of its own, which takes the arguments."""
-    return bool(cls.__new__ is not object.__new__)
-
-
-def _make_transient(layout: Layout, instance: Any) -> None:
-    for name, factory in layout.factories.items():
-        layout.put(instance, name, factory())
-
-
-def _check_fields(layout: Layout, instance: Any) -> None:
-    """Refuse at once what could never be saved."""
-    for name, value in layout.read(instance).items():
-        if name in layout.pickled:
-            continue
-        problem = codec.problem_of(value)
-        if problem is not None:
-            raise UnsupportedTypeError(
-                f"{shown(layout.cls)}.{name}",
-                f"{problem}. If it need not be saved, say so: "
-                f'@persisted(transient=("{name}",)), or Annotated[…, autostate.Transient]',
-            )
-
-
-def _become(root: InstanceRoot, layout: Layout, name: str) -> None:
-    """See that a live object is of the class that was called.
-
-    A class that was defined anew, in a notebook, is the same class; and of an object that came
-    along with another state object the program may say only now of which class it is.
-    """
-    cls, instance = layout.cls, root.instance
-    if isinstance(instance, cls):
-        return
-    with root.bound_to().tracker.lock:
-        old = type(instance)
-        if layout.name == root.known_layout().name or (issubclass(cls, old) and not root.claimed):
-            try:
-                object.__setattr__(instance, "__class__", cls)
-            except TypeError:  # it has other slots
-                pass
-            else:
-                root.layout = layout
-                root.bound_to().tracker.instances.relayed()
-                return
-    raise StateTypeError(
-        f"{name!r} is live as a {shown(old)} already, which is no {shown(cls)}: give one of them "
-        "another name, @persisted(name=…)"
-    )
-
-
-def _claim(root: InstanceRoot, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Let the constructor run for an object that came along with what refers to it."""
-    node = root.bound_to()
-    layout, instance = root.known_layout(), root.instance
-    with node.tracker.lock:
-        root.take(root.read())
-        root.busy = True
-    try:
-        _make_transient(layout, instance)
-        type(instance).__init__(instance, *args, **kwargs)
-    finally:
-        with node.tracker.lock:
-            root.claimed = True
-            root.push()
-            root.busy = False
-    with node.tracker.lock:
-        offer(root)

@@ -580,12 +580,13 @@ def test_a_constructor_that_fails_leaves_what_is_stored() -> None:
     """Of an object that came along with another."""
     fails = False
 
-    @autostate.persisted
+    @autostate.persisted(transient=("browser",))
     class Fussy:
         def __init__(self) -> None:
             self.page = 1
             if fails:
                 raise OSError("no browser")
+            self.browser = object()
 
     with life():
         PersistedDict("all", fussy=Fussy())
@@ -598,7 +599,9 @@ def test_a_constructor_that_fails_leaves_what_is_stored() -> None:
         assert found.page == 8
         found.page = 9
         fails = False
+        assert not hasattr(found, "browser")
         assert Fussy() is found
+        assert hasattr(found, "browser")
     with life():
         assert Fussy().page == 9
 
