@@ -114,6 +114,8 @@ def adopt(
         {'page': 2, 'done': []}
     """
     check_key(key)
+    if defaults is not None and not isinstance(defaults, Mapping):
+        raise TypeError(f"the defaults are a dict, not {type(defaults).__name__}")
     if into is not None and (defaults is not None or name is not None):
         raise TypeError("into= makes the whole state object: give it its name and defaults itself")
     make = into or (lambda: PersistedDict(key if name is None else name, defaults or {}))

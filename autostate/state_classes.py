@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import inspect
+import sys
 from abc import ABCMeta
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
@@ -194,17 +195,33 @@ def _checked_version(version: Any) -> int:
 
 
 def _checked_upgrades(upgrade: Any, version: int) -> Upgrade | tuple[Upgrade, ...] | None:
+    upgrades = () if upgrade is None else (upgrade,) if callable(upgrade) else tuple(upgrade)
+    for function in upgrades:
+        if not _takes_two(function):
+            raise TypeError(
+                "upgrade is a function upgrade(state, from_version), or several in a list"
+            )
+    if callable(upgrade) and version == 1:
+        raise ValueError("upgrade is called for versions from 2 on: give version=2 as well")
     if upgrade is None or callable(upgrade):
         return upgrade  # type: ignore[no-any-return]
-    upgrades = tuple(upgrade)
-    if not all(map(callable, upgrades)):
-        raise TypeError("upgrade is a function upgrade(state, from_version), or several in a list")
     if len(upgrades) != version - 1:
         raise ValueError(
             f"version {version} needs {version - 1} upgrade functions, one from each version to "
             f"the next, not {len(upgrades)}"
         )
     return upgrades
+
+
+def _takes_two(function: Any) -> bool:
+    """Whether something can be called with fields and a version."""
+    try:
+        inspect.signature(function).bind({}, 1)
+    except TypeError:
+        return False
+    except ValueError:  # a function of C that does not say
+        return callable(function)
+    return True
 
 
 def _names(what: str, names: Any) -> frozenset[str]:
@@ -315,10 +332,30 @@ class StateClass(ABCMeta):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Give the live object of the name, or make one and rehydrate it."""
         layout = layout_of(cls)
+        if _is_copying(sys._getframe(1)):
+            return super().__call__(*args, **kwargs)
         return give(layout, _name(layout, args, kwargs), super().__call__, args, kwargs)
 
     if not TYPE_CHECKING:  # type checkers look at the class itself
         __signature__ = _Signature()
+
+
+def _is_copying(caller: Any) -> bool:
+    """Whether a class is called by what makes a changed copy: a plain object, as copies are.
+
+    It would else be the same live object, and the changes would be ignored.
+    """
+    return (
+        caller.f_code.co_name in _COPYING
+        and caller.f_globals.get("__name__", "").partition(".")[0] in _COPIERS
+    )
+
+
+_COPYING: Final = frozenset({"replace", "_replace", "evolve", "assoc"})
+_COPIERS: Final = frozenset({"dataclasses", "attr", "attrs"})
+
+
+_ADDRESS: Final = " object at 0x"
 
 
 def _name(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
@@ -335,7 +372,10 @@ def _name(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> s
         if parameter.kind is parameter.VAR_KEYWORD:
             given |= given.pop(parameter.name)
     try:
-        return template.format(**given)
+        name = template.format(**given)
+        if _ADDRESS in name:
+            raise ValueError("an argument has no text of its own but its address")
+        return name
     except (LookupError, AttributeError, ValueError, TypeError) as error:
         raise TypeError(
             f"the name {template!r} of {shown(layout.cls)} cannot be made of the arguments of the "

@@ -276,7 +276,10 @@ def test_dataclasses_stay_dataclasses() -> None:
         assert [f.name for f in dataclasses.fields(Data)][:2] == ["n", "page"]
         assert one == copy.copy(one)
         assert repr(one).startswith("Data(n=1, page=2, seen=[2], deep=")
-        assert dataclasses.replace(one, page=5) is one  # the same name
+        other = dataclasses.replace(one, page=5)
+        assert (type(other), other.page, one.page) == (Data, 5, 2)
+        with pytest.raises(TypeError, match="no state object"):
+            autostate.info(other)
         match one:
             case Data(1, page):
                 assert page == 2
@@ -735,6 +738,12 @@ def test_a_field_that_cannot_be_saved_is_refused_at_once(cls: Any) -> None:
         (lambda: autostate.persisted(version="2")(type("C", (), {})), ValueError, "from 1"),  # type: ignore[call-overload]
         (lambda: autostate.persisted(upgrade=[print])(type("C", (), {})), ValueError, "needs 0"),
         (lambda: autostate.persisted(upgrade=[5], version=2)(type("C", (), {})), TypeError, "up"),  # type: ignore[list-item]
+        (lambda: autostate.persisted(upgrade=print)(type("C", (), {})), ValueError, "version=2"),
+        (
+            lambda: autostate.persisted(version=2, upgrade=len)(type("C", (), {})),  # type: ignore[arg-type]
+            TypeError,
+            "from_version",
+        ),
         (lambda: autostate.persisted(transient="ab")(type("C", (), {})), TypeError, "names"),
         (
             lambda: autostate.persisted(transient=("a",), pickled=("a",))(type("C", (), {})),
@@ -742,7 +751,7 @@ def test_a_field_that_cannot_be_saved_is_refused_at_once(cls: Any) -> None:
             r"C\.a",
         ),
     ],
-    ids=map(str, range(15)),
+    ids=map(str, range(17)),
 )
 def test_wrong_use_of_the_decorator_is_refused_at_once(
     make: Callable[[], Any], error: type[Exception], told: str
@@ -1171,8 +1180,39 @@ def test_a_name_that_cannot_be_made_is_an_error_that_shows_it() -> None:
     with life():
         with pytest.raises(TypeError, match=r"'shop-{shop.id}' of .*Shop cannot be made of"):
             Shop(None)
+        with pytest.raises(TypeError, match="address"):
+            Plain(object())  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="__new__ gave a int"):
             Number()
+
+
+def test_a_changed_copy_is_plain() -> None:
+    """The object itself would be given else, and the changes be ignored."""
+    with life():
+        one, other = Data(1), Attrs(1)
+        for copied in (dataclasses.replace(one, page=9), attrs.evolve(other, page=9)):
+            assert copied.page == 9
+            assert copied not in (one, other)
+        assert (one.page, other.page) == (1, 1)
+
+
+def test_a_class_with_one_object_that_is_called_for_several_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Once; not for arguments that have defaults."""
+
+    @autostate.persisted
+    class Shop:
+        def __init__(self, shop_id: int, page: int = 1) -> None:
+            self.shop_id, self.page = shop_id, page
+
+    with life():
+        shop = Shop(1)
+        assert Shop(1, page=5) is shop
+        assert not caplog.messages
+        assert Shop(2) is Shop(3) is shop
+        [told] = caplog.messages
+        assert '@persisted(name="Shop-{shop_id}")' in told
 
 
 # -- threads ----------------------------------------------------------------------------------

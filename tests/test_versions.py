@@ -325,7 +325,7 @@ PROGRAM = """
     def upgrade(state, from_version):
         state["log"].append(f"from {{from_version}}")
 
-    @autostate.persisted(version={version}, upgrade=upgrade)
+    @autostate.persisted(version={version}, upgrade=upgrade if {version} > 1 else None)
     class Shop:
         def __init__(self):
             self.page, self.log = 1, []

@@ -7,6 +7,9 @@ was first, its object is the one that is given.
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +19,8 @@ from autostate.errors import StateTypeError, UnsupportedTypeError
 from autostate.manager import current_manager
 from autostate.tracking.instance import InstanceRoot, offer
 from autostate.tracking.layout import Layout
+
+logger: logging.Logger = logging.getLogger("autostate")
 
 Call = Callable[..., Any]
 
@@ -46,7 +51,42 @@ def give(
     manager.create(name, "instance", InstanceRoot)  # takes note that it was asked for
     if not (live.claimed or live.busy):
         _claim(live, args, kwargs)
+    elif layout.options.template is None and (args or kwargs):
+        _warn_of_another(layout, name, live.instance, args, kwargs)
     return live.instance
+
+
+_warned: set[type] = set()
+
+
+def _warn_of_another(
+    layout: Layout, name: str, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> None:
+    """Say once that a class has one object, to a program that seems to want several.
+
+    That is one which gives an argument that has no default, and another than it gave before.
+    """
+    cls = layout.cls
+    if cls in _warned:
+        return
+    signature, fields = inspect.signature(cls), layout.read(instance)
+    with contextlib.suppress(Exception):  # of wrong arguments, or of an `__eq__`
+        given = signature.bind(*args, **kwargs).arguments
+        for key, value in given.items():
+            needed = signature.parameters[key].default is inspect.Parameter.empty
+            if needed and key in fields and fields[key] != value:
+                _warned.add(cls)
+                logger.warning(
+                    "%s was called with another %s, and gave the object of the name %r that there "
+                    'is: for one object for each %s, write @persisted(name="%s-{%s}")',
+                    shown(cls),
+                    key,
+                    name,
+                    key,
+                    name,
+                    key,
+                )
+                return
 
 
 def _construct(layout: Layout, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -82,8 +122,8 @@ def _check_fields(layout: Layout, instance: Any) -> None:
         if problem is not None:
             raise UnsupportedTypeError(
                 f"{shown(layout.cls)}.{name}",
-                f"{problem}. If it need not be saved, say so: "
-                f'@persisted(transient=("{name}",)), or Annotated[…, autostate.Transient]',
+                f'if it need not be saved, say so, by @persisted(transient=("{name}",)) or '
+                f"Annotated[…, autostate.Transient]; if it must be: {problem}",
             )
 
 

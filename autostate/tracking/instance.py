@@ -294,7 +294,12 @@ def configure(root: Any, form: Any) -> None:
     if root.layout is None:
         cls = class_named(root.form["class"])
         if cls is None:
-            raise UnknownTypeError(root.form["class"])
+            error = UnknownTypeError(root.form["class"])
+            error.add_note(
+                f"it is the class of the state object {root._node.name}: if it has another name by "
+                "now, call it before creating what refers to that"
+            )
+            raise error
         root.layout = layout_of(cls)
     root.layout.check_version(root.form["version"], root._node.name)
 
