@@ -25,12 +25,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import progress_bar
-from autostate.containers.dict import PersistedDict
-from autostate.errors import AutostateError, StateTypeError
+from autostate.containers.position import Position, position
+from autostate.errors import AutostateError
 from autostate.loop_bodies import Bodies, Body
 from autostate.loop_source import Check, Checker, Prints, Source, fingerprint
 from autostate.manager import current_manager
-from autostate.state_manager import StateManager, current
+from autostate.state_manager import StateManager
 
 if TYPE_CHECKING:
     import threading
@@ -44,7 +44,6 @@ CHECK_SHARE: Final = 20
 
 _clock: Callable[[], float] = time.perf_counter
 _BEGIN: Final = (0, None, None)
-_KEYS: Final = frozenset({"position", "inner", "complete"})
 
 
 @dataclass
@@ -82,7 +81,7 @@ class Walk(Body):
 
     if TYPE_CHECKING:  # from `_start` on
         _manager: StateManager
-        _state: PersistedDict[str, Any]
+        _state: Position
         _bodies: Bodies
         _lock: threading.RLock
 
@@ -263,25 +262,15 @@ class Walk(Body):
                     _forget(self._manager, name)
 
 
-def _position(manager: StateManager, name: str) -> PersistedDict[str, Any]:
+def _position(manager: StateManager, name: str) -> Position:
     """Give the state object of a loop.
 
     Raises:
         StateTypeError: The name belongs to something else.
     """
-    token = current.set(manager)
-    try:
-        state = PersistedDict[str, Any](name)
-    finally:
-        current.reset(token)
+    state = position(manager, name)
     if not state:
         state["position"] = _BEGIN
-    position = state.get("position")
-    if not _KEYS.issuperset(state) or type(position) is not tuple or len(position) != 3:
-        raise StateTypeError(
-            f"{name!r} is a PersistedDict of the program, not the position of a loop: "
-            "give the loop another name"
-        )
     return state
 
 

@@ -41,8 +41,8 @@ class Info:
 
     Attributes:
         name: Its name.
-        kind: "dict", "set", "counter", "list", "deque", "proxy", or "instance": an object of a
-            `@persisted` class.
+        kind: "dict", "set", "counter", "list", "deque", "proxy", "instance": an object of a
+            `@persisted` class, or "loop": the position of a resumable loop.
         resumed: It was found in the store when it was created.
         downtime: When something was resumed: seconds between the last save of the previous
             incarnation and this one's start. Else None.

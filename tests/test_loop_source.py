@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import autostate
-from autostate import PersistedDict, PersistedList, ResumeError, resume
+from autostate import PersistedList, ResumeError, resume
+from autostate.containers.position import position as stored_position
 
 URL = "sqlite:///loops.db"
 
@@ -30,8 +31,8 @@ def leave(items: Iterable[Any], count: int, **options: Any) -> list[Any]:
 
 def position() -> Any:
     """What is stored."""
-    with autostate.open(URL):
-        return dict(PersistedDict("loop"))
+    with autostate.open(URL) as manager:
+        return dict(stored_position(manager, "loop"))
 
 
 KINDS: list[Callable[[list[str]], Any]] = [

@@ -1215,6 +1215,90 @@ def test_a_class_with_one_object_that_is_called_for_several_is_told(
         assert '@persisted(name="Shop-{shop_id}")' in told
 
 
+@autostate.persisted(name="box-{n}")
+class Box:
+    """An object of which little is known."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.a: Any = None
+        self.b: Any = None
+        self.c: Any = None
+
+
+@dataclass
+class Point:
+    """An object without a barrier, put into the state."""
+
+    x: Any
+    y: Any
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_reference_that_was_removed_does_not_come_back(how: str) -> None:
+    """It refers to an object that came along with it."""
+    with life():
+        box, other = Box(0), Box(1)
+        other.a = {"s": [], "q": other}
+        box.a = other.a
+    with life():
+        box = Box(0)
+        if how == "removed":
+            box.a.pop("q")
+        else:
+            box.a["q"] = 5
+    with life():
+        assert Box(1).a == ({"s": []} if how == "removed" else {"s": [], "q": 5})
+
+
+def test_a_container_that_was_put_back_into_what_is_watched_is_rolled_back() -> None:
+    """It had been let go of, and lies only in an object without a barrier."""
+    with life():
+        box = Box(0)
+        box.a = Point({}, 1)
+        box.b = {"p": {"s": []}}
+        with autostate.atomic():
+            held = box.b["p"]["s"]
+            box.a.x["p"] = [[]]
+            box.b["p"]["s"] = 1
+            box.a.x["p"][0].append(box.b["p"])
+        box.b["p"] = held
+        with pytest.raises(KeyError), autostate.atomic():
+            box.a.x["p"][0][0].clear()
+            raise KeyError
+        assert box.a.x["p"][0][0] == {"s": 1}
+
+
+def test_an_object_that_holds_itself_is_saved_when_only_a_root_to_come_refers_to_it() -> None:
+    """It is a node still."""
+    with life():
+        one, other = Box(0), Box(1)
+        one.b = [Point(1, 1)]
+        one.b[0].x = one.b[0]
+        other.b = one.b[0]
+    with life():
+        one = Box(0)
+        one.b[0] = one.c = 1
+        autostate.flush()
+    with life():
+        found = Box(1).b
+        assert found.x is found
+
+
+def test_what_becomes_a_node_in_a_cut_is_looked_into_in_that_cut() -> None:
+    """There may be no other before the end."""
+    with life(debounce=60, max_delay=60):
+        box = Box(0)
+        box.a = ({"s": []},)
+        box.b = box.a[0]
+        box.a[0]["s"].append({})
+        box.c = box.a[0]["s"][0]
+    with life():
+        box = Box(0)
+        assert box.c is box.a[0]["s"][0]
+        assert box.b is box.a[0]
+
+
 # -- threads ----------------------------------------------------------------------------------
 
 

@@ -18,6 +18,8 @@ import pytest
 
 import autostate
 from autostate import PersistedCounter, PersistedDict, PersistedList, hub, resume
+from autostate.containers.position import position
+from autostate.manager import current_manager
 from autostate.testing import LocalPlatform
 
 URL = "sqlite:///loops.db"
@@ -278,7 +280,7 @@ class Queue(collections.deque[int]):
 
 def test_a_place_far_in_a_sequence_is_found_at_once() -> None:
     """To count up to it would not end."""
-    PersistedDict("loop")["position"] = (10**15 - 2, None, None)
+    position(current_manager(), "loop")["position"] = (10**15 - 2, None, None)
     assert list(resume("loop", range(10**15))) == [10**15 - 2, 10**15 - 1]
     assert leave(lambda: Queue(range(5)), 3) == [0, 1, 2]
     assert leave(lambda: Queue(range(5)), 9) == [2, 3, 4]
@@ -292,7 +294,7 @@ def test_a_file_is_not_read_from_the_beginning(mode: str) -> None:
         return lines(mode)
 
     assert len(leave(make, 9)) == 9
-    before = process(lambda: PersistedDict("loop")["position"])
+    before = process(lambda: position(current_manager(), "loop")["position"])
     assert before[:1] == (8,)
     assert before[2][0] == 7
     assert before[2][2] == len("é0\n".encode()) * 7
@@ -420,10 +422,12 @@ def test_again_goes_on_with_what_was_added_when_that_was_interrupted() -> None:
 def test_the_position_is_a_state_object() -> None:
     """Seen by `info`, forgotten by `delete`, and refused where the name is another's."""
     assert take(resume("loop", "abc"), 2) == ["a", "b"]
-    assert autostate.info("loop").kind == "dict"
-    assert PersistedDict("loop")["position"][0] == 1
+    assert autostate.info("loop").kind == "loop"
+    with pytest.raises(autostate.StateTypeError, match="'loop' is a state object of the kind"):
+        PersistedDict("loop", page=1)
+    assert take(resume("loop", "abc"), 1) == ["b"]
     PersistedDict("mine", page=1)
-    with pytest.raises(autostate.StateTypeError, match="'mine' is a PersistedDict of the program"):
+    with pytest.raises(autostate.StateTypeError, match="'mine' is a state object of the kind"):
         list(resume("mine", "abc"))
     assert PersistedDict("mine") == {"page": 1}
     PersistedList("list")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autostate.containers import default, ordered, proxy
+from autostate.containers import default, ordered, position, proxy
 from autostate.containers.counter import PersistedCounter
 from autostate.containers.deque import PersistedDeque
 from autostate.containers.dict import PersistedDict
@@ -17,5 +17,6 @@ __all__ = [
     "PersistedSet",
     "default",
     "ordered",
+    "position",
     "proxy",
 ]

@@ -30,7 +30,8 @@ V = TypeVar("V")
 
 SEQUENCES = frozenset({"list", "deque"})
 KINDS = SEQUENCES | {
-    *("dict", "counter", "ordereddict", "defaultdict", "set", "proxy", "object", "instance"),
+    *("dict", "counter", "ordereddict", "defaultdict", "set"),
+    *("proxy", "object", "instance", "loop"),
 }
 LINE = 65_536  # about how many bytes a change may have: a fraction of a millisecond of work
 

@@ -302,6 +302,8 @@ def configure(root: Any, form: Any) -> None:
             raise error
         root.layout = layout_of(cls)
     root.layout.check_version(root.form["version"], root._node.name)
+    # What refers to it is encoded, to compare with later, before it is bound.
+    ROOTS[id(show(root))] = root
 
 
 def complete(root: Any) -> Callable[[], None]:

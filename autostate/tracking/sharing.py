@@ -59,10 +59,7 @@ class Sharing:
 
     def settle(self, watched: Iterable[tuple[Node, Any]]) -> None:
         """Find what is at several places of the watched entries; adopt what has become free."""
-        search = Search(self)
-        for node, entry, slot in self._slots(watched):
-            search.look(node.obj, slot, node, entry)
-        found = search.found
+        found = self._search(watched)
         parents = Counter(id(place[0]) for one in found.values() for place in one.places)
         self._nodes = {key: node for key, node in self._nodes.items() if key in found}
         for key, one in found.items():
@@ -76,6 +73,25 @@ class Sharing:
             node.whole = True
             self._tracker.dirty_nodes[node] = None
         self._tracker.watch.forget(lambda node: type(node.obj) in PLAIN)
+
+    def _search(self, watched: Iterable[tuple[Node, Any]]) -> dict[int, Found]:
+        """Find the plain containers in the watched entries.
+
+        What becomes a node meanwhile is not looked into any more, and has watched entries of its
+        own: then all is looked at again.
+        """
+        entries = self._tracker.watch.entries
+        while True:
+            search = Search(self)
+            for node, entry, slot in self._slots(watched):
+                search.look(node.obj, slot, node, entry)
+            for node in self.nodes():
+                # a root that was not asked for yet may hold it, though nothing else does
+                if type(node.obj) is Cell and self._tracker.may_be_referred_to([node]):
+                    search.look(node.obj, "value", node, "value")
+            if entries.keys() <= set(watched):
+                return search.found
+            watched = list(entries)
 
     def _slots(self, watched: Iterable[tuple[Node, Any]]) -> Iterator[tuple[Node, Any, Any]]:
         """Where watched entries are: an element can be at several places of a sequence."""

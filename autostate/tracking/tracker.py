@@ -333,7 +333,7 @@ class Tracker:
             pending = Pending.shapes[node.shape](Capture(self), node)
             for _ in pending.encode():
                 pass
-            node.saved = pending.saved
+            node.saved = None if node.bad else pending.saved
             node.bad = {}
 
     def detach(self, name: str) -> Node | None:
@@ -427,8 +427,12 @@ class Tracker:
 
     def _plain(self) -> list[Any]:
         """The plain containers in watched entries: no barrier tells when they change."""
-        entries = ((n, slot) for n, key in self.watch.entries for slot in self.graph.slots(n, key))
-        values = (node.obj[slot] for node, slot in entries)
+        entries = [(n, k, slot) for n, k in self.watch.entries for slot in self.graph.slots(n, k)]
+        for node, key, slot in entries:
+            for container in [*adoption.inline([node.obj[slot]])]:
+                if container._node is None:  # let go of where it was: only here it is still
+                    self.graph.claim(container, node, key)
+        values = (node.obj[slot] for node, _, slot in entries)
         return [plain for value in values for plain in adoption.plain_inside(value)]
 
     def remember(self, container: Any, keys: tuple[Any, ...] | None) -> None:

@@ -282,6 +282,9 @@ class Written:
                 continue  # removed since the slots were listed
             except RecursionError:
                 complete = False
+            if container._node is not node:  # what it holds refers to it: it became a node
+                self._tracker.unsettle(container)
+                return
             if not complete:
                 self._tracker.watch.again(node, container._key)
 
