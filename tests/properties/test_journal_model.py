@@ -246,7 +246,7 @@ def test_any_course_of_events_gives_the_same_state(
 def test_references_are_found_exactly(ids: set[int], text: str) -> None:
     """Every reference is found, at any depth; what a user wrote never looks like one."""
     refs = [{"$ref": number} for number in ids]
-    value = {"x": [refs, {"y": refs[:1]}], text: text, '{"$ref":1}': '{"$ref":2}'}
+    value = {"x": [refs, {"y": refs[:1]}], f"t{text}": text, '{"$ref":1}': '{"$ref":2}'}
     line = msgspec.json.encode({"id": 7, "put": {"a": value, "b": {"$dict": [["$ref", 3]]}}})
     assert references(line) == ids
     assert touched(line) == ids | {7}
