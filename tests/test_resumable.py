@@ -7,6 +7,7 @@ import collections
 import functools
 import io
 import itertools
+import shutil
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
@@ -497,6 +498,36 @@ def test_an_inner_loop_is_forgotten_also_if_the_process_ended_after_done() -> No
 
     assert process(run) == ["a0", "a1"]
     assert process(run) == ["b0", "b1"]
+
+
+def test_a_save_keeps_an_inner_loop_that_is_forgotten_before_it_is_written() -> None:
+    """A kill after it finds the loops as they were at the cut, with what their bodies had done."""
+    captures: list[Any] = []
+
+    def pages(shop: str, cut: Callable[[], Any] | None) -> Iterator[int]:
+        for page in range(3):
+            yield page
+            if cut is not None and (shop, page) == ("b", 0):
+                captures.append(cut())  # the loop has asked for the next: between two items
+
+    def run(cut: Callable[[], Any] | None = None) -> list[str]:
+        log = PersistedList[str]("log")
+        for shop in resume("shops", "abc"):
+            for page in resume("pages", pages(shop, cut)):
+                log.append(f"{shop}{page}")
+        return [*log]
+
+    with autostate.open(URL, debounce=3600, max_delay=3600) as manager:
+        PersistedList[str]("log")
+        incarnation = manager._incarnation
+        assert incarnation is not None
+        once = run(incarnation.tracker.cut)
+        incarnation._journal.commit(captures[0].encode())
+        shutil.copytree(".", "killed")
+        captures[0].saved()
+    with autostate.open("sqlite:///killed/loops.db"):
+        assert PersistedList("log") == ["a0", "a1", "a2", "b0"]
+        assert run() == once == [f"{shop}{page}" for shop in "abc" for page in range(3)]
 
 
 def test_loops_after_each_other_are_not_inner_loops() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import copy
 import heapq
+import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from autostate.codec import Unknown
 from autostate.containers import PersistedDict, PersistedList
 from autostate.tracking import watch
-from tests.conformance.state_kit import Program, form, shape
+from tests.conformance.state_kit import BUILTIN, Program, form, shape
 
 
 def recovered(program: Program, name: str = "state", kind: str = "dict") -> Any:
@@ -565,6 +566,58 @@ def test_a_deleted_root_is_plain_and_gone() -> None:
     program.flush()
     assert recovered(program) == {}
     assert program.restart().root("other") == {"x": {"b": [1, 2]}}
+
+
+CONTENT: dict[str, Callable[[range], Any]] = {
+    "dict": lambda numbers: {f"k{n}": [n] for n in numbers},
+    "counter": lambda numbers: {f"k{n}": n for n in numbers},
+    "set": set,
+    "list": lambda numbers: [[n] for n in numbers],
+    "deque": lambda numbers: [{"n": n} for n in numbers],
+}
+
+
+def overwrite(container: Any) -> None:
+    """Change what a container holds, at any depth, then empty it."""
+    for inner in container.values() if isinstance(container, dict) else container:
+        if isinstance(inner, list | dict):
+            overwrite(inner)
+    container.clear()
+
+
+@pytest.mark.parametrize("pauses", range(3))
+@pytest.mark.parametrize("known", [0, 2, 900])
+@pytest.mark.parametrize("kind", CONTENT)
+def test_a_root_that_is_deleted_after_the_cut_is_saved_as_it_was_at_the_cut(
+    kind: str, known: int, pauses: int
+) -> None:
+    """With all else as of that moment; the next save removes it. Also half-way through."""
+    program = Program()
+    other = program.root("other")
+    state = program.root("state", kind, CONTENT[kind](range(known)))
+    if known:
+        program.flush()
+    add = state.extend if kind in {"list", "deque"} else state.update
+    add(CONTENT[kind](range(known, known + 100)))
+    other["moment"] = 1
+    at_the_cut = shape({"moment": 1}, copy.deepcopy(BUILTIN[kind](state)))
+    capture = program.tracker.cut()
+    assert capture is not None
+    times = itertools.count()
+
+    def delete() -> None:
+        if next(times) == pauses:
+            program.tracker.detach("state")
+            overwrite(state)
+            other["moment"] = 2
+
+    delete()
+    program.journal.commit(capture.encode(delete))
+    capture.saved()
+    assert shape(recovered(program, "other"), recovered(program, kind=kind)) == at_the_cut
+    program.flush()
+    assert recovered(program, "other") == {"moment": 2}
+    assert not recovered(program, kind=kind)
 
 
 # -- failed flushes ---------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 Later writes to the node itself cannot reach the copies. What they can reach are the *inline*
 containers inside the entries; these are armed, and a write to one first encodes the entry it
 lives in (`Pending.encode_now`). So encoding can take its time on the flusher's thread, batch by
-batch under the lock, and what is saved is still the state at the cut.
+batch under the lock, and what is saved is still the state at the cut. A root that is deleted
+meanwhile is part of that state too: before its containers are let go of, the rest is encoded.
 
 The shapes differ in how entries are addressed and in how changes are found: `mappings.py`,
 `sets.py`, `sequences.py`.
@@ -165,6 +166,10 @@ class Pending(ABC):
         """Encode one entry before it is written to; the lock is held."""
 
     @abstractmethod
+    def encode_rest(self) -> None:
+        """Encode all that can still change, before it is let go of; the lock is held."""
+
+    @abstractmethod
     def changes(self) -> Iterator[dict[str, Any] | None]:
         """Encode, pausing at every `yield`: None, or a change to be written."""
 
@@ -186,9 +191,6 @@ class Pending(ABC):
         """Encode the node's changes into the capture, pausing at every `yield`."""
         changes = self.capture.changes
         mark = len(changes)
-        with self.node.tracker.lock:
-            if self.node.tracker.nodes.get(self.node.id) is not self.node:
-                return  # deleted meanwhile
         yield from self.find_gone()
         try:
             self._describe()
@@ -328,6 +330,11 @@ class KeyedPending(Pending):
         """Encode one entry before it is written to; the lock is held."""
         if key not in self.early and self.items.get(key) is not None:
             self.early[key] = self.encode_entry(key, self.items[key])
+
+    def encode_rest(self) -> None:
+        """Encode all that can still change, before it is let go of; the lock is held."""
+        for key in [key for key, value in self.items.items() if type(value) not in codec.NATIVE]:
+            self.encode_now(key)
 
     def encode_entry(self, key: Any, value: Any) -> bytes | None:
         """Encode one entry; None if value or key cannot be saved, which is reported."""

@@ -142,6 +142,13 @@ class SequencePending(Pending):
         if number is not None and number not in self.early:
             self.early[number] = self._encode(number, self._item(number))
 
+    def encode_rest(self) -> None:
+        """Encode all that can still change, before it is let go of; the lock is held."""
+        for start, items in zip(self._starts, self._copies, strict=True):
+            for number, item in enumerate(items, start):
+                if number not in self.early and type(item) not in codec.NATIVE:
+                    self.early[number] = self._encode(number, item)
+
     def _number(self, place: Place) -> int | None:
         """The number that an element had at the cut; None if it is not to be encoded."""
         if id(self._item(place.number)) == place.ident:

@@ -339,8 +339,12 @@ class Tracker:
     def detach(self, name: str) -> Node | None:
         """Remove a root from the state; its object goes on as a plain one."""
         with self.lock:
-            node = self.roots.pop(name, None)
+            node = self.roots.get(name)
             if node is not None:
+                if node.pending is not None:  # it is saved as it was at the cut, then removed
+                    with contextlib.suppress(Exception):  # of the user's own code: told later
+                        node.pending.encode_rest()
+                del self.roots[name]
                 self.nodes.pop(node.id, None)
             node_id = node.id if node is not None else self._rehydration.forget(name)
             if node_id is not None:
