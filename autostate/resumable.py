@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from autostate import progress_bar
 from autostate.loop_source import source_of
@@ -29,6 +29,13 @@ class AsyncLoop(Generic[T]):
         """Go on with the loop."""
         walk = self._begin()
         return _Awaited(walk.items()) if isinstance(self, Loop) else walk
+
+    if not TYPE_CHECKING:  # type checkers see that only a `Loop` has it
+
+        def __iter__(self) -> Any:
+            raise TypeError(
+                f"the loop {self._options.name!r} goes over an asynchronous iterable: `async for`"
+            )
 
     def done(self) -> None:
         """Count the item in work as done now, together with what `atomic()` around it writes.
@@ -167,6 +174,11 @@ def resume(
         >>> lengths
         {'one': 3, 'two': 3, 'three': 5}
     """
+    if type(name) is not str:
+        raise TypeError(
+            f"the first argument of resume() is the name of the loop, a str, not "
+            f'{type(name).__name__}: resume("urls", urls)'
+        )
     check_name(name)
     if isinstance(iterable, set | frozenset):
         raise TypeError(

@@ -420,6 +420,18 @@ def test_again_goes_on_with_what_was_added_when_that_was_interrupted() -> None:
     assert leave(lambda: [1, 2, 3], 9, again=True) == [3]
 
 
+def test_beginners_mistakes_are_told() -> None:
+    """No name, and `for` where only `async for` can go over it."""
+    with pytest.raises(TypeError, match="the name of the loop, a str, not list"):
+        resume(["a"], "urls")  # type: ignore[call-overload]
+
+    async def pages() -> AsyncIterator[int]:
+        yield 1
+
+    with pytest.raises(TypeError, match="'loop' goes over an asynchronous iterable: `async for`"):
+        list(resume("loop", pages()))  # type: ignore[call-overload]
+
+
 def test_the_position_is_a_state_object() -> None:
     """Seen by `info`, forgotten by `delete`, and refused where the name is another's."""
     assert take(resume("loop", "abc"), 2) == ["a", "b"]
