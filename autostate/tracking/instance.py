@@ -1,7 +1,7 @@
 """The root of an object of a `@persisted` class: what the store keeps of it, and what it last had.
 
 An object of the program's own class has no write barrier. Its class would need a `__setattr__` in
-Python, more than ten times as slow as an assignment is; or a second class to which the object belongs
+Python, over ten times as slow as an assignment is; or a second class to which the object belongs
 by turns, as containers have, and then `type(shop) is Shop` would be false half of the time. Both
 would miss what goes past them: `vars(shop)["page"] = 2`, or what pydantic writes. Instead the root
 *mirrors* the object: a dict of the fields that it had when it was last looked at. Every cut looks
