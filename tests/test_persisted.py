@@ -540,6 +540,29 @@ def test_pickled_fields_hold_what_only_a_pickle_can() -> None:
         assert Rules().rule(5) == 6
 
 
+def test_a_field_may_become_pickled_and_be_so_no_more() -> None:
+    """What is stored is read as it was saved, and saved as it is to be from then on."""
+
+    def define(pickled: tuple[str, ...]) -> Any:
+        @autostate.persisted(pickled=pickled)
+        class Rules:
+            def __init__(self) -> None:
+                self.rule: Any = 1
+
+        return Rules
+
+    with life():
+        define(())().rule = [5]
+    with life():
+        rules = define(("rule",))()
+        assert rules.rule == [5]
+        rules.rule = functools.partial(max, 3)
+    with life():
+        assert define(("rule",))().rule(2) == 3
+    with life():
+        assert define(())().rule(2) == 3
+
+
 # -- objects among others ---------------------------------------------------------------------
 
 

@@ -295,6 +295,26 @@ def test_an_upgrade_that_fails_touches_nothing(make: Any, isolated: Path) -> Non
         assert (shop.page, shop.items) == (1, [1])
 
 
+def test_what_an_upgrade_gives_and_the_class_has_not_is_kept_aside(make: Any) -> None:
+    """Containers that the program holds elsewhere, too."""
+    kept = [1]
+
+    def upgrade(state: dict[str, Any], _from_version: int) -> None:
+        state["rest"] = kept
+        state["zeta"] = [2]
+
+    with life():
+        make({"page": 1, "zeta": None})()
+    with life():
+        shop = make({"page": 1, "zeta": None}, version=2, upgrade=upgrade)()
+        autostate.flush()
+        kept.append(3)
+        shop.zeta.append(4)
+    with life():
+        shop = make({"page": 1, "zeta": None, "rest": None}, version=2)()
+        assert (shop.rest, shop.zeta) == ([1, 3], [2, 4])
+
+
 def test_objects_that_come_along_are_upgraded_too() -> None:
     """When what refers to them is created; all of them, or none."""
 

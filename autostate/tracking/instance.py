@@ -167,7 +167,12 @@ class InstanceRoot(Barrier, Mirror):
             self._fill_in(layout, instance)
 
     def _unwrapped(self, name: str, value: Any) -> Any:
-        return value.__wrapped__ if name in self.known_layout().pickled else value
+        """The value for the object: what was stored before a field became pickled is as it is."""
+        if name not in self.known_layout().pickled:
+            return value
+        from autostate.codec.pickled import Pickled
+
+        return value.__wrapped__ if issubclass(type(value), Pickled) else value
 
     def _fill_in(self, layout: Layout, instance: Any) -> None:
         """Give an object for which no constructor ran the defaults that its class declares."""
@@ -215,6 +220,8 @@ def exchange(root: Any, name: str, new: Any, old: Any, *, alone: int) -> int:
         The references to the old one; above `alone`, or if the object has another value, nothing
         was changed.
     """
+    if name in root.aside:  # the object has not got it
+        return sys.maxsize
     if root._node is not None:
         root._node.tracker.instances.again(root)
     get, put = root.access(name)
