@@ -145,7 +145,7 @@ def _become(root: InstanceRoot, layout: Layout, name: str) -> None:
                 pass
             else:
                 root.layout = layout
-                root.bound_to().tracker.instances.relayed()
+                root.bound_to().tracker.instances.forget()
                 return
     raise StateTypeError(
         f"{name!r} is live as a {shown(old)} already, which is no {shown(cls)}: give one of them "

@@ -356,6 +356,7 @@ def offer(root: Any) -> None:
 def release(root: Any) -> None:
     """Let the object go on as a plain one."""
     ROOTS.pop(id(root.instance), None)
+    root._node.tracker.instances.forget()
 
 
 register_kind(
@@ -372,6 +373,7 @@ register_kind(
         configure=configure,
         show=show,
         complete=complete,
+        release=release,
     )
 )
 

@@ -23,7 +23,6 @@ from itertools import accumulate, chain, compress, count, repeat
 from operator import ne
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from autostate.tracking.instance import release
 from autostate.tracking.layout import MISSING, held
 
 if TYPE_CHECKING:
@@ -93,13 +92,8 @@ class Instances:
                 known[1].append(name)
                 known[2].append(owner)
 
-    def forget(self, root: InstanceRoot) -> None:
-        """Look at it no more."""
-        release(root)
-        self._stale = True
-
-    def relayed(self) -> None:
-        """Take note that an object is of another class now."""
+    def forget(self) -> None:
+        """Begin anew at the next look: objects have been let go of, or one is of another class."""
         self._stale = True
 
     def _renew(self) -> None:

@@ -22,7 +22,6 @@ from autostate.errors import (
 from autostate.signing import BadSignatureError
 from autostate.tracking.barrier import KINDS, OBJECT, Barrier, Cell, Kind, forms_of, size
 from autostate.tracking.conversion import CONVERTED, FLAT, Dict, List, is_flat
-from autostate.tracking.instance import release
 from autostate.tracking.node import Node, Place
 from autostate.tracking.sequences import blocks_of
 
@@ -154,8 +153,7 @@ class Rehydration:
             self._states[node.id] = state
             tracker.nodes.pop(node.id, None)
             tracker.dirty_nodes.pop(node, None)
-            if node.kind == "instance":
-                release(node.obj)
+            KINDS[node.kind].release(node.obj)
             if state.name is not None:
                 self._names[state.name] = node.id
                 if reason is not None:

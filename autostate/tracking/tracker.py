@@ -366,12 +366,11 @@ class Tracker:
                     value.__class__ = known.disarmed
                     if not is_flat(value):
                         rest.append(value)
+        KINDS[node.kind].release(node.obj)
         for container in [*adoption.inline(rest), node.obj]:
             if type(container) not in PLAIN and container._node is node:  # else of sharing.py
                 container._node = None
                 disarm(container)
-        if node.kind == "instance":
-            self.instances.forget(node.obj)
         node.whole, node.keys, node.drops = False, {}, {}
         self.dirty_nodes.pop(node, None)
         self.written.forget_unbound()
