@@ -12,6 +12,7 @@ from autostate.tracking.barrier import (
     before,
     copy_dict,
     dropped,
+    held_key,
     is_keyed,
     locked,
     put,
@@ -35,39 +36,56 @@ else:
 
 def keyed(builtin: type, name: str) -> Callable[..., Any]:
     """Wrap `__setitem__` or `__delitem__`."""
-    function = getattr(builtin, name)
-    mark = put if name == "__setitem__" else dropped
+    function, length = getattr(builtin, name), dict.__len__
 
     @functools.wraps(function)
-    def method(self: Any, key: Any, /, *value: Any) -> None:
+    def set_item(self: Any, key: Any, value: Any, /) -> None:
         node = self._node
         if node is None:
             if self._key is UNNAMED:
                 unnamed(self)
-            function(self, key, *value)
+            function(self, key, value)
             return
         with node.tracker.lock:
-            before(self, key) if value else before(self)
-            function(self, key, *value)
-            mark(self, key)
+            before(self, key)
+            former = length(self)
+            function(self, key, value)
+            put(self, key, new=length(self) > former)
 
-    return method
+    @functools.wraps(function)
+    def delete_item(self: Any, key: Any, /) -> None:
+        node = self._node
+        if node is None:
+            function(self, key)
+            return
+        with node.tracker.lock:
+            before(self)
+            key = held_key(self, key)
+            former = length(self)
+            function(self, key)
+            if length(self) < former:  # a Counter ignores a key that it lacks
+                dropped(self, key)
+
+    return set_item if name == "__setitem__" else delete_item
 
 
 def recording(builtin: Any) -> dict[str, Any]:
     """The methods of the recording form."""
-    set_item = builtin.__setitem__
+    set_item, contains = builtin.__setitem__, dict.__contains__
 
     def record_setitem(self: Any, key: Any, value: Any, /) -> None:
         """Set an item; see `barrier.put_late` for how it ends."""
+        new = not contains(self, key)
         set_item(self, key, value)
         node = self._node
         log = node.log
+        if new and type(key) is not node.key_type:
+            node.key_type = None
         if log is not None:
-            log[key] = None
+            log.setdefault(key, new)
             if node.log is log:
                 return
-        put_late(self, key)
+        put_late(self, key, new=new)
 
     return {"__setitem__": record_setitem}
 
@@ -83,10 +101,11 @@ def popping(builtin: Any) -> Callable[..., Any]:
             return function(self, *args, **kwargs)
         with node.tracker.lock:
             before(self)
+            key = held_key(self, args[0] if args else kwargs.get("key"))
             length = dict.__len__(self)
             value = function(self, *args, **kwargs)
             if dict.__len__(self) < length:
-                dropped(self, args[0] if args else kwargs["key"])
+                dropped(self, key)
         return value
 
     return pop
@@ -127,7 +146,7 @@ def defaulting(builtin: Any) -> Callable[..., Any]:
                 return function(self, *args, **kwargs)
             before(self, key)
             value = function(self, *args, **kwargs)
-            put(self, key)
+            put(self, key, new=True)
         return value
 
     return setdefault

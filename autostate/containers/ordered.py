@@ -60,8 +60,9 @@ class PersistedOrderedDict(DictBarrier, OrderedDict[K, V]):
                 before(self)
                 OrderedDict.move_to_end(self, key, last)
                 if last:  # what is moved is the key that was there, not an equal one
+                    key = next(OrderedDict.__reversed__(self))
                     dropped(self, key)
-                    put(self, next(OrderedDict.__reversed__(self)))
+                    put(self, key, new=True)
                 else:
                     changed(self)
 

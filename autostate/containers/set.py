@@ -12,6 +12,7 @@ from autostate.tracking.barrier import (
     Kind,
     before,
     dropped,
+    held_key,
     is_keyed,
     locked,
     put,
@@ -57,9 +58,10 @@ def _removing(name: str) -> Any:
                 function(self, member)
                 return
             before(self)
-            function(self, member)
             if isinstance(member, set) and type(member).__hash__ is None:
                 member = frozenset(member)  # for which the builtin takes it
+            member = held_key(self, member)
+            function(self, member)
             dropped(self, member)
 
     return method
@@ -101,6 +103,23 @@ def _toggle_all(self: Any, other: Iterable[Any]) -> None:
         (PersistedSet.discard if known else PersistedSet.add)(self, member)
 
 
+def _keep(self: Any, kept: set[Any]) -> None:
+    """Remove, one by one, the members that are not among those to keep.
+
+    An intersection of 1 and True holds the one of the two that Python happens to take: a member
+    that gives way to another one is removed, and that one is added.
+    """
+    former = {member: member for member in set.__iter__(self)}
+    for member in former:
+        if member not in kept:
+            PersistedSet.discard(self, member)
+    for member in kept:
+        known = former.get(member, member)
+        if known is not member and type(known) is not type(member):
+            PersistedSet.discard(self, known)
+            PersistedSet.add(self, member)
+
+
 _has, _add = set.__contains__, set.add
 
 
@@ -112,11 +131,13 @@ def _record_add(self: Any, member: Any, /) -> None:
         _add(self, member)
         node = self._node
         log = node.log
+        if type(member) is not node.key_type:
+            node.key_type = None
         if log is not None:
-            log[member] = None
+            log.setdefault(member, True)
             if node.log is log:
                 return
-        put_late(self, member)
+        put_late(self, member, new=True)
 
 
 @recursive_repr("set(...)")
@@ -171,7 +192,7 @@ class PersistedSet(root.StateObject, set[T]):
                     return
                 before(self, member)
                 set.add(self, member)
-                put(self, member)
+                put(self, member, new=True)
 
         @functools.wraps(set.pop)
         def pop(self) -> T:
@@ -197,11 +218,17 @@ class PersistedSet(root.StateObject, set[T]):
         @functools.wraps(set.intersection_update)
         def intersection_update(self, /, *others: Any) -> None:
             """Keep what is in all others too, as `set.intersection_update`."""
-            span(self, set.intersection_update, *others)
+            if is_keyed(self):
+                _keep(self, set.intersection(self, *others))
+            else:
+                span(self, set.intersection_update, *others)
 
         @functools.wraps(set.__iand__)
         def __iand__(self, other: Any, /) -> Self:
-            return span(self, set.__iand__, other)  # type: ignore[no-any-return]
+            if not is_keyed(self) or not isinstance(other, set | frozenset):
+                return span(self, set.__iand__, other)  # type: ignore[no-any-return]
+            _keep(self, set.intersection(self, other))
+            return self
 
         # Plain, and cut loose from the store:
 

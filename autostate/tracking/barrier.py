@@ -42,9 +42,10 @@ Why this is safe:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -313,18 +314,29 @@ def changed(container: Any) -> None:
         node.tracker.wrote(container, whole=True)
 
 
-def put(container: Any, key: Any) -> None:
-    """Mark one entry after it was written, with the lock held."""
+def put(container: Any, key: Any, *, new: bool) -> None:
+    """Mark one entry after it was written, with the lock held.
+
+    Args:
+        container: A mapping or a set.
+        key: The key or the member.
+        new: It was not there before.
+    """
     if _record(container):
-        container._node.keys[key] = None
+        node: Node = container._node
+        if new and type(key) is not node.key_type:
+            node.key_type = None
+        node.keys.setdefault(key, new)
 
 
 def dropped(container: Any, key: Any) -> None:
-    """Mark one entry after it was removed, with the lock held."""
+    """Mark one entry after it was removed, with the lock held; `key` as `held_key` gave it."""
     if _record(container):
         node: Node = container._node
-        node.keys.pop(key, None)
-        node.drops[key] = None
+        if node.keys.pop(key, None):  # it came after the last cut, and has gone again
+            node.drops.setdefault(key, False)
+        else:
+            node.drops[key] = True
 
 
 def spliced(container: Any, index: int) -> None:
@@ -356,11 +368,11 @@ def put_item(container: Any, index: int) -> None:
 
 
 def _record(container: Any) -> bool:
-    """Enter the recording form if the container is large and a node; else mark it as a whole."""
-    node: Node | None = container._node
-    if node is None or node.obj is not container or size(container) <= LARGE:
+    """Enter the recording form if entries are recorded; else mark the container as a whole."""
+    if not is_keyed(container):
         changed(container)
         return False
+    node: Node = container._node
     forms = forms_of(type(container))
     cls = type(container)
     if cls is forms.disarmed:
@@ -373,16 +385,76 @@ def _record(container: Any) -> bool:
     return True
 
 
-def put_late(container: Any, key: Any) -> None:
+def put_late(container: Any, key: Any, *, new: bool) -> None:
     """Mark with the lock what was to be recorded without: a cut has closed the log."""
     with container._node.tracker.lock:
-        put(container, key)
+        put(container, key, new=new)
 
 
 def is_keyed(container: Any) -> bool:
-    """Whether writes to the container are recorded by entry."""
-    node = container._node
-    return node is not None and node.obj is container and size(container) > LARGE
+    """Whether writes to the container are recorded by entry.
+
+    Those to a large node are. One that has become small goes on being recorded until a capture
+    has remembered what is saved of it: what is unknown could only be written again as a whole.
+    """
+    node: Node | None = container._node
+    if node is None or node.obj is not container:
+        return False
+    if size(container) > LARGE:
+        return True
+    return node.saved is None and node.declared and not node.whole and node.shape != "sequence"
+
+
+class _Probe:
+    """Equal to a key, and takes note of the key to which it is compared."""
+
+    __slots__ = ("_key", "found")
+
+    def __init__(self, key: Any) -> None:
+        self._key = key
+        self.found = key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        if other is self._key or other == self._key:
+            self.found = other
+            return True
+        return False
+
+
+INTERCHANGEABLE: Final = frozenset({str, int, bytes, bool, type(None)})
+"""Types of keys of which two that are equal are the same in every respect, if both are of it."""
+
+
+def held_key(container: Any, key: Any) -> Any:
+    """The key or member that a mapping or set holds in the place of an equal one.
+
+    `hits[numpy.int64(1)] += 1` changes the value of the key 1: a container keeps the key that
+    came first, and that is the one that is stored. No method of dict or set gives it, but a
+    lookup compares it with what is looked for.
+    """
+    node: Node | None = container._node
+    if node is None or type(key) is node.key_type or not is_keyed(container):
+        return key
+    builtin = KINDS[node.kind].builtin
+    probe = _Probe(key)
+    with contextlib.suppress(Exception):  # of an `__eq__` that knows its own kind only
+        if builtin.__contains__(container, probe):
+            return probe.found
+    if not builtin.__contains__(container, key):
+        return key
+    equal = (one for one in builtin.__iter__(container) if one == key and hash(one) == hash(key))
+    return next(equal, key)
+
+
+def held_keys(container: Any, keys: Iterable[Any]) -> Iterable[Any]:
+    """Many keys as `held_key` gives them."""
+    node: Node = container._node
+    if node.key_type is not None and {node.key_type}.issuperset(map(type, keys)):
+        return keys
+    return [held_key(container, key) for key in keys]
 
 
 def locked(builtin: type, name: str) -> Any:

@@ -114,7 +114,7 @@ class InstanceRoot(Barrier, Mirror):
         for name in [name for name in self if name not in fields and name not in self.aside]:
             dict.__delitem__(self, name)
             node.keys.pop(name, None)
-            node.drops[name] = None
+            node.drops[name] = True
             if not self.claimed:  # no constructor has said that it makes it
                 node.offered |= {name}
         node.tracker.dirty_nodes[node] = None

@@ -2,27 +2,30 @@
 
 Small ones are compared: of each entry a hash is remembered, so that any write at full speed
 still costs only the entries that changed. The writes to large ones are recorded by key; nothing
-is remembered of them.
+is remembered of them, unless something has written to one past its methods. What grew from small
+to large at full speed is compared with the few entries that were remembered, and the rest of it
+is new: so growth costs what came.
 """
 
 from __future__ import annotations
 
 import decimal
+import re
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final
 
 import msgspec
 
 from autostate import codec
-from autostate.tracking.barrier import FORM_SETS, KINDS, PLAIN, copy_dict
-from autostate.tracking.node import LARGE
+from autostate.tracking.barrier import FORM_SETS, KINDS, copy_dict, held_keys
 from autostate.tracking.pending import KeyedPending, Pending, batches, dump_key, is_key
 
 _MISSING: Final = object()
 _STR: Final = frozenset({str})
 _DICT_FORMS: Final = FORM_SETS["dict"]
 _MAYBE_NAN: Final = frozenset({float, complex, decimal.Decimal, tuple, frozenset})
+_NAN: Final = re.compile(rb'\{"\$[a-z]+":"[^"]*nan', re.IGNORECASE)
 
 
 class MappingPending(KeyedPending):
@@ -34,97 +37,168 @@ class MappingPending(KeyedPending):
         if not self.whole and has_nan(chain(self.keys, self.drops)):
             self.whole = True
         if self.whole:
-            builtin = KINDS[self.node.kind].builtin
-            in_order = builtin.__iter__ is dict.__iter__
-            return copy_dict(obj) if in_order else dict(builtin.items(obj))
-        get, keys, drops, touched = dict.get, self.keys, self.drops, self.touched
-        if keys or drops or None in touched.values():
-            entries = [key for key in touched if key not in keys] if keys else touched
-            return {
-                key: value
-                for key in chain(entries, keys)
-                if (value := get(obj, key, _MISSING)) is not _MISSING
-            }
-        return touched.copy()  # each entry is the container that changed, still in its place
+            return self._copy_all()
+        get, touched, drops = dict.get, self.touched, self.drops
+        if not self.keys and not drops and None not in touched.values():
+            return touched.copy()  # each entry is the container that changed, still in its place
+        keys = dict.fromkeys(held_keys(obj, self.keys))
+        entries = [key for key in touched if key not in keys] if keys else touched
+        return {
+            key: value
+            for key in chain(entries, keys)
+            if (value := get(obj, key, _MISSING)) is not _MISSING
+        }
+
+    def _copy_all(self) -> dict[Any, Any]:
+        obj, builtin = self.node.obj, KINDS[self.node.kind].builtin
+        in_order = builtin.__iter__ is dict.__iter__
+        return copy_dict(obj) if in_order else dict(builtin.items(obj))
+
+    def remember(self) -> dict[Any, int]:
+        """Encode what has become small, to compare with it from now on; the lock is held."""
+        saved = {}
+        for key, value in self._copy_all().items():
+            if key in self.node.bad:
+                continue
+            encoded = self.encode_entry(key, value)
+            if encoded is not None:
+                saved[key] = _hash(key, encoded)
+            if key in self.items:
+                self.early[key] = encoded
+        return saved
 
     def changes(self) -> Iterator[dict[str, Any] | None]:
         """Encode, pausing at every `yield`."""
-        small = self.count <= LARGE and (self.whole or self.node.saved is not None)
-        if small or type(self.node.obj) in PLAIN:  # those are compared in every capture
-            return self._compared()
-        return self._recorded()
+        before: dict[Any, int] | None = self.node.saved
+        if before is None:
+            return self._assigned() if self.whole else self._recorded()
+        if self.whole and has_nan(chain(before, self.items)):
+            return self._compared_with_nan(before)
+        if self.whole and self._is_reordered(before):
+            return self._assigned()
+        return self._compared(before)
 
-    def _compared(self) -> Iterator[dict[str, Any] | None]:
+    def _compared(self, before: dict[Any, int]) -> Iterator[dict[str, Any] | None]:
         """Write the entries that differ from what was saved."""
-        before = self.node.saved
-        entries: dict[Any, bytes] = {}
-        for batch in self.encoded():
-            entries.update(batch)
-            yield None
-        hashes = {key: hash((dump_key(key), value)) for key, value in entries.items()}
-        if before is None or (self.whole and self._has_to_be_assigned(before, hashes)):
-            self.saved = hashes
-            yield {"assign": _raw(entries)}
-            return
+        items, remembering = self.items, self.remembers()
+        drops = dict.fromkeys(self.dropped_keys(before))
+        saved = {} if self.whole else before
+        for key in () if self.whole else drops:
+            saved.pop(key, None)
+        puts: list[tuple[Any, Any]] = []
+        yield from self._drops_of_large(drops)
+        for batch in self.batches():
+            with self.node.tracker.lock:
+                for key in batch:
+                    known = before.get(key) if key not in drops else None
+                    if known is None and not remembering and self._is_native(key, items[key]):
+                        puts.append((key, items[key]))
+                        continue
+                    encoded = self.taken(key, items[key])
+                    if encoded is None:
+                        saved.pop(key, None)
+                        continue
+                    digest = _hash(key, encoded)
+                    if known != digest:
+                        puts.append((key, msgspec.Raw(encoded)))
+                    if remembering:
+                        saved[key] = digest
+                content = self._joined(puts) if self.is_large and puts else None
+            yield {"put": content} if content is not None else None
+            if self.is_large:
+                self.capture.entries += len(puts)
+                puts = []
+        self.saved = saved if remembering else None
         change: dict[str, Any] = {}
-        gone = [key for key in before if key not in self.items] if self.whole else []
-        drops = dict.fromkeys([*gone, *self.drops])
-        puts = {
-            key: value
-            for key, value in entries.items()
-            if key in drops or before.get(key) != hashes[key]
-        }
-        self.saved = {key: value for key, value in before.items() if key not in drops} | hashes
-        if drops:
+        if drops and not self.is_large:
             change["drop"] = self.dropped(drops)
         if puts:
-            change["put"] = _raw(puts)
+            self.capture.entries += len(puts)
+            change["put"] = self._joined(puts)
         if change:
             yield change
 
-    def _has_to_be_assigned(self, before: dict[Any, int], hashes: dict[Any, int]) -> bool:
+    def _drops_of_large(self, drops: Iterable[Any]) -> Iterator[dict[str, Any]]:
+        for batch in batches(iter(drops if self.is_large else ())):
+            yield {"drop": self.dropped(batch)}
+
+    def _compared_with_nan(self, before: dict[Any, int]) -> Iterator[dict[str, Any] | None]:
+        """Write all entries if one of them differs: nothing in the store is equal to nan."""
+        hashes: dict[Any, int] = {}
+        for batch in self.encoded():
+            hashes.update((key, _hash(key, encoded)) for key, encoded in batch)
+            yield None
+        if hashes == before:
+            self.saved = before
+        else:
+            yield from self._assigned()
+
+    def _is_reordered(self, before: dict[Any, int]) -> bool:
         """Whether dropping and putting entries would not give the content that is.
 
-        That is so for another order, for a key that is equal to a former one but another (1 and
-        True), and for nan, which is equal to nothing.
+        That is so for another order, and for a key that is equal to a former one but another (1
+        and True).
         """
-        if not _same_order(before, hashes):
+        items = self.items
+        kept = [key for key in before if key in items]
+        now = list(islice(items, len(kept)))
+        if kept != now:
             return True
-        odd = [key for key in chain(before, hashes) if type(key) is not str]
-        changed = [key for key in odd if before.get(key) != hashes.get(key)]
-        return any(key in before and key in hashes for key in changed) or has_nan(changed)
+        return any(
+            a is not b and not (type(a) is type(b) is str) and dump_key(a) != dump_key(b)
+            for a, b in zip(kept, now, strict=True)
+            if is_key(b)
+        )
 
-    def _recorded(self) -> Iterator[dict[str, Any] | None]:
-        """Write the recorded entries, or all of them."""
-        verb = "assign" if self.whole else "put"
-        if not self.whole and self.drops:
-            for batch in batches(iter(self.drops)):
-                yield {"drop": self.dropped(batch)}
-        for pairs in self._translated():
-            yield None if pairs is None else {verb: pairs}
-            verb = verb if pairs is None else "put"
+    def _assigned(self) -> Iterator[dict[str, Any] | None]:
+        """Write all entries."""
+        verb = "assign"
+        if not self.remembers():
+            for pairs in self._translated():
+                yield None if pairs is None else {verb: pairs}
+                verb = verb if pairs is None else "put"
+        else:
+            entries: list[tuple[Any, Any]] = []
+            self.saved = {}
+            for batch in self.encoded():
+                self.saved.update((key, _hash(key, encoded)) for key, encoded in batch)
+                entries += [(key, msgspec.Raw(encoded)) for key, encoded in batch]
+                self.capture.entries += len(batch)
+                yield None
+                if self.is_large and entries:
+                    yield {verb: _content(entries)}
+                    verb, entries = "put", []
+            if entries:
+                yield {verb: _content(entries)}
+                verb = "put"
         if verb == "assign":
             yield {"assign": {}}
 
+    def _recorded(self) -> Iterator[dict[str, Any] | None]:
+        """Write the recorded entries."""
+        for batch in batches(iter(self.drops)):
+            yield {"drop": self.dropped(batch)}
+        for pairs in self._translated():
+            yield None if pairs is None else {"put": pairs}
+        self.saved = self.remembered
+
     def _translated(self) -> Iterator[msgspec.Raw | None]:
         """Batches of entries as encoded content; each entry is done once it is taken."""
-        items, early, touched = self.items, self.early, self.touched
-        for batch in batches(iter(items)):
-            pairs = []
+        items = self.items
+        for batch in self.batches():
+            pairs: list[tuple[Any, Any]] = []
             with self.node.tracker.lock:
                 for key in batch:
                     value = items[key]
                     items[key] = None
-                    if (key not in early and type(key) in codec.NATIVE) and (
-                        touched.get(key, _MISSING) is value or self._is_json(key, value)
-                    ):
+                    if self._is_native(key, value):
                         pairs.append((key, value))
                         continue
                     encoded = self.taken(key, value)
                     if encoded is not None and not self._was_seen(key, encoded):
                         pairs.append((key, msgspec.Raw(encoded)))
                 content = self._joined(pairs) if pairs else None
-            self.capture.entries += len(batch)
+            self.capture.entries += len(pairs)
             yield content
 
     def _joined(self, pairs: list[tuple[Any, Any]]) -> msgspec.Raw:
@@ -146,6 +220,12 @@ class MappingPending(KeyedPending):
         known = tracker.watch.was_saved(self.node, key, digest)
         return known and not self.whole and key not in self.drops
 
+    def _is_native(self, key: Any, value: Any) -> bool:
+        """Whether msgspec can be given an entry as it is; the lock is held."""
+        return (key not in self.early and type(key) in codec.NATIVE) and (
+            self.touched.get(key, _MISSING) is value or self._is_json(key, value)
+        )
+
     def _is_json(self, key: Any, value: Any) -> bool:
         """Whether msgspec can be given a value as it is: a scalar, or a dict of such."""
         cls = type(value)
@@ -161,9 +241,17 @@ class MappingPending(KeyedPending):
 
 def has_nan(keys: Iterable[Any]) -> bool:
     """Whether a key is, or holds, nan: no other nan is equal to it."""
-    return any(
-        type(key) in _MAYBE_NAN and is_key(key) and b"nan" in dump_key(key).lower() for key in keys
-    )
+    return any(type(key) in _MAYBE_NAN and is_key(key) and is_nan(dump_key(key)) for key in keys)
+
+
+def is_nan(encoded: bytes) -> bool:
+    """Whether an encoded key or member is, or holds, nan. No text can look like that."""
+    return _NAN.search(encoded) is not None
+
+
+def _hash(key: Any, encoded: bytes) -> int:
+    """The hash of an entry: of the key as well if an equal one could be another."""
+    return hash(encoded) if type(key) is str else hash((dump_key(key), encoded))
 
 
 def _content(pairs: list[tuple[Any, Any]]) -> Any:
@@ -173,23 +261,12 @@ def _content(pairs: list[tuple[Any, Any]]) -> Any:
     return [[msgspec.Raw(dump_key(key)), value] for key, value in pairs]
 
 
-def _raw(entries: dict[Any, bytes]) -> Any:
-    """Encoded entries as content."""
-    return _content([(key, msgspec.Raw(raw)) for key, raw in entries.items()])
-
-
 def _utf8(keys: list[str]) -> bool:
     try:
         "".join(keys).encode()
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _same_order(before: dict[Any, int], now: dict[Any, int]) -> bool:
-    """Whether dropping what is gone and appending what is new gives the order that is."""
-    kept = [key for key in before if key in now]
-    return [*kept, *(key for key in now if key not in before)] == list(now)
 
 
 Pending.shapes["mapping"] = MappingPending

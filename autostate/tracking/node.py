@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from operator import countOf
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,12 +43,18 @@ class Node:
         shape: How its entries are addressed: "mapping", "set" or "sequence".
         name: The name of a root; None for a nested node.
         homes: For a nested node: ids of nodes, and their entries, that have referred to it.
-        keys: What was assigned or added, oldest first: keys, members, or numbers of items.
+        keys: What was assigned or added, oldest first: keys, members, or numbers of items. True
+            for a key or member that was not there at the last capture.
         touched: Entries in which something changed: keys, or places (sequence). With the
             container that changed, if that was the whole entry and had only scalars in it when
             it was last looked at, and None otherwise.
         log: The same dict as `keys` while the container is in the recording form, else None.
-        drops: Keys or members that were removed since the last capture.
+        drops: Keys or members that were removed since the last capture; True for those that were
+            there when it was made.
+        key_type: The type of all keys or members, if it is one of `barrier.INTERCHANGEABLE`; None
+            if they are of several types, of another, or if that is not known.
+        compare: What was saved is remembered although the container is large: something has
+            written to it past its methods, and may do so again.
         whole: All entries may be dirty.
         first: Of a sequence: the number of its first item. Items keep their numbers while
             others come and go at both ends; so the number may become negative.
@@ -69,6 +76,7 @@ class Node:
     __slots__ = (
         "__weakref__",
         "bad",
+        "compare",
         "declared",
         "drops",
         "first",
@@ -77,6 +85,7 @@ class Node:
         "high",
         "homes",
         "id",
+        "key_type",
         "keys",
         "kind",
         "log",
@@ -108,10 +117,12 @@ class Node:
         self.orphan = False
         self.places: dict[int, Place] = {}
         self.form: Any = None
-        self.keys: dict[Any, None] = {}
+        self.keys: dict[Any, bool | None] = {}
         self.touched: dict[Any, Any] = {}
-        self.log: dict[Any, None] | None = None
-        self.drops: dict[Any, None] = {}
+        self.log: dict[Any, bool | None] | None = None
+        self.drops: dict[Any, bool] = {}
+        self.key_type: type | None = None
+        self.compare: bool = False
         self.whole: bool = False
         self.first: int = 0
         self.low: int = 0
@@ -187,7 +198,11 @@ class Node:
                 place.number = first + found[place]
         return found
 
-    def take_keys(self) -> dict[Any, None]:
+    def growth(self) -> int:
+        """By how much the recorded writes have made a mapping or set longer since the last cut."""
+        return countOf(self.keys.copy().values(), True) - countOf(self.drops.values(), True)
+
+    def take_keys(self) -> dict[Any, bool | None]:
         """Take over the dirty keys, with the lock held.
 
         Whoever records without the lock marks `log` and then looks whether it is still that:
@@ -197,15 +212,17 @@ class Node:
         taken, self.keys = self.keys, {}
         return dict(taken)
 
-    def give_back(
-        self, keys: dict[Any, None], drops: dict[Any, None], touched: Iterable[Any]
-    ) -> None:
-        """Mark again what was taken over, as older than what was marked since."""
+    def give_back(self, keys: Iterable[Any], drops: Iterable[Any], touched: Iterable[Any]) -> None:
+        """Mark again what was taken over, as older than what was marked since.
+
+        The length at the last cut has taken it into account: it counts for `growth` no more.
+        """
         self.touched = dict.fromkeys(touched) | self.touched
         recording = self.log is not None
         newer = self.take_keys()
-        self.keys = {key: None for key in keys if key not in self.drops} | newer
-        self.drops = drops | self.drops
+        older: dict[Any, bool | None] = dict.fromkeys(k for k in keys if k not in self.drops)
+        self.keys = older | newer
+        self.drops = dict.fromkeys(drops, False) | self.drops
         if recording:
             self.log = self.keys
 

@@ -17,7 +17,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
@@ -26,7 +26,8 @@ from autostate import codec
 from autostate.codec import Unsupported, dumps
 from autostate.errors import UnsupportedTypeError
 from autostate.signing import NoKeyError
-from autostate.tracking.barrier import KINDS, PLAIN, Barrier
+from autostate.tracking.barrier import INTERCHANGEABLE, KINDS, PLAIN, Barrier, size
+from autostate.tracking.node import LARGE
 
 if TYPE_CHECKING:
     from autostate.tracking.capture import Capture
@@ -306,16 +307,52 @@ class KeyedPending(Pending):
 
     Attributes:
         items: Copy of the entries to encode: key → value, or member → member.
+        is_large: The container had so many entries at the cut that its writes are recorded.
+        remembered: What will have been saved, if it is known already at the cut.
     """
 
     items: dict[Any, Any]
+    remembered: Any = None
 
     def copy(self) -> None:
         """Copy the dirty entries; the lock is held."""
+        node = self.node
+        length = size(node.obj)
+        self.is_large = length > LARGE
+        if node.saved is None and len(self.keys) + len(self.drops) > length:
+            self.whole = True  # to drop more than there is left is longer than to say what there is
         self.items = self.copy_items()
         self.count = len(self.items)
-        bad = self.node.bad
-        self.node.bad = {} if self.whole else {k: v for k, v in bad.items() if k not in self.items}
+        node.bad = {} if self.whole else {k: v for k, v in node.bad.items() if k not in self.items}
+        if not self.is_large and not self.whole and node.saved is None:
+            self.remembered = self.remember()
+
+    def batches(self) -> Iterator[list[Any]]:
+        """The keys of the dirty entries, batch by batch; finds out of which type all keys are."""
+        if not self.whole:
+            yield from batches(iter(self.items))
+            return
+        types: set[type] = set()
+        for batch in batches(iter(self.items)):
+            types.update(map(type, batch))
+            yield batch
+        node = self.node
+        with node.tracker.lock:
+            types.update(map(type, list(node.keys)))  # recorded meanwhile
+            node.key_type = common_type(types)
+
+    @abstractmethod
+    def remember(self) -> Any:
+        """Encode what has become small, to compare with it from now on; the lock is held."""
+
+    def remembers(self) -> bool:
+        """Whether what is saved is remembered, to be compared with next time."""
+        return not self.is_large or self.node.compare or type(self.node.obj) in PLAIN
+
+    def dropped_keys(self, before: Iterable[Any]) -> Iterable[Any]:
+        """The keys to be dropped: what was recorded as removed, or is no more."""
+        gone = (key for key in before if key not in self.items) if self.whole else ()
+        return chain(gone, self.drops)
 
     @abstractmethod
     def copy_items(self) -> dict[Any, Any]:
@@ -349,13 +386,12 @@ class KeyedPending(Pending):
 
     def encoded(self) -> Iterator[list[tuple[Any, bytes]]]:
         """All entries encoded one by one, in batches."""
-        for batch in batches(iter(self.items.items())):
+        for batch in self.batches():
             with self.node.tracker.lock:
-                for key, value in batch:
+                for key in batch:
                     if key not in self.early:
-                        self.early[key] = self.encode_entry(key, value)
-            self.capture.entries += len(batch)
-            taken = ((key, self.early[key]) for key, _ in batch)
+                        self.early[key] = self.encode_entry(key, self.items[key])
+            taken = ((key, self.early[key]) for key in batch)
             yield [(key, value) for key, value in taken if value is not None]
 
     def find_gone(self) -> Iterator[None]:
@@ -385,6 +421,11 @@ class KeyedPending(Pending):
         for key in self.seen:
             node.tracker.watch.saved(node, key, None)
         node.give_back(self.keys, self.drops, self.touched)
+
+
+def common_type(types: set[type]) -> type | None:
+    """The one type of all keys, if equal keys of it are the same."""
+    return next(iter(types)) if len(types) == 1 and types <= INTERCHANGEABLE else None
 
 
 def dump_key(key: Any) -> bytes:

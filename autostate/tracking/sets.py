@@ -1,7 +1,7 @@
 """What is written of sets.
 
 Of small ones the encoded members are remembered and compared; of large ones what was added and
-removed is recorded.
+removed is recorded. `mappings.py` says what happens in between.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from typing import Any
 
 import msgspec
 
-from autostate.tracking.barrier import size
-from autostate.tracking.mappings import has_nan
-from autostate.tracking.node import LARGE
-from autostate.tracking.pending import KeyedPending, Pending, batches, dump_key
+from autostate.tracking.barrier import held_keys
+from autostate.tracking.mappings import has_nan, is_nan
+from autostate.tracking.pending import KeyedPending, Pending, batches, dump_key, is_key
 
 
 class SetPending(KeyedPending):
@@ -25,11 +24,18 @@ class SetPending(KeyedPending):
     def copy_items(self) -> dict[Any, Any]:
         """Copy the dirty members; the lock is held."""
         obj = self.node.obj
-        if self.whole or size(obj) <= LARGE or has_nan(chain(self.keys, self.drops)):
+        if self.node.saved is not None and not self.is_large:
+            self.whole = True
+        if self.whole or has_nan(chain(self.keys, self.drops)):
             self.whole = True
             members = set(obj)
             return dict(zip(members, members, strict=True))
-        return {member: member for member in self.keys if member in obj}
+        keys = held_keys(obj, self.keys)
+        return {member: member for member in keys if set.__contains__(obj, member)}
+
+    def remember(self) -> dict[bytes, int]:
+        """Encode what has become small, to compare with it from now on; the lock is held."""
+        return dict.fromkeys(map(dump_key, filter(is_key, self.node.obj)), 1)
 
     def encode_entry(self, key: Any, value: Any) -> bytes | None:
         """Encode a member; None if it cannot be saved, which is reported."""
@@ -37,43 +43,95 @@ class SetPending(KeyedPending):
 
     def changes(self) -> Iterator[dict[str, Any] | None]:
         """Encode, pausing at every `yield`."""
-        small = self.count <= LARGE and (self.whole or self.node.saved is not None)
-        return self._compared() if small else self._recorded()
+        before: dict[bytes, int] | None = self.node.saved
+        if before is None:
+            return self._assigned() if self.whole else self._recorded()
+        if self.whole and (has_nan(self.items) or any(map(is_nan, before))):
+            return self._compared_with_nan(before)
+        return self._compared(before) if self.whole else self._updated(before)
 
-    def _compared(self) -> Iterator[dict[str, Any] | None]:
+    def _compared(self, before: dict[bytes, int]) -> Iterator[dict[str, Any] | None]:
         """Write the members that were not saved, and drop those that are no more."""
-        before = self.node.saved
+        remembering = self.remembers()
+        saved: dict[bytes, int] = {}
+        there: set[bytes] = set()
+        puts: list[msgspec.Raw] = []
+        for batch in self.encoded():
+            for _, encoded in batch:
+                if encoded in before:
+                    there.add(encoded)
+                else:
+                    puts.append(msgspec.Raw(encoded))
+                if remembering:
+                    saved[encoded] = 1
+            yield None
+            if self.is_large and puts:
+                self.capture.entries += len(puts)
+                yield {"put": puts}
+                puts = []
+        self.saved = saved if remembering else None
+        self.capture.entries += len(puts)
+        change: dict[str, Any] = {}
+        if drops := before.keys() - there:
+            change["drop"] = [msgspec.Raw(member) for member in drops]
+        if puts:
+            change["put"] = puts
+        if change:
+            yield change
+
+    def _compared_with_nan(self, before: dict[bytes, int]) -> Iterator[dict[str, Any] | None]:
+        """Write all members if there are others than before: each nan is a member of its own."""
         members: list[bytes] = []
         for batch in self.encoded():
             members += [encoded for _, encoded in batch]
             yield None
-        self.saved = dict(Counter(members))  # each nan is a member of its own
-        nan = any(b"nan" in member.lower() for member in chain(members, before or ()))
-        if before is None or (nan and before != self.saved):
-            yield {"assign": [msgspec.Raw(member) for member in members]}
-            return
-        change = {}
-        if drops := before.keys() - self.saved.keys():
-            change["drop"] = [msgspec.Raw(member) for member in drops]
-        if puts := [member for member in members if member not in before]:
-            change["put"] = [msgspec.Raw(member) for member in puts]
-        if change:
-            yield change
+        if Counter(members) == before:
+            self.saved = before
+        else:
+            yield from self._assigned()
 
-    def _recorded(self) -> Iterator[dict[str, Any] | None]:
-        """Write the recorded members, or all of them."""
-        verb = "assign" if self.whole else "put"
-        if not self.whole and self.drops:
-            for batch in batches(iter(self.drops)):
-                yield {"drop": self.dropped(batch)}
-        for batch in batches(iter(self.items)):
-            with self.node.tracker.lock:
-                members = [(member, self.taken(member, member)) for member in batch]
-            self.capture.entries += len(batch)
-            yield {verb: [msgspec.Raw(raw) for _, raw in members if raw is not None]}
+    def _assigned(self) -> Iterator[dict[str, Any] | None]:
+        """Write all members."""
+        verb = "assign"
+        remembering = self.remembers()
+        saved: Counter[bytes] = Counter()
+        for batch in self.encoded() if remembering else self._taken():
+            members = [encoded for _, encoded in batch]
+            if remembering:
+                saved.update(members)
+            self.capture.entries += len(members)
+            yield {verb: list(map(msgspec.Raw, members))}
             verb = "put"
+        self.saved = dict(saved) if remembering else None
         if verb == "assign":
             yield {"assign": []}
+
+    def _recorded(self) -> Iterator[dict[str, Any] | None]:
+        """Write the recorded members."""
+        for batch in batches(iter(self.drops)):
+            yield {"drop": self.dropped(batch)}
+        for taken in self._taken():
+            self.capture.entries += len(taken)
+            yield {"put": [msgspec.Raw(encoded) for _, encoded in taken]}
+        self.saved = self.remembered
+
+    def _updated(self, before: dict[bytes, int]) -> Iterator[dict[str, Any] | None]:
+        """Write the recorded members of a set of which it is remembered what was saved."""
+        for key in self.drops:
+            if is_key(key):
+                before.pop(dump_key(key), None)
+        for change in self._recorded():
+            if change is not None and "put" in change:
+                before.update(dict.fromkeys(map(bytes, change["put"]), 1))
+            yield change
+        self.saved = before if self.remembers() else None
+
+    def _taken(self) -> Iterator[list[tuple[Any, bytes]]]:
+        """The dirty members, encoded, in batches; those that cannot be saved are left out."""
+        for batch in self.batches():
+            with self.node.tracker.lock:
+                taken = [(member, self.taken(member, member)) for member in batch]
+            yield [(member, encoded) for member, encoded in taken if encoded is not None]
 
 
 Pending.shapes["set"] = SetPending

@@ -38,7 +38,7 @@ from autostate.tracking.capture import Capture
 from autostate.tracking.graph import Graph
 from autostate.tracking.instances import Instances
 from autostate.tracking.node import LARGE, Node
-from autostate.tracking.pending import Pending
+from autostate.tracking.pending import Pending, common_type
 from autostate.tracking.rehydration import Rehydration, State
 from autostate.tracking.sharing import Sharing
 from autostate.tracking.undo import Frame, frames
@@ -125,8 +125,8 @@ class Tracker:
     def estimate(self) -> int:
         """Estimate the bytes that a flush would write.
 
-        A keyed container of which most entries are dirty goes over to being saved as a whole:
-        its writes are then at full speed again.
+        A keyed mapping of which all entries are dirty goes over to being saved as a whole: its
+        writes are then at full speed again.
         """
         with self.lock:
             total = 0
@@ -140,7 +140,7 @@ class Tracker:
                     total += size(container) * node.weight
                 else:
                     total += (len(node.keys) + len(node.drops)) * node.weight
-                    if len(node.keys) * 2 > size(container) > LARGE and node.shape != "sequence":
+                    if len(node.keys) >= size(container) > LARGE and node.shape == "mapping":
                         changed(container)
             touched = sum(len(node.touched) for node in self.dirty_nodes)
             return total + touched * 64
@@ -223,6 +223,7 @@ class Tracker:
             nodes, self.dirty_nodes = self.dirty_nodes, {}
             capture.deleted, self.deleted = self.deleted, []
             capture.take(self.graph.in_use(nodes))
+            self.written.retrace(capture.nodes)
             self._encode_exposed(watched)
             return capture
 
@@ -314,7 +315,7 @@ class Tracker:
                 kind.fill(container, {key: defaults[key] for key in new})
                 node.whole = node.whole or size(container) <= LARGE
                 for key in new:
-                    node.keys[key] = None
+                    node.keys[key] = True
                 self.dirty_nodes[node] = None
                 self.written.unsettled[id(container)] = container
                 self.wake()
@@ -328,7 +329,11 @@ class Tracker:
 
     def baseline(self, node: Node) -> None:
         """Remember what is stored of a rehydrated node, to see later what changed."""
-        if node.shape != "sequence" and size(node.obj) <= LARGE:
+        if node.shape == "sequence":
+            return
+        if size(node.obj) > LARGE:
+            node.key_type = common_type(set(map(type, KINDS[node.kind].builtin.__iter__(node.obj))))
+        else:
             node.whole = True
             pending = Pending.shapes[node.shape](Capture(self), node)
             for _ in pending.encode():

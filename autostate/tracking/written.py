@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
 from autostate.tracking import adoption
-from autostate.tracking.barrier import FORM_SETS, FORMS, changed, forms_of, size
+from autostate.tracking.barrier import (
+    FORM_SETS,
+    FORMS,
+    changed,
+    forms_of,
+    held_keys,
+    is_keyed,
+    size,
+)
 from autostate.tracking.node import LARGE, Node
 
 if TYPE_CHECKING:
@@ -191,7 +199,7 @@ class Written:
             except Exception:  # of a `__hash__` or `__eq__` of the user's
                 in_place = False
             if in_place:
-                if type(one) in dicts and is_json(one):
+                if type(one) in dicts and dict.__len__(one) <= LARGE and is_json(one):
                     # the container itself only if nothing else in this entry was looked at
                     node.touched[key] = None if key in node.touched else one
                     continue
@@ -205,13 +213,28 @@ class Written:
         A late call can reach it; and what it holds at the cut has to be encoded at once.
         """
         node: Node = container._node
+        suspect = self.suspects.get(id(container))
         self.mark(container, whole=disarmed)
         if not is_flat(container):
             self.unsettled[id(container)] = container
         if disarmed or node.shape == "sequence":
             self.suspects[id(container)] = (container, _trace(container))
+        elif suspect is not None and suspect[1] != _trace(container):
+            self._bypassed(container)
         if node.obj is not container:
             self.held.append(container)
+
+    def _bypassed(self, container: Any) -> None:
+        """Mark a mapping or set that has entries which were not recorded; the lock is held."""
+        node: Node = container._node
+        node.whole = node.compare = True
+        self.suspects[id(container)] = (container, _trace(container))
+
+    def retrace(self, nodes: Iterable[Node]) -> None:
+        """Take note of how long those containers are whose recorded entries were taken."""
+        for node in nodes:
+            if id(node.obj) in self.suspects:
+                self.suspects[id(node.obj)] = (node.obj, _trace(node.obj))
 
     def late_calls(self) -> None:
         """Mark what has another length than when it was re-armed, although nobody marked it."""
@@ -219,17 +242,28 @@ class Written:
         for key in suspects:
             held = adoption.references(suspects[key], 0) > 2
             container, trace = suspects[key]
-            if container._node is None or type(container) is not forms_of(type(container)).armed:
+            node: Node | None = container._node
+            forms = forms_of(type(container))
+            if node is None or type(container) is forms.disarmed:
                 continue
-            if _trace(container) != trace:
-                changed(container)
-            elif held or container._node.obj is container:
+            if type(container) is forms.recording:
+                if node.shape != "sequence":  # looked at when it is armed: its log is complete then
+                    self.suspects[key] = (container, trace)
+            elif _trace(container) != trace:
+                if node.obj is container and node.shape != "sequence" and is_keyed(container):
+                    self.mark(container, whole=True)
+                    self.unsettled[key] = container
+                    self._bypassed(container)
+                else:
+                    changed(container)
+            elif held or node.obj is container:
                 self.suspects[key] = (container, trace)
 
     def _slots_to_settle(self, container: Any) -> list[Any]:
         node: Node = container._node
         if node.obj is container and not node.whole and node.shape == "mapping":
-            return [k for k in list(node.keys) if type(node.obj.get(k)) not in adoption.ATOMS]
+            keys = held_keys(node.obj, list(node.keys))
+            return [k for k in keys if type(dict.get(node.obj, k)) not in adoption.ATOMS]
         if node.obj is container and not node.whole and node.shape == "sequence":
             low, high = max(node.low - node.first, 0), max(node.high - node.first, 0)
             slots = {*range(low), *range(high, size(container))}
@@ -289,11 +323,12 @@ class Written:
                 self._tracker.watch.again(node, container._key)
 
     def _to_compare(self) -> list[Node]:
-        """The nodes of which it is remembered what was saved, or that are small."""
+        """The nodes of which it is remembered what was saved; small ones with what was not."""
         nodes = [
             n for n in self._tracker.nodes.values() if n.tracker is self._tracker and n.declared
         ]
-        return [n for n in nodes if not n.orphan and (n.saved is not None or size(n.obj) <= LARGE)]
+        nodes = [n for n in nodes if not n.orphan]
+        return [n for n in nodes if n.saved is not None or (n.bad and size(n.obj) <= LARGE)]
 
     def sweep(self) -> None:
         """Look at everything that can be compared, and again at what could not be saved."""
@@ -320,7 +355,13 @@ class Written:
 
 
 def _trace(container: Any) -> Any:
-    """What every late call changes: the length, or the items at the ends of a bounded deque."""
+    """What every late call changes, and no recorded write.
+
+    It is the length, less what was recorded, or the items at the ends of a bounded deque.
+    """
+    node: Node = container._node
+    if node.shape != "sequence":
+        return size(container) - (node.growth() if node.obj is container else 0)
     maxlen = getattr(container, "maxlen", None)
     if maxlen is not None and container:
         return size(container), id(container[0]), id(container[-1])

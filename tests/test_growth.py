@@ -1,0 +1,374 @@
+"""Saving costs what changed, however a container grew: entries and bytes are counted."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import itertools
+import queue
+import random
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import autostate
+from autostate import PersistedCounter, PersistedDict, PersistedSet, hub
+from autostate.tracking import LARGE
+
+STARTS = (0, 1, 50, LARGE - 1, LARGE, LARGE + 1, 300, 1000)
+"""Entries at the first save: none, few, just as many as are compared, and more."""
+
+Saves = list[tuple[int, int]]
+
+
+NESTED = {"set": set, "dict": dict, "counter": Counter, "ordereddict": OrderedDict}
+
+
+def url(number: int) -> str:
+    """Give the text of a key."""
+    return f"https://example.com/{number}"
+
+
+@pytest.fixture
+def saves() -> Iterator[Saves]:
+    """The entries and bytes of every save."""
+    counted: Saves = []
+
+    def count(_: object, **counts: Any) -> None:
+        counted.append((counts["entries"], counts["bytes"]))
+
+    with hub.flushed.connected_to(count):
+        yield counted
+
+
+class Runs:
+    """One run of a program after another; each saves only when that is asked for."""
+
+    def __init__(self) -> None:
+        self._open = contextlib.ExitStack()
+        self.again()
+
+    def again(self) -> None:
+        """End the run, and begin the next one."""
+        self.end()
+        self._open.enter_context(
+            autostate.open("sqlite:///growth.db", debounce=3600.0, max_delay=3600.0)
+        )
+
+    def end(self) -> None:
+        """End the run."""
+        self._open.close()
+
+
+@pytest.fixture(autouse=True)
+def runs(isolated: Any) -> Iterator[Runs]:
+    """The first run."""
+    made = Runs()
+    yield made
+    made.end()
+
+
+def written(saves: Saves, *, since: int = 0) -> int:
+    """The entries that were written."""
+    return sum(entries for entries, _ in saves[since:])
+
+
+def filled(kind: str, count: int) -> Any:
+    """A state object that was empty when it was first saved, and has grown since."""
+    made: Any = {"set": PersistedSet, "dict": PersistedDict, "counter": PersistedCounter}[kind](
+        kind
+    )
+    autostate.flush()
+    insert(made, range(count))
+    autostate.flush()
+    return made
+
+
+def insert(container: Any, numbers: range) -> None:
+    """Insert entries one by one."""
+    for number in numbers:
+        if isinstance(container, set):
+            container.add(url(number))
+        else:
+            container[url(number)] = number
+
+
+def insert_at_once(container: Any, numbers: range) -> None:
+    """Insert entries by one call."""
+    if isinstance(container, set):
+        container |= {url(number) for number in numbers}
+    else:
+        container.update({url(number): number for number in numbers})
+
+
+def set_defaults(container: Any, numbers: range) -> None:
+    """Insert entries by other methods."""
+    for number in numbers:
+        if isinstance(container, set):
+            container.update([url(number)])
+        else:
+            container.setdefault(url(number), number)
+
+
+def remove(container: Any, number: int) -> None:
+    """Remove an entry."""
+    if isinstance(container, set):
+        container.remove(url(number))
+    else:
+        del container[url(number)]
+
+
+@pytest.mark.parametrize("way", [insert, insert_at_once, set_defaults])
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("kind", ["set", "dict", "counter"])
+def test_a_container_that_grows_is_saved_entry_by_entry(
+    kind: str, start: int, way: Callable[[Any, range], None], saves: Saves
+) -> None:
+    """Each save writes the entries that came, whatever the size was before."""
+    container = filled(kind, start)
+    assert written(saves) == start
+    for step in range(40):
+        way(container, range(start + step * 25, start + step * 25 + 25))
+        autostate.flush()
+        assert saves[-1][0] == 25
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("kind", ["set", "dict", "counter"])
+def test_growth_at_once_writes_no_entry_again(kind: str, start: int, saves: Saves) -> None:
+    """What grows to many times its size between two saves is written without what was saved."""
+    container = filled(kind, start)
+    insert(container, range(start, start + 4000))
+    autostate.flush()
+    assert saves[-1][0] == 4000
+
+
+@pytest.mark.parametrize("start", [10, LARGE - 1, LARGE, LARGE + 1, LARGE + 3, 300, 5000])
+@pytest.mark.parametrize("kind", ["set", "dict", "counter"])
+def test_a_removal_writes_a_few_hundred_bytes(kind: str, start: int, saves: Saves) -> None:
+    """Whatever the size, and also where a container becomes small."""
+    container = filled(kind, start)
+    for number in range(8):
+        remove(container, number)
+        autostate.flush()
+        assert saves[-1][0] == 0
+    # The head holds the latest changes again, so a commit is a little longer than the one before.
+    sizes = [size for _, size in saves[-7:]]
+    assert all(later < earlier + 200 for earlier, later in itertools.pairwise(sizes))
+
+
+@pytest.mark.parametrize("kind", ["set", "dict", "counter"])
+def test_a_container_that_shrinks_and_grows_is_saved_entry_by_entry(
+    kind: str, saves: Saves, rng: random.Random, runs: Runs
+) -> None:
+    """Around the size from which on writes are recorded, too."""
+    container = filled(kind, LARGE)
+    here = set(range(LARGE))
+    fresh = LARGE
+    for _ in range(60):
+        came = rng.randrange(0, 12)
+        insert(container, range(fresh, fresh + came))
+        gone = rng.sample(sorted(here), rng.randrange(0, 12))
+        for number in gone:
+            remove(container, number)
+        here = here.union(range(fresh, fresh + came)).difference(gone)
+        fresh += came
+        count = len(saves)
+        autostate.flush()
+        assert written(saves, since=count) == came
+    expected = {url(number) for number in here}
+    assert set(container) == expected
+    assert stored(runs, container, kind) == expected
+
+
+def stored(runs: Runs, container: Any, kind: str) -> set[str]:
+    """The keys that the next run finds."""
+    plain = dict(container) if kind != "set" else set(container)
+    name = "seen" if kind == "set" and "first" in container else kind
+    runs.again()
+    made: Any = {"set": PersistedSet, "dict": PersistedDict, "counter": PersistedCounter}[kind]
+    again = made(name)
+    assert again == plain
+    return set(again)
+
+
+@pytest.mark.parametrize("kind", sorted(NESTED))
+def test_a_nested_container_that_grows_is_saved_entry_by_entry(kind: str, saves: Saves) -> None:
+    """Up to 256 entries it is part of its parent's entry; it moves out of it once."""
+    state = PersistedDict("state")
+    state["inner"] = NESTED[kind]()
+    autostate.flush()
+    for step in range(40):
+        insert(state["inner"], range(step * 100, step * 100 + 100))
+        autostate.flush()
+    assert written(saves) <= 4000 + LARGE
+    assert [entries for entries, _ in saves[-30:]] == [100] * 30
+
+
+def test_a_default_dict_that_grows_is_saved_entry_by_entry(saves: Saves) -> None:
+    """Also by looking up what is not there."""
+    state = PersistedDict("state", counts=defaultdict(int))
+    for step in range(10):
+        for number in range(step * 100, step * 100 + 100):
+            state["counts"][url(number)] += 1
+        autostate.flush()
+    assert [entries for entries, _ in saves[-6:]] == [100] * 6
+
+
+@pytest.mark.parametrize("kind", ["set", "dict", "counter"])
+def test_saves_that_come_by_themselves_write_what_changed(kind: str, saves: Saves) -> None:
+    """A container that grows while the program works costs no more than one that is flushed."""
+    announced: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def announce(_: object, **counts: Any) -> None:
+        announced.put(counts["entries"])
+
+    eager = autostate.open("sqlite:///eager.db", debounce=0.0, max_delay=0.0)
+    with eager, hub.flushed.connected_to(announce):
+        container = filled(kind, 300)
+        autostate.flush()
+        while not announced.empty():
+            announced.get()
+        for step in range(30):
+            insert(container, range(300 + step * 100, 400 + step * 100))
+            came = 0
+            while came < 100:
+                came += announced.get(timeout=60)
+            assert came == 100
+
+
+def test_what_one_removes_in_bulk_is_recorded(saves: Saves) -> None:
+    """Operations in place on large sets and counters write what they change."""
+    seen = filled("set", 5000)
+    seen &= {url(number) for number in range(10, 6000)}
+    autostate.flush()
+    assert saves[-1][0] == 0
+    seen.intersection_update([url(number) for number in range(20, 6000)])
+    seen -= {url(4000)}
+    seen ^= {url(4001), url(7000)}
+    autostate.flush()
+    assert saves[-1][0] == 1
+    hits = filled("counter", 5000)
+    hits -= Counter({url(3): 3, url(5): 1})
+    autostate.flush()
+    assert saves[-1][0] == 1  # 0 is dropped at once: Counter keeps what is positive
+
+
+def test_a_method_that_was_looked_up_earlier_costs_the_whole_container_once(
+    saves: Saves, runs: Runs
+) -> None:
+    """`add = seen.add` may be the builtin's function, which records nothing."""
+    seen = PersistedSet("seen")
+    seen.add("first")
+    add = seen.add  # of a set that is written at full speed
+    for number in range(1000):
+        add(url(number))
+    autostate.flush()
+    for step in range(1, 20):
+        for number in range(step * 1000, step * 1000 + 10):
+            add(url(number))
+        seen.discard(url(step))  # is recorded, and must not hide the others
+        autostate.flush()
+    assert written(saves) <= 1001 + 1000 + 20 * 10
+    assert [entries for entries, _ in saves[-10:]] == [10] * 10
+    assert len(stored(runs, seen, "set")) == 1001 + 190 - 19
+
+
+def test_recorded_writes_are_not_taken_for_late_ones(saves: Saves) -> None:
+    """Whatever comes, goes and comes again between two saves."""
+    seen = filled("set", 1000)
+    for step in range(20):
+        seen.add("x")
+        seen.discard("x")
+        seen.add(f"y{step}")
+        seen.discard(url(step))
+        seen.add(url(step))
+        seen.add("x")
+        autostate.flush()
+        assert saves[-1][0] <= 3
+        seen.discard("x")
+
+
+class Fruit(enum.StrEnum):
+    """Members are equal to their names."""
+
+    APPLE = "https://example.com/7"
+
+
+@pytest.mark.parametrize("start", [10, LARGE, LARGE + 1, 1000])
+def test_an_equal_key_of_another_type_changes_the_value_and_leaves_the_key(
+    start: int, runs: Runs
+) -> None:
+    """As in a plain dict, in memory and in the next run."""
+    state = PersistedDict("state")
+    hits = PersistedCounter("hits")
+    plain: dict[Any, Any] = {}
+    for number in range(start):
+        state[number] = plain[number] = number
+        hits[url(number)] = 1
+    autostate.flush()
+    for target in (state, plain):
+        target[True] = "true"
+        target[7.0] = "seven"
+        del target[4.0]
+        target.pop(5.0)
+        target[6.0] = ["inner"]
+        del target[8]
+        target[8.0] = "new"
+    hits[Fruit.APPLE] += 1
+    autostate.flush()
+    for target in (state, plain):
+        target[6].append(1)
+        del target[9.0]
+    shown = [(type(key), key, value) for key, value in plain.items()]
+    assert [(type(key), key, value) for key, value in state.items()] == shown
+    runs.again()
+    again = PersistedDict[Any, Any]("state")
+    assert [(type(key), key, value) for key, value in again.items()] == shown
+    counts = PersistedCounter("hits")
+    assert all(type(key) is str for key in counts if key == url(7) and start > 7)
+    assert counts[url(7)] == 2
+
+
+@pytest.mark.parametrize("start", [10, LARGE, LARGE + 1, 1000])
+def test_equal_members_of_another_type_are_found_and_not_added(start: int, runs: Runs) -> None:
+    """As in a plain set, in memory and in the next run."""
+    numbers = PersistedSet("numbers")
+    plain: set[Any] = set()
+    for number in range(start):
+        numbers.add(number)
+        plain.add(number)
+    autostate.flush()
+    for target in (numbers, plain):
+        target.add(True)
+        target.add(3.0)
+        target.discard(4.0)
+        target.remove(5.0)
+        target.discard(6)
+        target.add(6.0)
+    shown = sorted(map(repr, plain))
+    assert sorted(map(repr, numbers)) == shown
+    runs.again()
+    assert sorted(map(repr, PersistedSet("numbers"))) == shown
+
+
+def test_texts_that_contain_nan_are_no_reason_to_write_all(saves: Saves) -> None:
+    """Only numbers can be nan."""
+    words = PersistedSet("words", ["banana", ("finance", 1), "x"])
+    prices = PersistedDict("prices", {("nan", number): number for number in range(1000)})
+    autostate.flush()
+    words.add("y")
+    prices["nan", 1] = -1
+    autostate.flush()
+    assert saves[-1][0] == 2
+
+
+def test_a_number_key_costs_only_its_entry(saves: Saves) -> None:
+    """Small dicts whose keys are no strings are compared entry by entry as well."""
+    pages = PersistedDict("pages", dict.fromkeys(range(100), "new"))
+    autostate.flush()
+    pages[5] = "done"
+    autostate.flush()
+    assert saves[-1][0] == 1
