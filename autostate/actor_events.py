@@ -157,7 +157,7 @@ async def _leave(wrapped: Wrapped, actor: Any, args: Any, kwargs: Any) -> Any:
     finally:
         if was_active:
             hub.persist_state.send(None, is_migrating=False)
-            await save("at the end of the Actor")
+            await save("at the end of the Actor", ending=True)
 
 
 async def _receive(wrapped: Wrapped, events: Any, args: Any, kwargs: Any) -> Any:
@@ -262,17 +262,24 @@ def _wants_reboot() -> bool:
     return any(each.settings.reboot_on_migrating for each in (*_managers(), current_manager()))
 
 
-async def save(when: str, seconds: float = math.inf) -> bool:
-    """Make everything durable, without blocking the event loop; says whether it is."""
+async def save(when: str, seconds: float = math.inf, *, ending: bool = False) -> bool:
+    """Make everything durable, without blocking the event loop; says whether it is.
+
+    Args:
+        when: For the message if it is not.
+        seconds: How long it may take at most.
+        ending: Do not wait until an error goes away which waiting does not mend.
+    """
     import asyncio
 
-    saves = [_save_one(owner, when, seconds) for owner in _managers()]
+    saves = [_save_one(owner, when, seconds, ending=ending) for owner in _managers()]
     return all(await asyncio.gather(*saves))
 
 
-async def _save_one(owner: StateManager, when: str, seconds: float) -> bool:
+async def _save_one(owner: StateManager, when: str, seconds: float, *, ending: bool) -> bool:
+    durable = owner.durable_at_end if ending else owner.durable
     try:
-        await owner.durable(min(owner.settings.flush_timeout, seconds))
+        await durable(min(owner.settings.flush_timeout, seconds))
     except (AutostateError, RuntimeError) as error:
         logger.error("Not all of %s was saved %s: %s", owner.url, when, error)  # noqa: TRY400
         return False

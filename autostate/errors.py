@@ -32,8 +32,16 @@ class StoreError(AutostateError):
 class StoreUnavailableError(StoreError):
     """The store was not reached or did not answer in time: the outcome is unknown.
 
-    The flusher tries again by itself. Memory is untouched and stays dirty meanwhile.
+    Autostate tries again by itself. Memory is untouched and stays dirty meanwhile.
+
+    Attributes:
+        lasting: Waiting alone does not mend it: the disk is full, for example. At the end of the
+            process such an error is not waited for.
     """
+
+    def __init__(self, *args: object, lasting: bool = False) -> None:
+        super().__init__(*args)
+        self.lasting = lasting
 
 
 class StoreGoneError(StoreError):

@@ -87,6 +87,7 @@ class FlushPolicy:
         self.settings = settings
         self.failures: int = 0
         self._first: float | None = None
+        self._under_way: float | None = None
         self._changed = 0.0
         self._activity = -1
         self._began = float("-inf")
@@ -119,8 +120,12 @@ class FlushPolicy:
         return Step(Action.SLEEP, min(ends, default=None))
 
     def staleness(self, now: float) -> float:
-        """Return for how many seconds something has been unsaved; 0 if nothing is."""
-        return 0.0 if self._first is None else max(0.0, now - self._first)
+        """Return for how many seconds something has been unsaved; 0 if nothing is.
+
+        What a flush that is under way would save counts until it is durable.
+        """
+        oldest = _earlier(self._first, self._under_way)
+        return 0.0 if oldest is None else max(0.0, now - oldest)
 
     def deadline(self, now: float, *, at_least: float = 0.0) -> float:
         """Return when a flush that begins now must have ended: before an announced kill.
@@ -134,37 +139,37 @@ class FlushPolicy:
             return min(limit, self._kill_at)
         return limit
 
+    def noticed(self, now: float) -> None:
+        """Note that something is unsaved, now at the latest."""
+        if self._first is None:
+            self._first = self._changed = now
+
     def cut(self, now: float) -> None:
-        """Note that a capture was cut: what was unsaved is in it, what follows is new."""
+        """Note that a capture was cut: what was unsaved is under way, what follows is new."""
         self._began = now
+        self._under_way = _earlier(self._first, self._under_way)
         self._first = None
         self._polling_since = None
+
+    def writing(self) -> None:
+        """Note that the capture holds changes, also where nothing had announced them."""
+        self._under_way = _earlier(self._under_way, self._began)
 
     def saved(self, cost: float) -> None:
         """Note that a flush succeeded, and what it cost in seconds."""
         self._costs.append(cost)
+        self._under_way = None
         self.failures = 0
         self._not_before = float("-inf")
 
-    def failed(self, now: float, since: float | None) -> None:
-        """Note that a flush failed: everything of it is unsaved again.
-
-        Args:
-            now: The time.
-            since: When the oldest of its changes was first seen, as `first_unsaved` gave it
-                before the cut.
-        """
+    def failed(self, now: float) -> None:
+        """Note that a flush failed: what was under way waits for the next one."""
         self.failures += 1
         self._not_before = now + backoff(self.failures, first=1.0, longest=LONGEST_BACKOFF)
         if self.hurried(now):
             self._not_before = min(self._not_before, now + 1.0)
-        if since is not None:
-            self._first = since
-
-    @property
-    def first_unsaved(self) -> float | None:
-        """When the oldest unsaved change was first seen."""
-        return self._first
+        self._first = _earlier(self._first, self._under_way)
+        self._under_way = None
 
     def hurry(self, now: float, time_remaining: float | None) -> None:
         """Note that this process will be killed.
@@ -204,10 +209,10 @@ class FlushPolicy:
         """Remember when unsaved changes and pauses began."""
         if look.polling and self._polling_since is None:
             self._polling_since = look.now
-        if not look.dirty:
+        if look.dirty:
+            self.noticed(look.now)
+        else:
             self._first = None
-        elif self._first is None:
-            self._first = self._changed = look.now
         if look.activity != self._activity:
             self._activity = look.activity
             self._changed = look.now
@@ -245,6 +250,11 @@ class FlushPolicy:
     def _max_delay(self, now: float) -> float:
         calm = self.settings.max_delay
         return min(calm, self.settings.migrating_debounce) if self.hurried(now) else calm
+
+
+def _earlier(one: float | None, other: float | None) -> float | None:
+    """Return the earlier of two times; None is no time."""
+    return min((each for each in (one, other) if each is not None), default=None)
 
 
 def backoff(attempt: int, *, first: float, longest: float) -> float:

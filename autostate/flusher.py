@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import queue
 import sys
 import threading
@@ -69,6 +70,7 @@ class Flusher:
         renew: Called when the store has lost everything; marks everything.
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
+        first_wait: Seconds that the first attempt of a small commit may wait for the store.
 
     Attributes:
         bodies: The resumable loops that run.
@@ -85,6 +87,7 @@ class Flusher:
         renew: Callable[[], None] = lambda: None,
         sender: object = None,
         clock: Callable[[], float] = time.monotonic,
+        first_wait: float = math.inf,
     ) -> None:
         self._tracker = tracker
         self._clock = clock
@@ -100,6 +103,7 @@ class Flusher:
             sender=sender,
             clock=clock,
             bodies=self.bodies,
+            first_wait=first_wait,
         )
         self._inbox: queue.SimpleQueue[FlushRequest | _Hurry | None] = queue.SimpleQueue()
         self._breathe = Breather()
@@ -133,6 +137,16 @@ class Flusher:
     def unsaved(self) -> list[bytes]:
         """The changes that the flush under way, or the last that failed, would save."""
         return self._saver.unsaved
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something is unsaved; what a flush that is under way would save is."""
+        return self._saver.dirty
+
+    @property
+    def last_error(self) -> Exception | None:
+        """Why the last attempt to save failed; None if it succeeded."""
+        return self._saver.last_error
 
     def statistics(self) -> Statistics:
         """Return what was done so far and how things stand."""
@@ -196,8 +210,18 @@ class Flusher:
             raise self._late(timeout) from self._saver.last_error
         self._raise(error)
 
-    async def durable(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
-        """Do as `flush` does, and raise what it does, without blocking the event loop."""
+    async def durable(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109 - as flush
+        *,
+        ending: bool = False,
+    ) -> None:
+        """Do as `flush` does, and raise what it does, without blocking the event loop.
+
+        Args:
+            timeout: As for `flush`.
+            ending: Do not wait until an error goes away which waiting does not mend.
+        """
         import asyncio
 
         timeout = self.settings.flush_timeout if timeout is None else timeout
@@ -218,12 +242,17 @@ class Flusher:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(arrive, error)
 
-        self._inbox.put(FlushRequest(self._clock() + timeout, notify=notify))
+        request = FlushRequest(self._clock() + timeout, notify=notify)
+        if ending:
+            self._saver.ending.add(request)
+        self._inbox.put(request)
         try:
             with self.bodies.waiting():
                 error = await asyncio.wait_for(outcome, timeout)
         except TimeoutError:
             raise self._late(timeout) from self._saver.last_error
+        finally:
+            self._saver.ending.discard(request)
         self._raise(error)
 
     def stop(self, timeout: float) -> None:
@@ -308,7 +337,7 @@ class Flusher:
 
     def _late(self, timeout: float) -> FlushError:
         """Make the error for a caller whose time is over."""
-        return FlushError(f"not saved within {timeout:g} s: {self._saver.describe_unsaved()}")
+        return FlushError(f"not saved within {timeout:.3g} s: {self._saver.describe_delay()}")
 
     def _raise(self, error: BaseException | None) -> None:
         """Raise an outcome as a fresh exception: several threads may have waited for it."""
@@ -332,7 +361,7 @@ class Flusher:
                 self._turn()
             except BaseException:  # also a SystemExit of a receiver
                 logger.critical("the flusher met an error of its own and goes on", exc_info=True)
-                self._policy.failed(self._clock(), None)
+                self._policy.failed(self._clock())
         for request in self._waiting:
             request.finish(_closed())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import sys
 import threading
 import time
@@ -32,6 +33,11 @@ from autostate.stores import Store, open_store
 from autostate.tracking import Tracker, convert
 
 logger: logging.Logger = logging.getLogger("autostate")
+
+FIRST_WAIT = {"sqlite": 0.5, "memory": math.inf}
+"""Seconds that the first attempt to save waits for a store of this kind before that is told."""
+SLOW = 10.0
+"""The same for any other store."""
 
 
 class Incarnation:
@@ -75,6 +81,7 @@ class Incarnation:
             passive=lifecycle.in_child(),
             renew=self.store_wiped,
             sender=sender,
+            first_wait=FIRST_WAIT.get(scheme(store.url), SLOW),
         )
         self._handlers: list[tuple[hub.HubSignal, Callable[..., None]]] = [
             (hub.migrating, self._on_migrating),

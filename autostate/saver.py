@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,12 @@ COMPACTION_PAUSE = 60.0
 """Seconds after a compaction that failed before the next is tried."""
 
 
+SMALL = 1 << 20
+"""Bytes of a commit that a store on this machine writes at once, unless something hinders it."""
+
+ATTEMPTS_AT_THE_END = 3
+"""How often the end of a process tries to save in spite of an error that waiting does not mend."""
+
 COMPACTION_SPEED = 1 << 20
 """Bytes a second that a compaction gets through on the slowest machine, and a busy one."""
 
@@ -70,10 +77,12 @@ class Statistics:
         bytes: Bytes in these records.
         entries: Entries looked at to make them.
         last_duration: Seconds that the last of them took.
-        staleness: For how many seconds something has been unsaved; 0 when nothing is.
+        staleness: For how many seconds something has been unsaved; 0 when nothing is. What a
+            save that is under way contains counts as unsaved until it is durable.
         unsaved_bytes: An estimate of how much that is.
-        failures: Flushes that failed.
+        failures: Attempts to save that failed.
         failing: How many of them since the last that succeeded.
+        last_error: Why the last attempt failed; None when it succeeded.
         compactions: Journals replaced by a snapshot.
         fenced: A later incarnation has taken over: nothing is saved any more.
     """
@@ -87,6 +96,7 @@ class Statistics:
     unsaved_bytes: int = 0
     failures: int = 0
     failing: int = 0
+    last_error: str | None = None
     compactions: int = 0
     fenced: bool = False
 
@@ -105,10 +115,15 @@ class Saver:
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
         bodies: The resumable loops that run.
+        first_wait: Seconds that the first attempt of a small commit may wait for the store. What
+            holds up a store that else answers at once is told when they are over.
 
     Attributes:
         fenced: The error, once a later incarnation has taken over.
-        last_error: Why the last flush failed; None if it succeeded.
+        last_error: Why the last attempt failed; None if it succeeded.
+        last: The process ends: nothing is done for the sake of what follows.
+        ending: Requests that come from an end (of an Actor, of a `with` block): for these, too,
+            an error which waiting does not mend is tried a few times only.
         unsaved: The changes that the commit under way, or the last that failed, would save.
         saved_at: When the last commit became durable, in seconds since 1970.
         standing: The event loops whose threads wait for a flush.
@@ -126,6 +141,7 @@ class Saver:
         sender: object = None,
         clock: Callable[[], float] = time.monotonic,
         bodies: Bodies | None = None,
+        first_wait: float = math.inf,
     ) -> None:
         self.fenced: FencedError | None = None
         self.last_error: Exception | None = None
@@ -142,8 +158,13 @@ class Saver:
         self._sender = sender
         self._clock = clock
         self._done = Statistics()
+        self.last: bool = False
+        self.ending: set[FlushRequest] = set()
+        self._first_wait = first_wait
         self._refused = False
-        self.last = False
+        self._failing = 0
+        self._waiting_since: float | None = None
+        self._under_way = 0
         self._reported: set[str] = set()
         self._compact_after = float("-inf")
 
@@ -162,16 +183,21 @@ class Saver:
         """
         if self.fenced is not None:
             raise self.fenced
-        since, cpu = self._policy.first_unsaved, time.thread_time()
         capture = None
         info, waited = None, 0.0
-        started = self._clock()
+        started, cpu = self._clock(), time.thread_time()
+        marked = 0
+        if self._tracker.dirty:
+            self._policy.noticed(started)
+            marked = self._tracker.estimate()
         try:
             capture = self._cut(requests, deadline, sweep=sweep)
             if capture is None:
                 return
+            self._under_way = marked
             changes = capture.encode(None if self.last else Breather())
             if changes:
+                self._policy.writing()
                 if not self.last:  # however long encoding took, the store has its own time
                     deadline = self._policy.deadline(self._clock(), at_least=deadline)
                 info, waited = self._commit(changes, deadline)
@@ -183,7 +209,8 @@ class Saver:
         except BaseException as error:
             if capture is not None:
                 capture.failed()
-            self._note_failure(error, since)
+            self._under_way = 0
+            self._note_failure(error)
             raise
         capture.saved()
         # What a flush takes from the program: the processor, and the store while it writes.
@@ -248,20 +275,44 @@ class Saver:
         return dataclasses.replace(
             self._done,
             staleness=self._policy.staleness(self._clock()),
-            unsaved_bytes=self._tracker.estimate() if self._tracker.dirty else 0,
-            failing=self._policy.failures,
+            unsaved_bytes=self._unsaved_bytes(),
+            failing=self._failing,
+            last_error=None if self.last_error is None else str(self.last_error),
             fenced=self.fenced is not None,
         )
 
     def describe_unsaved(self) -> str:
-        """Say how much is unsaved, and since when."""
+        """Say how much is unsaved, since when, and what becomes of it."""
         age = self._policy.staleness(self._clock())
-        why = "an atomic() block is open, and " if self._refused else ""
-        size = max(self._tracker.estimate(), sum(map(len, self.unsaved)))
         return (
-            f"{why}about {size:,} bytes are unsaved, "
-            f"the oldest for {age:.1f} s; they stay in memory and are tried again"
+            f"about {self._unsaved_bytes():,} bytes are unsaved, the oldest for {age:.1f} s; they "
+            "stay in memory, and autostate tries again to save them"
         )
+
+    def describe_delay(self) -> str:
+        """Say what a flush that is under way waits for, and what went wrong so far."""
+        reasons = []
+        if self._refused:
+            reasons.append("an atomic() block is open")
+        if self.last_error is not None:
+            which = "the attempt" if self._failing == 1 else f"the last of {self._failing} attempts"
+            reasons.append(f"{which} to save failed: {self.last_error}")
+        if self._waiting_since is not None:
+            waited = self._clock() - self._waiting_since
+            reasons.append(f"the store has not answered for {waited:.1f} s")
+        return "; ".join([*reasons, self.describe_unsaved()])
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something is unsaved; what is under way is."""
+        return self._tracker.dirty or self._under_way > 0
+
+    def _unsaved_bytes(self) -> int:
+        """Estimate what is unsaved: what is under way, and what was written since."""
+        marked = self._tracker.estimate() if self._tracker.dirty else 0
+        if self._under_way:
+            return self._under_way + marked
+        return max(marked, sum(map(len, self.unsaved)))
 
     # -- the cut ------------------------------------------------------------------------------
 
@@ -324,22 +375,33 @@ class Saver:
     def _commit(self, changes: list[bytes], deadline: float) -> tuple[CommitInfo, float]:
         """Commit, with retries of the same bytes; return what it took, with the seconds."""
         self.unsaved = changes
+        self._under_way = sum(map(len, changes))
+        longest = self._first_wait if self._under_way < SMALL else math.inf
         attempt = 0
         while True:
             attempt += 1
-            began = self._clock()
+            began = self._waiting_since = self._clock()
             try:
-                info = self._journal.commit(changes, timeout=self._share(deadline))
+                timeout = min(longest, self._share(deadline))
+                info = self._journal.commit(changes, timeout=timeout)
             except StoreUnavailableError as error:
                 pause = backoff(attempt, first=0.2, longest=5.0)
-                if pause >= self._left(deadline):
+                if pause >= self._left(deadline) or self._gives_up(error, attempt):
                     raise
-                logger.debug("attempt %d to save failed: %s", attempt, error)
+                self._note_attempt(error)
+                self._waiting_since, longest = None, math.inf
                 self._pause(pause)
             else:
                 self.unsaved = []
                 self.saved_at = time.time()
                 return info, self._clock() - began
+            finally:
+                self._waiting_since = None
+
+    def _gives_up(self, error: StoreUnavailableError, attempt: int) -> bool:
+        """Tell whether an end should not wait until an error goes away."""
+        at_the_end = self.last or bool(self.ending)
+        return error.lasting and at_the_end and attempt >= ATTEMPTS_AT_THE_END
 
     def _share(self, deadline: float) -> float:
         """Return the seconds for one attempt: half of what is left, so that another may follow."""
@@ -357,10 +419,11 @@ class Saver:
         self, capture: Capture, info: CommitInfo | None, duration: float, cost: float
     ) -> None:
         """Count a flush, and say that saving works again."""
-        if self._policy.failures:
-            logger.warning("saving works again after %d failures", self._policy.failures)
+        if self._failing:
+            plural = "" if self._failing == 1 else "s"
+            logger.warning("saving works again after %d failure%s", self._failing, plural)
         self._policy.saved(cost)
-        self.last_error = None
+        self._failing, self._under_way, self.last_error = 0, 0, None
         if info is None:
             return
         if not self._conditional:
@@ -375,27 +438,44 @@ class Saver:
         sums = {name: getattr(self._done, name) + count for name, count in counts.items()}
         self._done = dataclasses.replace(self._done, **sums)
 
-    def _note_failure(self, error: BaseException, since: float | None) -> None:
-        """Count a failure; log the first, the second, the fourth, the eighth and so on."""
+    def _note_attempt(self, error: StoreUnavailableError) -> None:
+        """Count an attempt that failed and is repeated; log as `_note_failure` does."""
+        self._count_failure(error)
+        if _is_power_of_two(self._failing):
+            self._log_failure(logging.WARNING, error)
+        hub.flush_failed.send(self._sender, error=error, failures=self._failing)
+
+    def _note_failure(self, error: BaseException) -> None:
+        """Count a flush that failed; log the first, the second, the fourth, the eighth and so on.
+
+        However many flushes fail, the first is told at once, and the log does not fill the disk.
+        """
         if isinstance(error, FencedError):
             self._fence(error)
             return
+        self._count_failure(error)
+        self._policy.failed(self._clock())
+        if _is_power_of_two(self._policy.failures):
+            self._log_failure(logging.ERROR, error)
+        hub.flush_failed.send(self._sender, error=error, failures=self._failing)
+
+    def _count_failure(self, error: BaseException) -> None:
         if isinstance(error, Exception):
             self.last_error = error
-        self._policy.failed(self._clock(), since)
+        self._failing += 1
         self._count(failures=1)
-        failures = self._policy.failures
-        if failures & (failures - 1) == 0:
-            expected = isinstance(error, StoreUnavailableError)
-            logger.error(
-                "saving failed (%d in a row): %s: %s; %s",
-                failures,
-                type(error).__name__,
-                error,
-                self.describe_unsaved(),
-                exc_info=None if expected else error,
-            )
-        hub.flush_failed.send(self._sender, error=error, failures=failures)
+
+    def _log_failure(self, level: int, error: BaseException) -> None:
+        expected = isinstance(error, StoreUnavailableError)
+        logger.log(
+            level,
+            "saving failed%s: %s: %s; %s",
+            "" if self._failing == 1 else f" {self._failing} times in a row",
+            type(error).__name__,
+            error,
+            self.describe_unsaved(),
+            exc_info=None if expected else error,
+        )
 
     def _report_unsupported(
         self, errors: Sequence[UnsupportedTypeError], *, explicit: bool
@@ -418,6 +498,10 @@ class Saver:
             self.fenced = error
             logger.critical("%s; nothing that this process changes is saved any more", error)
             hub.fenced.send(self._sender, error=error)
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0
 
 
 class Breather:

@@ -47,7 +47,8 @@ class Info:
         downtime: When something was resumed: seconds between the last save of the previous
             incarnation and this one's start. Else None.
         last_saved: When its manager last saved, in seconds since 1970; None: never.
-        dirty: Something that its manager keeps is not saved yet.
+        dirty: Something that its manager keeps is not saved yet; it may be under way.
+        last_error: Why its manager's last attempt to save failed; None when it succeeded.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Info:
     downtime: float | None
     last_saved: float | None
     dirty: bool
+    last_error: str | None = None
 
 
 class StateManager:
@@ -179,13 +181,15 @@ class StateManager:
         if incarnation is None or incarnation.tracker.root(name) is None:
             raise LookupError(f"no live state object is called {name!r} in {self!r}")
         resumed = incarnation.resumed(name)
+        error = incarnation.flusher.last_error
         return Info(
             name=name,
             kind=incarnation.tracker.kind(name) or "",
             resumed=resumed,
             downtime=incarnation.downtime if resumed else None,
             last_saved=incarnation.last_saved,
-            dirty=incarnation.tracker.dirty,
+            dirty=incarnation.flusher.dirty,
+            last_error=None if error is None else str(error),
         )
 
     def delete(self, obj: Any) -> None:
@@ -213,6 +217,13 @@ class StateManager:
         incarnation = self._in_use()
         if incarnation is not None:
             await incarnation.flusher.durable(timeout)
+
+    async def durable_at_end(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Do as `durable` does, but do not wait for what waiting does not mend: a full disk."""
+        lifecycle.recheck()
+        incarnation = self._in_use()
+        if incarnation is not None:
+            await incarnation.flusher.durable(timeout, ending=True)
 
     def statistics(self) -> Statistics:
         """Tell how much was saved, and how things stand."""
@@ -287,7 +298,7 @@ class StateManager:
         self._leave()
         timeout = self.exit_timeout
         try:
-            await self.durable()
+            await self.durable_at_end()
         except Exception:  # the last save, below, says what is wrong
             timeout = min(timeout, 2.0)
         if exc_type is None:

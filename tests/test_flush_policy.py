@@ -134,9 +134,8 @@ def test_failures_are_retried_at_growing_intervals(policy: FlushPolicy) -> None:
         flush = run(policy, now, now + 1000)
         assert flush is not None
         waits.append(flush - now)
-        since = policy.first_unsaved
         policy.cut(flush)
-        policy.failed(flush, since)
+        policy.failed(flush)
         now = flush
     assert waits[-1] > 20
     assert max(waits) <= 60.0 + LOOK_INTERVAL
@@ -146,17 +145,36 @@ def test_a_failed_flush_leaves_its_changes_as_old_as_they_were(policy: FlushPoli
     """Staleness counts from the first unsaved write, through any number of failures."""
     flush = run(policy, 100.0, 200.0)
     assert flush is not None
-    since = policy.first_unsaved
     policy.cut(flush)
-    assert policy.staleness(flush + 5) == 0
-    policy.failed(flush + 5, since)
+    policy.failed(flush + 5)
     assert policy.staleness(flush + 5) == pytest.approx(flush + 5 - 100.0)
+
+
+def test_what_is_under_way_is_unsaved_until_it_is_durable(policy: FlushPolicy) -> None:
+    """A store that does not answer shows; what is written meanwhile is younger."""
+    flush = run(policy, 100.0, 200.0)
+    assert flush is not None
+    policy.cut(flush)
+    assert policy.staleness(flush + 5) == pytest.approx(flush + 5 - 100.0)
+    policy.step(Look(flush + 6, dirty=True, activity=1))
+    policy.saved(cost=0.0)
+    assert policy.staleness(flush + 7) == pytest.approx(1.0)
+
+
+def test_a_capture_without_an_announcement_is_unsaved_from_its_cut_on(policy: FlushPolicy) -> None:
+    """What was found by comparing may be older, which nobody can know."""
+    policy.cut(100.0)
+    assert policy.staleness(103.0) == 0
+    policy.writing()
+    assert policy.staleness(103.0) == 3.0
+    policy.saved(cost=0.0)
+    assert policy.staleness(103.0) == 0
 
 
 def test_success_ends_the_backoff(policy: FlushPolicy) -> None:
     """One good flush and the normal delays hold again."""
     for _ in range(5):
-        policy.failed(100.0, None)
+        policy.failed(100.0)
     policy.cut(101.0)
     policy.saved(cost=0.0)
     assert policy.failures == 0
@@ -174,11 +192,12 @@ def test_migrating_hurries(policy: FlushPolicy) -> None:
 
 def test_migrating_ends_a_backoff(policy: FlushPolicy) -> None:
     """What failed a moment ago is tried again while there is time."""
+    policy.noticed(90.0)
     for _ in range(8):
-        policy.failed(100.0, 90.0)
+        policy.failed(100.0)
     policy.hurry(100.0, 40.0)
     assert run(policy, 100.0, 200.0) == pytest.approx(100.0)
-    policy.failed(100.0, 90.0)
+    policy.failed(100.0)
     assert run(policy, 100.0, 200.0) == pytest.approx(101.0, abs=0.51)
 
 

@@ -240,7 +240,8 @@ def test_flush_says_in_time_that_it_is_late(make: Make) -> None:
     go_on = threading.Event()
     bench.store.before_write = waiting_for(go_on)
     bench.box.write("a")
-    with pytest.raises(FlushError, match=r"not saved within 0\.1 s: about .* bytes"):
+    late = r"not saved within 0\.1 s: the store has not answered for .* s; about .* bytes"
+    with pytest.raises(FlushError, match=late):
         bench.flusher.flush(timeout=0.1)
     go_on.set()
     bench.flusher.flush()
@@ -341,6 +342,101 @@ def test_an_announced_kill_bounds_the_attempts(make: Make) -> None:
     assert len(bench.store.timeouts) == 2
     assert bench.store.timeouts[1] is not None
     assert bench.store.timeouts[1] <= 2.0
+
+
+def test_the_first_failed_attempt_is_told_before_the_flush_gives_up(
+    make: Make, listen: Listen, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the log, in the statistics, by the signal, and to a caller who does not wait longer."""
+    failed = listen(hub.flush_failed)
+    bench = make()
+    full = StoreUnavailableError("the disk is full", lasting=True)
+    bench.store.before_write = failing(10**6, full)
+    bench.box.write("a")
+    late = r"not saved within 1 s: the .*attempts? to save failed: the disk is full; about"
+    with caplog.at_level(logging.WARNING, logger="autostate"):
+        with pytest.raises(FlushError, match=late) as raised:
+            bench.flusher.flush(timeout=0.9999)
+        assert failed.get(timeout=WAIT)["failures"] == 1
+    assert raised.value.__cause__ is full
+    assert "saving failed: StoreUnavailableError: the disk is full" in caplog.text
+    told = bench.flusher.statistics()
+    assert told.failures == told.failing >= 1
+    assert told.last_error == "the disk is full"
+    assert bench.flusher.dirty
+    bench.store.before_write = lambda: None
+    bench.flusher.flush()
+    assert "saving works again" in caplog.text
+    assert bench.flusher.statistics().last_error is None
+    assert not bench.flusher.dirty
+
+
+def test_what_is_under_way_counts_as_unsaved(make: Make) -> None:
+    """While the store does not answer; with what was written since."""
+    bench = make()
+    writing, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        writing.set()
+        go_on.wait(WAIT)
+
+    bench.store.before_write = hang
+    bench.box.write("a")
+    bench.flusher.flush_soon()
+    assert writing.wait(WAIT)
+    assert not bench.box.dirty
+    assert bench.flusher.dirty
+    told = bench.flusher.statistics()
+    assert told.unsaved_bytes > 0
+    assert told.staleness > 0
+    bench.box.write("b")
+    assert bench.flusher.statistics().unsaved_bytes == told.unsaved_bytes + 10
+    go_on.set()
+    bench.flusher.flush()
+    assert not bench.flusher.dirty
+    assert (bench.flusher.statistics().unsaved_bytes, bench.flusher.statistics().staleness) == (
+        0,
+        0,
+    )
+
+
+def test_a_store_that_is_held_up_is_told_before_its_time_is_over(make: Make) -> None:
+    """The first attempt of a small commit waits shortly, a large one and the second do not."""
+    bench = make(start=False)
+    bench.flusher._saver._first_wait = 0.5
+    bench.store.before_write = failing(1, StoreUnavailableError("locked"))
+    bench.box.write("a")
+    bench.flusher.flush()
+    bench.box.write("b", "x" * (2 << 20))
+    bench.flusher.flush()
+    first, second, large = bench.store.timeouts
+    assert first is not None
+    assert first <= 0.5
+    assert second is not None
+    assert second > 1
+    assert large is not None
+    assert large > 1
+
+
+@pytest.mark.parametrize("how", ["stop", "durable"])
+def test_an_end_does_not_wait_for_what_waiting_does_not_mend(make: Make, how: str) -> None:
+    """A few attempts; also of a flush that had begun before the end came."""
+    bench = make(CALM.changed(flush_timeout=3600))
+    failed = threading.Event()
+
+    def full() -> None:
+        failed.set()
+        raise StoreUnavailableError("the disk is full", lasting=True)
+
+    bench.store.before_write = full
+    bench.box.write("a")
+    bench.flusher.flush_soon()
+    assert failed.wait(WAIT)
+    with pytest.raises(FlushError, match="the disk is full"):
+        if how == "stop":
+            bench.flusher.stop(3600)
+        else:
+            asyncio.run(bench.flusher.durable(ending=True))
 
 
 def test_what_failed_is_saved_by_a_later_flush(make: Make) -> None:

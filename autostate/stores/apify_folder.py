@@ -38,6 +38,8 @@ _MENDABLE = {
     errno.ENOENT: "the folder was emptied meanwhile",
     errno.EIO: "the disk reports an error",
 }
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOENT})
+"""What may be over in a moment."""
 
 
 class ApifyFolderStore:
@@ -138,7 +140,10 @@ class ApifyFolderStore:
         except OSError as error:
             said = f"The store {self.url} in {self.folder}: {error.strerror or error}"
             if error.errno in _MENDABLE:
-                raise StoreUnavailableError(f"{said}: {_MENDABLE[error.errno]}") from error
+                lasting = error.errno not in _PASSING
+                raise StoreUnavailableError(
+                    f"{said}: {_MENDABLE[error.errno]}", lasting=lasting
+                ) from error
             raise StoreError(f"{said}: make the folder readable and writable") from error
 
 

@@ -32,6 +32,7 @@ _MENDABLE = {
     sqlite3.SQLITE_INTERRUPT: "was interrupted",
     sqlite3.SQLITE_NOMEM: "ran out of memory",
 }
+_LASTING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 _FINAL = {
     sqlite3.SQLITE_READONLY: "is not writable: check the permissions of the file and its folder",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened: check that its folder exists and is writable",
@@ -166,7 +167,9 @@ class SqliteStore:
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in _MENDABLE:
-                raise StoreUnavailableError(f"{self.path} {_MENDABLE[code]}") from error
+                raise StoreUnavailableError(
+                    f"{self.path} {_MENDABLE[code]}", lasting=code in _LASTING
+                ) from error
             raise StoreError(f"{self.path} {_FINAL.get(code, f'refused: {error}')}") from error
         except OSError as error:
             raise StoreError(
