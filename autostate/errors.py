@@ -10,6 +10,7 @@
     │   ├── CorruptStateError      a record that cannot be read; it is kept, never overwritten
     │   └── SignatureError         a pickled value that no key of the program has signed
     ├── FlushError                 a flush did not finish: the cause is chained to it
+    │   └── ChangesLostError       nor could its changes be kept in a file at the end
     ├── ResumeError                a loop cannot go on: what it goes over is not the same
     ├── StateTypeError             the same name, but another kind of state object
     └── UpgradeError               stored by a newer version of a class, or not to be upgraded
@@ -124,6 +125,10 @@ def _how_to_know(name: str) -> str:
 
 class FlushError(AutostateError):
     """A flush did not finish. What was not saved stays dirty and is tried again."""
+
+
+class ChangesLostError(FlushError):
+    """The last save failed, and what was not saved could not be kept in a file either."""
 
 
 class ResumeError(AutostateError):

@@ -148,6 +148,16 @@ class Flusher:
         """Why the last attempt to save failed; None if it succeeded."""
         return self._saver.last_error
 
+    def collect_unsaved(self) -> list[bytes]:
+        """Return the changes that are not saved: to be kept elsewhere.
+
+        After `stop` also those that came while a flush hangs: nobody else takes them any more.
+        """
+        changes = list(self._saver.unsaved)
+        if self._stopped and self.busy():
+            changes += self._saver.collect()
+        return changes
+
     def statistics(self) -> Statistics:
         """Return what was done so far and how things stand."""
         return self._saver.statistics()
@@ -186,12 +196,15 @@ class Flusher:
         if not self._stopped and not self._is_passive():
             self._inbox.put(FlushRequest(self._clock()))
 
-    def flush(self, timeout: float | None = None, *, sweep: bool = True) -> None:
+    def flush(
+        self, timeout: float | None = None, *, sweep: bool = True, ending: bool = False
+    ) -> None:
         """Return when all that was written before the call is durable.
 
         Args:
             timeout: Seconds to wait; `flush_timeout` by default.
             sweep: Also compare content that could have been changed past the barrier.
+            ending: Do not wait until an error goes away which waiting does not mend.
 
         Raises:
             FlushError: Not saved in time or refused by the store; it is tried again later.
@@ -203,11 +216,16 @@ class Flusher:
         self._check_caller()
         if self._is_passive():
             return
+        request = FlushRequest(self._clock() + timeout, sweep=sweep)
+        if ending:
+            self._saver.ending.add(request)
         try:
             with self._saver.standing.here(), self.bodies.waiting():
-                error = self._outcome(FlushRequest(self._clock() + timeout, sweep=sweep))
+                error = self._outcome(request)
         except queue.Empty:
             raise self._late(timeout) from self._saver.last_error
+        finally:
+            self._saver.ending.discard(request)
         self._raise(error)
 
     async def durable(

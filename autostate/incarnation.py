@@ -10,14 +10,17 @@ import contextlib
 import json
 import logging
 import math
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from autostate import hub, lifecycle, spill
+from autostate import exit_status, hub, lifecycle, spill
 from autostate.errors import (
+    ChangesLostError,
     FencedError,
     FlushError,
     StateTypeError,
@@ -68,6 +71,8 @@ class Incarnation:
             None if recovered.saved_at is None else max(0.0, time.time() - recovered.saved_at)
         )
         self._resumed: dict[str, bool] = {}
+        self._spilled: Path | None = None
+        self._spill_places = spill.places(store.url)  # now: the program may change its directory
         signer = Signer(store.url, lambda: self.flusher.settings.signing_keys)
         self.tracker: Tracker = Tracker(
             wake=self._wake, signer=signer, on_unknown=lambda: settings.on_unknown
@@ -166,6 +171,27 @@ class Incarnation:
                 self.store.close()
         return problem
 
+    def before_exec(self, timeout: float) -> Callable[[], None]:
+        """Save before this process becomes another program.
+
+        Returns:
+            What to call if the process goes on after all.
+        """
+        try:
+            self.flusher.flush(timeout, ending=True)
+        except (FencedError, UnsupportedTypeError):
+            pass  # nothing that a spill could mend
+        except Exception as error:
+            shout(self._spill(error))
+            return self._after_exec
+        return lambda: None
+
+    def _after_exec(self) -> None:
+        """The process goes on, and what it could not save is in its memory as before."""
+        exit_status.forget()
+        if self._spilled is not None:
+            self._spilled.unlink(missing_ok=True)
+
     def forget(self) -> None:
         """Let go of everything without touching it, in the child of a fork.
 
@@ -196,19 +222,35 @@ class Incarnation:
 
     def _spill(self, error: BaseException) -> FlushError:
         """Keep what could not be saved in a file, and say where."""
-        changes = self.flusher.unsaved
         told = f"the last save failed: {error.__cause__ or error}"
-        if changes and scheme(self.store.url) != "memory":
-            committed = self.flusher.saved_at is not None
-            epoch = self._journal.epoch if committed else self._base_epoch
-            try:
-                path = spill.write(self.store.url, epoch, changes)
-                told += f". The unsaved changes are in {path}; the next start picks them up"
-            except OSError as reason:
-                told += f". They could not be kept in a file either: {reason}"
         failure = FlushError(told)
+        if scheme(self.store.url) != "memory":
+            try:
+                self._spilled = self._write_spill()
+                failure = FlushError(
+                    f"{told}. The unsaved changes are in {self._spilled}; the next start picks "
+                    "them up"
+                )
+            except OSError as reason:
+                failure = ChangesLostError(
+                    f"{told}. The unsaved changes are LOST: they could not be kept in a file "
+                    f"either: {reason}"
+                )
         failure.__cause__ = error
         return failure
+
+    def _write_spill(self) -> Path:
+        """Keep what is not saved in a file for the next start.
+
+        Raises:
+            OSError: There is nothing that could be kept, or no place for it.
+        """
+        changes = self.flusher.collect_unsaved()
+        if not changes:
+            raise OSError("they could not be collected")
+        committed = self.flusher.saved_at is not None
+        epoch = self._journal.epoch if committed else self._base_epoch
+        return spill.write(self.store.url, epoch, changes, where=self._spill_places)
 
 
 _of_parents: list[Incarnation] = []
@@ -302,10 +344,27 @@ def _taken_over(
 
 
 def shout(error: Exception) -> None:
-    """Say in the log and on standard error that something was not saved; never raises."""
+    """Say in the log and on standard error that something was not saved; never raises.
+
+    Standard error does not depend on how logging is set up: by then nobody else can tell it.
+    """
     if isinstance(error, (FencedError, UnsupportedTypeError)):
         return  # was logged when it was met
-    logger.critical("%s", error)
-    if logger.hasHandlers():  # else logging itself writes to standard error
+    if isinstance(error, ChangesLostError):
+        exit_status.note_loss()
+    if logger.hasHandlers():  # else logging itself would write to standard error, too
+        logger.critical("%s", error)
+    write_to_stderr(f"autostate: {error}\n")
+
+
+def write_to_stderr(line: str) -> None:
+    """Write to standard error by whatever way is left."""
+    for stream in (sys.stderr, sys.__stderr__):
+        if stream is None:
+            continue
         with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or there is none
-            sys.stderr.write(f"autostate: {error}\n")
+            stream.write(line)
+            stream.flush()
+            return
+    with contextlib.suppress(OSError):
+        os.write(2, line.encode(errors="replace"))

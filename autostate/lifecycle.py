@@ -17,6 +17,7 @@ How each end comes to save, exactly once:
   that is deep in a C call that does not return ends when it does, as with any handler.)
 - *A handler that was there before* is called first thing after the flusher was told to hurry: it
   may need the whole grace period for an orderly end, and the end may not come to be orderly.
+- *`os.execv` and its relatives*: saved before, by `exec_hook`.
 - *`os._exit`, SIGKILL*: nothing runs. What was saved is saved.
 
 asyncio and Crawlee set handlers of their own and remove them later, which leaves the default
@@ -47,7 +48,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
 
-from autostate import hub
+from autostate import exec_hook, exit_status, hub
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -72,6 +73,10 @@ class Keeper(Protocol):
         """Save for the last time and let go. Never raises."""
         ...
 
+    def before_exec(self, timeout: float) -> Callable[[], None]:
+        """Save before this process becomes another program; give what to call if it does not."""
+        ...
+
     def forked(self) -> None:
         """This is the child: everything belongs to the parent. Takes no lock."""
         ...
@@ -92,6 +97,7 @@ def register(keeper: Keeper) -> None:
     """Save this one at the end of the process, too."""
     with _lock:
         _keepers.append(keeper)
+    exec_hook.install(before_exec)
     recheck()
 
 
@@ -216,7 +222,27 @@ def _finish_in_child() -> None:
     if _finalizer is None or not _finalizer.still_active():
         from multiprocessing import util
 
-        _finalizer = util.Finalize(None, exit_now, exitpriority=-100)
+        _finalizer = util.Finalize(None, _exit_child, exitpriority=-100)
+
+
+def before_exec() -> Callable[[], None]:
+    """Save before `os.exec*`; give what to call if that fails and the process goes on."""
+    undone = contextlib.ExitStack()
+    for keeper in keepers():
+        undone.callback(keeper.before_exec(keeper.exit_timeout))
+    return undone.close
+
+
+def _exit() -> None:
+    """Save at the normal end; what is lost shows in the exit status."""
+    exit_now()
+    exit_status.impose()
+
+
+def _exit_child() -> None:
+    """Do the same in a child of multiprocessing."""
+    exit_now()
+    exit_status.raise_in_child()
 
 
 def in_child() -> bool:
@@ -250,6 +276,7 @@ def _after_fork_in_child() -> None:
     """Forget everything: threads are gone, and locks may be held by threads that are gone."""
     global _lock, _exiting, _watcher, _arrived, _finalizer
     _lock, _exiting = threading.Lock(), threading.Lock()
+    exit_status.forget()
     _watcher, _finalizer = None, None
     _arrived = queue.SimpleQueue()
     inherited, _keepers[:] = keepers(), []
@@ -268,7 +295,7 @@ def on_fork(callback: Callable[[], None]) -> None:
         os.register_at_fork(after_in_child=callback)
 
 
-atexit.register(exit_now)
+atexit.register(_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork,

@@ -12,6 +12,7 @@ and all attempts together must fit into what is left. Backoff and jitter are a l
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -270,6 +271,16 @@ class Saver:
             self._count(compactions=1)
             heap.give_back(self._journal.size)
 
+    def collect(self) -> list[bytes]:
+        """Return what was written since the last cut, for the end, while a commit hangs.
+
+        Applied after the changes of that commit they give the state as it is now.
+        """
+        with contextlib.suppress(Exception):  # what hangs is kept at least
+            capture = self._tracker.cut(sweep=True)
+            return [] if capture is None else capture.encode(None)
+        return []
+
     def statistics(self) -> Statistics:
         """Return what was done so far and how things stand."""
         return dataclasses.replace(
@@ -284,10 +295,10 @@ class Saver:
     def describe_unsaved(self) -> str:
         """Say how much is unsaved, since when, and what becomes of it."""
         age = self._policy.staleness(self._clock())
-        return (
-            f"about {self._unsaved_bytes():,} bytes are unsaved, the oldest for {age:.1f} s; they "
-            "stay in memory, and autostate tries again to save them"
-        )
+        told = f"about {self._unsaved_bytes():,} bytes are unsaved, the oldest for {age:.1f} s"
+        if self.last:
+            return told
+        return f"{told}; they stay in memory, and autostate tries again to save them"
 
     def describe_delay(self) -> str:
         """Say what a flush that is under way waits for, and what went wrong so far."""

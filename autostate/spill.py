@@ -2,9 +2,11 @@
 
 The file holds the commit that the store did not take, one change a line, below a header with a
 digest, so that half a file is recognised. It lies beside the SQLite file, or in `.autostate/` of
-the working directory for other stores, and its name tells for which store it is (by a digest: a
-URL may hold a password). The header says on which epoch the changes build. If another incarnation
-has saved since, they must not be applied over its work: the file is set aside for a human.
+the working directory for other stores; if that folder is full or cannot be written to, in a folder
+of the system's for temporary files that belongs to this user alone. Its name tells for which store
+it is (by a digest: a URL may hold a password). The header says on which epoch the changes build. If
+another incarnation has saved since, they must not be applied over its work: the file is set aside
+for a human.
 
 Only a store that outlives the process can be spilled for: not `memory:`.
 """
@@ -12,12 +14,14 @@ Only a store that outlives the process can be spilled for: not `memory:`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
 import os
+import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,23 +45,85 @@ class Spill:
     changes: list[bytes]
 
 
-def write(url: str, epoch: int, changes: Sequence[bytes]) -> Path:
+@dataclass(frozen=True)
+class Place:
+    """Where spills of a store may lie.
+
+    Attributes:
+        folder: The folder; it may not exist yet.
+        stem: How the names of the files begin.
+        shared: Others may write to the folder around it: it has to be ours, and private.
+    """
+
+    folder: Path
+    stem: str
+    shared: bool = False
+
+    def files(self) -> list[Path]:
+        """Return the spills that lie here, oldest first."""
+        if not self.folder.is_dir() or (self.shared and not _is_private(self.folder)):
+            return []
+        return sorted(self.folder.glob(f"{self.stem}*.jsonl"))
+
+    def prepare(self) -> None:
+        """Make the folder.
+
+        Raises:
+            OSError: It cannot be made, or belongs to somebody else.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.shared and not _is_private(self.folder):
+            raise PermissionError(errno.EPERM, "the folder is not private", str(self.folder))
+
+
+def places(url: str) -> list[Place]:
+    """Return where spills of a store may lie, the best first.
+
+    The working directory counts: ask for it before the program changes it.
+
+    Args:
+        url: The store's.
+    """
+    scheme, _, rest = url.partition(":///")
+    if scheme == "sqlite" and rest:
+        database = Path(rest).absolute()
+        beside = Place(database.parent, f"{database.name}.spill-")
+    else:
+        beside = Place(Path(".autostate").absolute(), f"spill-{_digest(url)}-")
+    stem = f"spill-{_digest(f'{url} {beside.folder}')}-"
+    return [beside, *(Place(folder, stem, shared=True) for folder in _temporary_folders())]
+
+
+def write(
+    url: str, epoch: int, changes: Sequence[bytes], *, where: Sequence[Place] | None = None
+) -> Path:
     """Write changes to a file that the next start will find.
 
     Args:
         url: The store's.
         epoch: The epoch of the state that the changes build on.
         changes: The changes of a commit.
+        where: What `places` returned earlier.
 
     Returns:
         The file.
 
     Raises:
-        OSError: It could not be written.
+        OSError: It could not be written at any of the places.
     """
-    folder, stem = _place(url)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"{stem}{time.time_ns():020d}-{os.getpid()}.jsonl"
+    problems = []
+    for place in places(url) if where is None else where:
+        try:
+            return _write(place, epoch, changes)
+        except OSError as error:
+            problems.append(f"{place.folder}: {error.strerror or error}")
+    raise OSError("; ".join(problems))
+
+
+def _write(place: Place, epoch: int, changes: Sequence[bytes]) -> Path:
+    """Write a file at one place, or leave nothing there."""
+    place.prepare()
+    path = place.folder / f"{place.stem}{time.time_ns():020d}-{os.getpid()}.jsonl"
     body = b"".join(change + b"\n" for change in changes)
     header = {
         "autostate": VERSION,
@@ -69,11 +135,16 @@ def write(url: str, epoch: int, changes: Sequence[bytes]) -> Path:
     }
     unfinished = path.with_suffix(".unfinished")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(json.dumps(header).encode() + b"\n" + body)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(json.dumps(header).encode() + b"\n" + body)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise
     return path
 
 
@@ -83,9 +154,8 @@ def find(url: str) -> list[Spill]:
     Args:
         url: The store's.
     """
-    folder, stem = _place(url)
     spills = []
-    for path in sorted(folder.glob(f"{stem}*.jsonl")) if folder.is_dir() else ():
+    for path in (path for place in places(url) for path in place.files()):
         try:
             spills.append(_read(path))
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -109,13 +179,29 @@ def remove(spill: Spill) -> None:
         spill.path.unlink()
 
 
-def _place(url: str) -> tuple[Path, str]:
-    """Return the folder of a store's spills, and how their names begin."""
-    scheme, _, rest = url.partition(":///")
-    if scheme == "sqlite" and rest:
-        database = Path(rest)
-        return database.parent, f"{database.name}.spill-"
-    return Path(".autostate"), f"spill-{hashlib.blake2b(url.encode(), digest_size=6).hexdigest()}-"
+def _digest(text: str) -> str:
+    return hashlib.blake2b(os.fsencode(text), digest_size=6).hexdigest()
+
+
+def _temporary_folders() -> Iterator[Path]:
+    """Give this user's own folders among the temporary files, whether they exist or not.
+
+    `tempfile.gettempdir` would write a file to find out which of them works.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else ""
+    found = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")] + ["/tmp", "/var/tmp"]  # noqa: S108
+    for folder in dict.fromkeys(filter(None, found)):
+        yield Path(folder).absolute() / f"autostate-{user}"
+
+
+def _is_private(folder: Path) -> bool:
+    """Tell whether only this user can have put something here: it becomes state."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    ours = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+    return ours and stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o022
 
 
 def _read(path: Path) -> Spill:

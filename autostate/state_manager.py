@@ -332,6 +332,11 @@ class StateManager:
 
             shout(problem)
 
+    def before_exec(self, timeout: float) -> Callable[[], None]:
+        """Save before this process becomes another program; give what to call if it does not."""
+        incarnation = self._incarnation
+        return _nothing if incarnation is None else incarnation.before_exec(timeout)
+
     def forked(self) -> None:
         """Begin anew, in the child of a fork: the objects that there are belong to the parent."""
         self._lock = threading.RLock()
@@ -386,6 +391,10 @@ class StateManager:
                 "their state belongs to the parent; %s",
                 consequence,
             )
+
+
+def _nothing() -> None:
+    """Undo nothing."""
 
 
 def check_name(name: str) -> None:

@@ -40,8 +40,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            **popen,
+            **{"env": {**os.environ, "PYTHONPATH": str(ROOT)}, **popen},
         )
 
     def wait_for(self, word: str) -> None:

@@ -1,0 +1,124 @@
+"""The exit code of a process that has lost changes: 74 (EX_IOERR), unless it has another one.
+
+When the loss is known, in the last of the exit handlers, Python has decided on an exit code, and
+tells nobody which: there is no trace of `raise SystemExit(3)` any more. Handlers of the program may
+still be to come, too. So the process forks. The child goes on to the end as the process would have;
+the parent waits for it, and ends with its exit code, or with 74 in place of 0. What does not work:
+
+- wrapping `sys.exit` misses `raise SystemExit(main())`, which is a common idiom;
+- a handler that ends the process by itself (`os._exit(74)`) hides any other code, and skips what
+  was still to be done: other handlers, buffers of standard output.
+
+`os.fork` refuses to work at this moment since Python 3.12; the steps that it consists of do not.
+A child of `multiprocessing` is simpler: its exit code is that of the exception in flight.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+
+EX_IOERR = 74
+LONGEST_END = 30.0
+"""Seconds that the rest of the process, exit handlers of others included, may take."""
+POLL = 0.01
+FORK_IS_REFUSED = sys.hexversion >= 0x030C0000
+"""`os.fork` raises while the interpreter ends."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+"""By these a process ends on purpose; any other has struck the child alone."""
+
+_lost = False
+
+
+def note_loss() -> None:
+    """Note that changes are lost: neither saved nor kept in a file."""
+    global _lost
+    _lost = True
+
+
+def forget() -> None:
+    """Forget losses, in a forked process: they are its parent's."""
+    global _lost
+    _lost = False
+
+
+def impose() -> None:
+    """Let this process, if it has lost something, end with 74 unless it ends with another code.
+
+    For the last exit handler. If something was lost it returns in a child process only, which goes
+    on to the end in place of this one.
+    """
+    if not _lost:
+        return
+    child = -1
+    with contextlib.suppress(Exception):  # not allowed here, or no process is left
+        child = _fork()
+    if child < 0:
+        _leave(EX_IOERR if getattr(sys, "last_value", None) is None else 1)
+    elif child:
+        code = EX_IOERR
+        try:
+            code = _wait(child) or EX_IOERR
+            if -code in SIGNALS:  # Python ends by SIGINT after a KeyboardInterrupt
+                signal.signal(-code, signal.SIG_DFL)
+                os.kill(os.getpid(), -code)
+        finally:  # also after Ctrl-C
+            os._exit(code if code > 0 else EX_IOERR)
+
+
+def raise_in_child() -> None:
+    """Do the same in a process of multiprocessing, where it is about to end.
+
+    Raises:
+        SystemExit: Something was lost, and the process would end with 0.
+    """
+    if _lost and _succeeds(sys.exception()):
+        raise SystemExit(EX_IOERR)
+
+
+def _succeeds(error: BaseException | None) -> bool:
+    """Tell whether a process ends with 0 after this exception."""
+    return error is None or (isinstance(error, SystemExit) and error.code in (None, 0))
+
+
+def _fork() -> int:
+    """Fork, also while the interpreter ends; returns 0 in the child."""
+    if not FORK_IS_REFUSED:
+        return os.fork()
+    import ctypes
+
+    python, libc = ctypes.pythonapi, ctypes.PyDLL(None)
+    python.PyOS_BeforeFork()
+    child = int(libc.fork())
+    if child:
+        python.PyOS_AfterFork_Parent()
+    else:
+        python.PyOS_AfterFork_Child()
+    return child
+
+
+def _wait(child: int) -> int:
+    """Wait for the end of the child and return its exit code, or -N after a signal.
+
+    0 if that cannot be found out.
+    """
+    end = time.monotonic() + LONGEST_END
+    with contextlib.suppress(OSError):  # somebody else has waited for it, or signals are ignored
+        while time.monotonic() < end:
+            found, status = os.waitpid(child, os.WNOHANG)
+            if found:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(POLL)
+        os.kill(child, 9)
+    return 0
+
+
+def _leave(code: int) -> None:
+    """End at once, with what was printed."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
