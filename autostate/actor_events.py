@@ -22,12 +22,14 @@ import contextlib
 import logging
 import math
 import sys
+import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from autostate import hub, lifecycle
+from autostate import announced, blocked_loop, hub, lifecycle, logs
 from autostate.errors import AutostateError
 from autostate.manager import current_manager
 from autostate.state_manager import StateManager
@@ -39,6 +41,11 @@ logger: logging.Logger = logging.getLogger("autostate")
 
 GRACEFUL_ABORT = 30.0
 """Seconds between `aborting` and the kill; the event itself does not say."""
+
+LOOP_WATCH = 5.0
+"""Seconds between two looks whether the event loop of an Actor still runs."""
+LOOP_BLOCKED = 5.0
+"""Seconds after which a loop that does not answer counts as blocked."""
 
 Wrapped = Callable[..., Awaitable[Any]]
 Listener = Callable[[Any], Coroutine[Any, Any, None]]
@@ -120,7 +127,7 @@ async def _enter(wrapped: Wrapped, actor: Any, args: Any, kwargs: Any) -> Any:
 
     with surviving_a_purge(_managers()):
         entered = await wrapped(*args, **kwargs)
-    _listen(actor)
+    _attach(actor)
     return entered
 
 
@@ -128,12 +135,21 @@ def _join(apify: Any) -> None:
     """Listen in an Actor context that was entered before autostate was imported."""
     proxy = getattr(apify, "Actor", None)
     if is_open(proxy):
-        _listen(getattr(proxy, "__wrapped__", proxy))
+        _attach(getattr(proxy, "__wrapped__", proxy))
 
 
 def is_open(proxy: Any) -> bool:
     """Tell whether the program is inside `async with Actor`, given `apify.Actor`."""
     return bool(getattr(proxy, "__resolved__", False) and getattr(proxy, "_active", False))
+
+
+def _attach(actor: Any) -> None:
+    """Hear from an open Actor context what concerns saving."""
+    with contextlib.suppress(Exception):  # an SDK whose logging is another one
+        logs.dress_as_sdk(actor)
+    _listen(actor)
+    _watch_loop(actor)
+    _expect_timeout(actor)
 
 
 def _listen(actor: Any) -> None:
@@ -143,6 +159,59 @@ def _listen(actor: Any) -> None:
         listeners.register(events)
     except Exception:
         _degraded("its events are not heard; state is saved at intervals and at the end only")
+
+
+def _expect_timeout(actor: Any) -> None:
+    """Save before the run times out; the program may have configured the SDK by itself."""
+    with contextlib.suppress(Exception):  # an SDK that does not say so: the environment may
+        announced.note_timeout(actor.configuration.timeout_at)
+        for manager in _managers():
+            manager.expect_timeout()
+
+
+def _watch_loop(actor: Any) -> None:
+    """Notice in another thread when the loop of an Actor can hear no events."""
+    import asyncio
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # the Actor was entered elsewhere, or before autostate was imported
+        return
+    _unwatch_loop(actor)
+    stop = threading.Event()
+    _watches[actor] = stop
+    threading.Thread(
+        target=_watch,
+        args=(loop, stop),
+        name="autostate-loop-watch",
+        daemon=True,
+    ).start()
+
+
+def _watch(loop: Any, stop: threading.Event) -> None:
+    """Ask the loop for a sign of life now and then; the thread of `_watch_loop`."""
+    while not stop.wait(LOOP_WATCH):
+        alive = threading.Event()
+        asked = time.monotonic()
+        try:
+            loop.call_soon_threadsafe(alive.set)
+        except RuntimeError:  # closed
+            return
+        if alive.wait(LOOP_BLOCKED):
+            continue
+        while not alive.is_set() and not stop.is_set() and loop.is_running():
+            blocked_loop.report(loop, time.monotonic() - asked)
+            alive.wait(LOOP_WATCH)
+        blocked_loop.ran(loop)
+
+
+def _unwatch_loop(actor: Any) -> None:
+    if (stop := _watches.pop(actor, None)) is not None:
+        stop.set()
+
+
+_watches: WeakKeyDictionary[Any, threading.Event] = WeakKeyDictionary()
+"""What ends the watch over the loop of an Actor."""
 
 
 async def _leave(wrapped: Wrapped, actor: Any, args: Any, kwargs: Any) -> Any:
@@ -156,6 +225,7 @@ async def _leave(wrapped: Wrapped, actor: Any, args: Any, kwargs: Any) -> Any:
         return await wrapped(*args, **kwargs)
     finally:
         if was_active:
+            _unwatch_loop(actor)
             hub.persist_state.send(None, is_migrating=False)
             await save("at the end of the Actor", ending=True)
 

@@ -16,7 +16,8 @@ The rules, in the order in which they win:
 
 From a `migrating` signal on both delays are `migrating_debounce` and half of the time may go into
 saving: whatever is not saved when the kill comes is lost. If no kill comes for minutes, the signal
-was a rehearsal or a mistake, and (on a store that costs money) hurry ends.
+was a rehearsal or a mistake, and (on a store that costs money) hurry ends. Shortly before the
+timeout of the run all is saved, and the rest of it is spent like the time after `migrating`.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from autostate.announced import HURRY_AFTER, UNKNOWN_TIME
 from autostate.settings import Settings
 
 LOOK_INTERVAL = 0.1
 """Seconds between looks while something is unsaved, to see pauses and large growth."""
 HURRIED_DUTY_CYCLE = 0.5
 """Share of the time that saving may take when it is urgent."""
-UNKNOWN_TIME = 5.0
-"""Seconds that are left when `migrating` does not say: "a few seconds", as documented."""
-HURRY_AFTER = 300.0
-"""Seconds after an announced kill that did not come until saving is calm again."""
+TIMEOUT_LEAD = 10.0
+"""Seconds before the timeout of the run when everything is saved; more if saving takes long."""
+LONGEST_LEAD = 60.0
 COSTS_REMEMBERED = 5
 LONGEST_BACKOFF = 60.0
 
@@ -45,6 +46,7 @@ class Action(enum.Enum):
 
     SLEEP = enum.auto()
     FLUSH = enum.auto()
+    FLUSH_ALL = enum.auto()  # also what could have been changed past the barrier
     CHECK_OWNER = enum.auto()
 
 
@@ -96,6 +98,7 @@ class FlushPolicy:
         self._not_before = float("-inf")
         self._kill_at: float | None = None
         self._hurry_until = float("-inf")
+        self._timeout_at: float | None = None
         self._check_at: float | None = None
 
     def step(self, look: Look) -> Step:
@@ -108,12 +111,19 @@ class FlushPolicy:
             What to do now.
         """
         self._note(look)
+        timeout = self._timeout_at
+        if timeout is not None and timeout - self._lead() <= look.now:
+            self._timeout_at = None
+            self.hurry(look.now, timeout - look.now)
+            return Step(Action.FLUSH_ALL)
         due = self._due(look)
         if due is not None and due <= look.now:
             return Step(Action.FLUSH)
         if self._check_at is not None and self._check_at <= look.now:
             return Step(Action.CHECK_OWNER)
         ends = [end - look.now for end in (due, self._check_at) if end is not None]
+        if timeout is not None:
+            ends.append(timeout - self._lead() - look.now)
         if look.dirty:
             interval = min(LOOK_INTERVAL, self._debounce(look.now) or LOOK_INTERVAL)
             ends.append(max(interval, look.cost / self.settings.duty_cycle))
@@ -182,6 +192,19 @@ class FlushPolicy:
         self._kill_at = now + left - min(1.0, left / 10)  # a margin for what comes after
         self._hurry_until = now + left + HURRY_AFTER
         self._not_before = float("-inf")
+
+    def expect_timeout(self, now: float, seconds: float) -> None:
+        """Note that the run will time out.
+
+        Args:
+            now: The time.
+            seconds: How far off that is.
+        """
+        self._timeout_at = now + seconds
+
+    def _lead(self) -> float:
+        """Return how long before the timeout everything is to be saved."""
+        return min(LONGEST_LEAD, max(TIMEOUT_LEAD, 3 * max(self._costs, default=0.0)))
 
     def hurried(self, now: float) -> bool:
         """Tell whether a kill was announced that has come or is still to come."""

@@ -21,6 +21,8 @@ import time
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from autostate import blocked_loop
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -103,8 +105,39 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
     return loop
 
 
+class LateLoop:
+    """The event loop that did not come to a cut in time, until it runs again.
+
+    It still stands in the same callback then, and the next cut does not wait for it.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._since = 0.0
+
+    def is_late(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Tell whether this loop was late and has not run since."""
+        return loop is self._loop
+
+    def missed(self, loop: asyncio.AbstractEventLoop, since: float) -> None:
+        """Note that a cut was taken in another thread, and warn of it."""
+        if loop is not self._loop:
+            self._loop, self._since = loop, since
+        blocked_loop.report(loop, time.monotonic() - self._since)
+
+    def ran(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Note that it runs again."""
+        if loop is self._loop:
+            self._loop = None
+        blocked_loop.ran(loop)
+
+
 def cut_on_loop(
-    loop: asyncio.AbstractEventLoop, cut: Callable[[], T], patience: float, standing: StandingLoops
+    loop: asyncio.AbstractEventLoop,
+    cut: Callable[[], T],
+    patience: float,
+    standing: StandingLoops,
+    late: LateLoop,
 ) -> T:
     """Call `cut` between two callbacks of the loop, or here if that does not happen.
 
@@ -113,6 +146,7 @@ def cut_on_loop(
         cut: What to call, exactly once.
         patience: Seconds to wait for the loop.
         standing: The loops that stand still.
+        late: The loop that was not waited for the last time.
 
     Returns:
         What `cut` returned; what it raises is raised here.
@@ -121,6 +155,7 @@ def cut_on_loop(
     results: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
     def cut_there() -> None:
+        late.ran(loop)
         if claim.acquire(blocking=False):
             try:
                 results.put((cut(), None))
@@ -131,11 +166,15 @@ def cut_on_loop(
 
     with contextlib.suppress(RuntimeError):  # closed meanwhile: it does not run either
         loop.call_soon_threadsafe(cut_there)
-    end = time.monotonic() + patience
+    began = time.monotonic()
+    end = began if late.is_late(loop) else began + patience
     while True:
         with standing.held(loop) as stands:
-            here = stands or time.monotonic() >= end or not loop.is_running()
+            running = loop.is_running()
+            here = stands or time.monotonic() >= end or not running
             if here and claim.acquire(blocking=False):
+                if running and not stands:
+                    late.missed(loop, began)
                 return cut()
         try:
             result, error = results.get(timeout=LOOP_CHECK)

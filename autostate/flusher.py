@@ -57,6 +57,16 @@ class _Hurry:
     time_remaining: float | None
 
 
+@dataclass(frozen=True)
+class _Timeout:
+    """A message to the thread: the run times out in so many seconds."""
+
+    seconds: float
+
+
+_Message = FlushRequest | _Hurry | _Timeout | None
+
+
 class Flusher:
     """Saves what a tracker marks through a journal, in a thread of its own.
 
@@ -105,7 +115,7 @@ class Flusher:
             bodies=self.bodies,
             first_wait=first_wait,
         )
-        self._inbox: queue.SimpleQueue[FlushRequest | _Hurry | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._breathe = Breather()
         self._awake = False
         self._passive = passive
@@ -190,6 +200,10 @@ class Flusher:
         Never blocks. None: it is not known when.
         """
         self._inbox.put(_Hurry(time_remaining))
+
+    def expect_timeout(self, seconds: float) -> None:
+        """Save everything shortly before the run times out, in so many seconds. Never blocks."""
+        self._inbox.put(_Timeout(seconds))
 
     def flush_soon(self) -> None:
         """Ask for a flush with a sweep, without waiting for it."""
@@ -399,9 +413,13 @@ class Flusher:
         if self._waiting:
             requests, self._waiting = self._waiting, []
             self._serve(requests, self._limit(max(one.deadline for one in requests)))
-        elif action is Action.FLUSH:
+        elif action is Action.FLUSH or action is Action.FLUSH_ALL:
+            if self._is_passive():
+                return False
+            if action is Action.FLUSH_ALL:
+                logger.info("the run times out soon: everything is saved, then each change at once")
             with self._work, contextlib.suppress(Exception):  # logged where it was met
-                self._saver.flush((), self._limit(0.0))
+                self._saver.flush((), self._limit(0.0), sweep=action is Action.FLUSH_ALL)
         else:
             return False
         return True
@@ -436,6 +454,8 @@ class Flusher:
             while True:
                 if isinstance(message, FlushRequest):
                     self._waiting.append(message)
+                elif isinstance(message, _Timeout):
+                    self._policy.expect_timeout(self._clock(), message.seconds)
                 elif message is not None:
                     self._policy.hurry(self._clock(), message.time_remaining)
                 message = self._inbox.get_nowait()

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from autostate import exit_status, hub, lifecycle, spill
+from autostate import announced, exit_status, hub, lifecycle, logs, spill
 from autostate.errors import (
     ChangesLostError,
     FencedError,
@@ -96,9 +96,23 @@ class Incarnation:
         ]
         for signal, handler in self._handlers:
             signal.connect_own(handler)
+        self._expect_ends()
 
     def _wake(self) -> None:
         self.flusher.wake()
+
+    def _expect_ends(self) -> None:
+        """Heed what was announced before there was anything to save."""
+        kill = announced.seconds_to_kill()
+        if kill is not None:
+            self.flusher.hurry(kill)
+        self.expect_timeout()
+
+    def expect_timeout(self) -> None:
+        """Save everything shortly before the run times out, as far as that is known."""
+        timeout = announced.seconds_to_timeout()
+        if timeout is not None:
+            self.flusher.expect_timeout(timeout)
 
     def create(self, name: str, kind: str, make: Callable[[], Any]) -> tuple[Any, bool]:
         """Give the live root of that name, or make and rehydrate it; says whether it was made."""
@@ -353,7 +367,7 @@ def shout(error: Exception) -> None:
     if isinstance(error, ChangesLostError):
         exit_status.note_loss()
     if logger.hasHandlers():  # else logging itself would write to standard error, too
-        logger.critical("%s", error)
+        logs.heard().critical("%s", error)
     write_to_stderr(f"autostate: {error}\n")
 
 

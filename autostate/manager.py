@@ -14,7 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Unpack
 
-from autostate import lifecycle
+from autostate import announced, exit_status, lifecycle, logs
 from autostate.settings import SettingsByName
 from autostate.state_manager import Info, StateManager, current
 
@@ -242,6 +242,9 @@ def close_default() -> None:
         manager, _default = _default, None
     if manager is not None:
         manager.finish(manager.exit_timeout)
+    announced.forget()
+    logs.undress()
+    exit_status.forget()
 
 
 def _after_fork_in_child() -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from types import EllipsisType
 from typing import TYPE_CHECKING, TypeVar
 
-from autostate import heap, hub
+from autostate import heap, hub, logs
 from autostate.errors import (
     FencedError,
     FlushError,
@@ -34,6 +34,7 @@ from autostate.flush_policy import LOOK_INTERVAL, FlushPolicy, backoff
 from autostate.flush_request import (
     LOOP_CHECK,
     FlushRequest,
+    LateLoop,
     StandingLoops,
     cut_on_loop,
     running_loop,
@@ -53,6 +54,9 @@ PAUSE_EVERY = 0.002
 
 LONGEST_HURRIED = 1.0
 """Seconds that a cut waits for the end of a loop's body when the process is about to end."""
+
+LOOP_PATIENCE = 5.0
+"""Seconds that a cut waits for an event loop: whatever blocks it longer is not waited for."""
 
 COMPACTION_PAUSE = 60.0
 """Seconds after a compaction that failed before the next is tried."""
@@ -162,6 +166,7 @@ class Saver:
         self.last: bool = False
         self.ending: set[FlushRequest] = set()
         self._first_wait = first_wait
+        self._late_loop = LateLoop()
         self._refused = False
         self._failing = 0
         self._waiting_since: float | None = None
@@ -203,7 +208,7 @@ class Saver:
                     deadline = self._policy.deadline(self._clock(), at_least=deadline)
                 info, waited = self._commit(changes, deadline)
         except StoreGoneError as error:
-            logger.critical("%s, and everything is saved again", error)
+            logs.heard().critical("%s, and everything is saved again", error)
             self._renew()  # marks everything; what was captured is part of it
             self.flush(requests, deadline, sweep=sweep)
             return
@@ -378,8 +383,8 @@ class Saver:
         loop = self._tracker.loop()
         if loop is None or loop is running_loop():
             return cut()
-        patience = min(self._policy.settings.max_delay, max(0.0, self._left(deadline)) / 4)
-        return cut_on_loop(loop, cut, patience, self.standing)
+        patience = min(self._patience(deadline), LOOP_PATIENCE)
+        return cut_on_loop(loop, cut, patience, self.standing, self._late_loop)
 
     # -- the commit ---------------------------------------------------------------------------
 
@@ -478,7 +483,7 @@ class Saver:
 
     def _log_failure(self, level: int, error: BaseException) -> None:
         expected = isinstance(error, StoreUnavailableError)
-        logger.log(
+        logs.heard().log(
             level,
             "saving failed%s: %s: %s; %s",
             "" if self._failing == 1 else f" {self._failing} times in a row",
@@ -495,7 +500,7 @@ class Saver:
         for error in errors:
             if error.path not in self._reported:
                 self._reported.add(error.path)
-                logger.error("not saved, everything else is: %s", error)
+                logs.heard().error("not saved, everything else is: %s", error)
         if explicit and errors:
             first = errors[0]
             if len(errors) > 1:
@@ -507,7 +512,7 @@ class Saver:
         """Stop writing for good."""
         if self.fenced is None:
             self.fenced = error
-            logger.critical("%s; nothing that this process changes is saved any more", error)
+            logs.heard().critical("%s; nothing that this process changes is saved any more", error)
             hub.fenced.send(self._sender, error=error)
 
 

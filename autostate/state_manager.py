@@ -317,6 +317,12 @@ class StateManager:
         """Seconds that the save at exit may take."""
         return self.settings.flush_timeout
 
+    def expect_timeout(self) -> None:
+        """Save everything shortly before the run times out, as far as that is known."""
+        incarnation = self._incarnation
+        if incarnation is not None:
+            incarnation.expect_timeout()
+
     def hurry(self) -> None:
         """Save shortly after every change from now on; takes no lock."""
         incarnation = self._incarnation

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -197,6 +198,69 @@ def test_after_migrating_every_change_is_saved_soon(
     assert run.wait() == 0, run.output
     before = int(run.container.wait_for_output("resumed at").split()[-1])
     assert before > int(run.containers[0].wait_for_output("migrating at").split()[-1])
+
+
+def test_a_migration_that_is_announced_early_holds_for_what_comes_later(
+    platform: LocalPlatform, start: StartActor
+) -> None:
+    """The Actor was still reading its input: nothing was there to be saved."""
+    run = start(
+        """
+        async with Actor:
+            moved = asyncio.Event()
+            async def migrating(data):
+                moved.set()
+            Actor.on(Event.MIGRATING, migrating)
+            print("ready")
+            await moved.wait()
+            state = PersistedDict("state", n=0)
+            while True:
+                await asyncio.sleep(0.01)
+                state["n"] += 1
+        """
+    )
+    run.container.wait_for_output("ready")
+    run.send("migrating", {"timeRemainingSecs": 60})
+    platform.traffic.wait_for_calls("PUT", SAVES, count=3)
+    run.kill()
+
+
+@pytest.mark.parametrize("known", ["by the environment", "by the configuration"])
+def test_all_is_saved_before_the_run_times_out(
+    platform: LocalPlatform, start: StartActor, known: str
+) -> None:
+    """No event tells; after that each change is saved soon."""
+    at = (datetime.now(UTC) + timedelta(seconds=14)).isoformat()
+    environment = {"ACTOR_TIMEOUT_AT": at} if known == "by the environment" else {}
+    actor = "Actor" if environment else f"Actor(Configuration(timeout_at={at!r}))"
+    run = start(
+        f"""
+        from apify import Configuration
+        state = PersistedDict("state", n=0)
+        async with {actor}:
+            while True:
+                await asyncio.sleep(0.01)
+                state["n"] += 1
+        """,
+        env=environment,
+    )
+    platform.traffic.wait_for_calls("PUT", SAVES, count=3)
+    run.kill()
+
+
+def test_an_actor_whose_loop_hears_nothing_is_told(start: StartActor) -> None:
+    """Also while there is nothing to be saved, and nobody asks for a cut."""
+    run = start(
+        """
+        import time
+        autostate.actor_events.LOOP_WATCH = autostate.actor_events.LOOP_BLOCKED = 0.3
+        async with Actor:
+            time.sleep(3600)
+        """
+    )
+    told = run.container.wait_for_output("event loop has been blocked")
+    run.kill()
+    assert "by main() in line" in told
 
 
 def test_what_was_durable_survives_kill_9(platform: LocalPlatform, start: StartActor) -> None:

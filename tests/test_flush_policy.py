@@ -6,8 +6,8 @@ import random
 
 import pytest
 
+from autostate.announced import HURRY_AFTER
 from autostate.flush_policy import (
-    HURRY_AFTER,
     LOOK_INTERVAL,
     Action,
     FlushPolicy,

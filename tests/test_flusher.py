@@ -392,11 +392,8 @@ def test_what_is_under_way_counts_as_unsaved(make: Make) -> None:
     assert bench.flusher.statistics().unsaved_bytes == told.unsaved_bytes + 10
     go_on.set()
     bench.flusher.flush()
-    assert not bench.flusher.dirty
-    assert (bench.flusher.statistics().unsaved_bytes, bench.flusher.statistics().staleness) == (
-        0,
-        0,
-    )
+    told = bench.flusher.statistics()
+    assert (told.unsaved_bytes, told.staleness) == (0, 0)
 
 
 def test_a_store_that_is_held_up_is_told_before_its_time_is_over(make: Make) -> None:
@@ -650,6 +647,28 @@ async def test_a_blocked_loop_holds_up_a_capture_for_max_delay_only(
     assert bench.stored() == {"a": 1}
     await asyncio.sleep(0)  # the late callback of the loop does not cut again
     assert len(bench.box.cuts) == 1
+
+
+async def test_a_loop_that_stays_blocked_is_told_once_and_not_waited_for_again(
+    make: Make, listen: Listen, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Until it has run: then a cut waits for it again, and the next block is another one."""
+    flushed = listen(hub.flushed)
+    bench = make(EAGER.changed(max_delay=0.6))
+    bench.box.on_loop = asyncio.get_running_loop()
+    for number in range(3):
+        bench.box.write("a", number)
+        flushed.get(timeout=WAIT)  # blocks this loop
+    bench.flusher._saver._patience = lambda deadline: deadline  # type: ignore[method-assign]
+    bench.box.write("b")
+    flushed.get(timeout=WAIT)  # the loop is still in the same callback
+    [told] = [one.message for one in caplog.records if "event loop has been blocked" in one.message]
+    assert "asyncio.to_thread" in told
+    assert "in line" in told
+    await asyncio.sleep(0)  # the callbacks of the cuts run
+    bench.box.write("c")
+    await bench.flusher.durable()
+    assert bench.box.cuts[-1][0] == threading.get_ident()
 
 
 def test_a_loop_that_stops_meanwhile_does_not_hold_up_a_capture(make: Make) -> None:
