@@ -13,6 +13,7 @@ import math
 import re
 import sys
 import uuid
+import warnings
 import zoneinfo
 from collections import Counter, defaultdict
 from fractions import Fraction
@@ -86,6 +87,17 @@ SCALARS: Final[list[Any]] = [
         NotImplemented,
     ),
     *(Path("a/../b"), Path("/"), PurePosixPath("."), PurePosixPath("//x"), PureWindowsPath("c:/x")),
+    *(
+        re.compile("ä.*"),
+        re.compile(rb"\xff[^a]", re.IGNORECASE),
+        re.compile("(?i)x # y", re.VERBOSE | re.DOTALL),
+    ),
+    *(
+        re.compile("\ud800"),
+        re.compile(""),
+        re.compile(rb"\w", re.LOCALE),
+        re.compile("a", re.ASCII),
+    ),
     *(dt.UTC, dt.timezone(dt.timedelta(hours=-3)), dt.timezone(dt.timedelta(0), "X"), BERLIN),
     *(dt.timezone(dt.timedelta(0), "UTC"), dt.timezone(dt.timedelta(hours=1), "UTC+01:00")),
     *((), (1, (2, "x")), frozenset(), frozenset({1, "a", (2, frozenset("b"))})),
@@ -346,10 +358,27 @@ def test_nothing_is_imported_or_run_for_a_stored_value() -> None:
     assert module not in sys.modules
 
 
+def test_a_pattern_that_draws_a_warning_can_be_read(recwarn: pytest.WarningsRecorder) -> None:
+    """Also where warnings are errors; and nothing is printed for one that was debugged."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        odd = re.compile("[[a]")
+    stored = msgspec.json.decode(encoded(odd))
+    re.purge()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert codec.decode(stored, plain) == odd
+    debugged = codec.decode({"$pattern": ["str", "a", int(re.DEBUG)]}, plain)
+    assert msgspec.json.decode(encoded(debugged))["$pattern"][2] == int(re.UNICODE)
+    with pytest.raises(CorruptStateError, match=r"a stored .pattern cannot be read"):
+        codec.decode({"$pattern": ["str", "(", 0]}, plain)
+
+
 TAGS: Final = [
     *("$dict", "$set", "$tuple", "$frozenset", "$counter", "$bytes", "$datetime", "$date", "$time"),
     *("$timedelta", "$decimal", "$uuid", "$float", "$str", "$enum", "$ref", "$object", "$deque"),
     *("$ordereddict", "$defaultdict", "$complex", "$timezone", "$constant", "$path", "$int"),
+    "$pattern",
     *("$fraction", "$range", "$slice", "$ndarray", "$npscalar", "$bytearray", "$random"),
     *("$pickled", "$unset", "$unknown"),
 ]

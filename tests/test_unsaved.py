@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import logging
+import re
 import socket
 import sys
 import threading
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import pydantic
 import pytest
 
 import autostate
@@ -116,6 +119,55 @@ def test_what_belongs_to_the_process_is_no_pickle_either() -> None:
         with pytest.raises(Unsupported, match=r"or store autostate.pickled\(value\)"):
             codec.jsonable(other, no_node)
         autostate.pickled(other)
+
+
+def made(name: str, module: str) -> type:
+    """A class of a package that is not installed here."""
+    return type(name, (), {"__module__": module})
+
+
+ADVICE: Final[dict[str, tuple[Any, str]]] = {
+    "HttpUrl": (lambda: pydantic.HttpUrl("https://x.y"), "str(url)"),
+    "AnyUrl": (lambda: pydantic.AnyUrl("x://y"), "register(AnyUrl"),
+    "dsn": (lambda: pydantic.PostgresDsn("postgresql://a:b@c/d"), "str(url)"),
+    "SecretStr": (lambda: pydantic.SecretStr("x"), "get_secret_value()"),
+    "SecretBytes": (lambda: pydantic.SecretBytes(b"x"), "get_secret_value()"),
+    "function": (lambda: generator, "a name that the program looks up"),
+    "lambda": (lambda: lambda: 1, "a name that the program looks up"),
+    "builtin": (lambda: len, "a name that the program looks up"),
+    "method": (lambda: [].append, "a name that the program looks up"),
+    "class": (lambda: Plain, "a name that the program looks up"),
+    "module": (lambda: sys, "value.__name__"),
+    "generator": (generator, "autostate.resume"),
+    "iterator": (lambda: iter([1]), "autostate.resume"),
+    "map": (lambda: map(str, [1]), "autostate.resume"),
+    "file": (Path(__file__).open, "file.tell()"),
+    "view": ({}.keys, "list(value)"),
+    "match": (lambda: re.match("a", "a"), "match.group()"),
+    "logger": (lambda: logging.getLogger("x"), "logger.name"),
+    "lock": (threading.Lock, "belongs to this process"),
+    "thread": (threading.Thread, "belongs to this process"),
+    "frame": (made("DataFrame", "pandas.core.frame"), 'to_dict("records")'),
+    "newer frame": (made("DataFrame", "pandas"), 'to_dict("records")'),
+    "polars": (made("DataFrame", "polars.dataframe.frame"), "to_dicts()"),
+    "session": (made("Session", "requests.sessions"), "anew in each process"),
+    "client": (type("Client", (made("BaseClient", "httpx._client"),), {}), "anew"),
+}
+
+
+@pytest.mark.parametrize("what", ADVICE)
+def test_advice_fits_the_type(what: str) -> None:
+    """Nobody can make a dataclass of a class of somebody else's."""
+    make, advice = ADVICE[what]
+    value = make()
+    for key in (False, True) if type(value).__hash__ else (False,):
+        with pytest.raises(Unsupported, match="cannot be saved") as caught:
+            codec.jsonable({value: 1} if key else value, no_node)
+        assert advice in caught.value.problem
+        assert "dataclass" not in caught.value.problem
+        assert "keep it outside of the state" in caught.value.problem
+    if hasattr(value, "close"):
+        value.close()
 
 
 def test_what_cannot_be_pickled_says_why_and_what_to_do(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, Final, TypeVar, overload
 
 from autostate.codec import arrays, classes
+from autostate.codec.advice import advice_for
 from autostate.codec.bound import root_of
 from autostate.codec.names import find, is_lasting, is_local, look_again, name_of, twins
 from autostate.codec.types import SCALARS
@@ -321,11 +322,18 @@ def enum_named(name: str) -> type | None:
 def why_not(cls: type, *, key: bool = False) -> str:
     """Why values of a class that is not known cannot be saved, or be a key, and what to do."""
     name = shown(cls)
+    advice = advice_for(cls, map(shown, cls.__mro__))
+    if advice is not None:
+        pickled = "" if key or is_live(cls) else "; or store autostate.pickled(value)"
+        return (
+            f"a value of type {name} cannot be saved: {advice}{pickled}; or keep it outside of the "
+            "state"
+        )
     if is_live(cls):
         return (
-            f"a value of type {name} cannot be saved, not even as a pickle: keep it outside of the "
-            "state, or register the class of the object that holds it, with an encode= that leaves "
-            "it out and a decode= that makes a new one"
+            f"a value of type {name} cannot be saved, not even as a pickle, because it belongs to "
+            "this process: keep it outside of the state, or register the class of the object that "
+            "holds it, with an encode= that leaves it out and a decode= that makes a new one"
         )
     bases = (base for base in cls.__mro__[1:] if base in ENCODERS or base in BUILTIN)
     base = next(bases, None)

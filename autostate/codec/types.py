@@ -14,6 +14,7 @@ import random
 import re
 import struct
 import uuid
+import warnings
 import zoneinfo
 from collections.abc import Callable
 from typing import Any
@@ -116,6 +117,32 @@ def _decode_path(json: Any) -> pathlib.PurePath:
         ) from None
 
 
+def _encode_pattern(value: re.Pattern[Any]) -> list[Any]:
+    """Say whether the pattern is text, and text that has no UTF-8 form; flags, but not DEBUG."""
+    flags = value.flags & ~re.DEBUG  # it prints what it has compiled
+    pattern = value.pattern
+    if isinstance(pattern, bytes):
+        return ["bytes", base64.b64encode(pattern).decode("ascii"), flags]
+    try:
+        pattern.encode()
+    except UnicodeEncodeError:
+        data = pattern.encode("utf-8", "surrogatepass")
+        return ["surrogates", base64.b64encode(data).decode("ascii"), flags]
+    return ["str", pattern, flags]
+
+
+def _decode_pattern(json: Any) -> re.Pattern[Any]:
+    form, stored, flags = json
+    pattern: Any = stored
+    if form != "str":
+        pattern = base64.b64decode(stored, validate=True)
+        if form != "bytes":
+            pattern = pattern.decode("utf-8", "surrogatepass")
+    with warnings.catch_warnings():  # a warning about it, made an error, would make it unreadable
+        warnings.simplefilter("ignore")
+        return re.compile(pattern, flags)
+
+
 def _decode_int(json: Any) -> int:
     if not isinstance(json, str):
         raise TypeError
@@ -137,6 +164,7 @@ SCALARS: dict[type, tuple[str, Encode]] = {
     complex: ("$complex", _encode_complex),
     dt.timezone: ("$timezone", _zone),
     zoneinfo.ZoneInfo: ("$timezone", _zone),
+    re.Pattern: ("$pattern", _encode_pattern),
     type(...): ("$constant", repr),
     type(NotImplemented): ("$constant", repr),
     **dict.fromkeys(_PATHS.values(), ("$path", _encode_path)),
@@ -181,6 +209,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "$timezone": _unzone,
     "$constant": _decode_constant,
     "$path": _decode_path,
+    "$pattern": _decode_pattern,
     "$int": _decode_int,  # one with more digits than JSON's readers take, as hexadecimals
     # A str with lone surrogates has no UTF-8 form: its bytes are kept as `surrogatepass` has them.
     "$str": lambda json: base64.b64decode(json, validate=True).decode("utf-8", "surrogatepass"),
