@@ -351,6 +351,6 @@ async def _save_one(owner: StateManager, when: str, seconds: float, *, ending: b
     try:
         await durable(min(owner.settings.flush_timeout, seconds))
     except (AutostateError, RuntimeError) as error:
-        logger.error("Not all of %s was saved %s: %s", owner.url, when, error)  # noqa: TRY400
+        logger.error("Not all state in %s was saved %s: %s", owner.url, when, error)  # noqa: TRY400
         return False
     return True

@@ -197,7 +197,7 @@ class _Record:
                 pause = backoff(attempt, first=0.2, longest=5.0)
                 if time.monotonic() + pause >= end:
                     raise
-                logger.warning("%s cannot be read yet, trying again: %s", self, error)
+                logger.warning("%s cannot be read yet, and autostate tries again: %s", self, error)
                 time.sleep(pause)
 
     def _parsed(self, data: bytes) -> Any:

@@ -10,9 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-from autostate import hub
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -31,8 +29,8 @@ _timeout_at: float | None = None
 """When the run times out, in seconds since 1970, as the SDK's configuration says."""
 
 
-def note_kill(_sender: object, time_remaining: float | None = None, **_rest: Any) -> None:
-    """Remember that a kill was announced. A receiver of the hub's signals."""
+def note_kill(time_remaining: float | None) -> None:
+    """Remember that a kill was announced: in so many seconds, or None if that is not known."""
     global _kill_at
     left = UNKNOWN_TIME if time_remaining is None else max(0.0, time_remaining)
     _kill_at = time.monotonic() + left
@@ -95,7 +93,3 @@ def _timestamp(at: datetime) -> float:
     from datetime import UTC
 
     return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
-
-
-for _signal in (hub.migrating, hub.aborting):
-    _signal.connect_own(note_kill)

@@ -4,7 +4,7 @@
     ├── StoreError                 the store refused, and trying again will not help
     │   ├── StoreGoneError         its file was deleted or replaced while it was in use
     │   ├── StoreUnavailableError  the store was not reached, or did not answer in time
-    │   └── FencedError            a later incarnation has taken over this state
+    │   └── FencedError            a later process has taken over this state
     ├── CodecError
     │   ├── UnsupportedTypeError   a value that cannot be saved; the message names its path
     │   ├── CorruptStateError      a record that cannot be read; it is kept, never overwritten
@@ -53,7 +53,7 @@ class StoreGoneError(StoreError):
 
 
 class FencedError(StoreError):
-    """A later incarnation has taken over this state: this process must not write any more.
+    """A later process has taken over this state: this process must not write any more.
 
     Stop this process, or open another store: what it changes from now on is not saved.
     """

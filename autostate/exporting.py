@@ -106,7 +106,9 @@ class _Export:
         if isinstance(value, _TEXTS):
             return str(value)
         if id(value) in self._open:
-            raise Unsupported("it holds itself, and JSON has no references: take one of them out")
+            raise Unsupported(
+                "a container holds itself, and JSON has no references: take one of them out"
+            )
         self._open.add(id(value))
         try:
             made = self._container(value)

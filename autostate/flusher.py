@@ -183,7 +183,9 @@ class Flusher:
                 thread.start()
             except RuntimeError:  # no threads left, or the interpreter is ending
                 self._thread = None
-                logger.warning("no thread could be started: only flush() and the end save now")
+                logger.warning(
+                    "no thread could be started: only flush() and the end of the process save"
+                )
 
     def wake(self) -> None:
         """Make the thread look, if it does not do so regularly already.
@@ -222,7 +224,7 @@ class Flusher:
 
         Raises:
             FlushError: Not saved in time or refused by the store; it is tried again later.
-            FencedError: A later incarnation has taken over.
+            FencedError: A later process has taken over.
             UnsupportedTypeError: An entry cannot be saved. Everything else was.
             RuntimeError: Called inside `atomic()`, or by a receiver of the flusher's signals.
         """
@@ -369,7 +371,9 @@ class Flusher:
 
     def _late(self, timeout: float) -> FlushError:
         """Make the error for a caller whose time is over."""
-        return FlushError(f"not saved within {timeout:.3g} s: {self._saver.describe_delay()}")
+        return FlushError(
+            f"the state was not saved within {timeout:.3g} s: {self._saver.describe_delay()}"
+        )
 
     def _raise(self, error: BaseException | None) -> None:
         """Raise an outcome as a fresh exception: several threads may have waited for it."""
@@ -382,7 +386,9 @@ class Flusher:
             raise fresh
         if isinstance(error, (FencedError, FlushError)):
             raise type(error)(*error.args) from error.__cause__
-        raise FlushError(f"not saved: {error}; {self._saver.describe_unsaved()}") from error
+        raise FlushError(
+            f"the state was not saved: {error}; {self._saver.describe_unsaved()}"
+        ) from error
 
     # -- the thread ---------------------------------------------------------------------------
 
@@ -392,7 +398,9 @@ class Flusher:
             try:
                 self._turn()
             except BaseException:  # also a SystemExit of a receiver
-                logger.critical("the flusher met an error of its own and goes on", exc_info=True)
+                logger.critical(
+                    "autostate met an error of its own while saving, and goes on", exc_info=True
+                )
                 self._policy.failed(self._clock())
         for request in self._waiting:
             request.finish(_closed())

@@ -32,6 +32,8 @@ from typing import Any, TypeVar
 
 import blinker
 
+from autostate import announced
+
 logger: logging.Logger = logging.getLogger("autostate")
 
 Receiver = TypeVar("Receiver", bound=Callable[..., Any])
@@ -115,12 +117,21 @@ class HubSignal(blinker.Signal):
             logger.exception("hub.%s: the receiver %s raised; the others go on", self.name, name)
 
 
-migrating: HubSignal = HubSignal(
+class KillSignal(HubSignal):
+    """A signal that a kill comes; it holds for state objects that are made later, too."""
+
+    def send(self, sender: Any | None = None, /, **details: Any) -> Results:
+        """Call the library's handlers, then the receivers; see `HubSignal.send`."""
+        announced.note_kill(details.get("time_remaining"))
+        return super().send(sender, **details)
+
+
+migrating: HubSignal = KillSignal(
     "migrating",
     """Inbound: this process will be killed and go on elsewhere. All is saved at once, and from
     now on shortly after every change. `time_remaining`: seconds, or None when it is not known.""",
 )
-aborting: HubSignal = HubSignal(
+aborting: HubSignal = KillSignal(
     "aborting",
     """Inbound: this process will be ended for good. Saved as for `migrating`.
     `time_remaining`: seconds, or None.""",
@@ -137,7 +148,7 @@ shutdown: HubSignal = HubSignal(
 rehydrated: HubSignal = HubSignal(
     "rehydrated",
     """Outbound: a state object was made. `name`, `kind`, `resumed` (bool), `downtime` (seconds
-    since the previous incarnation's last save, or None).""",
+    since the previous process's last save, or None).""",
 )
 flushed: HubSignal = HubSignal(
     "flushed",
@@ -149,5 +160,5 @@ flush_failed: HubSignal = HubSignal(
 )
 fenced: HubSignal = HubSignal(
     "fenced",
-    """Outbound: a later incarnation has taken over; nothing is saved any more. `error`.""",
+    """Outbound: a later process has taken over; nothing is saved any more. `error`.""",
 )

@@ -290,7 +290,7 @@ def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, R
                 if store is not None and store is not source:
                     store.close()
                 raise
-            logger.warning("the state cannot be read yet, trying again: %s", error)
+            logger.warning("the state cannot be read yet, and autostate tries again: %s", error)
             time.sleep(pause)
 
 
@@ -306,20 +306,22 @@ def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Re
     for one in spilled:
         if one.epoch != recovered.epoch:
             logger.error(
-                "%s holds changes of a process that could not save them, but another one has "
-                "saved since: they were not applied",
+                "%s holds changes of a process that could not save them, but another process "
+                "has saved since: the changes were not applied",
                 spill.set_aside(one),
             )
             continue
         if not _fits(one.changes, recovered):
             logger.error(
-                "%s holds changes that do not fit the stored state: they were not applied",
+                "%s holds changes that do not fit the stored state, and were not applied",
                 spill.set_aside(one),
             )
             continue
         journal.commit(one.changes, timeout=timeout)
         spill.remove(one)
-        logger.warning("what the previous process could not save was picked up from %s", one.path)
+        logger.warning(
+            "the changes that the previous process could not save were picked up from %s", one.path
+        )
         journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
         recovered = journal.recover(timeout=timeout)
     return _taken_over(store, journal, recovered, settings, timeout)

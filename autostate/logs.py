@@ -16,6 +16,20 @@ logger: logging.Logger = logging.getLogger("autostate")
 _dress: logging.Handler | None = None
 
 
+class _Dress(logging.StreamHandler[Any]):
+    """Prints what nobody else prints.
+
+    The SDK lets its own loggers not propagate, so that a handler of the root prints no line twice.
+    That would hide the library's lines from whoever sets up logging for the whole program, before
+    or after the Actor was entered: Crawlee does, programs do, and so does pytest's `caplog`.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line, unless the root has a handler, which gets it as well."""
+        if not logging.getLogger().handlers:
+            super().emit(record)
+
+
 def heard() -> logging.Logger:
     """Return the logger, enabled again if setting up logging has disabled it on the way."""
     if logger.disabled:
@@ -37,11 +51,10 @@ def dress_as_sdk(actor: Any) -> None:
     if not getattr(actor, "_configure_logging", True) or _is_configured():
         return
     log: Any = sys.modules["apify.log"]
-    _dress = logging.StreamHandler()
+    _dress = _Dress()
     _dress.setFormatter(log.ActorLogFormatter())
     logger.addHandler(_dress)
     logger.setLevel(logging.getLogger("apify").level)
-    logger.propagate = False  # as the SDK's: a handler of the root would print each line again
 
 
 def undress() -> None:
@@ -50,7 +63,6 @@ def undress() -> None:
     if _dress is not None:
         logger.removeHandler(_dress)
         logger.setLevel(logging.NOTSET)
-        logger.propagate = True
         _dress = None
 
 

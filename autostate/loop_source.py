@@ -107,7 +107,7 @@ class Checker:
     def refuse(self, what: str) -> NoReturn:
         """Say what differs, and what can be done."""
         raise ResumeError(
-            f"the loop {self.name!r} cannot go on ({self.done} done): what it goes over is not "
+            f"the loop {self.name!r} cannot go on ({self.done} done): its items are not "
             f"the same as before: {what}. Nothing was changed. Give the same items in "
             "the same order, say by key=… what identifies an item, go on all the same with "
             "check=False, or begin again with restart=True"

@@ -128,7 +128,7 @@ def flush(timeout: float | None = None) -> None:
 
     Raises:
         FlushError: It was not saved in time. It stays in memory and is tried again.
-        FencedError: A later incarnation has taken over.
+        FencedError: A later process has taken over.
         UnsupportedTypeError: An entry cannot be saved; everything else was.
         RuntimeError: Called inside `atomic()`.
 

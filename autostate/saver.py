@@ -89,7 +89,7 @@ class Statistics:
         failing: How many of them since the last that succeeded.
         last_error: Why the last attempt failed; None when it succeeded.
         compactions: Journals replaced by a snapshot.
-        fenced: A later incarnation has taken over: nothing is saved any more.
+        fenced: A later process has taken over: nothing is saved any more.
     """
 
     flushes: int = 0
@@ -124,7 +124,7 @@ class Saver:
             holds up a store that else answers at once is told when they are over.
 
     Attributes:
-        fenced: The error, once a later incarnation has taken over.
+        fenced: The error, once a later process has taken over.
         last_error: Why the last attempt failed; None if it succeeded.
         last: The process ends: nothing is done for the sake of what follows.
         ending: Requests that come from an end (of an Actor, of a `with` block): for these, too,
@@ -243,7 +243,7 @@ class Saver:
         except Exception as error:
             self._policy.check_failed(self._clock())
             raise FlushError(
-                "all is written, but the store did not say whether a later incarnation has "
+                "everything is written, but the store did not say whether a later process has "
                 f"taken over: {error}"
             ) from error
         self._policy.checked()
@@ -267,7 +267,7 @@ class Saver:
             self._compact_after = self._clock() + COMPACTION_PAUSE
             expected = isinstance(error, StoreUnavailableError)
             logger.warning(
-                "compaction failed; the journal grows until it works: %s",
+                "the journal could not be compacted, and grows until that works: %s",
                 error,
                 exc_info=None if expected else error,
             )
@@ -500,7 +500,7 @@ class Saver:
         for error in errors:
             if error.path not in self._reported:
                 self._reported.add(error.path)
-                logs.heard().error("not saved, everything else is: %s", error)
+                logs.heard().error("a value is not saved, everything else is: %s", error)
         if explicit and errors:
             first = errors[0]
             if len(errors) > 1:

@@ -63,7 +63,7 @@ class Settings:
             `debounce` and `max_delay` stretch until it is kept.
         flush_timeout: Seconds that a flush may take with all its retries. Also the default for
             `flush()`, for rehydration and for the save at exit.
-        check_interval: Seconds between looks whether a later incarnation has taken over, on stores
+        check_interval: Seconds between looks whether a later process has taken over, on stores
             that cannot refuse a write by themselves.
         migrating_debounce: Seconds, in place of `debounce` and `max_delay`, from a `migrating` or
             `aborting` signal on.

@@ -61,7 +61,9 @@ class Signer:
         if self._url.startswith("memory:"):
             return _signature(_key_of_process(), data)
         scheme = self._url.partition(":")[0]
-        raise NoKeyError(f"it has to be signed, and there is no key for {scheme}: {HOW}")
+        raise NoKeyError(
+            f"a pickled value has to be signed, and there is no key for {scheme}: {HOW}"
+        )
 
     def verify(self, data: bytes, signature: str) -> None:
         """Check that the bytes were signed with one of the keys.

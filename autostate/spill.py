@@ -209,9 +209,9 @@ def _read(path: Path) -> Spill:
     first, _, body = path.read_bytes().partition(b"\n")
     header = json.loads(first)
     if header["autostate"] != VERSION or header["record"] != "spill":
-        raise ValueError("of an unknown format")
+        raise ValueError("its format is unknown")
     changes = body.split(b"\n")[:-1]
     digest = hashlib.blake2b(body, digest_size=16).hexdigest()
     if digest != header["digest"] or len(changes) != header["changes"]:
-        raise ValueError("damaged: its digest does not fit")
+        raise ValueError("it is damaged: its digest does not match")
     return Spill(path, int(header["epoch"]), changes)

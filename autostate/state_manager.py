@@ -432,5 +432,7 @@ def _name_of(obj: Any) -> str:
     if node is None:
         raise TypeError(f"this {type(known).__name__} is no state object that is bound to a store")
     if node.name is None or node.obj is not obj:
-        raise TypeError("this is nested in a state object: ask about the one that has a name")
+        raise TypeError(
+            "this object is nested in a state object: ask about the one that has a name"
+        )
     return str(node.name)

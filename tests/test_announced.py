@@ -40,7 +40,7 @@ def test_a_kill_that_did_not_come_is_forgotten(monkeypatch: pytest.MonkeyPatch) 
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     assert announced.seconds_to_kill() is None
-    announced.note_kill(None, time_remaining=50.0)
+    announced.note_kill(50.0)
     now = 1020.0
     assert announced.seconds_to_kill() == 30.0
     now = 1060.0

@@ -373,7 +373,7 @@ class TestWhatHasNoForm:
         """JSON.stringify refuses it, too; the same object beside itself is none."""
         state = PersistedDict("state", a={"b": []})
         state["a"]["b"].append(state)
-        with pytest.raises(UnsupportedTypeError, match="it holds itself") as raised:
+        with pytest.raises(UnsupportedTypeError, match="a container holds itself") as raised:
             export(state)
         assert raised.value.path == 'state["a"]["b"][0]'
 

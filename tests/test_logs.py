@@ -61,6 +61,18 @@ def test_debug_lines_come_with_those_of_the_sdk(tmp_path: Path) -> None:
     assert [line for line in lines(run.output, "autostate") if "a DEBUG line" in line]
 
 
+def test_whoever_sets_up_the_root_hears_each_line_once(tmp_path: Path) -> None:
+    """As for any library; also where that happens inside of the Actor."""
+    body = LINES.replace(
+        "for log", "logging.basicConfig(format='mine: %(name)s %(message)s')\n            for log"
+    )
+    with LocalPlatform() as platform:
+        run = starter(platform, tmp_path, IMPORT)(body)
+        assert run.wait() == 0, run.output
+    heard = [line for line in run.output.splitlines() if "autostate" in line and "line" in line]
+    assert heard == ["mine: autostate an INFO line", "mine: autostate a WARNING line"]
+
+
 @pytest.mark.parametrize(
     "configured",
     [

@@ -155,7 +155,7 @@ def test_an_unreached_store_is_asked_again(caplog: pytest.LogCaptureFixture) -> 
     """A hiccup at the start of a program is not its end."""
     with autostate.open(Unsteady("hiccup", reads=2)):
         assert PersistedDict("a") == {}
-    assert "trying again" in caplog.text
+    assert "autostate tries again" in caplog.text
 
 
 def test_a_store_that_stays_away_is_an_error_at_creation() -> None:

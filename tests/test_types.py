@@ -261,7 +261,7 @@ class Seen(Exception):  # noqa: N818 - an exception is meant that holds somethin
         ({"q": deque([1, Bare()])}, '["q"][1]', "pickled"),
         (model().model_copy(update={"inner": Bare()}), ".inner", "dataclass"),
         (Ends(), "", "cannot be saved"),
-        ([Hidden()], "[0]", "its fields cannot be read (LookupError)"),
+        ([Hidden()], "[0]", "the fields of the object cannot be read (LookupError)"),
         (Bag(), "", "may hold more than the dict"),
         (Seen("x"), "", "register"),
         ({Bare(): 1}, " (the key <Bare>)", "register"),

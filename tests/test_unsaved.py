@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any, Final
@@ -160,7 +160,7 @@ def test_advice_fits_the_type(what: str) -> None:
     """Nobody can make a dataclass of a class of somebody else's."""
     make, advice = ADVICE[what]
     value = make()
-    for key in (False, True) if type(value).__hash__ else (False,):
+    for key in (False, True) if isinstance(value, Hashable) else (False,):
         with pytest.raises(Unsupported, match="cannot be saved") as caught:
             codec.jsonable({value: 1} if key else value, no_node)
         assert advice in caught.value.problem

@@ -111,7 +111,8 @@ class Fields:
             value.__dict__[name] = content
         else:
             raise CorruptStateError(
-                f"a stored {name_of(self.cls)} has a field {name!r}, which the class has no more: "
+                f"a stored {name_of(self.cls)} has a field {name!r}, which "
+                "the class no longer has: "
                 "add it again, or register the class with a decode that leaves it out"
             )
 
@@ -367,8 +368,8 @@ def member(cls: type[enum.Enum], stored: Any) -> enum.Enum:
         except ValueError:
             pass
     raise CorruptStateError(
-        f"the stored enum {name_of(cls)} has the member {_shown(stored)}, which the program's has "
-        "not: add it again"
+        f"the stored enum {name_of(cls)} has the member {_shown(stored)}, which the "
+        "program's enum does not have: add it again"
     )
 
 

@@ -124,7 +124,7 @@ def name_of(container: Any) -> str | None:
 def _dump(value: Any, reference: Reference) -> bytes:
     """Pickle a value; whatever goes wrong is something that cannot be saved."""
     if _is_container(value):
-        raise Unsupported("this is a container that saves itself")
+        raise Unsupported("this value is a container that saves itself")
     try:
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(RuntimeError):  # another thread has put something in meanwhile
@@ -147,7 +147,7 @@ def _why_not(value: Any, error: Exception) -> str:
             ", or register its class with autostate.register(cls, tag, encode=…, decode=…), where "
             "encode= leaves out what cannot be pickled"
         )
-    return f"it cannot be pickled ({type(error).__name__}{reason}): {what_to_do}"
+    return f"the value cannot be pickled ({type(error).__name__}{reason}): {what_to_do}"
 
 
 def _pickle(value: Any, reference: Reference) -> bytes:
@@ -194,7 +194,9 @@ def state_object(name: str) -> Any:
     """Find the state object to which a pickled value refers, while that is loaded."""
     find = _finder.get()
     if find is None:
-        raise pickle.UnpicklingError("it refers to a state object, and is loaded without the state")
+        raise pickle.UnpicklingError(
+            "the pickle refers to a state object, and is loaded without the state"
+        )
     return find(name)
 
 

@@ -297,7 +297,9 @@ def _fields_of(entry: TypeEntry, value: Any) -> dict[str, Any]:
     except RecursionError:
         raise
     except Exception as error:  # of a class that does something of its own with its attributes
-        raise Unsupported(f"its fields cannot be read ({type(error).__name__})") from error
+        raise Unsupported(
+            f"the fields of the object cannot be read ({type(error).__name__})"
+        ) from error
 
 
 def _encode_fields(fields: dict[str, Any], ref: Ref) -> Any:

@@ -126,7 +126,7 @@ class Ownership:
         """Check a listing made after a write: only now is that write acknowledged.
 
         Raises:
-            FencedError: A later incarnation has taken over.
+            FencedError: A later process has taken over.
         """
         names = (parse_key(key) for key in keys if key.startswith(HEADS))
         latest = max((name for name in names if name), default=self._me)
@@ -191,7 +191,7 @@ class Ownership:
         )
 
     def _outranked(self, epoch: int | None) -> FencedError:
-        by = "a later incarnation" if epoch is None else f"a later incarnation (epoch {epoch})"
+        by = "a later process" if epoch is None else f"a later process (epoch {epoch})"
         return FencedError(
             f"{by} has taken over the state in {self._store.url}: what this process changes "
             "from now on is not saved. Stop it, or let it use another store"

@@ -107,7 +107,7 @@ class Walk:
         """Sign what is pickled."""
         signer = self.node.tracker.signer
         if signer is None:
-            raise Unsupported("it has to be signed, and there is nothing to do it with")
+            raise Unsupported("a pickled value has to be signed, and here is no key to sign it")
         try:
             return signer.sign(data)
         except NoKeyError as problem:

@@ -339,7 +339,9 @@ class Rehydration:
             node = self._begin(self._names[name])
             self._begun.append(node)
         if node is None:
-            raise CorruptStateError(f"it refers to the state object {name}, which is not stored")
+            raise CorruptStateError(
+                f"the state refers to the state object {name}, which is not stored"
+            )
         return KINDS[node.kind].show(node.obj)
 
 
@@ -409,7 +411,7 @@ class _Make:
             signer = self._tracker.signer
             try:
                 if signer is None:
-                    raise BadSignatureError("there is nothing to verify a pickled value with")
+                    raise BadSignatureError("here is no key to verify a pickled value")
                 signer.verify(data, signature)
             except BadSignatureError as problem:
                 raise SignatureError(f"{path}: {problem}") from None
