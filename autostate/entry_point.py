@@ -148,7 +148,7 @@ def _entry_point(
         try:
             return await run()
         finally:
-            await actor_events.save(f"at the end of {name}()")
+            await actor_events.save(f"at the end of {name}()", ending=True)
 
     vars(entry_point)["__signature__"] = callers
     return entry_point

@@ -156,7 +156,8 @@ flushed: HubSignal = HubSignal(
 )
 flush_failed: HubSignal = HubSignal(
     "flush_failed",
-    """Outbound: a flush failed; it is tried again. `error`, `failures` (how many in a row).""",
+    """Outbound: an attempt to save failed; it is tried again. `error`, `failures` (how many in a
+    row).""",
 )
 fenced: HubSignal = HubSignal(
     "fenced",

@@ -238,7 +238,8 @@ class Incarnation:
         """Keep what could not be saved in a file, and say where."""
         told = f"the last save failed: {error.__cause__ or error}"
         failure = FlushError(told)
-        if scheme(self.store.url) != "memory":
+        something = bool(self.flusher.unsaved) or self.flusher.dirty
+        if something and scheme(self.store.url) != "memory":
             try:
                 self._spilled = self._write_spill()
                 failure = FlushError(

@@ -179,7 +179,6 @@ def test_a_child_of_multiprocessing_tells_its_parent(
 
 def test_an_actor_that_has_lost_something_fails(limited: str, isolated: Path) -> None:
     """The SDK calls `sys.exit(0)` itself."""
-    pytest.importorskip("apify")
     program = Program(
         """
         import asyncio

@@ -23,6 +23,7 @@ from autostate import (
     spill,
 )
 from autostate.errors import FlushError, StateTypeError, StoreUnavailableError
+from autostate.flusher import Flusher
 from autostate.journal import Journal
 from autostate.manager import current_manager
 from autostate.stores.memory import MemoryStore
@@ -548,6 +549,26 @@ def test_nothing_is_spilled_for_a_store_in_memory(isolated: Path) -> None:
     with pytest.raises(FlushError), autostate.open(Unsteady("m", writes=1000), flush_timeout=0.3):
         PersistedDict("a", x=1)
     assert list(isolated.iterdir()) == []
+
+
+def test_what_was_written_is_not_called_lost(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last save went through; the store only did not say who owns the state."""
+    stop = Flusher.stop
+
+    def stop_in_doubt(flusher: Flusher, timeout: float) -> None:
+        stop(flusher, timeout)
+        raise FlushError("nobody knows")
+
+    monkeypatch.setattr(Flusher, "stop", stop_in_doubt)
+    with (
+        pytest.raises(FlushError, match=r"nobody knows$") as raised,
+        autostate.open("sqlite:///s.db"),
+    ):
+        PersistedDict("a", x=1)
+    assert type(raised.value) is FlushError
+    assert not list(isolated.glob("*.jsonl"))
 
 
 def test_a_failed_end_of_the_default_manager_is_loud(
