@@ -197,7 +197,7 @@ def stored(runs: Runs, container: Any, kind: str) -> set[str]:
 @pytest.mark.parametrize("kind", sorted(NESTED))
 def test_a_nested_container_that_grows_is_saved_entry_by_entry(kind: str, saves: Saves) -> None:
     """Up to 256 entries it is part of its parent's entry; it moves out of it once."""
-    state = PersistedDict("state")
+    state: Any = PersistedDict("state")
     state["inner"] = NESTED[kind]()
     autostate.flush()
     for step in range(40):
@@ -241,7 +241,7 @@ def test_saves_that_come_by_themselves_write_what_changed(kind: str, saves: Save
 
 def test_what_one_removes_in_bulk_is_recorded(saves: Saves) -> None:
     """Operations in place on large sets and counters write what they change."""
-    seen = filled("set", 5000)
+    seen: Any = filled("set", 5000)
     seen &= {url(number) for number in range(10, 6000)}
     autostate.flush()
     assert saves[-1][0] == 0
@@ -302,8 +302,8 @@ def test_an_equal_key_of_another_type_changes_the_value_and_leaves_the_key(
     start: int, runs: Runs
 ) -> None:
     """As in a plain dict, in memory and in the next run."""
-    state = PersistedDict("state")
-    hits = PersistedCounter("hits")
+    state: Any = PersistedDict("state")
+    hits: Any = PersistedCounter("hits")
     plain: dict[Any, Any] = {}
     for number in range(start):
         state[number] = plain[number] = number
@@ -335,7 +335,7 @@ def test_an_equal_key_of_another_type_changes_the_value_and_leaves_the_key(
 @pytest.mark.parametrize("start", [10, LARGE, LARGE + 1, 1000])
 def test_equal_members_of_another_type_are_found_and_not_added(start: int, runs: Runs) -> None:
     """As in a plain set, in memory and in the next run."""
-    numbers = PersistedSet("numbers")
+    numbers: Any = PersistedSet("numbers")
     plain: set[Any] = set()
     for number in range(start):
         numbers.add(number)
@@ -356,8 +356,8 @@ def test_equal_members_of_another_type_are_found_and_not_added(start: int, runs:
 
 def test_texts_that_contain_nan_are_no_reason_to_write_all(saves: Saves) -> None:
     """Only numbers can be nan."""
-    words = PersistedSet("words", ["banana", ("finance", 1), "x"])
-    prices = PersistedDict("prices", {("nan", number): number for number in range(1000)})
+    words: Any = PersistedSet("words", ["banana", ("finance", 1), "x"])
+    prices: Any = PersistedDict("prices", {("nan", number): number for number in range(1000)})
     autostate.flush()
     words.add("y")
     prices["nan", 1] = -1
@@ -367,7 +367,7 @@ def test_texts_that_contain_nan_are_no_reason_to_write_all(saves: Saves) -> None
 
 def test_a_number_key_costs_only_its_entry(saves: Saves) -> None:
     """Small dicts whose keys are no strings are compared entry by entry as well."""
-    pages = PersistedDict("pages", dict.fromkeys(range(100), "new"))
+    pages: Any = PersistedDict("pages", dict.fromkeys(range(100), "new"))
     autostate.flush()
     pages[5] = "done"
     autostate.flush()
