@@ -238,6 +238,35 @@ def test_a_defaultdict_makes_values_and_saves_them(many: int) -> None:
     assert live.default_factory is list
 
 
+@pytest.mark.parametrize("many", [3, 300])
+@pytest.mark.parametrize("form", ["armed", "written"])
+def test_a_factory_that_writes_meanwhile_does_what_it_does_in_the_builtin(
+    many: int, form: str
+) -> None:
+    """Under its own key or another, with a cut before the made value is stored."""
+    program = Program()
+    kept = {f"k{i}": [i] for i in range(many)}
+    live = _nested(program, defaultdict(list, kept))
+    plain = defaultdict(list, kept)
+    if form == "written":
+        live["w"] = plain["w"] = [0]
+
+    def make(target: Any) -> list[Any]:
+        target["k0"].append("seen")
+        target.setdefault("a", ["by the factory"])
+        program.flush()
+        return ["made"]
+
+    plain.default_factory = lambda: make(plain)
+    assert [plain["a"], plain["a"]] == [plain["a"]] * 2
+    live.default_factory = lambda: make(live)
+    live["a"]
+    live.default_factory = plain.default_factory = list
+    assert live == plain
+    program.flush()
+    assert program.restart().root("state")["in"] == plain
+
+
 @pytest.mark.parametrize("outcome", ["saved", "lost", "unknown"])
 @pytest.mark.parametrize("many", [3, 300])
 @pytest.mark.parametrize("shared", [False, True])

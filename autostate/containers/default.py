@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from autostate import codec
 from autostate.containers.dict import RAW, DictBarrier, PersistedDict, recording, refill
@@ -23,6 +23,42 @@ V = TypeVar("V")
 _factory: Any = vars(defaultdict)["default_factory"]
 
 
+def _goes_past_setitem() -> bool:
+    """Whether the builtin stores what it makes without a call of `__setitem__`: try it."""
+
+    class Noting(defaultdict[str, None]):
+        def __setitem__(self, key: str, value: None, /) -> None:
+            noted.append(key)
+
+    noted: list[str] = []
+    Noting(_nothing)["made"]
+    return not noted
+
+
+def _nothing() -> None:
+    """Make None."""
+
+
+def _missing(self: Any, key: Any, /) -> Any:
+    """Make a value, as `defaultdict.__missing__`.
+
+    From Python 3.14 on the builtin stores the value as `dict.setdefault` does, in C, where no
+    barrier sees it. Before, it calls `__setitem__`, which replaces what the factory may have
+    stored under the key.
+    """
+    factory = _factory.__get__(self)
+    if factory is None:
+        raise KeyError(key)
+    value = factory()
+    if GOES_PAST_SETITEM:
+        return self.setdefault(key, value)
+    self[key] = value
+    return value
+
+
+GOES_PAST_SETITEM: Final = _goes_past_setitem()
+
+
 class PersistedDefaultDict(DictBarrier, defaultdict[K, V]):
     """What a defaultdict becomes inside a state object.
 
@@ -34,6 +70,7 @@ class PersistedDefaultDict(DictBarrier, defaultdict[K, V]):
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
         __init__ = spanning(defaultdict, "__init__")
+        __missing__ = _missing
         update = PersistedDict.update
         __ior__ = PersistedDict.__ior__
 
@@ -51,6 +88,10 @@ class PersistedDefaultDict(DictBarrier, defaultdict[K, V]):
                 before(self)
                 _factory.__set__(self, factory)
                 changed(self)
+
+        @default_factory.deleter
+        def default_factory(self) -> None:
+            self.default_factory = None  # which is what the builtin has then
 
 
 PersistedDefaultDict.__name__ = "defaultdict"  # which its repr shows

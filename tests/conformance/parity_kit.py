@@ -187,6 +187,7 @@ def _default_cases() -> Iterator[Call]:
     for factory in (set, None, dict, "text"):
         yield case("__setattr__", "default_factory", factory)
     yield case("__delattr__", "default_factory")
+    yield case("__delattr__", "default_factory")
     yield case("__init__", int, {"b": 7}, kw=2)
     yield case("__init__", {"b": 7})
 
