@@ -115,13 +115,18 @@ def _by_name(module: str, qualname: str, wanted: Callable[[type], bool]) -> type
 
 
 def _subclasses(cls: type) -> Iterator[type]:
-    """All classes that are loaded, older ones first."""
-    seen: set[type] = set()
+    """All classes that are loaded, older ones first.
+
+    They are compared by identity: what a metaclass defines as `==` may raise or warn, as that of
+    `typing._UnionGenericAlias` does from Python 3.14 on. `seen` holds them, so that
+    no identity is used twice.
+    """
+    seen: dict[int, type] = {}
     left = [cls]
     while left:
         subs: list[type] = type.__subclasses__(left.pop())
         for sub in subs:
-            if sub not in seen:
-                seen.add(sub)
+            if id(sub) not in seen:
+                seen[id(sub)] = sub
                 left.append(sub)
                 yield sub
