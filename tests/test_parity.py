@@ -148,12 +148,18 @@ INEXACT: Final = re.compile("argument|multiply sequence|unsupported operand")
 """Who passes what cannot be taken may be told so by another function."""
 
 
+UNHASHABLE: Final = re.compile(
+    r"cannot use '[^']*' as a (?:dict key|set element) \((unhashable type: '[^']*')\)"
+)
+"""From Python 3.14 on some of the functions that hash a key say what for, and others do not."""
+
+
 def outcome(call: Call, target: Any) -> tuple[str, Any]:
     """What a call gives or raises."""
     try:
         result = call.on(target)
     except Exception as error:
-        message = NAMES.sub(r"\1", repr(error.args)).lower()
+        message = UNHASHABLE.sub(r"\1", NAMES.sub(r"\1", repr(error.args)).lower())
         if isinstance(error, TypeError) and INEXACT.search(message):
             message = ""
         return "raises", (type(error), message)

@@ -107,6 +107,7 @@ DIFFERENCES: Final = (
                 "DictTest.test_track_literals",
             ),
         },
+        before=(3, 14),  # from there on it looks at every dict
     ),
     Difference(
         "C code of the interpreter takes the short way for the exact class only",
