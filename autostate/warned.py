@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
@@ -55,7 +55,7 @@ def _would_be_raised(category: type) -> bool:
 
 
 @contextmanager
-def warnings_shown() -> Iterator[None]:
+def warnings_shown() -> Generator[None]:
     """Show what would be raised as a warning, instead of raising it, in this thread."""
     filters = warnings.filters
     if filters and filters[0][2] is not _Shown and any(one[0] == "error" for one in filters):
