@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from autostate.syncing import sync
+
 logger: logging.Logger = logging.getLogger("autostate")
 
 VERSION = 1
@@ -72,7 +74,7 @@ def write(url: str, epoch: int, changes: Sequence[bytes]) -> Path:
     with os.fdopen(descriptor, "wb") as file:
         file.write(json.dumps(header).encode() + b"\n" + body)
         file.flush()
-        os.fsync(file.fileno())
+        sync(file.fileno())
     unfinished.rename(path)
     return path
 
