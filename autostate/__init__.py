@@ -38,8 +38,8 @@ from typing import TYPE_CHECKING, Any
 if sys.platform == "win32":
     raise ImportError(
         "autostate does not run on Windows: it needs the locks, signals and forks of POSIX. Run "
-        "the program in WSL (https://learn.microsoft.com/windows/wsl) or in a container; Apify Actors "
-        "run on Linux",
+        "the program in WSL (https://learn.microsoft.com/windows/wsl) or in a container; Apify "
+        "Actors run on Linux",
         name="autostate",
     )
 
