@@ -53,8 +53,9 @@ $(VENV)/.installed: $(STAMP)
 test: $(STAMP)
 	@$(MAKE) --no-print-directory --jobs=2 types pytest
 
+# A thousand processes import the library: not each of them has to compile it.
 pytest: $(STAMP) style
-	$(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=worksteal $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=worksteal $(ARGS)
 
 lint: style types
 
