@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any, Final
+
+import pytest
 
 ROOT: Final = Path(__file__).parent.parent
 
@@ -37,3 +41,44 @@ def test_the_versions_that_are_claimed_are_those_that_are_tested() -> None:
 def test_this_version_is_claimed() -> None:
     """Else the tests say nothing about what users are told."""
     assert f"{sys.version_info.major}.{sys.version_info.minor}" in _claimed()
+
+
+INTERPRETER: Final = """#!/bin/sh
+case "$1 $2" in
+-c*base_prefix*) echo "/opt/{name} 3 14 0" ;;
+"-m venv") mkdir -p "$3/bin"
+    printf '#!/bin/sh\\n' > "$3/bin/python"
+    chmod +x "$3/bin/python"
+    echo {name} >> made ;;
+esac
+"""
+"""Answers what the Makefile asks an interpreter, and notes when it makes an environment."""
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_an_environment_is_made_anew_for_another_interpreter(isolated: Path) -> None:
+    """`make test PYTHON=…` never tests with the interpreter of before."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, isolated)
+    for name in ("one", "two"):
+        (isolated / name).write_text(INTERPRETER.format(name=name))
+        (isolated / name).chmod(0o755)
+    made = []
+    for name in ("one", "one", "two", "two", "one"):
+        command = ["make", ".venv/.installed", f"PYTHON={isolated / name}"]
+        subprocess.run(command, check=True, capture_output=True)
+        made.append((isolated / "made").read_text().split())
+    assert made == [["one"]] * 2 + [["one", "two"]] * 2 + [["one", "two", "one"]]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_a_missing_interpreter_is_named(isolated: Path) -> None:
+    """And nothing is made."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, isolated)
+    command = ["make", "style", "PYTHON=python-that-is-missing"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "autostate needs Python 3.11 or newer" in done.stderr
+    assert "python-that-is-missing" in done.stderr
+    assert not (isolated / ".venv").exists()
