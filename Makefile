@@ -1,7 +1,7 @@
 # Every target makes its own virtual environment first: Python 3.11 or newer, make and git are
 # all it takes. `make PYTHON=/path/to/python test` chooses an interpreter.
 #
-# `make test` spreads the tests over one process for each core; a process that has no more takes
+# `make test` spreads the tests over three processes for two cores; one that has no more takes
 # some from another. `make test ARGS=-n0` runs them in one, as `pytest` by hand does. ARGS may hold
 # any of pytest's options and files (ARGS='-x tests/test_actor.py').
 
@@ -10,14 +10,21 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	{ command -v $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# One stamp for each interpreter: with another one the environment is made anew.
+PYTHON := $(PYTHON)
+MADE_WITH := $(shell $(PYTHON) -c 'import sys; print(sys.base_prefix, *sys.version_info[:3])' \
+	2>/dev/null | tr -c '[:alnum:].\n' -)
+STAMP := $(VENV)/.installed$(MADE_WITH)
 ARGS ?=
 
-.PHONY: help test lint format demo bench scale kills fuzz clean
+# Half of the time a test waits for a process or a server of its own.
+PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
+
+.PHONY: help test pytest lint style types format demo bench scale kills fuzz clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make test   lint, types, floors and tests"
+	@echo "make test   lint, types, floors and tests (PYTHON=python3.14 chooses an interpreter)"
 	@echo "make lint   ruff, mypy, ty, import-linter"
 	@echo "make demo   a crawl that is killed and goes on (ARGS='--kills 8 --seed 7')"
 	@echo "make bench  figures beside goals (ARGS='--quick')"
@@ -28,22 +35,38 @@ help:
 	@echo "make clean  removes the virtual environment and caches"
 
 $(STAMP): pyproject.toml
-	@test -n "$(PYTHON)" || { echo "autostate needs Python 3.11 or newer; none was found." >&2; exit 1; }
+	@test -n "$(MADE_WITH)" || { echo "autostate needs Python 3.11 or newer; \
+		$(or $(PYTHON),none) was found." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "autostate needs Python 3.11 or newer; $(PYTHON) is older." >&2; exit 1; }
+	@ls $(VENV)/.installed$(MADE_WITH) >/dev/null 2>&1 || rm -rf $(VENV)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "$(PYTHON) cannot make a virtual environment: is its venv module installed?" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable '.[apify]' --group test
-	@touch $@
+	@touch $@ $(VENV)/.installed
 
-test: lint
-	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
+# For those who ask for it by name.
+$(VENV)/.installed: $(STAMP)
 
-lint: $(STAMP)
+# The checkers of types run beside the tests, of which many wait.
+test: $(STAMP)
+	@$(MAKE) --no-print-directory --jobs=2 types pytest
+
+# A thousand processes import the library: not each of them has to compile it.
+pytest: $(STAMP) style
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=worksteal $(ARGS)
+
+lint: style types
+
+style: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/ty check
 	$(BIN)/lint-imports --no-cache
+
+types: $(STAMP)
+	$(BIN)/ty check
+	$(BIN)/mypy
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

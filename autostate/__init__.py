@@ -23,7 +23,8 @@ A map of the package, from what users touch down to the ground; a file imports o
     stores/, codec/                     bytes by key; values as JSON
     lifecycle.py, spill.py, settings.py ends and forks of the process; the last resort; settings
     signing.py                          signatures of pickled values, and their keys
-    hub.py, errors.py                   the signals; the errors
+    hub.py, errors.py, syncing.py,      the signals; the errors; fsync; warnings that are errors
+    warned.py
 
 `import autostate` loads little of it: the rest comes with the first state object. What it does is
 to wait for `import apify` (actor_events.py) and for the end of the process (lifecycle.py).
@@ -31,7 +32,16 @@ to wait for `import apify` (actor_events.py) and for the end of the process (lif
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    raise ImportError(
+        "autostate does not run on Windows: it needs the locks, signals and forks of POSIX. Run "
+        "the program in WSL (https://learn.microsoft.com/windows/wsl) or in a container; Apify "
+        "Actors run on Linux",
+        name="autostate",
+    )
 
 from autostate import actor_events, hub
 from autostate.errors import (

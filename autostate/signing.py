@@ -17,6 +17,8 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from autostate.syncing import sync
+
 _DOMAIN = b"autostate pickled 1\0"  # so that no other use of the same key gives such a signature
 _LENGTH = 32
 
@@ -211,7 +213,7 @@ class KeyFile:
             try:
                 os.fchmod(handle, 0o600)
                 os.write(handle, key)
-                os.fsync(handle)
+                sync(handle)
             finally:
                 os.close(handle)
             try:
@@ -232,6 +234,6 @@ def _sync_folder(folder: Path) -> None:
     """See to it that a power failure does not take a new key away, and keeps what it signed."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        sync(handle)
     finally:
         os.close(handle)

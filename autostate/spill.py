@@ -25,6 +25,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from autostate.syncing import sync
+
 logger: logging.Logger = logging.getLogger("autostate")
 
 VERSION = 1
@@ -139,7 +141,7 @@ def _write(place: Place, epoch: int, changes: Sequence[bytes]) -> Path:
         with os.fdopen(descriptor, "wb") as file:
             file.write(json.dumps(header).encode() + b"\n" + body)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         unfinished.rename(path)
     except BaseException:
         with contextlib.suppress(OSError):

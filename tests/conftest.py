@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -36,6 +37,61 @@ GRACE = 5.0
 """Seconds that a thread or handle which is already closing has to be gone."""
 
 PLATFORM_VARIABLES = ("ACTOR_", "APIFY_", "CRAWLEE_", "AUTOSTATE_URL", "AUTOSTATE_SIGNING_KEY")
+
+
+LONG: Final = (
+    "test_feature_table.py::test_a_cell",
+    "test_crawl_example.py::test_a_killed",
+    "test_benchmarks.py::test_quick",
+    "crash/test_loops.py",
+    "crash/test_kills.py",
+    "properties/",
+    "test_patterns.py::test_shared",
+    "test_actor.py::TestOffThePlatform",
+    "test_docs.py::test_python_blocks",
+    "cpython/test_suites.py",
+    "test_class_changes.py",
+    "test_stress.py",
+)
+"""What takes longest, in that order: begun last, it would run while others are done."""
+
+
+def _length(item: pytest.Item) -> int:
+    """Where a test stands in `LONG`."""
+    found = (place for place, name in enumerate(LONG) if name in item.nodeid)
+    return next(found, len(LONG))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal the long tests out to the processes, so that each begins with some.
+
+    pytest-xdist gives each process a part of the list in one piece. The cells of the feature table
+    stay together: what they say is found out by the first process that runs one.
+    """
+    workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
+    if workers == 1:
+        return
+    cells = [item for item in items if _length(item) == 0]
+    long = sorted((item for item in items if 0 < _length(item) < len(LONG)), key=_length)
+    rest = [item for item in items if _length(item) == len(LONG)]
+    hands = [long[worker::workers] for worker in range(workers)]
+    hands[0] = cells + hands[0]
+    size = len(items) // workers
+    dealt: list[pytest.Item] = []
+    for hand in hands[:-1]:
+        room = max(size - len(hand), 0)
+        dealt += hand + rest[:room]
+        del rest[:room]
+    items[:] = dealt + hands[-1] + rest
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector look at what tests make, and not at every module that they import.
+
+    Hundreds of tests call `gc.collect`.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header() -> str:

@@ -7,20 +7,23 @@ it. Where no way keeps a promise, a row may ask for less, and the cell says so.
 
 from __future__ import annotations
 
+import fcntl
 import itertools
+import json
 import pickle
 import random
 import shutil
 import sqlite3
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -31,9 +34,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts bytes by
 
 README = ROOT / "README.md"
 HEADING = "## Beside others"
-PATIENCE = 4.0
-"""Seconds to save by itself in: many times what each library is set to."""
+PATIENCE = (1.0, 5.0)
+"""Seconds to save by itself in: soon, or many times what each library is set to."""
 KILLS = 12
+EFFORT = 10
+"""So many times as much is done before a test fails that bad luck or a busy machine may fail."""
 FLIPS = 8
 
 WAYS: Mapping[str, Mapping[str, str]] = {
@@ -55,8 +60,17 @@ SMALL = ("blinker", "dataclasses", "msgspec", "secrets", "sqlite3", "wrapt", "zo
 class Trial:
     """One promise put to one way of using one library, in a folder of its own."""
 
-    def __init__(self, server: Forkserver, column: str, folder: Path, rng: random.Random) -> None:
+    def __init__(
+        self,
+        server: Forkserver,
+        column: str,
+        folder: Path,
+        rng: random.Random,
+        *,
+        effort: int = 1,
+    ) -> None:
         self.server, self.column, self.folder, self.rng = server, column, folder, rng
+        self.effort = effort
         self._numbers = itertools.count()
         folder.mkdir(parents=True)
 
@@ -139,8 +153,12 @@ def is_quiet(trial: Trial) -> bool:
 def saves_by_itself(trial: Trial, *, assign: bool = False, blocked: bool = False) -> bool:
     """Killed without having saved, it is saved."""
     options = {"assign": assign, "blocked": blocked}
-    trial.run_until_killed("never_save", folder := trial.new(), PATIENCE, **options)
-    return bool(trial.state(folder) == {"entry": {"n": 2}})
+    for patience in PATIENCE:
+        folder = trial.new()
+        trial.run_until_killed("never_save", folder, patience * trial.effort, **options)
+        if trial.state(folder) == {"entry": {"n": 2}}:
+            return True
+    return False
 
 
 def saves_while_blocked(trial: Trial, *, assign: bool = False) -> bool:
@@ -157,7 +175,7 @@ def survives(trial: Trial) -> bool:
 def saves_together(trial: Trial, *, roots: tuple[str, str] = ("one", "two")) -> bool:
     """Killed at random moments, both hold the same number, and none less than was reported."""
     folder, saved = trial.new(), None
-    for _ in range(KILLS + 1):
+    for _ in range(KILLS * trial.effort + 1):
         process = trial.server.start("change_together", trial.column, folder, roots=roots)
         try:
             first, second = process.next_report()
@@ -245,11 +263,22 @@ class Row:
         keeps: Tells whether a library, used in one way, keeps the promise.
         less: Where none does: what else to try, by what the cell then says.
         ways: Further ways to use a library that matter here alone.
+        luck: What may be seen once though it is otherwise: "kept", since not every kill meets what
+            it would break; or "lost", since a busy machine delays what a library does by itself.
     """
 
     keeps: Callable[..., bool]
     less: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     ways: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    luck: Literal["", "kept", "lost"] = ""
+
+    def may_be_luck(self, said: str, seen: str) -> bool:
+        """Whether what was seen may differ from what is said by chance alone."""
+        order = ["yes", "no"]
+        places = [order.index(cell) * 2 if cell in order else 1 for cell in (said, seen)]
+        if places[0] == places[1]:
+            return bool(self.luck)
+        return self.luck == ("kept" if places[1] < places[0] else "lost")
 
     def cell(self, column: str, trial: Callable[[str], Trial]) -> str:
         """Find out what stands in a cell."""
@@ -278,11 +307,13 @@ ROWS: Mapping[str, Row] = {
         writes_what_changed, ways={"`ZODB`": {"only BTrees": "ZODB, BTrees"}}
     ),
     "Nothing is written when nothing changed": Row(is_quiet),
-    "Saves by itself": Row(saves_by_itself, less=WHEN_ASSIGNED),
-    "Saves by itself while the event loop is blocked": Row(saves_while_blocked, less=WHEN_ASSIGNED),
+    "Saves by itself": Row(saves_by_itself, less=WHEN_ASSIGNED, luck="lost"),
+    "Saves by itself while the event loop is blocked": Row(
+        saves_while_blocked, less=WHEN_ASSIGNED, luck="lost"
+    ),
     "What a save call saved survives `kill -9`": Row(survives),
     "Two objects changed together come back together after `kill -9`": Row(
-        saves_together, less={"inside one dict": {"roots": ("one", "one")}}
+        saves_together, less={"inside one dict": {"roots": ("one", "one")}}, luck="kept"
     ),
     "A default added later appears, a deleted key stays deleted": Row(merges_defaults),
     "Loads without executing code from the store": Row(executes_nothing),
@@ -298,44 +329,84 @@ def _table() -> list[list[str]]:
     return [row for row in rows if set("".join(row)) - set("-: ")]
 
 
+Cells = Mapping[str, Mapping[str, str]]
+"""Promise → column → what the cell should say, or how it failed to be found out."""
+
+
 @pytest.fixture(scope="module")
-def observed(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Mapping[tuple[str, str], Future[str]]]:
-    """What every cell should say; all at once, because most of the time is waiting."""
-    folder = tmp_path_factory.mktemp("stores")
-    plain = Forkserver(folder / "plain.log", *SMALL)
-    actors = Forkserver(folder / "actors.log", *SMALL, "apify")
+def observed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Cells:
+    """What every cell should say; found out once, whichever processes run the tests."""
+    mine = tmp_path_factory.getbasetemp()
+    shared = mine if worker_id == "master" else mine.parent
+    known = shared / "feature-table.json"
+    with (shared / "feature-table.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not known.exists():
+            known.write_text(json.dumps(_observe(tmp_path_factory.mktemp("stores"))))
+    cells: Cells = json.loads(known.read_text())
+    return cells
+
+
+@contextmanager
+def _finding_out(folder: Path, *, effort: int = 1) -> Iterator[Callable[[str, str], str]]:
+    """Give what finds out what a cell should say."""
     numbers = itertools.count()
+    with (
+        closing(Forkserver(folder / "plain.log", *SMALL)) as plain,
+        closing(Forkserver(folder / "actors.log", *SMALL, "apify")) as actors,
+    ):
 
-    def cell(promise: str, column: str) -> str:
-        def trial(name: str) -> Trial:
-            rng = random.Random(f"{SEED} {promise} {name}")
-            server = actors if name in ACTORS else plain
-            return Trial(server, name, folder / str(next(numbers)), rng)
+        def cell(promise: str, column: str) -> str:
+            def trial(name: str) -> Trial:
+                rng = random.Random(f"{SEED} {promise} {name}")
+                server = actors if name in ACTORS else plain
+                return Trial(server, name, folder / str(next(numbers)), rng, effort=effort)
 
-        return ROWS[promise].cell(column, trial)
+            try:
+                return ROWS[promise].cell(column, trial)
+            except Exception:
+                return traceback.format_exc()
 
-    with ThreadPoolExecutor(8) as pool:
+        yield cell
+
+
+def _observe(folder: Path) -> Cells:
+    """All cells at once, because most of the time is waiting."""
+    with _finding_out(folder) as cell, ThreadPoolExecutor(8) as pool:
         cells = {
-            (promise, column): pool.submit(cell, promise, column)
+            promise: {column: pool.submit(cell, promise, column) for column in WAYS}
             for promise in ROWS
-            for column in WAYS
         }
-    yield cells
-    plain.close()
-    actors.close()
+        return {
+            promise: {column: found.result() for column, found in row.items()}
+            for promise, row in cells.items()
+        }
 
 
 @pytest.mark.parametrize("column", WAYS)
 @pytest.mark.parametrize("promise", ROWS)
 def test_a_cell_says_what_happens(
-    observed: Mapping[tuple[str, str], Future[str]], promise: str, column: str
+    observed: Cells, promise: str, column: str, tmp_path: Path
 ) -> None:
     """What README.md says about a library is what it does."""
     header, *rows = _table()
-    said = {row[0]: dict(zip(header[1:], row[1:], strict=True)) for row in rows}
-    assert said[promise][column] == observed[promise, column].result()
+    table = {row[0]: dict(zip(header[1:], row[1:], strict=True)) for row in rows}
+    said, seen = table[promise][column], observed[promise][column]
+    if said != seen and ROWS[promise].may_be_luck(said, seen):
+        with _finding_out(tmp_path, effort=EFFORT) as cell:
+            seen = cell(promise, column)
+    assert said == seen
+
+
+def test_only_what_may_be_luck_is_looked_at_again() -> None:
+    """A state that is torn once is torn; one that is not saved in time may be late."""
+    kills, waits = Row(saves_together, luck="kept"), Row(saves_by_itself, luck="lost")
+    assert not kills.may_be_luck("yes", "no")
+    assert not kills.may_be_luck("yes", "inside one dict")
+    assert kills.may_be_luck("no", "yes")
+    assert waits.may_be_luck("yes", "when assigned")
+    assert not waits.may_be_luck("no", "when assigned")
+    assert not Row(is_a_dict).may_be_luck("no", "yes")
 
 
 def test_the_table_has_no_row_or_column_that_is_not_checked() -> None:

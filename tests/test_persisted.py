@@ -907,11 +907,11 @@ def test_a_container_is_not_exchanged_where_the_object_has_another_one(cls: Any)
         root: Any = root_of(one)
         old, assigned = one.seen, [7]
         one.seen = assigned
-        assert exchange(root, "seen", [], old, alone=sys.maxsize - 1) == sys.maxsize
+        assert exchange(root, "seen", [], [old], alone=sys.maxsize - 1) == sys.maxsize
         assert one.seen is assigned
         assert root["seen"] is old
         del one.seen
-        assert exchange(root, "seen", [], old, alone=sys.maxsize - 1) == sys.maxsize
+        assert exchange(root, "seen", [], [old], alone=sys.maxsize - 1) == sys.maxsize
         assert not hasattr(one, "seen")
 
 

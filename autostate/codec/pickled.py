@@ -22,6 +22,7 @@ from autostate.codec.bound import root_of
 from autostate.codec.transparent import Transparent, shaped
 from autostate.codec.unsupported import Unsupported, is_live
 from autostate.errors import AutostateError, CorruptStateError, UnsupportedTypeError
+from autostate.warned import shows_warnings
 
 T = TypeVar("T")
 PYTHON: Final = str(sys.implementation.cache_tag)
@@ -121,6 +122,7 @@ def name_of(container: Any) -> str | None:
     return str(node.name)
 
 
+@shows_warnings
 def _dump(value: Any, reference: Reference) -> bytes:
     """Pickle a value; whatever goes wrong is something that cannot be saved."""
     if _is_container(value):

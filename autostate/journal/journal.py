@@ -47,6 +47,7 @@ from autostate.journal.recovery import (
 )
 from autostate.journal.writer import CommitInfo, Writer
 from autostate.stores.base import Store
+from autostate.warned import shows_warnings
 
 _PART = 2 << 20  # bytes of a record: some milliseconds of work in one piece
 _LARGE_PART = 8 << 20  # the same where each record is paid for; all known stores take it
@@ -139,6 +140,7 @@ class Journal:
 
     # --- From the store to the state ------------------------------------------------------
 
+    @shows_warnings
     def recover(self, *, timeout: float | None = None) -> Recovered:
         """Find the newest state. Only reads: the first commit takes over.
 

@@ -25,6 +25,7 @@ from secrets import token_hex
 from urllib.parse import quote, unquote
 
 from autostate.errors import StoreError, StoreUnavailableError
+from autostate.syncing import sync
 
 _METADATA = ".__metadata__.json"
 _ASIDE = ".autostate-tmp"
@@ -160,7 +161,7 @@ def _replace(path: Path, content: bytes) -> None:
         with aside.open("xb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
@@ -171,6 +172,6 @@ def _sync_folder(folder: Path) -> None:
     """Make renames in a folder survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        sync(handle)
     finally:
         os.close(handle)

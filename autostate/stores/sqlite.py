@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from autostate.errors import FencedError, StoreError, StoreGoneError, StoreUnavailableError
+from autostate.syncing import sync
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL)"
 _PUT = (
@@ -138,6 +139,7 @@ class SqliteStore:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA fullfsync = ON")  # of macOS: see `syncing.py`
             # The log is moved into the file every 16 MB instead of 4: a large commit seldom
             # pays for it, and afterwards the log is cut back.
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
@@ -202,6 +204,6 @@ def _make_folder(folder: Path) -> None:
     with suppress(OSError):  # so that a power failure does not take the folder away again
         handle = os.open(folder.parent, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            sync(handle)
         finally:
             os.close(handle)

@@ -2,7 +2,7 @@
 
 A plain `list` that was put into the state is left as it is while anybody else can hold it: what
 is appended to it there must be saved, as it would be seen in a plain dict. When nobody else
-references it any more (CPython's reference count, calibrated at import), it is replaced by its
+references it any more (CPython's reference count, see `refcount.py`), it is replaced by its
 persisted kind. Until then its entry is *watched*: encoded and compared at every cut.
 
 The replacement is undone if another thread took a reference meanwhile. It took one from the
@@ -13,17 +13,15 @@ the new one meanwhile and writes to it waits for the lock.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from itertools import chain, starmap
-from operator import call
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
 from autostate.codec import arrays
-from autostate.tracking import instance
+from autostate.tracking import instance, refcount
 from autostate.tracking.barrier import (
     FORMS,
     KINDS,
@@ -57,21 +55,15 @@ def is_object(cls: type) -> bool:
 
 
 def references(holder: Any, slot: Any) -> int:
-    """References to what a holder holds, not counting those of the measurement itself."""
-    return sys.getrefcount(holder[slot]) - MEASURING
+    """References to what a holder holds, not counting that of the measurement itself.
 
-
-def _own_references() -> int:
-    value = [None]
-    return sys.getrefcount(value)
+    What is held is in no variable here, but on the stack, where a value that was read from a
+    container is owned and counts once.
+    """
+    return refcount.count(holder[slot]) - refcount.MEASURING
 
 
 _MANY: Final = 10_000
-
-MEASURING: int = 0
-MEASURING = references([[None]], 0) - 1
-"""References that measuring adds."""
-_LOCAL: Final = _own_references()
 
 
 def is_held(parent: Any, slot: Any) -> bool:
@@ -197,10 +189,10 @@ def adopt_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
     Returns:
         The keys that are left to `adopt`.
     """
-    kind = PLAIN[dict]
+    kind, get = PLAIN[dict], dict.get
     rest = []
     for key in keys:
-        value = dict.get(parent, key)
+        value = get(parent, key)
         if type(value) in ATOMS:
             continue
         if is_settled(value, node, key):
@@ -209,65 +201,51 @@ def adopt_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
             type(value) is not dict
             or len(value) > LARGE
             or not ATOMS.issuperset(map(type, value.values()))
-            or sys.getrefcount(value) > _LOCAL + 1
+            # the entry's, the variable's, and that of the stack; `_put` decides, without a variable
+            or refcount.count(get(parent, key)) > 2 + refcount.MEASURING
         ):
             rest.append(key)
             continue
         new = kind.make(value, node, key)
-        if dict.get(parent, key) is not value:
+        if get(parent, key) is not value:
             rest.append(key)
             continue
-        if _put(dict.__setitem__, parent, key, new, value) > _ALONE:
+        box = [value]
+        del value
+        if not _put(dict.__setitem__, parent, key, new, box):
             rest.append(key)
-        elif new != value:
-            kind.refill(new, value)
+        elif new != box[0]:
+            kind.refill(new, box[0])
     return rest
 
 
 def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool:
     """Put the persisted form in the place of a plain container; False if it was undone."""
-    old = parent[slot]
-    new = kind.make(old, node, entry)
-    if parent[slot] is not old:
+    box = [parent[slot]]  # and in no variable: see `refcount.py`
+    new = kind.make(box[0], node, entry)
+    if parent[slot] is not box[0]:
         return False
     if isinstance(parent, Mirror):
-        if instance.exchange(parent, slot, new, old, alone=instance.ALONE) > instance.ALONE:
+        if instance.exchange(parent, slot, new, box, alone=instance.ALONE) > instance.ALONE:
             return False
-    elif _put(kind_of(parent).builtin.__setitem__, parent, slot, new, old) > _ALONE:
+    elif not _put(kind_of(parent).builtin.__setitem__, parent, slot, new, box):
         return False
-    if new != old:
-        kind.refill(new, old)
-    if type(entry) is Place and entry.ident == id(old):
-        node.places.pop(id(old), None)
+    if new != box[0]:
+        kind.refill(new, box[0])
+    if type(entry) is Place and entry.ident == id(box[0]):
+        node.places.pop(entry.ident, None)
         entry.ident = id(new)
     if len(new) > LARGE:
         node.tracker.graph.promote(new)
     return True
 
 
-def _put(put: Callable[..., None], parent: Any, slot: Any, new: Any, old: Any) -> int:
-    """Put a container in the place of another, and back if somebody holds the other one.
-
-    No other thread runs in between, so nobody can come by the new one and lose it again: C calls
-    both functions, and the interpreter looks for other threads only after a call from Python.
-
-    Returns:
-        The references to the old one; not more than `_ALONE`: nobody holds it.
-    """
-    _, count = starmap(call, ((put, parent, slot, new), (sys.getrefcount, old)))
-    if count > _ALONE:
-        put(parent, slot, old)
-    return int(count)
-
-
-def _calibrate() -> int:
-    old: list[None] = []
-    return _put(list.__setitem__, [None], 0, None, old)
-
-
-_ALONE: int = 1_000_000
-_ALONE = _calibrate()
-"""References to a container that nobody holds, as `_put` counts them."""
+def _put(put: Callable[..., None], parent: Any, slot: Any, new: Any, box: list[Any]) -> bool:
+    """Put a container in the place of what is in the box, and back if somebody holds that."""
+    if refcount.put(put, parent, slot, new, box) > refcount.ALONE:
+        put(parent, slot, box[0])
+        return False
+    return True
 
 
 def entry_of(node: Node, slot: Any) -> Any:

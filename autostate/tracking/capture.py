@@ -14,6 +14,7 @@ from autostate.codec import dumps
 from autostate.errors import UnsupportedTypeError
 from autostate.tracking import mappings, sequences, sets
 from autostate.tracking.pending import UNSURE, Pending
+from autostate.warned import shows_warnings
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -52,6 +53,7 @@ class Capture:
                 self.errors.append(UnsupportedTypeError(node.path, problem))
                 node.whole = True
 
+    @shows_warnings
     def encode(self, pause: Callable[[], None] | None = None) -> list[bytes]:
         """Encode what was captured.
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate.codec.bound import ROOTS
 from autostate.errors import UnknownTypeError
+from autostate.tracking import refcount
 from autostate.tracking.barrier import Barrier, Kind, copy_dict, register_kind
 from autostate.tracking.layout import MISSING, Layout, class_named, layout_of
 
@@ -63,7 +64,7 @@ class Mirror(dict[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         """Replace a field that is there, in the object too if that still has it."""
-        exchange(self, name, value, dict.__getitem__(self, name), alone=sys.maxsize)
+        exchange(self, name, value, [dict.__getitem__(self, name)], alone=sys.maxsize)
 
 
 class InstanceRoot(Barrier, Mirror):
@@ -203,17 +204,18 @@ class InstanceRoot(Barrier, Mirror):
         return (dict.get, holder, name), (dict.__setitem__, holder, name)
 
 
-def exchange(root: Any, name: str, new: Any, old: Any, *, alone: int) -> int:
+def exchange(root: Any, name: str, new: Any, box: list[Any], *, alone: int) -> int:
     """Put a container in the place of another one in a field, if the object still has that.
 
     The object is not locked: its field may be assigned at any time. So the look and the writes
-    are one step of C: no other thread runs in between, as for `adoption._put`.
+    are one step of C: no other thread runs in between, as for `refcount.put`. What is counted is in
+    the box, in tuples and in iterators, and in no variable: so the count is the same each time.
 
     Args:
         root: The mirror.
         name: The field.
         new: The container to be put there.
-        old: The one that is there.
+        box: A list of the one that is there. The caller has it in no variable.
         alone: The references to the old one, as they are counted here, if nobody else holds it.
 
     Returns:
@@ -227,10 +229,10 @@ def exchange(root: Any, name: str, new: Any, old: Any, *, alone: int) -> int:
     get, put = root.access(name)
     setting = (dict.__setitem__, root, name)
     now = starmap(call, repeat(get))
-    steps = compress(((*put, new), (*setting, new)), map(is_, now, (old, new)))
-    back = compress(((*put, old), (*setting, old)), map(is_, now, (new, old)))
+    steps = compress(((*put, new), (*setting, new)), map(is_, now, (box[0], new)))
+    back = compress(((*put, box[0]), (*setting, box[0])), map(is_, now, (new, box[0])))
     try:
-        *done, count = chain(starmap(call, steps), map(sys.getrefcount, (old,)))
+        *done, count = chain(starmap(call, steps), map(refcount.count, box))
     except AttributeError:  # the slot is unset by now
         return sys.maxsize
     if count > alone:
@@ -264,8 +266,7 @@ def _calibrate() -> int:
 
 
 def _exchanged(root: Any) -> int:
-    old = root["field"]
-    return exchange(root, "field", [], old, alone=sys.maxsize - 1)
+    return exchange(root, "field", [], [root["field"]], alone=sys.maxsize - 1)
 
 
 # -- the kind ---------------------------------------------------------------------------------
@@ -377,5 +378,5 @@ register_kind(
     )
 )
 
-ALONE: Final = _calibrate()
+ALONE: Final = _calibrate() if refcount.RELIABLE else 0
 """References to a container in a field that nobody else holds, as `exchange` counts them."""

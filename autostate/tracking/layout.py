@@ -8,7 +8,6 @@ beside them. Reading and writing them here runs no code of the program: no `__ge
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,11 +17,10 @@ from autostate.codec.bound import OPTIONS, is_persisted
 from autostate.codec.classes import _static
 from autostate.codec.names import find, name_of
 from autostate.errors import UpgradeError
+from autostate.tracking import refcount
 
 MISSING: Final = object()
 _NOT_FIELDS: Final = frozenset({"__weakref__", "__orig_class__", "_attrs_cached_hash"})
-_UNKEPT: Final = 3
-"""References to a `__dict__` that nobody else has: the object, a variable, an argument."""
 _FIELDS_SET: Final = "__pydantic_fields_set__"
 _EXTRA: Final = "__pydantic_extra__"
 _PRIVATE: Final = "__pydantic_private__"
@@ -164,9 +162,11 @@ class Layout:
         `make bench` compares.
         """
         if "__dict__" in self.dicts:
-            known = _get(instance, "__dict__")
-            if type(known) is dict and sys.getrefcount(known) <= _UNKEPT:
-                object.__setattr__(instance, "__dict__", dict(known))
+            box = [_get(instance, "__dict__")]
+            # The object's reference and the box's; what a program holds, `vars(shop)`, stays.
+            unkept = refcount.count(box[0]) - refcount.MEASURING <= 2
+            if unkept and type(box[0]) is dict:
+                object.__setattr__(instance, "__dict__", dict(box[0]))
 
     def holds(self, name: Any, declared_before: frozenset[str]) -> bool:
         """Whether a stored field is one of the class as it is now.

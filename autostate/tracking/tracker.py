@@ -44,6 +44,7 @@ from autostate.tracking.sharing import Sharing
 from autostate.tracking.undo import Frame, frames
 from autostate.tracking.watch import Watch
 from autostate.tracking.written import Written, is_flat
+from autostate.warned import shows_warnings
 
 if TYPE_CHECKING:
     import asyncio
@@ -181,6 +182,7 @@ class Tracker:
 
     # -- the cut ------------------------------------------------------------------------------
 
+    @shows_warnings
     def prepare(self, pause: Callable[[], None], *, sweep: bool = False) -> None:
         """Look in slices at what was written, as a cut would have to do at once.
 
@@ -192,6 +194,7 @@ class Tracker:
             self.instances.pull()
         self.written.prepare(pause, sweep=sweep)
 
+    @shows_warnings
     def cut(self, *, sweep: bool = False) -> Capture | None:
         """Take what is dirty, as of this moment.
 
@@ -279,6 +282,7 @@ class Tracker:
         node = self.roots.get(name)
         return node.kind if node is not None else self._rehydration.kind(name)
 
+    @shows_warnings
     def attach(self, container: Any, name: str, kind: str) -> bool:
         """Bind an empty container to a name and rehydrate it.
 
@@ -341,6 +345,7 @@ class Tracker:
             node.saved = None if node.bad else pending.saved
             node.bad = {}
 
+    @shows_warnings
     def detach(self, name: str) -> Node | None:
         """Remove a root from the state; its object goes on as a plain one."""
         with self.lock:
@@ -381,6 +386,7 @@ class Tracker:
         self.written.forget_unbound()
         self.watch.forget(lambda other: other is node)
 
+    @shows_warnings
     def mark_all(self) -> None:
         """Mark everything: the store has lost it, also what nobody has asked for yet."""
         with self.lock:

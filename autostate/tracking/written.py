@@ -11,12 +11,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
-from autostate.tracking import adoption
+from autostate.tracking import adoption, refcount
 from autostate.tracking.barrier import (
     FORM_SETS,
     FORMS,
@@ -180,7 +179,7 @@ class Written:
         container = None  # a variable is a reference
         last: Node | None = None
         unsettled, is_json = self.unsettled, codec.is_json_dict
-        references, get, dicts = sys.getrefcount, dict.get, FORM_SETS["dict"]
+        references, get, dicts = refcount.count, dict.get, FORM_SETS["dict"]
         for index, everything in enumerate(whole):
             held = references(written[index]) > _INLINE
             one: Any = written[index]
@@ -240,6 +239,7 @@ class Written:
         """Mark what has another length than when it was re-armed, although nobody marked it."""
         suspects, self.suspects = self.suspects, {}
         for key in suspects:
+            # what holds it in the state, and the tuple in `suspects`
             held = adoption.references(suspects[key], 0) > 2
             container, trace = suspects[key]
             node: Node | None = container._node
@@ -377,5 +377,6 @@ def is_flat(container: Any) -> bool:
     return isinstance(container, set) or adoption.ATOMS.issuperset(map(type, container))
 
 
-_INLINE: Final = 1 + adoption.references([[None]], 0) + adoption.MEASURING
-"""References to an inline container that nobody holds: its parent's and that of `_collect`."""
+_INLINE: Final = 2 + refcount.MEASURING
+"""References to an inline container that nobody holds: its parent's, and that of the list in
+`collect`, from which it is read onto the stack."""

@@ -108,9 +108,10 @@ def choose_moments(rng: random.Random, kills: int, pages: int) -> list[Moment]:
 
 
 @contextlib.contextmanager
-def documentation() -> Iterator[str]:
-    """Serve the site, and give the address of its first page."""
+def documentation(modules: int | None) -> Iterator[str]:
+    """Serve the site, of so many modules or of all, and give the address of its first page."""
     command = [sys.executable, "-S", str(Path(__file__).with_name("site.py"))]
+    command += [] if modules is None else [str(modules)]
     env = os.environ | {"PYTHONHASHSEED": "0"}  # some pages show sets
     with subprocess.Popen(
         command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -127,6 +128,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--kills", type=int, default=5, help="kills without notice (5)")
     parser.add_argument("--seed", type=int, help="when they happen (another each time)")
+    parser.add_argument("--modules", type=int, help="how many the site documents (all)")
     parser.add_argument(
         "--store",
         default="apify:",
@@ -144,7 +146,7 @@ def main() -> int:
     with (
         tempfile.TemporaryDirectory(prefix="autostate-demo-") as folder,
         LocalPlatform() as platform,
-        documentation() as start,
+        documentation(options.modules) as start,
         View() as view,
     ):
         demo = Demo(platform, Path(folder), options.store, start, view)

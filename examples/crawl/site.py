@@ -1,6 +1,7 @@
 """The site that is crawled: Python's documentation of itself, as pydoc serves it on loopback.
 
-Run as a program it prints its address and serves until its standard input is closed.
+Run as a program it prints its address and serves until its standard input is closed. An argument
+says how many of the standard library's modules are documented; all by default.
 pydoc is made to give the same page however often and in whatever order it is asked: what is
 documented is imported beforehand (a page lists the subclasses that exist at that moment), and a
 request does not reload its module. Everything else answers with pydoc's own error page.
@@ -28,7 +29,8 @@ def main() -> None:
     """Serve until standard input ends."""
     os.chdir(tempfile.mkdtemp())  # pydoc lists the modules of the working directory too
     warnings.simplefilter("ignore")  # some modules are deprecated, which is no concern of ours
-    modules = set(documented(sorted(sys.stdlib_module_names)))
+    names = sorted(sys.stdlib_module_names)
+    modules = set(documented(names[: int(sys.argv[1])] if sys.argv[1:] else names))
     setattr(pydoc, "locate", functools.partial(_locate, modules))  # noqa: B010
     setattr(BaseHTTPRequestHandler, "end_headers", _end_headers_with_cookie)  # noqa: B010
     start_server = vars(pydoc)["_start_server"]
