@@ -158,7 +158,7 @@ class PersistedDict(DictBarrier, dict[K, V]):
         name: The name of the state object. The same name gives the same live object.
 
     Raises:
-        ValueError: The name is empty or cannot be used.
+        ValueError: The name is empty or cannot be used, or begins with `autostate.`.
         StateTypeError: The name belongs to a state object of another kind, or is live as one of
             another class.
         CorruptStateError: What is stored cannot be read. Nothing is overwritten.

@@ -52,7 +52,7 @@ def proxy(name: str, obj: T) -> T:
     Raises:
         UnsupportedTypeError: The object cannot be saved.
         TypeError: It is a container that has a class of its own here, `PersistedDict` for example.
-        ValueError: The name is empty or cannot be used.
+        ValueError: The name is empty or cannot be used, or begins with `autostate.`.
         StateTypeError: The name belongs to a state object of another kind.
         CorruptStateError: What is stored cannot be read. Nothing is overwritten.
         SignatureError: What is stored was pickled, and its signature does not hold.
