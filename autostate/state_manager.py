@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from autostate import hub, lifecycle
-from autostate.codec.bound import root_of
+from autostate.codec.bound import is_container, root_of
 from autostate.settings import Settings, SettingsByName, default_url
 
 if TYPE_CHECKING:
@@ -172,8 +172,7 @@ class StateManager:
 
     def keeps(self, obj: Any) -> bool:
         """Whether this is a live state object of this manager, or nested in one."""
-        obj = _root_of(obj)
-        node, incarnation = getattr(obj, "_node", None), self._incarnation
+        node, incarnation = _node_of(obj), self._incarnation
         return node is not None and incarnation is not None and node.tracker is incarnation.tracker
 
     def info(self, obj: Any) -> Info:
@@ -418,7 +417,15 @@ def check_not_own(name: str) -> None:
 def _root_of(obj: Any) -> Any:
     """What the store keeps of a state object: itself, or what is behind a proxy or an object."""
     root = root_of(obj)
-    return getattr(obj, "_self_root", obj) if root is None else root
+    if root is None and hasattr(type(obj), "_self_state"):
+        root = obj._self_state()
+    return obj if root is None else root
+
+
+def _node_of(obj: Any) -> Any | None:
+    """The node to which a state object, or what is nested in one, belongs."""
+    root = _root_of(obj)
+    return root._node_ if is_container(root) else None
 
 
 def _name_of(obj: Any) -> str:
@@ -427,7 +434,7 @@ def _name_of(obj: Any) -> str:
         check_not_own(obj)
         return obj
     known, obj = obj, _root_of(obj)
-    node = getattr(obj, "_node", None)
+    node = obj._node_ if is_container(obj) else None
     if node is None:
         raise TypeError(f"this {type(known).__name__} is no state object that is bound to a store")
     if node.name is None or node.obj is not obj:

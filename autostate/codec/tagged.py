@@ -401,9 +401,19 @@ ENCODERS.update(
 BUILTIN.update(NATIVE, ENCODERS)
 
 
-def register_container(cls: type, kind: str) -> None:
-    """Make known a tracked class: saved as the builtin of its kind, or by reference as a node."""
-    ENCODERS[cls] = _by_reference(_BUILTIN.get(kind, _BUILTIN["dict"])[1])
+def register_container(cls: type, kind: str, copy: Callable[[Any], Any] | None = None) -> None:
+    """Make known a tracked class: saved as the builtin of its kind, or by reference as a node.
+
+    Args:
+        cls: The class.
+        kind: The name of its kind.
+        copy: Makes a plain copy, of a class of the program that may show other than it has.
+    """
+    encode = _BUILTIN.get(kind, _BUILTIN["dict"])[1]
+    if copy is None:
+        ENCODERS[cls] = _by_reference(encode)
+    else:
+        ENCODERS[cls] = lambda value, ref: ref(value) or encode(copy(value), ref)
     BUILTIN.add(cls)
 
 

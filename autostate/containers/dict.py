@@ -40,9 +40,9 @@ def keyed(builtin: type, name: str) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def method(self: Any, key: Any, /, *value: Any) -> None:
-        node = self._node
+        node = self._node_
         if node is None:
-            if self._key is UNNAMED:
+            if self._key_ is UNNAMED:
                 unnamed(self)
             function(self, key, *value)
             return
@@ -61,7 +61,7 @@ def recording(builtin: Any) -> dict[str, Any]:
     def record_setitem(self: Any, key: Any, value: Any, /) -> None:
         """Set an item; see `barrier.put_late` for how it ends."""
         set_item(self, key, value)
-        node = self._node
+        node = self._node_
         log = node.log
         if log is not None:
             log[key] = None
@@ -78,7 +78,7 @@ def popping(builtin: Any) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def pop(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        node = self._node
+        node = self._node_
         if node is None:
             return function(self, *args, **kwargs)
         with node.tracker.lock:
@@ -98,7 +98,7 @@ def popping_item(builtin: Any) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def popitem(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        node = self._node
+        node = self._node_
         if node is None:
             return function(self, *args, **kwargs)
         with node.tracker.lock:
@@ -116,9 +116,9 @@ def defaulting(builtin: Any) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def setdefault(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        node = self._node
+        node = self._node_
         if node is None:
-            if self._key is UNNAMED:
+            if self._key_ is UNNAMED:
                 unnamed(self)
             return function(self, *args, **kwargs)
         key = args[0] if args else kwargs.get("key")
@@ -171,7 +171,7 @@ class PersistedDict(DictBarrier, dict[K, V]):
         {'page': 2}
     """
 
-    __slots__ = ("_key", "_node")
+    __slots__ = ("_key_", "_node_")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make an empty dict, or give the live one of that name."""
@@ -190,8 +190,8 @@ class PersistedDict(DictBarrier, dict[K, V]):
         """Offer the defaults."""
         defaults = dict(*args, **kwargs)
         root.bind(self, name, "dict")
-        if self._node is not None:
-            self._node.tracker.offer(self, defaults)
+        if self._node_ is not None:
+            self._node_.tracker.offer(self, defaults)
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
 

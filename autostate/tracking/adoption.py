@@ -36,6 +36,7 @@ from autostate.tracking.barrier import (
 )
 from autostate.tracking.instance import Mirror
 from autostate.tracking.node import LARGE, Place
+from autostate.tracking.raw import item_of, items_of
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -58,7 +59,7 @@ def is_object(cls: type) -> bool:
 
 def references(holder: Any, slot: Any) -> int:
     """References to what a holder holds, not counting those of the measurement itself."""
-    return sys.getrefcount(holder[slot]) - MEASURING
+    return sys.getrefcount(item_of(holder, slot)) - MEASURING
 
 
 def _own_references() -> int:
@@ -102,13 +103,6 @@ def slots_of(container: Any) -> list[Any]:
     return [key for key, value in copy_dict(container).items() if type(value) not in ATOMS]
 
 
-def items_of(sequence: Any) -> list[Any]:
-    """The items of a list or deque, whatever a user's class overrides."""
-    if isinstance(sequence, list):
-        return list.copy(sequence)
-    return list(deque.__iter__(sequence))
-
-
 def adopt_inside(container: Any, node: Node, entry: Any) -> bool:
     """Adopt all that an inline container holds; False if something has to be watched."""
     complete = True
@@ -129,28 +123,29 @@ def adopt(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
     Returns:
         False if it, or something inside it, has to be watched.
     """
-    cls = type(parent[slot])
+    value = item_of(parent, slot)
+    cls = type(value)
     if cls in ATOMS:
         return True
     if issubclass(cls, Barrier):
-        node.tracker.graph.claim(parent[slot], node, entry)
+        node.tracker.graph.claim(value, node, entry)
         return True
     kind = PLAIN.get(cls)
     if kind is None:
-        return not _has_to_be_watched(parent[slot], node, entry)
-    if _holds_atoms(parent[slot]):
-        shared = node.tracker.sharing.node_of(parent[slot]) is not None
-        return (
-            not shared and not is_held(parent, slot) and _replace(parent, slot, kind, node, entry)
-        )
-    inside = node.tracker.adopting
-    if id(parent[slot]) in inside or node.tracker.sharing.node_of(parent[slot]) is not None:
-        return False  # it holds itself, or is at several places: see sharing.py
-    inside.add(id(parent[slot]))
-    try:
-        complete = adopt_inside(parent[slot], node, entry)
-    finally:
-        inside.discard(id(parent[slot]))
+        return not _has_to_be_watched(value, node, entry)
+    if node.tracker.sharing.node_of(value) is not None:
+        return False  # it is at several places: see sharing.py
+    complete = True
+    if not _holds_atoms(value):
+        inside = node.tracker.adopting
+        if id(value) in inside:
+            return False  # it holds itself
+        inside.add(id(value))
+        try:
+            complete = adopt_inside(value, node, entry)
+        finally:
+            inside.discard(id(value))
+    del value  # a variable is a reference
     if is_held(parent, slot):
         return False
     return _replace(parent, slot, kind, node, entry) and complete
@@ -174,19 +169,19 @@ def _holds_atoms(container: Any) -> bool:
 def adopt_deep(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
     """Adopt one value and all inside it, also what containers hold that were adopted before."""
     complete = adopt(parent, slot, node, entry)
-    for container in inline([parent[slot]]):
-        if container._node is None:  # it was let go of, and came back past the barrier
+    for container in inline([item_of(parent, slot)]):
+        if container._node_ is None:  # it was let go of, and came back past the barrier
             node.tracker.graph.claim(container, node, entry)
         if is_inline(container):
-            complete = adopt_inside(container, container._node, container._key) and complete
+            complete = adopt_inside(container, container._node_, container._key_) and complete
     return complete
 
 
 def is_settled(value: Any, node: Node, slot: Any) -> bool:
     """Whether a value belongs to this place, and nothing is to be adopted in it: at a glance."""
-    if type(value) not in FORMS or value._node is not node or len(value) > LARGE:
+    if type(value) not in FORMS or value._node_ is not node or size(value) > LARGE:
         return False
-    key = value._key
+    key = value._key_
     here = key.ident == id(value) if type(key) is Place else key is slot
     return here and _holds_atoms(value)
 
@@ -226,9 +221,9 @@ def adopt_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
 
 def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool:
     """Put the persisted form in the place of a plain container; False if it was undone."""
-    old = parent[slot]
+    old = item_of(parent, slot)
     new = kind.make(old, node, entry)
-    if parent[slot] is not old:
+    if item_of(parent, slot) is not old:
         return False
     if isinstance(parent, Mirror):
         if instance.exchange(parent, slot, new, old, alone=instance.ALONE) > instance.ALONE:
@@ -292,7 +287,11 @@ def adopt_or_watch(node: Node, slot: Any, *, again: bool = False) -> None:
         entry = entry_of(node, slot)  # it may be another object now
         watch = node.tracker.watch
         (watch.add if again else watch.again)(node, entry)
-    elif type(entry) is Place and entry.ident in node.places and not any(inline([node.obj[slot]])):
+    elif (
+        type(entry) is Place
+        and entry.ident in node.places
+        and not any(inline([item_of(node.obj, slot)]))
+    ):
         del node.places[entry.ident]
 
 
@@ -320,7 +319,7 @@ def _has_to_be_watched(value: Any, node: Node, entry: Any) -> bool:
 def is_inline(value: Any) -> bool:
     """Whether a value is a persisted container that is no node."""
     return issubclass(type(value), Barrier) and (
-        value._node is None or value._node.obj is not value
+        value._node_ is None or value._node_.obj is not value
     )
 
 
@@ -337,10 +336,10 @@ def nodes_inside(values: list[Any]) -> Iterator[Node]:
         for value in _values_of(container):
             if (
                 issubclass(type(value), Barrier)
-                and value._node is not None
-                and value._node.obj is value
+                and value._node_ is not None
+                and value._node_.obj is value
             ):
-                yield value._node
+                yield value._node_
 
 
 def holds(values: list[Any], node: Node) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from autostate.tracking import adoption
 from autostate.tracking.barrier import FORMS, arm, disarm, kind_of, size
 from autostate.tracking.node import Node, Place
+from autostate.tracking.raw import has, item_of, items_of
 
 if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
@@ -38,7 +39,7 @@ class Graph:
         """Where an entry is: by key, or by the element of a sequence."""
         if node.shape == "sequence":
             return list(node.locate([key]).values()) if type(key) is Place else []
-        return [key] if key in node.obj else []
+        return [key] if has(node.obj, key) else []
 
     def claim(self, container: Any, node: Node, entry: Any) -> None:
         """Note that a persisted container was found in an entry.
@@ -47,19 +48,19 @@ class Graph:
         so that it is the same object at both after rehydration.
         """
         self._looked_at = None
-        owner: Node | None = container._node
+        owner: Node | None = container._node_
         if owner is None:
             arm(container)
             self._move(container, node, entry)
             self._tracker.unsettle(container)
-        elif owner.tracker is not self._tracker or (owner is node and container._key == entry):
+        elif owner.tracker is not self._tracker or (owner is node and container._key_ == entry):
             return
         elif owner.obj is container:
             owner.homes.setdefault((node.id, entry))
             if owner.orphan:
                 self.revive(owner)
-        elif self._is_in(container, owner, container._key):
-            self._tracker.touch(owner, container._key)
+        elif self._is_in(container, owner, container._key_):
+            self._tracker.touch(owner, container._key_)
             self.promote(container)
         else:
             self._move(container, node, entry)
@@ -67,24 +68,24 @@ class Graph:
 
     def _move(self, container: Any, node: Node, entry: Any) -> None:
         """Let a container belong to another entry, with what came along inside it."""
-        home, former = container._node, container._key
-        container._node, container._key = node, entry
+        home, former = container._node_, container._key_
+        container._node_, container._key_ = node, entry
         for other in adoption.nodes_inside([container]):
             other.homes.setdefault((node.id, entry))
         if home is not None:
             stayed = self._inline_in(home, former)
             for inner in adoption.inline(container):
-                if inner._node is home and inner._key == former and id(inner) not in stayed:
-                    inner._node, inner._key = node, entry
+                if inner._node_ is home and inner._key_ == former and id(inner) not in stayed:
+                    inner._node_, inner._key_ = node, entry
         while (inner := self._stranger(container, node, entry)) is not None:
             self.claim(inner, node, entry)
 
     def _stranger(self, container: Any, node: Node, entry: Any) -> Any | None:
         """A container inside that belongs to another entry, or to none."""
         for inner in adoption.inline(container):
-            owner: Node | None = inner._node
+            owner: Node | None = inner._node_
             if owner is None or (
-                owner.tracker is self._tracker and (owner is not node or inner._key != entry)
+                owner.tracker is self._tracker and (owner is not node or inner._key_ != entry)
             ):
                 return inner
         return None
@@ -93,7 +94,7 @@ class Graph:
         return id(container) in self._inline_in(node, key)
 
     def _inline_in(self, node: Node, key: Any) -> frozenset[int]:
-        values = [node.obj[slot] for slot in self.slots(node, key)]
+        values = [item_of(node.obj, slot) for slot in self.slots(node, key)]
         return frozenset(id(inner) for inner in adoption.inline(values))
 
     def let_go(self, container: Any) -> bool:
@@ -102,16 +103,16 @@ class Graph:
         Returns:
             Whether it was: it goes on as a plain one.
         """
-        node: Node = container._node
-        key = container._key
+        node: Node = container._node_
+        key = container._key_
         known = self._looked_at
         if known is None or known[0] is not node or known[1] != key:
             known = self._looked_at = (node, key, self._inline_in(node, key))
         if id(container) in known[2]:
             return False
         for inner in [*adoption.inline(container), container]:
-            if inner._node is node and inner._key == key and id(inner) not in known[2]:
-                inner._node = None
+            if inner._node_ is node and inner._key_ == key and id(inner) not in known[2]:
+                inner._node_ = None
                 disarm(inner)
         return True
 
@@ -119,9 +120,9 @@ class Graph:
 
     def promote(self, container: Any) -> Node:
         """Make a nested container a node."""
-        home, entry = container._node, container._key
+        home, entry = container._node_, container._key_
         node = self.new_node(container, home, entry)
-        container._node, container._key = node, None
+        container._node_, container._key_ = node, None
         self.take_over(node, home, entry)
         for slot in adoption.slots_of(container):
             adoption.adopt_or_watch(node, slot, again=True)
@@ -137,16 +138,16 @@ class Graph:
         Of a tuple or an object at two places it is the containers inside that become nodes.
         """
         held = {
-            id(items[slot])
+            id(item_of(items, slot))
             for slot in slots
             if slot < size(items)
-            and type(items[slot]) not in adoption.ATOMS
+            and type(item_of(items, slot)) not in adoption.ATOMS
             and adoption.references(items, slot) > 1
         }
         if not held:
             return
-        found = Counter(id(item) for item in adoption.items_of(items) if id(item) in held)
-        twice = {id(item): item for item in adoption.items_of(items) if found[id(item)] > 1}
+        found = Counter(id(item) for item in items_of(items) if id(item) in held)
+        twice = {id(item): item for item in items_of(items) if found[id(item)] > 1}
         for item in twice.values():
             inside = [item] if adoption.is_inline(item) else list(adoption.inline([item]))
             for container in inside:
@@ -164,15 +165,15 @@ class Graph:
         twice = []
         for slot in adoption.slots_of(node.obj):
             key = adoption.entry_of(node, slot)
-            for other in adoption.nodes_inside([node.obj[slot]]):
+            for other in adoption.nodes_inside([item_of(node.obj, slot)]):
                 other.homes.setdefault((node.id, key))
-            for inner in adoption.inline([node.obj[slot]]):
+            for inner in adoption.inline([item_of(node.obj, slot)]):
                 if id(inner) in moved:
                     twice.append(inner)
-                elif inner._node is home and inner._key == entry:
-                    inner._node, inner._key = node, key
+                elif inner._node_ is home and inner._key_ == entry:
+                    inner._node_, inner._key_ = node, key
                     moved[id(inner)] = inner
-        rest = adoption.inline([home.obj[slot] for slot in self.slots(home, entry)])
+        rest = adoption.inline([item_of(home.obj, slot) for slot in self.slots(home, entry)])
         twice += [inner for inner in rest if id(inner) in moved]
         for inner in twice:
             if adoption.is_inline(inner):
@@ -262,5 +263,5 @@ class Graph:
 
     def _refers(self, home: Node, key: Any, node: Node) -> bool:
         slots = self.slots(home, key)
-        values = [home.obj[slot] for slot in slots]
+        values = [item_of(home.obj, slot) for slot in slots]
         return adoption.holds(values, node)

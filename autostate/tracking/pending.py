@@ -70,9 +70,9 @@ class Walk:
         tracker = self.node.tracker
         if not issubclass(type(container), Barrier):
             return self._without_barrier(container)
-        if container._node is not self.node or container._key != self.key:
+        if container._node_ is not self.node or container._key_ != self.key:
             tracker.graph.claim(container, self.node, self.key)
-        owner: Node | None = container._node
+        owner: Node | None = container._node_
         assert owner is not None
         if owner.tracker is not tracker:
             raise Unsupported("a state object of another store cannot be part of this one")
@@ -116,7 +116,7 @@ class Walk:
         """Refer by name to a state object inside of what is pickled."""
         from autostate.codec.pickled import name_of
 
-        node: Node | None = container._node
+        node: Node | None = container._node_
         if node is not None and node.tracker is not self.node.tracker:
             raise Unsupported("a pickled value cannot refer to a state object of another store")
         return name_of(container)

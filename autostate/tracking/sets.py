@@ -29,7 +29,7 @@ class SetPending(KeyedPending):
             self.whole = True
             members = set(obj)
             return dict(zip(members, members, strict=True))
-        return {member: member for member in self.keys if member in obj}
+        return {member: member for member in self.keys if set.__contains__(obj, member)}
 
     def encode_entry(self, key: Any, value: Any) -> bytes | None:
         """Encode a member; None if it cannot be saved, which is reported."""

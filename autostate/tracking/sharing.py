@@ -19,6 +19,7 @@ from autostate.tracking import adoption
 from autostate.tracking.barrier import PLAIN, Barrier, Cell, kind_of, size
 from autostate.tracking.instance import Mirror
 from autostate.tracking.node import Node
+from autostate.tracking.raw import has, item_of, items_of
 
 if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
@@ -101,10 +102,10 @@ class Sharing:
                 continue  # it is visited where it is
             if node.shape == "sequence":
                 places.setdefault(node, {})[entry.ident] = entry
-            elif entry in node.obj:
+            elif has(node.obj, entry):
                 yield node, entry, entry
         for node, entries in places.items():
-            ids = map(id, adoption.items_of(node.obj))
+            ids = map(id, items_of(node.obj))
             for slot, ident in enumerate(list(ids)):
                 if ident in entries:
                     yield node, entries[ident], slot
@@ -173,7 +174,7 @@ class _Parts(list[Any]):
 def _swap(place: tuple[Any, Any, Node, Any], old: Any, new: Any) -> bool:
     parent, slot, _, _ = place
     try:
-        if parent[slot] is not old:
+        if item_of(parent, slot) is not old:
             return False
     except LookupError:
         return False
@@ -195,30 +196,37 @@ class Search:
 
     def look(self, parent: Any, slot: Any, node: Node, entry: Any) -> None:
         """Visit what is at one place; `node` and `entry` say where that belongs."""
-        cls = type(parent[slot])
+        cls = type(item_of(parent, slot))
         if cls in PLAIN:
-            known = id(parent[slot]) in self.found
-            found = self.found.setdefault(id(parent[slot]), Found([parent[slot]]))
+            known = id(item_of(parent, slot)) in self.found
+            found = self.found.setdefault(id(item_of(parent, slot)), Found([item_of(parent, slot)]))
             found.places.append((parent, slot, node, entry))
             if not known:
-                self._inside(parent[slot], self._sharing.node_of(parent[slot]) or node, entry)
-        elif adoption.is_object(cls) and not _is_root(parent[slot]):
-            known = id(parent[slot]) in self.found
-            found = self.found.setdefault(id(parent[slot]), Found([parent[slot]]))
+                self._inside(
+                    item_of(parent, slot),
+                    self._sharing.node_of(item_of(parent, slot)) or node,
+                    entry,
+                )
+        elif adoption.is_object(cls) and not _is_root(item_of(parent, slot)):
+            known = id(item_of(parent, slot)) in self.found
+            found = self.found.setdefault(id(item_of(parent, slot)), Found([item_of(parent, slot)]))
             found.places.append((_Parts(), slot, node, entry))
             if not known:
-                shared = self._sharing.node_of(parent[slot])
+                shared = self._sharing.node_of(item_of(parent, slot))
                 where = (node, entry) if shared is None else (shared, "value")
-                self._parts(parent[slot], *where)
+                self._parts(item_of(parent, slot), *where)
         elif not issubclass(cls, Barrier) and not codec.is_atom(cls):
-            self._parts(parent[slot], node, entry)
-        elif adoption.is_inline(parent[slot]):
-            if parent[slot]._node is not node or parent[slot]._key != entry:
+            self._parts(item_of(parent, slot), node, entry)
+        elif adoption.is_inline(item_of(parent, slot)):
+            if item_of(parent, slot)._node_ is not node or item_of(parent, slot)._key_ != entry:
                 # Found while it is encoded, it would be too late for the entry that it is in too.
-                self._sharing._tracker.graph.claim(parent[slot], node, entry)
-            if adoption.is_inline(parent[slot]) and id(parent[slot]) not in self._inline:
-                self._inline.add(id(parent[slot]))
-                self._inside(parent[slot], node, entry)
+                self._sharing._tracker.graph.claim(item_of(parent, slot), node, entry)
+            if (
+                adoption.is_inline(item_of(parent, slot))
+                and id(item_of(parent, slot)) not in self._inline
+            ):
+                self._inline.add(id(item_of(parent, slot)))
+                self._inside(item_of(parent, slot), node, entry)
 
     def _parts(self, value: Any, node: Node, entry: Any) -> None:
         """Visit what is in a tuple or an object: nothing can be replaced there."""
