@@ -169,7 +169,7 @@ def _holds_atoms(container: Any) -> bool:
 def adopt_deep(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
     """Adopt one value and all inside it, also what containers hold that were adopted before."""
     complete = adopt(parent, slot, node, entry)
-    for container in inline([item_of(parent, slot)]):
+    for container in inline([item_of(parent, slot)], node):
         if container._node_ is None:  # it was let go of, and came back past the barrier
             node.tracker.graph.claim(container, node, entry)
         if is_inline(container):
@@ -290,7 +290,7 @@ def adopt_or_watch(node: Node, slot: Any, *, again: bool = False) -> None:
     elif (
         type(entry) is Place
         and entry.ident in node.places
-        and not any(inline([item_of(node.obj, slot)]))
+        and next(inline([item_of(node.obj, slot)], node), None) is None
     ):
         del node.places[entry.ident]
 
@@ -302,17 +302,21 @@ def entries_of(node: Node) -> list[Any]:
 
 def _has_to_be_watched(value: Any, node: Node, entry: Any) -> bool:
     """Whether a value can change unseen, or holds what can: nothing is replaced inside it."""
-    cls = type(value)
-    if cls in ATOMS or codec.is_atom(cls):
-        return False
-    if issubclass(cls, Barrier):
-        node.tracker.graph.claim(value, node, entry)
-        return False
-    if cls in PLAIN:
-        return True
-    watched = is_object(cls)
-    for item in codec.parts_of(value):
-        watched = _has_to_be_watched(item, node, entry) or watched
+    watched = False
+    seen: dict[int, Any] = {}
+    left = [value]
+    while left:
+        one = left.pop()
+        cls = type(one)
+        if cls in ATOMS or codec.is_atom(cls) or id(one) in seen:
+            continue
+        if issubclass(cls, Barrier):
+            node.tracker.graph.claim(one, node, entry)
+            continue
+        seen[id(one)] = one
+        watched = watched or cls in PLAIN or is_object(cls)
+        if cls not in PLAIN and not node.tracker.sharing.is_elsewhere(one, node):
+            left += codec.parts_of(one)
     return watched
 
 
@@ -323,16 +327,21 @@ def is_inline(value: Any) -> bool:
     )
 
 
-def inline(container: Any) -> Iterator[Any]:
-    """All persisted containers inside a container that are not nodes, at any depth, once."""
-    for value in _inside(container):
+def inline(container: Any, node: Node) -> Iterator[Any]:
+    """All persisted containers inside a container that are not nodes, at any depth, once.
+
+    Args:
+        container: The container; or a list of values that are in entries of the node.
+        node: What is below another node than this one is left out.
+    """
+    for value in _inside(container, node):
         if issubclass(type(value), Barrier):
             yield value
 
 
-def nodes_inside(values: list[Any]) -> Iterator[Node]:
-    """The nodes of persisted containers among values and inside them, but not through nodes."""
-    for container in chain([values], _inside(values)):
+def nodes_inside(values: list[Any], node: Node) -> Iterator[Node]:
+    """The nodes of persisted containers among values of a node, but not through other nodes."""
+    for container in chain([values], _inside(values, node)):
         for value in _values_of(container):
             if (
                 issubclass(type(value), Barrier)
@@ -342,31 +351,37 @@ def nodes_inside(values: list[Any]) -> Iterator[Node]:
                 yield value._node_
 
 
-def holds(values: list[Any], node: Node) -> bool:
-    """Whether the container of a node is among values or inside them, but not through nodes."""
+def holds(values: list[Any], home: Node, node: Node) -> bool:
+    """Whether the container of a node is among values of another, but not through further ones."""
     target = KINDS[node.kind].show(node.obj)
-    containers = chain([values], _inside(values))
+    containers = chain([values], _inside(values, home))
     return any(value is target for container in containers for value in _values_of(container))
 
 
-def plain_inside(value: Any) -> Iterator[Any]:
-    """All plain containers in a value, itself included, at any depth, once."""
+def plain_inside(value: Any, node: Node) -> Iterator[Any]:
+    """All plain containers in a value of a node, itself included, at any depth, once."""
     if type(value) in PLAIN:
         yield value
-    for inner in _inside(value):
+    for inner in _inside(value, node):
         if type(inner) in PLAIN:
             yield inner
 
 
-def _inside(container: Any) -> Iterator[Any]:
-    """All that is no atom inside a value, without what is below nodes. Any depth: no recursion."""
+def _inside(container: Any, node: Node) -> Iterator[Any]:
+    """All that is no atom inside a value, without what is below other nodes than this one.
+
+    Any depth: no recursion.
+    """
+    is_elsewhere = node.tracker.sharing.is_elsewhere
     seen: dict[int, Any] = {}
     left = [container]
     while left:
         for value in _values_of(left.pop()):
             if id(value) in seen:
                 continue
-            if is_inline(value) or not issubclass(type(value), Barrier):
+            if is_inline(value) or not (
+                issubclass(type(value), Barrier) or is_elsewhere(value, node)
+            ):
                 seen[id(value)] = value
                 left.append(value)
                 yield value

@@ -8,7 +8,7 @@ refers to it again. What was taken out of the state and is inline is let go of: 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from autostate.tracking import adoption
@@ -70,11 +70,11 @@ class Graph:
         """Let a container belong to another entry, with what came along inside it."""
         home, former = container._node_, container._key_
         container._node_, container._key_ = node, entry
-        for other in adoption.nodes_inside([container]):
+        for other in adoption.nodes_inside([container], node):
             other.homes.setdefault((node.id, entry))
         if home is not None:
             stayed = self._inline_in(home, former)
-            for inner in adoption.inline(container):
+            for inner in adoption.inline(container, node):
                 if inner._node_ is home and inner._key_ == former and id(inner) not in stayed:
                     inner._node_, inner._key_ = node, entry
         while (inner := self._stranger(container, node, entry)) is not None:
@@ -82,7 +82,7 @@ class Graph:
 
     def _stranger(self, container: Any, node: Node, entry: Any) -> Any | None:
         """A container inside that belongs to another entry, or to none."""
-        for inner in adoption.inline(container):
+        for inner in adoption.inline(container, node):
             owner: Node | None = inner._node_
             if owner is None or (
                 owner.tracker is self._tracker and (owner is not node or inner._key_ != entry)
@@ -95,7 +95,7 @@ class Graph:
 
     def _inline_in(self, node: Node, key: Any) -> frozenset[int]:
         values = [item_of(node.obj, slot) for slot in self.slots(node, key)]
-        return frozenset(id(inner) for inner in adoption.inline(values))
+        return frozenset(id(inner) for inner in adoption.inline(values, node))
 
     def let_go(self, container: Any) -> bool:
         """Let go of a written inline container if it was taken out of its entry.
@@ -110,7 +110,7 @@ class Graph:
             known = self._looked_at = (node, key, self._inline_in(node, key))
         if id(container) in known[2]:
             return False
-        for inner in [*adoption.inline(container), container]:
+        for inner in [*adoption.inline(container, node), container]:
             if inner._node_ is node and inner._key_ == key and id(inner) not in known[2]:
                 inner._node_ = None
                 disarm(inner)
@@ -127,16 +127,17 @@ class Graph:
         for slot in adoption.slots_of(container):
             adoption.adopt_or_watch(node, slot, again=True)
         if node.shape == "sequence":
-            self.promote_repeated(container, range(size(container)))
+            self.promote_repeated(node, range(size(container)))
         self._tracker.touch(home, entry)
         self._include(node)
         return node
 
-    def promote_repeated(self, items: Any, slots: Iterable[int]) -> None:
+    def promote_repeated(self, node: Node, slots: Iterable[int]) -> None:
         """Make nodes of what lies at two places of one sequence: it is one entry at both.
 
         Of a tuple or an object at two places it is the containers inside that become nodes.
         """
+        items = node.obj
         held = {
             id(item_of(items, slot))
             for slot in slots
@@ -148,11 +149,26 @@ class Graph:
             return
         found = Counter(id(item) for item in items_of(items) if id(item) in held)
         twice = {id(item): item for item in items_of(items) if found[id(item)] > 1}
+        promoted = set()
         for item in twice.values():
-            inside = [item] if adoption.is_inline(item) else list(adoption.inline([item]))
+            inside = [item] if adoption.is_inline(item) else list(adoption.inline([item], node))
+            inside = [container for container in inside if adoption.is_inline(container)]
             for container in inside:
                 if adoption.is_inline(container):
                     self.promote(container)
+            if inside:
+                promoted.add(id(item))
+        self.touch_everywhere(node, promoted)
+
+    def touch_everywhere(self, node: Node, idents: Container[int]) -> None:
+        """Mark elements of a sequence wherever they are: a `Place` says only one position.
+
+        From now on they refer to a node, and what was saved of them does not.
+        """
+        for slot, item in enumerate(items_of(node.obj)):
+            if id(item) in idents:
+                node.keys[node.first + slot] = None
+        self._tracker.dirty_nodes[node] = None
 
     def take_over(self, node: Node, home: Node, entry: Any) -> None:
         """Let what is inside a new node belong to it, and no longer to the entry it was in.
@@ -165,19 +181,21 @@ class Graph:
         twice = []
         for slot in adoption.slots_of(node.obj):
             key = adoption.entry_of(node, slot)
-            for other in adoption.nodes_inside([item_of(node.obj, slot)]):
+            for other in adoption.nodes_inside([item_of(node.obj, slot)], node):
                 other.homes.setdefault((node.id, key))
-            for inner in adoption.inline([item_of(node.obj, slot)]):
+            for inner in adoption.inline([item_of(node.obj, slot)], node):
                 if id(inner) in moved:
                     twice.append(inner)
                 elif inner._node_ is home and inner._key_ == entry:
                     inner._node_, inner._key_ = node, key
                     moved[id(inner)] = inner
-        rest = adoption.inline([item_of(home.obj, slot) for slot in self.slots(home, entry)])
-        twice += [inner for inner in rest if id(inner) in moved]
-        for inner in twice:
+        values = [item_of(home.obj, slot) for slot in self.slots(home, entry)]
+        rest = [inner for inner in adoption.inline(values, home) if id(inner) in moved]
+        for inner in [*twice, *rest]:
             if adoption.is_inline(inner):
                 self.promote(inner)
+        for inner in rest:  # the entry refers to it too, and not only what was taken out of it
+            inner._node_.homes.setdefault((home.id, entry))
 
     def new_node(self, container: Any, home: Node, entry: Any) -> Node:
         """Make a node for a container that was found in an entry."""
@@ -264,4 +282,4 @@ class Graph:
     def _refers(self, home: Node, key: Any, node: Node) -> bool:
         slots = self.slots(home, key)
         values = [item_of(home.obj, slot) for slot in slots]
-        return adoption.holds(values, node)
+        return adoption.holds(values, home, node)

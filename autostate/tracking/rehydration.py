@@ -317,6 +317,7 @@ class Rehydration:
         if entry is None or entry.blank is None:
             raise CorruptStateError(f"{node.path}: an object that holds itself cannot be rebuilt")
         node.obj["value"] = entry.blank()
+        self._tracker.sharing.loaded(node)  # what refers to it may be complete before it is
 
     def _object(self, node: Node, content: dict[str, Any]) -> dict[str, Any]:
         """The content of a cell."""

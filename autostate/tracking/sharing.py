@@ -9,7 +9,7 @@ that contains itself. An object stays as it is: the node's container is a `Cell`
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from autostate import codec
 from autostate.tracking import adoption
 from autostate.tracking.barrier import PLAIN, Barrier, Cell, kind_of, size
 from autostate.tracking.instance import Mirror
-from autostate.tracking.node import Node
+from autostate.tracking.node import Node, Place
 from autostate.tracking.raw import has, item_of, items_of
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ class Sharing:
         """The node of a plain container or of an object; None if it is saved inline."""
         return self._nodes.get(id(container))
 
+    def is_elsewhere(self, value: Any, node: Node) -> bool:
+        """Whether a value is, or is in a cell of, a node other than this one."""
+        known = self._nodes.get(id(value))
+        return known is not None and known is not node
+
     def nodes(self) -> list[Node]:
         """All nodes whose containers are plain."""
         return list(self._nodes.values())
@@ -63,9 +68,15 @@ class Sharing:
         found = self._search(watched)
         parents = Counter(id(place[0]) for one in found.values() for place in one.places)
         self._nodes = {key: node for key, node in self._nodes.items() if key in found}
+        elements: defaultdict[Node, set[int]] = defaultdict(set)
         for key, one in found.items():
             if len(one.places) > 1 and key not in self._nodes:
                 self._promote(one)
+                for _, _, other, entry in one.places:
+                    if type(entry) is Place:
+                        elements[other].add(entry.ident)
+        for other, idents in elements.items():
+            self._tracker.graph.touch_everywhere(other, idents)
         for key, node in list(self._nodes.items()):
             if self._adopt(node, found[key], parents[key]):
                 del self._nodes[key]
@@ -125,7 +136,7 @@ class Sharing:
         for slot in adoption.slots_of(node.obj):
             adoption.adopt_or_watch(node, slot, again=True)
         if node.shape == "sequence":
-            self._tracker.graph.promote_repeated(node.obj, range(size(node.obj)))
+            self._tracker.graph.promote_repeated(node, range(size(node.obj)))
 
     def _adopt(self, node: Node, found: Found, more: int) -> bool:
         """Put the persisted form at all places; False if somebody else holds the plain one.

@@ -28,6 +28,7 @@ from autostate.tracking.barrier import (
     FORMS,
     KINDS,
     PLAIN,
+    Cell,
     arm,
     changed,
     disarm,
@@ -370,7 +371,7 @@ class Tracker:
                     if not is_flat(value):
                         rest.append(value)
         KINDS[node.kind].release(node.obj)
-        for container in [*adoption.inline(rest), node.obj]:
+        for container in [*adoption.inline(rest, node), node.obj]:
             if type(container) not in PLAIN and container._node_ is node:  # else of sharing.py
                 container._node_ = None
                 disarm(container)
@@ -434,12 +435,17 @@ class Tracker:
     def _plain(self) -> list[Any]:
         """The plain containers in watched entries: no barrier tells when they change."""
         entries = [(n, k, slot) for n, k in self.watch.entries for slot in self.graph.slots(n, k)]
+        shared = self.sharing.nodes()
+        for node in shared:
+            entries += [(node, adoption.entry_of(node, s), s) for s in adoption.slots_of(node.obj)]
         for node, key, slot in entries:
-            for container in [*adoption.inline([item_of(node.obj, slot)])]:
+            for container in [*adoption.inline([item_of(node.obj, slot)], node)]:
                 if container._node_ is None:  # let go of where it was: only here it is still
                     self.graph.claim(container, node, key)
-        values = (item_of(node.obj, slot) for node, _, slot in entries)
-        return [plain for value in values for plain in adoption.plain_inside(value)]
+        found = [node.obj for node in shared if type(node.obj) is not Cell]
+        for node, _, slot in entries:
+            found += adoption.plain_inside(item_of(node.obj, slot), node)
+        return list({id(plain): plain for plain in found}.values())
 
     def remember(self, container: Any, keys: tuple[Any, ...] | None) -> None:
         """Keep the former content of what is about to be written inside `atomic()`."""

@@ -318,7 +318,7 @@ class Written:
                     continue
                 adoption.adopt_or_watch(node, slot, again=again)
         if node.shape == "sequence":
-            self._tracker.graph.promote_repeated(node.obj, slots)
+            self._tracker.graph.promote_repeated(node, slots)
 
 
 def _trace(container: Any) -> Any:

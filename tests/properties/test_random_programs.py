@@ -1,0 +1,158 @@
+"""Random programs lose neither content nor identity; and those that did, once.
+
+`AUTOSTATE_EXAMPLES` and `AUTOSTATE_STEPS` make more and longer ones. What fails is printed without
+the steps that do not matter, as a list that can be put into `FOUND`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any, Final
+
+import pytest
+
+from tests.conformance.state_kit import Program, shape
+from tests.properties.random_programs import (
+    MANY,
+    Box,
+    Frozen,
+    Slots,
+    Step,
+    describe,
+    failure,
+    random_steps,
+    shortest,
+)
+
+EXAMPLES: Final = int(os.environ.get("AUTOSTATE_EXAMPLES", "60"))
+STEPS: Final = int(os.environ.get("AUTOSTATE_STEPS", "30"))
+
+FOUND: Final[dict[str, list[Step]]] = {
+    "an object in a cycle, read before it is complete": [
+        (21761, 53150, 29199, 32416),
+        (11963, 379, 50160, 58538),
+    ],
+    "a shared object that holds a list": [
+        (6121, 58682, 64499, 48789),
+        (53200, 63633, 62836, 53901),
+        (46249, 15977, 7367, 21199),
+    ],
+    "an empty dict inside an element of a deque": [
+        (25560, 42239, 44033, 13867),
+        (49947, 13060, 31977, 26183),
+    ],
+    "one element at two positions of a long list": [
+        (21001, 4509, 64236, 42961),
+        (55102, 18178, 46541, 50017),
+        (5801, 531, 30887, 17560),
+        (54115, 31244, 4839, 4161),
+        (14800, 12662, 57874, 21805),
+        (23391, 15660, 34999, 59734),
+        (64980, 31641, 35611, 63254),
+        (65520, 8227, 21798, 64144),
+        (60482, 52576, 17794, 55107),
+    ],
+    "a plain dict that is in a long list inside of it": [
+        (47460, 60704, 3564, 237),
+        (33436, 19859, 8052, 41086),
+        (10300, 60982, 6527, 19223),
+        (11468, 64439, 51414, 51867),
+    ],
+}
+"""Programs that failed."""
+
+
+def test_random_programs_come_back_as_they_are(rng: random.Random) -> None:
+    """Content, types, order, and which places hold the same object; after losses and rollbacks."""
+    for number in range(EXAMPLES):
+        steps = random_steps(rng, STEPS)
+        if failure(steps) is not None:
+            steps = shortest(steps)
+            pytest.fail(f"program {number} fails: {failure(steps)}\n{steps}")
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_programs_that_failed_once_work(what: str) -> None:
+    """The shortest form of what was found."""
+    assert failure(FOUND[what]) is None
+
+
+@pytest.mark.parametrize("many", [3, MANY])
+@pytest.mark.parametrize("kind", ["list", "deque"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: {"i": 0},
+        lambda: [1, {"x": 1}],
+        lambda: ({"x": 1}, 2),
+        lambda: Box({"x": 1}),
+        lambda: (Slots([1]), 1),
+        lambda: Frozen({"x": 1}),
+    ],
+    ids=["dict", "list", "tuple", "object", "object in a tuple", "frozen"],
+)
+def test_an_element_may_be_put_at_a_second_position(make: Any, kind: str, many: int) -> None:
+    """Both positions of a saved sequence hold the same object, though only one was written."""
+    for first, second in ((1, many - 1), (many - 1, 1)):
+        program = Program()
+        state = program.root("state", kind)
+        state.extend(make() for _ in range(many))
+        program.flush()
+        program.flush()
+        state[first] = state[second]
+        program.flush()
+        assert describe([program.restart().root("state", kind)]) == describe([state])
+        inner = next((part for part in _containers(state[first])), None)
+        if inner is not None:
+            inner["y"] = 2
+            program.flush()
+            assert describe([program.restart().root("state", kind)]) == describe([state])
+
+
+def _containers(value: Any) -> Any:
+    if isinstance(value, dict):
+        yield value
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _containers(part)
+    elif isinstance(value, Box | Slots | Frozen):
+        yield from _containers((value.left, value.right))
+
+
+def test_what_is_inside_a_shared_object_stays_inside() -> None:
+    """No container becomes a node because the object that holds it is at two places."""
+    program = Program()
+    state, other = program.root("state"), program.root("other", "list")
+    box = Box([1], {"x": 2})
+    state["a"] = {"deeper": box}
+    other.extend([box, (box,)])
+    del box
+    for _ in range(3):
+        program.flush(sweep=True)
+    box = state["a"]["deeper"]
+    assert program.tracker.sharing.node_of(box) is not None
+    box.left.append(2)
+    [change] = program.flush(sweep=True)
+    assert b'"$ref"' not in change
+    program = program.restart()
+    program.root("other", "list")
+    assert program.root("state")["a"]["deeper"].left == [1, 2]
+    assert program.flush(sweep=True) == []
+
+
+def test_rolled_back_is_what_a_shared_object_holds() -> None:
+    """A plain list in an object at two places is put back, too."""
+    program = Program()
+    state = program.root("state")
+    held = [1]
+    box = Box(held, {"x": held})
+    state["a"], state["b"] = box, [box]
+    program.flush()
+    with pytest.raises(ZeroDivisionError), program.tracker.atomic():
+        held.append(2)
+        state["c"] = 1
+        raise ZeroDivisionError
+    assert shape(held) == shape([1])
+    program.flush()
+    assert describe([program.restart().root("state")]) == describe([state])
