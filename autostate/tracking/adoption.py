@@ -135,20 +135,23 @@ def adopt(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
         return not _has_to_be_watched(value, node, entry)
     if node.tracker.sharing.node_of(value) is not None:
         return False  # it is at several places: see sharing.py
-    complete = True
+    complete, ident = True, id(value)
+    met = node.tracker.adopting
     if not _holds_atoms(value):
-        inside = node.tracker.adopting
-        if id(value) in inside:
-            return False  # it holds itself
-        inside.add(id(value))
+        if ident in met:
+            return False  # it holds itself, or is at several places: looked into once
+        outermost = not met
+        met.add(ident)
         try:
             complete = adopt_inside(value, node, entry)
         finally:
-            inside.discard(id(value))
+            if outermost:
+                met.clear()
     del value  # a variable is a reference
-    if is_held(parent, slot):
+    if is_held(parent, slot) or not _replace(parent, slot, kind, node, entry):
         return False
-    return _replace(parent, slot, kind, node, entry) and complete
+    met.discard(ident)
+    return complete
 
 
 def adopt_entry(parent: Any, slot: Any, node: Node, entry: Any) -> bool:

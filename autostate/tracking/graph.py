@@ -129,7 +129,7 @@ class Graph:
         if node.shape == "sequence":
             self.promote_repeated(node, range(size(container)))
         self._tracker.touch(home, entry)
-        self._include(node)
+        self.include(node)
         return node
 
     def promote_repeated(self, node: Node, slots: Iterable[int]) -> None:
@@ -206,7 +206,7 @@ class Graph:
         tracker.nodes[node.id] = node
         return node
 
-    def _include(self, node: Node) -> None:
+    def include(self, node: Node) -> None:
         """Save a node with the capture that is being encoded, or with the next."""
         capture = self._tracker.capture
         if capture is not None and capture.pendings:
@@ -225,7 +225,7 @@ class Graph:
                 tracker.unsettle(node.obj)
             node.orphan = False
             node.whole = True
-            self._include(node)
+            self.include(node)
 
     # -- orphans ------------------------------------------------------------------------------
 

@@ -123,14 +123,21 @@ class Sharing:
 
     def _promote(self, found: Found) -> None:
         _, _, home, entry = found.places[0]
-        [container] = found.holder
-        if type(container) not in PLAIN:
-            container = Cell(value=container)
-        node = self._tracker.graph.new_node(container, home, entry)
-        self._nodes[id(found.holder[0])] = node
-        self._tracker.graph.take_over(node, home, entry)
+        self._make_node(found.holder[0], home, entry)
         for _, _, other, key in found.places:
             self._tracker.touch(other, key)
+
+    def _make_node(self, value: Any, home: Node, entry: Any) -> Node:
+        container = value if type(value) in PLAIN else Cell(value=value)
+        node = self._tracker.graph.new_node(container, home, entry)
+        self._nodes[id(value)] = node
+        self._tracker.graph.take_over(node, home, entry)
+        return node
+
+    def promote(self, value: Any, home: Node, entry: Any) -> None:
+        """Make a node of what was met twice while an entry was encoded."""
+        self._tracker.graph.include(self._make_node(value, home, entry))
+        self._tracker.watch.add(home, entry)  # where it is looked for at every cut
 
     def _look_inside(self, node: Node) -> None:
         for slot in adoption.slots_of(node.obj):

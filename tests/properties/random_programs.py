@@ -17,6 +17,7 @@ import random
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import autostate
@@ -282,9 +283,9 @@ class Run:
             for world in (self.plain, self.live):
                 CHANGES[number % 20](world, *choice)
         else:
-            (self.flush, self.flush, self.restart, self.lose, self.roll_back)[number % 20 - 15](
-                choice[0]
-            )
+            saves = (self.flush, self.flush_while_writing, self.flush_in_slices)
+            flush = saves[choice[1] % len(saves)]
+            (flush, flush, self.restart, self.lose, self.roll_back)[number % 20 - 15](choice[0])
         assert describe(self.live.all()) == describe(self.plain.all())
 
     def flush(self, number: int) -> None:
@@ -293,6 +294,43 @@ class Run:
         assert not self.program.errors, self.program.errors
         self.saved = World(copy.deepcopy(self.plain.roots))
         self._check()
+
+    def _write(self, rng: random.Random) -> None:
+        """Do a few steps more."""
+        for _ in range(rng.randrange(4)):
+            change, choice = rng.choice(CHANGES), [rng.randrange(1 << 16) for _ in range(3)]
+            for world in (self.plain, self.live):
+                change(world, *choice)
+
+    def _writing(self, rng: random.Random) -> Callable[[], None]:
+        """What writes at the first pauses: each write may give more to do, without an end."""
+        pauses = iter(range(3))
+
+        def write() -> None:
+            for _ in islice(pauses, 1):
+                self._write(rng)
+
+        return write
+
+    def flush_while_writing(self, number: int) -> None:
+        """Write before what was cut is encoded, and while it is: that is not part of it."""
+        rng = random.Random(number)
+        capture = self.program.tracker.cut(sweep=bool(number % 2))
+        assert capture is not None
+        self.saved = World(copy.deepcopy(self.plain.roots))
+        self._write(rng)
+        changes = list(capture.encode(self._writing(rng)))
+        assert not capture.errors, capture.errors
+        if changes:
+            self.program.journal.commit(changes)
+        capture.saved()
+        self._check()
+
+    def flush_in_slices(self, number: int) -> None:
+        """Write while the cut is prepared: that is part of it."""
+        rng = random.Random(number)
+        self.program.tracker.prepare(self._writing(rng), sweep=bool(number % 2))
+        self.flush(number)
 
     def lose(self, number: int) -> None:
         """A save fails; or it is not known whether it did."""

@@ -156,3 +156,37 @@ def test_rolled_back_is_what_a_shared_object_holds() -> None:
     assert shape(held) == shape([1])
     program.flush()
     assert describe([program.restart().root("state")]) == describe([state])
+
+
+@pytest.mark.parametrize("kind", ["list", "object", "both"])
+def test_what_is_shared_at_every_level_is_looked_into_once(kind: str) -> None:
+    """Forty levels, each of which holds the next one twice: a trillion ways through it."""
+    program = Program()
+    state = program.root("state")
+    made: Any = {"v": 1}
+    for level in range(40):
+        made = [made, made] if kind == "list" or (kind == "both" and level % 2) else Box(made, made)
+    state["x"] = made
+    del made
+    for _ in range(2):
+        program.flush(sweep=True)
+        assert not program.errors
+    assert describe([program.restart().root("state")]) == describe([state])
+
+
+def test_a_cycle_that_is_no_node_when_it_is_encoded_becomes_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was not looked for, since nothing referred to it, is found while it is encoded."""
+    program = Program()
+    state = program.root("state")
+    state["x"] = Box([1])
+    program.flush()
+    monkeypatch.setattr(program.tracker.sharing, "settle", lambda _watched: None)
+    box = state["x"]
+    box.left.append(box)
+    box.right = {"box": box, "again": [box.left]}
+    del box
+    program.flush()
+    assert not program.errors
+    assert describe([program.restart().root("state")]) == describe([state])
