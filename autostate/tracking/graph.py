@@ -61,7 +61,7 @@ class Graph:
                 self.revive(owner)
         elif self._is_in(container, owner, container._key_):
             self._tracker.touch(owner, container._key_)
-            self.promote(container)
+            self.promote(container).homes.setdefault((node.id, entry))
         else:
             self._move(container, node, entry)
             self._tracker.watch.add(node, entry)  # plain containers in it move along
@@ -235,10 +235,14 @@ class Graph:
             if self.reaches(node):
                 yield node
             elif node.name is None:
-                node.orphan = True
-                node.whole, node.saved = True, None
-                node.take_keys()
-                node.drops, node.touched, node.bad = {}, {}, {}
+                self.orphan(node)
+
+    def orphan(self, node: Node) -> None:
+        """Forget what is known of a node that nothing refers to, until something does again."""
+        node.orphan = True
+        node.whole, node.saved = True, None
+        node.take_keys()
+        node.drops, node.touched, node.bad = {}, {}, {}
 
     def reaches(self, node: Node) -> bool:
         """Whether some root refers to a node, directly or through other nodes.
