@@ -175,7 +175,9 @@ class Sharing:
             kind.refill(new, found.holder[0])
         for parent, slot, other, entry in places:
             is_element = parent is other.obj and other.shape == "sequence"
-            self._tracker.touch(other, adoption.entry_of(other, slot) if is_element else entry)
+            now = adoption.entry_of(other, slot) if is_element else entry  # another element by now
+            self._tracker.touch(other, now)
+            node.homes.setdefault((other.id, now))
         self._look_inside(node)
         return True
 

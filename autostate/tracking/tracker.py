@@ -231,14 +231,27 @@ class Tracker:
     def _encode_exposed(self, watched: list[tuple[Node, Any]]) -> None:
         """Encode at once what writers could reach past the barrier while the rest is encoded."""
         held, self.written.held = self.written.held, []
-        entries = [
-            (c._node_, c._key_) for c in held if c._node_ is not None and c._node_.obj is not c
-        ]
+        entries = dict.fromkeys(watched)
+        inline = (c for c in held if c._node_ is not None and c._node_.obj is not c)
+        entries |= {(c._node_, c._key_): None for c in inline}
+        done: set[tuple[Node, Any]] = set()
+        # What is found to be shared while it is encoded becomes a node, with entries of its own;
+        # what is found to be referred to again is taken into the capture.
+        while left := [at for at in entries | self._compared_anyway() if at not in done]:
+            taken = [(node, key) for node, key in left if node.pending is not None]
+            if not taken:
+                break
+            done.update(taken)
+            for node, key in taken:
+                if node.pending is not None:
+                    node.pending.encode_now(key)
+
+    def _compared_anyway(self) -> dict[tuple[Node, Any], None]:
+        """The entries that writers can reach past the barrier at any time."""
+        entries = dict.fromkeys(self.watch.entries)
         for node in self.sharing.nodes():
-            entries += [(node, key) for key in adoption.entries_of(node)]
-        for node, key in [*watched, *entries]:
-            if node is not None and node.pending is not None:
-                node.pending.encode_now(key)
+            entries |= {(node, key): None for key in adoption.entries_of(node)}
+        return entries
 
     def captured(self, capture: Capture) -> None:
         """Take note that a capture has come to its end."""
