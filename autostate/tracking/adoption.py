@@ -343,14 +343,14 @@ def inline(container: Any, node: Node) -> Iterator[Any]:
 
 
 def nodes_inside(values: list[Any], node: Node) -> Iterator[Node]:
-    """The nodes of persisted containers among values of a node, but not through other nodes."""
+    """The nodes among values of a node and inside them, but not through other nodes."""
     for container in chain([values], _inside(values, node)):
         for value in _values_of(container):
-            if (
-                issubclass(type(value), Barrier)
-                and value._node_ is not None
-                and value._node_.obj is value
-            ):
+            if not issubclass(type(value), Barrier):
+                known = node.tracker.sharing.node_of(value)
+                if known is not None and known is not node:
+                    yield known
+            elif value._node_ is not None and value._node_.obj is value:
                 yield value._node_
 
 

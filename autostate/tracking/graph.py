@@ -215,17 +215,37 @@ class Graph:
             self._tracker.dirty_nodes[node] = None
 
     def revive(self, node: Node) -> None:
-        """Save a node that is referenced, if the store does not know it as it is."""
+        """Save a node that is referenced, if the store does not know it as it is.
+
+        So is all that it refers to in turn: found when it is encoded, that could have been written
+        to since the cut.
+        """
+        left = [node]
+        while left:
+            one = left.pop()
+            if self._revive(one):
+                left += self._referred_to(one)
+
+    def _revive(self, node: Node) -> bool:
         tracker = self._tracker
         if tracker.capture is not None and node in tracker.capture.nodes:
-            return
+            return False
         unknown = not node.declared and node.pending is None and node not in tracker.dirty_nodes
-        if unknown or node.orphan:
-            if node.orphan and type(node.obj) in FORMS:  # else it is of sharing.py
-                tracker.unsettle(node.obj)
-            node.orphan = False
-            node.whole = True
-            self.include(node)
+        if not (unknown or node.orphan):
+            return False
+        if node.orphan and type(node.obj) in FORMS:  # else it is of sharing.py
+            tracker.unsettle(node.obj)
+        node.orphan = False
+        node.whole = True
+        self.include(node)
+        return True
+
+    def _referred_to(self, node: Node) -> Iterator[Node]:
+        for slot in adoption.slots_of(node.obj):
+            key = adoption.entry_of(node, slot)
+            for other in adoption.nodes_inside([item_of(node.obj, slot)], node):
+                other.homes.setdefault((node.id, key))
+                yield other
 
     # -- orphans ------------------------------------------------------------------------------
 
