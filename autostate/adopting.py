@@ -29,17 +29,18 @@ from typing import Any, Final, TypeVar, overload
 from autostate import hub, lifecycle
 from autostate.codec.bound import is_persisted
 from autostate.containers.dict import PersistedDict
+from autostate.containers.root import blank
 from autostate.errors import CorruptStateError, StateTypeError, StoreUnavailableError
 from autostate.flush_policy import backoff
 from autostate.manager import current_manager
-from autostate.state_manager import StateManager
+from autostate.state_manager import OWN_NAMES, StateManager
 from autostate.stores.apify_record import check_key, read_record
 
 logger: logging.Logger = logging.getLogger("autostate")
 
 T = TypeVar("T")
 
-NOTES: Final = "autostate.adopt"
+NOTES: Final = f"{OWN_NAMES}adopt"
 """The name of the state object that keeps which records were taken over."""
 
 WANTED, TAKEN, NOTHING, KEPT = "wanted", "taken", "nothing there", "state was there before"
@@ -225,7 +226,9 @@ def _take(manager: StateManager, record: _Record, name: str, made: Any) -> None:
 
 def _notes(name: str) -> dict[str, str]:
     """What is noted about one state object."""
-    all_notes: PersistedDict[str, dict[str, str]] = PersistedDict(NOTES)
+    all_notes: PersistedDict[str, dict[str, str]] = current_manager().create(
+        NOTES, "dict", lambda: blank(PersistedDict, dict), own=True
+    )
     return all_notes.setdefault(name, {})
 
 

@@ -194,7 +194,7 @@ class Walk(Body):
         options = self._options
         self._manager = manager = current_manager()
         self._state = state = _position(manager, self.name)
-        incarnation, node = manager._incarnation, state._node
+        incarnation, node = manager._incarnation, state._node_
         if incarnation is None or node is None:
             raise RuntimeError(f"the store of the loop {self.name!r} was closed meanwhile")
         self._bodies = incarnation.flusher.bodies

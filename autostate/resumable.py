@@ -160,7 +160,7 @@ def resume(
 
     Raises:
         TypeError: It cannot be iterated, or is a set, whose order is another in each process.
-        ValueError: The name is empty or cannot be used.
+        ValueError: The name is empty or cannot be used, or begins with `autostate.`.
         ImportError: The progress is to be shown, and `rich` is not installed.
 
     When it begins, the loop raises `ResumeError` if the items are not the same, or if it is

@@ -24,6 +24,7 @@ from autostate.codec.bound import OPTIONS, is_persisted
 from autostate.codec.unsupported import shown
 from autostate.containers.instance import give
 from autostate.field_options import is_transient, marked, template_fields, transient_defaults
+from autostate.state_manager import check_not_own
 from autostate.tracking.barrier import PLAIN, Barrier
 from autostate.tracking.layout import Layout, Options, Upgrade, layout_of
 
@@ -231,11 +232,13 @@ def _names(what: str, names: Any) -> frozenset[str]:
 
 
 def _check_template(cls: type, template: str) -> None:
-    """Refuse a name of which a part can never be filled in."""
+    """Refuse a name of the library's own, and one of which a part can never be filled in."""
+    fields = template_fields(template)
+    check_not_own(template)
     parameters = inspect.signature(cls).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
-    for field in template_fields(template):
+    for field in fields:
         if field not in parameters:
             takes = ", ".join(parameters) or "none"
             raise ValueError(

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from autostate import hub, lifecycle
-from autostate.codec.bound import root_of
+from autostate.codec.bound import is_container, root_of
 from autostate.settings import Settings, SettingsByName, default_url
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger("autostate")
 
 LONGEST_NAME = 200
+
+OWN_NAMES = "autostate."
+"""What the names of the library's own state objects begin with."""
 
 current: contextvars.ContextVar[StateManager | None] = contextvars.ContextVar(
     "autostate_manager", default=None
@@ -135,7 +138,7 @@ class StateManager:
 
     # -- state objects ------------------------------------------------------------------------
 
-    def create(self, name: str, kind: str, make: Callable[[], Any]) -> Any:
+    def create(self, name: str, kind: str, make: Callable[[], Any], *, own: bool = False) -> Any:
         """Give the live state object of that name, or make it and rehydrate it.
 
         The seam for `containers/`.
@@ -144,16 +147,17 @@ class StateManager:
             name: The name of the root.
             kind: The name of a `barrier.Kind`.
             make: Makes an empty container of that kind that is bound to no store.
+            own: It is one of the library's own notes, whose names no program can use.
 
         Returns:
             The live object.
 
         Raises:
-            ValueError: The name is empty or cannot be used.
+            ValueError: The name is empty or cannot be used, or begins with `autostate.`.
             StateTypeError: The name belongs to a state object of another kind.
             AutostateError: The state cannot be read; nothing was touched.
         """
-        check_name(name)
+        check_name(name, own=own)
         with self._lock:
             incarnation = self._begin()
             made, new = incarnation.create(name, kind, make)
@@ -170,8 +174,7 @@ class StateManager:
 
     def keeps(self, obj: Any) -> bool:
         """Whether this is a live state object of this manager, or nested in one."""
-        obj = _root_of(obj)
-        node, incarnation = getattr(obj, "_node", None), self._incarnation
+        node, incarnation = _node_of(obj), self._incarnation
         return node is not None and incarnation is not None and node.tracker is incarnation.tracker
 
     def info(self, obj: Any) -> Info:
@@ -403,11 +406,16 @@ def _nothing() -> None:
     """Undo nothing."""
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, *, own: bool = False) -> None:
     """Refuse what cannot be the name of a state object.
 
+    Args:
+        name: The name.
+        own: It is the library's own.
+
     Raises:
-        ValueError: The name is empty, too long, or has characters that no console shows.
+        ValueError: The name is empty, too long, the library's own, or has characters that no
+            console shows.
     """
     if type(name) is not str or not name.strip():
         raise ValueError("a state object needs a name: a text that is not blank")
@@ -415,20 +423,44 @@ def check_name(name: str) -> None:
         raise ValueError(f"the name {name[:20]!r}… is longer than {LONGEST_NAME} characters")
     if any(not (char.isprintable() or char == " ") for char in name):
         raise ValueError(f"the name {name!r} has control or other unprintable characters")
+    if not own:
+        check_not_own(name)
+
+
+def check_not_own(name: str) -> None:
+    """Refuse the names of the library's own state objects.
+
+    Raises:
+        ValueError: It is one of them.
+    """
+    if name.startswith(OWN_NAMES):
+        raise ValueError(
+            f"the name {name!r} begins with {OWN_NAMES!r}, under which the library keeps notes of "
+            f"its own: choose another one, {'my-' + name!r} for example"
+        )
 
 
 def _root_of(obj: Any) -> Any:
     """What the store keeps of a state object: itself, or what is behind a proxy or an object."""
     root = root_of(obj)
-    return getattr(obj, "_self_root", obj) if root is None else root
+    if root is None and hasattr(type(obj), "_self_state"):
+        root = obj._self_state()
+    return obj if root is None else root
+
+
+def _node_of(obj: Any) -> Any | None:
+    """The node to which a state object, or what is nested in one, belongs."""
+    root = _root_of(obj)
+    return root._node_ if is_container(root) else None
 
 
 def _name_of(obj: Any) -> str:
     """The name of a state object, given itself or by name."""
     if type(obj) is str:
+        check_not_own(obj)
         return obj
     known, obj = obj, _root_of(obj)
-    node = getattr(obj, "_node", None)
+    node = obj._node_ if is_container(obj) else None
     if node is None:
         raise TypeError(f"this {type(known).__name__} is no state object that is bound to a store")
     if node.name is None or node.obj is not obj:

@@ -6,16 +6,18 @@ import asyncio
 import contextvars
 import logging
 import queue
+import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 import autostate
 from autostate import (
     PersistedCounter,
+    PersistedDeque,
     PersistedDict,
     PersistedList,
     PersistedSet,
@@ -91,10 +93,62 @@ def test_a_name_that_cannot_be_used_is_refused(name: str) -> None:
         assert manager._incarnation is None
 
 
+OWN = "autostate.adopt"
+
+NAMING: Final[dict[str, Callable[[], Any]]] = {
+    "dict": lambda: PersistedDict(OWN, page=1),
+    "counter": lambda: PersistedCounter("autostate."),
+    "set": lambda: PersistedSet(OWN),
+    "list": lambda: PersistedList("autostate.anything"),
+    "deque": lambda: PersistedDeque(OWN),
+    "subclass": lambda: type("Cart", (PersistedDict,), {"__init__": _init_with_own_name})("bob"),
+    "proxy": lambda: autostate.proxy(OWN, random.Random(1)),
+    "class": lambda: autostate.persisted(name=OWN)(type("Shop", (), {})),
+    "template": lambda: autostate.persisted(name="autostate.{shop}")(_shop()),
+    "argument": lambda: autostate.persisted(name="{shop}")(_shop())(OWN),
+    "loop": lambda: autostate.resume(OWN, [1]),
+    "record": lambda: autostate.adopt(OWN),
+    "record under a name": lambda: autostate.adopt("record", name=OWN),
+    "record into": lambda: autostate.adopt("record", into=lambda: PersistedDict(OWN)),
+    "delete": lambda: autostate.delete(OWN),
+    "info": lambda: autostate.info(OWN),
+}
+"""Every way in which a name comes in."""
+
+
+def _init_with_own_name(self: Any, _customer: str) -> None:
+    PersistedDict.__init__(self, OWN)
+
+
+def _shop() -> Any:
+    class Shop:
+        def __init__(self, shop: str) -> None:
+            self.shop = shop
+
+    return Shop
+
+
+@pytest.mark.parametrize("way", NAMING)
+def test_a_name_of_the_librarys_own_is_refused(way: str) -> None:
+    """What it notes about adopted records, for example, is nobody else's."""
+    with autostate.open("memory:") as manager:
+        with pytest.raises(ValueError, match="choose another one, 'my-autostate"):
+            NAMING[way]()
+        assert manager.live(OWN) is None
+
+
 def test_a_name_may_be_any_readable_text() -> None:
     """Words, dots, other alphabets."""
     with autostate.open("memory:"):
-        for name in ("a b", "crawl.pages", "příšera", "日本", "x" * 200):
+        for name in (
+            "a b",
+            "crawl.pages",
+            "příšera",
+            "日本",
+            "x" * 200,
+            "autostate",
+            "my-autostate.x",
+        ):
             assert PersistedDict(name) == {}
 
 

@@ -150,7 +150,7 @@ def test_orphans_are_not_kept_alive() -> None:
     state["a"]["held"] = held
     program.flush()
     program.flush()
-    node = weakref.ref(state["a"]._node)
+    node = weakref.ref(state["a"]._node_)
     del state["a"]
     program.flush()
     program.flush()
@@ -330,7 +330,7 @@ def test_nothing_is_kept_when_all_roots_are_there() -> None:
     program = _shared(Program())
     other = program.root("other")
     program.root("one").clear()
-    node = weakref.ref(other["y"]._node)
+    node = weakref.ref(other["y"]._node_)
     other.clear()
     program.flush()
     program.flush()

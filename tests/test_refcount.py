@@ -152,7 +152,7 @@ def test_who_comes_by_a_container_while_it_is_copied_keeps_it(kind: str) -> None
     """It is counted again when the copy is in its place, and put back."""
     into, taken = Into("entry"), list[Any]()
     into.put(MAKE[kind]())
-    node = into.state._node
+    node = into.state._node_
     taking = _taking(PLAIN[type(into.state["q1"])], taken)
     assert not adoption._replace(into.state, "q1", taking, node, "q1")
     assert into.state["q1"] is taken[0]
@@ -170,10 +170,10 @@ def test_who_comes_by_a_field_while_it_is_copied_keeps_it() -> None:
         root: Any = root_of(one)
         dict.__setitem__(root, "seen", [5])
         vars(one)["seen"] = root["seen"]
-        assert not adoption._replace(root, "seen", _taking(PLAIN[list], taken), root._node, "seen")
+        assert not adoption._replace(root, "seen", _taking(PLAIN[list], taken), root._node_, "seen")
         assert one.seen is root["seen"] is taken[0]
         taken.clear()
-        assert adoption._replace(root, "seen", PLAIN[list], root._node, "seen")
+        assert adoption._replace(root, "seen", PLAIN[list], root._node_, "seen")
         assert one.seen is root["seen"]
 
 

@@ -318,3 +318,76 @@ def test_what_was_pickled_as_a_subclass_is_plain(cls: Any) -> None:
     for made in (copy.copy(state), copy.deepcopy(state), pickle.loads(pickle.dumps(state))):
         assert type(made) is BUILTIN[kind]
         assert 1 in made
+
+
+def hiding(kind: str) -> Any:
+    """A class whose reading methods are of no use, and make entries for what is missing."""
+    base = PERSISTED[kind]
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError
+
+    names: tuple[str, ...] = (
+        "__getitem__",
+        "__iter__",
+        "__contains__",
+        "__bool__",
+        "__len__",
+        "__missing__",
+    )
+    names = (*names, "get", "items", "values", "keys", "copy", "index", "count", "__reversed__")
+    return type("Hiding", (base,), dict.fromkeys(names, refuse))
+
+
+@pytest.mark.parametrize("kind", ["dict", "list", "deque"])
+def test_nested_values_are_read_past_a_class(kind: str) -> None:
+    """What is nested is adopted, shared and watched whatever the class shows of it."""
+    program = Program()
+    state = program.root("state", kind, cls=hiding(kind))
+    expected = bare(state)
+    shared = [{"x": 1}]
+    for target in (state, expected):
+        for number in range(MANY):
+            value = shared if number % 100 == 1 else {"n": [number], "d": {"e": number}}
+            if kind == "dict":
+                target[number] = value
+            else:
+                target.append(value)
+    held = BUILTIN[kind].__getitem__(expected, 1)
+    for sweep in (False, True, False):
+        program.flush(sweep=sweep)
+        assert not program.errors
+        held.append({"y": 2})
+        BUILTIN[kind].__getitem__(state, 2)["n"].append(3)
+        BUILTIN[kind].__getitem__(expected, 2)["n"].append(3)
+    del shared, held
+    program.flush()
+    program.flush()
+    BUILTIN[kind].__getitem__(state, 101)[0]["z"] = 3
+    program.flush()
+    assert shape(program.restart().root("state", kind)) == shape(bare(state))
+    assert BUILTIN[kind].__getitem__(state, 2) == BUILTIN[kind].__getitem__(expected, 2)
+    with pytest.raises(ZeroDivisionError), program.tracker.atomic():
+        BUILTIN[kind].__getitem__(state, 2)["n"].clear()
+        raise ZeroDivisionError
+    assert BUILTIN[kind].__getitem__(state, 2) == BUILTIN[kind].__getitem__(expected, 2)
+
+
+def test_nothing_is_made_for_a_key_that_is_missing() -> None:
+    """Looking at what was written asks no `__missing__`, and no default factory."""
+
+    class Growing(PersistedDict[str, Any]):
+        def __missing__(self, key: str) -> list[Any]:
+            made = self[key] = []
+            return made
+
+    program = Program()
+    state = program.root("state", cls=Growing)
+    state["a"].append(1)
+    program.flush()
+    for key in ("b", "c"):
+        state[key].append({"x": [1]})
+        program.tracker.prepare(lambda: state.pop("b", None), sweep=True)
+        program.flush(sweep=True)
+    assert dict(state) == {"a": [1], "c": [{"x": [1]}]}
+    assert program.restart().root("state") == dict(state)

@@ -50,7 +50,7 @@ def test_a_list_held_outside_is_watched_and_adopted_when_it_is_free(many: int) -
     del queue, item
     program.flush()
     assert isinstance(state["queue"], PersistedList)
-    assert not program.tracker.watch.knows(state._node, "queue")
+    assert not program.tracker.watch.knows(state._node_, "queue")
     assert program.flush() == []
 
 
@@ -450,7 +450,7 @@ def test_a_plain_container_at_two_places_is_one_object_again(many: int) -> None:
         assert isinstance(state["a"], PersistedDict)
         assert state["a"] is items[0]
         assert isinstance(items[1][0], PersistedList)
-        assert not program.tracker.watch.knows(state._node, "a")
+        assert not program.tracker.watch.knows(state._node_, "a")
         following = program.restart()
         again = following.root("state"), following.root("items", "list")
         assert shape(*again) == shape(state, items)

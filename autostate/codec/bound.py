@@ -21,6 +21,12 @@ def root_of(value: Any) -> Any | None:
     return ROOTS.get(id(value))
 
 
+def is_container(value: Any) -> bool:
+    """Whether a value is of a persisted class: it has the slots of `tracking.barrier`."""
+    cls = type(value)
+    return hasattr(cls, "_node_") and hasattr(cls, "_key_")
+
+
 def transient_fields(cls: type) -> frozenset[str]:
     """The fields of a class that are not saved, whether its objects are state objects or not."""
     options = (vars(base)[OPTIONS] for base in cls.__mro__ if OPTIONS in vars(base))

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
-from autostate.codec.bound import root_of
+from autostate.codec.bound import is_container, root_of
 from autostate.codec.transparent import Transparent, shaped
 from autostate.codec.unsupported import Unsupported, is_live
 from autostate.errors import AutostateError, CorruptStateError, UnsupportedTypeError
@@ -111,7 +111,7 @@ def name_of(container: Any) -> str | None:
     Raises:
         Unsupported: It is a nested one, which would become another one.
     """
-    node = container._node
+    node = container._node_
     if node is None:
         return None
     if node.obj is not container or node.name is None:
@@ -125,7 +125,7 @@ def name_of(container: Any) -> str | None:
 @shows_warnings
 def _dump(value: Any, reference: Reference) -> bytes:
     """Pickle a value; whatever goes wrong is something that cannot be saved."""
-    if _is_container(value):
+    if is_container(value):
         raise Unsupported("this value is a container that saves itself")
     try:
         for _ in range(_ATTEMPTS):
@@ -159,11 +159,6 @@ def _pickle(value: Any, reference: Reference) -> bytes:
     return buffer.getvalue()
 
 
-def _is_container(value: Any) -> bool:
-    """Whether a value is of a persisted class: it has the slots of `tracking.barrier`."""
-    return hasattr(type(value), "_node") and hasattr(type(value), "_key")
-
-
 @functools.cache
 def _pickler() -> Any:
     import cloudpickle  # here: its import takes longer than that of autostate
@@ -180,7 +175,7 @@ def _pickler() -> Any:
             cls = type(obj)
             root = obj._self_state() if issubclass(cls, Transparent) else root_of(obj)
             root = obj if root is None else root
-            if _is_container(root):
+            if is_container(root):
                 name = self._reference(root)
                 if name is not None:
                     return state_object, (name,)

@@ -45,7 +45,8 @@ def jsonable(value: Any, ref: Ref) -> Any:
         ref: Gives `{"$ref": id}` for a container or a mutable object that is a node, None for any
             other. If it has an attribute `lenient` that is true, a value inside this one that
             cannot be saved is replaced by `unsaved` of it; a member, or an entry whose key cannot
-            be saved, is left out.
+            be saved, is left out. A method `strict` gives the one for what a registered `encode`
+            gave: a `decode` gets that as it is, or is not called.
 
     Raises:
         Unsupported: The value, or one inside it, is of a type that cannot be saved.
@@ -337,25 +338,11 @@ def _encode_payload(entry: TypeEntry, value: Any, ref: Ref) -> Any:
     if payload is value:
         raise Unsupported(f"the encode that is registered for {entry.name} gave the object itself")
     try:
-        return jsonable(payload, _Strict(ref) if getattr(ref, "lenient", False) else ref)
+        strict: Callable[[], Ref] | None = getattr(ref, "strict", None)
+        return jsonable(payload, ref if strict is None else strict())
     except Unsupported as problem:
         problem.steps.append(" (as its encode gave it)")
         raise
-
-
-class _Strict:
-    """A `ref` that is not lenient: a `decode` gets what its `encode` gave, or is not called."""
-
-    lenient = False
-
-    def __init__(self, ref: Ref) -> None:
-        self._ref = ref
-
-    def __call__(self, value: Any) -> dict[str, int] | None:
-        return self._ref(value)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._ref, name)
 
 
 def _encode_unknown(value: Unknown, ref: Ref) -> Any:
@@ -403,9 +390,19 @@ ENCODERS.update(
 BUILTIN.update(NATIVE, ENCODERS)
 
 
-def register_container(cls: type, kind: str) -> None:
-    """Make known a tracked class: saved as the builtin of its kind, or by reference as a node."""
-    ENCODERS[cls] = _by_reference(_BUILTIN.get(kind, _BUILTIN["dict"])[1])
+def register_container(cls: type, kind: str, copy: Callable[[Any], Any] | None = None) -> None:
+    """Make known a tracked class: saved as the builtin of its kind, or by reference as a node.
+
+    Args:
+        cls: The class.
+        kind: The name of its kind.
+        copy: Makes a plain copy, of a class of the program that may show other than it has.
+    """
+    encode = _BUILTIN.get(kind, _BUILTIN["dict"])[1]
+    if copy is None:
+        ENCODERS[cls] = _by_reference(encode)
+    else:
+        ENCODERS[cls] = lambda value, ref: ref(value) or encode(copy(value), ref)
     BUILTIN.add(cls)
 
 

@@ -33,7 +33,7 @@ class PersistedCounter(DictBarrier, Counter[T]):
         [('a', 3)]
     """
 
-    __slots__ = ("_key", "_node")
+    __slots__ = ("_key_", "_node_")
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
         __delitem__ = keyed(Counter, "__delitem__")
@@ -55,8 +55,8 @@ class PersistedCounter(DictBarrier, Counter[T]):
         """Offer the defaults."""
         defaults = Counter(iterable, **kwargs)
         root.bind(self, name, "counter")
-        if self._node is not None:
-            self._node.tracker.offer(self, defaults)
+        if self._node_ is not None:
+            self._node_.tracker.offer(self, defaults)
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
 
@@ -78,14 +78,12 @@ class PersistedCounter(DictBarrier, Counter[T]):
 
     def __repr__(self) -> str:
         if type(self).__name__ == "PersistedCounter":  # invisible, as in a dict that holds it
-            return repr(self.copy())
+            return repr(_copy(self))
         return Counter.__repr__(self)
 
     def copy(self) -> Counter[T]:  # type: ignore[override]  # ty: ignore[incompatible-method-override]
         """Make a plain, shallow copy."""
-        made: Counter[T] = Counter()
-        dict.update(made, copy_dict(self))
-        return made
+        return _copy(self)
 
     @classmethod
     def fromkeys(  # type: ignore[override]
@@ -95,13 +93,19 @@ class PersistedCounter(DictBarrier, Counter[T]):
         return Counter.fromkeys(iterable, v)
 
 
+def _copy(container: Counter[Any]) -> Counter[Any]:
+    made: Counter[Any] = Counter()
+    dict.update(made, copy_dict(container))
+    return made
+
+
 register_kind(
     Kind(
         name="counter",
         shape="mapping",
         builtin=Counter,
         tracked=PersistedCounter,
-        copy=PersistedCounter.copy,
+        copy=_copy,
         fill=dict.update,
         refill=refill,
         raw=RAW,

@@ -66,7 +66,7 @@ class PersistedDefaultDict(DictBarrier, defaultdict[K, V]):
         default_factory: Makes the value of a key that is not there; None if nothing does.
     """
 
-    __slots__ = ("_key", "_node")
+    __slots__ = ("_key_", "_node_")
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
         __init__ = spanning(defaultdict, "__init__")
@@ -81,10 +81,10 @@ class PersistedDefaultDict(DictBarrier, defaultdict[K, V]):
 
         @default_factory.setter
         def default_factory(self, factory: Callable[[], V] | None) -> None:
-            if self._node is None:
+            if self._node_ is None:
                 _factory.__set__(self, factory)
                 return
-            with self._node.tracker.lock:
+            with self._node_.tracker.lock:
                 before(self)
                 _factory.__set__(self, factory)
                 changed(self)

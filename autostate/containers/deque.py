@@ -31,6 +31,7 @@ from autostate.tracking.barrier import (
     register_kind,
     span,
 )
+from autostate.tracking.raw import maxlen_of
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -53,7 +54,7 @@ def _adding(name: str, one: str, side: int) -> Any:
             span(self, function, iterable)
             return
         if type(iterable) in _SIZED:
-            with self._node.tracker.lock:
+            with self._node_.tracker.lock:
                 before(self)
                 many = deque.__len__(self) + len(iterable)
                 function(self, iterable)
@@ -120,7 +121,7 @@ class PersistedDeque(root.StateObject, deque[T]):
         deque(['b', 'c'], maxlen=2)
     """
 
-    __slots__ = ("_key", "_node")
+    __slots__ = ("_key_", "_node_")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make an empty deque, or give the live one of that name."""
@@ -144,11 +145,11 @@ class PersistedDeque(root.StateObject, deque[T]):
             )
         default = deque(iterable, None if maxlen is ... else maxlen)
         root.bind(self, name, "deque")
-        if self._node is None:
+        if self._node_ is None:
             return
-        with self._node.tracker.lock:
-            self._node.tracker.begin(self, list(default))
-            if maxlen is not ... and maxlen != self.maxlen:
+        with self._node_.tracker.lock:
+            self._node_.tracker.begin(self, list(default))
+            if maxlen is not ... and maxlen != maxlen_of(self):
                 before(self)
                 deque.__init__(self, _copy(self), maxlen)
                 changed(self)
@@ -166,7 +167,7 @@ class PersistedDeque(root.StateObject, deque[T]):
 
     else:  # type checkers see the builtin's own signatures
         append = marking(
-            deque, "append", lambda self, length, _: moved(self, int(length == self.maxlen))
+            deque, "append", lambda self, length, _: moved(self, int(length == maxlen_of(self)))
         )
         appendleft = marking(deque, "appendleft", lambda self, *_: moved(self, -1))
         pop = marking(deque, "pop", lambda self, _: moved(self, 0))
@@ -214,7 +215,7 @@ class PersistedDeque(root.StateObject, deque[T]):
 
 
 def _copy(container: deque[Any]) -> deque[Any]:
-    return deque(deque.__iter__(container), container.maxlen)
+    return deque(deque.__iter__(container), maxlen_of(container))
 
 
 def _fill(container: deque[Any], content: Any) -> None:
@@ -233,7 +234,7 @@ def _configure(container: deque[Any], maxlen: int | None) -> None:
 
 def _record_append(self: Any, item: Any, /) -> None:
     """`append` of the recording form: what is behind the last item that was saved is new."""
-    if self.maxlen is None:
+    if maxlen_of(self) is None:
         deque.append(self, item)
     else:
         PersistedDeque.append(self, item)
@@ -250,7 +251,7 @@ register_kind(
         refill=_refill,
         raw=frozenset({"append", "appendleft", "pop", "popleft", "insert", "clear"}),
         recording={"append": _record_append},
-        describe=lambda container: container.maxlen,
+        describe=maxlen_of,
         configure=_configure,
     )
 )

@@ -40,9 +40,9 @@ def keyed(builtin: type, name: str) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def set_item(self: Any, key: Any, value: Any, /) -> None:
-        node = self._node
+        node = self._node_
         if node is None:
-            if self._key is UNNAMED:
+            if self._key_ is UNNAMED:
                 unnamed(self)
             function(self, key, value)
             return
@@ -54,7 +54,7 @@ def keyed(builtin: type, name: str) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def delete_item(self: Any, key: Any, /) -> None:
-        node = self._node
+        node = self._node_
         if node is None:
             function(self, key)
             return
@@ -77,7 +77,7 @@ def recording(builtin: Any) -> dict[str, Any]:
         """Set an item; see `barrier.put_late` for how it ends."""
         new = not contains(self, key)
         set_item(self, key, value)
-        node = self._node
+        node = self._node_
         log = node.log
         if new and type(key) is not node.key_type:
             node.key_type = None
@@ -96,7 +96,7 @@ def popping(builtin: Any) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def pop(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        node = self._node
+        node = self._node_
         if node is None:
             return function(self, *args, **kwargs)
         with node.tracker.lock:
@@ -117,7 +117,7 @@ def popping_item(builtin: Any) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def popitem(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        node = self._node
+        node = self._node_
         if node is None:
             return function(self, *args, **kwargs)
         with node.tracker.lock:
@@ -135,9 +135,9 @@ def defaulting(builtin: Any) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def setdefault(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        node = self._node
+        node = self._node_
         if node is None:
-            if self._key is UNNAMED:
+            if self._key_ is UNNAMED:
                 unnamed(self)
             return function(self, *args, **kwargs)
         key = args[0] if args else kwargs.get("key")
@@ -177,7 +177,7 @@ class PersistedDict(DictBarrier, dict[K, V]):
         name: The name of the state object. The same name gives the same live object.
 
     Raises:
-        ValueError: The name is empty or cannot be used.
+        ValueError: The name is empty or cannot be used, or begins with `autostate.`.
         StateTypeError: The name belongs to a state object of another kind, or is live as one of
             another class.
         CorruptStateError: What is stored cannot be read. Nothing is overwritten.
@@ -190,7 +190,7 @@ class PersistedDict(DictBarrier, dict[K, V]):
         {'page': 2}
     """
 
-    __slots__ = ("_key", "_node")
+    __slots__ = ("_key_", "_node_")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make an empty dict, or give the live one of that name."""
@@ -209,8 +209,8 @@ class PersistedDict(DictBarrier, dict[K, V]):
         """Offer the defaults."""
         defaults = dict(*args, **kwargs)
         root.bind(self, name, "dict")
-        if self._node is not None:
-            self._node.tracker.offer(self, defaults)
+        if self._node_ is not None:
+            self._node_.tracker.offer(self, defaults)
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
 

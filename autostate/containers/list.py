@@ -87,7 +87,7 @@ class PersistedList(root.StateObject, list[T]):
         'https://example.com'
     """
 
-    __slots__ = ("_key", "_node")
+    __slots__ = ("_key_", "_node_")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make an empty list, or give the live one of that name."""
@@ -102,8 +102,8 @@ class PersistedList(root.StateObject, list[T]):
         """Take the default, if nothing is stored."""
         default = _list(iterable)
         root.bind(self, name, "list")
-        if self._node is not None:
-            self._node.tracker.begin(self, default)
+        if self._node_ is not None:
+            self._node_.tracker.begin(self, default)
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
         append = marking(list, "append", lambda self, *_: moved(self, 0))
@@ -117,13 +117,13 @@ class PersistedList(root.StateObject, list[T]):
 
         @functools.wraps(list.__setitem__)
         def __setitem__(self, index: Any, value: Any, /) -> None:
-            if self._node is None:
+            if self._node_ is None:
                 list.__setitem__(self, index, value)
                 return
             if isinstance(index, slice):
                 index.indices(0)  # a wrong slice is an error before anything is taken
                 value = _sequence(value)
-            with self._node.tracker.lock:
+            with self._node_.tracker.lock:
                 before(self)
                 length = list.__len__(self)
                 list.__setitem__(self, index, value)
@@ -146,15 +146,15 @@ class PersistedList(root.StateObject, list[T]):
         def sort(self, /, *, key: Any = None, reverse: bool = False) -> None:
             """Sort in place, as `list.sort`."""
             # A list that sorts itself is empty meanwhile, and a cut would save that.
-            if self._node is None:
+            if self._node_ is None:
                 list.sort(self, key=key, reverse=reverse)
                 return
             items = list.copy(self)
             try:
                 items.sort(key=key, reverse=reverse)
             finally:  # a comparison that fails leaves a list sorted in part
-                with self._node.tracker.lock:
-                    if len(items) != len(self):
+                with self._node_.tracker.lock:
+                    if len(items) != list.__len__(self):
                         raise ValueError("list modified during sort")
                     before(self)
                     list.__setitem__(self, slice(None), items)

@@ -39,7 +39,7 @@ V = TypeVar("V")
 class PersistedOrderedDict(DictBarrier, OrderedDict[K, V]):
     """What an OrderedDict becomes inside a state object."""
 
-    __slots__ = ("_key", "_node")
+    __slots__ = ("_key_", "_node_")
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
         __init__ = spanning(OrderedDict, "__init__")
@@ -53,10 +53,10 @@ class PersistedOrderedDict(DictBarrier, OrderedDict[K, V]):
         @functools.wraps(OrderedDict.move_to_end)
         def move_to_end(self, /, key: Any, last: bool = True) -> None:
             """Move a key to the right end, or to the left, as `OrderedDict.move_to_end`."""
-            if self._node is None:
+            if self._node_ is None:
                 OrderedDict.move_to_end(self, key, last)
                 return
-            with self._node.tracker.lock:
+            with self._node_.tracker.lock:
                 before(self)
                 OrderedDict.move_to_end(self, key, last)
                 if last:  # what is moved is the key that was there, not an equal one

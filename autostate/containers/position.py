@@ -25,7 +25,7 @@ class Content(dict[str, Any]):
 class Position(DictBarrier, Content):
     """The position of a loop, a dict."""
 
-    __slots__ = ("_key", "_node")
+    __slots__ = ("_key_", "_node_")
 
     if not TYPE_CHECKING:
         __setitem__ = keyed(dict, "__setitem__")

@@ -109,7 +109,7 @@ def make(root: Any) -> Any:
 def encode(value: Any, ref: Any) -> Any:
     """Refer to the root; what was deleted goes on as a plain object."""
     root = value._self_root
-    if root._node is not None:
+    if root._node_ is not None:
         return ref(root)
     return codec.jsonable(
         wrap(value.__wrapped__) if value._self_pickled else value.__wrapped__, ref

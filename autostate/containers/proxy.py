@@ -52,7 +52,7 @@ def proxy(name: str, obj: T) -> T:
     Raises:
         UnsupportedTypeError: The object cannot be saved.
         TypeError: It is a container that has a class of its own here, `PersistedDict` for example.
-        ValueError: The name is empty or cannot be used.
+        ValueError: The name is empty or cannot be used, or begins with `autostate.`.
         StateTypeError: The name belongs to a state object of another kind.
         CorruptStateError: What is stored cannot be read. Nothing is overwritten.
         SignatureError: What is stored was pickled, and its signature does not hold.
@@ -69,8 +69,8 @@ def proxy(name: str, obj: T) -> T:
 
     _check(name, obj)
     root = current_manager().create(name, "proxy", lambda: blank(ProxyRoot, Content))
-    with root._node.tracker.lock:
-        root._node.tracker.offer(root, {VALUE: obj})
+    with root._node_.tracker.lock:
+        root._node_.tracker.offer(root, {VALUE: obj})
         made: T = show(root)
     return made
 
@@ -121,7 +121,7 @@ class Content(dict[str, Any]):
 class ProxyRoot(DictBarrier, Content):
     """The state object behind a proxy."""
 
-    __slots__ = ("_key", "_node", "_proxy")
+    __slots__ = ("_key_", "_node_", "_proxy")
 
     if not TYPE_CHECKING:
         __setitem__ = keyed(dict, "__setitem__")
@@ -129,14 +129,14 @@ class ProxyRoot(DictBarrier, Content):
 
     def used(self) -> None:
         """Mark: the object may have changed."""
-        node = self._node
+        node = self._node_
         if node is not None:
             with node.tracker.lock:
                 changed(self)
 
     def replace(self, value: Any) -> None:
         """Hold another object."""
-        node = self._node
+        node = self._node_
         with contextlib.nullcontext() if node is None else node.tracker.lock:
             before(self)
             dict.__setitem__(self, VALUE, value)

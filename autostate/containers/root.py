@@ -52,7 +52,7 @@ def _become(live: Any, cls: Any) -> bool:
     Of what came along with another state object the program has not yet said the class. And a
     class that was defined anew, in a notebook, is the same class.
     """
-    node = live._node
+    node = live._node_
     if isinstance(live, cls) or node is None:
         return isinstance(live, cls)
     with node.tracker.lock:
@@ -90,9 +90,10 @@ def _other_class(live: Any, name: str, cls: type) -> StateTypeError:
 
 def blank(cls: type, builtin: Any) -> Any:
     """Make an empty container that is bound to no store."""
+    forms_of(cls)  # a class that redirects attribute access is made to leave ours alone
     made = builtin.__new__(cls)
-    made._node = None
-    made._key = UNNAMED
+    made._node_ = None
+    made._key_ = UNNAMED
     return made
 
 
@@ -105,7 +106,7 @@ def bind(container: Barrier, name: str, kind: str) -> None:
         )
     from autostate.manager import current_manager
 
-    node, cls = container._node, type(container)
+    node, cls = container._node_, type(container)
     if node is not None and node.name != name:
         raise TypeError(f"this {cls.__name__} has the name {node.name!r} already, not {name!r}")
     if node is None:

@@ -25,9 +25,9 @@ def marking(builtin: Any, name: str, mark: Callable[..., None]) -> Any:
 
     @functools.wraps(function)
     def method(self: Any, /, *args: Any) -> Any:
-        node = self._node
+        node = self._node_
         if node is None:
-            if self._key is UNNAMED:
+            if self._key_ is UNNAMED:
                 unnamed(self)
             return function(self, *args)
         with node.tracker.lock:
@@ -62,12 +62,12 @@ def deleted(self: Any, length: int, index: Any = -1) -> None:
 
 def splice(self: Any, start: int, function: Callable[..., Any], argument: Any) -> None:
     """Change items from an index on, which may run code of the user; mark in any case."""
-    if self._node is None:
-        if self._key is UNNAMED:
+    if self._node_ is None:
+        if self._key_ is UNNAMED:
             unnamed(self)
         function(self, argument)
         return
-    lock = self._node.tracker.lock
+    lock = self._node_.tracker.lock
     with lock:
         before(self)
         spliced(self, start)
@@ -87,7 +87,7 @@ def removing(builtin: Any) -> Any:
         if not (is_keyed(self) and type(value) in ATOMS and ATOMS.issuperset(map(type, self))):
             splice(self, 0, function, value)
             return
-        with self._node.tracker.lock:  # no code of the user compares
+        with self._node_.tracker.lock:  # no code of the user compares
             before(self)
             try:
                 index = find(self, value)

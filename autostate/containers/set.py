@@ -50,10 +50,10 @@ def _removing(name: str) -> Any:
 
     @functools.wraps(function)
     def method(self: Any, member: Any, /) -> None:
-        if self._node is None:
+        if self._node_ is None:
             function(self, member)
             return
-        with self._node.tracker.lock:
+        with self._node_.tracker.lock:
             if not set.__contains__(self, member):
                 function(self, member)
                 return
@@ -129,7 +129,7 @@ def _record_add(self: Any, member: Any, /) -> None:
         hash(member)  # a set is found in a set, but cannot be added
     else:
         _add(self, member)
-        node = self._node
+        node = self._node_
         log = node.log
         if type(member) is not node.key_type:
             node.key_type = None
@@ -158,7 +158,7 @@ class PersistedSet(root.StateObject, set[T]):
         1
     """
 
-    __slots__ = ("_key", "_node")
+    __slots__ = ("_key_", "_node_")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Make an empty set, or give the live one of that name."""
@@ -173,20 +173,20 @@ class PersistedSet(root.StateObject, set[T]):
         """Offer the defaults."""
         defaults: dict[Any, None] = dict.fromkeys(iterable)
         root.bind(self, name, "set")
-        if self._node is not None:
-            self._node.tracker.offer(self, defaults)
+        if self._node_ is not None:
+            self._node_.tracker.offer(self, defaults)
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
 
         @functools.wraps(set.add)
         def add(self, member: T, /) -> None:
             """Add a member, as `set.add`."""
-            if self._node is None:
-                if self._key is UNNAMED:
+            if self._node_ is None:
+                if self._key_ is UNNAMED:
                     unnamed(self)
                 set.add(self, member)
                 return
-            with self._node.tracker.lock:
+            with self._node_.tracker.lock:
                 if set.__contains__(self, member):
                     set.add(self, member)  # only to raise what it raises
                     return
@@ -197,9 +197,9 @@ class PersistedSet(root.StateObject, set[T]):
         @functools.wraps(set.pop)
         def pop(self) -> T:
             """Remove any member and give it, as `set.pop`."""
-            if self._node is None:
+            if self._node_ is None:
                 return set.pop(self)
-            with self._node.tracker.lock:
+            with self._node_.tracker.lock:
                 before(self)
                 member = set.pop(self)
                 dropped(self, member)

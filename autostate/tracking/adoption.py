@@ -34,6 +34,7 @@ from autostate.tracking.barrier import (
 )
 from autostate.tracking.instance import Mirror
 from autostate.tracking.node import LARGE, Place
+from autostate.tracking.raw import item_of, items_of
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -60,7 +61,7 @@ def references(holder: Any, slot: Any) -> int:
     What is held is in no variable here, but on the stack, where a value that was read from a
     container is owned and counts once.
     """
-    return refcount.count(holder[slot]) - refcount.MEASURING
+    return refcount.count(item_of(holder, slot)) - refcount.MEASURING
 
 
 _MANY: Final = 10_000
@@ -94,13 +95,6 @@ def slots_of(container: Any) -> list[Any]:
     return [key for key, value in copy_dict(container).items() if type(value) not in ATOMS]
 
 
-def items_of(sequence: Any) -> list[Any]:
-    """The items of a list or deque, whatever a user's class overrides."""
-    if isinstance(sequence, list):
-        return list.copy(sequence)
-    return list(deque.__iter__(sequence))
-
-
 def adopt_inside(container: Any, node: Node, entry: Any) -> bool:
     """Adopt all that an inline container holds; False if something has to be watched."""
     complete = True
@@ -121,31 +115,35 @@ def adopt(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
     Returns:
         False if it, or something inside it, has to be watched.
     """
-    cls = type(parent[slot])
+    value = item_of(parent, slot)
+    cls = type(value)
     if cls in ATOMS:
         return True
     if issubclass(cls, Barrier):
-        node.tracker.graph.claim(parent[slot], node, entry)
+        node.tracker.graph.claim(value, node, entry)
         return True
     kind = PLAIN.get(cls)
     if kind is None:
-        return not _has_to_be_watched(parent[slot], node, entry)
-    if _holds_atoms(parent[slot]):
-        shared = node.tracker.sharing.node_of(parent[slot]) is not None
-        return (
-            not shared and not is_held(parent, slot) and _replace(parent, slot, kind, node, entry)
-        )
-    inside = node.tracker.adopting
-    if id(parent[slot]) in inside or node.tracker.sharing.node_of(parent[slot]) is not None:
-        return False  # it holds itself, or is at several places: see sharing.py
-    inside.add(id(parent[slot]))
-    try:
-        complete = adopt_inside(parent[slot], node, entry)
-    finally:
-        inside.discard(id(parent[slot]))
-    if is_held(parent, slot):
+        return not _has_to_be_watched(value, node, entry)
+    if node.tracker.sharing.node_of(value) is not None:
+        return False  # it is at several places: see sharing.py
+    complete, ident = True, id(value)
+    met = node.tracker.adopting
+    if not _holds_atoms(value):
+        if ident in met:
+            return False  # it holds itself, or is at several places: looked into once
+        outermost = not met
+        met.add(ident)
+        try:
+            complete = adopt_inside(value, node, entry)
+        finally:
+            if outermost:
+                met.clear()
+    del value  # a variable is a reference
+    if is_held(parent, slot) or not _replace(parent, slot, kind, node, entry):
         return False
-    return _replace(parent, slot, kind, node, entry) and complete
+    met.discard(ident)
+    return complete
 
 
 def adopt_entry(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
@@ -166,19 +164,19 @@ def _holds_atoms(container: Any) -> bool:
 def adopt_deep(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
     """Adopt one value and all inside it, also what containers hold that were adopted before."""
     complete = adopt(parent, slot, node, entry)
-    for container in inline([parent[slot]]):
-        if container._node is None:  # it was let go of, and came back past the barrier
+    for container in inline([item_of(parent, slot)], node):
+        if container._node_ is None:  # it was let go of, and came back past the barrier
             node.tracker.graph.claim(container, node, entry)
         if is_inline(container):
-            complete = adopt_inside(container, container._node, container._key) and complete
+            complete = adopt_inside(container, container._node_, container._key_) and complete
     return complete
 
 
 def is_settled(value: Any, node: Node, slot: Any) -> bool:
     """Whether a value belongs to this place, and nothing is to be adopted in it: at a glance."""
-    if type(value) not in FORMS or value._node is not node or len(value) > LARGE:
+    if type(value) not in FORMS or value._node_ is not node or size(value) > LARGE:
         return False
-    key = value._key
+    key = value._key_
     here = key.ident == id(value) if type(key) is Place else key is slot
     return here and _holds_atoms(value)
 
@@ -221,9 +219,9 @@ def adopt_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
 
 def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool:
     """Put the persisted form in the place of a plain container; False if it was undone."""
-    box = [parent[slot]]  # and in no variable: see `refcount.py`
+    box = [item_of(parent, slot)]  # and in no variable: see `refcount.py`
     new = kind.make(box[0], node, entry)
-    if parent[slot] is not box[0]:
+    if item_of(parent, slot) is not box[0]:
         return False
     if isinstance(parent, Mirror):
         if instance.exchange(parent, slot, new, box, alone=instance.ALONE) > instance.ALONE:
@@ -270,7 +268,11 @@ def adopt_or_watch(node: Node, slot: Any, *, again: bool = False) -> None:
         entry = entry_of(node, slot)  # it may be another object now
         watch = node.tracker.watch
         (watch.add if again else watch.again)(node, entry)
-    elif type(entry) is Place and entry.ident in node.places and not any(inline([node.obj[slot]])):
+    elif (
+        type(entry) is Place
+        and entry.ident in node.places
+        and next(inline([item_of(node.obj, slot)], node), None) is None
+    ):
         del node.places[entry.ident]
 
 
@@ -281,71 +283,86 @@ def entries_of(node: Node) -> list[Any]:
 
 def _has_to_be_watched(value: Any, node: Node, entry: Any) -> bool:
     """Whether a value can change unseen, or holds what can: nothing is replaced inside it."""
-    cls = type(value)
-    if cls in ATOMS or codec.is_atom(cls):
-        return False
-    if issubclass(cls, Barrier):
-        node.tracker.graph.claim(value, node, entry)
-        return False
-    if cls in PLAIN:
-        return True
-    watched = is_object(cls)
-    for item in codec.parts_of(value):
-        watched = _has_to_be_watched(item, node, entry) or watched
+    watched = False
+    seen: dict[int, Any] = {}
+    left = [value]
+    while left:
+        one = left.pop()
+        cls = type(one)
+        if cls in ATOMS or codec.is_atom(cls) or id(one) in seen:
+            continue
+        if issubclass(cls, Barrier):
+            node.tracker.graph.claim(one, node, entry)
+            continue
+        seen[id(one)] = one
+        watched = watched or cls in PLAIN or is_object(cls)
+        if cls not in PLAIN and not node.tracker.sharing.is_elsewhere(one, node):
+            left += codec.parts_of(one)
     return watched
 
 
 def is_inline(value: Any) -> bool:
     """Whether a value is a persisted container that is no node."""
     return issubclass(type(value), Barrier) and (
-        value._node is None or value._node.obj is not value
+        value._node_ is None or value._node_.obj is not value
     )
 
 
-def inline(container: Any) -> Iterator[Any]:
-    """All persisted containers inside a container that are not nodes, at any depth, once."""
-    for value in _inside(container):
+def inline(container: Any, node: Node) -> Iterator[Any]:
+    """All persisted containers inside a container that are not nodes, at any depth, once.
+
+    Args:
+        container: The container; or a list of values that are in entries of the node.
+        node: What is below another node than this one is left out.
+    """
+    for value in _inside(container, node):
         if issubclass(type(value), Barrier):
             yield value
 
 
-def nodes_inside(values: list[Any]) -> Iterator[Node]:
-    """The nodes of persisted containers among values and inside them, but not through nodes."""
-    for container in chain([values], _inside(values)):
+def nodes_inside(values: list[Any], node: Node) -> Iterator[Node]:
+    """The nodes among values of a node and inside them, but not through other nodes."""
+    for container in chain([values], _inside(values, node)):
         for value in _values_of(container):
-            if (
-                issubclass(type(value), Barrier)
-                and value._node is not None
-                and value._node.obj is value
-            ):
-                yield value._node
+            if not issubclass(type(value), Barrier):
+                known = node.tracker.sharing.node_of(value)
+                if known is not None and known is not node:
+                    yield known
+            elif value._node_ is not None and value._node_.obj is value:
+                yield value._node_
 
 
-def holds(values: list[Any], node: Node) -> bool:
-    """Whether the container of a node is among values or inside them, but not through nodes."""
+def holds(values: list[Any], home: Node, node: Node) -> bool:
+    """Whether the container of a node is among values of another, but not through further ones."""
     target = KINDS[node.kind].show(node.obj)
-    containers = chain([values], _inside(values))
+    containers = chain([values], _inside(values, home))
     return any(value is target for container in containers for value in _values_of(container))
 
 
-def plain_inside(value: Any) -> Iterator[Any]:
-    """All plain containers in a value, itself included, at any depth, once."""
+def plain_inside(value: Any, node: Node) -> Iterator[Any]:
+    """All plain containers in a value of a node, itself included, at any depth, once."""
     if type(value) in PLAIN:
         yield value
-    for inner in _inside(value):
+    for inner in _inside(value, node):
         if type(inner) in PLAIN:
             yield inner
 
 
-def _inside(container: Any) -> Iterator[Any]:
-    """All that is no atom inside a value, without what is below nodes. Any depth: no recursion."""
+def _inside(container: Any, node: Node) -> Iterator[Any]:
+    """All that is no atom inside a value, without what is below other nodes than this one.
+
+    Any depth: no recursion.
+    """
+    is_elsewhere = node.tracker.sharing.is_elsewhere
     seen: dict[int, Any] = {}
     left = [container]
     while left:
         for value in _values_of(left.pop()):
             if id(value) in seen:
                 continue
-            if is_inline(value) or not issubclass(type(value), Barrier):
+            if is_inline(value) or not (
+                issubclass(type(value), Barrier) or is_elsewhere(value, node)
+            ):
                 seen[id(value)] = value
                 left.append(value)
                 yield value

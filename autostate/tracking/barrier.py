@@ -44,12 +44,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from abc import ABCMeta
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
+from autostate.tracking.attributes import shield
 from autostate.tracking.node import LARGE
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
@@ -61,16 +63,16 @@ class Barrier:
     """What all persisted containers share: two slots, and the way to plain copies.
 
     Attributes:
-        _node: The node that the container belongs to; None while it is bound to no store.
-        _key: For an inline container: the entry of the node in which it lives. UNNAMED while it
+        _node_: The node that the container belongs to; None while it is bound to no store.
+        _key_: For an inline container: the entry of the node in which it lives. UNNAMED while it
             was never bound.
     """
 
     __slots__ = ()
 
     if TYPE_CHECKING:
-        _node: Node | None
-        _key: Any
+        _node_: Node | None
+        _key_: Any
 
 
 def _nothing(*_: Any) -> None:
@@ -146,8 +148,8 @@ class Kind:
         """Build the tracked form of a plain container, armed, owned by an entry of `node`."""
         made = self.builtin.__new__(self.nested)
         self.fill(made, content)
-        made._node = node
-        made._key = key
+        made._node_ = node
+        made._key_ = key
         return made
 
 
@@ -192,18 +194,21 @@ class Forms:
     def __init__(self, armed: Any, kind: Kind) -> None:
         self.armed: Any = armed
         self.kind: Kind = kind
+        shield(armed, kind, FORMS, write_entry)
         raw = {name: getattr(kind.builtin, name) for name in kind.raw}
         self.disarmed: Any = self._twin(raw)
         self.recording: Any = self._twin(kind.recording)
         for form in (armed, self.disarmed, self.recording):
             FORMS[form] = self
             FORM_SETS[kind.name].add(form)
-            codec.register_container(form, kind.name)
+            ours = armed in (kind.tracked, kind.nested, kind.unclaimed)
+            codec.register_container(form, kind.name, None if ours else kind.copy)
 
     def _twin(self, methods: Mapping[str, Any]) -> Any:
         """Make a subclass of the same layout and name, with some methods replaced.
 
-        A method that the user's class overrides is left to it.
+        A method that the user's class overrides is left to it. What its metaclass does when a
+        class is made, it has done for the class: the metaclass is not called.
         """
         cls, tracked = self.armed, self.kind.tracked
         namespace = {
@@ -217,7 +222,8 @@ class Forms:
             for name, method in methods.items()
             if getattr(cls, name) is getattr(tracked, name)
         }
-        return type(cls)(cls.__name__, (_Twin, cls), namespace | ours)
+        make: Any = ABCMeta.__new__ if isinstance(cls, ABCMeta) else type.__new__
+        return make(type(cls), cls.__name__, (_Twin, cls), namespace | ours)
 
 
 FORMS: Final[dict[type, Forms]] = {}
@@ -237,7 +243,7 @@ def register_kind(kind: Kind) -> None:
 class Cell(dict[str, Any]):
     """What holds an object that is a node of its own, because it is at several places."""
 
-    __slots__ = ("_key", "_node")
+    __slots__ = ("_key_", "_node_")
 
 
 def _refill_cell(cell: Cell, content: dict[str, Any]) -> None:
@@ -289,21 +295,21 @@ def before(container: Any, key: Any = _EVERYTHING) -> None:
     If the entry belongs to a cut and is not encoded yet, it is encoded first. Inside `atomic()`
     the former content is remembered; `key` says that only this entry is going to change.
     """
-    node: Node | None = container._node
+    node: Node | None = container._node_
     if node is None:
         return  # its store was closed while this thread waited for the lock
     while node.pending is not None and node.obj is not container:
-        node.pending.encode_now(container._key)
-        if container._node is node:
+        node.pending.encode_now(container._key_)
+        if container._node_ is node:
             break
-        node = container._node  # what holds the container has become a node meanwhile
+        node = container._node_  # what holds the container has become a node meanwhile
     if node.tracker.undo:
         node.tracker.remember(container, None if key is _EVERYTHING else (key,))
 
 
 def changed(container: Any) -> None:
     """Mark after a write that may have changed anything, with the lock held, and disarm."""
-    node: Node | None = container._node
+    node: Node | None = container._node_
     forms = forms_of(type(container))
     cls = type(container)
     if node is None or cls is forms.disarmed:
@@ -323,7 +329,7 @@ def put(container: Any, key: Any, *, new: bool) -> None:
         new: It was not there before.
     """
     if _record(container):
-        node: Node = container._node
+        node: Node = container._node_
         if new and type(key) is not node.key_type:
             node.key_type = None
         node.keys.setdefault(key, new)
@@ -332,7 +338,7 @@ def put(container: Any, key: Any, *, new: bool) -> None:
 def dropped(container: Any, key: Any) -> None:
     """Mark one entry after it was removed, with the lock held; `key` as `held_key` gave it."""
     if _record(container):
-        node: Node = container._node
+        node: Node = container._node_
         if node.keys.pop(key, None):  # it came after the last cut, and has gone again
             node.drops.setdefault(key, False)
         else:
@@ -342,7 +348,7 @@ def dropped(container: Any, key: Any) -> None:
 def spliced(container: Any, index: int) -> None:
     """Mark the items of a sequence from `index` on, with the lock held."""
     if _record(container):
-        node: Node = container._node
+        node: Node = container._node_
         node.high = min(node.high, node.first + max(index, 0))
 
 
@@ -354,7 +360,7 @@ def moved(container: Any, shift: int) -> None:
         shift: So many items were taken off its left end, or, negative, put there.
     """
     if _record(container):
-        node: Node = container._node
+        node: Node = container._node_
         node.first += shift
         node.low = max(node.low, node.first)
         node.high = min(node.high, node.first + size(container))
@@ -363,7 +369,7 @@ def moved(container: Any, shift: int) -> None:
 def put_item(container: Any, index: int) -> None:
     """Mark one item that was replaced; `index` counts from the left, with the lock held."""
     if _record(container):
-        node: Node = container._node
+        node: Node = container._node_
         node.keys[node.first + index] = None
 
 
@@ -372,7 +378,7 @@ def _record(container: Any) -> bool:
     if not is_keyed(container):
         changed(container)
         return False
-    node: Node = container._node
+    node: Node = container._node_
     forms = forms_of(type(container))
     cls = type(container)
     if cls is forms.disarmed:
@@ -385,9 +391,29 @@ def _record(container: Any) -> bool:
     return True
 
 
+def write_entry(function: Callable[..., Any], container: Any, key: Any, /, *value: Any) -> Any:
+    """Call what may write one entry of a dict, past the barrier too, and mark what it did."""
+    node: Node | None = container._node_
+    if node is None:
+        return function(container, key, *value)
+    former = dict.get(container, key, _EVERYTHING)
+    with node.tracker.lock:
+        before(container, key) if value else before(container)
+    try:
+        return function(container, key, *value)
+    finally:
+        now = dict.get(container, key, _EVERYTHING)
+        if now is not former and container._node_ is node:
+            with node.tracker.lock:
+                if now is _EVERYTHING:
+                    dropped(container, key)
+                else:
+                    put(container, key, new=former is _EVERYTHING)
+
+
 def put_late(container: Any, key: Any, *, new: bool) -> None:
     """Mark with the lock what was to be recorded without: a cut has closed the log."""
-    with container._node.tracker.lock:
+    with container._node_.tracker.lock:
         put(container, key, new=new)
 
 
@@ -397,7 +423,7 @@ def is_keyed(container: Any) -> bool:
     Those to a large node are. One that has become small goes on being recorded until a capture
     has remembered what is saved of it: what is unknown could only be written again as a whole.
     """
-    node: Node | None = container._node
+    node: Node | None = container._node_
     if node is None or node.obj is not container:
         return False
     if size(container) > LARGE:
@@ -408,17 +434,17 @@ def is_keyed(container: Any) -> bool:
 class _Probe:
     """Equal to a key, and takes note of the key to which it is compared."""
 
-    __slots__ = ("_key", "found")
+    __slots__ = ("found", "wanted")
 
     def __init__(self, key: Any) -> None:
-        self._key = key
+        self.wanted = key
         self.found = key
 
     def __hash__(self) -> int:
-        return hash(self._key)
+        return hash(self.wanted)
 
     def __eq__(self, other: object) -> bool:
-        if other is self._key or other == self._key:
+        if other is self.wanted or other == self.wanted:
             self.found = other
             return True
         return False
@@ -435,7 +461,7 @@ def held_key(container: Any, key: Any) -> Any:
     came first, and that is the one that is stored. No method of dict or set gives it, but a
     lookup compares it with what is looked for.
     """
-    node: Node | None = container._node
+    node: Node | None = container._node_
     if node is None or type(key) is node.key_type or not is_keyed(container):
         return key
     builtin = KINDS[node.kind].builtin
@@ -451,7 +477,7 @@ def held_key(container: Any, key: Any) -> Any:
 
 def held_keys(container: Any, keys: Iterable[Any]) -> Iterable[Any]:
     """Many keys as `held_key` gives them."""
-    node: Node = container._node
+    node: Node = container._node_
     if node.key_type is not None and {node.key_type}.issuperset(map(type, keys)):
         return keys
     return [held_key(container, key) for key in keys]
@@ -463,7 +489,7 @@ def locked(builtin: type, name: str) -> Any:
 
     @functools.wraps(function)
     def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        node = self._node
+        node = self._node_
         if node is None:
             return function(self, *args, **kwargs)
         with node.tracker.lock:
@@ -491,9 +517,9 @@ def spanning(builtin: type, name: str) -> Any:
 
 def span(container: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a function that writes to the container in several steps."""
-    node = container._node
+    node = container._node_
     if node is None:
-        if container._key is UNNAMED:
+        if container._key_ is UNNAMED:
             unnamed(container)
         return function(container, *args, **kwargs)
     lock = node.tracker.lock

@@ -44,7 +44,7 @@ def convert(kind: str, content: Any) -> None:
     if type(content) is dict:
         for key, one in zip(keys, made, strict=True):
             one.__class__ = tracked
-            one._key = key
+            one._key_ = key
         content.update(zip([*keys], made, strict=True))
     else:
         for index, one in zip(keys, made, strict=True):
@@ -55,13 +55,13 @@ def convert(kind: str, content: Any) -> None:
 class Dict(dict[str, Any]):
     """Becomes a tracked dict: of the same layout, but made by a single call of C."""
 
-    __slots__ = ("_key", "_node")
+    __slots__ = ("_key_", "_node_")
 
 
 class List(list[Any]):
     """Becomes a tracked list."""
 
-    __slots__ = ("_key", "_node")
+    __slots__ = ("_key_", "_node_")
 
 
 def is_flat(json: dict[str, Any]) -> bool:

@@ -8,12 +8,13 @@ refers to it again. What was taken out of the state and is inline is let go of: 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from autostate.tracking import adoption
 from autostate.tracking.barrier import FORMS, arm, disarm, kind_of, size
 from autostate.tracking.node import Node, Place
+from autostate.tracking.raw import has, item_of, items_of
 
 if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
@@ -38,7 +39,7 @@ class Graph:
         """Where an entry is: by key, or by the element of a sequence."""
         if node.shape == "sequence":
             return list(node.locate([key]).values()) if type(key) is Place else []
-        return [key] if key in node.obj else []
+        return [key] if has(node.obj, key) else []
 
     def claim(self, container: Any, node: Node, entry: Any) -> None:
         """Note that a persisted container was found in an entry.
@@ -47,44 +48,44 @@ class Graph:
         so that it is the same object at both after rehydration.
         """
         self._looked_at = None
-        owner: Node | None = container._node
+        owner: Node | None = container._node_
         if owner is None:
             arm(container)
             self._move(container, node, entry)
             self._tracker.unsettle(container)
-        elif owner.tracker is not self._tracker or (owner is node and container._key == entry):
+        elif owner.tracker is not self._tracker or (owner is node and container._key_ == entry):
             return
         elif owner.obj is container:
             owner.homes.setdefault((node.id, entry))
             if owner.orphan:
                 self.revive(owner)
-        elif self._is_in(container, owner, container._key):
-            self._tracker.touch(owner, container._key)
-            self.promote(container)
+        elif self._is_in(container, owner, container._key_):
+            self._tracker.touch(owner, container._key_)
+            self.promote(container).homes.setdefault((node.id, entry))
         else:
             self._move(container, node, entry)
             self._tracker.watch.add(node, entry)  # plain containers in it move along
 
     def _move(self, container: Any, node: Node, entry: Any) -> None:
         """Let a container belong to another entry, with what came along inside it."""
-        home, former = container._node, container._key
-        container._node, container._key = node, entry
-        for other in adoption.nodes_inside([container]):
+        home, former = container._node_, container._key_
+        container._node_, container._key_ = node, entry
+        for other in adoption.nodes_inside([container], node):
             other.homes.setdefault((node.id, entry))
         if home is not None:
             stayed = self._inline_in(home, former)
-            for inner in adoption.inline(container):
-                if inner._node is home and inner._key == former and id(inner) not in stayed:
-                    inner._node, inner._key = node, entry
+            for inner in adoption.inline(container, node):
+                if inner._node_ is home and inner._key_ == former and id(inner) not in stayed:
+                    inner._node_, inner._key_ = node, entry
         while (inner := self._stranger(container, node, entry)) is not None:
             self.claim(inner, node, entry)
 
     def _stranger(self, container: Any, node: Node, entry: Any) -> Any | None:
         """A container inside that belongs to another entry, or to none."""
-        for inner in adoption.inline(container):
-            owner: Node | None = inner._node
+        for inner in adoption.inline(container, node):
+            owner: Node | None = inner._node_
             if owner is None or (
-                owner.tracker is self._tracker and (owner is not node or inner._key != entry)
+                owner.tracker is self._tracker and (owner is not node or inner._key_ != entry)
             ):
                 return inner
         return None
@@ -93,8 +94,8 @@ class Graph:
         return id(container) in self._inline_in(node, key)
 
     def _inline_in(self, node: Node, key: Any) -> frozenset[int]:
-        values = [node.obj[slot] for slot in self.slots(node, key)]
-        return frozenset(id(inner) for inner in adoption.inline(values))
+        values = [item_of(node.obj, slot) for slot in self.slots(node, key)]
+        return frozenset(id(inner) for inner in adoption.inline(values, node))
 
     def let_go(self, container: Any) -> bool:
         """Let go of a written inline container if it was taken out of its entry.
@@ -102,16 +103,16 @@ class Graph:
         Returns:
             Whether it was: it goes on as a plain one.
         """
-        node: Node = container._node
-        key = container._key
+        node: Node = container._node_
+        key = container._key_
         known = self._looked_at
         if known is None or known[0] is not node or known[1] != key:
             known = self._looked_at = (node, key, self._inline_in(node, key))
         if id(container) in known[2]:
             return False
-        for inner in [*adoption.inline(container), container]:
-            if inner._node is node and inner._key == key and id(inner) not in known[2]:
-                inner._node = None
+        for inner in [*adoption.inline(container, node), container]:
+            if inner._node_ is node and inner._key_ == key and id(inner) not in known[2]:
+                inner._node_ = None
                 disarm(inner)
         return True
 
@@ -119,39 +120,55 @@ class Graph:
 
     def promote(self, container: Any) -> Node:
         """Make a nested container a node."""
-        home, entry = container._node, container._key
+        home, entry = container._node_, container._key_
         node = self.new_node(container, home, entry)
-        container._node, container._key = node, None
+        container._node_, container._key_ = node, None
         self.take_over(node, home, entry)
         for slot in adoption.slots_of(container):
             adoption.adopt_or_watch(node, slot, again=True)
         if node.shape == "sequence":
-            self.promote_repeated(container, range(size(container)))
+            self.promote_repeated(node, range(size(container)))
         self._tracker.touch(home, entry)
-        self._include(node)
+        self.include(node)
         return node
 
-    def promote_repeated(self, items: Any, slots: Iterable[int]) -> None:
+    def promote_repeated(self, node: Node, slots: Iterable[int]) -> None:
         """Make nodes of what lies at two places of one sequence: it is one entry at both.
 
         Of a tuple or an object at two places it is the containers inside that become nodes.
         """
+        items = node.obj
         held = {
-            id(items[slot])
+            id(item_of(items, slot))
             for slot in slots
             if slot < size(items)
-            and type(items[slot]) not in adoption.ATOMS
+            and type(item_of(items, slot)) not in adoption.ATOMS
             and adoption.references(items, slot) > 1
         }
         if not held:
             return
-        found = Counter(id(item) for item in adoption.items_of(items) if id(item) in held)
-        twice = {id(item): item for item in adoption.items_of(items) if found[id(item)] > 1}
+        found = Counter(id(item) for item in items_of(items) if id(item) in held)
+        twice = {id(item): item for item in items_of(items) if found[id(item)] > 1}
+        promoted = set()
         for item in twice.values():
-            inside = [item] if adoption.is_inline(item) else list(adoption.inline([item]))
+            inside = [item] if adoption.is_inline(item) else list(adoption.inline([item], node))
+            inside = [container for container in inside if adoption.is_inline(container)]
             for container in inside:
                 if adoption.is_inline(container):
                     self.promote(container)
+            if inside:
+                promoted.add(id(item))
+        self.touch_everywhere(node, promoted)
+
+    def touch_everywhere(self, node: Node, idents: Container[int]) -> None:
+        """Mark elements of a sequence wherever they are: a `Place` says only one position.
+
+        From now on they refer to a node, and what was saved of them does not.
+        """
+        for slot, item in enumerate(items_of(node.obj)):
+            if id(item) in idents:
+                node.keys[node.first + slot] = None
+        self._tracker.dirty_nodes[node] = None
 
     def take_over(self, node: Node, home: Node, entry: Any) -> None:
         """Let what is inside a new node belong to it, and no longer to the entry it was in.
@@ -164,19 +181,21 @@ class Graph:
         twice = []
         for slot in adoption.slots_of(node.obj):
             key = adoption.entry_of(node, slot)
-            for other in adoption.nodes_inside([node.obj[slot]]):
+            for other in adoption.nodes_inside([item_of(node.obj, slot)], node):
                 other.homes.setdefault((node.id, key))
-            for inner in adoption.inline([node.obj[slot]]):
+            for inner in adoption.inline([item_of(node.obj, slot)], node):
                 if id(inner) in moved:
                     twice.append(inner)
-                elif inner._node is home and inner._key == entry:
-                    inner._node, inner._key = node, key
+                elif inner._node_ is home and inner._key_ == entry:
+                    inner._node_, inner._key_ = node, key
                     moved[id(inner)] = inner
-        rest = adoption.inline([home.obj[slot] for slot in self.slots(home, entry)])
-        twice += [inner for inner in rest if id(inner) in moved]
-        for inner in twice:
+        values = [item_of(home.obj, slot) for slot in self.slots(home, entry)]
+        rest = [inner for inner in adoption.inline(values, home) if id(inner) in moved]
+        for inner in [*twice, *rest]:
             if adoption.is_inline(inner):
                 self.promote(inner)
+        for inner in rest:  # the entry refers to it too, and not only what was taken out of it
+            inner._node_.homes.setdefault((home.id, entry))
 
     def new_node(self, container: Any, home: Node, entry: Any) -> Node:
         """Make a node for a container that was found in an entry."""
@@ -187,7 +206,7 @@ class Graph:
         tracker.nodes[node.id] = node
         return node
 
-    def _include(self, node: Node) -> None:
+    def include(self, node: Node) -> None:
         """Save a node with the capture that is being encoded, or with the next."""
         capture = self._tracker.capture
         if capture is not None and capture.pendings:
@@ -196,17 +215,37 @@ class Graph:
             self._tracker.dirty_nodes[node] = None
 
     def revive(self, node: Node) -> None:
-        """Save a node that is referenced, if the store does not know it as it is."""
+        """Save a node that is referenced, if the store does not know it as it is.
+
+        So is all that it refers to in turn: found when it is encoded, that could have been written
+        to since the cut.
+        """
+        left = [node]
+        while left:
+            one = left.pop()
+            if self._revive(one):
+                left += self._referred_to(one)
+
+    def _revive(self, node: Node) -> bool:
         tracker = self._tracker
         if tracker.capture is not None and node in tracker.capture.nodes:
-            return
+            return False
         unknown = not node.declared and node.pending is None and node not in tracker.dirty_nodes
-        if unknown or node.orphan:
-            if node.orphan and type(node.obj) in FORMS:  # else it is of sharing.py
-                tracker.unsettle(node.obj)
-            node.orphan = False
-            node.whole = True
-            self._include(node)
+        if not (unknown or node.orphan):
+            return False
+        if node.orphan and type(node.obj) in FORMS:  # else it is of sharing.py
+            tracker.unsettle(node.obj)
+        node.orphan = False
+        node.whole = True
+        self.include(node)
+        return True
+
+    def _referred_to(self, node: Node) -> Iterator[Node]:
+        for slot in adoption.slots_of(node.obj):
+            key = adoption.entry_of(node, slot)
+            for other in adoption.nodes_inside([item_of(node.obj, slot)], node):
+                other.homes.setdefault((node.id, key))
+                yield other
 
     # -- orphans ------------------------------------------------------------------------------
 
@@ -216,10 +255,14 @@ class Graph:
             if self.reaches(node):
                 yield node
             elif node.name is None:
-                node.orphan = True
-                node.whole, node.saved = True, None
-                node.take_keys()
-                node.drops, node.touched, node.bad = {}, {}, {}
+                self.orphan(node)
+
+    def orphan(self, node: Node) -> None:
+        """Forget what is known of a node that nothing refers to, until something does again."""
+        node.orphan = True
+        node.whole, node.saved = True, None
+        node.take_keys()
+        node.drops, node.touched, node.bad = {}, {}, {}
 
     def reaches(self, node: Node) -> bool:
         """Whether some root refers to a node, directly or through other nodes.
@@ -262,5 +305,5 @@ class Graph:
 
     def _refers(self, home: Node, key: Any, node: Node) -> bool:
         slots = self.slots(home, key)
-        values = [home.obj[slot] for slot in slots]
-        return adoption.holds(values, node)
+        values = [item_of(home.obj, slot) for slot in slots]
+        return adoption.holds(values, home, node)

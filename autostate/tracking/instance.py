@@ -70,13 +70,13 @@ class Mirror(dict[str, Any]):
 class InstanceRoot(Barrier, Mirror):
     """The state object behind an object of a `@persisted` class."""
 
-    __slots__ = ("_key", "_node")
+    __slots__ = ("_key_", "_node_")
 
     @classmethod
     def of(cls, instance: Any, layout: Layout) -> InstanceRoot:
         """Make the root of an object that a constructor has made."""
         made: InstanceRoot = cls.__new__(cls)
-        made._node, made._key = None, None
+        made._node_, made._key_ = None, None
         made.instance, made.layout, made.claimed = instance, layout, True
         return made
 
@@ -87,8 +87,8 @@ class InstanceRoot(Barrier, Mirror):
 
     def bound_to(self) -> Node:
         """The node, which is there while the object is bound."""
-        assert self._node is not None
-        return self._node
+        assert self._node_ is not None
+        return self._node_
 
     # -- from the object to the mirror --------------------------------------------------------
 
@@ -224,8 +224,8 @@ def exchange(root: Any, name: str, new: Any, box: list[Any], *, alone: int) -> i
     """
     if name in root.aside:  # the object has not got it
         return sys.maxsize
-    if root._node is not None:
-        root._node.tracker.instances.again(root)
+    if root._node_ is not None:
+        root._node_.tracker.instances.again(root)
     get, put = root.access(name)
     setting = (dict.__setitem__, root, name)
     now = starmap(call, repeat(get))
@@ -304,12 +304,12 @@ def configure(root: Any, form: Any) -> None:
         if cls is None:
             error = UnknownTypeError(root.form["class"])
             error.add_note(
-                f"it is the class of the state object {root._node.name}: if it has another name by "
-                "now, call it before creating what refers to that"
+                f"it is the class of the state object {root._node_.name}: if it has another name "
+                "by now, call it before creating what refers to that"
             )
             raise error
         root.layout = layout_of(cls)
-    root.layout.check_version(root.form["version"], root._node.name)
+    root.layout.check_version(root.form["version"], root._node_.name)
     # What refers to it is encoded, to compare with later, before it is bound.
     ROOTS[id(show(root))] = root
 
@@ -320,7 +320,7 @@ def complete(root: Any) -> Callable[[], None]:
     Raises:
         UpgradeError: A function of the program failed. Nothing was touched.
     """
-    node, upgraded = root._node, None
+    node, upgraded = root._node_, None
     if root.form is not None:
         upgraded = root.layout.upgraded(copy_dict(root), root.form["version"], node.name)
     show(root)
@@ -343,21 +343,21 @@ def bind(root: Any) -> None:
     """Begin to look at the object."""
     root.layout.own_dict(root.instance)
     ROOTS[id(root.instance)] = root
-    root._node.tracker.instances.add(root)
+    root._node_.tracker.instances.add(root)
     offer(root)
 
 
 def offer(root: Any) -> None:
     """Take over what a constructor made and the store never had."""
     fields = root.read()
-    root._node.offered |= fields.keys() if root.claimed else _NOTHING
+    root._node_.offered |= fields.keys() if root.claimed else _NOTHING
     root.take(fields)
 
 
 def release(root: Any) -> None:
     """Let the object go on as a plain one."""
     ROOTS.pop(id(root.instance), None)
-    root._node.tracker.instances.forget()
+    root._node_.tracker.instances.forget()
 
 
 register_kind(

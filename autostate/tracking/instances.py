@@ -99,7 +99,7 @@ class Instances:
     def _renew(self) -> None:
         """Leave out those that are to be forgotten: all at once, as they go when a store does."""
         if self._stale:
-            roots = [root for root in self._roots if root._node is not None]
+            roots = [root for root in self._roots if root._node_ is not None]
             self._roots, self._stale = [], False
             self._begin()
             for root in roots:

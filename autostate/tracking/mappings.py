@@ -233,8 +233,8 @@ class MappingPending(KeyedPending):
             return True
         return (
             cls in _DICT_FORMS
-            and value._key is key
-            and value._node is self.node
+            and value._key_ is key
+            and value._node_ is self.node
             and codec.is_json_dict(value)
         )
 

@@ -6,6 +6,9 @@ from collections.abc import Hashable, Iterable
 from operator import countOf
 from typing import TYPE_CHECKING, Any
 
+from autostate.codec.bound import is_container
+from autostate.tracking.raw import item_of, items_of
+
 if TYPE_CHECKING:
     from autostate.tracking.barrier import Kind
     from autostate.tracking.pending import Pending
@@ -163,10 +166,10 @@ class Node:
 
     def place(self, slot: int) -> Place:
         """The entry of an element of a sequence, by its position."""
-        element = self.obj[slot]
+        element = item_of(self.obj, slot)
         known = self.places.get(id(element))
-        if known is None and getattr(element, "_node", None) is self:
-            known = element._key
+        if known is None and is_container(element) and element._node_ is self:
+            known = element._key_
         if type(known) is Place and known.ident == id(element):
             known.number = self.first + slot
             return known
@@ -190,7 +193,7 @@ class Node:
                     break
             else:
                 if slots is None:
-                    slots = {id(item): slot for slot, item in enumerate(obj)}
+                    slots = {id(item): slot for slot, item in enumerate(items_of(obj))}
                 if place.ident in slots:
                     found[place] = slots[place.ident]
                     drift = found[place] - (place.number - first)
@@ -229,6 +232,6 @@ class Node:
 
 def _is_at(items: Any, slot: int, ident: int) -> bool:
     try:
-        return slot >= 0 and id(items[slot]) == ident
+        return slot >= 0 and id(item_of(items, slot)) == ident
     except IndexError:
         return False

@@ -42,8 +42,8 @@ SLICE: Final = 0.0005
 """Seconds for which a batch of entries may hold the lock; batches grow and shrink towards it."""
 
 
-class Shared(Exception):  # noqa: N818 - not an error: the container has to become a node
-    """A container was met a second time inside one entry."""
+class Shared(Exception):  # noqa: N818 - not an error: it has to become a node
+    """A container, or an object, was met a second time inside one entry."""
 
     def __init__(self, container: Any) -> None:
         self.container = container
@@ -58,43 +58,59 @@ class Walk:
         lenient: What cannot be saved is replaced: see `codec.unsaved`.
     """
 
-    __slots__ = ("key", "lenient", "node", "seen")
+    __slots__ = ("_in_payload", "key", "lenient", "node", "seen")
 
     def __init__(self, node: Node, key: Any, *, lenient: bool = False) -> None:
         self.node = node
         self.key = key
         self.lenient = lenient
-        self.seen: set[int] = set()
+        self.seen: dict[int, Any] = {}
+        self._in_payload = False
+
+    def strict(self) -> Walk:
+        """Give the one for what a registered `encode` gave: nothing in it is replaced.
+
+        Plain containers in that may be new ones at each call: they are no part of the state.
+        """
+        walk = Walk(self.node, self.key)
+        walk.seen, walk._in_payload = self.seen, True
+        return walk
 
     def __call__(self, container: Any) -> dict[str, int] | None:
         """Refer to a node; None for a container, or an object, that is saved inline."""
         tracker = self.node.tracker
         if not issubclass(type(container), Barrier):
             return self._without_barrier(container)
-        if container._node is not self.node or container._key != self.key:
+        if container._node_ is not self.node or container._key_ != self.key:
             tracker.graph.claim(container, self.node, self.key)
-        owner: Node | None = container._node
+        owner: Node | None = container._node_
         assert owner is not None
         if owner.tracker is not tracker:
             raise Unsupported("a state object of another store cannot be part of this one")
         if owner.obj is container:
             return self._refer(owner)
-        if id(container) in self.seen:
-            raise Shared(container)
-        self.seen.add(id(container))
+        self._meet(container)
         return None
 
     def _without_barrier(self, value: Any) -> dict[str, int] | None:
         node = self.node.tracker.sharing.node_of(value)
         if node is None:
+            if not (self._in_payload and type(value) in PLAIN):
+                self._meet(value)
             return None
         if node is self.node and type(value) not in PLAIN:
             if id(value) not in self.seen:
-                self.seen.add(id(value))  # this is the object of the node itself
+                self.seen[id(value)] = value  # this is the object of the node itself
                 return None
             if getattr(codec.entry_for(type(value)), "blank", None) is None:
                 raise Unsupported("an object that holds itself cannot be saved")
         return self._refer(node)
+
+    def _meet(self, value: Any) -> None:
+        """Take note of what is saved inline, at its first place; at a second it is a node."""
+        if id(value) in self.seen:
+            raise Shared(value)
+        self.seen[id(value)] = value
 
     def _refer(self, owner: Node) -> dict[str, int]:
         if not owner.declared:
@@ -117,7 +133,7 @@ class Walk:
         """Refer by name to a state object inside of what is pickled."""
         from autostate.codec.pickled import name_of
 
-        node: Node | None = container._node
+        node: Node | None = container._node_
         if node is not None and node.tracker is not self.node.tracker:
             raise Unsupported("a pickled value cannot refer to a state object of another store")
         return name_of(container)
@@ -278,9 +294,17 @@ class Pending(ABC):
                 return codec.dump(codec.jsonable(value, Walk(self.node, entry, lenient=lenient)))
             except Shared as shared:
                 known = entry in self.node.touched
-                self.node.tracker.graph.promote(shared.container)
+                self._make_node(shared.container, entry)
                 if not known:  # the entry is encoded again right here
                     self.node.touched.pop(entry, None)
+
+    def _make_node(self, value: Any, entry: Any) -> None:
+        """Make a node of what is at two places, and was not found to be when it was looked for."""
+        tracker = self.node.tracker
+        if issubclass(type(value), Barrier):
+            tracker.graph.promote(value)
+        else:
+            tracker.sharing.promote(value, self.node, entry)
 
     def _reported(self, key: Any, encode: Callable[[], bytes]) -> bytes | None:
         """Encode; None if that cannot be done, which is reported."""

@@ -180,7 +180,7 @@ class Rehydration:
         if container is None:
             cls = forms_of(kind.unclaimed).armed if state.name else kind.nested
             container = kind.builtin.__new__(cls)
-            container._key = None
+            container._key_ = None
         elif forms_of(type(container)).kind is not kind:
             self._states[node_id] = state
             raise StateTypeError(f"{state.name} is stored as a {state.kind}")
@@ -188,7 +188,7 @@ class Rehydration:
         node.declared = True
         node.gone = node.offered = frozenset(self._keys(state.known, node))
         self._built[node] = state
-        container._node = node
+        container._node_ = node
         self._tracker.nodes[node_id] = node
         if state.name is not None:
             self._names.pop(state.name, None)
@@ -243,7 +243,7 @@ class Rehydration:
             types = set(map(type, step.values()))
             if types == {tracked}:
                 for value in step.values():
-                    value._node = node
+                    value._node_ = node
             elif not types <= FLAT:
                 rest.update((key, None) for key, value in step.items() if type(value) not in FLAT)
             kind.fill(container, step)
@@ -258,7 +258,7 @@ class Rehydration:
         if type(json) in FLAT:
             return json
         if type(json) is KINDS["dict"].nested:
-            json._node = make.node
+            json._node_ = make.node
             return json
         return self._decode(json, make, key)
 
@@ -283,12 +283,12 @@ class Rehydration:
             return json
         node, place = make.node, Place(number, id(json))
         if type(json) is KINDS["dict"].nested:
-            json._node = node
-            json._key = place
+            json._node_ = node
+            json._key_ = place
             return json
         element = self._decode(json, make, place)
         place.ident = id(element)
-        if not issubclass(type(element), Barrier) or element._node is not node:
+        if not issubclass(type(element), Barrier) or element._node_ is not node:
             node.places[id(element)] = place
         return element
 
@@ -317,6 +317,7 @@ class Rehydration:
         if entry is None or entry.blank is None:
             raise CorruptStateError(f"{node.path}: an object that holds itself cannot be rebuilt")
         node.obj["value"] = entry.blank()
+        self._tracker.sharing.loaded(node)  # what refers to it may be complete before it is
 
     def _object(self, node: Node, content: dict[str, Any]) -> dict[str, Any]:
         """The content of a cell."""
@@ -378,8 +379,8 @@ class _Make:
             made.__class__ = KINDS["list"].nested
         else:
             return codec.decode(json, self)
-        made._node = self.node
-        made._key = self.key
+        made._node_ = self.node
+        made._key_ = self.key
         return made
 
     def __call__(self, kind: str, content: Any) -> Any:

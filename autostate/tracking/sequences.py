@@ -22,9 +22,10 @@ from typing import Any, Final
 import msgspec
 
 from autostate import codec
-from autostate.tracking.barrier import FORM_SETS, size
+from autostate.tracking.barrier import FORM_SETS, FORMS, size
 from autostate.tracking.node import LARGE, Place
 from autostate.tracking.pending import Pending, batches
+from autostate.tracking.raw import items_of
 
 _DICT_FORMS: Final = FORM_SETS["dict"]
 
@@ -112,7 +113,9 @@ class SequencePending(Pending):
         if ranges == [(self.first, self.end)]:
             node.bad = {}
         if len(node.places) > 2 * self.count + LARGE:
-            node.places = {id(i): node.places[id(i)] for i in node.obj if id(i) in node.places}
+            node.places = {
+                id(i): node.places[id(i)] for i in items_of(node.obj) if id(i) in node.places
+            }
         self._starts = [start for start, _ in ranges]
         self._copies = [_slice(node.obj, a - self.first, b - self.first) for a, b in ranges]
         node.low, node.high = self.first, self.end
@@ -320,7 +323,7 @@ class SequencePending(Pending):
             return False
         node = self.node
         return all(
-            item._node is node and item._key.ident == id(item) and codec.is_json_dict(item)
+            item._node_ is node and item._key_.ident == id(item) and codec.is_json_dict(item)
             for item in items
         )
 
@@ -328,8 +331,8 @@ class SequencePending(Pending):
         """Encode one item; if it cannot be saved something stands for it, so that none moves."""
         node = self.node
         entry = node.places.get(id(item))
-        if entry is None and getattr(item, "_node", None) is node:
-            entry = item._key
+        if entry is None and type(item) in FORMS and item._node_ is node:
+            entry = item._key_
         if type(entry) is not Place or entry.ident != id(item):
             entry = Place(number, id(item))
         encoded = self.encode_value(entry, item, number - self.first)

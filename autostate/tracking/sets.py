@@ -35,7 +35,7 @@ class SetPending(KeyedPending):
 
     def remember(self) -> dict[bytes, int]:
         """Encode what has become small, to compare with it from now on; the lock is held."""
-        return dict.fromkeys(map(dump_key, filter(is_key, self.node.obj)), 1)
+        return dict.fromkeys(map(dump_key, filter(is_key, set.__iter__(self.node.obj))), 1)
 
     def encode_entry(self, key: Any, value: Any) -> bytes | None:
         """Encode a member; None if it cannot be saved, which is reported."""

@@ -9,7 +9,7 @@ that contains itself. An object stays as it is: the node's container is a `Cell`
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,8 @@ from autostate import codec
 from autostate.tracking import adoption
 from autostate.tracking.barrier import PLAIN, Barrier, Cell, kind_of, size
 from autostate.tracking.instance import Mirror
-from autostate.tracking.node import Node
+from autostate.tracking.node import Node, Place
+from autostate.tracking.raw import has, item_of, items_of
 
 if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
@@ -49,6 +50,11 @@ class Sharing:
         """The node of a plain container or of an object; None if it is saved inline."""
         return self._nodes.get(id(container))
 
+    def is_elsewhere(self, value: Any, node: Node) -> bool:
+        """Whether a value is, or is in a cell of, a node other than this one."""
+        known = self._nodes.get(id(value))
+        return known is not None and known is not node
+
     def nodes(self) -> list[Node]:
         """All nodes whose containers are plain."""
         return list(self._nodes.values())
@@ -62,9 +68,15 @@ class Sharing:
         found = self._search(watched)
         parents = Counter(id(place[0]) for one in found.values() for place in one.places)
         self._nodes = {key: node for key, node in self._nodes.items() if key in found}
+        elements: defaultdict[Node, set[int]] = defaultdict(set)
         for key, one in found.items():
             if len(one.places) > 1 and key not in self._nodes:
                 self._promote(one)
+                for _, _, other, entry in one.places:
+                    if type(entry) is Place:
+                        elements[other].add(entry.ident)
+        for other, idents in elements.items():
+            self._tracker.graph.touch_everywhere(other, idents)
         for key, node in list(self._nodes.items()):
             if self._adopt(node, found[key], parents[key]):
                 del self._nodes[key]
@@ -101,30 +113,37 @@ class Sharing:
                 continue  # it is visited where it is
             if node.shape == "sequence":
                 places.setdefault(node, {})[entry.ident] = entry
-            elif entry in node.obj:
+            elif has(node.obj, entry):
                 yield node, entry, entry
         for node, entries in places.items():
-            ids = map(id, adoption.items_of(node.obj))
+            ids = map(id, items_of(node.obj))
             for slot, ident in enumerate(list(ids)):
                 if ident in entries:
                     yield node, entries[ident], slot
 
     def _promote(self, found: Found) -> None:
         _, _, home, entry = found.places[0]
-        [container] = found.holder
-        if type(container) not in PLAIN:
-            container = Cell(value=container)
-        node = self._tracker.graph.new_node(container, home, entry)
-        self._nodes[id(found.holder[0])] = node
-        self._tracker.graph.take_over(node, home, entry)
+        self._make_node(found.holder[0], home, entry)
         for _, _, other, key in found.places:
             self._tracker.touch(other, key)
+
+    def _make_node(self, value: Any, home: Node, entry: Any) -> Node:
+        container = value if type(value) in PLAIN else Cell(value=value)
+        node = self._tracker.graph.new_node(container, home, entry)
+        self._nodes[id(value)] = node
+        self._tracker.graph.take_over(node, home, entry)
+        return node
+
+    def promote(self, value: Any, home: Node, entry: Any) -> None:
+        """Make a node of what was met twice while an entry was encoded."""
+        self._tracker.graph.include(self._make_node(value, home, entry))
+        self._tracker.watch.add(home, entry)  # where it is looked for at every cut
 
     def _look_inside(self, node: Node) -> None:
         for slot in adoption.slots_of(node.obj):
             adoption.adopt_or_watch(node, slot, again=True)
         if node.shape == "sequence":
-            self._tracker.graph.promote_repeated(node.obj, range(size(node.obj)))
+            self._tracker.graph.promote_repeated(node, range(size(node.obj)))
 
     def _adopt(self, node: Node, found: Found, more: int) -> bool:
         """Put the persisted form at all places; False if somebody else holds the plain one.
@@ -156,7 +175,9 @@ class Sharing:
             kind.refill(new, found.holder[0])
         for parent, slot, other, entry in places:
             is_element = parent is other.obj and other.shape == "sequence"
-            self._tracker.touch(other, adoption.entry_of(other, slot) if is_element else entry)
+            now = adoption.entry_of(other, slot) if is_element else entry  # another element by now
+            self._tracker.touch(other, now)
+            node.homes.setdefault((other.id, now))
         self._look_inside(node)
         return True
 
@@ -173,7 +194,7 @@ class _Parts(list[Any]):
 def _swap(place: tuple[Any, Any, Node, Any], old: Any, new: Any) -> bool:
     parent, slot, _, _ = place
     try:
-        if parent[slot] is not old:
+        if item_of(parent, slot) is not old:
             return False
     except LookupError:
         return False
@@ -195,30 +216,37 @@ class Search:
 
     def look(self, parent: Any, slot: Any, node: Node, entry: Any) -> None:
         """Visit what is at one place; `node` and `entry` say where that belongs."""
-        cls = type(parent[slot])
+        cls = type(item_of(parent, slot))
         if cls in PLAIN:
-            known = id(parent[slot]) in self.found
-            found = self.found.setdefault(id(parent[slot]), Found([parent[slot]]))
+            known = id(item_of(parent, slot)) in self.found
+            found = self.found.setdefault(id(item_of(parent, slot)), Found([item_of(parent, slot)]))
             found.places.append((parent, slot, node, entry))
             if not known:
-                self._inside(parent[slot], self._sharing.node_of(parent[slot]) or node, entry)
-        elif adoption.is_object(cls) and not _is_root(parent[slot]):
-            known = id(parent[slot]) in self.found
-            found = self.found.setdefault(id(parent[slot]), Found([parent[slot]]))
+                self._inside(
+                    item_of(parent, slot),
+                    self._sharing.node_of(item_of(parent, slot)) or node,
+                    entry,
+                )
+        elif adoption.is_object(cls) and not _is_root(item_of(parent, slot)):
+            known = id(item_of(parent, slot)) in self.found
+            found = self.found.setdefault(id(item_of(parent, slot)), Found([item_of(parent, slot)]))
             found.places.append((_Parts(), slot, node, entry))
             if not known:
-                shared = self._sharing.node_of(parent[slot])
+                shared = self._sharing.node_of(item_of(parent, slot))
                 where = (node, entry) if shared is None else (shared, "value")
-                self._parts(parent[slot], *where)
+                self._parts(item_of(parent, slot), *where)
         elif not issubclass(cls, Barrier) and not codec.is_atom(cls):
-            self._parts(parent[slot], node, entry)
-        elif adoption.is_inline(parent[slot]):
-            if parent[slot]._node is not node or parent[slot]._key != entry:
+            self._parts(item_of(parent, slot), node, entry)
+        elif adoption.is_inline(item_of(parent, slot)):
+            if item_of(parent, slot)._node_ is not node or item_of(parent, slot)._key_ != entry:
                 # Found while it is encoded, it would be too late for the entry that it is in too.
-                self._sharing._tracker.graph.claim(parent[slot], node, entry)
-            if adoption.is_inline(parent[slot]) and id(parent[slot]) not in self._inline:
-                self._inline.add(id(parent[slot]))
-                self._inside(parent[slot], node, entry)
+                self._sharing._tracker.graph.claim(item_of(parent, slot), node, entry)
+            if (
+                adoption.is_inline(item_of(parent, slot))
+                and id(item_of(parent, slot)) not in self._inline
+            ):
+                self._inline.add(id(item_of(parent, slot)))
+                self._inside(item_of(parent, slot), node, entry)
 
     def _parts(self, value: Any, node: Node, entry: Any) -> None:
         """Visit what is in a tuple or an object: nothing can be replaced there."""

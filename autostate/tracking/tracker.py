@@ -28,6 +28,7 @@ from autostate.tracking.barrier import (
     FORMS,
     KINDS,
     PLAIN,
+    Cell,
     arm,
     changed,
     disarm,
@@ -39,6 +40,7 @@ from autostate.tracking.graph import Graph
 from autostate.tracking.instances import Instances
 from autostate.tracking.node import LARGE, Node
 from autostate.tracking.pending import Pending, common_type
+from autostate.tracking.raw import has, item_of
 from autostate.tracking.rehydration import Rehydration, State
 from autostate.tracking.sharing import Sharing
 from autostate.tracking.undo import Frame, frames
@@ -132,7 +134,7 @@ class Tracker:
         with self.lock:
             total = 0
             for container in self.written.containers:
-                node: Node | None = container._node
+                node: Node | None = container._node_
                 if node is None:
                     continue
                 if node.obj is not container:
@@ -233,12 +235,27 @@ class Tracker:
     def _encode_exposed(self, watched: list[tuple[Node, Any]]) -> None:
         """Encode at once what writers could reach past the barrier while the rest is encoded."""
         held, self.written.held = self.written.held, []
-        entries = [(c._node, c._key) for c in held if c._node is not None and c._node.obj is not c]
+        entries = dict.fromkeys(watched)
+        inline = (c for c in held if c._node_ is not None and c._node_.obj is not c)
+        entries |= {(c._node_, c._key_): None for c in inline}
+        done: set[tuple[Node, Any]] = set()
+        # What is found to be shared while it is encoded becomes a node, with entries of its own;
+        # what is found to be referred to again is taken into the capture.
+        while left := [at for at in entries | self._compared_anyway() if at not in done]:
+            taken = [(node, key) for node, key in left if node.pending is not None]
+            if not taken:
+                break
+            done.update(taken)
+            for node, key in taken:
+                if node.pending is not None:
+                    node.pending.encode_now(key)
+
+    def _compared_anyway(self) -> dict[tuple[Node, Any], None]:
+        """The entries that writers can reach past the barrier at any time."""
+        entries = dict.fromkeys(self.watch.entries)
         for node in self.sharing.nodes():
-            entries += [(node, key) for key in adoption.entries_of(node)]
-        for node, key in [*watched, *entries]:
-            if node is not None and node.pending is not None:
-                node.pending.encode_now(key)
+            entries |= {(node, key): None for key in adoption.entries_of(node)}
+        return entries
 
     def captured(self, capture: Capture) -> None:
         """Take note that a capture has come to its end."""
@@ -293,13 +310,13 @@ class Tracker:
             stored = self._rehydration.attach(container, name)
             if stored is None:
                 node = Node(self, self.new_id(), KINDS[kind], container, name)
-                container._node = node
+                container._node_ = node
                 self.nodes[node.id] = self.roots[name] = node
                 node.whole = True
                 self.written.unsettled[id(container)] = container
                 self.dirty_nodes[node] = None
                 self.wake()
-            container._key = None
+            container._key_ = None
             arm(container)
             complete = KINDS[kind].complete
             if stored is None and complete is not None:
@@ -309,11 +326,11 @@ class Tracker:
     def offer(self, container: Any, defaults: Mapping[Any, Any]) -> None:
         """Fill in the defaults that the stored state never had (dict, set and counter)."""
         with self.lock:
-            node: Node = container._node
+            node: Node = container._node_
             offered, node.offered = node.offered, node.offered | frozenset(defaults)
-            new = [key for key in defaults if key not in container and key not in offered]
+            new = [key for key in defaults if not has(container, key) and key not in offered]
             kind = KINDS[node.kind]
-            if node.whole and not container:
+            if node.whole and not size(container):
                 kind.fill(container, defaults)
             elif new:
                 kind.fill(container, {key: defaults[key] for key in new})
@@ -327,8 +344,8 @@ class Tracker:
     def begin(self, container: Any, default: list[Any]) -> None:
         """Fill a list that was never saved."""
         with self.lock:
-            node: Node = container._node
-            if node.whole and not node.declared and not container:
+            node: Node = container._node_
+            if node.whole and not node.declared and not size(container):
                 KINDS[node.kind].fill(container, default)
 
     def baseline(self, node: Node) -> None:
@@ -369,17 +386,17 @@ class Tracker:
         if node.shape == "mapping":
             for value in dict.values(node.obj):
                 known = FORMS.get(type(value))
-                if known is None or value._node is not node:
+                if known is None or value._node_ is not node:
                     rest.append(value)
                 else:
-                    value._node = None
+                    value._node_ = None
                     value.__class__ = known.disarmed
                     if not is_flat(value):
                         rest.append(value)
         KINDS[node.kind].release(node.obj)
-        for container in [*adoption.inline(rest), node.obj]:
-            if type(container) not in PLAIN and container._node is node:  # else of sharing.py
-                container._node = None
+        for container in [*adoption.inline(rest, node), node.obj]:
+            if type(container) not in PLAIN and container._node_ is node:  # else of sharing.py
+                container._node_ = None
                 disarm(container)
         node.whole, node.keys, node.drops = False, {}, {}
         self.dirty_nodes.pop(node, None)
@@ -425,7 +442,7 @@ class Tracker:
         except BaseException:
             with self.lock:
                 for container, whole in frame.roll_back():
-                    if container._node is not None:  # else it is found in what held it
+                    if container._node_ is not None:  # else it is found in what held it
                         self.written.mark(container, whole=whole)
                         self.written.unsettled[id(container)] = container
             raise
@@ -442,12 +459,17 @@ class Tracker:
     def _plain(self) -> list[Any]:
         """The plain containers in watched entries: no barrier tells when they change."""
         entries = [(n, k, slot) for n, k in self.watch.entries for slot in self.graph.slots(n, k)]
+        shared = self.sharing.nodes()
+        for node in shared:
+            entries += [(node, adoption.entry_of(node, s), s) for s in adoption.slots_of(node.obj)]
         for node, key, slot in entries:
-            for container in [*adoption.inline([node.obj[slot]])]:
-                if container._node is None:  # let go of where it was: only here it is still
+            for container in [*adoption.inline([item_of(node.obj, slot)], node)]:
+                if container._node_ is None:  # let go of where it was: only here it is still
                     self.graph.claim(container, node, key)
-        values = (node.obj[slot] for node, _, slot in entries)
-        return [plain for value in values for plain in adoption.plain_inside(value)]
+        found = [node.obj for node in shared if type(node.obj) is not Cell]
+        for node, _, slot in entries:
+            found += adoption.plain_inside(item_of(node.obj, slot), node)
+        return list({id(plain): plain for plain in found}.values())
 
     def remember(self, container: Any, keys: tuple[Any, ...] | None) -> None:
         """Keep the former content of what is about to be written inside `atomic()`."""

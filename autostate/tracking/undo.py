@@ -45,7 +45,7 @@ class Frame:
         _, entries = self._entries.setdefault(id(container), (container, {}))
         for key in keys:
             if key not in entries:
-                known = isinstance(container, dict) and key in container
+                known = isinstance(container, dict) and dict.__contains__(container, key)
                 entries[key] = dict.__getitem__(container, key) if known else _MISSING
 
     def _former(self, container: Any) -> Any:
@@ -66,7 +66,7 @@ class Frame:
         for container, content in self._plain:
             kind_of(container).refill(container, content)
         for root, fields in self._instances:
-            if root._node is not None and not root.busy:
+            if root._node_ is not None and not root.busy:
                 root.take(root.read())
                 root.put_back(fields)
 

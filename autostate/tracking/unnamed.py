@@ -1,7 +1,7 @@
 """State objects that were never given a name: nothing of them is saved, and that is said once.
 
 A subclass with a constructor of its own that forgets `super().__init__(name)` makes such objects.
-Until one is bound to a store, its `_key` is UNNAMED; the methods that begin to fill a container
+Until one is bound to a store, its `_key_` is UNNAMED; the methods that begin to fill a container
 look for that, where they find that there is no node.
 """
 
@@ -19,7 +19,7 @@ _told: set[str] = set()
 
 def unnamed(container: Any) -> None:
     """Tell, once for each class, that what is being written to has no name."""
-    container._key = None
+    container._key_ = None
     cls = type(container)
     name = f"{cls.__module__}.{cls.__qualname__}"
     if name not in _told:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate.tracking import adoption
 from autostate.tracking.node import Node, Place
+from autostate.tracking.raw import has
 
 if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
@@ -93,10 +94,12 @@ class Watch:
         for node, entries in keys.items():
             if not self._tracker.graph.reaches(node):
                 places: dict[Any, Any] = {}
+                if node.name is None:
+                    self._tracker.graph.orphan(node)  # should it be put back, all is looked for
             elif node.shape == "sequence":
                 places = dict(node.locate(entries))
             else:
-                places = {key: key for key in entries if key in node.obj}
+                places = {key: key for key in entries if has(node.obj, key)}
             for key in entries:
                 if key not in places:
                     del self.entries[node, key]

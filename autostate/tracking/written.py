@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,7 @@ from autostate.tracking.barrier import (
     size,
 )
 from autostate.tracking.node import LARGE, Node
+from autostate.tracking.raw import item_of, items_of, maxlen_of
 
 if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
@@ -78,13 +80,13 @@ class Written:
     def recording(self) -> Iterator[Node]:
         """The nodes of which some entries were recorded."""
         for container in self.containers.copy():
-            node: Node | None = container._node
+            node: Node | None = container._node_
             if node is not None and node.obj is container and node.keys:
                 yield node
 
     def mark(self, container: Any, *, whole: bool) -> None:
         """Mark a container that was written; `whole`: anything in it may have changed."""
-        node: Node = container._node
+        node: Node = container._node_
         if node.obj is container:
             node.whole = node.whole or whole
             self._tracker.dirty_nodes[node] = None
@@ -93,10 +95,10 @@ class Written:
 
     def forget_unbound(self) -> None:
         """Forget containers that belong to no store any more."""
-        self.containers = [c for c in self.containers if c._node is not None]
-        self.unsettled = {i: c for i, c in self.unsettled.items() if c._node is not None}
-        self.suspects = {i: s for i, s in self.suspects.items() if s[0]._node is not None}
-        self.held = [c for c in self.held if c._node is not None]
+        self.containers = [c for c in self.containers if c._node_ is not None]
+        self.unsettled = {i: c for i, c in self.unsettled.items() if c._node_ is not None}
+        self.suspects = {i: s for i, s in self.suspects.items() if s[0]._node_ is not None}
+        self.held = [c for c in self.held if c._node_ is not None]
 
     def prepare(self, pause: Callable[[], None], *, sweep: bool = False) -> None:
         """Look in slices at what was written, as a cut would have to do at once.
@@ -125,7 +127,7 @@ class Written:
         while containers:
             container = containers.pop()
             with self._tracker.lock:
-                if self.unsettled.pop(id(container), None) is None or container._node is None:
+                if self.unsettled.pop(id(container), None) is None or container._node_ is None:
                     continue
                 self._tracker.graph.forget()
                 slots: list[Any] = []
@@ -134,7 +136,7 @@ class Written:
             for start in range(0, max(len(slots), 1), SLICE):
                 with self._tracker.lock:
                     self._tracker.graph.forget()
-                    if container._node is not None:  # it may be let go of meanwhile
+                    if container._node_ is not None:  # it may be let go of meanwhile
                         with self._isolated(container):
                             self._settle(container, slots[start : start + SLICE])
                 done += min(SLICE, len(slots) - start) + 1
@@ -183,7 +185,7 @@ class Written:
         for index, everything in enumerate(whole):
             held = references(written[index]) > _INLINE
             one: Any = written[index]
-            node: Node | None = one._node
+            node: Node | None = one._node_
             if node is None:
                 continue  # it was let go of
             if held or node.obj is one:
@@ -192,7 +194,7 @@ class Written:
             if node is not last:
                 self._tracker.dirty_nodes[node] = None
                 last = node
-            key = one._key
+            key = one._key_
             try:
                 in_place = node.shape == "mapping" and get(node.obj, key) is one
             except Exception:  # of a `__hash__` or `__eq__` of the user's
@@ -211,7 +213,7 @@ class Written:
 
         A late call can reach it; and what it holds at the cut has to be encoded at once.
         """
-        node: Node = container._node
+        node: Node = container._node_
         suspect = self.suspects.get(id(container))
         self.mark(container, whole=disarmed)
         if not is_flat(container):
@@ -225,7 +227,7 @@ class Written:
 
     def _bypassed(self, container: Any) -> None:
         """Mark a mapping or set that has entries which were not recorded; the lock is held."""
-        node: Node = container._node
+        node: Node = container._node_
         node.whole = node.compare = True
         self.suspects[id(container)] = (container, _trace(container))
 
@@ -242,7 +244,7 @@ class Written:
             # what holds it in the state, and the tuple in `suspects`
             held = adoption.references(suspects[key], 0) > 2
             container, trace = suspects[key]
-            node: Node | None = container._node
+            node: Node | None = container._node_
             forms = forms_of(type(container))
             if node is None or type(container) is forms.disarmed:
                 continue
@@ -260,7 +262,7 @@ class Written:
                 self.suspects[key] = (container, trace)
 
     def _slots_to_settle(self, container: Any) -> list[Any]:
-        node: Node = container._node
+        node: Node = container._node_
         if node.obj is container and not node.whole and node.shape == "mapping":
             keys = held_keys(node.obj, list(node.keys))
             return [k for k in keys if type(dict.get(node.obj, k)) not in adoption.ATOMS]
@@ -275,7 +277,7 @@ class Written:
         self._tracker.graph.forget()
         while self.unsettled:
             _, container = self.unsettled.popitem()
-            if container._node is not None:  # else it was let go of
+            if container._node_ is not None:  # else it was let go of
                 with self._isolated(container):
                     self._settle(container, self._slots_to_settle(container))
 
@@ -285,7 +287,7 @@ class Written:
 
         It is told when the node is encoded.
         """
-        node: Node = container._node
+        node: Node = container._node_
         try:
             yield
         except Exception:
@@ -295,12 +297,12 @@ class Written:
 
     def _settle(self, container: Any, slots: Iterable[Any]) -> None:
         """Adopt what a container that was written holds."""
-        node: Node = container._node
+        node: Node = container._node_
         is_node = node.obj is container
         if not is_node:
             if self._tracker.graph.let_go(container):
                 return
-            self._tracker.touch(node, container._key)
+            self._tracker.touch(node, container._key_)
         if not is_node and size(container) > LARGE:
             self._tracker.graph.promote(container)
             return
@@ -311,16 +313,16 @@ class Written:
             return
         for slot in slots:
             try:
-                complete = adoption.adopt(container, slot, node, container._key)
+                complete = adoption.adopt(container, slot, node, container._key_)
             except LookupError:
                 continue  # removed since the slots were listed
             except RecursionError:
                 complete = False
-            if container._node is not node:  # what it holds refers to it: it became a node
+            if container._node_ is not node:  # what it holds refers to it: it became a node
                 self._tracker.unsettle(container)
                 return
             if not complete:
-                self._tracker.watch.again(node, container._key)
+                self._tracker.watch.again(node, container._key_)
 
     def _to_compare(self) -> list[Node]:
         """The nodes of which it is remembered what was saved; small ones with what was not."""
@@ -347,11 +349,11 @@ class Written:
         """Adopt what a node holds, or watch it."""
         for slot in slots:
             with contextlib.suppress(LookupError):  # removed since the slots were listed
-                if again and adoption.is_settled(node.obj[slot], node, slot):
+                if again and adoption.is_settled(item_of(node.obj, slot), node, slot):
                     continue
                 adoption.adopt_or_watch(node, slot, again=again)
         if node.shape == "sequence":
-            self._tracker.graph.promote_repeated(node.obj, slots)
+            self._tracker.graph.promote_repeated(node, slots)
 
 
 def _trace(container: Any) -> Any:
@@ -359,13 +361,13 @@ def _trace(container: Any) -> Any:
 
     It is the length, less what was recorded, or the items at the ends of a bounded deque.
     """
-    node: Node = container._node
+    node: Node = container._node_
     if node.shape != "sequence":
         return size(container) - (node.growth() if node.obj is container else 0)
-    maxlen = getattr(container, "maxlen", None)
-    if maxlen is not None and container:
-        return size(container), id(container[0]), id(container[-1])
-    return size(container)
+    length = size(container)
+    if length and isinstance(container, deque) and maxlen_of(container) is not None:
+        return length, id(item_of(container, 0)), id(item_of(container, -1))
+    return length
 
 
 def is_flat(container: Any) -> bool:
@@ -374,7 +376,7 @@ def is_flat(container: Any) -> bool:
         return False
     if isinstance(container, dict):
         return adoption.ATOMS.issuperset(map(type, dict.values(container)))
-    return isinstance(container, set) or adoption.ATOMS.issuperset(map(type, container))
+    return isinstance(container, set) or adoption.ATOMS.issuperset(map(type, items_of(container)))
 
 
 _INLINE: Final = 2 + refcount.MEASURING

@@ -375,7 +375,7 @@ def prepare(program: Program, called: str, shown: str) -> Any:
     assert form(target) == "armed"
     if shown in ("disarmed", "recording", "written", "grown"):
         _touch(target, kind)
-        is_keyed = len(target) > 256 and target._node.obj is target
+        is_keyed = len(target) > 256 and target._node_.obj is target
         assert form(target) == ("recording" if is_keyed else "disarmed")
     return target
 

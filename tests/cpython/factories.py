@@ -150,7 +150,7 @@ def _forgotten_classes() -> Iterator[None]:
 def _can_be_saved(value: Any, of: Any, depth: int = 20) -> bool:
     """Whether a value is of known types throughout; the tests use all sorts of objects."""
     if isinstance(value, Barrier):
-        if value._node is None or value._node.tracker is not of:
+        if value._node_ is None or value._node_.tracker is not of:
             return False
     elif type(value) not in (*BUILTIN.values(), tuple, frozenset):
         return type(value) in adoption.ATOMS and value == value  # noqa: PLR0124 - nan is not
@@ -202,7 +202,7 @@ def factory(world: World) -> Any:
 
     def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
         content = builtin(*args, **kwargs)
-        if self._node is None and not builtin.__len__(self):
+        if self._node_ is None and not builtin.__len__(self):
             world.bring(self, content)
         elif issubclass(builtin, dict):
             self.update(content)
