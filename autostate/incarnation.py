@@ -211,24 +211,40 @@ TAKE_OVERS = 5
 
 
 def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, Recovered]:
-    """Open the store and read the state, again and again while the store is not reached."""
-    end = time.monotonic() + settings.flush_timeout
+    """Open the store and read the state, again and again while the store is not reached.
+
+    `flush_timeout` limits the time for which the store does not answer. What a large state takes
+    to be read and decoded does not count: a start that gave up then would do so every time.
+    """
+    left = settings.flush_timeout
     attempt = 0
     store = None if isinstance(source, str) else source
     while True:
         attempt += 1
+        share = max(left / 2, min(left, 2.0))  # so that another attempt may follow
+        began = time.monotonic()
         try:
             store = open_store(str(source)) if store is None else store
-            return store, *_read(store, settings, max(0.1, end - time.monotonic()))
+            return store, *_read(store, settings, share)
         except Exception as error:
             pause = backoff(attempt, first=0.2, longest=5.0)
-            late = time.monotonic() + pause >= end
-            if late or not isinstance(error, StoreUnavailableError):
+            left -= min(time.monotonic() - began, share) + pause
+            unavailable = isinstance(error, StoreUnavailableError)
+            if left <= 0 or not unavailable:
                 if store is not None and store is not source:
                     store.close()
+                if unavailable:
+                    raise _gave_up(error, settings) from error
                 raise
             logger.warning("the state cannot be read yet, trying again: %s", error)
             time.sleep(pause)
+
+
+def _gave_up(error: Exception, settings: Settings) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"the state could not be read, in the {settings.flush_timeout:g} s that the setting "
+        f"flush_timeout gives to a store that does not answer: {error}"
+    )
 
 
 def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Recovered]:

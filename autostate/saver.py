@@ -56,10 +56,6 @@ COMPACTION_PAUSE = 60.0
 """Seconds after a compaction that failed before the next is tried."""
 
 
-COMPACTION_SPEED = 1 << 20
-"""Bytes a second that a compaction gets through on the slowest machine, and a busy one."""
-
-
 @dataclass(frozen=True)
 class Statistics:
     """What a manager has saved so far.
@@ -225,7 +221,7 @@ class Saver:
             return
         if not self._journal.needs_compaction:
             return
-        timeout = self._policy.settings.flush_timeout + self._journal.size / COMPACTION_SPEED
+        timeout = self._policy.settings.flush_timeout  # for each answer: the work may go on
         try:
             left_out = self._journal.compact(pause=interlude, timeout=timeout)
         except FencedError as error:

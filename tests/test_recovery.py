@@ -221,16 +221,6 @@ def test_foreign_records_are_left_alone(promises: Promises) -> None:
     assert stored(records, promises) == program.states[-1]
 
 
-def test_time_runs_out_between_calls_too(promises: Promises) -> None:
-    """A timeout covers all calls of one operation together."""
-    records, _ = filled(promises)
-    ticks = count()
-    made = journal(FaultyStore(records, **promises), monotonic=lambda: float(next(ticks)))
-    with pytest.raises(StoreUnavailableError, match="no time was left"):
-        made.recover(timeout=4.5)
-    made.recover(timeout=1_000)
-
-
 def test_random_damage_never_makes_a_wrong_state(promises: Promises, rng: random.Random) -> None:
     """However records are damaged, recovery gives a state that was saved, or an error."""
     records, program = filled(promises)
