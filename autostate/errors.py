@@ -4,6 +4,7 @@
     ├── StoreError                 the store refused, and trying again will not help
     │   ├── StoreGoneError         its file was deleted or replaced while it was in use
     │   ├── StoreUnavailableError  the store was not reached, or did not answer in time
+    │   ├── DamagedStoreError      its file was cut short or overwritten; also a CorruptStateError
     │   └── FencedError            a later incarnation has taken over this state
     ├── CodecError
     │   ├── UnsupportedTypeError   a value that cannot be saved; the message names its path
@@ -75,6 +76,13 @@ class CorruptStateError(CodecError):
     """A stored record is damaged or of an unknown format. It was left as it is.
 
     Restore the record, or pass `on_corrupt="previous"` to go back to the previous good snapshot.
+    """
+
+
+class DamagedStoreError(StoreError, CorruptStateError):
+    """The file of a store was cut short or overwritten. It was left as it is.
+
+    Restore it from a copy; or let `autostate.delete(name)` keep it aside, and begin anew.
     """
 
 
