@@ -1,7 +1,7 @@
 """A state manager: one store and its live state objects by name.
 
 Nothing is opened before the first state object is created: `import autostate` and `configure()`
-touch neither disk nor network, and by then it is known whether the program is an Actor.
+write to no disk and ask no network, and by then it is known whether the program is an Actor.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import logging
+import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -65,19 +66,22 @@ class StateManager:
     leaving the body saves for the last time and detaches them.
 
     Args:
-        store: A URL, or a store; by default what `AUTOSTATE_URL`, an Actor around the program, or
-            the working directory suggest when the first state object is created.
+        store: A URL, a path, or a store; by default what `AUTOSTATE_URL`, an Actor around the
+            program, or the working directory suggest when the first state object is created.
         settings: Attributes of `Settings`.
 
     Raises:
         TypeError: There is no such setting.
-        ValueError: A setting's value makes no sense.
+        ValueError: A setting's value makes no sense, or the URL is not that of a store.
+        StoreError: Nothing can be saved at this path.
     """
 
     def __init__(
-        self, store: str | Store | None = None, **settings: Unpack[SettingsByName]
+        self,
+        store: str | os.PathLike[str] | Store | None = None,
+        **settings: Unpack[SettingsByName],
     ) -> None:
-        self._store = store
+        self._store: str | Store | None = _checked(store)
         self._overrides: SettingsByName = {}
         self._lock = threading.RLock()
         self._incarnation: Incarnation | None = None
@@ -106,7 +110,9 @@ class StateManager:
         """The settings that hold now."""
         return Settings.for_store(self.url, **self._overrides)
 
-    def configure(self, store: str | None = None, **settings: Unpack[SettingsByName]) -> None:
+    def configure(
+        self, store: str | os.PathLike[str] | None = None, **settings: Unpack[SettingsByName]
+    ) -> None:
         """Change the settings, and before the first state object is created also the store.
 
         Raises:
@@ -114,14 +120,15 @@ class StateManager:
             TypeError: There is no such setting.
             ValueError: A setting's value makes no sense.
         """
+        url = _checked(store)
         with self._lock:
-            if store is not None and store != self._store:
+            if url is not None and url != self._store:
                 if self._incarnation is not None:
                     raise RuntimeError(
                         f"state objects live in {self.url} already: call configure() before the "
                         "first one is created, or use `with autostate.open(url):` for the others"
                     )
-                self._store = store
+                self._store = url
             self._override(settings)
             if self._incarnation is not None:
                 self._incarnation.flusher.settings = self.settings
@@ -375,6 +382,15 @@ class StateManager:
                 "their state belongs to the parent; %s",
                 consequence,
             )
+
+
+def _checked(store: str | os.PathLike[str] | Store | None) -> str | Store | None:
+    """Give a store, or the URL of one that could be opened, as far as looking tells."""
+    if not isinstance(store, str | os.PathLike):
+        return store
+    from autostate.stores import checked
+
+    return checked(store)
 
 
 def check_name(name: str) -> None:
