@@ -153,10 +153,17 @@ class SqliteStore:
         with self._lock:
             self._connection.close()
             self._wait = -1.0
+            self._remove_empty()
             self._open()
         raise StoreGoneError(
             f"{self.path} was deleted or replaced while this process used it: a new one was begun"
         )
+
+    def _remove_empty(self) -> None:
+        """Remove an empty file that has taken the place of ours: this process has all of it."""
+        with suppress(OSError):
+            if not self.path.stat().st_size:
+                self.path.unlink()
 
     def _identity(self) -> tuple[int, int] | None:
         try:
