@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from autostate import hub, lifecycle
 from autostate.codec.bound import root_of
+from autostate.errors import StoreError
 from autostate.settings import Settings, SettingsByName, default_url
 
 if TYPE_CHECKING:
@@ -356,8 +357,10 @@ class StateManager:
 
     def _source(self) -> str | Store:
         """The store, or its URL as it is to be from now on."""
-        if self._store is None or isinstance(self._store, str):
-            return self.url
+        if self._store is None:
+            return _named_by_environment(self.url)
+        if isinstance(self._store, str):
+            return self._store
         if self._parent_store is self._store:
             raise RuntimeError("the store belongs to the parent process: give a URL instead")
         return self._store
@@ -391,6 +394,18 @@ def _checked(store: str | os.PathLike[str] | Store | None) -> str | Store | None
     from autostate.stores import checked
 
     return checked(store)
+
+
+def _named_by_environment(url: str) -> str:
+    """Check the URL of a store that no argument names; an error says which variable does."""
+    variable = "AUTOSTATE_URL"
+    try:
+        return str(_checked(url))
+    except (ValueError, StoreError) as error:
+        if not os.environ.get(variable, "").strip():
+            raise
+        problem = f"the environment variable {variable}: {error}"
+        raise type(error)(problem) from None
 
 
 def check_name(name: str) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from autostate.settings import VARIABLES
 from tests.conformance.types_kit import registrations_kept
 
 settings.register_profile(
@@ -35,7 +36,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # nobody has any: to 
 GRACE = 5.0
 """Seconds that a thread or handle which is already closing has to be gone."""
 
-PLATFORM_VARIABLES = ("ACTOR_", "APIFY_", "CRAWLEE_", "AUTOSTATE_URL", "AUTOSTATE_SIGNING_KEY")
+PLATFORM_VARIABLES = ("ACTOR_", "APIFY_", "CRAWLEE_", "AUTOSTATE_URL", *VARIABLES.values())
 
 
 def pytest_report_header() -> str:
