@@ -75,7 +75,9 @@ class UnsupportedTypeError(CodecError, TypeError):
 class CorruptStateError(CodecError):
     """A stored record is damaged or of an unknown format. It was left as it is.
 
-    Restore the record, or pass `on_corrupt="previous"` to go back to the previous good snapshot.
+    The message says what helps: to restore the store from a copy; `on_corrupt="previous"` if there
+    is an earlier state to go back to; or `autostate.delete(name)`, which keeps aside what cannot
+    be read, and begins anew.
     """
 
 

@@ -222,11 +222,17 @@ def delete(obj: Any) -> None:
 
     A live object goes on as a plain one. The same name begins from its defaults again.
 
+    This is also the way out when the state cannot be read: what is stored is then kept aside
+    (the log says where), and the name begins anew. Other state objects that were stored with it
+    stay unreadable, each until it is deleted too.
+
     Args:
         obj: The object or its name; the name may also be one that is only stored.
 
     Raises:
         LookupError: There is no state object of that name.
+        CorruptStateError: The state cannot be read, but there is an earlier one to go back to,
+            with other state objects in it.
         TypeError: The object is no state object, or a nested one.
     """
     manager_of(obj).delete(obj)

@@ -198,8 +198,12 @@ class StateManager:
 
     def delete(self, obj: Any) -> None:
         """Remove a state object, given itself or by name; see `autostate.delete`."""
+        name = _name_of(obj)
         with self._lock:
-            self._begin().delete(_name_of(obj))
+            begun = self._incarnation is not None
+            incarnation = self._begin(instead_of=name)
+            if begun or not incarnation.anew:
+                incarnation.delete(name)
 
     def atomic(self) -> AbstractContextManager[None]:
         """Save what happens in the body together or not at all; if it raises, undo it."""
@@ -342,14 +346,20 @@ class StateManager:
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _begin(self) -> Incarnation:
-        """Give the incarnation, made at the first use; the lock is held."""
+    def _begin(self, *, instead_of: str | None = None) -> Incarnation:
+        """Give the incarnation, made at the first use; the lock is held.
+
+        Args:
+            instead_of: A name that is deleted: begin anew if the state cannot be read.
+        """
         self._check_open()
         if self._incarnation is None:
             self._warn_after_fork("a new one takes over from it with its first write")
             from autostate.incarnation import Incarnation
 
-            self._incarnation = Incarnation(self._source(), self.settings, self)
+            self._incarnation = Incarnation(
+                self._source(), self.settings, self, instead_of=instead_of
+            )
             lifecycle.register(self)
         else:
             lifecycle.recheck()

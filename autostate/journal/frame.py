@@ -42,6 +42,7 @@ class DamagedRecordError(CorruptStateError):
         data: Its bytes; None: it is missing.
         newer: It is of a newer version of the format.
         advice: What the user can do.
+        previous: There is an earlier state to go back to.
     """
 
     def __init__(
@@ -52,17 +53,24 @@ class DamagedRecordError(CorruptStateError):
         *,
         newer: bool = False,
         advice: str = "Nothing was touched",
+        previous: bool = False,
     ) -> None:
         super().__init__(f"the record {key} {problem}. {advice}")
         self.key = key
         self.problem = problem
         self.data = data
         self.newer = newer
+        self.previous = previous
 
-    def with_advice(self, advice: str) -> DamagedRecordError:
+    def with_advice(self, advice: str, *, previous: bool) -> DamagedRecordError:
         """Give the same error, with what the user can do."""
         return DamagedRecordError(
-            self.key, self.problem, self.data, newer=self.newer, advice=advice
+            self.key,
+            self.problem,
+            self.data,
+            newer=self.newer,
+            advice=advice,
+            previous=previous,
         )
 
 

@@ -35,16 +35,17 @@ from itertools import chain
 import msgspec
 from msgspec import Raw
 
-from autostate.errors import FencedError
-from autostate.journal import compaction
+from autostate.errors import CorruptStateError, FencedError
+from autostate.journal import compaction, salvage
 from autostate.journal.commit import Convert, NodeState, RawMerge, touched
 from autostate.journal.compaction import Reachable
-from autostate.journal.head import OWNER, Head, HeadKey, Ref
+from autostate.journal.head import OWNER, Head, HeadKey, Ref, parse_key
 from autostate.journal.recovery import (
     Found,
     OnCorrupt,
     Sighting,
     find,
+    look,
     read_lines,
     replay,
 )
@@ -173,6 +174,44 @@ class Journal:
         nothing = Sighting(watched={OWNER: None} if guarded else {})
         self._begin(Found(nothing, sequence=self.sequence), self._writer.me.epoch)
         self._recovered = True
+
+    def begin_anew(
+        self,
+        name: str,
+        *,
+        unless_others: CorruptStateError | None = None,
+        timeout: float | None = None,
+    ) -> Recovered:
+        """Begin a new state where the stored one cannot be read, and keep that aside.
+
+        Args:
+            name: The root for which this is done. All others that the records name are of the
+                kind `unreadable` in the new state.
+            unless_others: Raised if the records name any others.
+            timeout: The most seconds to wait for each answer of the store.
+
+        Raises:
+            StoreError: The store cannot be read or written.
+        """
+        sighting = look(self._store, timeout)
+        keys, names = salvage.copy_aside(self._store, timeout)
+        if unless_others is not None and names - {name}:
+            raise unless_others
+        known = [key.epoch for key in map(parse_key, keys) if key is not None]
+        self._begin(Found(sighting), max(known, default=0))
+        self._recovered = True
+        return self.begin_with(names - {name}, timeout=timeout)
+
+    def begin_with(self, unreadable: set[str], *, timeout: float | None = None) -> Recovered:
+        """Commit a first state, in which these names cannot be read."""
+        self.commit(salvage.first_changes(unreadable), timeout=timeout)
+        return self.recover(timeout=timeout)
+
+    def keep_aside(self, name: str, *, timeout: float | None = None) -> list[str]:
+        """Copy a root to where nothing overwrites it; return the keys of the copies."""
+        self._check_ready()
+        store, writer = self._store, self._writer
+        return salvage.copy_root_aside(store, writer, name, self._part_limit, timeout)
 
     def _begin(self, found: Found, epoch: int) -> None:
         """Become a new incarnation that builds on what was found."""

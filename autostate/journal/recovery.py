@@ -90,7 +90,7 @@ def find(
         except DamagedRecordError as error:
             # Perhaps another incarnation has compacted meanwhile: then this is not damage.
             if look(store, timeout) == sighting:
-                raise error.with_advice(_advice(store, sighting, error, timeout)) from error
+                raise _advised(store, sighting, error, timeout) from error
             continue
         if not found.damaged or look(store, timeout) == sighting:
             return found
@@ -217,21 +217,23 @@ def _newest_good(
     return Found(sighting)
 
 
-def _advice(
+def _advised(
     store: Store, sighting: Sighting, error: DamagedRecordError, timeout: float | None
-) -> str:
-    """What helps: to go back if there is a state to go back to, else to begin anew."""
+) -> DamagedRecordError:
+    """Say what helps: to go back if there is a state to go back to, else to begin anew."""
     if error.newer:
-        return "Nothing was touched: use that version"
+        return error.with_advice("Nothing was touched: use that version", previous=False)
     left = "Nothing was touched: restore the store from a copy"
     with suppress(CorruptStateError, StoreError):
         found = _newest_good(store, sighting, "previous", timeout, None)
         if found.key is not None:
-            return f'{left}, or go back to {_age(found)} with on_corrupt="previous"'
-    return (
+            back = f'{left}, or go back to {_age(found)} with on_corrupt="previous"'
+            return error.with_advice(back, previous=True)
+    anew = (
         f"{left}. {store.url} holds no earlier state to go back to. To begin anew, call "
         "autostate.delete(name): it keeps aside what cannot be read"
     )
+    return error.with_advice(anew, previous=False)
 
 
 def _age(found: Found) -> str:

@@ -76,6 +76,16 @@ def _refuse_empty(path: Path) -> None:
         )
 
 
+def set_aside(path: Path) -> Path:
+    """Give a file that cannot be read another name, with its journal; return that name."""
+    aside = path.with_name(f"{path.name}.corrupt-{time.time_ns()}")
+    path.rename(aside)
+    journal = path.with_name(f"{path.name}-journal")
+    with suppress(FileNotFoundError):
+        journal.rename(aside.with_name(f"{aside.name}-journal"))
+    return aside
+
+
 def _make(path: Path) -> None:
     """Make the database under a temporary name, then link it to its path."""
     unfinished = path.with_name(f"{path.name}{_UNFINISHED}{secrets.token_hex(8)}")
