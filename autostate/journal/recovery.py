@@ -125,7 +125,7 @@ def check_owner_record(store: Store, sighting: Sighting, timeout: float | None) 
         return
     data = sighting.watched[OWNER]
     if data is None:
-        if sighting.heads or store.list(SEGMENTS, timeout=timeout):
+        if sighting.heads or any(map(parse_key, store.list(SEGMENTS, timeout=timeout))):
             raise DamagedRecordError(OWNER, f"is missing{_COPIED}", None)
         return
     named = _named(data)
