@@ -264,3 +264,20 @@ with autostate.open(f"sqlite:///{path}"):
 def test_nothing_but_sqlite_opens_the_file(tmp_path: Path) -> None:
     """To close it would take away all locks that this process holds on it."""
     assert run(WATCHED, tmp_path / "state.db") == ""
+
+
+def test_a_file_that_lacks_a_record_is_found_out(tmp_path: Path) -> None:
+    """Its first page says how many there are; who edits by hand sets that to 0."""
+    path = tmp_path / "state.db"
+    with opened(lambda: SqliteStore(path)) as store:
+        store.write({"one": b"1", "two": b"2"})
+        store.write({"three": b"3"}, ["two"])
+    connection = sqlite3.connect(path, isolation_level=None)
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    connection.execute("DELETE FROM records WHERE key = 'one'")
+    with pytest.raises(CorruptStateError, match="copy that was made while"):
+        SqliteStore(path)
+    connection.execute("PRAGMA user_version = 0")
+    connection.close()
+    with opened(lambda: SqliteStore(path)) as store:
+        assert store.list("") == ["three"]
