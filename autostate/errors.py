@@ -4,6 +4,7 @@
     ├── StoreError                 the store refused, and trying again will not help
     │   ├── StoreGoneError         its file was deleted or replaced while it was in use
     │   ├── StoreUnavailableError  the store was not reached, or did not answer in time
+    │   ├── DamagedStoreError      its file was cut short or overwritten; also a CorruptStateError
     │   └── FencedError            a later process has taken over this state
     ├── CodecError
     │   ├── UnsupportedTypeError   a value that cannot be saved; the message names its path
@@ -83,7 +84,16 @@ class UnsupportedTypeError(CodecError, TypeError):
 class CorruptStateError(CodecError):
     """A stored record is damaged or of an unknown format. It was left as it is.
 
-    Restore the record, or pass `on_corrupt="previous"` to go back to the previous good snapshot.
+    The message says what helps: to restore the store from a copy; `on_corrupt="previous"` if there
+    is an earlier state to go back to; or `autostate.delete(name)`, which keeps aside what cannot
+    be read, and begins anew.
+    """
+
+
+class DamagedStoreError(StoreError, CorruptStateError):
+    """The file of a store was cut short or overwritten. It was left as it is.
+
+    Restore it from a copy; or let `autostate.delete(name)` keep it aside, and begin anew.
     """
 
 

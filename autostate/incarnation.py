@@ -21,6 +21,7 @@ from typing import Any
 from autostate import announced, exit_status, hub, lifecycle, logs, spill
 from autostate.errors import (
     ChangesLostError,
+    CodecError,
     FencedError,
     FlushError,
     StateTypeError,
@@ -30,10 +31,12 @@ from autostate.errors import (
 from autostate.flush_policy import backoff
 from autostate.flusher import Flusher
 from autostate.journal import Journal, Recovered
+from autostate.journal.commit import UNREADABLE
 from autostate.settings import Settings, scheme
 from autostate.signing import Signer
 from autostate.stores import Store, open_store
 from autostate.tracking import Tracker, convert
+from autostate.unreadable import begin_anew, still_unreadable
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -50,10 +53,12 @@ class Incarnation:
         source: A URL, or a store that is open; it is closed at the end.
         settings: When to save, what to do about damage.
         sender: The sender of the hub's signals: the manager.
+        instead_of: A name that is deleted: begin anew if the state cannot be read.
 
     Attributes:
         tracker: What is dirty.
         flusher: Who saves it.
+        anew: What was stored could not be read, and is kept aside.
         downtime: Seconds from the last save of the previous incarnation to now, or None.
 
     Raises:
@@ -61,8 +66,20 @@ class Incarnation:
         StoreError: The store cannot be used, or was not reached in `flush_timeout`.
     """
 
-    def __init__(self, source: str | Store, settings: Settings, sender: object) -> None:
-        store, journal, recovered = _recover(source, settings)
+    def __init__(
+        self,
+        source: str | Store,
+        settings: Settings,
+        sender: object,
+        *,
+        instead_of: str | None = None,
+    ) -> None:
+        self.anew: bool = False
+        if instead_of is None:
+            store, journal, recovered = _recover(source, settings)
+        else:
+            found, self.anew = begin_anew(source, settings, instead_of, _recover)
+            store, journal, recovered = found
         self.store = store
         self._journal = journal
         self._base_epoch = recovered.epoch
@@ -73,6 +90,7 @@ class Incarnation:
         self._resumed: dict[str, bool] = {}
         self._spilled: Path | None = None
         self._spill_places = spill.places(store.url)  # now: the program may change its directory
+        self._unreadable: set[str] = set()
         signer = Signer(store.url, lambda: self.flusher.settings.signing_keys)
         self.tracker: Tracker = Tracker(
             wake=self._wake, signer=signer, on_unknown=lambda: settings.on_unknown
@@ -117,6 +135,8 @@ class Incarnation:
     def create(self, name: str, kind: str, make: Callable[[], Any]) -> tuple[Any, bool]:
         """Give the live root of that name, or make and rehydrate it; says whether it was made."""
         found = self.tracker.kind(name)
+        if found == UNREADABLE:
+            raise still_unreadable(name)
         if found is not None and found != kind:
             raise StateTypeError(
                 f"{name!r} is a state object of the kind {found!r}, not {kind!r}: create it as "
@@ -127,7 +147,12 @@ class Incarnation:
             self._resumed.setdefault(name, True)  # came with another root that refers to it
             return live, False
         container = make()
-        self._resumed[name] = self.tracker.attach(container, name, kind)
+        try:
+            self._resumed[name] = self.tracker.attach(container, name, kind)
+        except CodecError:
+            self._unreadable.add(name)
+            raise
+        self._unreadable.discard(name)
         self.flusher.start()
         return container, True
 
@@ -139,9 +164,23 @@ class Incarnation:
         """
         if self.tracker.kind(name) is None:
             raise KeyError(f"no state object is called {name!r}")
+        if name in self._unreadable:
+            self._keep_aside(name)
         self.tracker.detach(name)
         self._resumed.pop(name, None)
         self.flusher.start()
+
+    def _keep_aside(self, name: str) -> None:
+        """Copy a root that could not be restored to where nothing overwrites it."""
+        with self.flusher.exclusive():
+            keys = self._journal.keep_aside(name, timeout=self.flusher.settings.flush_timeout)
+        self._unreadable.discard(name)
+        logger.warning(
+            "%s is deleted without having been read; it is kept aside in %s, as %s",
+            name,
+            self.store.url,
+            ", ".join(keys),
+        )
 
     def resumed(self, name: str) -> bool:
         """Whether a root was found in the store when it was created."""
@@ -275,24 +314,40 @@ TAKE_OVERS = 5
 
 
 def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, Recovered]:
-    """Open the store and read the state, again and again while the store is not reached."""
-    end = time.monotonic() + settings.flush_timeout
+    """Open the store and read the state, again and again while the store is not reached.
+
+    `flush_timeout` limits the time for which the store does not answer. What a large state takes
+    to be read and decoded does not count: a start that gave up then would do so every time.
+    """
+    left = settings.flush_timeout
     attempt = 0
     store = None if isinstance(source, str) else source
     while True:
         attempt += 1
+        share = max(left / 2, min(left, 2.0))  # so that another attempt may follow
+        began = time.monotonic()
         try:
             store = open_store(str(source)) if store is None else store
-            return store, *_read(store, settings, max(0.1, end - time.monotonic()))
+            return store, *_read(store, settings, share)
         except Exception as error:
             pause = backoff(attempt, first=0.2, longest=5.0)
-            late = time.monotonic() + pause >= end
-            if late or not isinstance(error, StoreUnavailableError):
+            left -= min(time.monotonic() - began, share) + pause
+            unavailable = isinstance(error, StoreUnavailableError)
+            if left <= 0 or not unavailable:
                 if store is not None and store is not source:
                     store.close()
+                if unavailable:
+                    raise _gave_up(error, settings) from error
                 raise
             logger.warning("the state cannot be read yet, and autostate tries again: %s", error)
             time.sleep(pause)
+
+
+def _gave_up(error: Exception, settings: Settings) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"the state could not be read, in the {settings.flush_timeout:g} s that the setting "
+        f"flush_timeout gives to a store that does not answer: {error}"
+    )
 
 
 def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Recovered]:

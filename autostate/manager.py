@@ -10,6 +10,7 @@ create the objects before it starts, or run it in a copied context:
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Unpack
@@ -65,13 +66,16 @@ def _left(end: float) -> float:
     return max(0.0, end - time.monotonic())
 
 
-def configure(url: str | None = None, **settings: Unpack[SettingsByName]) -> StateManager:
+def configure(
+    url: str | os.PathLike[str] | None = None, **settings: Unpack[SettingsByName]
+) -> StateManager:
     """Set up where and when this process saves.
 
     Args:
         url: `sqlite:///relative/path`, `sqlite:////absolute/path`, `memory:`, `apify:` (the run's
-            default key-value store) or `apify:NAME`. By default `AUTOSTATE_URL`; inside an Actor
-            `apify:`; else `sqlite:///.autostate/state.db`.
+            default key-value store) or `apify:NAME`; or the path of a SQLite file. A path may
+            begin with `~`. By default `AUTOSTATE_URL`; inside an Actor `apify:`; else
+            `sqlite:///.autostate/state.db`.
         settings: Attributes of `Settings`, such as `debounce` in seconds.
 
     Returns:
@@ -80,7 +84,8 @@ def configure(url: str | None = None, **settings: Unpack[SettingsByName]) -> Sta
     Raises:
         RuntimeError: State objects live in another store already.
         TypeError: There is no such setting.
-        ValueError: A setting's value makes no sense.
+        ValueError: A setting's value makes no sense, or the URL is not that of a store.
+        StoreError: Nothing can be saved at this path.
 
     Example:
         >>> import autostate
@@ -97,7 +102,7 @@ def configure(url: str | None = None, **settings: Unpack[SettingsByName]) -> Sta
 
 
 def open(  # noqa: A001 - as gzip.open
-    url: str | Store, **settings: Unpack[SettingsByName]
+    url: str | os.PathLike[str] | Store, **settings: Unpack[SettingsByName]
 ) -> StateManager:
     """Make a manager for a `with` or `async with`, in whose body state objects live in its store.
 
@@ -110,7 +115,8 @@ def open(  # noqa: A001 - as gzip.open
 
     Raises:
         TypeError: There is no such setting.
-        ValueError: A setting's value makes no sense.
+        ValueError: A setting's value makes no sense, or the URL is not that of a store.
+        StoreError: Nothing can be saved at this path.
 
     Example:
         >>> import autostate
@@ -216,11 +222,17 @@ def delete(obj: Any) -> None:
 
     A live object goes on as a plain one. The same name begins from its defaults again.
 
+    This is also the way out when the state cannot be read: what is stored is then kept aside
+    (the log says where), and the name begins anew. Other state objects that were stored with it
+    stay unreadable, each until it is deleted too.
+
     Args:
         obj: The object or its name; the name may also be one that is only stored.
 
     Raises:
         LookupError: There is no state object of that name.
+        CorruptStateError: The state cannot be read, but there is an earlier one to go back to,
+            with other state objects in it.
         TypeError: The object is no state object, or a nested one.
     """
     manager_of(obj).delete(obj)

@@ -68,9 +68,6 @@ SMALL = 1 << 20
 ATTEMPTS_AT_THE_END = 3
 """How often the end of a process tries to save in spite of an error that waiting does not mend."""
 
-COMPACTION_SPEED = 1 << 20
-"""Bytes a second that a compaction gets through on the slowest machine, and a busy one."""
-
 
 @dataclass(frozen=True)
 class Statistics:
@@ -258,7 +255,7 @@ class Saver:
             return
         if not self._journal.needs_compaction:
             return
-        timeout = self._policy.settings.flush_timeout + self._journal.size / COMPACTION_SPEED
+        timeout = self._policy.settings.flush_timeout  # for each answer: the work may go on
         try:
             left_out = self._journal.compact(pause=interlude, timeout=timeout)
         except FencedError as error:

@@ -51,7 +51,8 @@ class SettingsByName(TypedDict, total=False):
 class Settings:
     """How eagerly a manager saves, and what it does when something is wrong.
 
-    Made by `Settings.for_store`; `configure()` and `open()` take the same names.
+    Made by `Settings.for_store`; `configure()` and `open()` take the same names. What neither
+    sets is set by an environment variable, such as `AUTOSTATE_DEBOUNCE`, if there is one.
 
     Attributes:
         debounce: Seconds without a write after which changes are saved.
@@ -61,8 +62,9 @@ class Settings:
             last flush before a migration fits into the time that is left.
         duty_cycle: Largest share of the time that saving may take, 0 to 1. With slow flushes
             `debounce` and `max_delay` stretch until it is kept.
-        flush_timeout: Seconds that a flush may take with all its retries. Also the default for
-            `flush()`, for rehydration and for the save at exit.
+        flush_timeout: Seconds for which a store that does not answer is waited for, retries
+            included: by a flush, when state is loaded, by the save at exit. Also how long
+            `flush()` and `durable()` wait by default.
         check_interval: Seconds between looks whether a later process has taken over, on stores
             that cannot refuse a write by themselves.
         migrating_debounce: Seconds, in place of `debounce` and `max_delay`, from a `migrating` or
@@ -124,7 +126,9 @@ class Settings:
 
     @classmethod
     def for_store(cls, store: str | HasUrl, /, **overrides: Unpack[SettingsByName]) -> Settings:
-        """Make the settings for a store: the defaults of its kind, and what is overridden.
+        """Make the settings for a store: overrides, then the environment, then defaults.
+
+        Each setting has a variable: `AUTOSTATE_` and its name in capitals.
 
         Args:
             store: A store or its URL; only the scheme counts.
@@ -144,7 +148,8 @@ class Settings:
         """
         _check_names(overrides)
         url = store if isinstance(store, str) else store.url
-        return _filled(cls(**_defaults(url)), overrides)
+        base = cls(**_defaults(url))
+        return _filled(_filled(base, _from_environment(base, os.environ)), overrides)
 
     def changed(self, **overrides: Unpack[SettingsByName]) -> Settings:
         """Return a copy with some settings replaced, checked as by `for_store`.
@@ -174,6 +179,11 @@ _MAY_BE_ZERO = ("debounce", "max_delay", "migrating_debounce")
 NAMES = tuple(each.name for each in dataclasses.fields(Settings))
 KEY_VARIABLE = "AUTOSTATE_SIGNING_KEY"
 SHORTEST_KEY = 16
+VARIABLES: Mapping[str, str] = {name: f"AUTOSTATE_{name.upper()}" for name in NAMES}
+"""The environment variable of each setting."""
+
+_WORDS = {"1": True, "true": True, "yes": True, "on": True}
+_WORDS |= {"0": False, "false": False, "no": False, "off": False}
 
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     # Twice as often as Actor.use_state at the most, and never without a change: a container that
@@ -193,6 +203,45 @@ def _defaults(url: str) -> Mapping[str, Any]:
     if scheme(url) == "apify" and not _at_home(os.environ):
         return {}
     return _DEFAULTS.get(scheme(url), {})
+
+
+def _from_environment(base: Settings, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Read what the environment sets; blank counts as unset.
+
+    Raises:
+        ValueError: A value makes no sense; the message names the variable.
+    """
+    found: dict[str, Any] = {}
+    for name, variable in VARIABLES.items():
+        text = environ.get(variable, "").strip()
+        if not text or variable == KEY_VARIABLE:  # that one may hold several: see `signing_keys`
+            continue
+        try:
+            found[name] = _parsed(text, getattr(base, name))
+            _filled(base, {name: found[name]})
+        except ValueError as error:
+            problem = f"the environment variable {variable}: {error}"
+            raise ValueError(problem) from None
+    try:
+        _filled(base, found)
+    except ValueError as error:
+        variables = " and ".join(VARIABLES[name] for name in found)
+        problem = f"the environment variables {variables}: {error}"
+        raise ValueError(problem) from None
+    return found
+
+
+def _parsed(text: str, like: Any) -> Any:
+    """Read a value of the type that the default has; what cannot be read stays a text."""
+    if isinstance(like, bool):
+        return _WORDS.get(text.lower(), text)
+    if isinstance(like, int | float):
+        for number in (int, float):
+            try:
+                return number(text)
+            except ValueError:
+                continue
+    return text
 
 
 def scheme(url: str) -> str:

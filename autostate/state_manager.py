@@ -1,7 +1,7 @@
 """A state manager: one store and its live state objects by name.
 
 Nothing is opened before the first state object is created: `import autostate` and `configure()`
-touch neither disk nor network, and by then it is known whether the program is an Actor.
+write to no disk and ask no network, and by then it is known whether the program is an Actor.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import logging
+import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from autostate import hub, lifecycle
 from autostate.codec.bound import is_container, root_of
+from autostate.errors import StoreError
 from autostate.settings import Settings, SettingsByName, default_url
 
 if TYPE_CHECKING:
@@ -70,19 +72,22 @@ class StateManager:
     leaving the body saves for the last time and detaches them.
 
     Args:
-        store: A URL, or a store; by default what `AUTOSTATE_URL`, an Actor around the program, or
-            the working directory suggest when the first state object is created.
+        store: A URL, a path, or a store; by default what `AUTOSTATE_URL`, an Actor around the
+            program, or the working directory suggest when the first state object is created.
         settings: Attributes of `Settings`.
 
     Raises:
         TypeError: There is no such setting.
-        ValueError: A setting's value makes no sense.
+        ValueError: A setting's value makes no sense, or the URL is not that of a store.
+        StoreError: Nothing can be saved at this path.
     """
 
     def __init__(
-        self, store: str | Store | None = None, **settings: Unpack[SettingsByName]
+        self,
+        store: str | os.PathLike[str] | Store | None = None,
+        **settings: Unpack[SettingsByName],
     ) -> None:
-        self._store = store
+        self._store: str | Store | None = _checked(store)
         self._overrides: SettingsByName = {}
         self._lock = threading.RLock()
         self._incarnation: Incarnation | None = None
@@ -111,7 +116,9 @@ class StateManager:
         """The settings that hold now."""
         return Settings.for_store(self.url, **self._overrides)
 
-    def configure(self, store: str | None = None, **settings: Unpack[SettingsByName]) -> None:
+    def configure(
+        self, store: str | os.PathLike[str] | None = None, **settings: Unpack[SettingsByName]
+    ) -> None:
         """Change the settings, and before the first state object is created also the store.
 
         Raises:
@@ -119,14 +126,15 @@ class StateManager:
             TypeError: There is no such setting.
             ValueError: A setting's value makes no sense.
         """
+        url = _checked(store)
         with self._lock:
-            if store is not None and store != self._store:
+            if url is not None and url != self._store:
                 if self._incarnation is not None:
                     raise RuntimeError(
                         f"state objects live in {self.url} already: call configure() before the "
                         "first one is created, or use `with autostate.open(url):` for the others"
                     )
-                self._store = store
+                self._store = url
             self._override(settings)
             if self._incarnation is not None:
                 self._incarnation.flusher.settings = self.settings
@@ -197,8 +205,12 @@ class StateManager:
 
     def delete(self, obj: Any) -> None:
         """Remove a state object, given itself or by name; see `autostate.delete`."""
+        name = _name_of(obj)
         with self._lock:
-            self._begin().delete(_name_of(obj))
+            begun = self._incarnation is not None
+            incarnation = self._begin(instead_of=name)
+            if begun or not incarnation.anew:
+                incarnation.delete(name)
 
     def atomic(self) -> AbstractContextManager[None]:
         """Save what happens in the body together or not at all; if it raises, undo it."""
@@ -359,14 +371,20 @@ class StateManager:
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _begin(self) -> Incarnation:
-        """Give the incarnation, made at the first use; the lock is held."""
+    def _begin(self, *, instead_of: str | None = None) -> Incarnation:
+        """Give the incarnation, made at the first use; the lock is held.
+
+        Args:
+            instead_of: A name that is deleted: begin anew if the state cannot be read.
+        """
         self._check_open()
         if self._incarnation is None:
             self._warn_after_fork("a new one takes over from it with its first write")
             from autostate.incarnation import Incarnation
 
-            self._incarnation = Incarnation(self._source(), self.settings, self)
+            self._incarnation = Incarnation(
+                self._source(), self.settings, self, instead_of=instead_of
+            )
             lifecycle.register(self)
         else:
             lifecycle.recheck()
@@ -374,8 +392,10 @@ class StateManager:
 
     def _source(self) -> str | Store:
         """The store, or its URL as it is to be from now on."""
-        if self._store is None or isinstance(self._store, str):
-            return self.url
+        if self._store is None:
+            return _named_by_environment(self.url)
+        if isinstance(self._store, str):
+            return self._store
         if self._parent_store is self._store:
             raise RuntimeError("the store belongs to the parent process: give a URL instead")
         return self._store
@@ -404,6 +424,27 @@ class StateManager:
 
 def _nothing() -> None:
     """Undo nothing."""
+
+
+def _checked(store: str | os.PathLike[str] | Store | None) -> str | Store | None:
+    """Give a store, or the URL of one that could be opened, as far as looking tells."""
+    if not isinstance(store, str | os.PathLike):
+        return store
+    from autostate.stores import checked
+
+    return checked(store)
+
+
+def _named_by_environment(url: str) -> str:
+    """Check the URL of a store that no argument names; an error says which variable does."""
+    variable = "AUTOSTATE_URL"
+    try:
+        return str(_checked(url))
+    except (ValueError, StoreError) as error:
+        if not os.environ.get(variable, "").strip():
+            raise
+        problem = f"the environment variable {variable}: {error}"
+        raise type(error)(problem) from None
 
 
 def check_name(name: str, *, own: bool = False) -> None:

@@ -19,6 +19,7 @@ from typing import Final
 import pytest
 from hypothesis import HealthCheck, settings
 
+from autostate.settings import VARIABLES
 from tests.conformance.types_kit import registrations_kept
 
 settings.register_profile(
@@ -36,7 +37,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # nobody has any: to 
 GRACE = 5.0
 """Seconds that a thread or handle which is already closing has to be gone."""
 
-PLATFORM_VARIABLES = ("ACTOR_", "APIFY_", "CRAWLEE_", "AUTOSTATE_URL", "AUTOSTATE_SIGNING_KEY")
+PLATFORM_VARIABLES = ("ACTOR_", "APIFY_", "CRAWLEE_", "AUTOSTATE_URL", *VARIABLES.values())
 
 
 LONG: Final = (

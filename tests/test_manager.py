@@ -462,7 +462,7 @@ def test_wrong_settings_are_found_at_once(use: Callable[..., Any]) -> None:
 
 def test_an_unknown_store_is_an_error_that_names_the_known_ones() -> None:
     """At the first object."""
-    with autostate.open("mongodb://x"), pytest.raises(ValueError, match="sqlite:///"):
+    with pytest.raises(ValueError, match="sqlite:///"), autostate.open("mongodb://x"):
         PersistedDict("a")
 
 

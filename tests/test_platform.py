@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -399,3 +400,32 @@ def test_leaving_the_platform_kills_its_runs(tmp_path: Path) -> None:
         run = platform.start_run([sys.executable, "-c", "import time; time.sleep(600)"])
         assert run.container.alive
     assert not run.container.alive
+
+
+RECORD = (
+    "PUT /v2/key-value-stores/{store}/records/key HTTP/1.1\r\nHost: x\r\n"
+    "Authorization: Bearer {token}\r\n"
+)
+LENGTH = RECORD + 'Content-Length: 14\r\n\r\n{{"page": 12345}}'
+CHUNKED = RECORD + 'Transfer-Encoding: chunked\r\n\r\n7\r\n{{"page"\r\n7\r\n: 1234}}\r\n0\r\n\r\n'
+
+
+@pytest.mark.parametrize("form", [LENGTH, CHUNKED], ids=["length", "chunked"])
+def test_a_request_that_is_cut_short_stores_nothing(platform: LocalPlatform, form: str) -> None:
+    """At whatever byte the client is killed: what arrived may be JSON, and is not what was sent."""
+    store = platform.stores.create()
+    request = form.format(store=store.id, token=platform.token).encode()
+    if "chunked" not in form:
+        request = request.replace(b"Content-Length: 14", b"Content-Length: 15")
+    address = ("127.0.0.1", int(platform.url.rpartition(":")[2]))
+    for end in range(request.index(b"Bearer"), len(request)):
+        with socket.create_connection(address, timeout=30) as connection:
+            connection.sendall(request[:end])
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):  # until the server is done with it
+                pass
+        assert not store.records
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(request)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 201")
+    assert store.get_json("key")

@@ -221,16 +221,6 @@ def test_foreign_records_are_left_alone(promises: Promises) -> None:
     assert stored(records, promises) == program.states[-1]
 
 
-def test_time_runs_out_between_calls_too(promises: Promises) -> None:
-    """A timeout covers all calls of one operation together."""
-    records, _ = filled(promises)
-    ticks = count()
-    made = journal(FaultyStore(records, **promises), monotonic=lambda: float(next(ticks)))
-    with pytest.raises(StoreUnavailableError, match="no time was left"):
-        made.recover(timeout=4.5)
-    made.recover(timeout=1_000)
-
-
 def test_random_damage_never_makes_a_wrong_state(promises: Promises, rng: random.Random) -> None:
     """However records are damaged, recovery gives a state that was saved, or an error."""
     records, program = filled(promises)
@@ -257,3 +247,24 @@ def test_faults_while_reading_are_unavailability(promises: Promises) -> None:
         store = FaultyStore(records, faulty.unreachable(number), **promises)
         with pytest.raises(StoreUnavailableError):
             journal(store).recover()
+
+
+@pytest.mark.parametrize("lost", ["owner", "head", "heads", "all but segments", "newer"])
+def test_records_of_several_moments_are_found_out(lost: str) -> None:
+    """Where a store is atomic, the newest head is the one that the record of the owner names."""
+    promises = STORES["conditional"]
+    records, program = filled(promises)
+    heads = sorted(key for key in records if key.startswith("autostate-head-"))
+    newest = program.journal._writer.me
+    gone = {
+        "owner": ["autostate-owner"],
+        "head": [newest.text],
+        "heads": heads,
+        "all but segments": ["autostate-owner", *heads],
+        "newer": [],
+    }[lost]
+    mixed = {key: data for key, data in records.items() if key not in gone}
+    if lost == "newer":
+        mixed[newest._replace(attempt=newest.attempt + 1).text] = records[newest.text]
+    with pytest.raises(CorruptStateError, match="a copy that was made while"):
+        recover(mixed, promises)

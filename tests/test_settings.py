@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from autostate.settings import NAMES, Settings, default_url
+import autostate
+from autostate import settings as settings_module
+from autostate.settings import MIB, NAMES, VARIABLES, Settings, default_url
+from autostate.state_manager import StateManager
 
 
 def test_local_stores_save_well_under_a_second() -> None:
@@ -120,3 +123,103 @@ def test_an_actor_uses_its_key_value_store(isolated: Path, monkeypatch: pytest.M
     monkeypatch.delitem(sys.modules, "apify")
     (isolated / ".actor").mkdir()
     assert default_url({}) == "apify:"
+
+
+# -- the environment --------------------------------------------------------------------------
+
+VALUES = {
+    "debounce": ("0.5", 0.5),
+    "max_delay": ("7", 7),
+    "max_dirty_bytes": ("1000", 1000),
+    "duty_cycle": ("0.5", 0.5),
+    "flush_timeout": ("12.5", 12.5),
+    "check_interval": ("5", 5),
+    "migrating_debounce": ("0", 0),
+    "on_corrupt": ("previous", "previous"),
+    "on_unknown": ("keep", "keep"),
+    "reboot_on_migrating": ("true", True),
+    "signing_key": ("a-key-of-sixteen-bytes", None),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_setting_has_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sets what `configure` sets, and an argument beats it; blank is unset."""
+    text, value = VALUES[name]
+    variable = VARIABLES[name]
+    default = Settings.for_store("memory:")
+    monkeypatch.setenv(variable, f" {text} ")
+    assert getattr(Settings.for_store("memory:"), name) == value
+    assert getattr(StateManager("memory:").settings, name) == value
+    given: Any = {name: getattr(default, name)}
+    assert getattr(StateManager("memory:", **given).settings, name) == getattr(default, name)
+    monkeypatch.setenv(variable, "  ")
+    assert Settings.for_store("memory:") == default
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("debounce", "soon"),
+        ("debounce", "-1"),
+        ("max_delay", "nan"),
+        ("max_dirty_bytes", "0"),
+        ("duty_cycle", "5"),
+        ("flush_timeout", "30s"),
+        ("on_corrupt", "ignore"),
+        ("on_unknown", "KEEP"),
+        ("reboot_on_migrating", "maybe"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_named(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the store is configured or opened, at the latest at the first state object."""
+    monkeypatch.setenv(VARIABLES[name], text)
+    told = f"^the environment variable {VARIABLES[name]}: {name} must be "
+    for use in (autostate.configure, autostate.open):
+        with pytest.raises(ValueError, match=told):
+            use("memory:")
+    with pytest.raises(ValueError, match=told):
+        autostate.PersistedDict("pages")
+
+
+def test_variables_that_do_not_fit_each_other_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone each would do; with an argument the other one follows."""
+    monkeypatch.setenv("AUTOSTATE_DEBOUNCE", "5")
+    assert Settings.for_store("memory:").max_delay == 5
+    assert Settings.for_store("memory:", max_delay=1).debounce == 1
+    monkeypatch.setenv("AUTOSTATE_MAX_DELAY", "2")
+    with pytest.raises(ValueError, match=r"AUTOSTATE_DEBOUNCE and AUTOSTATE_MAX_DELAY: max_delay"):
+        Settings.for_store("memory:")
+
+
+@pytest.mark.parametrize("url", [":memory:", "sqlite:///folder"])
+def test_a_store_that_the_environment_names_wrongly_is_named(
+    url: str, isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads the error finds where the URL comes from."""
+    (isolated / "folder").mkdir()
+    monkeypatch.setenv("AUTOSTATE_URL", url)
+    with pytest.raises((ValueError, autostate.StoreError), match="variable AUTOSTATE_URL: "):
+        autostate.PersistedDict("pages")
+
+
+def test_the_table_of_settings_is_complete() -> None:
+    """Each setting stands in docs/settings.md, with its variable and its defaults."""
+    text = (
+        (Path(__file__).parent.parent / "docs" / "settings.md").read_text().partition("## URLs")[0]
+    )
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    table = {row[0].strip("`"): row[1:] for row in rows if row and row[0].startswith("`")}
+    assert set(table) == {*NAMES, "url"}
+    for name in NAMES:
+        variable, local, apify, _ = table[name]
+        assert variable == f"`{VARIABLES[name]}`"
+        for cell, platform in ((local, False), (apify, True)):
+            values = settings_module._DEFAULTS["apify"] if platform else {}
+            default = getattr(Settings(**values), name)
+            shown = default // MIB if name == "max_dirty_bytes" else default
+            assert cell.split(" ")[0].strip("`") == (
+                f"{shown:g}" if type(shown) in (int, float) else str(shown)
+            )

@@ -33,6 +33,9 @@ KINDS = SEQUENCES | {
     *("dict", "counter", "ordereddict", "defaultdict", "set"),
     *("proxy", "object", "instance", "loop"),
 }
+UNREADABLE = "unreadable"
+"""The kind of a root that could not be read and is kept aside: only its name is known."""
+
 LINE = 65_536  # about how many bytes a change may have: a fraction of a millisecond of work
 
 _STR = frozenset({str})
@@ -169,7 +172,7 @@ class Merge(Generic[V]):
             if change.id in self._gone:
                 return None
             raise CorruptStateError(f"a change of node {change.id}, which nothing has begun")
-        if change.kind not in KINDS:
+        if change.kind not in KINDS and change.kind != UNREADABLE:
             raise CorruptStateError(f"node {change.id} is of the unknown kind {change.kind!r}")
         node = self.nodes[change.id] = NodeState(change.kind, change.name)
         node.content = self._empty(change.kind)

@@ -34,19 +34,44 @@ _PIECE = b'{"piece":'
 
 
 class DamagedRecordError(CorruptStateError):
-    """A record that cannot be read, with what is needed to keep it aside."""
+    """A record that cannot be read, with what is needed to keep it aside.
 
-    def __init__(self, key: str, problem: str, data: bytes | None, *, newer: bool = False) -> None:
-        super().__init__(
-            f"the record {key} {problem}. It was left as it is: restore it, or go back to the "
-            'previous good snapshot with on_corrupt="previous"'
-            if not newer
-            else f"the record {key} {problem}. Nothing was touched: use that version"
-        )
+    Args:
+        key: The record's key.
+        problem: What is wrong with it.
+        data: Its bytes; None: it is missing.
+        newer: It is of a newer version of the format.
+        advice: What the user can do.
+        previous: There is an earlier state to go back to.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        problem: str,
+        data: bytes | None,
+        *,
+        newer: bool = False,
+        advice: str = "Nothing was touched",
+        previous: bool = False,
+    ) -> None:
+        super().__init__(f"the record {key} {problem}. {advice}")
         self.key = key
         self.problem = problem
         self.data = data
         self.newer = newer
+        self.previous = previous
+
+    def with_advice(self, advice: str, *, previous: bool) -> DamagedRecordError:
+        """Give the same error, with what the user can do."""
+        return DamagedRecordError(
+            self.key,
+            self.problem,
+            self.data,
+            newer=self.newer,
+            advice=advice,
+            previous=previous,
+        )
 
 
 class Record(NamedTuple):

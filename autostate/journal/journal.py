@@ -15,6 +15,10 @@ Why it is as it is:
     of unknown outcome is repeated, and what may be deleted, is the business of `writer.py`; who
     may write at all that of `ownership.py`.
 
+*   Time limits are about a store that does not answer, not about work that goes on: each call
+    of the store has the whole timeout. A limit for all of a recovery or of a compaction would
+    fail for good once the state is large enough.
+
 *   Only what was acknowledged is known for certain, and all is derived from that head: a
     commit that failed leaves no trace in memory but a key that must not be used again.
 """
@@ -31,17 +35,17 @@ from itertools import chain
 import msgspec
 from msgspec import Raw
 
-from autostate.errors import FencedError
-from autostate.journal import compaction
+from autostate.errors import CorruptStateError, FencedError
+from autostate.journal import compaction, salvage
 from autostate.journal.commit import Convert, NodeState, RawMerge, touched
 from autostate.journal.compaction import Reachable
-from autostate.journal.head import OWNER, Head, HeadKey, Ref
+from autostate.journal.head import OWNER, Head, HeadKey, Ref, parse_key
 from autostate.journal.recovery import (
-    Deadline,
     Found,
     OnCorrupt,
     Sighting,
     find,
+    look,
     read_lines,
     replay,
 )
@@ -81,7 +85,6 @@ class Journal:
         store: Where the records are. The caller closes it.
         clock: The time of day in seconds, for `saved_at`.
         token: Makes a short random name `[0-9a-z]+` for an incarnation.
-        monotonic: Seconds for timeouts.
         on_corrupt: "raise", or "previous" to go back to the last good state before a damaged one.
         inline_limit: Bytes of state, and later of last changes, that lie in the head.
         part_limit: Bytes of one segment, at most; None: what suits the store.
@@ -94,7 +97,6 @@ class Journal:
         *,
         clock: Callable[[], float] = time.time,
         token: Callable[[], str] = lambda: secrets.token_hex(4),
-        monotonic: Callable[[], float] = time.monotonic,
         on_corrupt: OnCorrupt = "raise",
         inline_limit: int = 16_384,
         part_limit: int | None = None,
@@ -104,7 +106,6 @@ class Journal:
         self._convert = convert
         self._clock = clock
         self._token = token
-        self._monotonic = monotonic
         self._on_corrupt: OnCorrupt = on_corrupt
         self._inline_limit = inline_limit
         limit = part_limit or (_LARGE_PART if store.metered else _PART)
@@ -145,14 +146,13 @@ class Journal:
         """Find the newest state. Only reads: the first commit takes over.
 
         Args:
-            timeout: The most seconds that this may take.
+            timeout: The most seconds to wait for each answer of the store.
 
         Raises:
             CorruptStateError: A record is damaged; the message names it. Nothing was touched.
             StoreError: The store could not be read.
         """
-        deadline = Deadline(timeout, self._monotonic)
-        found = find(self._store, self._on_corrupt, deadline, self._convert)
+        found = find(self._store, self._on_corrupt, timeout, self._convert)
         self._begin(found, max((key.epoch for key in found.sighting.keys), default=0))
         self._recovered = True
         return Recovered(
@@ -177,6 +177,44 @@ class Journal:
         self._begin(Found(nothing, sequence=self.sequence), self._writer.me.epoch)
         self._recovered = True
 
+    def begin_anew(
+        self,
+        name: str,
+        *,
+        unless_others: CorruptStateError | None = None,
+        timeout: float | None = None,
+    ) -> Recovered:
+        """Begin a new state where the stored one cannot be read, and keep that aside.
+
+        Args:
+            name: The root for which this is done. All others that the records name are of the
+                kind `unreadable` in the new state.
+            unless_others: Raised if the records name any others.
+            timeout: The most seconds to wait for each answer of the store.
+
+        Raises:
+            StoreError: The store cannot be read or written.
+        """
+        sighting = look(self._store, timeout)
+        keys, names = salvage.copy_aside(self._store, timeout)
+        if unless_others is not None and names - {name}:
+            raise unless_others
+        known = [key.epoch for key in map(parse_key, keys) if key is not None]
+        self._begin(Found(sighting), max(known, default=0))
+        self._recovered = True
+        return self.begin_with(names - {name}, timeout=timeout)
+
+    def begin_with(self, unreadable: set[str], *, timeout: float | None = None) -> Recovered:
+        """Commit a first state, in which these names cannot be read."""
+        self.commit(salvage.first_changes(unreadable), timeout=timeout)
+        return self.recover(timeout=timeout)
+
+    def keep_aside(self, name: str, *, timeout: float | None = None) -> list[str]:
+        """Copy a root to where nothing overwrites it; return the keys of the copies."""
+        self._check_ready()
+        store, writer = self._store, self._writer
+        return salvage.copy_root_aside(store, writer, name, self._part_limit, timeout)
+
     def _begin(self, found: Found, epoch: int) -> None:
         """Become a new incarnation that builds on what was found."""
         me = HeadKey(epoch + 1, self._token())
@@ -192,14 +230,14 @@ class Journal:
 
         Args:
             changes: The changes, as JSON without newlines.
-            timeout: The most seconds that this may take.
+            timeout: The most seconds to wait for each answer of the store.
 
         Raises:
             FencedError: Another incarnation has taken over: nothing more can be saved.
             StoreUnavailableError: The outcome is unknown; try again.
             StoreError: The store refused; the message says what to do.
         """
-        deadline = self._ready(timeout)
+        self._check_ready()
         changes = list(changes)
         if not changes:
             return CommitInfo(0, 0, self.sequence)
@@ -209,7 +247,7 @@ class Journal:
         again = draft is not None and draft.changes == changes
         if not again:
             self._writer.prepare(changes, *self._with(changes))
-        info = self._writer.send(deadline)
+        info = self._writer.send(timeout)
         if again or not self._writer.head.inline:
             self._merge_again()  # other things may have been tried in between
         self._stale = False
@@ -225,11 +263,11 @@ class Journal:
             FencedError: It has. Begin again with `recover`.
             StoreError: The store could not be asked; the next commit tries again.
         """
-        deadline = self._ready(timeout)
+        self._check_ready()
         try:
-            self._writer.ownership.begin(deadline)
+            self._writer.ownership.begin(timeout)
             # Not under the name of the first head: when that is written, the owner must change.
-            self._writer.ownership.write({}, (), deadline, head=self._writer.me.claim.text)
+            self._writer.ownership.write({}, (), timeout, head=self._writer.me.claim.text)
         except FencedError:
             self._writer.fenced = True
             raise
@@ -241,19 +279,18 @@ class Journal:
             FencedError: One has. What was committed since the last check may be lost.
             StoreError: The store could not be asked.
         """
-        deadline = self._ready(timeout)
+        self._check_ready()
         try:
-            self._writer.ownership.check(deadline)
+            self._writer.ownership.check(timeout)
         except FencedError:
             self._writer.fenced = True
             raise
 
-    def _ready(self, timeout: float | None) -> Deadline:
+    def _check_ready(self) -> None:
         if not self._recovered:
             raise RuntimeError("recover() first: a commit must build on what is there")
         if self.fenced:
             raise self._writer.ownership.refused()
-        return Deadline(timeout, self._monotonic)
 
     def _with(self, changes: list[bytes]) -> tuple[Head, dict[str, bytes]]:
         """The head after these changes, and the segments that it needs."""
@@ -305,7 +342,7 @@ class Journal:
 
         Args:
             pause: Called after every fraction of a millisecond of work.
-            timeout: The most seconds that this may take.
+            timeout: The most seconds to wait for each answer of the store.
 
         Returns:
             The ids of the nodes that were left out: they must be saved anew if they come back.
@@ -315,29 +352,29 @@ class Journal:
             CorruptStateError: A record is damaged. Nothing was touched.
             StoreError: The store did not do it; the state is as it was.
         """
-        deadline = self._ready(timeout)
+        self._check_ready()
         if not self._writer.ownership.held:
             return frozenset()
         if self._writer.head.inline:
-            return self._compact_inline(deadline)
+            return self._compact_inline(timeout)
         merge, first = RawMerge(), compaction.fold_from(self._writer.head)
         self._writer.compacting = True
         self._late = set().union(*map(touched, map(bytes, self._writer.head.changes)))
         try:
             if first is None:
-                head, left_out = self._compact_fully(merge, self._late, pause, deadline)
+                head, left_out = self._compact_fully(merge, self._late, pause, timeout)
             else:
-                head, left_out = self._fold(first, pause, deadline), frozenset()
+                head, left_out = self._fold(first, pause, timeout), frozenset()
         except FencedError:
             self._writer.fenced = True
             raise
         finally:
             self._late, self._writer.compacting = None, False
-        self._replace(head, deadline, new_generation=first is None)
+        self._replace(head, timeout, new_generation=first is None)
         merge.release()
         return left_out
 
-    def _compact_inline(self, deadline: Deadline) -> frozenset[int]:
+    def _compact_inline(self, timeout: float | None) -> frozenset[int]:
         """Leave out the nodes of a small state that no root reaches, if there are any."""
         if self._stale:
             self._merge_again()
@@ -345,26 +382,26 @@ class Journal:
         seen = reachable.walk()
         if reachable.left_out:
             nodes = tuple(Raw(line) for node_id, line in self._lines.items() if node_id in seen)
-            self._replace(Head(self._writer.head.saved_at, nodes), deadline, new_generation=True)
+            self._replace(Head(self._writer.head.saved_at, nodes), timeout, new_generation=True)
         return reachable.left_out
 
     def _compact_fully(
-        self, merge: RawMerge, late: set[int], pause: Callable[[], None], deadline: Deadline
+        self, merge: RawMerge, late: set[int], pause: Callable[[], None], timeout: float | None
     ) -> tuple[Head, frozenset[int]]:
         """Write a new snapshot; what is committed meanwhile follows it."""
         old = self._writer.head
-        lines = read_lines(self._store, old.refs, deadline)
+        lines = read_lines(self._store, old.refs, timeout)
         replay(merge, compaction.paused(lines, pause), self._writer.me.text)
         reachable = Reachable(merge, late)
         lines = reachable.lines(pause)
         small = list(compaction.up_to(self._inline_limit, lines))
         refs: tuple[Ref, ...] = ()
         if sum(map(len, small)) > self._inline_limit:
-            refs = self._writer.write_segments(chain(small, lines), deadline)
+            refs = self._writer.write_segments(chain(small, lines), timeout)
         now, left_out = self._writer.head, reachable.left_out
         newer = now.commits[len(old.commits) :]
         if newer and not refs:
-            refs = self._writer.write_segments(small, deadline)
+            refs = self._writer.write_segments(small, timeout)
         if refs:
             return Head(now.saved_at, (), refs, newer, now.changes), left_out
         replay(merge, map(bytes, now.changes), self._writer.me.text)
@@ -372,18 +409,18 @@ class Journal:
         nodes = tuple(Raw(next(merge.lines(node_id, sys.maxsize))) for node_id in kept)
         return Head(now.saved_at, nodes), left_out
 
-    def _fold(self, first: int, pause: Callable[[], None], deadline: Deadline) -> Head:
+    def _fold(self, first: int, pause: Callable[[], None], timeout: float | None) -> Head:
         """Write the commits from `first` on one after another, unread."""
         old = self._writer.head
-        lines = read_lines(self._store, old.commits[first:], deadline)
-        refs = self._writer.write_segments(compaction.paused(lines, pause), deadline)
+        lines = read_lines(self._store, old.commits[first:], timeout)
+        refs = self._writer.write_segments(compaction.paused(lines, pause), timeout)
         now = self._writer.head
         commits = old.commits[:first] + refs + now.commits[len(old.commits) :]
         return msgspec.structs.replace(now, commits=commits)
 
-    def _replace(self, head: Head, deadline: Deadline, *, new_generation: bool) -> None:
+    def _replace(self, head: Head, timeout: float | None, *, new_generation: bool) -> None:
         self._writer.prepare([], head, {}, new_generation=new_generation)
-        self._writer.send(deadline)
+        self._writer.send(timeout)
         self._merge_again()
 
 

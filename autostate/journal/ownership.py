@@ -25,7 +25,7 @@ import msgspec
 from autostate.errors import FencedError, StoreError
 from autostate.journal.frame import seal
 from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, HeadKey, parse_key
-from autostate.journal.recovery import Deadline, Found
+from autostate.journal.recovery import Found
 from autostate.stores.base import Store
 
 
@@ -52,7 +52,7 @@ class Ownership:
         self._named = ""  # the head that the record of the owner names
         self._sent: dict[bytes, str] = {}  # records of the owner whose outcome is unknown
 
-    def begin(self, deadline: Deadline) -> dict[str, bytes]:
+    def begin(self, timeout: float | None) -> dict[str, bytes]:
         """Prepare the first write; return the records that were written for that.
 
         Raises:
@@ -60,14 +60,14 @@ class Ownership:
         """
         written: dict[str, bytes] = {}
         if not self._kept:
-            written = self._keep_damaged(deadline)
+            written = self._keep_damaged(timeout)
             self._kept = True
         if not self._guarded and not self._claimed:
             token = msgspec.json.encode({"token": self._me.token})
             claim, _ = seal("claim", self._me.epoch, 0, self._found.digest, token)
             written[self._me.claim.text] = claim
-            self._store.write({self._me.claim.text: claim}, timeout=deadline.left())
-            self._examine_claim(deadline)
+            self._store.write({self._me.claim.text: claim}, timeout=timeout)
+            self._examine_claim(timeout)
             self._claimed = True
         return written
 
@@ -75,7 +75,7 @@ class Ownership:
         self,
         puts: dict[str, bytes],
         deletes: Collection[str],
-        deadline: Deadline,
+        timeout: float | None,
         *,
         head: str | None = None,
     ) -> dict[str, bytes]:
@@ -87,33 +87,33 @@ class Ownership:
         Args:
             puts: Records to put.
             deletes: Keys to delete.
-            deadline: When to give up.
+            timeout: The most seconds to wait for each answer of the store.
             head: The key of the head among the puts, if there is one.
 
         Raises:
             FencedError: The store refused, because another incarnation has written.
         """
         if not self._guarded:
-            self._store.write(puts, deletes, timeout=deadline.left())
+            self._store.write(puts, deletes, timeout=timeout)
             return puts
-        self._settle(deadline)
+        self._settle(timeout)
         owner = b""
         if head is not None and head != self._named:
             owner, _ = seal("owner", self._me.epoch, 0, "", msgspec.json.encode({"head": head}))
             puts = {OWNER: owner, **puts}
             self._sent[owner] = head
         try:
-            self._store.write(puts, deletes, expect=self._expect, timeout=deadline.left())
+            self._store.write(puts, deletes, expect=self._expect, timeout=timeout)
         except FencedError as error:
             raise self.refused() from error
         if owner:
             self._applied(owner)
         return puts
 
-    def _settle(self, deadline: Deadline) -> None:
+    def _settle(self, timeout: float | None) -> None:
         """Find out what became of records of the owner whose answers were lost."""
         if self._sent:
-            owner = self._store.read(OWNER, timeout=deadline.left())
+            owner = self._store.read(OWNER, timeout=timeout)
             if owner in self._sent:
                 self._applied(owner)
 
@@ -134,7 +134,7 @@ class Ownership:
             raise self._outranked(latest.epoch)
         self.held = True
 
-    def check(self, deadline: Deadline) -> None:
+    def check(self, timeout: float | None) -> None:
         """Look whether this incarnation still owns the state.
 
         Raises:
@@ -143,15 +143,15 @@ class Ownership:
         if not self.held:
             return
         if not self._guarded:
-            self.confirm(self._store.list(HEADS, timeout=deadline.left()))
+            self.confirm(self._store.list(HEADS, timeout=timeout))
             return
-        self._settle(deadline)
-        if self._store.read(OWNER, timeout=deadline.left()) != self._expect[OWNER]:
+        self._settle(timeout)
+        if self._store.read(OWNER, timeout=timeout) != self._expect[OWNER]:
             raise self._outranked(None)
 
-    def _examine_claim(self, deadline: Deadline) -> None:
+    def _examine_claim(self, timeout: float | None) -> None:
         """Now that all others can see the claim: has anything changed since the recovery?"""
-        listing = self._store.list(HEADS, timeout=deadline.left())
+        listing = self._store.list(HEADS, timeout=timeout)
         names = {name for name in map(parse_key, listing) if name is not None}
         try:
             self.confirm(listing)
@@ -160,16 +160,16 @@ class Ownership:
             # A lesser claim alone has acknowledged nothing, and will see this one.
             rivals = [n for n in names - seen if n.rank != self._me.rank and not n.is_claim]
             if rivals or any(
-                self._store.read(key, timeout=deadline.left()) != data
+                self._store.read(key, timeout=timeout) != data
                 for key, data in self._found.sighting.watched.items()
             ):
                 raise self._overtaken()
         except FencedError:
             with suppress(StoreError):  # so that the claim of a loser stops nobody else
-                self._store.write({}, [self._me.claim.text], timeout=deadline.left())
+                self._store.write({}, [self._me.claim.text], timeout=timeout)
             raise
 
-    def _keep_damaged(self, deadline: Deadline) -> dict[str, bytes]:
+    def _keep_damaged(self, timeout: float | None) -> dict[str, bytes]:
         """Copy the records that recovery passed over to where nothing overwrites them."""
         copies = {
             CORRUPT + error.key.removeprefix(PREFIX): error.data
@@ -177,7 +177,7 @@ class Ownership:
             if error.data is not None
         }
         if copies:
-            self._store.write(copies, timeout=deadline.left())
+            self._store.write(copies, timeout=timeout)
         return copies
 
     def refused(self) -> FencedError:

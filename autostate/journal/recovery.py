@@ -7,43 +7,24 @@ so, the reason to go back to the next older head; never the reason to begin from
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
 
 from autostate import heap
-from autostate.errors import CorruptStateError, StoreUnavailableError
+from autostate.errors import CorruptStateError, StoreError, StoreUnavailableError
 from autostate.journal.commit import Convert, DecodedMerge, Merge, NodeState
 from autostate.journal.frame import DamagedRecordError, open_record, segment_lines, whole
-from autostate.journal.head import HEADS, OWNER, Head, HeadKey, Ref, open_head, parse_key
+from autostate.journal.head import HEADS, OWNER, SEGMENTS, Head, HeadKey, Ref, open_head, parse_key
 from autostate.stores.base import Store
 
 OnCorrupt = Literal["raise", "previous"]
 
+_COPIED = ": perhaps the store is a copy that was made while a process was writing to it"
 _ROUNDS = 5  # how often a state may be replaced under a reader before it gives up
-
-
-class Deadline:
-    """What is left of a timeout that several calls of a store share."""
-
-    def __init__(self, timeout: float | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._end = None if timeout is None else clock() + timeout
-
-    def left(self) -> float | None:
-        """Seconds left; None: no limit.
-
-        Raises:
-            StoreUnavailableError: No time is left; nothing was sent.
-        """
-        if self._end is None:
-            return None
-        left = self._end - self._clock()
-        if left <= 0:
-            raise StoreUnavailableError("no time was left to ask the store: try again")
-        return left
 
 
 @dataclass(frozen=True)
@@ -89,7 +70,10 @@ class Found:
 
 
 def find(
-    store: Store, on_corrupt: OnCorrupt, deadline: Deadline, convert: Convert | None = None
+    store: Store,
+    on_corrupt: OnCorrupt,
+    timeout: float | None,
+    convert: Convert | None = None,
 ) -> Found:
     """Find the newest state in a store and rebuild it; `convert` is as for `DecodedMerge`.
 
@@ -99,16 +83,16 @@ def find(
         StoreError: The store could not be read.
     """
     for _ in range(_ROUNDS):
-        sighting = look(store, deadline)
+        sighting = look(store, timeout)
         try:
             with heap.no_collections():
-                found = _newest_good(store, sighting, on_corrupt, deadline, convert)
-        except CorruptStateError:
+                found = _newest_good(store, sighting, on_corrupt, timeout, convert)
+        except DamagedRecordError as error:
             # Perhaps another incarnation has compacted meanwhile: then this is not damage.
-            if look(store, deadline) == sighting:
-                raise
+            if look(store, timeout) == sighting:
+                raise _advised(store, sighting, error, timeout) from error
             continue
-        if not found.damaged or look(store, deadline) == sighting:
+        if not found.damaged or look(store, timeout) == sighting:
             return found
     raise StoreUnavailableError(
         f"{store.url} is being written by another process, faster than it can be read: "
@@ -116,26 +100,68 @@ def find(
     )
 
 
-def look(store: Store, deadline: Deadline) -> Sighting:
+def look(store: Store, timeout: float | None) -> Sighting:
     """See which heads there are; reads the newest, and the record of the owner if there can be."""
     watched = {}
     if store.atomic and store.conditional:
-        watched[OWNER] = store.read(OWNER, timeout=deadline.left())
-    names = map(parse_key, store.list(HEADS, timeout=deadline.left()))
+        watched[OWNER] = store.read(OWNER, timeout=timeout)
+    names = map(parse_key, store.list(HEADS, timeout=timeout))
     sighting = Sighting(frozenset(name for name in names if name is not None), watched)
     for key in sighting.heads[:1]:
-        watched[key.text] = store.read(key.text, timeout=deadline.left())
+        watched[key.text] = store.read(key.text, timeout=timeout)
     return sighting
 
 
-def read_lines(store: Store, refs: Iterable[Ref], deadline: Deadline) -> Iterator[bytes]:
+def check_owner_record(store: Store, sighting: Sighting, timeout: float | None) -> None:
+    """See that the newest head is the one which the record of the owner names.
+
+    Where a store is atomic they change together. If they differ, they are of two moments: this
+    is a copy of the store's file, made while it was written, and perhaps without its newest head.
+
+    Raises:
+        DamagedRecordError: They differ, or one of them is missing.
+    """
+    if OWNER not in sighting.watched:
+        return
+    data = sighting.watched[OWNER]
+    if data is None:
+        if sighting.heads or any(map(parse_key, store.list(SEGMENTS, timeout=timeout))):
+            raise DamagedRecordError(OWNER, f"is missing{_COPIED}", None)
+        return
+    named = _named(data)
+    newest = next(iter(sighting.heads), None)
+    if named.is_claim:  # it has no head yet
+        return
+    if newest is None or newest < named:
+        raise DamagedRecordError(named.text, f"is missing{_COPIED}", None)
+    if newest > named:
+        raise DamagedRecordError(OWNER, f"names an older head than the newest{_COPIED}", data)
+
+
+def _named(data: bytes) -> HeadKey:
+    """The head that a record of the owner names."""
+    try:
+        body = msgspec.json.decode(open_record(OWNER, data, "owner").body, type=_OwnerBody)
+    except msgspec.MsgspecError as error:
+        raise DamagedRecordError(OWNER, f"does not read ({error})", data) from error
+    named = parse_key(body.head)
+    if named is None:
+        raise DamagedRecordError(OWNER, "names no head", data)
+    return named
+
+
+class _OwnerBody(msgspec.Struct):
+    head: str
+
+
+def read_lines(store: Store, refs: Iterable[Ref], timeout: float | None) -> Iterator[bytes]:
     """Read the lines of segments; a line that was cut still lies in pieces.
 
     Raises:
         DamagedRecordError: A segment is missing, damaged, or not the one that is meant.
     """
     for ref in refs:
-        data = store.read(ref.key, timeout=deadline.left())
+        data = store.read(ref.key, timeout=timeout)
         record = open_record(ref.key, data, "segment")
         if record.digest != ref.digest:
             raise DamagedRecordError(ref.key, "is not the one that its head names", data)
@@ -161,18 +187,26 @@ def _newest_good(
     store: Store,
     sighting: Sighting,
     on_corrupt: OnCorrupt,
-    deadline: Deadline,
+    timeout: float | None,
     convert: Convert | None,
 ) -> Found:
     damaged: list[DamagedRecordError] = []
+    try:
+        check_owner_record(store, sighting, timeout)
+    except DamagedRecordError as error:
+        if on_corrupt == "raise" or error.newer:
+            raise
+        damaged.append(error)
     for key in sighting.heads:
-        data = sighting.watched.get(key.text) or store.read(key.text, timeout=deadline.left())
+        data = sighting.watched.get(key.text) or store.read(key.text, timeout=timeout)
         try:
-            found = _rebuild(store, sighting, key, data, deadline, convert=convert)
+            found = _rebuild(store, sighting, key, data, timeout, convert=convert)
+        except StoreError:  # a damaged file is no reason to go back, and then to write to it
+            raise
         except CorruptStateError as error:
             problem = _as_damage(error, key, data)
             if on_corrupt == "raise" or problem.newer:
-                raise
+                raise problem from error
             damaged.append(problem)
             continue
         found.sighting = Sighting(sighting.keys, {**sighting.watched, key.text: data})
@@ -183,19 +217,45 @@ def _newest_good(
     return Found(sighting)
 
 
+def _advised(
+    store: Store, sighting: Sighting, error: DamagedRecordError, timeout: float | None
+) -> DamagedRecordError:
+    """Say what helps: to go back if there is a state to go back to, else to begin anew."""
+    if error.newer:
+        return error.with_advice("Nothing was touched: use that version", previous=False)
+    left = "Nothing was touched: restore the store from a copy"
+    with suppress(CorruptStateError, StoreError):
+        found = _newest_good(store, sighting, "previous", timeout, None)
+        if found.key is not None:
+            back = f'{left}, or go back to {_age(found)} with on_corrupt="previous"'
+            return error.with_advice(back, previous=True)
+    anew = (
+        f"{left}. {store.url} holds no earlier state to go back to. To begin anew, call "
+        "autostate.delete(name): it keeps aside what cannot be read"
+    )
+    return error.with_advice(anew, previous=False)
+
+
+def _age(found: Found) -> str:
+    saved_at = found.head.saved_at
+    if saved_at is None:
+        return "the state before it"
+    return f"the state of {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(saved_at))}"
+
+
 def _rebuild(
     store: Store,
     sighting: Sighting,
     key: HeadKey,
     data: bytes | None,
-    deadline: Deadline,
+    timeout: float | None,
     *,
     convert: Convert | None,
 ) -> Found:
     head, record = open_head(key.text, data)
     merge = DecodedMerge(convert)
     replay(merge, map(bytes, head.nodes), key.text)
-    replay(merge, read_lines(store, head.refs, deadline), key.text)
+    replay(merge, read_lines(store, head.refs, timeout), key.text)
     replay(merge, map(bytes, head.changes), key.text)
     return Found(sighting, key, head, record.digest, record.sequence, merge.nodes)
 

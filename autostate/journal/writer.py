@@ -24,7 +24,7 @@ from autostate.errors import CorruptStateError, FencedError, StoreError
 from autostate.journal.frame import parts, seal, segment_body
 from autostate.journal.head import HEADS, PREFIX, SEGMENTS, Head, HeadKey, Ref, open_head, parse_key
 from autostate.journal.ownership import Ownership
-from autostate.journal.recovery import Deadline, Found
+from autostate.journal.recovery import Found
 from autostate.stores.base import Store
 
 _log = logging.getLogger("autostate")
@@ -108,11 +108,11 @@ class Writer:
             data, digest = seal_segment(digest, segment_body(group))
             yield Ref(f"{name}-{part}", len(data), digest), data
 
-    def write_segments(self, lines: Iterable[bytes], deadline: Deadline) -> tuple[Ref, ...]:
+    def write_segments(self, lines: Iterable[bytes], timeout: float | None) -> tuple[Ref, ...]:
         """Write segments that no head names yet."""
         refs = []
         for ref, data in self.segments(lines):
-            self.ownership.write({ref.key: data}, (), deadline)
+            self.ownership.write({ref.key: data}, (), timeout)
             refs.append(ref)
         return tuple(refs)
 
@@ -138,28 +138,28 @@ class Writer:
         puts = {**segments, self.me.text: data}
         self.draft = Draft(changes, head, puts, self._next_sequence, digest)
 
-    def send(self, deadline: Deadline) -> CommitInfo:
+    def send(self, timeout: float | None) -> CommitInfo:
         """Send the draft, and acknowledge it if this incarnation still owns the state then."""
         draft, owner = self.draft, self.ownership
         assert draft is not None
         keys: list[str] = []
         try:
-            written = owner.begin(deadline)
+            written = owner.begin(timeout)
             tainted, self._tainted = self._tainted, True
-            written |= owner.write(draft.puts, (), deadline, head=self.me.text)
+            written |= owner.write(draft.puts, (), timeout, head=self.me.text)
             self._tainted = tainted
             if self._untidy or not owner.held:
-                keys = self._store.list(PREFIX, timeout=deadline.left())
+                keys = self._store.list(PREFIX, timeout=timeout)
                 owner.confirm(keys)
         except FencedError:
             self.fenced = True
             raise
         self.head, self._digest, self.sequence = draft.head, draft.digest, draft.sequence
         self.draft = None
-        self._sweep(keys, deadline)
+        self._sweep(keys, timeout)
         return CommitInfo(sum(map(len, written.values())), len(written), draft.sequence)
 
-    def _sweep(self, keys: list[str], deadline: Deadline) -> None:
+    def _sweep(self, keys: list[str], timeout: float | None) -> None:
         """Delete what no head that is kept names.
 
         The listing was made after the last write and checked: nobody had taken over. Whoever
@@ -169,17 +169,17 @@ class Writer:
             return  # while a snapshot is being written, no head names it yet
         self._untidy = False
         try:
-            kept = self._kept(keys, deadline)
+            kept = self._kept(keys, timeout)
             garbage = [key for key in keys if key not in kept and self._is_ours_to_delete(key)]
             if garbage:
-                self.ownership.write({}, garbage, deadline)
+                self.ownership.write({}, garbage, timeout)
         except FencedError:
             self.fenced = True
             raise
         except StoreError as error:
             _log.debug("old records are left for the next compaction: %s", error)
 
-    def _kept(self, keys: list[str], deadline: Deadline) -> set[str]:
+    def _kept(self, keys: list[str], timeout: float | None) -> set[str]:
         """The newest head, the one before it, and the newest of another snapshot."""
         kept = {self.me.text, *(ref.key for ref in self.head.refs)}
         heads = map(parse_key, (key for key in keys if key.startswith(HEADS)))
@@ -187,7 +187,7 @@ class Writer:
         before = True
         for name in sorted(names - {self.me}, reverse=True):
             try:
-                head, _ = open_head(name.text, self._store.read(name.text, timeout=deadline.left()))
+                head, _ = open_head(name.text, self._store.read(name.text, timeout=timeout))
             except CorruptStateError:
                 continue
             other = head.inline or head.snapshot != self.head.snapshot

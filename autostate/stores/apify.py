@@ -110,9 +110,7 @@ class ApifyStore:
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none."""
-        answer = self._send(
-            "GET", f"records/{quote(key, safe='')}", _deadline(timeout), or_404=True
-        )
+        answer = self._send("GET", f"records/{quote(key, safe='')}", timeout, or_404=True)
         return None if answer.status == 404 else answer.body
 
     def write(
@@ -124,7 +122,6 @@ class ApifyStore:
         timeout: float | None = None,
     ) -> None:
         """Write records one after another, then delete; see `Store.write`."""
-        deadline = _deadline(timeout)
         for key, value in puts.items():
             headers = {"content-type": _content_type(value)}
             body = value
@@ -133,17 +130,16 @@ class ApifyStore:
 
                 body = gzip.compress(value, 1, mtime=0)
                 headers["content-encoding"] = "gzip"
-            self._send("PUT", f"records/{quote(key, safe='')}", deadline, body, headers)
+            self._send("PUT", f"records/{quote(key, safe='')}", timeout, body, headers)
         for key in deletes:
-            self._send("DELETE", f"records/{quote(key, safe='')}", deadline, or_404=True)
+            self._send("DELETE", f"records/{quote(key, safe='')}", timeout, or_404=True)
 
     def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
         """Return all keys that begin with the prefix, sorted."""
-        deadline = _deadline(timeout)
         keys: list[str] = []
         query = {"limit": str(_PAGE), "prefix": prefix}
         while True:
-            page = self._data(self._send("GET", f"keys?{urlencode(query)}", deadline))
+            page = self._data(self._send("GET", f"keys?{urlencode(query)}", timeout))
             keys += (item["key"] for item in page["items"] if item["key"].startswith(prefix))
             if not page["isTruncated"]:
                 return sorted(keys)
@@ -158,7 +154,7 @@ class ApifyStore:
         self,
         method: str,
         path: str,
-        deadline: float,
+        timeout: float | None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         *,
@@ -167,16 +163,17 @@ class ApifyStore:
         if self._closed:
             raise StoreError(f"the store {self.url} is closed: open it again with open_store()")
         if self._id is None:
-            self._id = self._get_or_create(deadline)
+            self._id = self._get_or_create(timeout)
         path = f"/v2/key-value-stores/{quote(self._id, safe='')}/{path}"
-        answer = self._http.request(method, path, body, headers or {}, deadline)
+        answer = self._http.request(method, path, body, headers or {}, _deadline(timeout))
         if or_404 and answer.status == 404:
             return answer
         return self._checked(answer, method)
 
-    def _get_or_create(self, deadline: float) -> str:
+    def _get_or_create(self, timeout: float | None) -> str:
         path = f"/v2/key-value-stores?{urlencode({'name': self._name or ''})}"
-        answer = self._checked(self._http.request("POST", path, b"", {}, deadline), "POST")
+        answer = self._http.request("POST", path, b"", {}, _deadline(timeout))
+        answer = self._checked(answer, "POST")
         return str(self._data(answer)["id"])
 
     def _checked(self, answer: Answer, method: str) -> Answer:
@@ -209,6 +206,7 @@ def _reason(answer: Answer) -> str:
 
 
 def _deadline(timeout: float | None) -> float:
+    """When to give up one request: a store that answers each of many is not given up."""
     return time.monotonic() + (_TIMEOUT if timeout is None else timeout)
 
 

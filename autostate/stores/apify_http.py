@@ -215,6 +215,9 @@ def _translated(error: Exception, origin: str, method: str) -> StoreError:
     if type(error).__name__ == "SSLCertVerificationError":
         return StoreError(f"{origin}: its certificate is not valid. Check APIFY_API_BASE_URL")
     if isinstance(error, TimeoutError):
-        return StoreUnavailableError(f"{origin} did not answer {method} in time")
+        return StoreUnavailableError(
+            f"{origin} did not answer {method} in the time that the "
+            "setting flush_timeout left for it"
+        )
     what = type(error).__name__
     return StoreUnavailableError(f"{origin} was lost during {method}: {what}: {error}")

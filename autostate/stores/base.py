@@ -18,6 +18,9 @@ class Store(Protocol):
 
     Keys are at most 200 characters of `a-zA-Z0-9!-_.'()`.
 
+    A timeout is about a store that does not answer: a call that takes several requests may wait
+    so long for each of them.
+
     Attributes:
         url: The URL under which `open_store` finds the same records again.
         atomic: A `write` of several keys is all or nothing, whatever happens meanwhile.

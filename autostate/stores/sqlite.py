@@ -1,9 +1,25 @@
 """A store in one SQLite file: the default where there is no Apify platform.
 
-WAL with synchronous=FULL: a write is on the disk when it returns, and costs one sync. SQLite's
-own integrity check passes over most flipped bytes in values, so the digests of the journal are
-what finds damage; here, only errors are told apart: those that trying again may mend (locked,
-disk full, an I/O error) and those that it will not (not a database, not writable).
+With a rollback journal, and synchronous=FULL: a write is on the disk when it returns. Why not a
+write-ahead log, which is half a millisecond faster for a small commit: what was acknowledged last
+would lie in a second file. A copy of the first one alone is then silently an older state; so is
+the database after one byte of the second has changed, because SQLite takes that for its end; and
+file systems on a network are out. With a rollback journal all that was acknowledged is in one
+file. A commit of 500 bytes takes 0.76 ms, one of 100 MB half the time that it takes with a log,
+which is written twice.
+
+The journal is truncated at each commit (`journal_mode = TRUNCATE`). DELETE would have to sync the
+folder at every commit (synchronous=EXTRA), or a power failure could bring the journal back and
+undo what was acknowledged. PERSIST is 0.14 ms faster, and leaves a file of old content behind
+that nobody can tell from one that is needed.
+
+The price is that whoever reads makes a commit wait, and the other way round. SQLite lets a commit
+that waits go before those who begin to read later, and both sides wait for each other with a busy
+timeout. Here each read is a transaction of its own, over before the next one begins.
+
+SQLite's own integrity check passes over most flipped bytes in values, so the digests of the
+journal are what finds damage. Here, only errors are told apart: those that trying again may mend
+(locked, disk full, an I/O error) and those that it will not (not a database, not writable).
 """
 
 from __future__ import annotations
@@ -11,23 +27,33 @@ from __future__ import annotations
 import builtins
 import os
 import sqlite3
+import threading
+import weakref
 from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from autostate.errors import FencedError, StoreError, StoreGoneError, StoreUnavailableError
-from autostate.syncing import sync
+from autostate.errors import (
+    DamagedStoreError,
+    FencedError,
+    StoreError,
+    StoreGoneError,
+    StoreUnavailableError,
+)
+from autostate.stores.sqlite_file import DAMAGED, note_count, open_database
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL)"
 _PUT = (
     "INSERT INTO records (key, value) VALUES (?, ?) "
     "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 )
 _TIMEOUT = 5.0  # seconds to wait for a lock that another process holds
-
+_LOCKED = (
+    "is locked by another process, for longer than the {wait:g} s that the setting flush_timeout "
+    "left: end what reads or writes it for so long, or raise flush_timeout"
+)
 _MENDABLE = {
-    sqlite3.SQLITE_BUSY: "is locked by another process: close that process, or wait",
-    sqlite3.SQLITE_LOCKED: "is locked by another process: close that process, or wait",
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
     sqlite3.SQLITE_FULL: "cannot grow because the disk is full: free some space",
     sqlite3.SQLITE_IOERR: "met an I/O error: check the disk and its quota",
     sqlite3.SQLITE_INTERRUPT: "was interrupted",
@@ -39,7 +65,6 @@ _FINAL = {
     sqlite3.SQLITE_CANTOPEN: "cannot be opened: check that its folder exists and is writable",
     sqlite3.SQLITE_PERM: "is not accessible: check the permissions of the file and its folder",
     sqlite3.SQLITE_NOTADB: "is not an SQLite database: move it away, or configure another path",
-    sqlite3.SQLITE_CORRUPT: "is damaged: restore it, or try `sqlite3 FILE .recover`",
     sqlite3.SQLITE_TOOBIG: "does not take a record of this size",
 }
 
@@ -60,11 +85,11 @@ class SqliteStore:
         self.path: Path = Path(path).absolute()
         self.url: str = f"sqlite:///{self.path}"
         self._wait = -1.0
+        self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
-        with self._translated():
-            _make_folder(self.path.parent)
-            self._connection = self._connect()
+        self._open()
+        _open.add(self)
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none."""
@@ -92,21 +117,31 @@ class SqliteStore:
                     raise FencedError(f"{key} in {self.path} is not what it was: nothing written")
             connection.executemany(_PUT, puts.items())
             connection.executemany("DELETE FROM records WHERE key = ?", ((k,) for k in deletes))
+            note_count(connection)
 
     def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
         """Return all keys that begin with the prefix, sorted."""
         query = "SELECT key FROM records WHERE key >= ? AND key < ? ORDER BY key"
         with self._translated():
             rows = self._ready(timeout).execute(query, (prefix, prefix + "\U0010ffff"))
-            return [row[0] for row in rows]
+            return [row[0] for row in rows.fetchall()]
 
     def close(self) -> None:
-        """Move what is in the write-ahead log into the file, and close it."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(sqlite3.Error):  # another process may be reading: it will do it
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Close the file, and leave nothing beside it."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            _open.discard(self)
+            if connection is None:
+                return
+            with suppress(sqlite3.Error):  # another process is writing: it needs the journal
+                connection.execute("PRAGMA busy_timeout = 0")
+                connection.execute("PRAGMA journal_mode = DELETE")  # deletes the empty journal
             connection.close()
+
+    def _open(self) -> None:
+        with self._translated():
+            self._connection = open_database(self.path)
+            self._opened = self._identity()
 
     def _renew_if_gone(self) -> None:
         """Begin a new file if ours was deleted or replaced: what we write to it nobody will find.
@@ -116,14 +151,20 @@ class SqliteStore:
         """
         if self._connection is None or self._identity() == self._opened:
             return
-        self._connection.close()
-        self._wait = -1.0
-        with self._translated():
-            _make_folder(self.path.parent)
-            self._connection = self._connect()
+        with self._lock:
+            self._connection.close()
+            self._wait = -1.0
+            self._remove_empty()
+            self._open()
         raise StoreGoneError(
             f"{self.path} was deleted or replaced while this process used it: a new one was begun"
         )
+
+    def _remove_empty(self) -> None:
+        """Remove an empty file that has taken the place of ours: this process has all of it."""
+        with suppress(OSError):
+            if not self.path.stat().st_size:
+                self.path.unlink()
 
     def _identity(self) -> tuple[int, int] | None:
         try:
@@ -131,25 +172,6 @@ class SqliteStore:
         except OSError:
             return None
         return found.st_dev, found.st_ino
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path, timeout=_TIMEOUT, isolation_level=None, check_same_thread=False
-        )
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA fullfsync = ON")  # of macOS: see `syncing.py`
-            # The log is moved into the file every 16 MB instead of 4: a large commit seldom
-            # pays for it, and afterwards the log is cut back.
-            connection.execute("PRAGMA wal_autocheckpoint = 4000")
-            connection.execute("PRAGMA journal_size_limit = 16777216")
-            connection.execute(_SCHEMA)
-            self._opened = self._identity()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
     def _ready(self, timeout: float | None) -> sqlite3.Connection:
         """The connection, set to wait this long for locks."""
@@ -165,13 +187,17 @@ class SqliteStore:
     def _translated(self) -> Generator[None]:
         """Turn SQLite's errors into the library's: what happened, where, and what to do."""
         try:
-            yield
+            with self._lock:
+                yield
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in _MENDABLE:
-                raise StoreUnavailableError(
-                    f"{self.path} {_MENDABLE[code]}", lasting=code in _LASTING
-                ) from error
+                waited = _TIMEOUT if self._wait < 0 else self._wait
+                told = _MENDABLE[code].format(wait=waited)
+                lasting = code in _LASTING
+                raise StoreUnavailableError(f"{self.path} {told}", lasting=lasting) from error
+            if code == sqlite3.SQLITE_CORRUPT:
+                raise DamagedStoreError(f"{self.path} {DAMAGED}") from error
             raise StoreError(f"{self.path} {_FINAL.get(code, f'refused: {error}')}") from error
         except OSError as error:
             raise StoreError(
@@ -193,17 +219,26 @@ def _transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection
         raise
 
 
-def _make_folder(folder: Path) -> None:
-    """Make a missing folder, private, and keep the library's own out of version control."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.name == ".autostate":
-        (folder / ".gitignore").write_text("*\n")
-    with suppress(OSError):  # so that a power failure does not take the folder away again
-        handle = os.open(folder.parent, os.O_RDONLY)
-        try:
-            sync(handle)
-        finally:
-            os.close(handle)
+# SQLite keeps in memory which locks this process holds on a file. A child that is forked during a
+# transaction inherits that note, but not the locks, and would take the file for locked for ever.
+# So a fork waits for the end of what SQLite is doing.
+
+_FORK_WAITS = 10.0
+_open: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
+_held: list[threading.RLock] = []
+
+
+def _before_fork() -> None:
+    locks = [store._lock for store in list(_open)]
+    _held.extend(lock for lock in locks if lock.acquire(timeout=_FORK_WAITS))
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )

@@ -7,6 +7,7 @@ the request answered, and sends the answer (or cuts the connection, when a fault
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import socket
 import sys
@@ -157,20 +158,41 @@ class _Server(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
 
+class _Reader(io.BufferedReader):
+    """Reads from a connection, and notes when a line was asked for after its end."""
+
+    ended = False
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(-1 if size is None else size)
+        self.ended = self.ended or not line
+        return line
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
     server: _Server  # ty: ignore[incompatible-mutable-override]  # pyright: ignore[reportIncompatibleVariableOverride]
 
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self.rfile = self._reader = _Reader(self.connection.makefile("rb", 0))
+
     def _serve(self) -> None:
         url = urlsplit(self.path)
+        try:
+            body = self._read_body()
+        except (EOFError, ValueError):  # nobody waits for an answer
+            self._cut()
+            return
         request = Request(
             method=self.command,
             path=url.path,
             query=dict(parse_qsl(url.query, keep_blank_values=True)),
             headers={name.lower(): value for name, value in self.headers.items()},
-            body=self._read_body(),
+            body=body,
         )
         response = self.server.traffic.pass_through(request, self.server.answer)
         if response is None:
@@ -181,15 +203,30 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815
 
     def _read_body(self) -> bytes:
+        """Read the body of the request.
+
+        Raises:
+            EOFError: The client hung up before the end: it was killed, or gave up. What has
+                arrived is no record, although a part of it may look like one.
+            ValueError: The length of the body or of a chunk is no number.
+        """
+        if self._reader.ended:  # within the headers
+            raise EOFError
         if self.headers.get("transfer-encoding", "").lower() == "chunked":
             return b"".join(iter(self._read_chunk, b""))
-        return self.rfile.read(int(self.headers.get("content-length") or 0))
+        return self._read_exactly(int(self.headers.get("content-length") or 0))
 
     def _read_chunk(self) -> bytes:
         size = int(self.rfile.readline().split(b";")[0], 16)
-        chunk = self.rfile.read(size)
-        self.rfile.readline()
+        chunk = self._read_exactly(size)
+        self._read_exactly(2)  # the end of its line
         return chunk
+
+    def _read_exactly(self, size: int) -> bytes:
+        data = self.rfile.read(max(size, 0))
+        if len(data) != size:
+            raise EOFError
+        return data
 
     def _send(self, response: Response) -> None:
         try:

@@ -106,6 +106,8 @@ class Rehydration:
         node_id = self._names.get(name)
         if node_id is None:
             return None
+        if self._states[node_id].kind not in KINDS:  # kept aside, by `journal.salvage`
+            raise CorruptStateError(f"{name} could not be read before, and is kept aside")
         if name in self._broken:
             raise _again(self._broken[name])
         codec.look_again()  # for classes that were made since

@@ -484,6 +484,7 @@ class Tracker:
     def corrupt(self, name: str) -> CorruptStateError:
         """An error for a state that refers to what is not stored."""
         return CorruptStateError(
-            f"{name}: the stored state refers to a part that is not stored; "
-            'open it with on_corrupt="previous" to go back to the previous snapshot'
+            f"{name}: the stored state refers to a part that is not stored: restore the store "
+            "from a copy; or call autostate.delete(name), which keeps aside what is stored, to "
+            "begin anew"
         )

@@ -1,0 +1,88 @@
+"""Salvage: what cannot be read is kept aside, so that a new state can begin in its place.
+
+Only when the user asks for it, by `autostate.delete(name)`. Nobody knows which state objects were
+in what cannot be read, and none of the others may come back empty. So the names are looked for in
+all records, damaged or not: changes are JSON, and a name stands at the beginning of the first
+change of a root. Each name that is found but was not asked for gets a node of the kind
+`unreadable` in the new state: to create that state object is an error until it is deleted too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from autostate.journal.commit import KINDS, UNREADABLE, RawMerge, references
+from autostate.journal.frame import parts, seal, segment_body
+from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, SEGMENTS
+from autostate.journal.recovery import read_lines, replay
+from autostate.journal.writer import Writer
+from autostate.stores.base import Store
+
+_ROOT = re.compile(rb'\{"id":\d+,"kind":"(\w+)","name":("(?:[^"\\]|\\.)*")')
+_PIECE = b'{"piece":'
+
+
+def names_in(data: bytes) -> set[str]:
+    """The names of roots that begin in a record, or in a part of a file."""
+    if _PIECE in data:  # a long line that was cut: JSON within a string of JSON
+        data += data.replace(b'\\"', b'"')
+    found = set()
+    for kind, name in _ROOT.findall(data):
+        if kind.decode() in KINDS:
+            try:
+                found.add(msgspec.json.decode(name, type=str))
+            except msgspec.MsgspecError:
+                continue
+    return found
+
+
+def copy_aside(store: Store, timeout: float | None) -> tuple[set[str], set[str]]:
+    """Copy all records of a state to where nothing overwrites them.
+
+    Returns:
+        The keys of the records, and the names of roots that were found in them.
+    """
+    names: set[str] = set()
+    keys = {key for prefix in (HEADS, SEGMENTS, OWNER) for key in store.list(prefix)}
+    for key in sorted(keys):
+        data = store.read(key, timeout=timeout)
+        if data is not None:
+            names |= names_in(data)
+            store.write({CORRUPT + key.removeprefix(PREFIX): data}, timeout=timeout)
+    return keys, names
+
+
+def first_changes(unreadable: Iterable[str]) -> list[bytes]:
+    """The changes that begin a new state, in which these names cannot be read."""
+    changes: list[dict[str, object]] = [{"id": 1, "delete": True}]  # a state needs a commit
+    for node_id, name in enumerate(sorted(unreadable), 2):
+        changes.append({"id": node_id, "kind": UNREADABLE, "name": name})
+    return [msgspec.json.encode(change) for change in changes]
+
+
+def copy_root_aside(
+    store: Store, writer: Writer, name: str, part_limit: int, timeout: float | None
+) -> list[str]:
+    """Copy a root, with all that it reaches, to where nothing overwrites it; return the keys."""
+    merge, head = RawMerge(), writer.head
+    replay(merge, map(bytes, head.nodes), writer.me.text)
+    replay(merge, read_lines(store, head.refs, timeout), writer.me.text)
+    replay(merge, map(bytes, head.changes), writer.me.text)
+    todo = [node_id for node_id, node in merge.nodes.items() if node.name == name]
+    lines: dict[int, list[bytes]] = {}
+    while todo:
+        node_id = todo.pop()
+        if node_id not in lines and node_id in merge.nodes:
+            lines[node_id] = list(merge.lines(node_id))
+            todo.extend(reference for line in lines[node_id] for reference in references(line))
+    keys: list[str] = []
+    me, taken = writer.me, len(store.list(f"{CORRUPT}root-"))
+    for group in parts((line for node in lines.values() for line in node), part_limit):
+        key = f"{CORRUPT}root-{me.epoch:08d}-{me.token}-{taken + len(keys)}"
+        data, _ = seal("segment", me.epoch, 0, "", segment_body(group))
+        store.write({key: data}, timeout=timeout)
+        keys.append(key)
+    return keys

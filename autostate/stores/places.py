@@ -1,0 +1,61 @@
+"""Where a SQLite file can be: what is refused by looking alone, before anything is made."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from autostate.errors import StoreError
+
+
+def refuse_place(path: Path) -> None:
+    """Refuse a path at which nothing can be saved; only looks.
+
+    Raises:
+        StoreError: No file can be there, or it cannot be written; the message says what to do.
+    """
+    found = look_at(path)
+    if found is None:
+        _refuse_folder(path)
+    elif stat.S_ISDIR(found.st_mode):
+        raise StoreError(
+            f"{path} cannot be opened: it is a folder. Name a file in it: "
+            f"sqlite:///{path / 'state.db'}"
+        )
+    elif not stat.S_ISREG(found.st_mode):
+        raise StoreError(f"{path} cannot be opened: it is no file. Configure another path")
+    elif not _writable(path):
+        raise StoreError(f"{path} is not writable: check the permissions of the file")
+    elif not _writable(path.parent):
+        raise StoreError(
+            f"{path} is not writable: SQLite keeps a journal beside the file while it writes. "
+            f"Make the folder {path.parent} writable, or configure another path"
+        )
+
+
+def look_at(path: Path) -> os.stat_result | None:
+    """Return what is at a path; None if nothing is, or if it cannot be reached."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _refuse_folder(path: Path) -> None:
+    """Refuse the path of a missing file if it cannot be made."""
+    folder = next(each for each in path.parents if look_at(each) is not None)
+    if not folder.is_dir():
+        raise StoreError(
+            f"{path} cannot be made: {folder} is a file, not a folder. Configure another path"
+        )
+    if not _writable(folder):
+        raise StoreError(
+            f"{path} cannot be made: the folder {folder} is not writable. Make it writable, or "
+            "configure another path"
+        )
+
+
+def _writable(path: Path) -> bool:
+    effective = os.access in os.supports_effective_ids
+    return os.access(path, os.W_OK, effective_ids=effective)

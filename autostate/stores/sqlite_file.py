@@ -1,0 +1,239 @@
+"""The file of a SQLite store: how it is made, how it is opened, and what is refused in its place.
+
+SQLite would make a missing file at its final path, with no byte in it until the first commit. A
+process that dies in between leaves a file that the next one takes for an empty state. So a
+database is made under a temporary name, and linked to its path when it is complete. Of two
+processes that do so at once one finds that the path exists, and opens what the other one made. An
+empty file is therefore never ours: it was cut short, and is an error.
+
+Nothing here opens the database file but SQLite. POSIX drops all locks that a process holds on a
+file when the process closes *any* of its descriptors: reading a header with `open()` would take
+away the lock of a commit that another thread is in. `stat`, `link` and `rename` do no harm.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from autostate.errors import DamagedStoreError, StoreError
+from autostate.stores.places import look_at, refuse_place
+from autostate.syncing import sync
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL)"
+DAMAGED = (
+    "is damaged: it was cut short or overwritten, or it is a copy that was made while a process "
+    "was writing to it. Restore it from another copy. To begin anew, call autostate.delete(name): "
+    "it keeps the file aside"
+)
+_WHOLE = (
+    "PRAGMA user_version",
+    "SELECT count(*) FROM records",
+    "PRAGMA page_count",
+    "PRAGMA page_size",
+    "PRAGMA journal_mode",
+)
+_UNFINISHED = ".new-"
+_ABANDONED = 3600.0
+"""Seconds after which a file under a temporary name belongs to no process that still lives."""
+
+_WAIT = 5.0
+"""Seconds to wait for a lock that another process holds while the file is opened."""
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open the database, made if there is no file at the path.
+
+    Args:
+        path: Where it is. Missing folders are made, with mode 0700.
+
+    Raises:
+        StoreError: Something else is there, or it cannot be written; the message says what to do.
+        DamagedStoreError: The file is empty.
+        sqlite3.Error: SQLite cannot open it.
+        OSError: A folder cannot be made.
+    """
+    refuse_place(path)
+    _refuse_empty(path)
+    real = Path(os.path.realpath(path))
+    _remove_abandoned(real)
+    if not real.exists():
+        _make_folder(real.parent)
+        _make(real)
+    return _connected(path)
+
+
+def _refuse_empty(path: Path) -> None:
+    found = look_at(path)
+    if found is not None and not found.st_size:
+        raise DamagedStoreError(
+            f"{path} is empty, and no state of autostate ever is: it was cut short, or made by "
+            "another program. Restore it from a copy. To begin anew, delete the file, or call "
+            "autostate.delete(name)"
+        )
+
+
+def set_aside(path: Path) -> Path:
+    """Give a file that cannot be read another name, with its journal; return that name."""
+    aside = path.with_name(f"{path.name}.corrupt-{time.time_ns()}")
+    path.rename(aside)
+    journal = path.with_name(f"{path.name}-journal")
+    with suppress(FileNotFoundError):
+        journal.rename(aside.with_name(f"{aside.name}-journal"))
+    return aside
+
+
+def _make(path: Path) -> None:
+    """Make the database under a temporary name, then link it to its path."""
+    unfinished = path.with_name(f"{path.name}{_UNFINISHED}{secrets.token_hex(8)}")
+    try:
+        connection = _connect(unfinished, "rwc")
+        try:
+            connection.execute(_SCHEMA)
+        finally:
+            connection.close()
+        _link(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def _link(unfinished: Path, path: Path) -> None:
+    """Give a finished database its path, unless another process was faster."""
+    try:
+        os.link(unfinished, path)
+    except FileExistsError:
+        return
+    except OSError:
+        # A file system without hard links. A rename may replace what another process has made
+        # in this very moment; that process finds out at its next write, as for every file that
+        # is replaced while it is used, and writes its state again.
+        if not path.exists():
+            unfinished.rename(path)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Delete what processes that died while they made the database have left.
+
+    What is young may be in use. A process that died between link and unlink has left a second
+    name of the database itself, which goes at once.
+    """
+    with suppress(OSError):
+        database = look_at(path)
+        names = [each.name for each in os.scandir(path.parent)]
+        for name in names:
+            if name.startswith(f"{path.name}{_UNFINISHED}"):
+                left = path.with_name(name)
+                found = left.lstat()
+                linked = database is not None and os.path.samestat(found, database)
+                if linked or time.time() - found.st_mtime > _ABANDONED:
+                    left.unlink(missing_ok=True)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """Open a database that is there."""
+    connection = _connect(path, "rw")
+    try:
+        _use_rollback_journal(connection)
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        if ("records",) not in tables.fetchall():
+            raise StoreError(
+                f"{path} is an SQLite database without the table `records`, so no state of "
+                "autostate: move it away, or configure another path"
+            )
+        _check_whole(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_WAIT,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        # FULL also syncs the truncation of the journal, without which a power failure could
+        # bring the journal back, and with it the state before the last commit.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA fullfsync = ON")  # of macOS: see `syncing.py`
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _use_rollback_journal(connection: sqlite3.Connection) -> None:
+    """Keep what a commit replaces in a journal that is empty between commits.
+
+    A database in WAL mode, as early versions made it, is switched. While another process has it
+    open it stays as it is, which works as well; the next start switches it.
+    """
+    try:
+        connection.execute("PRAGMA journal_mode = TRUNCATE")
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+
+
+def note_count(connection: sqlite3.Connection) -> None:
+    """Note in the first page, in the transaction that changes it, how many records there are.
+
+    A copy of the file that is made during a commit has pages of several moments. What a record
+    holds is protected by its digest, but nothing tells of a record that is not found because a
+    page of the index is older than the one that points to it. The newest state would be missed.
+    """
+    [count] = connection.execute("SELECT count(*) FROM records").fetchone()
+    [noted] = connection.execute("PRAGMA user_version").fetchone()
+    if count != noted:
+        connection.execute(f"PRAGMA user_version = {count}")
+
+
+def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
+    """See that the file has all its pages, and all the records that were counted.
+
+    A count of 0 is none: the store is empty, or was edited by hand.
+
+    Raises:
+        DamagedStoreError: It was cut short, or is of several moments.
+    """
+    connection.execute("BEGIN")
+    try:
+        [noted], [count], [pages], [size], [mode] = (
+            connection.execute(query).fetchone() for query in _WHOLE
+        )
+        short = mode != "wal" and path.stat().st_size < pages * size
+    finally:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+    if short or noted not in (0, count):
+        raise DamagedStoreError(f"{path} {DAMAGED}")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a missing folder, private, and keep the library's own out of version control."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.name == ".autostate":
+        (folder / ".gitignore").write_text("*\n")
+    _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Let the names in a folder survive a power failure, where folders can be synced."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            sync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,96 @@
+"""URLs of stores: what is meant, or an error that says what to write instead."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NoReturn
+
+KNOWN = (
+    "sqlite:///relative/path, sqlite:////absolute/path, memory:, memory:NAME, apify:, apify:NAME"
+)
+_FILES = (".db", ".sqlite", ".sqlite3", ".db3")
+
+
+def normalized(source: str | os.PathLike[str]) -> str:
+    """Give the URL of a store: a path becomes one, and `~` the home directory.
+
+    Args:
+        source: A URL, or the path of a SQLite file.
+
+    Raises:
+        ValueError: It is not the URL of a store; the message says what to write instead.
+        TypeError: It is neither a text nor a path.
+
+    Example:
+        >>> normalized("memory:")
+        'memory:'
+    """
+    if isinstance(source, os.PathLike):
+        path = os.fsdecode(source)
+        return _sqlite(path, path)
+    if not isinstance(source, str):
+        raise TypeError(
+            f"a store is given by its URL or by the path of its file, not by a "
+            f"{type(source).__name__}"
+        )
+    scheme, colon, rest = source.partition(":")
+    scheme = scheme.lower()
+    if ":memory:" in source or source in ("memory", "sqlite:", "sqlite://"):
+        _refuse(source, "a store in memory is written", "memory:")
+    if not colon or scheme not in ("sqlite", "memory", "apify"):
+        _refuse_unknown(source, scheme if colon else "")
+    if "?" in rest and "=" in rest.partition("?")[2]:
+        plain = source.partition("?")[0]
+        _refuse(source, "a store's URL has no parameters: without them it is", plain)
+    if scheme == "sqlite":
+        return _file(source, rest)
+    if rest.startswith("//"):
+        _refuse(source, "its name follows the colon:", f"{scheme}:{rest.strip('/')}")
+    return f"{scheme}:{rest}"
+
+
+def file_of(url: str) -> Path | None:
+    """Give the file that a normalized URL names; None if it names none."""
+    scheme, _, rest = url.partition(":///")
+    return Path(rest).absolute() if scheme == "sqlite" else None
+
+
+def _file(source: str, rest: str) -> str:
+    path = rest[3:]
+    if not rest.startswith("///"):
+        path = rest.removeprefix("//") or "state.db"
+        _refuse(source, "three slashes go before a path:", f"sqlite:///{path}")
+    if not path.strip("/"):
+        _refuse(source, "it names no file. One in the working directory is", "sqlite:///state.db")
+    if path.endswith("/"):
+        _refuse(source, "it is a folder. A file in it is", f"{source}state.db")
+    return _sqlite(source, path)
+
+
+def _sqlite(source: str, path: str) -> str:
+    """Give the URL of a file."""
+    if "\0" in path:
+        raise ValueError("the path of a store cannot hold a null character: write another one")
+    if not path.startswith("~"):
+        return f"sqlite:///{path}"
+    expanded = os.path.expanduser(path)  # noqa: PTH111 - Path raises, and does not say which
+    if expanded == path:
+        raise ValueError(
+            f"{source!r} is not the URL of a store: there is no such home directory. Write the "
+            "whole path: sqlite:////absolute/path"
+        )
+    return f"sqlite:///{expanded}"
+
+
+def _refuse(source: str, why: str, instead: str) -> NoReturn:
+    raise ValueError(f"{source!r} is not the URL of a store: {why} {instead!r}. Known are: {KNOWN}")
+
+
+def _refuse_unknown(source: str, scheme: str) -> NoReturn:
+    """Refuse another URL. A password that it may hold goes into no message."""
+    if "://" in source:
+        raise ValueError(f"{scheme}: begins no URL of a store. Known are: {KNOWN}")
+    if source.endswith(_FILES) or (source and "/" in source):
+        _refuse(source, "the URL of a file is", f"sqlite:///{source}")
+    raise ValueError(f"{source!r} is not the URL of a store. Known are: {KNOWN}")
