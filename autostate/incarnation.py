@@ -40,8 +40,12 @@ from autostate.unreadable import begin_anew, still_unreadable
 
 logger: logging.Logger = logging.getLogger("autostate")
 
-FIRST_WAIT = {"sqlite": 0.5, "memory": math.inf}
-"""Seconds that the first attempt to save waits for a store of this kind before that is told."""
+FIRST_WAIT = {"sqlite": 2.0, "memory": math.inf}
+"""Seconds that the first attempt to save waits for a store of this kind before that is told.
+
+A full disk or a missing folder is an error at once. What SQLite waits for is a lock, and a reader
+that keeps one for a second is nothing to tell.
+"""
 SLOW = 10.0
 """The same for any other store."""
 
