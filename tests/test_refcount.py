@@ -95,7 +95,7 @@ def test_a_debugger_changes_nothing(holder: Holder, traced: None) -> None:
 @pytest.mark.parametrize("holder", HOLDERS, ids=lambda holder: holder.__name__)
 def test_whoever_holds_a_field_writes_to_the_object(holder: Holder) -> None:
     """A field is referenced by the object and by what the store keeps of it."""
-    with life("memory://fields"):
+    with life("memory:fields"):
         one = Plain(n=1)
 
         def put(container: Any) -> None:
@@ -127,7 +127,7 @@ def test_what_nobody_holds_is_converted(where: str, traced: None) -> None:
 
 def test_a_field_that_nobody_holds_is_converted(traced: None) -> None:
     """In the object, by the next save."""
-    with life("memory://fields"):
+    with life("memory:fields"):
         one = Plain(n=1)
         for number in range(20):
             one.seen = [number]
@@ -162,7 +162,7 @@ def test_who_comes_by_a_container_while_it_is_copied_keeps_it(kind: str) -> None
 
 def test_who_comes_by_a_field_while_it_is_copied_keeps_it() -> None:
     """Neither the object nor what the store keeps of it has another one then."""
-    with life("memory://fields"):
+    with life("memory:fields"):
         one, taken = Plain(n=1), list[Any]()
         autostate.flush()
         from autostate.codec import root_of

@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +33,10 @@ class Lenient:
 
     def __call__(self, _value: Any) -> None:
         return None
+
+    def strict(self) -> Callable[[Any], None]:
+        """What a payload meets: there is no saying what its `decode` does with a gap."""
+        return no_node
 
 
 @dataclasses.dataclass
