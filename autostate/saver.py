@@ -77,7 +77,7 @@ class Statistics:
         flushes: Commits that became durable.
         writes: Records that were written for them, compaction not counted.
         bytes: Bytes in these records.
-        entries: Entries looked at to make them.
+        entries: Entries written in them.
         last_duration: Seconds that the last of them took.
         staleness: For how many seconds something has been unsaved; 0 when nothing is. What a
             save that is under way contains counts as unsaved until it is durable.

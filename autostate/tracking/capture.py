@@ -29,7 +29,7 @@ class Capture:
     Attributes:
         changes: After `encode`: the commit, one JSON object a change.
         errors: After `encode`: the entries that could not be saved.
-        entries: After `encode`: the number of entries looked at.
+        entries: After `encode`: the number of entries to be written.
     """
 
     def __init__(self, tracker: Tracker) -> None:
