@@ -239,7 +239,7 @@ class Flusher:
             with self._saver.standing.here(), self.bodies.waiting():
                 error = self._outcome(request)
         except queue.Empty:
-            raise self._late(timeout) from self._saver.last_error
+            error = self._late(timeout)
         finally:
             self._saver.ending.discard(request)
         self._raise(error)
@@ -272,6 +272,9 @@ class Flusher:
             if not outcome.done():
                 outcome.set_result(error)
 
+        def expire() -> None:
+            arrive(self._late(timeout))
+
         def notify(error: BaseException | None) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(arrive, error)
@@ -280,12 +283,14 @@ class Flusher:
         if ending:
             self._saver.ending.add(request)
         self._inbox.put(request)
+        # Awaited as it is: `wait_for` of Python 3.11 drops a cancellation that comes together with
+        # the outcome, and a task in a loop would then go on for ever.
+        timer = loop.call_later(timeout, expire)
         try:
             with self.bodies.waiting():
-                error = await asyncio.wait_for(outcome, timeout)
-        except TimeoutError:
-            raise self._late(timeout) from self._saver.last_error
+                error = await outcome
         finally:
+            timer.cancel()
             self._saver.ending.discard(request)
         self._raise(error)
 
@@ -371,9 +376,11 @@ class Flusher:
 
     def _late(self, timeout: float) -> FlushError:
         """Make the error for a caller whose time is over."""
-        return FlushError(
+        error = FlushError(
             f"the state was not saved within {timeout:.3g} s: {self._saver.describe_delay()}"
         )
+        error.__cause__ = self._saver.last_error
+        return error
 
     def _raise(self, error: BaseException | None) -> None:
         """Raise an outcome as a fresh exception: several threads may have waited for it."""

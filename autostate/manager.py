@@ -58,8 +58,12 @@ def _affected() -> list[StateManager]:
     return live() or [current_manager()]
 
 
-def _flush_until(manager: StateManager, end: float | None) -> None:
-    manager.flush(None if end is None else _left(end))
+def _raise_first(errors: list[Exception]) -> None:
+    """Raise the first of the errors, if there is one, which tells of the others."""
+    if errors:
+        for other in errors[1:]:
+            errors[0].add_note(f"and another store: {type(other).__name__}: {other}")
+        raise errors[0]
 
 
 def _left(end: float) -> float:
@@ -150,9 +154,13 @@ def flush(timeout: float | None = None) -> None:
             f"{type(timeout).__name__}"
         )
     end = None if timeout is None else time.monotonic() + timeout
-    with contextlib.ExitStack() as stack:  # each is flushed, also when another fails
-        for manager in _affected():
-            stack.callback(_flush_until, manager, end)
+    errors = []
+    for manager in _affected():  # each is flushed, also when another fails
+        try:
+            manager.flush(None if end is None else _left(end))
+        except Exception as error:  # not Ctrl-C: whoever pressed it does not wait for the others
+            errors.append(error)
+    _raise_first(errors)
 
 
 async def durable(timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
@@ -165,10 +173,13 @@ async def durable(timeout: float | None = None) -> None:  # noqa: ASYNC109 - as 
         FlushError: As for `flush`, and so for the other errors.
     """
     end = None if timeout is None else time.monotonic() + timeout
-    async with contextlib.AsyncExitStack() as stack:
-        for manager in _affected():
-            left = None if end is None else _left(end)
-            stack.push_async_callback(manager.durable, left)
+    errors = []
+    for manager in _affected():
+        try:
+            await manager.durable(None if end is None else _left(end))
+        except Exception as error:  # not a cancellation: a task that is cancelled ends now
+            errors.append(error)
+    _raise_first(errors)
 
 
 @contextlib.contextmanager

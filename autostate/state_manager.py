@@ -31,6 +31,9 @@ logger: logging.Logger = logging.getLogger("autostate")
 
 LONGEST_NAME = 200
 
+AFTER_FAILURE = 2.0
+"""Seconds for the last save of `async with` if the one before it failed or was cancelled."""
+
 OWN_NAMES = "autostate."
 """What the names of the library's own state objects begin with."""
 
@@ -315,7 +318,10 @@ class StateManager:
         try:
             await self.durable_at_end()
         except Exception:  # the last save, below, says what is wrong
-            timeout = min(timeout, 2.0)
+            timeout = min(timeout, AFTER_FAILURE)
+        except BaseException:  # cancelled: the task ends, and nothing stays open behind it
+            self.finish(min(timeout, AFTER_FAILURE))
+            raise
         if exc_type is None:
             self.close(timeout)
         else:

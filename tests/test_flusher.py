@@ -740,6 +740,94 @@ async def test_a_cancelled_durable_harms_nobody(make: Make) -> None:
     assert bench.stored() == {"a": 1}
 
 
+async def durable_for_ever(bench: Bench) -> None:
+    """A worker that saves each of its many steps."""
+    for number in range(1000):
+        bench.box.write(f"key{number}")
+        await bench.flusher.durable()
+
+
+async def within_a_timeout(bench: Bench) -> None:
+    """The same, with a limit that is never reached."""
+    async with asyncio.timeout(WAIT * 10):
+        await durable_for_ever(bench)
+
+
+async def within_a_group(bench: Bench) -> None:
+    """The same, as one of a group, which is cancelled as a whole."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(durable_for_ever(bench))
+
+
+def when_durable(bench: Bench, call: Callable[[], object]) -> None:
+    """Call, in the event loop, right after the outcome of a flush has come to it."""
+    loop = asyncio.get_running_loop()
+    before = bench.flusher.statistics().flushes
+    bench.box.write("last")
+    bench.flusher.flush(WAIT)  # blocks the loop: what the task waits for is queued meanwhile
+    assert bench.flusher.statistics().flushes > before
+    loop.call_soon(call)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("worker", [durable_for_ever, within_a_timeout, within_a_group])
+async def test_a_task_that_is_cancelled_together_with_the_outcome_ends(
+    make: Make, worker: Callable[[Bench], Any], times: int
+) -> None:
+    """However close they are, however often it is cancelled, and whatever is around it."""
+    bench = make()
+
+    def cancel() -> None:
+        for _ in range(times):
+            task.cancel()
+
+    task = asyncio.ensure_future(worker(bench))
+    for _ in range(3):  # the task has begun, and that of its group
+        await asyncio.sleep(0)
+    when_durable(bench, cancel)
+    await asyncio.wait([task], timeout=WAIT)
+    assert task.cancelled()
+
+
+async def test_a_second_cancellation_ends_a_durable_that_cleans_up(make: Make) -> None:
+    """A task that saves when it is cancelled is cancelled again while it does."""
+    bench = make()
+
+    async def save_at_the_end() -> None:
+        try:
+            await asyncio.sleep(WAIT * 10)
+        finally:
+            await durable_for_ever(bench)
+
+    task = asyncio.ensure_future(save_at_the_end())
+    await asyncio.sleep(0)
+    task.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    when_durable(bench, task.cancel)
+    await asyncio.wait([task], timeout=WAIT)
+    assert task.cancelled()
+
+
+async def test_a_timeout_that_comes_together_with_the_outcome_is_told(make: Make) -> None:
+    """The block of `asyncio.timeout` ends with its TimeoutError, not with the next turn."""
+    bench = make()
+
+    async def limited() -> None:
+        async with asyncio.timeout(None) as limit:
+            limits.append(limit)
+            await durable_for_ever(bench)
+
+    limits: list[asyncio.Timeout] = []
+    task = asyncio.ensure_future(limited())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    when_durable(bench, lambda: limits[0].reschedule(0))
+    await asyncio.wait([task], timeout=WAIT)
+    with pytest.raises(TimeoutError):
+        await task
+
+
 # -- compaction -------------------------------------------------------------------------------
 
 

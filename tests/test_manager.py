@@ -66,6 +66,18 @@ class Full(SqliteStore):
         super().write(*args, **kwargs)
 
 
+class Slow(MemoryStore):
+    """A store that writes nothing before it may."""
+
+    def __init__(self, name: str, go_on: threading.Event) -> None:
+        super().__init__(name)
+        self.go_on = go_on
+
+    def write(self, *args: Any, **kwargs: Any) -> None:
+        self.go_on.wait(WAIT)
+        super().write(*args, **kwargs)
+
+
 # -- creation ---------------------------------------------------------------------------------
 
 
@@ -418,6 +430,43 @@ async def test_an_async_body_ends_with_everything_saved(isolated: Path) -> None:
         PersistedDict("a", x=1)
     async with autostate.open("sqlite:///s.db"):
         assert PersistedDict("a") == {"x": 1}
+
+
+async def test_a_cancelled_async_body_is_closed(isolated: Path) -> None:
+    """The task ends as a cancelled one, what the body wrote is saved, nothing stays open."""
+    managers = []
+    written = asyncio.Event()
+
+    async def body() -> None:
+        async with autostate.open("sqlite:///s.db", debounce=3600) as manager:
+            managers.append(manager)
+            PersistedDict("a", x=1)
+            written.set()
+
+    task = asyncio.create_task(body())
+    await written.wait()  # the task waits for its last save now
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(RuntimeError, match="closed"):
+        managers[0].flush()
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {"x": 1}
+
+
+async def test_a_cancelled_durable_does_not_wait_for_other_stores() -> None:
+    """Neither does it become their error: the task ends at once, as a cancelled one."""
+    go_on = threading.Event()
+    async with autostate.open(Slow("a.db", go_on), debounce=3600):
+        PersistedDict("outer", x=1)
+        async with autostate.open(Slow("b.db", go_on), debounce=3600):
+            PersistedDict("inner", x=1)
+            task = asyncio.create_task(autostate.durable(WAIT))
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task], timeout=WAIT / 4)
+            go_on.set()
+            assert task.cancelled()
 
 
 def test_the_default_store_is_a_file_under_the_working_directory(isolated: Path) -> None:
