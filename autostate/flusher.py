@@ -174,6 +174,8 @@ class Flusher:
 
     def start(self) -> None:
         """Start the thread if it does not run. Where none can be started, `flush` still works."""
+        if self._alive():
+            return
         with self._starting:
             if self._alive() or self._stopped:
                 return
@@ -401,6 +403,8 @@ class Flusher:
 
     def _run(self) -> None:
         """Take turns until stopped. Nothing may end this thread but `abandon`."""
+        if threading.current_thread() is not self._thread:
+            return  # Ctrl-C left `start` before this thread was seen to run: there is another one
         while not self._stopped:
             try:
                 self._turn()

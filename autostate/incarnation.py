@@ -116,9 +116,16 @@ class Incarnation:
             (hub.persist_state, self._on_persist_state),
             (hub.shutdown, self._on_shutdown),
         ]
-        for signal, handler in self._handlers:
-            signal.connect_own(handler)
-        self._expect_ends()
+        self._connected = False
+
+    def connect(self) -> None:
+        """Hear the signals of the hub; not before whoever closes this one knows of it."""
+        if not self._connected:
+            self._disconnect()  # those of an attempt that Ctrl-C ended
+            for signal, handler in self._handlers:
+                signal.connect_own(handler)
+            self._expect_ends()
+            self._connected = True
 
     def _wake(self) -> None:
         self.flusher.wake()
@@ -148,6 +155,7 @@ class Incarnation:
             )
         live = self.tracker.root(name)
         if live is not None:
+            self.flusher.start()
             self._resumed.setdefault(name, True)  # came with another root that refers to it
             return live, False
         container = make()
@@ -333,7 +341,11 @@ def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, R
         try:
             store = open_store(str(source)) if store is None else store
             return store, *_read(store, settings, share)
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, Exception):  # Ctrl-C: the next attempt opens it again
+                if store is not None and store is not source:
+                    store.close()
+                raise
             pause = backoff(attempt, first=0.2, longest=5.0)
             left -= min(time.monotonic() - began, share) + pause
             unavailable = isinstance(error, StoreUnavailableError)

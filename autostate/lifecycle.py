@@ -96,7 +96,8 @@ _forking = threading.local()
 def register(keeper: Keeper) -> None:
     """Save this one at the end of the process, too."""
     with _lock:
-        _keepers.append(keeper)
+        if keeper not in _keepers:  # Ctrl-C may have ended an attempt
+            _keepers.append(keeper)
     exec_hook.install(before_exec)
     recheck()
 

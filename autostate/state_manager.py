@@ -388,12 +388,16 @@ class StateManager:
             self._warn_after_fork("a new one takes over from it with its first write")
             from autostate.incarnation import Incarnation
 
-            self._incarnation = Incarnation(
-                self._source(), self.settings, self, instead_of=instead_of
-            )
-            lifecycle.register(self)
+            source = self._source()
+            try:
+                lifecycle.register(self)  # first: whatever is there is saved at the end
+                self._incarnation = Incarnation(source, self.settings, self, instead_of=instead_of)
+            finally:
+                if self._incarnation is None:
+                    lifecycle.unregister(self)
         else:
             lifecycle.recheck()
+        self._incarnation.connect()
         return self._incarnation
 
     def _source(self) -> str | Store:

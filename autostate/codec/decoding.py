@@ -18,6 +18,7 @@ from autostate.codec.registry import TypeEntry
 from autostate.codec.types import DECODERS, MUTABLE_DECODERS
 from autostate.codec.unknown import Unknown
 from autostate.errors import AutostateError, CorruptStateError, UnknownTypeError
+from autostate.interrupts import is_passing
 
 Make = Callable[[str, Any], Any]
 
@@ -78,6 +79,8 @@ def _decode_tag(tag: str, json: Any, make: Make) -> Any:
     except (AutostateError, RecursionError):
         raise
     except Exception as error:
+        if is_passing(error):
+            raise
         raise CorruptStateError(f"a stored {tag} cannot be read ({type(error).__name__})") from None
     raise CorruptStateError(
         f"the stored state holds a {tag}, which this version does not know: use a newer one"
@@ -306,6 +309,8 @@ def _hashable(key: Any) -> Hashable:
     try:
         hash(key)
     except Exception as error:
+        if is_passing(error):
+            raise
         raise CorruptStateError(f"a stored key has no hash ({type(error).__name__})") from None
     return key  # type: ignore[no-any-return]
 

@@ -157,10 +157,10 @@ def _claim(root: InstanceRoot, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     """Let the constructor run for an object that came along with what refers to it."""
     node = root.bound_to()
     layout, instance = root.known_layout(), root.instance
-    with node.tracker.lock:
-        root.take(root.read())
-        root.busy = True
     try:
+        with node.tracker.lock:
+            root.take(root.read())
+            root.busy = True
         _make_transient(layout, instance)
         type(instance).__init__(instance, *args, **kwargs)
         root.claimed = True

@@ -94,7 +94,7 @@ class ApifyFolderStore:
         """Return all keys that begin with the prefix, sorted."""
         with self._translated():
             try:
-                names = {entry.name for entry in os.scandir(self.folder)}
+                names = set(os.listdir(self.folder))  # noqa: PTH208 - Ctrl-C cannot split it
             except FileNotFoundError:
                 return []
         keys = (unquote(name) for name in names if f"{name}{_METADATA}" in names)

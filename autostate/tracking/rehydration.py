@@ -19,8 +19,9 @@ from autostate.errors import (
     UnknownTypeError,
     UpgradeError,
 )
+from autostate.interrupts import is_passing, uninterrupted
 from autostate.signing import BadSignatureError
-from autostate.tracking.barrier import KINDS, OBJECT, Barrier, Cell, Kind, forms_of, size
+from autostate.tracking.barrier import KINDS, OBJECT, Barrier, Cell, Kind, arm, forms_of, size
 from autostate.tracking.conversion import CONVERTED, FLAT, Dict, List, is_flat
 from autostate.tracking.node import Node, Place
 from autostate.tracking.sequences import blocks_of
@@ -54,6 +55,30 @@ def _completion(node: Node) -> Callable[[], None] | None:
     """Complete a root, as its kind needs it."""
     complete = KINDS[node.kind].complete
     return None if complete is None else complete(node.obj)
+
+
+def _is_outdated(node: Node) -> bool:
+    """Whether functions of the program will bring the content of a node to another version."""
+    layout: Any = getattr(node.obj, "layout", None)
+    form: Any = None if layout is None else node.obj.form
+    return form is not None and form["version"] != layout.options.version
+
+
+def _untouched(content: Any) -> Any:
+    """Copy stored content as far as a container takes it as it is."""
+    tracked = KINDS["dict"].nested
+
+    def copied(value: Any) -> Any:
+        if type(value) is not tracked:
+            return value
+        made: Any = Dict(value)
+        made._key_ = getattr(value, "_key_", None)
+        made.__class__ = tracked
+        return made
+
+    if type(content) is dict:
+        return {key: copied(value) for key, value in content.items()}
+    return [copied(value) for value in content] if type(content) is list else content
 
 
 class Rehydration:
@@ -111,59 +136,84 @@ class Rehydration:
         if name in self._broken:
             raise _again(self._broken[name])
         codec.look_again()  # for classes that were made since
+        complete = False
         outer, self._built = self._built, {}  # a module that a pickle imports may create others
         try:
             with heap.no_collections():
                 node = self._build(node_id, container)
                 self.finish()
+                self._keep_originals()
                 completions = [done for built in self._built if (done := _completion(built))]
-        except StateTypeError:
-            raise
+            node.obj._key_ = None
+            arm(node.obj)
+            for done in completions:
+                done()
+            complete = True  # from here on nothing is taken back
+            self._commit()
         except BaseException as error:
+            if complete:
+                uninterrupted(self._commit)
+                raise
+            uninterrupted(self._take_back)
             reason = str(error) or type(error).__name__
             told = f"{name} was not restored, and is left as it is stored: {reason}"
             if isinstance(error, UnknownTypeError | UpgradeError):
                 # The program may know the class by the next time; what an upgrade of its own has
                 # done half-way is not known.
-                self._take_back(None if error.__cause__ is None else error)
+                if error.__cause__ is not None:
+                    self._refuse(error)
                 error.add_note(f"{name} was not restored, and is left as it is stored")
                 raise
+            if isinstance(error, StateTypeError) or is_passing(error.__cause__ or error):
+                raise
             signature = isinstance(error, SignatureError)
-            self._take_back(SignatureError(told) if signature else CorruptStateError(told))
+            self._refuse(SignatureError(told) if signature else CorruptStateError(told))
             if isinstance(error, CorruptStateError | SignatureError):
                 raise _again(self._broken[name]) from error.__cause__
             raise
         else:
-            for state in self._built.values():
-                state.content = None  # whoever recovered it may hold it on
-            for done in completions:
-                done()
-            nested = [built for built in self._built if built.name is None]
-            self._shared = [*self._shared, *nested] if self._names else []
             return node
         finally:
             self._built = outer
 
-    def _take_back(self, reason: AutostateError | None) -> None:
-        """Let nothing be saved of what was rebuilt half-way: the store has the whole of it.
+    def _commit(self) -> None:
+        """Let what was rebuilt be no longer among what is only stored."""
+        for node, state in self._built.items():
+            self._states.pop(node.id, None)
+            if state.name is not None:
+                self._names.pop(state.name, None)
+            state.content = None  # whoever recovered it may hold it on
+        nested = [built for built in self._built if built.name is None]
+        self._shared = [*self._shared, *nested] if self._names else []
 
-        Args:
-            reason: Why it is not tried again; None: it is.
-        """
+    def _take_back(self) -> None:
+        """Let nothing be saved of what was rebuilt half-way: the store has the whole of it."""
         tracker = self._tracker
         for node, state in self._built.items():
-            self._states[node.id] = state
             tracker.nodes.pop(node.id, None)
             tracker.dirty_nodes.pop(node, None)
-            KINDS[node.kind].release(node.obj)
-            if state.name is not None:
-                self._names[state.name] = node.id
-                if reason is not None:
-                    self._broken[state.name] = reason
-                tracker.roots.pop(state.name, None)
-        self._tracker.watch.forget(self._built.__contains__)
+            if node.obj._node_ is node:
+                KINDS[node.kind].release(node.obj)
+            node.obj._node_ = None
+            KINDS[node.kind].builtin.clear(node.obj)  # the program may try again with it
+            if state.name is not None and tracker.roots.get(state.name) is node:
+                del tracker.roots[state.name]
+        tracker.watch.forget(self._built.__contains__)
+        tracker.sharing.forget(self._built.__contains__)
+        tracker.written.forget(self._built.__contains__)
         self._begun = [node for node in self._begun if node not in self._built]
-        self._built = {}
+
+    def _keep_originals(self) -> None:
+        """Keep what is stored apart from what upgrades change, should one be interrupted."""
+        if any(_is_outdated(node) for node in self._built):
+            for state in self._built.values():
+                state.content = _untouched(state.content)
+
+    def _refuse(self, reason: AutostateError) -> None:
+        """Note why what was to be rebuilt is not tried again."""
+        for state in self._built.values():
+            if state.name is not None:
+                self._broken[state.name] = reason
 
     def finish(self) -> None:
         """Fill the roots of which so far only that they are there was asked."""
@@ -177,14 +227,13 @@ class Rehydration:
 
     def _begin(self, node_id: int, container: Any = None) -> Node:
         """Make a node, and its container if there is none, still empty."""
-        state = self._states.pop(node_id)
+        state = self._states[node_id]  # it stays there, until all that was begun is complete
         kind = KINDS[state.kind]
         if container is None:
             cls = forms_of(kind.unclaimed).armed if state.name else kind.nested
             container = kind.builtin.__new__(cls)
             container._key_ = None
         elif forms_of(type(container)).kind is not kind:
-            self._states[node_id] = state
             raise StateTypeError(f"{state.name} is stored as a {state.kind}")
         node = Node(self._tracker, node_id, kind, container, state.name)
         node.declared = True
@@ -193,7 +242,6 @@ class Rehydration:
         container._node_ = node
         self._tracker.nodes[node_id] = node
         if state.name is not None:
-            self._names.pop(state.name, None)
             self._tracker.roots[state.name] = node
         node.form = state.form
         if state.form is not None:
@@ -270,6 +318,8 @@ class Rehydration:
         except AutostateError:
             raise
         except Exception as error:
+            if is_passing(error):
+                raise
             raise CorruptStateError(
                 f"the stored form of a {kind.name} cannot be read ({type(error).__name__})"
             ) from None

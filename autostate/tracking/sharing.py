@@ -10,7 +10,7 @@ that contains itself. An object stays as it is: the node's container is a `Cell`
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,10 @@ class Sharing:
     def loaded(self, node: Node) -> None:
         """Take note of an object that was rebuilt with its node."""
         self._nodes[id(node.obj["value"])] = node
+
+    def forget(self, of: Callable[[Node], bool]) -> None:
+        """Forget such nodes."""
+        self._nodes = {key: node for key, node in self._nodes.items() if not of(node)}
 
     def settle(self, watched: Iterable[tuple[Node, Any]]) -> None:
         """Find what is at several places of the watched entries; adopt what has become free."""

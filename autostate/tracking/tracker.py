@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from autostate.errors import CodecError, CorruptStateError
+from autostate.interrupts import uninterrupted
 from autostate.tracking import adoption
 from autostate.tracking.barrier import (
     FORMS,
@@ -308,38 +309,54 @@ class Tracker:
         """
         with self.lock:
             stored = self._rehydration.attach(container, name)
-            if stored is None:
-                node = Node(self, self.new_id(), KINDS[kind], container, name)
+            if stored is not None:
+                return True
+            node = Node(self, self.new_id(), KINDS[kind], container, name)
+            node.whole = True
+            complete = KINDS[kind].complete
+            try:
                 container._node_ = node
                 self.nodes[node.id] = self.roots[name] = node
-                node.whole = True
                 self.written.unsettled[id(container)] = container
                 self.dirty_nodes[node] = None
-                self.wake()
-            container._key_ = None
-            arm(container)
-            complete = KINDS[kind].complete
-            if stored is None and complete is not None:
-                complete(container)()
-            return stored is not None
+                container._key_ = None
+                arm(container)
+                if complete is not None:
+                    complete(container)()
+            except BaseException:  # what is half made would be found as if it were live
+                uninterrupted(lambda: self._take_back(node))
+                raise
+            self.wake()
+            return False
+
+    def _take_back(self, node: Node) -> None:
+        """Forget a root that could not be made."""
+        self.roots.pop(node.name or "", None)
+        self.nodes.pop(node.id, None)
+        self.dirty_nodes.pop(node, None)
+        if node.obj._node_ is node:
+            KINDS[node.kind].release(node.obj)
+        node.obj._node_ = None
+        self.written.forget_unbound()
 
     def offer(self, container: Any, defaults: Mapping[Any, Any]) -> None:
         """Fill in the defaults that the stored state never had (dict, set and counter)."""
         with self.lock:
             node: Node = container._node_
-            offered, node.offered = node.offered, node.offered | frozenset(defaults)
-            new = [key for key in defaults if not has(container, key) and key not in offered]
+            new = [k for k in defaults if not has(container, k) and k not in node.offered]
             kind = KINDS[node.kind]
             if node.whole and not size(container):
                 kind.fill(container, defaults)
             elif new:
-                kind.fill(container, {key: defaults[key] for key in new})
-                node.whole = node.whole or size(container) <= LARGE
-                for key in new:
-                    node.keys[key] = True
                 self.dirty_nodes[node] = None
                 self.written.unsettled[id(container)] = container
+                try:
+                    kind.fill(container, {key: defaults[key] for key in new})
+                finally:
+                    node.whole = node.whole or size(container) <= LARGE
+                    node.keys.update(dict.fromkeys([k for k in new if has(container, k)], True))
                 self.wake()
+            node.offered |= frozenset(defaults)  # last: only what was filled in was offered
 
     def begin(self, container: Any, default: list[Any]) -> None:
         """Fill a list that was never saved."""

@@ -95,10 +95,14 @@ class Written:
 
     def forget_unbound(self) -> None:
         """Forget containers that belong to no store any more."""
-        self.containers = [c for c in self.containers if c._node_ is not None]
-        self.unsettled = {i: c for i, c in self.unsettled.items() if c._node_ is not None}
-        self.suspects = {i: s for i, s in self.suspects.items() if s[0]._node_ is not None}
-        self.held = [c for c in self.held if c._node_ is not None]
+        self.forget(lambda node: node is None)
+
+    def forget(self, of: Callable[[Any], bool]) -> None:
+        """Forget the containers of such nodes."""
+        self.containers = [c for c in self.containers if not of(c._node_)]
+        self.unsettled = {i: c for i, c in self.unsettled.items() if not of(c._node_)}
+        self.suspects = {i: s for i, s in self.suspects.items() if not of(s[0]._node_)}
+        self.held = [c for c in self.held if not of(c._node_)]
 
     def prepare(self, pause: Callable[[], None], *, sweep: bool = False) -> None:
         """Look in slices at what was written, as a cut would have to do at once.
