@@ -120,14 +120,16 @@ class Source:
     Attributes:
         is_async: It can be iterated by `async for` only.
         once: It is an iterator, which gives each item once. A loop that is left and gone on with
-            needs the last one again: see `took`.
+            needs the last one again.
+        taken: The number of the last item that was given, and the item; used for an iterator.
     """
 
     def __init__(self, iterable: Any) -> None:
         self._iterable = iterable
         self.once: bool = isinstance(iterable, Iterator | AsyncIterator)
         self.is_async: bool = not _iterates(iterable)
-        self._taken: tuple[int, Any] | None = None
+        self.taken: tuple[int, Any] | None = None
+        self._begun = False
 
     def total(self) -> int | None:
         """The number of all items, if it is known."""
@@ -140,15 +142,10 @@ class Source:
         """Where the next item begins, if that helps to find it again."""
         return None
 
-    def took(self, number: int, item: Any) -> None:
-        """Note the last item that an iterator has given, and how many it were before."""
-        if self.once:
-            self._taken = (number, item)
-
     def begin(self, checker: Checker, check: Check | None) -> Iterator[Any]:
         """Give the items that are not done yet, after comparing some that are."""
         items: Iterator[Any] = iter(self._iterable)
-        if self._taken is not None:
+        if self._goes_on(checker):
             return itertools.chain(self._again(checker), items)
         _skip(items, 0, checker)
         return items
@@ -156,7 +153,7 @@ class Source:
     async def begin_async(self, checker: Checker) -> AsyncIterator[Any]:
         """Do as `begin` does, with an asynchronous iterable."""
         items: AsyncIterator[Any] = aiter(self._iterable)
-        if self._taken is not None:
+        if self._goes_on(checker):
             return _chain(self._again(checker), items)
         for index in range(checker.done):
             try:
@@ -167,10 +164,19 @@ class Source:
                 checker.check(index, item)
         return items
 
+    def _goes_on(self, checker: Checker) -> bool:
+        """Whether this is an iterator that was looped over before."""
+        if not self.once:
+            return False
+        if self._begun and self.taken is None:
+            checker.refuse("the loop was interrupted while it looked for its place in an iterator")
+        self._begun = True
+        return self.taken is not None
+
     def _again(self, checker: Checker) -> list[Any]:
         """The item that was in work when the loop over this iterator was left."""
-        assert self._taken is not None
-        number, item = self._taken
+        assert self.taken is not None
+        number, item = self.taken
         if checker.done - number not in {0, 1}:
             checker.refuse(f"{number + 1} items were taken from this iterator already")
         return [] if checker.done > number else [item]

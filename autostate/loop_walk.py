@@ -6,10 +6,16 @@ The position is a state object like any other, a dict:
                that was done lately)
     inner      (number of an item, names of the loops that ran in its body): they are forgotten
                when that item is done
+    within     the names of the loops around this one, and the number of the item that each was
+               at: what was done for another item does not count for this one
     complete   the loop came to its end
 
 An item is done when the loop asks for the next one. Then the position is written, which is one
 write to a small dict, and after it is the moment at which saving may cut (`loop_bodies.py`).
+
+Ctrl-C may strike between any two steps. So the one write to the position is what decides: that a
+loop has gone on to its next item makes `within` of the loops in its body differ at the same
+moment, and to forget them afterwards only frees what they take.
 
 Digests are taken before the body, which may change the item, and only so often that they take a
 small part of the time. `loop_source.py` says what they are compared with.
@@ -72,6 +78,7 @@ class Walk(Body):
         self._sample: tuple[Any, str | None, int | None] | None = None
         self._place: int | None = None
         self._inner: tuple[str, ...] = ()
+        self._within: tuple[tuple[str, int], ...] = ()
         self._due = 0.0
         self._eager = CHECK_FIRST
         self._done = 0
@@ -93,21 +100,19 @@ class Walk(Body):
         number: int | None = None
         try:
             items = self._source.begin(*self._start())
-            number = -1
+            number = self._done - 1
             self._tick(_clock())
             advance = self._advance
             for item in items:
+                number = self._done
                 if self._sampling:
                     self._look_at(item)
                 yield item
                 advance()
             complete = True
-        except GeneratorExit:  # left by `break`, `return` or an exception: the item is not done
-            number = 0
-            raise
         finally:
-            if number is not None:
-                self._source.took(self._done + number, item)
+            if number is not None and self._source.once:  # no call: Ctrl-C cannot strike here
+                self._source.taken = number, item
             self._end(complete=complete)
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -124,7 +129,8 @@ class Walk(Body):
         except BaseException as error:
             self._end(complete=isinstance(error, StopAsyncIteration))
             raise
-        self._source.took(self._done, item)
+        if self._source.once:
+            self._source.taken = self._done, item
         if self._sampling:
             self._look_at(item)
         return item
@@ -203,14 +209,19 @@ class Walk(Body):
             outer = self._bodies.enter(self)
             if isinstance(outer, Walk):
                 outer._adopt(self.name)
+                self._within = (*outer._within, (outer.name, outer._done))
             again = options.restart or (options.again and "complete" in state)
-            options.restart = False
+            if self._within and state.get("within", self._within) != self._within:
+                again = True  # what was done was done for another item
             at, self._inner = state.get("inner", (0, ()))
             if again or at != state["position"][0]:
                 self._forget_inner()
             if again:
-                state.pop("complete", None)
                 state["position"] = _BEGIN
+                state.pop("complete", None)
+            if state.get("within", ()) != self._within:
+                state["within"] = self._within
+            options.restart = False  # last: Ctrl-C may have ended an attempt
         self._done, self._first, self._check = state["position"]
         self._show()
         return self._checker()
@@ -249,17 +260,17 @@ class Walk(Body):
     def _adopt(self, name: str) -> None:
         """Note a loop that runs in the body."""
         if name not in self._inner:
+            self._state["inner"] = (self._done, (*self._inner, name))
             self._inner = (*self._inner, name)
-            self._state["inner"] = (self._done, self._inner)
 
     def _forget_inner(self) -> None:
         """Forget the loops that ran in the body of an item that is done."""
-        names, self._inner = self._inner, ()
-        self._state.pop("inner", None)
-        for name in names:
+        for name in self._inner:
             if not self._bodies.is_running(name):
                 with contextlib.suppress(AutostateError, LookupError, RuntimeError):
                     _forget(self._manager, name)
+        self._inner = ()
+        self._state.pop("inner", None)  # last: so those that are left are still known
 
 
 def _position(manager: StateManager, name: str) -> Position:

@@ -1,0 +1,84 @@
+"""KeyboardInterrupt at the places where CPython delivers signals, in the library's own code."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import sys
+from types import CodeType, FrameType
+from typing import Any, Final, Self
+
+_OURS: Final = "/autostate/"
+_CHECKS: Final = frozenset({"CALL", "CALL_KW", "CALL_FUNCTION_EX", "RESUME"})
+"""Instructions after which the interpreter looks for signals; the rest are jumps backward."""
+
+
+@functools.cache
+def _places(code: CodeType) -> frozenset[int]:
+    """The instructions that follow those after which signals are delivered."""
+    found, follows = set(), False
+    for instruction in dis.get_instructions(code):
+        if follows:
+            found.add(instruction.offset)
+        follows = instruction.opname in _CHECKS
+    return frozenset(found)
+
+
+class Interrupt:
+    """Raises at the n-th such place that is come to from here on.
+
+    A signal is handled when an instruction has been executed. What comes before the next one is
+    the same moment, and there a trace function can raise.
+
+    Args:
+        number: From 1.
+        error: What is raised.
+        ours: What the name of a file contains whose code counts.
+    """
+
+    def __init__(
+        self, number: int, error: type[BaseException] = KeyboardInterrupt, ours: str = _OURS
+    ) -> None:
+        self.left = number
+        self.error = error
+        self.ours = ours
+        self.at = ""
+
+    def __call__(self, frame: FrameType, event: str, _argument: object) -> Any:
+        """Trace functions of the library by instruction, and no others."""
+        if self.ours not in frame.f_code.co_filename or "/tests/" in frame.f_code.co_filename:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return _Frame(self)
+
+    def arrive(self, frame: FrameType) -> None:
+        """Count a place, and raise if it is the one."""
+        self.left -= 1
+        if self.left == 0:
+            code = frame.f_code
+            self.at = f"{code.co_filename.rpartition('/')[2]}:{frame.f_lineno} {code.co_name}"
+            raise self.error
+
+    def __enter__(self) -> Self:
+        sys.settrace(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+
+class _Frame:
+    """Follows one function."""
+
+    def __init__(self, interrupt: Interrupt) -> None:
+        self.interrupt = interrupt
+        self.before = -1
+
+    def __call__(self, frame: FrameType, event: str, _argument: object) -> Any:
+        """Look at the next instruction."""
+        if event == "opcode":
+            at, before = frame.f_lasti, self.before
+            self.before = at
+            if at < before or at in _places(frame.f_code):
+                self.interrupt.arrive(frame)
+        return self
