@@ -17,6 +17,8 @@ How each end comes to save, exactly once:
   that is deep in a C call that does not return ends when it does, as with any handler.)
 - *A handler that was there before* is called first thing after the flusher was told to hurry: it
   may need the whole grace period for an orderly end, and the end may not come to be orderly.
+- *A signal that the process sends to itself* is saved for before it is sent, by `signal_hook`:
+  whoever had a handler of its own restores what was there, and sends the signal again.
 - *`os.execv` and its relatives*: saved before, by `exec_hook`.
 - *`os._exit`, SIGKILL*: nothing runs. What was saved is saved.
 
@@ -48,7 +50,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
 
-from autostate import exec_hook, exit_status, hub
+from autostate import exec_hook, exit_status, hub, signal_hook
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -99,6 +101,7 @@ def register(keeper: Keeper) -> None:
         if keeper not in _keepers:  # Ctrl-C may have ended an attempt
             _keepers.append(keeper)
     exec_hook.install(before_exec)
+    signal_hook.install(_ends, _save_before)
     recheck()
 
 
@@ -177,11 +180,32 @@ def _wait() -> None:
     """Wait for a signal, save, and send it again."""
     while (number := _arrived.get()) is not None:
         exit_now(SIGNAL_TIMEOUT, reason=signal.Signals(number).name)
-        main = threading.main_thread().ident
-        if main is not None and hasattr(signal, "pthread_kill"):
-            signal.pthread_kill(main, number)  # main: to interrupt what it waits for
-        else:
-            os.kill(os.getpid(), number)
+        _send_again(number)
+
+
+def _send_again(number: int) -> None:
+    """Let the process end by the signal."""
+    main = threading.main_thread()
+    if main.ident is not None and hasattr(signal, "pthread_kill"):
+        with contextlib.suppress(ProcessLookupError):  # of gevent: the number of a greenlet
+            signal.pthread_kill(main.ident, number)  # main: to interrupt what it waits for
+            return
+    os.kill(os.getpid(), number)
+
+
+def _ends(number: int) -> bool:
+    """Whether a signal that is sent to this process now ends it, or its handler does."""
+    if number not in SIGNALS or not _keepers:
+        return False
+    found = signal.getsignal(number)
+    if found is _on_signal:
+        found = _previous.get(number, signal.SIG_DFL)
+    return found is signal.SIG_DFL and number not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def _save_before(number: int) -> None:
+    """Save before this process sends itself a signal that ends it."""
+    exit_now(SIGNAL_TIMEOUT, reason=signal.Signals(number).name)
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:

@@ -1,0 +1,61 @@
+"""A process that sends a signal to itself: it saves before, as `exec_hook` does before `os.exec`.
+
+A server that ends in good order keeps its handler of SIGTERM while it shuts down, puts back the
+one that was there before, and sends the signal again, so that whoever sent it sees it in the exit
+status. If the default action was there before, our handler is not, and the process would end in
+the middle of that call, with what was written while it shut down.
+
+A call of `signal.raise_signal` or `os.kill` is no signal handler: it may wait for locks.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+MARK = "_saves_for_autostate"
+
+
+def install(ends: Callable[[int], bool], save: Callable[[int], None]) -> None:
+    """Save before this process ends by a signal that it sends to itself.
+
+    Args:
+        ends: Tells whether the process ends by this signal.
+        save: Saves for the last time.
+    """
+    _wrap(signal, "raise_signal", lambda number: number, ends, save)
+    _wrap(os, "kill", lambda pid, number: number if _is_own(pid) else None, ends, save)
+    _wrap(os, "killpg", lambda group, number: number if _is_own(-group) else None, ends, save)
+
+
+def _is_own(pid: int) -> bool:
+    """Whether a signal for this number of a process, or negative of a group, comes here too."""
+    return pid == os.getpid() or pid == 0 or pid == -os.getpgrp()
+
+
+def _wrap(
+    module: Any,
+    name: str,
+    own: Callable[..., int | None],
+    ends: Callable[[int], bool],
+    save: Callable[[int], None],
+) -> None:
+    send = getattr(module, name, None)
+    if send is None or hasattr(send, MARK):
+        return
+
+    @functools.wraps(send)
+    def save_and_send(*args: Any, **kwargs: Any) -> Any:
+        try:
+            number = own(*args, **kwargs)
+        except TypeError:  # wrong arguments: the function itself says so
+            number = None
+        if number is not None and ends(number):
+            save(number)
+        return send(*args, **kwargs)
+
+    setattr(save_and_send, MARK, True)
+    setattr(module, name, save_and_send)

@@ -1,0 +1,98 @@
+"""SIGTERM: what is written while the program shuts down is saved, and then it ends."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_lifecycle import HEADER, Program, run, stored
+
+SERVER = """
+import os, signal, sys, time
+import autostate
+from autostate import PersistedDict
+autostate.configure("sqlite:///s.db", debounce=3600)  # only an end saves
+
+arrived = []
+found = {number: signal.signal(number, lambda number, _: arrived.append(number))
+         for number in (signal.SIGTERM, signal.SIGINT)}
+state = PersistedDict("a", started=1)
+print("ready", flush=True)
+while not arrived:
+    time.sleep(0.01)
+state["stopped"] = 1
+for number, handler in found.items():
+    signal.signal(number, handler)
+"""
+
+REPLAYS = {
+    "raise_signal": "signal.raise_signal(arrived[0])",
+    "kill": "os.kill(os.getpid(), arrived[0])",
+    "kill the group": "os.kill(0, arrived[0])",
+    "killpg": "os.killpg(os.getpgrp(), arrived[0])",
+    "in a thread": "import threading; "
+    "threading.Thread(target=signal.raise_signal, args=(arrived[0],)).start(); time.sleep(60)",
+}
+
+
+@pytest.mark.parametrize("replay", REPLAYS)
+def test_what_is_written_before_the_signal_is_sent_again_is_saved(
+    isolated: Path, replay: str
+) -> None:
+    """As uvicorn does: its handler is older than the state object, and gone at the end."""
+    program = Program(REPLAYS[replay], header=SERVER, start_new_session=True)
+    program.wait_for("ready")
+    program.process.send_signal(signal.SIGTERM)
+    status, error = program.end()
+    assert status == -signal.SIGTERM, error
+    assert stored() == {"started": 1, "stopped": 1}
+
+
+def test_a_signal_to_itself_that_does_not_end_it_saves_nothing_for_good(isolated: Path) -> None:
+    """Ignored, blocked, handled, or none at all: the state objects go on."""
+    status, error = run("""
+        state = PersistedDict("a")
+        old = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.raise_signal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.raise_signal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, old)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), 0)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        try:
+            os.kill()
+        except TypeError as error:
+            assert "kill" in str(error), error
+        state["n"] = 1
+        autostate.flush()
+    """)
+    assert status == 0, error
+    assert stored() == {"n": 1}
+
+
+def test_the_process_ends_under_gevent(isolated: Path) -> None:
+    """There threads are greenlets, whose numbers are no threads'."""
+    pytest.importorskip("gevent")  # has no wheels for each new Python
+    header = (
+        f"import sys\nsys.path[:] = {sys.path!r}\nfrom gevent import monkey\nmonkey.patch_all()\n"
+    )
+    program = Program(
+        """
+        state = PersistedDict("a")
+        state["n"] = 1
+        print("ready", flush=True)
+        while True:
+            time.sleep(0.01)
+        """,
+        header=header + HEADER,
+    )
+    program.wait_for("ready")
+    program.process.send_signal(signal.SIGTERM)
+    assert program.end()[0] == -signal.SIGTERM
+    assert stored() == {"n": 1}
