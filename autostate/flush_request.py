@@ -1,14 +1,14 @@
 """How a flush that was asked for meets the thread that asked, and the event loop that writes.
 
 A cut should fall between two callbacks of the event loop, so that what happens between two awaits
-is saved together. A loop that runs freely is asked to cut there (`cut_on_loop`). Two things need
-care:
+is saved together. A loop that runs freely is asked to stand still for the cut (`cut_on_loop`). The
+cut is always taken by the flusher's thread: in any other one Ctrl-C could strike in the middle of
+it. Two things need care:
 
 - A loop whose thread waits for the flusher (in `flush()`, say) stands still, and would never come
-  to it: then the flusher's thread cuts in its place. `StandingLoops` knows these, and keeps such a
-  thread from going on during the cut, when it stops waiting because of a timeout or Ctrl-C. (The
-  cut does not run in the waiting thread, where Ctrl-C could strike in the middle of it.)
-- A loop that does not come to it in time, or stops: exactly one of the two threads takes the cut.
+  to it: then the cut is taken at once. `StandingLoops` knows these, and keeps such a thread from
+  going on during the cut, when it stops waiting because of a timeout or Ctrl-C.
+- A loop that does not come to it in time, or stops: then the cut is taken without it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autostate import blocked_loop
 
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOOP_CHECK = 0.05
-"""Seconds between looks whether a loop that was asked to cut still runs."""
+"""Seconds between looks whether a loop that was asked to stand still runs at all."""
+LONGEST_STAND = 10.0
+"""Seconds after which a loop goes on although the cut is not done."""
 
 
 class FlushRequest:
@@ -139,7 +141,9 @@ def cut_on_loop(
     standing: StandingLoops,
     late: LateLoop,
 ) -> T:
-    """Call `cut` between two callbacks of the loop, or here if that does not happen.
+    """Call `cut` while the loop stands still between two callbacks, if it comes to that.
+
+    It is called in this thread: in the loop's, Ctrl-C could strike in the middle of it.
 
     Args:
         loop: A loop that runs in another thread.
@@ -151,35 +155,30 @@ def cut_on_loop(
     Returns:
         What `cut` returned; what it raises is raised here.
     """
-    claim = threading.Lock()
-    results: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    arrived: queue.SimpleQueue[None] = queue.SimpleQueue()
+    over = threading.Event()
 
-    def cut_there() -> None:
+    def stand_still() -> None:
         late.ran(loop)
-        if claim.acquire(blocking=False):
-            try:
-                results.put((cut(), None))
-            except BaseException as error:
-                results.put((None, error))
-                if not isinstance(error, Exception):
-                    raise  # Ctrl-C belongs to the loop's thread
+        arrived.put(None)
+        over.wait(LONGEST_STAND)
 
-    with contextlib.suppress(RuntimeError):  # closed meanwhile: it does not run either
-        loop.call_soon_threadsafe(cut_there)
-    began = time.monotonic()
-    end = began if late.is_late(loop) else began + patience
-    while True:
-        with standing.held(loop) as stands:
-            running = loop.is_running()
-            here = stands or time.monotonic() >= end or not running
-            if here and claim.acquire(blocking=False):
-                if running and not stands:
-                    late.missed(loop, began)
-                return cut()
-        try:
-            result, error = results.get(timeout=LOOP_CHECK)
-        except queue.Empty:
-            continue
-        if error is not None:
-            raise error
-        return cast("T", result)
+    try:
+        with contextlib.suppress(RuntimeError):  # closed meanwhile: it does not run either
+            loop.call_soon_threadsafe(stand_still)
+        began = time.monotonic()
+        end = began if late.is_late(loop) else began + patience
+        while True:
+            with standing.held(loop) as stands:
+                running = loop.is_running()
+                if stands or time.monotonic() >= end or not running:
+                    if running and not stands:
+                        late.missed(loop, began)
+                    return cut()
+            try:
+                arrived.get(timeout=LOOP_CHECK)
+            except queue.Empty:
+                continue
+            return cut()
+    finally:
+        over.set()

@@ -587,13 +587,26 @@ def test_flush_gives_up_on_a_block_that_does_not_end(make: Make, start: bool) ->
 # -- event loops ------------------------------------------------------------------------------
 
 
-async def test_the_cut_runs_on_the_thread_of_a_running_loop(make: Make) -> None:
-    """What happens between two awaits is saved together."""
+async def test_a_running_loop_stands_still_during_the_cut(make: Make) -> None:
+    """What happens between two awaits is saved together; Ctrl-C does not strike in the cut."""
     bench = make()
-    bench.box.on_loop = asyncio.get_running_loop()
+    loop = bench.box.on_loop = asyncio.get_running_loop()
+    went_on = threading.Event()
+    still: list[bool] = []
+    cut = bench.box.cut
+
+    def cut_slowly(**options: Any) -> Any:
+        loop.call_soon_threadsafe(went_on.set)
+        still.append(not went_on.wait(0.05))
+        return cut(**options)
+
+    bench.box.cut = cut_slowly  # type: ignore[method-assign]
     bench.box.write("a")
     await bench.flusher.durable()
-    assert bench.box.cuts == [(threading.get_ident(), True)]
+    assert still == [True]
+    assert [(thread == threading.get_ident(), all_) for thread, all_ in bench.box.cuts] == [
+        (False, True)
+    ]
     assert bench.stored() == {"a": 1}
 
 
@@ -668,7 +681,7 @@ async def test_a_loop_that_stays_blocked_is_told_once_and_not_waited_for_again(
     await asyncio.sleep(0)  # the callbacks of the cuts run
     bench.box.write("c")
     await bench.flusher.durable()
-    assert bench.box.cuts[-1][0] == threading.get_ident()
+    assert not bench.flusher._saver._late_loop.is_late(asyncio.get_running_loop())
 
 
 def test_a_loop_that_stops_meanwhile_does_not_hold_up_a_capture(make: Make) -> None:

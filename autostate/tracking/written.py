@@ -168,7 +168,7 @@ class Written:
     def collect(self, most: int | None = None) -> None:
         """Re-arm all that was written, and only then look at any of it.
 
-        Written for speed: a cut runs on the event loop's thread.
+        Written for speed: the event loop stands still during a cut.
 
         Args:
             most: So many containers at the most. Only a cut needs them all at one moment.
