@@ -20,7 +20,7 @@ ARGS ?=
 # Half of the time a test waits for a process or a server of its own.
 PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 
-.PHONY: help test pytest lint style types format demo bench scale kills fuzz clean
+.PHONY: help test pytest lint style types format demo bench scale kills interrupts fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make bench  figures beside goals (ARGS='--quick')"
 	@echo "make scale  flush cost and memory against size and share (ARGS='--size 10000')"
 	@echo "make kills  200 random kills of a process that tells what was acknowledged, and more"
+	@echo "make interrupts  Ctrl-C at every place of the library's code"
 	@echo "make fuzz   long runs of the state machines"
 	@echo "make format puts the code in order"
 	@echo "make clean  removes the virtual environment and caches"
@@ -83,6 +84,10 @@ scale: $(STAMP)
 
 kills: $(STAMP)
 	AUTOSTATE_KILLS=100 $(BIN)/python -m pytest tests/crash tests/test_crawl_example.py $(ARGS)
+
+interrupts: $(STAMP)
+	AUTOSTATE_INTERRUPTS=all $(BIN)/python -m pytest -o faulthandler_timeout=0 \
+		tests/crash/test_interrupts.py $(ARGS)
 
 fuzz: $(STAMP)
 	AUTOSTATE_EXAMPLES=500 AUTOSTATE_STEPS=60 $(BIN)/python -m pytest -o faulthandler_timeout=0 \

@@ -323,12 +323,8 @@ class Flusher:
     @contextlib.contextmanager
     def exclusive(self) -> Generator[None]:
         """Keep every flush away while the journal or the store is used otherwise."""
-        with self._saver.standing.here():
-            self._work.acquire()
-        try:
+        with self._saver.standing.here(), self._work:  # no cut falls into the body
             yield
-        finally:
-            self._work.release()
 
     # -- the caller's side of a flush ---------------------------------------------------------
 

@@ -76,11 +76,16 @@ def recording(builtin: Any) -> dict[str, Any]:
     def record_setitem(self: Any, key: Any, value: Any, /) -> None:
         """Set an item; see `barrier.put_late` for how it ends."""
         new = not contains(self, key)
-        set_item(self, key, value)
         node = self._node_
-        log = node.log
         if new and type(key) is not node.key_type:
             node.key_type = None
+        try:
+            set_item(self, key, value)
+        except KeyboardInterrupt:  # it strikes when this is done
+            put_late(self, key, new=new)
+            raise
+        node = self._node_
+        log = node.log
         if log is not None:
             log.setdefault(key, new)
             if node.log is log:

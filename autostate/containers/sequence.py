@@ -33,7 +33,11 @@ def marking(builtin: Any, name: str, mark: Callable[..., None]) -> Any:
         with node.tracker.lock:
             before(self)
             length = size(self)
-            result = function(self, *args)
+            try:
+                result = function(self, *args)
+            except Exception:  # nothing was written
+                node.tracker.writing = None
+                raise
             mark(self, length, *args)
         return result
 

@@ -128,11 +128,16 @@ def _record_add(self: Any, member: Any, /) -> None:
     if _has(self, member):
         hash(member)  # a set is found in a set, but cannot be added
     else:
-        _add(self, member)
         node = self._node_
-        log = node.log
         if type(member) is not node.key_type:
             node.key_type = None
+        try:
+            _add(self, member)
+        except KeyboardInterrupt:  # it strikes when this is done
+            put_late(self, member, new=True)
+            raise
+        node = self._node_
+        log = node.log
         if log is not None:
             log.setdefault(member, True)
             if node.log is log:

@@ -35,6 +35,11 @@ Why this is safe:
   builtin's function is called on an armed container. Such *late calls* always change the length:
   a cut remembers the length of what it re-armed and somebody else holds, and compares it at the
   next one (`Tracker._late_calls`). `reverse`, which does not change it, is not left to C.
+- Ctrl-C may strike between a write and its mark, and in the middle of marking. So `before` notes
+  in `Tracker.writing` what is about to be written, and the mark takes the note back as its last
+  step. A note that the next write or cut finds was left by Ctrl-C, or by an error of the builtin:
+  `Tracker.finish_write` marks what may have happened. There is no call between the mark of a
+  write and the end of the note, in which Ctrl-C could strike once more.
 - A slice assigned from a generator, and keys with a `__hash__` or `__eq__` in Python, can be
   overtaken in the disarmed form. The first insertion of such a key changes the length; the rest
   is found when contents are compared at `flush()`, persist_state, migrating and shutdown.
@@ -286,10 +291,10 @@ def disarm(container: Any) -> None:
     container.__class__ = forms_of(type(container)).disarmed
 
 
-_EVERYTHING: Final = object()
+EVERYTHING: Final = object()
 
 
-def before(container: Any, key: Any = _EVERYTHING) -> None:
+def before(container: Any, key: Any = EVERYTHING) -> None:
     """Prepare a write, with the tracker's lock held.
 
     If the entry belongs to a cut and is not encoded yet, it is encoded first. Inside `atomic()`
@@ -303,21 +308,27 @@ def before(container: Any, key: Any = _EVERYTHING) -> None:
         if container._node_ is node:
             break
         node = container._node_  # what holds the container has become a node meanwhile
-    if node.tracker.undo:
-        node.tracker.remember(container, None if key is _EVERYTHING else (key,))
+    tracker = node.tracker
+    if tracker.undo:
+        tracker.remember(container, None if key is EVERYTHING else (key,))
+    if tracker.writing is not None:
+        tracker.finish_write()
+    tracker.writing = (container, key, size(container))
 
 
 def changed(container: Any) -> None:
     """Mark after a write that may have changed anything, with the lock held, and disarm."""
     node: Node | None = container._node_
+    if node is None:
+        return
     forms = forms_of(type(container))
     cls = type(container)
-    if node is None or cls is forms.disarmed:
-        return
-    if not node.tracker.undo:  # inside atomic() every write has to be seen
-        container.__class__ = forms.disarmed
-    if cls is forms.armed:
-        node.tracker.wrote(container, whole=True)
+    if cls is not forms.disarmed:
+        if not node.tracker.undo:  # inside atomic() every write has to be seen
+            container.__class__ = forms.disarmed
+        if cls is forms.armed:
+            node.tracker.wrote(container, whole=True)
+    node.tracker.writing = None
 
 
 def put(container: Any, key: Any, *, new: bool) -> None:
@@ -333,6 +344,7 @@ def put(container: Any, key: Any, *, new: bool) -> None:
         if new and type(key) is not node.key_type:
             node.key_type = None
         node.keys.setdefault(key, new)
+        node.tracker.writing = None
 
 
 def dropped(container: Any, key: Any) -> None:
@@ -343,6 +355,7 @@ def dropped(container: Any, key: Any) -> None:
             node.drops.setdefault(key, False)
         else:
             node.drops[key] = True
+        node.tracker.writing = None
 
 
 def spliced(container: Any, index: int) -> None:
@@ -350,6 +363,7 @@ def spliced(container: Any, index: int) -> None:
     if _record(container):
         node: Node = container._node_
         node.high = min(node.high, node.first + max(index, 0))
+        node.tracker.writing = None
 
 
 def moved(container: Any, shift: int) -> None:
@@ -364,6 +378,7 @@ def moved(container: Any, shift: int) -> None:
         node.first += shift
         node.low = max(node.low, node.first)
         node.high = min(node.high, node.first + size(container))
+        node.tracker.writing = None
 
 
 def put_item(container: Any, index: int) -> None:
@@ -371,6 +386,7 @@ def put_item(container: Any, index: int) -> None:
     if _record(container):
         node: Node = container._node_
         node.keys[node.first + index] = None
+        node.tracker.writing = None
 
 
 def _record(container: Any) -> bool:
@@ -396,19 +412,19 @@ def write_entry(function: Callable[..., Any], container: Any, key: Any, /, *valu
     node: Node | None = container._node_
     if node is None:
         return function(container, key, *value)
-    former = dict.get(container, key, _EVERYTHING)
+    former = dict.get(container, key, EVERYTHING)
     with node.tracker.lock:
         before(container, key) if value else before(container)
     try:
         return function(container, key, *value)
     finally:
-        now = dict.get(container, key, _EVERYTHING)
+        now = dict.get(container, key, EVERYTHING)
         if now is not former and container._node_ is node:
             with node.tracker.lock:
-                if now is _EVERYTHING:
+                if now is EVERYTHING:
                     dropped(container, key)
                 else:
-                    put(container, key, new=former is _EVERYTHING)
+                    put(container, key, new=former is EVERYTHING)
 
 
 def put_late(container: Any, key: Any, *, new: bool) -> None:

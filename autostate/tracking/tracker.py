@@ -26,6 +26,7 @@ from autostate.errors import CodecError, CorruptStateError
 from autostate.interrupts import uninterrupted
 from autostate.tracking import adoption
 from autostate.tracking.barrier import (
+    EVERYTHING,
     FORMS,
     KINDS,
     PLAIN,
@@ -34,6 +35,8 @@ from autostate.tracking.barrier import (
     changed,
     disarm,
     forms_of,
+    is_keyed,
+    put,
     size,
 )
 from autostate.tracking.capture import Capture
@@ -82,6 +85,7 @@ class Tracker:
         self.on_unknown = on_unknown
         self.closed: bool = False
         self.undo: int = 0
+        self.writing: tuple[Any, Any, int] | None = None
         self.nodes: weakref.WeakValueDictionary[int, Node] = weakref.WeakValueDictionary()
         self.roots: dict[str, Node] = {}
         self.deleted: list[int] = []
@@ -107,7 +111,9 @@ class Tracker:
         if self.marked:
             return True
         with self.lock:
-            return bool(self.instances.differing())
+            if self.writing is not None:
+                self.finish_write()
+            return bool(self.written or self.dirty_nodes or self.instances.differing())
 
     @property
     def marked(self) -> bool:
@@ -174,6 +180,35 @@ class Tracker:
         if clean:
             self.wake()
 
+    def finish_write(self) -> None:
+        """Mark what a write has done that was left before it was marked; the lock is held.
+
+        By Ctrl-C; or by an error of the builtin, or because there was nothing to do, in which case
+        the container has its former length. Called again after it was itself left at any point.
+        """
+        assert self.writing is not None
+        container, key, length = self.writing
+        node: Node | None = container._node_
+        if node is None or self.closed:
+            self.writing = None
+            return
+        recorded = is_keyed(container) and node.shape != "sequence"
+        if recorded and type(container) is forms_of(type(container)).armed:
+            if key is not EVERYTHING:
+                with contextlib.suppress(Exception):  # no key: what was to be written was not
+                    if has(container, key):
+                        put(container, key, new=size(container) > length)
+            elif size(container) != length or node.kind == "ordereddict":
+                changed(container)
+            self.writing = None
+            return
+        node.log = None
+        arm(container)
+        self.written.mark(container, whole=True)
+        self.written.unsettled[id(container)] = container
+        self.wake()
+        self.writing = None
+
     def unsettle(self, container: Any) -> None:
         """Look at what a container holds before the next cut."""
         self.written.unsettled[id(container)] = container
@@ -211,6 +246,8 @@ class Tracker:
             if self.undo:
                 self._refused = True
                 return None
+            if self.writing is not None:
+                self.finish_write()
             capture = self.capture = Capture(self)
             if self.closed:
                 return capture
