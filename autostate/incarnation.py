@@ -220,8 +220,8 @@ class Incarnation:
             What went wrong; the unsaved changes are then in a spill file if at all possible.
         """
         problem: Exception | None = None
-        self._disconnect()
         try:
+            self._disconnect()
             self.flusher.stop(timeout)
         except (FencedError, UnsupportedTypeError) as error:
             problem = error  # nothing that a spill could mend

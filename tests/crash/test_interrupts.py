@@ -326,3 +326,35 @@ def test_an_interrupted_operation_is_done_or_not(name: str, rng: random.Random) 
     for number in numbers:
         for again in (False, True) if EVERY else (rng.random() < 0.5,):
             attempt(operation, number, again=again)
+
+
+def places_of(act: Callable[[str, Interrupt], None], rng: random.Random) -> Iterator[None]:
+    """Do something on a new store, interrupted at each place, or at some of them."""
+    counting = Interrupt(sys.maxsize)
+    act(f"memory:places{next(_urls)}", counting)
+    numbers: Sequence[int] = range(1, sys.maxsize - counting.left + 1)
+    if not EVERY:
+        numbers = sorted(rng.sample(numbers, 30))
+    for number in numbers:
+        act(f"memory:places{next(_urls)}", Interrupt(number))
+        yield
+
+
+def test_an_interrupted_delete_is_done_or_not(rng: random.Random) -> None:
+    """The name is that of the whole state object, or of a new one."""
+
+    def act(url: str, interrupt: Interrupt) -> None:
+        with autostate.open(url, debounce=3600):
+            state = a_dict()
+            nested(state)
+            save()
+            before = copy.deepcopy(plain(state))
+            with contextlib.suppress(KeyboardInterrupt), interrupt:
+                autostate.delete(state)
+            found = plain(a_dict())
+            assert found in (before, {}), interrupt.at
+            check_unlocked(url)
+            assert stored(url, a_dict) == found, interrupt.at
+
+    for _ in places_of(act, rng):
+        pass
