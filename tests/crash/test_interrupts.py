@@ -315,6 +315,9 @@ def test_an_interrupted_block_is_done_or_not(rng: random.Random) -> None:
         attempt(operation, number)
 
 
+# Python's own word on a coroutine that was made when Ctrl-C struck, and so was never awaited.
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:.*coroutine:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_interrupted_operation_is_done_or_not(name: str, rng: random.Random) -> None:
     """And what memory holds is saved; also what is written afterwards."""
