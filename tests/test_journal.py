@@ -529,6 +529,28 @@ def test_a_change_of_a_node_that_nothing_began_is_refused() -> None:
     assert stored(store.records, STORES["conditional"])["pages"] == {"a": 1}
 
 
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"cut": [[0, 6]]}, "has no items 0 to 6 to take out"),
+        ({"cut": [[-1, 1]]}, "has no items -1 to 1 to take out"),
+        ({"cut": [[2, 1]]}, "has no items 2 to 1 to take out"),
+        ({"cut": [[0, 2], [1, 3]]}, "has no items 1 to 3 to take out"),
+        ({"trim": [1, 3], "cut": [[0, 2]]}, "has no items 0 to 2 to take out"),
+        ({"at": 6, "items": [1], "insert": True}, "lacks items before item 6"),
+        ({"at": -1, "items": [1], "insert": True}, "lacks items before item -1"),
+        ({"at": 1, "insert": True}, "inserts no items"),
+    ],
+)
+def test_an_edit_that_does_not_fit_is_refused(wrong: dict[str, Any], problem: str) -> None:
+    """Nothing is taken out, or inserted, beside the items that are there."""
+    made, store = committed([change(id=1, kind="list", name="a", assign=[0, 1, 2, 3, 4])])
+    with pytest.raises(CorruptStateError, match=problem):
+        made.commit([change(id=1, **wrong)])
+    made.commit([change(id=1, cut=[[1, 2], [3, 5]]), change(id=1, at=1, items=[7], insert=True)])
+    assert stored(store.records, STORES["conditional"])["a"] == [0, 7, 2]
+
+
 def test_messages_hold_no_values() -> None:
     """An error about a change says which node, never what was to be saved."""
     made, _ = committed(BEGIN)
