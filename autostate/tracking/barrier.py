@@ -52,6 +52,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
 from autostate.tracking.attributes import shield
+from autostate.tracking.kept import SEGMENTS
 from autostate.tracking.node import LARGE
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
@@ -345,11 +346,19 @@ def dropped(container: Any, key: Any) -> None:
             node.drops[key] = True
 
 
-def spliced(container: Any, index: int) -> None:
-    """Mark the items of a sequence from `index` on, with the lock held."""
+def spliced(container: Any, at: int, removed: int, inserted: int) -> None:
+    """Mark what was taken out of a sequence, and put in its place, with the lock held."""
     if _record(container):
-        node: Node = container._node_
-        node.high = min(node.high, node.first + max(index, 0))
+        kept = container._node_.kept
+        kept.splice(at, removed, inserted)
+        if len(kept.segments) > SEGMENTS:
+            changed(container)
+
+
+def cut_off(container: Any, index: int) -> None:
+    """Mark that a sequence has other items from an index on, with the lock held."""
+    if _record(container):
+        container._node_.kept.clip(max(index, 0))
 
 
 def moved(container: Any, shift: int) -> None:
@@ -362,15 +371,15 @@ def moved(container: Any, shift: int) -> None:
     if _record(container):
         node: Node = container._node_
         node.first += shift
-        node.low = max(node.low, node.first)
-        node.high = min(node.high, node.first + size(container))
+        if shift:
+            node.kept.splice(0, max(shift, 0), max(-shift, 0))
+        node.kept.clip(size(container))
 
 
 def put_item(container: Any, index: int) -> None:
     """Mark one item that was replaced; `index` counts from the left, with the lock held."""
     if _record(container):
-        node: Node = container._node_
-        node.keys[node.first + index] = None
+        container._node_.mark_item(index)
 
 
 def _record(container: Any) -> bool:
