@@ -140,6 +140,22 @@ def test_a_change_writes_the_items_that_came(
     assert KINDS[kind]("items") == plain
 
 
+@pytest.mark.parametrize("start", [150, LARGE + 5, 5000])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_removal_writes_a_few_hundred_bytes(kind: str, start: int, saves: Saves) -> None:
+    """Also after many others: the head, which is written again, stays small."""
+    sequence = grown(kind, start)
+    saves.clear()
+    for _ in range(100):
+        del sequence[len(sequence) // 2]
+        autostate.flush()
+    assert sum(entries for entries, _ in saves) == 0
+    sizes = [size for _, size in saves]
+    assert max(sizes[:5]) < 500
+    assert sum(sizes) / 100 < 1000
+    assert max(sizes) < 2000
+
+
 @pytest.mark.parametrize("start", [LARGE, 3000])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_change_in_the_next_run_writes_the_items_that_came(
