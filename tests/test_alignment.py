@@ -110,6 +110,16 @@ def test_kept_items_are_followed_through_every_splice(rng: random.Random) -> Non
             inserted = rng.randrange(3)
             items[at : at + removed] = [None] * inserted
             kept.splice(at, removed, inserted)
+            for _ in range(rng.randrange(4)):
+                if rng.random() < 0.5:
+                    count_left = rng.randrange(-2, min(3, len(items) + 1))
+                    items[: max(count_left, 0)] = [None] * -min(count_left, 0)
+                    kept.move(count_left, len(items))
+                else:
+                    shorter = rng.randrange(max(len(items) - 2, 0), len(items) + 1)
+                    del items[shorter:]
+                    kept.move(0, len(items))
+                    items += [None] * rng.randrange(2)
             if rng.random() < 0.1:
                 cut = rng.randrange(len(items) + 1)
                 items[cut:] = [None] * rng.randrange(3)

@@ -371,9 +371,7 @@ def moved(container: Any, shift: int) -> None:
     if _record(container):
         node: Node = container._node_
         node.first += shift
-        if shift:
-            node.kept.splice(0, max(shift, 0), max(-shift, 0))
-        node.kept.clip(size(container))
+        node.kept.move(shift, size(container))
 
 
 def put_item(container: Any, index: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from collections.abc import Iterator
 from operator import itemgetter
@@ -38,12 +39,45 @@ class Kept:
 
     All other items came since. What was written past the barrier moves nothing here, so a segment
     may reach beyond the end of the sequence until it is clipped.
+
+    What comes and goes at the ends, as in a queue, is summed up (`move`) and applied when the
+    segments are looked at: it must not cost more the more segments there are.
     """
 
-    __slots__ = ("segments",)
+    __slots__ = ("_high", "_left", "_low", "_segments")
 
     def __init__(self, count: int = 0) -> None:
-        self.segments: list[Segment] = [Segment(0, count, 0)] if count else []
+        self._segments: list[Segment] = [Segment(0, count, 0)] if count else []
+        # In the numbers that positions had when the segments were looked at last: which number
+        # is the first now, and the range of those that have been there ever since.
+        self._left, self._low, self._high = 0, 0, sys.maxsize
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The segments as of now."""
+        if self._left or self._low or self._high < sys.maxsize:
+            left, low, high = self._left, self._low, self._high
+            self._left, self._low, self._high = 0, 0, sys.maxsize
+            ranges = (
+                (start - at, max(at, low), min(at + stop - start, high))
+                for start, stop, at in self._segments
+            )
+            self._segments = [
+                Segment(begin + gap, end + gap, begin - left)
+                for gap, begin, end in ranges
+                if begin < end
+            ]
+        return self._segments
+
+    @segments.setter
+    def segments(self, segments: list[Segment]) -> None:
+        self._segments = segments
+
+    def move(self, shift: int, length: int) -> None:
+        """Take so many items off the left end, or put them there; then there are `length`."""
+        left = self._left = self._left + shift
+        self._low = max(self._low, left)
+        self._high = min(self._high, left + length)
 
     def splice(self, at: int, removed: int, inserted: int) -> None:
         """Take out items from a position on, and put others in their place."""
@@ -69,11 +103,13 @@ class Kept:
 
     def index_at(self, position: int) -> int | None:
         """Where the item at a position was at the cut; None if it came since."""
-        index = bisect_right(self.segments, position, key=_at) - 1
-        if index < 0 or position >= self.segments[index].end:
+        segments, number = self._segments, position + self._left
+        index = 0 if len(segments) == 1 else bisect_right(segments, number, key=_at) - 1
+        if index < 0 or not self._low <= number < self._high:
             return None
-        start, _, at = self.segments[index]
-        return start + position - at
+        start, stop, at = segments[index]
+        found = start + number - at
+        return found if start <= found < stop else None
 
     def position_of(self, index: int) -> int | None:
         """Where an item of the cut is now; None if it is no more."""
