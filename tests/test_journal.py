@@ -55,6 +55,7 @@ def folding(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fold a few small commits already, as happens with a large snapshot."""
     monkeypatch.setattr(compaction, "FLOOR", 1)
     monkeypatch.setattr(compaction, "_CHEAP", 1)
+    monkeypatch.setattr(compaction, "_FOLDED", 1)
 
 
 BEGIN: Changes = [
@@ -341,19 +342,32 @@ def test_a_state_that_shrinks_is_readable_again(promises: Promises) -> None:
 
 
 def test_compaction_is_due_when_commits_outweigh_the_snapshot() -> None:
-    """What is written again in the end is about what was written before."""
-    made, _ = committed(BEGIN, part_limit=20_000)
-    due_at = []
-    written = 0
+    """Where records are paid for, what is written again is about what was written before."""
+    assert compactions(metered=True) <= 2.0
+
+
+def test_where_records_are_free_commits_are_put_together_earlier() -> None:
+    """A few references to commits are what each head repeats; compactions pay for that."""
+    assert compactions(metered=False) <= 4.0
+
+
+def compactions(*, metered: bool) -> float:
+    """How often 400 changes of 1,000 bytes are written by compactions."""
+    store = FaultyStore({}, metered=metered)
+    made = journal(store, part_limit=20_000, inline_limit=None)
+    made.recover()
+    made.commit(BEGIN)
+    again = 0
     for page in range(400):
-        written += made.commit([change(id=1, put={f"p{page}": "x" * 1_000})]).bytes
+        made.commit([change(id=1, put={f"p{page}": "x" * 1_000})])
         if made.needs_compaction:
-            due_at.append(page)
+            before = store.records.copy()
             made.compact(pause=lambda: None)
+            new = store.records.keys() - before.keys()
+            again += sum(len(store.records[key]) for key in new)
             assert not made.needs_compaction
-    assert due_at
-    assert due_at[0] >= 50
-    assert len(due_at) <= 6
+    assert again
+    return again / (400 * 1_000)
 
 
 def test_small_commits_do_not_rewrite_a_large_snapshot() -> None:
@@ -527,6 +541,28 @@ def test_a_change_of_a_node_that_nothing_began_is_refused() -> None:
         made.commit([change(id=1, put={"lost": 1}), change(id=2, at=5, items=[1])])
     made.commit([change(id=1, put={"a": 1})])
     assert stored(store.records, STORES["conditional"])["pages"] == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"cut": [[0, 6]]}, "has no items 0 to 6 to take out"),
+        ({"cut": [[-1, 1]]}, "has no items -1 to 1 to take out"),
+        ({"cut": [[2, 1]]}, "has no items 2 to 1 to take out"),
+        ({"cut": [[0, 2], [1, 3]]}, "has no items 1 to 3 to take out"),
+        ({"trim": [1, 3], "cut": [[0, 2]]}, "has no items 0 to 2 to take out"),
+        ({"at": 6, "items": [1], "insert": True}, "lacks items before item 6"),
+        ({"at": -1, "items": [1], "insert": True}, "lacks items before item -1"),
+        ({"at": 1, "insert": True}, "inserts no items"),
+    ],
+)
+def test_an_edit_that_does_not_fit_is_refused(wrong: dict[str, Any], problem: str) -> None:
+    """Nothing is taken out, or inserted, beside the items that are there."""
+    made, store = committed([change(id=1, kind="list", name="a", assign=[0, 1, 2, 3, 4])])
+    with pytest.raises(CorruptStateError, match=problem):
+        made.commit([change(id=1, **wrong)])
+    made.commit([change(id=1, cut=[[1, 2], [3, 5]]), change(id=1, at=1, items=[7], insert=True)])
+    assert stored(store.records, STORES["conditional"])["a"] == [0, 7, 2]
 
 
 def test_messages_hold_no_values() -> None:

@@ -168,6 +168,7 @@ def test_a_child_of_an_orphan_comes_back_with_it() -> None:
     parent = state.pop("a")
     program.flush()
     parent["child"]["n"] = 5
+    state["more"] = "x" * 2000  # what the latest changes in the head refer to is not left out
     program.flush()
     assert program.journal.compact(pause=lambda: None)
     program.tracker.collected({2})

@@ -96,6 +96,11 @@ def _rotated(self: Any, length: int, steps: Any = 1) -> None:
         moved(self, length - right if right > length // 2 else -right)
 
 
+def _repeated(self: Any, length: int, times: Any) -> None:
+    """Mark after `self *= times`: a bounded deque keeps the last items."""
+    moved(self, length * max(as_index(times), 0) - deque.__len__(self))
+
+
 @recursive_repr("[...]")
 def _plain_repr(self: Any) -> str:
     return repr(_copy(self))
@@ -183,7 +188,7 @@ class PersistedDeque(root.StateObject, deque[T]):
             "__setitem__", lambda self, length, index, _: put_item(self, index % length)
         )
         __delitem__ = _at_index("__delitem__", deleted)
-        __imul__ = repeating(deque, lambda self, *_: changed(self))
+        __imul__ = repeating(deque, _repeated)
 
         @functools.wraps(deque.__iadd__)
         def __iadd__(self, other: Any, /) -> Any:

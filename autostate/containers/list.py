@@ -10,23 +10,25 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from autostate.containers import root
 from autostate.containers.sequence import (
     add_reflected,
+    append_all,
     deleted,
     inserted,
     marking,
     removing,
     repeating,
-    splice,
 )
 from autostate.tracking.barrier import (
     Kind,
     before,
     changed,
+    cut_off,
     locked,
     moved,
     put_item,
     register_kind,
     spliced,
 )
+from autostate.tracking.kept import SEGMENTS
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -49,11 +51,14 @@ def _assigned(self: Any, length: int, index: Any) -> None:
     """Mark after an assignment to `self[index]`."""
     if not isinstance(index, slice):
         put_item(self, as_index(index) % length)
-    elif list.__len__(self) == length:  # as many items in their place
-        for position in range(length)[index]:
+        return
+    start, stop, step = index.indices(length)
+    if step == 1:
+        removed = max(stop - start, 0)
+        spliced(self, start, removed, list.__len__(self) - length + removed)
+    else:  # as many items in their place
+        for position in range(start, stop, step):
             put_item(self, position)
-    else:
-        spliced(self, index.indices(length)[0])
 
 
 def _deleted(self: Any, length: int, index: Any) -> None:
@@ -61,18 +66,27 @@ def _deleted(self: Any, length: int, index: Any) -> None:
     if not isinstance(index, slice):
         deleted(self, length, index)
     elif gone := range(length)[index]:
-        first, last = sorted((gone[0], gone[-1]))
-        if first == 0 and last < len(gone):
-            moved(self, len(gone))
-        elif last == length - 1 and last - first < len(gone):
-            moved(self, 0)
-        else:
-            spliced(self, first)
+        _taken_out(self, length, gone if gone.step > 0 else gone[::-1])
+
+
+def _taken_out(self: Any, length: int, gone: range) -> None:
+    """Mark after items were removed, the positions of which ascend."""
+    if len(gone) == gone[-1] + 1:  # at the left end
+        moved(self, len(gone))
+    elif len(gone) == length - gone[0]:  # at the right end
+        moved(self, 0)
+    elif gone.step == 1:
+        spliced(self, gone[0], len(gone), 0)
+    elif len(gone) > SEGMENTS:
+        changed(self)
+    else:
+        for position in reversed(gone):
+            spliced(self, position, 1, 0)
 
 
 def _repeated(self: Any, length: int, times: Any) -> None:
     """Mark after `self *= times`."""
-    spliced(self, length if as_index(times) > 0 else 0)
+    cut_off(self, length if as_index(times) > 0 else 0)
 
 
 class PersistedList(root.StateObject, list[T]):
@@ -132,14 +146,14 @@ class PersistedList(root.StateObject, list[T]):
         @functools.wraps(list.extend)
         def extend(self, iterable: Iterable[T], /) -> None:
             """Append all items, as `list.extend`."""
-            splice(self, list.__len__(self), list.extend, iterable)
+            append_all(self, list.extend, iterable)
 
         @functools.wraps(list.__iadd__)
         def __iadd__(self, other: Any, /) -> Any:
             made = add_reflected(self, other)
             if made is not NotImplemented:
                 return made
-            splice(self, list.__len__(self), list.extend, other)
+            append_all(self, list.extend, other)
             return self
 
         @functools.wraps(list.sort)

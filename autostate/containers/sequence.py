@@ -8,7 +8,7 @@ from operator import index as as_index
 from typing import Any
 
 from autostate.tracking.adoption import ATOMS
-from autostate.tracking.barrier import before, is_keyed, moved, spliced
+from autostate.tracking.barrier import before, cut_off, is_keyed, moved, size, span, spliced
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
 
@@ -51,7 +51,7 @@ def inserted(self: Any, length: int, index: Any, _item: Any) -> None:
     if position in (0, length):
         moved(self, -1 if position < length else 0)
     else:
-        spliced(self, position)
+        spliced(self, position, 0, 1)
 
 
 def deleted(self: Any, length: int, index: Any = -1) -> None:
@@ -61,11 +61,11 @@ def deleted(self: Any, length: int, index: Any = -1) -> None:
     if position in (0, length - 1):
         moved(self, 0 if position else 1)
     else:
-        spliced(self, position)
+        spliced(self, position, 1, 0)
 
 
-def splice(self: Any, start: int, function: Callable[..., Any], argument: Any) -> None:
-    """Change items from an index on, which may run code of the user; mark in any case."""
+def append_all(self: Any, function: Callable[..., Any], argument: Any) -> None:
+    """Append items by a method that may run code of the user; mark in any case."""
     if self._node_ is None:
         if self._key_ is UNNAMED:
             unnamed(self)
@@ -74,12 +74,13 @@ def splice(self: Any, start: int, function: Callable[..., Any], argument: Any) -
     lock = self._node_.tracker.lock
     with lock:
         before(self)
-        spliced(self, start)
+        start = size(self)
+        cut_off(self, start)
     try:
         function(self, argument)
     finally:
         with lock:
-            spliced(self, start)
+            cut_off(self, start)
 
 
 def removing(builtin: Any) -> Any:
@@ -89,7 +90,7 @@ def removing(builtin: Any) -> Any:
     @functools.wraps(function)
     def remove(self: Any, value: Any, /) -> None:
         if not (is_keyed(self) and type(value) in ATOMS and ATOMS.issuperset(map(type, self))):
-            splice(self, 0, function, value)
+            span(self, function, value)  # all is compared, as it was to find the value
             return
         with self._node_.tracker.lock:  # no code of the user compares
             before(self)

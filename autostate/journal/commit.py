@@ -1,8 +1,8 @@
 """Commits: lists of changes, and the state that they make.
 
-A change is one JSON object about one node. It says what is there afterwards, never by how much
-something changed. Nothing is applied twice all the same: a snapshot holds exactly the commits
-before those that its head names.
+A change is one JSON object about one node. Most say what is there afterwards. Those that take
+items out of the middle of a sequence, or put some in, move what lies behind; so no change is ever
+applied twice: a snapshot holds exactly the commits before those that its head names.
 
 The same rules work on two forms of values. `DecodedMerge` rebuilds what the program will hold.
 `RawMerge` leaves each value as the bytes that it came in: that is fast, and a float or an int
@@ -48,7 +48,8 @@ class Change(msgspec.Struct, Generic[V], omit_defaults=True, forbid_unknown_fiel
     """One change of one node; the fields are applied in this order.
 
     The items of a sequence are numbered, `at` is the number of the first one that is given. An
-    item keeps its number while others come and go at both ends: numbers may become negative.
+    item keeps its number while others come and go at both ends: numbers may become negative. Where
+    items are taken out, or inserted, those behind them move down or up.
 
     Attributes:
         id: The node.
@@ -60,7 +61,10 @@ class Change(msgspec.Struct, Generic[V], omit_defaults=True, forbid_unknown_fiel
         drop: Keys, or members, that are no more.
         put: Entries: an object, or pairs where a key is no `str`; members of a set.
         trim: Of a sequence, only the items of these numbers stay, the second not included.
+        cut: Of a sequence: ranges of numbers, ascending, the second not included, whose items are
+            taken out; numbers are those before any of them is.
         at, items: Items put in the place of those of their numbers, or at either end.
+        insert: `items` replace none: those from `at` on move up.
         delete: The node is no more.
     """
 
@@ -73,8 +77,10 @@ class Change(msgspec.Struct, Generic[V], omit_defaults=True, forbid_unknown_fiel
     drop: list[V] | None = None
     put: dict[str, V] | list[V] | None = None
     trim: tuple[int, int] | None = None
+    cut: list[tuple[int, int]] | None = None
     at: int | None = None
     items: list[V] | None = None
+    insert: bool = False
     delete: bool = False
 
 
@@ -224,12 +230,30 @@ def _edit_sequence(node: NodeState, change: Change[Any]) -> None:
         del items[high - node.first :]
         del items[: low - node.first]
         node.first = low
+    if change.cut is not None:
+        _cut(node, change.id, change.cut)
     if change.items is not None:
         at = (change.at or 0) - node.first
-        if not -len(change.items) <= at <= len(items):
+        longest = 0 if change.insert else len(change.items)
+        if not -longest <= at <= len(items):
             raise CorruptStateError(f"node {change.id} lacks items before item {change.at}")
         node.first += min(at, 0)
-        items[max(at, 0) : max(at + len(change.items), 0)] = change.items
+        items[max(at, 0) : max(at + longest, 0)] = change.items
+    elif change.insert:
+        raise CorruptStateError(f"a change of node {change.id} inserts no items")
+
+
+def _cut(node: NodeState, node_id: int, ranges: list[tuple[int, int]]) -> None:
+    """Take items out, in one pass however many ranges there are."""
+    items: list[Any] = node.content
+    done, kept = 0, []
+    for low, high in ranges:
+        start, stop = low - node.first, high - node.first
+        if not done <= start <= stop <= len(items):
+            raise CorruptStateError(f"node {node_id} has no items {low} to {high} to take out")
+        kept += items[done:start]
+        done = stop
+    items[:done] = kept
 
 
 Convert = Callable[[str, Any], None]

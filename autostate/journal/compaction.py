@@ -16,27 +16,30 @@ from autostate.journal.commit import RawMerge, references
 from autostate.journal.head import Head, Ref
 
 FLOOR = 65_536  # bytes of commits that are never worth a full compaction
-COMMITS = 64  # references in the head to commits, at most
-_CHEAP = 8  # full instead of folded while the snapshot is at most so many times the commits
+COMMITS = 32  # references in the head to commits, at most: each commit writes them again
+COMMITS_METERED = 64  # the same where records are paid for
+_CHEAP = 2  # full instead of folded while the snapshot is at most so many times the commits
+_FOLDED = 8  # so many commits are folded at the least
 
 
 def _size(refs: tuple[Ref, ...]) -> int:
     return sum(ref.size for ref in refs)
 
 
-def due(head: Head) -> bool:
+def due(head: Head, *, metered: bool) -> bool:
     """Whether the commits since the snapshot outweigh it, or are too many."""
     commits = _size(head.commits)
-    return len(head.commits) >= COMMITS or commits > max(FLOOR, _size(head.snapshot))
+    limit = COMMITS_METERED if metered else COMMITS
+    return len(head.commits) >= limit or commits > max(FLOOR, _size(head.snapshot))
 
 
 def fold_from(head: Head) -> int | None:
     """Which commit is the first to be folded with those after it; None: compact in full."""
     commits, snapshot = _size(head.commits), _size(head.snapshot)
-    if snapshot <= _CHEAP * max(FLOOR, commits):
+    if snapshot <= max(FLOOR, _CHEAP * commits):
         return None
     first, total = len(head.commits), 0
-    while first and (len(head.commits) - first < _CHEAP or head.commits[first - 1].size <= total):
+    while first and (len(head.commits) - first < _FOLDED or head.commits[first - 1].size <= total):
         first -= 1
         total += head.commits[first].size
     return first

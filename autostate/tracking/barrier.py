@@ -57,6 +57,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
 from autostate.tracking.attributes import shield
+from autostate.tracking.kept import SEGMENTS
 from autostate.tracking.node import LARGE
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
@@ -358,11 +359,21 @@ def dropped(container: Any, key: Any) -> None:
         node.tracker.writing = None
 
 
-def spliced(container: Any, index: int) -> None:
-    """Mark the items of a sequence from `index` on, with the lock held."""
+def spliced(container: Any, at: int, removed: int, inserted: int) -> None:
+    """Mark what was taken out of a sequence, and put in its place, with the lock held."""
     if _record(container):
         node: Node = container._node_
-        node.high = min(node.high, node.first + max(index, 0))
+        node.kept.splice(at, removed, inserted)
+        if len(node.kept.segments) > SEGMENTS:
+            changed(container)
+        node.tracker.writing = None
+
+
+def cut_off(container: Any, index: int) -> None:
+    """Mark that a sequence has other items from an index on, with the lock held."""
+    if _record(container):
+        node: Node = container._node_
+        node.kept.clip(max(index, 0))
         node.tracker.writing = None
 
 
@@ -376,8 +387,7 @@ def moved(container: Any, shift: int) -> None:
     if _record(container):
         node: Node = container._node_
         node.first += shift
-        node.low = max(node.low, node.first)
-        node.high = min(node.high, node.first + size(container))
+        node.kept.move(shift, size(container))
         node.tracker.writing = None
 
 
@@ -385,7 +395,7 @@ def put_item(container: Any, index: int) -> None:
     """Mark one item that was replaced; `index` counts from the left, with the lock held."""
     if _record(container):
         node: Node = container._node_
-        node.keys[node.first + index] = None
+        node.mark_item(index)
         node.tracker.writing = None
 
 

@@ -167,7 +167,7 @@ class Graph:
         """
         for slot, item in enumerate(items_of(node.obj)):
             if id(item) in idents:
-                node.keys[node.first + slot] = None
+                node.mark_item(slot)
         self._tracker.dirty_nodes[node] = None
 
     def take_over(self, node: Node, home: Node, entry: Any) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from operator import countOf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from autostate.codec.bound import is_container
+from autostate.tracking.kept import Kept
 from autostate.tracking.raw import item_of, items_of
 
 if TYPE_CHECKING:
@@ -22,11 +23,14 @@ full speed still costs only the changed entries; 256 entries take about 0.1 ms t
 """
 
 
+_NO_ITEMS: Final = Kept()
+
+
 class Place:
     """The entry of a sequence: one element, which may change its position.
 
     Attributes:
-        number: The number of the item when it was last looked at.
+        number: Where it was when it was last looked at: the position, counted from `Node.first`.
         ident: The `id` of the element.
     """
 
@@ -46,8 +50,8 @@ class Node:
         shape: How its entries are addressed: "mapping", "set" or "sequence".
         name: The name of a root; None for a nested node.
         homes: For a nested node: ids of nodes, and their entries, that have referred to it.
-        keys: What was assigned or added, oldest first: keys, members, or numbers of items. True
-            for a key or member that was not there at the last capture.
+        keys: What was assigned or added, oldest first: keys, members, or where in a sequence the
+            item was at the last cut. True for a key or member that was not there at that.
         touched: Entries in which something changed: keys, or places (sequence). With the
             container that changed, if that was the whole entry and had only scalars in it when
             it was last looked at, and None otherwise.
@@ -59,10 +63,9 @@ class Node:
         compare: What was saved is remembered although the container is large: something has
             written to it past its methods, and may do so again.
         whole: All entries may be dirty.
-        first: Of a sequence: the number of its first item. Items keep their numbers while
-            others come and go at both ends; so the number may become negative.
-        low, high: Of a sequence: items of these numbers, `high` not included, stand where they
-            were saved.
+        first: Of a sequence: what a `Place` calls its first item. It changes with what comes and
+            goes at the left end, so that most elements are found where they were.
+        kept: Of a sequence: which items were there at the last cut, and where they are now.
         saved: What was last saved, to compare with: see `capture.py`. None if that is unknown.
         bad: Entries that could not be saved, with the error.
         offered: Keys or members that were given as defaults.
@@ -85,14 +88,13 @@ class Node:
         "first",
         "form",
         "gone",
-        "high",
         "homes",
         "id",
+        "kept",
         "key_type",
         "keys",
         "kind",
         "log",
-        "low",
         "name",
         "obj",
         "offered",
@@ -128,8 +130,7 @@ class Node:
         self.compare: bool = False
         self.whole: bool = False
         self.first: int = 0
-        self.low: int = 0
-        self.high: int = 0
+        self.kept: Kept = Kept() if kind.shape == "sequence" else _NO_ITEMS
         self.saved: Any = None
         self.weight: int = 64
         self.bad: dict[Any, Any] = {}
@@ -200,6 +201,12 @@ class Node:
             if place in found:
                 place.number = first + found[place]
         return found
+
+    def mark_item(self, slot: int) -> None:
+        """Mark one item of a sequence, unless it came since the last cut anyway."""
+        index = self.kept.index_at(slot)
+        if index is not None:
+            self.keys[index] = None
 
     def growth(self) -> int:
         """By how much the recorded writes have made a mapping or set longer since the last cut."""

@@ -23,8 +23,9 @@ from autostate.interrupts import is_passing, uninterrupted
 from autostate.signing import BadSignatureError
 from autostate.tracking.barrier import KINDS, OBJECT, Barrier, Cell, Kind, arm, forms_of, size
 from autostate.tracking.conversion import CONVERTED, FLAT, Dict, List, is_flat
+from autostate.tracking.kept import Kept
 from autostate.tracking.node import Node, Place
-from autostate.tracking.sequences import blocks_of
+from autostate.tracking.sequences import saved_as
 
 if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
@@ -258,9 +259,8 @@ class Rehydration:
         if node.kind == OBJECT.name:
             self._tracker.sharing.loaded(node)
         if node.shape == "sequence":
-            node.saved = blocks_of(state.content, state.first)
-            node.first = node.low = state.first
-            node.high = state.first + size(container)
+            node.saved = saved_as(state.content, state.first)
+            node.first, node.kept = state.first, Kept(size(container))
         else:
             self._tracker.baseline(node)
 

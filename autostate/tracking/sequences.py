@@ -1,173 +1,166 @@
 """What is written of lists and deques.
 
-Items are numbered. An item keeps its number while others come and go at both ends, so a queue
-costs what was put in and taken out; and an item that was replaced, or in which something
-changed, costs only itself (`journal/commit.py` says how a change names items).
+Items are numbered in the store (`journal/commit.py` says how a change names them). An item keeps
+its number while others come and go at both ends; where some are taken out of the middle, or
+inserted, those behind move. So what is written is what came, and of what went only where it was.
 
-Of what was saved a hash is remembered for each *block* of items, to find what was written past
-the barrier or in the disarmed form. Blocks of small sequences have one item, so that it is also
-found out by how much the items have moved.
+Which items stayed is recorded (`kept.py`), or found by comparing: of each item that was saved a
+hash is remembered. In the disarmed form, and past the barrier, nothing is recorded; then the two
+versions are aligned by their hashes (`alignment.py`). So is what was put in the place of something
+else: `queue[:] = [page for page in queue if …]` costs what it took out.
 """
 
 from __future__ import annotations
 
 import contextlib
-from bisect import bisect_left, bisect_right
+from array import array
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import chain, islice
 from typing import Any, Final
 
 import msgspec
 
 from autostate import codec
+from autostate.codec import dumps
+from autostate.tracking.alignment import UNKNOWN, align, paired
 from autostate.tracking.barrier import FORM_SETS, FORMS, size
+from autostate.tracking.kept import Kept, Segment, gaps
 from autostate.tracking.node import LARGE, Place
 from autostate.tracking.pending import Pending, batches
 from autostate.tracking.raw import items_of
 
 _DICT_FORMS: Final = FORM_SETS["dict"]
 
-CHUNK: Final = 32
-"""Items of a large sequence that share a hash."""
+UNIT: Final = 32
+"""Items that are encoded at once."""
+
+_CUTS: Final = 4096
+"""Ranges that one change takes out, at the most: some 64 KiB."""
+
+_LONG: Final = 4000  # bytes of an item that may hold an int with too many digits
 
 
 @dataclass(slots=True)
-class Blocks:
-    """What was saved of a sequence, block by block.
+class Saved:
+    """What was saved of a sequence.
 
     Attributes:
-        starts: The number of each block's first item; blocks lie side by side.
-        hashes: The hash of each block's items, encoded; None where that is not known.
-        end: The number after the last item.
+        first: The number of the first item.
+        hashes: The hash of each item, encoded; UNKNOWN where that is not known.
         sure: The store holds these items and no others.
     """
 
-    starts: list[int]
-    hashes: list[int | None]
-    end: int
+    first: int
+    hashes: array[int]
     sure: bool = True
 
     @property
-    def first(self) -> int:
-        """The number of the first item."""
-        return self.starts[0] if self.starts else self.end
-
-    def bounds(self) -> list[int]:
-        """The numbers at which blocks begin, and the end."""
-        return [*self.starts, self.end]
+    def end(self) -> int:
+        """The number after the last item."""
+        return self.first + len(self.hashes)
 
 
 @dataclass(slots=True)
 class _Run:
-    """Items side by side that are to be written: their numbers, and their JSON in pieces."""
+    """Items side by side that are to be written: their positions, and their JSON."""
 
     start: int
     stop: int
+    insert: bool
     raws: deque[bytes]
 
 
-def blocks_of(content: list[Any], first: int) -> Blocks:
-    """The blocks of a sequence as it is stored.
+def saved_as(content: list[Any], first: int) -> Saved:
+    """What is remembered of a sequence as it is stored.
 
     Args:
         content: The items as decoded JSON.
         first: The number of the first item.
     """
-    size = 1 if len(content) <= LARGE else CHUNK
-    starts = range(0, len(content), size)
-    hashes: list[int | None] = [hash(codec.dump(content[at : at + size])[1:-1]) for at in starts]
-    return Blocks([first + at for at in starts], hashes, first + len(content))
+    try:
+        hashes = array("q", map(hash, map(dumps, content)))
+    except ValueError:  # what has another form in JSON
+        hashes = array("q", (hash(codec.dump(item)) for item in content))
+    return Saved(first, hashes)
 
 
 class SequencePending(Pending):
-    """The share of a list or deque in a capture.
+    """The share of a list or deque in a capture. Items are named by their positions at the cut.
 
     Attributes:
-        first, end: The numbers of its items.
-        low, high: The items of these numbers stand where they were saved.
-        changed: The numbers of those among them that are to be written again; if `compared`,
-            those whose block has another hash are written instead.
+        compared: Everything is compared with what was saved.
+        changed: Items that stayed, and are to be looked at again.
     """
 
     def copy(self) -> None:
         """Copy the items to look at; the lock is held."""
         node = self.node
-        before: Blocks | None = node.saved
+        self.before: Saved | None = node.saved
+        # Until it is known what became of this capture, it is not known what the store holds.
+        self.saved, node.saved = node.saved, None
         self.first, self.count = node.first, size(node.obj)
-        self.end = self.first + self.count
-        self.compared = self.whole and before is not None
-        self.changed: set[int] = set()
+        self.compared = self.whole and self.before is not None
+        kept, node.kept = node.kept, Kept(self.count)
+        kept.clip(self.count)
+        self._segments = kept.segments
+        self._new: list[range] = []
+        self._replaced: list[range] = []
+        self._written: set[int] | None = set()  # numbers; None: items have moved
+        self._left: tuple[int, int] | None = None
         self._index: dict[int, int] | None = None
-        if before is None:
-            self.low = self.high = self.first
-        elif self.whole:
-            self.low, self.high = max(before.first, self.first), min(before.end, self.end)
-        else:
-            self.low = max(node.low, before.first, self.first)
-            self.high = min(node.high, before.end, self.end)
-        ranges = [(self.first, self.end)]
-        if before is not None and not self.whole:
-            ranges = self._marked(before)
-        if ranges == [(self.first, self.end)]:
+        self.changed = self._marked(kept)
+        if self.whole or self.before is None:
+            ranges = [range(self.count)]
             node.bad = {}
+        else:
+            ranges = _merged(chain(kept.fresh(self.count), (range(p, p + 1) for p in self.changed)))
         if len(node.places) > 2 * self.count + LARGE:
             node.places = {
                 id(i): node.places[id(i)] for i in items_of(node.obj) if id(i) in node.places
             }
-        self._starts = [start for start, _ in ranges]
-        self._copies = [_slice(node.obj, a - self.first, b - self.first) for a, b in ranges]
-        node.low, node.high = self.first, self.end
+        self._starts = [positions.start for positions in ranges]
+        self._copies = _slices(node.obj, ranges)
 
-    def _marked(self, before: Blocks) -> list[tuple[int, int]]:
-        """Find the blocks in which something was marked, and what is beside the old ones."""
+    def _marked(self, kept: Kept) -> set[int]:
+        """Where items are in which something was marked."""
         slots = self.node.locate(key for key in self.touched if type(key) is Place)
-        numbers = {*self.keys, *(self.first + slot for slot in slots.values())}
-        self.changed = {number for number in numbers if self.low <= number < self.high}
-        bounds = before.bounds()
-        kept = range(bisect_left(bounds, self.low), bisect_right(bounds, self.high) - 1)
-        if not kept or self._is_fragmented(before):
-            return [(self.first, self.end)]
-        dirty = sorted({bisect_right(bounds, number) - 1 for number in self.changed})
-        ranges = [(self.first, bounds[kept.start])]
-        ranges += [(bounds[i], bounds[i + 1]) for i in dirty if i in kept]
-        ranges.append((bounds[kept.stop], self.end))
-        return [(start, stop) for start, stop in ranges if start < stop]
-
-    def _is_fragmented(self, before: Blocks) -> bool:
-        """Whether it is time to make few blocks of many small ones again."""
-        return len(before.starts) > self.count // 8 + 2 * LARGE
+        found = {*map(kept.position_of, self.keys), *slots.values()}
+        return {position for position in found if position is not None}
 
     def encode_now(self, key: Any) -> None:
         """Encode one item before it is written to; the lock is held."""
-        number = self._number(key)
-        if number is not None and number not in self.early:
-            self.early[number] = self._encode(number, self._item(number))
+        position = self._position(key)
+        if position is not None and position not in self.early:
+            self.early[position] = self._encode(position, self._item(position))
 
     def encode_rest(self) -> None:
         """Encode all that can still change, before it is let go of; the lock is held."""
         for start, items in zip(self._starts, self._copies, strict=True):
-            for number, item in enumerate(items, start):
-                if number not in self.early and type(item) not in codec.NATIVE:
-                    self.early[number] = self._encode(number, item)
+            for position, item in enumerate(items, start):
+                if position not in self.early and type(item) not in codec.NATIVE:
+                    self.early[position] = self._encode(position, item)
 
-    def _number(self, place: Place) -> int | None:
-        """The number that an element had at the cut; None if it is not to be encoded."""
-        if id(self._item(place.number)) == place.ident:
-            return place.number
+    def _position(self, place: Place) -> int | None:
+        """Where an element was at the cut; None if it is not to be encoded."""
+        if id(self._item(place.number - self.first)) == place.ident:
+            return place.number - self.first
         if self._index is None:
             copies = zip(self._starts, self._copies, strict=True)
             self._index = {
-                id(item): number for at, items in copies for number, item in enumerate(items, at)
+                id(item): position
+                for at, items in copies
+                for position, item in enumerate(items, at)
             }
         return self._index.get(place.ident)
 
-    def _item(self, number: int) -> Any:
+    def _item(self, position: int) -> Any:
         """The copy of an item; this object if there is none."""
-        index = bisect_right(self._starts, number) - 1
-        if index >= 0 and number - self._starts[index] < len(self._copies[index]):
-            return self._copies[index][number - self._starts[index]]
+        index = bisect_right(self._starts, position) - 1
+        if index >= 0 and position - self._starts[index] < len(self._copies[index]):
+            return self._copies[index][position - self._starts[index]]
         return self
 
     def release(self) -> None:
@@ -179,141 +172,160 @@ class SequencePending(Pending):
 
     def changes(self) -> Iterator[dict[str, Any] | None]:
         """Encode, pausing at every `yield`."""
-        before: Blocks | None = self.node.saved
-        if before is not None and self.compared and self.count <= LARGE:
-            yield from self._find_shift(before)
-        if before is not None and before.sure and not self.count and before.first == before.end:
-            self.saved = before  # it was empty, and is
+        before = self.before
+        if before is not None and before.sure and not self.count and not before.hashes:
+            return  # it was empty, and is
+        hashes = array("q", [UNKNOWN]) * self.count
+        if before is not None:
+            yield from self._align(before.hashes, hashes)
+        if before is None or not self._segments:
+            yield from self._assign(hashes)
             return
-        if before is None or self.low >= self.high:
-            yield from self._assign()
-            return
-        if (self.low, self.high) != (before.first, before.end) or not before.sure:
-            yield {"trim": [self.low, self.high]}
-        ends = zip(before.bounds()[1:], before.hashes, strict=True)
-        known = dict(zip(before.starts, ends, strict=True))
-        hashes: dict[int, int | None] = {}
-        plan = self._plan(before)
-        # What lies to the left is written towards the left: each item beside one that is there.
-        left = [block for block in plan if block[1] <= self.low]
-        for blocks in (left[::-1], plan[len(left) :]):
-            yield from self._write(blocks, known, hashes)
-        if sum(map(len, self._copies)) < self.count:
-            for start, (_, digest) in known.items():
-                if self.low <= start < self.high:
-                    hashes.setdefault(start, digest)
-        starts = sorted(hashes)
-        self.saved = Blocks(starts, [hashes[start] for start in starts], self.end)
+        first = before.first + self._segments[0].start - self._segments[0].at
+        after = array("q", [UNKNOWN]) * self.count
+        for start, stop, at in self._segments:
+            after[at : at + stop - start] = before.hashes[start:stop]
+        yield from self._take_out(before)
+        yield from self._write(first, after)
+        self.saved = Saved(first, after)
 
-    def _assign(self) -> Iterator[dict[str, Any] | None]:
-        """Write all items."""
-        at = {"at": self.first} if self.first else {}
-        starts: list[int] = []
-        hashes: list[int | None] = []
-        size = self._size()
-        for batch in batches(iter(range(self.first, self.end, size))):
-            with self.node.tracker.lock:
-                raws = [self._raw(start, min(start + size, self.end)) for start in batch]
-            starts += batch
-            hashes += map(hash, raws)
-            items = msgspec.Raw(b"[" + b",".join(raws) + b"]")
-            first = batch[0] == self.first
-            yield {"assign": items, **at} if first else {"at": batch[0], "items": items}
-        self.capture.entries += self.count
-        if not self.count:
-            yield {"assign": [], **at}
-        self.saved = Blocks(starts, hashes, self.end)
+    def _align(self, before: array[int], hashes: array[int]) -> Iterator[None]:
+        """Find out which items stayed; the hashes of what was encoded for that are filled in."""
+        segments = self._segments
+        if self.compared:
+            yield from self._hash([range(self.count)], hashes)
+            if not self._is_confirmed(before, hashes):
+                segments = []  # something was written that nobody recorded
+        else:
+            open_ = gaps(segments, len(before), self.count)
+            yield from self._hash([new for old, new in open_ if old and new], hashes)
+        found: list[Segment] = []
+        for number, (old, new) in enumerate(gaps(segments, len(before), self.count)):
+            if old and new:
+                same = align(before[old.start : old.stop], hashes[new.start : new.stop])
+                found += [Segment(a + old.start, b + old.start, c + new.start) for a, b, c in same]
+                yield None
+            found += segments[number : number + 1]
+        self._segments = found
+        if found:
+            self._segments, replaced, self._new = paired(found, len(before), self.count)
+            stayed = Kept()
+            stayed.segments = found
+            changed = (range(p, p + 1) for p in self.changed if stayed.index_at(p) is not None)
+            self._replaced = _merged(chain(replaced, changed))
 
-    def _plan(self, before: Blocks) -> list[tuple[int, int]]:
-        """The blocks to encode, which neither `low` nor `high` divides."""
-        plan: list[tuple[int, int]] = []
-        size = self._size()
-        bounds = [] if self._is_fragmented(before) else before.bounds()
-        for start, copy in zip(self._starts, self._copies, strict=True):
-            at, end = start, start + len(copy)
-            while at < end:
-                later = bisect_right(bounds, at)  # up to where the next old block begins
-                inside = 0 < later < len(bounds)
-                stop = min(bounds[later] if inside else at + size, end)
-                stop = min(edge for edge in (self.low, self.high, stop) if edge > at)
-                plan.append((at, stop))
-                at = stop
-        return plan
+    def _is_confirmed(self, before: array[int], hashes: array[int]) -> bool:
+        """Whether the items that stayed are as they were saved, but for those that were marked."""
+        for start, stop, at in self._segments:
+            old, new = before[start:stop], hashes[at : at + stop - start]
+            if len(old) != len(new):
+                return False
+            if old != new:
+                pairs = enumerate(zip(old, new, strict=True), at)
+                if any(a != b and position not in self.changed for position, (a, b) in pairs):
+                    return False
+        return True
 
-    def _write(
-        self,
-        plan: list[tuple[int, int]],
-        known: dict[int, tuple[int, int | None]],
-        hashes: dict[int, int | None],
-    ) -> Iterator[dict[str, Any] | None]:
-        """Encode blocks, and write of each what is to be written."""
-        for batch in batches(iter(plan)):
-            runs: list[_Run] = []
+    def _hash(self, ranges: Iterable[range], hashes: array[int]) -> Iterator[None]:
+        for batch in batches(_units(ranges)):
             with self.node.tracker.lock:
                 for start, stop in batch:
-                    raw = self._raw(start, stop)
-                    hashes[start] = hash(raw)
-                    same = known.get(start) == (stop, hashes[start])
-                    for a, b in self._to_write(start, stop, same=same):
-                        piece = raw if (a, b) == (start, stop) else self._raw(a, b)
-                        _join(runs, a, b, piece)
-            self.capture.entries += sum(stop - start for start, stop in batch)
+                    hashes[start:stop] = array("q", map(hash, self._raws(start, stop)))
+            yield None
+
+    def _assign(self, hashes: array[int]) -> Iterator[dict[str, Any] | None]:
+        """Write all items."""
+        self._written = None
+        verb = "assign"
+        for batch in batches(_units([range(self.count)])):
+            raws: list[bytes] = []
+            with self.node.tracker.lock:
+                for start, stop in batch:
+                    raws += self._raws(start, stop)
+            start = batch[0][0]
+            hashes[start : start + len(raws)] = array("q", map(hash, raws))
+            items = msgspec.Raw(b"[" + b",".join(raws) + b"]")
+            yield {"assign": items} if verb == "assign" else {"at": start, "items": items}
+            verb = "items"
+        self.capture.entries += self.count
+        if not self.count:
+            yield {"assign": []}
+        self.saved = Saved(0, hashes)
+
+    def _plan(self) -> Iterator[tuple[int, int, bool]]:
+        """What to write: ranges of positions in an order in which each fits; whether they insert.
+
+        What lies to the left is written towards the left: each item beside one that is there.
+        """
+        left, right = self._segments[0].at, self._segments[-1].end
+        yield from reversed([(*unit, False) for unit in _units(self._new) if unit[0] < left])
+        rest = [(positions, False) for positions in self._replaced]
+        rest += [(new, new.start < right) for new in self._new if new.start >= left]
+        for positions, insert in sorted(rest, key=lambda one: one[0].start):
+            for start, stop in _units([positions]):
+                yield start, stop, insert
+
+    def _take_out(self, before: Saved) -> Iterator[dict[str, Any]]:
+        """Take out the items that are no more: at the ends, and between others."""
+        segments, first = self._segments, before.first
+        low, high = first + segments[0].start, first + segments[-1].stop
+        self._left = low, high
+        if (low, high) != (first, before.end) or not before.sure:
+            yield {"trim": [low, high]}
+        spaces = list(gaps(segments, len(before.hashes), self.count))[1:-1]
+        cuts = [[first + old.start, first + old.stop] for old, _ in spaces if old]
+        for stop in range(len(cuts), 0, -_CUTS):  # from the right: the other numbers hold
+            self._written = None
+            yield {"cut": cuts[max(stop - _CUTS, 0) : stop]}
+
+    def _write(self, first: int, hashes: array[int]) -> Iterator[dict[str, Any] | None]:
+        """Encode items, and write those of which something else was saved."""
+        left = self._segments[0].at
+        for batch in batches(self._plan()):
+            runs: list[_Run] = []
+            with self.node.tracker.lock:
+                for start, stop, insert in batch:
+                    raws = list(enumerate(self._raws(start, stop), start))
+                    for position, raw in reversed(raws) if stop <= left else raws:
+                        digest = hash(raw)
+                        if hashes[position] != digest:
+                            hashes[position] = digest
+                            _join(runs, position, raw, insert=insert)
             yield None
             for run in runs:
-                yield {"at": run.start, "items": msgspec.Raw(b"[" + b",".join(run.raws) + b"]")}
+                self.capture.entries += run.stop - run.start
+                self._note(first + run.start, first + run.stop, insert=run.insert)
+                items = msgspec.Raw(b"[" + b",".join(run.raws) + b"]")
+                insert_them = {"insert": True} if run.insert else {}
+                yield {"at": first + run.start, "items": items, **insert_them}
 
-    def _to_write(self, start: int, stop: int, *, same: bool) -> list[tuple[int, int]]:
-        """Which items of a block are to be written, as ranges of numbers."""
-        if stop <= self.low or start >= self.high:
-            return [(start, stop)]
-        if same:
-            return []
-        if self.compared:
-            return [(start, stop)]
-        return [(n, n + 1) for n in range(start, stop) if n in self.changed]
+    def _note(self, start: int, stop: int, *, insert: bool) -> None:
+        """Remember which numbers are written, should nobody know whether they are."""
+        if insert:
+            self._written = None
+        elif self._written is not None:
+            self._written.update(range(start, stop))
 
-    def _find_shift(self, before: Blocks) -> Iterator[None]:
-        """Find out by how much the items of a small sequence have moved, and number them so."""
-        hashes: list[int | None] = []
-        for batch in batches(iter(range(self.first, self.end))):
-            with self.node.tracker.lock:
-                for number in batch:
-                    if number not in self.early:
-                        self.early[number] = self._encode(number, self._item(number))
-                    hashes.append(hash(self.early[number]))
-            yield None
-        if len(before.starts) == before.end - before.first:  # a hash for each item
-            first = before.first + _shift(before.hashes, hashes)
-            with self.node.tracker.lock:
-                self._renumber(first - self.first)
-            self.low, self.high = max(before.first, self.first), min(before.end, self.end)
-
-    def _renumber(self, shift: int) -> None:
-        node = self.node
-        self.first += shift
-        self.end += shift
-        self._starts = [start + shift for start in self._starts]
-        self.early = {number + shift: raw for number, raw in self.early.items()}
-        self._index = None
-        node.first, node.low, node.high = node.first + shift, node.low + shift, node.high + shift
-        node.keys = {number + shift: None for number in node.keys}
-
-    def _size(self) -> int:
-        return 1 if self.count <= LARGE else CHUNK
-
-    def _raw(self, start: int, stop: int) -> bytes:
-        """Encode some items, without the brackets; the lock is held."""
+    def _raws(self, start: int, stop: int) -> list[bytes]:
+        """Encode some items; the lock is held."""
         index = bisect_right(self._starts, start) - 1
         at = self._starts[index]
         items = self._copies[index][start - at : stop - at]
         if codec.is_flat(items) or self._is_json(start, items):
             with contextlib.suppress(ValueError):  # an int with too many digits: found below
-                return codec.dump(items)[1:-1]
-        raws = [
-            self.early[number] if number in self.early else self._encode(number, item)
-            for number, item in enumerate(items, start)
-        ]
-        return b",".join(raws)
+                raws = list(map(dumps, items))
+                if max(map(len, raws)) < _LONG:
+                    return raws
+        return [self._raw(position, item) for position, item in enumerate(items, start)]
+
+    def _raw(self, position: int, item: Any) -> bytes:
+        if position in self.early:
+            return self.early[position]  # type: ignore[no-any-return]
+        told = len(self.capture.errors)
+        raw = self._encode(position, item)
+        if len(self.capture.errors) > told:
+            self.early[position] = raw  # it is told once
+        return raw
 
     def _is_json(self, start: int, items: list[Any]) -> bool:
         """Whether msgspec can be given items as they are: dicts of scalars that are entries."""
@@ -327,55 +339,64 @@ class SequencePending(Pending):
             for item in items
         )
 
-    def _encode(self, number: int, item: Any) -> bytes:
+    def _encode(self, position: int, item: Any) -> bytes:
         """Encode one item; if it cannot be saved something stands for it, so that none moves."""
         node = self.node
         entry = node.places.get(id(item))
         if entry is None and type(item) in FORMS and item._node_ is node:
             entry = item._key_
         if type(entry) is not Place or entry.ident != id(item):
-            entry = Place(number, id(item))
-        encoded = self.encode_value(entry, item, number - self.first)
+            entry = Place(self.first + position, id(item))
+        encoded = self.encode_value(entry, item, position)
         return codec.dump(codec.unsaved(item)) if encoded is None else encoded
 
     # -- if it fails --------------------------------------------------------------------------
 
     def give_back(self) -> None:
-        """Mark again what was taken over: the store may have it, or have it in part."""
-        node = self.node
-        before: Blocks | None = node.saved
-        if before is None or self.low >= self.high:
-            node.saved, node.whole = None, True
-            return
-        node.whole = node.whole or self.compared
-        node.keys = dict.fromkeys(self.changed) | node.keys
-        node.touched = dict.fromkeys(self.touched) | node.touched
-        after = self.saved if self.saved is not None else before
-        new = dict(zip(after.starts, after.hashes, strict=True))
-        hashes: dict[int, int | None] = {self.low: None}
-        for (start, stop), digest in zip(pairwise(before.bounds()), before.hashes, strict=True):
-            if self.low <= start < self.high:
-                same = stop <= self.high and new.get(start) == digest
-                hashes[start] = digest if same else None
-        starts = sorted(hashes)
-        node.saved = Blocks(starts, [hashes[start] for start in starts], self.high, sure=False)
+        """Mark again what was taken over: the store may have it, or have it in part.
+
+        Where items were only replaced, or came and went at the ends, most of them are in the store
+        in any case. If others have moved, nothing is known any more.
+        """
+        node, before = self.node, self.before
+        node.whole = True
+        if before is None or self._written is None:
+            node.saved = None
+        elif self._left is None:
+            node.saved = before  # nothing was written of it
+        else:
+            low, high = self._left
+            hashes = before.hashes[low - before.first : high - before.first]
+            for number in self._written:
+                if low <= number < high:
+                    hashes[number - low] = UNKNOWN
+            node.saved = Saved(low, hashes, sure=False)
 
 
-def _shift(before: list[int | None], now: list[int | None]) -> int:
-    """By how much items have moved: what was taken off the left end, less what was put there."""
-    if not before or not now:
-        return 0
-    for shift, digest in enumerate(before):
-        if digest == now[0]:
-            common = min(len(before) - shift, len(now))
-            if before[shift : shift + common] == now[:common]:
-                return shift
-    for shift, digest in enumerate(now):
-        if digest == before[0]:
-            common = min(len(before), len(now) - shift)
-            if now[shift : shift + common] == before[:common]:
-                return -shift
-    return 0
+def _units(ranges: Iterable[range]) -> Iterator[tuple[int, int]]:
+    """Cut ranges into what is encoded at once."""
+    for positions in ranges:
+        for start in range(positions.start, positions.stop, UNIT):
+            yield start, min(start + UNIT, positions.stop)
+
+
+def _merged(ranges: Iterable[range]) -> list[range]:
+    """Put ranges in order, and those together that touch."""
+    made: list[range] = []
+    for positions in sorted(ranges, key=lambda positions: positions.start):
+        if made and positions.start <= made[-1].stop:
+            made[-1] = range(made[-1].start, max(made[-1].stop, positions.stop))
+        else:
+            made.append(positions)
+    return made
+
+
+def _slices(items: Any, ranges: list[range]) -> list[list[Any]]:
+    """Copy some items; to walk through a deque once is faster than many times."""
+    if isinstance(items, list) or len(ranges) < 8:
+        return [_slice(items, positions.start, positions.stop) for positions in ranges]
+    every = items_of(items)
+    return [every[positions.start : positions.stop] for positions in ranges]
 
 
 def _slice(items: Any, start: int, stop: int) -> list[Any]:
@@ -390,17 +411,17 @@ def _slice(items: Any, start: int, stop: int) -> list[Any]:
     return list(islice(deque.__iter__(items), start, stop))
 
 
-def _join(runs: list[_Run], start: int, stop: int, raw: bytes) -> None:
-    """Add items to the last run, if they lie beside it, or begin a new one."""
+def _join(runs: list[_Run], position: int, raw: bytes, *, insert: bool) -> None:
+    """Add an item to the last run, if it lies beside it, or begin a new one."""
     run = runs[-1] if runs else None
-    if run is not None and run.stop == start:
-        run.stop = stop
+    if run is not None and run.insert == insert and run.stop == position:
+        run.stop += 1
         run.raws.append(raw)
-    elif run is not None and run.start == stop:
-        run.start = start
+    elif run is not None and run.insert == insert and run.start == position + 1:
+        run.start -= 1
         run.raws.appendleft(raw)
     else:
-        runs.append(_Run(start, stop, deque([raw])))
+        runs.append(_Run(position, position + 1, insert, deque([raw])))
 
 
 Pending.shapes["sequence"] = SequencePending

@@ -13,6 +13,7 @@ import gc
 import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
@@ -271,9 +272,9 @@ class Written:
             keys = held_keys(node.obj, list(node.keys))
             return [k for k in keys if type(dict.get(node.obj, k)) not in adoption.ATOMS]
         if node.obj is container and not node.whole and node.shape == "sequence":
-            low, high = max(node.low - node.first, 0), max(node.high - node.first, 0)
-            slots = {*range(low), *range(high, size(container))}
-            return sorted(slots.union(number - node.first for number in node.keys))
+            slots = set(chain.from_iterable(node.kept.fresh(size(container))))
+            replaced = map(node.kept.position_of, node.keys)
+            return sorted(slots.union(slot for slot in replaced if slot is not None))
         return adoption.slots_of(container)
 
     def settle_all(self) -> None:
@@ -334,7 +335,11 @@ class Written:
             n for n in self._tracker.nodes.values() if n.tracker is self._tracker and n.declared
         ]
         nodes = [n for n in nodes if not n.orphan]
-        return [n for n in nodes if n.saved is not None or (n.bad and size(n.obj) <= LARGE)]
+        return [
+            n
+            for n in nodes
+            if n.saved is not None or n.shape == "sequence" or (n.bad and size(n.obj) <= LARGE)
+        ]
 
     def sweep(self) -> None:
         """Look at everything that can be compared, and again at what could not be saved."""

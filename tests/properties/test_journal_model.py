@@ -72,8 +72,13 @@ class Model:
             if "trim" in fields:
                 low, high = fields["trim"]
                 self.plain = {n: item for n, item in self.plain.items() if low <= n < high}
+            for low, high in reversed(fields.get("cut", ())):
+                self._move(low, high, by=low - high)
             if "items" in fields:
-                self.plain |= dict(enumerate(fields["items"], fields["at"]))
+                at, items = fields["at"], fields["items"]
+                if fields.get("insert"):
+                    self._move(at, at, by=len(items))
+                self.plain |= dict(enumerate(items, at))
             return
         if "assign" in fields:
             self.plain = {}
@@ -81,6 +86,14 @@ class Model:
         for key in fields.get("drop", ()):
             self.plain.pop(decode_key(key), None)
         self._put(fields.get("put", {}))
+
+    def _move(self, low: int, high: int, *, by: int) -> None:
+        """Take out the items of the numbers from `low` to `high`, and move those behind."""
+        self.plain = {
+            number + by if number >= high else number: item
+            for number, item in self.plain.items()
+            if not low <= number < high
+        }
 
     def _put(self, content: Any) -> None:
         if isinstance(content, dict):
@@ -103,8 +116,15 @@ class Model:
             high = draw(st.integers(low + 1, high))
             fields["trim"] = [low, high]
         if draw(st.booleans()):
+            edges = sorted(draw(st.lists(st.integers(low, high), max_size=6)))
+            fields["cut"] = [list(pair) for pair in zip(edges[::2], edges[1::2], strict=False)]
+            high -= sum(stop - start for start, stop in fields["cut"])
+        if draw(st.booleans()):
             items = draw(st.lists(VALUES, max_size=4))
-            fields |= {"at": draw(st.integers(low - len(items), high)), "items": items}
+            insert = draw(st.booleans())
+            lowest = low if insert or low == high else low - len(items)
+            fields |= {"at": draw(st.integers(lowest, high)), "items": items}
+            fields |= {"insert": True} if insert else {}
         return fields
 
     def content(self) -> Any:
