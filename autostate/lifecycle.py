@@ -242,7 +242,7 @@ def _exit() -> None:
 def _exit_child() -> None:
     """Do the same in a child of multiprocessing."""
     exit_now()
-    exit_status.raise_in_child()
+    exit_status.impose_in_child()
 
 
 def in_child() -> bool:

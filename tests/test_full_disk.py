@@ -152,9 +152,10 @@ def test_a_handler_of_the_programs_own_may_still_decide(
     assert Program("", header=header).end()[0] == (7 if "_exit" in code else 74)
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize(("code", "status"), [("", 74), ("sys.exit(3)", 3), ("1 / 0", 1)])
 def test_a_child_of_multiprocessing_tells_its_parent(
-    limited: str, isolated: Path, code: str, status: int
+    limited: str, isolated: Path, code: str, status: int, method: str
 ) -> None:
     """Its end is another: without exit handlers."""
     program = Program(
@@ -165,12 +166,13 @@ def test_a_child_of_multiprocessing_tells_its_parent(
             autostate.configure("sqlite:///child.db")
             PersistedDict("b")["text"] = "y" * 100_000
             {code}
-        child = multiprocessing.get_context("fork").Process(target=work)
-        child.start(); child.join()
-        print(child.exitcode, flush=True)
-        os._exit(0)
+        if __name__ == "__main__":
+            child = multiprocessing.get_context({method!r}).Process(target=work)
+            child.start(); child.join()
+            print(child.exitcode, flush=True)
+            os._exit(0)
         """,
-        header=limited.replace("\nlimit()", "\n"),
+        header=limited.split("autostate.configure", maxsplit=1)[0],
     )
     output, error = program.process.communicate(timeout=60)
     assert output == f"{status}\n", error
