@@ -26,6 +26,8 @@ from autostate.testing import KeyValueStore, LocalPlatform
 from autostate.testing.wire import Request, Response
 from tests.conformance import store_kit
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 
 @pytest.fixture
 def platform(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalPlatform]:
