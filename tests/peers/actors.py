@@ -84,7 +84,8 @@ class ForkedProcess:
         finally:
             os.close(descriptor)
         with self._lock:
-            if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+            code: int | None = self.returncode  # another thread may have read it meanwhile
+            if code is None and select.select([self._connection], [], [], 0)[0]:
                 word = self._connection.recv(_STATUS.size, socket.MSG_WAITALL)
                 self.returncode = _STATUS.unpack(word)[0]
                 self._connection.close()
