@@ -97,7 +97,6 @@ def register(keeper: Keeper) -> None:
     """Save this one at the end of the process, too."""
     with _lock:
         _keepers.append(keeper)
-    exec_hook.install(before_exec)
     recheck()
 
 
@@ -296,6 +295,7 @@ def on_fork(callback: Callable[[], None]) -> None:
 
 
 atexit.register(_exit)
+exec_hook.install(before_exec)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork,

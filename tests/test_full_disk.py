@@ -265,6 +265,18 @@ def test_what_is_replaced_is_saved_before(isolated: Path, how: str) -> None:
     assert stored() == {"x": 1, "y": 2}
 
 
+@pytest.mark.parametrize(
+    "how", ["execv(sys.executable, COMMAND)", "execlp(sys.executable, *COMMAND)"]
+)
+def test_a_function_that_was_imported_before_there_was_state_saves(
+    isolated: Path, how: str
+) -> None:
+    """`from os import execv` before the first state object."""
+    header = AGAIN.replace("a = P", "from os import execv, execlp\na = P")
+    assert Program(how, header=header).end() == (6, "")
+    assert stored() == {"x": 1, "y": 2}
+
+
 def test_a_process_that_is_not_replaced_goes_on(isolated: Path) -> None:
     """There is no such program."""
     status, error = Program(
