@@ -544,9 +544,9 @@ class TestOffThePlatform:
     def run(self, folder: Path, body: str, **env: str) -> str:
         """Run an Actor locally to its end, and give its output."""
         command = script(folder, body, WITH_AUTOSTATE)
-        code, output = self.server.run(command, {**os.environ, **env}, Path.cwd())
-        assert code == 0, output
-        return output
+        code, output, error = self.server.run(command, {**os.environ, **env}, Path.cwd())
+        assert code == 0, output + error
+        return output + error
 
     @pytest.mark.parametrize("url", ["apify:", "apify:kept"])
     def test_runs_go_on_where_the_purge_does_not_reach(self, tmp_path: Path, url: str) -> None:

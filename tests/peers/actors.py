@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import json
 import os
 import re
@@ -22,6 +23,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -115,46 +117,50 @@ class ActorServer:
         job = _job(command)
         if job is None:
             return subprocess.Popen(command, env=env, cwd=cwd, **options)
+        reading, writing = os.pipe()
+        process = self._start(job, env, cwd, writing, writing)
+        os.close(writing)
+        return ForkedProcess(process, os.fdopen(reading, encoding="utf-8", errors="replace"))
+
+    def run(
+        self, command: Sequence[str], env: Mapping[str, str], cwd: Path
+    ) -> tuple[int, str, str]:
+        """Run a program to its end; give its exit code, its output and its errors."""
+        job = _job(command)
+        if job is None:
+            done = subprocess.run(
+                command, env=env, cwd=cwd, capture_output=True, text=True, check=False
+            )
+            return done.returncode, done.stdout, done.stderr
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            connection = self._start(job, env, cwd, output.fileno(), errors.fileno())
+            code = ForkedProcess(connection, io.StringIO()).wait()
+            output.seek(0)
+            errors.seek(0)
+            return code, output.read().decode(), errors.read().decode()
+
+    def _start(
+        self,
+        job: dict[str, Any],
+        env: Mapping[str, str],
+        cwd: Path | None,
+        output: int,
+        errors: int,
+    ) -> socket.socket:
+        """Hand a job to the process that forks."""
         job |= {"env": dict(env), "cwd": str(cwd or Path.cwd())}
         ours, theirs = socket.socketpair()
-        reading, writing = os.pipe()
-        with theirs, _file_with(job) as content:
-            socket.send_fds(self._control, [b"job"], [theirs.fileno(), writing, content])
-            os.close(writing)
-        stdout = os.fdopen(reading, encoding="utf-8", errors="replace")
-        return ForkedProcess(ours, stdout)
-
-    def run(self, command: Sequence[str], env: Mapping[str, str], cwd: Path) -> tuple[int, str]:
-        """Run a program to its end; give its exit code, and what it printed on both streams."""
-        process = self.popen(
-            command,
-            env=env,
-            cwd=cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-        )
-        with process.stdout:
-            output = process.stdout.read()
-        return process.wait(), output
+        with theirs, tempfile.TemporaryFile() as content:
+            content.write(json.dumps(job).encode())  # long: not in the message itself
+            content.seek(0)
+            descriptors = [theirs.fileno(), output, errors, content.fileno()]
+            socket.send_fds(self._control, [b"job"], descriptors)
+        return ours
 
     def close(self) -> None:
         """Let it end; it does when nobody can talk to it any more."""
         self._control.close()
         self._process.wait()
-
-
-@contextlib.contextmanager
-def _file_with(job: dict[str, Any]) -> Any:
-    """A file without a name that holds a job: the text of a program may be long."""
-    import tempfile
-
-    with tempfile.TemporaryFile() as file:
-        file.write(json.dumps(job).encode())
-        file.flush()
-        file.seek(0)
-        yield file.fileno()
 
 
 def _job(command: Sequence[str]) -> dict[str, Any] | None:
@@ -177,7 +183,7 @@ def _serve(control: socket.socket) -> Callable[[], None] | None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for nannies
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 64, 3)
+        message, descriptors, _, _ = socket.recv_fds(control, 64, 4)
         if not message:
             return None
         if os.fork() == 0:
@@ -189,7 +195,7 @@ def _serve(control: socket.socket) -> Callable[[], None] | None:
             os.close(descriptor)
 
 
-def _nurse(connection: int, output: int, content: int) -> Callable[[], None]:
+def _nurse(connection: int, output: int, errors: int, content: int) -> Callable[[], None]:
     """Fork the worker, which returns; the nanny never does."""
     os.setsid()  # signals to the process group of the tests are not for it
     with open(content, "rb") as file:
@@ -197,6 +203,7 @@ def _nurse(connection: int, output: int, content: int) -> Callable[[], None]:
     worker = os.fork()
     if worker:
         os.close(output)
+        os.close(errors)
         status = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
         with contextlib.suppress(OSError):  # nobody wants to know
             os.write(connection, _STATUS.pack(status))
@@ -204,9 +211,9 @@ def _nurse(connection: int, output: int, content: int) -> Callable[[], None]:
     os.setsid()
     os.write(connection, _STATUS.pack(os.getpid()))  # from now on its session can be killed
     os.close(connection)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
+    for descriptor, place in ((output, 1), (errors, 2)):
+        os.dup2(descriptor, place)
+        os.close(descriptor)
     return lambda: _work(job)
 
 
