@@ -26,7 +26,7 @@ from autostate.saver import Statistics
 from autostate.settings import Settings
 from tests.flushing import CALM, EAGER, Bench, FaultyStore
 
-WAIT = 20.0
+WAIT = 120.0
 """Seconds after which a test that waits for an event fails."""
 
 

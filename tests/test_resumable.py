@@ -26,7 +26,7 @@ from autostate.testing import LocalPlatform
 pytestmark = pytest.mark.usefixtures("forked_actors")
 
 URL = "sqlite:///loops.db"
-WAIT = 20.0
+WAIT = 120.0
 
 
 opened: list[Any] = []

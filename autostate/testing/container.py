@@ -59,7 +59,7 @@ class Container:
         with self._changed:
             return "".join(self._lines)
 
-    def wait_for_output(self, text: str, *, count: int = 1, timeout: float = 30.0) -> str:
+    def wait_for_output(self, text: str, *, count: int = 1, timeout: float = 60.0) -> str:
         """Wait until so many printed lines hold this text, and give the last of them."""
 
         def found() -> list[str]:
@@ -73,7 +73,7 @@ class Container:
             raise TimeoutError(message)
         return lines[count - 1]
 
-    def wait(self, timeout: float = 30.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """Wait for its end, and give the exit code."""
         try:
             code = self.process.wait(timeout)

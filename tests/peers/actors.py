@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 ROOT = Path(__file__).parent.parent.parent
-_FIRST_IMPORT: Final = re.compile(r"^\s*(?:from|import)\s+(apify|autostate)\b", re.MULTILINE)
+_FIRST_IMPORT: Final = re.compile(r"^\s*(?:from|import)\b.*?\b(apify|autostate)\b", re.MULTILINE)
 _STATUS: Final = struct.Struct("i")
 
 
@@ -222,6 +222,9 @@ def _work(job: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(job["env"])
     os.chdir(job["cwd"])
+    if job["env"].get("PYTHONUNBUFFERED"):
+        out, err = _unbuffered(1, sys.stdout), _unbuffered(2, sys.stderr)
+        vars(sys).update(stdout=out, __stdout__=out, stderr=err, __stderr__=err)
     name = job["name"]
     sys.argv = [name or "-c", *job["arguments"]]
     sys.orig_argv = [sys.executable, *([name] if name else ["-c", job["code"]]), *job["arguments"]]
@@ -233,6 +236,12 @@ def _work(job: dict[str, Any]) -> None:
     sys.modules["__main__"] = main
     vars(main)["__builtins__"] = __builtins__
     exec(compile(job["code"], name or "<string>", "exec"), vars(main))
+
+
+def _unbuffered(descriptor: int, like: Any) -> io.TextIOWrapper:
+    """A stream as `python -u` makes it."""
+    raw: Any = io.FileIO(descriptor, "w", closefd=False)
+    return io.TextIOWrapper(raw, like.encoding, like.errors, write_through=True)
 
 
 def _main() -> None:
