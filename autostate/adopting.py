@@ -35,6 +35,7 @@ from autostate.flush_policy import backoff
 from autostate.manager import current_manager
 from autostate.state_manager import OWN_NAMES, StateManager
 from autostate.stores.apify_record import check_key, read_record
+from autostate.warned import shows_warnings
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -66,6 +67,7 @@ def adopt(
     store: str | None = None,
     convert: Callable[[Any], Mapping[str, Any]] | None = None,
 ) -> T: ...
+@shows_warnings
 def adopt(
     key: str,
     defaults: Mapping[str, Any] | None = None,

@@ -10,7 +10,8 @@ the parent waits for it, and ends with its exit code, or with 74 in place of 0. 
   was still to be done: other handlers, buffers of standard output.
 
 `os.fork` refuses to work at this moment since Python 3.12; the steps that it consists of do not.
-A child of `multiprocessing` is simpler: its exit code is that of the exception in flight.
+A child of `multiprocessing` is simpler while its exit code is that of the exception in flight.
+From Python 3.14 on `atexit` calls its finalizers, and ignores exceptions: there the same is done.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 EX_IOERR = 74
 LONGEST_END = 30.0
@@ -69,14 +71,29 @@ def impose() -> None:
             os._exit(code if code > 0 else EX_IOERR)
 
 
-def raise_in_child() -> None:
+def impose_in_child() -> None:
     """Do the same in a process of multiprocessing, where it is about to end.
 
     Raises:
         SystemExit: Something was lost, and the process would end with 0.
     """
-    if _lost and _succeeds(sys.exception()):
+    if _lost and not _exceptions_count():
+        impose()
+    elif _lost and _succeeds(sys.exception()):
         raise SystemExit(EX_IOERR)
+
+
+def _exceptions_count() -> bool:
+    """Tell whether finalizers are called where an exception decides on the exit code."""
+    from multiprocessing.process import BaseProcess
+
+    bootstrap: Any = vars(BaseProcess)["_bootstrap"]
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_code is bootstrap.__code__:
+            return True
+    return False
 
 
 def _succeeds(error: BaseException | None) -> bool:

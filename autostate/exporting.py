@@ -25,6 +25,7 @@ from autostate.codec.transparent import Transparent
 from autostate.codec.unsupported import Unsupported, shown
 from autostate.errors import UnsupportedTypeError
 from autostate.state_manager import _name_of
+from autostate.warned import shows_warnings
 
 LARGEST: Final = 2**53 - 1
 """The largest integer that JavaScript keeps exactly: `Number.MAX_SAFE_INTEGER`."""
@@ -36,6 +37,7 @@ _SETS: Final = (set, frozenset)
 _DO: Final = "give export() a function default=, which says what is to stand for it"
 
 
+@shows_warnings
 def export(obj: Any, *, default: Callable[[Any], Any] | None = None) -> Any:
     """Give a state object as plain JSON, as the JavaScript SDK's `useState` would keep it.
 

@@ -158,6 +158,11 @@ class Flusher:
         """Why the last attempt to save failed; None if it succeeded."""
         return self._saver.last_error
 
+    @property
+    def waiting(self) -> float:
+        """Seconds for which a save has waited for the store to answer; 0 when none does."""
+        return self._saver.waiting
+
     def collect_unsaved(self) -> list[bytes]:
         """Return the changes that are not saved: to be kept elsewhere.
 

@@ -348,11 +348,11 @@ def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, R
                 raise
             pause = backoff(attempt, first=0.2, longest=5.0)
             left -= min(time.monotonic() - began, share) + pause
-            unavailable = isinstance(error, StoreUnavailableError)
-            if left <= 0 or not unavailable:
+            waits = isinstance(error, StoreUnavailableError) and not error.lasting
+            if left <= 0 or not waits:
                 if store is not None and store is not source:
                     store.close()
-                if unavailable:
+                if waits:
                     raise _gave_up(error, settings) from error
                 raise
             logger.warning("the state cannot be read yet, and autostate tries again: %s", error)
@@ -389,7 +389,7 @@ def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Re
                 spill.set_aside(one),
             )
             continue
-        journal.commit(one.changes, timeout=timeout)
+        _pick_up(one, journal, timeout)
         spill.remove(one)
         logger.warning(
             "the changes that the previous process could not save were picked up from %s", one.path
@@ -397,6 +397,23 @@ def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Re
         journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
         recovered = journal.recover(timeout=timeout)
     return _taken_over(store, journal, recovered, settings, timeout)
+
+
+def _pick_up(spilled: spill.Spill, journal: Journal, timeout: float) -> None:
+    """Save what the previous process could not save.
+
+    Raises:
+        StoreUnavailableError: It cannot be saved now either. To go on without it would be to go
+            on from an earlier state.
+    """
+    try:
+        journal.commit(spilled.changes, timeout=timeout)
+    except StoreUnavailableError as error:
+        raise StoreUnavailableError(
+            f"the changes that the previous process could not save cannot be saved now either: "
+            f"{error}. They stay in {spilled.path}, and the next start picks them up",
+            lasting=error.lasting,
+        ) from error
 
 
 def _fits(changes: Sequence[bytes], recovered: Recovered) -> bool:

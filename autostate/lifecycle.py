@@ -100,7 +100,6 @@ def register(keeper: Keeper) -> None:
     with _lock:
         if keeper not in _keepers:  # Ctrl-C may have ended an attempt
             _keepers.append(keeper)
-    exec_hook.install(before_exec)
     signal_hook.install(_ends, _save_before)
     recheck()
 
@@ -267,7 +266,7 @@ def _exit() -> None:
 def _exit_child() -> None:
     """Do the same in a child of multiprocessing."""
     exit_now()
-    exit_status.raise_in_child()
+    exit_status.impose_in_child()
 
 
 def in_child() -> bool:
@@ -321,6 +320,7 @@ def on_fork(callback: Callable[[], None]) -> None:
 
 
 atexit.register(_exit)
+exec_hook.install(before_exec)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork,

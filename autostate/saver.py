@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ class Statistics:
         failures: Attempts to save that failed.
         failing: How many of them since the last that succeeded.
         last_error: Why the last attempt failed; None when it succeeded.
+        waiting: For how many seconds a save has waited for the store to answer; 0 when none does.
         compactions: Journals replaced by a snapshot.
         fenced: A later process has taken over: nothing is saved any more.
     """
@@ -99,6 +101,7 @@ class Statistics:
     failures: int = 0
     failing: int = 0
     last_error: str | None = None
+    waiting: float = 0.0
     compactions: int = 0
     fenced: bool = False
 
@@ -291,6 +294,7 @@ class Saver:
             unsaved_bytes=self._unsaved_bytes(),
             failing=self._failing,
             last_error=None if self.last_error is None else str(self.last_error),
+            waiting=self.waiting,
             fenced=self.fenced is not None,
         )
 
@@ -310,10 +314,15 @@ class Saver:
         if self.last_error is not None:
             which = "the attempt" if self._failing == 1 else f"the last of {self._failing} attempts"
             reasons.append(f"{which} to save failed: {self.last_error}")
-        if self._waiting_since is not None:
-            waited = self._clock() - self._waiting_since
-            reasons.append(f"the store has not answered for {waited:.1f} s")
+        if waiting := self.waiting:
+            reasons.append(f"the store has not answered for {waiting:.1f} s")
         return "; ".join([*reasons, self.describe_unsaved()])
+
+    @property
+    def waiting(self) -> float:
+        """Seconds for which the store has not answered; 0 if nothing waits for it."""
+        since = self._waiting_since  # read once: it is set by the thread that saves
+        return 0.0 if since is None else max(self._clock() - since, sys.float_info.min)
 
     @property
     def dirty(self) -> bool:

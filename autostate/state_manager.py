@@ -57,6 +57,7 @@ class Info:
         last_saved: When its manager last saved, in seconds since 1970; None: never.
         dirty: Something that its manager keeps is not saved yet; it may be under way.
         last_error: Why its manager's last attempt to save failed; None when it succeeded.
+        waiting: For how many seconds a save has waited for the store to answer; 0 when none does.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Info:
     last_saved: float | None
     dirty: bool
     last_error: str | None = None
+    waiting: float = 0.0
 
 
 class StateManager:
@@ -204,6 +206,7 @@ class StateManager:
             last_saved=incarnation.last_saved,
             dirty=incarnation.flusher.dirty,
             last_error=None if error is None else str(error),
+            waiting=incarnation.flusher.waiting,
         )
 
     def delete(self, obj: Any) -> None:

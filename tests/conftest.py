@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 
 from autostate.settings import VARIABLES
 from tests.conformance.types_kit import registrations_kept
+from tests.peers.actors import ActorServer
 
 settings.register_profile(
     "autostate",
@@ -123,6 +124,20 @@ def _left_over(before: tuple[set[threading.Thread], set[str]]) -> list[str]:
     threads, handles = before
     leaks = [f"thread {thread.name}" for thread in set(threading.enumerate()) - threads]
     return leaks + [f"file handle {handle}" for handle in _handles() - handles]
+
+
+@pytest.fixture(scope="session")
+def actor_server() -> Iterator[ActorServer]:
+    """The process of which the Actors of the tests are forks."""
+    server = ActorServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def forked_actors(actor_server: ActorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let containers on the local platform start without importing apify anew."""
+    monkeypatch.setattr("autostate.testing.container.Popen", actor_server.popen)
 
 
 @pytest.fixture(autouse=True)

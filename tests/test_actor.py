@@ -17,12 +17,15 @@ import pytest
 
 from autostate.testing import ABSENT, LocalPlatform, Run
 from tests.actor_runs import PRELUDE, StartActor, script, starter
+from tests.peers.actors import ActorServer
+
+pytestmark = pytest.mark.usefixtures("forked_actors")
 
 SAVES = "*/records/autostate-*[0-9a-f]"
 """Records with state; not the claim that announces an incarnation's first one."""
 PATIENT = "autostate.configure(debounce=3600)"
 """Nothing is saved because time has passed: only because of an event."""
-WITH_AUTOSTATE = f"import autostate\nfrom autostate import PersistedDict\n{PATIENT}\n{PRELUDE}"
+WITH_AUTOSTATE = f"{PRELUDE}\nimport autostate\nfrom autostate import PersistedDict\n{PATIENT}"
 LISTEN = """
         async def nothing(data):
             print("heard", type(data).__name__)
@@ -534,17 +537,16 @@ class TestOffThePlatform:
         state["n"] += 1
     """
 
+    @pytest.fixture(autouse=True)
+    def _served(self, actor_server: ActorServer) -> None:
+        self.server = actor_server
+
     def run(self, folder: Path, body: str, **env: str) -> str:
         """Run an Actor locally to its end, and give its output."""
-        done = subprocess.run(
-            script(folder, body, WITH_AUTOSTATE),
-            env={**os.environ, **env},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        command = script(folder, body, WITH_AUTOSTATE)
+        code, output, error = self.server.run(command, {**os.environ, **env}, Path.cwd())
+        assert code == 0, output + error
+        return output + error
 
     @pytest.mark.parametrize("url", ["apify:", "apify:kept"])
     def test_runs_go_on_where_the_purge_does_not_reach(self, tmp_path: Path, url: str) -> None:

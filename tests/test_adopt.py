@@ -29,6 +29,7 @@ from autostate.testing import LocalPlatform
 from autostate.testing.key_value_store import Record
 from tests.actor_runs import PRELUDE
 from tests.javascript import node
+from tests.peers.actors import ActorServer
 
 KEY = "APIFY_GLOBAL_STATE"
 FOLDER = Path("storage/key_value_stores")
@@ -63,8 +64,9 @@ def life(key: str = KEY, defaults: dict[str, Any] | None = None, **options: Any)
 class Place:
     """Where programs run one after another, with the same storage: on a platform or off it."""
 
-    def __init__(self, folder: Path, platform: LocalPlatform | None) -> None:
+    def __init__(self, folder: Path, platform: LocalPlatform | None, server: ActorServer) -> None:
         self.platform = platform
+        self.server = server
         self.env: dict[str, str] = {**os.environ, "APIFY_PURGE_ON_START": "0"}
         self.folder = folder
         self._run = None if platform is None else platform.start_run([sys.executable, "-c", ""])
@@ -74,16 +76,10 @@ class Place:
 
     def run(self, code: str, *, code_of_exit: int = 0, **env: str) -> str:
         """Run a program to its end; gives what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(code)],
-            env={**self.env, **env},
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code_of_exit, done.stdout + done.stderr
-        return done.stdout
+        command = [sys.executable, "-c", textwrap.dedent(code)]
+        found, output, error = self.server.run(command, {**self.env, **env}, self.folder)
+        assert found == code_of_exit, output + error
+        return output
 
     def actor(self, body: str, **env: Any) -> str:
         """Run an Actor whose `main` has this body in `async with Actor`."""
@@ -121,13 +117,15 @@ def platform() -> Iterator[LocalPlatform]:
 
 
 @pytest.fixture(params=["local", "platform"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, actor_server: ActorServer
+) -> Iterator[Place]:
     """Both."""
     if request.param == "local":
-        yield Place(tmp_path, None)
+        yield Place(tmp_path, None, actor_server)
         return
     with LocalPlatform() as platform:
-        yield Place(tmp_path, platform)
+        yield Place(tmp_path, platform, actor_server)
 
 
 OLD = """
@@ -193,10 +191,10 @@ class TestRealPrograms:
             assert place.platform.traffic.calls_to("GET", READS) == reads
 
     def test_a_kill_while_the_record_is_read_takes_it_over_again(
-        self, platform: LocalPlatform, tmp_path: Path
+        self, platform: LocalPlatform, tmp_path: Path, actor_server: ActorServer
     ) -> None:
         """Also when the state object was saved by then, with its defaults alone."""
-        place = Place(tmp_path, platform)
+        place = Place(tmp_path, platform, actor_server)
         place.put('{"page": 2}')
         held = platform.traffic.fault("GET", READS, hold=True)
         eager = NEW.replace("state =", "autostate.configure(debounce=0.01)\nstate =")
@@ -224,7 +222,9 @@ class TestRealPrograms:
         assert place.run(code) == "{'pages': ['https://example.com/1'], 'new': 0}\n"
 
     @pytest.mark.parametrize("first", ["use_state", "adopt"])
-    def test_two_that_keep_the_same_record_are_warned_of(self, tmp_path: Path, first: str) -> None:
+    def test_two_that_keep_the_same_record_are_warned_of(
+        self, tmp_path: Path, actor_server: ActorServer, first: str
+    ) -> None:
         """A call of `use_state` that was forgotten in the program is named, once."""
         calls = [
             'old = await Actor.use_state({"page": 1})',
@@ -240,25 +240,27 @@ class TestRealPrograms:
             {calls[1]}
             old["page"], new["page"] = 2, 3
         """
-        place = Place(tmp_path, None)
+        place = Place(tmp_path, None, actor_server)
         before, _, after = place.actor(body).partition("both\n")
         counts = [text.count("Remove the call of use_state()") for text in (before, after)]
         assert counts == ([1, 0] if first == "use_state" else [0, 1])
         assert json.loads(place.record()) == {"page": 2}
         assert place.run(NEW, AUTOSTATE_URL="apify:") == "{'page': 3, 'new': 0}\n"
 
-    def test_before_the_purge_there_is_a_record(self, tmp_path: Path) -> None:
+    def test_before_the_purge_there_is_a_record(
+        self, tmp_path: Path, actor_server: ActorServer
+    ) -> None:
         """Made before the Actor starts, a state takes it over and survives the purge with it."""
-        place = Place(tmp_path, None)
+        place = Place(tmp_path, None, actor_server)
         put({"page": 2})
         for _ in range(2):
             printed = place.run(BEFORE_THE_ACTOR, APIFY_PURGE_ON_START="1", AUTOSTATE_URL="apify:")
             assert printed == "{'page': 2}\n"
             assert not (FOLDER / "default" / KEY).exists()
 
-    def test_after_the_purge_there_is_none(self, tmp_path: Path) -> None:
+    def test_after_the_purge_there_is_none(self, tmp_path: Path, actor_server: ActorServer) -> None:
         """Inside the Actor it is gone, as it is for `use_state`."""
-        place = Place(tmp_path, None)
+        place = Place(tmp_path, None, actor_server)
         put({"page": 2})
         assert place.actor(ADOPTS, APIFY_PURGE_ON_START="1") == "{'page': 1}\n"
 
@@ -312,11 +314,11 @@ class TestWhatIsTakenOver:
         assert life(name="own") == {"page": 3}
 
     def test_a_named_store_of_the_platform_is_read(
-        self, platform: LocalPlatform, tmp_path: Path
+        self, platform: LocalPlatform, tmp_path: Path, actor_server: ActorServer
     ) -> None:
         """Over HTTP, by its name."""
         platform.stores.create("shops").set_json(KEY, {"page": 2})
-        place = Place(tmp_path, platform)
+        place = Place(tmp_path, platform, actor_server)
         assert place.run(NEW.replace("new", "n").replace("})", '}, store="shops")')) == (
             "{'page': 2, 'n': 0}\n"
         )
@@ -361,10 +363,10 @@ class TestWhatIsTakenOver:
 
     @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate"])
     def test_what_javascript_has_written_on_the_platform_is_taken_over(
-        self, platform: LocalPlatform, tmp_path: Path, encoding: str
+        self, platform: LocalPlatform, tmp_path: Path, actor_server: ActorServer, encoding: str
     ) -> None:
         """Its client compresses; the charset stands in the content type."""
-        place = Place(tmp_path, platform)
+        place = Place(tmp_path, platform, actor_server)
         compress = {"gzip": "gzipSync", "br": "brotliCompressSync", "deflate": "deflateSync"}
         body = node(f"""
             const text = JSON.stringify({{page: 2, padding: 'ž'.repeat(5000)}}, null, 2);
@@ -571,10 +573,10 @@ class TestWhatGoesWrong:
         assert "secret" not in str(raised.value)
 
     def test_a_store_that_cannot_be_reached_is_said_to_be(
-        self, platform: LocalPlatform, tmp_path: Path
+        self, platform: LocalPlatform, tmp_path: Path, actor_server: ActorServer
     ) -> None:
         """After retries; the state object that was saved meanwhile takes it over later."""
-        place = Place(tmp_path, platform)
+        place = Place(tmp_path, platform, actor_server)
         place.put('{"page": 2}')
         platform.traffic.fault("GET", READS, status=503)
         tries = f"""
@@ -591,9 +593,11 @@ class TestWhatGoesWrong:
         platform.traffic.heal()
         assert place.run(NEW, AUTOSTATE_URL=STATE) == "{'page': 2, 'new': 0}\n"
 
-    def test_a_short_outage_is_waited_out(self, platform: LocalPlatform, tmp_path: Path) -> None:
+    def test_a_short_outage_is_waited_out(
+        self, platform: LocalPlatform, tmp_path: Path, actor_server: ActorServer
+    ) -> None:
         """It is tried again, as when a state is resumed."""
-        place = Place(tmp_path, platform)
+        place = Place(tmp_path, platform, actor_server)
         place.put('{"page": 2}')
         platform.traffic.fault("GET", READS, status=503, times=2)
         assert place.run(NEW) == "{'page': 2, 'new': 0}\n"

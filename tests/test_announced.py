@@ -14,6 +14,8 @@ from autostate import PersistedDict, announced, hub
 from autostate.flush_policy import TIMEOUT_LEAD, Action, FlushPolicy, Look
 from autostate.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 SETTINGS = Settings(debounce=10.0, max_delay=30.0, migrating_debounce=0.5)
 
 

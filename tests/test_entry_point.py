@@ -27,17 +27,19 @@ from autostate import (
 )
 from autostate.testing import LocalPlatform, Run
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 T = TypeVar("T")
 SAVES = "*/records/autostate-*[0-9a-f]"
 """Records with state; not the claim that announces an incarnation's first one."""
 PRELUDE = """
 from __future__ import annotations
 import asyncio, sys
+from apify import Actor, Event
 import autostate
 from autostate import (
     PersistedCounter, PersistedDeque, PersistedDict, PersistedList, PersistedSet,
 )
-from apify import Actor, Event
 autostate.configure(debounce=3600)  # nothing is saved because time has passed
 """
 RUN = "asyncio.run(main())"
@@ -69,6 +71,16 @@ def script(folder: Path, program: str, run: str = RUN) -> list[str]:
     parts = (PRELUDE, textwrap.dedent(program), textwrap.dedent(run))
     path.write_text("\n".join(parts), encoding="utf-8")
     return [sys.executable, str(path)]
+
+
+def autostate_first(command: list[str]) -> list[str]:
+    """Change the order in which a program imports apify and autostate."""
+    path = Path(command[-1])
+    line = "from apify import Actor, Event\n"
+    first, found, rest = path.read_text(encoding="utf-8").partition(line)
+    assert found
+    path.write_text(f"{first}import autostate\n{line}{rest}", encoding="utf-8")
+    return command
 
 
 def stored(run: Run, name: str = "progress", kind: str = "Dict") -> Any:
@@ -676,15 +688,13 @@ def test_settings_hold_where_the_objects_live(start: StartProgram) -> None:
 
 def test_off_the_platform_it_goes_on_too(tmp_path: Path) -> None:
     """With the SDK's local storage, if the SDK is told not to empty it."""
-    command = script(
-        tmp_path,
-        """
+    program = """
         @autostate.actor
         async def main(progress: PersistedDict[str, int]) -> None:
             progress["n"] = progress.get("n", 0) + 1
             print("now", progress["n"])
-        """,
-    )
+        """
+    command = autostate_first(script(tmp_path, program))
     env = {**os.environ, "APIFY_PURGE_ON_START": "0"}
     for n in (1, 2):
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import autostate
 from autostate import hub
 from autostate.errors import (
     FencedError,
@@ -23,9 +24,9 @@ from autostate.errors import (
 from autostate.journal import Journal
 from autostate.saver import Statistics
 from autostate.settings import Settings
-from tests.flushing import CALM, EAGER, Bench
+from tests.flushing import CALM, EAGER, Bench, FaultyStore
 
-WAIT = 20.0
+WAIT = 120.0
 """Seconds after which a test that waits for an event fails."""
 
 
@@ -412,6 +413,35 @@ def test_a_store_that_is_held_up_is_told_before_its_time_is_over(make: Make) -> 
     assert second > 1
     assert large is not None
     assert large > 1
+
+
+def test_a_store_that_does_not_answer_shows_at_once() -> None:
+    """Wherever one may look, before the attempt has failed, and not when it is over."""
+    store = FaultyStore()
+    asked, answer = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        asked.set()
+        assert answer.wait(WAIT)
+
+    with autostate.open(store, debounce=0) as manager:
+        state = autostate.PersistedDict("state", x=1)
+        manager.flush()
+        assert manager.statistics().waiting == manager.info(state).waiting == 0
+        store.before_write = hang
+        state["x"] = 2
+        assert asked.wait(WAIT)
+        try:
+            told = manager.statistics()
+            assert told.waiting
+            assert told.last_error is None
+            assert manager.info(state).waiting
+            with pytest.raises(FlushError, match="the store has not answered for"):
+                manager.flush(timeout=0)
+        finally:
+            answer.set()
+        manager.flush()
+        assert manager.statistics().waiting == manager.info(state).waiting == 0
 
 
 @pytest.mark.parametrize("how", ["stop", "durable"])

@@ -138,7 +138,7 @@ def test_the_rest_of_the_process_ends_as_usual(limited: str, isolated: Path) -> 
         """,
         header=header,
     )
-    output, error = program.process.communicate(timeout=60)
+    output, error = program.process.communicate(timeout=120)
     assert output == "begun, a thread\nregistered last\nregistered first\n"
     assert program.process.returncode == 74, error
 
@@ -152,9 +152,10 @@ def test_a_handler_of_the_programs_own_may_still_decide(
     assert Program("", header=header).end()[0] == (7 if "_exit" in code else 74)
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize(("code", "status"), [("", 74), ("sys.exit(3)", 3), ("1 / 0", 1)])
 def test_a_child_of_multiprocessing_tells_its_parent(
-    limited: str, isolated: Path, code: str, status: int
+    limited: str, isolated: Path, code: str, status: int, method: str
 ) -> None:
     """Its end is another: without exit handlers."""
     program = Program(
@@ -165,14 +166,15 @@ def test_a_child_of_multiprocessing_tells_its_parent(
             autostate.configure("sqlite:///child.db")
             PersistedDict("b")["text"] = "y" * 100_000
             {code}
-        child = multiprocessing.get_context("fork").Process(target=work)
-        child.start(); child.join()
-        print(child.exitcode, flush=True)
-        os._exit(0)
+        if __name__ == "__main__":
+            child = multiprocessing.get_context({method!r}).Process(target=work)
+            child.start(); child.join()
+            print(child.exitcode, flush=True)
+            os._exit(0)
         """,
-        header=limited.replace("\nlimit()", "\n"),
+        header=limited.split("autostate.configure", maxsplit=1)[0],
     )
-    output, error = program.process.communicate(timeout=60)
+    output, error = program.process.communicate(timeout=120)
     assert output == f"{status}\n", error
     assert "LOST" in error
 
@@ -212,6 +214,28 @@ def test_what_does_not_fit_beside_the_state_is_kept_elsewhere(
     (tmp_path / "disk" / "filler").unlink()
     again = disk.splitlines()[:-2]
     look = Program("\nassert a['text'] == 'y' * 100_000", header="\n".join(again), env=environment)
+    status, error = look.end()
+    assert status == 0, error
+    assert not list(elsewhere.rglob("*.jsonl"))
+
+
+def test_a_start_says_at_once_that_the_disk_is_still_full(
+    disk: str, isolated: Path, tmp_path: Path
+) -> None:
+    """What was kept elsewhere stays there, and is picked up when there is room."""
+    if "fill" not in disk.splitlines()[-2]:
+        pytest.skip("the limit holds everywhere")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = {**os.environ, "TMPDIR": str(elsewhere), "PYTHONPATH": str(ROOT)}
+    assert Program("", header=disk, env=environment).end()[0] == 0
+    [path] = elsewhere.rglob("*.jsonl")
+    again = "\n".join(disk.splitlines()[:-2]).replace("debounce", "flush_timeout=3600, debounce")
+    status, error = Program("", header=again, env=environment).end()
+    assert status == 1
+    assert f"They stay in {path}" in error.splitlines()[-1]
+    (tmp_path / "disk" / "filler").unlink()
+    look = Program("\nassert a['text'] == 'y' * 100_000", header=again, env=environment)
     status, error = look.end()
     assert status == 0, error
     assert not list(elsewhere.rglob("*.jsonl"))
@@ -260,6 +284,18 @@ a["y"] = 2
 def test_what_is_replaced_is_saved_before(isolated: Path, how: str) -> None:
     """By any of the functions that do that."""
     assert Program(EXECS[how], header=AGAIN).end() == (6, "")
+    assert stored() == {"x": 1, "y": 2}
+
+
+@pytest.mark.parametrize(
+    "how", ["execv(sys.executable, COMMAND)", "execlp(sys.executable, *COMMAND)"]
+)
+def test_a_function_that_was_imported_before_there_was_state_saves(
+    isolated: Path, how: str
+) -> None:
+    """`from os import execv` before the first state object."""
+    header = AGAIN.replace("a = P", "from os import execv, execlp\na = P")
+    assert Program(how, header=header).end() == (6, "")
     assert stored() == {"x": 1, "y": 2}
 
 
@@ -347,7 +383,7 @@ def test_a_locked_file_is_told_before_its_time_is_over(isolated: Path) -> None:
         hub.flush_failed.connect(note)
         try:
             state["x"] = 2
-            assert "locked by another process" in str(failed.get(timeout=60))
+            assert "locked by another process" in str(failed.get(timeout=120))
         finally:
             hub.flush_failed.disconnect(note)
             other.close()

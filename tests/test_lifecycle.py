@@ -19,7 +19,7 @@ from autostate import PersistedDict, lifecycle
 from autostate.journal import Journal
 from autostate.stores.sqlite import SqliteStore
 
-WAIT = 60.0
+WAIT = 120.0
 ROOT = Path(__file__).parent.parent
 
 HEADER = """
@@ -92,9 +92,9 @@ ENDS = {
     "return": ("", 0),
     "exception": ("raise ZeroDivisionError", 1),
     "sys.exit": ("sys.exit(3)", 3),
-    "Ctrl-C": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", -signal.SIGINT),
-    "SIGTERM": ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", -signal.SIGTERM),
-    "SIGHUP": ("os.kill(os.getpid(), signal.SIGHUP); time.sleep(60)", -signal.SIGHUP),
+    "Ctrl-C": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(600)", -signal.SIGINT),
+    "SIGTERM": ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(600)", -signal.SIGTERM),
+    "SIGHUP": ("os.kill(os.getpid(), signal.SIGHUP); time.sleep(600)", -signal.SIGHUP),
 }
 PLACES = {
     "script": "{end}",
@@ -206,7 +206,7 @@ def test_several_managers_are_saved_by_one_end(isolated: Path) -> None:
 
 @pytest.mark.parametrize(
     "waits",
-    ["time.sleep(60)", "threading.Event().wait()", "input()", "import queue; queue.Queue().get()"],
+    ["time.sleep(600)", "threading.Event().wait()", "input()", "import queue; queue.Queue().get()"],
 )
 def test_sigterm_from_outside_ends_by_the_signal(isolated: Path, waits: str) -> None:
     """Whatever the main thread waits for; supervisors see -15."""
@@ -247,7 +247,7 @@ def test_a_handler_that_was_there_is_called(isolated: Path) -> None:
         """
         PersistedDict("a")["x"] = 1
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(60)
+        time.sleep(600)
         """,
         header="import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
         + HEADER,
@@ -265,7 +265,7 @@ def test_a_long_shutdown_of_the_programs_own_is_saved_before_the_kill(isolated: 
         @autostate.hub.flushed.connect
         def receive(sender, **rest):
             print("saved", flush=True)
-        signal.alarm(30)
+        signal.alarm(120)
         os.kill(os.getpid(), signal.SIGTERM)
         while True:
             time.sleep(1)
@@ -289,7 +289,7 @@ def test_a_handler_set_later_is_left_alone(isolated: Path) -> None:
         assert signal.getsignal(signal.SIGTERM) is handler
         a["y"] = 2
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(60)
+        time.sleep(600)
     """)
     assert status == 9, error
     assert stored() == {"x": 1, "y": 2}
@@ -323,7 +323,7 @@ def test_a_handler_that_asyncio_removed_is_put_back(isolated: Path) -> None:
         asyncio.run(main())
         a["y"] = 2
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(60)
+        time.sleep(600)
     """)
     assert status == -signal.SIGTERM, error
     assert stored() == {"x": 1, "y": 2}
@@ -335,10 +335,10 @@ def test_a_store_that_hangs_does_not_make_a_process_immortal(isolated: Path) -> 
         from autostate import lifecycle
         from autostate.stores.sqlite import SqliteStore
         lifecycle.SIGNAL_TIMEOUT = 0.5
-        SqliteStore.write = lambda *args, **kwargs: time.sleep(60)
+        SqliteStore.write = lambda *args, **kwargs: time.sleep(600)
         PersistedDict("a", x=1)
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(60)
+        time.sleep(600)
     """)
     assert status == -signal.SIGTERM
     assert "the last save failed" in error
@@ -425,7 +425,7 @@ def test_a_forked_child_can_be_ended_by_sigterm(isolated: Path) -> None:
     status, error = run("""
         import multiprocessing
         PersistedDict("a", x=1)
-        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
         child.start()
         child.terminate()
         child.join(20)
@@ -455,7 +455,7 @@ def test_a_fork_while_another_thread_holds_a_lock_does_not_hang_the_child(isolat
         held.wait()
         pid = os.fork()
         if pid == 0:
-            signal.alarm(20)
+            signal.alarm(120)
             a["child"] = [1, 2]
             a["child"].append(3)
             assert PersistedDict("a") == {"x": 1}

@@ -16,6 +16,8 @@ from autostate import PersistedDict, logs
 from autostate.testing import LocalPlatform
 from tests.actor_runs import PRELUDE, starter
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 LINES = """
         import logging
         async with Actor:

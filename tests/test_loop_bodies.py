@@ -17,7 +17,7 @@ from autostate.saver import Saver
 from autostate.stores.memory import MemoryStore
 from tests.flushing import CALM, Box
 
-WAIT = 20.0
+WAIT = 120.0
 
 
 def elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -31,7 +31,7 @@ from autostate.manager import current_manager
 from autostate.stores.memory import MemoryStore
 from autostate.stores.sqlite import SqliteStore
 
-WAIT = 20.0
+WAIT = 120.0
 
 
 class Unsteady(MemoryStore):

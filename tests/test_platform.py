@@ -18,6 +18,8 @@ from autostate.testing import ABSENT, KeyValueStore, LocalPlatform
 from autostate.testing.storages import Storages
 from tests.actor_runs import StartActor, starter
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def rust_runtime() -> None:

@@ -23,8 +23,10 @@ from autostate.containers.position import position
 from autostate.manager import current_manager
 from autostate.testing import LocalPlatform
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 URL = "sqlite:///loops.db"
-WAIT = 20.0
+WAIT = 120.0
 
 
 opened: list[Any] = []

@@ -26,6 +26,8 @@ from autostate.testing import KeyValueStore, LocalPlatform
 from autostate.testing.wire import Request, Response
 from tests.conformance import store_kit
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 
 @pytest.fixture
 def platform(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalPlatform]:
@@ -272,7 +274,7 @@ def test_a_forked_child_can_use_a_store_of_its_own(store: Store, remote: KeyValu
     store.write({"parent": b"{}"})
     child = os.fork()
     if child == 0:
-        signal.alarm(20)
+        signal.alarm(120)
         own = open_store("apify:")
         own.write({"child": b"{}"})
         os._exit(0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -122,6 +124,45 @@ def test_an_upgrade_may_warn(told: list[str]) -> None:
 
         assert NewShop().n == 6
     assert told == ["upgraded in the old way"]
+
+
+def test_an_export_may_warn(told: list[str]) -> None:
+    """In the code of a value's class, or of the program."""
+    autostate.register(Money, "money", encode=encode, decode=decode)
+
+    def stand_in(money: Any) -> int:
+        warn("replaced")
+        return encode(money)
+
+    with life():
+        state = autostate.PersistedDict("state", value=[Money(1)])
+        assert autostate.export(state, default=stand_in) == {"value": [1]}
+    assert "replaced in the old way" in told
+
+
+def test_what_is_adopted_may_be_converted_with_a_warning(told: list[str]) -> None:
+    """And the constructor of what it goes into may warn; neither counts as a damaged record."""
+    folder = Path("storage/key_value_stores/default")
+    folder.mkdir(parents=True)
+    (folder / "OLD.json").write_text('{"n": 5}')
+    (folder / "OLD.json.__metadata__.json").write_text(
+        json.dumps({"key": "OLD", "contentType": "application/json", "size": 8})
+    )
+
+    def convert(content: Any) -> Any:
+        warn("converted")
+        return content
+
+    with life():
+
+        @autostate.persisted(name="shop")
+        class Shop:
+            def __init__(self) -> None:
+                warn("constructed")
+                self.n = 0
+
+        assert autostate.adopt("OLD", into=Shop, convert=convert).n == 5
+    assert {"converted in the old way", "constructed in the old way"} <= set(told)
 
 
 PROGRAM: Final = """

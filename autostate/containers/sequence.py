@@ -8,7 +8,16 @@ from operator import index as as_index
 from typing import Any
 
 from autostate.tracking.adoption import ATOMS
-from autostate.tracking.barrier import before, cut_off, is_keyed, moved, size, span, spliced
+from autostate.tracking.barrier import (
+    EVERYTHING,
+    before,
+    cut_off,
+    is_keyed,
+    moved,
+    size,
+    span,
+    spliced,
+)
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
 
@@ -38,7 +47,11 @@ def marking(builtin: Any, name: str, mark: Callable[..., None]) -> Any:
             except Exception:  # nothing was written
                 node.tracker.writing = None
                 raise
-            mark(self, length, *args)
+            try:
+                mark(self, length, *args)
+            except BaseException:  # Ctrl-C between two marks of one write
+                node.tracker.writing = (self, EVERYTHING, length)
+                raise
         return result
 
     return method

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
 
 _FOREIGN = ("ACTOR_", "APIFY_", "CRAWLEE_")
 
@@ -34,13 +34,13 @@ class Container:
         self._changed = threading.Condition()
         self._lines: list[str] = []
         self._read_all = False
-        self.process: subprocess.Popen[str] = subprocess.Popen(  # noqa: S603
+        self.process: Popen[str] = Popen(  # noqa: S603
             list(cmd),
             env=dict(env),
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
             text=True,
             errors="replace",
             start_new_session=True,
@@ -59,7 +59,7 @@ class Container:
         with self._changed:
             return "".join(self._lines)
 
-    def wait_for_output(self, text: str, *, count: int = 1, timeout: float = 30.0) -> str:
+    def wait_for_output(self, text: str, *, count: int = 1, timeout: float = 60.0) -> str:
         """Wait until so many printed lines hold this text, and give the last of them."""
 
         def found() -> list[str]:
@@ -73,11 +73,11 @@ class Container:
             raise TimeoutError(message)
         return lines[count - 1]
 
-    def wait(self, timeout: float = 30.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """Wait for its end, and give the exit code."""
         try:
             code = self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             message = f"the Actor did not end in {timeout} s. Output:\n{self.output}"
             raise TimeoutError(message) from None
         self._reader.join()
@@ -87,7 +87,7 @@ class Container:
         """Give it some time to end by itself."""
         try:
             self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             return False
         return True
 

@@ -47,7 +47,6 @@ Why this is safe:
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from abc import ABCMeta
 from collections import OrderedDict, defaultdict, deque
@@ -56,6 +55,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
+from autostate.tracking import probe
 from autostate.tracking.attributes import shield
 from autostate.tracking.kept import SEGMENTS
 from autostate.tracking.node import LARGE
@@ -457,48 +457,19 @@ def is_keyed(container: Any) -> bool:
     return node.saved is None and node.declared and not node.whole and node.shape != "sequence"
 
 
-class _Probe:
-    """Equal to a key, and takes note of the key to which it is compared."""
-
-    __slots__ = ("found", "wanted")
-
-    def __init__(self, key: Any) -> None:
-        self.wanted = key
-        self.found = key
-
-    def __hash__(self) -> int:
-        return hash(self.wanted)
-
-    def __eq__(self, other: object) -> bool:
-        if other is self.wanted or other == self.wanted:
-            self.found = other
-            return True
-        return False
-
-
 INTERCHANGEABLE: Final = frozenset({str, int, bytes, bool, type(None)})
 """Types of keys of which two that are equal are the same in every respect, if both are of it."""
 
 
 def held_key(container: Any, key: Any) -> Any:
-    """The key or member that a mapping or set holds in the place of an equal one.
+    """The key that a mapping or set whose writes are recorded holds in the place of an equal one.
 
-    `hits[numpy.int64(1)] += 1` changes the value of the key 1: a container keeps the key that
-    came first, and that is the one that is stored. No method of dict or set gives it, but a
-    lookup compares it with what is looked for.
+    That is the one that is stored; see `tracking/probe.py`.
     """
     node: Node | None = container._node_
     if node is None or type(key) is node.key_type or not is_keyed(container):
         return key
-    builtin = KINDS[node.kind].builtin
-    probe = _Probe(key)
-    with contextlib.suppress(Exception):  # of an `__eq__` that knows its own kind only
-        if builtin.__contains__(container, probe):
-            return probe.found
-    if not builtin.__contains__(container, key):
-        return key
-    equal = (one for one in builtin.__iter__(container) if one == key and hash(one) == hash(key))
-    return next(equal, key)
+    return probe.held_key(KINDS[node.kind].builtin, container, key)
 
 
 def held_keys(container: Any, keys: Iterable[Any]) -> Iterable[Any]:

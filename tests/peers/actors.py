@@ -1,0 +1,259 @@
+"""Actors in processes that start at once: forks of one that has imported apify.
+
+`import apify` takes a second and a half of the processor, and hundreds of Actors are started. Such
+a process is real: it has an environment, a session, an output and an end of its own, runs the
+program as `__main__`, leaves by the ordinary end of the interpreter, and can be killed. It differs
+in what was imported before the program began: apify, with all that it needs. So a program that
+imports autostate before apify, or apify not at all, gets an interpreter of its own.
+
+Each process has a nanny that waits for it and tells how it ended, as in `forkserver.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import json
+import os
+import re
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import types
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Final
+
+ROOT = Path(__file__).parent.parent.parent
+_FIRST_IMPORT: Final = re.compile(r"^\s*(?:from|import)\b.*?\b(apify|autostate)\b", re.MULTILINE)
+_STATUS: Final = struct.Struct("i")
+
+
+class ForkedProcess:
+    """The part of `subprocess.Popen` that a container uses.
+
+    Attributes:
+        pid: The process.
+        stdout: What it prints, on both streams.
+        returncode: As of `Popen`; None while it runs.
+    """
+
+    def __init__(self, connection: socket.socket, stdout: IO[str]) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self.stdout = stdout
+        self.returncode: int | None = None
+        self.pid: int = _STATUS.unpack(connection.recv(_STATUS.size, socket.MSG_WAITALL))[0]
+
+    def poll(self) -> int | None:
+        """The exit code, if it has ended."""
+        return self._ended(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; raises `subprocess.TimeoutExpired`."""
+        code = self._ended(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, as long as it runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def _ended(self, timeout: float | None) -> int | None:
+        """Wait for the nanny's word; of several threads that wait, one reads it."""
+        with self._lock:
+            if self.returncode is not None:
+                return self.returncode
+            descriptor = os.dup(self._connection.fileno())  # another thread may close it
+        try:
+            select.select([descriptor], [], [], timeout)
+        finally:
+            os.close(descriptor)
+        with self._lock:
+            code: int | None = self.returncode  # another thread may have read it meanwhile
+            if code is None and select.select([self._connection], [], [], 0)[0]:
+                word = self._connection.recv(_STATUS.size, socket.MSG_WAITALL)
+                self.returncode = _STATUS.unpack(word)[0]
+                self._connection.close()
+            return self.returncode
+
+
+class ActorServer:
+    """The process that has imported apify."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        foreign = ("APIFY_", "ACTOR_", "CRAWLEE_")
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.peers.actors", str(theirs.fileno())],
+                cwd=ROOT,
+                env=clean,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+
+    def popen(
+        self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path | None, **options: Any
+    ) -> Any:
+        """Start a program in place of `subprocess.Popen`; in a fork if it begins with apify."""
+        job = _job(command)
+        if job is None:
+            return subprocess.Popen(command, env=env, cwd=cwd, **options)
+        reading, writing = os.pipe()
+        process = self._start(job, env, cwd, writing, writing)
+        os.close(writing)
+        return ForkedProcess(process, os.fdopen(reading, encoding="utf-8", errors="replace"))
+
+    def run(
+        self, command: Sequence[str], env: Mapping[str, str], cwd: Path
+    ) -> tuple[int, str, str]:
+        """Run a program to its end; give its exit code, its output and its errors."""
+        job = _job(command)
+        if job is None:
+            done = subprocess.run(
+                command, env=env, cwd=cwd, capture_output=True, text=True, check=False
+            )
+            return done.returncode, done.stdout, done.stderr
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            connection = self._start(job, env, cwd, output.fileno(), errors.fileno())
+            code = ForkedProcess(connection, io.StringIO()).wait()
+            output.seek(0)
+            errors.seek(0)
+            return code, output.read().decode(), errors.read().decode()
+
+    def _start(
+        self,
+        job: dict[str, Any],
+        env: Mapping[str, str],
+        cwd: Path | None,
+        output: int,
+        errors: int,
+    ) -> socket.socket:
+        """Hand a job to the process that forks."""
+        job |= {"env": dict(env), "cwd": str(cwd or Path.cwd())}
+        ours, theirs = socket.socketpair()
+        with theirs, tempfile.TemporaryFile() as content:
+            content.write(json.dumps(job).encode())  # long: not in the message itself
+            content.seek(0)
+            descriptors = [theirs.fileno(), output, errors, content.fileno()]
+            socket.send_fds(self._control, [b"job"], descriptors)
+        return ours
+
+    def close(self) -> None:
+        """Let it end; it does when nobody can talk to it any more."""
+        self._control.close()
+        self._process.wait()
+
+
+def _job(command: Sequence[str]) -> dict[str, Any] | None:
+    """What is to be run, if a fork can; else None."""
+    match list(command):
+        case [sys.executable, "-c", code, *arguments]:
+            name = None
+        case [sys.executable, name, *arguments] if name.endswith(".py"):
+            code = Path(name).read_text(encoding="utf-8")
+        case _:
+            return None
+    first = _FIRST_IMPORT.search(code)
+    if first is None or first[1] != "apify":
+        return None
+    return {"name": name, "code": code, "arguments": arguments}
+
+
+def _serve(control: socket.socket) -> Callable[[], None] | None:
+    """Fork for each job; return in the forked process with what it has to do."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for nannies
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 64, 4)
+        if not message:
+            return None
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            control.close()
+            return _nurse(*descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _nurse(connection: int, output: int, errors: int, content: int) -> Callable[[], None]:
+    """Fork the worker, which returns; the nanny never does."""
+    os.setsid()  # signals to the process group of the tests are not for it
+    with open(content, "rb") as file:
+        job = json.load(file)
+    worker = os.fork()
+    if worker:
+        os.close(output)
+        os.close(errors)
+        status = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+        with contextlib.suppress(OSError):  # nobody wants to know
+            os.write(connection, _STATUS.pack(status))
+        os._exit(0)
+    os.setsid()
+    os.write(connection, _STATUS.pack(os.getpid()))  # from now on its session can be killed
+    os.close(connection)
+    for descriptor, place in ((output, 1), (errors, 2)):
+        os.dup2(descriptor, place)
+        os.close(descriptor)
+    return lambda: _work(job)
+
+
+def _work(job: dict[str, Any]) -> None:
+    """Run the program as the interpreter would have."""
+    os.environ.clear()
+    os.environ.update(job["env"])
+    os.chdir(job["cwd"])
+    if job["env"].get("PYTHONUNBUFFERED"):
+        out, err = _unbuffered(1, sys.stdout), _unbuffered(2, sys.stderr)
+        vars(sys).update(stdout=out, __stdout__=out, stderr=err, __stderr__=err)
+    name = job["name"]
+    sys.argv = [name or "-c", *job["arguments"]]
+    sys.orig_argv = [sys.executable, *([name] if name else ["-c", job["code"]]), *job["arguments"]]
+    paths = job["env"].get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[0:1] = [str(Path(name).absolute().parent) if name else "", *filter(None, paths)]
+    main = types.ModuleType("__main__")
+    if name:
+        main.__file__ = name
+    sys.modules["__main__"] = main
+    vars(main)["__builtins__"] = __builtins__
+    exec(compile(job["code"], name or "<string>", "exec"), vars(main))
+
+
+def _unbuffered(descriptor: int, like: Any) -> io.TextIOWrapper:
+    """A stream as `python -u` makes it."""
+    raw: Any = io.FileIO(descriptor, "w", closefd=False)
+    return io.TextIOWrapper(raw, like.encoding, like.errors, write_through=True)
+
+
+def _main() -> None:
+    """Import what is slow, then serve; a worker leaves by the ordinary end of the interpreter."""
+    import apify.events  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+    work = _serve(socket.socket(fileno=int(sys.argv[1])))
+    if work is not None:
+        work()
+
+
+if __name__ == "__main__":
+    _main()
