@@ -186,7 +186,7 @@ def _send_again(number: int) -> None:
     """Let the process end by the signal."""
     main = threading.main_thread()
     if main.ident is not None and hasattr(signal, "pthread_kill"):
-        with contextlib.suppress(ProcessLookupError):  # of gevent: the number of a greenlet
+        with contextlib.suppress(OSError):  # with gevent it is the number of a greenlet
             signal.pthread_kill(main.ident, number)  # main: to interrupt what it waits for
             return
     os.kill(os.getpid(), number)

@@ -60,9 +60,10 @@ def _completion(node: Node) -> Callable[[], None] | None:
 
 def _is_outdated(node: Node) -> bool:
     """Whether functions of the program will bring the content of a node to another version."""
-    layout: Any = getattr(node.obj, "layout", None)
-    form: Any = None if layout is None else node.obj.form
-    return form is not None and form["version"] != layout.options.version
+    if node.kind != "instance":
+        return False
+    form = node.obj.form
+    return form is not None and form["version"] != node.obj.known_layout().options.version
 
 
 def _untouched(content: Any) -> Any:
