@@ -72,11 +72,16 @@ class FlushRequest:
 
 
 class StandingLoops:
-    """The event loops whose threads wait for the flusher at this moment."""
+    """The event loops whose threads wait for the flusher at this moment.
+
+    Attributes:
+        paused: The thread that stands still for the cut that is called; None: none does.
+    """
 
     def __init__(self) -> None:
+        self.paused: int | None = None
         self._lock = threading.Lock()
-        self._loops: list[asyncio.AbstractEventLoop] = []
+        self._loops: list[tuple[asyncio.AbstractEventLoop, int]] = []
 
     @contextlib.contextmanager
     def here(self) -> Generator[None]:
@@ -85,19 +90,28 @@ class StandingLoops:
         if loop is None:
             yield
             return
+        here = loop, threading.get_ident()
         with self._lock:
-            self._loops.append(loop)
+            self._loops.append(here)
         try:
             yield
         finally:
             with self._lock:
-                self._loops.remove(loop)
+                self._loops.remove(here)
 
     @contextlib.contextmanager
-    def held(self, loop: asyncio.AbstractEventLoop) -> Generator[bool]:
-        """Tell whether this loop stands still; if so, it does until the end of the body."""
+    def held(self, loop: asyncio.AbstractEventLoop) -> Generator[int | None]:
+        """Give the thread of this loop if it stands still: it does until the end of the body."""
         with self._lock:
-            yield loop in self._loops
+            yield next((thread for one, thread in self._loops if one is loop), None)
+
+    def call(self, cut: Callable[[], T], paused: int | None) -> T:
+        """Call a cut while that thread stands still."""
+        self.paused = paused
+        try:
+            return cut()
+        finally:
+            self.paused = None
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -155,12 +169,12 @@ def cut_on_loop(
     Returns:
         What `cut` returned; what it raises is raised here.
     """
-    arrived: queue.SimpleQueue[None] = queue.SimpleQueue()
+    arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
     over = threading.Event()
 
     def stand_still() -> None:
         late.ran(loop)
-        arrived.put(None)
+        arrived.put(threading.get_ident())
         over.wait(LONGEST_STAND)
 
     try:
@@ -169,16 +183,16 @@ def cut_on_loop(
         began = time.monotonic()
         end = began if late.is_late(loop) else began + patience
         while True:
-            with standing.held(loop) as stands:
+            with standing.held(loop) as thread:
                 running = loop.is_running()
-                if stands or time.monotonic() >= end or not running:
-                    if running and not stands:
+                if thread is not None or time.monotonic() >= end or not running:
+                    if running and thread is None:
                         late.missed(loop, began)
-                    return cut()
+                    return standing.call(cut, thread)
             try:
-                arrived.get(timeout=LOOP_CHECK)
+                thread = arrived.get(timeout=LOOP_CHECK)
             except queue.Empty:
                 continue
-            return cut()
+            return standing.call(cut, thread)
     finally:
         over.set()

@@ -9,7 +9,6 @@ create the objects before it starts, or run it in a copied context:
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
@@ -20,10 +19,9 @@ from autostate.settings import SettingsByName
 from autostate.state_manager import Info, StateManager, current
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from autostate.saver import Statistics
     from autostate.stores import Store
+    from autostate.tracking.savepoint import AtomicBlock
 
 __all__ = ["Info", "StateManager", "current_manager"]
 
@@ -182,17 +180,27 @@ async def durable(timeout: float | None = None) -> None:  # noqa: ASYNC109 - as 
     _raise_first(errors)
 
 
-@contextlib.contextmanager
-def atomic() -> Generator[None]:
+def atomic() -> AtomicBlock:
     """Save what happens in the body together or not at all; if the body raises, undo it.
 
-    Undone is what the body did. Where it only assigned entries of dicts and added members to sets,
-    what other threads and tasks did to these meanwhile stays; a list, or a dict or set of which it
-    removed something, is put back as it was. So let nobody else write to those meanwhile, as with
-    plain ones. Creating and deleting state objects is not undone.
+    For a `with` statement, or as a decorator of a function or coroutine function.
 
-    Yields:
-        Nothing.
+    Undone is what the block wrote: the code in the `with` statement, and tasks and threads that
+    were started there with its context. An entry goes back to what it was unless somebody has
+    written to it since. Then a number is taken back as a difference, so `stats["pages"] += 1` of
+    others stays; what is no number stays as the others left it. The same holds for the items of
+    lists and deques. Put back as a whole, with what others wrote since the block began, are
+    attributes of `@persisted` objects, and containers that the program holds elsewhere too. What
+    was done inside an object that is pickled is not undone, nor is creating and deleting of state
+    objects.
+
+    This is no lock: others see what the block writes, and may write at the same time. While tasks
+    of an event loop are inside across an `await`, saves leave out what their blocks have written
+    so far. A save waits for the blocks of other threads, and a block that is about to begin gives
+    way to a save that waits.
+
+    Returns:
+        The context manager.
 
     Example:
         >>> import autostate
@@ -201,10 +209,9 @@ def atomic() -> Generator[None]:
         ...     account["left"] -= 1
         ...     account["right"] += 1
     """
-    with contextlib.ExitStack() as stack:
-        for manager in _affected():
-            stack.enter_context(manager.atomic())
-        yield
+    from autostate.tracking.savepoint import AtomicBlock
+
+    return AtomicBlock(lambda: [manager.tracker() for manager in _affected()])
 
 
 def info(obj: Any) -> Info:

@@ -41,6 +41,7 @@ from autostate.flush_request import (
     running_loop,
 )
 from autostate.loop_bodies import Bodies
+from autostate.tracking.savepoint import LONGEST_HOLD
 
 if TYPE_CHECKING:
     from autostate.journal import CommitInfo, Journal
@@ -58,6 +59,12 @@ LONGEST_HURRIED = 1.0
 
 LOOP_PATIENCE = 5.0
 """Seconds that a cut waits for an event loop: whatever blocks it longer is not waited for."""
+
+FIRST_HOLD = 0.1
+"""Seconds for which a cut that waits for `atomic()` blocks lets no other one begin, at first."""
+
+LONG_BLOCK = 10.0
+"""Seconds after which a block that keeps a save waiting is warned of."""
 
 COMPACTION_PAUSE = 60.0
 """Seconds after a compaction that failed before the next is tried."""
@@ -168,6 +175,10 @@ class Saver:
         self._first_wait = first_wait
         self._late_loop = LateLoop()
         self._refused = False
+        self._refusals = 0
+        self._waits_for: object = None
+        self._waits_since = 0.0
+        self._told_of_block = False
         self._failing = 0
         self._waiting_since: float | None = None
         self._under_way = 0
@@ -364,19 +375,55 @@ class Saver:
             patience = self._patience(deadline)
             return bodies.in_work and self._clock() - began < patience
 
+        def cut() -> Capture | None:
+            return tracker.cut(sweep=sweep, paused=self.standing.paused)
+
         def cut_unless_in_work() -> Capture | EllipsisType | None:
             with tracker.lock:  # no loop begins meanwhile
-                return ... if waits() else tracker.cut(sweep=sweep)
+                return ... if waits() else cut()
 
         while True:
             with bodies.asked() as meeting:
                 while waits() and not meeting.reached:
                     self._pause(LOOP_CHECK)
                 if meeting.reached:
-                    return tracker.cut(sweep=sweep)
-            capture = self._cut_between_awaits(cut_unless_in_work, deadline)
+                    return self._cut_before_the_next_block(cut, deadline)
+            capture = self._cut_before_the_next_block(
+                lambda: self._cut_between_awaits(cut_unless_in_work, deadline), deadline
+            )
             if not isinstance(capture, EllipsisType):
                 return capture
+
+    def _cut_before_the_next_block(self, cut: Callable[[], T], deadline: float) -> T:
+        """Cut. If `atomic()` blocks are open, let no other one begin until it is done.
+
+        Not for long, or blocks that wait for each other would hold up the program: twice as long
+        each time in vain. What `cut` returns is None while a block is open.
+        """
+        capture = cut()
+        if capture is None:
+            self._warn_of_a_block()
+            hold = min(FIRST_HOLD * 2**self._refusals, self._patience(deadline), LONGEST_HOLD)
+            end = self._clock() + hold
+            with self._tracker.holding_back():
+                while capture is None and self._clock() < end:
+                    self._pause(min(LOOK_INTERVAL, hold))  # ended by the end of a block
+                    capture = cut()
+        self._refusals = 0 if capture is not None else self._refusals + 1
+        return capture
+
+    def _warn_of_a_block(self) -> None:
+        """Say once of a block that it keeps a save waiting for long."""
+        block, now = self._tracker.oldest_block, self._clock()
+        if block is not self._waits_for:
+            self._waits_for, self._waits_since, self._told_of_block = block, now, False
+        elif not self._told_of_block and now - self._waits_since >= LONG_BLOCK:
+            self._told_of_block = True
+            logs.heard().warning(
+                "a block of atomic() has been open for %.0f s, and nothing is saved meanwhile; %s",
+                now - self._waits_since,
+                self.describe_unsaved(),
+            )
 
     def _patience(self, deadline: float) -> float:
         """Return the seconds for which a cut may wait for its place."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from autostate.incarnation import Incarnation
     from autostate.saver import Statistics
     from autostate.stores import Store
+    from autostate.tracking import Tracker
+    from autostate.tracking.savepoint import AtomicBlock
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -218,10 +220,16 @@ class StateManager:
             if begun or not incarnation.anew:
                 incarnation.delete(name)
 
-    def atomic(self) -> AbstractContextManager[None]:
+    def atomic(self) -> AtomicBlock:
         """Save what happens in the body together or not at all; if it raises, undo it."""
+        from autostate.tracking.savepoint import AtomicBlock
+
+        return AtomicBlock(lambda: [self.tracker()])
+
+    def tracker(self) -> Tracker:
+        """The tracker of the state objects, which begin to be kept if they were not."""
         with self._lock:
-            return self._begin().tracker.atomic()
+            return self._begin().tracker
 
     # -- saving -------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ class Box:
         self.needs_polling = False
         self.on_loop: Any = None
         self.open_blocks = 0
+        self.first_block: object = None
         self.unsupported: list[UnsupportedTypeError] = []
         self.cuts: list[tuple[int, bool]] = []
         self.collected_ids: set[int] = set()
@@ -71,7 +72,7 @@ class Box:
     def collected(self, ids: Iterable[int]) -> None:
         self.collected_ids |= set(ids)
 
-    def cut(self, *, sweep: bool = False) -> BoxCapture | None:
+    def cut(self, *, sweep: bool = False, paused: int | None = None) -> BoxCapture | None:
         self.cuts.append((threading.get_ident(), sweep))
         self.on_cut()
         if self.cut_error is not None:
@@ -82,14 +83,23 @@ class Box:
             taken, self.unsaved = self.unsaved, {}
         return BoxCapture(self, taken)
 
+    @property
+    def oldest_block(self) -> object:
+        return self.first_block
+
+    def holding_back(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     @contextlib.contextmanager
     def atomic(self) -> Iterator[None]:
         """A block of another thread that refuses cuts."""
         self.open_blocks += 1
+        self.first_block = object()
         try:
             yield
         finally:
             self.open_blocks -= 1
+            self.first_block = None
             self.wake()
 
 

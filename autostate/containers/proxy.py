@@ -132,6 +132,7 @@ class ProxyRoot(DictBarrier, Content):
         node = self._node_
         if node is not None:
             with node.tracker.lock:
+                node.tracker.note_use()
                 changed(self)
 
     def replace(self, value: Any) -> None:

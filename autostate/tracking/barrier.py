@@ -293,14 +293,29 @@ def disarm(container: Any) -> None:
 
 
 EVERYTHING: Final = object()
+"""In the place of a key: any entry may change."""
 
 
 def before(container: Any, key: Any = EVERYTHING) -> None:
     """Prepare a write, with the tracker's lock held.
 
-    If the entry belongs to a cut and is not encoded yet, it is encoded first. Inside `atomic()`
-    the former content is remembered; `key` says that only this entry is going to change.
+    If the entry belongs to a cut and is not encoded yet, it is encoded first. While a block of
+    `atomic()` is open the former content is noted; `key` says that only this entry will change.
     """
+    encode_first(container)
+    node: Node | None = container._node_
+    if node is None:
+        return
+    tracker = node.tracker
+    if tracker.savepoints:
+        tracker.note_write(container, key)
+    if tracker.writing is not None:
+        tracker.finish_write()
+    tracker.writing = (container, key, size(container))
+
+
+def encode_first(container: Any) -> None:
+    """Encode what is about to change, if it belongs to a cut; the lock is held."""
     node: Node | None = container._node_
     if node is None:
         return  # its store was closed while this thread waited for the lock
@@ -309,12 +324,6 @@ def before(container: Any, key: Any = EVERYTHING) -> None:
         if container._node_ is node:
             break
         node = container._node_  # what holds the container has become a node meanwhile
-    tracker = node.tracker
-    if tracker.undo:
-        tracker.remember(container, None if key is EVERYTHING else (key,))
-    if tracker.writing is not None:
-        tracker.finish_write()
-    tracker.writing = (container, key, size(container))
 
 
 def changed(container: Any) -> None:
@@ -325,7 +334,7 @@ def changed(container: Any) -> None:
     forms = forms_of(type(container))
     cls = type(container)
     if cls is not forms.disarmed:
-        if not node.tracker.undo:  # inside atomic() every write has to be seen
+        if not node.tracker.savepoints:  # inside atomic() every write has to be seen
             container.__class__ = forms.disarmed
         if cls is forms.armed:
             node.tracker.wrote(container, whole=True)
@@ -410,7 +419,7 @@ def _record(container: Any) -> bool:
     if cls is forms.disarmed:
         return False
     if cls is forms.armed:
-        if not node.tracker.undo:
+        if not node.tracker.savepoints:
             node.log = node.keys
             container.__class__ = forms.recording
         node.tracker.wrote(container, whole=False)

@@ -14,12 +14,14 @@ A cut works in four steps under the lock, while every writer that it concerns wa
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from autostate.errors import CodecError, CorruptStateError
@@ -36,6 +38,7 @@ from autostate.tracking.barrier import (
     disarm,
     forms_of,
     is_keyed,
+    kind_of,
     put,
     size,
 )
@@ -46,8 +49,9 @@ from autostate.tracking.node import LARGE, Node
 from autostate.tracking.pending import Pending, common_type
 from autostate.tracking.raw import has, item_of
 from autostate.tracking.rehydration import Rehydration, State
+from autostate.tracking.savepoint import LONGEST_HOLD, AtomicBlock, Savepoint, innermost
 from autostate.tracking.sharing import Sharing
-from autostate.tracking.undo import Frame, frames
+from autostate.tracking.undo import UndoLog
 from autostate.tracking.watch import Watch
 from autostate.tracking.written import Written, is_flat
 from autostate.warned import shows_warnings
@@ -84,8 +88,12 @@ class Tracker:
         self.signer = signer
         self.on_unknown = on_unknown
         self.closed: bool = False
-        self.undo: int = 0
         self.writing: tuple[Any, Any, int] | None = None
+        self.savepoints: dict[Savepoint, None] = {}
+        self.may_begin: threading.Event = threading.Event()
+        self.may_begin.set()
+        self._undo_log = UndoLog()
+        self._warned_of_detached = False
         self.nodes: weakref.WeakValueDictionary[int, Node] = weakref.WeakValueDictionary()
         self.roots: dict[str, Node] = {}
         self.deleted: list[int] = []
@@ -166,7 +174,7 @@ class Tracker:
         if self.closed:
             return
         clean = not self.marked
-        if self.undo:
+        if self.savepoints:
             self.written.mark(container, whole=whole)
             self.written.unsettled[id(container)] = container
         else:
@@ -233,42 +241,51 @@ class Tracker:
         self.written.prepare(pause, sweep=sweep)
 
     @shows_warnings
-    def cut(self, *, sweep: bool = False) -> Capture | None:
-        """Take what is dirty, as of this moment.
+    def cut(self, *, sweep: bool = False, paused: int | None = None) -> Capture | None:
+        """Take what is dirty, as of this moment, without what open blocks have written.
 
         Args:
             sweep: Compare also contents that may have been changed past the barrier.
+            paused: A thread that stands still; blocks that were begun there may be open.
 
         Returns:
-            The capture; None while an `atomic()` block is open: `wake` is called at its end.
+            The capture; None while blocks are open elsewhere: `wake` is called when one ends.
         """
         with self.lock:
-            if self.undo:
-                self._refused = True
+            self._end_left_blocks()
+            step_forward = self._step_back(paused) if self.savepoints else _nothing
+            self._refused = step_forward is None
+            if step_forward is None:
                 return None
-            if self.writing is not None:
-                self.finish_write()
-            capture = self.capture = Capture(self)
-            if self.closed:
-                return capture
-            self.graph.forget()
-            self.written.late_calls()
-            self.written.collect()
-            self.instances.pull()
-            self.written.settle_all()
-            watched = self.watch.check()
-            if sweep:
-                self.written.sweep()
-            if self.watch or self.sharing.nodes():
-                with contextlib.suppress(RecursionError):  # it is reported when it is encoded
-                    self.sharing.settle(list(self.watch.entries))
-            self.graph.forget()
-            nodes, self.dirty_nodes = self.dirty_nodes, {}
-            capture.deleted, self.deleted = self.deleted, []
-            capture.take(self.graph.in_use(nodes))
-            self.written.retrace(capture.nodes)
-            self._encode_exposed(watched)
+            try:
+                return self._take(sweep=sweep)
+            finally:
+                step_forward()
+
+    def _take(self, *, sweep: bool) -> Capture:
+        if self.writing is not None:
+            self.finish_write()
+        capture = self.capture = Capture(self)
+        if self.closed:
             return capture
+        self.graph.forget()
+        self.written.late_calls()
+        self.written.collect()
+        self.instances.pull()
+        self.written.settle_all()
+        watched = self.watch.check()
+        if sweep:
+            self.written.sweep()
+        if self.watch or self.sharing.nodes():
+            with contextlib.suppress(RecursionError):  # it is reported when it is encoded
+                self.sharing.settle(list(self.watch.entries))
+        self.graph.forget()
+        nodes, self.dirty_nodes = self.dirty_nodes, {}
+        capture.deleted, self.deleted = self.deleted, []
+        capture.take(self.graph.in_use(nodes))
+        self.written.retrace(capture.nodes)
+        self._encode_exposed(watched)
+        return capture
 
     def _encode_exposed(self, watched: list[tuple[Node, Any]]) -> None:
         """Encode at once what writers could reach past the barrier while the rest is encoded."""
@@ -481,34 +498,131 @@ class Tracker:
 
     # -- atomic -------------------------------------------------------------------------------
 
-    @contextmanager
-    def atomic(self) -> Generator[None]:
-        """Never cut inside the block; roll memory back if it raises."""
+    def atomic(self) -> AtomicBlock:
+        """Never cut inside the block; undo what it wrote if it raises."""
+        return AtomicBlock(lambda: [self])
+
+    def begin_block(self, point: Savepoint) -> None:
+        """Let a block begin. One that is inside no other gives way to a cut that waits."""
+        if not (point.outer is not None or self.may_begin.is_set() or _runs_loop()):
+            self.may_begin.wait(LONGEST_HOLD)
         with self.lock:
+            self._end_left_blocks()
             self.written.collect()
             self.instances.pull()
             self.written.settle_all()
-            self.undo += 1
-            frame = Frame(self._plain(), self.instances.contents())
-        token = frames.set({**frames.get(), self: (*frames.get().get(self, ()), frame)})
+            point.instances = self.instances.contents()
+            point.plain = [(one, kind_of(one).copy(one)) for one in self._plain()]
+            self.savepoints[point] = None
+
+    def end_block(self, point: Savepoint) -> None:
+        """End a block as its outcome says. Ctrl-C may strike: call it again.
+
+        It is left to the next cut or block if this thread is in the middle of something, as when
+        the garbage collector closes a generator.
+        """
+        if not _is_owned(self.lock):
+            with self.lock:
+                self._end(point)
+
+    def _end(self, point: Savepoint) -> None:
+        if point not in self.savepoints:
+            return
+        if self.writing is not None:
+            self.finish_write()
+        if point.outcome:
+            outer = point.outer
+            self._undo_log.hand_over(point, outer if outer and outer.is_open else None)
+        else:
+            self._undo_log.undo(point)
+            for plain, content in point.plain:
+                kind_of(plain).refill(plain, content)
+            for root, fields in point.instances:
+                if root._node_ is not None and not root.busy:
+                    root.take(root.read())
+                    root.put_back(fields)
+        point.holder = None
+        del self.savepoints[point]
+        if self._refused:
+            self._refused = bool(self.savepoints)
+            self.wake()
+
+    def _end_left_blocks(self) -> None:
+        """End blocks whose frames have gone, or whose end came at a bad moment."""
+        for point in reversed(list(self.savepoints)):
+            if point.is_abandoned():
+                point.outcome = False
+            if not point.is_open:
+                self._end(point)
+
+    def note_write(self, container: Any, key: Any) -> None:
+        """Note what is there before a write, for the undo of open blocks; the lock is held."""
+        writer = innermost(self)
+        if writer is None:
+            writer = self._detached()
+        if writer is not None:
+            writer.threads.add(threading.get_ident())
+        self._undo_log.wrote(container, key, writer)
+
+    def note_use(self) -> None:
+        """Note that an object may have changed, which cannot be taken back; the lock is held."""
+        writer = innermost(self) or self._detached() if self.savepoints else None
+        if writer is not None:
+            writer.may_step_back = False
+
+    def _detached(self) -> Savepoint | None:
+        """The block to which belongs what is written in a context that is in none.
+
+        If a block was begun in a context that has ended, what it is about is done in others. With
+        several such blocks nothing tells whose write it is: none of them will undo it.
+        """
+        detached = [point for point in self.savepoints if point.is_detached]
+        if len(detached) > 1 and any(
+            later.outer is not point for point, later in itertools.pairwise(detached)
+        ):
+            if not self._warned_of_detached:
+                self._warned_of_detached = True
+                logger.warning(
+                    "several blocks of atomic() were begun in contexts that have ended, as in "
+                    "FastAPI dependencies that are no coroutines; what is written now cannot be "
+                    "told apart, and none of these blocks undoes it: begin them where they write"
+                )
+            return None
+        return detached[-1] if detached else None
+
+    @property
+    def oldest_block(self) -> Savepoint | None:
+        """The open block that began first."""
+        return next(iter(self.savepoints), None)
+
+    @contextmanager
+    def holding_back(self) -> Generator[None]:
+        """Let no block begin in the body, except in blocks and on threads of event loops."""
+        self.may_begin.clear()
         try:
             yield
-        except BaseException:
-            with self.lock:
-                for container, whole in frame.roll_back():
-                    if container._node_ is not None:  # else it is found in what held it
-                        self.written.mark(container, whole=whole)
-                        self.written.unsettled[id(container)] = container
-            raise
-        else:
-            frame.merge_into(frames.get()[self][:-1])
         finally:
-            frames.reset(token)
-            with self.lock:
-                self.undo -= 1
-                if not self.undo and self._refused:
-                    self._refused = False
-                    self.wake()
+            self.may_begin.set()
+
+    def _step_back(self, paused: int | None) -> Callable[[], None] | None:
+        """Take back for a moment what open blocks wrote, so that a cut is without it.
+
+        This thread runs a cut between two callbacks of its event loop, so blocks that began here
+        wait for it: nobody sees what is taken back. Blocks of other threads run, and would see it.
+        Of objects, and of what is compared, it is not known who has changed it: if anything did,
+        it can be neither taken back nor saved.
+
+        Args:
+            paused: Another thread whose blocks wait.
+
+        Returns:
+            What puts it there again; None: the cut has to wait.
+        """
+        here = {threading.get_ident(), paused}
+        points = self.savepoints
+        if not all(point.threads <= here and _may_step_back(point) for point in points):
+            return None
+        return self._undo_log.step_back(self.savepoints)
 
     def _plain(self) -> list[Any]:
         """The plain containers in watched entries: no barrier tells when they change."""
@@ -525,15 +639,12 @@ class Tracker:
             found += adoption.plain_inside(item_of(node.obj, slot), node)
         return list({id(plain): plain for plain in found}.values())
 
-    def remember(self, container: Any, keys: tuple[Any, ...] | None) -> None:
-        """Keep the former content of what is about to be written inside `atomic()`."""
-        mine = frames.get().get(self)
-        if mine:
-            mine[-1].remember(container, keys)
-
     def inside_atomic(self) -> bool:
         """Whether the calling thread or task is inside an `atomic()` block."""
-        return bool(frames.get().get(self))
+        if self.savepoints and not _is_owned(self.lock):
+            with self.lock:
+                self._end_left_blocks()
+        return innermost(self) is not None
 
     def corrupt(self, name: str) -> CorruptStateError:
         """An error for a state that refers to what is not stored."""
@@ -542,3 +653,42 @@ class Tracker:
             "from a copy; or call autostate.delete(name), which keeps aside what is stored, to "
             "begin anew"
         )
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _is_owned(lock: Any) -> bool:
+    """Whether this thread holds the lock; `threading.Condition` asks in the same way."""
+    owned: bool = lock._is_owned()
+    return owned
+
+
+def _runs_loop() -> bool:
+    """Whether an event loop runs in this thread; loads no asyncio for that."""
+    events: Any = sys.modules.get("asyncio.events")
+    return events is not None and events._get_running_loop() is not None
+
+
+def _may_step_back(point: Savepoint) -> bool:
+    """Whether what no barrier watches is as it was when a block began."""
+    if not point.may_step_back:
+        return False
+    for root, fields in point.instances:
+        if root._node_ is not None and (
+            root.busy or not root.is_same(root.read()) or not _is_same(dict(root), fields)
+        ):
+            return False
+    return all(_is_same(kind_of(plain).copy(plain), former) for plain, former in point.plain)
+
+
+def _is_same(content: Any, former: Any) -> bool:
+    """Whether two plain containers hold the same objects, in the same order."""
+    if len(content) != len(former):
+        return False
+    if isinstance(content, set):
+        return set(map(id, content)) == set(map(id, former))
+    if isinstance(content, dict) and not all(map(is_, content.values(), former.values())):
+        return False
+    return all(map(is_, content, former))

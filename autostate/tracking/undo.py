@@ -1,100 +1,415 @@
-"""What `atomic()` needs to roll memory back."""
+"""The undo log: what open `atomic()` blocks have written, and how that is taken back.
+
+While a block is open every write meets the barrier, which notes what was there before. For each
+container that a block has written there is a list of *records* in the order of the writes. A
+record says who wrote (a savepoint, or None: nobody's block) and what was there: the former values
+of single entries, or the whole former content. What the writes of one record left behind is what
+the next record found, or the present content.
+
+So what others wrote between and after the writes of a block is known, and stays:
+
+    state["n"] is 5; block A adds 1, others add 2, block A adds 4: now it is 12
+    records: (A, n was 5), (None, n was 6), (A, n was 8)
+    A is undone: 12 is replaced by 8, and 8 becomes 7, since A's first write was a difference of 1
+
+An entry goes back to what it was if nobody has written to it since. If somebody has, a number is
+taken back as a difference, in the records of later writers too, which may be undone after that.
+What is no number stays as the later writer left it. Sequences are put back as a whole; if others
+have written since, what the block inserted is removed, and what it removed is inserted again, each
+found by identity.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextvars import ContextVar
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, compress, count
+from operator import is_not
 from typing import TYPE_CHECKING, Any, Final
 
-from autostate.tracking.barrier import kind_of
+from autostate.tracking.barrier import (
+    EVERYTHING,
+    changed,
+    dropped,
+    encode_first,
+    held_key,
+    is_keyed,
+    kind_of,
+    put,
+    spliced,
+)
 
 if TYPE_CHECKING:
-    from autostate.tracking.instance import InstanceRoot
-    from autostate.tracking.tracker import Tracker
+    from autostate.tracking.savepoint import Savepoint
 
 _MISSING: Final = object()
 
 
-class Frame:
-    """The former contents of the containers that one `atomic()` block has written.
+@dataclass(slots=True)
+class Record:
+    """What consecutive writes of one owner have found in a container.
 
-    Of a dict or set only the entries that were assigned or added are kept, so that what other
-    threads and tasks write to it meanwhile stays, until something else is done to it in the
-    block: then the whole content is kept, and put back.
-
-    Args:
-        plain: Containers without a barrier; their contents are kept from the beginning.
-        instances: The roots of objects, and their fields.
+    Attributes:
+        owner: The savepoint of the block that wrote; None for those of no open block.
+        entries: The former values by key or member; None if the whole content is kept.
+        content: A plain copy of the whole former content.
     """
 
-    def __init__(
-        self, plain: Iterable[Any], instances: list[tuple[InstanceRoot, dict[str, Any]]]
-    ) -> None:
-        self._instances = instances
-        self._whole: dict[int, tuple[Any, Any]] = {}
-        self._entries: dict[int, tuple[Any, dict[Any, Any]]] = {}
-        self._plain = [(container, kind_of(container).copy(container)) for container in plain]
+    owner: Savepoint | None
+    entries: dict[Any, Any] | None
+    content: Any = None
 
-    def remember(self, container: Any, keys: tuple[Any, ...] | None) -> None:
-        """Keep what a write is going to change: all, or the entries of these keys."""
-        if id(container) in self._whole:
-            return
-        if keys is None:
-            self._whole[id(container)] = (container, self._former(container))
-            return
-        _, entries = self._entries.setdefault(id(container), (container, {}))
-        for key in keys:
-            if key not in entries:
-                known = isinstance(container, dict) and dict.__contains__(container, key)
-                entries[key] = dict.__getitem__(container, key) if known else _MISSING
 
-    def _former(self, container: Any) -> Any:
-        """The content at the beginning of the block."""
-        content = kind_of(container).copy(container)
-        _, entries = self._entries.pop(id(container), (None, {}))
-        _restore(content, entries)
+class UndoLog:
+    """What open blocks have written to the containers of one tracker. The lock is held."""
+
+    def __init__(self) -> None:
+        self._logs: dict[int, ContainerLog] = {}
+
+    def wrote(self, container: Any, key: Any, owner: Savepoint | None) -> None:
+        """Note what is there before a write.
+
+        Args:
+            container: What is about to be written.
+            key: The entry that is going to change; EVERYTHING if it may be any.
+            owner: Whose block writes.
+        """
+        log = self._logs.get(id(container))
+        if log is None:
+            if owner is None:
+                return
+            log = self._logs[id(container)] = ContainerLog(container)
+        log.note(key, owner)
+
+    def undo(self, owner: Savepoint) -> None:
+        """Take back what a block wrote. Ctrl-C may strike: call it again."""
+        for key, log in reversed(self._logs.items()):
+            log.undo(owner)
+            self._forget_unless_open(key, log)
+
+    def hand_over(self, owner: Savepoint, outer: Savepoint | None) -> None:
+        """Leave what a block wrote to the block around it; None: it stays."""
+        for key, log in [*self._logs.items()]:
+            log.hand_over(owner, outer)
+            self._forget_unless_open(key, log)
+
+    def _forget_unless_open(self, key: int, log: ContainerLog) -> None:
+        if not log.has_owner():
+            self._logs = {other: one for other, one in self._logs.items() if other != key}
+
+    def step_back(self, owners: Iterable[Savepoint]) -> Callable[[], None]:
+        """Take back for a moment what open blocks wrote; return what puts it there again."""
+        inner_first = [*owners][::-1]
+        steps = [log.step_back(inner_first) for log in [*self._logs.values()]]
+
+        def step_forward() -> None:
+            for step in reversed(steps):
+                step()
+
+        return step_forward
+
+
+class ContainerLog:
+    """The records of one container."""
+
+    def __init__(self, container: Any, records: Iterable[Record] = ()) -> None:
+        self.container = container
+        self._kind = kind_of(container)
+        self._records = list(records)
+        self._under_way: tuple[Record, list[Callable[[], None]]] | None = None
+
+    def has_owner(self) -> bool:
+        """Tell whether an open block has written to the container."""
+        return any(record.owner is not None for record in self._records)
+
+    def note(self, key: Any, owner: Savepoint | None) -> None:
+        """Note what is there before a write."""
+        whole = key is EVERYTHING or self._kind.shape == "sequence"
+        last = self._records[-1] if self._records else None
+        if last is None or last.owner is not owner:
+            last = Record(owner, {})
+            if whole:
+                last = Record(owner, None, self._kind.copy(self.container))
+            self._records.append(last)
+        if last.entries is None:
+            return
+        if whole:
+            last.content, last.entries = self._content_before(last.entries), None
+        elif key not in last.entries:
+            last.entries[key] = self._value(self.container, key)
+
+    def hand_over(self, owner: Savepoint, outer: Savepoint | None) -> None:
+        """Let the records of a block belong to another one."""
+        for record in self._records:
+            if record.owner is owner:
+                record.owner = outer
+
+    def step_back(self, owners: list[Savepoint]) -> Callable[[], None]:
+        """Take back what these wrote; return what puts it there again."""
+        container, kind = self.container, self._kind
+        whole = any(record.entries is None for record in self._records)
+        keys = {key: None for record in self._records for key in record.entries or ()}
+        content = kind.copy(container) if whole else None
+        values = {} if whole else {key: self._value(container, key) for key in keys}
+        log = ContainerLog(container, map(self._copied, self._records))
+        for owner in owners:
+            log.undo(owner)
+
+        def step_forward() -> None:
+            if whole:
+                self._refill(content)
+            for key, value in values.items():
+                self._put(key, value)
+
+        return step_forward
+
+    def _copied(self, record: Record) -> Record:
+        entries = None if record.entries is None else dict(record.entries)
+        content = record.content
+        return Record(record.owner, entries, None if content is None else self._kind.copy(content))
+
+    # -- undo ---------------------------------------------------------------------------------
+
+    def undo(self, owner: Savepoint) -> None:
+        """Take back what a block wrote, its last write first. Ctrl-C may strike: call it again."""
+        self._finish()
+        for record in reversed(self._records):
+            if record.owner is owner:
+                self._under_way = record, self._steps(record)
+                self._finish()
+
+    def _finish(self) -> None:
+        """Carry out what was planned: each step sets a value, so it may be done twice."""
+        if self._under_way is not None:
+            done, steps = self._under_way
+            for step in steps:
+                step()
+            self._records = [record for record in self._records if record is not done]
+            self._under_way = None
+
+    def _steps(self, record: Record) -> list[Callable[[], None]]:
+        """Plan how a record is taken back."""
+        later = self._records[_index(self._records, record) + 1 :]
+        if record.entries is None:
+            if not later:
+                return [partial(self._restore, record.content)]
+            if self._kind.shape == "sequence":
+                return self._take_back_items(record, later)
+        entries = record.entries
+        if entries is None:
+            entries = self._difference(record.content, self._content_at(later))
+        steps = [self._take_back_entry(key, value, later) for key, value in entries.items()]
+        return [*chain.from_iterable(steps)]
+
+    def _take_back_entry(
+        self, key: Any, former: Any, later: list[Record]
+    ) -> list[Callable[[], None]]:
+        """Plan how the write to one entry is taken back, where others may have written since."""
+        later = [record for record in later if record.entries is None or key in record.entries]
+        found = [self._found(record, key) for record in later]
+        now = self._value(self.container, key)
+        if all(value is now for value in found):  # nobody has changed it since
+            return [
+                *(partial(_set_found, record, key, former) for record in later),
+                partial(self._put, key, former),
+            ]
+        shifted = _shifted([*found, now], former, found[0])
+        if shifted is None:
+            return [partial(_set_found, later[0], key, former)]
+        pairs = zip(later, shifted, strict=False)
+        return [
+            *(partial(_set_found, record, key, value) for record, value in pairs),
+            partial(self._put, key, shifted[-1]),
+        ]
+
+    def _take_back_items(self, record: Record, later: list[Record]) -> list[Callable[[], None]]:
+        """Plan how writes to a sequence are taken back, where others have written since."""
+        former, after = list(record.content), list(self._content_at(later))
+
+        def without(content: Any) -> Any:
+            items = _without([*content], former, after)
+            content.clear()
+            content.extend(items)
+            return content
+
+        contents = [without(self._kind.copy(one.content)) for one in later]
+        steps: list[Callable[[], None]] = [
+            partial(setattr, one, "content", content)
+            for one, content in zip(later, contents, strict=True)
+        ]
+        return [*steps, partial(self._refill, without(self._kind.copy(self.container)))]
+
+    # -- what was found -----------------------------------------------------------------------
+
+    def _found(self, record: Record, key: Any) -> Any:
+        if record.entries is None:
+            return self._value(record.content, key)
+        return record.entries[key]
+
+    def _content_at(self, later: list[Record]) -> Any:
+        """The whole content before the first of these records, the last there are."""
+        content = self._kind.copy(self.container)
+        for record in reversed(later):
+            if record.entries is None:
+                content = self._kind.copy(record.content)
+            else:
+                _restore_entries(content, record.entries)
         return content
 
-    def roll_back(self) -> Iterator[tuple[Any, bool]]:
-        """Put the former contents back; yields the persisted containers, and whether whole."""
-        for container, entries in self._entries.values():
-            _restore(container, entries)
-            yield container, False
-        for container, content in self._whole.values():
-            kind_of(container).refill(container, content)
-            yield container, True
-        for container, content in self._plain:
-            kind_of(container).refill(container, content)
-        for root, fields in self._instances:
-            if root._node_ is not None and not root.busy:
-                root.take(root.read())
-                root.put_back(fields)
+    def _content_before(self, entries: dict[Any, Any]) -> Any:
+        content = self._kind.copy(self.container)
+        _restore_entries(content, entries)
+        return content
 
-    def merge_into(self, outer: tuple[Frame, ...]) -> None:
-        """Leave to the block around this one what it would need to roll back."""
-        if not outer:
+    def _difference(self, former: Any, after: Any) -> dict[Any, Any]:
+        """The entries that are not the same in two contents, with their former values."""
+        keys = dict.fromkeys([*former, *after])
+        values = ((key, self._value(former, key)) for key in keys)
+        return {key: value for key, value in values if value is not self._value(after, key)}
+
+    def _value(self, content: Any, key: Any) -> Any:
+        if self._kind.shape == "set":
+            return True if set.__contains__(content, key) else _MISSING
+        return dict.get(content, key, _MISSING)
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def _put(self, key: Any, value: Any) -> None:
+        """Give an entry a value, or remove it, past the log."""
+        container, builtin = self.container, self._kind.builtin
+        now = self._value(container, key)
+        if now is value:
             return
-        frame = outer[-1]
-        for container, entries in self._entries.values():
-            if id(container) not in frame._whole:
-                known = frame._entries.setdefault(id(container), (container, {}))[1]
-                known.update({key: old for key, old in entries.items() if key not in known})
-        for key, (container, content) in self._whole.items():
-            if key not in frame._whole:
-                _, entries = frame._entries.pop(key, (None, {}))
-                _restore(content, entries)
-                frame._whole[key] = (container, content)
-
-
-def _restore(content: Any, entries: dict[Any, Any]) -> None:
-    for key, old in entries.items():
-        if isinstance(content, set):
-            set.discard(content, key)
-        elif old is _MISSING:
-            kind_of(content).builtin.pop(content, key, None)
+        encode_first(container)
+        bound = container._node_ is not None
+        if value is _MISSING:
+            held = held_key(container, key)
+            (set.discard if self._kind.shape == "set" else builtin.pop)(container, key)
+            if bound:
+                dropped(container, held)
+            return
+        if self._kind.shape == "set":
+            set.add(container, key)
         else:
-            kind_of(content).builtin.__setitem__(content, key, old)
+            builtin.__setitem__(container, key, value)
+        if bound:
+            put(container, key, new=now is _MISSING)
+
+    def _restore(self, content: Any) -> None:
+        """Give the container a former content: by entry if it is large and the order allows it."""
+        factory = getattr(content, "default_factory", None)
+        same = factory is getattr(self.container, "default_factory", None)
+        if same and is_keyed(self.container) and self._kind.shape != "sequence":
+            now = self._kind.copy(self.container)
+            entries = self._difference(content, now)
+            again = any(self._value(now, key) is _MISSING for key in entries)
+            if self._kind.shape == "set" or not (again or _is_reordered(content, now)):
+                for key, value in entries.items():
+                    self._put(key, value)
+                return
+        self._refill(content)
+
+    def _refill(self, content: Any) -> None:
+        """Replace the whole content."""
+        container = self.container
+        encode_first(container)
+        if self._kind.shape == "sequence" and is_keyed(container):
+            now = self._kind.copy(container)
+            start, end = _same_ends(now, content)
+            self._kind.refill(container, content)
+            spliced(container, start, len(now) - end - start, len(content) - end - start)
+        else:
+            self._kind.refill(container, content)
+            changed(container)
 
 
-frames: ContextVar[dict[Tracker, tuple[Frame, ...]]] = ContextVar("frames", default={})  # noqa: B039
-"""The open blocks of this thread or task, by tracker."""
+def _is_reordered(content: Any, now: Any) -> bool:
+    """Tell whether the keys of `content`, all of them in `now`, come there in another order."""
+    common = (key for key in now if key in content)
+    return any(key is not other for key, other in zip(content, common, strict=True))
+
+
+def _index(records: list[Record], record: Record) -> int:
+    return next(index for index, one in enumerate(records) if one is record)
+
+
+def _restore_entries(content: Any, entries: dict[Any, Any]) -> None:
+    builtin = kind_of(content).builtin
+    for key, value in entries.items():
+        if issubclass(builtin, set):
+            (set.discard if value is _MISSING else set.add)(content, key)
+        elif value is _MISSING:
+            builtin.pop(content, key, None)
+        else:
+            builtin.__setitem__(content, key, value)
+
+
+def _set_found(record: Record, key: Any, value: Any) -> None:
+    if record.entries is None:
+        _restore_entries(record.content, {key: value})
+    else:
+        record.entries[key] = value
+
+
+# -- numbers ----------------------------------------------------------------------------------
+
+
+def _is_number(value: Any) -> bool:
+    cls = type(value)
+    return cls in (int, float, complex) or (cls.__module__, cls.__qualname__) in (
+        ("decimal", "Decimal"),
+        ("fractions", "Fraction"),
+    )
+
+
+def _shifted(values: list[Any], former: Any, after: Any) -> list[Any] | None:
+    """Take a difference off numbers; None if one of them is none. What is missing counts as 0."""
+    numbers = [0 if value is _MISSING else value for value in (former, after, *values)]
+    if (former is _MISSING and after is _MISSING) or not all(map(_is_number, numbers)):
+        return None
+    if values[-1] is _MISSING:
+        return None
+    try:
+        difference = numbers[1] - numbers[0]
+        shifted = [number - difference for number in numbers[2:]]
+    except (ArithmeticError, TypeError):
+        return None
+    finite = all(math.isfinite(one) for one in shifted if type(one) is float)
+    return shifted if finite else None
+
+
+# -- sequences --------------------------------------------------------------------------------
+
+
+def _without(items: list[Any], former: list[Any], after: list[Any]) -> list[Any]:
+    """Take back in `items` what was done between `former` and `after`, by identity."""
+    start, end = _same_ends(former, after)
+    removed, added = former[start : len(former) - end], after[start : len(after) - end]
+    at = _find(items, added, start)
+    if at is not None:
+        return [*items[:at], *removed, *items[at + len(added) :]]
+    for item in added:  # others have written in between
+        at = _find(items, [item], start)
+        if at is not None:
+            del items[at]
+    start = min(start, len(items))
+    return [*items[:start], *removed, *items[start:]]
+
+
+def _same_ends(items: Any, others: Any) -> tuple[int, int]:
+    """The number of items that two sequences share at their left and right ends."""
+    shorter = min(len(items), len(others))
+    start = next(compress(count(), map(is_not, items, others)), shorter)
+    backwards = map(is_not, reversed(items), reversed(others))
+    return start, min(next(compress(count(), backwards), shorter), shorter - start)
+
+
+def _find(items: list[Any], run: list[Any], near: int) -> int | None:
+    """The place of consecutive items that is nearest to an index."""
+    places = sorted(range(len(items) - len(run) + 1), key=lambda place: abs(place - near))
+    for place in places:
+        if all(item is items[place + i] for i, item in enumerate(run)):
+            return place
+    return None

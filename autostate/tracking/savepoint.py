@@ -1,0 +1,266 @@
+"""`atomic()`: a block of the program whose writes are saved together, and undone if it raises.
+
+A block may end in another thread or context than it began in: a FastAPI dependency with `yield`
+does. Its generator may be closed or collected. Ctrl-C may strike in `__enter__`, in `__exit__`, or
+in between, where the `with` statement has called the one and does not yet know that it has to call
+the other. So the end of a block hangs on nothing of these:
+
+- Who is inside is told by a context variable. Its value is a `Membership`, and only contexts
+  refer to it. It is never reset by a token, which works in one context only: a block that has
+  ended is skipped. When no context refers to the membership any more while the block is open, the
+  block is *detached*: it was begun in a context that has ended, as that of a worker thread has.
+- `__exit__` is a descriptor that gives a new callable each time a `with` statement asks for it.
+  Only the stack of the frame with this statement refers to it, so when the frame leaves the block
+  in any way, it is freed, and its weak reference ends the block. A bound method will not do: the
+  interpreter frees it before it calls the function.
+- What has been decided is stored first (`Savepoint.outcome`); then it is carried out, in steps
+  that may be repeated. Whoever meets a block that was left half-way carries on.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
+
+from autostate.interrupts import uninterrupted
+
+if TYPE_CHECKING:
+    from autostate.tracking.instance import InstanceRoot
+    from autostate.tracking.tracker import Tracker
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LONGEST_HOLD: Final = 5.0
+"""Seconds for which a block gives way to a save that waits, at most."""
+
+
+class Savepoint:
+    """One block in one tracker.
+
+    Attributes:
+        tracker: Of what is to be saved together.
+        outer: The savepoint of the block around this one.
+        outcome: None while the block is open; then whether it is kept (True) or undone (False).
+        holder: A weak reference to what lives as long as the block can still be left.
+        may_step_back: Whether it has written only what can be taken back for a moment.
+        threads: The threads in which it began and wrote.
+        instances: The objects, and their fields when the block began.
+        plain: Containers without a barrier, and their contents when the block began.
+    """
+
+    __slots__ = (
+        "_membership",
+        "holder",
+        "instances",
+        "may_step_back",
+        "outcome",
+        "outer",
+        "plain",
+        "threads",
+        "tracker",
+    )
+
+    def __init__(
+        self, tracker: Tracker, holder: weakref.ref[Any], membership: Membership, outer: Any
+    ) -> None:
+        self.tracker = tracker
+        self.outer: Savepoint | None = outer
+        self.outcome: bool | None = None
+        self.holder: weakref.ref[Any] | None = holder
+        self.may_step_back = True
+        self.threads: set[int] = {threading.get_ident()}
+        self.instances: list[tuple[InstanceRoot, dict[str, Any]]] = []
+        self.plain: list[tuple[Any, Any]] = []
+        self._membership = weakref.ref(membership)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the block has not come to its end."""
+        return self.outcome is None
+
+    @property
+    def is_detached(self) -> bool:
+        """Whether the block is open and no context is inside."""
+        return self.is_open and self._membership() is None
+
+    def is_abandoned(self) -> bool:
+        """Whether the block is open and its frame has left it."""
+        return self.is_open and self.holder is not None and self.holder() is None
+
+
+class Membership:
+    """Says in a context that it is inside a block.
+
+    Attributes:
+        savepoints: Of the block, one for each tracker.
+        outer: The block around it.
+    """
+
+    __slots__ = ("__weakref__", "outer", "savepoints")
+
+    def __init__(self, outer: Membership | None) -> None:
+        self.savepoints: list[Savepoint] = []
+        while outer is not None and not any(point.is_open for point in outer.savepoints):
+            outer = outer.outer  # ended in another context
+        self.outer: Membership | None = outer
+
+
+_inside: ContextVar[Membership | None] = ContextVar("autostate-atomic", default=None)
+
+
+def innermost(tracker: Tracker) -> Savepoint | None:
+    """The innermost open block of this context in a tracker."""
+    member = _inside.get()
+    while member is not None:
+        for point in member.savepoints:
+            if point.tracker is tracker and point.outcome is None:
+                return point
+        member = member.outer
+    return None
+
+
+class _Exit:
+    """Gives the `__exit__` of a block: to a `with` statement one that only it refers to."""
+
+    def __get__(self, block: AtomicBlock | None, owner: type) -> Callable[..., None]:
+        if block is None:  # contextlib asks the class, and keeps the block itself
+            return _leave_block
+        entry = Entry()
+        leave = functools.partial(_leave, entry)
+        entry.holder = weakref.ref(leave, lambda _: _abandoned(entry))
+        block.entries.append(entry)
+        return leave
+
+
+class Entry:
+    """One time that a block is entered.
+
+    Attributes:
+        savepoints: Those that were begun.
+        holder: As of the savepoints.
+        begun: `__enter__` was called.
+        membership: Where the context was told; weak, since only contexts may keep it.
+    """
+
+    __slots__ = ("begun", "holder", "membership", "savepoints")
+
+    def __init__(self) -> None:
+        self.savepoints: list[Savepoint] = []
+        self.holder: weakref.ref[Any] | None = None
+        self.membership: weakref.ref[Membership] | None = None
+        self.begun = False
+
+
+class AtomicBlock:
+    """What `atomic()` returns: for a `with` statement, or as a decorator.
+
+    Args:
+        trackers: Gives the trackers when the block begins.
+    """
+
+    def __init__(self, trackers: Callable[[], Iterable[Tracker]]) -> None:
+        self.entries: list[Entry] = []
+        self._trackers = trackers
+
+    def __enter__(self) -> None:
+        """Begin."""
+        if not self.entries or self.entries[-1].begun:
+            entry = Entry()
+            entry.holder = weakref.ref(self)
+            self.entries.append(entry)
+        entry = self.entries[-1]
+        entry.begun = True
+        holder = entry.holder
+        assert holder is not None
+        member = Membership(_inside.get())
+        entry.membership = weakref.ref(member)
+        try:
+            for tracker in self._trackers():
+                point = Savepoint(tracker, holder, member, innermost(tracker))
+                entry.savepoints.append(point)
+                member.savepoints.append(point)
+                tracker.begin_block(point)
+            _inside.set(member)
+        except BaseException:
+            _leave(entry, BaseException)
+            raise
+
+    if TYPE_CHECKING:
+
+        def __exit__(self, *error: object) -> None:
+            """End."""
+    else:
+        __exit__ = _Exit()
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Callable[P, R]: ...
+    @overload
+    def __call__(self, function: Any, /) -> Any: ...
+    def __call__(self, function: Any, /) -> Any:
+        """Decorate a function or coroutine function: each call is a block.
+
+        Raises:
+            TypeError: It is a generator function: which of its steps belong together is not said.
+        """
+        import inspect
+
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                "atomic() cannot decorate a generator function, whose body runs in pieces: write "
+                "`with autostate.atomic():` in it, around what belongs together"
+            )
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def call(*args: Any, **kwargs: Any) -> Any:
+                with AtomicBlock(self._trackers):
+                    return await function(*args, **kwargs)
+
+        else:
+
+            @functools.wraps(function)
+            def call(*args: Any, **kwargs: Any) -> Any:
+                with AtomicBlock(self._trackers):
+                    return function(*args, **kwargs)
+
+        return call
+
+
+def _leave_block(block: AtomicBlock, *error: object) -> None:
+    """End a block that contextlib keeps, an ExitStack say."""
+    _leave(block.entries[-1], *error)
+    block.entries.pop()
+
+
+def _leave(entry: Entry, kind: object = None, *_: object) -> None:
+    """End a block: keep what it wrote, or undo it if it raises."""
+    kept = kind is None
+    for point in entry.savepoints:
+        if point.outcome is None:
+            point.outcome = kept
+    uninterrupted(lambda: _end(entry))
+
+
+def _end(entry: Entry) -> None:
+    for point in reversed(entry.savepoints):
+        point.tracker.end_block(point)
+    member = None if entry.membership is None else entry.membership()
+    if member is not None and _inside.get() is member:
+        _inside.set(member.outer)
+    # No weak reference is left to call back: what Ctrl-C raises in a callback, Python swallows.
+    entry.savepoints.clear()
+    entry.holder = None
+
+
+def _abandoned(entry: Entry) -> None:
+    """Undo a block that was left without a call of `__exit__`, or with one that Ctrl-C ended."""
+    for point in entry.savepoints:
+        if point.outcome is None:
+            point.outcome = False
+    for point in reversed(entry.savepoints):
+        point.tracker.end_block(point)
