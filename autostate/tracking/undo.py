@@ -38,6 +38,7 @@ from autostate.tracking.barrier import (
     is_keyed,
     kind_of,
     put,
+    size,
     spliced,
 )
 
@@ -286,10 +287,12 @@ class ContainerLog:
         bound = container._node_ is not None
         if value is _MISSING:
             held = held_key(container, key)
+            _note(container, EVERYTHING, -1)
             (set.discard if self._kind.shape == "set" else builtin.pop)(container, key)
             if bound:
                 dropped(container, held)
             return
+        _note(container, key, size(container))
         if self._kind.shape == "set":
             set.add(container, key)
         else:
@@ -318,11 +321,19 @@ class ContainerLog:
         if self._kind.shape == "sequence" and is_keyed(container):
             now = self._kind.copy(container)
             start, end = _same_ends(now, content)
+            _note(container, EVERYTHING, -1)
             self._kind.refill(container, content)
             spliced(container, start, len(now) - end - start, len(content) - end - start)
         else:
+            _note(container, EVERYTHING, -1)
             self._kind.refill(container, content)
             changed(container)
+
+
+def _note(container: Any, key: Any, length: int) -> None:
+    """Note what is about to be written, as `barrier.before` does, should Ctrl-C strike."""
+    if container._node_ is not None:
+        container._node_.tracker.writing = (container, key, length)
 
 
 def _is_reordered(content: Any, now: Any) -> bool:
