@@ -163,13 +163,19 @@ class Flusher:
         """Seconds for which a save has waited for the store to answer; 0 when none does."""
         return self._saver.waiting
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it has come to its end, or was told to."""
+        return self._stopped
+
     def collect_unsaved(self) -> list[bytes]:
         """Return the changes that are not saved: to be kept elsewhere.
 
-        After `stop` also those that came while a flush hangs: nobody else takes them any more.
+        After `stop` also those that came while a flush hangs, or of which none has begun: nobody
+        else takes them any more.
         """
         changes = list(self._saver.unsaved)
-        if self._stopped and self.busy():
+        if self._stopped and (self.busy() or not changes):
             changes += self._saver.collect()
         return changes
 

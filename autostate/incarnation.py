@@ -30,6 +30,7 @@ from autostate.errors import (
 )
 from autostate.flush_policy import backoff
 from autostate.flusher import Flusher
+from autostate.interrupts import uninterrupted
 from autostate.journal import Journal, Recovered
 from autostate.journal.commit import UNREADABLE
 from autostate.settings import Settings, scheme
@@ -117,6 +118,8 @@ class Incarnation:
             (hub.shutdown, self._on_shutdown),
         ]
         self._connected = False
+        self._finishing = threading.RLock()
+        self.finished = False
 
     def connect(self) -> None:
         """Hear the signals of the hub; not before whoever closes this one knows of it."""
@@ -213,28 +216,42 @@ class Incarnation:
     def finish(self, timeout: float) -> Exception | None:
         """Save for the last time, let go of the objects, close the store.
 
+        If Ctrl-C strikes before anything was done, it is still to be done: call it again. If it
+        strikes later, what is not saved is spilled.
+
         Args:
             timeout: Seconds for the save.
 
         Returns:
             What went wrong; the unsaved changes are then in a spill file if at all possible.
         """
+        with self._finishing:
+            return None if self.finished else self._finish(timeout)
+
+    def _finish(self, timeout: float) -> Exception | None:
         problem: Exception | None = None
         try:
             self._disconnect()
-            self.flusher.stop(timeout)
+            if not self.flusher.stopped:
+                self.flusher.stop(timeout)
         except (FencedError, UnsupportedTypeError) as error:
             problem = error  # nothing that a spill could mend
         except Exception as error:
             problem = self._spill(error)
         except BaseException as error:  # Ctrl-C while it waits: no time, but what is known is kept
-            self._spill(error)
+            interrupted = error
+            self.flusher.abandon()
+            uninterrupted(lambda: self._spill(interrupted))
             raise
         finally:
-            self.tracker.close()
-            if not self.flusher.busy():
-                self.store.close()
+            uninterrupted(self._let_go)
         return problem
+
+    def _let_go(self) -> None:
+        self.tracker.close()
+        if not self.flusher.busy():
+            self.store.close()
+        self.finished = True
 
     def before_exec(self, timeout: float) -> Callable[[], None]:
         """Save before this process becomes another program.
@@ -266,6 +283,7 @@ class Incarnation:
         self.tracker.lock = threading.RLock()
         self.tracker.closed = True
         self._disconnect()
+        self._finishing = threading.RLock()
         _of_parents.append(self)
 
     def _on_migrating(

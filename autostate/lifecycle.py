@@ -184,11 +184,11 @@ def _wait() -> None:
 
 def _send_again(number: int) -> None:
     """Let the process end by the signal."""
-    main = threading.main_thread()
-    if main.ident is not None and hasattr(signal, "pthread_kill"):
-        with contextlib.suppress(OSError):  # with gevent it is the number of a greenlet
-            signal.pthread_kill(main.ident, number)  # main: to interrupt what it waits for
-            return
+    main = threading.main_thread().ident
+    # Of gevent it is the number of a greenlet, and no thread may be asked for by a wrong number.
+    if hasattr(signal, "pthread_kill") and main in sys._current_frames():
+        signal.pthread_kill(main, number)  # main: to interrupt what it waits for
+        return
     os.kill(os.getpid(), number)
 
 

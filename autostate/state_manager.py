@@ -224,9 +224,9 @@ class StateManager:
         """Save what happens in the body together or not at all; if it raises, undo it."""
         from autostate.tracking.savepoint import AtomicBlock
 
-        return AtomicBlock(lambda: [self.tracker()])
+        return AtomicBlock(lambda: [self._tracker()])
 
-    def tracker(self) -> Tracker:
+    def _tracker(self) -> Tracker:
         """The tracker of the state objects, which begin to be kept if they were not."""
         with self._lock:
             return self._begin().tracker
@@ -287,14 +287,14 @@ class StateManager:
 
     def _end(self, timeout: float) -> Exception | None:
         with self._lock:
-            incarnation, self._incarnation = self._incarnation, None
+            incarnation = self._incarnation
             self._closed = True
-            if incarnation is None:
-                return None
         try:
-            return incarnation.finish(timeout)
+            return None if incarnation is None else incarnation.finish(timeout)
         finally:
-            lifecycle.unregister(self)
+            if incarnation is None or incarnation.finished:  # else Ctrl-C struck: to be repeated
+                self._incarnation = None
+                lifecycle.unregister(self)
 
     # -- the body of `with` -------------------------------------------------------------------
 

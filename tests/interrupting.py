@@ -15,13 +15,23 @@ _CHECKS: Final = frozenset({"CALL", "CALL_KW", "CALL_FUNCTION_EX", "RESUME"})
 
 @functools.cache
 def _places(code: CodeType) -> frozenset[int]:
-    """The instructions that follow those after which signals are delivered."""
-    found, follows = set(), False
+    """The instructions that follow those after which signals are delivered.
+
+    Only where errors in both meet the same handler: a signal is raised in the first.
+    """
+    found, before = set(), None
     for instruction in dis.get_instructions(code):
-        if follows:
-            found.add(instruction.offset)
-        follows = instruction.opname in _CHECKS
+        at = instruction.offset
+        if before is not None and _handler(code, at) == _handler(code, before):
+            found.add(at)
+        before = at if instruction.opname in _CHECKS else None
     return frozenset(found)
+
+
+def _handler(code: CodeType, offset: int) -> int | None:
+    """Where an error in an instruction is handled."""
+    entries = dis._parse_exception_table(code)  # type: ignore[attr-defined]
+    return next((one.target for one in entries if one.start <= offset < one.end), None)
 
 
 class Interrupt:

@@ -177,7 +177,7 @@ def test_the_garbage_collector_may_end_it_at_any_moment(state: Any) -> None:
     del holder
     from autostate.manager import current_manager
 
-    tracker = current_manager().tracker()
+    tracker = current_manager()._tracker()
     with tracker.lock:
         gc.collect()
         assert gone() is None
@@ -209,6 +209,29 @@ def test_it_ends_where_the_with_statement_is_left_open(state: Any) -> None:
     state["n"] = 1
     del leave
     assert state["n"] == 0
+    still_saves(state)
+
+
+def test_it_may_be_entered_and_left_by_hand(state: Any) -> None:
+    """As by `setUp` and `tearDown`; and by `with` several times."""
+    block = autostate.atomic()
+    for _ in range(2):
+        block.__enter__()
+        state["n"] += 1
+        block.__exit__(None, None, None)
+    block.__enter__()
+    state["n"] += 1
+    with block:
+        state["n"] += 1
+    block.__exit__(ValueError, ValueError(), None)
+    assert state["n"] == 2
+    assert hasattr(block, "__exit__")
+    with pytest.raises(ValueError), block:
+        state["n"] += 1
+        raise ValueError
+    assert state["n"] == 2
+    with pytest.raises(RuntimeError, match="not entered"):
+        block.__exit__(None, None, None)
     still_saves(state)
 
 

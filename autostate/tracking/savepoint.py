@@ -129,11 +129,11 @@ class _Exit:
 
     def __get__(self, block: AtomicBlock | None, owner: type) -> Callable[..., None]:
         if block is None:  # contextlib asks the class, and keeps the block itself
-            return _leave_block
+            return _leave_by_hand
         entry = Entry()
-        leave = functools.partial(_leave, entry)
+        leave = functools.partial(_leave_asked, block, entry)
         entry.holder = weakref.ref(leave, lambda _: _abandoned(entry))
-        block.entries.append(entry)
+        block.asked = entry
         return leave
 
 
@@ -143,17 +143,15 @@ class Entry:
     Attributes:
         savepoints: Those that were begun.
         holder: As of the savepoints.
-        begun: `__enter__` was called.
         membership: Where the context was told; weak, since only contexts may keep it.
     """
 
-    __slots__ = ("begun", "holder", "membership", "savepoints")
+    __slots__ = ("holder", "membership", "savepoints")
 
     def __init__(self) -> None:
         self.savepoints: list[Savepoint] = []
         self.holder: weakref.ref[Any] | None = None
         self.membership: weakref.ref[Membership] | None = None
-        self.begun = False
 
 
 class AtomicBlock:
@@ -161,20 +159,24 @@ class AtomicBlock:
 
     Args:
         trackers: Gives the trackers when the block begins.
+
+    Attributes:
+        asked: The entry for which the way out was asked for, before it begins.
+        by_hand: The entries that others keep than `with` statements, the last one last.
     """
 
     def __init__(self, trackers: Callable[[], Iterable[Tracker]]) -> None:
-        self.entries: list[Entry] = []
+        self.asked: Entry | None = None
+        self.by_hand: list[Entry] = []
         self._trackers = trackers
 
     def __enter__(self) -> None:
         """Begin."""
-        if not self.entries or self.entries[-1].begun:
-            entry = Entry()
+        entry, self.asked = self.asked, None
+        if entry is None or entry.holder is None or entry.holder() is None:
+            entry = Entry()  # no `with` statement has asked for the way out
+            self.by_hand.append(entry)
             entry.holder = weakref.ref(self)
-            self.entries.append(entry)
-        entry = self.entries[-1]
-        entry.begun = True
         holder = entry.holder
         assert holder is not None
         member = Membership(_inside.get())
@@ -231,10 +233,21 @@ class AtomicBlock:
         return call
 
 
-def _leave_block(block: AtomicBlock, *error: object) -> None:
-    """End a block that contextlib keeps, an ExitStack say."""
-    _leave(block.entries[-1], *error)
-    block.entries.pop()
+def _leave_asked(block: AtomicBlock, entry: Entry, *error: object) -> None:
+    """End a block by what it gave as `__exit__`."""
+    if block.asked is entry:  # it was asked for at the end, by a call of `block.__exit__(...)`
+        block.asked = None
+        _leave_by_hand(block, *error)
+    else:
+        _leave(entry, *error)
+
+
+def _leave_by_hand(block: AtomicBlock, *error: object) -> None:
+    """End a block that others than a `with` statement keep: an ExitStack, say."""
+    if not block.by_hand:
+        raise RuntimeError("this atomic() block was not entered, or has ended")
+    _leave(block.by_hand[-1], *error)
+    block.by_hand.pop()
 
 
 def _leave(entry: Entry, kind: object = None, *_: object) -> None:

@@ -138,8 +138,10 @@ class ContainerLog:
             return
         if whole:
             last.content, last.entries = self._content_before(last.entries), None
-        elif key not in last.entries:
-            last.entries[key] = self._value(self.container, key)
+            return
+        former = self._value(self.container, key)  # an `__eq__` may write to the container
+        if last.entries is not None:
+            last.entries.setdefault(key, former)
 
     def hand_over(self, owner: Savepoint, outer: Savepoint | None) -> None:
         """Let the records of a block belong to another one."""

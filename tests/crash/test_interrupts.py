@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -390,6 +391,29 @@ def test_an_interrupted_delete_is_done_or_not(rng: random.Random) -> None:
             assert found in (before, {}), interrupt.at
             check_unlocked(url)
             assert stored(url, a_dict) == found, interrupt.at
+
+    for _ in places_of(act, rng):
+        pass
+
+
+def test_an_interrupted_end_loses_nothing(tmp_path: Path, rng: random.Random) -> None:
+    """It is saved, or spilled, or still to be saved at the end of the process."""
+    urls = (f"sqlite:///{tmp_path / str(number)}.db" for number in range(sys.maxsize))
+
+    def act(_: str, interrupt: Interrupt) -> None:
+        url = next(urls)
+        manager = autostate.open(url, debounce=3600)
+        with manager_of(manager):
+            state = a_dict()
+            nested(state)
+        with contextlib.suppress(KeyboardInterrupt), interrupt:
+            manager.close()
+        manager.finish(20.0)  # as the end of the process does
+        assert not [one for one in threading.enumerate() if one.name == "autostate-flusher"], (
+            interrupt.at
+        )
+        with autostate.open(url, debounce=3600):
+            assert plain(a_dict()) == plain(state), interrupt.at
 
     for _ in places_of(act, rng):
         pass
