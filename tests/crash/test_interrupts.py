@@ -417,3 +417,30 @@ def test_an_interrupted_end_loses_nothing(tmp_path: Path, rng: random.Random) ->
 
     for _ in places_of(act, rng):
         pass
+
+
+def test_an_interrupted_adoption_is_done_when_asked_again(
+    isolated: Path, rng: random.Random
+) -> None:
+    """The record is taken over once, and whole."""
+    folder = isolated / "storage/key_value_stores/default"
+    folder.mkdir(parents=True)
+    (folder / "WANTED.__metadata__.json").write_text(
+        '{"key": "WANTED", "content_type": "application/json; charset=utf-8", "size": 26}'
+    )
+    (folder / "WANTED").write_text('{"page": 7, "done": ["a"]}')
+
+    def adopted() -> Any:
+        return autostate.adopt("WANTED", {"page": 1, "more": 0})
+
+    def act(url: str, interrupt: Interrupt) -> None:
+        with autostate.open(url, debounce=3600):
+            with contextlib.suppress(KeyboardInterrupt), interrupt:
+                adopted()
+            state = adopted()
+            assert plain(state) == {"page": 7, "more": 0, "done": ["a"]}, interrupt.at
+            check_unlocked(url)
+            assert stored(url, adopted) == plain(state), interrupt.at
+
+    for _ in places_of(act, rng):
+        pass
