@@ -159,6 +159,26 @@ def test_a_removal_writes_a_few_hundred_bytes(kind: str, start: int, saves: Save
     assert all(later < earlier + 200 for earlier, later in itertools.pairwise(sizes))
 
 
+@pytest.mark.parametrize("start", [50, 600])
+def test_defaults_that_are_worked_off_cost_a_few_hundred_bytes(
+    start: int, saves: Saves, runs: Runs
+) -> None:
+    """However many of them were deleted before; and they stay deleted."""
+    todo = PersistedSet("todo", map(url, range(start)))
+    autostate.flush()
+    for _ in range(start - 10):
+        before = len(saves)
+        todo.pop()
+        autostate.flush()
+        assert written(saves, since=before) == 0
+    # The head holds the latest changes again; now and then they go into a segment of their own.
+    assert max(size for _, size in saves[1:]) < 8192
+    assert sum(size for _, size in saves[1:]) < (start - 10) * 3072
+    left = set(todo)
+    runs.again()
+    assert PersistedSet("todo", map(url, range(start))) == left
+
+
 @pytest.mark.parametrize("kind", ["set", "dict", "counter"])
 def test_a_container_that_shrinks_and_grows_is_saved_entry_by_entry(
     kind: str, saves: Saves, rng: random.Random, runs: Runs

@@ -57,6 +57,7 @@ class Change(msgspec.Struct, Generic[V], omit_defaults=True, forbid_unknown_fiel
         name: If it is a root: its name; said with its first change.
         form: What has to be known to make an empty one, a deque's `maxlen` for example.
         known: The defaults of this root that the program deleted.
+        more: Those that it deleted since: they are added to `known`.
         assign: All content.
         drop: Keys, or members, that are no more.
         put: Entries: an object, or pairs where a key is no `str`; members of a set.
@@ -73,6 +74,7 @@ class Change(msgspec.Struct, Generic[V], omit_defaults=True, forbid_unknown_fiel
     name: str | None = None
     form: V | msgspec.UnsetType = msgspec.UNSET
     known: list[V] | None = None
+    more: list[V] | None = None
     assign: dict[str, V] | list[V] | None = None
     drop: list[V] | None = None
     put: dict[str, V] | list[V] | None = None
@@ -187,6 +189,8 @@ class Merge(Generic[V]):
     def _edit(self, node: NodeState, change: Change[V]) -> None:
         if change.known is not None:
             node.known = self._known(change.known)
+        if change.more is not None:
+            node.known += self._known(change.more)
         if change.form is not msgspec.UNSET:
             node.form = change.form
         if node.kind in SEQUENCES:
@@ -370,7 +374,7 @@ class RawMerge(Merge[Raw]):
         if at == 0:
             known: Any = node.known or None
             form = msgspec.UNSET if node.form is None else node.form
-            change = Change(node_id, node.kind, node.name, form, known, assign=content)
+            change = Change(node_id, node.kind, node.name, form, known, None, content)
             change.at = node.first or None
         elif node.kind in SEQUENCES:
             change = Change(node_id, at=node.first + at, items=chunk)
@@ -398,7 +402,7 @@ class RawMerge(Merge[Raw]):
         return [] if kind in SEQUENCES else _Entries()
 
     def _known(self, keys: list[Raw]) -> list[Any]:
-        return keys
+        return [*keys]
 
     def _drop(self, node: NodeState, keys: list[Raw]) -> None:
         node.content.discard(set(map(_key, keys)))

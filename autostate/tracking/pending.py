@@ -252,8 +252,10 @@ class Pending(ABC):
         if form != node.form or (form is not None and not node.declared):
             header["form"] = self.form = form
         if self.gone != node.gone:
-            known = [key for key in self.gone if is_key(key)]
-            header["known"] = [codec.encode_key(key) for key in known]
+            only_more = node.declared and self.gone.issuperset(node.gone)
+            new = self.gone.difference(node.gone) if only_more else self.gone
+            keys = [codec.encode_key(key) for key in new if is_key(key)]
+            header["more" if only_more else "known"] = keys
 
     def _form(self) -> Any:
         try:
