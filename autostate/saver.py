@@ -60,6 +60,9 @@ LONGEST_HURRIED = 1.0
 LOOP_PATIENCE = 5.0
 """Seconds that a cut waits for an event loop: whatever blocks it longer is not waited for."""
 
+TOLD = 0.1
+"""Seconds of waiting for the store that are worth a word."""
+
 FIRST_HOLD = 0.1
 """Seconds for which a cut that waits for `atomic()` blocks lets no other one begin, at first."""
 
