@@ -475,6 +475,55 @@ def test_undone_is_undone_exactly(size: int) -> None:
     assert list(program.restart().root("state").items()) == before
 
 
+def test_an_entry_that_is_put_back_is_saved_where_it_was() -> None:
+    """Also of a large dict of which the last save is remembered, to be compared with."""
+    program = Program()
+    state = program.root("state", default={str(number): number for number in range(LARGE)})
+    program.flush()
+    state._node_.compare = state._node_.whole = True
+    program.tracker.dirty_nodes[state._node_] = None
+    program.flush()
+    before = list(state.items())
+    with pytest.raises(ValueError), program.tracker.atomic():
+        del state["1"]
+        raise ValueError
+    program.flush()
+    assert list(program.restart().root("state").items()) == before
+
+
+def test_blocks_that_overlap_keep_no_records_of_those_that_have_ended() -> None:
+    """However long there is always one that is open."""
+    program = Program()
+    state = program.root("state", default={"n": 0, "list": [0]})
+    actors = [Actor(program.tracker.atomic) for _ in range(2)]
+    actors[0].begin()
+    for number in range(1, 200):
+        actors[number % 2].begin()
+        for actor in actors:
+            actor.do(state.update, {"n": state["n"] + 1})
+            actor.do(state["list"].append, number)
+        actors[(number + 1) % 2].end()
+    logs = program.tracker._undo_log._logs.values()
+    assert max(len(log._records) for log in logs) <= 4
+    actors[1].end(fails=True)
+    assert state["n"] == 397
+
+
+def test_what_is_written_after_a_block_that_nobody_can_end_stays(state: Any) -> None:
+    """It was entered by hand, and forgotten."""
+
+    def forget() -> None:
+        stack = contextlib.ExitStack()
+        stack.enter_context(autostate.atomic())
+        state["n"] = 1
+
+    forget()
+    gc.collect()
+    state["later"] = True
+    autostate.flush(WAIT)
+    assert state == {"n": 0, "later": True}
+
+
 # -- saves and blocks -------------------------------------------------------------------------
 
 

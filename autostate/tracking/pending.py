@@ -376,9 +376,14 @@ class KeyedPending(Pending):
         return not self.is_large or self.node.compare or type(self.node.obj) in PLAIN
 
     def dropped_keys(self, before: Iterable[Any]) -> Iterable[Any]:
-        """The keys to be dropped: what was recorded as removed, or is no more."""
-        gone = (key for key in before if key not in self.items) if self.whole else ()
-        return chain(gone, self.drops)
+        """The keys to be dropped: what was recorded as removed, or is no more.
+
+        Where all is compared, an entry that was removed and is there again may be where it was: it
+        must not be put at the end.
+        """
+        if not self.whole:
+            return self.drops
+        return (key for key in chain(before, self.drops) if key not in self.items)
 
     @abstractmethod
     def copy_items(self) -> dict[Any, Any]:

@@ -118,7 +118,7 @@ def innermost(tracker: Tracker) -> Savepoint | None:
     member = _inside.get()
     while member is not None:
         for point in member.savepoints:
-            if point.tracker is tracker and point.outcome is None:
+            if point.tracker is tracker and point.is_open and not point.is_abandoned():
                 return point
         member = member.outer
     return None

@@ -148,6 +148,29 @@ class ContainerLog:
         for record in self._records:
             if record.owner is owner:
                 record.owner = outer
+        self._records = self._merged()
+
+    def _merged(self) -> list[Record]:
+        """Make one record of neighbours of one owner, and none of the first ones of nobody.
+
+        Else the records would grow for as long as blocks overlap.
+        """
+        merged: list[Record] = []
+        for record in self._records:
+            if not merged or merged[-1].owner is not record.owner:
+                if merged or record.owner is not None:
+                    merged.append(record)
+                continue
+            first = merged[-1]
+            if first.entries is None:
+                continue
+            if record.entries is None:
+                content = self._kind.copy(record.content)
+                _restore_entries(content, first.entries)
+                merged[-1] = Record(first.owner, None, content)
+            else:
+                merged[-1] = Record(first.owner, {**record.entries, **first.entries})
+        return merged
 
     def step_back(self, owners: list[Savepoint]) -> Callable[[], None]:
         """Take back what these wrote; return what puts it there again."""
