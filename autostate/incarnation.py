@@ -162,8 +162,9 @@ class Incarnation:
             self._resumed.setdefault(name, True)  # came with another root that refers to it
             return live, False
         container = make()
+        self._resumed[name] = found is not None  # first: Ctrl-C may strike behind `attach`
         try:
-            self._resumed[name] = self.tracker.attach(container, name, kind)
+            self.tracker.attach(container, name, kind)
         except CodecError:
             self._unreadable.add(name)
             raise

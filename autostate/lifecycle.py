@@ -51,6 +51,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from autostate import exec_hook, exit_status, hub, signal_hook
+from autostate.interrupts import uninterrupted
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -111,7 +112,7 @@ def unregister(keeper: Keeper) -> None:
             _keepers.remove(keeper)
         left = bool(_keepers)
     if not left and _in_main_thread():
-        _uninstall()
+        uninterrupted(_uninstall)
 
 
 def keepers() -> tuple[Keeper, ...]:
@@ -146,16 +147,19 @@ def _install(number: int, found: Any) -> None:
 
 
 def _uninstall() -> None:
-    """Put back what was there, where nobody has replaced us."""
-    global _watcher
+    """Put back what was there, where nobody has replaced us. May be repeated."""
+    global _watcher, _arrived
     for number, previous in list(_previous.items()):
         if signal.getsignal(number) is _on_signal:
             signal.signal(number, previous)
-        del _previous[number]
-    watcher, _watcher = _watcher, None
+        _previous.pop(number, None)
+    watcher = _watcher
     if watcher is not None and watcher is not threading.current_thread():
         _arrived.put(None)
-        watcher.join(1.0)
+        if watcher.ident is not None:  # it was started
+            watcher.join(1.0)
+        _arrived = queue.SimpleQueue()
+    _watcher = None
 
 
 def _in_main_thread() -> bool:
@@ -166,18 +170,19 @@ def _watch() -> bool:
     """Start the thread that saves after a signal; says whether it runs."""
     global _watcher
     if _watcher is None or not _watcher.is_alive():
-        watcher = threading.Thread(target=_wait, name="autostate-signals", daemon=True)
+        # Known before it starts: Ctrl-C may strike while `start` waits for it.
+        _watcher = threading.Thread(target=_wait, name="autostate-signals", daemon=True)
         try:
-            watcher.start()
+            _watcher.start()
         except RuntimeError:  # the interpreter is ending
+            _watcher = None
             return False
-        _watcher = watcher
     return True
 
 
 def _wait() -> None:
     """Wait for a signal, save, and send it again."""
-    while (number := _arrived.get()) is not None:
+    while threading.current_thread() is _watcher and (number := _arrived.get()) is not None:
         exit_now(SIGNAL_TIMEOUT, reason=signal.Signals(number).name)
         _send_again(number)
 
