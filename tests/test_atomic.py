@@ -586,6 +586,38 @@ def test_a_save_waits_for_what_cannot_be_left_out() -> None:
         assert Shop().visits == 1
 
 
+def test_a_save_waits_where_a_held_container_came_while_a_block_is_open(
+    state: Any, url: str
+) -> None:
+    """The block may have written to it, which nothing tells."""
+    held: list[str] = []
+
+    async def main() -> None:
+        inside, go, written, over = (asyncio.Event() for _ in range(4))
+
+        async def work() -> None:
+            with autostate.atomic():
+                inside.set()
+                await go.wait()
+                held.append("half")
+                written.set()
+                await over.wait()
+
+        task = asyncio.create_task(work())
+        await inside.wait()
+        state["held"] = held
+        go.set()
+        await written.wait()
+        with pytest.raises(autostate.FlushError, match="atomic"):
+            await autostate.durable(0.5)
+        over.set()
+        await task
+        await autostate.durable(WAIT)
+        assert stored(url) == {"n": 0, "held": ["half"]}
+
+    asyncio.run(main())
+
+
 @contextlib.contextmanager
 def until_saved(times: int) -> Iterator[Callable[[], bool]]:
     """Give what tells whether so many saves are still to come."""

@@ -622,6 +622,9 @@ class Tracker:
         points = self.savepoints
         if not all(point.threads <= here and _may_step_back(point) for point in points):
             return None
+        plain = set(map(id, self._plain()))
+        if any(plain.difference(id(one) for one, _ in point.plain) for point in points):
+            return None  # came since a block began: who has changed it is not known
         return self._undo_log.step_back(self.savepoints)
 
     def _plain(self) -> list[Any]:
