@@ -91,7 +91,8 @@ interrupts: $(STAMP)
 
 fuzz: $(STAMP)
 	AUTOSTATE_EXAMPLES=500 AUTOSTATE_STEPS=60 $(BIN)/python -m pytest -o faulthandler_timeout=0 \
-		tests/properties tests/cpython tests/test_sequences.py $(ARGS)
+		tests/properties tests/cpython tests/test_sequences.py tests/test_stress.py \
+		tests/test_journal.py tests/test_ownership.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

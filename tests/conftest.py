@@ -9,7 +9,9 @@ from __future__ import annotations
 import gc
 import os
 import random
+import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +24,25 @@ from hypothesis import HealthCheck, settings
 from autostate.settings import VARIABLES
 from tests.conformance.types_kit import registrations_kept
 from tests.peers.actors import ActorServer
+
+MEMORY: Final = Path("/dev/shm")
+ROOM: Final = 1 << 32
+"""Bytes that have to be free there."""
+
+
+def _keep_files_in_memory() -> None:
+    """Keep the files of tests and of their processes in memory, where there is room.
+
+    They are synced thousands of times, and removed at once: on a disk most of the time is spent
+    waiting for that. What a kill leaves behind is the same. `TMPDIR=/tmp make test` uses a disk.
+    """
+    there = MEMORY.is_dir() and os.access(MEMORY, os.W_OK | os.X_OK)
+    if there and "TMPDIR" not in os.environ and shutil.disk_usage(MEMORY).free >= ROOM:
+        os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None  # asks again
+
+
+_keep_files_in_memory()
 
 settings.register_profile(
     "autostate",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from autostate.journal import Journal, Recovered, compaction
 from autostate.journal.head import Head
 from autostate.stores import Store
 from tests import faulty
+from tests.campaign import sampled
 from tests.faulty import STORES, FaultyStore, KilledError, Promises, Step
 
 Changes = list[bytes]
@@ -203,24 +205,26 @@ def test_a_fault_at_any_step_is_survived(
 
 @pytest.mark.parametrize("retry", ["same", "more"])
 @pytest.mark.parametrize("atomic", [False, True])
-def test_a_late_duplicate_overwrites_nothing(folding: None, retry: str, atomic: bool) -> None:
+def test_a_late_duplicate_overwrites_nothing(
+    folding: None, retry: str, atomic: bool, rng: random.Random
+) -> None:
     """A write that timed out and lands later, after any number of others, is without effect.
 
     Also if the process dies at that very moment, before it writes anything that would hide it.
     """
     promises: Promises = {"atomic": atomic, "conditional": False}
     delays = (1, 2, 3, 4, 5, 6, 9, 14)
-    for number, delay in itertools.product(range(2, count_steps(promises)), delays):
-        for kill in (False, True):
-            records: faulty.Records = {}
-            program = Program(journal(FaultyStore(records, **promises)), retry=retry)
-            program.journal.recover()
-            store = program.journal._store
-            store.on_step = faulty.late(number, delay, kill=kill)  # type: ignore[attr-defined]
-            with suppress(KilledError):
-                program.run()
-            found = stored(records, promises)
-            assert found in program.states[program.acknowledged :], (number, delay, kill)
+    places = itertools.product(range(2, count_steps(promises)), delays, (False, True))
+    for number, delay, kill in sampled(rng, places, 150):
+        records: faulty.Records = {}
+        program = Program(journal(FaultyStore(records, **promises)), retry=retry)
+        program.journal.recover()
+        store = program.journal._store
+        store.on_step = faulty.late(number, delay, kill=kill)  # type: ignore[attr-defined]
+        with suppress(KilledError):
+            program.run()
+        found = stored(records, promises)
+        assert found in program.states[program.acknowledged :], (number, delay, kill)
 
 
 def committed(changes: Changes, **arguments: Any) -> tuple[Journal, FaultyStore]:

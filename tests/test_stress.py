@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from autostate.tracking.capture import Capture
 from autostate.tracking.tracker import Tracker
 
 WRITERS = 2
+CAPTURES = 2 * int(os.environ.get("AUTOSTATE_EXAMPLES", "20"))
+"""How many are taken; the campaign without its mechanism fails at the second or third."""
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +152,7 @@ def lost(program: Program, state: dict[str, Any]) -> str | None:
 
 def test_every_capture_is_one_moment_of_all_threads() -> None:
     """No write is in a capture without those that came before it, and none is lost."""
-    assert campaign(Tracker(wake=lambda: None), captures=400) is None
+    assert campaign(Tracker(wake=lambda: None), captures=CAPTURES) is None
 
 
 class ReadsBeforeItRearms(Tracker):

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 import traceback
 import unittest
 import warnings
-from typing import Final
 
 import pytest
 
+from tests.campaign import LONG
 from tests.cpython.differences import DIFFERENCES
 from tests.cpython.factories import STATES, World, factory
 from tests.cpython.suites import SUITES
-
-LONG: Final = "AUTOSTATE_EXAMPLES" in os.environ
-"""Whether every test runs in every state; `make fuzz` asks for it."""
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("test.test_dict") is None,
@@ -50,7 +46,7 @@ def problems(case: unittest.TestCase, world: World) -> list[str]:
 
 
 def chosen(kind: str, state: str, cases: list[unittest.TestCase]) -> list[unittest.TestCase]:
-    """All of them, armed and in one other state in turn; in a long run, in all states."""
+    """All of them, armed and in one other state in turn; in a long run (`make fuzz`), in all."""
     others = [other for other in STATES if other != "armed"]
     if LONG or state == "armed":
         return cases
