@@ -32,7 +32,7 @@ def rows(folder: Path, *, size: int, count: int) -> Iterator[Row]:
         size: Entries of the dict.
         count: How many rounds.
     """
-    times = _imports(max(count, 5))
+    times = _imports(count)
     own, apify = (statistics.median(times[name]) for name in ("autostate", "apify"))
     note = f"{own * 1000:.0f} ms, apify {apify * 1000:.0f} ms"
     share = ratios(times, "apify")["autostate"]
