@@ -22,8 +22,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from autostate.settings import VARIABLES
+from tests import programs
 from tests.conformance.types_kit import registrations_kept
-from tests.peers.actors import ActorServer
+from tests.peers.forked import ProgramServer
 
 MEMORY: Final = Path("/dev/shm")
 ROOM: Final = 1 << 32
@@ -148,15 +149,24 @@ def _left_over(before: tuple[set[threading.Thread], set[str]]) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def actor_server() -> Iterator[ActorServer]:
+def actor_server() -> Iterator[ProgramServer]:
     """The process of which the Actors of the tests are forks."""
-    server = ActorServer()
+    server = ProgramServer("apify")
     yield server
     server.close()
 
 
+@pytest.fixture(scope="session")
+def forked_programs() -> Iterator[ProgramServer]:
+    """The process of which programs with autostate are forks; `programs.run` uses it."""
+    programs.server = server = ProgramServer("autostate")
+    yield server
+    programs.server = None
+    server.close()
+
+
 @pytest.fixture
-def forked_actors(actor_server: ActorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def forked_actors(actor_server: ProgramServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let containers on the local platform start without importing apify anew."""
     monkeypatch.setattr("autostate.testing.container.Popen", actor_server.popen)
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+
+from tests.peers.forked import ProgramServer
+
+server: ProgramServer | None = None
+"""Of which the programs are forks, where a test asks for it by the fixture `forked_programs`."""
 
 
-def run(code: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in a process of its own, to its end."""
+def run(code: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own, in a folder or in that of the test, to its end."""
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    if server is None:
+        return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    status, output, error = server.run(command, os.environ, folder or Path.cwd())
+    return subprocess.CompletedProcess(command, status, output, error)

@@ -17,7 +17,7 @@ import pytest
 
 from autostate.testing import ABSENT, LocalPlatform, Run
 from tests.actor_runs import PRELUDE, StartActor, script, starter
-from tests.peers.actors import ActorServer
+from tests.peers.forked import ProgramServer
 
 pytestmark = pytest.mark.usefixtures("forked_actors")
 
@@ -538,7 +538,7 @@ class TestOffThePlatform:
     """
 
     @pytest.fixture(autouse=True)
-    def _served(self, actor_server: ActorServer) -> None:
+    def _served(self, actor_server: ProgramServer) -> None:
         self.server = actor_server
 
     def run(self, folder: Path, body: str, **env: str) -> str:

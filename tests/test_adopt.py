@@ -29,7 +29,7 @@ from autostate.testing import LocalPlatform
 from autostate.testing.key_value_store import Record
 from tests.actor_runs import PRELUDE
 from tests.javascript import node
-from tests.peers.actors import ActorServer
+from tests.peers.forked import ProgramServer
 
 KEY = "APIFY_GLOBAL_STATE"
 FOLDER = Path("storage/key_value_stores")
@@ -64,7 +64,7 @@ def life(key: str = KEY, defaults: dict[str, Any] | None = None, **options: Any)
 class Place:
     """Where programs run one after another, with the same storage: on a platform or off it."""
 
-    def __init__(self, folder: Path, platform: LocalPlatform | None, server: ActorServer) -> None:
+    def __init__(self, folder: Path, platform: LocalPlatform | None, server: ProgramServer) -> None:
         self.platform = platform
         self.server = server
         self.env: dict[str, str] = {**os.environ, "APIFY_PURGE_ON_START": "0"}
@@ -118,7 +118,7 @@ def platform() -> Iterator[LocalPlatform]:
 
 @pytest.fixture(params=["local", "platform"])
 def place(
-    request: pytest.FixtureRequest, tmp_path: Path, actor_server: ActorServer
+    request: pytest.FixtureRequest, tmp_path: Path, actor_server: ProgramServer
 ) -> Iterator[Place]:
     """Both."""
     if request.param == "local":
@@ -191,7 +191,7 @@ class TestRealPrograms:
             assert place.platform.traffic.calls_to("GET", READS) == reads
 
     def test_a_kill_while_the_record_is_read_takes_it_over_again(
-        self, platform: LocalPlatform, tmp_path: Path, actor_server: ActorServer
+        self, platform: LocalPlatform, tmp_path: Path, actor_server: ProgramServer
     ) -> None:
         """Also when the state object was saved by then, with its defaults alone."""
         place = Place(tmp_path, platform, actor_server)
@@ -223,7 +223,7 @@ class TestRealPrograms:
 
     @pytest.mark.parametrize("first", ["use_state", "adopt"])
     def test_two_that_keep_the_same_record_are_warned_of(
-        self, tmp_path: Path, actor_server: ActorServer, first: str
+        self, tmp_path: Path, actor_server: ProgramServer, first: str
     ) -> None:
         """A call of `use_state` that was forgotten in the program is named, once."""
         calls = [
@@ -248,7 +248,7 @@ class TestRealPrograms:
         assert place.run(NEW, AUTOSTATE_URL="apify:") == "{'page': 3, 'new': 0}\n"
 
     def test_before_the_purge_there_is_a_record(
-        self, tmp_path: Path, actor_server: ActorServer
+        self, tmp_path: Path, actor_server: ProgramServer
     ) -> None:
         """Made before the Actor starts, a state takes it over and survives the purge with it."""
         place = Place(tmp_path, None, actor_server)
@@ -258,7 +258,9 @@ class TestRealPrograms:
             assert printed == "{'page': 2}\n"
             assert not (FOLDER / "default" / KEY).exists()
 
-    def test_after_the_purge_there_is_none(self, tmp_path: Path, actor_server: ActorServer) -> None:
+    def test_after_the_purge_there_is_none(
+        self, tmp_path: Path, actor_server: ProgramServer
+    ) -> None:
         """Inside the Actor it is gone, as it is for `use_state`."""
         place = Place(tmp_path, None, actor_server)
         put({"page": 2})
@@ -314,7 +316,7 @@ class TestWhatIsTakenOver:
         assert life(name="own") == {"page": 3}
 
     def test_a_named_store_of_the_platform_is_read(
-        self, platform: LocalPlatform, tmp_path: Path, actor_server: ActorServer
+        self, platform: LocalPlatform, tmp_path: Path, actor_server: ProgramServer
     ) -> None:
         """Over HTTP, by its name."""
         platform.stores.create("shops").set_json(KEY, {"page": 2})
@@ -363,7 +365,7 @@ class TestWhatIsTakenOver:
 
     @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate"])
     def test_what_javascript_has_written_on_the_platform_is_taken_over(
-        self, platform: LocalPlatform, tmp_path: Path, actor_server: ActorServer, encoding: str
+        self, platform: LocalPlatform, tmp_path: Path, actor_server: ProgramServer, encoding: str
     ) -> None:
         """Its client compresses; the charset stands in the content type."""
         place = Place(tmp_path, platform, actor_server)
@@ -573,7 +575,7 @@ class TestWhatGoesWrong:
         assert "secret" not in str(raised.value)
 
     def test_a_store_that_cannot_be_reached_is_said_to_be(
-        self, platform: LocalPlatform, tmp_path: Path, actor_server: ActorServer
+        self, platform: LocalPlatform, tmp_path: Path, actor_server: ProgramServer
     ) -> None:
         """After retries; the state object that was saved meanwhile takes it over later."""
         place = Place(tmp_path, platform, actor_server)
@@ -594,7 +596,7 @@ class TestWhatGoesWrong:
         assert place.run(NEW, AUTOSTATE_URL=STATE) == "{'page': 2, 'new': 0}\n"
 
     def test_a_short_outage_is_waited_out(
-        self, platform: LocalPlatform, tmp_path: Path, actor_server: ActorServer
+        self, platform: LocalPlatform, tmp_path: Path, actor_server: ProgramServer
     ) -> None:
         """It is tried again, as when a state is resumed."""
         place = Place(tmp_path, platform, actor_server)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import Final
 
 import pytest
+
+from tests import programs
+
+pytestmark = pytest.mark.usefixtures("forked_programs")
 
 HEAD: Final = """
 import dataclasses, enum
@@ -21,8 +23,7 @@ autostate.configure("sqlite:///s.db", debounce=3600)
 def run(folder: Path, *parts: str) -> str:
     """Run a program in a process of its own; the last line that it printed, or its error."""
     code = HEAD + "\n".join(map(textwrap.dedent, parts))
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    done = programs.run(code, folder)
     if done.returncode:
         return done.stderr
     return done.stdout.strip().rpartition("\n")[2]

@@ -36,10 +36,10 @@ README = ROOT / "README.md"
 HEADING = "## Beside others"
 PATIENCE = (1.0, 5.0)
 """Seconds to save by itself in: soon, or many times what each library is set to."""
-KILLS = 12
+KILLS = 6
 EFFORT = 10
 """So many times as much is done before a test fails that bad luck or a busy machine may fail."""
-FLIPS = 8
+FLIPS = 4
 
 WAYS: Mapping[str, Mapping[str, str]] = {
     "autostate": {"on SQLite": "autostate", "in Actors": "autostate in an Actor"},

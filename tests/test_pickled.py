@@ -22,6 +22,8 @@ from autostate.codec.pickled import Pickled, name_of, wrap
 from tests.conformance.state_kit import Program
 from tests.programs import run
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 
 class Job:
     """An object of a class that nobody registered."""

@@ -20,6 +20,8 @@ from autostate.signing import Signer
 from autostate.stores import open_store
 from tests.programs import run
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 KEY = b"the-key-of-the-tests"
 OTHER = b"another key of tests"
 

@@ -15,6 +15,8 @@ import pytest
 
 from tests.programs import run
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 ROOT = Path(__file__).parent.parent
 
 SHOWN = """

@@ -27,6 +27,8 @@ from autostate.containers.root import blank
 from tests.conformance.state_kit import Program
 from tests.programs import run
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 
 @dataclasses.dataclass
 class Meter:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import signal
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import field
@@ -21,6 +19,8 @@ from autostate import PersistedDict, UpgradeError
 from autostate.state_classes import fields_of
 from tests.conformance.classes_kit import life
 from tests.programs import run
+
+pytestmark = pytest.mark.usefixtures("forked_programs")
 
 
 def _plain(names: dict[str, Any]) -> Any:
@@ -367,8 +367,7 @@ def _run(version: int, *, save: bool) -> str:
     code = textwrap.dedent(PROGRAM).format(
         version=version, save="autostate.flush()" if save else ""
     )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run(code)
     assert done.returncode == -signal.SIGKILL, done.stderr
     return done.stdout.strip()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 import autostate
 from autostate import PersistedCounter, PersistedDict, PersistedList
+from tests.peers.forked import ProgramServer
 
 ROOT = Path(__file__).parent.parent.parent
 KILLS = max(2, int(os.environ.get("AUTOSTATE_KILLS", "20")) // 10)
@@ -32,7 +32,7 @@ others = PersistedDict("others")
 
 def work(item):
     times[item] += 1
-    for step in range(2000):
+    for step in range(500):
         others["step"] = step  # many moments between the first write and the last
     total["n"] += item
     log.append(item)
@@ -109,27 +109,25 @@ asyncio.run(main())
 }
 
 
-def _live(program: str, rng: random.Random) -> bool:
+def _live(server: ProgramServer, program: str, rng: random.Random) -> bool:
     """Run the program, and kill it after a random while; says whether it came to its end."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"{PRELUDE}{program}"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "AUTOSTATE_URL": ""},
-    )
-    assert process.stdout is not None
+    command, environ = _command(program)
+    process = server.popen(command, env=environ, cwd=None)
     assert process.stdout.readline() == "ready\n"
     time.sleep(rng.uniform(0.0, 0.2))  # the moment of the kill is what is tried here
     process.kill()
     process.stdout.close()
-    return process.wait() == 0
+    return bool(process.wait() == 0)
 
 
-def _finish(program: str) -> None:
-    command = [sys.executable, "-c", f"{PRELUDE}{program}"]
+def _finish(server: ProgramServer, program: str) -> None:
+    status, _, errors = server.run(*_command(program), Path.cwd())
+    assert (status, errors) == (0, "")
+
+
+def _command(program: str) -> tuple[list[str], dict[str, str]]:
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "AUTOSTATE_URL": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    return [sys.executable, "-c", f"{PRELUDE}{program}"], environ
 
 
 def _effects() -> tuple[int, list[int]]:
@@ -145,18 +143,20 @@ def _effects() -> tuple[int, list[int]]:
 
 
 @pytest.mark.parametrize("kind", PROGRAMS)
-def test_each_item_is_in_the_state_once(isolated: Path, rng: random.Random, kind: str) -> None:
+def test_each_item_is_in_the_state_once(
+    isolated: Path, rng: random.Random, forked_programs: ProgramServer, kind: str
+) -> None:
     """Killed at random moments, over each kind of iterable, and looked at after each kill."""
     lines = "".join(f"{'é' * (number % 7)} {number}\n" for number in range(ITEMS))
     (isolated / "lines.txt").write_text(lines, encoding="utf-8")
     before, program = 0, PROGRAMS[kind]
     for _ in range(KILLS):
-        if _live(program, rng):
+        if _live(forked_programs, program, rng):
             break
         done, _log = _effects()
         assert done >= before
         before = done
-    _finish(program)
+    _finish(forked_programs, program)
     assert _effects() == (ITEMS, list(range(ITEMS)))
     with autostate.open(URL) as manager:
         for name in ("pages", "products-0", f"products-{ITEMS - 10}"):

@@ -1,10 +1,11 @@
-"""Actors in processes that start at once: forks of one that has imported apify.
+"""Programs in processes that start at once: forks of one that has imported what they need.
 
-`import apify` takes a second and a half of the processor, and hundreds of Actors are started. Such
-a process is real: it has an environment, a session, an output and an end of its own, runs the
-program as `__main__`, leaves by the ordinary end of the interpreter, and can be killed. It differs
-in what was imported before the program began: apify, with all that it needs. So a program that
-imports autostate before apify, or apify not at all, gets an interpreter of its own.
+`import apify` takes a second and a half of the processor, what autostate needs a tenth of one, and
+hundreds of programs are started. Such a process is real: it has an environment, a session, an
+output and an end of its own, runs the program as `__main__`, leaves by the ordinary end of the
+interpreter, and can be killed. It differs in what was imported before the program began: apify,
+with all that it needs; or what autostate needs, and not autostate itself. A program that begins
+with another import of these two than its server is for gets an interpreter of its own.
 
 Each process has a nanny that waits for it and tells how it ended, as in `forkserver.py`.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import io
 import json
 import os
@@ -94,16 +96,21 @@ class ForkedProcess:
             return self.returncode
 
 
-class ActorServer:
-    """The process that has imported apify."""
+class ProgramServer:
+    """The process that has imported a library.
 
-    def __init__(self) -> None:
+    Args:
+        library: "apify"; or "autostate", which is not imported itself.
+    """
+
+    def __init__(self, library: str) -> None:
+        self._library = library
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         foreign = ("APIFY_", "ACTOR_", "CRAWLEE_")
         clean = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.peers.actors", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.peers.forked", str(theirs.fileno()), library],
                 cwd=ROOT,
                 env=clean,
                 pass_fds=[theirs.fileno()],
@@ -113,8 +120,8 @@ class ActorServer:
     def popen(
         self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path | None, **options: Any
     ) -> Any:
-        """Start a program in place of `subprocess.Popen`; in a fork if it begins with apify."""
-        job = _job(command)
+        """Start a program in place of `subprocess.Popen`; in a fork if it suits the server."""
+        job = self._job(command)
         if job is None:
             return subprocess.Popen(command, env=env, cwd=cwd, **options)
         reading, writing = os.pipe()
@@ -126,7 +133,7 @@ class ActorServer:
         self, command: Sequence[str], env: Mapping[str, str], cwd: Path
     ) -> tuple[int, str, str]:
         """Run a program to its end; give its exit code, its output and its errors."""
-        job = _job(command)
+        job = self._job(command)
         if job is None:
             done = subprocess.run(
                 command, env=env, cwd=cwd, capture_output=True, text=True, check=False
@@ -157,25 +164,24 @@ class ActorServer:
             socket.send_fds(self._control, [b"job"], descriptors)
         return ours
 
+    def _job(self, command: Sequence[str]) -> dict[str, Any] | None:
+        """What is to be run, if a fork can; else None."""
+        match list(command):
+            case [sys.executable, "-c", code, *arguments]:
+                name = None
+            case [sys.executable, name, *arguments] if name.endswith(".py"):
+                code = Path(name).read_text(encoding="utf-8")
+            case _:
+                return None
+        first = _FIRST_IMPORT.search(code)
+        if first is None or first[1] != self._library:
+            return None
+        return {"name": name, "code": code, "arguments": arguments}
+
     def close(self) -> None:
         """Let it end; it does when nobody can talk to it any more."""
         self._control.close()
         self._process.wait()
-
-
-def _job(command: Sequence[str]) -> dict[str, Any] | None:
-    """What is to be run, if a fork can; else None."""
-    match list(command):
-        case [sys.executable, "-c", code, *arguments]:
-            name = None
-        case [sys.executable, name, *arguments] if name.endswith(".py"):
-            code = Path(name).read_text(encoding="utf-8")
-        case _:
-            return None
-    first = _FIRST_IMPORT.search(code)
-    if first is None or first[1] != "apify":
-        return None
-    return {"name": name, "code": code, "arguments": arguments}
 
 
 def _serve(control: socket.socket) -> Callable[[], None] | None:
@@ -244,10 +250,26 @@ def _unbuffered(descriptor: int, like: Any) -> io.TextIOWrapper:
     return io.TextIOWrapper(raw, like.encoding, like.errors, write_through=True)
 
 
+def _needed() -> list[str]:
+    """What a small program with autostate imports, but autostate itself."""
+    small = "import autostate, sys; autostate.PersistedDict('a'); print(*sys.modules)"
+    with tempfile.TemporaryDirectory() as folder:
+        env = {
+            **os.environ,
+            "AUTOSTATE_URL": f"sqlite:///{folder}/state.db",
+            "PYTHONPATH": str(ROOT),
+        }
+        found = subprocess.run(
+            [sys.executable, "-c", small], cwd=folder, env=env, stdout=subprocess.PIPE, check=True
+        )
+    names = found.stdout.decode().split()
+    return [name for name in names if name.partition(".")[0] not in ("autostate", "__main__")]
+
+
 def _main() -> None:
     """Import what is slow, then serve; a worker leaves by the ordinary end of the interpreter."""
-    import apify.events  # noqa: F401
-
+    for name in ["apify.events"] if sys.argv[2] == "apify" else _needed():
+        importlib.import_module(name)
     gc.collect()
     gc.freeze()
     work = _serve(socket.socket(fileno=int(sys.argv[1])))
