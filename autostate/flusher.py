@@ -507,10 +507,14 @@ class Flusher:
         return limit if self._end_at is None else min(limit, self._end_at)
 
     def _compact(self) -> None:
-        """Compact if it is time; it saves space, so a process that ends has better things to do."""
-        if self._end_at is None and not self._policy.hurried(self._clock()):
+        """Compact if it is time; it saves space, so a process that ends has better things to do.
+
+        Commits go on meanwhile, and so it may be time again: no flush need come after them.
+        """
+        again = True
+        while again and self._end_at is None and not self._policy.hurried(self._clock()):
             with self._work:
-                self._saver.compact(self._interlude)
+                again = self._saver.compact(self._interlude)
 
     def _interlude(self) -> None:
         """Between two slices of a compaction: let others run, and flush if it is time."""

@@ -262,16 +262,19 @@ class Saver:
             ) from error
         self._policy.checked()
 
-    def compact(self, interlude: Callable[[], None]) -> None:
+    def compact(self, interlude: Callable[[], None]) -> bool:
         """Replace the journal by a snapshot if it is time. Failures are logged.
 
         Args:
             interlude: Called between slices of about a millisecond; may flush.
+
+        Returns:
+            Whether it was done, and is due again.
         """
         if self.fenced or self._clock() < self._compact_after:
-            return
+            return False
         if not self._journal.needs_compaction:
-            return
+            return False
         timeout = self._policy.settings.flush_timeout  # for each answer: the work may go on
         try:
             left_out = self._journal.compact(pause=interlude, timeout=timeout)
@@ -289,6 +292,8 @@ class Saver:
             self._tracker.collected(left_out)
             self._count(compactions=1)
             heap.give_back(self._journal.size)
+            return self._journal.needs_compaction
+        return False
 
     def collect(self) -> list[bytes]:
         """Return what was written since the last cut, for the end, while a commit hangs.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import logging
 import queue
 import threading
@@ -911,6 +912,36 @@ def test_a_flush_does_not_wait_for_a_compaction(make: Make, monkeypatch: Any) ->
     served.set()
     bench.flusher.stop(WAIT)
     assert bench.box.collected_ids == {7}
+
+
+def test_a_compaction_that_is_due_again_needs_no_flush(make: Make, monkeypatch: Any) -> None:
+    """Commits went on meanwhile, and no flush comes after them: the thread compacts once more."""
+    bench = make()
+    compact = bench.journal.compact
+    began, quiet, again = threading.Event(), threading.Event(), threading.Event()
+    late = json.dumps({"id": 1, "put": {"late": "y" * 20_000}}).encode()
+
+    def busy(*, pause: Callable[[], None], timeout: float | None) -> frozenset[int]:
+        if began.is_set():
+            again.set()
+            return compact(pause=pause, timeout=timeout)
+        began.set()
+        while not quiet.is_set():
+            pause()
+        left_out = compact(pause=lambda: None, timeout=timeout)
+        while not bench.journal.needs_compaction:
+            bench.journal.commit([late])
+        return left_out
+
+    monkeypatch.setattr(bench.journal, "compact", busy)
+    while not began.is_set():
+        bench.box.write("early", "x" * 20_000)
+        bench.flusher.flush()
+    quiet.set()
+    assert again.wait(WAIT)
+    bench.flusher.stop(WAIT)
+    assert not bench.journal.needs_compaction
+    assert bench.stored().keys() == {"early", "late"}
 
 
 def test_a_failed_compaction_is_logged_and_not_repeated_at_once(

@@ -143,8 +143,9 @@ class Journal:
 
     @property
     def needs_compaction(self) -> bool:
-        """Whether `compact` would be worth its cost now."""
-        return compaction.due(self._writer.head, metered=self._store.metered)
+        """Whether `compact` would do something that is worth its cost now."""
+        held = bool(self._writer.ownership.held)
+        return held and compaction.due(self._writer.head, metered=self._store.metered)
 
     # --- From the store to the state ------------------------------------------------------
 
