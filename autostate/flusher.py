@@ -34,6 +34,7 @@ from autostate import lifecycle
 from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
 from autostate.flush_policy import Action, FlushPolicy, Look
 from autostate.flush_request import FlushRequest
+from autostate.interrupts import Worker
 from autostate.loop_bodies import Bodies
 from autostate.saver import Breather, Saver, Statistics
 from autostate.settings import Settings
@@ -190,7 +191,7 @@ class Flusher:
         with self._starting:
             if self._alive() or self._stopped:
                 return
-            thread = threading.Thread(target=self._run, name="autostate-flusher", daemon=True)
+            thread = Worker(self._run, "autostate-flusher")
             self._thread = thread
             try:
                 thread.start()
@@ -380,8 +381,10 @@ class Flusher:
                     raise
         with contextlib.suppress(queue.Empty):  # the thread's last word
             return request.outcome(0)
-        self._serve([request], request.deadline)
-        return request.outcome(0)
+        error = self._serve([request], request.deadline)
+        if error is not None and not isinstance(error, Exception):
+            raise error  # Ctrl-C, which struck in this thread
+        return error
 
     def _late(self, timeout: float) -> FlushError:
         """Make the error for a caller whose time is over."""
@@ -486,7 +489,7 @@ class Flusher:
                     self._policy.hurry(self._clock(), message.time_remaining)
                 message = self._inbox.get_nowait()
 
-    def _serve(self, requests: list[FlushRequest], limit: float) -> None:
+    def _serve(self, requests: list[FlushRequest], limit: float) -> BaseException | None:
         """Flush for those who wait: the cut comes after each of their calls."""
         error: BaseException | None = None
         if self._work.acquire(timeout=max(0.0, limit - self._clock())):
@@ -500,6 +503,7 @@ class Flusher:
             error = FlushError("another operation keeps the store and does not end")
         for request in requests:
             request.finish(error)
+        return error
 
     def _limit(self, latest: float) -> float:
         """Return when a flush ends at the latest: nobody's impatience makes it give up early."""

@@ -12,7 +12,38 @@ strike, and if it strikes in them nothing leaves the block.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
+
+
+class Worker(threading.Thread):
+    """A daemon thread of which it is known whether it runs.
+
+    Up to Python 3.12 `is_alive` and `join` of a thread that runs mark it as stopped, for good, if
+    Ctrl-C strikes in them: they take a lock that the thread holds, and release it for the thread.
+    Then the caller would do the work of the thread while that does it, too.
+
+    Args:
+        target: What it does.
+        name: Of the thread.
+    """
+
+    def __init__(self, target: Callable[[], None], name: str) -> None:
+        super().__init__(target=target, name=name, daemon=True)
+        self._process = os.getpid()
+        self._over = False
+
+    def run(self) -> None:
+        """Do the work."""
+        try:
+            super().run()
+        finally:
+            self._over = True
+
+    def is_alive(self) -> bool:
+        """Tell whether it has begun, in this process, and not come to its end."""
+        return self.ident is not None and not self._over and self._process == os.getpid()
 
 
 def uninterrupted(step: Callable[[], object]) -> None:

@@ -51,7 +51,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from autostate import exec_hook, exit_status, hub, signal_hook
-from autostate.interrupts import uninterrupted
+from autostate.interrupts import Worker, uninterrupted
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -171,7 +171,7 @@ def _watch() -> bool:
     global _watcher
     if _watcher is None or not _watcher.is_alive():
         # Known before it starts: Ctrl-C may strike while `start` waits for it.
-        _watcher = threading.Thread(target=_wait, name="autostate-signals", daemon=True)
+        _watcher = Worker(_wait, "autostate-signals")
         try:
             _watcher.start()
         except RuntimeError:  # the interpreter is ending

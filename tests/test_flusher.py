@@ -175,6 +175,24 @@ def test_flush_works_without_the_thread(make: Make) -> None:
     assert bench.stored() == {"a": 1}
 
 
+def test_ctrl_c_in_a_caller_that_does_the_work_is_ctrl_c(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no error of the flush; what it would have saved comes with the next one."""
+    bench = make(start=False)
+    bench.box.write("a")
+
+    def strike(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.flusher._saver, "_cut", strike)
+        with pytest.raises(KeyboardInterrupt):
+            bench.flusher.flush()
+    bench.flusher.flush()
+    assert bench.stored() == {"a": 1}
+
+
 def test_flush_works_when_the_thread_dies_meanwhile(make: Make) -> None:
     """A waiting caller notices that nobody will answer."""
     bench = make(start=False)

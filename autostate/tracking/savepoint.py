@@ -38,6 +38,9 @@ R = TypeVar("R")
 LONGEST_HOLD: Final = 5.0
 """Seconds for which a block gives way to a save that waits, at most."""
 
+HOLD_CHECK: Final = 0.002
+"""Seconds between looks whether it still has to."""
+
 
 class Savepoint:
     """One block in one tracker.

@@ -18,6 +18,7 @@ import itertools
 import logging
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -49,7 +50,7 @@ from autostate.tracking.node import LARGE, Node
 from autostate.tracking.pending import Pending, common_type
 from autostate.tracking.raw import has, item_of
 from autostate.tracking.rehydration import Rehydration, State
-from autostate.tracking.savepoint import LONGEST_HOLD, AtomicBlock, Savepoint, innermost
+from autostate.tracking.savepoint import HOLD_CHECK, LONGEST_HOLD, AtomicBlock, Savepoint, innermost
 from autostate.tracking.sharing import Sharing
 from autostate.tracking.undo import UndoLog
 from autostate.tracking.watch import Watch
@@ -90,8 +91,7 @@ class Tracker:
         self.closed: bool = False
         self.writing: tuple[Any, Any, int] | None = None
         self.savepoints: dict[Savepoint, None] = {}
-        self.may_begin: threading.Event = threading.Event()
-        self.may_begin.set()
+        self._may_begin = True
         self._undo_log = UndoLog()
         self._warned_of_detached = False
         self.nodes: weakref.WeakValueDictionary[int, Node] = weakref.WeakValueDictionary()
@@ -504,8 +504,8 @@ class Tracker:
 
     def begin_block(self, point: Savepoint) -> None:
         """Let a block begin. One that is inside no other gives way to a cut that waits."""
-        if not (point.outer is not None or self.may_begin.is_set() or _runs_loop()):
-            self.may_begin.wait(LONGEST_HOLD)
+        if not (point.outer is not None or self._may_begin or _runs_loop()):
+            self._give_way()
         with self.lock:
             self._end_left_blocks()
             self.written.collect()
@@ -514,6 +514,15 @@ class Tracker:
             point.instances = self.instances.contents()
             point.plain = [(one, kind_of(one).copy(one)) for one in self._plain()]
             self.savepoints[point] = None
+
+    def _give_way(self) -> None:
+        """Wait until blocks may begin, for `LONGEST_HOLD` at the most.
+
+        An Event will not do: it is written in Python, and Ctrl-C in it comes out as RuntimeError.
+        """
+        end = time.monotonic() + LONGEST_HOLD
+        while not self._may_begin and time.monotonic() < end:
+            time.sleep(HOLD_CHECK)
 
     def end_block(self, point: Savepoint) -> None:
         """End a block as its outcome says. Ctrl-C may strike: call it again.
@@ -598,11 +607,11 @@ class Tracker:
     @contextmanager
     def holding_back(self) -> Generator[None]:
         """Let no block begin in the body, except in blocks and on threads of event loops."""
-        self.may_begin.clear()
+        self._may_begin = False
         try:
             yield
         finally:
-            self.may_begin.set()
+            self._may_begin = True
 
     def _step_back(self, paused: int | None) -> Callable[[], None] | None:
         """Take back for a moment what open blocks wrote, so that a cut is without it.

@@ -419,6 +419,56 @@ def test_an_interrupted_end_loses_nothing(tmp_path: Path, rng: random.Random) ->
         pass
 
 
+def test_ctrl_c_in_pythons_own_code_for_threads_stops_none(isolated: Path) -> None:
+    """Up to Python 3.12 it may leave a thread that runs as one that is over."""
+
+    def act(number: int) -> bool:
+        interrupt = Interrupt(number, ours="threading.py")
+        with contextlib.suppress(KeyboardInterrupt), interrupt:
+            state["n"] += 1
+            autostate.flush()
+        flusher = current_manager()._begin().flusher
+        flusher.start()
+        assert flusher.busy(), interrupt.at
+        names = [one.name for one in threading.enumerate()]
+        assert names.count("autostate-flusher") == 1, interrupt.at
+        return interrupt.left <= 0
+
+    with autostate.open(f"memory:places{next(_urls)}", debounce=3600):
+        state = autostate.PersistedDict("s", n=0)
+        number = 1
+        while act(number):
+            number += 1
+
+
+def test_ctrl_c_in_a_block_that_gives_way_is_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a save waits: from Python's own events it would come out as another error."""
+    from autostate.tracking import tracker
+
+    monkeypatch.setattr(tracker, "LONGEST_HOLD", 0.01)
+    with autostate.open(f"memory:places{next(_urls)}", debounce=3600) as manager:
+        state = autostate.PersistedDict("s", n=0)
+
+        def act(number: int) -> bool:
+            interrupt = Interrupt(number, ours="threading.py")
+            with (
+                contextlib.suppress(KeyboardInterrupt),
+                manager._tracker().holding_back(),
+                interrupt,
+                autostate.atomic(),
+            ):
+                state["n"] += 1
+            return interrupt.left <= 0
+
+        number = 1
+        while act(number):
+            number += 1
+        still = threading.Thread(target=two_entries, args=(state,), daemon=True)
+        still.start()
+        still.join(20.0)
+        assert not still.is_alive()
+
+
 def test_an_interrupted_adoption_is_done_when_asked_again(
     isolated: Path, rng: random.Random
 ) -> None:
