@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from autostate.containers import root
 from autostate.containers.sequence import (
+    SIZED,
     add_reflected,
+    anywhere,
+    at_index,
+    at_the_end,
+    at_the_start,
+    before_index,
     deleted,
     inserted,
+    is_followed,
     marking,
+    of_index,
+    place,
     removing,
     repeating,
 )
@@ -24,7 +33,6 @@ from autostate.tracking.barrier import (
     Kind,
     before,
     changed,
-    is_keyed,
     locked,
     moved,
     put_item,
@@ -40,9 +48,6 @@ if TYPE_CHECKING:
 else:
     T = TypeVar("T")
 
-_SIZED = frozenset({list, tuple, range, str, bytes, set, frozenset, dict, deque})
-"""Iterables that run no code of the user and tell their length."""
-
 
 def _adding(name: str, one: str, side: int) -> Any:
     """Wrap `extend` or `extendleft`, which put items at one end: `side` is -1 for the left."""
@@ -50,12 +55,13 @@ def _adding(name: str, one: str, side: int) -> Any:
 
     @functools.wraps(function)
     def method(self: Any, iterable: Any, /) -> None:
-        if not is_keyed(self):
+        if not is_followed(self):
             span(self, function, iterable)
             return
-        if type(iterable) in _SIZED:
+        if type(iterable) in SIZED:
             with self._node_.tracker.lock:
-                before(self)
+                ends = at_the_start if side < 0 else at_the_end
+                before(self, place(ends, self))
                 many = deque.__len__(self) + len(iterable)
                 function(self, iterable)
                 moved(self, -len(iterable) if side < 0 else many - deque.__len__(self))
@@ -77,16 +83,16 @@ def _position(index: Any) -> int:
     return position
 
 
-def _at_index(name: str, mark: Callable[..., None]) -> Any:
+def _at_index(name: str, mark: Callable[..., None], where: Callable[..., Any]) -> Any:
     """Wrap `__setitem__` or `__delitem__`."""
-    method = marking(deque, name, mark)
+    method = marking(deque, name, mark, where)
     function = getattr(deque, name)
 
     @functools.wraps(function)
-    def at_index(self: Any, index: Any, /, *args: Any) -> None:
+    def wrapper(self: Any, index: Any, /, *args: Any) -> None:
         method(self, _position(index), *args)
 
-    return at_index
+    return wrapper
 
 
 def _rotated(self: Any, length: int, steps: Any = 1) -> None:
@@ -172,23 +178,26 @@ class PersistedDeque(root.StateObject, deque[T]):
 
     else:  # type checkers see the builtin's own signatures
         append = marking(
-            deque, "append", lambda self, length, _: moved(self, int(length == maxlen_of(self)))
+            deque,
+            "append",
+            lambda self, length, _: moved(self, int(length == maxlen_of(self))),
+            at_the_end,
         )
-        appendleft = marking(deque, "appendleft", lambda self, *_: moved(self, -1))
-        pop = marking(deque, "pop", lambda self, _: moved(self, 0))
-        popleft = marking(deque, "popleft", lambda self, _: moved(self, 1))
+        appendleft = marking(deque, "appendleft", lambda self, *_: moved(self, -1), at_the_start)
+        pop = marking(deque, "pop", lambda self, _: moved(self, 0), of_index)
+        popleft = marking(deque, "popleft", lambda self, _: moved(self, 1), lambda *_: slice(0, 1))
         rotate = marking(deque, "rotate", _rotated)
-        insert = marking(deque, "insert", inserted)
+        insert = marking(deque, "insert", inserted, before_index)
         remove = removing(deque)
         extend = _adding("extend", "append", 1)
         extendleft = _adding("extendleft", "appendleft", -1)
         clear = locked(deque, "clear")
         reverse = locked(deque, "reverse")
         __setitem__ = _at_index(
-            "__setitem__", lambda self, length, index, _: put_item(self, index % length)
+            "__setitem__", lambda self, length, index, _: put_item(self, index % length), at_index
         )
-        __delitem__ = _at_index("__delitem__", deleted)
-        __imul__ = repeating(deque, _repeated)
+        __delitem__ = _at_index("__delitem__", deleted, of_index)
+        __imul__ = repeating(deque, _repeated, anywhere)
 
         @functools.wraps(deque.__iadd__)
         def __iadd__(self, other: Any, /) -> Any:

@@ -11,13 +11,19 @@ from autostate.containers import root
 from autostate.containers.sequence import (
     add_reflected,
     append_all,
+    at_index,
+    at_the_end,
+    before_index,
     deleted,
     inserted,
     marking,
+    of_index,
+    place,
     removing,
     repeating,
 )
 from autostate.tracking.barrier import (
+    EVERYTHING,
     Kind,
     before,
     changed,
@@ -59,6 +65,28 @@ def _assigned(self: Any, length: int, index: Any) -> None:
     else:  # as many items in their place
         for position in range(start, stop, step):
             put_item(self, position)
+
+
+def _where(_: Any, length: int, index: Any) -> slice:
+    """Where `del self[index]` removes items."""
+    if not isinstance(index, slice):
+        return of_index(_, length, index)
+    found = range(length)[index]
+    ends = sorted((found[0], found[-1])) if found else (0, -1)
+    return slice(ends[0], ends[1] + 1)
+
+
+def _where_assigned(_: Any, length: int, index: Any) -> Any:
+    """Where an assignment to `self[index]` replaces items."""
+    if not isinstance(index, slice):
+        return at_index(_, length, index)
+    start, stop, step = index.indices(length)
+    return slice(start, max(start, stop)) if step == 1 else _where(_, length, index)
+
+
+def _where_repeated(_: Any, length: int, times: Any) -> slice:
+    """Where `self *= times` adds or removes items."""
+    return slice(length if as_index(times) > 0 else 0, length)
 
 
 def _deleted(self: Any, length: int, index: Any) -> None:
@@ -120,14 +148,14 @@ class PersistedList(root.StateObject, list[T]):
             self._node_.tracker.begin(self, default)
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
-        append = marking(list, "append", lambda self, *_: moved(self, 0))
-        insert = marking(list, "insert", inserted)
-        pop = marking(list, "pop", deleted)
+        append = marking(list, "append", lambda self, *_: moved(self, 0), at_the_end)
+        insert = marking(list, "insert", inserted, before_index)
+        pop = marking(list, "pop", deleted, of_index)
         remove = removing(list)
         clear = locked(list, "clear")
         reverse = locked(list, "reverse")
-        __delitem__ = marking(list, "__delitem__", _deleted)
-        __imul__ = repeating(list, _repeated)
+        __delitem__ = marking(list, "__delitem__", _deleted, _where)
+        __imul__ = repeating(list, _repeated, _where_repeated)
 
         @functools.wraps(list.__setitem__)
         def __setitem__(self, index: Any, value: Any, /) -> None:
@@ -137,8 +165,10 @@ class PersistedList(root.StateObject, list[T]):
             if isinstance(index, slice):
                 index.indices(0)  # a wrong slice is an error before anything is taken
                 value = _sequence(value)
-            with self._node_.tracker.lock:
-                before(self)
+            tracker = self._node_.tracker
+            with tracker.lock:
+                noted = tracker.savepoints
+                before(self, place(_where_assigned, self, index) if noted else EVERYTHING)
                 length = list.__len__(self)
                 list.__setitem__(self, index, value)
                 _assigned(self, length, index)
@@ -146,14 +176,14 @@ class PersistedList(root.StateObject, list[T]):
         @functools.wraps(list.extend)
         def extend(self, iterable: Iterable[T], /) -> None:
             """Append all items, as `list.extend`."""
-            append_all(self, list.extend, iterable)
+            append_all(self, list.extend, iterable, PersistedList.append)
 
         @functools.wraps(list.__iadd__)
         def __iadd__(self, other: Any, /) -> Any:
             made = add_reflected(self, other)
             if made is not NotImplemented:
                 return made
-            append_all(self, list.extend, other)
+            append_all(self, list.extend, other, PersistedList.append)
             return self
 
         @functools.wraps(list.sort)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable
 from operator import index as as_index
-from typing import Any
+from typing import Any, Final
 
 from autostate.tracking.adoption import ATOMS
 from autostate.tracking.barrier import (
@@ -18,16 +19,32 @@ from autostate.tracking.barrier import (
     span,
     spliced,
 )
+from autostate.tracking.raw import maxlen_of
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
+SIZED: Final = frozenset({list, tuple, range, str, bytes, set, frozenset, dict, deque})
+"""Iterables that run no code of the user and tell their length."""
 
-def marking(builtin: Any, name: str, mark: Callable[..., None]) -> Any:
+
+def anywhere(*_: Any) -> Any:
+    """Any item may change."""
+    return EVERYTHING
+
+
+def marking(
+    builtin: Any,
+    name: str,
+    mark: Callable[..., None],
+    where: Callable[..., Any] = anywhere,
+) -> Any:
     """Wrap a method that is one step of C.
 
     Args:
         builtin: The plain type.
         name: Of the method.
         mark: Called after it with the container, its former length and the arguments.
+        where: Called before it in the same way, inside `atomic()`: gives what it will change, as
+            for `barrier.before`.
     """
     function = getattr(builtin, name)
     size = builtin.__len__
@@ -40,7 +57,7 @@ def marking(builtin: Any, name: str, mark: Callable[..., None]) -> Any:
                 unnamed(self)
             return function(self, *args)
         with node.tracker.lock:
-            before(self)
+            before(self, place(where, self, *args) if node.tracker.savepoints else EVERYTHING)
             length = size(self)
             try:
                 result = function(self, *args)
@@ -55,6 +72,48 @@ def marking(builtin: Any, name: str, mark: Callable[..., None]) -> Any:
         return result
 
     return method
+
+
+def place(where: Callable[..., Any], self: Any, *args: Any) -> Any:
+    """What a method will change, as `where` says."""
+    try:
+        return where(self, size(self), *args)
+    except Exception:  # of arguments that the method will refuse, or of their own code
+        return EVERYTHING
+
+
+def _is_unbounded(self: Any) -> bool:
+    return not isinstance(self, deque) or maxlen_of(self) is None
+
+
+def at_the_end(self: Any, length: int, *_: Any) -> Any:
+    """Where items are appended. A bounded deque drops others for them."""
+    return slice(length, length) if _is_unbounded(self) else EVERYTHING
+
+
+def at_the_start(self: Any, _length: int, *_: Any) -> Any:
+    """Where items are put to the left of a deque."""
+    return slice(0, 0) if _is_unbounded(self) else EVERYTHING
+
+
+def at_index(_: Any, length: int, index: Any, *_item: Any) -> Any:
+    """Where an item is replaced."""
+    position = as_index(index)
+    return position + length if position < 0 else position
+
+
+def before_index(_: Any, length: int, index: Any, _item: Any) -> slice:
+    """Where an item is inserted."""
+    position = as_index(index)
+    position = max(position + length, 0) if position < 0 else min(position, length)
+    return slice(position, position)
+
+
+def of_index(_: Any, length: int, index: Any = -1) -> slice:
+    """Where an item is removed."""
+    position = as_index(index)
+    position = position + length if position < 0 else position
+    return slice(position, position + 1)
 
 
 def inserted(self: Any, length: int, index: Any, _item: Any) -> None:
@@ -77,14 +136,34 @@ def deleted(self: Any, length: int, index: Any = -1) -> None:
         spliced(self, position, 1, 0)
 
 
-def append_all(self: Any, function: Callable[..., Any], argument: Any) -> None:
-    """Append items by a method that may run code of the user; mark in any case."""
+def append_all(
+    self: Any, function: Callable[..., Any], argument: Any, append: Callable[..., None]
+) -> None:
+    """Append items by a method that may run code of the user; mark in any case.
+
+    Args:
+        self: The list.
+        function: The method.
+        argument: The items.
+        append: Appends one item.
+    """
     if self._node_ is None:
         if self._key_ is UNNAMED:
             unnamed(self)
         function(self, argument)
         return
     lock = self._node_.tracker.lock
+    if self._node_.tracker.savepoints:  # no other write may come into the middle of one
+        if type(argument) in SIZED:
+            with lock:
+                before(self, at_the_end(self, size(self)))
+                start = size(self)
+                function(self, argument)
+                cut_off(self, start)
+            return
+        for item in list(argument) if argument is self else argument:
+            append(self, item)
+        return
     with lock:
         before(self)
         start = size(self)
@@ -102,20 +181,25 @@ def removing(builtin: Any) -> Any:
 
     @functools.wraps(function)
     def remove(self: Any, value: Any, /) -> None:
-        if not (is_keyed(self) and type(value) in ATOMS and ATOMS.issuperset(map(type, self))):
+        if not (is_followed(self) and type(value) in ATOMS and ATOMS.issuperset(map(type, self))):
             span(self, function, value)  # all is compared, as it was to find the value
             return
         with self._node_.tracker.lock:  # no code of the user compares
-            before(self)
+            length = builtin.__len__(self)
             try:
                 index = find(self, value)
             except ValueError:
-                index = -1
-            length = builtin.__len__(self)
+                index = length
+            before(self, slice(index, min(index + 1, length)))
             function(self, value)
             deleted(self, length, index)
 
     return remove
+
+
+def is_followed(self: Any) -> bool:
+    """Whether it is of use to know which item is written: it is recorded, or may be undone."""
+    return is_keyed(self) or (self._node_ is not None and bool(self._node_.tracker.savepoints))
 
 
 def add_reflected(container: Any, other: Any) -> Any:
@@ -127,9 +211,9 @@ def add_reflected(container: Any, other: Any) -> Any:
     return NotImplemented if reflected is None else reflected(other, container)
 
 
-def repeating(builtin: Any, mark: Callable[..., None]) -> Any:
+def repeating(builtin: Any, mark: Callable[..., None], where: Callable[..., Any]) -> Any:
     """Wrap `__imul__`."""
-    repeat = marking(builtin, "__imul__", mark)
+    repeat = marking(builtin, "__imul__", mark, where)
 
     @functools.wraps(builtin.__imul__)
     def imul(self: Any, times: Any, /) -> Any:

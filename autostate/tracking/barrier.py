@@ -300,7 +300,13 @@ def before(container: Any, key: Any = EVERYTHING) -> None:
     """Prepare a write, with the tracker's lock held.
 
     If the entry belongs to a cut and is not encoded yet, it is encoded first. While a block of
-    `atomic()` is open the former content is noted; `key` says that only this entry will change.
+    `atomic()` is open the former content is noted.
+
+    Args:
+        container: What is written.
+        key: What will change at the most. Of a mapping or set, the entry of a key or member. Of a
+            sequence, the item at an index, which is replaced; or a slice, in the place of which
+            any number of items may come.
     """
     encode_first(container)
     node: Node | None = container._node_

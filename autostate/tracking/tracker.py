@@ -175,6 +175,7 @@ class Tracker:
             return
         clean = not self.marked
         if self.savepoints:
+            self._undo_log.written(container)
             self.written.mark(container, whole=whole)
             self.written.unsettled[id(container)] = container
         else:
@@ -571,7 +572,7 @@ class Tracker:
             writer = self._detached()
         if writer is not None:
             writer.threads.add(threading.get_ident())
-        self._undo_log.wrote(container, key, writer)
+        self._undo_log.note(container, key, writer)
 
     def note_use(self) -> None:
         """Note that an object may have changed, which cannot be taken back; the lock is held."""

@@ -14,20 +14,16 @@ So what others wrote between and after the writes of a block is known, and stays
 
 An entry goes back to what it was if nobody has written to it since. If somebody has, a number is
 taken back as a difference, in the records of later writers too, which may be undone after that.
-What is no number stays as the later writer left it. Sequences are put back as a whole; if others
-have written since, what the block inserted is removed, and what it removed is inserted again, each
-found by identity.
+What is no number stays as the later writer left it. Of lists and deques see `sequence_log.py`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, compress, count
-from operator import is_not
-from typing import TYPE_CHECKING, Any, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from autostate.tracking.barrier import (
     EVERYTHING,
@@ -39,13 +35,12 @@ from autostate.tracking.barrier import (
     kind_of,
     put,
     size,
-    spliced,
 )
+from autostate.tracking.differences import MISSING, shifted
+from autostate.tracking.sequence_log import SequenceLog
 
 if TYPE_CHECKING:
     from autostate.tracking.savepoint import Savepoint
-
-_MISSING: Final = object()
 
 
 @dataclass(slots=True)
@@ -67,22 +62,30 @@ class UndoLog:
     """What open blocks have written to the containers of one tracker. The lock is held."""
 
     def __init__(self) -> None:
-        self._logs: dict[int, ContainerLog] = {}
+        self._logs: dict[int, ContainerLog | SequenceLog] = {}
 
-    def wrote(self, container: Any, key: Any, owner: Savepoint | None) -> None:
+    def note(self, container: Any, key: Any, owner: Savepoint | None) -> None:
         """Note what is there before a write.
 
         Args:
             container: What is about to be written.
-            key: The entry that is going to change; EVERYTHING if it may be any.
+            key: What is going to change: see `barrier.before`.
             owner: Whose block writes.
         """
         log = self._logs.get(id(container))
         if log is None:
             if owner is None:
                 return
-            log = self._logs[id(container)] = ContainerLog(container)
+            is_sequence = kind_of(container).shape == "sequence"
+            log = (SequenceLog if is_sequence else ContainerLog)(container)
+            self._logs[id(container)] = log
         log.note(key, owner)
+
+    def written(self, container: Any) -> None:
+        """Note that a write is done."""
+        log = self._logs.get(id(container))
+        if log is not None:
+            log.written()
 
     def undo(self, owner: Savepoint) -> None:
         """Take back what a block wrote. Ctrl-C may strike: call it again."""
@@ -96,7 +99,7 @@ class UndoLog:
             log.hand_over(owner, outer)
             self._forget_unless_open(key, log)
 
-    def _forget_unless_open(self, key: int, log: ContainerLog) -> None:
+    def _forget_unless_open(self, key: int, log: ContainerLog | SequenceLog) -> None:
         if not log.has_owner():
             self._logs = {other: one for other, one in self._logs.items() if other != key}
 
@@ -121,13 +124,16 @@ class ContainerLog:
         self._records = list(records)
         self._under_way: tuple[Record, list[Callable[[], None]]] | None = None
 
+    def __len__(self) -> int:
+        return len(self._records)
+
     def has_owner(self) -> bool:
         """Tell whether an open block has written to the container."""
         return any(record.owner is not None for record in self._records)
 
     def note(self, key: Any, owner: Savepoint | None) -> None:
         """Note what is there before a write."""
-        whole = key is EVERYTHING or self._kind.shape == "sequence"
+        whole = key is EVERYTHING
         last = self._records[-1] if self._records else None
         if last is None or last.owner is not owner:
             last = Record(owner, {})
@@ -142,6 +148,9 @@ class ContainerLog:
         former = self._value(self.container, key)  # an `__eq__` may write to the container
         if last.entries is not None:
             last.entries.setdefault(key, former)
+
+    def written(self) -> None:
+        """Note that a write is done: what it left is there."""
 
     def hand_over(self, owner: Savepoint, outer: Savepoint | None) -> None:
         """Let the records of a block belong to another one."""
@@ -218,11 +227,8 @@ class ContainerLog:
     def _steps(self, record: Record) -> list[Callable[[], None]]:
         """Plan how a record is taken back."""
         later = self._records[_index(self._records, record) + 1 :]
-        if record.entries is None:
-            if not later:
-                return [partial(self._restore, record.content)]
-            if self._kind.shape == "sequence":
-                return self._take_back_items(record, later)
+        if record.entries is None and not later:
+            return [partial(self._restore, record.content)]
         entries = record.entries
         if entries is None:
             entries = self._difference(record.content, self._content_at(later))
@@ -241,31 +247,14 @@ class ContainerLog:
                 *(partial(_set_found, record, key, former) for record in later),
                 partial(self._put, key, former),
             ]
-        shifted = _shifted([*found, now], former, found[0])
-        if shifted is None:
+        numbers = shifted([*found, now], former, found[0])
+        if numbers is None:
             return [partial(_set_found, later[0], key, former)]
-        pairs = zip(later, shifted, strict=False)
+        pairs = zip(later, numbers, strict=False)
         return [
             *(partial(_set_found, record, key, value) for record, value in pairs),
-            partial(self._put, key, shifted[-1]),
+            partial(self._put, key, numbers[-1]),
         ]
-
-    def _take_back_items(self, record: Record, later: list[Record]) -> list[Callable[[], None]]:
-        """Plan how writes to a sequence are taken back, where others have written since."""
-        former, after = list(record.content), list(self._content_at(later))
-
-        def without(content: Any) -> Any:
-            items = _without([*content], former, after)
-            content.clear()
-            content.extend(items)
-            return content
-
-        contents = [without(self._kind.copy(one.content)) for one in later]
-        steps: list[Callable[[], None]] = [
-            partial(setattr, one, "content", content)
-            for one, content in zip(later, contents, strict=True)
-        ]
-        return [*steps, partial(self._refill, without(self._kind.copy(self.container)))]
 
     # -- what was found -----------------------------------------------------------------------
 
@@ -297,8 +286,8 @@ class ContainerLog:
 
     def _value(self, content: Any, key: Any) -> Any:
         if self._kind.shape == "set":
-            return True if set.__contains__(content, key) else _MISSING
-        return dict.get(content, key, _MISSING)
+            return True if set.__contains__(content, key) else MISSING
+        return dict.get(content, key, MISSING)
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -310,7 +299,7 @@ class ContainerLog:
             return
         encode_first(container)
         bound = container._node_ is not None
-        if value is _MISSING:
+        if value is MISSING:
             held = held_key(container, key)
             _note(container, EVERYTHING, -1)
             (set.discard if self._kind.shape == "set" else builtin.pop)(container, key)
@@ -323,16 +312,16 @@ class ContainerLog:
         else:
             builtin.__setitem__(container, key, value)
         if bound:
-            put(container, key, new=now is _MISSING)
+            put(container, key, new=now is MISSING)
 
     def _restore(self, content: Any) -> None:
         """Give the container a former content: by entry if it is large and the order allows it."""
         factory = getattr(content, "default_factory", None)
         same = factory is getattr(self.container, "default_factory", None)
-        if same and is_keyed(self.container) and self._kind.shape != "sequence":
+        if same and is_keyed(self.container):
             now = self._kind.copy(self.container)
             entries = self._difference(content, now)
-            again = any(self._value(now, key) is _MISSING for key in entries)
+            again = any(self._value(now, key) is MISSING for key in entries)
             if self._kind.shape == "set" or not (again or _is_reordered(content, now)):
                 for key, value in entries.items():
                     self._put(key, value)
@@ -343,16 +332,9 @@ class ContainerLog:
         """Replace the whole content."""
         container = self.container
         encode_first(container)
-        if self._kind.shape == "sequence" and is_keyed(container):
-            now = self._kind.copy(container)
-            start, end = _same_ends(now, content)
-            _note(container, EVERYTHING, -1)
-            self._kind.refill(container, content)
-            spliced(container, start, len(now) - end - start, len(content) - end - start)
-        else:
-            _note(container, EVERYTHING, -1)
-            self._kind.refill(container, content)
-            changed(container)
+        _note(container, EVERYTHING, -1)
+        self._kind.refill(container, content)
+        changed(container)
 
 
 def _note(container: Any, key: Any, length: int) -> None:
@@ -375,8 +357,8 @@ def _restore_entries(content: Any, entries: dict[Any, Any]) -> None:
     builtin = kind_of(content).builtin
     for key, value in entries.items():
         if issubclass(builtin, set):
-            (set.discard if value is _MISSING else set.add)(content, key)
-        elif value is _MISSING:
+            (set.discard if value is MISSING else set.add)(content, key)
+        elif value is MISSING:
             builtin.pop(content, key, None)
         else:
             builtin.__setitem__(content, key, value)
@@ -387,65 +369,3 @@ def _set_found(record: Record, key: Any, value: Any) -> None:
         _restore_entries(record.content, {key: value})
     else:
         record.entries[key] = value
-
-
-# -- numbers ----------------------------------------------------------------------------------
-
-
-def _is_number(value: Any) -> bool:
-    cls = type(value)
-    return cls in (int, float, complex) or (cls.__module__, cls.__qualname__) in (
-        ("decimal", "Decimal"),
-        ("fractions", "Fraction"),
-    )
-
-
-def _shifted(values: list[Any], former: Any, after: Any) -> list[Any] | None:
-    """Take a difference off numbers; None if one of them is none. What is missing counts as 0."""
-    numbers = [0 if value is _MISSING else value for value in (former, after, *values)]
-    if (former is _MISSING and after is _MISSING) or not all(map(_is_number, numbers)):
-        return None
-    if values[-1] is _MISSING:
-        return None
-    try:
-        difference = numbers[1] - numbers[0]
-        shifted = [number - difference for number in numbers[2:]]
-    except (ArithmeticError, TypeError):
-        return None
-    finite = all(math.isfinite(one) for one in shifted if type(one) is float)
-    return shifted if finite else None
-
-
-# -- sequences --------------------------------------------------------------------------------
-
-
-def _without(items: list[Any], former: list[Any], after: list[Any]) -> list[Any]:
-    """Take back in `items` what was done between `former` and `after`, by identity."""
-    start, end = _same_ends(former, after)
-    removed, added = former[start : len(former) - end], after[start : len(after) - end]
-    at = _find(items, added, start)
-    if at is not None:
-        return [*items[:at], *removed, *items[at + len(added) :]]
-    for item in added:  # others have written in between
-        at = _find(items, [item], start)
-        if at is not None:
-            del items[at]
-    start = min(start, len(items))
-    return [*items[:start], *removed, *items[start:]]
-
-
-def _same_ends(items: Any, others: Any) -> tuple[int, int]:
-    """The number of items that two sequences share at their left and right ends."""
-    shorter = min(len(items), len(others))
-    start = next(compress(count(), map(is_not, items, others)), shorter)
-    backwards = map(is_not, reversed(items), reversed(others))
-    return start, min(next(compress(count(), backwards), shorter), shorter - start)
-
-
-def _find(items: list[Any], run: list[Any], near: int) -> int | None:
-    """The place of consecutive items that is nearest to an index."""
-    places = sorted(range(len(items) - len(run) + 1), key=lambda place: abs(place - near))
-    for place in places:
-        if all(item is items[place + i] for i, item in enumerate(run)):
-            return place
-    return None

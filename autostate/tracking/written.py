@@ -274,7 +274,11 @@ class Written:
         if node.obj is container and not node.whole and node.shape == "sequence":
             slots = set(chain.from_iterable(node.kept.fresh(size(container))))
             replaced = map(node.kept.position_of, node.keys)
-            return sorted(slots.union(slot for slot in replaced if slot is not None))
+            slots.update(slot for slot in replaced if slot is not None)
+            items = container if isinstance(container, list) else items_of(container)
+            return sorted(
+                slot for slot in slots if type(item_of(items, slot)) not in adoption.ATOMS
+            )
         return adoption.slots_of(container)
 
     def settle_all(self) -> None:

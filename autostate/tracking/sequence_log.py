@@ -1,0 +1,301 @@
+"""What open `atomic()` blocks have written to one list or deque.
+
+A write at one place is noted as a splice: what is there before it, and, when it is done, what is
+there instead. One that may change anything, or runs code of the program (`sort`, `remove`), keeps
+a copy of the whole content until somebody else writes; then the two are aligned, as `diff` does.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from itertools import dropwhile
+from operator import is_not
+from typing import TYPE_CHECKING, Any, Final
+
+from autostate.tracking.alignment import align
+from autostate.tracking.barrier import (
+    EVERYTHING,
+    changed as changed_anything,
+    encode_first,
+    is_keyed,
+    kind_of,
+    size,
+    spliced,
+)
+from autostate.tracking.kept import gaps
+from autostate.tracking.raw import items_of, maxlen_of
+from autostate.tracking.splices import Seams, Splice, joined, same_ends, taken_back
+
+if TYPE_CHECKING:
+    from autostate.tracking.savepoint import Savepoint
+
+MANY: Final = 1000
+"""Splices of one block up to which it is not looked whether a copy of the content is smaller."""
+
+
+@dataclass(slots=True)
+class _Write:
+    """A write that is under way.
+
+    Attributes:
+        owner: The savepoint of the block that writes; None for those of no open block.
+        start: Where something is going to change.
+        removed: What is there.
+        length: Of the whole sequence.
+        paired: Items are replaced, one by one.
+        whole: It stands for all writes of this owner, until somebody else writes.
+        maxlen: Of a deque.
+        made: What it was, once that is known.
+    """
+
+    owner: Savepoint | None
+    start: int
+    removed: list[Any]
+    length: int
+    paired: bool = False
+    whole: bool = False
+    maxlen: int | None = None
+    made: list[Splice] | None = None
+
+
+class SequenceLog:
+    """The splices of one list or deque, in the order of the writes. The lock is held."""
+
+    def __init__(self, container: Any) -> None:
+        self.container = container
+        self._splices: list[Splice] = []
+        self._write: _Write | None = None
+        self._limit = MANY
+        self._maxlens: dict[Savepoint | None, int | None] = {}
+        self._planned: tuple[list[Splice], Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self._splices) + (self._write is not None)
+
+    def has_owner(self) -> bool:
+        """Tell whether an open block has written to the sequence."""
+        if self._write is not None and self._write.owner is not None:
+            return True
+        return any(splice.owner is not None for splice in self._splices)
+
+    # -- notes --------------------------------------------------------------------------------
+
+    def note(self, key: Any, owner: Savepoint | None) -> None:
+        """Note what is there before a write.
+
+        Args:
+            key: The index of an item that is replaced; the slice that may be replaced by any
+                number of items; EVERYTHING.
+            owner: Whose block writes.
+        """
+        write = self._write
+        if write is not None and write.whole and write.owner is owner:
+            write.paired = write.paired and type(key) is int
+            return
+        self.written()
+        if write is not None and write.whole:
+            self._end_whole()
+        container, length = self.container, size(self.container)
+        if key is EVERYTHING:
+            self._write = self._whole(owner, items_of(container))
+            return
+        start, stop = (key, key + 1) if type(key) is int else (key.start, key.stop)
+        if 0 <= start <= stop <= length:
+            removed = _part(container, start, stop)
+            self._write = _Write(owner, start, removed, length, type(key) is int)
+
+    def written(self) -> None:
+        """Note what is there after a write. Ctrl-C may strike: call it again."""
+        write = self._write
+        if write is None or write.whole:
+            return
+        if write.made is None:
+            added = size(self.container) - write.length + len(write.removed)
+            now = _part(self.container, write.start, write.start + max(added, 0))
+            write.made = _made(write, now)
+        self._add(write.made)
+        if len(self._splices) > self._limit:
+            self._summarize(write.owner)
+
+    def _add(self, made: list[Splice]) -> None:
+        """Add splices, unless they are there, and forget the write that they were."""
+        last = self._splices[-1] if self._splices else None
+        one = joined(last, made[0]) if last is not None and len(made) == 1 else None
+        if not made or last is made[-1]:
+            self._write = None
+        elif one is not None:  # no call between these two: Ctrl-C does not strike there
+            self._splices[-1], self._write = one, None
+        else:
+            self._splices.extend(made)
+            self._write = None
+
+    def _end_whole(self) -> None:
+        """Find out what was written while a copy was kept. Ctrl-C may strike: call it again."""
+        write = self._write
+        assert write is not None
+        if write.made is None:
+            now = items_of(self.container)
+            made = _made(write, now)
+            if isinstance(self.container, deque) and maxlen_of(self.container) != write.maxlen:
+                self._maxlens.setdefault(write.owner, write.maxlen)
+            write.made = made
+        self._add(write.made)
+
+    def _whole(self, owner: Savepoint | None, items: list[Any], *, paired: bool = False) -> _Write:
+        container = self.container
+        maxlen = maxlen_of(container) if isinstance(container, deque) else None
+        return _Write(owner, 0, items, len(items), paired, whole=True, maxlen=maxlen)
+
+    def _summarize(self, owner: Savepoint | None) -> None:
+        """Keep a copy of the content instead of very many splices that follow each other."""
+        splices = self._splices
+        run = _run_at_the_end(splices, {owner})
+        if len(run) > max(MANY, size(self.container)) // 2:
+            items = _reversed(items_of(self.container), run)
+            write = self._whole(owner, items, paired=all(splice.paired for splice in run))
+            self._splices, self._write = splices[: len(splices) - len(run)], write
+        self._limit = max(MANY, size(self.container), 2 * len(self._splices))
+
+    def hand_over(self, owner: Savepoint, outer: Savepoint | None) -> None:
+        """Let the splices of a block belong to another one."""
+        for splice in self._splices:
+            if splice.owner is owner:
+                splice.owner = outer
+        if self._write is not None and self._write.owner is owner:
+            self._write.owner = outer
+            for splice in self._write.made or ():
+                splice.owner = outer
+        if owner in self._maxlens:
+            self._maxlens.setdefault(outer, self._maxlens[owner])
+        self._splices = _from_the_first_owned(self._splices)
+
+    # -- undo ---------------------------------------------------------------------------------
+
+    def undo(self, owner: Savepoint) -> None:
+        """Take back what a block wrote. Ctrl-C may strike: call it again."""
+        self._finish()
+        self._planned = self._plan({owner})
+        self._finish()
+
+    def step_back(self, owners: Collection[Savepoint]) -> Callable[[], None]:
+        """Take back what these wrote; return what puts it there again."""
+        former = kind_of(self.container).copy(self.container)
+        plan = self._plan(set(owners))
+        if plan is None:
+            return lambda: None
+        self._refill(plan[1])
+        return lambda: self._refill(former)
+
+    def _finish(self) -> None:
+        """Carry out what was planned: that may be done twice."""
+        if self._planned is not None:
+            splices, content = self._planned
+            self._refill(content)
+            self._splices, self._planned = splices, None
+
+    def _plan(self, owners: set[Savepoint | None]) -> tuple[list[Splice], Any] | None:
+        """What is left of the splices without those of some blocks, and the content."""
+        self.written()
+        if self._write is not None:
+            self._end_whole()
+        splices = self._splices
+        if not any(splice.owner in owners for splice in splices):
+            return None
+        run = _run_at_the_end(splices, owners)
+        items = _reversed(items_of(self.container), run)
+        left: list[Splice] = []
+        seams = Seams()
+        for splice in splices[: len(splices) - len(run)]:
+            if splice.owner in owners:
+                seams.add(splice)
+            else:
+                left += seams.without(splice)
+        return _from_the_first_owned(left), self._content(seams.applied(items), owners)
+
+    def _content(self, items: list[Any], owners: set[Savepoint | None]) -> Any:
+        if not isinstance(self.container, deque):
+            return items
+        maxlens = [maxlen for owner, maxlen in self._maxlens.items() if owner in owners]
+        return deque(items, maxlens[0] if maxlens else maxlen_of(self.container))
+
+    def _refill(self, content: Any) -> None:
+        """Replace the whole content."""
+        container, kind = self.container, kind_of(self.container)
+        encode_first(container)
+        now = items_of(container)
+        start, end = same_ends(now, content)
+        if container._node_ is not None:  # as `barrier.before` does, should Ctrl-C strike
+            container._node_.tracker.writing = (container, EVERYTHING, -1)
+        kind.refill(container, content)
+        if is_keyed(container):
+            spliced(container, start, len(now) - end - start, len(content) - end - start)
+        else:
+            changed_anything(container)
+
+
+def _part(container: Any, start: int, stop: int) -> list[Any]:
+    """The items of a list or deque between two positions."""
+    if isinstance(container, list):
+        return list.__getitem__(container, slice(start, stop))
+    if stop - start > 1:
+        return items_of(container)[start:stop]
+    return [deque.__getitem__(container, index) for index in range(start, stop)]
+
+
+def _run_at_the_end(splices: list[Splice], owners: Collection[Savepoint | None]) -> list[Splice]:
+    at = len(splices)
+    while at and splices[at - 1].owner in owners:
+        at -= 1
+    return splices[at:]
+
+
+def _from_the_first_owned(splices: list[Splice]) -> list[Splice]:
+    """Leave out the first ones of nobody: else there would be ever more while blocks overlap."""
+    return [*dropwhile(lambda splice: splice.owner is None, splices)]
+
+
+def _reversed(items: list[Any], splices: list[Splice]) -> list[Any]:
+    """The items as they were before these splices."""
+    for splice in reversed(splices):
+        found = items[splice.start : splice.end]
+        if len(found) == len(splice.added) and not any(map(is_not, found, splice.added)):
+            items[splice.start : splice.end] = splice.removed
+        else:
+            items = taken_back(items, splice)
+    return items
+
+
+def _made(write: _Write, now: list[Any]) -> list[Splice]:
+    """The splices that a write was, by what is there now."""
+    former = write.removed
+    if write.paired and len(former) == len(now):
+        made = _replaced(former, now)
+    elif write.whole or (former and now):
+        made = _aligned(former, now)
+    else:
+        made = [Splice(0, former, now)] if former or now else []
+    for splice in made:
+        splice.start += write.start
+        splice.owner = write.owner
+    return made
+
+
+def _replaced(former: list[Any], now: list[Any]) -> list[Splice]:
+    """The splices between two versions of as many items, each an entry."""
+    pairs = enumerate(zip(former, now, strict=True))
+    return [Splice(at, [old], [new], paired=True) for at, (old, new) in pairs if old is not new]
+
+
+def _aligned(former: list[Any], now: list[Any]) -> list[Splice]:
+    """The splices between two versions, the last one in the sequence first."""
+    start, end = same_ends(former, now)
+    old, new = former[start : len(former) - end], now[start : len(now) - end]
+    segments = align(array("q", map(id, old)), array("q", map(id, new))) if old and new else []
+    spaces = [one for one in gaps(segments, len(old), len(new)) if any(one)]
+    return [
+        Splice(start + a.start, old[a.start : a.stop], new[b.start : b.stop])
+        for a, b in reversed(spaces)
+    ]
