@@ -618,6 +618,60 @@ def test_a_save_waits_where_a_held_container_came_while_a_block_is_open(
     asyncio.run(main())
 
 
+def test_what_others_write_to_what_they_put_in_stays() -> None:
+    """Into the state, while a block is open: it is not taken for the block's, held or not."""
+    program = Program()
+    state = program.root("state")
+    mine, others = (Actor(program.tracker.atomic) for _ in range(2))
+    mine.begin()
+    held: list[str] = ["others"]
+    others.do(state.__setitem__, "held", held)
+    program.flush()
+    others.do(held.append, "others too")
+    del held
+    program.tracker.prepare(lambda: None)
+    others.do(lambda: state["held"].append("others three"))
+    mine.end(fails=True)
+    assert state == {"held": ["others", "others too", "others three"]}
+    program.flush()
+    assert program.restart().root("state") == state
+
+
+def test_a_block_looks_once_at_what_is_held_and_shares_its_copy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However large a list is that the program holds too, and however many blocks are open."""
+    from autostate.tracking import adoption
+
+    program = Program()
+    held: list[Any] = list(range(LARGE))
+    program.root("state").update(held=held, n=0)
+    program.flush()
+    looked: list[Any] = []
+    values_of = adoption._values_of
+
+    def looking(container: Any) -> list[Any]:
+        looked.append(container)
+        return values_of(container)
+
+    monkeypatch.setattr(adoption, "_values_of", looking)
+    actors = [Actor(program.tracker.atomic) for _ in range(3)]
+    for actor in actors:
+        looked.clear()
+        actor.begin()
+        assert sum(one is held for one in looked) <= 1
+    copies = {id(content) for point in program.tracker.savepoints for _, content in point.plain}
+    assert len(copies) == 1
+    held.append("changed")
+    late = Actor(program.tracker.atomic)
+    late.begin()
+    late.do(held.append, "half")
+    late.end(fails=True)
+    assert held == [*range(LARGE), "changed"]
+    actors[2].end(fails=True)
+    assert held == list(range(LARGE))
+
+
 @contextlib.contextmanager
 def until_saved(times: int) -> Iterator[Callable[[], bool]]:
     """Give what tells whether so many saves are still to come."""

@@ -33,6 +33,7 @@ from autostate.tracking.barrier import (
     FORMS,
     KINDS,
     PLAIN,
+    Barrier,
     Cell,
     arm,
     changed,
@@ -513,8 +514,28 @@ class Tracker:
             self.instances.pull()
             self.written.settle_all()
             point.instances = self.instances.contents()
-            point.plain = [(one, kind_of(one).copy(one)) for one in self._plain()]
+            point.plain = self._copies()
             self.savepoints[point] = None
+
+    def _copies(self) -> list[tuple[Any, Any]]:
+        """The plain containers in the state, and their contents.
+
+        Blocks that are open at the same time share the copies of what has not changed.
+
+        What comes later is not copied: whoever puts it in holds it at that moment, and goes on
+        writing to it. To put it back as it came would take that away; and the reference to it
+        would keep it from being adopted, so that every later write would be of this sort.
+        """
+        last = next(reversed(self.savepoints), None)
+        pairs = () if last is None else last.plain
+        known = {id(plain): content for plain, content in pairs if type(plain) in (list, dict, set)}
+        copies = []
+        for plain in self._plain():
+            content = known.get(id(plain))
+            if content is None or not _is_same(plain, content):
+                content = kind_of(plain).copy(plain)
+            copies.append((plain, content))
+        return copies
 
     def _give_way(self) -> None:
         """Wait until blocks may begin, for `LONGEST_HOLD` at the most.
@@ -643,13 +664,13 @@ class Tracker:
         shared = self.sharing.nodes()
         for node in shared:
             entries += [(node, adoption.entry_of(node, s), s) for s in adoption.slots_of(node.obj)]
-        for node, key, slot in entries:
-            for container in [*adoption.inline([item_of(node.obj, slot)], node)]:
-                if container._node_ is None:  # let go of where it was: only here it is still
-                    self.graph.claim(container, node, key)
         found = [node.obj for node in shared if type(node.obj) is not Cell]
-        for node, _, slot in entries:
-            found += adoption.plain_inside(item_of(node.obj, slot), node)
+        for node, key, slot in entries:
+            inside = [*adoption.all_inside([item_of(node.obj, slot)], node)]
+            found += [one for one in inside if type(one) in PLAIN]
+            for one in inside:
+                if issubclass(type(one), Barrier) and one._node_ is None:
+                    self.graph.claim(one, node, key)  # let go of where it was: only here it is
         return list({id(plain): plain for plain in found}.values())
 
     def inside_atomic(self) -> bool:
