@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from autostate.containers import root
 from autostate.tracking.barrier import (
+    EVERYTHING,
     Kind,
     before,
     copy_dict,
@@ -59,7 +60,7 @@ def keyed(builtin: type, name: str) -> Callable[..., Any]:
             function(self, key)
             return
         with node.tracker.lock:
-            before(self)
+            before(self, key, removes=True)
             key = held_key(self, key)
             former = length(self)
             function(self, key)
@@ -105,9 +106,11 @@ def popping(builtin: Any) -> Callable[..., Any]:
         if node is None:
             return function(self, *args, **kwargs)
         with node.tracker.lock:
-            before(self)
-            key = held_key(self, args[0] if args else kwargs.get("key"))
+            key = args[0] if args else kwargs.get("key")
             length = dict.__len__(self)
+            # of an empty one the builtin does not even ask for the hash of the key
+            before(self, key, removes=True) if length else before(self)
+            key = held_key(self, key)
             value = function(self, *args, **kwargs)
             if dict.__len__(self) < length:
                 dropped(self, key)
@@ -126,7 +129,11 @@ def popping_item(builtin: Any) -> Callable[..., Any]:
         if node is None:
             return function(self, *args, **kwargs)
         with node.tracker.lock:
-            before(self)
+            key = EVERYTHING
+            if node.tracker.savepoints and dict.__len__(self):
+                left = builtin is not dict and not (args[0] if args else kwargs.get("last", True))
+                key = next((builtin.__iter__ if left else builtin.__reversed__)(self))
+            before(self, key, removes=key is not EVERYTHING)
             item = function(self, *args, **kwargs)
             dropped(self, item[0])
         return item

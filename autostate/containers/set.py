@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from autostate.containers import root
 from autostate.tracking.barrier import (
+    INTERCHANGEABLE,
     Kind,
     before,
     dropped,
@@ -57,9 +58,9 @@ def _removing(name: str) -> Any:
             if not set.__contains__(self, member):
                 function(self, member)
                 return
-            before(self)
             if isinstance(member, set) and type(member).__hash__ is None:
                 member = frozenset(member)  # for which the builtin takes it
+            before(self, member, removes=True)
             member = held_key(self, member)
             function(self, member)
             dropped(self, member)
@@ -205,6 +206,13 @@ class PersistedSet(root.StateObject, set[T]):
             if self._node_ is None:
                 return set.pop(self)
             with self._node_.tracker.lock:
+                if self._node_.tracker.savepoints and set.__len__(self):
+                    member = next(set.__iter__(self))  # so that it is known before it is removed
+                    if type(member) in INTERCHANGEABLE:
+                        before(self, member, removes=True)
+                        set.remove(self, member)
+                        dropped(self, member)
+                        return member
                 before(self)
                 member = set.pop(self)
                 dropped(self, member)

@@ -296,7 +296,7 @@ EVERYTHING: Final = object()
 """In the place of a key: any entry may change."""
 
 
-def before(container: Any, key: Any = EVERYTHING) -> None:
+def before(container: Any, key: Any = EVERYTHING, *, removes: bool = False) -> None:
     """Prepare a write, with the tracker's lock held.
 
     If the entry belongs to a cut and is not encoded yet, it is encoded first. While a block of
@@ -307,6 +307,7 @@ def before(container: Any, key: Any = EVERYTHING) -> None:
         key: What will change at the most. Of a mapping or set, the entry of a key or member. Of a
             sequence, the item at an index, which is replaced; or a slice, in the place of which
             any number of items may come.
+        removes: The entry of a mapping or set is removed.
     """
     encode_first(container)
     node: Node | None = container._node_
@@ -314,10 +315,10 @@ def before(container: Any, key: Any = EVERYTHING) -> None:
         return
     tracker = node.tracker
     if tracker.savepoints:
-        tracker.note_write(container, key)
+        tracker.note_write(container, key, removes=removes)
     if tracker.writing is not None:
         tracker.finish_write()
-    tracker.writing = (container, key, size(container))
+    tracker.writing = (container, EVERYTHING if removes else key, size(container))
 
 
 def encode_first(container: Any) -> None:
@@ -439,7 +440,7 @@ def write_entry(function: Callable[..., Any], container: Any, key: Any, /, *valu
         return function(container, key, *value)
     former = dict.get(container, key, EVERYTHING)
     with node.tracker.lock:
-        before(container, key) if value else before(container)
+        before(container, key, removes=not value)
     try:
         return function(container, key, *value)
     finally:

@@ -83,14 +83,16 @@ class SequenceLog:
 
     # -- notes --------------------------------------------------------------------------------
 
-    def note(self, key: Any, owner: Savepoint | None) -> None:
+    def note(self, key: Any, owner: Savepoint | None, *, removes: bool = False) -> None:
         """Note what is there before a write.
 
         Args:
             key: The index of an item that is replaced; the slice that may be replaced by any
                 number of items; EVERYTHING.
             owner: Whose block writes.
+            removes: Never: items are removed from a slice.
         """
+        assert not removes
         write = self._write
         if write is not None and write.whole and write.owner is owner:
             write.paired = write.paired and type(key) is int

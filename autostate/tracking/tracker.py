@@ -586,14 +586,14 @@ class Tracker:
             if not point.is_open:
                 self._end(point)
 
-    def note_write(self, container: Any, key: Any) -> None:
+    def note_write(self, container: Any, key: Any, *, removes: bool = False) -> None:
         """Note what is there before a write, for the undo of open blocks; the lock is held."""
         writer = innermost(self)
         if writer is None:
             writer = self._detached()
         if writer is not None:
             writer.threads.add(threading.get_ident())
-        self._undo_log.note(container, key, writer)
+        self._undo_log.note(container, key, writer, removes=removes)
 
     def note_use(self) -> None:
         """Note that an object may have changed, which cannot be taken back; the lock is held."""

@@ -1,0 +1,536 @@
+"""What open `atomic()` blocks have written to one mapping or set.
+
+There is a list of *records* in the order of the writes. A record says who wrote (a savepoint, or
+None: nobody's block) and what was there: the former values of single entries, or the whole former
+content. What the writes of one record left behind is what the next record found, or the present
+content. So what others wrote between and after the writes of a block is known, and stays:
+
+    state["n"] is 5; block A adds 1, others add 2, block A adds 4: now it is 12
+    records: (A, n was 5), (None, n was 6), (A, n was 8)
+    A is undone: 12 is replaced by 8, and 8 becomes 7, since A's first write was a difference of 1
+
+An entry goes back to what it was if nobody has written to it since. If somebody has, a number is
+taken back as a difference, in the records of later writers too, which may be undone after that.
+What is no number stays as the later writer left it.
+
+A key that is removed comes back as it was held (`1` is not `True`), and where it was. So there is
+one list of the keys for all records, `_order`, made before the first removal; keys that come later
+are appended to it. A key was where it occurs last in that list, as far as this was filled then.
+(What does not work: a copy of the content with each change of writer.)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, pairwise
+from operator import is_
+from typing import TYPE_CHECKING, Any, Final
+
+from autostate.tracking import probe
+from autostate.tracking.barrier import (
+    EVERYTHING,
+    INTERCHANGEABLE,
+    changed,
+    dropped,
+    encode_first,
+    held_key,
+    is_keyed,
+    kind_of,
+    put,
+    size,
+)
+from autostate.tracking.differences import MISSING, shifted
+
+if TYPE_CHECKING:
+    from autostate.tracking.savepoint import Savepoint
+
+_UNKNOWN: Final = object()
+_GONE: Final = object()
+
+
+@dataclass(slots=True)
+class Former:
+    """What an entry was.
+
+    Attributes:
+        value: Under a key, or the member as it was held; MISSING if there was none.
+        key: As it was held, once it was removed.
+        time: How long the list of keys was; None: there was none.
+    """
+
+    value: Any
+    key: Any = _UNKNOWN
+    time: int | None = None
+
+
+@dataclass(slots=True)
+class Record:
+    """What consecutive writes of one owner have found in a container.
+
+    Attributes:
+        owner: The savepoint of the block that wrote; None for those of no open block.
+        entries: The former entries by key or member; None if the whole content is kept.
+        content: A plain copy of the whole former content.
+        time: How long the list of keys was at first; None: there was none.
+    """
+
+    owner: Savepoint | None
+    entries: dict[Any, Former] | None
+    content: Any = None
+    time: int | None = None
+
+
+class EntryLog:
+    """The records of one mapping or set. The lock is held."""
+
+    def __init__(self, container: Any, records: Iterable[Record] = ()) -> None:
+        self.container = container
+        self._kind = kind_of(container)
+        self._is_set = self._kind.shape == "set"
+        self._records = list(records)
+        self._order: list[Any] | None = None
+        self._base = 0
+        self._back: dict[Any, int | None] = {}
+        self._under_way: tuple[Record, list[Callable[[], None]]] | None = None
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def has_owner(self) -> bool:
+        """Tell whether an open block has written to the container."""
+        return any(record.owner is not None for record in self._records)
+
+    # -- notes --------------------------------------------------------------------------------
+
+    def note(self, key: Any, owner: Savepoint | None, *, removes: bool = False) -> None:
+        """Note what is there before a write.
+
+        Args:
+            key: What is going to change; EVERYTHING if any entry may.
+            owner: Whose block writes.
+            removes: The entry is going to be removed.
+        """
+        whole = key is EVERYTHING
+        if removes and self._value(self.container, key) is MISSING:
+            return
+        last = self._records[-1] if self._records else None
+        if last is None or last.owner is not owner:
+            last = self._begin(owner, last, whole=whole)
+        if last.entries is None:
+            return
+        if whole:
+            content = self._kind.copy(self.container)
+            self._take_entries_back(content, last.entries, last.time)
+            self._know_order()
+            last.content, last.entries = content, None
+            return
+        former = self._former(key, removes=removes)  # an `__eq__` may write to the container
+        if last.entries is not None:
+            known = last.entries.setdefault(key, former)
+            if known.key is _UNKNOWN and known.value is not MISSING:
+                known.key = former.key
+        if former.value is MISSING and self._order is not None:
+            self._order.append(key)
+
+    def _begin(self, owner: Savepoint | None, last: Record | None, *, whole: bool) -> Record:
+        if last is not None and last.entries is None:
+            self._note_order()
+        if whole:
+            self._know_order()
+        content = self._kind.copy(self.container) if whole else None
+        record = Record(owner, None if whole else {}, content, self._time())
+        self._records.append(record)
+        return record
+
+    def _former(self, key: Any, *, removes: bool) -> Former:
+        value = self._value(self.container, key)
+        if self._is_set or value is MISSING or not removes:
+            return Former(value, time=self._time())
+        self._know_order()
+        return Former(value, self._held(self.container, key), self._time())
+
+    def written(self) -> None:
+        """Note that a write is done: what it left is there."""
+
+    def _time(self) -> int | None:
+        return None if self._order is None else len(self._order)
+
+    def _know_order(self) -> None:
+        if self._order is None and not self._is_set:
+            order = self._keys()
+            self._base, self._order = len(order), order
+
+    def _note_order(self) -> None:
+        """Note the keys that came, nobody knows in which order, while a whole copy was kept."""
+        if self._order is not None:
+            keys = self._keys()
+            if not _is_same(self._order[len(self._order) - len(keys) :], keys):
+                self._order.extend(keys)
+
+    def _keys(self) -> list[Any]:
+        return list(self._kind.builtin.__iter__(self.container))
+
+    def hand_over(self, owner: Savepoint, outer: Savepoint | None) -> None:
+        """Let the records of a block belong to another one."""
+        for record in self._records:
+            if record.owner is owner:
+                record.owner = outer
+        self._records = self._merged()
+
+    def _merged(self) -> list[Record]:
+        """Make one record of neighbours of one owner, and none of the first ones of nobody.
+
+        Else the records would grow for as long as blocks overlap.
+        """
+        merged: list[Record] = []
+        for record in self._records:
+            if not merged or merged[-1].owner is not record.owner:
+                if merged or record.owner is not None:
+                    merged.append(record)
+                continue
+            first = merged[-1]
+            if first.entries is None:
+                continue
+            if record.entries is None:
+                content = self._kind.copy(record.content)
+                self._take_entries_back(content, first.entries, first.time)
+                merged[-1] = Record(first.owner, None, content, first.time)
+            else:
+                entries = dict(record.entries)
+                for key, former in first.entries.items():
+                    entries[key] = _earlier(former, entries.get(key))
+                merged[-1] = Record(first.owner, entries, time=first.time)
+        return merged
+
+    # -- undo ---------------------------------------------------------------------------------
+
+    def undo(self, owner: Savepoint) -> None:
+        """Take back what a block wrote, its last write first. Ctrl-C may strike: call it again."""
+        self._finish()
+        for record in reversed(self._records):
+            if record.owner is owner:
+                self._under_way = record, self._steps(record)
+                self._finish()
+        if self._back:
+            self._arrange(self._ranks(self._back))
+            self._back = {}
+
+    def step_back(self, owners: Iterable[Savepoint]) -> Callable[[], None]:
+        """Take back what these wrote; return what puts it there again."""
+        container, kind = self.container, self._kind
+        whole = any(record.entries is None for record in self._records)
+        keys = {key: None for record in self._records for key in record.entries or ()}
+        content = kind.copy(container) if whole else None
+        values = {} if whole else {key: self._present(key) for key in keys}
+        comes_again = any(one.value is not MISSING for one in values.values())
+        order = self._keys() if comes_again and not self._is_set else None
+        log = EntryLog(container, map(self._copied, self._records))
+        log._order, log._base = None if self._order is None else [*self._order], self._base
+        for owner in owners:
+            log.undo(owner)
+
+        def step_forward() -> None:
+            if whole:
+                self._refill(content)
+            for key, former in values.items():
+                self._put(key, former)
+            self._back = {}
+            if order is not None:
+                self._arrange({key: index for index, key in enumerate(order)})
+
+        return step_forward
+
+    def _present(self, key: Any) -> Former:
+        value = self._value(self.container, key)
+        held = key if self._is_set or value is MISSING else self._held(self.container, key)
+        return Former(value, held)
+
+    def _copied(self, record: Record) -> Record:
+        entries = None if record.entries is None else dict(record.entries)
+        content = None if record.content is None else self._kind.copy(record.content)
+        return replace(record, entries=entries, content=content)
+
+    def _finish(self) -> None:
+        """Carry out what was planned: each step sets a value, so it may be done twice."""
+        if self._under_way is not None:
+            done, steps = self._under_way
+            for step in steps:
+                step()
+            self._records = [record for record in self._records if record is not done]
+            self._under_way = None
+
+    def _steps(self, record: Record) -> list[Callable[[], None]]:
+        """Plan how a record is taken back."""
+        later = self._records[_index(self._records, record) + 1 :]
+        if record.entries is None and not later:
+            return [partial(self._restore, record.content)]
+        entries = record.entries
+        if entries is None:
+            entries = self._difference(record.content, self._content_at(later), record.time)
+        steps = [self._take_back_entry(key, value, later) for key, value in entries.items()]
+        return [*chain.from_iterable(steps)]
+
+    def _take_back_entry(
+        self, key: Any, former: Former, later: list[Record]
+    ) -> list[Callable[[], None]]:
+        """Plan how the write to one entry is taken back, where others may have written since."""
+        later = [record for record in later if record.entries is None or key in record.entries]
+        found = [self._found(record, key) for record in later]
+        now = self._value(self.container, key)
+        # A copy of the whole content says nothing of who has written this entry.
+        writers = [
+            at
+            for at, (value, after) in enumerate(pairwise([*found, now]))
+            if later[at].entries is not None or not self._is_equal(value, after)
+        ]
+        if not writers:
+            return [
+                *(partial(self._set_found, record, key, former) for record in later),
+                partial(self._put, key, former),
+            ]
+        numbers = None if self._is_set else shifted([*found, now], former.value, found[0])
+        if numbers is None:
+            first = later[: writers[0] + 1]
+            return [partial(self._set_found, record, key, former) for record in first]
+        return [
+            *(
+                partial(self._set_found, record, key, _shifted(number, value, former))
+                for record, value, number in zip(later, found, numbers, strict=False)
+            ),
+            partial(self._put, key, Former(numbers[-1])),
+        ]
+
+    # -- what was found -----------------------------------------------------------------------
+
+    def _found(self, record: Record, key: Any) -> Any:
+        if record.entries is None:
+            return self._value(record.content, key)
+        return record.entries[key].value
+
+    def _set_found(self, record: Record, key: Any, former: Former) -> None:
+        if record.entries is None:
+            self._take_entries_back(record.content, {key: former}, record.time)
+        else:
+            record.entries[key] = _earlier(former, record.entries[key])
+
+    def _content_at(self, later: list[Record]) -> Any:
+        """The whole content before the first of these records, the last there are."""
+        content = self._kind.copy(self.container)
+        for record in reversed(later):
+            if record.entries is None:
+                content = self._kind.copy(record.content)
+            else:
+                self._take_entries_back(content, record.entries, record.time)
+        return content
+
+    def _take_entries_back(
+        self, content: Any, entries: Mapping[Any, Former], time: int | None
+    ) -> None:
+        """Let a plain content be as it was before entries were written, at that time."""
+        builtin = self._kind.builtin
+        back: dict[Any, int | None] = {}
+        for key, former in entries.items():
+            now = self._value(content, key)
+            if self._is_set:
+                builtin.discard(content, key)
+                if former.value is not MISSING:
+                    builtin.add(content, former.value)
+                continue
+            other = self._holds_other(content, key, former)
+            if now is not MISSING and (former.value is MISSING or other):
+                builtin.pop(content, key)
+                now = MISSING
+            if former.value is not MISSING:
+                held = key if former.key is _UNKNOWN else former.key
+                builtin.__setitem__(content, held, former.value)
+                if now is MISSING or former.key is not _UNKNOWN:
+                    back[key] = former.time
+        if back and self._order is not None:
+            ranks = self._ranks(back, time, forget=False)
+            _fill(builtin, content, _sorted(list(content), ranks))
+
+    def _difference(self, former: Any, after: Any, time: int | None) -> dict[Any, Former]:
+        """The entries that are not the same in two contents, as they were in the first."""
+        old = {key: key for key in former} if self._is_set else former
+        new = {key: key for key in after} if self._is_set else after
+        held = {key: key for key in after}
+        found = {}
+        for key in dict.fromkeys([*old, *new]):
+            value, now = dict.get(old, key, MISSING), dict.get(new, key, MISSING)
+            other_key = value is not MISSING and not _is_one_key(key, held.get(key, MISSING))
+            if not self._is_equal(value, now) or (now is not MISSING and other_key):
+                found[key] = Former(value, _UNKNOWN if value is MISSING else key, time)
+        return found
+
+    def _value(self, content: Any, key: Any) -> Any:
+        if self._is_set:
+            return self._held(content, key) if set.__contains__(content, key) else MISSING
+        return dict.get(content, key, MISSING)
+
+    def _held(self, content: Any, key: Any) -> Any:
+        """The key or member that is there in the place of an equal one."""
+        if content is self.container and is_keyed(content):
+            return held_key(content, key)
+        return probe.held_key(self._kind.builtin, content, key)
+
+    def _holds_other(self, content: Any, key: Any, former: Former) -> bool:
+        """Whether a content has another key, equal to the one that it had."""
+        if former.key is _UNKNOWN:
+            return False
+        return not _is_one_key(self._held(content, key), former.key)
+
+    def _is_equal(self, value: Any, other: Any) -> bool:
+        return value is other or (self._is_set and _is_one_key(value, other))
+
+    # -- order --------------------------------------------------------------------------------
+
+    def _ranks(
+        self, back: Mapping[Any, int | None], time: int | None = None, *, forget: bool = True
+    ) -> dict[Any, int]:
+        """Where each key comes.
+
+        Args:
+            back: Those that have been put back, and the times at which they were there.
+            time: The time at which the others were there; None: now.
+            forget: Those that have been put back have not been anywhere since.
+        """
+        order, ranks = self._order or [], {}
+        for index, key in enumerate(order):
+            if key is _GONE:
+                continue
+            then = back[key] or self._base if key in back else time
+            if then is None or index < then:
+                ranks[key] = index
+            elif forget:
+                order[index] = _GONE
+        return ranks
+
+    def _arrange(self, ranks: Mapping[Any, int]) -> None:
+        """Put the keys of the container in order."""
+        keys = self._keys()
+        order = _sorted(keys, ranks)
+        if not self._is_set and not _is_same(keys, order):
+            content = self._kind.copy(self.container)
+            _fill(self._kind.builtin, content, order)
+            self._refill(content)
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def _put(self, key: Any, former: Former) -> None:
+        """Give an entry a value, or remove it, past the log."""
+        container, builtin = self.container, self._kind.builtin
+        value, now = former.value, self._value(container, key)
+        if now is not MISSING and (value is MISSING or self._is_other(key, now, former)):
+            self._drop(key)
+            now = MISSING
+        if value is not MISSING and (now is MISSING or former.key is not _UNKNOWN):
+            self._back[key] = former.time
+        if self._is_equal(now, value):
+            return
+        encode_first(container)
+        key = key if former.key is _UNKNOWN or now is not MISSING else former.key
+        _note(container, value if self._is_set else key, size(container))
+        if self._is_set:
+            set.add(container, value)
+        else:
+            builtin.__setitem__(container, key, value)
+        if container._node_ is not None:
+            put(container, value if self._is_set else key, new=now is MISSING)
+
+    def _is_other(self, key: Any, now: Any, former: Former) -> bool:
+        """Whether the member or key is another one than the equal one that was there."""
+        if self._is_set:
+            return not _is_one_key(now, former.value)
+        return self._holds_other(self.container, key, former)
+
+    def _drop(self, key: Any) -> None:
+        container = self.container
+        encode_first(container)
+        held = held_key(container, key)
+        _note(container, EVERYTHING, -1)
+        (set.discard if self._is_set else self._kind.builtin.pop)(container, key)
+        if container._node_ is not None:
+            dropped(container, held)
+
+    def _restore(self, content: Any) -> None:
+        """Give the container a former content: by entry if it is large and the order allows it."""
+        factory = getattr(content, "default_factory", None)
+        same = factory is getattr(self.container, "default_factory", None)
+        if same and is_keyed(self.container):
+            now = self._kind.copy(self.container)
+            entries = self._difference(content, now, None)
+            again = any(
+                self._value(now, key) is MISSING or self._holds_other(now, key, former)
+                for key, former in entries.items()
+            )
+            if self._is_set or not (again or _is_reordered(content, now)):
+                for key, former in entries.items():
+                    self._put(key, former)
+                return
+        self._refill(content)
+
+    def _refill(self, content: Any) -> None:
+        """Replace the whole content."""
+        container = self.container
+        encode_first(container)
+        _note(container, EVERYTHING, -1)
+        self._kind.refill(container, content)
+        changed(container)
+
+
+def _note(container: Any, key: Any, length: int) -> None:
+    """Note what is about to be written, as `barrier.before` does, should Ctrl-C strike."""
+    if container._node_ is not None:
+        container._node_.tracker.writing = (container, key, length)
+
+
+def _earlier(former: Former, later: Former | None) -> Former:
+    """What an entry was before two writes; the key is known from that which removed it."""
+    if later is None:
+        return former
+    key = former.key
+    if key is _UNKNOWN and former.value is not MISSING and later.value is not MISSING:
+        key = later.key
+    return Former(former.value, key, later.time if former.time is None else former.time)
+
+
+def _shifted(number: Any, value: Any, former: Former) -> Former:
+    """What a later writer found, without the difference; the key that it missed is there again."""
+    return replace(former, value=number) if value is MISSING else Former(number)
+
+
+def _is_one_key(key: Any, other: Any) -> bool:
+    """Whether equal keys are the same in every respect."""
+    if key is other:
+        return True
+    return type(key) is type(other) and type(key) in INTERCHANGEABLE and key == other
+
+
+def _is_same(items: list[Any], others: list[Any]) -> bool:
+    return len(items) == len(others) and all(map(is_, items, others))
+
+
+def _sorted(keys: list[Any], ranks: Mapping[Any, int]) -> list[Any]:
+    """The keys in order; those of which nothing is known at the end."""
+    return sorted(keys, key=lambda key: ranks.get(key, sys.maxsize))
+
+
+def _fill(builtin: Any, content: Any, keys: list[Any]) -> None:
+    """Put the keys of a plain mapping in that order."""
+    values = [dict.get(content, key) for key in keys]
+    builtin.clear(content)
+    for key, value in zip(keys, values, strict=True):
+        builtin.__setitem__(content, key, value)
+
+
+def _is_reordered(content: Any, now: Any) -> bool:
+    """Tell whether the keys of `content`, all of them in `now`, come there in another order."""
+    common = (key for key in now if key in content)
+    return any(not _is_one_key(key, other) for key, other in zip(content, common, strict=True))
+
+
+def _index(records: list[Record], record: Record) -> int:
+    return next(index for index, one in enumerate(records) if one is record)
