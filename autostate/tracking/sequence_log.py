@@ -196,18 +196,25 @@ class SequenceLog:
         if self._planned is not None:
             splices, content = self._planned
             self._refill(content)
-            self._splices, self._planned = splices, None
+            self._splices, self._write, self._planned = splices, None, None
 
     def _plan(self, owners: set[Savepoint | None]) -> tuple[list[Splice], Any] | None:
         """What is left of the splices without those of some blocks, and the content."""
         self.written()
-        if self._write is not None:
-            self._end_whole()
+        maxlens = [one for owner, one in self._maxlens.items() if owner in owners]
+        write = self._write
+        if write is not None and write.made is None and write.owner in owners:
+            items = [*write.removed]  # the last one to write kept a copy: no need to compare
+            maxlens.append(write.maxlen)
+        else:
+            if write is not None:
+                self._end_whole()
+            if not any(splice.owner in owners for splice in self._splices):
+                return None
+            items = items_of(self.container)
         splices = self._splices
-        if not any(splice.owner in owners for splice in splices):
-            return None
         run = _run_at_the_end(splices, owners)
-        items = _reversed(items_of(self.container), run)
+        items = _reversed(items, run)
         left: list[Splice] = []
         seams = Seams()
         for splice in splices[: len(splices) - len(run)]:
@@ -215,13 +222,11 @@ class SequenceLog:
                 seams.add(splice)
             else:
                 left += seams.without(splice)
-        return _from_the_first_owned(left), self._content(seams.applied(items), owners)
-
-    def _content(self, items: list[Any], owners: set[Savepoint | None]) -> Any:
-        if not isinstance(self.container, deque):
-            return items
-        maxlens = [maxlen for owner, maxlen in self._maxlens.items() if owner in owners]
-        return deque(items, maxlens[0] if maxlens else maxlen_of(self.container))
+        items = seams.applied(items)
+        if isinstance(self.container, deque):
+            now = maxlen_of(self.container)
+            return _from_the_first_owned(left), deque(items, maxlens[0] if maxlens else now)
+        return _from_the_first_owned(left), items
 
     def _refill(self, content: Any) -> None:
         """Replace the whole content."""

@@ -115,14 +115,17 @@ class Seams:
 
     def _touched_by(self, write: Splice) -> tuple[int, int]:
         """The seams that become one with a splice: that share items, or are small and beside it."""
+        low, high = self._met_by(write, joins=True)
+        if low and _is_behind(self.seams[low - 1], write):  # one of another sort lies between
+            return self._met_by(write, joins=False)
+        return low, high
 
+    def _met_by(self, write: Splice, *, joins: bool) -> tuple[int, int]:
         def is_met(seam: Splice) -> bool:
             if seam.end > write.start and seam.start < write.stop:
                 return True
             beside = seam.end >= write.start and seam.start <= write.stop
-            if not beside or seam.paired != write.paired:
-                return False
-            return seam.size <= JOINED
+            return beside and joins and seam.paired == write.paired and seam.size <= JOINED
 
         high = bisect_right(self.seams, write.stop, key=_start)
         while high and not is_met(self.seams[high - 1]) and _is_behind(self.seams[high - 1], write):

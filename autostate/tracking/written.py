@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("autostate")
 
+_FEW: Final = 20
+"""Items of a sequence up to which they are read one by one."""
+
 SLICE: Final = 200
 """Containers or entries that `prepare` looks at with the lock held: less than a millisecond."""
 
@@ -275,7 +278,8 @@ class Written:
             slots = set(chain.from_iterable(node.kept.fresh(size(container))))
             replaced = map(node.kept.position_of, node.keys)
             slots.update(slot for slot in replaced if slot is not None)
-            items = container if isinstance(container, list) else items_of(container)
+            # a deque has to look for an item in its middle
+            items = items_of(container) if len(slots) > _FEW else container
             return sorted(
                 slot for slot in slots if type(item_of(items, slot)) not in adoption.ATOMS
             )
