@@ -95,6 +95,7 @@ class EntryLog:
         self._base = 0
         self._back: dict[Any, int | None] = {}
         self._under_way: tuple[Record, list[Callable[[], None]]] | None = None
+        self._in_order: Any = None
 
     def __len__(self) -> int:
         return len(self._records)
@@ -216,7 +217,6 @@ class EntryLog:
                 self._finish()
         if self._back:
             self._arrange(self._ranks(self._back))
-            self._back = {}
 
     def step_back(self, owners: Iterable[Savepoint]) -> Callable[[], None]:
         """Take back what these wrote; return what puts it there again."""
@@ -261,6 +261,9 @@ class EntryLog:
                 step()
             self._records = [record for record in self._records if record is not done]
             self._under_way = None
+        if self._in_order is not None:
+            self._refill(self._in_order)
+            self._in_order, self._back = None, {}
 
     def _steps(self, record: Record) -> list[Callable[[], None]]:
         """Plan how a record is taken back."""
@@ -409,13 +412,16 @@ class EntryLog:
         return ranks
 
     def _arrange(self, ranks: Mapping[Any, int]) -> None:
-        """Put the keys of the container in order."""
+        """Put the keys of the container in order: all those that were put back are there."""
         keys = self._keys()
         order = _sorted(keys, ranks)
-        if not self._is_set and not _is_same(keys, order):
-            content = self._kind.copy(self.container)
-            _fill(self._kind.builtin, content, order)
-            self._refill(content)
+        if self._is_set or _is_same(keys, order):
+            self._back = {}
+            return
+        content = self._kind.copy(self.container)
+        _fill(self._kind.builtin, content, order)
+        self._in_order = content
+        self._finish()
 
     # -- writing ------------------------------------------------------------------------------
 

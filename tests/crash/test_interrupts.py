@@ -333,6 +333,63 @@ def decorated(d: Any) -> None:
     d["k1"], d["k2"] = -1, -2
 
 
+def items_in_and_out(state: Any) -> None:
+    """A block that writes to a list or deque in all ways."""
+    with autostate.atomic():
+        state.append("new")
+        state[0] = "first"
+        state.insert(2, "inserted")
+        del state[3]
+        state.extend(["x", "y"])
+        state.pop()
+        state.reverse()
+
+
+def items_that_fail(state: Any) -> None:
+    """The same, undone."""
+    with contextlib.suppress(LookupError), autostate.atomic():
+        items_in_and_out(state)
+        state.remove("x")
+        raise LookupError
+
+
+def keys_that_fail(state: Any) -> None:
+    """A block that removes and inserts keys or members, undone."""
+    with contextlib.suppress(LookupError), autostate.atomic():
+        if isinstance(state, dict):
+            del state["k1"]
+            state["k1"] = state["new"] = 7
+            state.popitem()
+        else:
+            state.discard(1)
+            state.add(True)
+            state.pop()
+        raise LookupError
+
+
+@pytest.mark.parametrize("size", [5, LARGE])
+@pytest.mark.parametrize(
+    ("make", "fill", "act"),
+    [
+        (a_list, items, items_in_and_out),
+        (a_list, items, items_that_fail),
+        (a_deque, items, items_that_fail),
+        (a_dict, entries, keys_that_fail),
+        (a_set, members, keys_that_fail),
+    ],
+)
+def test_an_interrupted_undo_is_carried_on(
+    make: Make, fill: Callable[[int], Act], act: Act, size: int, rng: random.Random
+) -> None:
+    """Order and types of keys included."""
+    operation = Operation(make, fill(size), act)
+    numbers: Sequence[int] = range(1, sys.maxsize - attempt(operation, sys.maxsize).left + 1)
+    if not EVERY:
+        numbers = sorted(rng.sample(numbers, 8))
+    for number in numbers:
+        attempt(operation, number)
+
+
 BLOCKS: Final = (two_entries, one_in_another, one_that_fails, decorated)
 
 
