@@ -279,7 +279,8 @@ class Written:
             replaced = map(node.kept.position_of, node.keys)
             slots.update(slot for slot in replaced if slot is not None)
             # a deque has to look for an item in its middle
-            items = items_of(container) if len(slots) > _FEW else container
+            searches = isinstance(container, deque) and len(slots) > _FEW
+            items = items_of(container) if searches else container
             return sorted(
                 slot for slot in slots if type(item_of(items, slot)) not in adoption.ATOMS
             )
