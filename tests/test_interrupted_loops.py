@@ -6,13 +6,14 @@ import contextlib
 import functools
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import autostate
 from autostate import resume
+from tests.campaign import sampled
 from tests.interrupting import Interrupt
 
 Run = Callable[[Callable[..., None]], None]
@@ -57,17 +58,12 @@ def steps(run: Run) -> tuple[set[tuple[Any, ...]], int]:
     return done, sys.maxsize - counting.left
 
 
-def numbers(places: int, rng: random.Random) -> Iterator[int]:
-    """A sample of the places."""
-    yield from sorted(rng.sample(range(1, places), min(25, places - 1)))
-
-
 @pytest.mark.parametrize("run", [two_levels, three_levels, side_by_side, every_time])
 @pytest.mark.parametrize("new_process", [False, True])
 def test_no_body_is_left_out(run: Run, new_process: bool, rng: random.Random) -> None:
     """Whether the same process goes on, or the next one does."""
     expected, places = steps(run)
-    for number in numbers(places, rng):
+    for number in sampled(rng, range(1, places), 15):
         done: set[tuple[Any, ...]] = set()
         note = functools.partial(_add, done)
         url = f"memory:{run.__name__}-{new_process}-{number}"
@@ -91,7 +87,7 @@ def test_an_iterator_gives_the_item_in_work_again(rng: random.Random) -> None:
     """Its items come once only: the loop keeps the last one until it is done."""
     with autostate.open("memory:", debounce=3600), Interrupt(sys.maxsize) as counting:
         list(map(int, resume("n", iter(range(4)))))
-    for number in numbers(sys.maxsize - counting.left, rng):
+    for number in sampled(rng, range(1, sys.maxsize - counting.left), 15):
         done: list[int] = []
         interrupt = Interrupt(number)
         with autostate.open("memory:", debounce=3600):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import random
 import re
 from typing import Any, Final
 
 import pytest
 
 from autostate.tracking.barrier import forms_of
+from tests.campaign import sampled
 from tests.conformance.parity_kit import (
     CALLS,
     FORMS,
@@ -192,11 +194,17 @@ def test_mutating_methods_do_what_the_builtins_do(called: str, shown: str) -> No
             check_saved(program, target, called, shown, str(call))
 
 
+SOME: Final = 50
+"""Calls of each kind that are tried in the situations below, others each time."""
+
+
 @pytest.mark.parametrize("shown", ["armed", "recording", "inline"])
 @pytest.mark.parametrize("called", CALLED)
-def test_a_capture_is_not_changed_by_what_is_written_after_the_cut(called: str, shown: str) -> None:
+def test_a_capture_is_not_changed_by_what_is_written_after_the_cut(
+    called: str, shown: str, rng: random.Random
+) -> None:
     """Whatever is called before the capture is encoded: it saves the moment of the cut."""
-    for call in CALLS[called]:
+    for call in sampled(rng, CALLS[called], SOME):
         program = Program()
         target = prepare(program, called, shown)
         if is_nested(called, shown):
@@ -216,9 +224,9 @@ def test_a_capture_is_not_changed_by_what_is_written_after_the_cut(called: str, 
 
 @pytest.mark.parametrize("shown", ["armed", "recording", "written"])
 @pytest.mark.parametrize("called", CALLED)
-def test_mutating_methods_work_inside_atomic(called: str, shown: str) -> None:
+def test_mutating_methods_work_inside_atomic(called: str, shown: str, rng: random.Random) -> None:
     """Every write inside a block is seen and saved, and a block that raises takes it back."""
-    for call in CALLS[called]:
+    for call in sampled(rng, CALLS[called], SOME):
         program = Program()
         target = prepare(program, called, shown)
         plain = copy.deepcopy(target)
@@ -238,9 +246,11 @@ def test_mutating_methods_work_inside_atomic(called: str, shown: str) -> None:
 
 @pytest.mark.parametrize("shown", ["armed", "recording", "written"])
 @pytest.mark.parametrize("called", CALLED)
-def test_what_a_block_took_back_is_saved_as_it_was(called: str, shown: str) -> None:
+def test_what_a_block_took_back_is_saved_as_it_was(
+    called: str, shown: str, rng: random.Random
+) -> None:
     """After a block that raised, the content that was there before it is what is saved."""
-    for call in CALLS[called]:
+    for call in sampled(rng, CALLS[called], SOME):
         program = Program()
         target = prepare(program, called, shown)
         try:

@@ -12,6 +12,7 @@ without such a mark fails the test, and so does a mark on a line that is not ref
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -19,12 +20,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Final, get_type_hints
 
 import pytest
 
 import autostate
 from autostate.settings import Settings, SettingsByName
+from tests.campaign import LONG
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(
@@ -122,8 +124,16 @@ assert_type(hits["x"], str)
 """To see that a checker checks: as is said of lines 7, 9 and 10, but not of the others."""
 
 
-@pytest.mark.parametrize("version", ["3.11", "3.14"])
-@pytest.mark.parametrize("checker", [mypy, ty, pyright], ids=lambda checker: str(checker.__name__))
+CHECKS: Final = [
+    pytest.param(checker, version, id=f"{checker.__name__}-{version}")
+    for checker, version in itertools.product((mypy, ty, pyright), ("3.11", "3.14"))
+    if LONG or (checker, version) not in ((mypy, "3.14"), (pyright, "3.11"))
+]
+"""Checkers and the versions of Python that they assume. The slow ones assume one each by default:
+`make fuzz` runs all."""
+
+
+@pytest.mark.parametrize(("checker", "version"), CHECKS)
 def test_a_checker_refuses_what_is_marked_and_nothing_else(
     checker: Callable[[str, list[Path]], Lines], version: str, tmp_path: Path
 ) -> None:
