@@ -22,6 +22,8 @@ from autostate.testing import LocalPlatform, Run
 from autostate.testing.traffic import Call, Fault
 from examples.patterns.shop import PAGES, PER_PAGE
 
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
 ROOT = Path(__file__).parent.parent
 PATTERNS = ROOT / "examples" / "patterns"
 README = PATTERNS / "README.md"
@@ -29,12 +31,12 @@ RECORDS = "*/records/*"
 SAVES = "*/records/*[!m]"
 """Records with state; not the claim with which autostate announces a container's first one."""
 PUSHES = "*/datasets/*/items"
-PATIENT = """
+PROGRAM = """
 import runpy, sys
-import autostate
-autostate.configure(debounce=3600)
+import apify  # first, as an Actor that is a fork has to
 runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)
 """
+PATIENT = PROGRAM.replace("runpy.", "import autostate\nautostate.configure(debounce=3600)\nrunpy.")
 """Runs a program in which nothing is saved because time has passed: only because of an event."""
 ALL = list(range(PAGES * PER_PAGE))
 """The ids of all products."""
@@ -61,8 +63,8 @@ class Stage:
         env = {"PYTHONPATH": str(ROOT), "SHOP_GATE": str(gate)}
         if stops_at is not None:
             env["SHOP_STOPS_AT"] = str(stops_at)
-        how = ["-c", PATIENT] if program.endswith("after") else ["-m"]
-        command = [sys.executable, *how, f"examples.patterns.{program}"]
+        how = PATIENT if program.endswith("after") else PROGRAM
+        command = [sys.executable, "-c", how, f"examples.patterns.{program}"]
         return self.platform.start_run(command, cwd=self.folder, env=env)
 
     def stop(self, program: str, page: int) -> Run:
