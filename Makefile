@@ -1,7 +1,7 @@
 # Every target makes its own virtual environment first: Python 3.11 or newer, make and git are
 # all it takes. `make PYTHON=/path/to/python test` chooses an interpreter.
 #
-# `make test` spreads the tests over three processes for two cores; one that has no more takes
+# `make test` spreads the tests over four processes for two cores; one that has no more takes
 # some from another. `make test ARGS=-n0` runs them in one, as `pytest` by hand does. ARGS may hold
 # any of pytest's options and files (ARGS='-x tests/test_actor.py').
 
@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed$(MADE_WITH)
 ARGS ?=
 
 # Half of the time a test waits for a process or a server of its own.
-PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
+PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2)))
 
 .PHONY: help test pytest lint style types format demo bench scale kills interrupts fuzz clean
 .DEFAULT_GOAL := help
@@ -92,7 +92,7 @@ interrupts: $(STAMP)
 fuzz: $(STAMP)
 	AUTOSTATE_EXAMPLES=500 AUTOSTATE_STEPS=60 $(BIN)/python -m pytest -o faulthandler_timeout=0 \
 		tests/properties tests/cpython tests/test_sequences.py tests/test_stress.py \
-		tests/test_journal.py tests/test_ownership.py tests/test_parity.py tests/test_typing.py \
+		tests/test_journal.py tests/test_ownership.py tests/test_recovery.py tests/test_parity.py tests/test_typing.py \
 		tests/test_interrupted_load.py tests/test_interrupted_loops.py $(ARGS)
 
 clean:

@@ -70,6 +70,8 @@ class Interrupt:
             raise self.error
 
     def __enter__(self) -> Self:
+        # Python 3.12 asks only when a trace function is set whether instructions are wanted at all.
+        sys._getframe().f_trace_opcodes = True
         sys.settrace(self)
         return self
 
