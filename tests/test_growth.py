@@ -9,8 +9,10 @@ import queue
 import random
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 
 import autostate
@@ -372,6 +374,43 @@ def test_equal_members_of_another_type_are_found_and_not_added(start: int, runs:
     assert sorted(map(repr, numbers)) == shown
     runs.again()
     assert sorted(map(repr, PersistedSet("numbers"))) == shown
+
+
+@pytest.mark.parametrize("start", [10, LARGE // 2 - 1, LARGE, LARGE + 1, 1000])
+@pytest.mark.parametrize("more", [0, 6])
+def test_what_gives_way_to_an_equal_one_within_a_save(start: int, more: int, runs: Runs) -> None:
+    """The one that is there is the one that is saved, also where a set grows large at once."""
+    members: Any = PersistedSet("members")
+    entries: Any = PersistedDict("entries")
+    for number in range(start):
+        members.add(number)
+        members.add((number,))
+        entries[number] = 1
+    autostate.flush()
+    swaps = [Fraction(5), 6.0, np.int64(7), np.float64(8), (np.int64(1),), (2.0,)]
+    for new in (*swaps, *range(start, start + more)):
+        members.discard(new)
+        members.add(new)
+        entries.pop(new, None)
+        entries[new] = 2
+    shown = {repr(member) for member in members}, list(map(repr, entries))
+    assert shown[0].issuperset(map(repr, swaps))
+    autostate.flush()
+    runs.again()
+    members, entries = PersistedSet("members"), PersistedDict("entries")
+    assert ({repr(member) for member in members}, list(map(repr, entries))) == shown
+
+
+@pytest.mark.parametrize("start", [10, LARGE + 1])
+def test_an_intersection_keeps_the_members_of_the_smaller_one(start: int, runs: Runs) -> None:
+    """As that of plain sets does, and equal tuples may hold what differs."""
+    members: Any = PersistedSet("members", [(number,) for number in range(start)])
+    autostate.flush()
+    members &= {(True,), (2.0,), (3,)}
+    assert {repr(member) for member in members} == {"(True,)", "(2.0,)", "(3,)"}
+    autostate.flush()
+    runs.again()
+    assert set(map(repr, PersistedSet("members"))) == {"(True,)", "(2.0,)", "(3,)"}
 
 
 def test_texts_that_contain_nan_are_no_reason_to_write_all(saves: Saves) -> None:

@@ -10,6 +10,7 @@ import weakref
 from collections import OrderedDict
 from typing import Any, Self
 
+import numpy as np
 import pytest
 
 import autostate
@@ -161,6 +162,17 @@ def test_keys_of_different_classes_are_found() -> None:
     levels = {Level.LOW: "low", Level.HIGH: "high"}
     assert held_key(dict, levels, Level.HIGH) is Level.HIGH
     assert held_key(dict, levels, Level.LOW) is Level.LOW
+
+
+@pytest.mark.parametrize("builtin", [dict, set, OrderedDict])
+@pytest.mark.parametrize("held", [np.int64(5), np.float64(5), np.float32(5), np.str_("x")])
+def test_a_numpy_scalar_is_held_as_itself(held: Any, builtin: Any) -> None:
+    """It would compare what it is worth with what it does not know, and not itself."""
+    container = builtin(dict.fromkeys([held]))
+    wanted = held.item()
+    assert held_key(builtin, container, wanted) is held
+    assert held_key(builtin, container, type(held)(wanted)) is held
+    assert held_key(builtin, container, np.asarray(held)[()]) is held
 
 
 def test_no_object_of_the_users_ends_that_never_began() -> None:

@@ -107,8 +107,8 @@ def _toggle_all(self: Any, other: Iterable[Any]) -> None:
 def _keep(self: Any, kept: set[Any]) -> None:
     """Remove, one by one, the members that are not among those to keep.
 
-    An intersection of 1 and True holds the one of the two that Python happens to take: a member
-    that gives way to another one is removed, and that one is added.
+    An intersection of 1 and True, or of (1,) and (True,), holds the one of the two that Python
+    happens to take: a member that gives way to another one is removed, and that one is added.
     """
     former = {member: member for member in set.__iter__(self)}
     for member in former:
@@ -116,7 +116,7 @@ def _keep(self: Any, kept: set[Any]) -> None:
             PersistedSet.discard(self, member)
     for member in kept:
         known = former.get(member, member)
-        if known is not member and type(known) is not type(member):
+        if known is not member and not {type(known)} == {type(member)} <= INTERCHANGEABLE:
             PersistedSet.discard(self, known)
             PersistedSet.add(self, member)
 

@@ -13,6 +13,9 @@ the class of the key. Without that:
   with every key;
 - an identical key was compared, for which a lookup by itself calls no `__eq__`: one that changes
   the container while it compares was called again and again.
+
+A NumPy scalar would convert itself to compare with what it does not know: the probe would be shown
+an int in its place. `__array_ufunc__ = None` makes it leave the answer to the probe.
 """
 
 from __future__ import annotations
@@ -47,6 +50,7 @@ class _Probe:
     """Is compared to a key whose class answers `NotImplemented` for what it does not know."""
 
     __slots__ = ("_note",)
+    __array_ufunc__ = None  # or a NumPy scalar compares its value as a Python object, not itself
 
     def __init__(self, note: _Note) -> None:
         self._note = note
@@ -80,6 +84,7 @@ def _note_of(probe: Any) -> _Note:
 def _derive(cls: Any) -> type:
     """Make a class of probes that is derived from the class of a key."""
     namespace = {
+        "__array_ufunc__": None,
         "__eq__": lambda self, other: _note_of(self).compare(other),
         "__hash__": lambda self: hash(_note_of(self).wanted),
         "__del__": lambda _: None,  # a probe was never initialised

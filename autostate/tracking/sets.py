@@ -6,13 +6,14 @@ removed is recorded. `mappings.py` says what happens in between.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
 import msgspec
 
+from autostate import codec
 from autostate.tracking.barrier import held_keys
 from autostate.tracking.mappings import has_nan, is_nan
 from autostate.tracking.pending import KeyedPending, Pending, batches, dump_key, is_key
@@ -51,11 +52,16 @@ class SetPending(KeyedPending):
         return self._compared(before) if self.whole else self._updated(before)
 
     def _compared(self, before: dict[bytes, int]) -> Iterator[dict[str, Any] | None]:
-        """Write the members that were not saved, and drop those that are no more."""
+        """Drop the members that are no more, and write those that were not saved.
+
+        In that order: a member may have given way to an equal one of another type, which would not
+        be put beside it.
+        """
         remembering = self.remembers()
         saved: dict[bytes, int] = {}
         there: set[bytes] = set()
         puts: list[msgspec.Raw] = []
+        pieces: deque[msgspec.Raw] = deque()
         for batch in self.encoded():
             for _, encoded in batch:
                 if encoded in before:
@@ -64,20 +70,16 @@ class SetPending(KeyedPending):
                     puts.append(msgspec.Raw(encoded))
                 if remembering:
                     saved[encoded] = 1
-            yield None
-            if self.is_large and puts:
-                self.capture.entries += len(puts)
-                yield {"put": puts}
+            self.capture.entries += len(puts)
+            if puts:
+                pieces.append(msgspec.Raw(codec.dump(puts)))
                 puts = []
+            yield None
         self.saved = saved if remembering else None
-        self.capture.entries += len(puts)
-        change: dict[str, Any] = {}
         if drops := before.keys() - there:
-            change["drop"] = [msgspec.Raw(member) for member in drops]
-        if puts:
-            change["put"] = puts
-        if change:
-            yield change
+            yield {"drop": [msgspec.Raw(member) for member in drops]}
+        while pieces:
+            yield {"put": pieces.popleft()}
 
     def _compared_with_nan(self, before: dict[bytes, int]) -> Iterator[dict[str, Any] | None]:
         """Write all members if there are others than before: each nan is a member of its own."""
