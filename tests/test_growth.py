@@ -413,6 +413,91 @@ def test_an_intersection_keeps_the_members_of_the_smaller_one(start: int, runs: 
     assert set(map(repr, PersistedSet("members"))) == {"(True,)", "(2.0,)", "(3,)"}
 
 
+def shops() -> dict[Any, Any]:
+    """Make a tree of which no level is large."""
+    return {str(shop): {str(n): {"price": n} for n in range(30)} for shop in range(30)}
+
+
+TREES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "dicts": (shops, lambda tree: tree["5"]["7"].update(price=tree["5"]["7"]["price"] + 1)),
+    "dicts, removed": (shops, lambda tree: tree["5"].popitem()),
+    "in one that is alone": (lambda: {"all": shops()}, lambda tree: tree["all"]["5"].popitem()),
+    "lists": (
+        lambda: [[[number] for number in range(20)] for _ in range(20)],
+        lambda tree: tree[5].insert(7, []),
+    ),
+    "records": (
+        lambda: [{"id": number, "tags": ["a", "b"]} for number in range(130)],
+        lambda tree: tree[5]["tags"].append("c"),
+    ),
+    "texts": (
+        lambda: dict.fromkeys(range(30), "x" * 1000),
+        lambda tree: tree.pop(max(tree)),
+    ),
+    "long members": (
+        lambda: {f"{'x' * 500}{n}" for n in range(50)},
+        lambda tree: tree.discard(max(tree)),
+    ),
+}
+
+
+@pytest.mark.parametrize("grown", [False, True])
+@pytest.mark.parametrize("shape", TREES)
+def test_a_change_deep_in_a_tree_costs_what_changed(
+    shape: str, grown: bool, saves: Saves, runs: Runs
+) -> None:
+    """Although no container in it is large: what it holds in all counts."""
+    make, change = TREES[shape]
+    state: Any = PersistedDict("state")
+    if grown:
+        state["tree"] = type(make())()
+        autostate.flush()
+    state["tree"] = make()
+    autostate.flush()
+    for _ in range(3):
+        change(state["tree"])
+        autostate.flush()
+        assert saves[-1][0] <= 1
+        assert saves[-1][1] <= 2500
+    shown = state.copy()
+    runs.again()
+    state = PersistedDict("state")
+    assert state == shown
+    autostate.flush()
+    change(state["tree"])
+    autostate.flush()
+    assert saves[-1][1] <= 2500
+    shown = state.copy()
+    runs.again()
+    assert PersistedDict("state") == shown
+
+
+@pytest.mark.parametrize("shape", TREES)
+def test_a_tree_that_was_saved_in_one_entry_is_divided_when_it_changes(
+    shape: str, saves: Saves, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading it writes nothing, and what changes is found in the next run."""
+    make, change = TREES[shape]
+    state: Any = PersistedDict("state")
+    with monkeypatch.context() as patch:
+        patch.setattr("autostate.tracking.pending.LARGEST_ENTRY", 2**40)
+        patch.setattr("autostate.tracking.pending.INLINE", 2**40)
+        state["tree"] = make()
+        autostate.flush()
+    runs.again()
+    state, written = PersistedDict("state"), len(saves)
+    state["other"] = 1
+    autostate.flush()
+    for _ in range(3):
+        change(state["tree"])
+        autostate.flush()
+    assert len(saves) == written + 4
+    assert saves[-1][1] <= 2500
+    shown = state.copy()
+    runs.again()
+    assert PersistedDict("state") == shown
+
+
 def test_texts_that_contain_nan_are_no_reason_to_write_all(saves: Saves) -> None:
     """Only numbers can be nan."""
     words: Any = PersistedSet("words", ["banana", ("finance", 1), "x"])

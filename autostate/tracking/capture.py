@@ -27,6 +27,7 @@ class Capture:
     """The dirty entries of all state objects as of one moment.
 
     Attributes:
+        began: Nodes are taken: what is found to be one from now on has to be taken, too.
         changes: After `encode`: the commit, one JSON object a change.
         errors: After `encode`: the entries that could not be saved.
         entries: After `encode`: the number of entries to be written.
@@ -35,6 +36,7 @@ class Capture:
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
         self.pendings: list[Pending] = []
+        self.began = False
         self.nodes: set[Node] = set()
         self.changes: list[bytes] = []
         self.errors: list[UnsupportedTypeError] = []
@@ -44,6 +46,7 @@ class Capture:
     def take(self, nodes: Iterable[Node]) -> None:
         """Take over what is dirty about the nodes; the lock is held."""
         nodes = list(nodes)
+        self.began = True
         self.nodes.update(nodes)
         for node in nodes:
             try:

@@ -209,7 +209,7 @@ class Graph:
     def include(self, node: Node) -> None:
         """Save a node with the capture that is being encoded, or with the next."""
         capture = self._tracker.capture
-        if capture is not None and capture.pendings:
+        if capture is not None and capture.began:
             capture.take([node])
         else:
             self._tracker.dirty_nodes[node] = None

@@ -220,6 +220,11 @@ class MappingPending(KeyedPending):
         known = tracker.watch.was_saved(self.node, key, digest)
         return known and not self.whole and key not in self.drops
 
+    def _is_stored(self, entry: Any, encoded: bytes) -> bool:
+        """Whether an entry is known to be stored like this."""
+        saved: dict[Any, int] | None = self.node.saved
+        return saved is not None and saved.get(entry) == _hash(entry, encoded)
+
     def _is_native(self, key: Any, value: Any) -> bool:
         """Whether msgspec can be given an entry as it is; the lock is held."""
         return (key not in self.early and type(key) in codec.NATIVE) and (

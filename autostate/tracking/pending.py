@@ -42,8 +42,19 @@ SLICE: Final = 0.0005
 """Seconds for which a batch of entries may hold the lock; batches grow and shrink towards it."""
 
 
-class Shared(Exception):  # noqa: N818 - not an error: it has to become a node
-    """A container, or an object, was met a second time inside one entry."""
+INLINE: Final = LARGE
+"""Entries of containers inline in one entry above which the outermost becomes a node."""
+
+LARGEST_ENTRY: Final = 16_384
+"""Bytes of an entry above which it does."""
+
+
+class ToBeNode(Exception):  # noqa: N818 - not an error
+    """A container, or an object, inside an entry has to become a node.
+
+    It was met there a second time; or the entry would be so large with all that is inline in it
+    that each change would cost much more than what changed.
+    """
 
     def __init__(self, container: Any) -> None:
         self.container = container
@@ -56,15 +67,26 @@ class Walk:
         node: The node to which the entry belongs.
         key: The entry.
         lenient: What cannot be saved is replaced: see `codec.unsaved`.
+        divide: If the entry is large, a container in it has to become a node.
+
+    Attributes:
+        seen: What is saved inline, by identity.
+        top: The container that becomes a node if the entry is large: the outermost one in which
+            there is more than one thing. None if it is in an object, of which it is a part only.
     """
 
-    __slots__ = ("_in_payload", "key", "lenient", "node", "seen")
+    __slots__ = ("_in_payload", "_left", "_looks", "key", "lenient", "node", "seen", "top")
 
-    def __init__(self, node: Node, key: Any, *, lenient: bool = False) -> None:
+    def __init__(
+        self, node: Node, key: Any, *, lenient: bool = False, divide: bool = False
+    ) -> None:
         self.node = node
         self.key = key
         self.lenient = lenient
         self.seen: dict[int, Any] = {}
+        self.top: Any = None
+        self._looks = divide
+        self._left = INLINE
         self._in_payload = False
 
     def strict(self) -> Walk:
@@ -109,8 +131,15 @@ class Walk:
     def _meet(self, value: Any) -> None:
         """Take note of what is saved inline, at its first place; at a second it is a node."""
         if id(value) in self.seen:
-            raise Shared(value)
+            raise ToBeNode(value)
         self.seen[id(value)] = value
+        entries = size(value) if issubclass(type(value), Barrier) else 0
+        self._left -= entries + 1
+        if self._looks and entries != 1:
+            self._looks = False
+            self.top = value if entries else None
+        elif self._left < 0 and self.top is not None:
+            raise ToBeNode(self.top)
 
     def _refer(self, owner: Node) -> dict[str, int]:
         if not owner.declared:
@@ -291,22 +320,39 @@ class Pending(ABC):
         return encoded
 
     def _encoded(self, entry: Any, value: Any, *, lenient: bool = False) -> bytes:
+        large = None  # what becomes a node, unless the entry is stored as it is
         while True:
+            divide = large is None and self.capture is self.node.tracker.capture
+            walk = Walk(self.node, entry, lenient=lenient, divide=divide)
             try:
-                return codec.dump(codec.jsonable(value, Walk(self.node, entry, lenient=lenient)))
-            except Shared as shared:
-                known = entry in self.node.touched
-                self._make_node(shared.container, entry)
-                if not known:  # the entry is encoded again right here
-                    self.node.touched.pop(entry, None)
+                encoded = codec.dump(codec.jsonable(value, walk))
+            except ToBeNode as found:
+                if found.container is walk.top:
+                    large = walk.top
+                else:
+                    self._make_node(found.container, entry)
+                continue
+            if len(encoded) > LARGEST_ENTRY and large is None:
+                large = walk.top
+            if large is None or self._is_stored(entry, encoded):
+                return encoded
+            self._make_node(large, entry)
+            large = None
+
+    def _is_stored(self, entry: Any, encoded: bytes) -> bool:
+        """Whether an entry is known to be stored like this."""
+        return False
 
     def _make_node(self, value: Any, entry: Any) -> None:
-        """Make a node of what is at two places, and was not found to be when it was looked for."""
+        """Make a node of what was not found to be one when it was looked for."""
         tracker = self.node.tracker
+        known = entry in self.node.touched
         if issubclass(type(value), Barrier):
             tracker.graph.promote(value)
         else:
             tracker.sharing.promote(value, self.node, entry)
+        if not known:  # the entry is encoded again right here
+            self.node.touched.pop(entry, None)
 
     def _reported(self, key: Any, encode: Callable[[], bytes]) -> bytes | None:
         """Encode; None if that cannot be done, which is reported."""

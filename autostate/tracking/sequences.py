@@ -350,6 +350,10 @@ class SequencePending(Pending):
         encoded = self.encode_value(entry, item, position)
         return codec.dump(codec.unsaved(item)) if encoded is None else encoded
 
+    def _is_stored(self, entry: Any, encoded: bytes) -> bool:
+        """Whether an item is known to be stored like this, at any position."""
+        return self.before is not None and hash(encoded) in self.before.hashes
+
     # -- if it fails --------------------------------------------------------------------------
 
     def give_back(self) -> None:

@@ -133,6 +133,18 @@ def test_random_programs_come_back_as_they_are(rng: random.Random) -> None:
             pytest.fail(f"program {number} fails: {failure(steps)}\n{steps}")
 
 
+def test_they_come_back_when_small_containers_are_nodes_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An entry that is large with all that is inline in it is divided, while it is encoded."""
+    monkeypatch.setattr("autostate.tracking.pending.INLINE", 5)
+    monkeypatch.setattr("autostate.tracking.pending.LARGEST_ENTRY", 200)
+    rng = random.Random(6)
+    for _ in range(EXAMPLES // 2):
+        steps = random_steps(rng, STEPS)
+        assert failure(steps) is None, shortest(steps)
+
+
 @pytest.mark.parametrize("what", FOUND)
 def test_programs_that_failed_once_work(what: str) -> None:
     """The shortest form of what was found."""
