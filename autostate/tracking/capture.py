@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from autostate.codec import dumps
 from autostate.errors import UnsupportedTypeError
+from autostate.interrupts import is_passing
 from autostate.tracking import mappings, sequences, sets
 from autostate.tracking.pending import UNSURE, Pending
 from autostate.warned import shows_warnings
@@ -52,6 +53,8 @@ class Capture:
             try:
                 self.pendings.append(Pending.shapes[node.shape](self, node))
             except Exception as error:  # of the user's own code: `__eq__` of a key, `__iter__` …
+                if is_passing(error):
+                    raise
                 problem = f"its content could not be read ({type(error).__name__})"
                 self.errors.append(UnsupportedTypeError(node.path, problem))
                 node.whole = True

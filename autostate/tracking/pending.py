@@ -25,6 +25,7 @@ import msgspec
 from autostate import codec
 from autostate.codec import Unsupported, dumps
 from autostate.errors import UnsupportedTypeError
+from autostate.interrupts import is_passing
 from autostate.signing import NoKeyError
 from autostate.tracking.barrier import INTERCHANGEABLE, KINDS, PLAIN, Barrier, size
 from autostate.tracking.node import LARGE
@@ -248,12 +249,15 @@ class Pending(ABC):
             if "form" in header or len(header) > 1 or (header and not self.node.declared):
                 self._emit({})
         except Exception as error:
+            if is_passing(error):  # the capture has failed, and is taken again
+                raise
             self._report_all(error)
             self._header = {}
             del changes[mark:]
             self.written = False
+            self.saved = None  # what is remembered may have been brought up to date
             with self.node.tracker.lock:
-                self.node.whole = True  # compared when something else is marked, or at a sweep
+                self.node.whole = True  # taken again when something else is marked, or at a sweep
             if not self.node.declared:  # something refers to it
                 self._describe()
                 self._emit({})

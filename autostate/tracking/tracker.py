@@ -238,9 +238,13 @@ class Tracker:
             pause: Called between slices, without the lock.
             sweep: The cut will be a sweep: look at everything.
         """
-        with self.lock:
-            self.instances.pull()
-        self.written.prepare(pause, sweep=sweep)
+        try:
+            with self.lock:
+                self.instances.pull()
+            self.written.prepare(pause, sweep=sweep)
+        except BaseException:
+            self._mark_what_is_unsure()
+            raise
 
     @shows_warnings
     def cut(self, *, sweep: bool = False, paused: int | None = None) -> Capture | None:
@@ -261,8 +265,29 @@ class Tracker:
                 return None
             try:
                 return self._take(sweep=sweep)
+            except BaseException:
+                self._mark_what_is_unsure()
+                raise
             finally:
                 step_forward()
+
+    def _mark_what_is_unsure(self) -> None:
+        """Mark everything: a cut was left half-way, for want of memory for example.
+
+        Marks may be gone, and containers disarmed that nobody has listed.
+        """
+        with self.lock:
+            capture, self.capture = self.capture, None
+            if capture is not None:
+                capture.failed()
+            for node in [node for node in self.nodes.values() if not node.orphan]:
+                for container in [*adoption.inline([node.obj], node), node.obj]:
+                    if type(container) in FORMS and container._node_ is not None:
+                        arm(container)
+                        self.unsettle(container)
+                node.log, node.whole = None, True
+                self.dirty_nodes[node] = None
+            self.wake()
 
     def _take(self, *, sweep: bool) -> Capture:
         if self.writing is not None:

@@ -339,7 +339,7 @@ class Written:
                 self._tracker.watch.again(node, container._key_)
 
     def _to_compare(self) -> list[Node]:
-        """The nodes of which it is remembered what was saved; small ones with what was not."""
+        """The nodes of which it is remembered what was saved; those with what was not."""
         nodes = [
             n for n in self._tracker.nodes.values() if n.tracker is self._tracker and n.declared
         ]
@@ -347,7 +347,10 @@ class Written:
         return [
             n
             for n in nodes
-            if n.saved is not None or n.shape == "sequence" or (n.bad and size(n.obj) <= LARGE)
+            if n.saved is not None
+            or n.shape == "sequence"
+            or n.whole  # it could not be read the last time
+            or (n.bad and size(n.obj) <= LARGE)
         ]
 
     def sweep(self) -> None:

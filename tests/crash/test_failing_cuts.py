@@ -1,0 +1,153 @@
+"""An error in the middle of a save, wherever it strikes: the next save has everything.
+
+Most often it is one for want of memory. It may also be raised by a class of the program's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import random
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import autostate
+from autostate import PersistedCounter, PersistedDict, PersistedList, PersistedSet
+from autostate.flusher import Flusher
+from autostate.tracking import LARGE
+from autostate.tracking.mappings import MappingPending
+
+SAMPLES = 60
+PLACES = 2400
+"""About as many functions are called while the state below is saved."""
+
+
+class Injection:
+    """Raises an error at one of the calls of tracking and codec."""
+
+    def __init__(self, error: type[Exception], at: int) -> None:
+        self._error = error
+        self.left = at
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> None:
+        """Take note of a call, as `sys.setprofile` tells of it."""
+        code = frame.f_code
+        path = code.co_filename.replace("\\", "/")
+        if event != "call" or code.co_flags & inspect.CO_GENERATOR:
+            return  # an error in a generator that is closed would be ignored
+        if "autostate/tracking/" in path or "autostate/codec/" in path:
+            self.left -= 1
+            if not self.left:
+                raise self._error
+
+
+@contextlib.contextmanager
+def injected(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception], at: int
+) -> Iterator[Injection]:
+    """Raise in the thread that saves, at a number of calls."""
+    injection = Injection(error, at)
+    serve: Callable[..., None] = Flusher._serve
+
+    def serve_profiled(*args: Any) -> None:
+        sys.setprofile(injection)
+        try:
+            serve(*args)
+        finally:
+            sys.setprofile(None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Flusher, "_serve", serve_profiled)
+        yield injection
+
+
+def objects() -> tuple[Any, Any, Any, Any]:
+    """Give the state objects."""
+    return (
+        PersistedDict("entries"),
+        PersistedSet("members"),
+        PersistedList("items"),
+        PersistedCounter("counts"),
+    )
+
+
+def fill(held: list[int]) -> None:
+    """Make a state of several shapes and sizes."""
+    entries, members, items, counts = objects()
+    entries["inner"] = {"list": [1]}
+    entries["large"] = {number: [number] for number in range(LARGE + 44)}
+    entries["held"] = held
+    members.update(range(LARGE + 44))
+    items.extend({"number": number} for number in range(20))
+    counts.update("abc")
+
+
+def change(held: list[int]) -> None:
+    """Write to all of it in different ways."""
+    entries, members, items, counts = objects()
+    entries["inner"]["list"].append(2)
+    entries["new"] = {"y": {"z": 1}}
+    entries["large"][5].append(1)
+    entries["large"][1000] = {}
+    del entries["large"][7]
+    entries["alias"] = entries["inner"]["list"]
+    members.add(-1)
+    members.discard(5)
+    items[3]["number"] = 7
+    items.insert(2, {"q": [1]})
+    counts["a"] += 5
+    held.append(2)
+
+
+def shown() -> str:
+    """Everything, with the order of what has one."""
+    entries, members, items, counts = objects()
+    return repr((entries, sorted(members), items, counts, entries["alias"]))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError])
+def test_the_next_save_has_what_a_save_that_failed_had(
+    error: type[Exception], rng: random.Random, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it failed: no mark is lost, and nothing counts as saved that is not."""
+    struck = 0
+    for sample in range(SAMPLES):
+        url, at = f"memory:failing-{error.__name__}-{sample}", rng.randrange(1, PLACES)
+        with autostate.open(url, debounce=3600.0, max_delay=3600.0):
+            held = [1]
+            fill(held)
+            autostate.flush()
+            change(held)
+            with injected(monkeypatch, error, at) as injection, contextlib.suppress(Exception):
+                autostate.flush()
+            struck += injection.left <= 0
+            autostate.flush()
+            expected = shown()
+        with autostate.open(url, debounce=3600.0, max_delay=3600.0):
+            assert shown() == expected, f"at call {at}"
+            assert objects()[0]["alias"] is objects()[0]["inner"]["list"]
+    assert struck > SAMPLES // 3
+
+
+@pytest.mark.parametrize("step", ["copy_items", "changes"])
+def test_a_lack_of_memory_is_a_failure_and_no_value_that_cannot_be_saved(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is tried again by itself, and everything is saved then."""
+
+    def fail(_: object) -> None:
+        raise MemoryError
+
+    with autostate.open("memory:", debounce=3600.0, max_delay=3600.0):
+        PersistedDict[str, int]("entries", a=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(MappingPending, step, fail)
+            with pytest.raises(autostate.FlushError) as raised:
+                autostate.flush()
+        assert isinstance(raised.value.__cause__, MemoryError)
+        assert autostate.info("entries").dirty
