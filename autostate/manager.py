@@ -211,7 +211,7 @@ def atomic() -> AtomicBlock:
     """
     from autostate.tracking.savepoint import AtomicBlock
 
-    return AtomicBlock(lambda: [manager._tracker() for manager in _affected()])
+    return AtomicBlock(lambda: [tracker for one in _affected() for tracker in one._trackers()])
 
 
 def info(obj: Any) -> Info:

@@ -231,6 +231,18 @@ class StateManager:
         with self._lock:
             return self._begin().tracker
 
+    def _trackers(self) -> list[Tracker]:
+        """The tracker for a block of `atomic()`; none after the last save of a process that ends.
+
+        Nothing is kept then, and the block is one of plain writes: as outside of blocks, whoever
+        goes on while the process ends, in another thread or after a signal, is not interrupted.
+        """
+        with self._lock:
+            if not (self._closed and self.ended):
+                return [self._begin().tracker]
+            incarnation = self._incarnation
+            return [] if incarnation is None or incarnation.finished else [incarnation.tracker]
+
     # -- saving -------------------------------------------------------------------------------
 
     def flush(self, timeout: float | None = None) -> None:
@@ -429,6 +441,11 @@ class StateManager:
         return self._incarnation
 
     def _check_open(self) -> None:
+        if self._closed and self.ended:
+            raise RuntimeError(
+                f"{self!r} is closed: it has saved for the last time, at the end of the process or "
+                "of its `with` body, and keeps nothing that is begun or deleted now"
+            )
         if self._closed:
             raise RuntimeError(f"{self!r} is closed: open another one")
 

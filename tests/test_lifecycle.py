@@ -510,3 +510,59 @@ def test_a_child_of_multiprocessing_saves_its_own_state_at_its_end(
     """)
     assert status == 0, error
     assert stored() == {"child": True}
+
+
+def test_a_block_after_the_last_save_is_one_of_plain_writes(isolated: Path) -> None:
+    """As writes outside of blocks are; what is begun only then says that it is not kept."""
+    program = Program(
+        """
+        with autostate.atomic():
+            state["n"] += 1
+        """,
+        header="""
+import atexit
+
+def late():
+    with autostate.atomic():
+        state["n"] += 1
+    print(state["n"], flush=True)
+    try:
+        autostate.PersistedDict("other")
+    except RuntimeError as error:
+        print("for the last time" in str(error), flush=True)
+
+atexit.register(late)
+import autostate
+state = autostate.PersistedDict("state", n=0)
+""",
+    )
+    program.wait_for("2")
+    program.wait_for("True")
+    assert program.end() == (0, "")
+    with autostate.open("sqlite:///.autostate/state.db"):
+        assert PersistedDict("state") == {"n": 1}
+
+
+def test_blocks_of_other_threads_go_on_while_the_process_ends(isolated: Path) -> None:
+    """They are saved whole or not at all, and raise nothing."""
+    program = Program(
+        """
+        import threading
+        state = PersistedDict("state", n=0, m=0)
+        begun = threading.Event()
+
+        def work():
+            while True:
+                with autostate.atomic():
+                    state["n"] += 1
+                    begun.set()
+                    state["m"] += 1
+
+        threading.Thread(target=work, daemon=True).start()
+        begun.wait()
+        """
+    )
+    assert program.end() == (0, "")
+    with autostate.open("sqlite:///s.db"):
+        state = PersistedDict[str, int]("state")
+        assert state["n"] == state["m"] > 0
