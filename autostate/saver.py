@@ -54,6 +54,9 @@ logger: logging.Logger = logging.getLogger("autostate")
 PAUSE_EVERY = 0.002
 """Seconds of work between two pauses: the longest that it may hold up an event loop."""
 
+LONGEST_LAST_HOLD = 5.0
+"""Seconds for which the last save waits for the end of `atomic()` blocks, then it undoes them."""
+
 LONGEST_HURRIED = 1.0
 """Seconds that a cut waits for the end of a loop's body when the process is about to end."""
 
@@ -174,6 +177,7 @@ class Saver:
         self._clock = clock
         self._done = Statistics()
         self.last: bool = False
+        self._last_chance = 0.0
         self.ending: set[FlushRequest] = set()
         self._first_wait = first_wait
         self._late_loop = LateLoop()
@@ -361,6 +365,8 @@ class Saver:
         self, requests: Sequence[FlushRequest], deadline: float, *, sweep: bool
     ) -> Capture | None:
         """Cut. While an `atomic()` block is open: wait for its end if somebody waits for us."""
+        now = self._clock()
+        self._last_chance = now + min(self._left(deadline) / 2, LONGEST_LAST_HOLD)
         while True:
             if not self.last:
                 self._tracker.prepare(Breather(), sweep=sweep)
@@ -384,7 +390,8 @@ class Saver:
             return bodies.in_work and self._clock() - began < patience
 
         def cut() -> Capture | None:
-            return tracker.cut(sweep=sweep, paused=self.standing.paused)
+            ending = self.last and self._clock() >= self._last_chance
+            return tracker.cut(sweep=sweep, paused=self.standing.paused, ending=ending)
 
         def cut_unless_in_work() -> Capture | EllipsisType | None:
             with tracker.lock:  # no loop begins meanwhile

@@ -72,7 +72,9 @@ class Box:
     def collected(self, ids: Iterable[int]) -> None:
         self.collected_ids |= set(ids)
 
-    def cut(self, *, sweep: bool = False, paused: int | None = None) -> BoxCapture | None:
+    def cut(
+        self, *, sweep: bool = False, paused: int | None = None, ending: bool = False
+    ) -> BoxCapture | None:
         self.cuts.append((threading.get_ident(), sweep))
         self.on_cut()
         if self.cut_error is not None:

@@ -566,3 +566,35 @@ def test_blocks_of_other_threads_go_on_while_the_process_ends(isolated: Path) ->
     with autostate.open("sqlite:///s.db"):
         state = PersistedDict[str, int]("state")
         assert state["n"] == state["m"] > 0
+
+
+@pytest.mark.parametrize("how", ["exit", "SIGTERM"])
+def test_a_block_that_does_not_end_costs_only_what_it_wrote(isolated: Path, how: str) -> None:
+    """The rest of the program's state is in the last save."""
+    program = Program(
+        f"""
+        import autostate.saver
+        autostate.saver.LONGEST_LAST_HOLD = 0.2
+        state = PersistedDict("state", n=0, items=[])
+        begun = threading.Event()
+
+        def work():
+            with autostate.atomic():
+                state["n"] += 1
+                state["half"] = True
+                begun.set()
+                time.sleep({WAIT})
+
+        threading.Thread(target=work, daemon=True).start()
+        begun.wait()
+        state["items"].append("saved")
+        if {how!r} != "exit":
+            signal.raise_signal(signal.{"SIGTERM" if how == "exit" else how})
+            time.sleep({WAIT})
+        """
+    )
+    status, error = program.end()
+    assert status == (0 if how == "exit" else -signal.SIGTERM)
+    assert "a block of atomic() did not end before the last save" in error
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("state") == {"n": 0, "items": ["saved"]}

@@ -158,7 +158,9 @@ def test_every_capture_is_one_moment_of_all_threads() -> None:
 class ReadsBeforeItRearms(Tracker):
     """The mechanism removed: each node is read as soon as it is re-armed, not after all."""
 
-    def cut(self, *, sweep: bool = False, paused: int | None = None) -> Capture | None:
+    def cut(
+        self, *, sweep: bool = False, paused: int | None = None, ending: bool = False
+    ) -> Capture | None:
         with self.lock:
             if self.savepoints:
                 return None

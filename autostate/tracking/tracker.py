@@ -247,18 +247,23 @@ class Tracker:
             raise
 
     @shows_warnings
-    def cut(self, *, sweep: bool = False, paused: int | None = None) -> Capture | None:
+    def cut(
+        self, *, sweep: bool = False, paused: int | None = None, ending: bool = False
+    ) -> Capture | None:
         """Take what is dirty, as of this moment, without what open blocks have written.
 
         Args:
             sweep: Compare also contents that may have been changed past the barrier.
             paused: A thread that stands still; blocks that were begun there may be open.
+            ending: There will be no other cut: blocks that are open are undone.
 
         Returns:
             The capture; None while blocks are open elsewhere: `wake` is called when one ends.
         """
         with self.lock:
             self._end_left_blocks()
+            if ending:
+                self._undo_open_blocks()
             step_forward = self._step_back(paused) if self.savepoints else _nothing
             self._refused = step_forward is None
             if step_forward is None:
@@ -610,6 +615,18 @@ class Tracker:
                 point.outcome = False
             if not point.is_open:
                 self._end(point)
+
+    def _undo_open_blocks(self) -> None:
+        """Undo blocks that do not come to their end: without that nothing at all could be saved."""
+        if self.savepoints:
+            logger.warning(
+                "%s of atomic() did not end before the last save: what was written in it is not "
+                "saved, everything else is",
+                "a block" if len(self.savepoints) == 1 else f"{len(self.savepoints)} blocks",
+            )
+        for point in reversed(list(self.savepoints)):
+            point.outcome = False
+            self._end(point)
 
     def note_write(self, container: Any, key: Any, *, removes: bool = False) -> None:
         """Note what is there before a write, for the undo of open blocks; the lock is held."""
