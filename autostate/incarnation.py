@@ -306,7 +306,8 @@ class Incarnation:
 
     def _spill(self, error: BaseException) -> FlushError:
         """Keep what could not be saved in a file, and say where."""
-        told = f"the last save failed: {error.__cause__ or error}"
+        cause = error.__cause__ or error
+        told = f"the last save failed: {str(cause) or type(cause).__name__}"
         failure = FlushError(told)
         something = bool(self.flusher.unsaved) or self.flusher.dirty
         if something and scheme(self.store.url) != "memory":

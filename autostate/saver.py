@@ -365,7 +365,7 @@ class Saver:
         self, requests: Sequence[FlushRequest], deadline: float, *, sweep: bool
     ) -> Capture | None:
         """Cut. While an `atomic()` block is open: wait for its end if somebody waits for us."""
-        now = self._clock()
+        now, self._tracker.ending = self._clock(), self.last
         self._last_chance = now + min(self._left(deadline) / 2, LONGEST_LAST_HOLD)
         while True:
             if not self.last:

@@ -62,7 +62,8 @@ _MENDABLE = {
 _LASTING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 _FINAL = {
     sqlite3.SQLITE_READONLY: "is not writable: check the permissions of the file and its folder",
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened: check that its folder exists and is writable",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: check that its folder exists and is writable, and "
+    "that this process does not have too many files open",
     sqlite3.SQLITE_PERM: "is not accessible: check the permissions of the file and its folder",
     sqlite3.SQLITE_NOTADB: "is not an SQLite database: move it away, or configure another path",
     sqlite3.SQLITE_TOOBIG: "does not take a record of this size",

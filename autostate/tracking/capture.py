@@ -53,7 +53,7 @@ class Capture:
             try:
                 self.pendings.append(Pending.shapes[node.shape](self, node))
             except Exception as error:  # of the user's own code: `__eq__` of a key, `__iter__` …
-                if is_passing(error):
+                if is_passing(error) and not self.tracker.ending:
                     raise
                 problem = f"its content could not be read ({type(error).__name__})"
                 self.errors.append(UnsupportedTypeError(node.path, problem))

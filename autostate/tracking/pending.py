@@ -249,8 +249,8 @@ class Pending(ABC):
             if "form" in header or len(header) > 1 or (header and not self.node.declared):
                 self._emit({})
         except Exception as error:
-            if is_passing(error):  # the capture has failed, and is taken again
-                raise
+            if is_passing(error) and not self.node.tracker.ending:
+                raise  # the capture has failed, and is taken again
             self._report_all(error)
             self._header = {}
             del changes[mark:]

@@ -76,6 +76,9 @@ class Tracker:
         signer: Signs pickled values, and verifies them; None: there are none.
         on_unknown: Gives what a stored value of a type that the program does not know does:
             "raise" or "keep".
+
+    Attributes:
+        ending: The save is the last one: what fails costs a node only, and is not tried again.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Tracker:
         self.signer = signer
         self.on_unknown = on_unknown
         self.closed: bool = False
+        self.ending: bool = False
         self.writing: tuple[Any, Any, int] | None = None
         self.savepoints: dict[Savepoint, None] = {}
         self._may_begin = True

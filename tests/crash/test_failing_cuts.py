@@ -151,3 +151,24 @@ def test_a_lack_of_memory_is_a_failure_and_no_value_that_cannot_be_saved(
                 autostate.flush()
         assert isinstance(raised.value.__cause__, MemoryError)
         assert autostate.info("entries").dirty
+
+
+def test_what_fails_in_the_last_save_costs_no_other_state_object(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There is no other attempt: everything else is saved."""
+    copy_items = MappingPending.copy_items
+
+    def fail(pending: MappingPending) -> dict[Any, Any]:
+        if pending.node.name == "heavy":
+            raise MemoryError
+        return copy_items(pending)
+
+    with autostate.open("memory:failing-last", debounce=3600.0, max_delay=3600.0) as manager:
+        PersistedDict[str, int]("light", a=1)
+        PersistedDict[str, int]("heavy", a=1)
+        monkeypatch.setattr(MappingPending, "copy_items", fail)
+        with contextlib.suppress(autostate.AutostateError):
+            manager.close()
+    with autostate.open("memory:failing-last"):
+        assert PersistedDict("light") == {"a": 1}
