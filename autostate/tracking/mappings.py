@@ -223,7 +223,10 @@ class MappingPending(KeyedPending):
     def _is_stored(self, entry: Any, encoded: bytes) -> bool:
         """Whether an entry is known to be stored like this."""
         saved: dict[Any, int] | None = self.node.saved
-        return saved is not None and saved.get(entry) == _hash(entry, encoded)
+        if saved is not None and saved.get(entry) == _hash(entry, encoded):
+            return True
+        watch = self.node.tracker.watch
+        return watch.knows(self.node, entry) and watch.was_saved(self.node, entry, hash(encoded))
 
     def _is_native(self, key: Any, value: Any) -> bool:
         """Whether msgspec can be given an entry as it is; the lock is held."""

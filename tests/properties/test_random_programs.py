@@ -122,6 +122,16 @@ FOUND: Final[dict[str, list[Step]]] = {
 """Programs that failed."""
 
 
+DIVIDED: Final = [
+    (9481, 1505, 59098, 24380),
+    (13200, 21183, 37528, 4906),
+    (57430, 43446, 47648, 54235),
+    (50935, 45542, 47032, 2964),
+    (17585, 50348, 45965, 42438),
+]
+"""A watched entry of a large dict is stored in one piece, and was divided although it stayed."""
+
+
 def test_random_programs_come_back_as_they_are(rng: random.Random) -> None:
     """Content, types, order, and which places hold the same object; after losses and rollbacks."""
     if "AUTOSTATE_EXAMPLES" not in os.environ:
@@ -137,11 +147,11 @@ def test_they_come_back_when_small_containers_are_nodes_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An entry that is large with all that is inline in it is divided, while it is encoded."""
-    monkeypatch.setattr("autostate.tracking.pending.INLINE", 5)
-    monkeypatch.setattr("autostate.tracking.pending.LARGEST_ENTRY", 200)
+    monkeypatch.setattr("autostate.tracking.pending.INLINE", 10)
+    monkeypatch.setattr("autostate.tracking.pending.LARGEST_ENTRY", 300)
     rng = random.Random(6)
-    for _ in range(EXAMPLES // 2):
-        steps = random_steps(rng, STEPS)
+    programs = [DIVIDED, *(random_steps(rng, STEPS) for _ in range(EXAMPLES // 2))]
+    for steps in programs:
         assert failure(steps) is None, shortest(steps)
 
 
