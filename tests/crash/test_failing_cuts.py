@@ -51,7 +51,7 @@ def injected(
 ) -> Iterator[Injection]:
     """Raise in the thread that saves, at a number of calls."""
     injection = Injection(error, at)
-    serve: Callable[..., None] = Flusher._serve
+    serve: Callable[..., Any] = Flusher._serve
 
     def serve_profiled(*args: Any) -> None:
         sys.setprofile(injection)
