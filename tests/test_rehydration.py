@@ -189,3 +189,22 @@ def test_dicts_are_converted_where_the_collector_looks_at_all(
     content: dict[str, Any] = {"plain": entry(1), "deep": {"in": [1], "n": 2}}
     convert("dict", content)
     assert [*map(type, content.values())] == [KINDS["dict"].nested, dict]
+
+
+@pytest.mark.parametrize("kind", [dict, list])
+def test_large_containers_may_be_nested_deeper_than_functions(kind: type) -> None:
+    """What was built step by step, each step in the last one, comes back however deep it is."""
+    program = Program()
+    root = program.root("r")
+    root["in"] = kind(dict.fromkeys(range(300), 0))
+    inner = root["in"]
+    for _ in range(400):
+        inner[0] = kind(dict.fromkeys(range(300), 0))
+        inner = inner[0]
+    program.flush()
+    assert not program.errors
+    found, depth = program.restart().root("r")["in"], 0
+    while found:
+        assert len(found) == 300
+        found, depth = found[0], depth + 1
+    assert depth == 401

@@ -98,6 +98,7 @@ class Rehydration:
         self._built: dict[Node, State] = {}
         self._broken: dict[str, AutostateError] = {}
         self._begun: list[Node] = []
+        self._empty: list[Node] = []  # what is to be filled before a build returns
         self._shared: list[Node] = []
 
     def may_refer_to(self, nodes: Iterable[Node]) -> bool:
@@ -220,12 +221,21 @@ class Rehydration:
     def finish(self) -> None:
         """Fill the roots of which so far only that they are there was asked."""
         while self._begun:
-            self._fill(self._begun.pop())
+            self._fill_all(self._begun.pop())
 
     def _build(self, node_id: int, container: Any = None) -> Node:
         node = self._begin(node_id, container)
-        self._fill(node)
+        self._fill_all(node)
         return node
+
+    def _fill_all(self, node: Node) -> None:
+        """Fill a container and those in it: one after another, since they may be nested deeply."""
+        outer, self._empty = self._empty, [node]
+        try:
+            while self._empty:
+                self._fill(self._empty.pop())
+        finally:
+            self._empty = outer
 
     def _begin(self, node_id: int, container: Any = None) -> Node:
         """Make a node, and its container if there is none, still empty."""
@@ -352,13 +362,23 @@ class Rehydration:
             self._tracker.watch.entries[make.node, key] = hash(codec.dump(json))
         return value
 
-    def refer(self, node_id: int, path: str) -> Node:
-        """Give a node that is referred to, rebuilt if it was not yet."""
+    def refer(self, node_id: int, path: str, *, complete: bool) -> Node:
+        """Give a node that is referred to, rebuilt if it was not yet.
+
+        Args:
+            node_id: Which.
+            path: Where the reference is.
+            complete: A class may be given its content at once; else it may be filled later.
+        """
         known = self._tracker.nodes.get(node_id)
         if known is None:
             if node_id not in self._states:
                 raise self._tracker.corrupt(path)
-            known = self._build(node_id)
+            if complete or self._states[node_id].kind == OBJECT.name:
+                known = self._build(node_id)
+            else:
+                known = self._begin(node_id)
+                self._empty.append(known)
         if type(known.obj) is Cell and not known.obj:
             self._begin_object(known)
         return known
@@ -408,7 +428,7 @@ class _Make:
         watched: There is an object that can change unseen.
     """
 
-    __slots__ = ("_rehydration", "_tracker", "key", "node", "watched")
+    __slots__ = ("_is_direct", "_rehydration", "_tracker", "key", "node", "watched")
 
     def __init__(self, rehydration: Rehydration, node: Node) -> None:
         self._rehydration = rehydration
@@ -416,6 +436,7 @@ class _Make:
         self.node = node
         self.key: Any = None
         self.watched = False
+        self._is_direct = False  # no class is given what is referred to
 
     def value(self, json: Any) -> Any:
         """Do as `codec.decode`, with dicts and lists written out: they are frequent."""
@@ -431,6 +452,7 @@ class _Make:
             made = List(json)
             made.__class__ = KINDS["list"].nested
         else:
+            self._is_direct = "$ref" in json
             return codec.decode(json, self)
         made._node_ = self.node
         made._key_ = self.key
@@ -439,7 +461,7 @@ class _Make:
     def __call__(self, kind: str, content: Any) -> Any:
         """Build one container or object."""
         if kind == "ref":
-            known = self._rehydration.refer(content, self.node.path)
+            known = self._rehydration.refer(content, self.node.path, complete=not self._is_direct)
             known.homes.setdefault((self.node.id, self.key))
             self.watched = self.watched or type(known.obj) is Cell
             return KINDS[known.kind].show(known.obj)
