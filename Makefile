@@ -20,6 +20,10 @@ ARGS ?=
 # Half of the time a test waits for a process or a server of its own.
 PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2)))
 
+# A module is compiled when it is first imported: most of what is installed never is. A thousand
+# processes import the rest, and not each of them has to compile it.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help test pytest lint style types format demo bench scale kills interrupts fuzz clean
 .DEFAULT_GOAL := help
 
@@ -44,7 +48,7 @@ $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "$(PYTHON) cannot make a virtual environment: is its venv module installed?" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[apify]' --group test
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[apify]' --group test
 	@touch $@ $(VENV)/.installed
 
 # For those who ask for it by name.
@@ -54,9 +58,8 @@ $(VENV)/.installed: $(STAMP)
 test: $(STAMP)
 	@$(MAKE) --no-print-directory --jobs=2 types pytest
 
-# A thousand processes import the library: not each of them has to compile it.
 pytest: $(STAMP) style
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=worksteal $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=worksteal $(ARGS)
 
 lint: style types
 

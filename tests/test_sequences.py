@@ -15,7 +15,7 @@ import pytest
 from tests.conformance.state_kit import PERSISTED, Program, shape
 
 KINDS = [kind for kind in ("list", "deque") if kind in PERSISTED]
-SEEDS = int(os.environ.get("AUTOSTATE_EXAMPLES", "8"))
+SEEDS = int(os.environ.get("AUTOSTATE_EXAMPLES", "5"))
 
 
 def filled(kind: str, count: int, *, nested: bool) -> tuple[Program, Any]:

@@ -20,7 +20,7 @@ import autostate
 from autostate import PersistedCounter, PersistedDict, PersistedList, PersistedSet
 
 ROOT = Path(__file__).parent.parent.parent
-KILLS = int(os.environ.get("AUTOSTATE_KILLS", "12"))
+KILLS = int(os.environ.get("AUTOSTATE_KILLS", "6"))
 
 CLASSES = """
 import dataclasses
