@@ -28,8 +28,8 @@ ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = {
     "APIFY_PURGE_ON_START": "0",  # what is stored has to be there for the next process
     "CRAWLEE_PURGE_ON_START": "0",
-    "APIFY_PERSIST_STATE_INTERVAL_MILLIS": "500",  # a minute otherwise
 }
+INTERVAL = "APIFY_PERSIST_STATE_INTERVAL_MILLIS"
 
 
 class Process:
@@ -135,6 +135,8 @@ def _work(job: dict[str, Any], connection: socket.socket) -> None:
 
     connection.sendall(pickle.dumps(os.getpid()))
     os.chdir(job["folder"])
+    if job["program"] == "never_save":  # large states are not saved so often: it may take longer
+        os.environ[INTERVAL] = "500"  # a minute otherwise
 
     def report(value: Any) -> None:
         connection.sendall(pickle.dumps(("report", value)))
