@@ -188,13 +188,26 @@ def _wait() -> None:
 
 
 def _send_again(number: int) -> None:
-    """Let the process end by the signal."""
+    """Let the process end by the signal.
+
+    It is sent until the process has ended: the main thread looks for signals, and then begins to
+    wait; one that arrives in between does not wake it.
+    """
+    _send(number)
+    pause = 0.05
+    while signal.getsignal(number) is _on_signal and not _keepers:
+        time.sleep(pause)
+        pause = min(2 * pause, 1.0)
+        _send(number)
+
+
+def _send(number: int) -> None:
     main = threading.main_thread().ident
     # Of gevent it is the number of a greenlet, and no thread may be asked for by a wrong number.
     if hasattr(signal, "pthread_kill") and main in sys._current_frames():
         signal.pthread_kill(main, number)  # main: to interrupt what it waits for
-        return
-    os.kill(os.getpid(), number)
+    else:
+        os.kill(os.getpid(), number)
 
 
 def _ends(number: int) -> bool:

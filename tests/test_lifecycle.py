@@ -224,6 +224,25 @@ def test_sigterm_from_outside_ends_by_the_signal(isolated: Path, waits: str) -> 
     assert stored() == {"x": 1}
 
 
+def test_a_signal_that_the_main_thread_does_not_notice_is_sent_again(isolated: Path) -> None:
+    """As one that arrives just before it begins to wait: then nothing wakes it."""
+    program = Program("""
+        a = PersistedDict("a", x=1)
+        kill, lost = signal.pthread_kill, [1, 2]
+
+        def unnoticed(thread, number):
+            lost.pop() if lost else kill(thread, number)
+
+        signal.pthread_kill = unnoticed
+        print("ready", flush=True)
+        time.sleep(600)
+    """)
+    program.wait_for("ready")
+    program.process.send_signal(signal.SIGTERM)
+    assert program.end()[0] == -signal.SIGTERM
+    assert stored() == {"x": 1}
+
+
 def test_sigterm_during_a_write_does_not_deadlock(isolated: Path) -> None:
     """The main thread holds the tracker's lock again and again while signals come."""
     program = Program("""
