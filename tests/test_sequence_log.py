@@ -106,6 +106,50 @@ def test_an_item_that_others_have_replaced_is_an_entry(kind: str, size: int) -> 
     assert list(state) == ["a", *[0] * size]
 
 
+@pytest.mark.parametrize("size", [0, LARGE])
+@pytest.mark.parametrize("kind", ["list", "deque"])
+@pytest.mark.parametrize("taken_out_by", ["mine", "others"])
+def test_an_entry_stays_one_when_its_neighbour_is_taken_out(
+    kind: str, size: int, taken_out_by: str
+) -> None:
+    """What the block replaced is kept together with its neighbours: each is replaced alone."""
+    rest = [f"item {number}" for number in range(size)]
+    for out in range(3):
+        _, state, (mine, others) = begun(kind, ["a", "b", "c", *rest])
+        for index in range(3):
+            mine.do(state.__setitem__, index, f"mine {index}")
+        (mine if taken_out_by == "mine" else others).do(state.__delitem__, out)
+        others.do(state.__setitem__, 0, "others 0")
+        others.do(state.__setitem__, 1, "others 1")
+        mine.end(fails=True)
+        left = ["others 0", "others 1"]
+        assert list(state) == [*left[:out], "abc"[out], *left[out:], *rest]
+
+
+@pytest.mark.parametrize("kind", ["list", "deque"])
+def test_an_item_of_a_block_is_none_of_the_entries_beside_it(kind: str) -> None:
+    """Others replace one after the other: what the block inserted, and what it replaced."""
+    _, state, (mine, others) = begun(kind, ["a", "b"])
+    mine.do(state.__setitem__, 0, "mine 0")
+    mine.do(state.insert, 1, "mine inserted")
+    mine.do(state.__setitem__, 2, "mine 2")
+    for index in range(3):
+        others.do(state.__setitem__, index, f"others {index}")
+    mine.end(fails=True)
+    assert list(state) == ["others 0", "others 1", "others 2"]
+
+
+def test_an_item_that_is_back_where_it_was_is_an_entry_again() -> None:
+    """Somebody else's block took it out, and was undone."""
+    _, state, (mine, others) = begun("list", ["a"])
+    mine.do(state.__setitem__, 0, "mine")
+    others.do(state.pop)
+    others.end(fails=True)
+    state[0] = "nobody's"
+    mine.end(fails=True)
+    assert state == ["nobody's"]
+
+
 @pytest.mark.parametrize("kind", ["list", "deque"])
 def test_an_item_of_a_block_that_others_took_out_does_not_come_back(kind: str) -> None:
     """Neither with the undo of the one nor of the other; what was there before does."""

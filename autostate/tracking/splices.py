@@ -107,11 +107,39 @@ class Seams:
 
     def add(self, write: Splice) -> None:
         """Take note of what the block did."""
+        for part in self._parted(write):
+            self._add(part)
+
+    def _add(self, write: Splice) -> None:
         low, high = self._touched_by(write)
         met = self.seams[low:high]
         self._shift(high, write)
         seam = _composed(met, write)
         self._put(low, high, [] if _is_same(seam.removed, seam.added) else [seam])
+
+    def _parted(self, write: Splice) -> list[Splice]:
+        """Part a splice and the seams that it meets, so that each item which is an entry stays one.
+
+        Items that were replaced lie in one seam for the sake of speed only: what takes out one of
+        them leaves its neighbours what they are.
+        """
+        low, high = self._met_by(write, joins=False)
+        if all(seam.paired == write.paired for seam in self.seams[low:high]):
+            return [write]
+        if write.paired:
+            pairs = enumerate(zip(write.removed, write.added, strict=True), write.start)
+            return [Splice(at, [old], [new], True, write.owner) for at, (old, new) in pairs]
+        for position in (write.stop, write.start):
+            self._part_at(position)
+        return [write]
+
+    def _part_at(self, position: int) -> None:
+        at = bisect_right(self.seams, position, key=_start) - 1
+        if at >= 0 and self.seams[at].paired and self.seams[at].start < position:
+            seam = self.seams[at]
+            if position < seam.end:
+                halves = _part(seam, seam.start, position), _part(seam, position, seam.end)
+                self.seams[at : at + 1] = halves
 
     def _touched_by(self, write: Splice) -> tuple[int, int]:
         """The seams that become one with a splice: that share items, or are small and beside it."""
@@ -148,6 +176,9 @@ class Seams:
 
     def without(self, write: Splice) -> list[Splice]:
         """What a splice of somebody else would have been without the block."""
+        return [made for part in self._parted(write) for made in self._without(part)]
+
+    def _without(self, write: Splice) -> list[Splice]:
         high = bisect_right(self.seams, write.stop, key=_start)
         while high and _is_behind(self.seams[high - 1], write, at_the_left_end=True):
             high -= 1
