@@ -28,7 +28,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autostate import lifecycle
 from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
@@ -492,18 +492,29 @@ class Flusher:
     def _serve(self, requests: list[FlushRequest], limit: float) -> BaseException | None:
         """Flush for those who wait: the cut comes after each of their calls."""
         error: BaseException | None = None
-        if self._work.acquire(timeout=max(0.0, limit - self._clock())):
-            try:
-                self._saver.flush(requests, limit, sweep=any(one.sweep for one in requests))
-            except BaseException as raised:
-                error = raised
-            finally:
-                self._work.release()
-        else:
-            error = FlushError("another operation keeps the store and does not end")
+        has_it = _is_owned(self._work)  # between two slices of a compaction
+        try:
+            self._flush_in_turn(requests, limit, has_it=has_it)
+        except BaseException as raised:
+            if not has_it:
+                self._leave_work()  # again: Ctrl-C may have struck in the midst of it
+            error = raised
         for request in requests:
             request.finish(error)
         return error
+
+    def _flush_in_turn(self, requests: list[FlushRequest], limit: float, *, has_it: bool) -> None:
+        try:
+            if not has_it and not self._work.acquire(timeout=max(0.0, limit - self._clock())):
+                raise FlushError("another operation keeps the store and does not end")
+            self._saver.flush(requests, limit, sweep=any(one.sweep for one in requests))
+        finally:
+            if not has_it:
+                self._leave_work()
+
+    def _leave_work(self) -> None:
+        if _is_owned(self._work):
+            self._work.release()
 
     def _limit(self, latest: float) -> float:
         """Return when a flush ends at the latest: nobody's impatience makes it give up early."""
@@ -525,6 +536,12 @@ class Flusher:
         self._breathe()
         self._gather(0)
         self._flush_if_due(self._policy.step(self._look()).action)
+
+
+def _is_owned(lock: Any) -> bool:
+    """Whether this thread holds the lock; `threading.Condition` asks in the same way."""
+    owned: bool = lock._is_owned()
+    return owned
 
 
 def _closed() -> FlushError:

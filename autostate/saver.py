@@ -225,18 +225,20 @@ class Saver:
                 if not self.last:  # however long encoding took, the store has its own time
                     deadline = self._policy.deadline(self._clock(), at_least=deadline)
                 info, waited = self._commit(changes, deadline)
+            capture.saved()
         except StoreGoneError as error:
             logs.heard().critical("%s, and everything is saved again", error)
             self._renew()  # marks everything; what was captured is part of it
             self.flush(requests, deadline, sweep=sweep)
             return
         except BaseException as error:
+            if capture is None:
+                capture = self._tracker.capture  # Ctrl-C struck on the way from the cut to here
             if capture is not None:
                 capture.failed()
             self._under_way = 0
             self._note_failure(error)
             raise
-        capture.saved()
         # What a flush takes from the program: the processor, and the store while it writes.
         cost = time.thread_time() - cpu + waited
         self._note_success(capture, info, self._clock() - started, cost)

@@ -44,6 +44,7 @@ class Box:
         self.cut_error: BaseException | None = None
         self.on_cut: Callable[[], None] = lambda: None
         self.declared = False
+        self.capture: BoxCapture | None = None
 
     def write(self, key: str, value: Any = 1) -> None:
         """Change an entry, as a user's thread would."""

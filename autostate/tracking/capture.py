@@ -106,5 +106,8 @@ class Capture:
                 if pending.form != pending.node.form:
                     pending.node.form = UNSURE
                 pending.give_back()
-            self.tracker.deleted = self.deleted + self.tracker.deleted
+            deleted, self.deleted = self.deleted, []
+            self.tracker.deleted = deleted + self.tracker.deleted
             self.pendings = []
+            if self.tracker.capture is self:
+                self.tracker.capture = None

@@ -218,8 +218,8 @@ class EntryLog:
         if self._back:
             self._arrange(self._ranks(self._back))
 
-    def step_back(self, owners: Iterable[Savepoint]) -> Callable[[], None]:
-        """Take back what these wrote; return what puts it there again."""
+    def step_back(self, owners: Iterable[Savepoint], forward: list[Callable[[], None]]) -> None:
+        """Take back what these wrote; `forward` is told what puts it there again."""
         container, kind = self.container, self._kind
         whole = any(record.entries is None for record in self._records)
         keys = {key: None for record in self._records for key in record.entries or ()}
@@ -229,8 +229,6 @@ class EntryLog:
         order = self._keys() if comes_again and not self._is_set else None
         log = EntryLog(container, map(self._copied, self._records))
         log._order, log._base = None if self._order is None else [*self._order], self._base
-        for owner in owners:
-            log.undo(owner)
 
         def step_forward() -> None:
             if whole:
@@ -241,7 +239,9 @@ class EntryLog:
             if order is not None:
                 self._arrange({key: index for index, key in enumerate(order)})
 
-        return step_forward
+        forward.append(step_forward)
+        for owner in owners:
+            log.undo(owner)
 
     def _present(self, key: Any) -> Former:
         value = self._value(self.container, key)

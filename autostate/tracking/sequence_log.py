@@ -182,14 +182,13 @@ class SequenceLog:
         self._planned = self._plan({owner})
         self._finish()
 
-    def step_back(self, owners: Collection[Savepoint]) -> Callable[[], None]:
-        """Take back what these wrote; return what puts it there again."""
+    def step_back(self, owners: Collection[Savepoint], forward: list[Callable[[], None]]) -> None:
+        """Take back what these wrote; `forward` is told what puts it there again."""
         former = kind_of(self.container).copy(self.container)
         plan = self._plan(set(owners))
-        if plan is None:
-            return lambda: None
-        self._refill(plan[1])
-        return lambda: self._refill(former)
+        if plan is not None:
+            forward.append(lambda: self._refill(former))
+            self._refill(plan[1])
 
     def _finish(self) -> None:
         """Carry out what was planned: that may be done twice."""

@@ -268,17 +268,22 @@ class Tracker:
             self._end_left_blocks()
             if ending:
                 self._undo_open_blocks()
-            step_forward = self._step_back(paused) if self.savepoints else _nothing
-            self._refused = step_forward is None
-            if step_forward is None:
-                return None
+            forward: list[Callable[[], None]] = []
             try:
-                return self._take(sweep=sweep)
+                return self._cut_without_open_blocks(paused, forward, sweep=sweep)
             except BaseException:
+                _call_backwards(forward)  # again: Ctrl-C may have struck in the midst of it
                 self._mark_what_is_unsure()
                 raise
-            finally:
-                step_forward()
+
+    def _cut_without_open_blocks(
+        self, paused: int | None, forward: list[Callable[[], None]], *, sweep: bool
+    ) -> Capture | None:
+        try:
+            self._refused = bool(self.savepoints) and not self._step_back(paused, forward)
+            return None if self._refused else self._take(sweep=sweep)
+        finally:
+            _call_backwards(forward)
 
     def _mark_what_is_unsure(self) -> None:
         """Mark everything: a cut was left half-way, for want of memory for example.
@@ -681,7 +686,7 @@ class Tracker:
         finally:
             self._may_begin = True
 
-    def _step_back(self, paused: int | None) -> Callable[[], None] | None:
+    def _step_back(self, paused: int | None, forward: list[Callable[[], None]]) -> bool:
         """Take back for a moment what open blocks wrote, so that a cut is without it.
 
         This thread runs a cut between two callbacks of its event loop, so blocks that began here
@@ -691,18 +696,20 @@ class Tracker:
 
         Args:
             paused: Another thread whose blocks wait.
+            forward: As for `UndoLog.step_back`.
 
         Returns:
-            What puts it there again; None: the cut has to wait.
+            Whether that could be done; else the cut has to wait.
         """
         here = {threading.get_ident(), paused}
         points = self.savepoints
         if not all(point.threads <= here and _may_step_back(point) for point in points):
-            return None
+            return False
         plain = set(map(id, self._plain()))
         if any(plain.difference(id(one) for one, _ in point.plain) for point in points):
-            return None  # came since a block began: who has changed it is not known
-        return self._undo_log.step_back(self.savepoints)
+            return False  # came since a block began: who has changed it is not known
+        self._undo_log.step_back(self.savepoints, forward)
+        return True
 
     def _plain(self) -> list[Any]:
         """The plain containers in watched entries: no barrier tells when they change."""
@@ -735,8 +742,10 @@ class Tracker:
         )
 
 
-def _nothing() -> None:
-    """Do nothing."""
+def _call_backwards(steps: list[Callable[[], None]]) -> None:
+    """Call each of these, the last one first."""
+    for step in reversed(steps):
+        step()
 
 
 def _is_owned(lock: Any) -> bool:

@@ -66,13 +66,14 @@ class UndoLog:
         if not log.has_owner():
             self._logs = {other: one for other, one in self._logs.items() if other != key}
 
-    def step_back(self, owners: Iterable[Savepoint]) -> Callable[[], None]:
-        """Take back for a moment what open blocks wrote; return what puts it there again."""
+    def step_back(self, owners: Iterable[Savepoint], forward: list[Callable[[], None]]) -> None:
+        """Take back for a moment what open blocks wrote.
+
+        Args:
+            owners: The blocks, in the order in which they began.
+            forward: Is extended by what puts it there again, each step before it is needed:
+                Ctrl-C may strike. The last one comes first; they may be repeated.
+        """
         inner_first = [*owners][::-1]
-        steps = [log.step_back(inner_first) for log in [*self._logs.values()]]
-
-        def step_forward() -> None:
-            for step in reversed(steps):
-                step()
-
-        return step_forward
+        for log in [*self._logs.values()]:
+            log.step_back(inner_first, forward)

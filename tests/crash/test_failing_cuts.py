@@ -6,9 +6,11 @@ Most often it is one for want of memory. It may also be raised by a class of the
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import inspect
 import random
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -18,8 +20,10 @@ import pytest
 import autostate
 from autostate import PersistedCounter, PersistedDict, PersistedList, PersistedSet
 from autostate.flusher import Flusher
+from autostate.interrupts import Worker
 from autostate.tracking import LARGE
 from autostate.tracking.mappings import MappingPending
+from tests.interrupting import Interrupt
 
 SAMPLES = 60
 PLACES = 2400
@@ -132,6 +136,74 @@ def test_the_next_save_has_what_a_save_that_failed_had(
             assert shown() == expected, f"at call {at}"
             assert objects()[0]["alias"] is objects()[0]["inner"]["list"]
     assert struck > SAMPLES // 3
+
+
+class OtherTask:
+    """A context in this thread, in which a block is open across what others do."""
+
+    def __init__(self) -> None:
+        self._run = contextvars.copy_context().run
+        self._block = autostate.atomic()
+        self._run(self._block.__enter__)
+        self._run(self._write)
+
+    def _write(self) -> None:
+        entries, members, items, counts = objects()
+        entries["large"][9] = entries["block"] = "block"
+        members.add(-2)
+        items.insert(1, "block")
+        counts.update(["a", "block"])
+
+    def end(self) -> None:
+        """Keep what the block wrote."""
+        self._run(self._block.__exit__, None, None, None)
+
+
+def saves_in_another_thread() -> bool:
+    """Whether another thread can save: nothing is locked."""
+    done = threading.Event()
+
+    def save() -> None:
+        autostate.flush(10.0)
+        done.set()
+
+    threading.Thread(target=contextvars.copy_context().run, args=(save,), daemon=True).start()
+    return done.wait(20.0)
+
+
+@pytest.mark.parametrize("block", [False, True])
+def test_the_next_save_has_what_one_had_that_ctrl_c_ended(
+    block: bool, rng: random.Random, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no thread can be started, a save is made in the main thread, where Ctrl-C strikes."""
+
+    def refuse(worker: Worker) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Worker, "start", refuse)
+
+    def attempt(number: int, url: str) -> Interrupt:
+        interrupt = Interrupt(number)
+        with autostate.open(url, debounce=3600.0, max_delay=3600.0):
+            held = [1]
+            fill(held)
+            autostate.flush()
+            change(held)
+            other = OtherTask() if block else None
+            written = shown()
+            with contextlib.suppress(KeyboardInterrupt), interrupt:
+                autostate.flush()
+            assert shown() == written, interrupt.at
+            if other is not None:
+                other.end()
+            assert saves_in_another_thread(), interrupt.at
+        with autostate.open(url, debounce=3600.0, max_delay=3600.0):
+            assert shown() == written, interrupt.at
+        return interrupt
+
+    places = sys.maxsize - attempt(sys.maxsize, f"memory:places-{block}").left
+    for number in rng.sample(range(1, places + 1), SAMPLES // 3):
+        attempt(number, f"memory:ctrl-c-{block}-{number}")
 
 
 @pytest.mark.parametrize("step", ["copy_items", "changes"])
