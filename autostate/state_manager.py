@@ -101,6 +101,7 @@ class StateManager:
         self._closed = False
         self.ended: bool = False
         self._forked = False
+        self._is_parents = False
         self._parent_store: object = None
         self._tokens: list[contextvars.Token[StateManager | None]] = []
         self._override(settings)
@@ -224,7 +225,7 @@ class StateManager:
         """Save what happens in the body together or not at all; if it raises, undo it."""
         from autostate.tracking.savepoint import AtomicBlock
 
-        return AtomicBlock(lambda: [self._tracker()])
+        return AtomicBlock(self._trackers)
 
     def _tracker(self) -> Tracker:
         """The tracker of the state objects, which begin to be kept if they were not."""
@@ -232,12 +233,16 @@ class StateManager:
             return self._begin().tracker
 
     def _trackers(self) -> list[Tracker]:
-        """The tracker for a block of `atomic()`; none after the last save of a process that ends.
+        """The tracker for a block of `atomic()`; none where nothing is kept.
 
-        Nothing is kept then, and the block is one of plain writes: as outside of blocks, whoever
-        goes on while the process ends, in another thread or after a signal, is not interrupted.
+        The block is one of plain writes then. That is so after the last save of a process that
+        ends: as outside of blocks, whoever goes on meanwhile, in another thread or after a signal,
+        is not interrupted. It is so in a forked process before it makes a state object of its own:
+        to open the store of its parent would take time, and announce that it is taken over.
         """
         with self._lock:
+            if self._is_parents and self._incarnation is None:
+                return []
             if not (self._closed and self.ended):
                 return [self._begin().tracker]
             incarnation = self._incarnation
@@ -394,6 +399,7 @@ class StateManager:
         self._forked = True
         self._parent_store = self._store
         if incarnation is not None:
+            self._is_parents = True
             if self._store is None or isinstance(self._store, str):
                 self._store = incarnation.store.url  # wherever the child may go
             incarnation.forget()

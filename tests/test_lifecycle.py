@@ -439,6 +439,37 @@ def test_a_forked_child_that_creates_takes_over(isolated: Path) -> None:
     assert stored() == {"x": 1, "child": True}
 
 
+def test_atomic_in_a_forked_child_leaves_the_store_of_its_parent_alone(isolated: Path) -> None:
+    """With objects that are inherited, and so plain; those of its own are undone as anywhere."""
+    status, error = run("""
+        a = PersistedDict("a", x=1)
+        autostate.flush()
+        pid = os.fork()
+        if pid == 0:
+            manager = autostate.manager.current_manager()
+            for block in (autostate.atomic, manager.atomic):
+                with block():
+                    a["child"] = True
+                assert manager._incarnation is None
+            with autostate.open("sqlite:///child.db"):
+                b = PersistedDict("b", x=1)
+                try:
+                    with autostate.atomic():
+                        b["x"] = a["x"] = 2
+                        raise LookupError
+                except LookupError:
+                    pass
+                assert b == {"x": 1}
+            sys.exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        a["parent"] = True
+        autostate.flush()
+    """)
+    assert status == 0, error
+    assert "takes over" not in error
+    assert stored() == {"x": 1, "parent": True}
+
+
 def test_a_forked_child_can_be_ended_by_sigterm(isolated: Path) -> None:
     """The handler that it inherited has no thread to save with any more."""
     status, error = run("""
