@@ -91,13 +91,20 @@ class StandingLoops:
             yield
             return
         here = loop, threading.get_ident()
-        with self._lock:
-            self._loops.append(here)
         try:
-            yield
-        finally:
-            with self._lock:
-                self._loops.remove(here)
+            try:
+                with self._lock:
+                    self._loops.append(here)
+                yield
+            finally:
+                self._goes_on(here)
+        except BaseException:
+            self._goes_on(here)  # again: Ctrl-C may have struck in the midst of it
+            raise
+
+    def _goes_on(self, here: tuple[asyncio.AbstractEventLoop, int]) -> None:
+        with self._lock:
+            self._loops = [one for one in self._loops if one is not here]
 
     @contextlib.contextmanager
     def held(self, loop: asyncio.AbstractEventLoop) -> Generator[int | None]:

@@ -20,6 +20,7 @@ from typing import Any, Final
 import pytest
 
 import autostate
+from autostate.flush_request import StandingLoops
 from autostate.manager import current_manager
 from autostate.stores import memory
 from tests.interrupting import Interrupt
@@ -496,6 +497,29 @@ def test_ctrl_c_in_pythons_own_code_for_threads_stops_none(isolated: Path) -> No
         number = 1
         while act(number):
             number += 1
+
+
+def test_a_loop_whose_flush_ctrl_c_ended_counts_as_running_again() -> None:
+    """Else every later cut would be taken in the middle of what runs on it."""
+    standing = StandingLoops()
+
+    async def act(number: int) -> bool:
+        loop = asyncio.get_running_loop()
+        interrupt = Interrupt(number, ours="flush_request.py")
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            interrupt,
+            standing.here(),
+            standing.held(loop) as thread,
+        ):
+            assert thread == threading.get_ident()
+        with standing.held(loop) as thread:
+            assert thread is None, interrupt.at
+        return interrupt.left <= 0
+
+    number = 1
+    while asyncio.run(act(number)):
+        number += 1
 
 
 def test_ctrl_c_in_a_block_that_gives_way_is_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
