@@ -17,6 +17,9 @@ from autostate import PersistedDict, PersistedList
 from autostate.errors import StoreError, UpgradeError
 from tests.campaign import sampled
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*unclosed database:Warning")
+"""From 3.13 on it is told when the collector closes one: Ctrl-C strikes before anybody knows it."""
+
 
 class Interrupt:
     """Raises in the n-th function of the library that is called from here on."""

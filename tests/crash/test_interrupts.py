@@ -13,7 +13,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,12 +42,14 @@ class Operation:
         fill: Gives it what it has before.
         act: The operation.
         in_steps: It is several operations for Python too: any number of them may be done.
+        after: What it leaves when it is not interrupted, once it was tried.
     """
 
     make: Make
     fill: Act
     act: Act
     in_steps: bool = False
+    after: list[Any] = field(default_factory=list)
 
 
 def plain(state: Any) -> Any:
@@ -287,7 +289,8 @@ def attempt(operation: Operation, number: int, *, again: bool = False) -> Interr
         with contextlib.suppress(KeyboardInterrupt), interrupt:
             operation.act(state)
         found = plain(state)
-        after = AFTER.setdefault(id(operation), found)
+        operation.after = operation.after or [found]
+        [after] = operation.after
         where = (number, interrupt.at)
         if operation.in_steps:
             assert between(found, before, after), where
@@ -299,9 +302,6 @@ def attempt(operation: Operation, number: int, *, again: bool = False) -> Interr
         check_unlocked(url)
         assert stored(url, operation.make) == plain(state), where
     return interrupt
-
-
-AFTER: dict[int, Any] = {}
 
 
 def two_entries(d: Any) -> None:
