@@ -139,6 +139,20 @@ def test_an_item_of_a_block_is_none_of_the_entries_beside_it(kind: str) -> None:
     assert list(state) == ["others 0", "others 1", "others 2"]
 
 
+@pytest.mark.parametrize("kind", ["list", "deque"])
+def test_an_entry_beside_an_item_that_the_block_replaces_stays_one(kind: str) -> None:
+    """The block inserts an item beside it, and then replaces that."""
+    for at in (0, 1):
+        _, state, (mine, others) = begun(kind, ["a"])
+        mine.do(state.__setitem__, 0, "mine")
+        others.do(state.append, "others")
+        mine.do(state.insert, at, "mine inserted")
+        mine.do(state.__setitem__, at, "mine replaced")
+        others.do(state.__setitem__, 1 - at, "others 0")
+        mine.end(fails=True)
+        assert list(state) == ["others 0", "others"]
+
+
 def test_an_item_that_is_back_where_it_was_is_an_entry_again() -> None:
     """Somebody else's block took it out, and was undone."""
     _, state, (mine, others) = begun("list", ["a"])

@@ -143,6 +143,9 @@ class Seams:
 
     def _touched_by(self, write: Splice) -> tuple[int, int]:
         """The seams that become one with a splice: that share items, or are small and beside it."""
+        low, high = self._met_by(write, joins=False)
+        if any(seam.paired != write.paired for seam in self.seams[low:high]):
+            return low, high  # one that lies beside it is of another sort than what they become
         low, high = self._met_by(write, joins=True)
         if low and _is_behind(self.seams[low - 1], write):  # one of another sort lies between
             return self._met_by(write, joins=False)
