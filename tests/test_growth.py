@@ -401,6 +401,34 @@ def test_what_gives_way_to_an_equal_one_within_a_save(start: int, more: int, run
     assert ({repr(member) for member in members}, list(map(repr, entries))) == shown
 
 
+@pytest.mark.parametrize("past_the_class", [False, True])
+def test_what_gives_way_to_an_equal_one_where_all_is_compared(
+    past_the_class: bool, runs: Runs
+) -> None:
+    """So are large sets and dicts to which something has written past their methods."""
+    members: Any = PersistedSet("members")
+    entries: Any = PersistedDict("entries")
+    members.update(range(LARGE + 10))
+    entries.update(dict.fromkeys(range(LARGE + 10), 1))
+    autostate.flush()
+    set.add(members, -1)
+    dict.__setitem__(entries, -1, 1)
+    autostate.flush()
+    member, entry = (set, dict) if past_the_class else (PersistedSet, PersistedDict)
+    for new in (Fraction(5), 6.0, True, np.int64(7), "new"):
+        member.discard(members, new)
+        member.add(members, new)
+        entry.pop(entries, new, None)
+        entry.__setitem__(entries, new, 2)
+    assert members._node_.compare
+    assert entries._node_.compare
+    shown = {repr(member) for member in members}, list(map(repr, entries))
+    autostate.flush()
+    runs.again()
+    members, entries = PersistedSet("members"), PersistedDict("entries")
+    assert ({repr(member) for member in members}, list(map(repr, entries))) == shown
+
+
 @pytest.mark.parametrize("start", [10, LARGE + 1])
 def test_an_intersection_keeps_the_members_of_the_smaller_one(start: int, runs: Runs) -> None:
     """As that of plain sets does, and equal tuples may hold what differs."""
