@@ -467,9 +467,10 @@ def test_an_interrupted_end_loses_nothing(tmp_path: Path, rng: random.Random) ->
         with contextlib.suppress(KeyboardInterrupt), interrupt:
             manager.close()
         manager.finish(20.0)  # as the end of the process does
-        assert not [one for one in threading.enumerate() if one.name == "autostate-flusher"], (
-            interrupt.at
-        )
+        for thread in threading.enumerate():
+            if thread.name == "autostate-flusher":
+                thread.join(60)
+                assert not thread.is_alive(), interrupt.at
         with autostate.open(url, debounce=3600):
             assert plain(a_dict()) == plain(state), interrupt.at
 
