@@ -317,6 +317,10 @@ class Flusher:
         self._saver.last = True
         try:
             self.flush(timeout)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                end = 0.0  # Ctrl-C: who does not wait for the save does not wait for the thread
+            raise
         finally:
             self.abandon()
             thread = self._thread

@@ -157,7 +157,8 @@ flushed: HubSignal = HubSignal(
 flush_failed: HubSignal = HubSignal(
     "flush_failed",
     """Outbound: an attempt to save failed; it is tried again. `error`, `failures` (how many in a
-    row).""",
+    row). Or an entry cannot be saved while everything else is: once for each, with an
+    UnsupportedTypeError and no failures.""",
 )
 fenced: HubSignal = HubSignal(
     "fenced",

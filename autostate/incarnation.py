@@ -94,6 +94,7 @@ class Incarnation:
         )
         self._resumed: dict[str, bool] = {}
         self._spilled: Path | None = None
+        self.failure: FlushError | None = None  # why what was unsaved at the end is elsewhere
         self._spill_places = spill.places(store.url)  # now: the program may change its directory
         self._unreadable: set[str] = set()
         signer = Signer(store.url, lambda: self.flusher.settings.signing_keys)
@@ -243,6 +244,8 @@ class Incarnation:
             interrupted = error
             self.flusher.abandon()
             uninterrupted(lambda: self._spill(interrupted))
+            if self.failure is not None:
+                error.add_note(str(self.failure))
             raise
         finally:
             uninterrupted(self._let_go)
@@ -308,6 +311,8 @@ class Incarnation:
         """Keep what could not be saved in a file, and say where."""
         cause = error.__cause__ or error
         told = f"the last save failed: {str(cause) or type(cause).__name__}"
+        if not isinstance(cause, Exception):
+            told = "the last save was interrupted"
         failure = FlushError(told)
         something = bool(self.flusher.unsaved) or self.flusher.dirty
         if something and scheme(self.store.url) != "memory":
@@ -322,6 +327,7 @@ class Incarnation:
                     f"{told}. The unsaved changes are LOST: they could not be kept in a file "
                     f"either: {reason}"
                 )
+            self.failure = failure
         failure.__cause__ = error
         return failure
 
@@ -381,7 +387,7 @@ def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, R
 
 def _gave_up(error: Exception, settings: Settings) -> StoreUnavailableError:
     return StoreUnavailableError(
-        f"the state could not be read, in the {settings.flush_timeout:g} s that the setting "
+        f"the state could not be read, in the {settings.flush_timeout:.3g} s that the setting "
         f"flush_timeout gives to a store that does not answer: {error}"
     )
 

@@ -39,6 +39,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import logging
 import os
 import queue
@@ -254,8 +255,18 @@ def exit_now(timeout: float | None = None, *, reason: str = "exit") -> None:
         end = time.monotonic() + timeout
         if hub.shutdown.receivers:  # without any, one save is enough
             hub.shutdown.send(None, timeout=timeout, reason=reason)
+        interrupt: KeyboardInterrupt | None = None
         for keeper in keepers():
-            keeper.finish(max(0.1, end - time.monotonic()))
+            try:  # if Ctrl-C strikes before anything was done, it is done now
+                uninterrupted(functools.partial(_finish, keeper, end))
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+
+
+def _finish(keeper: Keeper, end: float) -> None:
+    keeper.finish(max(0.1, end - time.monotonic()))
 
 
 def _finish_in_child() -> None:
@@ -277,7 +288,8 @@ def before_exec() -> Callable[[], None]:
 
 def _exit() -> None:
     """Save at the normal end; what is lost shows in the exit status."""
-    exit_now()
+    with contextlib.suppress(KeyboardInterrupt):  # somebody does not want to wait, and was told
+        exit_now()
     exit_status.impose()
 
 

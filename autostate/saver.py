@@ -100,6 +100,8 @@ class Statistics:
         failing: How many of them since the last that succeeded.
         last_error: Why the last attempt failed; None when it succeeded.
         waiting: For how many seconds a save has waited for the store to answer; 0 when none does.
+        unsavable: The paths of entries that cannot be saved; everything else is. An entry that has
+            changed since is left out when `flush()` or `durable()` has looked at it again.
         compactions: Journals replaced by a snapshot.
         fenced: A later process has taken over: nothing is saved any more.
     """
@@ -115,6 +117,7 @@ class Statistics:
     failing: int = 0
     last_error: str | None = None
     waiting: float = 0.0
+    unsavable: tuple[str, ...] = ()
     compactions: int = 0
     fenced: bool = False
 
@@ -139,6 +142,7 @@ class Saver:
     Attributes:
         fenced: The error, once a later process has taken over.
         last_error: Why the last attempt failed; None if it succeeded.
+        unsavable: The paths of entries that cannot be saved, as keys in their order.
         last: The process ends: nothing is done for the sake of what follows.
         ending: Requests that come from an end (of an Actor, of a `with` block): for these, too,
             an error which waiting does not mend is tried a few times only.
@@ -190,6 +194,7 @@ class Saver:
         self._waiting_since: float | None = None
         self._under_way = 0
         self._reported: set[str] = set()
+        self.unsavable: dict[str, None] = {}
         self._compact_after = float("-inf")
 
     def flush(
@@ -246,6 +251,8 @@ class Saver:
         heap.give_back(info.bytes if info is not None else 0)
         if requests and self._policy.unchecked:
             self.check_owner(deadline)
+        if sweep:  # each entry of which something is unsure was looked at
+            self.unsavable.clear()
         self._report_unsupported(capture.errors, explicit=bool(requests))
 
     def check_owner(self, deadline: float) -> None:
@@ -320,6 +327,7 @@ class Saver:
             failing=self._failing,
             last_error=None if self.last_error is None else str(self.last_error),
             waiting=self.waiting,
+            unsavable=tuple(self.unsavable),
             fenced=self.fenced is not None,
         )
 
@@ -555,10 +563,9 @@ class Saver:
         expected = isinstance(error, StoreUnavailableError)
         logs.heard().log(
             level,
-            "saving failed%s: %s: %s; %s",
+            "saving failed%s: %s; %s",
             "" if self._failing == 1 else f" {self._failing} times in a row",
-            type(error).__name__,
-            error,
+            ": ".join(filter(None, (type(error).__name__, str(error)))),
             self.describe_unsaved(),
             exc_info=None if expected else error,
         )
@@ -566,11 +573,13 @@ class Saver:
     def _report_unsupported(
         self, errors: Sequence[UnsupportedTypeError], *, explicit: bool
     ) -> None:
-        """Log each entry that cannot be saved once; raise the first if somebody waits."""
+        """Tell of each entry that cannot be saved once; raise the first if somebody waits."""
         for error in errors:
+            self.unsavable[error.path] = None
             if error.path not in self._reported:
                 self._reported.add(error.path)
                 logs.heard().error("a value is not saved, everything else is: %s", error)
+                hub.flush_failed.send(self._sender, error=error, failures=0)
         if explicit and errors:
             first = errors[0]
             if len(errors) > 1:

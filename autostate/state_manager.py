@@ -58,6 +58,7 @@ class Info:
             incarnation and this one's start. Else None.
         last_saved: When its manager last saved, in seconds since 1970; None: never.
         dirty: Something that its manager keeps is not saved yet; it may be under way.
+        unsavable: The paths of its entries that cannot be saved, as of `statistics()`.
         last_error: Why its manager's last attempt to save failed; None when it succeeded.
         waiting: For how many seconds a save has waited for the store to answer; 0 when none does.
     """
@@ -70,6 +71,7 @@ class Info:
     dirty: bool
     last_error: str | None = None
     waiting: float = 0.0
+    unsavable: tuple[str, ...] = ()
 
 
 class StateManager:
@@ -210,6 +212,11 @@ class StateManager:
             dirty=incarnation.flusher.dirty,
             last_error=None if error is None else str(error),
             waiting=incarnation.flusher.waiting,
+            unsavable=tuple(
+                path
+                for path in incarnation.flusher.statistics().unsavable
+                if path == name or path.startswith((f"{name}[", f"{name}."))
+            ),
         )
 
     def delete(self, obj: Any) -> None:
@@ -381,11 +388,18 @@ class StateManager:
     def finish(self, timeout: float) -> None:
         """Save for the last time, and be loud if that fails. No other default takes its place."""
         self.ended = True
-        problem = self._end(timeout)
-        if problem is not None:
-            from autostate.incarnation import shout
+        incarnation = self._incarnation
+        problem: Exception | None = None
+        try:
+            problem = self._end(timeout)
+        except BaseException:
+            problem = None if incarnation is None else incarnation.failure
+            raise
+        finally:
+            if problem is not None:
+                from autostate.incarnation import shout
 
-            shout(problem)
+                shout(problem)
 
     def before_exec(self, timeout: float) -> Callable[[], None]:
         """Save before this process becomes another program; give what to call if it does not."""

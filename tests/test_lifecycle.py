@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -222,6 +224,31 @@ def test_sigterm_from_outside_ends_by_the_signal(isolated: Path, waits: str) -> 
     program.process.send_signal(signal.SIGTERM)
     assert program.end()[0] == -signal.SIGTERM
     assert stored() == {"x": 1}
+
+
+def test_who_does_not_wait_for_the_last_save_is_told_where_its_changes_are(isolated: Path) -> None:
+    """Ctrl-C ends the program, and once more the wait for a store that somebody keeps locked."""
+    program = Program("""
+        a = PersistedDict("a", x=1)
+        autostate.flush()
+        a["x"] = 2
+        print("ready", flush=True)
+        time.sleep(600)
+    """)
+    program.wait_for("ready")
+    with contextlib.closing(sqlite3.connect("s.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        program.process.send_signal(signal.SIGINT)
+        assert program.process.stderr is not None
+        told = next(line for line in program.process.stderr if line.startswith("saving failed"))
+        assert "locked" in told
+        program.process.send_signal(signal.SIGINT)
+        status, error = program.end()
+    assert status == -signal.SIGINT
+    assert error.startswith("autostate: the last save was interrupted. The unsaved changes are in ")
+    assert "Traceback" not in error
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {"x": 2}
 
 
 def test_a_signal_that_the_main_thread_does_not_notice_is_sent_again(isolated: Path) -> None:

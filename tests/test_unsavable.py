@@ -97,3 +97,28 @@ def test_an_entry_that_cannot_be_saved_is_left_out() -> None:
     following = program.restart()
     assert following.root("state") == {"a": 1, "b": 2}
     assert following.root("members", "set") == {1}
+
+
+def test_monitoring_sees_what_is_not_saved(isolated: object) -> None:
+    """The log is not all: statistics, info and the signal tell of it too, until it is mended."""
+    signalled: list[tuple[str, int]] = []
+
+    def failed(_: object, error: Exception, failures: int) -> None:
+        signalled.append((str(error).partition(":")[0], failures))
+
+    with autostate.hub.flush_failed.connected_to(failed):
+        state: autostate.PersistedDict[str, Any] = autostate.PersistedDict("state", n=1)
+        other: autostate.PersistedDict[str, Any] = autostate.PersistedDict("state2")
+        other["x"] = 1
+        state["deep"] = {"lock": threading.Lock()}
+        for _ in range(2):
+            with pytest.raises(autostate.UnsupportedTypeError):
+                autostate.flush()
+        path = 'state["deep"]["lock"]'
+        assert signalled == [(path, 0)]
+        assert autostate.statistics().unsavable == (path,)
+        assert autostate.info(state).unsavable == (path,)
+        assert autostate.info(other).unsavable == ()
+        state["deep"]["lock"] = "mended"
+        autostate.flush()
+        assert autostate.statistics().unsavable == ()

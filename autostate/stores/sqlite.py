@@ -48,7 +48,7 @@ _PUT = (
 )
 _TIMEOUT = 5.0  # seconds to wait for a lock that another process holds
 _LOCKED = (
-    "is locked by another process, for longer than the {wait:g} s that the setting flush_timeout "
+    "is locked by another process, for longer than the {wait:.3g} s that the setting flush_timeout "
     "left: end what reads or writes it for so long, or raise flush_timeout"
 )
 _MENDABLE = {
