@@ -20,8 +20,7 @@ ARGS ?=
 # Half of the time a test waits for a process or a server of its own.
 PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2)))
 
-# A module is compiled when it is first imported: most of what is installed never is. A thousand
-# processes import the rest, and not each of them has to compile it.
+# A thousand processes import the library: not each of them has to compile it.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help test pytest lint style types format demo bench scale kills interrupts fuzz clean
@@ -49,6 +48,7 @@ $(STAMP): pyproject.toml
 		echo "$(PYTHON) cannot make a virtual environment: is its venv module installed?" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[apify]' --group test
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # pip uses one processor for that
 	@touch $@ $(VENV)/.installed
 
 # For those who ask for it by name.

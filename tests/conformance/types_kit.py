@@ -418,7 +418,7 @@ class Ends:
 
 UNKNOWN: Final[list[Any]] = [
     {"$object": ["gone", {"a": [1, {"$tuple": [2]}]}]},
-    {"$object": ["gone.module:Thing", {"x": {"$float": "nan"}, "y": {"$unset": None}}]},
-    {"$enum": ["gone.module:Tint", "RED"]},
+    {"$object": ["gone.module:Vanished", {"x": {"$float": "nan"}, "y": {"$unset": None}}]},
+    {"$enum": ["gone.module:Faded", "RED"]},
     {"$object": ["gone", {"$dict": [[1, 2]]}]},
 ]
