@@ -23,12 +23,12 @@ from benchmarks.measure import Row
 
 def rows(folder: Path, *, quick: bool) -> Iterator[Row]:
     """Measure everything."""
-    size, large, count = (20_000, 5_000, 3) if quick else (1_000_000, 100_000, 7)
-    yield from access.rows(folder, large=large, count=3 if quick else 31)
+    size, large, count = (5_000, 2_000, 1) if quick else (1_000_000, 100_000, 7)
+    yield from access.rows(folder, large=large, count=1 if quick else 31)
     yield from objects.rows(folder, size=500 if quick else 2_000, count=count)
     yield from loops.rows(folder, size=size // 4, count=count)
     yield from saving.rows(folder, size=size, count=count)
-    yield from starting.rows(folder, size=size, count=1 if quick else count)
+    yield from starting.rows(folder, size=size, count=count)
 
 
 def show(found: Sequence[Row]) -> None:

@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 import pytest
 
+from tests.campaign import LONG
 from tests.conftest import SEED
 from tests.peers.forkserver import ROOT, Forkserver
 
@@ -52,6 +53,9 @@ WAYS: Mapping[str, Mapping[str, str]] = {
     "`ZODB`": {"plain classes": "ZODB", "only Persistent classes": "ZODB, Persistent"},
 }
 """Column → what a cell calls a way to use the library → its adapter."""
+PEERS = [column for column in WAYS if column != "autostate"]
+TRIED = WAYS if LONG else ["autostate", random.Random(SEED).choice(PEERS)]
+"""What is tried: ourselves, and one peer, another one each time. `make fuzz` tries them all."""
 ACTORS = ("autostate in an Actor", "use_state")
 JSON = ("autostate", *ACTORS)
 SMALL = ("blinker", "dataclasses", "msgspec", "secrets", "sqlite3", "wrapt", "zoneinfo")
@@ -374,7 +378,7 @@ def _observe(folder: Path) -> Cells:
     """All cells at once, because most of the time is waiting."""
     with _finding_out(folder) as cell, ThreadPoolExecutor(8) as pool:
         cells = {
-            promise: {column: pool.submit(cell, promise, column) for column in WAYS}
+            promise: {column: pool.submit(cell, promise, column) for column in TRIED}
             for promise in ROWS
         }
         return {
@@ -383,7 +387,7 @@ def _observe(folder: Path) -> Cells:
         }
 
 
-@pytest.mark.parametrize("column", WAYS)
+@pytest.mark.parametrize("column", TRIED)
 @pytest.mark.parametrize("promise", ROWS)
 def test_a_cell_says_what_happens(
     observed: Cells, promise: str, column: str, tmp_path: Path

@@ -194,7 +194,7 @@ def test_mutating_methods_do_what_the_builtins_do(called: str, shown: str) -> No
             check_saved(program, target, called, shown, str(call))
 
 
-SOME: Final = 50
+SOME: Final = 25
 """Calls of each kind that are tried in the situations below, others each time."""
 
 
