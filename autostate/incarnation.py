@@ -85,42 +85,49 @@ class Incarnation:
         else:
             found, self.anew = begin_anew(source, settings, instead_of, _recover)
             store, journal, recovered = found
-        self.store = store
-        self._journal = journal
-        self._base_epoch = recovered.epoch
-        self._saved_before = recovered.saved_at
-        self.downtime: float | None = (
-            None if recovered.saved_at is None else max(0.0, time.time() - recovered.saved_at)
-        )
-        self._resumed: dict[str, bool] = {}
-        self._spilled: Path | None = None
-        self.failure: FlushError | None = None  # why what was unsaved at the end is elsewhere
-        self._spill_places = spill.places(store.url)  # now: the program may change its directory
-        self._unreadable: set[str] = set()
-        signer = Signer(store.url, lambda: self.flusher.settings.signing_keys)
-        self.tracker: Tracker = Tracker(
-            wake=self._wake, signer=signer, on_unknown=lambda: settings.on_unknown
-        )
-        self.tracker.load(recovered.nodes, recovered.next_id)
-        self.flusher: Flusher = Flusher(
-            self.tracker,
-            journal,
-            settings,
-            conditional=store.conditional and store.atomic,
-            passive=lifecycle.in_child(),
-            renew=self.store_wiped,
-            sender=sender,
-            first_wait=FIRST_WAIT.get(scheme(store.url), SLOW),
-        )
-        self._handlers: list[tuple[hub.HubSignal, Callable[..., None]]] = [
-            (hub.migrating, self._on_migrating),
-            (hub.aborting, self._on_migrating),
-            (hub.persist_state, self._on_persist_state),
-            (hub.shutdown, self._on_shutdown),
-        ]
-        self._connected = False
-        self._finishing = threading.RLock()
-        self.finished = False
+        try:
+            self.store = store
+            self._journal = journal
+            self._base_epoch = recovered.epoch
+            self._saved_before = recovered.saved_at
+            self.downtime: float | None = (
+                None if recovered.saved_at is None else max(0.0, time.time() - recovered.saved_at)
+            )
+            self._resumed: dict[str, bool] = {}
+            self._spilled: Path | None = None
+            self.failure: FlushError | None = None  # why what was unsaved at the end is elsewhere
+            self._spill_places = spill.places(
+                store.url
+            )  # now: the program may change its directory
+            self._unreadable: set[str] = set()
+            signer = Signer(store.url, lambda: self.flusher.settings.signing_keys)
+            self.tracker: Tracker = Tracker(
+                wake=self._wake, signer=signer, on_unknown=lambda: settings.on_unknown
+            )
+            self.tracker.load(recovered.nodes, recovered.next_id)
+            self.flusher: Flusher = Flusher(
+                self.tracker,
+                journal,
+                settings,
+                conditional=store.conditional and store.atomic,
+                passive=lifecycle.in_child(),
+                renew=self.store_wiped,
+                sender=sender,
+                first_wait=FIRST_WAIT.get(scheme(store.url), SLOW),
+            )
+            self._handlers: list[tuple[hub.HubSignal, Callable[..., None]]] = [
+                (hub.migrating, self._on_migrating),
+                (hub.aborting, self._on_migrating),
+                (hub.persist_state, self._on_persist_state),
+                (hub.shutdown, self._on_shutdown),
+            ]
+            self._connected = False
+            self._finishing = threading.RLock()
+            self.finished = False
+        except BaseException:  # Ctrl-C: the next attempt opens it again
+            if store is not source:
+                store.close()
+            raise
 
     def connect(self) -> None:
         """Hear the signals of the hub; not before whoever closes this one knows of it."""

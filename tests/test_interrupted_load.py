@@ -17,7 +17,7 @@ from autostate import PersistedDict, PersistedList
 from autostate.errors import StoreError, UpgradeError
 from tests.campaign import sampled
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*unclosed database:Warning")
+pytestmark = pytest.mark.filterwarnings("ignore:(?s).*unclosed database:Warning")
 """From 3.13 on it is told when the collector closes one: Ctrl-C strikes before anybody knows it."""
 
 
