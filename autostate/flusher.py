@@ -28,13 +28,13 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autostate import lifecycle
 from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
 from autostate.flush_policy import Action, FlushPolicy, Look
 from autostate.flush_request import FlushRequest
-from autostate.interrupts import Worker
+from autostate.interrupts import Worker, is_owned
 from autostate.loop_bodies import Bodies
 from autostate.saver import Breather, Saver, Statistics
 from autostate.settings import Settings
@@ -496,7 +496,7 @@ class Flusher:
     def _serve(self, requests: list[FlushRequest], limit: float) -> BaseException | None:
         """Flush for those who wait: the cut comes after each of their calls."""
         error: BaseException | None = None
-        has_it = _is_owned(self._work)  # between two slices of a compaction
+        has_it = is_owned(self._work)  # between two slices of a compaction
         try:
             self._flush_in_turn(requests, limit, has_it=has_it)
         except BaseException as raised:
@@ -517,7 +517,7 @@ class Flusher:
                 self._leave_work()
 
     def _leave_work(self) -> None:
-        if _is_owned(self._work):
+        if is_owned(self._work):
             self._work.release()
 
     def _limit(self, latest: float) -> float:
@@ -540,12 +540,6 @@ class Flusher:
         self._breathe()
         self._gather(0)
         self._flush_if_due(self._policy.step(self._look()).action)
-
-
-def _is_owned(lock: Any) -> bool:
-    """Whether this thread holds the lock; `threading.Condition` asks in the same way."""
-    owned: bool = lock._is_owned()
-    return owned
 
 
 def _closed() -> FlushError:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from typing import Any
 
 
 class Worker(threading.Thread):
@@ -64,6 +65,12 @@ def uninterrupted(step: Callable[[], object]) -> None:
             interrupt = error
     if interrupt is not None:
         raise interrupt
+
+
+def is_owned(lock: Any) -> bool:
+    """Tell whether this thread holds an RLock; `threading.Condition` asks in the same way."""
+    owned: bool = lock._is_owned()
+    return owned
 
 
 def is_passing(error: BaseException) -> bool:

@@ -26,7 +26,7 @@ from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from autostate.errors import CodecError, CorruptStateError
-from autostate.interrupts import uninterrupted
+from autostate.interrupts import is_owned, uninterrupted
 from autostate.tracking import adoption
 from autostate.tracking.barrier import (
     EVERYTHING,
@@ -591,7 +591,7 @@ class Tracker:
         It is left to the next cut or block if this thread is in the middle of something, as when
         the garbage collector closes a generator.
         """
-        if not _is_owned(self.lock):
+        if not is_owned(self.lock):
             with self.lock:
                 self._end(point)
 
@@ -728,7 +728,7 @@ class Tracker:
 
     def inside_atomic(self) -> bool:
         """Whether the calling thread or task is inside an `atomic()` block."""
-        if self.savepoints and not _is_owned(self.lock):
+        if self.savepoints and not is_owned(self.lock):
             with self.lock:
                 self._end_left_blocks()
         return innermost(self) is not None
@@ -746,12 +746,6 @@ def _call_backwards(steps: list[Callable[[], None]]) -> None:
     """Call each of these, the last one first."""
     for step in reversed(steps):
         step()
-
-
-def _is_owned(lock: Any) -> bool:
-    """Whether this thread holds the lock; `threading.Condition` asks in the same way."""
-    owned: bool = lock._is_owned()
-    return owned
 
 
 def _runs_loop() -> bool:
