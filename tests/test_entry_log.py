@@ -133,6 +133,19 @@ def test_what_others_have_only_passed_is_undone_with_what_was_before() -> None:
     program.flush()
 
 
+def test_what_is_known_of_writers_stays_known_beside_a_copy_of_all() -> None:
+    """An entry that others have written twice, and left as it was, is theirs."""
+    program, state, (mine, others) = begun("dict", {"a": "before"})
+    mine.do(state.pop, "a")
+    others.do(state.__setitem__, "a", "others")
+    others.do(state.pop, "a")
+    others.do(state.update, ())
+    others.end()
+    mine.end(fails=True)
+    assert state == {}
+    program.flush()
+
+
 POOL = [1, True, 1.0, 2, 2.0, 0, False, "a", ("t", 1), ("t", True), *(f"k{n}" for n in range(6))]
 
 
@@ -210,6 +223,9 @@ def test_random_writes_of_several_tasks(rng: random.Random, kind: str, size: int
                 args = key, value
             before = (key in state) if kind == "set" else state.get(key)
             do(*args) if actor is None else actor.do(do, *args)
+            if not rng.randrange(4):  # changes nothing, but could have changed all
+                nothing = rng.choice(actors)
+                nothing.do(state.update, ())
             if before != ((key in state) if kind == "set" else state.get(key)):
                 writes.append((actor, key, value))
             if not rng.randrange(8):

@@ -108,8 +108,9 @@ def popping(builtin: Any) -> Callable[..., Any]:
         with node.tracker.lock:
             key = args[0] if args else kwargs.get("key")
             length = dict.__len__(self)
-            # of an empty one the builtin does not even ask for the hash of the key
-            before(self, key, removes=True) if length else before(self)
+            if not length:  # nothing is written; the builtin does not even ask for a hash
+                return function(self, *args, **kwargs)
+            before(self, key, removes=True)
             key = held_key(self, key)
             value = function(self, *args, **kwargs)
             if dict.__len__(self) < length:
@@ -130,7 +131,9 @@ def popping_item(builtin: Any) -> Callable[..., Any]:
             return function(self, *args, **kwargs)
         with node.tracker.lock:
             key = EVERYTHING
-            if node.tracker.savepoints and dict.__len__(self):
+            if not dict.__len__(self):
+                return function(self, *args, **kwargs)
+            if node.tracker.savepoints:
                 left = builtin is not dict and not (args[0] if args else kwargs.get("last", True))
                 key = next((builtin.__iter__ if left else builtin.__reversed__)(self))
             before(self, key, removes=key is not EVERYTHING)

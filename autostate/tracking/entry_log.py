@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, pairwise
 from operator import is_
@@ -75,12 +75,18 @@ class Record:
         entries: The former entries by key or member; None if the whole content is kept.
         content: A plain copy of the whole former content.
         time: How long the list of keys was at first; None: there was none.
+        written: Beside a whole copy, the keys of which it is known that they were written.
     """
 
     owner: Savepoint | None
     entries: dict[Any, Former] | None
     content: Any = None
     time: int | None = None
+    written: set[Any] = field(default_factory=set)
+
+    def has_written(self, key: Any) -> bool:
+        """Tell whether an entry was written for certain; a copy of the content says it of none."""
+        return key in (self.written if self.entries is None else self.entries)
 
 
 class EntryLog:
@@ -121,11 +127,14 @@ class EntryLog:
         if last is None or last.owner is not owner:
             last = self._begin(owner, last, whole=whole)
         if last.entries is None:
+            if not whole:
+                last.written.add(key)
             return
         if whole:
             content = self._kind.copy(self.container)
             self._take_entries_back(content, last.entries, last.time)
             self._know_order()
+            last.written = {*last.entries}
             last.content, last.entries = content, None
             return
         former = self._former(key, removes=removes)  # an `__eq__` may write to the container
@@ -194,11 +203,13 @@ class EntryLog:
                 continue
             first = merged[-1]
             if first.entries is None:
+                first.written.update(record.written if record.entries is None else record.entries)
                 continue
             if record.entries is None:
                 content = self._kind.copy(record.content)
                 self._take_entries_back(content, first.entries, first.time)
-                merged[-1] = Record(first.owner, None, content, first.time)
+                written = record.written | first.entries.keys()
+                merged[-1] = Record(first.owner, None, content, first.time, written)
             else:
                 entries = dict(record.entries)
                 for key, former in first.entries.items():
@@ -251,7 +262,7 @@ class EntryLog:
     def _copied(self, record: Record) -> Record:
         entries = None if record.entries is None else dict(record.entries)
         content = None if record.content is None else self._kind.copy(record.content)
-        return replace(record, entries=entries, content=content)
+        return replace(record, entries=entries, content=content, written={*record.written})
 
     def _finish(self) -> None:
         """Carry out what was planned: each step sets a value, so it may be done twice."""
@@ -283,11 +294,10 @@ class EntryLog:
         later = [record for record in later if record.entries is None or key in record.entries]
         found = [self._found(record, key) for record in later]
         now = self._value(self.container, key)
-        # A copy of the whole content says nothing of who has written this entry.
         writers = [
             at
             for at, (value, after) in enumerate(pairwise([*found, now]))
-            if later[at].entries is not None or not self._is_equal(value, after)
+            if later[at].has_written(key) or not self._is_equal(value, after)
         ]
         if not writers:
             return [
