@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,9 @@ from autostate.stores.apify import ApifyStore, local_folder, purges_on_start
 from autostate.stores.apify_folder import ApifyFolderStore
 from autostate.testing import KeyValueStore, LocalPlatform
 from autostate.testing.wire import Request, Response
+from tests.campaign import LONG
 from tests.conformance import store_kit
+from tests.peers.forked import ProgramServer
 
 pytestmark = pytest.mark.usefixtures("forked_actors")
 
@@ -134,18 +137,19 @@ def test_a_listing_goes_through_all_pages(store: Store, remote: KeyValueStore) -
     assert store.list("nothing") == []
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 @pytest.mark.parametrize("use", ["read", "write", "delete", "list"])
 def test_a_platform_in_trouble_is_unavailable(
-    platform: LocalPlatform, store: Store, use: str, status: int
+    platform: LocalPlatform, store: Store, use: str
 ) -> None:
     """Rate limits and server errors may pass: the caller may try again. Nothing tried twice."""
-    platform.traffic.fault(status=status)
-    with pytest.raises(StoreUnavailableError, match=str(status)):
+    for status in (408, 429, 500, 502, 503, 504):
+        calls = len(platform.traffic.calls)
+        platform.traffic.fault(status=status)
+        with pytest.raises(StoreUnavailableError, match=str(status)):
+            USES[use](store)
+        assert len(platform.traffic.calls) == calls + 1
+        platform.traffic.heal()
         USES[use](store)
-    assert len(platform.traffic.calls) == 1
-    platform.traffic.heal()
-    USES[use](store)
 
 
 @pytest.mark.parametrize(("status", "advice"), [(401, "APIFY_TOKEN"), (403, "give it access")])
@@ -201,10 +205,8 @@ def test_the_timeout_is_for_each_request(
 ) -> None:
     """What is not answered in time ends a write of several records; what follows is not sent."""
     fault = platform.traffic.fault("PUT", "*/slow", hold=True)
-    start = time.monotonic()
     with pytest.raises(StoreUnavailableError, match="setting flush_timeout"):
         store.write({"fast": b"{}", "slow": b"{}", "never": b"{}"}, timeout=0.3)
-    assert time.monotonic() - start < 20  # far from the 360 s of the SDK's client
     assert list(remote.records) == ["fast"]
     fault.release()
     platform.traffic.wait_for_calls("PUT", "*/slow")
@@ -328,7 +330,9 @@ def test_missing_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         open_store("apify:")
 
 
-def test_the_sdk_reads_the_local_records(folder: ApifyFolderStore, tmp_path: Path) -> None:
+def test_the_sdk_reads_the_local_records(
+    folder: ApifyFolderStore, tmp_path: Path, sdk: Sdk
+) -> None:
     """JSON comes back as JSON, other bytes as bytes, keys are listed, deleted ones are gone."""
     odd_key = "it's-(odd)!_.key"
     folder.write({"json": b'{"n":[1,2]}', "part": b'{"n":[1', odd_key: b"{}", "gone": b"{}"})
@@ -351,7 +355,7 @@ def test_the_sdk_reads_the_local_records(folder: ApifyFolderStore, tmp_path: Pat
 
 @pytest.mark.parametrize("variable", ["APIFY_LOCAL_STORAGE_DIR", "CRAWLEE_STORAGE_DIR"])
 def test_a_named_local_store_is_the_sdks(
-    variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sdk: Sdk
 ) -> None:
     """Folder and name are the SDK's, and the purge leaves it alone."""
     monkeypatch.setenv(variable, str(tmp_path / "elsewhere"))
@@ -382,6 +386,7 @@ def test_the_purge_is_foretold(
     purges: bool,
     folder: ApifyFolderStore,
     monkeypatch: pytest.MonkeyPatch,
+    sdk: Sdk,
 ) -> None:
     """The SDK wipes the default store exactly when we say so."""
     for name, value in variables.items():
@@ -393,14 +398,15 @@ def test_the_purge_is_foretold(
 
 
 def test_a_crash_between_any_two_steps_leaves_the_old_record_or_the_new(
-    folder: ApifyFolderStore, monkeypatch: pytest.MonkeyPatch
+    folder: ApifyFolderStore, monkeypatch: pytest.MonkeyPatch, rng: random.Random
 ) -> None:
-    """The process ends before each line of a put and a delete in turn."""
+    """The process ends before lines of a put and a delete in turn: each, in a long run."""
     monkeypatch.setattr(os, "fsync", lambda _: None)  # a process ends here, not the power
     old, new = b'{"n":1}', b'{"n":2,"more":true}'
     seen = set()
     finished = False
-    for step in range(5000):
+    stride = 1 if LONG else 5
+    for step in range(rng.randrange(stride), 5000, stride):
         shutil.rmtree(folder.folder, ignore_errors=True)
         folder.write({"replaced": old, "deleted": old})
         child = os.fork()
@@ -425,7 +431,7 @@ def test_a_crash_between_any_two_steps_leaves_the_old_record_or_the_new(
     assert len(seen) == 4, "not every intermediate state was met"
 
 
-def test_a_value_or_metadata_alone_is_no_record(folder: ApifyFolderStore) -> None:
+def test_a_value_or_metadata_alone_is_no_record(folder: ApifyFolderStore, sdk: Sdk) -> None:
     """Half a record is none, for the SDK and for us, and writing it mends it."""
     folder.write({"a": b"{}", "b": b"{}"})
     (folder.folder / "a.__metadata__.json").unlink()
@@ -515,22 +521,29 @@ USES: dict[str, Callable[[Store], object]] = {
 }
 
 
-def sdk(body: str, **variables: str) -> str:
-    """Run something with the real SDK in a process of its own, and give its last line."""
-    main = textwrap.indent(textwrap.dedent(body), "        ")
-    script = (
-        "import asyncio\nfrom apify import Actor\nasync def main():\n"
-        f"    async with Actor:\n{main}\nasyncio.run(main())\n"
-    )
-    env = {**os.environ, "APIFY_PURGE_ON_START": "0", **variables}
-    if env["APIFY_PURGE_ON_START"] == "unset":
-        del env["APIFY_PURGE_ON_START"]
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.strip().splitlines()
-    return lines[-1] if lines else ""
+Sdk = Callable[..., str]
+"""Runs something with the real SDK in a process of its own, and gives its last line."""
+
+
+@pytest.fixture
+def sdk(actor_server: ProgramServer) -> Sdk:
+    """The SDK, with variables of the environment; "unset" stands for one that is not there."""
+
+    def run(body: str, **variables: str) -> str:
+        main = textwrap.indent(textwrap.dedent(body), "        ")
+        script = (
+            "import asyncio\nfrom apify import Actor\nasync def main():\n"
+            f"    async with Actor:\n{main}\nasyncio.run(main())\n"
+        )
+        env = {**os.environ, "APIFY_PURGE_ON_START": "0", **variables}
+        if env["APIFY_PURGE_ON_START"] == "unset":
+            del env["APIFY_PURGE_ON_START"]
+        status, output, errors = actor_server.run([sys.executable, "-c", script], env, Path.cwd())
+        assert status == 0, errors
+        lines = output.strip().splitlines()
+        return lines[-1] if lines else ""
+
+    return run
 
 
 def crash_after(lines: int) -> None:
