@@ -42,7 +42,7 @@ def written(changes: list[bytes]) -> int:
         (lambda s: s.append(0), 1),
         (lambda s: s.pop(), 0),
         (lambda s: s.extend([1, 2, 3]), 3),
-        (lambda s: s.__setitem__(5_000, 7), 1),
+        (lambda s: s.__setitem__(1_000, 7), 1),
         (lambda s: s.__setitem__(0, 7), 1),
         (lambda s: s.__delitem__(0), 0),
         (lambda s: s.insert(0, 7), 1),
@@ -53,8 +53,8 @@ def written(changes: list[bytes]) -> int:
 def test_a_change_costs_what_changed(
     kind: str, operation: Any, items: int, *, nested: bool
 ) -> None:
-    """Of ten thousand items only those are encoded and written that changed."""
-    program, made = filled(kind, 10_000, nested=nested)
+    """Of two thousand items only those are encoded and written that changed."""
+    program, made = filled(kind, 2_000, nested=nested)
     operation(made)
     capture = program.tracker.cut()
     assert capture is not None
@@ -69,7 +69,7 @@ def test_a_change_costs_what_changed(
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sweep_writes_what_changed_at_either_end_only(kind: str) -> None:
     """Items are compared with those that were saved, wherever the first one is now."""
-    program, made = filled(kind, 10_000, nested=False)
+    program, made = filled(kind, 2_000, nested=False)
     for number in range(40):
         del made[0]
         made.append(number)
@@ -80,16 +80,16 @@ def test_a_sweep_writes_what_changed_at_either_end_only(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_change_inside_an_element_costs_that_element(kind: str) -> None:
     """At any position, and after the positions have changed."""
-    program, made = filled(kind, 10_000, nested=True)
-    made[5_000]["n"] = "new"
+    program, made = filled(kind, 2_000, nested=True)
+    made[1_000]["n"] = "new"
     [change] = program.flush()
-    assert json.loads(change) == {"id": 1, "at": 5_000, "items": [{"n": "new", "m": 5_000}]}
+    assert json.loads(change) == {"id": 1, "at": 1_000, "items": [{"n": "new", "m": 1_000}]}
     del made[0]
-    made[5_000]["n"] = "newer"
+    made[1_000]["n"] = "newer"
     changes = [json.loads(change) for change in program.flush()]
     assert changes == [
-        {"id": 1, "trim": [1, 10_000]},
-        {"id": 1, "at": 5_001, "items": [{"n": "newer", "m": 5_001}]},
+        {"id": 1, "trim": [1, 2_000]},
+        {"id": 1, "at": 1_001, "items": [{"n": "newer", "m": 1_001}]},
     ]
     assert shape(program.restart().root("s", kind)) == shape(made)
     assert program.flush(sweep=True) == []
