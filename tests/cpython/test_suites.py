@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import sys
 import traceback
 import unittest
@@ -10,7 +11,7 @@ import warnings
 
 import pytest
 
-from tests.campaign import LONG
+from tests.campaign import LONG, sampled
 from tests.cpython.differences import DIFFERENCES
 from tests.cpython.factories import STATES, World, factory
 from tests.cpython.suites import SUITES
@@ -45,24 +46,24 @@ def problems(case: unittest.TestCase, world: World) -> list[str]:
     return [shown for _, shown in result.failures + result.errors]
 
 
-def chosen(kind: str, state: str, cases: list[unittest.TestCase]) -> list[unittest.TestCase]:
-    """All of them, armed and in one other state in turn; in a long run (`make fuzz`), in all."""
-    others = [other for other in STATES if other != "armed"]
-    if LONG or state == "armed":
-        return cases
-    return cases[others.index(state) :: len(others)]
+def chosen(
+    state: str, cases: list[unittest.TestCase], rng: random.Random
+) -> list[unittest.TestCase]:
+    """Half of them armed, and some in each other state, drawn anew; in a long run, all in all."""
+    share = 2 if state == "armed" else 12
+    return sampled(rng, cases, -(-len(cases) // share))
 
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("kind", SUITES)
-def test_cpythons_tests_pass(kind: str, state: str) -> None:
+def test_cpythons_tests_pass(kind: str, state: str, rng: random.Random) -> None:
     """All pass but those of `DIFFERENCES`, which fail; what is left in the end is what is saved."""
     world = World(kind, state)
     differences = expected(kind, state)
     wrong = []
     cases = SUITES[kind].cases(SUITES[kind].load(factory(world)), every=LONG)
     assert cases
-    for case in chosen(kind, state, cases):
+    for case in chosen(state, cases, rng):
         name = case.id().rpartition(f"{SUITES[kind].module}.")[2]
         found = problems(case, world)
         if found and name not in differences:
