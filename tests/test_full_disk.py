@@ -22,6 +22,8 @@ import autostate
 from autostate import PersistedDict, hub
 from tests.test_lifecycle import ROOT, Program, stored
 
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 FULL = """
 import logging, os, resource, signal, sys, threading, time
 from pathlib import Path

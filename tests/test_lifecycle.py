@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ import autostate
 from autostate import PersistedDict, lifecycle
 from autostate.journal import Journal
 from autostate.stores.sqlite import SqliteStore
+from tests import programs
+
+pytestmark = pytest.mark.usefixtures("forked_programs")
 
 WAIT = 120.0
 ROOT = Path(__file__).parent.parent
@@ -33,12 +37,19 @@ autostate.configure("sqlite:///s.db", debounce=3600)  # only an end saves
 
 
 class Program:
-    """A script in a process of its own, in the test's working directory."""
+    """A script in a process of its own, in the test's working directory.
+
+    It is a fork, as `programs.run` starts it, unless it needs an option of `Popen`'s.
+    """
 
     def __init__(self, code: str, *, header: str = HEADER, **popen: Any) -> None:
-        Path("program.py").write_text(header + textwrap.dedent(code))
-        self.process = subprocess.Popen(
-            [sys.executable, "program.py"],
+        path = Path("program.py").absolute()
+        path.write_text(header + textwrap.dedent(code))
+        forked = programs.server if popen.keys() <= {"env"} else None
+        start: Callable[..., Any] = forked.popen if forked else subprocess.Popen
+        self.process = start(
+            [sys.executable, str(path)],
+            cwd=path.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

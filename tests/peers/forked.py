@@ -40,18 +40,22 @@ _STATUS: Final = struct.Struct("i")
 
 
 class ForkedProcess:
-    """The part of `subprocess.Popen` that a container uses.
+    """The part of `subprocess.Popen` that containers and programs use.
 
     Attributes:
         pid: The process.
-        stdout: What it prints, on both streams.
+        stdout: What it prints, on both streams if there is no other.
+        stderr: What it prints on that, if it was asked for.
         returncode: As of `Popen`; None while it runs.
     """
 
-    def __init__(self, connection: socket.socket, stdout: IO[str]) -> None:
+    def __init__(
+        self, connection: socket.socket, stdout: IO[str], stderr: IO[str] | None = None
+    ) -> None:
         self._connection = connection
         self._lock = threading.Lock()
         self.stdout = stdout
+        self.stderr = stderr
         self.returncode: int | None = None
         self.pid: int = _STATUS.unpack(connection.recv(_STATUS.size, socket.MSG_WAITALL))[0]
 
@@ -65,6 +69,15 @@ class ForkedProcess:
         if code is None:
             raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
         return code
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end, and give what it has printed: no more than a pipe can hold."""
+        self.wait(timeout)
+        printed = []
+        for stream in filter(None, (self.stdout, self.stderr)):
+            printed.append(stream.read())
+            stream.close()
+        return printed[0], "".join(printed[1:])
 
     def send_signal(self, number: int) -> None:
         """Send a signal, as long as it runs."""
@@ -126,10 +139,12 @@ class ProgramServer:
         job = self._job(command)
         if job is None:
             return subprocess.Popen(command, env=env, cwd=cwd, **options)
-        reading, writing = os.pipe()
-        process = self._start(job, env, cwd, writing, writing)
-        os.close(writing)
-        return ForkedProcess(process, os.fdopen(reading, encoding="utf-8", errors="replace"))
+        pipes = [os.pipe() for _ in range(2 if options.get("stderr") == subprocess.PIPE else 1)]
+        process = self._start(job, env, cwd, pipes[0][1], pipes[-1][1])
+        for _, writing in pipes:
+            os.close(writing)
+        streams = [os.fdopen(one, encoding="utf-8", errors="replace") for one, _ in pipes]
+        return ForkedProcess(process, *streams)
 
     def run(
         self, command: Sequence[str], env: Mapping[str, str], cwd: Path
