@@ -23,9 +23,10 @@ from autostate.flusher import Flusher
 from autostate.interrupts import Worker
 from autostate.tracking import LARGE
 from autostate.tracking.mappings import MappingPending
+from tests.campaign import LONG
 from tests.interrupting import Interrupt
 
-SAMPLES = 60
+SAMPLES = 60 if LONG else 20
 PLACES = 2400
 """About as many functions are called while the state below is saved."""
 
@@ -135,7 +136,7 @@ def test_the_next_save_has_what_a_save_that_failed_had(
         with autostate.open(url, debounce=3600.0, max_delay=3600.0):
             assert shown() == expected, f"at call {at}"
             assert objects()[0]["alias"] is objects()[0]["inner"]["list"]
-    assert struck > SAMPLES // 3
+    assert struck > SAMPLES // 4
 
 
 class OtherTask:
