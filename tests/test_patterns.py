@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from subprocess import DEVNULL
 
 import pytest
 
@@ -22,6 +20,7 @@ from autostate.testing import LocalPlatform, Run
 from autostate.testing.key_value_store import Record
 from autostate.testing.traffic import Call, Fault
 from examples.patterns.shop import PAGES, PER_PAGE
+from tests.peers.forked import ProgramServer
 
 pytestmark = pytest.mark.usefixtures("forked_actors")
 
@@ -328,15 +327,16 @@ def test_readme_lists_each_program_and_each_has_its_test() -> None:
     assert all(f"test_{each.replace('/', '_')}" in globals() for each in there)
 
 
-def test_each_after_runs_on_your_own_machine(tmp_path: Path) -> None:
+def test_each_after_runs_on_your_own_machine(tmp_path: Path, actor_server: ProgramServer) -> None:
     """Off the platform too, with nothing configured."""
     processes = []
     for after in sorted(PATTERNS.glob("*/after.py")):
         folder = tmp_path / after.parent.name
         folder.mkdir()
-        command = [sys.executable, "-m", f"examples.patterns.{after.parent.name}.after"]
+        command = [sys.executable, "-c", PROGRAM, f"examples.patterns.{after.parent.name}.after"]
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        processes.append(
-            subprocess.Popen(command, cwd=folder, env=env, stdout=DEVNULL, stderr=DEVNULL)
-        )
-    assert {process.wait() for process in processes} == {0}
+        processes.append(actor_server.popen(command, cwd=folder, env=env))
+    for process in processes:
+        with process.stdout:
+            output = process.stdout.read()
+        assert process.wait() == 0, output

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ import pytest
 
 import autostate
 from autostate import PersistedCounter, PersistedDict, PersistedList, PersistedSet
+from tests.peers.forked import ProgramServer
 
 ROOT = Path(__file__).parent.parent.parent
 KILLS = int(os.environ.get("AUTOSTATE_KILLS", "6"))
@@ -75,16 +75,14 @@ while True:
 """
 
 
-def _live_and_die(url: str, rng: random.Random) -> int:
+def _live_and_die(server: ProgramServer, url: str, rng: random.Random) -> int:
     """Run a worker for a random while, kill it; give the last number that it acknowledged."""
     seed = str(rng.randrange(2**32))
-    process = subprocess.Popen(
+    process = server.popen(
         [sys.executable, "worker.py", url, seed],
-        stdout=subprocess.PIPE,
-        text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "AUTOSTATE_URL": ""},
+        cwd=None,
     )
-    assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     time.sleep(rng.uniform(0.0, 0.25))  # the moment of the kill is what is tried here
     process.kill()
@@ -128,7 +126,11 @@ def _check_objects(n: int) -> None:
 
 @pytest.mark.parametrize("url", ["sqlite:///kills.db", "apify:kills"])
 def test_nothing_acknowledged_is_lost_by_kill_9(
-    isolated: Path, rng: random.Random, url: str, monkeypatch: pytest.MonkeyPatch
+    isolated: Path,
+    rng: random.Random,
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    forked_programs: ProgramServer,
 ) -> None:
     """Over many lives of one state; all objects always agree."""
     (isolated / "worker.py").write_text(WORKER)
@@ -136,6 +138,6 @@ def test_nothing_acknowledged_is_lost_by_kill_9(
     monkeypatch.syspath_prepend(isolated)
     monkeypatch.delitem(sys.modules, "classes", raising=False)
     for _ in range(KILLS):
-        acknowledged = _live_and_die(url, rng)
+        acknowledged = _live_and_die(forked_programs, url, rng)
         assert _resume(url) >= acknowledged
     assert _resume(url) > 0
