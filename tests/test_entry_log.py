@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.campaign import LONG
 from tests.conformance.state_kit import Program
 from tests.test_atomic import Actor
 
@@ -183,7 +184,7 @@ def test_random_writes_of_a_block_are_undone_exactly(
     rng: random.Random, kind: str, size: int
 ) -> None:
     """Values, types of keys, and order; and a save in between has nothing of them."""
-    for _ in range(20):
+    for _ in range(200 if LONG else 8):
         keys = [*(f"k{number}" for number in range(size)), *rng.sample([1, 0, "a", 2.0], 2)]
         rng.shuffle(keys)
         program, state, (actor,) = begun(
@@ -207,7 +208,7 @@ def test_random_writes_of_a_block_are_undone_exactly(
 @pytest.mark.parametrize("kind", ["dict", "ordereddict", "set"])
 def test_random_writes_of_several_tasks(rng: random.Random, kind: str, size: int) -> None:
     """An entry is what the last write left that was not undone, if each task wrote it once."""
-    for _ in range(20):
+    for _ in range(200 if LONG else 8):
         keys = [f"k{number}" for number in range(size)]
         content = set(keys) if kind == "set" else dict.fromkeys(keys, "base")
         program, state, actors = begun(kind, content, tasks=3)

@@ -147,7 +147,7 @@ def test_of_two_incarnations_in_any_order_one_is_told_and_nothing_is_lost(
     ones, others = range(race.steps(0) + 1), range(race.steps(1) + 1)
     takeover = itertools.product(ones[:10], others[:10])
     later = () if early else itertools.product(ones, others[10:])
-    for one, other in [*sampled(rng, takeover, 40), *sampled(rng, later, 30)]:
+    for one, other in [*sampled(rng, takeover, 15), *sampled(rng, later, 10)]:
         order = [(first, one), (second, other), (first, FOREVER), (second, FOREVER)]
         writers, records = race.run(order)
         pages = stored(records, promises).get("pages", {})

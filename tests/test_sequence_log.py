@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.campaign import LONG
 from tests.conformance.state_kit import Program
 from tests.test_atomic import Actor
 
@@ -72,7 +73,7 @@ def test_a_block_that_writes_very_often_keeps_no_more_than_a_copy(kind: str) -> 
     """It replaces the same items again and again."""
     program, state, actors = begun(kind, [0] * 100, tasks=1)
     tracemalloc.start()
-    for number in range(20_000):
+    for number in range(10_000):
         actors[0].do(state.__setitem__, number * 37 % 100, 10**6 + number)
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -304,7 +305,7 @@ def write(rng: random.Random, state: Any, model: Model, block: Block | None, ite
 @pytest.mark.parametrize("kind", ["list", "deque"])
 def test_random_writes_of_several_tasks(rng: random.Random, kind: str, size: int) -> None:
     """Each item is there as often as the writes that were not undone say."""
-    for _ in range(40):
+    for _ in range(400 if LONG else 16):
         tasks = rng.choice([1, 2, 4])
         program, state, actors = begun(kind, [f"item {n}" for n in range(size)], tasks)
         model = Model(list(state))

@@ -26,7 +26,7 @@ from autostate.stores import memory
 from tests.interrupting import Interrupt
 
 EVERY: Final = os.environ.get("AUTOSTATE_INTERRUPTS") == "all"
-SAMPLE: Final = 2
+SAMPLE: Final = 1
 LARGE: Final = 300
 
 Act = Callable[[Any], object]
@@ -386,7 +386,7 @@ def test_an_interrupted_undo_is_carried_on(
     operation = Operation(make, fill(size), act)
     numbers: Sequence[int] = range(1, sys.maxsize - attempt(operation, sys.maxsize).left + 1)
     if not EVERY:
-        numbers = sorted(rng.sample(numbers, 8))
+        numbers = sorted(rng.sample(numbers, 5))
     for number in numbers:
         attempt(operation, number)
 
@@ -401,7 +401,7 @@ def test_an_interrupted_block_is_done_or_not(act: Act, size: int, rng: random.Ra
     operation = Operation(a_dict, entries(size), act)
     numbers: Sequence[int] = range(1, sys.maxsize - attempt(operation, sys.maxsize).left + 1)
     if not EVERY:
-        numbers = sorted(rng.sample(numbers, 25))
+        numbers = sorted(rng.sample(numbers, 8))
     for number in numbers:
         attempt(operation, number)
 
@@ -428,7 +428,7 @@ def places_of(act: Callable[[str, Interrupt], None], rng: random.Random) -> Iter
     act(f"memory:places{next(_urls)}", counting)
     numbers: Sequence[int] = range(1, sys.maxsize - counting.left + 1)
     if not EVERY:
-        numbers = sorted(rng.sample(numbers, 30))
+        numbers = sorted(rng.sample(numbers, 12))
     for number in numbers:
         act(f"memory:places{next(_urls)}", Interrupt(number))
         yield
