@@ -16,7 +16,7 @@ from autostate.journal import Journal, Recovered, compaction
 from autostate.journal.head import Head
 from autostate.stores import Store
 from tests import faulty
-from tests.campaign import sampled
+from tests.campaign import LONG, sampled
 from tests.faulty import STORES, FaultyStore, KilledError, Promises, Step
 
 Changes = list[bytes]
@@ -156,10 +156,14 @@ def test_a_kill_at_any_step_loses_nothing_acknowledged(
 
 @pytest.mark.parametrize("kill", KILLS)
 def test_a_second_kill_during_the_recovery_loses_nothing(
-    promises: Promises, folding: None, kill: Callable[[int], Callable[[Step], None]]
+    promises: Promises,
+    folding: None,
+    kill: Callable[[int], Callable[[Step], None]],
+    rng: random.Random,
 ) -> None:
     """A successor that dies too, anywhere in its own recovery, takeover or compaction."""
-    for number in range(0, count_steps(promises), 3):
+    stride = 3 if LONG else 9
+    for number in range(rng.randrange(stride), count_steps(promises), stride):
         records: faulty.Records = {}
         program = run_until_killed(FaultyStore(records, faulty.kill_before(number), **promises))
         for second in itertools.count():
@@ -215,7 +219,7 @@ def test_a_late_duplicate_overwrites_nothing(
     promises: Promises = {"atomic": atomic, "conditional": False}
     delays = (1, 2, 3, 4, 5, 6, 9, 14)
     places = itertools.product(range(2, count_steps(promises)), delays, (False, True))
-    for number, delay, kill in sampled(rng, places, 150):
+    for number, delay, kill in sampled(rng, places, 60):
         records: faulty.Records = {}
         program = Program(journal(FaultyStore(records, **promises)), retry=retry)
         program.journal.recover()

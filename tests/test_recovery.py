@@ -9,7 +9,7 @@ import pytest
 from autostate.errors import CorruptStateError, StoreUnavailableError
 from autostate.journal import Journal
 from tests import faulty
-from tests.campaign import sampled
+from tests.campaign import LONG, sampled
 from tests.faulty import STORES, FaultyStore, Promises, Records, Step
 from tests.test_journal import BEGIN, Program, change, content, journal, stored
 
@@ -54,7 +54,7 @@ def test_every_changed_byte_of_every_record_is_found(
     """One byte changes: recovery names the record, or that byte was of no account."""
     records, program = filled(promises)
     for key in in_use(program):
-        for at in sampled(rng, range(len(records[key])), 100):
+        for at in sampled(rng, range(len(records[key])), 40):
             changed = bytearray(records[key])
             changed[at] ^= mask
             with pytest.raises(CorruptStateError, match=key):
@@ -227,7 +227,7 @@ def test_foreign_records_are_left_alone(promises: Promises) -> None:
 def test_random_damage_never_makes_a_wrong_state(promises: Promises, rng: random.Random) -> None:
     """However records are damaged, recovery gives a state that was saved, or an error."""
     records, program = filled(promises)
-    for _ in range(300):
+    for _ in range(3_000 if LONG else 100):
         damaged = dict(records)
         for key in rng.sample(sorted(records), rng.randint(1, 3)):
             data = bytearray(damaged[key])
