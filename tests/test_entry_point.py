@@ -26,8 +26,9 @@ from autostate import (
     PersistedSet,
 )
 from autostate.testing import LocalPlatform, Run
+from tests import programs
 
-pytestmark = pytest.mark.usefixtures("forked_actors")
+pytestmark = pytest.mark.usefixtures("forked_actors", "forked_programs")
 
 T = TypeVar("T")
 SAVES = "*/records/autostate-*[0-9a-f]"
@@ -86,9 +87,7 @@ def autostate_first(command: list[str]) -> list[str]:
 def stored(run: Run, name: str = "progress", kind: str = "Dict") -> Any:
     """What another process finds in the run's store."""
     code = f"import autostate, json; print(json.dumps(autostate.Persisted{kind}({name!r})))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=run.env, capture_output=True, text=True, check=False
-    )
+    done = programs.run(code, env=run.env)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
