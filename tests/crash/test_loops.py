@@ -17,7 +17,7 @@ from tests.peers.forked import ProgramServer
 
 ROOT = Path(__file__).parent.parent.parent
 KILLS = max(2, int(os.environ.get("AUTOSTATE_KILLS", "20")) // 10)
-ITEMS = 600
+ITEMS = 300
 URL = "sqlite:///loops.db"
 
 PRELUDE = f"""
@@ -32,7 +32,7 @@ others = PersistedDict("others")
 
 def work(item):
     times[item] += 1
-    for step in range(500):
+    for step in range(150):
         others["step"] = step  # many moments between the first write and the last
     total["n"] += item
     log.append(item)
@@ -114,7 +114,7 @@ def _live(server: ProgramServer, program: str, rng: random.Random) -> bool:
     command, environ = _command(program)
     process = server.popen(command, env=environ, cwd=None)
     assert process.stdout.readline() == "ready\n"
-    time.sleep(rng.uniform(0.0, 0.2))  # the moment of the kill is what is tried here
+    time.sleep(rng.uniform(0.0, 0.1))  # the moment of the kill is what is tried here
     process.kill()
     process.stdout.close()
     return bool(process.wait() == 0)
