@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,10 +15,11 @@ from typing import Any
 import pytest
 
 from autostate.testing import ABSENT, LocalPlatform, Run
+from tests import programs
 from tests.actor_runs import PRELUDE, StartActor, script, starter
 from tests.peers.forked import ProgramServer
 
-pytestmark = pytest.mark.usefixtures("forked_actors")
+pytestmark = pytest.mark.usefixtures("forked_actors", "forked_programs")
 
 SAVES = "*/records/autostate-*[0-9a-f]"
 """Records with state; not the claim that announces an incarnation's first one."""
@@ -603,8 +603,6 @@ class TestOffThePlatform:
 def resumed(run: Run) -> Any:
     """What another process finds in the run's store, under the name "state"."""
     code = 'import autostate, json; print(json.dumps(autostate.PersistedDict("state")))'
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=run.env, capture_output=True, text=True, check=False
-    )
+    done = programs.run(code, env=run.env)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
