@@ -49,7 +49,7 @@ _keep_files_in_memory()
 settings.register_profile(
     "autostate",
     deadline=None,  # no test judges how long something takes
-    max_examples=int(os.environ.get("AUTOSTATE_EXAMPLES", "25")),
+    max_examples=int(os.environ.get("AUTOSTATE_EXAMPLES", "15")),
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )

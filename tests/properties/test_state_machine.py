@@ -454,7 +454,7 @@ def _restore(model: Any, content: Any) -> None:
 TestState = StateMachine.TestCase
 TestState.settings = settings(
     deadline=None,
-    max_examples=int(os.environ.get("AUTOSTATE_EXAMPLES", "30")),
+    max_examples=int(os.environ.get("AUTOSTATE_EXAMPLES", "20")),
     stateful_step_count=int(os.environ.get("AUTOSTATE_STEPS", "30")),
     suppress_health_check=list(HealthCheck),
     derandomize="AUTOSTATE_EXAMPLES" not in os.environ,
