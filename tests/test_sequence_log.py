@@ -73,7 +73,7 @@ def test_a_block_that_writes_very_often_keeps_no_more_than_a_copy(kind: str) -> 
     """It replaces the same items again and again."""
     program, state, actors = begun(kind, [0] * 100, tasks=1)
     tracemalloc.start()
-    for number in range(10_000):
+    for number in range(20_000):
         actors[0].do(state.__setitem__, number * 37 % 100, 10**6 + number)
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
