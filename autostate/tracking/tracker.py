@@ -451,7 +451,11 @@ class Tracker:
                     node.whole = node.whole or size(container) <= LARGE
                     node.keys.update(dict.fromkeys([k for k in new if has(container, k)], True))
                 self.wake()
-            node.offered |= frozenset(defaults)  # last: only what was filled in was offered
+            if not node.offered.issuperset(defaults):
+                self.dirty_nodes[node] = None
+                # After filling in, or what was interrupted would count as offered.
+                node.offered |= frozenset(defaults)
+                self.wake()
 
     def begin(self, container: Any, default: list[Any]) -> None:
         """Fill a list that was never saved."""
