@@ -202,6 +202,15 @@ class AtomicBlock:
     else:
         __exit__ = _Exit()
 
+        async def __aenter__(self) -> None:
+            raise TypeError(
+                "a block of atomic() waits for nothing: write `with autostate.atomic():`, without "
+                "`async`; its body may `await`"
+            )
+
+        async def __aexit__(self, *error: object) -> None:
+            """For `async with` to get as far as the error."""
+
     @overload
     def __call__(self, function: Callable[P, R], /) -> Callable[P, R]: ...
     @overload
@@ -211,8 +220,17 @@ class AtomicBlock:
 
         Raises:
             TypeError: It is a generator function: which of its steps belong together is not said.
+                Or it is no function.
         """
         import inspect
+
+        if not callable(function) or isinstance(function, type):
+            raise TypeError(
+                "atomic() decorates functions, and this is "
+                + (f"the class {function.__name__}: " if callable(function) else "no function: ")
+                + "write `@autostate.atomic()` over a function or method, or "
+                "`with autostate.atomic():` around a block"
+            )
 
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(
