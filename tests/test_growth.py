@@ -544,3 +544,22 @@ def test_a_number_key_costs_only_its_entry(saves: Saves) -> None:
     pages[5] = "done"
     autostate.flush()
     assert saves[-1][0] == 1
+
+
+@pytest.mark.parametrize("size", [LARGE + 10, 3000])
+def test_an_lru_costs_what_was_used(size: int, saves: Saves, runs: Runs) -> None:
+    """An OrderedDict: what is used goes to the end, and the oldest goes."""
+    state: PersistedDict[str, Any] = PersistedDict("state")
+    state["lru"] = OrderedDict((url(number), number) for number in range(size))
+    autostate.flush()
+    lru = state["lru"]
+    for number in range(5):
+        lru.move_to_end(url(number * 7))
+        lru[url(size + number)] = number
+        lru.popitem(last=False)
+        autostate.flush()
+        assert saves[-1][0] <= 2
+        assert saves[-1][1] < 2048
+    expected = list(lru.items())
+    runs.again()
+    assert list(PersistedDict[str, Any]("state")["lru"].items()) == expected
