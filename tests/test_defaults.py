@@ -102,3 +102,19 @@ def test_the_same_defaults_again_write_nothing() -> None:
 
         run(first)
         assert run(again) == 0
+
+
+def test_a_state_object_is_renamed_by_its_content_as_defaults() -> None:
+    """As docs/reference.md says; and the code that does it may stay in the program."""
+
+    def renaming(key: str) -> None:
+        old: PersistedDict[str, Any] = PersistedDict("pages")
+        visits: PersistedDict[str, Any] = PersistedDict("visits", old)
+        autostate.delete("pages")
+        visits[key] = [key]
+
+    run(lambda: PersistedDict("pages", {"done": [1]}))
+    for key in "ab":
+        run(lambda key=key: renaming(key))  # type: ignore[misc]
+    visits: PersistedDict[str, Any] = run(lambda: PersistedDict("visits"))
+    assert visits == {"done": [1], "a": ["a"], "b": ["b"]}
