@@ -287,7 +287,12 @@ def before_exec() -> Callable[[], None]:
 
 
 def _exit() -> None:
-    """Save at the normal end; what is lost shows in the exit status."""
+    """Save at the normal end; what is lost shows in the exit status.
+
+    A handler of the program's may have restored the default action before it let the process end:
+    a second signal would strike in the middle of the save. With our handler it waits for it.
+    """
+    recheck()
     with contextlib.suppress(KeyboardInterrupt):  # somebody does not want to wait, and was told
         exit_now()
     exit_status.impose()

@@ -146,11 +146,7 @@ def flush(timeout: float | None = None) -> None:
         >>> hits["index.html"] += 1
         >>> autostate.flush()
     """
-    if timeout is not None and not isinstance(timeout, int | float):
-        raise TypeError(
-            "flush() saves all state objects; its argument is a timeout in seconds, not "
-            f"{type(timeout).__name__}"
-        )
+    _check_timeout("flush", timeout)
     end = None if timeout is None else time.monotonic() + timeout
     errors = []
     for manager in _affected():  # each is flushed, also when another fails
@@ -170,6 +166,7 @@ async def durable(timeout: float | None = None) -> None:  # noqa: ASYNC109 - as 
     Raises:
         FlushError: As for `flush`, and so for the other errors.
     """
+    _check_timeout("durable", timeout)
     end = None if timeout is None else time.monotonic() + timeout
     errors = []
     for manager in _affected():
@@ -180,7 +177,16 @@ async def durable(timeout: float | None = None) -> None:  # noqa: ASYNC109 - as 
     _raise_first(errors)
 
 
-def atomic() -> AtomicBlock:
+def _check_timeout(name: str, timeout: Any) -> None:
+    """Refuse a state object, or a function under `@durable`, in the place of the timeout."""
+    if timeout is not None and not isinstance(timeout, int | float):
+        raise TypeError(
+            f"{name}() saves all state objects; its argument is a timeout in seconds, not "
+            f"{type(timeout).__name__}"
+        )
+
+
+def atomic(function: None = None, /) -> AtomicBlock:
     """Save what happens in the body together or not at all; if the body raises, undo it.
 
     For a `with` statement, or as a decorator of a function or coroutine function.
@@ -199,8 +205,14 @@ def atomic() -> AtomicBlock:
     so far. A save waits for the blocks of other threads, and a block that is about to begin gives
     way to a save that waits.
 
+    Args:
+        function: Nothing: `@atomic` without parentheses is an error that says so.
+
     Returns:
         The context manager.
+
+    Raises:
+        TypeError: Something was passed.
 
     Example:
         >>> import autostate
@@ -209,6 +221,11 @@ def atomic() -> AtomicBlock:
         ...     account["left"] -= 1
         ...     account["right"] += 1
     """
+    if function is not None:
+        raise TypeError(
+            "atomic() takes no arguments: write `with autostate.atomic():` around a block, or "
+            "`@autostate.atomic()`, with parentheses, over a function"
+        )
     from autostate.tracking.savepoint import AtomicBlock
 
     return AtomicBlock(lambda: [tracker for one in _affected() for tracker in one._trackers()])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from autostate import progress_bar
 from autostate.loop_source import source_of
@@ -92,6 +92,9 @@ class _Awaited(Generic[T]):
         raise StopAsyncIteration
 
 
+_NOT_GIVEN: Final[Any] = object()
+
+
 @overload
 def resume(
     name: str,
@@ -118,7 +121,7 @@ def resume(
 ) -> AsyncLoop[T]: ...
 def resume(
     name: str,
-    iterable: Iterable[T] | AsyncIterable[T],
+    iterable: Iterable[T] | AsyncIterable[T] = _NOT_GIVEN,
     *,
     key: Callable[[T], Any] | None = None,
     check: bool = True,
@@ -174,6 +177,11 @@ def resume(
         >>> lengths
         {'one': 3, 'two': 3, 'three': 5}
     """
+    if iterable is _NOT_GIVEN:
+        raise TypeError(
+            "resume() needs a name for its position, and what the loop goes over: "
+            'for url in autostate.resume("urls", urls)'
+        )
     if type(name) is not str:
         raise TypeError(
             f"the first argument of resume() is the name of the loop, a str, not "

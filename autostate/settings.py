@@ -128,7 +128,8 @@ class Settings:
     def for_store(cls, store: str | HasUrl, /, **overrides: Unpack[SettingsByName]) -> Settings:
         """Make the settings for a store: overrides, then the environment, then defaults.
 
-        Each setting has a variable: `AUTOSTATE_` and its name in capitals.
+        Each setting has a variable: `AUTOSTATE_` and its name in capitals. Another variable that
+        begins so is warned of once.
 
         Args:
             store: A store or its URL; only the scheme counts.
@@ -147,6 +148,7 @@ class Settings:
             5
         """
         _check_names(overrides)
+        _warn_of_unknown(os.environ)
         url = store if isinstance(store, str) else store.url
         base = cls(**_defaults(url))
         return _filled(_filled(base, _from_environment(base, os.environ)), overrides)
@@ -181,6 +183,10 @@ KEY_VARIABLE = "AUTOSTATE_SIGNING_KEY"
 SHORTEST_KEY = 16
 VARIABLES: Mapping[str, str] = {name: f"AUTOSTATE_{name.upper()}" for name in NAMES}
 """The environment variable of each setting."""
+URL_VARIABLE = "AUTOSTATE_URL"
+_OF_TESTS = ("COPIES", "EXAMPLES", "INTERRUPTS", "KILLS", "SEED", "STEPS")
+"""What the tests of this project read: how much they do."""
+_warned_of: set[str] = set()
 
 _WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _WORDS |= {"0": False, "false": False, "no": False, "off": False}
@@ -231,6 +237,24 @@ def _from_environment(base: Settings, environ: Mapping[str, str]) -> dict[str, A
     return found
 
 
+def _warn_of_unknown(environ: Mapping[str, str]) -> None:
+    """Say once in each process which variables set nothing, and which were meant."""
+    known = (URL_VARIABLE, *VARIABLES.values())
+    ours = {*known, *(f"AUTOSTATE_{name}" for name in _OF_TESTS)}
+    for name in sorted(environ):
+        if not name.upper().startswith("AUTOSTATE_") or name in ours or name in _warned_of:
+            continue
+        import difflib
+        import logging
+
+        _warned_of.add(name)
+        near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.75)
+        meant = f": did you mean {near[0]}? There" if near else ": there"
+        logging.getLogger("autostate").warning(
+            "the environment variable %s sets nothing%s are %s", name, meant, ", ".join(known)
+        )
+
+
 def _parsed(text: str, like: Any) -> Any:
     """Read a value of the type that the default has; what cannot be read stays a text."""
     if isinstance(like, bool):
@@ -260,7 +284,7 @@ def default_url(environ: Mapping[str, str] | None = None) -> str:
         SQLite file under the working directory.
     """
     environ = os.environ if environ is None else environ
-    if url := environ.get("AUTOSTATE_URL", "").strip():
+    if url := environ.get(URL_VARIABLE, "").strip():
         return url
     return "apify:" if _inside_actor(environ) else "sqlite:///.autostate/state.db"
 

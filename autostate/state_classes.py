@@ -344,18 +344,20 @@ class StateClass(ABCMeta):
 
 
 def _is_copying(caller: Any) -> bool:
-    """Whether a class is called by what makes a changed copy: a plain object, as copies are.
+    """Whether a class is called by what makes a copy: a plain object, as copies are.
 
-    It would else be the same live object, and the changes would be ignored.
+    It would else be the same live object: changes would be ignored, or made to the state.
     """
+    if caller.f_code.co_name in ("__copy__", "__deepcopy__"):  # of the class, or of a base
+        return True
     return (
         caller.f_code.co_name in _COPYING
         and caller.f_globals.get("__name__", "").partition(".")[0] in _COPIERS
     )
 
 
-_COPYING: Final = frozenset({"replace", "_replace", "evolve", "assoc"})
-_COPIERS: Final = frozenset({"dataclasses", "attr", "attrs"})
+_COPYING: Final = frozenset({"replace", "_replace", "evolve", "assoc", "_reconstruct"})
+_COPIERS: Final = frozenset({"copy", "dataclasses", "attr", "attrs"})
 
 
 _ADDRESS: Final = " object at 0x"

@@ -487,6 +487,11 @@ def _nothing() -> None:
 def _checked(store: str | os.PathLike[str] | Store | None) -> str | Store | None:
     """Give a store, or the URL of one that could be opened, as far as looking tells."""
     if not isinstance(store, str | os.PathLike):
+        if store is not None and not isinstance(getattr(store, "url", None), str):
+            raise TypeError(
+                f"this needs a store's URL, a path or a store, not {type(store).__name__}: write "
+                'autostate.open("sqlite:///state.db"), and settings by name'
+            )
         return store
     from autostate.stores import checked
 

@@ -748,3 +748,36 @@ def test_other_kinds_are_undone_as_roots() -> None:
             raise ValueError
         assert (seen, queue, hits) == ({1, 2}, [1, 2], {"a": 1})
         autostate.flush()
+
+
+def test_a_block_that_is_dropped_is_told_with_its_place(
+    isolated: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once for each place where blocks are entered by hand; those that are left say nothing."""
+    state = autostate.PersistedDict("state", n=0)
+
+    def enter() -> contextlib.ExitStack:
+        stack = contextlib.ExitStack()
+        stack.enter_context(autostate.atomic())
+        return stack
+
+    line = enter.__code__.co_firstlineno + 2
+    with enter():
+        state["n"] = 1
+    for _ in range(2):
+        stack = enter()
+        state["n"] += 1
+        del stack
+        gc.collect()
+        autostate.flush()
+        assert state["n"] == 1
+    (told,) = [each for each in caplog.messages if "never left" in each]
+    assert f"{__file__}:{line} was never left, and is undone" in told
+    block = autostate.atomic()
+    block.__enter__()
+    state["n"] = 5
+    del block
+    gc.collect()
+    autostate.flush()
+    assert [__file__ in each for each in caplog.messages if "never left" in each] == [True, True]
+    assert state["n"] == 1

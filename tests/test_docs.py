@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import dataclasses
 import doctest
 import importlib
 import inspect
@@ -77,3 +78,15 @@ def test_the_example_in_a_docstring_runs(example: doctest.DocTest) -> None:
     output: list[str] = []
     doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=output.append)
     assert "".join(output) == ""
+
+
+def test_the_reference_has_all_fields_and_errors() -> None:
+    """Those of `info()` and `statistics()`, and each class of errors."""
+    text = (ROOT / "docs" / "reference.md").read_text()
+    for heading, cls in (("`info(obj)`", autostate.Info), ("`statistics()`", autostate.Statistics)):
+        section = text.partition(f"## {heading}")[2].partition("\n## ")[0]
+        cells = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("|"))
+        for each in dataclasses.fields(cls):
+            assert f"`{each.name}`" in cells
+    names = {name for name, cls in vars(autostate.errors).items() if name.endswith("Error")}
+    assert names - set(re.findall(r"`(\w+Error)`", text)) == set()

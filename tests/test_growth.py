@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import itertools
 import queue
@@ -18,12 +17,10 @@ import pytest
 import autostate
 from autostate import PersistedCounter, PersistedDict, PersistedSet, hub
 from autostate.tracking import LARGE
+from tests.growing import Runs, Saves, counted_saves
 
 STARTS = (0, 1, 50, LARGE - 1, LARGE, LARGE + 1, 300, 1000)
 """Entries at the first save: none, few, just as many as are compared, and more."""
-
-Saves = list[tuple[int, int]]
-
 
 NESTED = {"set": set, "dict": dict, "counter": Counter, "ordereddict": OrderedDict}
 
@@ -36,32 +33,8 @@ def url(number: int) -> str:
 @pytest.fixture
 def saves() -> Iterator[Saves]:
     """The entries and bytes of every save."""
-    counted: Saves = []
-
-    def count(_: object, **counts: Any) -> None:
-        counted.append((counts["entries"], counts["bytes"]))
-
-    with hub.flushed.connected_to(count):
+    with counted_saves() as counted:
         yield counted
-
-
-class Runs:
-    """One run of a program after another; each saves only when that is asked for."""
-
-    def __init__(self) -> None:
-        self._open = contextlib.ExitStack()
-        self.again()
-
-    def again(self) -> None:
-        """End the run, and begin the next one."""
-        self.end()
-        self._open.enter_context(
-            autostate.open("sqlite:///growth.db", debounce=3600.0, max_delay=3600.0)
-        )
-
-    def end(self) -> None:
-        """End the run."""
-        self._open.close()
 
 
 @pytest.fixture(autouse=True)
@@ -544,3 +517,22 @@ def test_a_number_key_costs_only_its_entry(saves: Saves) -> None:
     pages[5] = "done"
     autostate.flush()
     assert saves[-1][0] == 1
+
+
+@pytest.mark.parametrize("size", [LARGE + 10, 3000])
+def test_an_lru_costs_what_was_used(size: int, saves: Saves, runs: Runs) -> None:
+    """An OrderedDict: what is used goes to the end, and the oldest goes."""
+    state: PersistedDict[str, Any] = PersistedDict("state")
+    state["lru"] = OrderedDict((url(number), number) for number in range(size))
+    autostate.flush()
+    lru = state["lru"]
+    for number in range(5):
+        lru.move_to_end(url(number * 7))
+        lru[url(size + number)] = number
+        lru.popitem(last=False)
+        autostate.flush()
+        assert saves[-1][0] <= 2
+        assert saves[-1][1] < 2048
+    expected = list(lru.items())
+    runs.again()
+    assert list(PersistedDict[str, Any]("state")["lru"].items()) == expected

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import queue
 import random
@@ -15,6 +14,7 @@ import pytest
 import autostate
 from autostate import PersistedDeque, PersistedDict, PersistedList, hub
 from autostate.tracking import LARGE
+from tests.growing import Runs, Saves, counted_saves
 
 STARTS = (10, LARGE - 1, LARGE, LARGE + 1, 3000)
 """Items at the first save: few, just as many as are compared, and more."""
@@ -22,7 +22,6 @@ STARTS = (10, LARGE - 1, LARGE, LARGE + 1, 3000)
 KINDS: dict[str, Any] = {"list": PersistedList, "deque": PersistedDeque}
 
 Operation = Callable[[Any], object]
-Saves = list[tuple[int, int]]
 
 REMOVALS: dict[str, Operation] = {
     "del first": lambda s: s.__delitem__(0),
@@ -82,28 +81,16 @@ def page(number: int) -> str:
 @pytest.fixture
 def saves() -> Iterator[Saves]:
     """The entries and bytes of every save."""
-    counted: Saves = []
-
-    def count(_: object, **counts: Any) -> None:
-        counted.append((counts["entries"], counts["bytes"]))
-
-    with hub.flushed.connected_to(count):
+    with counted_saves() as counted:
         yield counted
 
 
 @pytest.fixture(autouse=True)
 def again(isolated: Any) -> Iterator[Callable[[], None]]:
     """End the run of the program, and begin the next one; it saves only when asked to."""
-    with contextlib.ExitStack() as running:
-
-        def begin() -> None:
-            running.close()
-            running.enter_context(
-                autostate.open("sqlite:///growth.db", debounce=3600.0, max_delay=3600.0)
-            )
-
-        begin()
-        yield begin
+    runs = Runs()
+    yield runs.again
+    runs.end()
 
 
 def grown(kind: str, count: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,60 @@ def test_a_variable_that_makes_no_sense_is_named(
             use("memory:")
     with pytest.raises(ValueError, match=told):
         autostate.PersistedDict("pages")
+
+
+@pytest.fixture
+def unwarned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable was warned of yet in this process."""
+    monkeypatch.setattr(settings_module, "_warned_of", set())
+
+
+@pytest.mark.usefixtures("unwarned", "isolated")
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("AUTOSTATE_DEBOUNSE", "AUTOSTATE_DEBOUNCE"),
+        ("AUTOSTATE_TIMEOUT", "AUTOSTATE_FLUSH_TIMEOUT"),
+        ("AUTOSTATE_URI", "AUTOSTATE_URL"),
+        ("autostate_debounce", "AUTOSTATE_DEBOUNCE"),
+        ("AUTOSTATE_COLOUR", None),
+    ],
+)
+def test_a_variable_that_sets_nothing_is_warned_of_once(
+    name: str,
+    meant: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """When the first state object is made; with the one that was meant, and all there are."""
+    monkeypatch.setenv(name, "secret")
+    autostate.PersistedDict("pages")
+    autostate.PersistedDict("others")
+    Settings.for_store("memory:")
+    (told,) = [each for each in caplog.messages if "sets nothing" in each]
+    assert told.startswith(f"the environment variable {name} sets nothing")
+    assert (f"did you mean {meant}?" in told) == (meant is not None)
+    assert all(each in told for each in ("AUTOSTATE_URL", *VARIABLES.values()))
+    assert "secret" not in told
+
+
+def test_variables_that_are_known_are_not_warned_of(
+    unwarned: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor are those of the tests, which this reads out of them."""
+    here = Path(__file__).parent
+    read = re.compile(
+        r"""environ(?:\.get\(|\[)?"(AUTOSTATE_\w+)"|"(AUTOSTATE_\w+)" (?:not )?in os"""
+    )
+    texts = [path.read_text() for path in here.rglob("*.py")]
+    names = {one or other for text in texts for one, other in read.findall(text)}
+    assert "AUTOSTATE_EXAMPLES" in names
+    for name in names | {"AUTOSTATE_SEED", "XAUTOSTATE_DEBOUNCE", "AUTOSTATE"}:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("AUTOSTATE_URL", "memory:")
+    monkeypatch.setenv("AUTOSTATE_DEBOUNCE", "1")
+    Settings.for_store("memory:")
+    assert not caplog.messages
 
 
 def test_variables_that_do_not_fit_each_other_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

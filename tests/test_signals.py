@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+import autostate
 from tests.test_lifecycle import HEADER, Program, run, stored
 
 SERVER = """
@@ -96,3 +99,45 @@ def test_the_process_ends_under_gevent(isolated: Path) -> None:
     program.process.send_signal(signal.SIGTERM)
     assert program.end()[0] == -signal.SIGTERM
     assert stored() == {"n": 1}
+
+
+AGAIN: Final = """
+import pathlib, signal, sys, time
+import autostate
+
+def stop(number, frame):
+    signal.signal(number, signal.SIG_DFL)
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, stop)
+autostate.configure("sqlite:///state.db", debounce=3600.0, max_delay=3600.0)
+state = autostate.PersistedDict("state")
+
+@autostate.hub.shutdown.connect
+def last(_, **about):
+    state["n"] = 2
+    print("saving", flush=True)
+    while not pathlib.Path("go").exists():
+        time.sleep(0.01)
+
+state["n"] = 1
+print("running", flush=True)
+while True:
+    time.sleep(0.01)
+"""
+
+
+def test_a_second_sigterm_waits_for_the_last_save(isolated: Path) -> None:
+    """Also where the program's handler has restored the default action after the first."""
+    with subprocess.Popen(
+        [sys.executable, "-c", AGAIN], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "saving\n"
+        process.send_signal(signal.SIGTERM)
+        Path("go").touch()
+        assert process.wait(60) in {0, -signal.SIGTERM}
+    autostate.configure("sqlite:///state.db")
+    assert autostate.PersistedDict("state") == {"n": 2}

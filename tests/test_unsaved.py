@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import csv
 import dataclasses
+import hashlib
+import inspect
 import io
 import logging
+import os
+import queue
 import re
+import selectors
 import socket
+import sqlite3
 import sys
 import threading
+import weakref
+import zlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from http.cookiejar import CookieJar
@@ -104,6 +117,12 @@ def generator() -> Iterator[int]:
     yield 1
 
 
+def entry() -> os.DirEntry[str]:
+    """Says what is in a folder."""
+    with os.scandir("/") as entries:
+        return next(entries)
+
+
 class Worker(threading.Thread):
     """One of the program's own."""
 
@@ -123,6 +142,65 @@ def test_what_belongs_to_the_process_is_no_pickle_either() -> None:
         with pytest.raises(Unsupported, match=r"or store autostate.pickled\(value\)"):
             codec.jsonable(other, no_node)
         autostate.pickled(other)
+
+
+LIVE: Final[dict[str, Callable[[], Any]]] = {
+    "match": lambda: re.match("a", "a"),
+    "scanner": lambda: re.finditer("a", "a"),
+    "generator": generator,
+    "csv": lambda: csv.reader([]),
+    "module": lambda: sys,
+    "frame": inspect.currentframe,
+    "lock": threading.Lock,
+    "local": threading.local,
+    "condition": threading.Condition,
+    "thread": threading.Thread,
+    "queue": queue.SimpleQueue,
+    "task lock": asyncio.Lock,
+    "future": concurrent.futures.Future,
+    "loop": asyncio.new_event_loop,
+    "context": contextvars.copy_context,
+    "context variable": lambda: contextvars.ContextVar("x"),
+    "database": lambda: sqlite3.connect(":memory:"),
+    "folder": lambda: os.scandir("/"),
+    "folder's entry": entry,
+    "hash": hashlib.sha256,
+    "compressor": zlib.compressobj,
+    "selector": selectors.DefaultSelector,
+    "logging": logging.StreamHandler,
+    "weak": lambda: weakref.ref(Plain),
+    "weak values": weakref.WeakValueDictionary,
+}
+
+
+@pytest.mark.parametrize("what", LIVE)
+def test_nobody_is_sent_to_a_pickle_that_cannot_be_made(what: str) -> None:
+    """Whether Python or C made the class, and whatever else is advised."""
+    value = LIVE[what]()
+    with contextlib.ExitStack() as stack:
+        if hasattr(value, "close"):
+            stack.callback(value.close)
+        with pytest.raises(Unsupported, match="keep it outside of the state") as caught:
+            codec.jsonable(value, no_node)
+        assert "pickled(" not in caught.value.problem
+
+
+async def test_nobody_is_sent_to_a_pickle_of_a_task() -> None:
+    """Nor of a future."""
+    task = asyncio.ensure_future(asyncio.sleep(0))
+    with pytest.raises(Unsupported, match="not even as a pickle"):
+        codec.jsonable(task, no_node)
+    await task
+
+
+@pytest.mark.parametrize(
+    "value", [{}.keys(), memoryview(b"x"), lambda: 1, iter([1]), Plain()], ids=numbered
+)
+def test_what_can_be_pickled_is_said_to_be(value: Any) -> None:
+    """So the advice is not left out where it would help."""
+    with pytest.raises(Unsupported, match=r"or store autostate.pickled\(value\)"):
+        codec.jsonable(value, no_node)
+    autostate.pickled(value)
 
 
 def made(name: str, module: str) -> type:

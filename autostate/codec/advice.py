@@ -70,7 +70,7 @@ ADVICE: Final[dict[str, str]] = {
     "_io.StringIO": "save its text, value.getvalue()",
     "_io.BytesIO": "save its bytes, value.getvalue()",
     "_io._IOBase": "save its path and position, file.name and file.tell(), and open it again",
-    "re.Match": "save what is needed of it, such as match.group() and match.span()",
+    "re.Match": "save what is needed of it, such as match.group() or match.groupdict()",
     "logging.Logger": "save its name, logger.name",
     "builtins.memoryview": "save bytes(value)",
     "array.array": "save a list of it, value.tolist()",

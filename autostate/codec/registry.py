@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar, overload
 
 from autostate.codec import arrays, classes
 from autostate.codec.advice import advice_for
-from autostate.codec.bound import root_of
+from autostate.codec.bound import is_persisted, root_of
 from autostate.codec.names import find, is_lasting, is_local, look_again, name_of, twins
 from autostate.codec.types import SCALARS
 from autostate.codec.unknown import Unknown
@@ -334,6 +334,13 @@ def why_not(cls: type, *, key: bool = False) -> str:
             f"a value of type {name} cannot be saved, not even as a pickle, because it belongs to "
             "this process: keep it outside of the state, or register the class of the object that "
             "holds it, with an encode= that leaves it out and a decode= that makes a new one"
+        )
+    if not key and is_persisted(cls):
+        return (
+            f"a copy of a {name}, or one that was made without calling the class, is a plain "
+            "object and cannot be saved: put in the state object itself, or a dict of the fields, "
+            "dict(vars(value)); or make the class a dataclass under @autostate.persisted; or store "
+            "autostate.pickled(value)"
         )
     bases = (base for base in cls.__mro__[1:] if base in ENCODERS or base in BUILTIN)
     base = next(bases, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copyreg
+from types import MemberDescriptorType
 from typing import Any, Final
 
 _LONGEST_PATH = 12
@@ -40,16 +42,72 @@ _LIVE: Final = frozenset(
         *(f"threading.{name}" for name in ("_RLock", "Condition", "Event", "Semaphore")),
         *("threading.Barrier", "threading.Thread", "queue.Queue", "_queue.SimpleQueue"),
         *("builtins.generator", "builtins.coroutine", "builtins.async_generator"),
-        *("builtins.frame", "builtins.traceback", "_io._IOBase", "mmap.mmap", "_socket.socket"),
-        *("subprocess.Popen", "sqlite3.Connection", "sqlite3.Cursor", "_asyncio.Future"),
+        *("builtins.frame", "builtins.traceback", "builtins.module", "builtins.callable_iterator"),
+        *("_io._IOBase", "tempfile._TemporaryFileWrapper", "mmap.mmap", "_socket.socket"),
+        *("subprocess.Popen", "sqlite3.Connection", "sqlite3.Cursor", "logging.Handler"),
+        *("asyncio.events.AbstractEventLoop", "asyncio.events.Handle", "asyncio.locks.Lock"),
+        *("asyncio.locks.Event", "asyncio.locks.Condition", "asyncio.locks.Semaphore"),
+        *("asyncio.queues.Queue", "asyncio.streams.StreamReader", "asyncio.streams.StreamWriter"),
+        *("_asyncio.Future", "_asyncio.Task", "asyncio.futures.Future"),
+        *("asyncio.taskgroups.TaskGroup", "selectors.BaseSelector"),
         *("concurrent.futures._base.Future", "concurrent.futures._base.Executor"),
-        *("weakref.ReferenceType", "_ssl._SSLContext"),
+        *("multiprocessing.process.BaseProcess", "multiprocessing.synchronize.SemLock"),
+        *("multiprocessing.connection._ConnectionBase", "multiprocessing.pool.Pool"),
+        *("weakref.ReferenceType", "weakref.WeakValueDictionary", "weakref.WeakKeyDictionary"),
+        *("weakref.finalize", "_ssl._SSLContext", "aiohttp.client.ClientSession"),
+        *("psycopg.BaseConnection", "psycopg._connection_base.BaseConnection"),
+        *("pymongo.synchronous.mongo_client.MongoClient", "pymongo.mongo_client.MongoClient"),
+        *(
+            "redis.client.Redis",
+            "sqlalchemy.engine.base.Connection",
+            "sqlalchemy.engine.base.Engine",
+        ),
+        "sqlalchemy.orm.session.Session",
     }
 )
 _STORED: Final = frozenset({"_io.BytesIO", "_io.StringIO"})
+_BY_CLOUDPICKLE: Final = frozenset(
+    {
+        *("builtins.function", "builtins.code", "builtins.cell", "builtins.memoryview"),
+        *("builtins.mappingproxy", "builtins.dict_keys", "builtins.dict_values"),
+        *("builtins.dict_items", "builtins.odict_keys", "builtins.odict_values"),
+        *("builtins.odict_items", "builtins.property", "builtins.classmethod"),
+        "builtins.staticmethod",
+    }
+)
+"""What `pickle` refuses, and cloudpickle, which `pickled` uses, does not."""
 
 
 def is_live(cls: type) -> bool:
     """Whether values are a part of the running process, which not even a pickle can hold."""
     names = {shown(base) for base in cls.__mro__}
-    return not _LIVE.isdisjoint(names) and _STORED.isdisjoint(names)
+    if not _STORED.isdisjoint(names):
+        return False
+    return not _LIVE.isdisjoint(names) or _is_opaque(cls)
+
+
+def _is_opaque(cls: type) -> bool:
+    """Whether objects hold what only C sees, and their class does not say how to pickle it.
+
+    So `object.__reduce_ex__` decides, which needs a value; here there may be none.
+    """
+    if issubclass(cls, (list, dict, type)) or shown(cls) in _BY_CLOUDPICKLE:
+        return False
+    if cls in copyreg.dispatch_table or hasattr(cls, "__getnewargs__"):
+        return False
+    if hasattr(cls, "__getnewargs_ex__") or any(
+        getattr(cls, name) is not getattr(object, name) for name in _HOW_TO_PICKLE
+    ):
+        return False
+    slots = sum(
+        type(each) is MemberDescriptorType
+        for base in cls.__mro__
+        if isinstance(vars(base).get("__slots__"), str | tuple | list)
+        for each in vars(base).values()
+    )
+    words = slots + (cls.__dictoffset__ > 0) + (cls.__weakrefoffset__ > 0)
+    return cls.__itemsize__ > 0 or cls.__basicsize__ > object.__basicsize__ + words * _WORD
+
+
+_HOW_TO_PICKLE: Final = ("__reduce_ex__", "__reduce__", "__getstate__")
+_WORD: Final = object.__basicsize__ // 2

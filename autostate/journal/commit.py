@@ -56,8 +56,9 @@ class Change(msgspec.Struct, Generic[V], omit_defaults=True, forbid_unknown_fiel
         kind: What it is; said with its first change.
         name: If it is a root: its name; said with its first change.
         form: What has to be known to make an empty one, a deque's `maxlen` for example.
-        known: The defaults of this root that the program deleted.
-        more: Those that it deleted since: they are added to `known`.
+        known: The defaults that this root was given: no later process fills them in again, so what
+            the program deletes of them stays deleted. Of an object only deleted fields.
+        more: Those that it was given since: they are added to `known`.
         assign: All content.
         drop: Keys, or members, that are no more.
         put: Entries: an object, or pairs where a key is no `str`; members of a set.
@@ -94,7 +95,7 @@ class NodeState:
         kind: What it is: see `KINDS`.
         name: The name of a root; None for a nested node.
         form: What has to be known to make an empty one; None: nothing.
-        known: The defaults of this root that the program deleted: they stay deleted.
+        known: The defaults that no process fills in any more: see `Change`.
         first: Of a sequence: the number of its first item.
         steps: How a mapping comes to its content while it has none yet: dicts of entries to put,
             lists of keys to drop. A million entries go into a container, not into a dict before.

@@ -23,8 +23,11 @@ def check_key(key: str) -> None:
     """Refuse what cannot be the key of a record.
 
     Raises:
+        TypeError: It is no text.
         ValueError: The platform knows no such keys.
     """
+    if not isinstance(key, str):
+        raise TypeError(f"the key of the record is a str, not {type(key).__name__}")
     if not _KEY.fullmatch(key):
         raise ValueError(
             f"{key!r} cannot be the key of a record: it has at most 256 letters, digits and any of "

@@ -89,7 +89,7 @@ class Capture:
             for pending in self.pendings:
                 node = pending.node
                 node.declared = node.declared or pending.written
-                node.gone = pending.gone
+                node.known = pending.known
                 node.form = pending.form
                 if pending.saved is not None or node.shape != "sequence":  # it may have waited
                     node.saved = pending.saved

@@ -68,8 +68,10 @@ class Node:
         kept: Of a sequence: which items were there at the last cut, and where they are now.
         saved: What was last saved, to compare with: see `capture.py`. None if that is unknown.
         bad: Entries that could not be saved, with the error.
-        offered: Keys or members that were given as defaults.
-        gone: Those of them that the program deleted; they stay deleted.
+        offered: Keys or members that were given as defaults, by any process: no default fills
+            them in again, so what the program deleted stays deleted. Of an object only fields
+            that its constructor makes in this process, and those that were deleted.
+        known: What the store has of `offered`.
         declared: The store knows of the node.
         weight: Bytes of an encoded entry, on the average of the last capture.
         pending: The node's share of the capture that is being encoded.
@@ -87,13 +89,13 @@ class Node:
         "drops",
         "first",
         "form",
-        "gone",
         "homes",
         "id",
         "kept",
         "key_type",
         "keys",
         "kind",
+        "known",
         "log",
         "name",
         "obj",
@@ -135,7 +137,7 @@ class Node:
         self.weight: int = 64
         self.bad: dict[Any, Any] = {}
         self.offered: frozenset[Hashable] = frozenset()
-        self.gone: frozenset[Hashable] = frozenset()
+        self.known: frozenset[Hashable] = frozenset()
         self.declared: bool = False
         self.pending: Pending | None = None
 

@@ -177,7 +177,8 @@ class Pending(ABC):
         keys, touched, drops: What was marked: see `Node`.
         early: Entries that are encoded already.
         seen: Hashes of encoded entries, for those that are watched.
-        gone: Defaults that the program has deleted.
+        offered: The defaults that were offered before the cut.
+        known: What the store will have of them.
         count: The number of entries to encode.
         written: Whether there is anything to write.
         saved: What will have been saved, to compare with.
@@ -196,7 +197,8 @@ class Pending(ABC):
         self.seen: dict[Any, int] = {}
         self.written = False
         self.saved: Any = None
-        self.gone = node.gone
+        self.offered = node.offered  # now: the entry of a later one is not in this capture
+        self.known = node.known
         self.form = node.form
         self.count = 0
         self._header: dict[str, Any] = {}
@@ -228,9 +230,9 @@ class Pending(ABC):
         """Let go of the copies: what they hold would look held by somebody."""
         self.early = {}
 
-    def find_gone(self) -> Iterator[None]:
-        """Find which defaults the program has deleted."""
-        yield from ()
+    def find_known(self) -> frozenset[Hashable]:
+        """The defaults that are to be known in the store; what has been encoded is in it."""
+        return self.node.known
 
     # -- what is written ----------------------------------------------------------------------
 
@@ -238,16 +240,15 @@ class Pending(ABC):
         """Encode the node's changes into the capture, pausing at every `yield`."""
         changes = self.capture.changes
         mark = len(changes)
-        yield from self.find_gone()
         try:
             self._describe()
             for change in self.changes():
                 if change is not None:
                     self._emit(change)
                 yield
-            header = self._header
-            if "form" in header or len(header) > 1 or (header and not self.node.declared):
+            if self._header:
                 self._emit({})
+            yield from self._offered()
         except Exception as error:
             if is_passing(error) and not self.node.tracker.ending:
                 raise  # the capture has failed, and is taken again
@@ -274,7 +275,7 @@ class Pending(ABC):
         self.capture.errors.append(UnsupportedTypeError(self.node.path, problem))
 
     def _describe(self) -> None:
-        """Say what is new of the node as a whole: kind, name and form, deleted defaults."""
+        """Say what is new of the node as a whole: kind, name and form."""
         node, header = self.node, self._header
         if not node.declared:
             header["kind"] = node.kind
@@ -284,11 +285,20 @@ class Pending(ABC):
             form = self._form()
         if form != node.form or (form is not None and not node.declared):
             header["form"] = self.form = form
-        if self.gone != node.gone:
-            only_more = node.declared and self.gone.issuperset(node.gone)
-            new = self.gone.difference(node.gone) if only_more else self.gone
-            keys = [codec.encode_key(key) for key in new if is_key(key)]
-            header["more" if only_more else "known"] = keys
+
+    def _offered(self) -> Iterator[None]:
+        """Say which defaults no later process fills in again."""
+        before = self.node.known if self.node.declared else frozenset()
+        known = self.find_known()
+        if known is not before and known != before:
+            verb = "more" if before <= known else "known"
+            for batch in batches(iter(known - before if verb == "more" else known)):
+                self._emit({verb: [codec.encode_key(key) for key in batch if is_key(key)]})
+                verb = "more"
+                yield
+            if verb == "known":
+                self._emit({"known": []})
+        self.known = known
 
     def _form(self) -> Any:
         try:
@@ -475,20 +485,20 @@ class KeyedPending(Pending):
             taken = ((key, self.early[key]) for key in batch)
             yield [(key, value) for key, value in taken if value is not None]
 
-    def find_gone(self) -> Iterator[None]:
-        """Find which defaults the program has deleted."""
-        node, items = self.node, self.items
-        if not node.offered:
-            return
-        gone: set[Hashable] = set()
-        if self.whole:
-            for batch in batches(iter(node.offered)):
-                gone.update(key for key in batch if key not in items)
-                yield
-        else:
-            dropped = node.offered.intersection(self.drops)
-            gone.update(node.gone.union(dropped).difference(items))
-        self.gone = frozenset(gone)
+    def find_known(self) -> frozenset[Hashable]:
+        """The defaults that were offered, without those that are there and could not be saved.
+
+        They are not in the store, and would look deleted to the next process. Of an object only
+        deleted fields: its class may lose a field, and have another one of that name later.
+        """
+        node = self.node
+        if node.kind == "instance":
+            if self.whole:
+                return self.offered.difference(self.items)
+            dropped = self.offered.intersection(self.drops)
+            return node.known.union(dropped).difference(self.items)
+        unsaved = self.offered.intersection(node.bad).difference(self.drops)
+        return self.offered.difference(unsaved) if unsaved else self.offered
 
     def dropped(self, keys: Iterable[Any]) -> list[Any]:
         """The JSON of keys that were removed; what cannot be saved never was."""

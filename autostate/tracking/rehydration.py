@@ -249,7 +249,7 @@ class Rehydration:
             raise StateTypeError(f"{state.name} is stored as a {state.kind}")
         node = Node(self._tracker, node_id, kind, container, state.name)
         node.declared = True
-        node.gone = node.offered = frozenset(self._keys(state.known, node))
+        node.known = node.offered = frozenset(self._keys(state.known, node))
         self._built[node] = state
         container._node_ = node
         self._tracker.nodes[node_id] = node

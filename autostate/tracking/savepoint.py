@@ -20,6 +20,8 @@ the other. So the end of a block hangs on nothing of these:
 from __future__ import annotations
 
 import functools
+import logging
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+logger: logging.Logger = logging.getLogger("autostate")
 
 LONGEST_HOLD: Final = 5.0
 """Seconds for which a block gives way to a save that waits, at most."""
@@ -147,11 +151,13 @@ class Entry:
         savepoints: Those that were begun.
         holder: As of the savepoints.
         membership: Where the context was told; weak, since only contexts may keep it.
+        place: File and line, if it was entered by hand.
     """
 
-    __slots__ = ("holder", "membership", "savepoints")
+    __slots__ = ("holder", "membership", "place", "savepoints")
 
-    def __init__(self) -> None:
+    def __init__(self, place: tuple[str, int] | None = None) -> None:
+        self.place = place
         self.savepoints: list[Savepoint] = []
         self.holder: weakref.ref[Any] | None = None
         self.membership: weakref.ref[Membership] | None = None
@@ -177,9 +183,9 @@ class AtomicBlock:
         """Begin."""
         entry, self.asked = self.asked, None
         if entry is None or entry.holder is None or entry.holder() is None:
-            entry = Entry()  # no `with` statement has asked for the way out
+            entry = Entry(_place(sys._getframe(1)))  # no `with` has asked for the way out
             self.by_hand.append(entry)
-            entry.holder = weakref.ref(self)
+            entry.holder = weakref.ref(self, lambda _: _dropped(entry))
         holder = entry.holder
         assert holder is not None
         member = Membership(_inside.get())
@@ -202,6 +208,15 @@ class AtomicBlock:
     else:
         __exit__ = _Exit()
 
+        async def __aenter__(self) -> None:
+            raise TypeError(
+                "a block of atomic() waits for nothing: write `with autostate.atomic():`, without "
+                "`async`; its body may `await`"
+            )
+
+        async def __aexit__(self, *error: object) -> None:
+            """For `async with` to get as far as the error."""
+
     @overload
     def __call__(self, function: Callable[P, R], /) -> Callable[P, R]: ...
     @overload
@@ -211,8 +226,17 @@ class AtomicBlock:
 
         Raises:
             TypeError: It is a generator function: which of its steps belong together is not said.
+                Or it is no function.
         """
         import inspect
+
+        if not callable(function) or isinstance(function, type):
+            raise TypeError(
+                "atomic() decorates functions, and this is "
+                + (f"the class {function.__name__}: " if callable(function) else "no function: ")
+                + "write `@autostate.atomic()` over a function or method, or "
+                "`with autostate.atomic():` around a block"
+            )
 
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(
@@ -271,6 +295,41 @@ def _end(entry: Entry) -> None:
     # No weak reference is left to call back: what Ctrl-C raises in a callback, Python swallows.
     entry.savepoints.clear()
     entry.holder = None
+
+
+_told: Final[set[tuple[str, int]]] = set()
+_untold: Final[list[tuple[str, int]]] = []
+"""Places where blocks were entered that were dropped, before and after it was told of them."""
+
+
+def _place(frame: Any) -> tuple[str, int]:
+    """File and line of the program: not those of contextlib."""
+    while frame.f_back is not None and frame.f_globals.get("__name__") == "contextlib":
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def _dropped(entry: Entry) -> None:
+    """Undo a block that was entered by hand and then dropped, and note it.
+
+    Nothing is logged here: the collector may run this in the middle of a handler of logging.
+    """
+    if entry.place is not None and any(point.outcome is None for point in entry.savepoints):
+        _untold.append(entry.place)
+    _abandoned(entry)
+
+
+def tell_of_dropped() -> None:
+    """Log where blocks were entered that nobody has left, once for each place."""
+    while _untold:
+        place = _untold.pop()
+        if place not in _told:
+            _told.add(place)
+            logger.warning(
+                "a block of atomic() that was entered at %s:%d was never left, and is undone: "
+                "close the ExitStack, or call __exit__, or write `with autostate.atomic():`",
+                *place,
+            )
 
 
 def _abandoned(entry: Entry) -> None:

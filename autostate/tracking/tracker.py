@@ -51,7 +51,14 @@ from autostate.tracking.node import LARGE, Node
 from autostate.tracking.pending import Pending, common_type
 from autostate.tracking.raw import has, item_of
 from autostate.tracking.rehydration import Rehydration, State
-from autostate.tracking.savepoint import HOLD_CHECK, LONGEST_HOLD, AtomicBlock, Savepoint, innermost
+from autostate.tracking.savepoint import (
+    HOLD_CHECK,
+    LONGEST_HOLD,
+    AtomicBlock,
+    Savepoint,
+    innermost,
+    tell_of_dropped,
+)
 from autostate.tracking.sharing import Sharing
 from autostate.tracking.undo import UndoLog
 from autostate.tracking.watch import Watch
@@ -264,6 +271,7 @@ class Tracker:
         Returns:
             The capture; None while blocks are open elsewhere: `wake` is called when one ends.
         """
+        tell_of_dropped()
         with self.lock:
             self._end_left_blocks()
             if ending:
@@ -451,7 +459,11 @@ class Tracker:
                     node.whole = node.whole or size(container) <= LARGE
                     node.keys.update(dict.fromkeys([k for k in new if has(container, k)], True))
                 self.wake()
-            node.offered |= frozenset(defaults)  # last: only what was filled in was offered
+            if not node.offered.issuperset(defaults):
+                self.dirty_nodes[node] = None
+                # After filling in, or what was interrupted would count as offered.
+                node.offered |= frozenset(defaults)
+                self.wake()
 
     def begin(self, container: Any, default: list[Any]) -> None:
         """Fill a list that was never saved."""
