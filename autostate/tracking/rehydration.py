@@ -249,12 +249,12 @@ class Rehydration:
             raise StateTypeError(f"{state.name} is stored as a {state.kind}")
         node = Node(self._tracker, node_id, kind, container, state.name)
         node.declared = True
-        node.known = node.offered = frozenset(self._keys(state.known, node))
         self._built[node] = state
         container._node_ = node
         self._tracker.nodes[node_id] = node
         if state.name is not None:
             self._tracker.roots[state.name] = node
+        node.known = node.offered = frozenset(self._keys(state.known, node))
         node.form = state.form
         if state.form is not None:
             self._configure(kind, container, state.form)

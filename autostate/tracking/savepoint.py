@@ -157,7 +157,7 @@ class Entry:
     __slots__ = ("holder", "membership", "place", "savepoints")
 
     def __init__(self, place: tuple[str, int] | None = None) -> None:
-        self.place = place
+        self.place: tuple[str, int] | None = place
         self.savepoints: list[Savepoint] = []
         self.holder: weakref.ref[Any] | None = None
         self.membership: weakref.ref[Membership] | None = None
