@@ -7,7 +7,10 @@
 
 A map of the package, from what users touch down to the ground; a file imports only from below:
 
+    restoring.py, contents.py           the state put back after a test, for the plugin of pytest
+                                        (_autostate_pytest.py, beside the package)
     adopting.py, exporting.py           coming from Actor.use_state, and going back
+    cli/, backing_up.py                 the commands; a copy of a state
     resumable.py, loop_walk.py,         loops that go on; one run; over what; how far it is, on a
     loop_source.py, progress_bar.py     terminal
     state_classes.py, field_options.py  @persisted; what a class says about its fields
@@ -18,13 +21,14 @@ A map of the package, from what users touch down to the ground; a file imports o
     flusher.py, saver.py,               the thread that saves; one flush; when to flush, decided
     flush_policy.py, flush_request.py,  without thread or clock; who waits for it; where it falls
     loop_bodies.py                      while loops run
+    stored_state.py                     what a store holds, read without the program's classes
     tracking/                           what is dirty; the consistent capture
     journal/                            commits and snapshots as records; recovery, fencing
     stores/, codec/                     bytes by key; values as JSON
     lifecycle.py, spill.py, settings.py ends and forks of the process; the last resort; settings
     signing.py                          signatures of pickled values, and their keys
-    hub.py, errors.py, syncing.py,      the signals; the errors; fsync; warnings that are errors
-    warned.py
+    hub.py, errors.py, syncing.py,      the signals; the errors; fsync; warnings that are errors;
+    warned.py, under_test.py            which store the plugin of pytest has chosen
 
 `import autostate` loads little of it: the rest comes with the first state object. What it does is
 to wait for `import apify` (actor_events.py) and for the end of the process (lifecycle.py).
@@ -50,8 +54,11 @@ from autostate.errors import (
     CorruptStateError,
     FencedError,
     FlushError,
+    NotStoredError,
+    ReadOnlyError,
     ResumeError,
     SignatureError,
+    StateInUseError,
     StateTypeError,
     StoreError,
     StoreUnavailableError,
@@ -68,6 +75,7 @@ from autostate.manager import (
     durable,
     flush,
     info,
+    names,
     open as open,  # noqa: A004 - as gzip.open; not in __all__, see there
     statistics,
 )
@@ -75,6 +83,7 @@ from autostate.settings import Settings
 
 if TYPE_CHECKING:
     from autostate.adopting import adopt
+    from autostate.backing_up import backup
     from autostate.codec import Unknown, register
     from autostate.codec.pickled import pickled
     from autostate.containers import (
@@ -101,14 +110,17 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "FencedError",
     "FlushError",
     "Info",
+    "NotStoredError",
     "PersistedCounter",
     "PersistedDeque",
     "PersistedDict",
     "PersistedList",
     "PersistedSet",
+    "ReadOnlyError",
     "ResumeError",
     "Settings",
     "SignatureError",
+    "StateInUseError",
     "StateManager",
     "StateTypeError",
     "Statistics",
@@ -123,6 +135,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "actor",
     "adopt",
     "atomic",
+    "backup",
     "configure",
     "delete",
     "durable",
@@ -130,6 +143,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "flush",
     "hub",
     "info",
+    "names",
     "persisted",
     "pickled",
     "proxy",
@@ -150,6 +164,7 @@ _LATE = {
     "Unknown": "autostate.codec",
     "actor": "autostate.entry_point",
     "adopt": "autostate.adopting",
+    "backup": "autostate.backing_up",
     "export": "autostate.exporting",
     "persisted": "autostate.state_classes",
     "pickled": "autostate.codec.pickled",

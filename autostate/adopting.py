@@ -234,6 +234,12 @@ def _notes(name: str) -> dict[str, str]:
     return all_notes.setdefault(name, {})
 
 
+def forget(manager: StateManager, name: str) -> None:
+    """Forget that records were taken over into a state object: the next time they are again."""
+    if manager.kind(NOTES) is not None:
+        manager.create(NOTES, "dict", lambda: blank(PersistedDict, dict), own=True).pop(name, None)
+
+
 def _fields(made: Any) -> dict[str, Any] | None:
     """The fields of an instance of a `@persisted` class; None for anything else."""
     if not is_persisted(type(made)):

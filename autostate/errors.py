@@ -5,6 +5,9 @@
     │   ├── StoreGoneError         its file was deleted or replaced while it was in use
     │   ├── StoreUnavailableError  the store was not reached, or did not answer in time
     │   ├── DamagedStoreError      its file was cut short or overwritten; also a CorruptStateError
+    │   ├── StateInUseError        another live process owns this state
+    │   ├── ReadOnlyError          this state was opened for reading only
+    │   │   └── NotStoredError     it has no state object of this name; also a LookupError
     │   └── FencedError            a later process has taken over this state
     ├── CodecError
     │   ├── UnsupportedTypeError   a value that cannot be saved; the message names its path
@@ -53,11 +56,44 @@ class StoreGoneError(StoreError):
     """
 
 
+class StateInUseError(StoreError):
+    """Another live process owns this state, and only one may write it. Nothing was changed.
+
+    The message says which process that is, and the ways out. A program that does not catch this
+    error ends with exit code 75 and one line, without a traceback.
+
+    Attributes:
+        owner: Who owns the state, if that is known: see `autostate.owner.Owner`.
+    """
+
+    def __init__(self, *args: object, owner: object = None) -> None:
+        super().__init__(*args)
+        self.owner = owner
+
+
+class ReadOnlyError(StoreError):
+    """The state was opened with `readonly=True`: nothing of it can be changed here."""
+
+
+class NotStoredError(ReadOnlyError, LookupError):
+    """The state holds no state object of this name, and none is made where it is only read.
+
+    The message lists the names that it does hold.
+    """
+
+
 class FencedError(StoreError):
     """A later process has taken over this state: this process must not write any more.
 
     Stop this process, or open another store: what it changes from now on is not saved.
+
+    Attributes:
+        owner: Who has taken over, if that is known: see `autostate.owner.Owner`.
     """
+
+    def __init__(self, *args: object, owner: object = None) -> None:
+        super().__init__(*args)
+        self.owner = owner
 
 
 class CodecError(AutostateError):

@@ -24,6 +24,8 @@ import time
 from typing import Any
 
 EX_IOERR = 74
+EX_TEMPFAIL = 75
+"""The exit code of a program that may not write its state: it can be started again later."""
 LONGEST_END = 30.0
 """Seconds that the rest of the process, exit handlers of others included, may take."""
 POLL = 0.01
@@ -33,6 +35,33 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTE
 """By these a process ends on purpose; any other has struck the child alone."""
 
 _lost = False
+
+
+def expect(refusal: type[Exception]) -> None:
+    """Let a program that does not catch such an error end with one line, and 75.
+
+    An exception in `sys.excepthook` is passed on; SystemExit ends the process with its code.
+    """
+    previous = sys.excepthook
+    if hasattr(previous, "_says_who_owns"):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+        if not issubclass(kind, refusal):
+            previous(kind, error, traceback)
+            return
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write(f"autostate: {error}\n")
+        if not (sys.flags.interactive or hasattr(sys, "ps1")):
+            raise SystemExit(EX_TEMPFAIL)
+
+    vars(hook)["_says_who_owns"] = True
+    sys.excepthook = hook
+
+
+def refuse() -> None:
+    """End this process at once, with 75: another one has taken over its state."""
+    _leave(EX_TEMPFAIL)
 
 
 def note_loss() -> None:

@@ -30,7 +30,6 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autostate import lifecycle
 from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
 from autostate.flush_policy import Action, FlushPolicy, Look
 from autostate.flush_request import FlushRequest
@@ -76,8 +75,6 @@ class Flusher:
         journal: Where it goes; recovered already.
         settings: When, and within which limits.
         conditional: The store refuses writes of a fenced incarnation by itself.
-        passive: Save nothing before the program writes to a state object. So a child process
-            that only imports the module which makes them does not take over from its parent.
         renew: Called when the store has lost everything; marks everything.
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
@@ -94,7 +91,6 @@ class Flusher:
         settings: Settings,
         *,
         conditional: bool,
-        passive: bool = False,
         renew: Callable[[], None] = lambda: None,
         sender: object = None,
         clock: Callable[[], float] = time.monotonic,
@@ -119,7 +115,6 @@ class Flusher:
         self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._breathe = Breather()
         self._awake = False
-        self._passive = passive
         self._waiting: list[FlushRequest] = []
         self._work = threading.RLock()
         self._starting = threading.Lock()
@@ -185,8 +180,11 @@ class Flusher:
         return self._saver.statistics()
 
     def start(self) -> None:
-        """Start the thread if it does not run. Where none can be started, `flush` still works."""
-        if self._alive():
+        """Start the thread if it does not run. Where none can be started, `flush` still works.
+
+        A process that does not own the state has nothing to save.
+        """
+        if self._alive() or self._is_passive():
             return
         with self._starting:
             if self._alive() or self._stopped:
@@ -244,7 +242,7 @@ class Flusher:
         """
         timeout = self.settings.flush_timeout if timeout is None else timeout
         self._check_caller()
-        if self._is_passive():
+        if not self._owns():
             return
         request = FlushRequest(self._clock() + timeout, sweep=sweep)
         if ending:
@@ -274,7 +272,7 @@ class Flusher:
 
         timeout = self.settings.flush_timeout if timeout is None else timeout
         self._check_caller()
-        if self._is_passive():
+        if not self._owns():
             return
         if not self._alive():
             self.flush(timeout)
@@ -361,11 +359,21 @@ class Flusher:
             raise _closed()
 
     def _is_passive(self) -> bool:
-        """Whether nothing was written yet, in a process that waits for that."""
-        if self._passive and self._tracker.activity:
-            self._passive = False
-            lifecycle.recheck()  # from now on its end has something to save
-        return self._passive
+        """Whether this process does not own the state: it has nothing to save."""
+        return self._tracker.gate is not None
+
+    def _owns(self) -> bool:
+        """Whether this process owns the state; claims it if there is something to save.
+
+        Raises:
+            StateInUseError: There is, and it belongs to another process.
+        """
+        tracker = self._tracker
+        if tracker.gate is not None and tracker.changed_past_the_gate():
+            with tracker.lock:
+                if tracker.gate is not None:
+                    tracker.gate()
+        return tracker.gate is None
 
     def _alive(self) -> bool:
         """Whether the thread can do anything."""
@@ -407,7 +415,9 @@ class Flusher:
             for note in getattr(error, "__notes__", ()):
                 fresh.add_note(note)
             raise fresh
-        if isinstance(error, (FencedError, FlushError)):
+        if isinstance(error, FencedError):
+            raise FencedError(*error.args, owner=error.owner) from error.__cause__
+        if isinstance(error, FlushError):
             raise type(error)(*error.args) from error.__cause__
         raise FlushError(
             f"the state was not saved: {error}; {self._saver.describe_unsaved()}"

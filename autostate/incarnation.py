@@ -16,14 +16,18 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from autostate import announced, exit_status, hub, lifecycle, logs, spill
+from autostate.claim import Claim, changed_since, is_ancestor
 from autostate.errors import (
     ChangesLostError,
     CodecError,
     FencedError,
     FlushError,
+    NotStoredError,
+    ReadOnlyError,
+    StateInUseError,
     StateTypeError,
     StoreUnavailableError,
     UnsupportedTypeError,
@@ -33,9 +37,12 @@ from autostate.flusher import Flusher
 from autostate.interrupts import uninterrupted
 from autostate.journal import Journal, Recovered
 from autostate.journal.commit import UNREADABLE
+from autostate.owner import Owner
 from autostate.settings import Settings, scheme
 from autostate.signing import Signer
+from autostate.state_names import listed, of_programs
 from autostate.stores import Store, open_store
+from autostate.stores.readonly import refused
 from autostate.tracking import Tracker, convert
 from autostate.unreadable import begin_anew, still_unreadable
 
@@ -81,12 +88,17 @@ class Incarnation:
     ) -> None:
         self.anew: bool = False
         if instead_of is None:
-            store, journal, recovered = _recover(source, settings)
+            store, journal, recovered, claim = _recover(source, settings)
         else:
             found, self.anew = begin_anew(source, settings, instead_of, _recover)
-            store, journal, recovered = found
+            store, journal, recovered, claim = found
         try:
             self.store = store
+            self.claim = claim
+            self._sender = sender
+            self._pid = os.getpid()
+            self._is_ours = True  # the store's connection
+            self.users: list[lifecycle.Keeper] = []
             self._journal = journal
             self._base_epoch = recovered.epoch
             self._saved_before = recovered.saved_at
@@ -105,16 +117,8 @@ class Incarnation:
                 wake=self._wake, signer=signer, on_unknown=lambda: settings.on_unknown
             )
             self.tracker.load(recovered.nodes, recovered.next_id)
-            self.flusher: Flusher = Flusher(
-                self.tracker,
-                journal,
-                settings,
-                conditional=store.conditional and store.atomic,
-                passive=lifecycle.in_child(),
-                renew=self.store_wiped,
-                sender=sender,
-                first_wait=FIRST_WAIT.get(scheme(store.url), SLOW),
-            )
+            self.tracker.set_gate(None if claim.held else self._claim_late)
+            self.flusher: Flusher = self._make_flusher(settings)
             self._handlers: list[tuple[hub.HubSignal, Callable[..., None]]] = [
                 (hub.migrating, self._on_migrating),
                 (hub.aborting, self._on_migrating),
@@ -125,9 +129,21 @@ class Incarnation:
             self._finishing = threading.RLock()
             self.finished = False
         except BaseException:  # Ctrl-C: the next attempt opens it again
+            claim.release()
             if store is not source:
                 store.close()
             raise
+
+    def _make_flusher(self, settings: Settings) -> Flusher:
+        return Flusher(
+            self.tracker,
+            self._journal,
+            settings,
+            conditional=self.store.conditional and self.store.atomic,
+            renew=self.store_wiped,
+            sender=self._sender,
+            first_wait=FIRST_WAIT.get(scheme(self.store.url), SLOW),
+        )
 
     def connect(self) -> None:
         """Hear the signals of the hub; not before whoever closes this one knows of it."""
@@ -169,6 +185,8 @@ class Incarnation:
             self.flusher.start()
             self._resumed.setdefault(name, True)  # came with another root that refers to it
             return live, False
+        if found is None and self.flusher.settings.readonly:
+            raise self._not_stored(name)
         container = make()
         self._resumed[name] = found is not None  # first: Ctrl-C may strike behind `attach`
         try:
@@ -185,9 +203,14 @@ class Incarnation:
 
         Raises:
             KeyError: There is no root of that name, neither live nor stored.
+            StateInUseError: This process may not write; or ReadOnlyError.
         """
         if self.tracker.kind(name) is None:
             raise KeyError(f"no state object is called {name!r}")
+        if self.tracker.gate is not None:
+            with self.tracker.lock:
+                if self.tracker.gate is not None:
+                    self.tracker.gate()
         if name in self._unreadable:
             self._keep_aside(name)
         self.tracker.detach(name)
@@ -219,6 +242,7 @@ class Incarnation:
         """Save everything again: somebody has emptied the store under us."""
         with self.flusher.exclusive():
             self._journal.reset()
+            self.claim.move_to(self._journal.epoch)
             self._base_epoch = 0
             self.tracker.mark_all()
 
@@ -245,6 +269,11 @@ class Incarnation:
                 self.flusher.stop(timeout)
         except (FencedError, UnsupportedTypeError) as error:
             problem = error  # nothing that a spill could mend
+        except (StateInUseError, ReadOnlyError) as error:
+            problem = ChangesLostError(
+                "values that this process holds in state objects were changed past these, and the "
+                f"changes are LOST: {error}"
+            )
         except Exception as error:
             problem = self._spill(error)
         except BaseException as error:  # Ctrl-C while it waits: no time, but what is known is kept
@@ -260,9 +289,112 @@ class Incarnation:
 
     def _let_go(self) -> None:
         self.tracker.close()
-        if not self.flusher.busy():
+        if not self.flusher.busy() and self._is_ours:
             self.store.close()
+        self.claim.release()
         self.finished = True
+
+    # -- a process that does not own the state ------------------------------------------------
+
+    def forked(self) -> bool:
+        """Go on in the child of a fork: to read, and to write as soon as the parent has ended.
+
+        The store's connection is the parent's: it is kept, unused, so that nothing closes it. So
+        are the flusher and the locks of threads that do not exist here.
+
+        Returns:
+            Whether there is a state to go on with; what lay in memory only has gone with the
+            parent, and its objects are plain ones.
+        """
+        if scheme(self.store.url) == "memory":
+            _of_parents.append(self)
+            self.tracker.lock, self.tracker.closed = threading.RLock(), True
+            self._disconnect()
+            return False
+        if self._pid == os.getpid():
+            return True
+        self._pid = os.getpid()
+        _of_parents.append((self.store, self.flusher))
+        self._is_ours = False
+        self.claim.forget()
+        self._finishing = threading.RLock()
+        self._disconnect()
+        self._connected = False
+        self.tracker.forked(self._claim_after_fork)
+        self.flusher = self._make_flusher(self.flusher.settings)
+        return True
+
+    def _claim_after_fork(self) -> None:
+        """Claim the state that was the parent's; the tracker's lock is held.
+
+        A daemon's parent may not have ended yet. What this process holds is what the parent had
+        at the fork: if that has saved since, it is old.
+
+        Raises:
+            StateInUseError: The parent lives, or somebody has saved since the fork.
+        """
+        settings = self.flusher.settings
+        if settings.readonly:
+            self._refuse_to_write()
+        store = open_store(self.store.url)
+        try:
+            journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
+            recovered = journal.recover(timeout=settings.flush_timeout)
+            patience = 0.0 if lifecycle.in_child() else PARENTS_END
+            epoch = self.claim.acquire(journal.epoch - 1, recovered.saved_at, patience)
+            current = journal.is_current(timeout=settings.flush_timeout)
+            if not current or journal.version != self._journal.version:
+                raise changed_since(self.store.url)
+        except BaseException:
+            self.claim.release()
+            store.close()
+            raise
+        if epoch is not None and epoch != journal.epoch:
+            journal.begin_at(epoch)
+        self.store, self._journal, self._is_ours = store, journal, True
+        self._base_epoch = recovered.epoch
+        self.flusher = self._make_flusher(settings)
+        self.tracker.set_gate(None)
+        self.tracker.mark_all()
+        self._begin_to_save()
+
+    def _begin_to_save(self) -> None:
+        self.flusher.start()
+        self.flusher.wake()  # defaults that were filled in wait for it
+        for user in self.users:
+            lifecycle.register(user)
+        self.connect()
+
+    def _claim_late(self) -> None:
+        """Claim the state before the first write to it; the tracker's lock is held.
+
+        Raises:
+            ReadOnlyError: It was opened for reading only.
+            StateInUseError: It belongs to another process, or was changed by one.
+        """
+        if self.flusher.settings.readonly:
+            self._refuse_to_write()
+        timeout = self.flusher.settings.flush_timeout
+        epoch = self.claim.acquire(self._journal.epoch - 1, self._saved_before)
+        try:
+            if not self._journal.is_current(timeout=timeout):
+                raise changed_since(self.store.url)
+        except BaseException:
+            self.claim.release()
+            raise
+        if epoch is not None and epoch != self._journal.epoch:
+            self._journal.begin_at(epoch)
+        self.tracker.set_gate(None)
+        self._begin_to_save()
+
+    def _refuse_to_write(self) -> NoReturn:
+        raise refused(self.store.url)
+
+    def _not_stored(self, name: str) -> NotStoredError:
+        return NotStoredError(
+            f"{self.store.url} holds no state object {name!r}, and readonly=True makes none. "
+            f"{listed(of_programs(self.tracker.names))}"
+        )
 
     def before_exec(self, timeout: float) -> Callable[[], None]:
         """Save before this process becomes another program.
@@ -284,18 +416,6 @@ class Incarnation:
         exit_status.forget()
         if self._spilled is not None:
             self._spilled.unlink(missing_ok=True)
-
-    def forget(self) -> None:
-        """Let go of everything without touching it, in the child of a fork.
-
-        Locks may be held by threads that do not exist here, and the store's connection is the
-        parent's: it is kept, unused, so that nothing closes it.
-        """
-        self.tracker.lock = threading.RLock()
-        self.tracker.closed = True
-        self._disconnect()
-        self._finishing = threading.RLock()
-        _of_parents.append(self)
 
     def _on_migrating(
         self, sender: object, time_remaining: float | None = None, **rest: Any
@@ -352,13 +472,17 @@ class Incarnation:
         return spill.write(self.store.url, epoch, changes, where=self._spill_places)
 
 
-_of_parents: list[Incarnation] = []
+_of_parents: list[object] = []
+"""Connections of stores, and what else belongs to the parent process: never freed here."""
+
+PARENTS_END = 2.0
+"""Seconds for which a forked process waits for its parent's end, before its first write."""
 
 TAKE_OVERS = 5
 """Attempts to take over from a container that goes on saving."""
 
 
-def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, Recovered]:
+def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, Recovered, Claim]:
     """Open the store and read the state, again and again while the store is not reached.
 
     `flush_timeout` limits the time for which the store does not answer. What a large state takes
@@ -372,7 +496,8 @@ def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, R
         share = max(left / 2, min(left, 2.0))  # so that another attempt may follow
         began = time.monotonic()
         try:
-            store = open_store(str(source)) if store is None else store
+            if store is None:
+                store = open_store(str(source), readonly=settings.readonly)
             return store, *_read(store, settings, share)
         except BaseException as error:
             if not isinstance(error, Exception):  # Ctrl-C: the next attempt opens it again
@@ -399,14 +524,70 @@ def _gave_up(error: Exception, settings: Settings) -> StoreUnavailableError:
     )
 
 
-def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Recovered]:
-    """Read the state, with what the previous process could not save."""
-    journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
-    recovered = journal.recover(timeout=timeout)
-    for notice in recovered.notices:
-        logger.warning("%s", notice)
-    if lifecycle.in_child():
-        return journal, recovered
+def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Recovered, Claim]:
+    """Read the state, with what the previous process could not save, and claim it."""
+    claim = Claim.to(store, settings)
+    try:
+        journal, recovered = _claimed(claim, store, settings, timeout)
+        for notice in recovered.notices:
+            logger.warning("%s", notice)
+        if claim.held:
+            journal, recovered = _with_spilled(store, journal, recovered, settings, timeout)
+            claim.move_to(journal.epoch)
+    except BaseException:
+        claim.release()
+        raise
+    return journal, recovered, claim
+
+
+def _claimed(
+    claim: Claim, store: Store, settings: Settings, timeout: float
+) -> tuple[Journal, Recovered]:
+    """Read the state, and claim it unless this process is one that may only read for now."""
+    for _ in range(TAKE_OVERS):
+        journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
+        recovered = journal.recover(timeout=timeout)
+        if settings.readonly or lifecycle.in_child():
+            return journal, recovered
+        try:
+            epoch = claim.acquire(journal.epoch - 1, recovered.saved_at)
+        except StateInUseError as error:
+            if isinstance(error.owner, Owner) and is_ancestor(error.owner):
+                return journal, recovered
+            raise
+        claim.wait_for_others(journal, recovered.saved_at)
+        if epoch is not None and epoch != journal.epoch:
+            journal.begin_at(epoch)
+        with contextlib.suppress(FencedError):  # another one has just saved
+            if _at_once(store, recovered, settings):
+                journal.take_over(timeout=timeout)
+                return journal, recovered
+            if journal.is_current(timeout=timeout):
+                return journal, recovered
+        claim.release()
+    raise StoreUnavailableError(
+        f"the state in {store.url} is changed by another process again and again while this one "
+        "takes it over: end that process, or try again"
+    )
+
+
+def _at_once(store: Store, recovered: Recovered, settings: Settings) -> bool:
+    """Tell whether to take over now, and not with the first commit.
+
+    On a platform the former container may still be running. It goes on to save until it is killed;
+    if it did so between our reading and our first commit, ours would be the one that is fenced. And
+    what outlives a run may be asked for by other runs before this one has saved anything. Elsewhere
+    a lock is enough.
+    """
+    if settings.takeover or getattr(store, "outlives_run", False):
+        return True
+    return store.metered and bool(recovered.epoch)
+
+
+def _with_spilled(
+    store: Store, journal: Journal, recovered: Recovered, settings: Settings, timeout: float
+) -> tuple[Journal, Recovered]:
+    """Add what the previous process could not save."""
     spilled = [] if scheme(store.url) == "memory" else spill.find(store.url)
     for one in spilled:
         if one.epoch != recovered.epoch:
@@ -429,7 +610,7 @@ def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Re
         )
         journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
         recovered = journal.recover(timeout=timeout)
-    return _taken_over(store, journal, recovered, settings, timeout)
+    return journal, recovered
 
 
 def _pick_up(spilled: spill.Spill, journal: Journal, timeout: float) -> None:
@@ -457,28 +638,6 @@ def _fits(changes: Sequence[bytes], recovered: Recovered) -> bool:
             return False
         begun.add(change["id"])
     return True
-
-
-def _taken_over(
-    store: Store, journal: Journal, recovered: Recovered, settings: Settings, timeout: float
-) -> tuple[Journal, Recovered]:
-    """Take over at once on a platform where the former container may still be running.
-
-    There it goes on to save until it is killed; if it did so between our reading and our first
-    commit, ours would be the one that is fenced. Elsewhere reading takes over nothing, so that
-    whoever only looks at the state of a running program does not stop it from saving.
-    """
-    if not store.metered or not recovered.epoch:
-        return journal, recovered
-    for _ in range(TAKE_OVERS):
-        try:
-            journal.take_over(timeout=timeout)
-        except FencedError:  # it has just saved
-            journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
-            recovered = journal.recover(timeout=timeout)
-        else:
-            break
-    return journal, recovered
 
 
 def shout(error: Exception) -> None:

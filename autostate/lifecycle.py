@@ -73,6 +73,10 @@ class Keeper(Protocol):
         """The end is near. Called in signal handlers: takes no lock, never raises."""
         ...
 
+    def announce_end(self) -> None:
+        """Tell other processes that the end has begun. Never raises."""
+        ...
+
     def finish(self, timeout: float) -> None:
         """Save for the last time and let go. Never raises."""
         ...
@@ -81,8 +85,11 @@ class Keeper(Protocol):
         """Save before this process becomes another program; give what to call if it does not."""
         ...
 
-    def forked(self) -> None:
-        """This is the child: everything belongs to the parent. Takes no lock."""
+    def forked(self) -> bool:
+        """This is the child: everything belongs to the parent. Takes no lock.
+
+        Returns whether there may be something to save here, too, as soon as the parent has ended.
+        """
         ...
 
 
@@ -253,6 +260,8 @@ def exit_now(timeout: float | None = None, *, reason: str = "exit") -> None:
         if timeout is None:
             timeout = max(keeper.exit_timeout for keeper in keepers())
         end = time.monotonic() + timeout
+        for keeper in keepers():
+            keeper.announce_end()
         if hub.shutdown.receivers:  # without any, one save is enough
             hub.shutdown.send(None, timeout=timeout, reason=reason)
         interrupt: KeyboardInterrupt | None = None
@@ -340,8 +349,7 @@ def _after_fork_in_child() -> None:
     _arrived = queue.SimpleQueue()
     inherited, _keepers[:] = keepers(), []
     try:
-        for keeper in inherited:
-            keeper.forked()
+        _keepers.extend(keeper for keeper in inherited if keeper.forked())
         with contextlib.suppress(ValueError, OSError):
             _uninstall()
     finally:

@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any, Unpack
 
 from autostate import announced, exit_status, lifecycle, logs
-from autostate.settings import SettingsByName
+from autostate.settings import Settings, SettingsByName
 from autostate.state_manager import Info, StateManager, current
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def configure(
         url: `sqlite:///relative/path`, `sqlite:////absolute/path`, `memory:`, `apify:` (the run's
             default key-value store) or `apify:NAME`; or the path of a SQLite file. A path may
             begin with `~`. By default `AUTOSTATE_URL`; inside an Actor `apify:`; else
-            `sqlite:///.autostate/state.db`.
+            `sqlite:///.autostate/PROGRAM.db`, with the name of the script or module that runs.
         settings: Attributes of `Settings`, such as `debounce` in seconds.
 
     Returns:
@@ -250,6 +250,36 @@ def info(obj: Any) -> Info:
         False
     """
     return manager_of(obj).info(obj)
+
+
+def names(url: str | os.PathLike[str] | None = None) -> list[str]:
+    """Give the names of the state objects that a store holds; nothing is made or changed.
+
+    Args:
+        url: The store, as for `configure`. By default that of this process, with what lives in it
+            and is not saved yet.
+
+    Returns:
+        The names in order, without those of the library's own. None if nothing was saved yet in
+        the store of this process.
+
+    Raises:
+        CorruptStateError: The state cannot be read.
+        StoreError: There is no store at this URL, or it cannot be read.
+        ValueError: It is not the URL of a store.
+
+    Example:
+        >>> import autostate
+        >>> progress = autostate.PersistedDict("progress")
+        >>> autostate.names()
+        ['progress']
+    """
+    if url is None:
+        return current_manager().names()
+    from autostate.stored_state import names_in
+    from autostate.stores.urls import normalized
+
+    return names_in(url, Settings.for_store(normalized(url)))
 
 
 def delete(obj: Any) -> None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from types import EllipsisType
 from typing import TYPE_CHECKING, TypeVar
 
-from autostate import heap, hub, logs
+from autostate import exit_status, heap, hub, logs
 from autostate.errors import (
     FencedError,
     FlushError,
@@ -41,6 +41,7 @@ from autostate.flush_request import (
     running_loop,
 )
 from autostate.loop_bodies import Bodies
+from autostate.owner import Owner, this_run
 from autostate.tracking.savepoint import LONGEST_HOLD
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ TOLD = 0.1
 
 FIRST_HOLD = 0.1
 """Seconds for which a cut that waits for `atomic()` blocks lets no other one begin, at first."""
+
+LONGEST_KILL = 120.0
+"""Seconds for which a write in a container that was replaced waits for its kill."""
 
 LONG_BLOCK = 10.0
 """Seconds after which a block that keeps a save waiting is warned of."""
@@ -593,6 +597,23 @@ class Saver:
             self.fenced = error
             logs.heard().critical("%s; nothing that this process changes is saved any more", error)
             hub.fenced.send(self._sender, error=error)
+            same_run = isinstance(error.owner, Owner) and error.owner.run == this_run() != ""
+            if self._policy.settings.on_fenced == "exit" and not same_run:
+                exit_status.refuse()
+            with self._tracker.lock:
+                self._tracker.set_gate(self._refuse_to_write)
+
+    def _refuse_to_write(self) -> None:
+        """Raise before a write that nobody would save.
+
+        In the old container of an Actor's run that would end the run, which goes on in the new
+        one: there the write waits for the kill, which is about to come.
+        """
+        assert self.fenced is not None
+        owner = self.fenced.owner
+        if isinstance(owner, Owner) and owner.run and owner.run == this_run():
+            time.sleep(LONGEST_KILL)
+        raise FencedError(*self.fenced.args, owner=owner)
 
 
 def _is_power_of_two(number: int) -> bool:

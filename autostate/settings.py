@@ -14,8 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict, Unpack
 
+from autostate import program, under_test
+
 OnCorrupt = Literal["raise", "previous"]
 OnUnknown = Literal["raise", "keep"]
+OnFenced = Literal["raise", "exit"]
 Key = bytes | str
 
 KIB = 1024
@@ -45,6 +48,10 @@ class SettingsByName(TypedDict, total=False):
     on_unknown: OnUnknown
     reboot_on_migrating: bool
     signing_key: Key | tuple[Key, ...] | None
+    wait_for_owner: float
+    takeover: bool
+    readonly: bool
+    on_fenced: OnFenced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +86,14 @@ class Settings:
         signing_key: With what pickled values are signed: at least 16 bytes, or a text of so many.
             Of several keys in a tuple the first signs, and all are accepted. By default what
             `AUTOSTATE_SIGNING_KEY` holds; several are separated by blanks there.
+        wait_for_owner: Seconds to wait for the end of another live process that owns the state,
+            before StateInUseError is raised. An owner that has begun to end is waited for up to
+            10 s anyway.
+        takeover: Take the state over from a live process, which can save nothing from then on.
+        readonly: Only read: nothing is written, no other process is disturbed, and every attempt
+            to change a state object raises ReadOnlyError.
+        on_fenced: What happens when a later process has taken over: "raise": writes to state
+            objects raise FencedError; "exit": the process ends at once, with exit code 75.
     """
 
     debounce: float = 0.2
@@ -92,6 +107,10 @@ class Settings:
     on_unknown: OnUnknown = "raise"
     reboot_on_migrating: bool = False
     signing_key: Key | tuple[Key, ...] | None = field(default=None, repr=False)
+    wait_for_owner: float = 0.0
+    takeover: bool = False
+    readonly: bool = False
+    on_fenced: OnFenced = "raise"
 
     def __post_init__(self) -> None:
         for name in _SECONDS:
@@ -104,8 +123,13 @@ class Settings:
             _refuse("on_corrupt", self.on_corrupt, '"raise" or "previous"')
         if self.on_unknown not in ("raise", "keep"):
             _refuse("on_unknown", self.on_unknown, '"raise" or "keep"')
-        if self.reboot_on_migrating not in (True, False):
-            _refuse("reboot_on_migrating", self.reboot_on_migrating, "True or False")
+        if self.on_fenced not in ("raise", "exit"):
+            _refuse("on_fenced", self.on_fenced, '"raise" or "exit"')
+        for name in ("reboot_on_migrating", "takeover", "readonly"):
+            if getattr(self, name) not in (True, False):
+                _refuse(name, getattr(self, name), "True or False")
+        if self.takeover and self.readonly:
+            raise ValueError("a state cannot be taken over and only be read: set one of the two")
         _ = self.signing_keys  # raises what is wrong now, not at the first save
         if self.max_delay < self.debounce:
             raise ValueError(
@@ -176,8 +200,9 @@ _SECONDS = (
     "flush_timeout",
     "check_interval",
     "migrating_debounce",
+    "wait_for_owner",
 )
-_MAY_BE_ZERO = ("debounce", "max_delay", "migrating_debounce")
+_MAY_BE_ZERO = ("debounce", "max_delay", "migrating_debounce", "wait_for_owner")
 NAMES = tuple(each.name for each in dataclasses.fields(Settings))
 KEY_VARIABLE = "AUTOSTATE_SIGNING_KEY"
 SHORTEST_KEY = 16
@@ -280,13 +305,19 @@ def default_url(environ: Mapping[str, str] | None = None) -> str:
         environ: The environment variables; those of the process by default.
 
     Returns:
-        `AUTOSTATE_URL` if it is set; inside an Actor the run's default key-value store; else a
-        SQLite file under the working directory.
+        While pytest runs, what its plugin says. `AUTOSTATE_URL` if it is set, with the name of the
+        program in the place of `{program}`; inside an Actor the run's default key-value store;
+        else a SQLite file under the working directory that has the name of the program, so that two
+        programs in one folder do not meet.
     """
+    here = environ is None
     environ = os.environ if environ is None else environ
-    if url := environ.get(URL_VARIABLE, "").strip():
-        return url
-    return "apify:" if _inside_actor(environ) else "sqlite:///.autostate/state.db"
+    url = environ.get(URL_VARIABLE, "").strip()
+    if here and (in_tests := under_test.default_url(url)):
+        return in_tests
+    if url:
+        return url.replace("{program}", program.name())
+    return "apify:" if _inside_actor(environ) else f"sqlite:///.autostate/{program.name()}.db"
 
 
 def _inside_actor(environ: Mapping[str, str]) -> bool:

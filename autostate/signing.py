@@ -195,6 +195,14 @@ class KeyFile:
         self._create(secrets.token_bytes(_LENGTH) if self._key is None else self._key)
         return self.read()  # another process may have been first
 
+    def give(self, key: bytes) -> None:
+        """Let this be the key, where there is none: that of the database which was copied.
+
+        Raises:
+            NoKeyError: The file cannot be made.
+        """
+        self._create(key)
+
     def _check_owners(self) -> None:
         """Make a key only where nobody else is in charge; root could do anything anyway."""
         for path in (self._database, self._database.parent):

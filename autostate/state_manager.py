@@ -17,12 +17,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from autostate import hub, lifecycle
+from autostate import hub, lifecycle, under_test
 from autostate.codec.bound import is_container, root_of
 from autostate.errors import StoreError
 from autostate.settings import Settings, SettingsByName, default_url
+from autostate.state_names import OWN, of_programs
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from autostate.incarnation import Incarnation
     from autostate.saver import Statistics
     from autostate.stores import Store
@@ -36,8 +39,7 @@ LONGEST_NAME = 200
 AFTER_FAILURE = 2.0
 """Seconds for the last save of `async with` if the one before it failed or was cancelled."""
 
-OWN_NAMES = "autostate."
-"""What the names of the library's own state objects begin with."""
+OWN_NAMES = OWN
 
 current: contextvars.ContextVar[StateManager | None] = contextvars.ContextVar(
     "autostate_manager", default=None
@@ -96,15 +98,13 @@ class StateManager:
         store: str | os.PathLike[str] | Store | None = None,
         **settings: Unpack[SettingsByName],
     ) -> None:
-        self._store: str | Store | None = _checked(store)
+        self._store: str | Store | None = _checked(store, settings)
         self._overrides: SettingsByName = {}
         self._lock = threading.RLock()
         self._incarnation: Incarnation | None = None
+        self._told = False
         self._closed = False
         self.ended: bool = False
-        self._forked = False
-        self._is_parents = False
-        self._parent_store: object = None
         self._tokens: list[contextvars.Token[StateManager | None]] = []
         self._override(settings)
 
@@ -136,7 +136,7 @@ class StateManager:
             TypeError: There is no such setting.
             ValueError: A setting's value makes no sense.
         """
-        url = _checked(store)
+        url = _checked(store, {**self._overrides, **settings})
         with self._lock:
             if url is not None and url != self._store:
                 if self._incarnation is not None:
@@ -183,12 +183,40 @@ class StateManager:
         if new:
             downtime = incarnation.downtime if resumed else None
             hub.rehydrated.send(self, name=name, kind=kind, resumed=resumed, downtime=downtime)
+            if not (resumed or own):
+                self._tell_of_another_store(name)
         return made
+
+    def _tell_of_another_store(self, name: str) -> None:
+        """Say once that a name which is new here is stored under the name of another program.
+
+        A script was renamed, for example, or somebody looks from a shell.
+        """
+        from autostate.stores import file_of
+
+        path = file_of(self.url)
+        chosen = self._store is not None or os.environ.get("AUTOSTATE_URL", "").strip()
+        if path is None or chosen or self._told or lifecycle.in_child():
+            return
+        from autostate.stored_state import beside
+
+        other = beside(path, name)
+        if other is not None:
+            self._told = True
+            logger.warning(
+                "%r is new and empty in %s, which is the store of this program; %s holds a state "
+                "object of that name. If that is the one you mean: AUTOSTATE_URL=%s",
+                *(name, path, other.name, other),
+            )
 
     def live(self, name: str) -> Any | None:
         """Give the live state object of that name, or its root, if there is one."""
         incarnation = self._incarnation
         return None if incarnation is None else incarnation.tracker.root(name)
+
+    def kind(self, name: str) -> str | None:
+        """Give the kind of a state object, live or stored in the store in use; None: no such."""
+        return None if self._incarnation is None else self._incarnation.tracker.kind(name)
 
     def keeps(self, obj: Any) -> bool:
         """Whether this is a live state object of this manager, or nested in one."""
@@ -219,10 +247,32 @@ class StateManager:
             ),
         )
 
+    def names(self) -> list[str]:
+        """Give the names of the state objects, live or stored; see `autostate.names`."""
+        incarnation = self._incarnation
+        if incarnation is not None:
+            return of_programs(incarnation.tracker.names)
+        from autostate.stored_state import names_in
+        from autostate.stores import file_of
+
+        path = file_of(self.url)
+        if path is not None and not path.exists():
+            return []
+        return names_in(self.url, self.settings)
+
+    @property
+    def store(self) -> Store | None:
+        """The store, if it is in use."""
+        return None if self._incarnation is None else self._incarnation.store
+
     def delete(self, obj: Any) -> None:
         """Remove a state object, given itself or by name; see `autostate.delete`."""
         name = _name_of(obj)
         with self._lock:
+            if self.settings.readonly:
+                from autostate.stores.readonly import refused
+
+                raise refused(self.url)
             begun = self._incarnation is not None
             incarnation = self._begin(instead_of=name)
             if begun or not incarnation.anew:
@@ -248,8 +298,6 @@ class StateManager:
         to open the store of its parent would take time, and announce that it is taken over.
         """
         with self._lock:
-            if self._is_parents and self._incarnation is None:
-                return []
             if not (self._closed and self.ended):
                 return [self._begin().tracker]
             incarnation = self._incarnation
@@ -314,11 +362,24 @@ class StateManager:
             incarnation = self._incarnation
             self._closed = True
         try:
-            return None if incarnation is None else incarnation.finish(timeout)
+            return None if incarnation is None else self._finish(incarnation, timeout)
         finally:
-            if incarnation is None or incarnation.finished:  # else Ctrl-C struck: to be repeated
+            # Else Ctrl-C struck: it is to be repeated.
+            if incarnation is None or incarnation.finished or self not in incarnation.users:
                 self._incarnation = None
                 lifecycle.unregister(self)
+
+    def _finish(self, incarnation: Incarnation, timeout: float) -> Exception | None:
+        """End with an incarnation; while others use it, it goes on."""
+        if incarnation.users == [self]:
+            return incarnation.finish(timeout)
+        try:
+            incarnation.flusher.flush(timeout, ending=True)
+        except Exception as error:
+            return error
+        finally:
+            incarnation.users.remove(self)
+        return None
 
     # -- the body of `with` -------------------------------------------------------------------
 
@@ -385,6 +446,12 @@ class StateManager:
         if incarnation is not None:
             incarnation.flusher.hurry(None)
 
+    def announce_end(self) -> None:
+        """Tell a process that waits for this one that the end has begun."""
+        incarnation = self._incarnation
+        if incarnation is not None:
+            incarnation.claim.announce_end()
+
     def finish(self, timeout: float) -> None:
         """Save for the last time, and be loud if that fails. No other default takes its place."""
         self.ended = True
@@ -406,17 +473,16 @@ class StateManager:
         incarnation = self._incarnation
         return _nothing if incarnation is None else incarnation.before_exec(timeout)
 
-    def forked(self) -> None:
-        """Begin anew, in the child of a fork: the objects that there are belong to the parent."""
+    def forked(self) -> bool:
+        """Go on in the child of a fork, where the state belongs to the parent, if there is one."""
         self._lock = threading.RLock()
-        incarnation, self._incarnation = self._incarnation, None
-        self._forked = True
-        self._parent_store = self._store
+        incarnation = self._incarnation
         if incarnation is not None:
-            self._is_parents = True
             if self._store is None or isinstance(self._store, str):
                 self._store = incarnation.store.url  # wherever the child may go
-            incarnation.forget()
+            if not incarnation.forked():
+                self._incarnation = incarnation = None
+        return incarnation is not None
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -428,13 +494,19 @@ class StateManager:
         """
         self._check_open()
         if self._incarnation is None:
-            self._warn_after_fork("a new one takes over from it with its first write")
             from autostate.incarnation import Incarnation
 
             source = self._source()
+            if isinstance(source, str) and not self.settings.readonly:
+                under_test.check(source, _path_of(source))
             try:
                 lifecycle.register(self)  # first: whatever is there is saved at the end
-                self._incarnation = Incarnation(source, self.settings, self, instead_of=instead_of)
+                with _beginning:
+                    made = self._shared(source) or Incarnation(
+                        source, self.settings, self, instead_of=instead_of
+                    )
+                    made.users.append(self)
+                    self._incarnation = made
             finally:
                 if self._incarnation is None:
                     lifecycle.unregister(self)
@@ -443,21 +515,39 @@ class StateManager:
         self._incarnation.connect()
         return self._incarnation
 
+    def _shared(self, source: str | Store) -> Incarnation | None:
+        """The incarnation of another manager that has the same store open.
+
+        Raises:
+            RuntimeError: Its settings are not those of this one.
+        """
+        place, settings = _place_of(source), self.settings
+        for other in lifecycle.keepers():
+            made = other._incarnation if isinstance(other, StateManager) else None
+            if made is None or made.finished or _place_of(made.store) != place:
+                continue
+            if isinstance(source, str) and made.flusher.settings.readonly != settings.readonly:
+                continue  # who only reads sees what is saved, as another process does
+            for name, value in self._overrides.items():
+                if getattr(made.flusher.settings, name) != value:
+                    raise RuntimeError(
+                        f"{made.store.url} is open in this process with another setting of {name}: "
+                        "open it with the same settings, or close the other one first"
+                    )
+            return made
+        return None
+
     def _source(self) -> str | Store:
         """The store, or its URL as it is to be from now on."""
         if self._store is None:
-            return _named_by_environment(self.url)
+            return _named_by_environment(self.url, self._overrides)
         if isinstance(self._store, str):
             return self._store
-        if self._parent_store is self._store:
-            raise RuntimeError("the store belongs to the parent process: give a URL instead")
         return self._store
 
     def _in_use(self) -> Incarnation | None:
         """The incarnation, if there is anything that could be saved."""
         self._check_open()
-        if self._incarnation is None:
-            self._warn_after_fork("nothing is saved here")
         return self._incarnation
 
     def _check_open(self) -> None:
@@ -469,22 +559,47 @@ class StateManager:
         if self._closed:
             raise RuntimeError(f"{self!r} is closed: open another one")
 
-    def _warn_after_fork(self, consequence: str) -> None:
-        """Say once that a forked process does not own its parent's state."""
-        if self._forked:
-            self._forked = False
-            logger.warning(
-                "this process was forked: the state objects that it inherited are plain copies, "
-                "their state belongs to the parent; %s",
-                consequence,
-            )
+
+_beginning = threading.RLock()
+"""Held while a manager looks whether another one has its store open, and opens it."""
+
+
+def _after_fork_in_child() -> None:
+    global _beginning
+    _beginning = threading.RLock()
+
+
+lifecycle.on_fork(_after_fork_in_child)
+
+
+def _place_of(source: str | Store) -> object:
+    """What is the same for two URLs of one store; a store that is no file is only itself."""
+    from autostate.stores import file_of
+
+    url = source if isinstance(source, str) else source.url
+    path = file_of(url)
+    return source if path is None else os.path.realpath(path)
+
+
+def _path_of(url: str) -> Path | None:
+    """Where a store is; None if it is not on this machine."""
+    from autostate.stores import file_of
+
+    scheme, _, name = url.partition(":")
+    if scheme == "apify":
+        from autostate.stores.apify import is_at_home, local_folder
+
+        return None if is_at_home() else local_folder(name or None)
+    return file_of(url)
 
 
 def _nothing() -> None:
     """Undo nothing."""
 
 
-def _checked(store: str | os.PathLike[str] | Store | None) -> str | Store | None:
+def _checked(
+    store: str | os.PathLike[str] | Store | None, settings: SettingsByName
+) -> str | Store | None:
     """Give a store, or the URL of one that could be opened, as far as looking tells."""
     if not isinstance(store, str | os.PathLike):
         if store is not None and not isinstance(getattr(store, "url", None), str):
@@ -494,15 +609,16 @@ def _checked(store: str | os.PathLike[str] | Store | None) -> str | Store | None
             )
         return store
     from autostate.stores import checked
+    from autostate.stores.urls import normalized
 
-    return checked(store)
+    return checked(store, readonly=Settings.for_store(normalized(store), **settings).readonly)
 
 
-def _named_by_environment(url: str) -> str:
+def _named_by_environment(url: str, settings: SettingsByName) -> str:
     """Check the URL of a store that no argument names; an error says which variable does."""
     variable = "AUTOSTATE_URL"
     try:
-        return str(_checked(url))
+        return str(_checked(url, settings))
     except (ValueError, StoreError) as error:
         if not os.environ.get(variable, "").strip():
             raise

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from autostate.claim import Claim
 from autostate.errors import CorruptStateError, DamagedStoreError
 from autostate.journal import Journal, Recovered
 from autostate.journal.salvage import names_in
@@ -20,7 +21,7 @@ from autostate.tracking import convert
 
 logger: logging.Logger = logging.getLogger("autostate")
 
-Opened = tuple[Store, Journal, Recovered]
+Opened = tuple[Store, Journal, Recovered, Claim]
 
 _CHUNK = 8 << 20
 _OVERLAP = 4096
@@ -74,14 +75,18 @@ def _without_records(
 ) -> Opened:
     store = open_store(source) if isinstance(source, str) else source
     going_back = settings.on_corrupt == "raise" and getattr(error, "previous", False)
+    claim = Claim.to(store, settings)
     try:
+        claim.acquire(0, None)
         journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
         recovered = journal.begin_anew(
             name,
             unless_others=error if going_back else None,
             timeout=settings.flush_timeout,
         )
+        claim.move_to(journal.epoch)
     except BaseException:
+        claim.release()
         if store is not source:
             store.close()
         raise
@@ -90,7 +95,7 @@ def _without_records(
         "under keys that begin with autostate-corrupt-%s",
         *(store.url, error, name, _others(recovered)),
     )
-    return store, journal, recovered
+    return store, journal, recovered, claim
 
 
 def _without_file(
@@ -99,23 +104,29 @@ def _without_file(
     path = file_of(source) if isinstance(source, str) else None
     if path is None:
         raise error
-    from autostate.stores.sqlite_file import set_aside
+    from autostate.stores.sqlite_file import owner_file_of, set_aside
 
-    aside = set_aside(path)
-    names = _names_in_file(aside)
-    store = open_store(str(source))
+    claim = Claim(str(source), owner_file_of(path), settings)
+    claim.acquire(0, None)
+    store = None
     try:
+        aside = set_aside(path)
+        names = _names_in_file(aside)
+        store = open_store(str(source))
         journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
         journal.recover(timeout=settings.flush_timeout)
         recovered = journal.begin_with(names - {name}, timeout=settings.flush_timeout)
+        claim.move_to(journal.epoch)
     except BaseException:
-        store.close()
+        claim.release()
+        if store is not None:
+            store.close()
         raise
     logger.error(
         "%s. %s begins anew; the file is kept aside as %s%s",
         *(error, name, aside, _others(recovered)),
     )
-    return store, journal, recovered
+    return store, journal, recovered, claim
 
 
 def _names_in_file(path: Path) -> set[str]:

@@ -10,6 +10,7 @@ import builtins
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TypedDict
 
 from autostate.errors import FencedError, StoreUnavailableError
@@ -65,6 +66,7 @@ class FaultyStore:
     conditional: bool = False
     metered: bool = False
     max_record: int = 1 << 20
+    owner_file: Path | None = None
     url: str = "faulty:"
     steps: int = 0
     dead: bool = field(default=False)

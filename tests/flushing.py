@@ -32,6 +32,7 @@ class Box:
         self.content: dict[str, Any] = {}
         self.unsaved: dict[str, Any] = {}
         self.wake: Callable[[], None] = lambda: None
+        self.gate: Callable[[], None] | None = None
         self.activity = 0
         self.bytes_of_entry = 10
         self.needs_polling = False
@@ -53,6 +54,12 @@ class Box:
             self.unsaved[key] = value
             self.activity += 1
         self.wake()
+
+    def set_gate(self, gate: Callable[[], None] | None) -> None:
+        self.gate = gate
+
+    def changed_past_the_gate(self) -> bool:
+        return False
 
     @property
     def dirty(self) -> bool:

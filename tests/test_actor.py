@@ -320,6 +320,40 @@ def test_a_container_that_was_only_paused_is_fenced(
     assert resumed(run)["by"] == 2
 
 
+def test_the_next_write_of_a_container_that_was_replaced_waits_for_its_kill(
+    platform: LocalPlatform, start: StartActor
+) -> None:
+    """An error, or an end, could end the run, which goes on in the new container."""
+    run = start(
+        """
+        async with Actor:
+            state = PersistedDict("state", lives=0, by=[])
+            state["lives"] = life = state["lives"] + 1
+            await autostate.durable()
+            print("durable", life)
+            while life == 1:
+                try:
+                    await autostate.durable()
+                except autostate.FencedError as error:
+                    print("a later process, the run" in str(error))
+                    state["by"].append("the old one")
+                    print("it went on")
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(3)
+        """
+    )
+    old = run.container
+    old.wait_for_output("durable 1")
+    new = run.start_next_container()
+    old.wait_for_output("True")
+    assert new.wait(60) == 0
+    assert old.alive
+    assert "it went on" not in old.output
+    assert "Error" not in old.output
+    old.kill()
+    assert resumed(run) == {"lives": 2, "by": []}
+
+
 def test_a_second_context_in_one_process_is_heard_too(
     platform: LocalPlatform, start: StartActor
 ) -> None:

@@ -1,4 +1,4 @@
-"""The feature table of README.md says what happens: each cell is compared with real runs.
+"""The feature table of docs/comparison.md says what happens: each cell is compared with real runs.
 
 Each library is used in the ways that its documentation shows (tests/peers/columns.py). A cell is
 "yes" if the promise is kept in all of them, "no" if in none, and otherwise names those that keep
@@ -33,8 +33,7 @@ from tests.peers.forkserver import ROOT, Forkserver
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts bytes by /proc/self/io")
 
-README = ROOT / "README.md"
-HEADING = "## Beside others"
+TABLE = ROOT / "docs" / "comparison.md"
 PATIENCE = (1.0, 5.0)
 """Seconds to save by itself in: soon, or many times what each library is set to."""
 KILLS = 6
@@ -326,9 +325,8 @@ ROWS: Mapping[str, Row] = {
 
 
 def _table() -> list[list[str]]:
-    """The cells of the table in README.md, its header first."""
-    section = README.read_text().partition(f"\n{HEADING}\n")[2].partition("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")]
+    """The cells of the table in docs/comparison.md, its header first."""
+    lines = [line for line in TABLE.read_text().splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [row for row in rows if set("".join(row)) - set("-: ")]
 
@@ -392,7 +390,7 @@ def _observe(folder: Path) -> Cells:
 def test_a_cell_says_what_happens(
     observed: Cells, promise: str, column: str, tmp_path: Path
 ) -> None:
-    """What README.md says about a library is what it does."""
+    """What docs/comparison.md says about a library is what it does."""
     header, *rows = _table()
     table = {row[0]: dict(zip(header[1:], row[1:], strict=True)) for row in rows}
     said, seen = table[promise][column], observed[promise][column]

@@ -435,76 +435,82 @@ def test_a_last_save_that_fails_is_told_and_picked_up(isolated: Path) -> None:
 # -- forks and children -----------------------------------------------------------------------
 
 
-def test_a_forked_child_does_not_write_as_its_parent(isolated: Path) -> None:
-    """Its inherited objects are plain ones; the parent saves on as if nothing had been."""
+def test_a_forked_child_cannot_write_while_its_parent_lives(isolated: Path) -> None:
+    """It can read; its first write raises before anything has changed, and the parent saves on."""
     status, error = run("""
-        a = PersistedDict("a", x=1)
+        a = PersistedDict("a", x=1, nested={"y": [1]})
         autostate.flush()
+        a["unsaved"] = True
         pid = os.fork()
         if pid == 0:
-            a["child"] = True
-            autostate.flush()
-            autostate.flush()
-            sys.exit(0)
-        assert os.waitpid(pid, 0)[1] == 0
-        a["parent"] = True
-        autostate.flush()
-    """)
-    assert status == 0, error
-    assert error.count("this process was forked") == 1
-    assert stored() == {"x": 1, "parent": True}
-
-
-def test_a_forked_child_that_creates_takes_over(isolated: Path) -> None:
-    """It rehydrates, becomes the new incarnation with its first write, and fences the parent."""
-    status, error = run("""
-        a = PersistedDict("a", x=1)
-        autostate.flush()
-        pid = os.fork()
-        if pid == 0:
-            b = PersistedDict("a")
-            assert b is not a and b == {"x": 1}
-            b["child"] = True
-            sys.exit(0)
-        assert os.waitpid(pid, 0)[1] == 0
-        a["parent"] = True
-        try:
-            autostate.flush()
-        except autostate.FencedError:
-            sys.exit(5)
-    """)
-    assert status == 5, error
-    assert stored() == {"x": 1, "child": True}
-
-
-def test_atomic_in_a_forked_child_leaves_the_store_of_its_parent_alone(isolated: Path) -> None:
-    """With objects that are inherited, and so plain; those of its own are undone as anywhere."""
-    status, error = run("""
-        a = PersistedDict("a", x=1)
-        autostate.flush()
-        pid = os.fork()
-        if pid == 0:
-            manager = autostate.manager.current_manager()
-            for block in (autostate.atomic, manager.atomic):
-                with block():
-                    a["child"] = True
-                assert manager._incarnation is None
-            with autostate.open("sqlite:///child.db"):
-                b = PersistedDict("b", x=1)
+            before = repr(a)
+            assert PersistedDict("a") is a and a["unsaved"]
+            autostate.flush()  # there is nothing to save
+            for write in (
+                lambda: a.update(x=2),
+                lambda: a.__setitem__("child", True),
+                lambda: a["nested"]["y"].append(2),
+                lambda: autostate.PersistedCounter("new").update("a"),
+            ):
                 try:
-                    with autostate.atomic():
-                        b["x"] = a["x"] = 2
-                        raise LookupError
-                except LookupError:
-                    pass
-                assert b == {"x": 1}
+                    write()
+                except autostate.StateInUseError as error:
+                    assert f"process {os.getppid()}" in str(error)
+                    assert error.owner.pid == os.getppid()
+                else:
+                    sys.exit(6)
+            assert repr(a) == before
+            with autostate.open("sqlite:///child.db"):  # a state of its own
+                PersistedDict("b")["child"] = True
             sys.exit(0)
         assert os.waitpid(pid, 0)[1] == 0
         a["parent"] = True
         autostate.flush()
     """)
     assert status == 0, error
-    assert "takes over" not in error
+    assert stored() == {"x": 1, "nested": {"y": [1]}, "unsaved": True, "parent": True}
+
+
+@pytest.mark.parametrize("forks", [1, 2])
+def test_a_forked_child_goes_on_when_its_parent_has_ended(isolated: Path, forks: int) -> None:
+    """As a daemon does; while the parent is about to end, the first write waits for that."""
+    status, error = run(f"""
+        a = PersistedDict("a", x=1, nested={{"y": [1]}})
+        autostate.flush()
+        a["unsaved"] = True
+        for _ in range({forks}):
+            if os.fork():
+                time.sleep(0.2)
+                os._exit(0)
+            os.setsid()
+        a["daemon"] = True
+        a["nested"]["y"].append(2)
+        autostate.flush()
+        a["end"] = True
+    """)
+    assert status == 0, error
+    expected = {"x": 1, "nested": {"y": [1, 2]}, "unsaved": True, "daemon": True, "end": True}
+    assert stored() == expected
+
+
+def test_a_forked_child_does_not_go_on_from_what_its_parent_has_replaced(isolated: Path) -> None:
+    """The parent has saved since the fork: what the child holds is old."""
+    status, error = run("""
+        a = PersistedDict("a", x=1)
+        autostate.flush()
+        if os.fork():
+            a["parent"] = True
+            sys.exit(0)
+        try:
+            a["child"] = True
+        except autostate.StateInUseError as error:
+            assert "has changed" in str(error) or "belongs to" in str(error), str(error)
+            assert a == {"x": 1}
+            os._exit(0)
+        os.write(2, b"it wrote")
+    """)
+    assert status == 0, error
+    assert "it wrote" not in error
     assert stored() == {"x": 1, "parent": True}
 
 
@@ -544,10 +550,11 @@ def test_a_fork_while_another_thread_holds_a_lock_does_not_hang_the_child(isolat
         pid = os.fork()
         if pid == 0:
             signal.alarm(120)
-            a["child"] = [1, 2]
-            a["child"].append(3)
-            assert PersistedDict("a") == {"x": 1}
-            os._exit(0)
+            try:
+                a["child"] = [1, 2]
+            except autostate.StateInUseError:
+                os._exit(0 if PersistedDict("a") == {"x": 1} else 3)
+            os._exit(4)
         assert os.waitpid(pid, 0)[1] == 0
         release.set()
         thread.join()
@@ -627,7 +634,7 @@ state = autostate.PersistedDict("state", n=0)
     program.wait_for("2")
     program.wait_for("True")
     assert program.end() == (0, "")
-    with autostate.open("sqlite:///.autostate/state.db"):
+    with autostate.open("sqlite:///.autostate/program.db"):
         assert PersistedDict("state") == {"n": 1}
 
 

@@ -7,6 +7,7 @@ import contextvars
 import logging
 import queue
 import random
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -469,11 +470,14 @@ async def test_a_cancelled_durable_does_not_wait_for_other_stores() -> None:
             assert task.cancelled()
 
 
-def test_the_default_store_is_a_file_under_the_working_directory(isolated: Path) -> None:
-    """Private, and ignored by git."""
+def test_the_default_store_is_a_file_under_the_working_directory(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the program's name, private, and ignored by git."""
+    monkeypatch.setattr(sys, "argv", ["/srv/crawl.py", "--all"])
     PersistedDict("a", x=1)
     autostate.flush()
-    assert (isolated / ".autostate" / "state.db").is_file()
+    assert (isolated / ".autostate" / "crawl.db").is_file()
     assert (isolated / ".autostate").stat().st_mode & 0o777 == 0o700
     assert (isolated / ".autostate" / ".gitignore").read_text().strip() == "*"
 

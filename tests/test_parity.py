@@ -235,6 +235,36 @@ def test_a_capture_is_not_changed_by_what_is_written_after_the_cut(
         check_saved(program, target, called, shown, str(call))
 
 
+class ClosedError(Exception):
+    """What the gate of the test below raises."""
+
+
+def closed_gate() -> None:
+    """Let no write pass."""
+    raise ClosedError
+
+
+@pytest.mark.parametrize("shown", [form for form in FORMS if form != "unbound"])
+@pytest.mark.parametrize("called", CALLED)
+def test_no_write_passes_a_gate_that_is_closed(called: str, shown: str, rng: random.Random) -> None:
+    """Whatever would change something raises before it has, from whatever form."""
+    for call in of_each_method(rng, CALLS[called]):
+        program = Program()
+        target = prepare(program, called, shown)
+        plain = copy.deepcopy(target)
+        before = shape(plain)
+        with program.tracker.lock:
+            program.tracker.set_gate(closed_gate)
+        told = outcome(call, target)
+        assert shape(target) == before, str(call)
+        outcome(call, plain)
+        if shape(plain) != before:
+            assert "ClosedError" in str(told), (str(call), told)
+        with program.tracker.lock:
+            program.tracker.set_gate(None)
+        check_saved(program, target, called, shown, str(call))
+
+
 @pytest.mark.parametrize("shown", ["armed", "recording", "written"])
 @pytest.mark.parametrize("called", CALLED)
 def test_mutating_methods_work_inside_atomic(called: str, shown: str, rng: random.Random) -> None:

@@ -113,12 +113,20 @@ def test_the_environment_names_the_default_store() -> None:
     assert default_url({"AUTOSTATE_URL": " ", **inside}) == "apify:"
 
 
+def test_the_url_in_the_environment_may_name_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One setting for several programs gives each a store of its own."""
+    monkeypatch.setattr(sys, "argv", ["/srv/crawl.py"])
+    url = default_url({"AUTOSTATE_URL": "sqlite:////data/{program}.db"})
+    assert url == "sqlite:////data/crawl.db"
+
+
 def test_an_actor_uses_its_key_value_store(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the platform, when apify is loaded, or in a folder with `.actor`."""
     monkeypatch.delitem(sys.modules, "apify", raising=False)
-    assert default_url({}) == "sqlite:///.autostate/state.db"
+    monkeypatch.setattr(sys, "argv", ["crawl.py", "--all"])
+    assert default_url({}) == "sqlite:///.autostate/crawl.db"
     assert default_url({"APIFY_IS_AT_HOME": "1"}) == "apify:"
-    assert default_url({"APIFY_IS_AT_HOME": "0"}) == "sqlite:///.autostate/state.db"
+    assert default_url({"APIFY_IS_AT_HOME": "0"}) == "sqlite:///.autostate/crawl.db"
     monkeypatch.setitem(sys.modules, "apify", sys)
     assert default_url({}) == "apify:"
     monkeypatch.delitem(sys.modules, "apify")
@@ -140,6 +148,10 @@ VALUES = {
     "on_unknown": ("keep", "keep"),
     "reboot_on_migrating": ("true", True),
     "signing_key": ("a-key-of-sixteen-bytes", None),
+    "wait_for_owner": ("60", 60),
+    "takeover": ("yes", True),
+    "readonly": ("on", True),
+    "on_fenced": ("exit", "exit"),
 }
 
 

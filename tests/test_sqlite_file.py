@@ -242,11 +242,12 @@ def test_a_child_that_is_forked_during_a_commit_can_write(tmp_path: Path) -> Non
 
 WATCHED = """
 import os, sys
+OTHERS = (".key", ".jsonl", ".unfinished", "-owner")
 path = os.path.abspath(sys.argv[1])
 def audit(event, arguments):
     if event == "open" and isinstance(arguments[0], (str, bytes, os.PathLike)):
         name = os.path.abspath(os.fsdecode(arguments[0]))
-        if name.startswith(path) and not name.endswith((".key", ".jsonl", ".unfinished")):
+        if name.startswith(path) and not name.endswith(OTHERS):
             print("opened", name)
 sys.addaudithook(audit)
 import autostate

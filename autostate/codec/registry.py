@@ -275,6 +275,18 @@ def _forget_twins(cls: type) -> bool:
     return bool(found)
 
 
+_ignoring = False
+
+
+def ignore_classes() -> None:
+    """Know no class by its name from now on: this process looks at the state of other programs.
+
+    Here a class may be loaded that has the name of one of theirs, and is another one.
+    """
+    global _ignoring
+    _ignoring = True
+
+
 def entry_named(name: str) -> TypeEntry | None:
     """What a store's name means in this program; None if nothing.
 
@@ -282,6 +294,8 @@ def entry_named(name: str) -> TypeEntry | None:
     """
     if ":" not in name:
         return _by_tag.get(name, (None, None))[1]
+    if _ignoring:
+        return None
     module, _, qualname = name.partition(":")
     where = sys.modules.get(module)
     place = _places.get(name)
@@ -315,6 +329,8 @@ def enum_name(cls: type) -> str:
 
 def enum_named(name: str) -> type | None:
     """The enum that a store's name means in this program; None if there is none."""
+    if _ignoring:
+        return None
     cls = find(name, classes.is_known) if ":" in name else named(name)
     return cls if isinstance(cls, type) and classes.is_enum(cls) else None
 

@@ -42,17 +42,19 @@ from autostate.errors import CorruptStateError, FencedError
 from autostate.journal import compaction, salvage
 from autostate.journal.commit import Convert, NodeState, RawMerge, touched
 from autostate.journal.compaction import Reachable
-from autostate.journal.head import OWNER, Head, HeadKey, Ref, parse_key
+from autostate.journal.head import HEADS, OWNER, Head, HeadKey, Ref, parse_key
 from autostate.journal.recovery import (
     Found,
     OnCorrupt,
     Sighting,
     find,
     look,
+    owner_named,
     read_lines,
     replay,
 )
 from autostate.journal.writer import CommitInfo, Writer
+from autostate.owner import Owner
 from autostate.stores.base import Store
 from autostate.warned import shows_warnings
 
@@ -135,6 +137,13 @@ class Journal:
     def epoch(self) -> int:
         """The epoch of this incarnation."""
         return self._writer.me.epoch
+
+    @property
+    def version(self) -> tuple[HeadKey | None, int]:
+        """What was last acknowledged, or recovered: the same in two processes, the same state."""
+        writer = self._writer
+        found = writer.ownership.found
+        return writer.me if writer.sequence > found.sequence else found.key, writer.sequence
 
     @property
     def size(self) -> int:
@@ -279,6 +288,37 @@ class Journal:
         except FencedError:
             self._writer.fenced = True
             raise
+
+    def is_current(self, *, timeout: float | None = None) -> bool:
+        """Tell whether the state is still what `recover` has found.
+
+        Raises:
+            StoreError: The store could not be read.
+        """
+        self._check_ready()
+        sighting = self._writer.ownership.sighting
+        names = set(map(parse_key, self._store.list(HEADS, timeout=timeout))) - {None}
+        return names == sighting.keys and all(
+            self._store.read(key, timeout=timeout) == data for key, data in sighting.watched.items()
+        )
+
+    def last_owner(self, *, timeout: float | None = None) -> Owner | None:
+        """Give who wrote the state that was recovered, or has claimed it since, if that is known.
+
+        Raises:
+            StoreError: The store could not be read.
+        """
+        sighting = self._writer.ownership.sighting
+        if OWNER in sighting.watched:
+            return owner_named(sighting.watched[OWNER])
+        newest = max(sighting.keys, default=None)
+        key = None if newest is None else newest.claim.text
+        return None if key is None else owner_named(self._store.read(key, timeout=timeout))
+
+    def begin_at(self, epoch: int) -> None:
+        """Have an epoch that is larger still: those up to it may belong to others."""
+        self._check_ready()
+        self._begin(self._writer.ownership.found, epoch - 1)
 
     def check_owner(self, *, timeout: float | None = None) -> None:
         """Look whether a later incarnation has taken over; on some stores only this finds out.

@@ -25,8 +25,12 @@ import msgspec
 from autostate.errors import FencedError, StoreError
 from autostate.journal.frame import seal
 from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, HeadKey, parse_key
-from autostate.journal.recovery import Found
+from autostate.journal.recovery import Found, Sighting, owner_named
+from autostate.owner import Owner
 from autostate.stores.base import Store
+
+_ASKING = 5.0
+"""Seconds to wait for who it was that has taken over."""
 
 
 class Ownership:
@@ -48,9 +52,20 @@ class Ownership:
         self._found = found
         self._guarded = store.atomic and store.conditional
         self._claimed = self._kept = False
+        self._owner = Owner.this()
         self._expect: dict[str, bytes | None] = dict(found.sighting.watched)
         self._named = ""  # the head that the record of the owner names
         self._sent: dict[bytes, str] = {}  # records of the owner whose outcome is unknown
+
+    @property
+    def found(self) -> Found:
+        """What was recovered."""
+        return self._found
+
+    @property
+    def sighting(self) -> Sighting:
+        """What the store held then."""
+        return self._found.sighting
 
     def begin(self, timeout: float | None) -> dict[str, bytes]:
         """Prepare the first write; return the records that were written for that.
@@ -63,7 +78,7 @@ class Ownership:
             written = self._keep_damaged(timeout)
             self._kept = True
         if not self._guarded and not self._claimed:
-            token = msgspec.json.encode({"token": self._me.token})
+            token = msgspec.json.encode({"token": self._me.token, "owner": self._owner.as_json()})
             claim, _ = seal("claim", self._me.epoch, 0, self._found.digest, token)
             written[self._me.claim.text] = claim
             self._store.write({self._me.claim.text: claim}, timeout=timeout)
@@ -99,7 +114,8 @@ class Ownership:
         self._settle(timeout)
         owner = b""
         if head is not None and head != self._named:
-            owner, _ = seal("owner", self._me.epoch, 0, "", msgspec.json.encode({"head": head}))
+            body = msgspec.json.encode({"head": head, "owner": self._owner.as_json()})
+            owner, _ = seal("owner", self._me.epoch, 0, "", body)
             puts = {OWNER: owner, **puts}
             self._sent[owner] = head
         try:
@@ -131,7 +147,7 @@ class Ownership:
         names = (parse_key(key) for key in keys if key.startswith(HEADS))
         latest = max((name for name in names if name), default=self._me)
         if latest.rank > self._me.rank:
-            raise self._outranked(latest.epoch)
+            raise self._outranked(latest)
         self.held = True
 
     def check(self, timeout: float | None) -> None:
@@ -147,7 +163,7 @@ class Ownership:
             return
         self._settle(timeout)
         if self._store.read(OWNER, timeout=timeout) != self._expect[OWNER]:
-            raise self._outranked(None)
+            raise self._outranked()
 
     def _examine_claim(self, timeout: float | None) -> None:
         """Now that all others can see the claim: has anything changed since the recovery?"""
@@ -182,7 +198,7 @@ class Ownership:
 
     def refused(self) -> FencedError:
         """The error for a write that the store refused because `expect` did not hold."""
-        return self._outranked(None) if self.held else self._overtaken()
+        return self._outranked() if self.held else self._overtaken()
 
     def _overtaken(self) -> FencedError:
         return FencedError(
@@ -190,9 +206,18 @@ class Ownership:
             "was saved. Let only one process at a time use this state"
         )
 
-    def _outranked(self, epoch: int | None) -> FencedError:
-        by = "a later process" if epoch is None else f"a later process (epoch {epoch})"
+    def _outranked(self, latest: HeadKey | None = None) -> FencedError:
+        """The error for this incarnation, with whoever has taken over as far as that is known."""
+        by, owner = "a later process", None
+        with suppress(StoreError):
+            key = OWNER if latest is None else latest.claim.text
+            owner = owner_named(self._store.read(key, timeout=_ASKING))
+        if owner is not None:
+            by = f"{by}, {owner},"
+        elif latest is not None:
+            by = f"{by} (epoch {latest.epoch})"
         return FencedError(
             f"{by} has taken over the state in {self._store.url}: what this process changes "
-            "from now on is not saved. Stop it, or let it use another store"
+            "from now on is not saved. Stop it, or let it use another store",
+            owner=owner,
         )

@@ -19,6 +19,7 @@ from autostate.errors import CorruptStateError, StoreError, StoreUnavailableErro
 from autostate.journal.commit import Convert, DecodedMerge, Merge, NodeState
 from autostate.journal.frame import DamagedRecordError, open_record, segment_lines, whole
 from autostate.journal.head import HEADS, OWNER, SEGMENTS, Head, HeadKey, Ref, open_head, parse_key
+from autostate.owner import Owner
 from autostate.stores.base import Store
 
 OnCorrupt = Literal["raise", "previous"]
@@ -83,21 +84,35 @@ def find(
         StoreError: The store could not be read.
     """
     for _ in range(_ROUNDS):
-        sighting = look(store, timeout)
-        try:
-            with heap.no_collections():
-                found = _newest_good(store, sighting, on_corrupt, timeout, convert)
-        except DamagedRecordError as error:
-            # Perhaps another incarnation has compacted meanwhile: then this is not damage.
-            if look(store, timeout) == sighting:
-                raise _advised(store, sighting, error, timeout) from error
-            continue
-        if not found.damaged or look(store, timeout) == sighting:
+        found = _find_once(store, on_corrupt, timeout, convert)
+        if found is not None:
+            return found
+    at_one_moment = getattr(store, "at_one_moment", None)
+    if at_one_moment is not None:  # the owner waits so long: only where there is no other way
+        with at_one_moment():
+            found = _find_once(store, on_corrupt, timeout, convert)
+        if found is not None:
             return found
     raise StoreUnavailableError(
         f"{store.url} is being written by another process, faster than it can be read: "
         "stop that process, or try again"
     )
+
+
+def _find_once(
+    store: Store, on_corrupt: OnCorrupt, timeout: float | None, convert: Convert | None
+) -> Found | None:
+    """Find the newest state; None if it was replaced while it was read."""
+    sighting = look(store, timeout)
+    try:
+        with heap.no_collections():
+            found = _newest_good(store, sighting, on_corrupt, timeout, convert)
+    except DamagedRecordError as error:
+        # Perhaps another incarnation has compacted meanwhile: then this is not damage.
+        if look(store, timeout) == sighting:
+            raise _advised(store, sighting, error, timeout) from error
+        return None
+    return found if not found.damaged or look(store, timeout) == sighting else None
 
 
 def look(store: Store, timeout: float | None) -> Sighting:
@@ -148,6 +163,16 @@ def _named(data: bytes) -> HeadKey:
     if named is None:
         raise DamagedRecordError(OWNER, "names no head", data)
     return named
+
+
+def owner_named(data: bytes | None) -> Owner | None:
+    """Who has written a record of the owner, or a claim; None if it does not say."""
+    with suppress(DamagedRecordError, msgspec.MsgspecError):
+        for kind in ("owner", "claim"):
+            with suppress(DamagedRecordError):
+                body = msgspec.json.decode(open_record(OWNER, data, kind).body)
+                return Owner.from_json(body.get("owner"))
+    return None
 
 
 class _OwnerBody(msgspec.Struct):

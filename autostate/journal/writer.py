@@ -181,7 +181,7 @@ class Writer:
 
     def _kept(self, keys: list[str], timeout: float | None) -> set[str]:
         """The newest head, the one before it, and the newest of another snapshot."""
-        kept = {self.me.text, *(ref.key for ref in self.head.refs)}
+        kept = {self.me.text, self.me.claim.text, *(ref.key for ref in self.head.refs)}
         heads = map(parse_key, (key for key in keys if key.startswith(HEADS)))
         names = {name for name in heads if name and not name.is_claim}
         before = True

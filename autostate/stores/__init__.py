@@ -7,10 +7,10 @@ import os
 from autostate.stores.base import Store
 from autostate.stores.urls import file_of, normalized
 
-__all__ = ["Store", "checked", "open_store"]
+__all__ = ["Store", "checked", "file_of", "open_store"]
 
 
-def open_store(url: str | os.PathLike[str]) -> Store:
+def open_store(url: str | os.PathLike[str], *, readonly: bool = False) -> Store:
     """Open the store that a URL names.
 
     Args:
@@ -18,6 +18,7 @@ def open_store(url: str | os.PathLike[str]) -> Store:
             caller), `memory:NAME` (shared by name in this process), `apify:` (the default
             key-value store of the run) or `apify:NAME`; or the path of a SQLite file. A path may
             begin with `~`.
+        readonly: Only read: nothing is made or written, and `write` raises ReadOnlyError.
 
     Returns:
         The open store. The caller closes it.
@@ -33,6 +34,8 @@ def open_store(url: str | os.PathLike[str]) -> Store:
         b'hello'
     """
     url = normalized(url)
+    if readonly:
+        return _open_to_read(url)
     path = file_of(url)
     if path is not None:
         from autostate.stores.sqlite import SqliteStore
@@ -48,20 +51,32 @@ def open_store(url: str | os.PathLike[str]) -> Store:
     return open_apify(name or None)
 
 
-def checked(source: str | os.PathLike[str]) -> str:
+def _open_to_read(url: str) -> Store:
+    path = file_of(url)
+    if path is not None:
+        from autostate.stores.sqlite_view import SqliteView
+
+        return SqliteView(path)
+    from autostate.stores.readonly import ReadOnlyStore
+
+    return ReadOnlyStore(open_store(url))
+
+
+def checked(source: str | os.PathLike[str], *, readonly: bool = False) -> str:
     """Give the URL of a store that could be opened, as far as looking tells.
 
     Args:
         source: As for `open_store`.
+        readonly: It is to be read only.
 
     Raises:
         ValueError: It is no URL of a store.
-        StoreError: Nothing can be saved there.
+        StoreError: Nothing can be saved there, or read.
     """
     url = normalized(source)
     path = file_of(url)
     if path is not None:
-        from autostate.stores.places import refuse_place
+        from autostate.stores.places import refuse_place, refuse_unreadable
 
-        refuse_place(path)
+        (refuse_unreadable if readonly else refuse_place)(path)
     return url

@@ -14,11 +14,14 @@ import os
 import re
 import time
 from collections.abc import Collection, Mapping
+from hashlib import sha256
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from autostate.errors import StoreError, StoreUnavailableError
+from autostate.owner import Owner, this_run
 from autostate.stores.apify_folder import ApifyFolderStore
 from autostate.stores.apify_http import Answer, HttpConnection
 from autostate.stores.base import Store
@@ -27,6 +30,8 @@ MAX_RECORD = 9_000_000
 """Bytes of one record. The platform documents no maximum; 9,437,184 is known to be refused."""
 
 _TIMEOUT = 30.0
+_ASKING = 10.0
+_ENDED = frozenset({"SUCCEEDED", "FAILED", "TIMED-OUT", "ABORTED"})
 _COMPRESS_FROM = 1024
 _PAGE = 1000
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
@@ -106,7 +111,11 @@ class ApifyStore:
         self._http = HttpConnection(api, token)
         self._id = store_id
         self._name = name
+        self.outlives_run: bool = name is not None
         self._closed = False
+        place = sha256(f"{api} {store_id} {name}".encode()).hexdigest()[:16]
+        # Of the processes in one container; what other containers do is asked of the platform.
+        self.owner_file: Path | None = Path(gettempdir(), f"autostate-{place}-owner")
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none."""
@@ -144,6 +153,21 @@ class ApifyStore:
             if not page["isTruncated"]:
                 return sorted(keys)
             query["exclusiveStartKey"] = page["nextExclusiveStartKey"]
+
+    def owner_lives(self, owner: Owner) -> bool | None:
+        """Tell whether the run of an owner goes on; None if the platform does not say.
+
+        The containers of one run follow each other, so one of the same run has no rival.
+        """
+        if not owner.run or owner.run == this_run():
+            return False
+        path = f"/v2/actor-runs/{quote(owner.run, safe='')}"
+        try:
+            answer = self._http.request("GET", path, None, {}, _deadline(_ASKING))
+            status = self._data(self._checked(answer, "GET"))["status"]
+        except (StoreError, LookupError):
+            return None
+        return status not in _ENDED
 
     def close(self) -> None:
         """Close the connection."""

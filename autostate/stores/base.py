@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Protocol
 
 
@@ -28,6 +29,11 @@ class Store(Protocol):
             effect. Only of use to the journal together with `atomic`.
         metered: Every record written costs money: fewer and larger ones are better.
         max_record: The most bytes that one record may have.
+        owner_file: Where the owner of the state, a process on this machine, holds a lock as long
+            as it lives: see `autostate.owner_lock`. None: nobody can tell whether it lives.
+
+    A store that can find out whether an owner lives that is on another machine has a method
+    `owner_lives(owner: Owner) -> bool | None`; None: it cannot tell in this case.
     """
 
     url: str
@@ -35,6 +41,7 @@ class Store(Protocol):
     conditional: bool
     metered: bool
     max_record: int
+    owner_file: Path | None
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none.

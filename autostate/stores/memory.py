@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import threading
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from autostate.errors import FencedError, StoreError
 
@@ -32,6 +33,7 @@ class MemoryStore:
     conditional = True
     metered = False
     max_record = 1 << 30
+    owner_file: Path | None = None
 
     def __init__(self, name: str | None = None) -> None:
         self.url: str = f"memory:{name or ''}"

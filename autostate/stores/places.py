@@ -34,6 +34,32 @@ def refuse_place(path: Path) -> None:
         )
 
 
+def refuse_unreadable(path: Path) -> None:
+    """Refuse a path from which nothing can be read; only looks.
+
+    Raises:
+        StoreError: No file is there, or it cannot be read; the message says what to do.
+    """
+    found = look_at(path)
+    if found is None:
+        raise StoreError(f"there is no state in {path}: no such file{_others(path)}")
+    if stat.S_ISDIR(found.st_mode):
+        raise StoreError(f"{path} cannot be read: it is a folder. Name a file in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise StoreError(f"{path} cannot be read: it is no file. Name another path")
+    if not _may(path, os.R_OK):
+        raise StoreError(f"{path} is not readable: check the permissions of the file")
+
+
+def _others(path: Path) -> str:
+    """Name the stores that lie in the same folder, for whoever has misspelt one."""
+    try:
+        names = sorted(each.name for each in path.parent.glob(f"*{path.suffix or '.db'}"))
+    except OSError:
+        return ""
+    return f". In {path.parent} there are: {', '.join(names[:10])}" if names else ""
+
+
 def look_at(path: Path) -> os.stat_result | None:
     """Return what is at a path; None if nothing is, or if it cannot be reached."""
     try:
@@ -57,5 +83,9 @@ def _refuse_folder(path: Path) -> None:
 
 
 def _writable(path: Path) -> bool:
+    return _may(path, os.W_OK)
+
+
+def _may(path: Path, mode: int) -> bool:
     effective = os.access in os.supports_effective_ids
-    return os.access(path, os.W_OK, effective_ids=effective)
+    return os.access(path, mode, effective_ids=effective)

@@ -40,7 +40,7 @@ from autostate.errors import (
     StoreGoneError,
     StoreUnavailableError,
 )
-from autostate.stores.sqlite_file import DAMAGED, note_count, open_database
+from autostate.stores.sqlite_file import DAMAGED, note_count, open_database, owner_file_of
 
 _PUT = (
     "INSERT INTO records (key, value) VALUES (?, ?) "
@@ -85,6 +85,7 @@ class SqliteStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path: Path = Path(path).absolute()
         self.url: str = f"sqlite:///{self.path}"
+        self.owner_file: Path | None = owner_file_of(self.path)
         self._wait = -1.0
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
@@ -131,13 +132,17 @@ class SqliteStore:
         """Close the file, and leave nothing beside it."""
         with self._lock:
             connection, self._connection = self._connection, None
-            _open.discard(self)
+            self._forget()
             if connection is None:
                 return
             with suppress(sqlite3.Error):  # another process is writing: it needs the journal
                 connection.execute("PRAGMA busy_timeout = 0")
                 connection.execute("PRAGMA journal_mode = DELETE")  # deletes the empty journal
             connection.close()
+
+    def _forget(self) -> None:
+        """Let a fork not wait for this store any more."""
+        _open.discard(self)
 
     def _open(self) -> None:
         with self._translated():

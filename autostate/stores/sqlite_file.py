@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from autostate.errors import DamagedStoreError, StoreError
-from autostate.stores.places import look_at, refuse_place
+from autostate.stores.places import look_at, refuse_place, refuse_unreadable
 from autostate.syncing import sync
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL)"
@@ -67,6 +67,45 @@ def open_database(path: Path) -> sqlite3.Connection:
     return _connected(path)
 
 
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Open a database that is there, to read it alone: nothing is made or changed.
+
+    Raises:
+        StoreError: There is none, or it cannot be read; the message says what to do.
+        DamagedStoreError: It is empty, was cut short, or is of several moments.
+        sqlite3.Error: SQLite cannot open it.
+    """
+    refuse_unreadable(path)
+    _refuse_empty(path)
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode=ro",
+        uri=True,
+        timeout=_WAIT,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        _check_tables(connection, path)
+        _check_whole(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def roll_back(path: Path) -> None:
+    """Undo the commit in which a process was killed; what was acknowledged stays.
+
+    Raises:
+        sqlite3.Error: The file or its folder cannot be written.
+    """
+    connection = _connect(path, "rw")
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    finally:
+        connection.close()
+
+
 def _refuse_empty(path: Path) -> None:
     found = look_at(path)
     if found is not None and not found.st_size:
@@ -75,6 +114,12 @@ def _refuse_empty(path: Path) -> None:
             "another program. Restore it from a copy. To begin anew, delete the file, or call "
             "autostate.delete(name)"
         )
+
+
+def owner_file_of(path: Path) -> Path:
+    """Where the owner of the state in a database holds its lock: see `autostate.owner_lock`."""
+    real = Path(os.path.realpath(path))
+    return real.with_name(f"{real.name}-owner")
 
 
 def set_aside(path: Path) -> Path:
@@ -99,6 +144,23 @@ def _make(path: Path) -> None:
         _link(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def publish(unfinished: Path, path: Path) -> None:
+    """Give a finished database its path.
+
+    Raises:
+        FileExistsError: Something is there.
+    """
+    try:
+        os.link(unfinished, path)
+    except FileExistsError:
+        raise FileExistsError(f"{path} is there already, and was left: name another file") from None
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise
+        unfinished.rename(path)
     _sync(path.parent)
 
 
@@ -139,12 +201,7 @@ def _connected(path: Path) -> sqlite3.Connection:
     connection = _connect(path, "rw")
     try:
         _use_rollback_journal(connection)
-        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        if ("records",) not in tables.fetchall():
-            raise StoreError(
-                f"{path} is an SQLite database without the table `records`, so no state of "
-                "autostate: move it away, or configure another path"
-            )
+        _check_tables(connection, path)
         _check_whole(connection, path)
     except BaseException:
         connection.close()
@@ -195,6 +252,15 @@ def note_count(connection: sqlite3.Connection) -> None:
     [noted] = connection.execute("PRAGMA user_version").fetchone()
     if count != noted:
         connection.execute(f"PRAGMA user_version = {count}")
+
+
+def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    if ("records",) not in tables.fetchall():
+        raise StoreError(
+            f"{path} is an SQLite database without the table `records`, so no state of "
+            "autostate: move it away, or configure another path"
+        )
 
 
 def _check_whole(connection: sqlite3.Connection, path: Path) -> None:

@@ -10,12 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, Popen, TimeoutExpired
 
+from autostate import under_test
+
 _FOREIGN = ("ACTOR_", "APIFY_", "CRAWLEE_")
 
 
 def actor_environment(*layers: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without anything of Apify, and these layers above it."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
+    if under_test.is_exported(env.get("AUTOSTATE_URL", "")):
+        del env["AUTOSTATE_URL"]  # an Actor's store is that of its run
     for layer in layers:
         env.update(layer)
     return env

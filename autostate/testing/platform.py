@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,6 +45,7 @@ class LocalPlatform:
     def __init__(self, *, system_info_interval: float = 1.0) -> None:
         self.traffic: Traffic = Traffic()
         self.token = "apify_api_local"  # noqa: S105
+        self._disks = TemporaryDirectory(prefix="local-apify-", ignore_cleanup_errors=True)
         self.runs: dict[str, Run] = {}
         self._lock = threading.RLock()
         self._http = HttpServer(self._answer, self.traffic)
@@ -75,6 +77,11 @@ class LocalPlatform:
             run.close()
         self._events.close()
         self._http.close()
+        self._disks.cleanup()
+
+    def _with_a_disk(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """Give each container temporary files of its own, as one on the platform has."""
+        return {**variables, "TMPDIR": mkdtemp(dir=self._disks.name)}
 
     def start_run(
         self,
@@ -97,7 +104,7 @@ class LocalPlatform:
             dataset=self.datasets.create(),
             queue=self.queues.create(),
             events=self._events,
-            start=lambda variables: Container(cmd, variables, cwd),
+            start=lambda variables: Container(cmd, self._with_a_disk(variables), cwd),
             platform_env=self.environment(),
             env=env or {},
         )

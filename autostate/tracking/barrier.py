@@ -308,12 +308,17 @@ def before(container: Any, key: Any = EVERYTHING, *, removes: bool = False) -> N
             sequence, the item at an index, which is replaced; or a slice, in the place of which
             any number of items may come.
         removes: The entry of a mapping or set is removed.
+
+    Raises:
+        StateInUseError: This process may not write: see `Tracker.gate`.
     """
     encode_first(container)
     node: Node | None = container._node_
     if node is None:
         return
     tracker = node.tracker
+    if tracker.gate is not None:
+        tracker.gate()
     if tracker.savepoints:
         tracker.note_write(container, key, removes=removes)
     if tracker.writing is not None:

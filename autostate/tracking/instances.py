@@ -23,6 +23,7 @@ from itertools import accumulate, chain, compress, count, repeat
 from operator import ne
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from autostate.tracking.guard import guard, unguard
 from autostate.tracking.layout import MISSING, held
 
 if TYPE_CHECKING:
@@ -53,7 +54,14 @@ class Instances:
     def __init__(self) -> None:
         self._roots: list[InstanceRoot] = []
         self._stale = False
+        self._guarding = False
         self._begin()
+
+    def guard(self, *, on: bool) -> None:
+        """Let assignments to the objects pass the gate of the tracker, or not any more."""
+        self._guarding = on
+        for cls in {type(root.instance) for root in self._roots}:
+            (guard if on else unguard)(cls)
 
     def __bool__(self) -> bool:
         return bool(self._roots)
@@ -79,6 +87,8 @@ class Instances:
     def add(self, root: InstanceRoot) -> None:
         """Look at the object of a root from now on."""
         layout, owner = root.known_layout(), len(self._roots)
+        if self._guarding:
+            guard(type(root.instance))
         self._roots.append(root)
         self._owners[id(root)] = owner
         self._again.add(owner)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import logging
 import sys
 import threading
@@ -86,6 +87,8 @@ class Tracker:
 
     Attributes:
         ending: The save is the last one: what fails costs a node only, and is not tried again.
+        gate: Called before each write while this process does not own the state: it claims it, or
+            raises, so that nothing is changed. None: the process owns it.
     """
 
     def __init__(
@@ -100,6 +103,8 @@ class Tracker:
         self.signer = signer
         self.on_unknown = on_unknown
         self.closed: bool = False
+        self.gate: Callable[[], None] | None = None
+        self._changed_past_gate = False
         self.ending: bool = False
         self.writing: tuple[Any, Any, int] | None = None
         self.savepoints: dict[Savepoint, None] = {}
@@ -229,6 +234,54 @@ class Tracker:
         self.written.unsettled[id(container)] = container
         self.wake()
         self.writing = None
+
+    def set_gate(self, gate: Callable[[], None] | None) -> None:
+        """Let each write pass a gate first; None: let them pass. The lock is held.
+
+        What was written is armed again, so that the next write meets the gate.
+        """
+        self.gate = gate
+        if gate is not None:
+            try:
+                if self.writing is not None:
+                    self.finish_write()
+                self.written.collect()
+            except Exception:
+                self._mark_what_is_unsure()
+        self.instances.guard(on=gate is not None)
+
+    def forked(self, gate: Callable[[], None]) -> None:
+        """Go on in the child of a fork: each write meets the gate first.
+
+        The lock may be held, and a capture under way, in a thread that does not exist here.
+        """
+        self.lock = threading.RLock()
+        self._may_begin = True
+        self.savepoints.clear()
+        self._undo_log = UndoLog()
+        if self.capture is not None:
+            with contextlib.suppress(Exception):  # left half-way by that thread: all is marked
+                self.capture.failed()
+        self.set_gate(gate)
+
+    def changed_past_the_gate(self) -> bool:
+        """Tell whether something was changed that no barrier has met, while there is a gate.
+
+        What is new, and defaults that were filled in, are no changes that a program has made.
+        """
+        with self.lock:
+            if self._changed_past_gate or self.closed:
+                return self._changed_past_gate
+            known = {node.id for node in self.nodes.values() if not node.declared}
+            known.update(node.id for node in self.dirty_nodes)
+            capture = self.cut(sweep=True)
+            if capture is not None:
+                try:
+                    changed = {json.loads(change)["id"] for change in capture.encode(None)}
+                finally:
+                    capture.failed()
+                self._changed_past_gate = not changed <= known
+            return self._changed_past_gate
 
     def unsettle(self, container: Any) -> None:
         """Look at what a container holds before the next cut."""
@@ -393,6 +446,12 @@ class Tracker:
         """The live object of that name, if it is there (another root may refer to it)."""
         node = self.roots.get(name)
         return None if node is None else node.obj
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all roots, live or only stored, in order."""
+        with self.lock:
+            return sorted({*self.roots, *self._rehydration.names})
 
     def may_be_referred_to(self, nodes: Iterable[Node]) -> bool:
         """Whether a root that is only stored may refer to one of these nodes."""

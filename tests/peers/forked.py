@@ -82,7 +82,8 @@ class ForkedProcess:
     def send_signal(self, number: int) -> None:
         """Send a signal, as long as it runs."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # its nanny is about to tell
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """SIGTERM."""
@@ -245,6 +246,7 @@ def _work(job: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(job["env"])
     os.chdir(job["cwd"])
+    tempfile.tempdir = None  # each container has temporary files of its own
     if job["env"].get("PYTHONUNBUFFERED"):
         out, err = _unbuffered(1, sys.stdout), _unbuffered(2, sys.stderr)
         vars(sys).update(stdout=out, __stdout__=out, stderr=err, __stderr__=err)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, assert_type
 
 import autostate
@@ -59,6 +60,7 @@ class MyStore:
     conditional = False
     metered = False
     max_record = 1024
+    owner_file: Path | None = None
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Read."""
@@ -96,6 +98,12 @@ autostate.flush()
 autostate.flush(5)
 autostate.flush(timeout=0.5)
 autostate.flush(timeout=None)
+
+assert_type(autostate.names(), list[str])
+assert_type(autostate.names("sqlite:///state.db"), list[str])
+assert_type(autostate.backup("copy.db"), str)
+assert_type(autostate.backup(Path("copy.db"), "memory:jobs"), str)
+autostate.backup()  # error
 
 autostate.flush(hits)  # error
 autostate.flush("hits")  # error
@@ -145,6 +153,8 @@ statistics.flushes = 0  # error
 
 autostate.delete(hits)
 autostate.delete("hits")
+assert_type(autostate.names(), list[str])
+assert_type(autostate.backup("copy.db", "sqlite:///crawl.db"), str)
 autostate.delete()  # error
 
 # -- settings ------------------------------------------------------------------------------------
@@ -221,17 +231,25 @@ def takes_error(error: autostate.AutostateError) -> None:
     """Take any of them."""
 
 
+def takes_lookup_error(error: LookupError) -> None:
+    """Take what the builtins have."""
+
+
 def errors_are_of_one_family(
     corrupt: autostate.CorruptStateError,
     fenced: autostate.FencedError,
+    in_use: autostate.StateInUseError,
     flush: autostate.FlushError,
+    missing: autostate.NotStoredError,
     of_type: autostate.StateTypeError,
     unavailable: autostate.StoreUnavailableError,
     unsupported: autostate.UnsupportedTypeError,
     upgrade: autostate.UpgradeError,
 ) -> None:
     """Say what is a kind of what."""
-    for error in (corrupt, fenced, flush, of_type, unavailable, unsupported, upgrade):
+    read_only: autostate.ReadOnlyError = missing
+    takes_lookup_error(missing)
+    for error in (read_only, corrupt, fenced, flush, of_type, unavailable, unsupported, upgrade):
         takes_error(error)
     stores: list[autostate.StoreError] = [fenced, unavailable]
     codecs: list[autostate.CodecError] = [corrupt, unsupported]

@@ -1,0 +1,206 @@
+"""A process's claim to a state: it owns it, or it may only read it until it can.
+
+Who creates the first state object claims the state at once. If another live process owns it, that
+is an error at this moment: what it has read would be old by the time it writes. Three sorts of
+processes are treated otherwise, because they often create state objects without meaning to, by
+importing the module that does. They read the state as it was, and claim it with the first write,
+which raises before anything has changed if the state is somebody else's:
+
+- children of `multiprocessing`: a worker must not lock its parent out;
+- other descendants of the owner;
+- processes that were forked from the owner, with the objects as they were.
+
+With `readonly=True` a state is never claimed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Self
+
+from autostate import exit_status
+from autostate.errors import StateInUseError
+from autostate.journal import Journal
+from autostate.owner import Owner, ancestors
+from autostate.owner_lock import LocksUnsupportedError, OwnerLock
+from autostate.settings import Settings
+from autostate.stores import Store
+
+logger: logging.Logger = logging.getLogger("autostate")
+
+ENDING: Final = 10.0
+"""Seconds for which an owner that has begun to end is waited for, at the least."""
+
+LEASE: Final = 60.0
+"""Seconds for which an owner of which nobody knows whether it lives is watched: if it saves
+nothing meanwhile, it counts as gone. It is fenced then, should it live after all.
+"""
+
+ASKING: Final = 2.0
+"""Seconds between questions to a platform whether an owner lives."""
+
+LOOK: Final = 0.05
+"""Seconds between looks whether an owner has gone."""
+
+
+class Claim:
+    """A claim to the state in one store.
+
+    Args:
+        url: Where the state is.
+        owner_file: As of `Store`.
+        settings: Whether to wait, or to take over.
+
+    Attributes:
+        held: Whether this process owns the state.
+    """
+
+    def __init__(self, url: str, owner_file: Path | None, settings: Settings) -> None:
+        self.held = False
+        self._asks: Callable[[Owner], bool | None] | None = None
+        self._url = url
+        self._settings = settings
+        self._me = Owner.this()
+        self._lock = None if owner_file is None else OwnerLock(owner_file)
+
+    @classmethod
+    def to(cls, store: Store, settings: Settings) -> Self:
+        """Make a claim to the state in a store."""
+        made = cls(store.url, getattr(store, "owner_file", None), settings)
+        made._asks = getattr(store, "owner_lives", None)
+        return made
+
+    def acquire(self, epoch: int, saved_at: float | None, patience: float = 0.0) -> int | None:
+        """Become the owner.
+
+        Args:
+            epoch: That of the state which was read.
+            saved_at: When that was saved, in seconds since 1970.
+            patience: Seconds for which a living owner is waited for, if the settings say no more.
+
+        Returns:
+            The epoch that this process is to have; None: whichever it likes.
+
+        Raises:
+            StateInUseError: Another live process owns the state.
+        """
+        began = time.monotonic()
+        while True:
+            living = self.living(epoch, take=True)
+            if living is None:
+                self.held = True
+                return None if self._lock is None else self._lock.byte
+            limit = patience
+            if not is_ancestor(living):
+                wait = self._settings.wait_for_owner
+                limit = max(wait, patience, ENDING if living.ending else 0.0)
+            if time.monotonic() - began >= limit:
+                raise in_use(self._url, living, saved_at)
+            time.sleep(LOOK)
+
+    def wait_for_others(self, journal: Journal, saved_at: float | None) -> None:
+        """See that no owner on another machine lives; wait for it as the settings say.
+
+        Raises:
+            StateInUseError: One does.
+            StoreError: The store could not be read.
+        """
+        if self._asks is None or self._settings.takeover:
+            return
+        owner = journal.last_owner(timeout=self._settings.flush_timeout)
+        began = time.monotonic()
+        patience = self._settings.wait_for_owner
+        while owner is not None and (lives := self._asks(owner)) is not False:
+            waited = time.monotonic() - began
+            if lives is None:  # only what it does can tell
+                patience = max(patience, LEASE)
+                if not journal.is_current(timeout=self._settings.flush_timeout):
+                    raise in_use(self._url, owner, saved_at)
+                if waited >= LEASE:
+                    return
+            elif waited >= patience:
+                raise in_use(self._url, owner, saved_at)
+            time.sleep(min(ASKING, max(LOOK, patience - waited)))
+
+    def move_to(self, epoch: int) -> None:
+        """Go with the state to a later epoch: a new one was begun in the place of the old."""
+        if self._lock is not None and self.held:
+            self._lock.move_to(epoch)
+
+    def living(self, epoch: int, *, take: bool = False) -> Owner | None:
+        """Give the owner of the state if it lives; else become the owner, if that is wished."""
+        lock = self._lock
+        if lock is None:
+            return None
+        try:
+            if not take:
+                return lock.living(epoch)
+            return lock.acquire(epoch, self._me, beside=self._settings.takeover)
+        except LocksUnsupportedError as error:
+            self._do_without(f"its file system has no locks ({error})")
+        except OSError as error:
+            self._do_without(f"the lock file {lock.path} cannot be used ({error.strerror})")
+        return None
+
+    def _do_without(self, why: str) -> None:
+        """Go on where nobody can tell who lives: a later process will take over unseen."""
+        self._lock = None
+        logger.warning(
+            "nobody can tell whether another process uses the state in %s: %s. Let only one "
+            "process at a time use it",
+            self._url,
+            why,
+        )
+
+    def announce_end(self) -> None:
+        """Tell whoever comes next that it is worth waiting."""
+        if self._lock is not None and self.held:
+            self._lock.announce(self._me.about_to_end())
+
+    def release(self) -> None:
+        """Give the state back."""
+        self.held = False
+        if self._lock is not None:
+            self._lock.release()
+
+    def forget(self) -> None:
+        """Let go, in a forked child, of what its parent owns."""
+        self.held = False
+        if self._lock is not None:
+            self._lock.forget()
+        self._me = Owner.this()
+
+
+def is_ancestor(owner: Owner) -> bool:
+    """Whether this process descends from another one, by fork or otherwise."""
+    return owner.is_here and owner.pid in ancestors()
+
+
+def in_use(url: str, owner: Owner, saved_at: float | None) -> StateInUseError:
+    """Make the error: who owns the state, and the ways out."""
+    exit_status.expect(StateInUseError)
+    ago = None if saved_at is None else max(0.0, time.time() - saved_at)
+    saved = "" if ago is None else f", last saved {ago:,.0f} s ago"
+    return StateInUseError(
+        f"the state in {url} belongs to {owner}{saved}. Only one process at a time may write a "
+        "state; nothing was changed. End that process, or wait for its end (wait_for_owner=60); "
+        "or give this one a state of its own (AUTOSTATE_URL, or autostate.configure(url)); or only "
+        "read this one (autostate.open(url, readonly=True)); or take it over, so that the other "
+        "process cannot save any more (takeover=True)",
+        owner=owner,
+    )
+
+
+def changed_since(url: str) -> StateInUseError:
+    """Make the error for what was read before another process changed it."""
+    return StateInUseError(
+        f"another process has changed the state in {url} since this one read it, so nothing can be "
+        "written here, and nothing was. Let one process write; this one can begin anew"
+    )
+
+
+Gate = Callable[[], None]
+"""Called before a write, in a process that does not own the state: claims it, or raises."""

@@ -1,0 +1,86 @@
+"""Which store a command is about: as the program would choose, as far as that can be known here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from autostate.settings import _inside_actor
+from autostate.stores.urls import normalized
+
+FOLDER: Final = Path(".autostate")
+VARIABLE: Final = "AUTOSTATE_URL"
+
+
+class NoChoiceError(Exception):
+    """It is not clear which store is meant; the message says how to choose one."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A store, and why it is the one.
+
+    Attributes:
+        url: Its URL.
+        why: The reason, to be read after "because".
+    """
+
+    url: str
+    why: str
+
+
+def stores_here() -> list[Path]:
+    """The stores of programs that ran in this folder."""
+    return sorted(each for each in FOLDER.glob("*.db") if each.is_file())
+
+
+def choose(url: str | None = None, program: str | None = None) -> Choice:
+    """Choose a store.
+
+    Args:
+        url: Its URL or path, if the user names it.
+        program: The name of a program, if the user names that.
+
+    Raises:
+        NoChoiceError: There is none, or several that may be meant.
+        ValueError: It is not the URL of a store.
+    """
+    if url is not None and program is not None:
+        raise NoChoiceError("--url and --program name two stores: give one of them")
+    if url is not None:
+        return Choice(_of_user(url), "--url names it")
+    if program is not None:
+        return Choice(_of_program(program), f"it is that of the program {program}")
+    if named := os.environ.get(VARIABLE, "").strip():
+        return Choice(normalized(named), f"the environment variable {VARIABLE} names it")
+    if _inside_actor(os.environ):
+        return Choice("apify:", "this is an Actor, which uses its default key-value store")
+    found = stores_here()
+    if not found:
+        raise NoChoiceError(
+            f"there is no state in {Path.cwd()}: {FOLDER} holds no store. Go to the folder in "
+            f"which the program runs; or name the store: --url, or {VARIABLE}"
+        )
+    if len(found) > 1:
+        raise NoChoiceError(
+            f"there are several stores in {FOLDER}, one for each program that ran here: "
+            f"{', '.join(each.stem for each in found)}. Choose one: --program {found[0].stem}"
+        )
+    return Choice(f"sqlite:///{found[0]}", f"it is the only store in {FOLDER}")
+
+
+def _of_user(url: str) -> str:
+    """The URL of a store, also where the user has given the path of its file."""
+    if ":" not in url.partition("/")[0]:
+        return normalized(Path(url))
+    return normalized(url)
+
+
+def _of_program(program: str) -> str:
+    path = FOLDER / f"{program.removesuffix('.py')}.db"
+    if not path.is_file():
+        there = ", ".join(each.stem for each in stores_here()) or "none"
+        raise NoChoiceError(f"there is no {path}. Programs that have a store in {FOLDER}: {there}")
+    return f"sqlite:///{path}"

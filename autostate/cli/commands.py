@@ -1,0 +1,214 @@
+"""The commands, as `autostate --help` lists them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from autostate.backing_up import backup as copy_state
+from autostate.cli import paths, plain, tables
+from autostate.cli.choosing import VARIABLE, Choice, NoChoiceError, choose, stores_here
+from autostate.cli.removing import NotRemovedError, check, remove
+from autostate.cli.values import Values
+from autostate.codec.registry import ignore_classes
+from autostate.errors import AutostateError, StateInUseError
+from autostate.exit_status import EX_TEMPFAIL
+from autostate.journal.verifying import verify as verify_records
+from autostate.settings import Settings
+from autostate.state_names import listed
+from autostate.stored_state import StoredState, read_state
+from autostate.stores import open_store
+
+app = typer.Typer(
+    help="Look at the state of a program, reset it, back it up.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Url = Annotated[
+    str | None, typer.Option("--url", "-u", metavar="URL", help="The store: its URL, or its file.")
+]
+Program = Annotated[
+    str | None,
+    typer.Option(
+        "--program", "-p", metavar="PROGRAM", help="The program whose store in .autostate/ it is."
+    ),
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the state object.")]
+Path_ = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PATH", help='A path in it: pages.3.title, or ["pages"][3].title.'),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def run() -> None:
+    """Run a command; what goes wrong is one line, and an exit code."""
+    ignore_classes()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(prog_name="autostate")
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except StateInUseError as error:
+        owner = error.owner or "another process"
+        _fail(f"nothing was changed: the state belongs to {owner}. End that first", EX_TEMPFAIL)
+    except (AutostateError, NoChoiceError, NotRemovedError, OSError, ValueError) as error:
+        _fail(str(error))
+    except paths.NoSuchPathError as error:
+        _fail(str(error))
+
+
+def _fail(message: str, code: int = 1) -> NoReturn:
+    sys.stderr.write(f"autostate: {message}\n")
+    raise SystemExit(code)
+
+
+@app.command()
+def ls(url: Url = None, program: Program = None, as_json: Json = False) -> None:
+    """List the state objects: kind, entries, bytes; when they were saved; who owns them."""
+    state = read_state(choose(url, program).url)
+    rows = tables.object_rows(state)
+    if as_json:
+        _print(json.dumps({**tables.about(state), "objects": rows}, ensure_ascii=False, indent=2))
+        return
+    tables.say(tables.heading(state))
+    tables.table(["name", "kind", "entries", "bytes"], [list(row.values()) for row in rows])
+
+
+@app.command()
+def show(  # noqa: PLR0917 - the arguments of a command
+    name: Name,
+    path: Path_ = None,
+    url: Url = None,
+    program: Program = None,
+    as_json: Json = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also what is very long.")] = False,
+) -> None:
+    """Show a state object, or what is at a path in it."""
+    value = _value(name, path, url, program)
+    if as_json:
+        _print(plain.as_json(value))
+    else:
+        tables.pretty(value, whole=everything)
+
+
+@app.command()
+def get(
+    name: Name,
+    path: Path_ = None,
+    url: Url = None,
+    program: Program = None,
+) -> None:
+    """Print one value for a script: a text as it is, all else as JSON; exit code 1 if none."""
+    _print(plain.as_text(_value(name, path, url, program)))
+
+
+@app.command()
+def where(url: Url = None, program: Program = None) -> None:
+    """Say which store is used here and why, and which ones there are."""
+    try:
+        chosen: Choice | None = choose(url, program)
+    except NoChoiceError as error:
+        _print(str(error))
+        chosen = None
+    if chosen is not None:
+        _print(f"{chosen.url}\nbecause {chosen.why}")
+    rows: list[Any] = []
+    for each in stores_here():
+        with _unreadable(each, rows):
+            state = read_state(each)
+            count = len(state.roots)
+            rows.append((each.stem, str(each), count, each.stat().st_size, tables.owner_of(state)))
+    tables.table(["program", "store", "objects", "bytes", "owner"], rows)
+
+
+@contextlib.contextmanager
+def _unreadable(path: Path, rows: list[Any]) -> Generator[None]:
+    """List also a store that cannot be read."""
+    try:
+        yield
+    except AutostateError:
+        rows.append((path.stem, str(path), 0, path.stat().st_size, "cannot be read: see verify"))
+
+
+@app.command()
+def verify(url: Url = None, program: Program = None) -> None:
+    """Check everything that is stored; exit code 1 if something is damaged."""
+    store = open_store(choose(url, program).url, readonly=True)
+    with contextlib.closing(store):
+        found = verify_records(store, timeout=Settings.for_store(store.url).flush_timeout)
+    aside = f"; {found.aside} records were kept aside before" if found.aside else ""
+    _print(f"{store.url}: {found.records} records, {found.bytes} bytes{aside}")
+    for problem in found.problems:
+        sys.stderr.write(f"autostate: {problem}\n")
+    if found.problems:
+        raise SystemExit(1)
+    _print("nothing is damaged")
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The new file.")],
+    url: Url = None,
+    program: Program = None,
+) -> None:
+    """Copy the state into a new file, also while its program runs."""
+    made = copy_state(file, choose(url, program).url)
+    _print(
+        f"{made}\nTo go on from this copy, on any machine, start the program with {VARIABLE}={made}"
+    )
+
+
+@app.command()
+def reset(name: Name, url: Url = None, program: Program = None, yes: Yes = False) -> None:
+    """Put a state object back to nothing: the program begins it from its defaults."""
+    chosen = choose(url, program)
+    check(chosen.url, name, readable=True)
+    _ask(f"Reset {name} in {chosen.url}?", yes=yes)
+    remove(chosen.url, name, also_notes=True)
+    _print(f"{name} was reset")
+
+
+@app.command()
+def delete(name: Name, url: Url = None, program: Program = None, yes: Yes = False) -> None:
+    """Remove a state object; one that cannot be read is kept aside."""
+    chosen = choose(url, program)
+    check(chosen.url, name, readable=False)
+    _ask(f"Delete {name} in {chosen.url}?", yes=yes)
+    remove(chosen.url, name, also_notes=False)
+    _print(f"{name} was deleted")
+
+
+def _value(name: str, path: list[str] | None, url: str | None, program: str | None) -> Any:
+    state: StoredState = read_state(choose(url, program).url)
+    if name not in state.roots:
+        _fail(f"{state.url} holds no state object {name!r}. {listed(list(state.roots))}")
+    return paths.follow(name, Values(state).of(name), paths.parsed(path or []))
+
+
+def _ask(question: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        _fail("nothing was changed: there is no terminal to ask on, so say --yes", 2)
+    if not typer.confirm(question):
+        _fail("nothing was changed")
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")

@@ -1,0 +1,73 @@
+"""Any stored value as JSON. What JSON has no form for becomes a text; nothing is an error.
+
+Not `autostate.export`, which refuses what would not be read back as the same: here it is shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import math
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Final
+
+from autostate.cli.values import Fields
+
+_ARRAYS: Final = (list, tuple, deque, range)
+_CUT: Final = "…"
+
+
+def as_text(value: Any) -> str:
+    """Give one value for a script: a text as it is, everything else as JSON in one line."""
+    made = plain(value)
+    return made if isinstance(made, str) else json.dumps(made, ensure_ascii=False)
+
+
+def as_json(value: Any) -> str:
+    """Give a value as JSON, for a person too."""
+    return json.dumps(plain(value), ensure_ascii=False, indent=2)
+
+
+def plain(value: Any, inside: frozenset[int] = frozenset()) -> Any:
+    """Give a value as dict, list, str, int, float, bool and None alone.
+
+    Args:
+        value: The value.
+        inside: The containers around it, by `id`: one that holds itself is cut.
+    """
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else repr(value)
+    if isinstance(value, (dt.date, dt.time)):
+        return value.isoformat()
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(value).decode()
+    if id(value) in inside:
+        return _CUT
+    inside |= {id(value)}
+    if isinstance(value, Fields):
+        value = value.fields
+    if isinstance(value, dict):
+        return {_key(key): plain(item, inside) for key, item in value.items()}
+    if isinstance(value, _ARRAYS):
+        return [plain(item, inside) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return [plain(item, inside) for item in _in_order(value)]
+    if hasattr(value, "tolist"):  # of numpy
+        return plain(value.tolist(), inside)
+    return str(value)
+
+
+def _key(key: Any) -> str:
+    if key is None or isinstance(key, bool):
+        return json.dumps(key)
+    if isinstance(key, Fields):
+        return repr(key)
+    return key if isinstance(key, str) else str(plain(key))
+
+
+def _in_order(members: Iterable[Any]) -> list[Any]:
+    return sorted(members, key=lambda member: (type(member).__name__, repr(member)))

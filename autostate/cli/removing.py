@@ -1,0 +1,58 @@
+"""Removing a state object from a state that no live process owns."""
+
+from __future__ import annotations
+
+from autostate.adopting import forget
+from autostate.errors import CorruptStateError, StateInUseError
+from autostate.manager import open as open_state
+from autostate.state_names import listed
+from autostate.stored_state import read_state
+
+
+class NotRemovedError(Exception):
+    """Nothing was removed; the message says why."""
+
+
+def check(url: str, name: str, *, readable: bool) -> None:
+    """See that there is such a state object, and that no live process owns the state.
+
+    Args:
+        url: The store.
+        name: The name of the state object.
+        readable: It is an error if the state cannot be read.
+
+    Raises:
+        NotRemovedError: There is none.
+        StateInUseError: A live process owns the state.
+    """
+    try:
+        state = read_state(url)
+    except CorruptStateError:
+        if readable:
+            raise
+        return
+    if name not in state.roots:
+        raise NotRemovedError(
+            f"{state.url} holds no state object {name!r}. {listed(list(state.roots))}"
+        )
+    if state.alive:
+        raise StateInUseError(owner=state.owner)
+
+
+def remove(url: str, name: str, *, also_notes: bool) -> None:
+    """Remove a state object.
+
+    Args:
+        url: The store.
+        name: The name of the state object.
+        also_notes: Forget also that a record was taken over into it.
+
+    Raises:
+        StateInUseError: A live process owns the state.
+    """
+    with open_state(
+        url, readonly=False, takeover=False, on_unknown="keep", wait_for_owner=0.0
+    ) as manager:
+        manager.delete(name)
+        if also_notes:
+            forget(manager, name)

@@ -1,0 +1,105 @@
+"""What the commands print: tables for a terminal, one line of tabs for each row in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.pretty import Pretty
+from rich.table import Table
+from rich.text import Text
+
+from autostate.cli.values import Opaque
+from autostate.journal.verifying import size_of
+from autostate.stored_state import StoredState
+
+SHOWN = 100
+"""So many entries of a container are shown on a terminal."""
+
+
+def object_rows(state: StoredState) -> list[dict[str, Any]]:
+    """Tell of each state object its name, kind, number of entries and bytes."""
+    roots = state.roots
+    measured = {at: size_of(node) for at, node in state.nodes.items()}
+    rows = []
+    for name, at in roots.items():
+        node = state.nodes[at]
+        kind = node.kind
+        if kind == "instance":
+            kind = f"instance of {str(node.form['class']).rpartition(':')[2]}"
+        seen, left, size = set(roots.values()) - {at}, [at], 0
+        while left:
+            each = left.pop()
+            if each not in seen and each in measured:
+                seen.add(each)
+                size += measured[each][0]
+                left += measured[each][1]
+        rows.append({"name": name, "kind": kind, "entries": len(node.content), "bytes": size})
+    return rows
+
+
+def about(state: StoredState) -> dict[str, Any]:
+    """Tell when a state was saved and who owns it."""
+    owner = state.owner
+    return {
+        "store": state.url,
+        "last_saved": state.saved_at,
+        "owner": None if owner is None else str(owner),
+        "owner_pid": None if owner is None else owner.pid,
+        "alive": state.alive,
+    }
+
+
+def heading(state: StoredState) -> str:
+    """Say the same in a line for a person."""
+    return f"{state.url}\nlast saved: {_when(state.saved_at)}; owner: {owner_of(state)}"
+
+
+def owner_of(state: StoredState) -> str:
+    """Say who owns a state, and whether that lives."""
+    if state.owner is None:
+        return "none"
+    return f"{state.owner}, {'alive' if state.alive else 'not alive'}"
+
+
+def _when(moment: float | None) -> str:
+    if moment is None:
+        return "never"
+    ago = max(0.0, time.time() - moment)
+    return f"{datetime.fromtimestamp(moment).astimezone():%Y-%m-%d %H:%M:%S} ({ago:,.0f} s ago)"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows; numbers are aligned on the right."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            sys.stdout.write("\t".join(map(str, row)) + "\n")
+        return
+    made = Table(box=None, header_style="bold", pad_edge=False)
+    for at, name in enumerate(head):
+        number = bool(rows) and all(isinstance(row[at], int) for row in rows)
+        made.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(f"{each:,}" if isinstance(each, int) else str(each)) for each in row))
+    Console().print(made)
+
+
+def say(text: str) -> None:
+    """Print for a person; not into a pipe, where rows alone are wanted."""
+    if sys.stdout.isatty():
+        Console().print(Text(text), soft_wrap=True)
+
+
+def pretty(value: Any, *, whole: bool) -> None:
+    """Print a value as Python would write it; on a terminal not all of what is very long."""
+    if isinstance(value, (str, Opaque)):
+        sys.stdout.write(f"{value!r}\n")
+        return
+    terminal = sys.stdout.isatty()
+    limit = SHOWN if terminal and not whole else None
+    console = Console() if terminal else Console(width=100, no_color=True)
+    console.print(Pretty(value, max_length=limit), soft_wrap=True)

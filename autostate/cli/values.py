@@ -1,0 +1,134 @@
+"""The values of a stored state, rebuilt without the classes of the program.
+
+An object of a class is shown as its fields. What is pickled is code, and is not loaded.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final
+
+from autostate.codec.decoding import decode
+from autostate.codec.unknown import Unknown
+from autostate.journal import NodeState
+from autostate.stored_state import StoredState
+
+_PLAIN: Final = {"counter": dict, "defaultdict": dict, "ordereddict": dict}
+
+
+class Fields:
+    """An object of a class of the program.
+
+    Attributes:
+        fields: Its fields by name.
+    """
+
+    def __init__(self, fields: dict[Any, Any]) -> None:
+        self.fields = fields
+
+    @classmethod
+    def of_class(cls, name: str, fields: dict[Any, Any]) -> Fields:
+        """Make one that is shown under the name of its class, which is "module:Class"."""
+        made: Fields = type(name.rpartition(":")[2], (cls,), {})(fields)
+        return made
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{key}={value!r}" for key, value in self.fields.items())
+        return f"{type(self).__name__}({fields})"
+
+    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
+        for key, value in self.fields.items():
+            yield str(key), value
+
+
+class Opaque:
+    """A value that can only be named.
+
+    Attributes:
+        text: What is shown of it.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text: str = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class Values:
+    """The values of one stored state.
+
+    Args:
+        state: What was read.
+    """
+
+    def __init__(self, state: StoredState) -> None:
+        self._nodes = state.nodes
+        self._roots = state.roots
+        self._made: dict[int, Any] = {}
+
+    def of(self, name: str) -> Any:
+        """Give the content of a state object.
+
+        Raises:
+            CorruptStateError: It refers to what is not stored.
+        """
+        return self._node(self._roots[name])
+
+    def _node(self, node_id: int) -> Any:
+        if node_id in self._made:
+            return self._made[node_id]
+        node = self._nodes.get(node_id)
+        if node is None:
+            return Opaque("<missing>")
+        content = node.content
+        if node.kind in ("proxy", "object"):
+            self._made[node_id] = Opaque("<itself>")
+            made = self._value(content.get("value"))
+            self._made[node_id] = made
+            return made
+        return self._container(node_id, node, content)
+
+    def _container(self, node_id: int, node: NodeState, content: Any) -> Any:
+        made: Any
+        if node.kind in ("list", "deque"):
+            made = [] if node.kind == "list" else deque(maxlen=node.form)
+            self._made[node_id] = made
+            made.extend(map(self._value, content))
+        elif node.kind == "set":
+            made = self._made[node_id] = set()
+            made.update(map(self._key, content))
+        elif node.kind == "instance":
+            made = self._made[node_id] = Fields.of_class(str(node.form["class"]), {})
+            made.fields.update({key: self._value(value) for key, value in content.items()})
+        elif node.kind == "unreadable":
+            made = Opaque("<could not be read; kept aside>")
+        else:
+            made = self._made[node_id] = {}
+            made.update({self._key(key): self._value(value) for key, value in content.items()})
+        return made
+
+    def _key(self, key: Any) -> Any:
+        return self._value(key.json) if isinstance(key, Unknown) else key
+
+    def _value(self, json: Any) -> Any:
+        return decode(json, self._make)
+
+    def _make(self, kind: str, content: Any) -> Any:
+        if kind == "ref":
+            return self._node(content)
+        if kind == "pickled":
+            return Opaque("<pickled>")
+        if kind == "unknown":
+            return self._of_unknown_class(*content)
+        return _PLAIN[kind](content) if kind in _PLAIN else content
+
+    def _of_unknown_class(self, name: str, json: Any) -> Any:
+        [(tag, content)] = json.items()
+        if tag == "$object":
+            fields = self._value(content[1])
+            return Fields.of_class(name, fields if isinstance(fields, dict) else {"value": fields})
+        if tag == "$enum":
+            return Opaque(f"{name.rpartition(':')[2]}.{content[1]}")
+        return Opaque(f"<{name}>")

@@ -1,0 +1,88 @@
+"""Checking all that a store holds of a state, also what only an earlier state needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from autostate.errors import CorruptStateError, StoreError
+from autostate.journal.commit import SEQUENCES, NodeState, references
+from autostate.journal.frame import DamagedRecordError, open_record
+from autostate.journal.head import CORRUPT, OWNER, PREFIX, SEGMENTS, parse_key
+from autostate.journal.journal import Journal
+from autostate.stores.base import Store
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found.
+
+    Attributes:
+        records: How many records were read.
+        bytes: How many bytes they have.
+        aside: How many records were kept aside before, because they could not be read.
+        problems: What is damaged, one sentence each.
+    """
+
+    records: int
+    bytes: int
+    aside: int
+    problems: list[str]
+
+
+def verify(store: Store, *, timeout: float | None = None) -> Verified:
+    """Check the digest of each record, and that they make a state. Only reads.
+
+    Raises:
+        StoreError: The store could not be read.
+    """
+    keys = store.list(PREFIX, timeout=timeout)
+    kept_aside = [key for key in keys if key.startswith(CORRUPT)]
+    records = size = 0
+    problems: list[str] = []
+    for key in keys:
+        data = None if key in kept_aside else store.read(key, timeout=timeout)
+        if data is None:  # the owner of the state has deleted it meanwhile
+            continue
+        records, size = records + 1, size + len(data)
+        try:
+            open_record(key, data, _kind_of(key))
+        except DamagedRecordError as error:
+            problems.append(f"the record {error.key} {error.problem}")
+    try:
+        problems += _missing(Journal(store).recover(timeout=timeout).nodes)
+    except StoreError:
+        raise
+    except CorruptStateError as error:
+        problems.append(str(error))
+    return Verified(records, size, len(kept_aside), problems)
+
+
+def _kind_of(key: str) -> str:
+    if key.startswith(SEGMENTS):
+        return "segment"
+    if key == OWNER:
+        return "owner"
+    name = parse_key(key)
+    return "claim" if name is not None and name.is_claim else "head"
+
+
+def size_of(node: NodeState) -> tuple[int, set[int]]:
+    """Give how many bytes a node takes as JSON, and to which nodes it refers."""
+    content = node.content
+    if node.kind in SEQUENCES:
+        data = msgspec.json.encode(content)
+    else:
+        data = msgspec.json.encode(list(content.values()))
+    keys = () if node.kind in SEQUENCES else content
+    return len(data) + sum(len(str(key)) + 4 for key in keys), references(data)
+
+
+def _missing(nodes: dict[int, NodeState]) -> Iterator[str]:
+    """Find references to nodes that are not stored."""
+    for node in nodes.values():
+        for other in size_of(node)[1] - nodes.keys():
+            where = "a part of the state" if node.name is None else node.name
+            yield f"{where} refers to the node {other}, which is not stored"

@@ -1,0 +1,107 @@
+"""Who owns a state, as others are told."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process that may write a state.
+
+    Attributes:
+        pid: Its number on its machine; 0: not known.
+        host: The name of the machine; empty: not known.
+        program: What it runs; empty: not known.
+        since: When it became the owner, in seconds since 1970; None: not known.
+        ending: It has begun to end.
+        run: The run of an Actor, on Apify's platform, whose container it is; else empty.
+    """
+
+    pid: int = 0
+    host: str = ""
+    program: str = ""
+    since: float | None = None
+    ending: bool = False
+    run: str = ""
+
+    @classmethod
+    def this(cls) -> Self:
+        """This process, from now on."""
+        return cls(os.getpid(), socket.gethostname(), program(), time.time(), run=this_run())
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs on this machine, as far as that is known."""
+        return self.host in ("", socket.gethostname())
+
+    def about_to_end(self) -> Self:
+        """Give the same, as one that has begun to end."""
+        return replace(self, ending=True)
+
+    def __str__(self) -> str:
+        told = f"process {self.pid}" if self.pid else "a process of another container"
+        if not self.is_here:
+            told += f" on {self.host}"
+        if self.run:
+            told = f"the run {self.run}"
+        if self.program:
+            told += f" ({self.program})"
+        if self.since is not None:
+            began = datetime.fromtimestamp(self.since).astimezone()
+            told += f", since {began:%Y-%m-%d %H:%M:%S}"
+        return told
+
+    def as_json(self) -> dict[str, Any]:
+        """What is stored."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_json(cls, found: Any) -> Self | None:
+        """Read what was stored; None if it is nothing of that sort."""
+        if not isinstance(found, dict):
+            return None
+        kinds: dict[str, Any] = {"pid": int, "host": str, "program": str, "run": str}
+        kinds["ending"] = bool
+        kinds["since"] = (int, float)
+        known = {name: found.get(name) for name in kinds}
+        return cls(**{name: at for name, at in known.items() if isinstance(at, kinds[name])})
+
+
+def this_run() -> str:
+    """The run of an Actor to which this process belongs; empty off the platform."""
+    if os.environ.get("APIFY_IS_AT_HOME", "").lower() in ("", "0", "false"):
+        return ""
+    return os.environ.get("ACTOR_RUN_ID") or os.environ.get("APIFY_ACTOR_RUN_ID", "")
+
+
+def program() -> str:
+    """What this process runs, for a person to recognize it by."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name and spec.name != "__main__":
+        return f"python -m {spec.name.removesuffix('.__main__')}"
+    name = sys.argv[0] if sys.argv else ""
+    if name in ("", "-c"):
+        return "python -c" if name else "python"
+    return os.path.basename(name)  # noqa: PTH119 - the path is of no use to others
+
+
+def ancestors() -> set[int]:
+    """The processes of which this one descends, as far as the system tells."""
+    found: set[int] = set()
+    pid = os.getppid()
+    while pid >= 1 and pid not in found:
+        found.add(pid)
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - small and often
+                pid = int(file.read().rpartition(b")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            break
+    return found

@@ -1,0 +1,285 @@
+"""Whether the owner of a state lives: a lock that ends with its process.
+
+Beside a store on this machine lies a *lock file*. Whoever owns the state holds a lock on one byte
+of it, the byte with the number of its epoch. Such a lock (`fcntl`, of a range of bytes) ends with
+the process, however that ends, and a forked child does not have it; so nobody is kept out by a
+process that is gone, or by its children. `flock` is another matter: its locks live on in children.
+
+Each owner has a byte of its own, because one may take over while the former one still lives. Who
+has read the state of epoch 7 asks whether anybody holds byte 7 or a later one. If nobody does, it
+locks byte 8, and looks again whether the state is still what it has read.
+
+The file says who the owner is. It is removed by the owner that ends. So a file that is locked may
+have lost its name meanwhile: then the next one is opened.
+
+POSIX drops all locks of a process on a file when the process closes *any* of its descriptors. So
+each file is opened once in a process, and closed when the last lock on it is released.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import struct
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from autostate.owner import Owner
+
+_LONGEST = 65_536
+_UNSUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+_FLOCK: Final = "qqihhi4x" if sys.platform == "darwin" else "hhqqi4x"
+
+
+class _File:
+    """A lock file that this process has open, and the bytes that it holds there."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.held: set[int] = set()
+        self.users = 0
+
+
+_files: dict[Path, _File] = {}
+_lock = threading.RLock()
+
+
+class LocksUnsupportedError(Exception):
+    """The file system has no locks, so nobody can tell whether an owner lives."""
+
+
+class OwnerLock:
+    """A process's hold on the state beside whose store the lock file lies.
+
+    Args:
+        path: The lock file.
+
+    Attributes:
+        byte: Which byte is held; None: none is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.byte: int | None = None
+
+    def acquire(self, epoch: int, owner: Owner, *, beside: bool = False) -> Owner | None:
+        """Become the owner, unless one lives.
+
+        Args:
+            epoch: That of the state that was read; the byte after it is locked.
+            owner: Who this is.
+            beside: Become the owner even if another one lives: lock the next byte that is free.
+
+        Returns:
+            The owner that lives; None if this process is the owner now, of `byte`.
+
+        Raises:
+            LocksUnsupportedError: The file system has no locks.
+            OSError: The file cannot be made.
+        """
+        with _lock:
+            while True:
+                file = self._open()
+                try:
+                    living = None if beside else self._living(file, epoch)
+                    byte = epoch + 1
+                    while living is None and not _try(file.descriptor, byte):
+                        byte += 1
+                        living = None if beside else self._living(file, epoch)
+                    if living is not None:
+                        return living
+                    if self._has_its_name(file):
+                        file.held.add(byte)
+                        file.users += 1
+                        self.byte = byte
+                        self._say(file, owner)
+                        return None
+                    _release(file.descriptor, byte)
+                finally:
+                    self._close_unused(file)
+
+    def move_to(self, epoch: int) -> None:
+        """Hold the byte of a later epoch than that which was claimed, as far as it is free."""
+        with _lock:
+            file, byte = _files.get(self.path), self.byte
+            if file is None or byte not in file.held or byte >= epoch:
+                return
+            if _try(file.descriptor, epoch):
+                file.held.add(epoch)
+                self.byte = epoch
+                file.held.discard(byte)
+                _release(file.descriptor, byte)
+
+    def living(self, epoch: int) -> Owner | None:
+        """Give the owner of a state of this epoch, if it lives; makes no file.
+
+        Raises:
+            LocksUnsupportedError: The file system has no locks.
+        """
+        with _lock:
+            try:
+                file = self._open(make=False)
+            except FileNotFoundError:
+                return None
+            try:
+                return self._living(file, epoch)
+            finally:
+                self._close_unused(file)
+
+    def named(self) -> Owner | None:
+        """Give whom the file names, whether it lives or not; makes no file."""
+        with _lock:
+            try:
+                file = self._open(make=False)
+            except OSError:
+                return None
+            try:
+                return Owner.from_json(json.loads(os.pread(file.descriptor, _LONGEST, 0)))
+            except (OSError, ValueError):
+                return None
+            finally:
+                self._close_unused(file)
+
+    def announce(self, owner: Owner) -> None:
+        """Say anew who the owner is: that it is about to end, for example."""
+        with _lock:
+            file = _files.get(self.path)
+            if self.byte is not None and file is not None:
+                self._say(file, owner)
+
+    def release(self) -> None:
+        """Give the state back. The file goes, unless another owner has taken over."""
+        with _lock:
+            file, byte = _files.get(self.path), self.byte
+            self.byte = None
+            if file is None or byte not in file.held:
+                return
+            file.held.discard(byte)
+            file.users -= 1
+            if not file.held and _holder(file.descriptor, 0) is None:
+                with contextlib.suppress(OSError):
+                    if self._has_its_name(file):
+                        self.path.unlink()
+            _release(file.descriptor, byte)
+            self._close_unused(file)
+
+    def __del__(self) -> None:
+        """Give back what Ctrl-C has kept from whoever would have."""
+        if self.byte is not None:
+            self.release()
+
+    def forget(self) -> None:
+        """Let go, in a forked child, of what its parent holds."""
+        self.byte = None
+
+    # -- the file -----------------------------------------------------------------------------
+
+    def _open(self, *, make: bool = True) -> _File:
+        known = _files.get(self.path)
+        if known is not None and (known.users or self._has_its_name(known)):
+            return known
+        if known is not None:
+            os.close(_files.pop(self.path).descriptor)
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0)
+        try:
+            descriptor = os.open(self.path, flags, 0o600)
+        except FileNotFoundError:
+            if not make:
+                raise
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, flags, 0o600)
+        except PermissionError:
+            if make:
+                raise
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        file = _files[self.path] = _File(descriptor)
+        return file
+
+    def _close_unused(self, file: _File) -> None:
+        if not file.users and _files.get(self.path) is file:
+            del _files[self.path]
+            os.close(file.descriptor)
+
+    def _has_its_name(self, file: _File) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file.descriptor), self.path.stat())
+        except OSError:
+            return False
+
+    def _living(self, file: _File, epoch: int) -> Owner | None:
+        """The owner that holds the byte of an epoch, or a later one; it may be this process."""
+        ours = [byte for byte in file.held if byte >= epoch]
+        pid = os.getpid() if ours else _holder(file.descriptor, epoch)
+        if pid is None:
+            return None
+        return self._said(file, pid)
+
+    def _say(self, file: _File, owner: Owner) -> None:
+        text = json.dumps(owner.as_json()).encode()
+        with contextlib.suppress(OSError):  # a full disk: the lock is what counts
+            os.pwrite(file.descriptor, text, 0)
+            os.ftruncate(file.descriptor, len(text))
+
+    def _said(self, file: _File, pid: int) -> Owner:
+        """What the file says of the owner, if it is about this one."""
+        said: Any = None
+        with contextlib.suppress(OSError, ValueError):
+            said = json.loads(os.pread(file.descriptor, _LONGEST, 0))
+        known = Owner.from_json(said)
+        if known is not None and (known.pid == pid or not pid):  # 0: of another container
+            return known
+        return Owner(pid=pid)
+
+
+def _holder(descriptor: int, byte: int) -> int | None:
+    """The process that holds a byte, or a later one; 0 if it cannot be named. Not this process."""
+    if sys.platform == "darwin":
+        request = struct.pack(_FLOCK, byte, 0, 0, fcntl.F_WRLCK, os.SEEK_SET, 0)
+    else:
+        request = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, byte, 0, 0)
+    try:
+        answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, request)
+    except OSError as error:
+        raise _unsupported(error) from error
+    fields = struct.unpack(_FLOCK, answer)
+    kind, pid = (fields[3], fields[2]) if sys.platform == "darwin" else (fields[0], fields[4])
+    return None if kind == fcntl.F_UNLCK else max(pid, 0)
+
+
+def _try(descriptor: int, byte: int) -> bool:
+    """Lock a byte unless somebody has it."""
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte, os.SEEK_SET)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        raise _unsupported(error) from error
+    return True
+
+
+def _release(descriptor: int, byte: int) -> None:
+    with contextlib.suppress(OSError):
+        fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, byte, os.SEEK_SET)
+
+
+def _unsupported(error: OSError) -> Exception:
+    return LocksUnsupportedError(str(error)) if error.errno in _UNSUPPORTED else error
+
+
+def _after_fork_in_child() -> None:
+    """Close the parent's files: that takes no lock from it."""
+    global _lock
+    _lock = threading.RLock()
+    while _files:
+        _, file = _files.popitem()
+        with contextlib.suppress(OSError):
+            os.close(file.descriptor)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,104 @@
+"""What this process runs: the name of its store, unless another one is configured.
+
+Everything is taken from `sys.argv`, which children of `multiprocessing` have from their parent,
+whatever way they were started: so all of them come to the same store.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+INTERACTIVE: Final = "interactive"
+"""For what is no program: a shell, `python -c`."""
+
+_SHELLS: Final = frozenset({"", "-c", "-", "-m", "ipython", "ipython3", "bpython", "ptpython"})
+_SERVERS: Final = frozenset(
+    [
+        "celery",
+        "daphne",
+        "dramatiq",
+        "fastapi",
+        "flask",
+        "granian",
+        "gunicorn",
+        "huey",
+        "hypercorn",
+        "rq",
+        "streamlit",
+        "taskiq",
+        "uvicorn",
+        "uwsgi",
+        "waitress-serve",
+    ]
+)
+_NOT_ALLOWED: Final = re.compile(r"[^\w.-]+")
+_APPLICATION: Final = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(.*\))?")
+_LONGEST: Final = 100
+
+
+def name(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> str:
+    """Give a name for what runs: of the script or module, of the notebook, of the application.
+
+    Args:
+        argv: As `sys.argv`, which it is by default.
+        environ: The environment variables; those of the process by default.
+
+    Returns:
+        A text that can be the name of a file. "interactive" for a shell or `python -c`.
+
+    Example:
+        >>> name(["/srv/crawl.py", "--all"])
+        'crawl'
+        >>> name(["/usr/bin/uvicorn", "--workers", "4", "shop.web:app"])
+        'shop.web'
+    """
+    argv = getattr(sys, "argv", []) if argv is None else argv
+    environ = os.environ if environ is None else environ
+    program = argv[0] if argv else ""
+    if program in _SHELLS:
+        return INTERACTIVE
+    module = _module(program)
+    if module in _SHELLS:
+        return INTERACTIVE
+    if module in ("ipykernel_launcher", "ipykernel"):
+        notebook = os.path.basename(environ.get("JPY_SESSION_NAME", ""))  # noqa: PTH119
+        return _tidy(notebook.partition(".")[0]) or INTERACTIVE
+    if module in _SERVERS:
+        return _tidy(next(_applications(argv[1:]), module))
+    return _tidy(module) or INTERACTIVE
+
+
+def _module(program: str) -> str:
+    """The dotted name of a script, as far as its folders are packages."""
+    folder, file = os.path.split(os.path.abspath(program))  # noqa: PTH100
+    stem = file.removesuffix(".py").removesuffix(".pyz").removesuffix(".exe")
+    parts = [stem]
+    while os.path.exists(os.path.join(folder, "__init__.py")):  # noqa: PTH110, PTH118
+        folder, package = os.path.split(folder)
+        parts.insert(0, package)
+    if stem == "__main__":
+        parts = parts[:-1] or [os.path.basename(folder)]  # noqa: PTH119
+    return ".".join(parts)
+
+
+def _applications(arguments: Sequence[str]) -> Iterator[str]:
+    """What a server was told to run: `shop.web:app`, `-A shop`, `--app shop`, `shop.py`."""
+    for at, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        if option in ("-A", "--app"):
+            yield (value if equals else "".join(arguments[at + 1 : at + 2])).partition(":")[0]
+    for argument in arguments:
+        if found := _APPLICATION.fullmatch(argument):
+            yield found[1]
+    for argument in arguments:
+        if argument.endswith(".py"):
+            yield os.path.basename(argument).removesuffix(".py")  # noqa: PTH119
+
+
+def _tidy(text: str) -> str:
+    """A name that every file system takes."""
+    return _NOT_ALLOWED.sub("-", text).strip(".-")[:_LONGEST]

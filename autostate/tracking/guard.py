@@ -1,0 +1,52 @@
+"""Objects of `@persisted` classes where they may not be changed.
+
+They have no write barrier (see `instance.py`). While their tracker has a gate, their classes get a
+`__setattr__` and a `__delattr__` that pass it first; when it opens they lose them again. What goes
+past these, as `vars(shop)["page"] = 2` does, is found by comparing.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Final
+
+from autostate.codec.bound import root_of
+
+_MARK: Final = "_passes_the_gate_"
+_METHODS: Final = ("__setattr__", "__delattr__")
+
+
+def guard(cls: type) -> None:
+    """Let assignments to objects of a class pass the gate first."""
+    for name in _METHODS:
+        found = getattr(cls, name)
+        if not hasattr(found, _MARK):
+            type.__setattr__(cls, name, _guarded(found, own=name in vars(cls)))
+
+
+def unguard(cls: type) -> None:
+    """Undo what `guard` has done to a class."""
+    for name in _METHODS:
+        found = vars(cls).get(name)
+        if not hasattr(found, _MARK):
+            continue
+        function, own = getattr(found, _MARK)
+        if own:
+            type.__setattr__(cls, name, function)
+        else:
+            type.__delattr__(cls, name)
+
+
+def _guarded(function: Any, *, own: bool) -> Any:
+    @functools.wraps(function)
+    def method(self: Any, /, *args: Any) -> None:
+        root = root_of(self)
+        node = None if root is None or root.busy else root._node_
+        if node is not None and node.tracker.gate is not None:
+            with node.tracker.lock:
+                if node.tracker.gate is not None:
+                    node.tracker.gate()
+        function(self, *args)
+
+    setattr(method, _MARK, (function, own))
+    return method

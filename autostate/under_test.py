@@ -1,0 +1,66 @@
+"""What the plugin of pytest has decided about stores, while it runs tests in this process.
+
+The plugin does not import autostate, so it cannot tell: it is asked, where pytest has loaded it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from autostate import program
+from autostate.errors import StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLUGIN: Final = "_autostate_pytest"
+"""The module of the plugin."""
+
+
+def default_url(named: str) -> str | None:
+    """Give the URL of the store that is used when none is configured; None: the plugin has none.
+
+    Args:
+        named: The value of `AUTOSTATE_URL`. One that a test has set counts more than the plugin.
+    """
+    session = _session()
+    if session is None or named not in ("", session.exported):
+        return None
+    url: str | None = session.url
+    return url
+
+
+def is_exported(url: str) -> bool:
+    """Tell whether this `AUTOSTATE_URL` was set by the plugin, for subprocesses of tests."""
+    session = _session()
+    return session is not None and bool(url) and url == session.exported
+
+
+def check(url: str, path: Path | None) -> None:
+    """Refuse a store that tests would write to without having been told to.
+
+    Args:
+        url: Its URL.
+        path: Where it is; None if it is not on this machine.
+
+    Raises:
+        StoreError: It is neither in memory nor in a temporary folder.
+    """
+    session = _session()
+    if session is None or url == (session.exported or "").replace("{program}", program.name()):
+        return
+    if not session.allows(url, path):
+        raise StoreError(
+            f"this test would write to {url}, a store outside of the temporary folders: nothing "
+            "was opened. Let the program take the URL from AUTOSTATE_URL, which pytest sets to a "
+            "temporary store; or give it one in tmp_path before the first state object is "
+            "created; or, if tests may write there, set `autostate_store = project` in the "
+            "configuration of pytest"
+        )
+
+
+def _session() -> Any | None:
+    """The session of pytest that runs in this process; of nested ones the innermost."""
+    sessions = getattr(sys.modules.get(PLUGIN), "sessions", None)
+    return sessions[-1] if sessions else None

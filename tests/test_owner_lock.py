@@ -1,0 +1,208 @@
+"""The lock by which one tells whether the owner of a state lives."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autostate.owner import Owner, ancestors
+from autostate.owner_lock import OwnerLock
+from tests.test_lifecycle import ROOT
+
+ME = Owner.this()
+
+OTHER = """
+import sys
+from pathlib import Path
+from autostate.owner import Owner
+from autostate.owner_lock import OwnerLock
+lock = OwnerLock(Path(sys.argv[1]))
+for line in sys.stdin:
+    word, *numbers = line.split()
+    epoch = int(numbers[0]) if numbers else 0
+    if word == "acquire":
+        living = lock.acquire(epoch, Owner.this())
+    elif word == "beside":
+        living = lock.acquire(epoch, Owner.this(), beside=True)
+    elif word == "living":
+        living = lock.living(epoch)
+    elif word == "move":
+        living = lock.move_to(epoch)
+    else:
+        living = lock.release()
+    print(lock.byte, None if living is None else living.pid, flush=True)
+"""
+
+
+class Other:
+    """Another process that may have a lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", OTHER, str(path)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self.process.pid
+
+    def __call__(self, *words: object) -> tuple[int | None, int | None]:
+        """Let it do something; gives the byte that it holds, and the owner that it has seen."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(*words, file=self.process.stdin, flush=True)
+        byte, pid = self.process.stdout.readline().split()
+        return (None if byte == "None" else int(byte)), (None if pid == "None" else int(pid))
+
+    def end(self, *, kill: bool = False) -> None:
+        """End it, in order or not."""
+        if kill:
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the lock file is to be."""
+    return tmp_path / "s.db-owner"
+
+
+@pytest.fixture
+def lock(path: Path) -> Iterator[OwnerLock]:
+    """A lock of this process."""
+    made = OwnerLock(path)
+    yield made
+    made.release()
+
+
+@pytest.fixture
+def other(path: Path) -> Iterator[Other]:
+    """Another process."""
+    made = Other(path)
+    yield made
+    made.end(kill=True)
+
+
+def test_who_asks_makes_no_file(lock: OwnerLock, path: Path) -> None:
+    """A look leaves nothing behind."""
+    assert lock.living(0) is None
+    assert not path.exists()
+
+
+def test_one_is_the_owner_until_it_gives_back(lock: OwnerLock, other: Other, path: Path) -> None:
+    """And then the file is gone."""
+    assert lock.acquire(3, ME) is None
+    assert lock.byte == 4
+    assert other("acquire", 3) == (None, os.getpid())
+    assert other("living", 3) == other("living", 4) == (None, os.getpid())
+    assert other("living", 5) == (None, None)  # that state is of a later owner
+    lock.release()
+    assert not path.exists()
+    assert other("acquire", 4) == (5, None)
+    living = lock.acquire(4, ME)
+    assert living is not None
+    assert living.pid == other.pid
+    assert living.program == "python -c"
+
+
+@pytest.mark.parametrize("kill", [True, False])
+def test_an_end_of_any_sort_gives_back(lock: OwnerLock, other: Other, *, kill: bool) -> None:
+    """What a kill leaves behind is used by the next one."""
+    assert other("acquire", 7) == (8, None)
+    other.end(kill=kill)
+    assert lock.acquire(7, ME) is None
+
+
+def test_beside_a_living_owner(lock: OwnerLock, other: Other) -> None:
+    """Each has a byte, and who comes later sees the later one."""
+    assert lock.acquire(3, ME) is None
+    assert other("beside", 3) == (5, None)
+    assert lock.living(5) is not None
+    lock.release()
+    assert lock.acquire(5, ME) is not None
+
+
+def test_the_file_stays_while_another_one_holds_it(
+    lock: OwnerLock, other: Other, path: Path
+) -> None:
+    """Without its name nobody would find the lock."""
+    assert lock.acquire(3, ME) is None
+    assert other("beside", 3) == (5, None)
+    assert other("release") == (None, None)
+    assert path.exists()
+    assert other("living", 4) == (None, os.getpid())
+
+
+def test_a_state_that_was_begun_anew_takes_the_lock_along(lock: OwnerLock, other: Other) -> None:
+    """Its epoch is a later one."""
+    assert lock.acquire(3, ME) is None
+    lock.move_to(9)
+    assert lock.byte == 9
+    assert other("living", 9) == (None, os.getpid())
+    assert other("acquire", 9) == (None, os.getpid())
+
+
+def test_a_file_that_was_deleted_is_made_anew(lock: OwnerLock, other: Other, path: Path) -> None:
+    """Its locks are on what nobody can open any more."""
+    assert other("acquire", 3) == (4, None)
+    path.unlink()
+    assert lock.acquire(3, ME) is None
+    assert other("living", 3)[1] is not None
+
+
+def test_a_lock_that_nobody_refers_to_is_given_back(path: Path, other: Other) -> None:
+    """Ctrl-C may strike before whoever acquired it could note that."""
+    forgotten = OwnerLock(path)
+    assert forgotten.acquire(3, ME) is None
+    del forgotten
+    gc.collect()
+    assert other("acquire", 3) == (4, None)
+
+
+def test_a_forked_child_does_not_keep_it(lock: OwnerLock, other: Other) -> None:
+    """Nor does it take it away, whatever it does with its own copy."""
+    assert lock.acquire(3, ME) is None
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(writing)
+        lock.release()
+        os.read(reading, 1)
+        os._exit(0)
+    os.close(reading)
+    assert other("living", 3) == (None, os.getpid())
+    lock.release()
+    assert other("acquire", 3) == (4, None)
+    os.close(writing)
+    os.waitpid(child, 0)
+
+
+def test_what_a_file_says_is_believed_only_of_the_one_that_holds_it(
+    lock: OwnerLock, other: Other, path: Path
+) -> None:
+    """Whatever is in it."""
+    assert other("acquire", 3) == (4, None)
+    for content in ("", "{", "[1]", '{"pid": "x"}', '{"pid": 1, "program": "old.py"}'):
+        path.write_text(content)
+        assert lock.living(3) == Owner(pid=other.pid)
+
+
+def test_the_processes_of_which_one_descends() -> None:
+    """Parents and their parents."""
+    code = "from autostate.owner import ancestors; print(*ancestors())"
+    shell = f'{sys.executable} -c "{code}"; true'
+    done = subprocess.run(
+        ["/bin/sh", "-c", shell],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {os.getpid(), *ancestors()} <= set(map(int, done.stdout.split()))

@@ -1,0 +1,592 @@
+"""Several processes and one state: one owns it, and every other one is told before it writes.
+
+Each situation of `docs/processes.md` is a test here, in real processes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autostate.journal import Journal
+from autostate.stores.sqlite import SqliteStore
+from autostate.testing import LocalPlatform
+
+ROOT = Path(__file__).parent.parent
+WAIT = 60.0
+HEADER = """
+import os, signal, sys, time
+import autostate
+from autostate import PersistedCounter, PersistedDict, PersistedSet
+
+def say(*words):
+    print(*words, flush=True)
+"""
+JOB = """
+progress = PersistedDict("progress", page=0)
+progress["page"] += 1
+autostate.flush()
+say("works")
+sys.stdin.readline()
+progress["page"] += 1
+"""
+
+
+class Processes:
+    """Programs in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._started: list[subprocess.Popen[str]] = []
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("AUTOSTATE_")}
+        self.env["PYTHONPATH"] = str(ROOT)
+
+    def write(self, code: str, name: str = "job.py") -> str:
+        """Write a program."""
+        (self.folder / name).write_text(HEADER + textwrap.dedent(code))
+        return name
+
+    def start(self, *command: str, **env: str) -> subprocess.Popen[str]:
+        """Start Python with these arguments."""
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=self.folder,
+            env=self.env | env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._started.append(process)
+        return process
+
+    def run(self, *command: str, **env: str) -> tuple[int, str, str]:
+        """Run Python to its end: exit code, output, errors."""
+        process = self.start(*command, **env)
+        output, error = process.communicate(timeout=WAIT)
+        return process.returncode, output, error
+
+    def close(self) -> None:
+        """End what is left."""
+        for process in self._started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+@pytest.fixture
+def processes(isolated: Path) -> Iterator[Processes]:
+    """Programs in the test's folder."""
+    made = Processes(isolated)
+    yield made
+    made.close()
+
+
+def hear(process: subprocess.Popen[str], word: str) -> None:
+    """Wait until a program has said something."""
+    assert process.stdout is not None
+    heard = []
+    for line in process.stdout:
+        heard.append(line)
+        if word in line:
+            return
+    pytest.fail(f"it never said {word!r} but {heard}, and {process.communicate()[1]}")
+
+
+def tell(process: subprocess.Popen[str], word: str = "go on") -> None:
+    """Send a program a line."""
+    assert process.stdin is not None
+    process.stdin.write(f"{word}\n")
+    process.stdin.flush()
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Let a program that waits for a line go on to its end."""
+    output, error = process.communicate("go on\n", timeout=WAIT)
+    return process.returncode, output, error
+
+
+def stored(name: str = "progress", path: str = ".autostate/job.db") -> Any:
+    """What the next run would find."""
+    store = SqliteStore(path)
+    try:
+        nodes = Journal(store).recover().nodes.values()
+    finally:
+        store.close()
+    return next((node.content for node in nodes if node.name == name), None)
+
+
+# -- one after another ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_was_ended_can_be_started_again_at_once(
+    processes: Processes, how: signal.Signals
+) -> None:
+    """Whatever ended it."""
+    job = processes.write(JOB)
+    first = processes.start(job)
+    hear(first, "works")
+    first.send_signal(how)
+    second = processes.start(job)
+    hear(second, "works")
+    first.communicate(timeout=WAIT)
+    assert end(second)[0] == 0
+    assert stored() == {"page": 3}
+
+
+def test_a_killed_run_is_started_again_while_its_children_live_on(processes: Processes) -> None:
+    """Children of a fork do not keep what their parent owned."""
+    job = processes.write(
+        """
+        progress = PersistedDict("progress", page=0)
+        progress["page"] += 1
+        autostate.flush()
+        if "child" in sys.argv and not os.fork():
+            say("works")
+            time.sleep(600)
+        if "child" not in sys.argv:
+            sys.exit()
+        time.sleep(600)
+        """
+    )
+    first = processes.start(job, "child")
+    hear(first, "works")
+    first.kill()
+    first.wait(WAIT)
+    assert processes.run(job) == (0, "", "")
+    assert stored() == {"page": 2}
+    os.killpg(first.pid, signal.SIGKILL)
+
+
+# -- at the same time -------------------------------------------------------------------------
+
+
+def test_the_same_program_twice(processes: Processes) -> None:
+    """A cron job overlaps itself: the second run ends with 75 and one line; the first saves on."""
+    job = processes.write(JOB)
+    first = processes.start(job)
+    hear(first, "works")
+    code, output, error = processes.run(job)
+    assert (code, output) == (75, "")
+    assert error.count("\n") == 1
+    assert error.startswith("autostate: the state in sqlite:///")
+    assert f"process {first.pid} (job.py), since " in error
+    assert "last saved" in error
+    for way in ("wait_for_owner", "AUTOSTATE_URL", "readonly=True", "takeover=True"):
+        assert way in error
+    assert end(first) == (0, "", "")
+    assert stored() == {"page": 2}
+    assert processes.run(job)[0] == 0
+    assert stored() == {"page": 4}
+
+
+def test_the_same_program_twice_with_the_sdks_folder(processes: Processes) -> None:
+    """Its store is a folder that does not exist at first."""
+    job = processes.write("autostate.configure('apify:jobs')\n" + JOB)
+    first = processes.start(job)
+    hear(first, "works")
+    code, _, error = processes.run(job)
+    assert code == 75
+    assert f"process {first.pid} (job.py)" in error
+    assert end(first) == (0, "", "")
+    assert processes.run(job) == (0, "works\n", "")
+
+
+def test_a_program_may_wait_for_the_owner_to_end(processes: Processes) -> None:
+    """As long as it was told to; and for one that has begun to end without being told."""
+    job = processes.write(JOB)
+    first = processes.start(job)
+    hear(first, "works")
+    second = processes.start(job, AUTOSTATE_WAIT_FOR_OWNER="60")
+    assert end(first)[0] == 0
+    hear(second, "works")
+    assert end(second)[0] == 0
+    assert stored() == {"page": 4}
+
+
+def test_an_owner_that_has_begun_to_end_is_waited_for(processes: Processes) -> None:
+    """SIGTERM and a new start follow each other closely where programs are deployed."""
+    job = processes.write(
+        """
+        import atexit
+        progress = PersistedDict("progress", page=0)
+        progress["page"] += 1
+        @autostate.hub.shutdown.connect
+        def end(sender, **rest):
+            say("ends")
+            time.sleep(1)
+        say("works")
+        if "first" in sys.argv:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(600)
+        """
+    )
+    first = processes.start(job, "first")
+    hear(first, "ends")
+    code, _, error = processes.run(job)
+    assert (code, error) == (0, "")
+    assert first.wait(WAIT) == -signal.SIGTERM
+    assert stored() == {"page": 2}
+
+
+def test_a_program_may_take_over(processes: Processes) -> None:
+    """The one from which it took is told at its next write at the latest, and by whom."""
+    job = processes.write(
+        """
+        progress = PersistedDict("progress", page=0)
+        progress["page"] += 1
+        autostate.flush()
+        say("works")
+        sys.stdin.readline()
+        progress["page"] += 1
+        try:
+            autostate.flush()
+        except autostate.FencedError as error:
+            say("fenced", error)
+            try:
+                progress["page"] = 0
+            except autostate.FencedError:
+                say(dict(progress))
+        """
+    )
+    first = processes.start(job)
+    hear(first, "works")
+    second = processes.start(job, AUTOSTATE_TAKEOVER="yes")
+    hear(second, "works")
+    third_code, _, third_error = processes.run(job)
+    assert third_code == 75
+    assert f"process {second.pid} " in third_error
+    code, output, error = end(first)
+    assert code == 0, error
+    assert "fenced a later process" in output
+    assert f"process {second.pid} (job.py)" in output
+    assert "{'page': 2}" in output
+    assert f"process {second.pid} (job.py)" in error
+    assert end(second)[0] == 0
+    assert stored() == {"page": 3}
+
+
+def test_a_fenced_process_may_end_at_once(processes: Processes) -> None:
+    """With 75, for whoever starts it again."""
+    job = processes.write(
+        """
+        autostate.configure(on_fenced="exit")
+        progress = PersistedDict("progress", page=0)
+        progress["page"] += 1
+        autostate.flush()
+        say("works")
+        sys.stdin.readline()
+        progress["page"] += 1
+        time.sleep(600)
+        """
+    )
+    first = processes.start(job)
+    hear(first, "works")
+    second = processes.start(job, AUTOSTATE_TAKEOVER="yes")
+    hear(second, "works")
+    tell(first)
+    assert first.wait(WAIT) == 75
+
+
+def test_two_programs_in_one_folder(processes: Processes) -> None:
+    """Each has a store of its own."""
+    one, other = processes.write(JOB), processes.write(JOB, "other.py")
+    first, second = processes.start(one), processes.start(other)
+    hear(first, "works")
+    hear(second, "works")
+    assert end(first)[0] == end(second)[0] == 0
+    assert stored() == stored(path=".autostate/other.db") == {"page": 2}
+
+
+def test_a_renamed_program_is_told_where_its_state_is(processes: Processes) -> None:
+    """It begins anew, and says once which store has a state object of that name."""
+    code = "progress = PersistedDict('progress', page=0); progress['page'] += 1"
+    assert processes.run(processes.write(code)) == (0, "", "")
+    code += "; other = PersistedDict('other', x=1)"
+    exit_code, _, error = processes.run(processes.write(code, "crawl.py"))
+    assert exit_code == 0
+    assert error.count("\n") == 1
+    assert "'progress' is new and empty" in error
+    assert f"AUTOSTATE_URL={processes.folder / '.autostate' / 'job.db'}" in error
+    assert processes.run("crawl.py") == (0, "", "")  # it is there now
+    assert processes.run(processes.write("PersistedDict('mine')", "b.py")) == (0, "", "")
+
+
+def test_a_look_from_a_shell_beside_a_job(processes: Processes) -> None:
+    """It has a store of its own; on that of the job it can look, and is refused to create."""
+    job = processes.write(JOB)
+    first = processes.start(job)
+    hear(first, "works")
+    look = HEADER + "say(dict(PersistedDict('progress')))"
+    code, output, error = processes.run("-c", look)
+    assert (code, output) == (0, "{}\n")
+    assert "job.db holds a state object of that name" in error
+    url = "sqlite:///.autostate/job.db"
+    code, output, error = processes.run("-c", look, AUTOSTATE_URL=url)
+    assert (code, output) == (75, "")
+    assert "job.py" in error
+    code, output, _ = processes.run("-c", look, AUTOSTATE_URL=url, AUTOSTATE_READONLY="1")
+    assert (code, output) == (0, "{'page': 1}\n")
+    assert end(first) == (0, "", "")
+    assert stored() == {"page": 2}
+
+
+# -- children ---------------------------------------------------------------------------------
+
+CHILDREN = """
+import multiprocessing, concurrent.futures
+progress = PersistedDict("progress", page=1, seen=[])
+plain = PersistedDict("plain", held=[])
+
+def work(number):
+    before = repr(progress)
+    writes = {
+        "item": lambda: progress.__setitem__("page", number),
+        "nested": lambda: progress["seen"].append(number),
+        "root": lambda: PersistedSet("others").add(number),
+    }
+    told = []
+    for name, write in writes.items():
+        try:
+            write()
+        except autostate.StateInUseError as error:
+            told.append(name if f"process {os.getppid()} " in str(error) or METHOD == "forkserver"
+                        else str(error))
+    autostate.flush()
+    return told, repr(progress) == before, dict(progress)
+
+METHOD = sys.argv[1]
+if __name__ == "__main__":
+    autostate.flush()
+    with concurrent.futures.ProcessPoolExecutor(
+        2, multiprocessing.get_context(METHOD)
+    ) as pool:
+        for found in pool.map(work, range(4)):
+            assert found == (["item", "nested", "root"], True, {"page": 1, "seen": []}), found
+    progress["page"] = 2
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_children_of_multiprocessing_read_and_are_refused_to_write(
+    processes: Processes, method: str
+) -> None:
+    """The first write raises before anything has changed; the parent saves on."""
+    code, output, error = processes.run(processes.write(CHILDREN), method)
+    assert (code, output, error) == (0, "", "")
+    assert stored() == {"page": 2, "seen": []}
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_child_owns_what_its_parent_never_created(processes: Processes, method: str) -> None:
+    """Until it ends; of several that write, the others are told."""
+    job = processes.write(
+        """
+        import multiprocessing
+        def work(wait):
+            progress = PersistedDict("progress", page=0)
+            wait.wait(30)
+            try:
+                progress["page"] += 1
+                autostate.flush()
+            except autostate.StateInUseError:
+                sys.exit(75)
+            wait.wait(30)
+        if __name__ == "__main__":
+            context = multiprocessing.get_context(sys.argv[1])
+            wait = context.Barrier(2)
+            children = [context.Process(target=work, args=(wait,)) for _ in range(2)]
+            for child in children:
+                child.start()
+            while not any(child.exitcode == 75 for child in children):
+                time.sleep(0.01)
+            wait.abort()
+            for child in children:
+                child.join()
+            say(sorted(child.exitcode for child in children))
+        """
+    )
+    code, output, error = processes.run(job, method)
+    assert code == 0, error
+    assert output in ("[1, 75]\n", "[0, 75]\n"), error
+    assert stored() == {"page": 1}
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_child_that_is_killed_has_saved_by_itself(processes: Processes, method: str) -> None:
+    """What nobody else owns is saved as usual from its first write on."""
+    job = processes.write(
+        """
+        import multiprocessing
+        def work():
+            progress = PersistedDict("progress", page=0)
+            progress["page"] += 1
+            while autostate.statistics().flushes == 0:
+                time.sleep(0.01)
+            os.kill(os.getpid(), 9)
+        if __name__ == "__main__":
+            child = multiprocessing.get_context(sys.argv[1]).Process(target=work)
+            child.start()
+            child.join()
+            say(child.exitcode, dict(PersistedDict("progress", page=0)))
+        """
+    )
+    assert processes.run(job, method) == (0, "-9 {'page': 1}\n", "")
+
+
+def test_an_orphaned_child_becomes_the_owner(processes: Processes) -> None:
+    """A pool whose parent was killed: the first child that writes goes on from what was saved."""
+    job = processes.write(
+        """
+        import multiprocessing
+        progress = PersistedDict("progress", page=0)
+        def work():
+            say("works")
+            while os.getppid() == PARENT:
+                time.sleep(0.01)
+            progress["page"] += 1
+            autostate.flush()
+            say("saved")
+        PARENT = os.getpid()
+        if __name__ == "__main__":
+            progress["page"] += 1
+            autostate.flush()
+            multiprocessing.get_context("fork").Process(target=work).start()
+            time.sleep(600)
+        """
+    )
+    parent = processes.start(job)
+    hear(parent, "works")
+    parent.kill()
+    hear(parent, "saved")
+    assert stored() == {"page": 2}
+
+
+def test_what_goes_past_the_methods_is_told_at_the_end(processes: Processes) -> None:
+    """A plain list that the child holds, a call of the base class: nobody saves them."""
+    job = processes.write(
+        """
+        held = []
+        progress = PersistedDict("progress", page=1, held=None)
+        progress["held"] = held
+        autostate.flush()
+        if sys.argv[1] == "held":
+            change = lambda: held.append(1)
+        else:
+            change = lambda: dict.__setitem__(progress, "page", 2)
+        pid = os.fork()
+        if not pid:
+            change()
+            sys.exit(0)
+        say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        """
+    )
+    for way in ("held", "base"):
+        code, output, error = processes.run(job, way)
+        assert (code, output) == (0, "74\n"), error
+        assert "LOST" in error
+        assert "belongs to process" in error
+    assert stored() == {"page": 1, "held": []}
+
+
+def test_exec_gives_the_state_to_the_next_program(processes: Processes) -> None:
+    """It has the same number of a process, and owns what is its own."""
+    job = processes.write(
+        """
+        progress = PersistedDict("progress", page=0)
+        progress["page"] += 1
+        if progress["page"] < 3:
+            os.execv(sys.executable, [sys.executable, *sys.argv])
+        """
+    )
+    assert processes.run(job) == (0, "", "")
+    assert stored() == {"page": 3}
+
+
+# -- one process ------------------------------------------------------------------------------
+
+
+def test_one_store_opened_twice_is_one(processes: Processes) -> None:
+    """Both have the same live objects; it is closed with the last of them."""
+    job = processes.write(
+        """
+        one = autostate.open("sqlite:///s.db")
+        other = autostate.open("sqlite:///./s.db")
+        with one:
+            first = PersistedDict("progress", page=0)
+            with other:
+                second = PersistedDict("progress")
+                assert first is second
+                second["page"] += 1
+            first["page"] += 1
+            autostate.flush()
+            try:
+                with autostate.open("sqlite:///s.db", debounce=5):
+                    PersistedDict("progress")
+            except RuntimeError as error:
+                assert "debounce" in str(error), error
+            else:
+                say("not told")
+        with autostate.open("sqlite:///s.db", debounce=5):
+            PersistedDict("progress")["page"] += 1
+        """
+    )
+    assert processes.run(job) == (0, "", "")
+    assert stored(path="s.db") == {"page": 3}
+
+
+# -- on Apify's platform ----------------------------------------------------------------------
+
+ACTOR = """
+import asyncio, sys, autostate
+from apify import Actor
+from autostate import PersistedDict
+autostate.configure("apify:seen")
+async def main():
+    async with Actor:
+        state = PersistedDict("state", runs=0)
+        state["runs"] += 1
+        print("works", flush=True)
+        await autostate.durable()
+        while not (await Actor.get_input() or await Actor.get_value("stop")):
+            await asyncio.sleep(0.05)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.usefixtures("forked_actors")
+@pytest.mark.parametrize("ended", ["finished", "killed", "aborted"])
+def test_two_runs_on_one_named_store(isolated: Path, ended: str) -> None:
+    """The second is refused while the first runs, also before that has saved; then it goes on."""
+    (isolated / "my_actor.py").write_text(ACTOR)
+    command = [sys.executable, "my_actor.py"]
+    with LocalPlatform() as platform:
+        first = platform.start_run(command, cwd=isolated)
+        first.container.wait_for_output("works")
+        second = platform.start_run(command, cwd=isolated, input={"stop": 1})
+        assert second.wait() != 0
+        assert f"StateInUseError: the state in apify:seen belongs to the run {first.id}" in (
+            second.output
+        )
+        if ended == "finished":
+            first.store.set_json("stop", True)
+            assert first.wait() == 0
+        elif ended == "aborted":
+            first.abort()
+        else:
+            first.kill()
+            first.abort()
+        third = platform.start_run(command, cwd=isolated, input={"stop": 1})
+        assert third.wait() == 0, third.output
+        [named] = [s for s in platform.stores.all() if "seen" in (s.name or "")]
+        assert b'"runs":2' in b"".join(named.records[k].value for k in named.records)

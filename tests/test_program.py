@@ -1,0 +1,82 @@
+"""The name of what runs, which is that of its store: the same in all processes of a program."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autostate import program
+from tests.test_lifecycle import ROOT
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("crawl.py --all", "crawl"),
+        ("/srv/jobs/nightly crawl.py", "nightly"),
+        ("./crawl", "crawl"),
+        ("-c", "interactive"),
+        ("", "interactive"),
+        ("/usr/bin/ipython", "interactive"),
+        ("/usr/bin/uvicorn shop.web:app", "shop.web"),
+        ("/usr/bin/uvicorn --workers 4 --factory shop.web:make", "shop.web"),
+        ("/usr/bin/gunicorn -w 4 shop.wsgi", "gunicorn"),
+        ("/usr/bin/gunicorn -w 4 shop.wsgi:app()", "shop.wsgi"),
+        ("/usr/bin/celery -A shop worker", "shop"),
+        ("/usr/bin/celery --app=shop.tasks worker", "shop.tasks"),
+        ("/usr/bin/flask --app shop run", "shop"),
+        ("/usr/bin/fastapi run shop/main.py", "main"),
+        ("/usr/bin/streamlit run dash.py", "dash"),
+        ("wéird:name*.py", "wéird-name"),
+    ],
+)
+def test_the_name_of_a_program(command: str, expected: str) -> None:
+    """The script, or what a server was told to run."""
+    assert program.name(command.split(" "), {}) == expected
+
+
+def test_the_name_of_a_notebook() -> None:
+    """Each has its own; where the server does not say which, they share one."""
+    kernel = ["/usr/lib/python3/ipykernel_launcher.py", "-f", "connection.json"]
+    assert program.name(kernel, {"JPY_SESSION_NAME": "/home/me/look at shops.ipynb"}) == (
+        "look-at-shops"
+    )
+    assert program.name(kernel, {}) == "interactive"
+
+
+CODE = """
+import multiprocessing, sys
+from autostate import program
+def tell(): print(program.name(), flush=True)
+tell()
+if __name__ == "__main__":
+    for method in sys.argv[1:]:
+        child = multiprocessing.get_context(method).Process(target=tell)
+        child.start()
+        child.join()
+"""
+
+
+@pytest.mark.parametrize("how", ["script", "module", "package"])
+def test_children_have_the_name_of_their_parent(isolated: Path, how: str) -> None:
+    """However they are started, and whatever of the main module they have seen."""
+    package = isolated / "shop"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / ("__main__.py" if how == "package" else "crawl.py")).write_text(CODE)
+    command = {
+        "script": ["shop/crawl.py"],
+        "module": ["-m", "shop.crawl"],
+        "package": ["-m", "shop"],
+    }
+    done = subprocess.run(
+        [sys.executable, *command[how], "fork", "spawn", "forkserver"],
+        env={"PYTHONPATH": f"{ROOT}:{isolated}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(done.stdout.split()) == {"shop" if how == "package" else "shop.crawl"}, done.stdout
