@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -21,7 +22,7 @@ import autostate
 from tests import programs
 
 STORE: Final = Path(".autostate/crawl.db")
-LOOKS: Final = 10
+LOOKS: Final = 3
 COMMAND: Final = """
 import sys, autostate
 sys.argv[1:] = {}
@@ -95,12 +96,20 @@ def told(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a program that has ended."""
+    folder = tmp_path_factory.mktemp("crawl")
+    (folder / "crawl.py").write_text(PROGRAM)
+    env = {name: value for name, value in os.environ.items() if name != "AUTOSTATE_URL"}
+    subprocess.run([sys.executable, "crawl.py"], check=True, cwd=folder, env=env)
+    return folder
+
+
 @pytest.fixture
-def crawl(isolated: Path) -> Path:
+def crawl(isolated: Path, made: Path) -> Path:
     """A store of a program whose classes nobody else has."""
-    Path("crawl.py").write_text(PROGRAM)
-    subprocess.run([sys.executable, "crawl.py"], check=True)
-    Path("crawl.py").unlink()
+    shutil.copytree(made / ".autostate", isolated / ".autostate")
     return isolated
 
 
