@@ -7,7 +7,7 @@ importing the module that does. They read the state as it was, and claim it with
 which raises before anything has changed if the state is somebody else's:
 
 - children of `multiprocessing`: a worker must not lock its parent out;
-- other descendants of the owner;
+- other descendants of the owner, and workers that were forked as the owner was, from one server;
 - processes that were forked from the owner, with the objects as they were.
 
 With `readonly=True` a state is never claimed.
@@ -24,7 +24,7 @@ from typing import Final, Self
 from autostate import exit_status
 from autostate.errors import StateInUseError
 from autostate.journal import Journal
-from autostate.owner import Owner, ancestors
+from autostate.owner import Owner, ancestors, is_sibling
 from autostate.owner_lock import LocksUnsupportedError, OwnerLock
 from autostate.settings import Settings
 from autostate.stores import Store
@@ -179,17 +179,32 @@ def is_ancestor(owner: Owner) -> bool:
     return owner.is_here and owner.pid in ancestors()
 
 
+def is_related(owner: Owner) -> bool:
+    """Whether this process may read what another one owns, without having asked for that."""
+    return owner.is_here and (owner.pid in ancestors() or is_sibling(owner.pid))
+
+
+_WAYS: Final = (
+    "End that process, or wait for its end (wait_for_owner=60, AUTOSTATE_WAIT_FOR_OWNER=60); or "
+    "give this one a state of its own (AUTOSTATE_URL, or autostate.configure(url)); or only read "
+    "this one (with autostate.open(url, readonly=True): …); or take it over, so that the other "
+    "process cannot save any more (takeover=True, AUTOSTATE_TAKEOVER=1)"
+)
+_WAYS_OF_RELATIVES: Final = (
+    "This process was started by that one, or beside it, and may read: hand results to the owner, "
+    "and let it write them; or give this process a state of its own (with autostate.open(url): …)"
+)
+
+
 def in_use(url: str, owner: Owner, saved_at: float | None) -> StateInUseError:
     """Make the error: who owns the state, and the ways out."""
     exit_status.expect(StateInUseError)
+    mine = is_related(owner)
     ago = None if saved_at is None else max(0.0, time.time() - saved_at)
     saved = "" if ago is None else f", last saved {ago:,.0f} s ago"
     return StateInUseError(
         f"the state in {url} belongs to {owner}{saved}. Only one process at a time may write a "
-        "state; nothing was changed. End that process, or wait for its end (wait_for_owner=60); "
-        "or give this one a state of its own (AUTOSTATE_URL, or autostate.configure(url)); or only "
-        "read this one (autostate.open(url, readonly=True)); or take it over, so that the other "
-        "process cannot save any more (takeover=True)",
+        "state; nothing was changed. " + (_WAYS_OF_RELATIVES if mine else _WAYS),
         owner=owner,
     )
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from autostate import announced, exit_status, hub, lifecycle, logs, spill
-from autostate.claim import Claim, changed_since, is_ancestor
+from autostate.claim import Claim, changed_since, is_related
 from autostate.errors import (
     ChangesLostError,
     CodecError,
@@ -98,6 +98,7 @@ class Incarnation:
             self._sender = sender
             self._pid = os.getpid()
             self._is_ours = True  # the store's connection
+            self._has_waited = False
             self.users: list[lifecycle.Keeper] = []
             self._journal = journal
             self._base_epoch = recovered.epoch
@@ -340,7 +341,8 @@ class Incarnation:
         try:
             journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
             recovered = journal.recover(timeout=settings.flush_timeout)
-            patience = 0.0 if lifecycle.in_child() else PARENTS_END
+            waits = not (lifecycle.in_child() or self._has_waited)
+            patience, self._has_waited = (PARENTS_END if waits else 0.0), True
             epoch = self.claim.acquire(journal.epoch - 1, recovered.saved_at, patience)
             current = journal.is_current(timeout=settings.flush_timeout)
             if not current or journal.version != self._journal.version:
@@ -552,7 +554,7 @@ def _claimed(
         try:
             epoch = claim.acquire(journal.epoch - 1, recovered.saved_at)
         except StateInUseError as error:
-            if isinstance(error.owner, Owner) and is_ancestor(error.owner):
+            if isinstance(error.owner, Owner) and is_related(error.owner):
                 return journal, recovered
             raise
         claim.wait_for_others(journal, recovered.saved_at)

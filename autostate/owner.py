@@ -96,12 +96,43 @@ def program() -> str:
 def ancestors() -> set[int]:
     """The processes of which this one descends, as far as the system tells."""
     found: set[int] = set()
-    pid = os.getppid()
-    while pid >= 1 and pid not in found:
+    pid: int | None = os.getppid()
+    while pid and pid not in found:
         found.add(pid)
-        try:
-            with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - small and often
-                pid = int(file.read().rpartition(b")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            break
+        pid = _parent(pid)
     return found
+
+
+def is_sibling(pid: int) -> bool:
+    """Tell whether another process and this one are forks of one that lives, as workers are.
+
+    A fork has its code and stack where its parent has them, at places that are drawn anew for each
+    program. Off Linux, where that is not told, no process is a sibling.
+    """
+    parent = os.getppid()
+    if pid == os.getpid() or _parent(pid) != parent:
+        return False
+    mine = _layout(os.getpid())
+    return bool(mine) and mine == _layout(parent) == _layout(pid)
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        return int(_stat(pid)[1])
+    except (ValueError, IndexError):
+        return None
+
+
+def _layout(pid: int) -> list[bytes]:
+    """Where the code of a process begins and ends, and its stack begins."""
+    places = _stat(pid)[23:26]
+    return [] if b"0" in places else places
+
+
+def _stat(pid: int) -> list[bytes]:
+    """What Linux tells of a process, from its state on; nothing elsewhere."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - small and often
+            return file.read().rpartition(b")")[2].split()
+    except OSError:
+        return []

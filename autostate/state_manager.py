@@ -205,7 +205,7 @@ class StateManager:
             self._told = True
             logger.warning(
                 "%r is new and empty in %s, which is the store of this program; %s holds a state "
-                "object of that name. If that is the one you mean: AUTOSTATE_URL=%s",
+                "object of that name. If that is the one you mean: AUTOSTATE_URL=sqlite:///%s",
                 *(name, path, other.name, other),
             )
 

@@ -317,7 +317,7 @@ def test_a_renamed_program_is_told_where_its_state_is(processes: Processes) -> N
     assert exit_code == 0
     assert error.count("\n") == 1
     assert "'progress' is new and empty" in error
-    assert f"AUTOSTATE_URL={processes.folder / '.autostate' / 'job.db'}" in error
+    assert f"AUTOSTATE_URL=sqlite:///{processes.folder / '.autostate' / 'job.db'}" in error
     assert processes.run("crawl.py") == (0, "", "")  # it is there now
     assert processes.run(processes.write("PersistedDict('mine')", "b.py")) == (0, "", "")
 
@@ -442,6 +442,41 @@ def test_a_child_that_is_killed_has_saved_by_itself(processes: Processes, method
         """
     )
     assert processes.run(job, method) == (0, "-9 {'page': 1}\n", "")
+
+
+FORKS = """
+import os, sys, time
+reading, writing = os.pipe()
+for _ in range(3):
+    if not os.fork():
+        import autostate
+        progress = autostate.PersistedDict("progress", page=1)
+        os.close(writing)
+        os.read(reading, 1)  # until all are there
+        try:
+            progress["page"] += 1
+        except autostate.StateInUseError as error:
+            assert "hand results to the owner" in str(error)
+            assert progress["page"] == 1
+        else:
+            autostate.flush()
+            print("saved", flush=True)
+            time.sleep(600)
+        os._exit(0)
+os.close(writing)
+print("told", *(os.wait()[1] for _ in range(2)), flush=True)
+"""
+
+
+@pytest.mark.parametrize("first", ["", "import autostate.containers"])
+def test_forked_workers_of_a_server_that_owns_nothing(processes: Processes, first: str) -> None:
+    """Each imports the application: one owns the state, the others read, and are told."""
+    (processes.folder / "job.py").write_text(first + FORKS)
+    server = processes.start("job.py")
+    assert server.stdout is not None
+    assert {server.stdout.readline() for _ in range(2)} == {"saved\n", "told 0 0\n"}
+    os.killpg(server.pid, signal.SIGKILL)
+    assert stored() == {"page": 2}
 
 
 def test_an_orphaned_child_becomes_the_owner(processes: Processes) -> None:
