@@ -15,6 +15,7 @@ With `readonly=True` a state is never claimed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -128,7 +129,7 @@ class Claim:
     def move_to(self, epoch: int) -> None:
         """Go with the state to a later epoch: a new one was begun in the place of the old."""
         if self._lock is not None and self.held:
-            self._lock.move_to(epoch)
+            self._lock.move_to(epoch, self._me)
 
     def living(self, epoch: int, *, take: bool = False) -> Owner | None:
         """Give the owner of the state if it lives; else become the owner, if that is wished."""
@@ -138,12 +139,25 @@ class Claim:
         try:
             if not take:
                 return lock.living(epoch)
-            return lock.acquire(epoch, self._me, beside=self._settings.takeover)
+            return lock.acquire(epoch, self._me, beside=self._takes_over(lock, epoch))
         except LocksUnsupportedError as error:
             self._do_without(f"its file system has no locks ({error})")
         except OSError as error:
+            with contextlib.suppress(OSError):  # it may be another user's
+                if (owner := lock.living(epoch)) is not None:
+                    return owner
             self._do_without(f"the lock file {lock.path} cannot be used ({error.strerror})")
         return None
+
+    def _takes_over(self, lock: OwnerLock, epoch: int) -> bool:
+        """Tell whether to become the owner beside one that lives.
+
+        Not beside one from which this process has its environment, and with it the setting.
+        """
+        if not self._settings.takeover:
+            return False
+        owner = lock.living(epoch)
+        return owner is None or not is_related(owner)
 
     def _do_without(self, why: str) -> None:
         """Go on where nobody can tell who lives: a later process will take over unseen."""

@@ -337,7 +337,8 @@ class Incarnation:
         settings = self.flusher.settings
         if settings.readonly:
             self._refuse_to_write()
-        store = open_store(self.store.url)
+        kept = getattr(self.store, "is_stateless", False)  # it has no connection of the parent's
+        store = self.store if kept else open_store(self.store.url)
         try:
             journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
             recovered = journal.recover(timeout=settings.flush_timeout)

@@ -42,7 +42,6 @@ class _File:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.held: set[int] = set()
-        self.users = 0
 
 
 _files: dict[Path, _File] = {}
@@ -94,19 +93,25 @@ class OwnerLock:
                     if living is not None:
                         return living
                     if self._has_its_name(file):
-                        file.held.add(byte)
-                        file.users += 1
                         self.byte = byte
+                        file.held.add(byte)
                         self._say(file, owner)
                         return None
                     _release(file.descriptor, byte)
                 finally:
                     self._close_unused(file)
 
-    def move_to(self, epoch: int) -> None:
-        """Hold the byte of a later epoch than that which was claimed, as far as it is free."""
+    def move_to(self, epoch: int, owner: Owner) -> None:
+        """Hold the byte of a later epoch than that which was claimed, as far as it is free.
+
+        If somebody has deleted the file, another one is made.
+        """
         with _lock:
             file, byte = _files.get(self.path), self.byte
+            if file is not None and byte in file.held and not self._has_its_name(file):
+                self.release()
+                self.acquire(epoch - 1, owner, beside=True)
+                return
             if file is None or byte not in file.held or byte >= epoch:
                 return
             if _try(file.descriptor, epoch):
@@ -156,21 +161,21 @@ class OwnerLock:
         """Give the state back. The file goes, unless another owner has taken over."""
         with _lock:
             file, byte = _files.get(self.path), self.byte
-            self.byte = None
             if file is None or byte not in file.held:
+                self.byte = None
                 return
-            file.held.discard(byte)
-            file.users -= 1
-            if not file.held and _holder(file.descriptor, 0) is None:
+            if len(file.held) == 1 and _holder(file.descriptor, 0) is None:
                 with contextlib.suppress(OSError):
                     if self._has_its_name(file):
                         self.path.unlink()
             _release(file.descriptor, byte)
+            file.held.discard(byte)
+            self.byte = None
             self._close_unused(file)
 
     def __del__(self) -> None:
         """Give back what Ctrl-C has kept from whoever would have."""
-        if self.byte is not None:
+        if getattr(self, "byte", None) is not None:
             self.release()
 
     def forget(self) -> None:
@@ -181,18 +186,18 @@ class OwnerLock:
 
     def _open(self, *, make: bool = True) -> _File:
         known = _files.get(self.path)
-        if known is not None and (known.users or self._has_its_name(known)):
+        if known is not None and (known.held or self._has_its_name(known)):
             return known
         if known is not None:
             os.close(_files.pop(self.path).descriptor)
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0)
         try:
-            descriptor = os.open(self.path, flags, 0o600)
+            descriptor = os.open(self.path, flags, 0o666)
         except FileNotFoundError:
             if not make:
                 raise
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, flags, 0o600)
+            descriptor = os.open(self.path, flags, 0o666)
         except PermissionError:
             if make:
                 raise
@@ -201,7 +206,7 @@ class OwnerLock:
         return file
 
     def _close_unused(self, file: _File) -> None:
-        if not file.users and _files.get(self.path) is file:
+        if not file.held and _files.get(self.path) is file:
             del _files[self.path]
             os.close(file.descriptor)
 

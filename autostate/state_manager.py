@@ -371,15 +371,17 @@ class StateManager:
 
     def _finish(self, incarnation: Incarnation, timeout: float) -> Exception | None:
         """End with an incarnation; while others use it, it goes on."""
-        if incarnation.users == [self]:
-            return incarnation.finish(timeout)
-        try:
-            incarnation.flusher.flush(timeout, ending=True)
-        except Exception as error:
-            return error
-        finally:
-            incarnation.users.remove(self)
-        return None
+        problem: Exception | None = None
+        if incarnation.users != [self]:
+            try:
+                incarnation.flusher.flush(timeout, ending=True)
+            except Exception as error:
+                problem = error
+        with _beginning:  # of two that end at once, one finishes
+            if incarnation.users != [self]:
+                incarnation.users.remove(self)
+                return problem
+        return incarnation.finish(timeout)
 
     # -- the body of `with` -------------------------------------------------------------------
 
@@ -578,7 +580,10 @@ def _place_of(source: str | Store) -> object:
 
     url = source if isinstance(source, str) else source.url
     path = file_of(url)
-    return source if path is None else os.path.realpath(path)
+    if path is not None:
+        return os.path.realpath(path)
+    by_name = isinstance(source, str) or hasattr(source, "owner_lives") or hasattr(source, "folder")
+    return url if url.startswith("apify:") and by_name else source
 
 
 def _path_of(url: str) -> Path | None:

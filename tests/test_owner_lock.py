@@ -33,7 +33,7 @@ for line in sys.stdin:
     elif word == "living":
         living = lock.living(epoch)
     elif word == "move":
-        living = lock.move_to(epoch)
+        living = lock.move_to(epoch, Owner.this())
     else:
         living = lock.release()
     print(lock.byte, None if living is None else living.pid, flush=True)
@@ -143,7 +143,7 @@ def test_the_file_stays_while_another_one_holds_it(
 def test_a_state_that_was_begun_anew_takes_the_lock_along(lock: OwnerLock, other: Other) -> None:
     """Its epoch is a later one."""
     assert lock.acquire(3, ME) is None
-    lock.move_to(9)
+    lock.move_to(9, ME)
     assert lock.byte == 9
     assert other("living", 9) == (None, os.getpid())
     assert other("acquire", 9) == (None, os.getpid())

@@ -625,3 +625,117 @@ def test_two_runs_on_one_named_store(isolated: Path, ended: str) -> None:
         assert third.wait() == 0, third.output
         [named] = [s for s in platform.stores.all() if "seen" in (s.name or "")]
         assert b'"runs":2' in b"".join(named.records[k].value for k in named.records)
+
+
+# -- found by attacks -------------------------------------------------------------------------
+
+
+def test_of_two_that_are_closed_at_once_one_finishes(processes: Processes) -> None:
+    """Else the process would keep itself, and everybody else, out of the state."""
+    job = processes.write(
+        """
+        import threading
+        for number in range(20):
+            managers = [autostate.open("sqlite:///s.db") for _ in range(2)]
+            for manager in managers:
+                autostate.manager.current.set(manager)
+                PersistedDict("progress", page=0)["page"] = number
+            autostate.manager.current.set(None)
+            start = threading.Barrier(2)
+            def close(manager):
+                start.wait()
+                manager.close()
+            threads = [threading.Thread(target=close, args=(each,)) for each in managers]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert not os.path.exists("s.db-owner")
+        """
+    )
+    code, _, error = processes.run(job)
+    assert (code, error) == (0, "")
+    assert stored(path="s.db") == {"page": 19}
+
+
+def test_a_child_does_not_take_over_because_its_parent_may(processes: Processes) -> None:
+    """Environment variables are inherited."""
+    job = processes.write(
+        """
+        import subprocess
+        progress = PersistedDict("progress", page=0)
+        autostate.flush()
+        if "child" in sys.argv:
+            try:
+                progress["page"] = 7
+            except autostate.StateInUseError:
+                sys.exit(75)
+            sys.exit()
+        child = subprocess.run([sys.executable, __file__, "child"], check=False)
+        progress["page"] += 1
+        autostate.flush()
+        say(child.returncode)
+        """
+    )
+    assert processes.run(job, AUTOSTATE_TAKEOVER="1") == (0, "75\n", "")
+    assert stored() == {"page": 1}
+
+
+def test_a_daemon_in_another_folder_goes_on_in_the_sdks_folder(processes: Processes) -> None:
+    """In that of its parent, not in one of the same name elsewhere."""
+    job = processes.write(
+        """
+        autostate.configure("apify:jobs")
+        progress = PersistedDict("progress", page=0)
+        progress["page"] += 1
+        autostate.flush()
+        if "daemon" in sys.argv:
+            if os.fork():
+                os._exit(0)
+            os.mkdir("elsewhere")
+            os.chdir("elsewhere")
+            progress["page"] += 1
+            autostate.flush()
+        say(dict(progress))
+        """
+    )
+    assert processes.run(job, "daemon")[:2] == (0, "{'page': 2}\n")
+    assert processes.run(job) == (0, "{'page': 3}\n", "")
+
+
+def test_the_sdks_folder_opened_twice_is_one(processes: Processes) -> None:
+    """As a file is."""
+    job = processes.write(
+        """
+        with autostate.open("apify:jobs"):
+            first = PersistedDict("progress", page=0)
+            with autostate.open("apify:jobs"):
+                assert PersistedDict("progress") is first
+                first["page"] += 1
+            first["page"] += 1
+        with autostate.open("apify:jobs"):
+            say(dict(PersistedDict("progress")))
+        """
+    )
+    assert processes.run(job) == (0, "{'page': 2}\n", "")
+
+
+def test_a_store_that_was_deleted_is_owned_again(processes: Processes) -> None:
+    """With its lock file, which was deleted too."""
+    job = processes.write(
+        """
+        import shutil
+        progress = PersistedDict("progress", page=0)
+        autostate.flush()
+        shutil.rmtree(".autostate")
+        progress["page"] += 1
+        autostate.flush()
+        say("works")
+        sys.stdin.readline()
+        """
+    )
+    first = processes.start(job)
+    hear(first, "works")
+    assert processes.run(job)[0] == 75
+    assert end(first)[0] == 0
+    assert stored() == {"page": 1}

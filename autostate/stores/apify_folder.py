@@ -55,6 +55,8 @@ class ApifyFolderStore:
     atomic = False
     conditional = False
     metered = False
+    is_stateless = True
+    """There is nothing that a forked process could not share with its parent."""
 
     def __init__(self, folder: Path, url: str, max_record: int) -> None:
         self.url = url
