@@ -287,11 +287,8 @@ def _unbuffered(descriptor: int, like: Any) -> io.TextIOWrapper:
 
 
 def _needed() -> list[str]:
-    """What a small program with autostate, and its commands, import, but autostate itself."""
-    small = (
-        "import autostate, sys, typer, rich.console, rich.table, typer.rich_utils; "
-        "autostate.PersistedDict('a'); print(*sys.modules)"
-    )
+    """What a small program with autostate imports, but autostate itself."""
+    small = "import autostate, sys; autostate.PersistedDict('a'); print(*sys.modules)"
     with tempfile.TemporaryDirectory() as folder:
         env = {
             **os.environ,
