@@ -345,12 +345,14 @@ class Incarnation:
             waits = not (lifecycle.in_child() or self._has_waited)
             patience, self._has_waited = (PARENTS_END if waits else 0.0), True
             epoch = self.claim.acquire(journal.epoch - 1, recovered.saved_at, patience)
+            self.claim.wait_for_others(journal, recovered.saved_at)
             current = journal.is_current(timeout=settings.flush_timeout)
             if not current or journal.version != self._journal.version:
                 raise changed_since(self.store.url)
         except BaseException:
             self.claim.release()
-            store.close()
+            if not kept:
+                store.close()
             raise
         if epoch is not None and epoch != journal.epoch:
             journal.begin_at(epoch)
@@ -380,6 +382,7 @@ class Incarnation:
         timeout = self.flusher.settings.flush_timeout
         epoch = self.claim.acquire(self._journal.epoch - 1, self._saved_before)
         try:
+            self.claim.wait_for_others(self._journal, self._saved_before)
             if not self._journal.is_current(timeout=timeout):
                 raise changed_since(self.store.url)
         except BaseException:

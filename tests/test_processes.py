@@ -739,3 +739,62 @@ def test_a_store_that_was_deleted_is_owned_again(processes: Processes) -> None:
     assert processes.run(job)[0] == 75
     assert end(first)[0] == 0
     assert stored() == {"page": 1}
+
+
+def test_a_forked_child_that_was_refused_goes_on_in_the_sdks_folder(processes: Processes) -> None:
+    """As soon as its parent has ended: to have been refused closes nothing that it needs."""
+    job = processes.write(
+        """
+        autostate.configure("apify:jobs")
+        progress = PersistedDict("progress", page=0)
+        autostate.flush()
+        parent = os.getpid()
+        reading, writing = os.pipe()
+        if os.fork():
+            os.close(writing)
+            os.read(reading, 1)  # until the child was refused
+            os._exit(0)
+        try:
+            progress["page"] = 7
+        except autostate.StateInUseError:
+            os.write(writing, b".")
+        while os.getppid() == parent:
+            time.sleep(0.01)
+        progress["page"] += 1
+        autostate.flush()
+        say("saved")
+        """
+    )
+    assert processes.run(job) == (0, "saved\n", "")
+
+
+@pytest.mark.usefixtures("forked_actors")
+def test_a_child_in_another_run_is_refused_too(isolated: Path) -> None:
+    """It claims with its first write, and asks for the owner's run then."""
+    (isolated / "my_actor.py").write_text(ACTOR)
+    (isolated / "parent.py").write_text(CHILD_OF_A_RUN)
+    with LocalPlatform() as platform:
+        first = platform.start_run([sys.executable, "my_actor.py"], cwd=isolated)
+        first.container.wait_for_output("works")
+        second = platform.start_run([sys.executable, "parent.py"], cwd=isolated)
+        assert second.wait() == 75, second.output
+        first.store.set_json("stop", True)
+        assert first.wait() == 0, first.output
+
+
+CHILD_OF_A_RUN = """
+import multiprocessing, sys
+def work():
+    import autostate
+    autostate.configure("apify:seen")
+    state = autostate.PersistedDict("state", runs=0)
+    try:
+        state["runs"] += 1
+    except autostate.StateInUseError:
+        sys.exit(75)
+if __name__ == "__main__":
+    child = multiprocessing.get_context("spawn").Process(target=work)
+    child.start()
+    child.join()
+    sys.exit(child.exitcode)
+"""
