@@ -370,9 +370,7 @@ class Flusher:
         """
         tracker = self._tracker
         if tracker.gate is not None and tracker.changed_past_the_gate():
-            with tracker.lock:
-                if tracker.gate is not None:
-                    tracker.gate()
+            tracker.pass_gate()
         return tracker.gate is None
 
     def _alive(self) -> bool:

@@ -208,10 +208,7 @@ class Incarnation:
         """
         if self.tracker.kind(name) is None:
             raise KeyError(f"no state object is called {name!r}")
-        if self.tracker.gate is not None:
-            with self.tracker.lock:
-                if self.tracker.gate is not None:
-                    self.tracker.gate()
+        self.tracker.pass_gate()
         if name in self._unreadable:
             self._keep_aside(name)
         self.tracker.detach(name)

@@ -42,10 +42,8 @@ def _guarded(function: Any, *, own: bool) -> Any:
     def method(self: Any, /, *args: Any) -> None:
         root = root_of(self)
         node = None if root is None or root.busy else root._node_
-        if node is not None and node.tracker.gate is not None:
-            with node.tracker.lock:
-                if node.tracker.gate is not None:
-                    node.tracker.gate()
+        if node is not None:
+            node.tracker.pass_gate()
         function(self, *args)
 
     setattr(method, _MARK, (function, own))

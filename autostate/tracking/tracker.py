@@ -235,6 +235,17 @@ class Tracker:
         self.wake()
         self.writing = None
 
+    def pass_gate(self) -> None:
+        """Pass the gate, if there is one; a write that meets the barrier does so by itself.
+
+        Raises:
+            StateInUseError: This process may not write; or what else the gate raises.
+        """
+        if self.gate is not None:
+            with self.lock:
+                if self.gate is not None:
+                    self.gate()
+
     def set_gate(self, gate: Callable[[], None] | None) -> None:
         """Let each write pass a gate first; None: let them pass. The lock is held.
 
