@@ -149,26 +149,25 @@ def _left_over(before: tuple[set[threading.Thread], set[str]]) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def actor_server() -> Iterator[ProgramServer]:
-    """The process of which the Actors of the tests are forks."""
-    server = ProgramServer("apify")
+def program_server() -> Iterator[ProgramServer]:
+    """The processes of which programs, Actors, commands and sessions of pytest are forks."""
+    server = ProgramServer()
     yield server
     server.close()
 
 
 @pytest.fixture(scope="session")
-def forked_programs() -> Iterator[ProgramServer]:
-    """The process of which programs with autostate are forks; `programs.run` uses it."""
-    programs.server = server = ProgramServer("autostate")
-    yield server
+def forked_programs(program_server: ProgramServer) -> Iterator[ProgramServer]:
+    """Let `programs.run` use them."""
+    programs.server = program_server
+    yield program_server
     programs.server = None
-    server.close()
 
 
 @pytest.fixture
-def forked_actors(actor_server: ProgramServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let containers on the local platform start without importing apify anew."""
-    monkeypatch.setattr("autostate.testing.container.Popen", actor_server.popen)
+def forked_actors(program_server: ProgramServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let containers on the local platform use them."""
+    monkeypatch.setattr("autostate.testing.container.Popen", program_server.popen)
 
 
 @pytest.fixture(autouse=True)

@@ -24,10 +24,23 @@ def run(
         folder: Where it runs, if not where the test does.
         env: Its environment, if it is not the test's.
     """
-    command = [sys.executable, "-c", code]
+    return run_python("-c", code, folder=folder, env=env)
+
+
+def run_python(
+    *arguments: str, folder: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run Python with these arguments, and nothing to read, to its end."""
+    command = [sys.executable, *arguments]
     if server is None:
         return subprocess.run(
-            command, capture_output=True, text=True, cwd=folder, env=env, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=env,
+            check=False,
         )
     status, output, error = server.run(
         command, os.environ if env is None else env, folder or Path.cwd()

@@ -572,8 +572,8 @@ class TestOffThePlatform:
     """
 
     @pytest.fixture(autouse=True)
-    def _served(self, actor_server: ProgramServer) -> None:
-        self.server = actor_server
+    def _served(self, program_server: ProgramServer) -> None:
+        self.server = program_server
 
     def run(self, folder: Path, body: str, **env: str) -> str:
         """Run an Actor locally to its end, and give its output."""

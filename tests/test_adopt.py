@@ -118,14 +118,14 @@ def platform() -> Iterator[LocalPlatform]:
 
 @pytest.fixture(params=["local", "platform"])
 def place(
-    request: pytest.FixtureRequest, tmp_path: Path, actor_server: ProgramServer
+    request: pytest.FixtureRequest, tmp_path: Path, program_server: ProgramServer
 ) -> Iterator[Place]:
     """Both."""
     if request.param == "local":
-        yield Place(tmp_path, None, actor_server)
+        yield Place(tmp_path, None, program_server)
         return
     with LocalPlatform() as platform:
-        yield Place(tmp_path, platform, actor_server)
+        yield Place(tmp_path, platform, program_server)
 
 
 OLD = """
@@ -191,10 +191,10 @@ class TestRealPrograms:
             assert place.platform.traffic.calls_to("GET", READS) == reads
 
     def test_a_kill_while_the_record_is_read_takes_it_over_again(
-        self, platform: LocalPlatform, tmp_path: Path, actor_server: ProgramServer
+        self, platform: LocalPlatform, tmp_path: Path, program_server: ProgramServer
     ) -> None:
         """Also when the state object was saved by then, with its defaults alone."""
-        place = Place(tmp_path, platform, actor_server)
+        place = Place(tmp_path, platform, program_server)
         place.put('{"page": 2}')
         held = platform.traffic.fault("GET", READS, hold=True)
         eager = NEW.replace("state =", "autostate.configure(debounce=0.01)\nstate =")
@@ -223,7 +223,7 @@ class TestRealPrograms:
 
     @pytest.mark.parametrize("first", ["use_state", "adopt"])
     def test_two_that_keep_the_same_record_are_warned_of(
-        self, tmp_path: Path, actor_server: ProgramServer, first: str
+        self, tmp_path: Path, program_server: ProgramServer, first: str
     ) -> None:
         """A call of `use_state` that was forgotten in the program is named, once."""
         calls = [
@@ -240,7 +240,7 @@ class TestRealPrograms:
             {calls[1]}
             old["page"], new["page"] = 2, 3
         """
-        place = Place(tmp_path, None, actor_server)
+        place = Place(tmp_path, None, program_server)
         before, _, after = place.actor(body).partition("both\n")
         counts = [text.count("Remove the call of use_state()") for text in (before, after)]
         assert counts == ([1, 0] if first == "use_state" else [0, 1])
@@ -248,10 +248,10 @@ class TestRealPrograms:
         assert place.run(NEW, AUTOSTATE_URL="apify:") == "{'page': 3, 'new': 0}\n"
 
     def test_before_the_purge_there_is_a_record(
-        self, tmp_path: Path, actor_server: ProgramServer
+        self, tmp_path: Path, program_server: ProgramServer
     ) -> None:
         """Made before the Actor starts, a state takes it over and survives the purge with it."""
-        place = Place(tmp_path, None, actor_server)
+        place = Place(tmp_path, None, program_server)
         put({"page": 2})
         for _ in range(2):
             printed = place.run(BEFORE_THE_ACTOR, APIFY_PURGE_ON_START="1", AUTOSTATE_URL="apify:")
@@ -259,10 +259,10 @@ class TestRealPrograms:
             assert not (FOLDER / "default" / KEY).exists()
 
     def test_after_the_purge_there_is_none(
-        self, tmp_path: Path, actor_server: ProgramServer
+        self, tmp_path: Path, program_server: ProgramServer
     ) -> None:
         """Inside the Actor it is gone, as it is for `use_state`."""
-        place = Place(tmp_path, None, actor_server)
+        place = Place(tmp_path, None, program_server)
         put({"page": 2})
         assert place.actor(ADOPTS, APIFY_PURGE_ON_START="1") == "{'page': 1}\n"
 
@@ -316,11 +316,11 @@ class TestWhatIsTakenOver:
         assert life(name="own") == {"page": 3}
 
     def test_a_named_store_of_the_platform_is_read(
-        self, platform: LocalPlatform, tmp_path: Path, actor_server: ProgramServer
+        self, platform: LocalPlatform, tmp_path: Path, program_server: ProgramServer
     ) -> None:
         """Over HTTP, by its name."""
         platform.stores.create("shops").set_json(KEY, {"page": 2})
-        place = Place(tmp_path, platform, actor_server)
+        place = Place(tmp_path, platform, program_server)
         assert place.run(NEW.replace("new", "n").replace("})", '}, store="shops")')) == (
             "{'page': 2, 'n': 0}\n"
         )
@@ -365,10 +365,10 @@ class TestWhatIsTakenOver:
 
     @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate"])
     def test_what_javascript_has_written_on_the_platform_is_taken_over(
-        self, platform: LocalPlatform, tmp_path: Path, actor_server: ProgramServer, encoding: str
+        self, platform: LocalPlatform, tmp_path: Path, program_server: ProgramServer, encoding: str
     ) -> None:
         """Its client compresses; the charset stands in the content type."""
-        place = Place(tmp_path, platform, actor_server)
+        place = Place(tmp_path, platform, program_server)
         compress = {"gzip": "gzipSync", "br": "brotliCompressSync", "deflate": "deflateSync"}
         body = node(f"""
             const text = JSON.stringify({{page: 2, padding: 'ž'.repeat(5000)}}, null, 2);
@@ -575,10 +575,10 @@ class TestWhatGoesWrong:
         assert "secret" not in str(raised.value)
 
     def test_a_store_that_cannot_be_reached_is_said_to_be(
-        self, platform: LocalPlatform, tmp_path: Path, actor_server: ProgramServer
+        self, platform: LocalPlatform, tmp_path: Path, program_server: ProgramServer
     ) -> None:
         """After retries; the state object that was saved meanwhile takes it over later."""
-        place = Place(tmp_path, platform, actor_server)
+        place = Place(tmp_path, platform, program_server)
         place.put('{"page": 2}')
         platform.traffic.fault("GET", READS, status=503)
         tries = f"""
@@ -596,10 +596,10 @@ class TestWhatGoesWrong:
         assert place.run(NEW, AUTOSTATE_URL=STATE) == "{'page': 2, 'new': 0}\n"
 
     def test_a_short_outage_is_waited_out(
-        self, platform: LocalPlatform, tmp_path: Path, actor_server: ProgramServer
+        self, platform: LocalPlatform, tmp_path: Path, program_server: ProgramServer
     ) -> None:
         """It is tried again, as when a state is resumed."""
-        place = Place(tmp_path, platform, actor_server)
+        place = Place(tmp_path, platform, program_server)
         place.put('{"page": 2}')
         platform.traffic.fault("GET", READS, status=503, times=2)
         assert place.run(NEW) == "{'page': 2, 'new': 0}\n"

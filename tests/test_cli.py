@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
@@ -23,12 +23,6 @@ from tests import programs
 
 STORE: Final = Path(".autostate/crawl.db")
 LOOKS: Final = 3
-COMMAND: Final = """
-import sys, autostate
-sys.argv[1:] = {}
-from autostate.cli import main
-main()
-"""
 pytestmark = pytest.mark.usefixtures("forked_programs")
 
 PROGRAM: Final = """
@@ -81,12 +75,9 @@ with autostate.open("sqlite:///.autostate/crawl.db"):
 """
 
 
-def call(*arguments: str, **rest: Any) -> subprocess.CompletedProcess[str]:
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command."""
-    if not rest:
-        return programs.run(COMMAND.format(list(arguments)))
-    command = [sys.executable, "-m", "autostate", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **rest)
+    return programs.run_python("-m", "autostate", *arguments)
 
 
 def told(*arguments: str) -> str:
@@ -298,7 +289,7 @@ def test_a_terminal_is_asked(crawl: Path) -> None:
 @pytest.mark.parametrize("command", ["reset", "delete"])
 def test_reset_and_delete(crawl: Path, command: str) -> None:
     """The program begins from its defaults; all else is as it was."""
-    refused = call(command, "hits", stdin=subprocess.DEVNULL)
+    refused = call(command, "hits")
     assert refused.returncode == 2
     assert "--yes" in refused.stderr
     before_files = {each.name for each in STORE.parent.iterdir()}
@@ -517,6 +508,6 @@ def test_the_entry_point_is_there() -> None:
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
     assert project["project"]["scripts"] == {"autostate": "autostate.cli:main"}
     for arguments in ([], ["--help"]):
-        done = call(*arguments, stdin=subprocess.DEVNULL)
+        done = call(*arguments)
         assert done.returncode in {0, 2}
         assert "Usage: autostate " in done.stdout + done.stderr

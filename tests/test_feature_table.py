@@ -15,11 +15,12 @@ import random
 import shutil
 import sqlite3
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -58,6 +59,7 @@ TRIED = WAYS if LONG else ["autostate", random.Random(SEED).choice(PEERS)]
 ACTORS = ("autostate in an Actor", "use_state")
 JSON = ("autostate", *ACTORS)
 SMALL = ("blinker", "dataclasses", "msgspec", "secrets", "sqlite3", "wrapt", "zoneinfo")
+OURS = ("autostate.containers", "autostate.incarnation", "autostate.stores.sqlite")
 
 
 class Trial:
@@ -353,16 +355,25 @@ def observed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Cells:
 def _finding_out(folder: Path, *, effort: int = 1) -> Iterator[Callable[[str, str], str]]:
     """Give what finds out what a cell should say."""
     numbers = itertools.count()
-    with (
-        closing(Forkserver(folder / "plain.log", *SMALL)) as plain,
-        closing(Forkserver(folder / "actors.log", *SMALL, "apify")) as actors,
-    ):
+    lock, servers = threading.Lock(), dict[tuple[str, ...], Forkserver]()
+    with ExitStack() as stack:
+
+        def server(name: str) -> Forkserver:
+            """Of each sort one, with what such programs import."""
+            preload: tuple[str, ...] = ("apify",) if name in ACTORS else ()
+            preload += OURS if name.startswith("autostate") else ()
+            with lock:
+                if preload not in servers:
+                    log = folder / f"{len(servers)}.log"
+                    servers[preload] = Forkserver(log, *SMALL, *preload)
+                    stack.callback(servers[preload].close)
+                return servers[preload]
 
         def cell(promise: str, column: str) -> str:
             def trial(name: str) -> Trial:
                 rng = random.Random(f"{SEED} {promise} {name}")
-                server = actors if name in ACTORS else plain
-                return Trial(server, name, folder / str(next(numbers)), rng, effort=effort)
+                place = folder / str(next(numbers))
+                return Trial(server(name), name, place, rng, effort=effort)
 
             try:
                 return ROWS[promise].cell(column, trial)

@@ -327,7 +327,7 @@ def test_readme_lists_each_program_and_each_has_its_test() -> None:
     assert all(f"test_{each.replace('/', '_')}" in globals() for each in there)
 
 
-def test_each_after_runs_on_your_own_machine(tmp_path: Path, actor_server: ProgramServer) -> None:
+def test_each_after_runs_on_your_own_machine(tmp_path: Path, program_server: ProgramServer) -> None:
     """Off the platform too, with nothing configured."""
     processes = []
     for after in sorted(PATTERNS.glob("*/after.py")):
@@ -335,7 +335,7 @@ def test_each_after_runs_on_your_own_machine(tmp_path: Path, actor_server: Progr
         folder.mkdir()
         command = [sys.executable, "-c", PROGRAM, f"examples.patterns.{after.parent.name}.after"]
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        processes.append(actor_server.popen(command, cwd=folder, env=env))
+        processes.append(program_server.popen(command, cwd=folder, env=env))
     for process in processes:
         with process.stdout:
             output = process.stdout.read()

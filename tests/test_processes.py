@@ -19,6 +19,7 @@ import pytest
 from autostate.journal import Journal
 from autostate.stores.sqlite import SqliteStore
 from autostate.testing import LocalPlatform
+from tests.peers.forked import ProgramServer
 
 ROOT = Path(__file__).parent.parent
 WAIT = 60.0
@@ -41,10 +42,11 @@ progress["page"] += 1
 
 
 class Processes:
-    """Programs in one folder."""
+    """Programs in one folder; forks of a server."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: ProgramServer) -> None:
         self.folder = folder
+        self._server = server
         self._started: list[subprocess.Popen[str]] = []
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("AUTOSTATE_")}
         self.env["PYTHONPATH"] = str(ROOT)
@@ -56,7 +58,7 @@ class Processes:
 
     def start(self, *command: str, **env: str) -> subprocess.Popen[str]:
         """Start Python with these arguments."""
-        process = subprocess.Popen(
+        process: subprocess.Popen[str] = self._server.popen(
             [sys.executable, *command],
             cwd=self.folder,
             env=self.env | env,
@@ -84,9 +86,9 @@ class Processes:
 
 
 @pytest.fixture
-def processes(isolated: Path) -> Iterator[Processes]:
+def processes(isolated: Path, forked_programs: ProgramServer) -> Iterator[Processes]:
     """Programs in the test's folder."""
-    made = Processes(isolated)
+    made = Processes(isolated, forked_programs)
     yield made
     made.close()
 
@@ -583,8 +585,9 @@ def test_one_store_opened_twice_is_one(processes: Processes) -> None:
 # -- on Apify's platform ----------------------------------------------------------------------
 
 ACTOR = """
-import asyncio, sys, autostate
+import asyncio
 from apify import Actor
+import autostate
 from autostate import PersistedDict
 autostate.configure("apify:seen")
 async def main():

@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import programs
+
+pytestmark = pytest.mark.usefixtures("forked_programs")
+
 ROOT = Path(__file__).parent.parent
 PROGRAM = """
 import autostate
@@ -66,22 +70,13 @@ def session(installed: Path, isolated: Path) -> Session:
     ) -> subprocess.CompletedProcess[str]:
         for name, content in files.items():
             (project / f"{name}.py").write_text(content)
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-p",
-                "no:cacheprovider",
-                "-p",
-                "no:asyncio",
-                *options,
-            ],
-            capture_output=True,
-            text=True,
-            cwd=project,
+        done = programs.run_python(
+            "-m",
+            "pytest",
+            *(f"-pno:{name}" for name in ("cacheprovider", "asyncio", "hypothesispytest")),
+            *options,
+            folder=project,
             env={**environment, **(env or {})},
-            check=False,
         )
         assert (done.returncode == 0) is passes, done.stdout + done.stderr
         return done

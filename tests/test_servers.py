@@ -99,7 +99,7 @@ COMMANDS = {
 def test_a_hit_is_counted_or_refused(processes: Processes, kind: str, rng: random.Random) -> None:
     """One process counts; what the others are asked for raises before anything has changed."""
     for name in sampled(rng, [name for name in COMMANDS if name.startswith(kind)], 1):
-        check(Processes(processes.folder), name)
+        check(processes, name)
 
 
 def check(processes: Processes, name: str) -> None:

@@ -526,7 +526,7 @@ Sdk = Callable[..., str]
 
 
 @pytest.fixture
-def sdk(actor_server: ProgramServer) -> Sdk:
+def sdk(program_server: ProgramServer) -> Sdk:
     """The SDK, with variables of the environment; "unset" stands for one that is not there."""
 
     def run(body: str, **variables: str) -> str:
@@ -538,7 +538,7 @@ def sdk(actor_server: ProgramServer) -> Sdk:
         env = {**os.environ, "APIFY_PURGE_ON_START": "0", **variables}
         if env["APIFY_PURGE_ON_START"] == "unset":
             del env["APIFY_PURGE_ON_START"]
-        status, output, errors = actor_server.run([sys.executable, "-c", script], env, Path.cwd())
+        status, output, errors = program_server.run([sys.executable, "-c", script], env, Path.cwd())
         assert status == 0, errors
         lines = output.strip().splitlines()
         return lines[-1] if lines else ""

@@ -1,11 +1,18 @@
 """Programs in processes that start at once: forks of one that has imported what they need.
 
-`import apify` takes a second and a half of the processor, what autostate needs a tenth of one, and
-hundreds of programs are started. Such a process is real: it has an environment, a session, an
+`import apify` takes a second and a half of the processor, autostate and pytest some tenths of one,
+and thousands of programs are started. Such a process is real: it has an environment, a session, an
 output and an end of its own, runs the program as `__main__`, leaves by the ordinary end of the
-interpreter, and can be killed. It differs in what was imported before the program began: apify,
-with all that it needs; or what autostate needs, and not autostate itself. A program that begins
-with another import of these two than its server is for gets an interpreter of its own.
+interpreter, and can be killed. It differs in what was imported before the program began:
+
+- `python -m pytest`: pytest, and neither its plugins nor autostate;
+- `python -m autostate`: all of that;
+- a program whose first import of the two is autostate: autostate, or what that needs, if the
+  program does something before;
+- a program whose first import of the two is apify: apify, and autostate if it imports that before
+  it does anything.
+
+Any other one gets an interpreter of its own.
 
 Each process has a nanny that waits for it and tells how it ended, as in `forkserver.py`.
 """
@@ -20,6 +27,7 @@ import io
 import json
 import os
 import re
+import runpy
 import select
 import signal
 import socket
@@ -36,7 +44,24 @@ from typing import IO, Any, Final
 
 ROOT = Path(__file__).parent.parent.parent
 _FIRST_IMPORT: Final = re.compile(r"^\s*(?:from|import)\b.*?\b(apify|autostate)\b", re.MULTILINE)
+_AT_ONCE: Final = re.compile(
+    r"(?:(?:from|import)\b.*\n|#.*\n|\s*\n)*(?:from|import)\b.*\bautostate\b"
+)
 _STATUS: Final = struct.Struct("i")
+_JOB: Final = b"job"
+_SAY: Final = "print('<', *sys.modules, '>')"
+_LOOK: Final = f"""from autostate.cli import main
+try:
+    main()
+except SystemExit:
+    {_SAY}
+"""
+_GROWN: Final = {
+    "program with autostate": "program",
+    "actor with autostate": "actor",
+    "autostate": "program with autostate",
+}
+"""Which kind of server is a fork of which other one, that has imported more."""
 
 
 class ForkedProcess:
@@ -44,16 +69,23 @@ class ForkedProcess:
 
     Attributes:
         pid: The process.
+        stdin: What it reads, if that was asked for; else it has nothing to read.
         stdout: What it prints, on both streams if there is no other.
         stderr: What it prints on that, if it was asked for.
         returncode: As of `Popen`; None while it runs.
     """
 
     def __init__(
-        self, connection: socket.socket, stdout: IO[str], stderr: IO[str] | None = None
+        self,
+        connection: socket.socket,
+        stdout: IO[str],
+        stderr: IO[str] | None = None,
+        *,
+        stdin: IO[str] | None = None,
     ) -> None:
         self._connection = connection
         self._lock = threading.Lock()
+        self.stdin = stdin
         self.stdout = stdout
         self.stderr = stderr
         self.returncode: int | None = None
@@ -70,12 +102,19 @@ class ForkedProcess:
             raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
         return code
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+    def communicate(
+        self,
+        input: str | None = None,  # noqa: A002 - so it is called there
+        timeout: float | None = None,
+    ) -> tuple[str, str]:
         """Wait for its end, and give what it has printed: no more than a pipe can hold."""
+        if self.stdin is not None and not self.stdin.closed:
+            with contextlib.suppress(BrokenPipeError), self.stdin:  # as `Popen`
+                self.stdin.write(input or "")
         self.wait(timeout)
         printed = []
         for stream in filter(None, (self.stdout, self.stderr)):
-            printed.append(stream.read())
+            printed.append("" if stream.closed else stream.read())
             stream.close()
         return printed[0], "".join(printed[1:])
 
@@ -113,25 +152,35 @@ class ForkedProcess:
 
 
 class ProgramServer:
-    """The process that has imported a library.
+    """The processes that have imported something, each started when it is first asked for."""
 
-    Args:
-        library: "apify"; or "autostate", which is not imported itself.
-    """
+    def __init__(self) -> None:
+        kinds = {*_GROWN, *_GROWN.values(), "pytest"}
+        self._pairs = {k: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for k in kinds}
+        self._processes: dict[str, subprocess.Popen[bytes] | None] = {}
 
-    def __init__(self, library: str) -> None:
-        self._library = library
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        foreign = ("APIFY_", "ACTOR_", "CRAWLEE_")
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.peers.forked", str(theirs.fileno()), library],
-                cwd=ROOT,
-                env=clean,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
+    def _control(self, kind: str) -> socket.socket:
+        """Where a server takes its jobs."""
+        ours, theirs = self._pairs[kind]
+        if kind not in self._processes:
+            with theirs:
+                self._processes[kind] = self._begin(kind, theirs)
+        return ours
+
+    def _begin(self, kind: str, theirs: socket.socket) -> subprocess.Popen[bytes] | None:
+        """Start a server, or let one fork that has imported the first half."""
+        if kind in _GROWN:
+            first = self._control(_GROWN[kind])
+            socket.send_fds(first, [kind.encode()], [theirs.fileno()])
+            return None
+        foreign = ("APIFY_", "ACTOR_", "CRAWLEE_", "AUTOSTATE_")
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.peers.forked", str(theirs.fileno()), kind],
+            cwd=ROOT,
+            env={k: v for k, v in os.environ.items() if not k.startswith(foreign)},
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+        )
 
     def popen(
         self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path | None, **options: Any
@@ -141,11 +190,17 @@ class ProgramServer:
         if job is None:
             return subprocess.Popen(command, env=env, cwd=cwd, **options)
         pipes = [os.pipe() for _ in range(2 if options.get("stderr") == subprocess.PIPE else 1)]
-        process = self._start(job, env, cwd, pipes[0][1], pipes[-1][1])
-        for _, writing in pipes:
-            os.close(writing)
+        given: list[int] = []
+        stdin = None
+        if options.get("stdin") == subprocess.PIPE:
+            reading, writing = os.pipe()
+            given.append(reading)
+            stdin = os.fdopen(writing, "w", encoding="utf-8")
+        process = self._start(job, env, cwd, pipes[0][1], pipes[-1][1], *given)
+        for descriptor in (*given, *(writing for _, writing in pipes)):
+            os.close(descriptor)
         streams = [os.fdopen(one, encoding="utf-8", errors="replace") for one, _ in pipes]
-        return ForkedProcess(process, *streams)
+        return ForkedProcess(process, *streams[:2], stdin=stdin)
 
     def run(
         self, command: Sequence[str], env: Mapping[str, str], cwd: Path
@@ -171,6 +226,7 @@ class ProgramServer:
         cwd: Path | None,
         output: int,
         errors: int,
+        *given: int,
     ) -> socket.socket:
         """Hand a job to the process that forks."""
         job |= {"env": dict(env), "cwd": str(cwd or Path.cwd())}
@@ -178,13 +234,15 @@ class ProgramServer:
         with theirs, tempfile.TemporaryFile() as content:
             content.write(json.dumps(job).encode())  # long: not in the message itself
             content.seek(0)
-            descriptors = [theirs.fileno(), output, errors, content.fileno()]
-            socket.send_fds(self._control, [b"job"], descriptors)
+            descriptors = [theirs.fileno(), output, errors, content.fileno(), *given]
+            socket.send_fds(self._control(job["kind"]), [_JOB], descriptors)
         return ours
 
     def _job(self, command: Sequence[str]) -> dict[str, Any] | None:
         """What is to be run, if a fork can; else None."""
         match list(command):
+            case [sys.executable, "-m", ("pytest" | "autostate") as module, *arguments]:
+                return {"kind": module, "name": module, "code": None, "arguments": arguments}
             case [sys.executable, "-c", code, *arguments]:
                 name = None
             case [sys.executable, name, *arguments] if name.endswith(".py"):
@@ -192,14 +250,19 @@ class ProgramServer:
             case _:
                 return None
         first = _FIRST_IMPORT.search(code)
-        if first is None or first[1] != self._library:
+        if first is None:
             return None
-        return {"name": name, "code": code, "arguments": arguments}
+        kind = "actor" if first[1] == "apify" else "program"
+        kind += " with autostate" if _AT_ONCE.match(code) else ""
+        return {"kind": kind, "name": name, "code": code, "arguments": arguments}
 
     def close(self) -> None:
-        """Let it end; it does when nobody can talk to it any more."""
-        self._control.close()
-        self._process.wait()
+        """Let them end; they do when nobody can talk to them any more."""
+        for pair in self._pairs.values():
+            for control in pair:
+                control.close()
+        for process in filter(None, self._processes.values()):
+            process.wait()
 
 
 def _serve(control: socket.socket) -> Callable[[], None] | None:
@@ -207,27 +270,32 @@ def _serve(control: socket.socket) -> Callable[[], None] | None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for nannies
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 64, 4)
+        message, descriptors, _, _ = socket.recv_fds(control, 64, 5)
         if not message:
             return None
         if os.fork() == 0:
+            control.close()
+            if message != _JOB:
+                _import(message.decode())
+                return _serve(socket.socket(fileno=descriptors[0]))
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            control.close()
             return _nurse(*descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _nurse(connection: int, output: int, errors: int, content: int) -> Callable[[], None]:
+def _nurse(
+    connection: int, output: int, errors: int, content: int, *given: int
+) -> Callable[[], None]:
     """Fork the worker, which returns; the nanny never does."""
     os.setsid()  # signals to the process group of the tests are not for it
     with open(content, "rb") as file:
         job = json.load(file)
     worker = os.fork()
     if worker:
-        os.close(output)
-        os.close(errors)
+        for descriptor in (output, errors, *given):
+            os.close(descriptor)
         status = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
         with contextlib.suppress(OSError):  # nobody wants to know
             os.write(connection, _STATUS.pack(status))
@@ -235,7 +303,7 @@ def _nurse(connection: int, output: int, errors: int, content: int) -> Callable[
     os.setsid()
     os.write(connection, _STATUS.pack(os.getpid()))  # from now on its session can be killed
     os.close(connection)
-    for descriptor, place in ((output, 1), (errors, 2)):
+    for descriptor, place in ((output, 1), (errors, 2), *((one, 0) for one in given)):
         os.dup2(descriptor, place)
         os.close(descriptor)
     return lambda: _work(job)
@@ -250,18 +318,22 @@ def _work(job: dict[str, Any]) -> None:
     if job["env"].get("PYTHONUNBUFFERED"):
         out, err = _unbuffered(1, sys.stdout), _unbuffered(2, sys.stderr)
         vars(sys).update(stdout=out, __stdout__=out, stderr=err, __stderr__=err)
-    name = job["name"]
+    name, code = job["name"], job["code"]
     sys.argv = [name or "-c", *job["arguments"]]
-    sys.orig_argv = [sys.executable, *([name] if name else ["-c", job["code"]]), *job["arguments"]]
-    paths = job["env"].get("PYTHONPATH", "").split(os.pathsep)
-    sys.path[0:1] = [str(Path(name).absolute().parent) if name else "", *filter(None, paths)]
+    paths = [path for path in job["env"].get("PYTHONPATH", "").split(os.pathsep) if path]
+    if code is None:
+        sys.orig_argv = [sys.executable, "-m", name, *job["arguments"]]
+        sys.path[0:1] = [job["cwd"], *paths]
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+        return
+    sys.orig_argv = [sys.executable, *([name] if name else ["-c", code]), *job["arguments"]]
+    sys.path[0:1] = [str(Path(name).absolute().parent) if name else "", *paths]
     main = types.ModuleType("__main__")
     if name:
         main.__file__ = name
     sys.modules["__main__"] = main
-    atexit.register(_wait_for_foreign_threads)
     vars(main)["__builtins__"] = __builtins__
-    exec(compile(job["code"], name or "<string>", "exec"), vars(main))
+    exec(compile(code, name or "<string>", "exec"), vars(main))
 
 
 def _wait_for_foreign_threads() -> None:
@@ -286,28 +358,51 @@ def _unbuffered(descriptor: int, like: Any) -> io.TextIOWrapper:
     return io.TextIOWrapper(raw, like.encoding, like.errors, write_through=True)
 
 
-def _needed() -> list[str]:
-    """What a small program with autostate imports, but autostate itself."""
-    small = "import autostate, sys; autostate.PersistedDict('a'); print(*sys.modules)"
+def _import(kind: str) -> None:
+    """Import what programs of this kind are forked with."""
+    for name in _needed(kind):
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+
+
+def _needed(kind: str) -> list[str]:
+    """What a small program of this kind has imported at its end."""
+    if kind == "actor":
+        return ["apify.events"]
     with tempfile.TemporaryDirectory() as folder:
-        env = {
-            **os.environ,
-            "AUTOSTATE_URL": f"sqlite:///{folder}/state.db",
-            "PYTHONPATH": str(ROOT),
-        }
+        url = "apify:" if "actor" in kind else f"sqlite:///{folder}/state.db"
+        env = {**os.environ, "AUTOSTATE_URL": url, "PYTHONPATH": str(ROOT)}
+        program = "import autostate, sys; autostate.PersistedDict('a')['b'] = 1; autostate.flush()"
+        command = ["-c", f"{program}; {_SAY}"]
+        if kind == "autostate":
+            command = ["-c", f"{program}\n{_LOOK}", "get", "a", "b"]
+        if kind == "pytest":
+            Path(folder, "pytest.ini").write_text("[pytest]\n")
+            Path(folder, "test.py").write_text(f"import sys\ndef test(): {_SAY}\n")
+            command = [
+                "-m",
+                "pytest",
+                "-sqp",
+                "no:autostate",
+                "-p",
+                "no:hypothesispytest",
+                "test.py",
+            ]
         found = subprocess.run(
-            [sys.executable, "-c", small], cwd=folder, env=env, stdout=subprocess.PIPE, check=True
+            [sys.executable, *command], cwd=folder, env=env, stdout=subprocess.PIPE, check=True
         )
-    names = found.stdout.decode().split()
-    return [name for name in names if name.partition(".")[0] not in ("autostate", "__main__")]
+    names = re.search("<(.*)>", found.stdout.decode())
+    assert names, found.stdout
+    own = ["__main__", "test", "xdist", "execnet", "pytest_asyncio", "_hypothesis_pytestplugin"]
+    own += ["autostate"] if kind == "program" else []
+    return [name for name in names[1].split() if name.partition(".")[0] not in own]
 
 
 def _main() -> None:
     """Import what is slow, then serve; a worker leaves by the ordinary end of the interpreter."""
-    for name in ["apify.events"] if sys.argv[2] == "apify" else _needed():
-        importlib.import_module(name)
-    gc.collect()
-    gc.freeze()
+    atexit.register(_wait_for_foreign_threads)  # before autostate does, and so after its last save
+    _import(sys.argv[2])
     work = _serve(socket.socket(fileno=int(sys.argv[1])))
     if work is not None:
         work()

@@ -1,8 +1,7 @@
 """Processes that start in milliseconds: forks of one that has imported the slow libraries.
 
 A hundred processes are needed and `import apify` takes more than a second. `multiprocessing` has a
-fork server too, but its processes leave out atexit, so that they end as no program does. autostate
-is not imported before the fork.
+fork server too, but its processes leave out atexit, so that they end as no program does.
 
 Each process has a nanny that waits for it and then tells how it ended: when the parent hears that,
 all locks and files of the process are free.
