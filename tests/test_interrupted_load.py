@@ -54,7 +54,7 @@ def interrupted(
         made = make()
     check(made)
     calls = sys.maxsize - counting.left
-    for number in [*sampled(rng, range(1, 40), 4), *sampled(rng, range(40, calls), 6)]:
+    for number in [*sampled(rng, range(1, 40), 3), *sampled(rng, range(40, calls), 4)]:
         with autostate.open("sqlite:///s.db", debounce=3600):
             # A TimeoutError in the midst of opening a file is an error of the store.
             with contextlib.suppress(error, StoreError), Interrupt(number, error):
@@ -103,7 +103,7 @@ def test_a_new_name_begins_after_its_creation_was_interrupted(
     isolated: Path, rng: random.Random
 ) -> None:
     """With all defaults, and the store has it once."""
-    for number in sampled(rng, range(1, 150), 15):
+    for number in sampled(rng, range(1, 150), 8):
         name = f"new{number}"
         with autostate.open("sqlite:///s.db", debounce=3600):
             with contextlib.suppress(KeyboardInterrupt), Interrupt(number, KeyboardInterrupt):

@@ -26,7 +26,8 @@ LINES = """
                 log.warning("a WARNING line")
                 log.debug("a DEBUG line")
 """
-IMPORT = f"import autostate\nfrom autostate import PersistedDict\n{PRELUDE}"
+OURS = "import autostate\nfrom autostate import PersistedDict\n"
+IMPORT = f"{PRELUDE}\n{OURS}"
 
 
 @pytest.fixture
@@ -43,10 +44,13 @@ def lines(output: str, logger: str) -> list[str]:
     return [each.replace(f"[{logger}]", "") for each in plain.splitlines() if f"[{logger}]" in each]
 
 
-def test_lines_in_an_actor_look_like_those_of_the_sdk(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "imports", [IMPORT, OURS + PRELUDE], ids=["apify first", "autostate first"]
+)
+def test_lines_in_an_actor_look_like_those_of_the_sdk(tmp_path: Path, imports: str) -> None:
     """Each level, once, and the levels that the SDK shows."""
     with LocalPlatform() as platform:
-        run = starter(platform, tmp_path, IMPORT)(LINES)
+        run = starter(platform, tmp_path, imports)(LINES)
         assert run.wait() == 0, run.output
     ours = [line for line in lines(run.output, "autostate") if "line" in line]
     theirs = [line for line in lines(run.output, "apify") if "line" in line]
@@ -86,7 +90,7 @@ def test_whoever_sets_up_the_root_hears_each_line_once(tmp_path: Path) -> None:
 def test_what_the_program_has_configured_stays(tmp_path: Path, configured: str) -> None:
     """Its own handler, level or way up the tree."""
     with LocalPlatform() as platform:
-        run = starter(platform, tmp_path, f"import logging\n{configured}\n{IMPORT}")(LINES)
+        run = starter(platform, tmp_path, f"{PRELUDE}\nimport logging\n{configured}\n{OURS}")(LINES)
         assert run.wait() == 0, run.output
     assert not lines(run.output, "autostate")
 

@@ -180,7 +180,7 @@ def check_saved(program: Program, target: Any, called: str, shown: str, label: s
     assert program.flush(sweep=True) == [], label
 
 
-EACH: Final = 3
+EACH: Final = 2
 """Calls of each method that are tried in each form, others each time."""
 
 

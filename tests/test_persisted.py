@@ -1325,6 +1325,7 @@ def test_what_becomes_a_node_in_a_cut_is_looked_into_in_that_cut() -> None:
 # -- threads ----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("often_switched")
 def test_a_cut_is_one_moment_for_objects_and_containers(rng: random.Random) -> None:
     """A thread writes to objects and containers in turn: what is saved never has a gap."""
     ended = threading.Event()
@@ -1378,6 +1379,7 @@ def _stored(url: str) -> dict[str, int]:
         store.close()
 
 
+@pytest.mark.usefixtures("often_switched")
 def test_a_field_that_is_assigned_while_its_container_is_adopted_keeps_what_was_assigned() -> None:
     """Adoption puts another container into the object, and nobody locks that."""
     ended = threading.Event()

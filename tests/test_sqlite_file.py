@@ -16,20 +16,26 @@ import autostate
 from autostate.errors import CorruptStateError, StoreError
 from autostate.stores import sqlite_file
 from autostate.stores.sqlite import SqliteStore
+from tests import programs
 from tests.conformance.store_kit import opened
+
+pytestmark = pytest.mark.usefixtures("forked_programs")
 
 ROOT = Path(__file__).parent.parent
 
 
 def start(code: str, *arguments: object) -> subprocess.Popen[str]:
     """Start a real process that runs the code."""
-    return subprocess.Popen(
+    assert programs.server is not None
+    process: subprocess.Popen[str] = programs.server.popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        cwd=None,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+    return process
 
 
 def run(code: str, *arguments: object) -> str:

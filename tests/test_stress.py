@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -26,13 +25,7 @@ CAPTURES = 2 * int(os.environ.get("AUTOSTATE_EXAMPLES", "20"))
 """How many are taken; the campaign without its mechanism fails at the second or third."""
 
 
-@pytest.fixture(autouse=True)
-def _switch_often() -> Iterator[None]:
-    """Let threads overtake each other wherever they can."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
+pytestmark = pytest.mark.usefixtures("often_switched")
 
 
 class Program:

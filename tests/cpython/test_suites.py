@@ -49,8 +49,8 @@ def problems(case: unittest.TestCase, world: World) -> list[str]:
 def chosen(
     state: str, cases: list[unittest.TestCase], rng: random.Random
 ) -> list[unittest.TestCase]:
-    """Half of them armed, and some in each other state, drawn anew; in a long run, all in all."""
-    share = 2 if state == "armed" else 12
+    """A third armed, and some in each other state, drawn anew; in a long run, all in all."""
+    share = 3 if state == "armed" else 16
     return sampled(rng, cases, -(-len(cases) // share))
 
 

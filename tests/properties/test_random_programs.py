@@ -25,7 +25,7 @@ from tests.properties.random_programs import (
     shortest,
 )
 
-EXAMPLES: Final = int(os.environ.get("AUTOSTATE_EXAMPLES", "40"))
+EXAMPLES: Final = int(os.environ.get("AUTOSTATE_EXAMPLES", "25"))
 STEPS: Final = int(os.environ.get("AUTOSTATE_STEPS", "30"))
 
 FOUND: Final[dict[str, list[Step]]] = {
