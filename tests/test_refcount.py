@@ -79,7 +79,7 @@ def test_whoever_holds_a_container_writes_to_the_state(
     holder: Holder, where: str, rng: random.Random
 ) -> None:
     """As it does to a plain dict; after a restart too. In a short run, some kinds in each place."""
-    for kind, make in sampled(rng, MAKE.items(), 3):
+    for kind, make in sampled(rng, MAKE.items(), 2):
         into = Into(where)
         holder(Situation(into.put, make, into.cut))
         assert "more" in str(into.state), f"the holder has lost its {kind}"

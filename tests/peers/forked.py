@@ -7,6 +7,7 @@ interpreter, and can be killed. It differs in what was imported before the progr
 
 - `python -m pytest`: pytest, and neither its plugins nor autostate;
 - `python -m autostate`: all of that;
+- the crawl of the examples: apify, crawlee's crawlers and autostate;
 - a program whose first import of the two is autostate: autostate, or what that needs, if the
   program does something before;
 - a program whose first import of the two is apify: apify, and autostate if it imports that before
@@ -49,17 +50,13 @@ _AT_ONCE: Final = re.compile(
 )
 _STATUS: Final = struct.Struct("i")
 _JOB: Final = b"job"
-_SAY: Final = "print('<', *sys.modules, '>')"
-_LOOK: Final = f"""from autostate.cli import main
-try:
-    main()
-except SystemExit:
-    {_SAY}
-"""
+_SMALL: Final = "import autostate; autostate.PersistedDict('small')['key'] = 1; autostate.flush()"
+_PLAIN: Final = {"actor": ["apify.events"], "crawler": ["crawlee.crawlers"]}
 _GROWN: Final = {
     "program with autostate": "program",
     "actor with autostate": "actor",
     "autostate": "program with autostate",
+    "crawler": "actor with autostate",
 }
 """Which kind of server is a fork of which other one, that has imported more."""
 
@@ -243,6 +240,9 @@ class ProgramServer:
         match list(command):
             case [sys.executable, "-m", ("pytest" | "autostate") as module, *arguments]:
                 return {"kind": module, "name": module, "code": None, "arguments": arguments}
+            case [sys.executable, "-m", module, *arguments] if module.startswith("examples.crawl."):
+                kind = "actor" if "use_state" in module else "crawler"
+                return {"kind": kind, "name": module, "code": None, "arguments": arguments}
             case [sys.executable, "-c", code, *arguments]:
                 name = None
             case [sys.executable, name, *arguments] if name.endswith(".py"):
@@ -275,11 +275,11 @@ def _serve(control: socket.socket) -> Callable[[], None] | None:
             return None
         if os.fork() == 0:
             control.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             if message != _JOB:
                 _import(message.decode())
                 return _serve(socket.socket(fileno=descriptors[0]))
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
             return _nurse(*descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -360,43 +360,50 @@ def _unbuffered(descriptor: int, like: Any) -> io.TextIOWrapper:
 
 def _import(kind: str) -> None:
     """Import what programs of this kind are forked with."""
-    for name in _needed(kind):
+    for name in _PLAIN.get(kind) or _needed(kind):
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
 
 
 def _needed(kind: str) -> list[str]:
-    """What a small program of this kind has imported at its end."""
-    if kind == "actor":
-        return ["apify.events"]
+    """What a small program of this kind imports, found out in a fork: it leaves nothing here."""
+    reading, writing = os.pipe()
     with tempfile.TemporaryDirectory() as folder:
-        url = "apify:" if "actor" in kind else f"sqlite:///{folder}/state.db"
-        env = {**os.environ, "AUTOSTATE_URL": url, "PYTHONPATH": str(ROOT)}
-        program = "import autostate, sys; autostate.PersistedDict('a')['b'] = 1; autostate.flush()"
-        command = ["-c", f"{program}; {_SAY}"]
-        if kind == "autostate":
-            command = ["-c", f"{program}\n{_LOOK}", "get", "a", "b"]
-        if kind == "pytest":
-            Path(folder, "pytest.ini").write_text("[pytest]\n")
-            Path(folder, "test.py").write_text(f"import sys\ndef test(): {_SAY}\n")
-            command = [
-                "-m",
-                "pytest",
-                "-sqp",
-                "no:autostate",
-                "-p",
-                "no:hypothesispytest",
-                "test.py",
-            ]
-        found = subprocess.run(
-            [sys.executable, *command], cwd=folder, env=env, stdout=subprocess.PIPE, check=True
-        )
-    names = re.search("<(.*)>", found.stdout.decode())
-    assert names, found.stdout
-    own = ["__main__", "test", "xdist", "execnet", "pytest_asyncio", "_hypothesis_pytestplugin"]
-    own += ["autostate"] if kind == "program" else []
-    return [name for name in names[1].split() if name.partition(".")[0] not in own]
+        child = os.fork()
+        if not child:
+            try:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                os.chdir(folder)
+                _try(kind)
+                os.write(writing, " ".join(sys.modules).encode())
+            finally:
+                os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading, encoding="ascii") as names:
+            found = names.read().split()
+        os.waitpid(child, 0)
+    own = {"__main__", "test_small", "xdist", "execnet", "pytest_asyncio"}
+    own |= {"autostate"} if kind in ("program", "pytest") else set()
+    return [name for name in found if name.partition(".")[0] not in own]
+
+
+def _try(kind: str) -> None:
+    """Run a small program of this kind in the working directory."""
+    if kind == "pytest":
+        import pytest
+
+        Path("test_small.py").write_text(f"def test():\n    {_SMALL}\n")
+        pytest.main(["-qc/dev/null", "-pno:autostate", "-pno:hypothesispytest", "test_small.py"])
+        return
+    os.environ["AUTOSTATE_URL"] = "apify:" if "actor" in kind else "sqlite:///state.db"
+    exec(_SMALL, {})
+    if kind == "autostate":
+        from autostate.cli import main
+
+        sys.argv[1:] = ["get", "small", "key"]
+        with contextlib.suppress(SystemExit):
+            main()
 
 
 def _main() -> None:
