@@ -49,7 +49,8 @@ $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "$(PYTHON) cannot make a virtual environment: is its venv module installed?" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[apify]' --group test
+	$(BIN)/python -m pip install --quiet --no-compile --group test  # hatchling, too
+	$(BIN)/python -m pip install --quiet --no-compile --no-build-isolation --editable '.[apify]'
 	@$(BIN)/python -m compileall -qq -j 0 -x '$(UNUSED)' $(VENV)/lib || true  # pip: with one processor
 	@touch $@ $(VENV)/.installed
 

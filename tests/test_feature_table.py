@@ -37,10 +37,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts bytes by
 TABLE = ROOT / "docs" / "comparison.md"
 PATIENCE = (1.0, 5.0)
 """Seconds to save by itself in: soon, or many times what each library is set to."""
-KILLS = 6
-EFFORT = 10
+KILLS = 4
+EFFORT = 15
 """So many times as much is done before a test fails that bad luck or a busy machine may fail."""
-FLIPS = 4
+FLIPS = 3
 
 WAYS: Mapping[str, Mapping[str, str]] = {
     "autostate": {"on SQLite": "autostate", "in Actors": "autostate in an Actor"},
@@ -234,7 +234,7 @@ def notices_damage(trial: Trial) -> bool:
     files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     places = [
         (path, data.index(word.encode()))
-        for word in words[::5]
+        for word in words[::7]
         for path, data in files.items()
         if word.encode() in data
     ]
