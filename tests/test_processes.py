@@ -801,3 +801,105 @@ if __name__ == "__main__":
     child.join()
     sys.exit(child.exitcode)
 """
+
+
+def test_a_fork_in_a_block_leaves_the_block_to_both(processes: Processes) -> None:
+    """An orphan saves no half of it, and undoes the whole if it fails."""
+    job = processes.write(
+        """
+        progress = PersistedDict("progress", page=0, seen=[])
+        autostate.flush()
+        parent = os.getpid()
+        try:
+            with autostate.atomic():
+                progress["page"] = 1
+                progress["seen"].append(1)
+                if os.fork():
+                    if "killed" in sys.argv:
+                        os.kill(parent, signal.SIGKILL)
+                    os._exit(0)
+                while os.getppid() == parent:
+                    time.sleep(0.01)
+                progress["page"] += 1
+                progress["late"] = True
+                time.sleep(0.5)  # for saves of half of it
+                with autostate.open(autostate.configure().url, readonly=True):
+                    say(dict(PersistedDict("progress")))
+                if "fails" in sys.argv:
+                    raise ZeroDivisionError
+        except ZeroDivisionError:
+            pass
+        autostate.flush()
+        say(dict(progress))
+        """
+    )
+    begun = {"page": 0, "seen": []}
+    for how in ("fails", "works"):
+        child = processes.start(job, "killed", how)
+        hear(child, str(begun))
+        done = begun if how == "fails" else {"page": 2, "seen": [1], "late": True}
+        hear(child, str(done))
+        assert stored() == done
+
+
+def test_what_another_thread_has_begun_is_not_in_a_forked_child(processes: Processes) -> None:
+    """Nobody there would end its block; the parent's goes on."""
+    job = processes.write(
+        """
+        import threading
+        progress = PersistedDict("progress", page=0, seen=[], late=None)
+        autostate.flush()
+        begun, go_on = threading.Event(), threading.Event()
+        def write():
+            with autostate.atomic():
+                progress["page"] = 1
+                progress["seen"].append(1)
+                begun.set()
+                go_on.wait()
+                progress["late"] = True
+        thread = threading.Thread(target=write)
+        thread.start()
+        begun.wait()
+        if not (pid := os.fork()):
+            say("child", dict(progress))
+            sys.exit()
+        os.waitpid(pid, 0)
+        go_on.set()
+        thread.join()
+        say("parent", dict(progress))
+        """
+    )
+    code, output, error = processes.run(job)
+    assert (code, error) == (0, "")
+    child, parent = output.splitlines()
+    assert child == "child {'page': 0, 'seen': [], 'late': None}"
+    assert parent == "parent {'page': 1, 'seen': [1], 'late': True}"
+
+
+def test_a_child_that_is_refused_inside_a_block_changes_nothing(processes: Processes) -> None:
+    """Neither what the block wrote before the fork, nor the parent's block."""
+    job = processes.write(
+        """
+        class Shop:
+            pass
+        shop = autostate.persisted(name="shop")(Shop)()
+        shop.page = 0
+        progress = PersistedDict("progress", page=0)
+        autostate.flush()
+        with autostate.atomic():
+            progress["page"] = shop.page = 1
+            if not (pid := os.fork()):
+                try:
+                    try:
+                        progress["page"] = 2
+                    except autostate.StateInUseError:
+                        shop.page = 2
+                except autostate.StateInUseError:
+                    say(dict(progress), shop.page)
+                    sys.exit(3)
+            say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        say(dict(progress), shop.page)
+        """
+    )
+    assert processes.run(job) == (0, "{'page': 1} 1\n3\n{'page': 1} 1\n", "")
+    assert stored() == {"page": 1}

@@ -268,12 +268,22 @@ class Tracker:
         """
         self.lock = threading.RLock()
         self._may_begin = True
-        self.savepoints.clear()
-        self._undo_log = UndoLog()
         if self.capture is not None:
             with contextlib.suppress(Exception):  # left half-way by that thread: all is marked
                 self.capture.failed()
+        self._undo_blocks_of_other_threads()
         self.set_gate(gate)
+
+    def _undo_blocks_of_other_threads(self) -> None:
+        """Undo what no frame of this process will end; the blocks around the fork go on."""
+        for point in reversed(list(self.savepoints)):
+            if threading.get_ident() not in point.threads:
+                point.outcome = False
+                try:
+                    self._end(point)
+                except Exception:  # that thread was in the midst of a write
+                    self.savepoints.pop(point, None)
+                    self._mark_what_is_unsure()
 
     def changed_past_the_gate(self) -> bool:
         """Tell whether something was changed that no barrier has met, while there is a gate.
