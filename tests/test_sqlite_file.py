@@ -212,8 +212,9 @@ def test_readers_never_make_a_save_fail(tmp_path: Path) -> None:
 
 
 FORKS = """
-import os, sys, threading, time
+import os, sys, threading, time, warnings
 from autostate.stores.sqlite import SqliteStore
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 store = SqliteStore(sys.argv[1])
 store.write({"big": bytes(1 << 20)})
 done = threading.Event()

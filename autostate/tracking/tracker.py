@@ -272,6 +272,10 @@ class Tracker:
             with contextlib.suppress(Exception):  # left half-way by that thread: all is marked
                 self.capture.failed()
         self._undo_blocks_of_other_threads()
+        try:
+            self._mark_unseen(sweep=False)  # what the parent has to save
+        except Exception:
+            self._mark_what_is_unsure()
         self.set_gate(gate)
 
     def _undo_blocks_of_other_threads(self) -> None:
@@ -293,16 +297,32 @@ class Tracker:
         with self.lock:
             if self._changed_past_gate or self.closed:
                 return self._changed_past_gate
-            known = {node.id for node in self.nodes.values() if not node.declared}
-            known.update(node.id for node in self.dirty_nodes)
-            capture = self.cut(sweep=True)
-            if capture is not None:
-                try:
-                    changed = {json.loads(change)["id"] for change in capture.encode(None)}
-                finally:
-                    capture.failed()
-                self._changed_past_gate = not changed <= known
+            self._changed_past_gate = self._mark_unseen(sweep=True)
             return self._changed_past_gate
+
+    def _mark_unseen(self, *, sweep: bool) -> bool:
+        """Mark the nodes that no write has marked and that differ from what is saved.
+
+        Returns:
+            Whether there are any.
+        """
+        known = set(self.dirty_nodes)
+        known.update(node for node in self.nodes.values() if not node.declared)
+        capture = self.cut(sweep=sweep)
+        if capture is None:
+            return False
+        marked = [one for one in capture.pendings if one.node in known]
+        capture.pendings = unseen = [one for one in capture.pendings if one.node not in known]
+        changed = unseen
+        try:
+            ids = {json.loads(change)["id"] for change in capture.encode(None)}
+            changed = [one for one in unseen if one.node.id in ids]
+            capture.pendings = [one for one in unseen if one.node.id not in ids]
+            capture.saved()
+        finally:
+            capture.pendings = marked + changed
+            capture.failed()
+        return bool(changed)
 
     def unsettle(self, container: Any) -> None:
         """Look at what a container holds before the next cut."""
