@@ -46,7 +46,7 @@ class Owner:
         return replace(self, ending=True)
 
     def __str__(self) -> str:
-        told = f"process {self.pid}" if self.pid else "a process of another container"
+        told = f"process {self.pid}" if self.pid else "another process"
         if not self.is_here:
             told += f" on {self.host}"
         if self.run:

@@ -2,8 +2,14 @@
 
 Beside a store on this machine lies a *lock file*. Whoever owns the state holds a lock on one byte
 of it, the byte with the number of its epoch. Such a lock (`fcntl`, of a range of bytes) ends with
-the process, however that ends, and a forked child does not have it; so nobody is kept out by a
-process that is gone, or by its children. `flock` is another matter: its locks live on in children.
+the process, however that ends; so nobody is kept out by a process that is gone.
+
+On Linux it belongs to the open file (`F_OFD_SETLK`, see fcntl_locking(2)): nothing that the
+process does with other descriptors of this file, as a copy of its folder does, ends it. A forked
+child has the open file too, and closes it at once. Elsewhere the lock belongs to the process
+(POSIX): a child does not have it; but all of them are dropped when the process closes *any*
+descriptor of the file. So each file is opened once in a process, and closed when the last lock on
+it is released.
 
 Each owner has a byte of its own, because one may take over while the former one still lives. Who
 has read the state of epoch 7 asks whether anybody holds byte 7 or a later one. If nobody does, it
@@ -11,9 +17,6 @@ locks byte 8, and looks again whether the state is still what it has read.
 
 The file says who the owner is. It is removed by the owner that ends. So a file that is locked may
 have lost its name meanwhile: then the next one is opened.
-
-POSIX drops all locks of a process on a file when the process closes *any* of its descriptors. So
-each file is opened once in a process, and closed when the last lock on it is released.
 """
 
 from __future__ import annotations
@@ -34,6 +37,10 @@ from autostate.owner import Owner
 _LONGEST = 65_536
 _UNSUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 _FLOCK: Final = "qqihhi4x" if sys.platform == "darwin" else "hhqqi4x"
+OF_FILES: Final = sys.platform == "linux"
+"""Whether locks belong to open files: else they belong to processes."""
+_SET: Final = fcntl.F_OFD_SETLK if sys.platform == "linux" else fcntl.F_SETLK
+_GET: Final = fcntl.F_OFD_GETLK if sys.platform == "linux" else fcntl.F_GETLK
 
 
 class _File:
@@ -164,10 +171,11 @@ class OwnerLock:
             if file is None or byte not in file.held:
                 self.byte = None
                 return
-            if len(file.held) == 1 and _holder(file.descriptor, 0) is None:
-                with contextlib.suppress(OSError):
-                    if self._has_its_name(file):
-                        self.path.unlink()
+            with contextlib.suppress(OSError):
+                if len(file.held) > 1 or _holder(file.descriptor, 0) is not None:
+                    self._unsay(file)
+                elif self._has_its_name(file):
+                    self.path.unlink()
             _release(file.descriptor, byte)
             file.held.discard(byte)
             self.byte = None
@@ -230,25 +238,46 @@ class OwnerLock:
             os.pwrite(file.descriptor, text, 0)
             os.ftruncate(file.descriptor, len(text))
 
+    def _unsay(self, file: _File) -> None:
+        """Name nobody rather than this process, for whoever else holds the file."""
+        if self._said(file, 0).pid == os.getpid():
+            os.ftruncate(file.descriptor, 0)
+
     def _said(self, file: _File, pid: int) -> Owner:
-        """What the file says of the owner, if it is about this one."""
+        """What the file says of the owner, if it is about this one. Process 0 may be any."""
         said: Any = None
         with contextlib.suppress(OSError, ValueError):
             said = json.loads(os.pread(file.descriptor, _LONGEST, 0))
         known = Owner.from_json(said)
-        if known is not None and (known.pid == pid or not pid):  # 0: of another container
+        if known is not None and (known.pid == pid if pid else not _is_gone(known)):
             return known
         return Owner(pid=pid)
 
 
+def _is_gone(owner: Owner) -> bool:
+    """Whether it cannot be the one that holds a lock, as far as this machine knows."""
+    if not owner.pid or not owner.is_here:
+        return False
+    try:
+        os.kill(owner.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _request(kind: int, byte: int, length: int) -> bytes:
+    """A `struct flock`; a length of 0 means: up to the end."""
+    if sys.platform == "darwin":
+        return struct.pack(_FLOCK, byte, length, 0, kind, os.SEEK_SET, 0)
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, byte, length, 0)
+
+
 def _holder(descriptor: int, byte: int) -> int | None:
     """The process that holds a byte, or a later one; 0 if it cannot be named. Not this process."""
-    if sys.platform == "darwin":
-        request = struct.pack(_FLOCK, byte, 0, 0, fcntl.F_WRLCK, os.SEEK_SET, 0)
-    else:
-        request = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, byte, 0, 0)
     try:
-        answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, request)
+        answer = fcntl.fcntl(descriptor, _GET, _request(fcntl.F_WRLCK, byte, 0))
     except OSError as error:
         raise _unsupported(error) from error
     fields = struct.unpack(_FLOCK, answer)
@@ -259,7 +288,7 @@ def _holder(descriptor: int, byte: int) -> int | None:
 def _try(descriptor: int, byte: int) -> bool:
     """Lock a byte unless somebody has it."""
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte, os.SEEK_SET)
+        fcntl.fcntl(descriptor, _SET, _request(fcntl.F_WRLCK, byte, 1))
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             return False
@@ -269,7 +298,7 @@ def _try(descriptor: int, byte: int) -> bool:
 
 def _release(descriptor: int, byte: int) -> None:
     with contextlib.suppress(OSError):
-        fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, byte, os.SEEK_SET)
+        fcntl.fcntl(descriptor, _SET, _request(fcntl.F_UNLCK, byte, 1))
 
 
 def _unsupported(error: OSError) -> Exception:
@@ -277,7 +306,7 @@ def _unsupported(error: OSError) -> Exception:
 
 
 def _after_fork_in_child() -> None:
-    """Close the parent's files: that takes no lock from it."""
+    """Close the parent's files: that takes no lock from it, and keeps none when it has ended."""
     global _lock
     _lock = threading.RLock()
     while _files:
