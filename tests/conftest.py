@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from hypothesis import HealthCheck, settings
 
 from autostate.settings import VARIABLES
 from tests import programs
+from tests.campaign import LONG as LONG_RUN
 from tests.conformance.types_kit import registrations_kept
 from tests.peers.forked import ProgramServer
 
@@ -82,6 +84,42 @@ LONG: Final = (
 """What takes longest, in that order: begun last, it would run while others are done."""
 
 
+DRAWN: Final = (
+    "cpython/test_suites.py",
+    "test_growth.py",
+    "test_parity.py",
+    "test_refcount.py",
+    "test_sequence_growth.py",
+    "test_sequence_log.py",
+    "test_sequences.py",
+    "test_typed_states.py",
+)
+"""Files that try each of many things in each of many forms. A run of the whole suite draws half of
+the cases of each test, others each time; `make fuzz` and a run of the file have all of them."""
+DRAWS: Final = "AUTOSTATE_DRAWS"
+"""Set in the environment of such a run, for the processes of pytest-xdist."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Find out what kind of run this is."""
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and not LONG_RUN:
+        os.environ[DRAWS] = "yes"
+
+
+def _draw(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out half of the cases of each test in `DRAWN`."""
+    cases = defaultdict[str, list[pytest.Item]](list)
+    for item in items:
+        name, bracket, _ = item.nodeid.partition("[")
+        if bracket and any(each in name for each in DRAWN):
+            cases[name].append(item)
+    left_out: set[pytest.Item] = set()
+    for name, found in cases.items():
+        left_out.update(random.Random(f"{SEED} {name}").sample(found, len(found) // 2))
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=[*left_out])
+
+
 def _length(item: pytest.Item) -> int:
     """Where a test stands in `LONG`."""
     found = (place for place, name in enumerate(LONG) if name in item.nodeid)
@@ -94,6 +132,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     pytest-xdist gives each process a part of the list in one piece. The cells of the feature table
     stay together: what they say is found out by the first process that runs one.
     """
+    if DRAWS in os.environ:
+        _draw(config, items)
     workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
     if workers == 1:
         return
@@ -122,7 +162,8 @@ def pytest_collection_finish() -> None:
 
 def pytest_report_header() -> str:
     """Say how to run the same tests with the same random numbers again."""
-    return f"random numbers: AUTOSTATE_SEED={SEED}"
+    drawn = f"; half of the cases of {len(DRAWN)} files" if DRAWS in os.environ else ""
+    return f"random numbers: AUTOSTATE_SEED={SEED}{drawn}"
 
 
 @pytest.fixture

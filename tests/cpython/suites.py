@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import re
 import sys
@@ -41,14 +42,10 @@ class Suite:
 
     def load(self, factory: Any) -> types.ModuleType:
         """Run the module with a factory in the place of the builtin."""
-        spec = importlib.util.find_spec(f"test.{self.module}")
-        assert spec is not None
-        source = Path(str(spec.origin)).read_text(encoding="utf-8")
-        tree = _Replacer(self).visit(ast.parse(source))
         module = types.ModuleType(f"{__name__}.{self.module}")
         sys.modules[module.__name__] = module  # pickle looks for classes there
         setattr(module, self.name, factory)
-        exec(compile(ast.fix_missing_locations(tree), str(spec.origin), "exec"), vars(module))
+        exec(_code(self), vars(module))
         return module
 
     def cases(self, module: types.ModuleType, *, every: bool) -> list[unittest.TestCase]:
@@ -101,3 +98,13 @@ SUITES: Final = {
     "ordereddict": Suite("test_ordered_dict", "ordereddict", "OrderedDict", "^C(?!PythonBuiltin)"),
     "defaultdict": Suite("test_defaultdict", "defaultdict", "defaultdict"),
 }
+
+
+@functools.cache
+def _code(suite: Suite) -> types.CodeType:
+    """The module, compiled with the names replaced."""
+    spec = importlib.util.find_spec(f"test.{suite.module}")
+    assert spec is not None
+    source = Path(str(spec.origin)).read_text(encoding="utf-8")
+    tree = _Replacer(suite).visit(ast.parse(source))
+    return compile(ast.fix_missing_locations(tree), str(spec.origin), "exec")
