@@ -96,7 +96,7 @@ DRAWN: Final = (
 )
 """Files that try each of many things in each of many forms. A run of the whole suite draws half of
 the cases of each test, others each time; `make fuzz` and a run of the file have all of them."""
-DRAWS: Final = "AUTOSTATE_DRAWS"
+DRAWS: Final = "TESTS_ARE_DRAWN"
 """Set in the environment of such a run, for the processes of pytest-xdist."""
 
 
