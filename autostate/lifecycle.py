@@ -287,6 +287,16 @@ def _finish_in_child() -> None:
         _finalizer = util.Finalize(None, _exit_child, exitpriority=-100)
 
 
+def _expect_end_of_child() -> None:
+    """If multiprocessing has forked this process, have its end told: it leaves out atexit.
+
+    It forgets all finalizers a moment later, and then calls what wants to know of the fork.
+    """
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.register_after_fork(sys.modules[__name__], lambda _: _finish_in_child())
+
+
 def before_exec() -> Callable[[], None]:
     """Save before `os.exec*`; give what to call if that fails and the process goes on."""
     undone = contextlib.ExitStack()
@@ -350,6 +360,8 @@ def _after_fork_in_child() -> None:
     inherited, _keepers[:] = keepers(), []
     try:
         _keepers.extend(keeper for keeper in inherited if keeper.forked())
+        if _keepers:
+            _expect_end_of_child()
         with contextlib.suppress(ValueError, OSError):
             _uninstall()
     finally:

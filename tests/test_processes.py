@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -933,3 +934,232 @@ def test_what_the_parent_has_not_saved_at_the_fork_is_no_loss_of_the_child(
         """
     )
     assert processes.run(job) == (0, "0\n", "")
+
+
+def test_what_goes_past_the_methods_in_a_child_of_multiprocessing_is_told(
+    processes: Processes,
+) -> None:
+    """It ends without atexit, and may never have called anything of the library."""
+    job = processes.write(
+        """
+        import multiprocessing
+        held = []
+        progress = PersistedDict("progress", held=None)
+        progress["held"] = held
+        autostate.flush()
+        if __name__ == "__main__":
+            for work in (lambda: held.append(1), lambda: len(held)):
+                child = multiprocessing.get_context("fork").Process(target=work)
+                child.start()
+                child.join()
+                say(child.exitcode)
+        """
+    )
+    code, output, error = processes.run(job)
+    assert (code, output) == (0, "74\n0\n")
+    assert error.count("LOST") == 1
+
+
+@pytest.mark.parametrize("forks", [1, 2])
+@pytest.mark.parametrize("end", ["os._exit(0)", "sys.exit()"])
+def test_a_daemon_goes_on_as_the_owner(processes: Processes, forks: int, end: str) -> None:
+    """Whether its parent ends at once or in order, with nothing left to save."""
+    job = processes.write(
+        f"""
+        progress = PersistedDict("progress", page=0)
+        progress["page"] += 1
+        autostate.flush()
+        for _ in range({forks}):
+            if os.fork():
+                {end}
+            os.setsid()
+        progress["page"] += 1
+        autostate.flush()
+        say("saved")
+        sys.stdin.readline()
+        progress["page"] += 1
+        """
+    )
+    daemon = processes.start(job)
+    hear(daemon, "saved")
+    assert stored() == {"page": 2}
+    assert processes.run(job)[0] == 75
+    assert end_of(daemon) == ("", "")
+    assert stored() == {"page": 3}
+
+
+def end_of(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Let a daemon go on to its end: its pipes are closed then."""
+    tell(process)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdin.close()
+    return process.stdout.read(), process.stderr.read()
+
+
+def test_threads_of_the_owner_save_on_while_children_are_refused(processes: Processes) -> None:
+    """Forks are made in the midst of their writes; nothing is counted twice or lost."""
+    job = processes.write(
+        """
+        import threading
+        hits = PersistedCounter("hits")
+        ended = threading.Event()
+        def count(name):
+            while not ended.is_set():
+                hits[name] += 1
+        threads = [threading.Thread(target=count, args=(name,)) for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        codes = []
+        for _ in range(10):
+            if not (pid := os.fork()):
+                found = dict(hits)
+                try:
+                    hits["a"] += 1
+                except autostate.StateInUseError:
+                    os._exit(75 if dict(hits) == found else 1)
+                os._exit(2)
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        ended.set()
+        for thread in threads:
+            thread.join()
+        say(*codes)
+        say(sorted(hits.items()))
+        """
+    )
+    code, output, error = processes.run(job)
+    assert (code, error) == (0, "")
+    codes, hits = output.splitlines()
+    assert codes.split() == ["75"] * 10
+    assert hits == str(sorted(stored("hits").items()))
+
+
+def test_an_interpreter_in_a_terminal_beside_a_job(processes: Processes) -> None:
+    """It has a store of its own; is refused that of the job, and goes on; and may read it."""
+    job = processes.start(processes.write(JOB))
+    hear(job, "works")
+    url = "sqlite:///.autostate/job.db"
+    lines = [
+        "import autostate",
+        "dict(autostate.PersistedDict('progress'))",
+        f"shared = autostate.open('{url}')",
+        "with shared: print(autostate.PersistedDict('progress'))",
+        "",
+        f"with autostate.open('{url}', readonly=True): print(autostate.PersistedDict('progress'))",
+        "",
+        "exit()",
+    ]
+    seen = interactive(processes, lines)
+    assert "{}" in seen
+    assert "autostate: the state in sqlite:///" in seen
+    assert "{'page': 1}" in seen
+    assert end(job) == (0, "", "")
+    assert stored() == {"page": 2}
+    assert stored(path=".autostate/interactive.db") == {}
+
+
+def interactive(processes: Processes, lines: list[str]) -> str:
+    """What an interpreter in a terminal shows for these lines."""
+    ours, theirs = pty.openpty()
+    env = processes.env | {"TERM": "dumb", "PYTHON_BASIC_REPL": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-q"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=processes.folder,
+        env=env,
+    ) as process:
+        os.close(theirs)
+        os.write(ours, "".join(f"{line}\n" for line in lines).encode())
+        seen = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while data := os.read(ours, 65536):
+                seen += data
+        os.close(ours)
+    assert process.returncode == 0
+    return seen.decode()
+
+
+SITUATIONS: dict[str, list[Any]] = {
+    "Ctrl-C, SIGTERM or `kill -9`": [
+        test_a_run_that_was_ended_can_be_started_again_at_once,
+        test_a_killed_run_is_started_again_while_its_children_live_on,
+        test_an_owner_that_has_begun_to_end_is_waited_for,
+    ],
+    "the same program twice": [
+        test_the_same_program_twice,
+        test_the_same_program_twice_with_the_sdks_folder,
+    ],
+    "… with `wait_for_owner=60`": [test_a_program_may_wait_for_the_owner_to_end],
+    "… with `takeover=True`": [
+        test_a_program_may_take_over,
+        test_a_fenced_process_may_end_at_once,
+        test_a_child_does_not_take_over_because_its_parent_may,
+    ],
+    "two programs in one folder": [
+        test_two_programs_in_one_folder,
+        test_a_renamed_program_is_told_where_its_state_is,
+    ],
+    "a shell, `python -c` or a notebook": [
+        test_a_look_from_a_shell_beside_a_job,
+        test_an_interpreter_in_a_terminal_beside_a_job,
+    ],
+    "`multiprocessing`, `concurrent.futures`": [
+        test_children_of_multiprocessing_read_and_are_refused_to_write,
+        test_what_goes_past_the_methods_is_told_at_the_end,
+        test_what_goes_past_the_methods_in_a_child_of_multiprocessing_is_told,
+    ],
+    "… children of a process that does not own": [
+        test_a_child_owns_what_its_parent_never_created,
+        test_a_child_that_is_killed_has_saved_by_itself,
+    ],
+    "… children whose parent was killed": [
+        test_an_orphaned_child_becomes_the_owner,
+        test_a_fork_in_a_block_leaves_the_block_to_both,
+    ],
+    "a daemon": [
+        test_a_daemon_goes_on_as_the_owner,
+        test_a_daemon_in_another_folder_goes_on_in_the_sdks_folder,
+    ],
+    "`os.fork`, and the parent goes on": [
+        test_a_child_that_is_refused_inside_a_block_changes_nothing,
+        test_what_the_parent_has_not_saved_at_the_fork_is_no_loss_of_the_child,
+        test_threads_of_the_owner_save_on_while_children_are_refused,
+        test_what_another_thread_has_begun_is_not_in_a_forked_child,
+    ],
+    "`os.execv`": [test_exec_gives_the_state_to_the_next_program],
+    "uvicorn, gunicorn with one worker": ["test_servers.py::test_a_hit_is_counted_or_refused"],
+    "uvicorn, gunicorn with several": [
+        "test_servers.py::test_a_hit_is_counted_or_refused",
+        test_forked_workers_of_a_server_that_owns_nothing,
+    ],
+    "… with `--preload`": ["test_servers.py::test_a_hit_is_counted_or_refused"],
+    "one store opened twice": [
+        test_one_store_opened_twice_is_one,
+        test_the_sdks_folder_opened_twice_is_one,
+        test_of_two_that_are_closed_at_once_one_finishes,
+    ],
+    "two containers of one run": [
+        "test_actor.py::test_the_next_write_of_a_container_that_was_replaced_waits_for_its_kill",
+    ],
+    "two runs of an Actor on one named store": [
+        test_two_runs_on_one_named_store,
+        test_a_child_in_another_run_is_refused_too,
+    ],
+}
+"""How each row of the table in `docs/processes.md` begins, and the tests that show it."""
+
+
+def test_the_documented_situations_are_those_that_are_tested() -> None:
+    """Each row of the table has its tests, in this order, and they are there."""
+    text = (ROOT / "docs" / "processes.md").read_text()
+    rows = [line.removeprefix("| ") for line in text.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == len(SITUATIONS)
+    for row, (begins, tests) in zip(rows, SITUATIONS.items(), strict=True):
+        assert row.startswith(begins)
+        for test in tests:
+            if isinstance(test, str):
+                name, _, function = test.partition("::")
+                assert f"def {function}(" in (ROOT / "tests" / name).read_text()
