@@ -62,6 +62,7 @@ test: $(STAMP)
 	@$(MAKE) --no-print-directory --jobs=2 types pytest
 
 pytest: $(STAMP) style
+	@test -d tests/__pycache__ || $(BIN)/python -m pytest --collect-only -qq >/dev/null  # once, not in each
 	$(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=worksteal $(ARGS)
 
 lint: style types
