@@ -68,6 +68,7 @@ class Incarnation:
         instead_of: A name that is deleted: begin anew if the state cannot be read.
 
     Attributes:
+        place: What is the same for all URLs of the store.
         tracker: What is dirty.
         flusher: Who saves it.
         anew: What was stored could not be read, and is kept aside.
@@ -87,6 +88,7 @@ class Incarnation:
         instead_of: str | None = None,
     ) -> None:
         self.anew: bool = False
+        self.place: object = None
         if instead_of is None:
             store, journal, recovered, claim = _recover(source, settings)
         else:

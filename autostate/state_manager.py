@@ -504,9 +504,11 @@ class StateManager:
             try:
                 lifecycle.register(self)  # first: whatever is there is saved at the end
                 with _beginning:
-                    made = self._shared(source) or Incarnation(
+                    place = _place_of(source)
+                    made = self._shared(place, source) or Incarnation(
                         source, self.settings, self, instead_of=instead_of
                     )
+                    made.place = place
                     made.users.append(self)
                     self._incarnation = made
             finally:
@@ -517,16 +519,16 @@ class StateManager:
         self._incarnation.connect()
         return self._incarnation
 
-    def _shared(self, source: str | Store) -> Incarnation | None:
+    def _shared(self, place: object, source: str | Store) -> Incarnation | None:
         """The incarnation of another manager that has the same store open.
 
         Raises:
             RuntimeError: Its settings are not those of this one.
         """
-        place, settings = _place_of(source), self.settings
+        settings = self.settings
         for other in lifecycle.keepers():
             made = other._incarnation if isinstance(other, StateManager) else None
-            if made is None or made.finished or _place_of(made.store) != place:
+            if made is None or made.finished or made.place != place:
                 continue
             if isinstance(source, str) and made.flusher.settings.readonly != settings.readonly:
                 continue  # who only reads sees what is saved, as another process does
@@ -575,15 +577,19 @@ lifecycle.on_fork(_after_fork_in_child)
 
 
 def _place_of(source: str | Store) -> object:
-    """What is the same for two URLs of one store; a store that is no file is only itself."""
+    """What is the same for two URLs of one store.
+
+    A store object that is neither a file, a folder nor on a platform is only itself.
+    """
     from autostate.stores import file_of
 
-    url = source if isinstance(source, str) else source.url
-    path = file_of(url)
-    if path is not None:
-        return os.path.realpath(path)
-    by_name = isinstance(source, str) or hasattr(source, "owner_lives") or hasattr(source, "folder")
-    return url if url.startswith("apify:") and by_name else source
+    if isinstance(source, str):
+        path = _path_of(source)
+        name = object() if source == "memory:" else source
+    else:
+        path = getattr(source, "folder", None) or file_of(source.url)
+        name = source.url if hasattr(source, "owner_lives") else source
+    return name if path is None else os.path.realpath(path)
 
 
 def _path_of(url: str) -> Path | None:

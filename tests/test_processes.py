@@ -728,6 +728,42 @@ def test_the_sdks_folder_opened_twice_is_one(processes: Processes) -> None:
     assert processes.run(job) == (0, "{'page': 2}\n", "")
 
 
+def test_a_named_store_in_memory_opened_twice_is_one(processes: Processes) -> None:
+    """As a file is; stores without a name are each their own."""
+    job = processes.write(
+        """
+        with autostate.open("memory:jobs"):
+            first = PersistedDict("progress", page=0)
+            with autostate.open("memory:jobs"):
+                assert PersistedDict("progress") is first
+                first["page"] += 1
+            first["page"] += 1
+        with autostate.open("memory:jobs"):
+            say(dict(PersistedDict("progress")))
+        with autostate.open("memory:"):
+            first = PersistedDict("progress", page=0)
+            with autostate.open("memory:"):
+                assert PersistedDict("progress", page=0) is not first
+        """
+    )
+    assert processes.run(job) == (0, "{'page': 2}\n", "")
+
+
+def test_a_folder_of_the_sdk_under_two_names_is_one(processes: Processes) -> None:
+    """One of which is a link."""
+    job = processes.write(
+        """
+        os.makedirs("storage/key_value_stores/jobs")
+        os.symlink("jobs", "storage/key_value_stores/link")
+        with autostate.open("apify:jobs"):
+            first = PersistedDict("progress", page=0)
+            with autostate.open("apify:link"):
+                assert PersistedDict("progress") is first
+        """
+    )
+    assert processes.run(job) == (0, "", "")
+
+
 def test_a_store_that_was_deleted_is_owned_again(processes: Processes) -> None:
     """With its lock file, which was deleted too."""
     job = processes.write(
@@ -1139,6 +1175,8 @@ SITUATIONS: dict[str, list[Any]] = {
     "one store opened twice": [
         test_one_store_opened_twice_is_one,
         test_the_sdks_folder_opened_twice_is_one,
+        test_a_named_store_in_memory_opened_twice_is_one,
+        test_a_folder_of_the_sdk_under_two_names_is_one,
         test_of_two_that_are_closed_at_once_one_finishes,
     ],
     "two containers of one run": [
