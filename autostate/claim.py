@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from autostate import exit_status
-from autostate.errors import StateInUseError
+from autostate.errors import FencedError, StateInUseError
 from autostate.journal import Journal
 from autostate.owner import Owner, ancestors, is_sibling
 from autostate.owner_lock import LocksUnsupportedError, OwnerLock
@@ -130,6 +130,26 @@ class Claim:
         """Go with the state to a later epoch: a new one was begun in the place of the old."""
         if self._lock is not None and self.held:
             self._lock.move_to(epoch, self._me)
+
+    def keep(self) -> None:
+        """See that this process is still the owner, if the store has lost everything.
+
+        Raises:
+            FencedError: The lock file is gone, too, and another process has begun anew since.
+        """
+        if self._lock is None or not self.held:
+            return
+        living = None
+        with contextlib.suppress(OSError, LocksUnsupportedError):
+            living = self._lock.keep(self._me)
+        if living is not None:
+            self.held = False
+            raise FencedError(
+                f"the state in {self._url} was deleted, and {living} has begun anew there: what "
+                "this process changes from now on is not saved. Stop it, or let it use another "
+                "store",
+                owner=living,
+            )
 
     def living(self, epoch: int, *, take: bool = False) -> Owner | None:
         """Give the owner of the state if it lives; else become the owner, if that is wished."""

@@ -239,8 +239,13 @@ class Incarnation:
         return self.flusher.saved_at or self._saved_before
 
     def store_wiped(self) -> None:
-        """Save everything again: somebody has emptied the store under us."""
+        """Save everything again: somebody has emptied the store under us.
+
+        Raises:
+            FencedError: Another process has begun anew there.
+        """
         with self.flusher.exclusive():
+            self.claim.keep()
             self._journal.reset()
             self.claim.move_to(self._journal.epoch)
             self._base_epoch = 0

@@ -127,6 +127,23 @@ class OwnerLock:
                 file.held.discard(byte)
                 _release(file.descriptor, byte)
 
+    def keep(self, owner: Owner) -> Owner | None:
+        """See that others find the lock: if somebody has deleted the file, lock another one.
+
+        Returns:
+            The owner that lives: it has locked that other file, and this process has lost the
+            state. None: all is well.
+        """
+        with _lock:
+            file, byte = _files.get(self.path), self.byte
+            if file is None or byte not in file.held or self._has_its_name(file):
+                return None
+            self.release()
+            living = self.acquire(0, owner)
+            if living is None:
+                self.move_to(byte, owner)
+            return living
+
     def living(self, epoch: int) -> Owner | None:
         """Give the owner of a state of this epoch, if it lives; makes no file.
 

@@ -236,8 +236,12 @@ class Saver:
                 info, waited = self._commit(changes, deadline)
             capture.saved()
         except StoreGoneError as error:
+            try:
+                self._renew()  # marks everything; what was captured is part of it
+            except FencedError as fenced:
+                self._fence(fenced)
+                raise
             logs.heard().critical("%s, and everything is saved again", error)
-            self._renew()  # marks everything; what was captured is part of it
             self.flush(requests, deadline, sweep=sweep)
             return
         except BaseException as error:

@@ -785,6 +785,41 @@ def test_a_store_that_was_deleted_is_owned_again(processes: Processes) -> None:
     assert stored() == {"page": 1}
 
 
+def test_what_was_begun_anew_is_not_replaced_by_a_former_owner(processes: Processes) -> None:
+    """The store and its lock file were deleted while it was owned: so nobody was kept out."""
+    job = processes.write(
+        """
+        import shutil
+        progress = PersistedDict("progress", by=None)
+        if "first" in sys.argv:
+            autostate.flush()
+            shutil.rmtree(".autostate")
+            say("deleted")
+            sys.stdin.readline()
+            progress["by"] = "first"
+            try:
+                autostate.flush()
+            except autostate.FencedError as error:
+                say("fenced:", error)
+                sys.exit()
+        progress["by"] = "second"
+        autostate.flush()
+        say("saved")
+        sys.stdin.readline()
+        """
+    )
+    first = processes.start(job, "first")
+    hear(first, "deleted")
+    second = processes.start(job, "second")
+    hear(second, "saved")
+    _, output, error = end(first)
+    assert f"was deleted, and process {second.pid} (job.py), since" in output, error
+    assert "is saved again" not in error
+    assert stored() == {"by": "second"}
+    assert end(second) == (0, "", "")
+    assert stored() == {"by": "second"}
+
+
 def test_a_forked_child_that_was_refused_goes_on_in_the_sdks_folder(processes: Processes) -> None:
     """As soon as its parent has ended: to have been refused closes nothing that it needs."""
     job = processes.write(
