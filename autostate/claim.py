@@ -131,14 +131,17 @@ class Claim:
         if self._lock is not None and self.held:
             self._lock.move_to(epoch, self._me)
 
-    def keep(self) -> None:
-        """See that this process is still the owner, if the store has lost everything.
+    def check(self) -> bool:
+        """See that others find the lock file, and lock another one if it was deleted.
+
+        Returns:
+            Whether all is well; else the store may have been deleted with the file.
 
         Raises:
-            FencedError: The lock file is gone, too, and another process has begun anew since.
+            FencedError: It was, and another process has begun anew since.
         """
-        if self._lock is None or not self.held:
-            return
+        if self._lock is None or not self.held or self._lock.is_in_place():
+            return True
         living = None
         with contextlib.suppress(OSError, LocksUnsupportedError):
             living = self._lock.keep(self._me)
@@ -150,6 +153,7 @@ class Claim:
                 "store",
                 owner=living,
             )
+        return False
 
     def living(self, epoch: int, *, take: bool = False) -> Owner | None:
         """Give the owner of the state if it lives; else become the owner, if that is wished."""

@@ -75,6 +75,7 @@ class Flusher:
         journal: Where it goes; recovered already.
         settings: When, and within which limits.
         conditional: The store refuses writes of a fenced incarnation by itself.
+        check: Called before each commit; raises if this process is not the owner any more.
         renew: Called when the store has lost everything; marks everything.
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
@@ -91,6 +92,7 @@ class Flusher:
         settings: Settings,
         *,
         conditional: bool,
+        check: Callable[[], None] = lambda: None,
         renew: Callable[[], None] = lambda: None,
         sender: object = None,
         clock: Callable[[], float] = time.monotonic,
@@ -106,6 +108,7 @@ class Flusher:
             self._policy,
             conditional=conditional,
             pause=self._gather,
+            check=check,
             renew=renew,
             sender=sender,
             clock=clock,

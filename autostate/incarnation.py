@@ -29,6 +29,7 @@ from autostate.errors import (
     ReadOnlyError,
     StateInUseError,
     StateTypeError,
+    StoreGoneError,
     StoreUnavailableError,
     UnsupportedTypeError,
 )
@@ -143,6 +144,7 @@ class Incarnation:
             self._journal,
             settings,
             conditional=self.store.conditional and self.store.atomic,
+            check=self._check_claim,
             renew=self.store_wiped,
             sender=self._sender,
             first_wait=FIRST_WAIT.get(scheme(self.store.url), SLOW),
@@ -238,6 +240,19 @@ class Incarnation:
         """When something was last saved, by this or the previous incarnation; since 1970."""
         return self.flusher.saved_at or self._saved_before
 
+    def _check_claim(self) -> None:
+        """See that this process is still the owner of what is there.
+
+        Raises:
+            FencedError: The store was deleted, and another process has begun anew.
+            StoreGoneError: It was deleted.
+        """
+        timeout = self.flusher.settings.flush_timeout
+        if self.claim.check() or self.last_saved is None:
+            return
+        if not self._journal.is_stored(timeout=timeout):
+            raise StoreGoneError(f"{self.store.url} was deleted while this process used it")
+
     def store_wiped(self) -> None:
         """Save everything again: somebody has emptied the store under us.
 
@@ -245,7 +260,7 @@ class Incarnation:
             FencedError: Another process has begun anew there.
         """
         with self.flusher.exclusive():
-            self.claim.keep()
+            self.claim.check()
             self._journal.reset()
             self.claim.move_to(self._journal.epoch)
             self._base_epoch = 0

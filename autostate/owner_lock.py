@@ -127,17 +127,22 @@ class OwnerLock:
                 file.held.discard(byte)
                 _release(file.descriptor, byte)
 
+    def is_in_place(self) -> bool:
+        """Whether others find the lock: nobody has deleted the file."""
+        file = _files.get(self.path)
+        return file is None or self.byte not in file.held or self._has_its_name(file)
+
     def keep(self, owner: Owner) -> Owner | None:
-        """See that others find the lock: if somebody has deleted the file, lock another one.
+        """Lock another file in the place of one that was deleted.
 
         Returns:
             The owner that lives: it has locked that other file, and this process has lost the
             state. None: all is well.
         """
         with _lock:
-            file, byte = _files.get(self.path), self.byte
-            if file is None or byte not in file.held or self._has_its_name(file):
+            if self.is_in_place():
                 return None
+            byte = self.byte or 0
             self.release()
             living = self.acquire(0, owner)
             if living is None:

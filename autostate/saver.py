@@ -136,6 +136,7 @@ class Saver:
         conditional: The store refuses writes of a fenced incarnation by itself; where it does
             not, ownership is checked after writing.
         pause: Waits for so many seconds, or shorter if there is news.
+        check: Called before each commit; raises if this process is not the owner any more.
         renew: Called when the store has lost everything: forgets what it had, marks everything.
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
@@ -163,6 +164,7 @@ class Saver:
         *,
         conditional: bool,
         pause: Callable[[float], None],
+        check: Callable[[], None],
         renew: Callable[[], None],
         sender: object = None,
         clock: Callable[[], float] = time.monotonic,
@@ -180,6 +182,7 @@ class Saver:
         self._policy = policy
         self._conditional = conditional
         self._pause = pause
+        self._check = check
         self._renew = renew
         self._sender = sender
         self._clock = clock
@@ -476,6 +479,7 @@ class Saver:
 
     def _commit(self, changes: list[bytes], deadline: float) -> tuple[CommitInfo, float]:
         """Commit, with retries of the same bytes; return what it took, with the seconds."""
+        self._check()
         self.unsaved = changes
         self._under_way = sum(map(len, changes))
         longest = self._first_wait if self._under_way < SMALL else math.inf

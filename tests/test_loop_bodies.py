@@ -192,6 +192,7 @@ def test_a_loop_that_begins_before_the_cut_is_waited_for() -> None:
         FlushPolicy(CALM),
         conditional=True,
         pause=pause,
+        check=lambda: None,
         renew=lambda: None,
         bodies=bodies,
     )

@@ -785,15 +785,19 @@ def test_a_store_that_was_deleted_is_owned_again(processes: Processes) -> None:
     assert stored() == {"page": 1}
 
 
-def test_what_was_begun_anew_is_not_replaced_by_a_former_owner(processes: Processes) -> None:
+@pytest.mark.parametrize("url", ["sqlite:///storage/job.db", "apify:jobs"])
+def test_what_was_begun_anew_is_not_replaced_by_a_former_owner(
+    processes: Processes, url: str
+) -> None:
     """The store and its lock file were deleted while it was owned: so nobody was kept out."""
     job = processes.write(
         """
         import shutil
+        autostate.configure(sys.argv[2])
         progress = PersistedDict("progress", by=None)
         if "first" in sys.argv:
             autostate.flush()
-            shutil.rmtree(".autostate")
+            shutil.rmtree("storage")
             say("deleted")
             sys.stdin.readline()
             progress["by"] = "first"
@@ -806,18 +810,52 @@ def test_what_was_begun_anew_is_not_replaced_by_a_former_owner(processes: Proces
         autostate.flush()
         say("saved")
         sys.stdin.readline()
+        progress["again"] = 1
         """
     )
-    first = processes.start(job, "first")
+    first = processes.start(job, "first", url)
     hear(first, "deleted")
-    second = processes.start(job, "second")
+    second = processes.start(job, "second", url)
     hear(second, "saved")
     _, output, error = end(first)
     assert f"was deleted, and process {second.pid} (job.py), since" in output, error
     assert "is saved again" not in error
-    assert stored() == {"by": "second"}
     assert end(second) == (0, "", "")
-    assert stored() == {"by": "second"}
+    look = f"autostate.configure({url!r})\nsay(dict(PersistedDict('progress')))"
+    assert processes.run(processes.write(look, "look.py")) == (
+        0,
+        "{'by': 'second', 'again': 1}\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize("what", ["storage", "storage/key_value_stores/jobs.autostate-owner"])
+def test_a_folder_of_the_sdk_that_was_deleted_is_saved_again(
+    processes: Processes, what: str
+) -> None:
+    """All of it. If only the lock file was, another one is locked."""
+    job = processes.write(
+        f"""
+        import shutil
+        autostate.configure("apify:jobs")
+        progress = PersistedDict("progress", old=1)
+        autostate.flush()
+        subject = {what!r}
+        shutil.rmtree(subject) if os.path.isdir(subject) else os.unlink(subject)
+        progress["new"] = 2
+        autostate.flush()
+        say("works")
+        sys.stdin.readline()
+        """
+    )
+    first = processes.start(job)
+    hear(first, "works")
+    assert processes.run(job)[0] == 75
+    code, _, error = end(first)
+    assert code == 0
+    assert ("everything is saved again" in error) == (what == "storage")
+    look = "autostate.configure('apify:jobs')\nsay(dict(PersistedDict('progress')))"
+    assert processes.run(processes.write(look, "look.py"))[1] == "{'old': 1, 'new': 2}\n"
 
 
 def test_a_forked_child_that_was_refused_goes_on_in_the_sdks_folder(processes: Processes) -> None:

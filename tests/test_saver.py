@@ -43,6 +43,7 @@ class Slow:
             self.policy,
             conditional=True,
             pause=lambda _: None,
+            check=lambda: None,
             renew=lambda: None,
             clock=self.clock,
         )

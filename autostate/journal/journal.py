@@ -302,6 +302,14 @@ class Journal:
             self._store.read(key, timeout=timeout) == data for key, data in sighting.watched.items()
         )
 
+    def is_stored(self, *, timeout: float | None = None) -> bool:
+        """Tell whether there is any state in the store.
+
+        Raises:
+            StoreError: The store could not be read.
+        """
+        return bool(self._store.list(HEADS, timeout=timeout))
+
     def last_owner(self, *, timeout: float | None = None) -> Owner | None:
         """Give who wrote the state that was recovered, or has claimed it since, if that is known.
 
