@@ -1252,6 +1252,11 @@ SITUATIONS: dict[str, list[Any]] = {
         test_a_folder_of_the_sdk_under_two_names_is_one,
         test_of_two_that_are_closed_at_once_one_finishes,
     ],
+    "the store deleted while it is owned": [
+        test_a_store_that_was_deleted_is_owned_again,
+        test_a_folder_of_the_sdk_that_was_deleted_is_saved_again,
+        test_what_was_begun_anew_is_not_replaced_by_a_former_owner,
+    ],
     "two containers of one run": [
         "test_actor.py::test_the_next_write_of_a_container_that_was_replaced_waits_for_its_kill",
     ],
