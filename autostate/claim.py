@@ -143,8 +143,10 @@ class Claim:
         if self._lock is None or not self.held or self._lock.is_in_place():
             return True
         living = None
-        with contextlib.suppress(OSError, LocksUnsupportedError):
+        try:
             living = self._lock.keep(self._me)
+        except (OSError, LocksUnsupportedError) as error:
+            self._do_without(f"its lock file was deleted, and cannot be made anew ({error})")
         if living is not None:
             self.held = False
             raise FencedError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import shutil
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from autostate.claim import Claim
 from autostate.owner import Owner, ancestors
 from autostate.owner_lock import OF_FILES, OwnerLock
+from autostate.settings import Settings
 from tests.test_lifecycle import ROOT
 
 ME = Owner.this()
@@ -222,3 +225,24 @@ def test_the_processes_of_which_one_descends() -> None:
         check=True,
     )
     assert {os.getpid(), *ancestors()} <= set(map(int, done.stdout.split()))
+
+
+def test_an_owner_whose_lock_file_cannot_be_made_anew_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was deleted, and from now on nobody can tell that this process lives."""
+    path = tmp_path / "store-owner"
+    claim = Claim("sqlite:///store", path, Settings())
+    claim.acquire(3, None)
+    assert claim.check()
+    path.unlink()
+
+    def fails(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", fails)
+        assert not claim.check()
+    assert claim.check()
+    assert "its lock file was deleted, and cannot be made anew" in caplog.text
+    claim.release()
