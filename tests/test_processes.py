@@ -711,34 +711,19 @@ def test_a_daemon_in_another_folder_goes_on_in_the_sdks_folder(processes: Proces
     assert processes.run(job) == (0, "{'page': 3}\n", "")
 
 
-def test_the_sdks_folder_opened_twice_is_one(processes: Processes) -> None:
-    """As a file is."""
+@pytest.mark.parametrize("url", ["apify:jobs", "memory:jobs"])
+def test_a_named_store_opened_twice_is_one(processes: Processes, url: str) -> None:
+    """As a file is; stores in memory without a name are each their own."""
     job = processes.write(
         """
-        with autostate.open("apify:jobs"):
+        url = sys.argv[1]
+        with autostate.open(url):
             first = PersistedDict("progress", page=0)
-            with autostate.open("apify:jobs"):
+            with autostate.open(url):
                 assert PersistedDict("progress") is first
                 first["page"] += 1
             first["page"] += 1
-        with autostate.open("apify:jobs"):
-            say(dict(PersistedDict("progress")))
-        """
-    )
-    assert processes.run(job) == (0, "{'page': 2}\n", "")
-
-
-def test_a_named_store_in_memory_opened_twice_is_one(processes: Processes) -> None:
-    """As a file is; stores without a name are each their own."""
-    job = processes.write(
-        """
-        with autostate.open("memory:jobs"):
-            first = PersistedDict("progress", page=0)
-            with autostate.open("memory:jobs"):
-                assert PersistedDict("progress") is first
-                first["page"] += 1
-            first["page"] += 1
-        with autostate.open("memory:jobs"):
+        with autostate.open(url):
             say(dict(PersistedDict("progress")))
         with autostate.open("memory:"):
             first = PersistedDict("progress", page=0)
@@ -746,7 +731,7 @@ def test_a_named_store_in_memory_opened_twice_is_one(processes: Processes) -> No
                 assert PersistedDict("progress", page=0) is not first
         """
     )
-    assert processes.run(job) == (0, "{'page': 2}\n", "")
+    assert processes.run(job, url) == (0, "{'page': 2}\n", "")
 
 
 def test_a_folder_of_the_sdk_under_two_names_is_one(processes: Processes) -> None:
@@ -1247,8 +1232,7 @@ SITUATIONS: dict[str, list[Any]] = {
     "… with `--preload`": ["test_servers.py::test_a_hit_is_counted_or_refused"],
     "one store opened twice": [
         test_one_store_opened_twice_is_one,
-        test_the_sdks_folder_opened_twice_is_one,
-        test_a_named_store_in_memory_opened_twice_is_one,
+        test_a_named_store_opened_twice_is_one,
         test_a_folder_of_the_sdk_under_two_names_is_one,
         test_of_two_that_are_closed_at_once_one_finishes,
     ],
