@@ -1,12 +1,12 @@
 """Programs in processes that start at once: forks of one that has imported what they need.
 
 `import apify` takes a second and a half of the processor, autostate and pytest some tenths of one,
-and thousands of programs are started. Such a process is real: it has an environment, a session, an
+and hundreds of programs are started. Such a process is real: it has an environment, a session, an
 output and an end of its own, runs the program as `__main__`, leaves by the ordinary end of the
 interpreter, and can be killed. It differs in what was imported before the program began:
 
 - `python -m pytest`: pytest, and neither its plugins nor autostate;
-- `python -m autostate`: all of that;
+- `python -m autostate`: autostate and what its commands need;
 - the crawl of the examples: apify, crawlee's crawlers and autostate;
 - a program whose first import of the two is autostate: autostate, or what that needs, if the
   program does something before;
@@ -51,7 +51,9 @@ _AT_ONCE: Final = re.compile(
 _STATUS: Final = struct.Struct("i")
 _JOB: Final = b"job"
 _SMALL: Final = "import autostate; autostate.PersistedDict('small')['key'] = 1; autostate.flush()"
+"""A program that shows by what it has imported what programs of its kind need."""
 _PLAIN: Final = {"actor": ["apify.events"], "crawler": ["crawlee.crawlers"]}
+"""What servers import of which it is known without a try."""
 _GROWN: Final = {
     "program with autostate": "program",
     "actor with autostate": "actor",
