@@ -79,10 +79,11 @@ def value(rng: random.Random, depth: int = 0) -> Any:
 
 
 def parts(part: Any, path: str = "", passed: frozenset[int] = frozenset()) -> Iterator[Any]:
-    """All that is inside of a part of the state, and where."""
+    """All that is inside of a part of the state, and where; a tuple may come back as two."""
     yield path, part
     if id(part) in passed:
         return
+    passed = passed if isinstance(part, tuple) else passed | {id(part)}
     inside: Any = ()
     if isinstance(part, dict):
         inside = list(part.items())
@@ -93,7 +94,7 @@ def parts(part: Any, path: str = "", passed: frozenset[int] = frozenset()) -> It
     elif isinstance(part, Slotted):
         inside = [("number", part.number), ("parts", part.parts)]
     for key, each in inside:
-        yield from parts(each, f"{path}/{key!r}", passed | {id(part)})
+        yield from parts(each, f"{path}/{key!r}", passed)
 
 
 def picture(roots: list[Any]) -> list[Any]:
