@@ -46,6 +46,9 @@ ASKING: Final = 2.0
 LOOK: Final = 0.05
 """Seconds between looks whether an owner has gone."""
 
+NAMING: Final = 2.0
+"""Seconds for which an owner that has not said who it is may still do so."""
+
 
 class Claim:
     """A claim to the state in one store.
@@ -164,8 +167,9 @@ class Claim:
             return None
         try:
             if not take:
-                return lock.living(epoch)
-            return lock.acquire(epoch, self._me, beside=self._takes_over(lock, epoch))
+                return _named(lambda: lock.living(epoch))
+            beside = self._takes_over(lock, epoch)
+            return _named(lambda: lock.acquire(epoch, self._me, beside=beside))
         except LocksUnsupportedError as error:
             self._do_without(f"its file system has no locks ({error})")
         except OSError as error:
@@ -182,7 +186,7 @@ class Claim:
         """
         if not self._settings.takeover:
             return False
-        owner = lock.living(epoch)
+        owner = _named(lambda: lock.living(epoch))
         return owner is None or not is_related(owner)
 
     def _do_without(self, why: str) -> None:
@@ -212,6 +216,16 @@ class Claim:
         if self._lock is not None:
             self._lock.forget()
         self._me = Owner.this()
+
+
+def _named(look: Callable[[], Owner | None]) -> Owner | None:
+    """Look for a living owner, again while it has the lock but has not said yet who it is."""
+    began = time.monotonic()
+    while True:
+        found = look()
+        if found is None or found.pid or time.monotonic() - began >= NAMING:
+            return found
+        time.sleep(LOOK / 10)
 
 
 def is_ancestor(owner: Owner) -> bool:

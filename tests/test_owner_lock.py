@@ -153,6 +153,20 @@ def test_a_state_that_was_begun_anew_takes_the_lock_along(lock: OwnerLock, other
     assert other("acquire", 9) == (None, os.getpid())
 
 
+@pytest.mark.parametrize("take", [False, True])
+def test_an_owner_that_has_not_said_yet_who_it_is(
+    path: Path, other: Other, monkeypatch: pytest.MonkeyPatch, *, take: bool
+) -> None:
+    """It has the lock first: a child that looks just then has to know its parent."""
+    other("acquire", 3)
+    said = path.read_bytes()
+    path.write_bytes(b"")
+    monkeypatch.setattr("autostate.claim.time.sleep", lambda _: path.write_bytes(said))
+    found = Claim("sqlite:///store", path, Settings()).living(3, take=take)
+    assert found is not None
+    assert found.pid == other.pid
+
+
 def test_a_file_that_was_deleted_is_made_anew(lock: OwnerLock, other: Other, path: Path) -> None:
     """Its locks are on what nobody can open any more."""
     assert other("acquire", 3) == (4, None)
