@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Final, Self
 from autostate import exit_status
 from autostate.errors import FencedError, StateInUseError
 from autostate.journal import Journal
+from autostate.journal.recovery import owner_named
 from autostate.owner import Owner, ancestors, is_sibling
 from autostate.owner_lock import LocksUnsupportedError, OwnerLock
 from autostate.settings import Settings
@@ -36,8 +38,8 @@ ENDING: Final = 10.0
 """Seconds for which an owner that has begun to end is waited for, at the least."""
 
 LEASE: Final = 60.0
-"""Seconds for which an owner of which nobody knows whether it lives is watched: if it saves
-nothing meanwhile, it counts as gone. It is fenced then, should it live after all.
+"""Seconds for which an owner of which nobody knows whether it lives is watched: if it shows no
+sign of life meanwhile, it counts as gone. It is fenced then, should it live after all.
 """
 
 ASKING: Final = 2.0
@@ -60,10 +62,15 @@ class Claim:
 
     Attributes:
         held: Whether this process owns the state.
+        lease: Seconds for which others believe that it does, once it has the state, without a
+            sign of life; None: they can find out.
     """
 
     def __init__(self, url: str, owner_file: Path | None, settings: Settings) -> None:
         self.held = False
+        self.lease: float | None = None
+        self._waits_since = math.inf
+        self._has_warned = False
         self._asks: Callable[[Owner], bool | None] | None = None
         self._url = url
         self._settings = settings
@@ -105,29 +112,62 @@ class Claim:
                 raise in_use(self._url, living, saved_at)
             time.sleep(LOOK)
 
-    def wait_for_others(self, journal: Journal, saved_at: float | None) -> None:
+    def wait_for_others(self, journal: Journal, saved_at: float | None) -> bool:
         """See that no owner on another machine lives; wait for it as the settings say.
+
+        Returns:
+            Whether the state is still what was recovered; else it has to be read anew.
 
         Raises:
             StateInUseError: One does.
             StoreError: The store could not be read.
         """
-        if self._asks is None or self._settings.takeover:
-            return
-        owner = journal.last_owner(timeout=self._settings.flush_timeout)
-        began = time.monotonic()
-        patience = self._settings.wait_for_owner
-        while owner is not None and (lives := self._asks(owner)) is not False:
-            waited = time.monotonic() - began
+        if self._asks is None:
+            return True
+        self.lease = LEASE if self._asks(self._me) is None else None
+        if self._settings.takeover:
+            return True
+        timeout = self._settings.flush_timeout
+        record = journal.owner_record(timeout=timeout)
+        owner = owner_named(record)
+        seen = time.monotonic()
+        self._waits_since = min(self._waits_since, seen)
+        while owner is not None and (lives := self._lives(owner)) is not False:
+            now = time.monotonic()
+            patience = self._settings.wait_for_owner - (now - self._waits_since)
             if lives is None:  # only what it does can tell
-                patience = max(patience, LEASE)
-                if not journal.is_current(timeout=self._settings.flush_timeout):
+                renewed = journal.owner_record(timeout=timeout)
+                current = journal.is_current(timeout=timeout)
+                showed_life = renewed != record or not current
+                if renewed != record:
+                    record, owner, seen = renewed, owner_named(renewed) or owner, now
+                if patience <= 0 and showed_life and not owner.ended:
                     raise in_use(self._url, owner, saved_at)
-                if waited >= LEASE:
-                    return
-            elif waited >= patience:
+                if not current:
+                    return False
+                patience = seen + LEASE - now
+                if patience <= 0:
+                    return True
+                if not self._has_warned:
+                    logger.warning(
+                        "the state in %s was last owned by %s. Whether that lives could not be "
+                        "found out: it counts as gone if it shows no sign of life for %.0f s",
+                        self._url,
+                        owner,
+                        patience,
+                    )
+                    self._has_warned = True
+            elif patience <= 0:
                 raise in_use(self._url, owner, saved_at)
-            time.sleep(min(ASKING, max(LOOK, patience - waited)))
+            time.sleep(min(ASKING, max(LOOK, patience)))
+        return True
+
+    def _lives(self, owner: Owner) -> bool | None:
+        """Whether an owner lives; containers of one run follow each other, and are no rivals."""
+        assert self._asks is not None
+        if owner.ended or (owner.run and owner.run == self._me.run):
+            return False
+        return self._asks(owner)
 
     def move_to(self, epoch: int) -> None:
         """Go with the state to a later epoch: a new one was begun in the place of the old."""

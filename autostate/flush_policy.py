@@ -37,6 +37,8 @@ HURRIED_DUTY_CYCLE = 0.5
 TIMEOUT_LEAD = 10.0
 """Seconds before the timeout of the run when everything is saved; more if saving takes long."""
 LONGEST_LEAD = 60.0
+RENEWALS = 3
+"""How often an owner shows that it lives while a lease lasts: two times may fail."""
 COSTS_REMEMBERED = 5
 LONGEST_BACKOFF = 60.0
 
@@ -48,6 +50,7 @@ class Action(enum.Enum):
     FLUSH = enum.auto()
     FLUSH_ALL = enum.auto()  # also what could have been changed past the barrier
     CHECK_OWNER = enum.auto()
+    RENEW = enum.auto()  # show that the owner lives
 
 
 class Step(NamedTuple):
@@ -100,6 +103,8 @@ class FlushPolicy:
         self._hurry_until = float("-inf")
         self._timeout_at: float | None = None
         self._check_at: float | None = None
+        self._lease: float | None = None
+        self._renew_at: float | None = None
 
     def step(self, look: Look) -> Step:
         """Decide what to do after a look.
@@ -121,7 +126,10 @@ class FlushPolicy:
             return Step(Action.FLUSH)
         if self._check_at is not None and self._check_at <= look.now:
             return Step(Action.CHECK_OWNER)
-        ends = [end - look.now for end in (due, self._check_at) if end is not None]
+        if self._renew_at is not None and self._renew_at <= look.now:
+            return Step(Action.RENEW)
+        times = (due, self._check_at, self._renew_at)
+        ends = [end - look.now for end in times if end is not None]
         if timeout is not None:
             ends.append(timeout - self._lead() - look.now)
         if look.dirty:
@@ -218,6 +226,15 @@ class FlushPolicy:
     def checked(self) -> None:
         """Note that this incarnation still owned the state after its last commit."""
         self._check_at = None
+
+    def hold_lease(self, now: float, seconds: float | None) -> None:
+        """Note for how long others believe that the owner lives; None: they know it."""
+        self._lease = seconds
+        self.renewed(now)
+
+    def renewed(self, now: float) -> None:
+        """Note that others have seen the owner alive, or that it could not be shown just now."""
+        self._renew_at = None if self._lease is None else now + self._lease / RENEWALS
 
     def check_failed(self, now: float) -> None:
         """Note that the store did not say who owns the state: ask again, but not at once."""

@@ -80,6 +80,7 @@ class Flusher:
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
         first_wait: Seconds that the first attempt of a small commit may wait for the store.
+        lease: Seconds for which others believe that this owner lives; None: they can find out.
 
     Attributes:
         bodies: The resumable loops that run.
@@ -97,10 +98,12 @@ class Flusher:
         sender: object = None,
         clock: Callable[[], float] = time.monotonic,
         first_wait: float = math.inf,
+        lease: float | None = None,
     ) -> None:
         self._tracker = tracker
         self._clock = clock
         self._policy = FlushPolicy(settings)
+        self._policy.hold_lease(clock(), lease)
         self.bodies: Bodies = Bodies(lambda: self._inbox.put(None))
         self._saver = Saver(
             tracker,
@@ -221,6 +224,10 @@ class Flusher:
     def expect_timeout(self, seconds: float) -> None:
         """Save everything shortly before the run times out, in so many seconds. Never blocks."""
         self._inbox.put(_Timeout(seconds))
+
+    def hold_lease(self, seconds: float | None) -> None:
+        """Show from now on that the owner lives; as of `lease`. Before the thread has begun."""
+        self._policy.hold_lease(self._clock(), seconds)
 
     def flush_soon(self) -> None:
         """Ask for a flush with a sweep, without waiting for it."""
@@ -449,6 +456,9 @@ class Flusher:
         elif step.action is Action.CHECK_OWNER:
             with self._work, contextlib.suppress(AutostateError):
                 self._saver.check_owner(self._limit(0.0))
+        elif step.action is Action.RENEW:
+            with self._work:
+                self._saver.renew(self._limit(0.0))
         else:
             self._gather(step.seconds)
 

@@ -29,6 +29,7 @@ from autostate.errors import (
     ReadOnlyError,
     StateInUseError,
     StateTypeError,
+    StoreError,
     StoreGoneError,
     StoreUnavailableError,
     UnsupportedTypeError,
@@ -148,6 +149,7 @@ class Incarnation:
             renew=self.store_wiped,
             sender=self._sender,
             first_wait=FIRST_WAIT.get(scheme(self.store.url), SLOW),
+            lease=self.claim.lease if self.claim.held else None,
         )
 
     def connect(self) -> None:
@@ -310,9 +312,16 @@ class Incarnation:
     def _let_go(self) -> None:
         self.tracker.close()
         if not self.flusher.busy() and self._is_ours:
+            self._give_lease_back()
             self.store.close()
         self.claim.release()
         self.finished = True
+
+    def _give_lease_back(self) -> None:
+        """Tell those who could not find out that this process has ended."""
+        if self.claim.held and self.claim.lease is not None and not self._journal.fenced:
+            with contextlib.suppress(StoreError, FencedError):  # they wait for the lease's end
+                self._journal.renew(ended=True, timeout=GIVING_BACK)
 
     # -- a process that does not own the state ------------------------------------------------
 
@@ -364,8 +373,8 @@ class Incarnation:
             waits = not (lifecycle.in_child() or self._has_waited)
             patience, self._has_waited = (PARENTS_END if waits else 0.0), True
             epoch = self.claim.acquire(journal.epoch - 1, recovered.saved_at, patience)
-            self.claim.wait_for_others(journal, recovered.saved_at)
-            current = journal.is_current(timeout=settings.flush_timeout)
+            current = self.claim.wait_for_others(journal, recovered.saved_at)
+            current = current and journal.is_current(timeout=settings.flush_timeout)
             if not current or journal.version != self._journal.version:
                 raise changed_since(self.store.url)
         except BaseException:
@@ -401,8 +410,8 @@ class Incarnation:
         timeout = self.flusher.settings.flush_timeout
         epoch = self.claim.acquire(self._journal.epoch - 1, self._saved_before)
         try:
-            self.claim.wait_for_others(self._journal, self._saved_before)
-            if not self._journal.is_current(timeout=timeout):
+            current = self.claim.wait_for_others(self._journal, self._saved_before)
+            if not (current and self._journal.is_current(timeout=timeout)):
                 raise changed_since(self.store.url)
         except BaseException:
             self.claim.release()
@@ -410,6 +419,7 @@ class Incarnation:
         if epoch is not None and epoch != self._journal.epoch:
             self._journal.begin_at(epoch)
         self.tracker.set_gate(None)
+        self.flusher.hold_lease(self.claim.lease)
         self._begin_to_save()
 
     def _refuse_to_write(self) -> NoReturn:
@@ -503,6 +513,9 @@ _of_parents: list[object] = []
 PARENTS_END = 2.0
 """Seconds for which a forked process waits for its parent's end, before its first write."""
 
+GIVING_BACK = 2.0
+"""Seconds to wait for a store at the end, to tell others that this was the end."""
+
 TAKE_OVERS = 5
 """Attempts to take over from a container that goes on saving."""
 
@@ -569,7 +582,8 @@ def _claimed(
     claim: Claim, store: Store, settings: Settings, timeout: float
 ) -> tuple[Journal, Recovered]:
     """Read the state, and claim it unless this process is one that may only read for now."""
-    for _ in range(TAKE_OVERS):
+    attempts = 0
+    while attempts < TAKE_OVERS:
         journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
         recovered = journal.recover(timeout=timeout)
         if settings.readonly or lifecycle.in_child():
@@ -580,7 +594,10 @@ def _claimed(
             if isinstance(error.owner, Owner) and is_related(error.owner):
                 return journal, recovered
             raise
-        claim.wait_for_others(journal, recovered.saved_at)
+        if not claim.wait_for_others(journal, recovered.saved_at):
+            claim.release()
+            continue
+        attempts += 1
         if epoch is not None and epoch != journal.epoch:
             journal.begin_at(epoch)
         with contextlib.suppress(FencedError):  # another one has just saved

@@ -21,6 +21,7 @@ class Owner:
         program: What it runs; empty: not known.
         since: When it became the owner, in seconds since 1970; None: not known.
         ending: It has begun to end.
+        ended: It has given the state back.
         run: The run of an Actor, on Apify's platform, whose container it is; else empty.
     """
 
@@ -29,6 +30,7 @@ class Owner:
     program: str = ""
     since: float | None = None
     ending: bool = False
+    ended: bool = False
     run: str = ""
 
     @classmethod
@@ -44,6 +46,10 @@ class Owner:
     def about_to_end(self) -> Self:
         """Give the same, as one that has begun to end."""
         return replace(self, ending=True)
+
+    def at_the_end(self) -> Self:
+        """Give the same, as one that has given the state back."""
+        return replace(self, ended=True)
 
     def __str__(self) -> str:
         told = f"process {self.pid}" if self.pid else "another process"
@@ -68,7 +74,7 @@ class Owner:
         if not isinstance(found, dict):
             return None
         kinds: dict[str, Any] = {"pid": int, "host": str, "program": str, "run": str}
-        kinds["ending"] = bool
+        kinds["ending"] = kinds["ended"] = bool
         kinds["since"] = (int, float)
         known = {name: found.get(name) for name in kinds}
         return cls(**{name: at for name, at in known.items() if isinstance(at, kinds[name])})

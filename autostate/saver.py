@@ -286,6 +286,16 @@ class Saver:
             ) from error
         self._policy.checked()
 
+    def renew(self, deadline: float) -> None:
+        """Show those who cannot ask for it that this owner lives. Failures are logged."""
+        try:
+            self._journal.renew(timeout=self._share(deadline))
+        except FencedError as error:
+            self._fence(error)
+        except Exception as error:
+            logger.warning("others could not be shown that this process lives: %s", error)
+        self._policy.renewed(self._clock())
+
     def compact(self, interlude: Callable[[], None]) -> bool:
         """Replace the journal by a snapshot if it is time. Failures are logged.
 
@@ -534,6 +544,7 @@ class Saver:
             return
         if not self._conditional:
             self._policy.committed(self._clock())
+        self._policy.renewed(self._clock())
         counts = {"bytes": info.bytes, "writes": info.writes, "entries": capture.entries}
         self._count(flushes=1, **counts)
         self._done = dataclasses.replace(self._done, last_duration=duration)
@@ -603,6 +614,7 @@ class Saver:
         """Stop writing for good."""
         if self.fenced is None:
             self.fenced = error
+            self._policy.hold_lease(self._clock(), None)
             logs.heard().critical("%s; nothing that this process changes is saved any more", error)
             hub.fenced.send(self._sender, error=error)
             same_run = isinstance(error.owner, Owner) and error.owner.run == this_run() != ""

@@ -66,6 +66,11 @@ def read_state(url: str | os.PathLike[str], settings: Settings | None = None) ->
         journal = Journal(store, on_corrupt=settings.on_corrupt)
         found = journal.recover(timeout=settings.flush_timeout)
         owner, alive = _owner(store, found.epoch)
+        asks = getattr(store, "owner_lives", None)
+        if owner is None and asks is not None:  # of another machine
+            owner = journal.last_owner(timeout=settings.flush_timeout)
+            owner = None if owner is None or owner.ended else owner
+            alive = owner is not None and asks(owner) is True
     return StoredState(store.url, found.nodes, found.saved_at, owner, alive)
 
 

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -17,8 +18,11 @@ import autostate
 from autostate.errors import NotStoredError, ReadOnlyError, StoreError
 from autostate.journal import Journal
 from autostate.journal.head import SEGMENTS
+from autostate.stored_state import read_state
 from autostate.stores import open_store
 from autostate.stores.sqlite_view import SqliteView
+from autostate.testing.platform import LocalPlatform
+from autostate.testing.wire import data_response
 
 STORE: Final = Path("s.db")
 LOOKS: Final = 300
@@ -332,6 +336,55 @@ class TestReadOnlyStores:
         with autostate.open("apify:shop", readonly=True), pytest.raises(NotStoredError):
             autostate.PersistedDict("d")
         assert _files() == []
+
+
+class TestOnThePlatform:
+    """A named store is looked at as a folder is: nothing is made, and the owner is asked for."""
+
+    @pytest.fixture
+    def platform(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalPlatform]:
+        """The platform, with this process in a container of the run `mine`."""
+        with LocalPlatform() as platform:
+            for name, value in platform.environment().items():
+                monkeypatch.setenv(name, value)
+            monkeypatch.setenv("ACTOR_RUN_ID", "mine")
+            yield platform
+
+    def test_a_named_store_is_not_made(
+        self, platform: LocalPlatform, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By a look at one that is not there; one that is there is found among many."""
+        monkeypatch.setattr("autostate.stores.apify._PAGE", 2)
+        for number in range(5):
+            platform.stores.create(f"other-{number}")
+        with autostate.open("apify:shop", readonly=True), pytest.raises(NotStoredError):
+            autostate.PersistedDict("d")
+        assert not any(store.name == "shop" for store in platform.stores.all())
+        with autostate.open("apify:shop"):
+            autostate.PersistedDict("d", a=1)
+        with autostate.open("apify:shop", readonly=True):
+            assert autostate.PersistedDict("d") == {"a": 1}
+        assert "POST" not in {call.method for call in platform.traffic.calls_to("*")[-3:]}
+
+    @pytest.mark.parametrize("status", ["RUNNING", "SUCCEEDED", None])
+    def test_the_owner_is_another_run(
+        self, platform: LocalPlatform, monkeypatch: pytest.MonkeyPatch, status: str | None
+    ) -> None:
+        """Whether it lives says the platform; if that says nothing, it does not count as alive."""
+        run: Any = SimpleNamespace(
+            answer=lambda *_: data_response({"status": status}), close=lambda: None
+        )
+        if status is not None:
+            monkeypatch.setitem(platform.runs, "mine", run)
+        with autostate.open("apify:shop"):
+            autostate.PersistedDict("d", a=1)
+            autostate.flush()
+            state = read_state("apify:shop")
+        assert state.alive
+        monkeypatch.setattr("autostate.stored_state._owner", lambda *_: (None, False))
+        state = read_state("apify:shop")  # as from another container
+        assert state.alive == (status == "RUNNING")
+        assert (state.owner is None) == (status is None)
 
 
 def test_a_state_that_is_replaced_all_the_time_is_read_at_one_moment(isolated: Path) -> None:

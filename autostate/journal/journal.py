@@ -289,6 +289,20 @@ class Journal:
             self._writer.fenced = True
             raise
 
+    def renew(self, *, ended: bool = False, timeout: float | None = None) -> None:
+        """Show that the owner lives, or that it gives the state back; does nothing before that.
+
+        Raises:
+            FencedError: Another incarnation has taken over.
+            StoreError: The store could not be written.
+        """
+        self._check_ready()
+        try:
+            self._writer.ownership.renew(timeout, ended=ended)
+        except FencedError:
+            self._writer.fenced = True
+            raise
+
     def is_current(self, *, timeout: float | None = None) -> bool:
         """Tell whether the state is still what `recover` has found.
 
@@ -316,12 +330,20 @@ class Journal:
         Raises:
             StoreError: The store could not be read.
         """
+        return owner_named(self.owner_record(timeout=timeout))
+
+    def owner_record(self, *, timeout: float | None = None) -> bytes | None:
+        """Give the record that names the owner of what was recovered; it may be renewed since.
+
+        Raises:
+            StoreError: The store could not be read.
+        """
         sighting = self._writer.ownership.sighting
-        if OWNER in sighting.watched:
-            return owner_named(sighting.watched[OWNER])
         newest = max(sighting.keys, default=None)
-        key = None if newest is None else newest.claim.text
-        return None if key is None else owner_named(self._store.read(key, timeout=timeout))
+        if OWNER not in sighting.watched and newest is None:
+            return None
+        key = OWNER if newest is None or OWNER in sighting.watched else newest.claim.text
+        return self._store.read(key, timeout=timeout)
 
     def begin_at(self, epoch: int) -> None:
         """Have an epoch that is larger still: those up to it may belong to others."""

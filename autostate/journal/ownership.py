@@ -52,6 +52,7 @@ class Ownership:
         self._found = found
         self._guarded = store.atomic and store.conditional
         self._claimed = self._kept = False
+        self._renewals = 0
         self._owner = Owner.this()
         self._expect: dict[str, bytes | None] = dict(found.sighting.watched)
         self._named = ""  # the head that the record of the owner names
@@ -78,9 +79,7 @@ class Ownership:
             written = self._keep_damaged(timeout)
             self._kept = True
         if not self._guarded and not self._claimed:
-            token = msgspec.json.encode({"token": self._me.token, "owner": self._owner.as_json()})
-            claim, _ = seal("claim", self._me.epoch, 0, self._found.digest, token)
-            written[self._me.claim.text] = claim
+            claim = written[self._me.claim.text] = self._claim()
             self._store.write({self._me.claim.text: claim}, timeout=timeout)
             self._examine_claim(timeout)
             self._claimed = True
@@ -113,9 +112,8 @@ class Ownership:
             return puts
         self._settle(timeout)
         owner = b""
-        if head is not None and head != self._named:
-            body = msgspec.json.encode({"head": head, "owner": self._owner.as_json()})
-            owner, _ = seal("owner", self._me.epoch, 0, "", body)
+        if head is not None and (head != self._named or not puts):
+            owner, _ = seal("owner", self._me.epoch, 0, "", self._body(head=head))
             puts = {OWNER: owner, **puts}
             self._sent[owner] = head
         try:
@@ -137,6 +135,32 @@ class Ownership:
         self._named = self._sent[owner]
         self._expect = {OWNER: owner}
         self._sent.clear()
+
+    def renew(self, timeout: float | None, *, ended: bool = False) -> None:
+        """Write anew who the owner is: to show that it lives, or that it gives the state back.
+
+        Raises:
+            FencedError: Another incarnation has taken over.
+        """
+        self._renewals += 1
+        if ended:
+            self._owner = self._owner.at_the_end()
+        if not self._guarded and self._claimed:
+            self._store.write({self._me.claim.text: self._claim()}, timeout=timeout)
+            held = self.held
+            self.confirm(self._store.list(HEADS, timeout=timeout))
+            self.held = held  # the first head is still to be confirmed
+        elif self._named:
+            self.write({}, (), timeout, head=self._named)
+
+    def _claim(self) -> bytes:
+        token = self._body(token=self._me.token)
+        return seal("claim", self._me.epoch, 0, self._found.digest, token)[0]
+
+    def _body(self, **rest: str) -> bytes:
+        """What a record says of the owner; another one each time it is renewed."""
+        renewed = {"renewed": self._renewals} if self._renewals else {}
+        return msgspec.json.encode({**rest, "owner": self._owner.as_json(), **renewed})
 
     def confirm(self, keys: Iterable[str]) -> None:
         """Check a listing made after a write: only now is that write acknowledged.

@@ -59,6 +59,11 @@ def _open_to_read(url: str) -> Store:
         return SqliteView(path)
     from autostate.stores.readonly import ReadOnlyStore
 
+    scheme, _, name = url.partition(":")
+    if scheme == "apify":
+        from autostate.stores.apify import open_apify
+
+        return ReadOnlyStore(open_apify(name or None, make=False))
     return ReadOnlyStore(open_store(url))
 
 

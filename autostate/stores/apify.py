@@ -45,8 +45,12 @@ _WHAT_TO_DO = {
 }
 
 
-def open_apify(name: str | None) -> Store:
+def open_apify(name: str | None, *, make: bool = True) -> Store:
     """Open the run's default store (None) or a named one; nothing is sent before it is used.
+
+    Args:
+        name: As above.
+        make: Make a named store that is not there; else it is an empty one.
 
     Raises:
         ValueError: No store can have this name.
@@ -62,7 +66,8 @@ def open_apify(name: str | None) -> Store:
         return ApifyFolderStore(local_folder(name), url, MAX_RECORD)
     store_id = None if name else _required("ACTOR_DEFAULT_KEY_VALUE_STORE_ID")
     api = _setting("APIFY_API_BASE_URL") or "https://api.apify.com"
-    return ApifyStore(api, _required("APIFY_TOKEN"), url, store_id=store_id, name=name)
+    token = _required("APIFY_TOKEN")
+    return ApifyStore(api, token, url, store_id=store_id, name=name, make=make)
 
 
 def is_at_home() -> bool:
@@ -97,6 +102,7 @@ class ApifyStore:
         url: The store's own URL: `apify:` or `apify:NAME`.
         store_id: Its id, if known.
         name: Else its name: found or made at the first use.
+        make: Make it if there is none; else it counts as empty.
     """
 
     atomic = False
@@ -105,12 +111,20 @@ class ApifyStore:
     max_record = MAX_RECORD
 
     def __init__(
-        self, api: str, token: str, url: str, *, store_id: str | None, name: str | None
+        self,
+        api: str,
+        token: str,
+        url: str,
+        *,
+        store_id: str | None,
+        name: str | None,
+        make: bool = True,
     ) -> None:
         self.url = url
         self._http = HttpConnection(api, token)
         self._id = store_id
         self._name = name
+        self._make = make
         self.outlives_run: bool = name is not None
         self._closed = False
         place = sha256(f"{api} {store_id} {name}".encode()).hexdigest()[:16]
@@ -148,7 +162,10 @@ class ApifyStore:
         keys: list[str] = []
         query = {"limit": str(_PAGE), "prefix": prefix}
         while True:
-            page = self._data(self._send("GET", f"keys?{urlencode(query)}", timeout))
+            answer = self._send("GET", f"keys?{urlencode(query)}", timeout)
+            if answer.status == 404:  # nobody has made the store
+                return []
+            page = self._data(answer)
             keys += (item["key"] for item in page["items"] if item["key"].startswith(prefix))
             if not page["isTruncated"]:
                 return sorted(keys)
@@ -157,10 +174,12 @@ class ApifyStore:
     def owner_lives(self, owner: Owner) -> bool | None:
         """Tell whether the run of an owner goes on; None if the platform does not say.
 
-        The containers of one run follow each other, so one of the same run has no rival.
+        The default store of a run is asked about other runs only.
         """
-        if not owner.run or owner.run == this_run():
+        if not owner.run:
             return False
+        if self._name is None and owner.run == this_run():
+            return True
         path = f"/v2/actor-runs/{quote(owner.run, safe='')}"
         try:
             answer = self._http.request("GET", path, None, {}, _deadline(_ASKING))
@@ -187,7 +206,9 @@ class ApifyStore:
         if self._closed:
             raise StoreError(f"the store {self.url} is closed: open it again with open_store()")
         if self._id is None:
-            self._id = self._get_or_create(timeout)
+            self._id = self._get_or_create(timeout) if self._make else self._find(timeout)
+        if self._id is None:
+            return Answer(404, b"")
         path = f"/v2/key-value-stores/{quote(self._id, safe='')}/{path}"
         answer = self._http.request(method, path, body, headers or {}, _deadline(timeout))
         if or_404 and answer.status == 404:
@@ -199,6 +220,20 @@ class ApifyStore:
         answer = self._http.request("POST", path, b"", {}, _deadline(timeout))
         answer = self._checked(answer, "POST")
         return str(self._data(answer)["id"])
+
+    def _find(self, timeout: float | None) -> str | None:
+        """The id of the named store, if there is one."""
+        offset = 0
+        while True:
+            path = f"/v2/key-value-stores?{urlencode({'limit': _PAGE, 'offset': offset})}"
+            answer = self._http.request("GET", path, None, {}, _deadline(timeout))
+            page = self._data(self._checked(answer, "GET"))
+            for item in page["items"]:
+                if item.get("name") == self._name:
+                    return str(item["id"])
+            offset += len(page["items"])
+            if not page["items"] or offset >= page["total"]:
+                return None
 
     def _checked(self, answer: Answer, method: str) -> Answer:
         if 200 <= answer.status < 300:

@@ -33,7 +33,8 @@ class Store(Protocol):
             as it lives: see `autostate.owner_lock`. None: nobody can tell whether it lives.
 
     A store that can find out whether an owner lives that is on another machine has a method
-    `owner_lives(owner: Owner) -> bool | None`; None: it cannot tell in this case.
+    `owner_lives(owner: Owner) -> bool | None`; None: it cannot tell in this case, and the owner
+    has to show that it lives: see `autostate.claim`.
     """
 
     url: str

@@ -33,6 +33,8 @@ class ReadOnlyStore:
         self.metered: bool = store.metered
         self.max_record: int = store.max_record
         self.owner_file: Path | None = store.owner_file
+        if hasattr(store, "owner_lives"):
+            self.owner_lives = store.owner_lives
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none."""

@@ -21,6 +21,9 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+LONGEST_PAGE = 1000
+
+
 class Storage:
     """What key-value stores, datasets and request queues have in common."""
 
@@ -105,6 +108,10 @@ class Storages(Generic[StorageT]):
     def _answer_collection(self, request: Request) -> Response:
         if request.method == "POST":
             return data_response(self.create(request.query.get("name")).describe(), 201)
-        items = [storage.describe() for storage in self._by_id.values()]
-        page = {"total": len(items), "offset": 0, "limit": 1000, "count": len(items)}
-        return data_response({**page, "desc": False, "unnamed": False, "items": items})
+        unnamed = request.query.get("unnamed", "0") in ("1", "true")
+        found = [each for each in self._by_id.values() if each.name is not None or unnamed]
+        offset, limit = (int(request.query.get(name, 0)) for name in ("offset", "limit"))
+        limit = min(limit or LONGEST_PAGE, LONGEST_PAGE)
+        items = [each.describe() for each in found[offset : offset + limit]]
+        page = {"total": len(found), "offset": offset, "limit": limit, "count": len(items)}
+        return data_response({**page, "desc": False, "unnamed": unnamed, "items": items})
