@@ -126,6 +126,8 @@ class Flusher:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopped = False
+        self._has_ended = False
+        self._at_end: Callable[[], None] = lambda: None
         self._end_at: float | None = None
 
     # -- for any thread -----------------------------------------------------------------------
@@ -344,6 +346,14 @@ class Flusher:
         """Whether the thread may still use the journal: it hangs in the store."""
         return self._alive() and self._thread is not threading.current_thread()
 
+    def when_ended(self, do: Callable[[], None]) -> None:
+        """Do something now, or in the thread when that is about to end: it hangs in the store."""
+        with self._starting:
+            if self.busy() and not self._has_ended:
+                self._at_end = do
+                return
+        do()
+
     @contextlib.contextmanager
     def exclusive(self) -> Generator[None]:
         """Keep every flush away while the journal or the store is used otherwise."""
@@ -447,6 +457,9 @@ class Flusher:
                 self._policy.failed(self._clock())
         for request in self._waiting:
             request.finish(_closed())
+        with self._starting:
+            self._has_ended = True
+        self._at_end()
 
     def _turn(self) -> None:
         """Flush if somebody waits or the policy says so; else sleep until one may be true."""

@@ -311,9 +311,10 @@ class Incarnation:
 
     def _let_go(self) -> None:
         self.tracker.close()
-        if not self.flusher.busy() and self._is_ours:
-            self._give_lease_back()
-            self.store.close()
+        if self._is_ours:
+            if not self.flusher.busy():
+                self._give_lease_back()
+            self.flusher.when_ended(self.store.close)
         self.claim.release()
         self.finished = True
 

@@ -190,8 +190,12 @@ class OwnerLock:
         """Give the state back. The file goes, unless another owner has taken over."""
         with _lock:
             file, byte = _files.get(self.path), self.byte
-            if file is None or byte not in file.held:
+            if file is None:
                 self.byte = None
+                return
+            if byte not in file.held:  # also of a release that Ctrl-C ended
+                self.byte = None
+                self._close_unused(file)
                 return
             with contextlib.suppress(OSError):
                 if len(file.held) > 1 or _holder(file.descriptor, 0) is not None:

@@ -715,3 +715,30 @@ def test_a_new_container_fences_the_old_one_before_it_saves_itself() -> None:
             new.flush()
     with autostate.open(Platform("run")):
         assert PersistedDict("progress") == {"page": 10}
+
+
+def test_a_store_that_hangs_is_closed_when_it_answers(isolated: Path) -> None:
+    """The end of a manager waits for it no longer than it is told, and gives all back later."""
+    answers, closed = threading.Event(), threading.Event()
+
+    class Hanging(MemoryStore):
+        def write(self, *args: Any, **kwargs: Any) -> None:
+            asked.set()
+            assert answers.wait(60)
+            super().write(*args, **kwargs)
+
+        def close(self) -> None:
+            assert answers.is_set()
+            super().close()
+            closed.set()
+
+    asked = threading.Event()
+    manager = autostate.open(Hanging(), debounce=3600)
+    with manager:
+        PersistedDict("d", a=1)
+        manager._begin().flusher.flush_soon()
+        assert asked.wait(60)
+        manager.finish(0.01)
+    assert not closed.is_set()
+    answers.set()
+    assert closed.wait(60)
