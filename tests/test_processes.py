@@ -1200,6 +1200,7 @@ SITUATIONS: dict[str, list[Any]] = {
     "a shell, `python -c` or a notebook": [
         test_a_look_from_a_shell_beside_a_job,
         test_an_interpreter_in_a_terminal_beside_a_job,
+        "test_notebooks.py::test_a_notebook_beside_a_job",
     ],
     "`multiprocessing`, `concurrent.futures`": [
         test_children_of_multiprocessing_read_and_are_refused_to_write,
