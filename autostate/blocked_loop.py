@@ -2,7 +2,7 @@
 
 While a callback does not return, the loop hears no events (`migrating`, for example), and a cut
 that waits for its place between two callbacks waits in vain. Both are noticed in other threads, and
-told once until the loop runs again.
+told once until the loop runs again. Not in a notebook, of which every cell blocks the loop.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-from autostate import logs
+from autostate import logs, program
 
 TOLD_AFTER = 0.5
 """Seconds for which a loop has to be blocked before anybody is told."""
@@ -24,7 +24,7 @@ _told: set[int] = set()
 
 def report(loop: Any, seconds: float) -> None:
     """Warn that a loop has not run for so many seconds, once until `ran` is called."""
-    if seconds < TOLD_AFTER or id(loop) in _told:
+    if seconds < TOLD_AFTER or id(loop) in _told or program.is_notebook():
         return
     _told.add(id(loop))
     logs.heard().warning(

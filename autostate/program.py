@@ -16,6 +16,7 @@ INTERACTIVE: Final = "interactive"
 """For what is no program: a shell, `python -c`."""
 
 _SHELLS: Final = frozenset({"", "-c", "-", "-m", "ipython", "ipython3", "bpython", "ptpython"})
+_KERNELS: Final = frozenset({"ipykernel_launcher", "ipykernel"})
 _SERVERS: Final = frozenset(
     [
         "celery",
@@ -64,12 +65,17 @@ def name(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     module = _module(program)
     if module in _SHELLS:
         return INTERACTIVE
-    if module in ("ipykernel_launcher", "ipykernel"):
+    if module in _KERNELS:
         notebook = os.path.basename(environ.get("JPY_SESSION_NAME", ""))  # noqa: PTH119
         return _tidy(notebook.partition(".")[0]) or INTERACTIVE
     if module in _SERVERS:
         return _tidy(next(_applications(argv[1:]), module))
     return _tidy(module) or INTERACTIVE
+
+
+def is_notebook() -> bool:
+    """Whether this is the kernel of a notebook: its event loop stands still while a cell runs."""
+    return _module(getattr(sys, "argv", [""])[0]) in _KERNELS
 
 
 def _module(program: str) -> str:

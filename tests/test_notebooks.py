@@ -57,7 +57,7 @@ print(shop.page)
 """
 CELLS = [
     OWN,
-    "mine['page'] += 1; print(mine)",
+    "import time; mine['page'] += 1; time.sleep(1.5); print(mine)",  # told of no blocked loop
     f"with autostate.open({JOBS!r}, readonly=True):\n    print(PersistedDict('progress'))",
     f"with autostate.open({JOBS!r}):\n    PersistedDict('progress')",
     SHOP.format(step=1),

@@ -7,12 +7,14 @@ import gc
 import json
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+import autostate
+from autostate.tracking import adoption
 from tests.conformance.state_kit import Program, shape
 
 Values = dict[str, Any]
@@ -337,3 +339,48 @@ def test_nothing_is_kept_when_all_roots_are_there() -> None:
     program.flush()
     gc.collect()
     assert node() is None
+
+
+def test_what_was_taken_out_of_a_state_goes_into_another_one_when_that_is_closed() -> None:
+    """It is a plain container then, in whatever it lay, and what is inside of it."""
+    for saved in (True, False):
+        with autostate.open("memory:"):
+            former = autostate.PersistedDict("d", inner={"x": [1]}, deep={"k": [deque([[1]])]})
+            former["large"] = {n: [n] for n in range(2000)}
+            if saved:
+                autostate.flush()
+            taken = former.pop("inner"), former["deep"]["k"].pop(), former.pop("large")
+            kept = former["deep"]
+        with autostate.open("memory:other"):
+            state = autostate.PersistedDict(f"e{saved}", taken=[*taken], kept=kept)
+            autostate.flush()
+            taken[0]["x"].append(2)
+            taken[1][0].append(2)
+            taken[2][1999].append(2)
+            kept["k"].append(2)
+            autostate.flush()
+        with autostate.open("memory:other"):
+            assert autostate.PersistedDict(f"e{saved}") == state
+            assert state["taken"] == [{"x": [1, 2]}, deque([[1, 2]]), taken[2]]
+
+
+def test_a_large_container_of_a_closed_store_is_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not once for each container in it."""
+    looks = 0
+    inside = adoption.all_inside
+
+    def counted(*args: Any) -> Iterator[Any]:
+        nonlocal looks
+        for value in inside(*args):
+            looks += 1
+            yield value
+
+    monkeypatch.setattr(adoption, "all_inside", counted)
+    with autostate.open("memory:"):
+        large = autostate.PersistedDict("d", large={n: [n] for n in range(1000)})["large"]
+    with autostate.open("memory:"):
+        autostate.PersistedDict("d")["large"] = large
+        autostate.flush()
+    assert looks < 20_000

@@ -307,7 +307,7 @@ def test_a_crawler_runs_on_the_platform(start: StartActor) -> None:
     assert run.wait() == 0, run.output
     assert sorted(item["number"] for item in run.dataset.items) == [0, 1, 2, 3, 4, 5]
     assert len(run.queue.requests) == 6
-    assert all(request["handledAt"] for request in run.queue.requests)
+    assert all(request.get("handledAt") for request in run.queue.requests), run.output
 
 
 def test_a_locked_request_is_not_given_to_another_client(platform: LocalPlatform) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from autostate.errors import ReadOnlyError
+from autostate.owner import Owner
 from autostate.stores.base import Store
 
 
@@ -34,7 +35,7 @@ class ReadOnlyStore:
         self.max_record: int = store.max_record
         self.owner_file: Path | None = store.owner_file
         if hasattr(store, "owner_lives"):
-            self.owner_lives = store.owner_lives
+            self.owner_lives: Callable[[Owner], bool | None] = store.owner_lives
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none."""

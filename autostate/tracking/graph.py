@@ -27,9 +27,12 @@ class Graph:
         self._tracker = tracker
         self._reached: dict[Node, bool] = {}
         self._looked_at: tuple[Node, Any, frozenset[int]] | None = None
+        self._found: set[int] = set()  # what was claimed just now, by `id`
 
-    def forget(self) -> None:
+    def forget(self, *, all_settled: bool = False) -> None:
         """Forget what was found out: others may have held the lock meanwhile."""
+        if all_settled:
+            self._found.clear()
         self._reached = {}
         self._looked_at = None
 
@@ -49,10 +52,12 @@ class Graph:
         """
         self._looked_at = None
         owner: Node | None = container._node_
-        if owner is None:
+        if owner is None or self._is_left(owner):
+            container._node_ = None
             arm(container)
+            self._found.add(id(container))
+            self._tracker.unsettle(container)  # before what is inside: see `Written.prepare`
             self._move(container, node, entry)
-            self._tracker.unsettle(container)
         elif owner.tracker is not self._tracker or (owner is node and container._key_ == entry):
             return
         elif owner.obj is container:
@@ -66,6 +71,10 @@ class Graph:
             self._move(container, node, entry)
             self._tracker.watch.add(node, entry)  # plain containers in it move along
 
+    def _is_left(self, owner: Node) -> bool:
+        """Whether a container was taken out of a state whose store is closed now: it is plain."""
+        return owner.tracker.closed and owner.tracker is not self._tracker
+
     def _move(self, container: Any, node: Node, entry: Any) -> None:
         """Let a container belong to another entry, with what came along inside it."""
         home, former = container._node_, container._key_
@@ -77,18 +86,20 @@ class Graph:
             for inner in adoption.inline(container, node):
                 if inner._node_ is home and inner._key_ == former and id(inner) not in stayed:
                     inner._node_, inner._key_ = node, entry
-        while (inner := self._stranger(container, node, entry)) is not None:
-            self.claim(inner, node, entry)
+        again = True  # below what was claimed there may be others
+        while again:
+            again = False
+            for inner in [*adoption.inline(container, node)]:
+                if self._is_strange(inner, node, entry):
+                    self.claim(inner, node, entry)
+                    again = True
 
-    def _stranger(self, container: Any, node: Node, entry: Any) -> Any | None:
-        """A container inside that belongs to another entry, or to none."""
-        for inner in adoption.inline(container, node):
-            owner: Node | None = inner._node_
-            if owner is None or (
-                owner.tracker is self._tracker and (owner is not node or inner._key_ != entry)
-            ):
-                return inner
-        return None
+    def _is_strange(self, container: Any, node: Node, entry: Any) -> bool:
+        """Whether a container belongs to another entry, or to none."""
+        owner: Node | None = container._node_
+        if owner is None or self._is_left(owner):
+            return True
+        return owner.tracker is self._tracker and (owner is not node or container._key_ != entry)
 
     def _is_in(self, container: Any, node: Node, key: Any) -> bool:
         return id(container) in self._inline_in(node, key)
@@ -103,6 +114,9 @@ class Graph:
         Returns:
             Whether it was: it goes on as a plain one.
         """
+        if id(container) in self._found:  # to look again for each of many would take their square
+            self._found.discard(id(container))
+            return False
         node: Node = container._node_
         key = container._key_
         known = self._looked_at

@@ -132,6 +132,7 @@ class Written:
     def _prepare(self, containers: list[Any], pause: Callable[[], None]) -> None:
         done = 0
         since = 0
+        containers.reverse()  # outer ones first: a large one becomes a node, with many entries
         while containers:
             container = containers.pop()
             with self._tracker.lock:
@@ -294,6 +295,7 @@ class Written:
             if container._node_ is not None:  # else it was let go of
                 with self._isolated(container):
                     self._settle(container, self._slots_to_settle(container))
+        self._tracker.graph.forget(all_settled=True)
 
     @contextlib.contextmanager
     def _isolated(self, container: Any) -> Generator[None]:
