@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from autostate.settings import VARIABLES
-from tests import programs
+from tests import hypothesis_profile, programs  # noqa: F401 - the profile before any test
 from tests.campaign import LONG as LONG_RUN
 from tests.conformance.types_kit import registrations_kept
 from tests.peers.forked import ProgramServer
@@ -47,16 +46,6 @@ def _keep_files_in_memory() -> None:
 
 
 _keep_files_in_memory()
-
-settings.register_profile(
-    "autostate",
-    deadline=None,  # no test judges how long something takes
-    max_examples=int(os.environ.get("AUTOSTATE_EXAMPLES", "15")),
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.register_profile("thorough", settings.get_profile("autostate"), max_examples=2_000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "autostate"))
 
 SEED = int(os.environ.get("AUTOSTATE_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 os.environ["AUTOSTATE_SEED"] = str(SEED)  # the processes of pytest-xdist have the same

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from hypothesis import is_hypothesis_test
 
 ROOT: Final = Path(__file__).parent.parent
 
@@ -82,3 +83,13 @@ def test_a_missing_interpreter_is_named(isolated: Path) -> None:
     assert "autostate needs Python 3.11 or newer" in done.stderr
     assert "python-that-is-missing" in done.stderr
     assert not (isolated / ".venv").exists()
+
+
+def test_no_test_judges_how_long_something_takes() -> None:
+    """A test that is imported before Hypothesis was told so has a deadline of 0.2 s."""
+    import tests.test_codec as some
+
+    found = [each for each in vars(some).values() if is_hypothesis_test(each)]
+    assert found
+    for each in found:
+        assert each._hypothesis_internal_use_settings.deadline is None
