@@ -307,7 +307,8 @@ def changed_since(url: str) -> StateInUseError:
     """Make the error for what was read before another process changed it."""
     return StateInUseError(
         f"another process has changed the state in {url} since this one read it, so nothing can be "
-        "written here, and nothing was. Let one process write; this one can begin anew"
+        "written here, and nothing was. Let one process write; this one has to begin anew (with "
+        "on_fenced='exit', AUTOSTATE_ON_FENCED=exit, it ends, and a server starts another one)"
     )
 
 

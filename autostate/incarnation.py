@@ -377,7 +377,7 @@ class Incarnation:
             current = self.claim.wait_for_others(journal, recovered.saved_at)
             current = current and journal.is_current(timeout=settings.flush_timeout)
             if not current or journal.version != self._journal.version:
-                raise changed_since(self.store.url)
+                self._refuse_what_is_old()
         except BaseException:
             self.claim.release()
             if not kept:
@@ -413,7 +413,7 @@ class Incarnation:
         try:
             current = self.claim.wait_for_others(self._journal, self._saved_before)
             if not (current and self._journal.is_current(timeout=timeout)):
-                raise changed_since(self.store.url)
+                self._refuse_what_is_old()
         except BaseException:
             self.claim.release()
             raise
@@ -422,6 +422,13 @@ class Incarnation:
         self.tracker.set_gate(None)
         self.flusher.hold_lease(self.claim.lease)
         self._begin_to_save()
+
+    def _refuse_what_is_old(self) -> NoReturn:
+        error = changed_since(self.store.url)
+        if self.flusher.settings.on_fenced == "exit":
+            logs.heard().critical("%s", error)
+            exit_status.refuse()
+        raise error
 
     def _refuse_to_write(self) -> NoReturn:
         raise refused(self.store.url)

@@ -92,8 +92,9 @@ class Settings:
         takeover: Take the state over from a live process, which can save nothing from then on.
         readonly: Only read: nothing is written, no other process is disturbed, and every attempt
             to change a state object raises ReadOnlyError.
-        on_fenced: What happens when a later process has taken over: "raise": writes to state
-            objects raise FencedError; "exit": the process ends at once, with exit code 75.
+        on_fenced: What happens when another process has taken over, or has changed what this one
+            has read before it could write: "raise": writes to state objects raise FencedError, or
+            StateInUseError; "exit": the process ends at once, with exit code 75.
     """
 
     debounce: float = 0.2

@@ -487,6 +487,51 @@ def test_forked_workers_of_a_server_that_owns_nothing(processes: Processes, firs
     assert stored() == {"page": 2}
 
 
+OLD = """
+import os
+import autostate
+pipes = [os.pipe() for _ in range(3)]
+def go_on(number):
+    os.write(pipes[number][1], b"x")
+def wait(number):
+    os.read(pipes[number][0], 1)
+owner = os.fork()
+if not owner:
+    progress = autostate.PersistedDict("progress", page=1)
+    autostate.flush()
+    go_on(0)
+    wait(1)
+    progress["page"] += 1
+    autostate.flush()
+    os._exit(0)
+wait(0)
+other = os.fork()
+if not other:
+    progress = autostate.PersistedDict("progress")
+    go_on(1)
+    wait(2)
+    try:
+        progress["page"] += 10
+    except autostate.StateInUseError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.waitpid(owner, 0)
+go_on(2)
+print(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]), flush=True)
+"""
+
+
+@pytest.mark.parametrize("on_fenced", ["raise", "exit"])
+def test_a_worker_whose_state_is_old_is_told_or_ends(processes: Processes, on_fenced: str) -> None:
+    """Its owner has saved since and ended: what this one would write comes from an old state."""
+    (processes.folder / "job.py").write_text(OLD)
+    code, printed, told = processes.run("job.py", AUTOSTATE_ON_FENCED=on_fenced)
+    assert code == 0, told
+    assert printed.endswith({"raise": "0\n", "exit": "75\n"}[on_fenced]), told
+    assert "another process has changed the state in" in (printed + told)
+    assert stored() == {"page": 2}
+
+
 def test_an_orphaned_child_becomes_the_owner(processes: Processes) -> None:
     """A pool whose parent was killed: the first child that writes goes on from what was saved."""
     job = processes.write(
@@ -1227,6 +1272,10 @@ SITUATIONS: dict[str, list[Any]] = {
     ],
     "`os.execv`": [test_exec_gives_the_state_to_the_next_program],
     "uvicorn, gunicorn with one worker": ["test_servers.py::test_a_hit_is_counted_or_refused"],
+    "… a new worker that has imported": [
+        test_a_worker_whose_state_is_old_is_told_or_ends,
+        "test_servers.py::test_a_worker_that_came_before_the_old_one_ended",
+    ],
     "uvicorn, gunicorn with several": [
         "test_servers.py::test_a_hit_is_counted_or_refused",
         test_forked_workers_of_a_server_that_owns_nothing,

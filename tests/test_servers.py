@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import random
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -42,14 +44,15 @@ def wsgi(environ, start_response):
 class Server:
     """A server of the application, on a port of its own."""
 
-    def __init__(self, processes: Processes, *command: str) -> None:
+    def __init__(self, processes: Processes, *command: str, on_fenced: str = "raise") -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             self.port = taken.getsockname()[1]
         processes.write(APPLICATION, "app.py")
         address = f"127.0.0.1:{self.port}"
         at = ["--bind", address] if "gunicorn" in command else ["--port", str(self.port)]
-        self.process = processes.start("-m", *command, *at)
+        env = {"AUTOSTATE_ON_FENCED": on_fenced}
+        self.process = processes.start("-m", *command, *at, **env)
 
     def ask(self) -> tuple[int, str]:
         """Send a request; gives status and text."""
@@ -100,6 +103,24 @@ def test_a_hit_is_counted_or_refused(processes: Processes, kind: str, rng: rando
     """One process counts; what the others are asked for raises before anything has changed."""
     for name in sampled(rng, [name for name in COMMANDS if name.startswith(kind)], 1):
         check(processes, name)
+
+
+def test_a_worker_that_came_before_the_old_one_ended(processes: Processes) -> None:
+    """At gunicorn's HUP: what it has read is old, so it ends, and another one begins anew."""
+    server = Server(processes, *COMMANDS["gunicorn"], on_fenced="exit")
+    _, text = server.begin()
+    old, counted = text.split()[0], 1
+    server.process.send_signal(signal.SIGHUP)
+    end = time.monotonic() + WAIT
+    while text.split()[0] == old or counted < 3:
+        assert time.monotonic() < end
+        with contextlib.suppress(OSError):  # a worker has ended
+            status, said = server.ask()
+            if status == 200:
+                counted, text = counted + 1, said
+                assert text.split()[1] == str(counted)
+    server.stop()
+    assert stored("state", ".autostate/app.db") == {"hits": counted}
 
 
 def check(processes: Processes, name: str) -> None:
