@@ -50,6 +50,11 @@ class Session:
         basetemp = getattr(config.known_args_namespace, "basetemp", None)
         self._basetemp = None if basetemp is None else Path(basetemp).absolute()
         asked = str(config.getini("autostate_store")).strip()
+        if asked and asked != "project" and ":" not in asked:
+            raise pytest.UsageError(
+                f"autostate_store is {asked!r}: write `project`, or the URL of a store, for "
+                "example sqlite:///tests.db"
+            )
         self._guards = asked != "project"
         if not asked:
             self.url = "memory:"

@@ -615,7 +615,7 @@ class Saver:
         if self.fenced is None:
             self.fenced = error
             self._policy.hold_lease(self._clock(), None)
-            logs.heard().critical("%s; nothing that this process changes is saved any more", error)
+            logs.heard().critical("%s", error)
             hub.fenced.send(self._sender, error=error)
             same_run = isinstance(error.owner, Owner) and error.owner.run == this_run() != ""
             if self._policy.settings.on_fenced == "exit" and not same_run:

@@ -622,6 +622,8 @@ def _checked(
     from autostate.stores import checked
     from autostate.stores.urls import normalized
 
+    if under_test.is_exported(str(store)):  # the program has asked the environment
+        store = under_test.default_url(str(store)) or store
     return checked(store, readonly=Settings.for_store(normalized(store), **settings).readonly)
 
 

@@ -5,6 +5,7 @@ The plugin does not import autostate, so it cannot tell: it is asked, where pyte
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,16 +49,25 @@ def check(url: str, path: Path | None) -> None:
         StoreError: It is neither in memory nor in a temporary folder.
     """
     session = _session()
-    if session is None or url == (session.exported or "").replace("{program}", program.name()):
+    if session is None:
+        return
+    allowed = (session.exported or "").replace("{program}", program.name())
+    if url == allowed or (path is not None and os.path.realpath(path) == _file_of(allowed)):
         return
     if not session.allows(url, path):
         raise StoreError(
             f"this test would write to {url}, a store outside of the temporary folders: nothing "
             "was opened. Let the program take the URL from AUTOSTATE_URL, which pytest sets to a "
             "temporary store; or give it one in tmp_path before the first state object is "
-            "created; or, if tests may write there, set `autostate_store = project` in the "
-            "configuration of pytest"
+            "created; or, if tests may write there, set autostate_store to this URL, or to "
+            "`project`, in the configuration of pytest"
         )
+
+
+def _file_of(url: str) -> str | None:
+    """The file that a URL of the configuration names."""
+    path = url.removeprefix("sqlite:///")
+    return None if path == url else os.path.realpath(path)
 
 
 def _session() -> Any | None:

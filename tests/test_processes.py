@@ -560,6 +560,65 @@ def test_an_orphaned_child_becomes_the_owner(processes: Processes) -> None:
     assert stored() == {"page": 2}
 
 
+CLASSES = """
+from dataclasses import dataclass
+@dataclass
+class Part:
+    n: int = 0
+@autostate.persisted
+class Shop:
+    page: int = 0
+    part: Part | None = None
+shop = Shop()
+held = PersistedDict("held")
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_classes_of_the_program_are_no_changes_of_its_children(
+    processes: Processes, method: str
+) -> None:
+    """They have the program as `__mp_main__`, and nothing to save."""
+    job = processes.write(
+        CLASSES
+        + textwrap.dedent(
+            """
+            import multiprocessing
+            def work():
+                say(shop.page, shop.part, held)
+            if __name__ == "__main__":
+                shop.page, shop.part, held["part"] = 1, Part(), Part(2)
+                autostate.flush()
+                child = multiprocessing.get_context(sys.argv[1]).Process(target=work)
+                child.start()
+                child.join()
+                say(child.exitcode)
+            """
+        )
+    )
+    printed = "1 Part(n=0) {'part': Part(n=2)}\n0\n"
+    assert processes.run(job, method) == (0, printed, "")
+
+
+def test_another_name_of_a_class_is_no_change(processes: Processes) -> None:
+    """A child that imports the program as a module reads, and has nothing to save."""
+    job = processes.write(
+        CLASSES
+        + textwrap.dedent(
+            """
+            import subprocess
+            if __name__ == "__main__":
+                shop.page, shop.part, held["part"] = 1, Part(), Part(2)
+                autostate.flush()
+                child = [sys.executable, "-c", "import job; print(job.shop.page, job.held)"]
+                env = {**os.environ, "AUTOSTATE_URL": autostate.configure().url}
+                say(subprocess.run(child, env=env, check=False).returncode)
+            """
+        )
+    )
+    assert processes.run(job) == (0, "1 {'part': Part(n=2)}\n0\n", "")
+
+
 def test_what_goes_past_the_methods_is_told_at_the_end(processes: Processes) -> None:
     """A plain list that the child holds, a call of the base class: nobody saves them."""
     job = processes.write(

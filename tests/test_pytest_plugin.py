@@ -242,7 +242,7 @@ class TestExplicitStores:
         option = f"autostate_store={store}"
         done = session("-o", option, passes=False, crawl=self.CONFIGURED, test_crawl=TESTS)
         assert "this test would write to sqlite:///data.db" in done.stdout
-        assert "autostate_store = project" in done.stdout
+        assert "set autostate_store to this URL, or to `project`" in done.stdout
         assert stores(isolated) == []
 
     def test_so_is_one_that_is_opened(self, session: Session, isolated: Path) -> None:
@@ -299,13 +299,40 @@ class TestExplicitStores:
         assert stores(isolated) == ["project/data.db"]
 
     def test_a_url_from_the_environment(self, session: Session, isolated: Path) -> None:
-        """A program that asks the environment first is tested in a temporary store."""
+        """A program that asks the environment first is tested in memory, as any other one."""
         asks = 'os.environ.get("AUTOSTATE_URL", "sqlite:///data.db")'
         program = "import os" + self.CONFIGURED.replace('"sqlite:///data.db"', asks)
         program = program.replace("import osimport", "import os\nimport")
-        tests = TESTS.replace('== "memory:"', '.startswith("sqlite:////")')
-        session(crawl=program, test_crawl=tests)
+        tests = (
+            TESTS
+            + """
+import subprocess, sys
+def test_in_a_subprocess():
+    done = subprocess.run([sys.executable, "crawl.py"], capture_output=True, text=True)
+    page, url = done.stdout.split()
+    print(url)
+    assert (done.returncode, page) == (0, "2") and url.endswith("/crawl.db"), done
+"""
+        )
+        done = session("-rP", crawl=program, test_crawl=tests)
         assert stores(isolated) == []
+        [path] = re.findall(r"sqlite:///(\S+/crawl.db)", done.stdout)
+        assert not Path(path).parent.parent.exists()
+        assert "deleted" not in done.stdout + done.stderr
+
+    @pytest.mark.parametrize("url", ["sqlite:///data.db", "sqlite:///stores/../data.db"])
+    def test_the_url_of_the_programs_own_allows_it(
+        self, session: Session, isolated: Path, url: str
+    ) -> None:
+        """In the configuration and in the program it may be relative."""
+        tests = TESTS.replace('== "memory:"', '.endswith("data.db")')
+        session("-o", f"autostate_store={url}", crawl=self.CONFIGURED, test_crawl=tests)
+        assert stores(isolated) == ["project/data.db"]
+
+    def test_what_is_no_url(self, session: Session) -> None:
+        """The error names the option."""
+        done = session("-o", "autostate_store=projekt", passes=False, test_crawl=TESTS)
+        assert "autostate_store is 'projekt': write `project`, or the URL" in done.stderr
 
 
 class TestProcesses:

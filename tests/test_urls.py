@@ -41,6 +41,7 @@ from tests.conformance.store_kit import opened
         ("./data/state", "'sqlite:///./data/state'"),
         ("/var/state.db", "'sqlite:////var/state.db'"),
         ("~/state.db", "'sqlite:///~/state.db'"),
+        ("sqlite:///{progam}.db", "'sqlite:///{program}.db'"),
         ("sqlite:///~nobody-of-that-name/state.db", "sqlite:////absolute/path"),
     ],
 )

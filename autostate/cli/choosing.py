@@ -53,7 +53,13 @@ def choose(url: str | None = None, program: str | None = None) -> Choice:
         return Choice(_of_user(url), "--url names it")
     if program is not None:
         return Choice(_of_program(program), f"it is that of the program {program}")
-    if named := os.environ.get(VARIABLE, "").strip():
+    named = os.environ.get(VARIABLE, "").strip()
+    if "{program}" in named:
+        raise NoChoiceError(
+            f"the environment variable {VARIABLE} is {named}, a store for each program: name the "
+            f"one that is meant, --url {named.replace('{program}', 'NAME')}"
+        )
+    if named:
         return Choice(normalized(named), f"the environment variable {VARIABLE} names it")
     if _inside_actor(os.environ):
         return Choice("apify:", "this is an Actor, which uses its default key-value store")

@@ -16,8 +16,12 @@ from autostate.codec.bound import OPTIONS
 
 
 def name_of(cls: type) -> str:
-    """The name under which a class is stored that was given no tag."""
-    return f"{cls.__module__}:{cls.__qualname__}"
+    """The name under which a class is stored that was given no tag.
+
+    A child of `multiprocessing` that was not forked has the program as `__mp_main__`.
+    """
+    module = "__main__" if cls.__module__ == "__mp_main__" else cls.__module__
+    return f"{module}:{cls.__qualname__}"
 
 
 def find(name: str, wanted: Callable[[type], bool]) -> type | None:

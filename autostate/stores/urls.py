@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import NoReturn
+
+from autostate import program
 
 KNOWN = (
     "sqlite:///relative/path, sqlite:////absolute/path, memory:, memory:NAME, apify:, apify:NAME"
 )
+_PLACEHOLDER = re.compile(r"\{\w*\}")
 _FILES = (".db", ".sqlite", ".sqlite3", ".db3")
 
 
 def normalized(source: str | os.PathLike[str]) -> str:
     """Give the URL of a store: a path becomes one, and `~` the home directory.
+
+    In a URL, `{program}` stands for the name of the program.
 
     Args:
         source: A URL, or the path of a SQLite file.
@@ -65,6 +71,10 @@ def _file(source: str, rest: str) -> str:
         _refuse(source, "it names no file. One in the working directory is", "sqlite:///state.db")
     if path.endswith("/"):
         _refuse(source, "it is a folder. A file in it is", f"{source}state.db")
+    path = path.replace("{program}", program.name())
+    if other := _PLACEHOLDER.search(path):
+        meant = source.replace(other[0], "{program}")
+        _refuse(source, f"nothing is put in the place of {other[0]}; perhaps it should be", meant)
     return _sqlite(source, path)
 
 

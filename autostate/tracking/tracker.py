@@ -292,7 +292,8 @@ class Tracker:
     def changed_past_the_gate(self) -> bool:
         """Tell whether something was changed that no barrier has met, while there is a gate.
 
-        What is new, and defaults that were filled in, are no changes that a program has made.
+        What is new, defaults that were filled in, and a class that has another name or version
+        here are no changes that a program has made.
         """
         with self.lock:
             if self._changed_past_gate or self.closed:
@@ -315,7 +316,8 @@ class Tracker:
         capture.pendings = unseen = [one for one in capture.pendings if one.node not in known]
         changed = unseen
         try:
-            ids = {json.loads(change)["id"] for change in capture.encode(None)}
+            changes = map(json.loads, capture.encode(None))
+            ids = {change["id"] for change in changes if change.keys() - {"id", "form"}}
             changed = [one for one in unseen if one.node.id in ids]
             capture.pendings = [one for one in unseen if one.node.id not in ids]
             capture.saved()
