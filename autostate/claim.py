@@ -159,6 +159,8 @@ class Claim:
                     self._has_warned = True
             elif patience <= 0:
                 raise in_use(self._url, owner, saved_at)
+            else:
+                seen = now  # alive, without having to show it
             time.sleep(min(ASKING, max(LOOK, patience)))
         return True
 

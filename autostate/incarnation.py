@@ -39,7 +39,7 @@ from autostate.flusher import Flusher
 from autostate.interrupts import uninterrupted
 from autostate.journal import Journal, Recovered
 from autostate.journal.commit import UNREADABLE
-from autostate.owner import Owner
+from autostate.owner import Owner, this_run
 from autostate.settings import Settings, scheme
 from autostate.signing import Signer
 from autostate.state_names import listed, of_programs
@@ -113,9 +113,8 @@ class Incarnation:
             self._resumed: dict[str, bool] = {}
             self._spilled: Path | None = None
             self.failure: FlushError | None = None  # why what was unsaved at the end is elsewhere
-            self._spill_places = spill.places(
-                store.url
-            )  # now: the program may change its directory
+            outlives = scheme(store.url) != "memory"  # now: the program may change its directory
+            self._spill_places = spill.places(store.url) if outlives else []
             self._unreadable: set[str] = set()
             signer = Signer(store.url, lambda: self.flusher.settings.signing_keys)
             self.tracker: Tracker = Tracker(
@@ -289,7 +288,9 @@ class Incarnation:
             self._disconnect()
             if not self.flusher.stopped:
                 self.flusher.stop(timeout)
-        except (FencedError, UnsupportedTypeError) as error:
+        except FencedError as error:
+            problem = self._refused_at_the_end(error)
+        except UnsupportedTypeError as error:
             problem = error  # nothing that a spill could mend
         except (StateInUseError, ReadOnlyError) as error:
             problem = ChangesLostError(
@@ -308,6 +309,17 @@ class Incarnation:
         finally:
             uninterrupted(self._let_go)
         return problem
+
+    def _refused_at_the_end(self, error: FencedError) -> Exception:
+        """Say what becomes of changes that another process keeps from being saved.
+
+        The old container of an Actor's run ends anyway, and the run goes on in the new one.
+        """
+        owner = error.owner
+        same_run = isinstance(owner, Owner) and owner.run == this_run() != ""
+        if same_run or not (self.flusher.dirty or self.flusher.unsaved):
+            return error
+        return ChangesLostError(f"the unsaved changes are LOST: {error}")
 
     def _let_go(self) -> None:
         self.tracker.close()
@@ -512,7 +524,10 @@ class Incarnation:
             raise OSError("they could not be collected")
         committed = self.flusher.saved_at is not None
         epoch = self._journal.epoch if committed else self._base_epoch
-        return spill.write(self.store.url, epoch, changes, where=self._spill_places)
+        commits = self._journal.sequence, self._journal.last_sequence
+        return spill.write(
+            self.store.url, epoch, changes, commits=commits, where=self._spill_places
+        )
 
 
 _of_parents: list[object] = []
@@ -640,10 +655,11 @@ def _with_spilled(
     """Add what the previous process could not save."""
     spilled = [] if scheme(store.url) == "memory" else spill.find(store.url)
     for one in spilled:
-        if one.epoch != recovered.epoch:
+        if not one.continues(recovered.epoch, journal.sequence):
             logger.error(
-                "%s holds changes of a process that could not save them, but another process "
-                "has saved since: the changes were not applied",
+                "%s holds changes of a process that could not save them, but the state is not the "
+                "one from which they go on: another process has saved since, or it was put back. "
+                "The changes were not applied",
                 spill.set_aside(one),
             )
             continue

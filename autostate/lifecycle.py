@@ -101,6 +101,8 @@ _watcher: threading.Thread | None = None
 _lock = threading.Lock()
 _exiting = threading.Lock()
 _finalizer: Any = None
+_shutdown_sent = False
+"""By an exit that has not come to its end: Ctrl-C may make it begin again."""
 _forking = threading.local()
 
 
@@ -254,22 +256,28 @@ def exit_now(timeout: float | None = None, *, reason: str = "exit") -> None:
         timeout: Seconds for everything; by default what the keepers' settings say.
         reason: For the receivers of `shutdown`.
     """
+    global _shutdown_sent
     with _exiting:
         if not _keepers:
             return
         if timeout is None:
             timeout = max(keeper.exit_timeout for keeper in keepers())
         end = time.monotonic() + timeout
-        for keeper in keepers():
-            keeper.announce_end()
-        if hub.shutdown.receivers:  # without any, one save is enough
-            hub.shutdown.send(None, timeout=timeout, reason=reason)
         interrupt: KeyboardInterrupt | None = None
+        try:
+            for keeper in keepers():
+                keeper.announce_end()
+            if hub.shutdown.receivers and not _shutdown_sent:  # without any, one save is enough
+                _shutdown_sent = True
+                hub.shutdown.send(None, timeout=timeout, reason=reason)
+        except KeyboardInterrupt as error:
+            interrupt = error
         for keeper in keepers():
             try:  # if Ctrl-C strikes before anything was done, it is done now
                 uninterrupted(functools.partial(_finish, keeper, end))
             except KeyboardInterrupt as error:
                 interrupt = error
+        _shutdown_sent = bool(_keepers)
         if interrupt is not None:
             raise interrupt
 
@@ -311,15 +319,16 @@ def _exit() -> None:
     A handler of the program's may have restored the default action before it let the process end:
     a second signal would strike in the middle of the save. With our handler it waits for it.
     """
-    recheck()
+    with contextlib.suppress(KeyboardInterrupt):
+        recheck()
     with contextlib.suppress(KeyboardInterrupt):  # somebody does not want to wait, and was told
-        exit_now()
+        uninterrupted(exit_now)  # again, if it had not begun
     exit_status.impose()
 
 
 def _exit_child() -> None:
     """Do the same in a child of multiprocessing."""
-    exit_now()
+    uninterrupted(exit_now)
     exit_status.impose_in_child()
 
 
@@ -375,6 +384,7 @@ def on_fork(callback: Callable[[], None]) -> None:
 
 
 atexit.register(_exit)
+atexit.register(_exit)  # if Ctrl-C strikes one before it has begun; the other has nothing to do
 exec_hook.install(before_exec)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

@@ -21,6 +21,7 @@ from autostate.state_manager import Info, StateManager, current
 if TYPE_CHECKING:
     from autostate.saver import Statistics
     from autostate.stores import Store
+    from autostate.tracking import Tracker
     from autostate.tracking.savepoint import AtomicBlock
 
 __all__ = ["Info", "StateManager", "current_manager"]
@@ -62,6 +63,23 @@ def _raise_first(errors: list[Exception]) -> None:
         for other in errors[1:]:
             errors[0].add_note(f"and another store: {type(other).__name__}: {other}")
         raise errors[0]
+
+
+def _is_gone(manager: StateManager) -> bool:
+    """Whether another thread or task has closed a store of its own meanwhile, and was told all."""
+    return manager._closed and manager not in (current.get(), _default)
+
+
+def _trackers() -> list[Tracker]:
+    """The trackers for a block of `atomic()`, of all stores."""
+    found = []
+    for manager in _affected():
+        try:
+            found += manager._trackers()
+        except RuntimeError:
+            if not _is_gone(manager):
+                raise
+    return found
 
 
 def _left(end: float) -> float:
@@ -153,7 +171,8 @@ def flush(timeout: float | None = None) -> None:
         try:
             manager.flush(None if end is None else _left(end))
         except Exception as error:  # not Ctrl-C: whoever pressed it does not wait for the others
-            errors.append(error)
+            if not _is_gone(manager):
+                errors.append(error)
     _raise_first(errors)
 
 
@@ -173,7 +192,8 @@ async def durable(timeout: float | None = None) -> None:  # noqa: ASYNC109 - as 
         try:
             await manager.durable(None if end is None else _left(end))
         except Exception as error:  # not a cancellation: a task that is cancelled ends now
-            errors.append(error)
+            if not _is_gone(manager):
+                errors.append(error)
     _raise_first(errors)
 
 
@@ -228,7 +248,7 @@ def atomic(function: None = None, /) -> AtomicBlock:
         )
     from autostate.tracking.savepoint import AtomicBlock
 
-    return AtomicBlock(lambda: [tracker for one in _affected() for tracker in one._trackers()])
+    return AtomicBlock(_trackers)
 
 
 def info(obj: Any) -> Info:

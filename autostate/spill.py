@@ -5,8 +5,8 @@ digest, so that half a file is recognised. It lies beside the SQLite file, or in
 the working directory for other stores; if that folder is full or cannot be written to, in a folder
 of the system's for temporary files that belongs to this user alone. Its name tells for which store
 it is (by a digest: a URL may hold a password). The header says on which epoch the changes build. If
-another incarnation has saved since, they must not be applied over its work: the file is set aside
-for a human.
+another incarnation has saved since, they must not be applied over its work, nor over an older
+state, from a backup: the file is set aside for a human.
 
 Only a store that outlives the process can be spilled for: not `memory:`.
 """
@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -40,11 +41,22 @@ class Spill:
         path: The file.
         epoch: The epoch of the state that the changes build on.
         changes: The changes.
+        first: The number of the commit that they build on.
+        last: That of the last one that may have been made after all.
     """
 
     path: Path
     epoch: int
     changes: list[bytes]
+    first: int
+    last: int
+
+    def continues(self, epoch: int, number: int) -> bool:
+        """Tell whether the changes go on from a state, by its epoch and the number of its commit.
+
+        A former state of the same process is not one: they would make a mixture of it.
+        """
+        return self.epoch == epoch and self.first <= number <= self.last
 
 
 @dataclass(frozen=True)
@@ -88,7 +100,7 @@ def places(url: str) -> list[Place]:
     """
     scheme, _, rest = url.partition(":///")
     if scheme == "sqlite" and rest:
-        database = Path(rest).absolute()
+        database = Path(os.path.realpath(rest))  # the same by whatever name it was opened
         beside = Place(database.parent, f"{database.name}.spill-")
     else:
         beside = Place(Path(".autostate").absolute(), f"spill-{_digest(url)}-")
@@ -97,7 +109,12 @@ def places(url: str) -> list[Place]:
 
 
 def write(
-    url: str, epoch: int, changes: Sequence[bytes], *, where: Sequence[Place] | None = None
+    url: str,
+    epoch: int,
+    changes: Sequence[bytes],
+    *,
+    commits: tuple[int, int] = (0, sys.maxsize),
+    where: Sequence[Place] | None = None,
 ) -> Path:
     """Write changes to a file that the next start will find.
 
@@ -105,6 +122,8 @@ def write(
         url: The store's.
         epoch: The epoch of the state that the changes build on.
         changes: The changes of a commit.
+        commits: The numbers of the commit that they build on, and of the last that may have been
+            made after all.
         where: What `places` returned earlier.
 
     Returns:
@@ -116,13 +135,13 @@ def write(
     problems = []
     for place in places(url) if where is None else where:
         try:
-            return _write(place, epoch, changes)
+            return _write(place, epoch, changes, commits)
         except OSError as error:
             problems.append(f"{place.folder}: {error.strerror or error}")
     raise OSError("; ".join(problems))
 
 
-def _write(place: Place, epoch: int, changes: Sequence[bytes]) -> Path:
+def _write(place: Place, epoch: int, changes: Sequence[bytes], commits: tuple[int, int]) -> Path:
     """Write a file at one place, or leave nothing there."""
     place.prepare()
     path = place.folder / f"{place.stem}{time.time_ns():020d}-{os.getpid()}.jsonl"
@@ -131,6 +150,7 @@ def _write(place: Place, epoch: int, changes: Sequence[bytes]) -> Path:
         "autostate": VERSION,
         "record": "spill",
         "epoch": epoch,
+        "commits": commits,
         "time": time.time(),
         "changes": len(changes),
         "digest": hashlib.blake2b(body, digest_size=16).hexdigest(),
@@ -216,4 +236,5 @@ def _read(path: Path) -> Spill:
     digest = hashlib.blake2b(body, digest_size=16).hexdigest()
     if digest != header["digest"] or len(changes) != header["changes"]:
         raise ValueError("it is damaged: its digest does not match")
-    return Spill(path, int(header["epoch"]), changes)
+    first, last = header["commits"]
+    return Spill(path, int(header["epoch"]), changes, int(first), int(last))

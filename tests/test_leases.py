@@ -125,6 +125,22 @@ def test_an_owner_that_shows_that_it_lives_stays(
     owner.check_owner()
 
 
+def test_an_owner_that_could_be_asked_has_its_time_from_then_on(
+    passing: Time, other: Callable[[], Told], owner: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One question without an answer does not count as a minute without a sign of life."""
+    began = passing.now
+
+    def lives(_: Told, owner: Owner) -> bool | None:
+        waited = passing.now - began
+        return None if 70 < waited < 75 else waited < 300
+
+    monkeypatch.setattr(Told, "owner_lives", lives)
+    with autostate.open(other(), wait_for_owner=600):
+        PersistedDict("progress")
+    assert 300 <= passing.now - began < 305
+
+
 def test_who_waits_is_told_when_the_owner_gives_back(
     passing: Time, other: Callable[[], Told], owner: Journal
 ) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
 import queue
 import random
+import shutil
 import sys
 import threading
 from collections.abc import Callable
@@ -742,3 +744,61 @@ def test_a_store_that_hangs_is_closed_when_it_answers(isolated: Path) -> None:
     assert not closed.is_set()
     answers.set()
     assert closed.wait(60)
+
+
+def test_a_store_that_another_thread_closes_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was told what became of its own; who saves all that there is has nothing to do with it."""
+    manager = autostate.configure("memory:")
+    state = PersistedDict("d")
+    other = autostate.open("memory:other")
+    with other:
+        PersistedDict("e", a=1)
+    monkeypatch.setattr("autostate.manager.live", lambda: [other, manager])
+    with autostate.atomic():
+        state["a"] = 1
+    autostate.flush()
+    asyncio.run(autostate.durable())
+
+
+def test_a_store_in_memory_needs_no_working_directory(tmp_path: Path) -> None:
+    """It may have been removed."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    with autostate.open("memory:"):
+        PersistedDict("d", a=1)
+
+
+def test_changes_that_were_not_saved_go_on_from_no_backup(
+    isolated: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is an older state of the same process: with them it would be a mixture."""
+    store = Full("s.db")
+    with pytest.raises(FlushError), autostate.open(store, flush_timeout=0.3):
+        state = PersistedDict("a", number=0)
+        autostate.flush()
+        shutil.copy("s.db", "backup.db")
+        state["number"] = 1
+        autostate.flush()
+        store.full = True
+        state["late"] = True
+    shutil.copy("backup.db", "s.db")
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {"number": 0}
+    assert "The changes were not applied" in caplog.text
+    assert [*isolated.glob("*.conflict")]
+
+
+def test_changes_that_were_not_saved_are_found_under_any_name(isolated: Path) -> None:
+    """A link to the file is the same store."""
+    (isolated / "other").mkdir()
+    with autostate.open("sqlite:///s.db"):
+        PersistedDict("a", number=0)
+    (isolated / "other" / "link.db").symlink_to(isolated / "s.db")
+    store = Full("other/link.db")
+    with pytest.raises(FlushError), autostate.open(store, flush_timeout=0.3):
+        store.full = True
+        PersistedDict("a")["number"] = 1
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {"number": 1}

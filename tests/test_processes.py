@@ -771,6 +771,30 @@ def test_of_two_that_are_closed_at_once_one_finishes(processes: Processes) -> No
     assert stored(path="s.db") == {"page": 19}
 
 
+def test_what_a_fenced_process_loses_shows_in_its_exit_code(processes: Processes) -> None:
+    """Also where the log goes to a file, and no write of its own has been refused."""
+    job = processes.write(
+        """
+        import logging
+        logging.basicConfig(filename=f"{os.getpid()}.log")
+        progress = PersistedDict("progress", page=0)
+        progress["page"] += 1
+        autostate.flush()
+        say("works")
+        if "waits" in sys.argv:
+            sys.stdin.read()
+            progress["page"] += 100
+        """
+    )
+    first = processes.start(job, "waits")
+    hear(first, "works")
+    assert processes.run(job, AUTOSTATE_TAKEOVER="1") == (0, "works\n", "")
+    _, error = first.communicate("")
+    assert first.returncode == 74
+    assert error.startswith("autostate: the unsaved changes are LOST: a later process")
+    assert stored() == {"page": 2}
+
+
 def test_a_child_does_not_take_over_because_its_parent_may(processes: Processes) -> None:
     """Environment variables are inherited."""
     job = processes.write(

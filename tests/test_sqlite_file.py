@@ -289,3 +289,15 @@ def test_a_file_that_lacks_a_record_is_found_out(tmp_path: Path) -> None:
     connection.close()
     with opened(lambda: SqliteStore(path)) as store:
         assert store.list("") == ["three"]
+
+
+def test_a_file_of_the_users_stays(tmp_path: Path) -> None:
+    """However old it is, and whatever it is called."""
+    kept = tmp_path / "state.db.new-monday"
+    kept.write_text("a backup")
+    os.utime(kept, (0, 0))
+    left = tmp_path / f"state.db.new-{16 * 'a'}"
+    left.write_text("of a process that was killed")
+    os.utime(left, (0, 0))
+    SqliteStore(tmp_path / "state.db").close()
+    assert (kept.exists(), left.exists()) == (True, False)

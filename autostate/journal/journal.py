@@ -134,6 +134,11 @@ class Journal:
         return self._writer.sequence
 
     @property
+    def last_sequence(self) -> int:
+        """The number of the last write that was tried: it may have arrived or not."""
+        return self._writer.last_sequence
+
+    @property
     def epoch(self) -> int:
         """The epoch of this incarnation."""
         return self._writer.me.epoch

@@ -96,6 +96,11 @@ class Writer:
         self._tainted = False  # a write to the present head key has an unknown outcome
         self._untidy = False  # there may be records that no head names any more
 
+    @property
+    def last_sequence(self) -> int:
+        """The number of the last write that was tried."""
+        return self._next_sequence
+
     def segments(
         self, lines: Iterable[bytes], after: tuple[Ref, ...] = ()
     ) -> Iterator[tuple[Ref, bytes]]:

@@ -14,6 +14,7 @@ away the lock of a commit that another thread is in. `stat`, `link` and `rename`
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sqlite3
 import time
@@ -38,6 +39,8 @@ _WHOLE = (
     "PRAGMA journal_mode",
 )
 _UNFINISHED = ".new-"
+_TOKEN = re.compile(r"[0-9a-f]{16}(-\w+)?")
+"""What follows it in the names of our files, and of what SQLite has beside one."""
 _ABANDONED = 3600.0
 """Seconds after which a file under a temporary name belongs to no process that still lives."""
 
@@ -188,7 +191,8 @@ def _remove_abandoned(path: Path) -> None:
         database = look_at(path)
         names = os.listdir(path.parent)  # noqa: PTH208 - one step, which Ctrl-C cannot split
         for name in names:
-            if name.startswith(f"{path.name}{_UNFINISHED}"):
+            begin, _, end = name.rpartition(_UNFINISHED)
+            if begin == path.name and _TOKEN.fullmatch(end):
                 left = path.with_name(name)
                 found = left.lstat()
                 linked = database is not None and os.path.samestat(found, database)

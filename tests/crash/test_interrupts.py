@@ -12,6 +12,7 @@ import os
 import random
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any, Final
 import pytest
 
 import autostate
+from autostate import hub, lifecycle
 from autostate.flush_request import StandingLoops
 from autostate.manager import current_manager
 from autostate.stores import memory
@@ -476,6 +478,37 @@ def test_an_interrupted_end_loses_nothing(tmp_path: Path, rng: random.Random) ->
 
     for _ in places_of(act, rng):
         pass
+
+
+def test_an_interrupted_exit_saves(tmp_path: Path, rng: random.Random) -> None:
+    """Ctrl-C also before the last save has begun, and in a receiver of `shutdown`."""
+    urls = (f"sqlite:///{tmp_path / str(number)}.db" for number in range(sys.maxsize))
+    heard: list[float] = []
+
+    def receiver(_sender: object, **_rest: Any) -> None:
+        heard.append(time.monotonic())
+
+    def act(_: str, interrupt: Interrupt) -> None:
+        heard.clear()
+        url = next(urls)
+        manager = autostate.open(url, debounce=3600)
+        with manager_of(manager):
+            state = a_dict()
+            nested(state)
+        with contextlib.suppress(KeyboardInterrupt), interrupt:
+            lifecycle._exit()
+        lifecycle._exit()  # it is registered twice
+        assert len(heard) <= 1, interrupt.at
+        for thread in threading.enumerate():
+            if thread.name == "autostate-flusher":
+                thread.join(60)
+                assert not thread.is_alive(), interrupt.at
+        with autostate.open(url, debounce=3600):
+            assert plain(a_dict()) == plain(state), interrupt.at
+
+    with hub.shutdown.connected_to(receiver):
+        for _ in places_of(act, rng):
+            pass
 
 
 def test_ctrl_c_in_pythons_own_code_for_threads_stops_none(isolated: Path) -> None:
