@@ -439,6 +439,7 @@ class Incarnation:
         error = changed_since(self.store.url)
         if self.flusher.settings.on_fenced == "exit":
             logs.heard().critical("%s", error)
+            lifecycle.finish_others(self._sender)
             exit_status.refuse()
         raise error
 

@@ -282,6 +282,14 @@ def exit_now(timeout: float | None = None, *, reason: str = "exit") -> None:
             raise interrupt
 
 
+def finish_others(than: object) -> None:
+    """Save what has nothing to do with one keeper, because of which this process ends at once."""
+    for keeper in keepers():
+        if keeper is not than:
+            with contextlib.suppress(Exception):
+                keeper.finish(keeper.exit_timeout)
+
+
 def _finish(keeper: Keeper, end: float) -> None:
     keeper.finish(max(0.1, end - time.monotonic()))
 

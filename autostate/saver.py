@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from types import EllipsisType
 from typing import TYPE_CHECKING, TypeVar
 
-from autostate import exit_status, heap, hub, logs
+from autostate import exit_status, heap, hub, lifecycle, logs
 from autostate.errors import (
     FencedError,
     FlushError,
@@ -619,6 +619,7 @@ class Saver:
             hub.fenced.send(self._sender, error=error)
             same_run = isinstance(error.owner, Owner) and error.owner.run == this_run() != ""
             if self._policy.settings.on_fenced == "exit" and not same_run:
+                lifecycle.finish_others(self._sender)
                 exit_status.refuse()
             with self._tracker.lock:
                 self._tracker.set_gate(self._refuse_to_write)

@@ -273,7 +273,7 @@ def test_a_program_may_take_over(processes: Processes) -> None:
     assert third_code == 75
     assert f"process {second.pid} " in third_error
     code, output, error = end(first)
-    assert code == 0, error
+    assert code == 74, error  # it has changed something since
     assert "fenced a later process" in output
     assert f"process {second.pid} (job.py)" in output
     assert "{'page': 2}" in output
@@ -793,6 +793,32 @@ def test_what_a_fenced_process_loses_shows_in_its_exit_code(processes: Processes
     assert first.returncode == 74
     assert error.startswith("autostate: the unsaved changes are LOST: a later process")
     assert stored() == {"page": 2}
+
+
+def test_the_other_stores_of_a_fenced_process_that_ends_are_saved(processes: Processes) -> None:
+    """It ends because of one of them."""
+    job = processes.write(
+        """
+        progress = PersistedDict("progress", page=0)
+        progress["page"] += 1
+        autostate.flush()
+        if "waits" in sys.argv:
+            with autostate.open("sqlite:///other.db", debounce=3600):
+                other = PersistedDict("other", page=0)
+                say("works")
+                sys.stdin.readline()
+                other["page"] = 100
+                progress["page"] = 100
+                time.sleep(600)
+        """
+    )
+    first = processes.start(job, "waits", AUTOSTATE_ON_FENCED="exit")
+    hear(first, "works")
+    assert processes.run(job, AUTOSTATE_TAKEOVER="1") == (0, "", "")
+    first.communicate("\n", timeout=WAIT)
+    assert first.returncode == 75
+    assert stored() == {"page": 2}
+    assert stored("other", path="other.db") == {"page": 100}
 
 
 def test_a_child_does_not_take_over_because_its_parent_may(processes: Processes) -> None:
