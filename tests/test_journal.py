@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +16,7 @@ from autostate.errors import CorruptStateError, FencedError, StoreUnavailableErr
 from autostate.journal import Journal, Recovered, compaction
 from autostate.journal.head import Head
 from autostate.stores import Store
+from autostate.stores.memory import MemoryStore
 from tests import faulty
 from tests.campaign import LONG, sampled
 from tests.faulty import STORES, FaultyStore, KilledError, Promises, Step
@@ -598,3 +600,21 @@ def test_a_commit_that_is_sent_again_is_built_upon(meanwhile: str) -> None:
     made.commit([change(id=1, put={"next": 2})])
     pages = stored(store.records, STORES["conditional"])["pages"]
     assert pages == {"lost": 1, "next": 2}
+
+
+def test_large_records_are_folded_into_small_ones() -> None:
+    """A copy of a state from a store with larger records: no piece of a line is cut again."""
+    store = MemoryStore()
+    put = {"text": "x" * 20_000}
+    for part_limit in (5000, 700):
+        journal = Journal(store, inline_limit=100, part_limit=part_limit)
+        journal.recover()
+        if part_limit == 5000:
+            begin = {"id": 1, "kind": "dict", "name": "d", "put": {"first": 200 * "y"}}
+            journal.commit([json.dumps(begin).encode()])  # the snapshot
+            journal.commit([json.dumps({"id": 1, "put": put}).encode()])
+        else:
+            journal.commit([b'{"id":1,"put":{"last":1}}'])
+            journal._replace(journal._fold(0, lambda: None, None), None, new_generation=False)
+    nodes = Journal(store).recover().nodes
+    assert nodes[1].content == {"first": 200 * "y", **put, "last": 1}

@@ -42,6 +42,7 @@ from autostate.errors import CorruptStateError, FencedError
 from autostate.journal import compaction, salvage
 from autostate.journal.commit import Convert, NodeState, RawMerge, touched
 from autostate.journal.compaction import Reachable
+from autostate.journal.frame import whole
 from autostate.journal.head import HEADS, OWNER, Head, HeadKey, Ref, parse_key
 from autostate.journal.recovery import (
     Found,
@@ -493,10 +494,14 @@ class Journal:
         return Head(now.saved_at, nodes), left_out
 
     def _fold(self, first: int, pause: Callable[[], None], timeout: float | None) -> Head:
-        """Write the commits from `first` on one after another, unread."""
+        """Write the commits from `first` on one after another, unread.
+
+        Lines that were cut are joined first: the records may have been larger there, on another
+        store or in an earlier version, and a piece of a piece could not be told from a piece.
+        """
         old = self._writer.head
         lines = read_lines(self._store, old.commits[first:], timeout)
-        refs = self._writer.write_segments(compaction.paused(lines, pause), timeout)
+        refs = self._writer.write_segments(whole(compaction.paused(lines, pause)), timeout)
         now = self._writer.head
         commits = old.commits[:first] + refs + now.commits[len(old.commits) :]
         return msgspec.structs.replace(now, commits=commits)
