@@ -34,8 +34,9 @@ class ReadOnlyStore:
         self.metered: bool = store.metered
         self.max_record: int = store.max_record
         self.owner_file: Path | None = store.owner_file
-        if hasattr(store, "owner_lives"):
-            self.owner_lives: Callable[[Owner], bool | None] = store.owner_lives
+        asks: Callable[[Owner], bool | None] | None = getattr(store, "owner_lives", None)
+        if asks is not None:
+            self.owner_lives: Callable[[Owner], bool | None] = asks
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none."""
