@@ -314,17 +314,18 @@ class Tracker:
             return False
         marked = [one for one in capture.pendings if one.node in known]
         capture.pendings = unseen = [one for one in capture.pendings if one.node not in known]
-        changed = unseen
+        changed, only_classes = unseen, False
         try:
-            changes = map(json.loads, capture.encode(None))
-            ids = {change["id"] for change in changes if change.keys() - {"id", "form"}}
+            changes = [json.loads(change) for change in capture.encode(None)]
+            ids = {change["id"] for change in changes}  # a class alone is still to be saved, too
+            only_classes = all(change.keys() <= {"id", "form"} for change in changes)
             changed = [one for one in unseen if one.node.id in ids]
             capture.pendings = [one for one in unseen if one.node.id not in ids]
             capture.saved()
         finally:
             capture.pendings = marked + changed
             capture.failed()
-        return bool(changed)
+        return bool(changed) and not only_classes
 
     def unsettle(self, container: Any) -> None:
         """Look at what a container holds before the next cut."""
