@@ -123,12 +123,16 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 def stored(name: str = "progress", path: str = ".autostate/job.db") -> Any:
     """What the next run would find."""
+    return next((node.content for node in recovered(path) if node.name == name), None)
+
+
+def recovered(path: str = ".autostate/job.db") -> list[Any]:
+    """The nodes that the next run would find."""
     store = SqliteStore(path)
     try:
-        nodes = Journal(store).recover().nodes.values()
+        return list(Journal(store).recover().nodes.values())
     finally:
         store.close()
-    return next((node.content for node in nodes if node.name == name), None)
 
 
 # -- one after another ------------------------------------------------------------------------
@@ -617,6 +621,44 @@ def test_another_name_of_a_class_is_no_change(processes: Processes) -> None:
         )
     )
     assert processes.run(job) == (0, "1 {'part': Part(n=2)}\n0\n", "")
+
+
+def test_a_renamed_class_is_saved_by_the_child_that_becomes_the_owner(
+    processes: Processes,
+) -> None:
+    """It is no change while the parent lives, and unsaved all the same."""
+    job = processes.write(
+        """
+        import multiprocessing
+        class Shop:
+            page: int = 0
+        Shop.__qualname__ = os.environ.get("SHOP", "Shop")
+        shop = autostate.persisted(name="shop")(Shop)()
+        progress = PersistedDict("progress", page=0)
+        def work():
+            autostate.flush()
+            say("works")
+            while os.getppid() == PARENT:
+                time.sleep(0.01)
+            progress["page"] += 1
+            autostate.flush()
+            say("saved")
+        PARENT = os.getppid()
+        if __name__ == "__main__":
+            shop.page += 1
+            autostate.flush()
+            os.environ["SHOP"] = "Store"
+            multiprocessing.get_context("spawn").Process(target=work).start()
+            time.sleep(600)
+        """
+    )
+    parent = processes.start(job)
+    hear(parent, "works")
+    parent.kill()
+    hear(parent, "saved")
+    [shop] = [node for node in recovered() if node.name == "shop"]
+    assert stored() == {"page": 1}
+    assert shop.form["class"] == "__main__:Store"
 
 
 def test_what_goes_past_the_methods_is_told_at_the_end(processes: Processes) -> None:
