@@ -51,7 +51,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
 
-from autostate import exec_hook, exit_status, hub, signal_hook
+from autostate import exec_hook, exit_status, hub, program, signal_hook
 from autostate.interrupts import Worker, uninterrupted
 
 logger: logging.Logger = logging.getLogger("autostate")
@@ -344,13 +344,13 @@ def in_child() -> bool:
     """Whether multiprocessing started this process; loads nothing to find out.
 
     While such a process imports the main module it does not know its parent yet, but that it is
-    about to inherit from it.
+    about to inherit from it. A fork server imports what its children are to have.
     """
     process: Any = sys.modules.get("multiprocessing.process")
     if process is None:
         return False
     importing = getattr(process.current_process(), "_inheriting", False)
-    return importing or process.parent_process() is not None
+    return importing or process.parent_process() is not None or program.in_fork_server()
 
 
 def _before_fork() -> None:

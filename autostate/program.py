@@ -1,7 +1,8 @@
 """What this process runs: the name of its store, unless another one is configured.
 
 Everything is taken from `sys.argv`, which children of `multiprocessing` have from their parent,
-whatever way they were started: so all of them come to the same store.
+whatever way they were started: so all of them come to the same store. Its fork server has it, too,
+in Python 3.13.12, 3.14.3 and later (gh-143706); before, at most the path of the main module.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ _SERVERS: Final = frozenset(
 _NOT_ALLOWED: Final = re.compile(r"[^\w.-]+")
 _APPLICATION: Final = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(.*\))?")
 _LONGEST: Final = 100
+_FORK_SERVER: Final = "from multiprocessing.forkserver import main;"
+"""What multiprocessing starts its fork server with, after `-c`."""
+_MAIN: Final = re.compile(r"""'main_path': (['"])(.+?)\1""")
 
 
 def name(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> str:
@@ -51,6 +55,10 @@ def name(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     Returns:
         A text that can be the name of a file. "interactive" for a shell or `python -c`.
 
+    Raises:
+        ImportError: This is a fork server of multiprocessing, which does not know its program. It
+            leaves out then what it was to import before it forks, and its children import it.
+
     Example:
         >>> name(["/srv/crawl.py", "--all"])
         'crawl'
@@ -60,6 +68,8 @@ def name(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     argv = getattr(sys, "argv", []) if argv is None else argv
     environ = os.environ if environ is None else environ
     program = argv[0] if argv else ""
+    if program in _SHELLS:
+        program = _main_of_fork_server()
     if program in _SHELLS:
         return INTERACTIVE
     module = _module(program)
@@ -71,6 +81,42 @@ def name(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     if module in _SERVERS:
         return _tidy(next(_applications(argv[1:]), module))
     return _tidy(module) or INTERACTIVE
+
+
+def named(text: str) -> str:
+    """Put the name of what runs in the place of `{program}`."""
+    return text.replace("{program}", name()) if "{program}" in text else text
+
+
+def in_fork_server() -> bool:
+    """Whether this is the fork server of multiprocessing, or was forked from it."""
+    return bool(_command_of_fork_server())
+
+
+def _command_of_fork_server() -> str:
+    return next((one for one in sys.orig_argv if one.startswith(_FORK_SERVER)), "")
+
+
+def _main_of_fork_server() -> str:
+    """The path of the main module for which this fork server was started; "" if there is none."""
+    command = _command_of_fork_server()
+    if found := _MAIN.search(command):
+        return found[2]
+    if command and "sys_argv" not in command and not _is_child():
+        raise ImportError(
+            "state objects cannot be preloaded here: before Python 3.13.12 and 3.14.3 the fork "
+            "server of multiprocessing does not know which program it works for. Name the store by "
+            "AUTOSTATE_URL or configure(), or leave the module out of set_forkserver_preload()"
+        )
+    return ""
+
+
+def _is_child() -> bool:
+    """Whether this process was forked from the server: it has its arguments from the program."""
+    from multiprocessing import process
+
+    current = process.current_process()
+    return hasattr(current, "_inheriting") or process.parent_process() is not None
 
 
 def is_notebook() -> bool:

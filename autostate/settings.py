@@ -317,8 +317,10 @@ def default_url(environ: Mapping[str, str] | None = None) -> str:
     if here and (in_tests := under_test.default_url(url)):
         return in_tests
     if url:
-        return url.replace("{program}", program.name())
-    return "apify:" if _inside_actor(environ) else f"sqlite:///.autostate/{program.name()}.db"
+        return program.named(url)
+    return (
+        "apify:" if _inside_actor(environ) else program.named("sqlite:///.autostate/{program}.db")
+    )
 
 
 def _inside_actor(environ: Mapping[str, str]) -> bool:

@@ -51,7 +51,7 @@ def check(url: str, path: Path | None) -> None:
     session = _session()
     if session is None:
         return
-    allowed = (session.exported or "").replace("{program}", program.name())
+    allowed = program.named(session.exported or "")
     if url == allowed or (path is not None and os.path.realpath(path) == _file_of(allowed)):
         return
     if not session.allows(url, path):

@@ -397,6 +397,54 @@ def test_children_of_multiprocessing_read_and_are_refused_to_write(
     assert stored() == {"page": 2, "seen": []}
 
 
+@pytest.mark.parametrize("url", [None, "sqlite:///.autostate/job.db"])
+@pytest.mark.parametrize("created", ["before", "after", "never"])
+def test_what_the_fork_server_has_imported_belongs_to_the_program(
+    processes: Processes, created: str, url: str | None
+) -> None:
+    """A module with state objects that is preloaded; the program imports it before, or after."""
+    (processes.folder / "states.py").write_text(
+        "import autostate\n"
+        "progress = autostate.PersistedDict('progress', page=0)\n"
+        "store = autostate.configure().url\n"
+    )
+    job = processes.write(
+        """
+        import multiprocessing
+        def work():
+            from states import progress, store
+            say(os.path.basename(store), dict(progress))
+            try:
+                progress["page"] += 1
+                autostate.flush()
+                say("saved")
+            except autostate.StateInUseError:
+                say("refused")
+        if __name__ == "__main__":
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload(["states"])
+            created = sys.argv[1]
+            if created == "before":
+                import states
+                autostate.flush()
+            child = context.Process(target=work)
+            child.start()
+            child.join()
+            if created == "after":
+                from states import progress
+                say(dict(progress))
+        """
+    )
+    code, output, error = processes.run(job, created, **({"AUTOSTATE_URL": url} if url else {}))
+    assert (code, error) == (0, "")
+    assert output.splitlines() == [
+        "job.db {'page': 0}",
+        "refused" if created == "before" else "saved",
+        *["{'page': 1}"] * (created == "after"),
+    ]
+    assert [path.name for path in (processes.folder / ".autostate").glob("*.db")] == ["job.db"]
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_child_owns_what_its_parent_never_created(processes: Processes, method: str) -> None:
     """Until it ends; of several that write, the others are told."""
@@ -1402,6 +1450,9 @@ SITUATIONS: dict[str, list[Any]] = {
         test_children_of_multiprocessing_read_and_are_refused_to_write,
         test_what_goes_past_the_methods_is_told_at_the_end,
         test_what_goes_past_the_methods_in_a_child_of_multiprocessing_is_told,
+    ],
+    "… children of a fork server": [
+        test_what_the_fork_server_has_imported_belongs_to_the_program,
     ],
     "… children of a process that does not own": [
         test_a_child_owns_what_its_parent_never_created,

@@ -80,3 +80,25 @@ def test_children_have_the_name_of_their_parent(isolated: Path, how: str) -> Non
         check=True,
     )
     assert set(done.stdout.split()) == {"shop" if how == "package" else "shop.crawl"}, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ("['__main__'], **{'sys_path': ['/'], 'main_path': '/srv/crawl.py'}", "crawl"),
+        ("""['__main__'], **{'main_path': "/srv/it's.py", 'sys_path': ['/']}""", "it-s"),
+        ("['shop'], sys_argv=sys.argv[1:], **{'sys_path': ['/']}", "interactive"),
+        ("['shop'], **{'sys_path': ['/']}", None),
+    ],
+)
+def test_the_fork_server_of_every_version(
+    monkeypatch: pytest.MonkeyPatch, arguments: str, named: str | None
+) -> None:
+    """It knows the main module, or its program's arguments, or has to leave the module out."""
+    command = f"from multiprocessing.forkserver import main; main(5, 7, {arguments})"
+    monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python3", "-B", "-c", command])
+    if named is not None:
+        assert program.name(["-c"], {}) == named
+        return
+    with pytest.raises(ImportError, match="set_forkserver_preload"):
+        program.name(["-c"], {})

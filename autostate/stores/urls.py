@@ -71,7 +71,7 @@ def _file(source: str, rest: str) -> str:
         _refuse(source, "it names no file. One in the working directory is", "sqlite:///state.db")
     if path.endswith("/"):
         _refuse(source, "it is a folder. A file in it is", f"{source}state.db")
-    path = path.replace("{program}", program.name())
+    path = program.named(path)
     if other := _PLACEHOLDER.search(path):
         meant = source.replace(other[0], "{program}")
         _refuse(source, f"nothing is put in the place of {other[0]}; perhaps it should be", meant)
