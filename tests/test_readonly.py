@@ -276,7 +276,8 @@ import select, time
 number = 0
 while not select.select([sys.stdin], [], [], 0.01)[0]:
     number += 1
-    d["number"] = rows[number % 5000] = number
+    with autostate.atomic():
+        d["number"] = rows[number % 5000] = number
     rows["text"] = "x" * (number % 7 * 3000)
     if number == 1:
         autostate.flush()
