@@ -84,6 +84,9 @@ def impose() -> None:
     """
     if not _lost:
         return
+    watchdog: Any = sys.modules.get("faulthandler")
+    if watchdog is not None:  # the child would wait at its end for a thread that it does not have
+        watchdog.cancel_dump_traceback_later()
     child = -1
     with contextlib.suppress(Exception):  # not allowed here, or no process is left
         child = _fork()

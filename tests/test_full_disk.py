@@ -97,6 +97,7 @@ ENDS = {
     "sys.exit with a text": ("sys.exit('no')", 1),
     "sys.exit without a code": ("sys.exit()", 0),
     "raise SystemExit": ("raise SystemExit(5)", 5),
+    "a watchdog": ("import faulthandler; faulthandler.dump_traceback_later(600); sys.exit(6)", 6),
     "SIGTERM": ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(600)", -signal.SIGTERM),
     "Ctrl-C": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(600)", -signal.SIGINT),
 }
