@@ -58,6 +58,8 @@ logger: logging.Logger = logging.getLogger("autostate")
 
 SIGNAL_TIMEOUT = 8.0
 """Seconds that the save after SIGTERM or SIGHUP may take."""
+FORK_TIMEOUT = 2.0
+"""Seconds for which a fork waits for changes that other threads have begun."""
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -83,6 +85,10 @@ class Keeper(Protocol):
 
     def before_exec(self, timeout: float) -> Callable[[], None]:
         """Save before this process becomes another program; give what to call if it does not."""
+        ...
+
+    def before_fork(self, timeout: float) -> Callable[[], None]:
+        """Let no other thread be in the midst of a change; give what to call after the fork."""
         ...
 
     def forked(self) -> bool:
@@ -354,13 +360,17 @@ def in_child() -> bool:
 
 
 def _before_fork() -> None:
-    """Keep signals away from the child until it can handle them."""
+    """Keep signals away from the child until it can handle them, and other threads' changes."""
+    end = time.monotonic() + FORK_TIMEOUT
+    _forking.held = [keeper.before_fork(end - time.monotonic()) for keeper in keepers()]
     if _previous:
         _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _previous)
 
 
 def _after_fork() -> None:
-    """Let the signals come, in parent and child."""
+    """Let other threads and the signals come, in parent and child."""
+    for go_on in _forking.__dict__.pop("held", ()):
+        go_on()
     mask = getattr(_forking, "mask", None)
     if mask is not None:
         _forking.mask = None

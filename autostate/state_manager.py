@@ -475,6 +475,13 @@ class StateManager:
         incarnation = self._incarnation
         return _nothing if incarnation is None else incarnation.before_exec(timeout)
 
+    def before_fork(self, timeout: float) -> Callable[[], None]:
+        """Let no other thread be in the midst of a change; give what to call after the fork."""
+        incarnation = self._incarnation
+        lock = None if incarnation is None else incarnation.tracker.lock
+        taken = lock is not None and lock.acquire(timeout=max(0.0, timeout))
+        return lock.release if lock is not None and taken else _nothing
+
     def forked(self) -> bool:
         """Go on in the child of a fork, where the state belongs to the parent, if there is one."""
         self._lock = threading.RLock()

@@ -1220,6 +1220,68 @@ def test_what_another_thread_has_begun_is_not_in_a_forked_child(processes: Proce
     assert parent == "parent {'page': 1, 'seen': [1], 'late': True}"
 
 
+def test_what_another_thread_is_about_to_save_is_no_change_of_the_child(
+    processes: Processes,
+) -> None:
+    """A fork between the encoding of a commit and its end."""
+    job = processes.write(
+        """
+        import threading
+        from autostate.stores.sqlite import SqliteStore
+        progress = PersistedDict("progress", page=0, seen=[])
+        deleted = PersistedDict("deleted")
+        autostate.flush()
+        writes, forked = threading.Event(), threading.Event()
+        write = SqliteStore.write
+        def write_slowly(*args, **kwargs):
+            writes.set()
+            forked.wait(30)
+            return write(*args, **kwargs)
+        SqliteStore.write = write_slowly
+        progress["page"] += 1
+        progress["seen"].append(1)
+        autostate.delete(deleted)
+        threading.Thread(target=autostate.flush).start()
+        writes.wait(30)
+        child = os.fork()
+        if not child:
+            sys.exit()
+        say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        forked.set()
+        autostate.flush()
+        say(autostate.statistics().failures)
+        """
+    )
+    assert processes.run(job) == (0, "0\n0\n", "")
+    assert stored() == {"page": 1, "seen": [1]}
+
+
+def test_a_fork_waits_for_a_change_that_another_thread_has_begun(processes: Processes) -> None:
+    """The child would find a half of it, and call it a change of its own."""
+    job = processes.write(
+        """
+        import threading
+        progress = PersistedDict("progress", page=0)
+        begun, ended = threading.Event(), threading.Event()
+        def change():
+            with progress._node_.tracker.lock:
+                begun.set()
+                time.sleep(0.3)
+                ended.set()
+        changes = threading.Thread(target=change)
+        changes.start()
+        begun.wait(30)
+        child = os.fork()
+        if not child:
+            say(ended.is_set())
+            sys.exit()
+        say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        changes.join()
+        """
+    )
+    assert processes.run(job) == (0, "True\n0\n", "")
+
+
 def test_a_child_that_is_refused_inside_a_block_changes_nothing(processes: Processes) -> None:
     """Neither what the block wrote before the fork, nor the parent's block."""
     job = processes.write(
@@ -1471,6 +1533,8 @@ SITUATIONS: dict[str, list[Any]] = {
         test_what_the_parent_has_not_saved_at_the_fork_is_no_loss_of_the_child,
         test_threads_of_the_owner_save_on_while_children_are_refused,
         test_what_another_thread_has_begun_is_not_in_a_forked_child,
+        test_what_another_thread_is_about_to_save_is_no_change_of_the_child,
+        test_a_fork_waits_for_a_change_that_another_thread_has_begun,
     ],
     "`os.execv`": [test_exec_gives_the_state_to_the_next_program],
     "uvicorn, gunicorn with one worker": ["test_servers.py::test_a_hit_is_counted_or_refused"],

@@ -96,6 +96,7 @@ class Capture:
                 for key, digest in pending.seen.items():
                     self.tracker.watch.saved(node, key, digest)
             self.pendings = []  # they refer to this capture, and would wait for the collector
+            self._settle()
 
     def failed(self) -> None:
         """Mark everything again: it is not known what of it the store has."""
@@ -109,5 +110,10 @@ class Capture:
             deleted, self.deleted = self.deleted, []
             self.tracker.deleted = deleted + self.tracker.deleted
             self.pendings = []
-            if self.tracker.capture is self:
-                self.tracker.capture = None
+            self._settle()
+
+    def _settle(self) -> None:
+        """Let the tracker forget this capture."""
+        tracker = self.tracker
+        tracker.capture = None if tracker.capture is self else tracker.capture
+        tracker.unsaved = None if tracker.unsaved is self else tracker.unsaved

@@ -86,6 +86,8 @@ class Tracker:
             "raise" or "keep".
 
     Attributes:
+        capture: What a cut has taken and is not all encoded yet; None: there is no such.
+        unsaved: The same until it is known to be durable, or has failed.
         ending: The save is the last one: what fails costs a node only, and is not tried again.
         gate: Called before each write while this process does not own the state: it claims it, or
             raises, so that nothing is changed. None: the process owns it.
@@ -123,6 +125,7 @@ class Tracker:
         self.adopting: set[int] = set()
         self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self.capture: Capture | None = None
+        self.unsaved: Capture | None = None
         self._refused = False
         self._marks = 0
         self._next_id = 1
@@ -268,9 +271,9 @@ class Tracker:
         """
         self.lock = threading.RLock()
         self._may_begin = True
-        if self.capture is not None:
+        if self.unsaved is not None:
             with contextlib.suppress(Exception):  # left half-way by that thread: all is marked
-                self.capture.failed()
+                self.unsaved.failed()
         self._undo_blocks_of_other_threads()
         try:
             self._mark_unseen(sweep=False)  # what the parent has to save
@@ -411,7 +414,7 @@ class Tracker:
     def _take(self, *, sweep: bool) -> Capture:
         if self.writing is not None:
             self.finish_write()
-        capture = self.capture = Capture(self)
+        capture = self.capture = self.unsaved = Capture(self)
         if self.closed:
             return capture
         self.graph.forget()
