@@ -109,6 +109,8 @@ _exiting = threading.Lock()
 _finalizer: Any = None
 _shutdown_sent = False
 """By an exit that has not come to its end: Ctrl-C may make it begin again."""
+_ending_signal = 0
+"""The signal by which this process ends as soon as all is saved."""
 _forking = threading.local()
 
 
@@ -199,7 +201,7 @@ def _watch() -> bool:
 def _wait() -> None:
     """Wait for a signal, save, and send it again."""
     while threading.current_thread() is _watcher and (number := _arrived.get()) is not None:
-        exit_now(SIGNAL_TIMEOUT, reason=signal.Signals(number).name)
+        _save_before(number)
         _send_again(number)
 
 
@@ -238,7 +240,19 @@ def _ends(number: int) -> bool:
 
 def _save_before(number: int) -> None:
     """Save before this process sends itself a signal that ends it."""
+    global _ending_signal
+    _ending_signal = number
     exit_now(SIGNAL_TIMEOUT, reason=signal.Signals(number).name)
+
+
+def wait_for_signal() -> None:
+    """Wait for the signal by which this process ends, if it does: it was saved for the last time.
+
+    Who would save now has nothing to be told: the program ends before it could make use of it.
+    """
+    end = time.monotonic() + SIGNAL_TIMEOUT
+    while _ending_signal and time.monotonic() < end:
+        time.sleep(0.01)
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
@@ -379,8 +393,9 @@ def _after_fork() -> None:
 
 def _after_fork_in_child() -> None:
     """Forget everything: threads are gone, and locks may be held by threads that are gone."""
-    global _lock, _exiting, _watcher, _arrived, _finalizer
+    global _lock, _exiting, _watcher, _arrived, _finalizer, _ending_signal
     _lock, _exiting = threading.Lock(), threading.Lock()
+    _ending_signal = 0
     exit_status.forget()
     _watcher, _finalizer = None, None
     _arrived = queue.SimpleQueue()

@@ -11,7 +11,7 @@ import contextvars
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from autostate import hub, lifecycle, under_test
 from autostate.codec.bound import is_container, root_of
-from autostate.errors import StoreError
+from autostate.errors import FlushError, StoreError
 from autostate.settings import Settings, SettingsByName, default_url
 from autostate.state_names import OWN, of_programs
 
@@ -310,14 +310,16 @@ class StateManager:
         lifecycle.recheck()
         incarnation = self._in_use()
         if incarnation is not None:
-            incarnation.flusher.flush(timeout)
+            with _ending_first():
+                incarnation.flusher.flush(timeout)
 
     async def durable(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
         """Do as `flush` does, without blocking the event loop."""
         lifecycle.recheck()
         incarnation = self._in_use()
         if incarnation is not None:
-            await incarnation.flusher.durable(timeout)
+            with _ending_first():
+                await incarnation.flusher.durable(timeout)
 
     async def durable_at_end(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """Do as `durable` does, but do not wait for what waiting does not mend: a full disk."""
@@ -563,6 +565,7 @@ class StateManager:
 
     def _check_open(self) -> None:
         if self._closed and self.ended:
+            lifecycle.wait_for_signal()
             raise RuntimeError(
                 f"{self!r} is closed: it has saved for the last time, at the end of the process or "
                 "of its `with` body, and keeps nothing that is begun or deleted now"
@@ -613,6 +616,16 @@ def _path_of(url: str) -> Path | None:
 
 def _nothing() -> None:
     """Undo nothing."""
+
+
+@contextlib.contextmanager
+def _ending_first() -> Generator[None]:
+    """Tell nobody of a flush that failed because the process ends by a signal."""
+    try:
+        yield
+    except FlushError:
+        lifecycle.wait_for_signal()
+        raise
 
 
 def _checked(

@@ -54,6 +54,40 @@ def test_what_is_written_before_the_signal_is_sent_again_is_saved(
     assert stored() == {"started": 1, "stopped": 1}
 
 
+@pytest.mark.parametrize(
+    "work",
+    [
+        "autostate.flush()",
+        "asyncio.run(autostate.durable())",
+        "PersistedDict(f'more {len(autostate.names())}')",
+    ],
+)
+def test_who_would_save_after_the_last_save_is_ended_without_a_traceback(
+    isolated: Path, work: str
+) -> None:
+    """The signal may come to the main thread late: it is deep in a call."""
+    program = Program(
+        f"""
+        import asyncio, threading
+        from autostate import lifecycle
+        send, saved = lifecycle._send, threading.Event()
+        def send_late(number):
+            saved.set()
+            time.sleep(0.3)
+            send(number)
+        lifecycle._send = send_late
+        state = PersistedDict("a", n=1)
+        print("ready", flush=True)
+        saved.wait(60)
+        {work}
+        """
+    )
+    program.wait_for("ready")
+    program.process.send_signal(signal.SIGTERM)
+    assert program.end() == (-signal.SIGTERM, "")
+    assert stored() == {"n": 1}
+
+
 def test_a_signal_to_itself_that_does_not_end_it_saves_nothing_for_good(isolated: Path) -> None:
     """Ignored, blocked, handled, or none at all: the state objects go on."""
     status, error = run("""
