@@ -40,8 +40,8 @@ _SERVERS: Final = frozenset(
 _NOT_ALLOWED: Final = re.compile(r"[^\w.-]+")
 _APPLICATION: Final = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(.*\))?")
 _LONGEST: Final = 100
-_FORK_SERVER: Final = "from multiprocessing.forkserver import main;"
-"""What multiprocessing starts its fork server with, after `-c`."""
+_FORK_SERVER: Final = "from multiprocessing.forkserver import main; main("
+"""A part of what multiprocessing starts its fork server with, after `-c`."""
 _MAIN: Final = re.compile(r"""'main_path': (['"])(.+?)\1""")
 
 
@@ -94,7 +94,7 @@ def in_fork_server() -> bool:
 
 
 def _command_of_fork_server() -> str:
-    return next((one for one in sys.orig_argv if one.startswith(_FORK_SERVER)), "")
+    return next((one for one in sys.orig_argv if _FORK_SERVER in one), "")
 
 
 def _main_of_fork_server() -> str:

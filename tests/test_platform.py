@@ -287,12 +287,20 @@ def test_an_abort_ends_the_run(start: StartActor, gracefully: bool) -> None:
 
 
 def test_a_crawler_runs_on_the_platform(start: StartActor) -> None:
-    """A Crawlee crawler with the platform's queue and dataset handles every request once."""
+    """A Crawlee crawler with the platform's queue and dataset handles every request once.
+
+    One after the other: the SDK's client lets a request that is given back be taken by another
+    task before the platform knows, and "handled" may then arrive before "given back".
+    """
     run = start(
         """
+        from crawlee import ConcurrencySettings
         from crawlee.crawlers import BasicCrawler, BasicCrawlingContext
         async with Actor:
-            crawler = BasicCrawler(max_request_retries=1)
+            crawler = BasicCrawler(
+                max_request_retries=1,
+                concurrency_settings=ConcurrencySettings(max_concurrency=1, desired_concurrency=1),
+            )
             @crawler.router.default_handler
             async def handle(context: BasicCrawlingContext) -> None:
                 number = int(context.request.url.rpartition("/")[2])

@@ -95,7 +95,8 @@ def test_the_fork_server_of_every_version(
     monkeypatch: pytest.MonkeyPatch, arguments: str, named: str | None
 ) -> None:
     """It knows the main module, or its program's arguments, or has to leave the module out."""
-    command = f"from multiprocessing.forkserver import main; main(5, 7, {arguments})"
+    before = "import sys; " if "sys.argv" in arguments else ""
+    command = f"{before}from multiprocessing.forkserver import main; main(5, 7, {arguments})"
     monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python3", "-B", "-c", command])
     if named is not None:
         assert program.name(["-c"], {}) == named
