@@ -42,6 +42,9 @@ LEASE: Final = 60.0
 sign of life meanwhile, it counts as gone. It is fenced then, should it live after all.
 """
 
+TELLING: Final = 2.0
+"""Seconds of waiting for an owner's end after which that is told of."""
+
 ASKING: Final = 2.0
 """Seconds between questions to a platform whether an owner lives."""
 
@@ -71,6 +74,7 @@ class Claim:
         self.lease: float | None = None
         self._waits_since = math.inf
         self._has_warned = False
+        self._has_told = False
         self._asks: Callable[[Owner], bool | None] | None = None
         self._url = url
         self._settings = settings
@@ -108,8 +112,15 @@ class Claim:
             if not is_ancestor(living):
                 wait = self._settings.wait_for_owner
                 limit = max(wait, patience, ENDING if living.ending else 0.0)
-            if time.monotonic() - began >= limit:
+            waited = time.monotonic() - began
+            if waited >= limit:
                 raise in_use(self._url, living, saved_at)
+            if waited >= TELLING and not self._has_told:
+                self._has_told = True
+                logger.warning(
+                    "the state in %s belongs to %s: its end is waited for, %.0f s more",
+                    *(self._url, living, limit - waited),
+                )
             time.sleep(LOOK)
 
     def wait_for_others(self, journal: Journal, saved_at: float | None) -> bool:
@@ -195,9 +206,9 @@ class Claim:
         if living is not None:
             self.held = False
             raise FencedError(
-                f"the state in {self._url} was deleted, and {living} has begun anew there: what "
-                "this process changes from now on is not saved. Stop it, or let it use another "
-                "store",
+                f"the lock file of the state in {self._url} was deleted, perhaps with the state, "
+                f"which belongs to {living} now: what this process changes from now on is not "
+                "saved. Stop it, or let it use another store",
                 owner=living,
             )
         return False

@@ -96,7 +96,8 @@ def program() -> str:
     name = sys.argv[0] if sys.argv else ""
     if name in ("", "-c"):
         return "python -c" if name else "python"
-    return os.path.basename(name)  # noqa: PTH119 - the path is of no use to others
+    folder, file = os.path.split(name)  # the path is of no use to others
+    return f"python -m {os.path.basename(folder)}" if folder and file == "__main__.py" else file  # noqa: PTH119
 
 
 def ancestors() -> set[int]:

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 INTERACTIVE: Final = "interactive"
 """For what is no program: a shell, `python -c`."""
@@ -40,6 +40,8 @@ _SERVERS: Final = frozenset(
 _NOT_ALLOWED: Final = re.compile(r"[^\w.-]+")
 _APPLICATION: Final = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(.*\))?")
 _LONGEST: Final = 100
+_OF_COMMANDS: Final = frozenset({"bin", "sbin", "Scripts"})
+"""Folders whose names say nothing."""
 _FORK_SERVER: Final = "from multiprocessing.forkserver import main; main("
 """A part of what multiprocessing starts its fork server with, after `-c`."""
 _MAIN: Final = re.compile(r"""'main_path': (['"])(.+?)\1""")
@@ -61,7 +63,7 @@ def name(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
 
     Example:
         >>> name(["/srv/crawl.py", "--all"])
-        'crawl'
+        'srv.crawl'
         >>> name(["/usr/bin/uvicorn", "--workers", "4", "shop.web:app"])
         'shop.web'
     """
@@ -80,7 +82,7 @@ def name(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         return _tidy(notebook.partition(".")[0]) or INTERACTIVE
     if module in _SERVERS:
         return _tidy(next(_applications(argv[1:]), module))
-    return _tidy(module) or INTERACTIVE
+    return _tidy(_path_of_script(program)) or INTERACTIVE
 
 
 def named(text: str) -> str:
@@ -112,9 +114,10 @@ def _main_of_fork_server() -> str:
 
 
 def _is_child() -> bool:
-    """Whether this process was forked from the server: it has its arguments from the program."""
-    from multiprocessing import process
-
+    """Whether multiprocessing has made this process: it has its arguments from the program."""
+    process: Any = sys.modules.get("multiprocessing.process")
+    if process is None:
+        return False
     current = process.current_process()
     return hasattr(current, "_inheriting") or process.parent_process() is not None
 
@@ -126,15 +129,61 @@ def is_notebook() -> bool:
 
 def _module(program: str) -> str:
     """The dotted name of a script, as far as its folders are packages."""
-    folder, file = os.path.split(os.path.abspath(program))  # noqa: PTH100
+    return ".".join(_located(program)[1])
+
+
+def _located(program: str) -> tuple[str, list[str]]:
+    """The folder around a script or its package, and the parts of its dotted name there."""
+    folder, file = os.path.split(_absolute(program))
     stem = file.removesuffix(".py").removesuffix(".pyz").removesuffix(".exe")
     parts = [stem]
     while os.path.exists(os.path.join(folder, "__init__.py")):  # noqa: PTH110, PTH118
         folder, package = os.path.split(folder)
         parts.insert(0, package)
-    if stem == "__main__":
-        parts = parts[:-1] or [os.path.basename(folder)]  # noqa: PTH119
+    if parts == ["__main__"]:
+        folder, name = os.path.split(folder)
+        parts = [name]
+    elif stem == "__main__":
+        del parts[-1]
+    return folder, parts
+
+
+def _path_of_script(program: str) -> str:
+    """The dotted name of a script, unlike that of another one with its name in another folder.
+
+    In front are the folders below the working directory, or elsewhere the one in which it is. The
+    name of a package says enough.
+    """
+    folder, parts = _located(program)
+    if len(parts) == 1:
+        here = os.path.realpath(_working_directory())
+        between = os.path.relpath(os.path.realpath(folder), here)
+        if between.startswith(os.pardir):
+            between = os.path.basename(folder)  # noqa: PTH119
+        if between != os.curdir and between not in _OF_COMMANDS:
+            parts.insert(0, between.replace(os.sep, "."))
     return ".".join(parts)
+
+
+def _absolute(program: str) -> str:
+    """The path of a script, also after the program has gone to another folder."""
+    known = getattr(sys.modules.get("__main__"), "__file__", None) or ""
+    if known.endswith(os.path.normpath(program)):
+        program = known
+    elif _is_child():
+        from multiprocessing import process
+
+        began: str | None = vars(process).get("ORIGINAL_DIR")
+        there = os.path.join(began or "", program)  # noqa: PTH118
+        program = there if os.path.exists(there) else program  # noqa: PTH110
+    return os.path.normpath(os.path.join(_working_directory(), program))  # noqa: PTH118
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except OSError:  # it is gone
+        return os.sep
 
 
 def _applications(arguments: Sequence[str]) -> Iterator[str]:

@@ -210,6 +210,8 @@ SHORTEST_KEY = 16
 VARIABLES: Mapping[str, str] = {name: f"AUTOSTATE_{name.upper()}" for name in NAMES}
 """The environment variable of each setting."""
 URL_VARIABLE = "AUTOSTATE_URL"
+OF_PROGRAMS = "sqlite:///.autostate/{program}.db"
+"""The store of a program that is no Actor, unless it or its user names another one."""
 _OF_TESTS = ("COPIES", "EXAMPLES", "INTERRUPTS", "KILLS", "SEED", "STEPS")
 """What the tests of this project read: how much they do."""
 _warned_of: set[str] = set()
@@ -318,9 +320,7 @@ def default_url(environ: Mapping[str, str] | None = None) -> str:
         return in_tests
     if url:
         return program.named(url)
-    return (
-        "apify:" if _inside_actor(environ) else program.named("sqlite:///.autostate/{program}.db")
-    )
+    return "apify:" if _inside_actor(environ) else program.named(OF_PROGRAMS)
 
 
 def _inside_actor(environ: Mapping[str, str]) -> bool:

@@ -170,6 +170,11 @@ def _write(place: Place, epoch: int, changes: Sequence[bytes], commits: tuple[in
     return path
 
 
+def pending(url: str) -> list[Path]:
+    """Return the files that the next start of a program with this store looks at, oldest first."""
+    return [] if url.startswith("memory:") else [f for place in places(url) for f in place.files()]
+
+
 def find(url: str) -> list[Spill]:
     """Return the readable spills for a store, oldest first; what is damaged is logged and left.
 
@@ -177,7 +182,7 @@ def find(url: str) -> list[Spill]:
         url: The store's.
     """
     spills = []
-    for path in (path for place in places(url) for path in place.files()):
+    for path in pending(url):
         try:
             spills.append(_read(path))
         except (OSError, ValueError, KeyError, TypeError) as error:

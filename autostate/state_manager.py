@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from autostate import hub, lifecycle, under_test
+from autostate import hub, lifecycle, program, under_test
 from autostate.codec.bound import is_container, root_of
 from autostate.errors import FlushError, StoreError
-from autostate.settings import Settings, SettingsByName, default_url
+from autostate.settings import OF_PROGRAMS, Settings, SettingsByName, default_url
 from autostate.state_names import OWN, of_programs
 
 if TYPE_CHECKING:
@@ -196,17 +196,18 @@ class StateManager:
 
         path = file_of(self.url)
         chosen = self._store is not None or os.environ.get("AUTOSTATE_URL", "").strip()
-        if path is None or chosen or self._told or lifecycle.in_child():
+        if chosen or self._told or lifecycle.in_child() or (path is None and self.url != "apify:"):
             return
         from autostate.stored_state import beside
 
-        other = beside(path, name)
+        usual = path or file_of(program.named(OF_PROGRAMS))
+        other = None if usual is None else beside(usual, name, among=path is None)
         if other is not None:
             self._told = True
             logger.warning(
                 "%r is new and empty in %s, which is the store of this program; %s holds a state "
                 "object of that name. If that is the one you mean: AUTOSTATE_URL=sqlite:///%s",
-                *(name, path, other.name, other),
+                *(name, path or "the storage of an Actor", other.name, other),
             )
 
     def live(self, name: str) -> Any | None:

@@ -79,12 +79,17 @@ def names_in(url: str | os.PathLike[str], settings: Settings) -> list[str]:
     return list(read_state(url, settings).roots)
 
 
-def beside(path: Path, name: str) -> Path | None:
+def beside(path: Path, name: str, *, among: bool = False) -> Path | None:
     """Give another store in the folder of a store in which there is a state object of a name.
 
     Those that are large are not looked at, nor those that cannot be read.
+
+    Args:
+        path: The store; it need not be there.
+        name: The name of the state object.
+        among: The store itself may be the one, too.
     """
-    others = sorted(one for one in path.parent.glob(f"*{path.suffix}") if one != path)
+    others = sorted(one for one in path.parent.glob(f"*{path.suffix}") if among or one != path)
     for other in others[:_OTHERS]:
         with contextlib.suppress(AutostateError, OSError):
             if other.stat().st_size <= _LARGE and name in read_state(other).roots:

@@ -19,6 +19,7 @@ from typing import Final
 import pytest
 
 import autostate
+from autostate import spill
 from tests import programs
 
 STORE: Final = Path(".autostate/crawl.db")
@@ -348,6 +349,21 @@ class TestChoosing:
         assert told("get", "stock", "apples", "-u", "sqlite:///.autostate/shop.db") == "3\n"
         assert "shop\t" in told("where")
 
+    def test_an_actor_ran_here(self, isolated: Path) -> None:
+        """Alone, and beside a program."""
+        with autostate.open("apify:"):
+            autostate.PersistedDict("stock", apples=3)
+        assert told("get", "stock", "apples") == "3\n"
+        assert told("where").startswith("apify:\nbecause an Actor that ran here has a state in")
+        folder = isolated / "storage" / "key_value_stores" / "default"
+        assert f"an Actor\t{folder}\t1\t" in told("where")
+        with autostate.open("sqlite:///.autostate/crawl.db"):
+            autostate.PersistedDict("crawl")
+        done = call("ls")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"Choose one: --program crawl; and that of an Actor in {folder}" in done.stderr
+        assert told("get", "stock", "apples", "--url", "apify:") == "3\n"
+
     def test_there_is_none(self, isolated: Path) -> None:
         """Nothing is made."""
         for command in (["ls"], ["get", "a"], ["reset", "a", "-y"], ["backup", "b.db"]):
@@ -358,6 +374,15 @@ class TestChoosing:
         assert call("delete", "x", "-y", "-u", "missing.db").returncode == 1
         assert call("ls", "-p", "missing").returncode == 1
         assert list(isolated.iterdir()) == []
+
+
+def test_what_could_not_be_saved_is_not_shown_in_silence(crawl: Path) -> None:
+    """It is added by the next start of the program."""
+    made = spill.write(f"sqlite:///{STORE}", 1, [b"{}"])
+    for command in (["ls"], ["show", "hits"], ["get", "crawl", "pages"]):
+        done = call(*command)
+        assert done.returncode == 0
+        assert f"{made} holds changes that a process could not save" in done.stderr
 
 
 JOB: Final = """

@@ -214,13 +214,16 @@ def test_the_same_program_twice_with_the_sdks_folder(processes: Processes) -> No
 
 def test_a_program_may_wait_for_the_owner_to_end(processes: Processes) -> None:
     """As long as it was told to; and for one that has begun to end without being told."""
-    job = processes.write(JOB)
+    job = processes.write("from autostate import claim; claim.TELLING = 0\n" + JOB)
     first = processes.start(job)
     hear(first, "works")
     second = processes.start(job, AUTOSTATE_WAIT_FOR_OWNER="60")
+    assert second.stderr is not None
+    assert f"process {first.pid} (job.py)" in (told := second.stderr.readline())
+    assert ": its end is waited for, 60 s more" in told
     assert end(first)[0] == 0
     hear(second, "works")
-    assert end(second)[0] == 0
+    assert end(second) == (0, "", "")
     assert stored() == {"page": 4}
 
 
@@ -318,6 +321,16 @@ def test_two_programs_in_one_folder(processes: Processes) -> None:
     assert stored() == stored(path=".autostate/other.db") == {"page": 2}
 
 
+def test_two_programs_of_one_name_in_two_folders(processes: Processes) -> None:
+    """Started from one working directory: each has a store of its own."""
+    for folder in ("one", "other"):
+        (processes.folder / folder).mkdir()
+        first = processes.start(processes.write(JOB, f"{folder}/job.py"))
+        assert end(first)[:2] == (0, "works\n")
+    assert stored(path=".autostate/one.job.db") == {"page": 2}
+    assert stored(path=".autostate/other.job.db") == {"page": 2}
+
+
 def test_a_renamed_program_is_told_where_its_state_is(processes: Processes) -> None:
     """It begins anew, and says once which store has a state object of that name."""
     code = "progress = PersistedDict('progress', page=0); progress['page'] += 1"
@@ -329,6 +342,11 @@ def test_a_renamed_program_is_told_where_its_state_is(processes: Processes) -> N
     assert "'progress' is new and empty" in error
     assert f"AUTOSTATE_URL=sqlite:///{processes.folder / '.autostate' / 'job.db'}" in error
     assert processes.run("crawl.py") == (0, "", "")  # it is there now
+    code = "import apify; progress = PersistedDict('progress', page=0)"
+    exit_code, _, error = processes.run(processes.write(code))
+    assert exit_code == 0
+    assert "'progress' is new and empty in the storage of an Actor" in error
+    assert f"AUTOSTATE_URL=sqlite:///{processes.folder / '.autostate'}" in error
     assert processes.run(processes.write("PersistedDict('mine')", "b.py")) == (0, "", "")
 
 
@@ -1501,6 +1519,7 @@ SITUATIONS: dict[str, list[Any]] = {
     ],
     "two programs in one folder": [
         test_two_programs_in_one_folder,
+        test_two_programs_of_one_name_in_two_folders,
         test_a_renamed_program_is_told_where_its_state_is,
     ],
     "a shell, `python -c` or a notebook": [

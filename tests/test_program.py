@@ -16,7 +16,13 @@ from tests.test_lifecycle import ROOT
     ("command", "expected"),
     [
         ("crawl.py --all", "crawl"),
-        ("/srv/jobs/nightly crawl.py", "nightly"),
+        ("/srv/jobs/nightly crawl.py", "jobs.nightly"),
+        ("/srv/jobs/bin/nightly crawl.py", "nightly"),
+        ("shops/crawl.py", "shops.crawl"),
+        ("shops/../crawl.py", "crawl"),
+        ("../crawl.py", "PARENT.crawl"),
+        ("shops/__main__.py", "shops"),
+        ("/srv/jobs/__main__.py", "srv.jobs"),
         ("./crawl", "crawl"),
         ("-c", "interactive"),
         ("", "interactive"),
@@ -33,8 +39,9 @@ from tests.test_lifecycle import ROOT
         ("wéird:name*.py", "wéird-name"),
     ],
 )
-def test_the_name_of_a_program(command: str, expected: str) -> None:
+def test_the_name_of_a_program(isolated: Path, command: str, expected: str) -> None:
     """The script, or what a server was told to run."""
+    expected = expected.replace("PARENT", isolated.parent.name)
     assert program.name(command.split(" "), {}) == expected
 
 
@@ -82,11 +89,31 @@ def test_children_have_the_name_of_their_parent(isolated: Path, how: str) -> Non
     assert set(done.stdout.split()) == {"shop" if how == "package" else "shop.crawl"}, done.stdout
 
 
+@pytest.mark.parametrize("path", ["crawl.py", "absolute"])
+def test_a_program_that_goes_elsewhere(isolated: Path, path: str) -> None:
+    """It has one name there, however it was started; and so have its children."""
+    script = isolated / "jobs" / "crawl.py"
+    script.parent.mkdir()
+    (isolated / "data").mkdir()
+    at_once = "os.chdir('../data')" if path == "crawl.py" else "os.chdir('data')"
+    begin = f"import os\nif __name__ == '__main__': {at_once}\n"
+    script.write_text(begin + CODE)
+    done = subprocess.run(
+        [sys.executable, str(script) if path == "absolute" else path, "fork", "spawn"],
+        env={"PYTHONPATH": str(ROOT)},
+        cwd=isolated if path == "absolute" else script.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(done.stdout.split()) == {"jobs.crawl"}, done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ("['__main__'], **{'sys_path': ['/'], 'main_path': '/srv/crawl.py'}", "crawl"),
-        ("""['__main__'], **{'main_path': "/srv/it's.py", 'sys_path': ['/']}""", "it-s"),
+        ("['__main__'], **{'sys_path': ['/'], 'main_path': '/srv/crawl.py'}", "srv.crawl"),
+        ("""['__main__'], **{'main_path': "/bin/it's.py", 'sys_path': ['/']}""", "it-s"),
         ("['shop'], sys_argv=sys.argv[1:], **{'sys_path': ['/']}", "interactive"),
         ("['shop'], **{'sys_path': ['/']}", None),
     ],

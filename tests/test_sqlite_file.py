@@ -131,6 +131,21 @@ def test_a_folder_without_hard_links_will_do(
         assert store.read("key") == b"2"
 
 
+def test_a_database_with_another_name_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever uses that is not seen; a link that stands for the file is as good as it."""
+    path = tmp_path / "state.db"
+    (tmp_path / "symbolic.db").symlink_to(path)
+    for each in (path, tmp_path / "symbolic.db"):
+        SqliteStore(each).close()
+    assert not caplog.text
+    (tmp_path / "hard.db").hardlink_to(path)
+    with opened(lambda: SqliteStore(path)):
+        pass
+    assert f"{path} has another name, too" in caplog.text
+
+
 def test_an_empty_file_is_an_error_for_state_objects(tmp_path: Path) -> None:
     """It was something once: nobody is given an empty state for it."""
     path = tmp_path / "state.db"

@@ -36,6 +36,14 @@ def stores_here() -> list[Path]:
     return sorted(each for each in FOLDER.glob("*.db") if each.is_file())
 
 
+def actors_storage() -> Path | None:
+    """The folder of the default key-value store of an Actor that ran here, if it holds a state."""
+    from autostate.stores.apify import is_at_home, local_folder
+
+    folder = None if is_at_home() else local_folder(None)
+    return folder if folder is not None and any(folder.glob("autostate-*")) else None
+
+
 def choose(url: str | None = None, program: str | None = None) -> Choice:
     """Choose a store.
 
@@ -63,16 +71,19 @@ def choose(url: str | None = None, program: str | None = None) -> Choice:
         return Choice(normalized(named), f"the environment variable {VARIABLE} names it")
     if _inside_actor(os.environ):
         return Choice("apify:", "this is an Actor, which uses its default key-value store")
-    found = stores_here()
+    found, storage = stores_here(), actors_storage()
+    if storage is not None and not found:
+        return Choice("apify:", f"an Actor that ran here has a state in {storage}")
     if not found:
         raise NoChoiceError(
             f"there is no state in {Path.cwd()}: {FOLDER} holds no store. Go to the folder in "
             f"which the program runs; or name the store: --url, or {VARIABLE}"
         )
-    if len(found) > 1:
+    if len(found) > 1 or storage is not None:
+        also = "" if storage is None else f"; and that of an Actor in {storage}: --url apify:"
         raise NoChoiceError(
-            f"there are several stores in {FOLDER}, one for each program that ran here: "
-            f"{', '.join(each.stem for each in found)}. Choose one: --program {found[0].stem}"
+            f"there are several stores here, in {FOLDER} one for each program: "
+            f"{', '.join(each.stem for each in found)}. Choose one: --program {found[0].stem}{also}"
         )
     return Choice(f"sqlite:///{found[0]}", f"it is the only store in {FOLDER}")
 

@@ -7,15 +7,22 @@ import io
 import json
 import os
 import sys
-from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from autostate import spill
 from autostate.backing_up import backup as copy_state
 from autostate.cli import paths, plain, tables
-from autostate.cli.choosing import VARIABLE, Choice, NoChoiceError, choose, stores_here
+from autostate.cli.choosing import (
+    VARIABLE,
+    Choice,
+    NoChoiceError,
+    actors_storage,
+    choose,
+    stores_here,
+)
 from autostate.cli.removing import NotRemovedError, check, remove
 from autostate.cli.values import Values
 from autostate.codec.registry import ignore_classes
@@ -81,7 +88,7 @@ def _fail(message: str, code: int = 1) -> NoReturn:
 @app.command()
 def ls(url: Url = None, program: Program = None, as_json: Json = False) -> None:
     """List the state objects: kind, entries, bytes; when they were saved; who owns them."""
-    state = read_state(choose(url, program).url)
+    state = _read(url, program)
     rows = tables.object_rows(state)
     if as_json:
         _print(json.dumps({**tables.about(state), "objects": rows}, ensure_ascii=False, indent=2))
@@ -128,22 +135,21 @@ def where(url: Url = None, program: Program = None) -> None:
         chosen = None
     if chosen is not None:
         _print(f"{chosen.url}\nbecause {chosen.why}")
-    rows: list[Any] = []
-    for each in stores_here():
-        with _unreadable(each, rows):
-            state = read_state(each)
-            count = len(state.roots)
-            rows.append((each.stem, str(each), count, each.stat().st_size, tables.owner_of(state)))
+    rows = [_row(each.stem, each, each) for each in stores_here()]
+    if (storage := actors_storage()) is not None:
+        rows.append(_row("an Actor", storage, "apify:"))
     tables.table(["program", "store", "objects", "bytes", "owner"], rows)
 
 
-@contextlib.contextmanager
-def _unreadable(path: Path, rows: list[Any]) -> Generator[None]:
-    """List also a store that cannot be read."""
+def _row(program: str, path: Path, url: str | Path) -> tuple[Any, ...]:
+    """Tell of a store, also if it cannot be read."""
+    files = path.glob("autostate-*") if path.is_dir() else [path]
+    size = sum(each.stat().st_size for each in files)
     try:
-        yield
+        state = read_state(url)
     except AutostateError:
-        rows.append((path.stem, str(path), 0, path.stat().st_size, "cannot be read: see verify"))
+        return program, str(path), 0, size, "cannot be read: see verify"
+    return program, str(path), len(state.roots), size, tables.owner_of(state)
 
 
 @app.command()
@@ -194,8 +200,18 @@ def delete(name: Name, url: Url = None, program: Program = None, yes: Yes = Fals
     _print(f"{name} was deleted")
 
 
+def _read(url: str | None, program: str | None) -> StoredState:
+    state = read_state(choose(url, program).url)
+    for path in spill.pending(state.url):
+        sys.stderr.write(
+            f"autostate: {path} holds changes that a process could not save; they are not shown. "
+            "The next start of the program adds them\n"
+        )
+    return state
+
+
 def _value(name: str, path: list[str] | None, url: str | None, program: str | None) -> Any:
-    state: StoredState = read_state(choose(url, program).url)
+    state = _read(url, program)
     if name not in state.roots:
         _fail(f"{state.url} holds no state object {name!r}. {listed(list(state.roots))}")
     return paths.follow(name, Values(state).of(name), paths.parsed(path or []))

@@ -13,6 +13,7 @@ away the lock of a commit that another thread is in. `stat`, `link` and `rename`
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -24,6 +25,8 @@ from pathlib import Path
 from autostate.errors import DamagedStoreError, StoreError
 from autostate.stores.places import look_at, refuse_place, refuse_unreadable
 from autostate.syncing import sync
+
+logger: logging.Logger = logging.getLogger("autostate")
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL)"
 DAMAGED = (
@@ -67,6 +70,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     if not real.exists():
         _make_folder(real.parent)
         _make(real)
+    _warn_of_links(real)
     return _connected(path)
 
 
@@ -123,6 +127,20 @@ def owner_file_of(path: Path) -> Path:
     """Where the owner of the state in a database holds its lock: see `autostate.owner_lock`."""
     real = Path(os.path.realpath(path))
     return real.with_name(f"{real.name}-owner")
+
+
+def _warn_of_links(path: Path) -> None:
+    """Warn of a file that has another name: who uses that is not seen from here.
+
+    While a database is made it has two for a moment.
+    """
+    made = any(each.name.startswith(path.name + _UNFINISHED) for each in path.parent.iterdir())
+    if not made and path.stat().st_nlink > 1:
+        logger.warning(
+            "%s has another name, too (a hard link): a process that uses the file by that name is "
+            "not seen, and SQLite may damage it after a crash. Make a copy in place of the link",
+            path,
+        )
 
 
 def set_aside(path: Path) -> Path:
