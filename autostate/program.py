@@ -47,12 +47,18 @@ _FORK_SERVER: Final = "from multiprocessing.forkserver import main; main("
 _MAIN: Final = re.compile(r"""'main_path': (['"])(.+?)\1""")
 
 
-def name(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> str:
+def name(
+    argv: Sequence[str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    here: bool = False,
+) -> str:
     """Give a name for what runs: of the script or module, of the notebook, of the application.
 
     Args:
         argv: As `sys.argv`, which it is by default.
         environ: The environment variables; those of the process by default.
+        here: Tell a script from others of its name, as seen from the working directory.
 
     Returns:
         A text that can be the name of a file. "interactive" for a shell or `python -c`.
@@ -63,6 +69,8 @@ def name(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
 
     Example:
         >>> name(["/srv/crawl.py", "--all"])
+        'crawl'
+        >>> name(["/srv/crawl.py", "--all"], here=True)
         'srv.crawl'
         >>> name(["/usr/bin/uvicorn", "--workers", "4", "shop.web:app"])
         'shop.web'
@@ -82,12 +90,12 @@ def name(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         return _tidy(notebook.partition(".")[0]) or INTERACTIVE
     if module in _SERVERS:
         return _tidy(next(_applications(argv[1:]), module))
-    return _tidy(_path_of_script(program)) or INTERACTIVE
+    return _tidy(_path_of_script(program) if here else module) or INTERACTIVE
 
 
-def named(text: str) -> str:
+def named(text: str, *, here: bool = False) -> str:
     """Put the name of what runs in the place of `{program}`."""
-    return text.replace("{program}", name()) if "{program}" in text else text
+    return text.replace("{program}", name(here=here)) if "{program}" in text else text
 
 
 def in_fork_server() -> bool:
@@ -133,19 +141,19 @@ def _module(program: str) -> str:
 
 
 def _located(program: str) -> tuple[str, list[str]]:
-    """The folder around a script or its package, and the parts of its dotted name there."""
+    """The folder of a script, "" in a package; and the parts of its dotted name there."""
     folder, file = os.path.split(_absolute(program))
     stem = file.removesuffix(".py").removesuffix(".pyz").removesuffix(".exe")
-    parts = [stem]
+    parts, inside = [stem], folder
     while os.path.exists(os.path.join(folder, "__init__.py")):  # noqa: PTH110, PTH118
         folder, package = os.path.split(folder)
         parts.insert(0, package)
     if parts == ["__main__"]:
-        folder, name = os.path.split(folder)
-        parts = [name]
-    elif stem == "__main__":
+        inside, name = os.path.split(folder)
+        return inside, [name]
+    if stem == "__main__":
         del parts[-1]
-    return folder, parts
+    return folder if folder == inside else "", parts
 
 
 def _path_of_script(program: str) -> str:
@@ -155,7 +163,7 @@ def _path_of_script(program: str) -> str:
     name of a package says enough.
     """
     folder, parts = _located(program)
-    if len(parts) == 1:
+    if folder:
         here = os.path.realpath(_working_directory())
         between = os.path.relpath(os.path.realpath(folder), here)
         if between.startswith(os.pardir):

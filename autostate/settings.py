@@ -320,7 +320,7 @@ def default_url(environ: Mapping[str, str] | None = None) -> str:
         return in_tests
     if url:
         return program.named(url)
-    return "apify:" if _inside_actor(environ) else program.named(OF_PROGRAMS)
+    return "apify:" if _inside_actor(environ) else program.named(OF_PROGRAMS, here=True)
 
 
 def _inside_actor(environ: Mapping[str, str]) -> bool:

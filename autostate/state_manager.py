@@ -200,7 +200,7 @@ class StateManager:
             return
         from autostate.stored_state import beside
 
-        usual = path or file_of(program.named(OF_PROGRAMS))
+        usual = path or file_of(program.named(OF_PROGRAMS, here=True))
         other = None if usual is None else beside(usual, name, among=path is None)
         if other is not None:
             self._told = True

@@ -36,13 +36,22 @@ from tests.test_lifecycle import ROOT
         ("/usr/bin/flask --app shop run", "shop"),
         ("/usr/bin/fastapi run shop/main.py", "main"),
         ("/usr/bin/streamlit run dash.py", "dash"),
+        ("shop/crawl.py", "shop.crawl"),
+        ("shop/__main__.py", "shop"),
+        ("inner/shop/__main__.py", "shop"),
+        ("inner/shop/crawl.py", "shop.crawl"),
         ("wéird:name*.py", "wéird-name"),
     ],
 )
 def test_the_name_of_a_program(isolated: Path, command: str, expected: str) -> None:
     """The script, or what a server was told to run."""
+    for package in (isolated / "shop", isolated / "inner" / "shop"):
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
     expected = expected.replace("PARENT", isolated.parent.name)
-    assert program.name(command.split(" "), {}) == expected
+    name = program.name(command.split(" "), {}, here=True)
+    assert name == expected
+    assert name.endswith(program.name(command.split(" "), {}))
 
 
 def test_the_name_of_a_notebook() -> None:
@@ -57,7 +66,7 @@ def test_the_name_of_a_notebook() -> None:
 CODE = """
 import multiprocessing, sys
 from autostate import program
-def tell(): print(program.name(), flush=True)
+def tell(): print(program.name(here=True), flush=True)
 tell()
 if __name__ == "__main__":
     for method in sys.argv[1:]:
@@ -112,7 +121,7 @@ def test_a_program_that_goes_elsewhere(isolated: Path, path: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ("['__main__'], **{'sys_path': ['/'], 'main_path': '/srv/crawl.py'}", "srv.crawl"),
+        ("['__main__'], **{'sys_path': ['/'], 'main_path': '/srv/crawl.py'}", "crawl"),
         ("""['__main__'], **{'main_path': "/bin/it's.py", 'sys_path': ['/']}""", "it-s"),
         ("['shop'], sys_argv=sys.argv[1:], **{'sys_path': ['/']}", "interactive"),
         ("['shop'], **{'sys_path': ['/']}", None),
