@@ -206,9 +206,9 @@ class Claim:
         if living is not None:
             self.held = False
             raise FencedError(
-                f"the lock file of the state in {self._url} was deleted, perhaps with the state, "
-                f"which belongs to {living} now: what this process changes from now on is not "
-                "saved. Stop it, or let it use another store",
+                f"the state in {self._url} belongs to {living}: the lock file of this process was "
+                "deleted, perhaps with the state. What it changes from now on is not saved. Stop "
+                "it, or let it use another store",
                 owner=living,
             )
         return False

@@ -1066,7 +1066,7 @@ def test_what_was_begun_anew_is_not_replaced_by_a_former_owner(
     second = processes.start(job, "second", url)
     hear(second, "saved")
     _, output, error = end(first)
-    assert f"was deleted, and process {second.pid} (job.py), since" in output, error
+    assert f"belongs to process {second.pid} (job.py), since" in output, error
     assert "is saved again" not in error
     assert end(second) == (0, "", "")
     look = f"autostate.configure({url!r})\nsay(dict(PersistedDict('progress')))"
