@@ -40,6 +40,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import importlib
 import logging
 import os
 import queue
@@ -375,15 +376,29 @@ def in_child() -> bool:
 
 def _before_fork() -> None:
     """Keep signals away from the child until it can handle them, and other threads' changes."""
+    _await_imports()
     end = time.monotonic() + FORK_TIMEOUT
     _forking.held = [keeper.before_fork(end - time.monotonic()) for keeper in keepers()]
     if _previous:
         _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _previous)
 
 
+def _await_imports() -> None:
+    """Let other threads come to the end of importing the library's modules.
+
+    The child would wait for ever for a thread that it does not have: Python forgets only one of its
+    locks of imports in a forked child.
+    """
+    for name, module in list(sys.modules.items()):
+        spec = getattr(module, "__spec__", None) if name.startswith("autostate.") else None
+        if getattr(spec, "_initializing", False):
+            with contextlib.suppress(Exception):  # that thread is told
+                importlib.import_module(name)
+
+
 def _after_fork() -> None:
     """Let other threads and the signals come, in parent and child."""
-    for go_on in _forking.__dict__.pop("held", ()):
+    for go_on in vars(_forking).pop("held", ()):
         go_on()
     mask = getattr(_forking, "mask", None)
     if mask is not None:

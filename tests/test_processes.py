@@ -1274,6 +1274,61 @@ def test_what_another_thread_is_about_to_save_is_no_change_of_the_child(
     assert stored() == {"page": 1, "seen": [1]}
 
 
+def test_threads_that_fork_at_the_same_time(processes: Processes) -> None:
+    """Each lets go of what itself has held: all is saved as before."""
+    job = processes.write(
+        """
+        import threading
+        sys.setswitchinterval(1e-6)
+        progress = PersistedDict("progress", page=0)
+        autostate.flush()
+        def fork():
+            child = os.fork()
+            if not child:
+                os._exit(0)
+            os.waitpid(child, 0)
+        threads = [threading.Thread(target=lambda: [fork() for _ in range(60)]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            progress["page"] += 1
+            autostate.flush()
+        for thread in threads:
+            thread.join()
+        progress["page"] = -1
+        autostate.flush(timeout=10)
+        """
+    )
+    assert processes.run(job) == (0, "", "")
+    assert stored() == {"page": -1}
+
+
+def test_a_fork_waits_for_an_import_that_another_thread_has_begun(processes: Processes) -> None:
+    """The child would wait for ever: the library imports some of its modules when it needs them."""
+    (processes.folder / "slow.py").write_text(
+        "import sys, time\nsys.modules['__main__'].begun.set()\ntime.sleep(0.3)\ndone = True\n"
+    )
+    job = processes.write(
+        """
+        import threading
+        autostate.__path__.append(os.getcwd())
+        begun = threading.Event()
+        PersistedDict("progress")
+        thread = threading.Thread(target=lambda: __import__("autostate.slow"))
+        thread.start()
+        begun.wait(30)
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            from autostate.slow import done
+            sys.exit()
+        say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        thread.join()
+        """
+    )
+    assert processes.run(job) == (0, "0\n", "")
+
+
 def test_a_fork_waits_for_a_change_that_another_thread_has_begun(processes: Processes) -> None:
     """The child would find a half of it, and call it a change of its own."""
     job = processes.write(
@@ -1553,6 +1608,8 @@ SITUATIONS: dict[str, list[Any]] = {
         test_threads_of_the_owner_save_on_while_children_are_refused,
         test_what_another_thread_has_begun_is_not_in_a_forked_child,
         test_what_another_thread_is_about_to_save_is_no_change_of_the_child,
+        test_threads_that_fork_at_the_same_time,
+        test_a_fork_waits_for_an_import_that_another_thread_has_begun,
         test_a_fork_waits_for_a_change_that_another_thread_has_begun,
     ],
     "`os.execv`": [test_exec_gives_the_state_to_the_next_program],

@@ -231,17 +231,18 @@ def _transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection
 
 _FORK_WAITS = 10.0
 _open: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
-_held: list[threading.RLock] = []
+_forking = threading.local()
+"""The locks that a thread holds while it forks: others may fork at the same time."""
 
 
 def _before_fork() -> None:
     locks = [store._lock for store in list(_open)]
-    _held.extend(lock for lock in locks if lock.acquire(timeout=_FORK_WAITS))
+    _forking.held = [lock for lock in locks if lock.acquire(timeout=_FORK_WAITS)]
 
 
 def _after_fork() -> None:
-    while _held:
-        _held.pop().release()
+    for lock in vars(_forking).pop("held", ()):
+        lock.release()
 
 
 if hasattr(os, "register_at_fork"):
