@@ -53,6 +53,8 @@ class _File:
 
 _files: dict[Path, _File] = {}
 _lock = threading.RLock()
+_forking = threading.local()
+_FORK_WAITS: Final = 2.0
 
 
 class LocksUnsupportedError(Exception):
@@ -331,6 +333,17 @@ def _unsupported(error: OSError) -> Exception:
     return LocksUnsupportedError(str(error)) if error.errno in _UNSUPPORTED else error
 
 
+def _before_fork() -> None:
+    """Let no other thread be about to open a file: the child would keep it, and its lock."""
+    _forking.lock = _lock if _lock.acquire(timeout=_FORK_WAITS) else None
+
+
+def _after_fork_in_parent() -> None:
+    lock = vars(_forking).pop("lock", None)
+    if lock is not None:
+        lock.release()
+
+
 def _after_fork_in_child() -> None:
     """Close the parent's files: that takes no lock from it, and keeps none when it has ended."""
     global _lock
@@ -342,4 +355,8 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

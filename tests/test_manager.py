@@ -476,7 +476,7 @@ def test_the_default_store_is_a_file_under_the_working_directory(
     isolated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the program's name, private, and ignored by git."""
-    monkeypatch.setattr(sys, "argv", ["/srv/crawl.py", "--all"])
+    monkeypatch.setattr(sys, "argv", ["crawl.py", "--all"])
     PersistedDict("a", x=1)
     autostate.flush()
     assert (isolated / ".autostate" / "crawl.db").is_file()

@@ -1329,6 +1329,37 @@ def test_a_fork_waits_for_an_import_that_another_thread_has_begun(processes: Pro
     assert processes.run(job) == (0, "0\n", "")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell what is open")
+def test_a_child_does_not_keep_the_lock_that_another_thread_is_about_to_take(
+    processes: Processes,
+) -> None:
+    """Else the state would have an owner for as long as the child lives."""
+    job = processes.write(
+        """
+        import threading
+        opened, really_open = threading.Event(), os.open
+        def open_slowly(path, *args, **kwargs):
+            descriptor = really_open(path, *args, **kwargs)
+            if str(path).endswith("-owner"):
+                opened.set()
+                time.sleep(0.3)
+            return descriptor
+        os.open = open_slowly
+        thread = threading.Thread(target=PersistedDict, args=("progress",))
+        thread.start()
+        opened.wait(30)
+        child = os.fork()
+        if not child:
+            links = [f"/proc/self/fd/{each}" for each in os.listdir("/proc/self/fd")]
+            say([link for link in links if os.path.realpath(link).endswith("-owner")])
+            os._exit(0)
+        os.waitpid(child, 0)
+        thread.join()
+        """
+    )
+    assert processes.run(job) == (0, "[]\n", "")
+
+
 def test_a_fork_waits_for_a_change_that_another_thread_has_begun(processes: Processes) -> None:
     """The child would find a half of it, and call it a change of its own."""
     job = processes.write(
@@ -1609,6 +1640,7 @@ SITUATIONS: dict[str, list[Any]] = {
         test_what_another_thread_has_begun_is_not_in_a_forked_child,
         test_what_another_thread_is_about_to_save_is_no_change_of_the_child,
         test_threads_that_fork_at_the_same_time,
+        test_a_child_does_not_keep_the_lock_that_another_thread_is_about_to_take,
         test_a_fork_waits_for_an_import_that_another_thread_has_begun,
         test_a_fork_waits_for_a_change_that_another_thread_has_begun,
     ],
