@@ -8,6 +8,9 @@ it is (by a digest: a URL may hold a password). The header says on which epoch t
 another incarnation has saved since, they must not be applied over its work, nor over an older
 state, from a backup: the file is set aside for a human.
 
+What it holds becomes state: so it has to be this user's own, with one name, and nobody else may be
+able to write to it. Else it is logged, and left.
+
 Only a store that outlives the process can be spilled for: not `memory:`.
 """
 
@@ -77,7 +80,9 @@ class Place:
         """Return the spills that lie here, oldest first."""
         if not self.folder.is_dir() or (self.shared and not _is_private(self.folder)):
             return []
-        return sorted(self.folder.glob(f"{self.stem}*.jsonl"))
+        names = (each.name for each in self.folder.iterdir())
+        found = (name for name in names if name.startswith(self.stem) and name.endswith(".jsonl"))
+        return [self.folder / name for name in sorted(found)]
 
     def prepare(self) -> None:
         """Make the folder.
@@ -185,7 +190,7 @@ def find(url: str) -> list[Spill]:
     for path in pending(url):
         try:
             spills.append(_read(path))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             logger.error(  # noqa: TRY400 - what is wrong with the file, not where we noticed
                 "%s holds unsaved changes, but cannot be read: %s", path, error
             )
@@ -231,9 +236,19 @@ def _is_private(folder: Path) -> bool:
     return ours and stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o022
 
 
+def _is_own(found: os.stat_result) -> bool:
+    """Tell whether a file has one name, belongs to this user, and nobody else can write to it."""
+    ours = found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    return ours and stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+
+
 def _read(path: Path) -> Spill:
     """Read and check one file."""
-    first, _, body = path.read_bytes().partition(b"\n")
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link, no pipe
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        if not _is_own(os.fstat(file.fileno())):
+            raise ValueError("somebody else may have put it there, or can write to it")
+        first, _, body = file.read().partition(b"\n")
     header = json.loads(first)
     if header["autostate"] != VERSION or header["record"] != "spill":
         raise ValueError("its format is unknown")

@@ -636,6 +636,49 @@ def test_a_damaged_spill_is_left_alone(isolated: Path, caplog: pytest.LogCapture
     assert path.name in caplog.text
 
 
+def _owned_by_another(path: Path) -> None:
+    try:
+        os.chown(path, 65534, 65534)
+    except PermissionError:
+        pytest.skip("only root can give a file away")
+
+
+def _become_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+NOT_OWN: dict[str, Callable[[Path], object]] = {
+    "another user's": _owned_by_another,
+    "a link": lambda path: path.symlink_to(path.rename("elsewhere")),
+    "another name of a file": lambda path: Path("elsewhere").hardlink_to(path),
+    "writable for others": lambda path: path.chmod(0o622),
+    "a pipe": _become_a_pipe,
+    "nested without an end": lambda path: path.write_text("[" * 100_000),
+}
+
+
+@pytest.mark.parametrize("how", NOT_OWN)
+def test_a_spill_that_somebody_else_may_have_written_is_not_believed(
+    isolated: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    """It would become state; and whatever it is, the program starts."""
+    _leave_a_spill()
+    [path] = isolated.glob("s.db.spill-*.jsonl")
+    NOT_OWN[how](path)
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {"x": 1}
+    assert os.path.lexists(path)
+    assert path.name in caplog.text
+
+
+def test_a_spill_is_found_whatever_the_name_of_the_database(tmp_path: Path) -> None:
+    """One with characters that stand for others in patterns."""
+    url = f"sqlite:///{tmp_path}/jobs[1]?.db"
+    written = spill.write(url, 0, [b"{}"])
+    assert [one.path for one in spill.find(url)] == [written]
+
+
 def test_a_spill_of_another_store_is_not_taken(isolated: Path) -> None:
     """The file's name says for which database it is."""
     spill.write("apify:one", 0, [b"{}"])
