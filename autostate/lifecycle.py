@@ -110,8 +110,8 @@ _exiting = threading.Lock()
 _finalizer: Any = None
 _shutdown_sent = False
 """By an exit that has not come to its end: Ctrl-C may make it begin again."""
-_ending_signal = 0
-"""The signal by which this process ends as soon as all is saved."""
+_saves_last: threading.Thread | None = None
+"""Saves for the last time, and then sends the signal by which this process ends."""
 _forking = threading.local()
 
 
@@ -241,18 +241,19 @@ def _ends(number: int) -> bool:
 
 def _save_before(number: int) -> None:
     """Save before this process sends itself a signal that ends it."""
-    global _ending_signal
-    _ending_signal = number
+    global _saves_last
+    _saves_last = threading.current_thread()
     exit_now(SIGNAL_TIMEOUT, reason=signal.Signals(number).name)
 
 
 def wait_for_signal() -> None:
     """Wait for the signal by which this process ends, if it does: it was saved for the last time.
 
-    Who would save now has nothing to be told: the program ends before it could make use of it.
+    Who would save now has nothing to be told: the program ends before it could make use of it. The
+    thread that sends the signal, with the receivers of `shutdown` that it calls, does not wait.
     """
     end = time.monotonic() + SIGNAL_TIMEOUT
-    while _ending_signal and time.monotonic() < end:
+    while _saves_last not in (None, threading.current_thread()) and time.monotonic() < end:
         time.sleep(0.01)
 
 
@@ -408,9 +409,9 @@ def _after_fork() -> None:
 
 def _after_fork_in_child() -> None:
     """Forget everything: threads are gone, and locks may be held by threads that are gone."""
-    global _lock, _exiting, _watcher, _arrived, _finalizer, _ending_signal
+    global _lock, _exiting, _watcher, _arrived, _finalizer, _saves_last
     _lock, _exiting = threading.Lock(), threading.Lock()
-    _ending_signal = 0
+    _saves_last = None
     exit_status.forget()
     _watcher, _finalizer = None, None
     _arrived = queue.SimpleQueue()

@@ -88,6 +88,41 @@ def test_who_would_save_after_the_last_save_is_ended_without_a_traceback(
     assert stored() == {"n": 1}
 
 
+@pytest.mark.parametrize("sends", ["", "os.kill(os.getpid(), signal.SIGTERM)"])
+def test_a_receiver_whose_flush_fails_does_not_wait_for_the_signal(
+    isolated: Path, sends: str
+) -> None:
+    """That comes after it, from its own thread: the grace period is short."""
+    program = Program(
+        f"""
+        from autostate import lifecycle
+        from autostate.errors import FlushError, StoreUnavailableError
+        from autostate.stores.sqlite import SqliteStore
+        lifecycle.SIGNAL_TIMEOUT = 3600
+        state, write = PersistedDict("a", n=1), SqliteStore.write
+        def fail(*args, **kwargs):
+            raise StoreUnavailableError("for now")
+        @autostate.hub.shutdown.connect
+        def end(sender, **rest):
+            SqliteStore.write = fail
+            state["n"] = 2
+            try:
+                autostate.flush(timeout=0.2)
+            except FlushError:
+                state["n"] = 3
+            SqliteStore.write = write
+        print("ready", flush=True)
+        {sends}
+        time.sleep(600)
+        """
+    )
+    program.wait_for("ready")
+    if not sends:
+        program.process.send_signal(signal.SIGTERM)
+    assert program.end()[0] == -signal.SIGTERM
+    assert stored() == {"n": 3}
+
+
 def test_a_signal_to_itself_that_does_not_end_it_saves_nothing_for_good(isolated: Path) -> None:
     """Ignored, blocked, handled, or none at all: the state objects go on."""
     status, error = run("""
