@@ -80,9 +80,11 @@ class Place:
         """Return the spills that lie here, oldest first."""
         if not self.folder.is_dir() or (self.shared and not _is_private(self.folder)):
             return []
-        names = (each.name for each in self.folder.iterdir())
-        found = (name for name in names if name.startswith(self.stem) and name.endswith(".jsonl"))
-        return [self.folder / name for name in sorted(found)]
+        found: list[str] = []
+        with contextlib.suppress(OSError):  # it may be one that nobody may list
+            found = os.listdir(self.folder)  # noqa: PTH208 - names are enough
+        names = [one for one in found if one.startswith(self.stem) and one.endswith(".jsonl")]
+        return [self.folder / name for name in sorted(names)]
 
     def prepare(self) -> None:
         """Make the folder.

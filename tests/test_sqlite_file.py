@@ -146,6 +146,22 @@ def test_a_database_with_another_name_is_warned_of(
     assert f"{path} has another name, too" in caplog.text
 
 
+def test_a_folder_that_may_not_be_listed_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files may be used all the same."""
+
+    def refuse(folder: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with autostate.open(tmp_path / "state.db"):
+        autostate.PersistedDict("d", n=1)
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, refuse)
+    with autostate.open(tmp_path / "state.db"):
+        assert autostate.PersistedDict("d") == {"n": 1}
+
+
 def test_an_empty_file_is_an_error_for_state_objects(tmp_path: Path) -> None:
     """It was something once: nobody is given an empty state for it."""
     path = tmp_path / "state.db"

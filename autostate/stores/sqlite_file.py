@@ -134,13 +134,16 @@ def _warn_of_links(path: Path) -> None:
 
     While a database is made it has two for a moment.
     """
-    made = any(each.name.startswith(path.name + _UNFINISHED) for each in path.parent.iterdir())
-    if not made and path.stat().st_nlink > 1:
-        logger.warning(
-            "%s has another name, too (a hard link): a process that uses the file by that name is "
-            "not seen, and SQLite may damage it after a crash. Make a copy in place of the link",
-            path,
-        )
+    with suppress(OSError):  # the folder may be one that nobody may list
+        names = os.listdir(path.parent)  # noqa: PTH208 - as below
+        made = any(name.startswith(path.name + _UNFINISHED) for name in names)
+        if not made and path.stat().st_nlink > 1:
+            logger.warning(
+                "%s has another name, too (a hard link): a process that uses the file by that name "
+                "is not seen, and SQLite may damage it after a crash. Make a copy in place of the "
+                "link",
+                path,
+            )
 
 
 def set_aside(path: Path) -> Path:
