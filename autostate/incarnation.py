@@ -654,8 +654,7 @@ def _with_spilled(
     store: Store, journal: Journal, recovered: Recovered, settings: Settings, timeout: float
 ) -> tuple[Journal, Recovered]:
     """Add what the previous process could not save."""
-    spilled = [] if scheme(store.url) == "memory" else spill.find(store.url)
-    for one in spilled:
+    for one in spill.find(store.url):
         if not one.continues(recovered.epoch, journal.sequence):
             logger.error(
                 "%s holds changes of a process that could not save them, but the state is not the "

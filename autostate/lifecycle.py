@@ -363,16 +363,8 @@ def _exit_child() -> None:
 
 
 def in_child() -> bool:
-    """Whether multiprocessing started this process; loads nothing to find out.
-
-    While such a process imports the main module it does not know its parent yet, but that it is
-    about to inherit from it. A fork server imports what its children are to have.
-    """
-    process: Any = sys.modules.get("multiprocessing.process")
-    if process is None:
-        return False
-    importing = getattr(process.current_process(), "_inheriting", False)
-    return importing or process.parent_process() is not None or program.in_fork_server()
+    """Whether multiprocessing started this process: a fork server imports what children need."""
+    return program.in_child() or program.in_fork_server()
 
 
 def _before_fork() -> None:

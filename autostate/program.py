@@ -98,6 +98,19 @@ def named(text: str, *, here: bool = False) -> str:
     return text.replace("{program}", name(here=here)) if "{program}" in text else text
 
 
+def in_child() -> bool:
+    """Whether multiprocessing started this process, as a worker; loads nothing to find out.
+
+    While such a process imports the main module it does not know its parent yet, but that it is
+    about to inherit from it.
+    """
+    process: Any = sys.modules.get("multiprocessing.process")
+    if process is None:
+        return False
+    importing = getattr(process.current_process(), "_inheriting", False)
+    return importing or process.parent_process() is not None
+
+
 def in_fork_server() -> bool:
     """Whether this is the fork server of multiprocessing, or was forked from it."""
     return bool(_command_of_fork_server())
@@ -112,22 +125,13 @@ def _main_of_fork_server() -> str:
     command = _command_of_fork_server()
     if found := _MAIN.search(command):
         return found[2]
-    if command and "sys_argv" not in command and not _is_child():
+    if command and "sys_argv" not in command and not in_child():
         raise ImportError(
             "state objects cannot be preloaded here: before Python 3.13.12 and 3.14.3 the fork "
             "server of multiprocessing does not know which program it works for. Name the store by "
             "AUTOSTATE_URL or configure(), or leave the module out of set_forkserver_preload()"
         )
     return ""
-
-
-def _is_child() -> bool:
-    """Whether multiprocessing has made this process: it has its arguments from the program."""
-    process: Any = sys.modules.get("multiprocessing.process")
-    if process is None:
-        return False
-    current = process.current_process()
-    return hasattr(current, "_inheriting") or process.parent_process() is not None
 
 
 def is_notebook() -> bool:
@@ -178,7 +182,7 @@ def _absolute(program: str) -> str:
     known = getattr(sys.modules.get("__main__"), "__file__", None) or ""
     if known.endswith(os.path.normpath(program)):
         program = known
-    elif _is_child():
+    elif in_child():
         from multiprocessing import process
 
         began: str | None = vars(process).get("ORIGINAL_DIR")

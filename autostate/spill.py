@@ -179,7 +179,9 @@ def _write(place: Place, epoch: int, changes: Sequence[bytes], commits: tuple[in
 
 def pending(url: str) -> list[Path]:
     """Return the files that the next start of a program with this store looks at, oldest first."""
-    return [] if url.startswith("memory:") else [f for place in places(url) for f in place.files()]
+    if url.startswith("memory:"):
+        return []
+    return [path for place in places(url) for path in place.files()]
 
 
 def find(url: str) -> list[Spill]:

@@ -602,26 +602,34 @@ def test_a_worker_whose_state_is_old_is_told_or_ends(processes: Processes, on_fe
     assert stored() == {"page": 2}
 
 
+ORPHAN = """
+import multiprocessing
+progress = PersistedDict("progress", page=0)
+def work():
+    autostate.flush()
+    say("works")
+    parent = multiprocessing.parent_process().pid
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    progress["page"] += 1
+    autostate.flush()
+    say("saved")
+"""
+
+
 def test_an_orphaned_child_becomes_the_owner(processes: Processes) -> None:
     """A pool whose parent was killed: the first child that writes goes on from what was saved."""
     job = processes.write(
-        """
-        import multiprocessing
-        progress = PersistedDict("progress", page=0)
-        def work():
-            say("works")
-            while os.getppid() == PARENT:
-                time.sleep(0.01)
-            progress["page"] += 1
-            autostate.flush()
-            say("saved")
-        PARENT = os.getpid()
-        if __name__ == "__main__":
-            progress["page"] += 1
-            autostate.flush()
-            multiprocessing.get_context("fork").Process(target=work).start()
-            time.sleep(600)
-        """
+        ORPHAN
+        + textwrap.dedent(
+            """
+            if __name__ == "__main__":
+                progress["page"] += 1
+                autostate.flush()
+                multiprocessing.get_context("fork").Process(target=work).start()
+                time.sleep(600)
+            """
+        )
     )
     parent = processes.start(job)
     hear(parent, "works")
@@ -694,29 +702,21 @@ def test_a_renamed_class_is_saved_by_the_child_that_becomes_the_owner(
 ) -> None:
     """It is no change while the parent lives, and unsaved all the same."""
     job = processes.write(
-        """
-        import multiprocessing
-        class Shop:
-            page: int = 0
-        Shop.__qualname__ = os.environ.get("SHOP", "Shop")
-        shop = autostate.persisted(name="shop")(Shop)()
-        progress = PersistedDict("progress", page=0)
-        def work():
-            autostate.flush()
-            say("works")
-            while os.getppid() == PARENT:
-                time.sleep(0.01)
-            progress["page"] += 1
-            autostate.flush()
-            say("saved")
-        PARENT = os.getppid()
-        if __name__ == "__main__":
-            shop.page += 1
-            autostate.flush()
-            os.environ["SHOP"] = "Store"
-            multiprocessing.get_context("spawn").Process(target=work).start()
-            time.sleep(600)
-        """
+        ORPHAN
+        + textwrap.dedent(
+            """
+            class Shop:
+                page: int = 0
+            Shop.__qualname__ = os.environ.get("SHOP", "Shop")
+            shop = autostate.persisted(name="shop")(Shop)()
+            if __name__ == "__main__":
+                shop.page += 1
+                autostate.flush()
+                os.environ["SHOP"] = "Store"
+                multiprocessing.get_context("spawn").Process(target=work).start()
+                time.sleep(600)
+            """
+        )
     )
     parent = processes.start(job)
     hear(parent, "works")
