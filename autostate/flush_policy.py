@@ -24,8 +24,9 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from autostate.announced import HURRY_AFTER, UNKNOWN_TIME
 from autostate.settings import Settings
@@ -60,8 +61,7 @@ class Step(NamedTuple):
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """What the flusher saw at one moment.
 
     Attributes:

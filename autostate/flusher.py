@@ -27,8 +27,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
 from autostate.flush_policy import Action, FlushPolicy, Look
@@ -50,15 +51,13 @@ ALIVE_CHECK = 0.25
 """Seconds between looks of a waiting caller whether the flusher's thread still runs."""
 
 
-@dataclass(frozen=True)
-class _Hurry:
+class _Hurry(Struct, frozen=True):
     """A message to the thread: this process will be killed in so many seconds."""
 
     time_remaining: float | None
 
 
-@dataclass(frozen=True)
-class _Timeout:
+class _Timeout(Struct, frozen=True):
     """A message to the thread: the run times out in so many seconds."""
 
     seconds: float

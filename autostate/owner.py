@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
-from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Self
 
+from msgspec import Struct, structs
 
-@dataclass(frozen=True)
-class Owner:
+
+class Owner(Struct, frozen=True):
     """A process that may write a state.
 
     Attributes:
@@ -36,20 +35,20 @@ class Owner:
     @classmethod
     def this(cls) -> Self:
         """This process, from now on."""
-        return cls(os.getpid(), socket.gethostname(), program(), time.time(), run=this_run())
+        return cls(os.getpid(), _host(), program(), time.time(), run=this_run())
 
     @property
     def is_here(self) -> bool:
         """Whether it runs on this machine, as far as that is known."""
-        return self.host in ("", socket.gethostname())
+        return self.host in ("", _host())
 
     def about_to_end(self) -> Self:
         """Give the same, as one that has begun to end."""
-        return replace(self, ending=True)
+        return structs.replace(self, ending=True)
 
     def at_the_end(self) -> Self:
         """Give the same, as one that has given the state back."""
-        return replace(self, ended=True)
+        return structs.replace(self, ended=True)
 
     def __str__(self) -> str:
         told = f"process {self.pid}" if self.pid else "another process"
@@ -66,7 +65,7 @@ class Owner:
 
     def as_json(self) -> dict[str, Any]:
         """What is stored."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return structs.asdict(self)
 
     @classmethod
     def from_json(cls, found: Any) -> Self | None:
@@ -78,6 +77,14 @@ class Owner:
         kinds["since"] = (int, float)
         known = {name: found.get(name) for name in kinds}
         return cls(**{name: at for name, at in known.items() if isinstance(at, kinds[name])})
+
+
+def _host() -> str:
+    if hasattr(os, "uname"):
+        return os.uname().nodename  # what `socket.gethostname` gives; importing that takes 3 ms
+    import socket
+
+    return socket.gethostname()
 
 
 def this_run() -> str:

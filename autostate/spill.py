@@ -26,8 +26,9 @@ import stat
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from autostate.syncing import sync
 
@@ -36,8 +37,7 @@ logger: logging.Logger = logging.getLogger("autostate")
 VERSION = 1
 
 
-@dataclass(frozen=True)
-class Spill:
+class Spill(Struct, frozen=True):
     """A file of changes that were not saved.
 
     Attributes:
@@ -62,8 +62,7 @@ class Spill:
         return self.epoch == epoch and self.first <= number <= self.last
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where spills of a store may lie.
 
     Attributes:

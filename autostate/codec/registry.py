@@ -12,10 +12,11 @@ import re
 import sys
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from fractions import Fraction
 from types import ModuleType
 from typing import Any, Final, TypeVar, overload
+
+from msgspec import Struct
 
 from autostate.codec import arrays, classes
 from autostate.codec.advice import advice_for
@@ -40,8 +41,7 @@ ATOMS: Final[set[type]] = {str, int, bool, type(None), float, range, Fraction, *
 _TAG: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-/]{0,99}")
 
 
-@dataclass(frozen=True, eq=False)
-class TypeEntry:
+class TypeEntry(Struct, frozen=True, eq=False):
     """How the values of one class are saved.
 
     Attributes:

@@ -16,12 +16,11 @@ import sys
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct, field
 
 from autostate.codec import decode_key
 from autostate.errors import CorruptStateError
@@ -87,8 +86,7 @@ class Change(msgspec.Struct, Generic[V], omit_defaults=True, forbid_unknown_fiel
     delete: bool = False
 
 
-@dataclass(slots=True)
-class NodeState:
+class NodeState(Struct):
     """A node as it was saved.
 
     Attributes:

@@ -32,11 +32,10 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from autostate.errors import CorruptStateError, FencedError
 from autostate.journal import compaction, salvage
@@ -65,8 +64,7 @@ _INLINE = 1024  # bytes in the head, which every commit writes again: on average
 _LARGE_INLINE = 16_384  # the same where a second record costs more than these bytes
 
 
-@dataclass(frozen=True)
-class Recovered:
+class Recovered(Struct, frozen=True):
     """What was found in the store.
 
     Attributes:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
+from msgspec import Struct, field
 
 from autostate import heap
 from autostate.errors import CorruptStateError, StoreError, StoreUnavailableError
@@ -28,8 +28,7 @@ _COPIED = ": perhaps the store is a copy that was made while a process was writi
 _ROUNDS = 5  # how often a state may be replaced under a reader before it gives up
 
 
-@dataclass(frozen=True)
-class Sighting:
+class Sighting(Struct, frozen=True):
     """What a store held at one look: what a takeover builds on, and checks again.
 
     Attributes:
@@ -47,8 +46,7 @@ class Sighting:
         return sorted((key for key in self.keys if not key.is_claim), reverse=True)
 
 
-@dataclass
-class Found:
+class Found(Struct):
     """What recovery found.
 
     Attributes:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 
 from autostate.errors import CorruptStateError, StoreError
 from autostate.journal.commit import SEQUENCES, NodeState, references
@@ -15,8 +15,7 @@ from autostate.journal.journal import Journal
 from autostate.stores.base import Store
 
 
-@dataclass(frozen=True)
-class Verified:
+class Verified(Struct, frozen=True):
     """What was found.
 
     Attributes:

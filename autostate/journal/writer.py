@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import msgspec
+from msgspec import Struct
 
 from autostate.errors import CorruptStateError, FencedError, StoreError
 from autostate.journal.frame import parts, seal, segment_body
@@ -30,8 +30,7 @@ from autostate.stores.base import Store
 _log = logging.getLogger("autostate")
 
 
-@dataclass(frozen=True)
-class CommitInfo:
+class CommitInfo(Struct, frozen=True):
     """What a commit cost.
 
     Attributes:
@@ -45,8 +44,7 @@ class CommitInfo:
     sequence: int
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """A head and its segments, ready to be sent, any number of times.
 
     Attributes:

@@ -23,11 +23,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, pairwise
 from operator import is_
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct, field, structs
 
 from autostate.tracking import probe
 from autostate.tracking.barrier import (
@@ -51,8 +52,7 @@ _UNKNOWN: Final = object()
 _GONE: Final = object()
 
 
-@dataclass(slots=True)
-class Former:
+class Former(Struct):
     """What an entry was.
 
     Attributes:
@@ -66,8 +66,7 @@ class Former:
     time: int | None = None
 
 
-@dataclass(slots=True)
-class Record:
+class Record(Struct):
     """What consecutive writes of one owner have found in a container.
 
     Attributes:
@@ -262,7 +261,7 @@ class EntryLog:
     def _copied(self, record: Record) -> Record:
         entries = None if record.entries is None else dict(record.entries)
         content = None if record.content is None else self._kind.copy(record.content)
-        return replace(record, entries=entries, content=content, written={*record.written})
+        return structs.replace(record, entries=entries, content=content, written={*record.written})
 
     def _finish(self) -> None:
         """Carry out what was planned: each step sets a value, so it may be done twice."""
@@ -515,7 +514,7 @@ def _earlier(former: Former, later: Former | None) -> Former:
 
 def _shifted(number: Any, value: Any, former: Former) -> Former:
     """What a later writer found, without the difference; the key that it missed is there again."""
-    return replace(former, value=number) if value is MISSING else Former(number)
+    return structs.replace(former, value=number) if value is MISSING else Former(number)
 
 
 def _is_one_key(key: Any, other: Any) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from autostate.codec import classes
 from autostate.codec.bound import OPTIONS, is_persisted
@@ -29,8 +30,7 @@ _PYDANTICS: Final = frozenset({_FIELDS_SET, _EXTRA, _PRIVATE})
 Upgrade = Callable[[dict[str, Any], int], Any]
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(Struct, frozen=True):
     """What was said about one class, by `@persisted` and in its body.
 
     Attributes:
@@ -54,8 +54,7 @@ class Options:
     factories: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """Where objects of exactly one class keep their fields.
 
     Attributes:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from itertools import dropwhile
 from operator import is_not
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from autostate.tracking.alignment import align
 from autostate.tracking.barrier import (
@@ -36,8 +37,7 @@ MANY: Final = 1000
 """Splices of one block up to which it is not looked whether a copy of the content is smaller."""
 
 
-@dataclass(slots=True)
-class _Write:
+class _Write(Struct):
     """A write that is under way.
 
     Attributes:

@@ -17,11 +17,11 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from autostate import codec
 from autostate.codec import dumps
@@ -43,8 +43,7 @@ _CUTS: Final = 4096
 _LONG: Final = 4000  # bytes of an item that may hold an int with too many digits
 
 
-@dataclass(slots=True)
-class Saved:
+class Saved(Struct):
     """What was saved of a sequence.
 
     Attributes:
@@ -63,8 +62,7 @@ class Saved:
         return self.first + len(self.hashes)
 
 
-@dataclass(slots=True)
-class _Run:
+class _Run(Struct):
     """Items side by side that are to be written: their positions, and their JSON."""
 
     start: int

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from autostate import codec
 from autostate.tracking import adoption
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
 
 
-@dataclass
-class Found:
+class Found(Struct):
     """A container or object in the state, in a list of its own: its references can be counted.
 
     Attributes:

@@ -21,10 +21,11 @@ items kept it 600 times.)
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from itertools import compress, count
 from operator import attrgetter, is_, is_not
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from autostate.tracking.differences import shifted
 
@@ -37,8 +38,7 @@ JOINED: Final = 64
 _start: Final = attrgetter("start")
 
 
-@dataclass(slots=True, eq=False)
-class Splice:
+class Splice(Struct, eq=False):
     """One write to a sequence.
 
     Attributes:
