@@ -76,6 +76,7 @@ def is_owned(lock: Any) -> bool:
 def is_passing(error: BaseException) -> bool:
     """Tell whether an error says nothing about what was worked on, and may not come again.
 
-    A handler of SIGALRM may raise a TimeoutError.
+    A handler of SIGALRM may raise a TimeoutError; how many calls are left depends on the caller.
     """
-    return not isinstance(error, Exception) or isinstance(error, MemoryError | TimeoutError)
+    passing = MemoryError | RecursionError | TimeoutError
+    return not isinstance(error, Exception) or isinstance(error, passing)

@@ -53,7 +53,7 @@ def begin_anew(
     except DamagedStoreError as error:
         return _without_file(source, settings, name, error), True
     except CorruptStateError as error:
-        if getattr(error, "newer", False):
+        if getattr(error, "intact", False):
             raise
         try:
             return _without_records(source, settings, name, error), True

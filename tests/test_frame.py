@@ -58,7 +58,7 @@ def test_any_changed_byte_is_found(mask: int) -> None:
         with pytest.raises(DamagedRecordError, match="some-key") as info:
             open_record("some-key", bytes(changed), "head")
         assert info.value.data == bytes(changed)
-        assert not info.value.newer
+        assert not info.value.intact
 
 
 def test_a_cut_or_grown_record_is_found() -> None:
@@ -104,7 +104,7 @@ def test_a_newer_version_is_told_from_damage(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.undo()
     with pytest.raises(DamagedRecordError, match="newer version") as info:
         open_record("key", data, "head")
-    assert info.value.newer
+    assert info.value.intact
 
 
 @given(LINES, st.integers(OVERHEAD + 68, OVERHEAD + 400))

@@ -80,11 +80,11 @@ def test_what_is_nested_too_deeply_is_refused(wrap: Callable[[Any], Any]) -> Non
     assert deeper(100) is not None
 
 
-def test_stored_json_that_is_nested_too_deeply_is_refused() -> None:
-    """With an error of the library that says what to do."""
+def test_stored_json_that_is_nested_too_deeply_can_be_decoded_again() -> None:
+    """Whoever has called it gives it more room: see `autostate/depth.py`."""
     for wrap in (lambda v: [v], lambda v: {"$tuple": [v]}, lambda v: field_of(Slotted, a=v)):
         value = nested(5_000, wrap)
-        with pytest.raises(CorruptStateError, match="recursion limit"):
+        with pytest.raises(RecursionError):
             codec.decode(value, strict)
 
 

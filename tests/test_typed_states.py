@@ -205,7 +205,6 @@ def test_nesting_of_any_depth_comes_back_or_is_named(wrap: Callable[[Any], Any])
             assert error.path.startswith('state["deep"]')
             assert len(error.path) < 300
         assert following["rest"] == 1
-        assert depth < 2_000 or program.errors
 
 
 class Ignoring:

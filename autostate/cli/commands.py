@@ -26,6 +26,7 @@ from autostate.cli.choosing import (
 from autostate.cli.removing import NotRemovedError, check, remove
 from autostate.cli.values import Values
 from autostate.codec.registry import ignore_classes
+from autostate.depth import MOST_LEVELS
 from autostate.errors import AutostateError, StateInUseError
 from autostate.exit_status import EX_TEMPFAIL
 from autostate.journal.verifying import verify as verify_records
@@ -63,6 +64,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 def run() -> None:
     """Run a command; what goes wrong is one line, and an exit code."""
     ignore_classes()
+    sys.setrecursionlimit(MOST_LEVELS * 5)  # what can be read can be shown
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

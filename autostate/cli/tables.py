@@ -18,7 +18,7 @@ from autostate.journal.verifying import size_of
 from autostate.stored_state import StoredState
 
 SHOWN = 100
-"""So many entries of a container are shown on a terminal."""
+"""So many entries of a container are shown on a terminal, and so many levels."""
 
 
 def object_rows(state: StoredState) -> list[dict[str, Any]]:
@@ -95,11 +95,14 @@ def say(text: str) -> None:
 
 
 def pretty(value: Any, *, whole: bool) -> None:
-    """Print a value as Python would write it; on a terminal not all of what is very long."""
+    """Print a value as Python would write it; on a terminal not all of what is very long.
+
+    Each level is further to the right: of what is nested very deeply, dots stand for the rest.
+    """
     if isinstance(value, (str, Opaque)):
         sys.stdout.write(f"{value!r}\n")
         return
     terminal = sys.stdout.isatty()
     limit = SHOWN if terminal and not whole else None
     console = Console() if terminal else Console(width=100, no_color=True)
-    console.print(Pretty(value, max_length=limit), soft_wrap=True)
+    console.print(Pretty(value, max_length=limit, max_depth=SHOWN), soft_wrap=True)

@@ -14,6 +14,7 @@ from autostate.codec.registry import (
     entry_for,
     entry_named,
     is_atom,
+    levels_of,
     parts_of,
     register,
 )
@@ -29,12 +30,13 @@ from autostate.codec.tagged import (
     unsaved,
 )
 from autostate.codec.unknown import Unknown
-from autostate.codec.unsupported import Unsupported
+from autostate.codec.unsupported import TooDeep, Unsupported
 
 __all__ = [
     "ATOMS",
     "ENCODERS",
     "NATIVE",
+    "TooDeep",
     "TypeEntry",
     "Unknown",
     "Unsupported",
@@ -55,6 +57,7 @@ __all__ = [
     "is_persisted",
     "is_tagged",
     "jsonable",
+    "levels_of",
     "look_again",
     "parts_of",
     "problem_of",

@@ -17,6 +17,7 @@ from autostate.codec.raw import is_tagged, references
 from autostate.codec.registry import TypeEntry
 from autostate.codec.types import DECODERS, MUTABLE_DECODERS
 from autostate.codec.unknown import Unknown
+from autostate.depth import reads_deep
 from autostate.errors import AutostateError, CorruptStateError, UnknownTypeError
 from autostate.interrupts import is_passing
 
@@ -43,14 +44,9 @@ def decode(json: Any, make: Make) -> Any:
     Raises:
         CorruptStateError: A tag of an unknown kind, or with a content that it cannot have.
         UnknownTypeError: As `make` decides.
+        RecursionError: It is nested more deeply than the recursion limit allows for.
     """
-    try:
-        return _decode(json, make)
-    except RecursionError:
-        raise CorruptStateError(
-            "the stored state is nested more deeply than the recursion limit allows here: set a "
-            "higher one with sys.setrecursionlimit"
-        ) from None
+    return _decode(json, make)
 
 
 def _decode(json: Any, make: Make) -> Any:
@@ -287,6 +283,7 @@ def decode_key(json: Any, make: Make | None = None) -> Hashable:
     return _hashable(decode(json, make_key))
 
 
+@reads_deep
 def _known_key(json: Any) -> Hashable:
     """Rebuild a key, or keep all of it as it is stored."""
     unknown: list[str] = []
@@ -298,7 +295,7 @@ def _known_key(json: Any) -> Hashable:
 
     try:
         key = _hashable(decode(json, make_key))
-    except CorruptStateError:  # it may be the program's class that cannot read it
+    except (CorruptStateError, RecursionError):  # it may be the program's class that fails
         _hashable(decode(json, _opaque))
         return Unknown("key", json)
     return Unknown(unknown[0], json) if unknown else key
@@ -325,5 +322,6 @@ def resolve_key(key: Hashable, make: Make) -> Hashable:
     Raises:
         CorruptStateError: A class of the program cannot read it.
         UnknownTypeError: As `make` decides.
+        RecursionError: It is nested more deeply than the recursion limit allows for.
     """
     return decode_key(key.json, make) if type(key) is Unknown else key

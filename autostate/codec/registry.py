@@ -11,13 +11,16 @@ import gc
 import re
 import sys
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from itertools import chain
 from types import ModuleType
 from typing import Any, Final, TypeVar, overload
 
 from msgspec import Struct
 
+from autostate import depth
 from autostate.codec import arrays, classes
 from autostate.codec.advice import advice_for
 from autostate.codec.bound import is_persisted, root_of
@@ -411,6 +414,21 @@ def parts_of(value: Any) -> Iterable[Any]:
         raise
     except Exception:  # it is told when the value is encoded
         return ()
+
+
+def levels_of(value: Any) -> int:
+    """How deeply a value is nested, whatever it consists of."""
+    return depth.levels_of([value], _inside)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if type(value) in ATOMS:
+        return ()
+    if isinstance(value, dict):
+        return chain(dict.keys(value), dict.values(value))
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return tuple(value)
+    return parts_of(value)
 
 
 def named(tag: str) -> Any:

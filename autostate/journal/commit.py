@@ -17,12 +17,13 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterator
 from itertools import chain, islice
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct, field
 
 from autostate.codec import decode_key
+from autostate.depth import reads_deep
 from autostate.errors import CorruptStateError
 
 V = TypeVar("V")
@@ -138,11 +139,14 @@ def references(change: bytes) -> set[int]:
 
 def touched(change: bytes) -> set[int]:
     """The node that a change is about, and those that it refers to."""
-    return references(change) | {msgspec.json.decode(change, type=_About).id}
+    return references(change) | {_about(change).id}
 
 
 class _About(msgspec.Struct):
     id: int
+
+
+_about: Final = reads_deep(msgspec.json.Decoder(_About).decode)
 
 
 class Merge(Generic[V]):
@@ -271,7 +275,7 @@ class DecodedMerge(Merge[Any]):
     """
 
     def __init__(self, convert: Convert | None = None) -> None:
-        super().__init__(msgspec.json.Decoder(Change[Any]).decode)
+        super().__init__(reads_deep(msgspec.json.Decoder(Change[Any]).decode))
         self._convert = convert
 
     def _empty(self, kind: str) -> Any:
@@ -343,7 +347,7 @@ class RawMerge(Merge[Raw]):
     """A merge whose values stay bytes, and which can be written out as changes again."""
 
     def __init__(self) -> None:
-        super().__init__(msgspec.json.Decoder(Change[Raw]).decode)
+        super().__init__(reads_deep(msgspec.json.Decoder(Change[Raw]).decode))
 
     def lines(self, node_id: int, limit: int = LINE) -> Iterator[bytes]:
         """Write a node as changes of about `limit` bytes; the first one makes it anew."""
@@ -418,13 +422,17 @@ class RawMerge(Merge[Raw]):
             entries.update(dict(_pair(entries, pair) for pair in content))
 
 
+_value: Final = reads_deep(msgspec.json.Decoder(Any).decode)
+_parts: Final = reads_deep(msgspec.json.Decoder(tuple[Raw, Raw]).decode)
+
+
 def _key(raw: Raw) -> Hashable:
-    return decode_key(msgspec.json.decode(raw))
+    return decode_key(_value(raw))
 
 
 def _pair(entries: _Entries, pair: Raw) -> tuple[Hashable, Raw]:
     """Decode the key of an entry, and keep its JSON unless it is a string."""
-    raw, value = msgspec.json.decode(pair, type=tuple[Raw, Raw])
+    raw, value = _parts(pair)
     key = _key(raw)
     if type(key) is not str or not bytes(raw).startswith(b'"'):  # or UTF-8 cannot hold it
         entries.keys.setdefault(key, raw)

@@ -27,8 +27,8 @@ VERSION = 1
 OVERHEAD = 256  # bytes that a header and the brackets of a body take, at most
 
 _HEADER = re.compile(
-    rb'\{"autostate":([0-9]+),"record":"([a-z]+)","epoch":([0-9]+),"sequence":([0-9]+),'
-    rb'"previous":"([0-9a-f]*)","length":([0-9]+),"digest":"([0-9a-f]{32})","body":'
+    rb'\{"autostate":([0-9]{1,18}),"record":"([a-z]+)","epoch":([0-9]{1,18}),"sequence":([0-9]{1,18}),'
+    rb'"previous":"([0-9a-f]*)","length":([0-9]{1,18}),"digest":"([0-9a-f]{32})","body":'
 )
 _PIECE = b'{"piece":'
 
@@ -40,7 +40,7 @@ class DamagedRecordError(CorruptStateError):
         key: The record's key.
         problem: What is wrong with it.
         data: Its bytes; None: it is missing.
-        newer: It is of a newer version of the format.
+        intact: It is not damaged: another version of autostate reads it, or another process.
         advice: What the user can do.
         previous: There is an earlier state to go back to.
     """
@@ -51,7 +51,7 @@ class DamagedRecordError(CorruptStateError):
         problem: str,
         data: bytes | None,
         *,
-        newer: bool = False,
+        intact: bool = False,
         advice: str = "Nothing was touched",
         previous: bool = False,
     ) -> None:
@@ -59,7 +59,7 @@ class DamagedRecordError(CorruptStateError):
         self.key = key
         self.problem = problem
         self.data = data
-        self.newer = newer
+        self.intact = intact
         self.previous = previous
 
     def with_advice(self, advice: str, *, previous: bool) -> DamagedRecordError:
@@ -68,7 +68,7 @@ class DamagedRecordError(CorruptStateError):
             self.key,
             self.problem,
             self.data,
-            newer=self.newer,
+            intact=self.intact,
             advice=advice,
             previous=previous,
         )
@@ -114,7 +114,11 @@ def open_record(key: str, data: bytes | None, kind: str) -> Record:
         raise DamagedRecordError(key, "is damaged: its digest does not fit", data)
     if int(version) != VERSION:
         raise DamagedRecordError(
-            key, "was written by a newer version of autostate", data, newer=True
+            key,
+            "was written by a newer version of autostate",
+            data,
+            intact=True,
+            advice="Nothing was touched: use that version",
         )
     if found.decode() != kind:
         raise DamagedRecordError(key, f"is a {found.decode()} where a {kind} belongs", data)
@@ -148,6 +152,11 @@ def parts(lines: Iterable[bytes], limit: int) -> Iterator[list[bytes]]:
         yield group
 
 
+class _Piece(msgspec.Struct):
+    piece: str
+    end: bool
+
+
 def whole(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Join the pieces of lines that were cut; the rest passes through."""
     held: list[str] = []
@@ -155,9 +164,9 @@ def whole(lines: Iterable[bytes]) -> Iterator[bytes]:
         if not line.startswith(_PIECE):
             yield line
             continue
-        piece = msgspec.json.decode(line)
-        held.append(piece["piece"])
-        if piece["end"]:
+        piece = msgspec.json.decode(line, type=_Piece)
+        held.append(piece.piece)
+        if piece.end:
             yield "".join(held).encode()
             held = []
     if held:

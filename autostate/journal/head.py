@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
+from autostate.depth import reads_deep
 from autostate.journal.frame import DamagedRecordError, Record, open_record
 
 PREFIX = "autostate-"
@@ -108,6 +109,9 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True):
         return not self.snapshot
 
 
+_decode: Final = reads_deep(msgspec.json.Decoder(Head).decode)
+
+
 def open_head(key: str, data: bytes | None) -> tuple[Head, Record]:
     """Check and decode a head; return it and its record.
 
@@ -119,6 +123,6 @@ def open_head(key: str, data: bytes | None) -> tuple[Head, Record]:
     if name is None or name.epoch != record.epoch:
         raise DamagedRecordError(key, "belongs under another key", data)
     try:
-        return msgspec.json.decode(record.body, type=Head), record
+        return _decode(record.body), record
     except msgspec.MsgspecError as error:
         raise DamagedRecordError(key, f"does not read as a head ({error})", data) from error

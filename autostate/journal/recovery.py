@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct, field
 
 from autostate import heap
+from autostate.depth import TooDeepError
 from autostate.errors import CorruptStateError, StoreError, StoreUnavailableError
 from autostate.journal.commit import Convert, DecodedMerge, Merge, NodeState
 from autostate.journal.frame import DamagedRecordError, open_record, segment_lines, whole
@@ -200,7 +201,7 @@ def replay(merge: Merge[msgspec.Raw] | DecodedMerge, lines: Iterable[bytes], whe
     try:
         for line in whole(lines):
             merge.apply(line)
-    except DamagedRecordError:
+    except (DamagedRecordError, TooDeepError):
         raise
     except (msgspec.MsgspecError, CorruptStateError, ValueError, TypeError) as error:
         raise CorruptStateError(f"the state that {where} names does not fit: {error}") from error
@@ -217,7 +218,7 @@ def _newest_good(
     try:
         check_owner_record(store, sighting, timeout)
     except DamagedRecordError as error:
-        if on_corrupt == "raise" or error.newer:
+        if on_corrupt == "raise" or error.intact:
             raise
         damaged.append(error)
     for key in sighting.heads:
@@ -228,7 +229,7 @@ def _newest_good(
             raise
         except CorruptStateError as error:
             problem = _as_damage(error, key, data)
-            if on_corrupt == "raise" or problem.newer:
+            if on_corrupt == "raise" or problem.intact:
                 raise problem from error
             damaged.append(problem)
             continue
@@ -244,8 +245,8 @@ def _advised(
     store: Store, sighting: Sighting, error: DamagedRecordError, timeout: float | None
 ) -> DamagedRecordError:
     """Say what helps: to go back if there is a state to go back to, else to begin anew."""
-    if error.newer:
-        return error.with_advice("Nothing was touched: use that version", previous=False)
+    if error.intact:
+        return error
     left = "Nothing was touched: restore the store from a copy"
     with suppress(CorruptStateError, StoreError):
         found = _newest_good(store, sighting, "previous", timeout, None)
@@ -286,4 +287,8 @@ def _rebuild(
 def _as_damage(error: CorruptStateError, key: HeadKey, data: bytes | None) -> DamagedRecordError:
     if isinstance(error, DamagedRecordError):
         return error
+    if isinstance(error, TooDeepError):
+        return DamagedRecordError(
+            key.text, f"names a state that is intact, but {error}", data, intact=True
+        )
     return DamagedRecordError(key.text, f"names a state that does not fit ({error})", data)

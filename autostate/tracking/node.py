@@ -165,7 +165,12 @@ class Node:
         if type(key) is Place:
             key = self.locate([key]).get(key, "…")
             return f"[{key}]"
-        return f'["{key}"]' if type(key) is str else f"[{key!r}]"
+        if type(key) is str:
+            return f'["{key}"]'
+        try:
+            return f"[{key!r}]"
+        except RecursionError:
+            return f"[a {type(key).__name__}]"
 
     def place(self, slot: int) -> Place:
         """The entry of an element of a sequence, by its position."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 
-from autostate import codec
+from autostate import codec, depth
 from autostate.codec import Unsupported, dumps
 from autostate.errors import UnsupportedTypeError
 from autostate.interrupts import is_passing
@@ -327,9 +327,9 @@ class Pending(ABC):
             None if it cannot be saved, which is reported. If that is so of something inside it,
             which is reported as well, the rest of it.
         """
-        encoded = self._reported(key, lambda: self._encoded(entry, value))
+        encoded = self._reported(key, value, lambda: self._encoded(entry, value))
         if encoded is None:
-            with contextlib.suppress(Unsupported, ValueError, RecursionError):
+            with contextlib.suppress(Unsupported, ValueError, RecursionError, depth.TooDeepError):
                 encoded = self._encoded(entry, value, lenient=True)
         return encoded
 
@@ -368,15 +368,18 @@ class Pending(ABC):
         if not known:  # the entry is encoded again right here
             self.node.touched.pop(entry, None)
 
-    def _reported(self, key: Any, encode: Callable[[], bytes]) -> bytes | None:
-        """Encode; None if that cannot be done, which is reported."""
+    def _reported(self, key: Any, value: Any, encode: Callable[[], bytes]) -> bytes | None:
+        """Encode a value; None if that cannot be done, which is reported."""
         try:
-            return encode()
+            try:
+                return encode()
+            except (RecursionError, codec.TooDeep):
+                return depth.with_room(encode, codec.levels_of(value))
         except Unsupported as problem:
             self.report(key, problem)
         except ValueError as problem:  # of an int with too many digits, says the interpreter
             self.report(key, Unsupported(str(problem)))
-        except RecursionError:
+        except (RecursionError, depth.TooDeepError):
             self.report(key, Unsupported("nested too deeply to be saved"))
         return None
 
@@ -467,7 +470,7 @@ class KeyedPending(Pending):
     def encode_entry(self, key: Any, value: Any) -> bytes | None:
         """Encode one entry; None if value or key cannot be saved, which is reported."""
         if not is_key(key):
-            self._reported(key, lambda: dump_key(key))
+            self._reported(key, key, lambda: dump_key(key))
             return None
         return self.encode_value(key, value, key)
 
@@ -521,7 +524,10 @@ def common_type(types: set[type]) -> type | None:
 
 def dump_key(key: Any) -> bytes:
     """Encode a key or a member."""
-    return codec.dump(codec.encode_key(key))
+    try:
+        return codec.dump(codec.encode_key(key))
+    except (RecursionError, codec.TooDeep):
+        return depth.with_room(lambda: codec.dump(codec.encode_key(key)), codec.levels_of(key))
 
 
 def is_key(key: Any) -> bool:
@@ -530,7 +536,7 @@ def is_key(key: Any) -> bool:
         return True
     try:
         dump_key(key)
-    except (Unsupported, ValueError, RecursionError):
+    except (Unsupported, ValueError, RecursionError, depth.TooDeepError):
         return False
     return True
 

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from autostate import codec, heap
+from autostate import codec, depth, heap
 from autostate.errors import (
     AutostateError,
     CorruptStateError,
@@ -131,6 +131,20 @@ class Rehydration:
 
     def attach(self, container: Any, name: str) -> Node | None:
         """Fill an empty container with the root of that name; None if there is none."""
+        try:
+            return self._attach(container, name)
+        except RecursionError:
+            levels = depth.levels_of(state.content for state in self._states.values())
+            if levels < depth.FEW_LEVELS:
+                raise
+        try:
+            with depth.room_for(levels):
+                return self._attach(container, name)
+        except depth.TooDeepError as error:
+            told = f"{name} was not restored, and is left as it is stored: {error}"
+            raise CorruptStateError(told) from None
+
+    def _attach(self, container: Any, name: str) -> Node | None:
         node_id = self._names.get(name)
         if node_id is None:
             return None

@@ -40,7 +40,7 @@ class SetPending(KeyedPending):
 
     def encode_entry(self, key: Any, value: Any) -> bytes | None:
         """Encode a member; None if it cannot be saved, which is reported."""
-        return self._reported(key, lambda: dump_key(value))
+        return self._reported(key, value, lambda: dump_key(value))
 
     def changes(self) -> Iterator[dict[str, Any] | None]:
         """Encode, pausing at every `yield`."""
