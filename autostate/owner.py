@@ -76,6 +76,8 @@ class Owner(Struct, frozen=True):
         kinds["ending"] = kinds["ended"] = bool
         kinds["since"] = (int, float)
         known = {name: found.get(name) for name in kinds}
+        if not _is_date(known["since"]):  # of a clock that was wrong, or of somebody else
+            known["since"] = None
         return cls(**{name: at for name, at in known.items() if isinstance(at, kinds[name])})
 
 
@@ -85,6 +87,14 @@ def _host() -> str:
     import socket
 
     return socket.gethostname()
+
+
+def _is_date(seconds: Any) -> bool:
+    try:
+        datetime.fromtimestamp(seconds).astimezone()
+    except (TypeError, ValueError, OverflowError, OSError):
+        return False
+    return True
 
 
 def this_run() -> str:

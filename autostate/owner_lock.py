@@ -26,6 +26,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import struct
 import sys
 import threading
@@ -226,7 +227,7 @@ class OwnerLock:
             return known
         if known is not None:
             os.close(_files.pop(self.path).descriptor)
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0)
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if make else 0)
         try:
             descriptor = os.open(self.path, flags, 0o666)
         except FileNotFoundError:
@@ -237,9 +238,19 @@ class OwnerLock:
         except PermissionError:
             if make:
                 raise
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            self._check(os.fstat(descriptor))
+        except OSError:
+            os.close(descriptor)
+            raise
         file = _files[self.path] = _File(descriptor)
         return file
+
+    def _check(self, found: os.stat_result) -> None:
+        """Refuse what is no file of its own: it would be overwritten with the name of the owner."""
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise OSError(errno.EINVAL, "no file of its own", str(self.path))
 
     def _close_unused(self, file: _File) -> None:
         if not file.held and _files.get(self.path) is file:
@@ -248,7 +259,7 @@ class OwnerLock:
 
     def _has_its_name(self, file: _File) -> bool:
         try:
-            return os.path.samestat(os.fstat(file.descriptor), self.path.stat())
+            return os.path.samestat(os.fstat(file.descriptor), self.path.lstat())
         except OSError:
             return False
 

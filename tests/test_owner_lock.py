@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -260,3 +260,35 @@ def test_an_owner_whose_lock_file_cannot_be_made_anew_says_so(
     assert claim.check()
     assert "its lock file was deleted, and cannot be made anew" in caplog.text
     claim.release()
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_what_a_link_in_its_place_leads_to_stays_as_it_is(
+    path: Path, link: Callable[[Path, Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody may have put it there; it is said that nobody can tell who owns the state."""
+    other = path.with_name("letters.txt")
+    other.write_text("Dear Sir")
+    link(path, other)
+    claim = Claim(f"sqlite:///{path}", path, Settings())
+    assert claim.living(0, take=True) is None
+    assert "nobody can tell whether another process uses the state" in caplog.text
+    claim.release()
+    assert other.read_text() == "Dear Sir"
+
+
+def test_no_pipe_or_folder_is_a_lock_file(path: Path) -> None:
+    """Nor does anybody wait for whoever would write to the pipe."""
+    for make in (os.mkfifo, os.mkdir):
+        make(path)
+        with pytest.raises(OSError, match=r"no file of its own|Is a directory"):
+            OwnerLock(path).acquire(0, ME)
+        (path.unlink if path.is_fifo() else path.rmdir)()
+
+
+@pytest.mark.parametrize("since", [1e12, 1e300, -1e300, float("nan"), "yesterday", True])
+def test_an_owner_of_no_date(since: object) -> None:
+    """A clock may be wrong: who it is counts."""
+    found = Owner.from_json({"pid": 1, "host": "h", "program": "p.py", "since": since})
+    assert found is not None
+    assert "process 1" in str(found)
