@@ -10,8 +10,9 @@ The rules, in the order in which they win:
 2. Unsaved bytes above `max_dirty_bytes` are saved at once, though never more than half of the
    time goes into saving: then the store, not the policy, is what holds it up.
 3. Saving takes at most `duty_cycle` of the time: a flush begins no sooner after the one before it
-   than that one's cost divided by the duty cycle. The cost is the median of the last few, so that
-   a single slow answer of a store does not put off saving for minutes.
+   than that one's cost divided by the duty cycle, but after `LONGEST_REST` at the latest: a kill
+   loses what is unsaved. The cost is the median of the last few, so that a single slow answer of
+   a store does not put off saving, nor does the first flush, which has everything to write.
 4. Changes are saved when writes pause for `debounce`, at the latest `max_delay` after the first.
 
 From a `migrating` signal on both delays are `migrating_debounce` and half of the time may go into
@@ -41,6 +42,8 @@ LONGEST_LEAD = 60.0
 RENEWALS = 3
 """How often an owner shows that it lives while a lease lasts: two times may fail."""
 COSTS_REMEMBERED = 5
+LONGEST_REST = 30.0
+"""Seconds from the begin of one flush after which the next one may begin, whatever they cost."""
 LONGEST_BACKOFF = 60.0
 
 
@@ -97,7 +100,7 @@ class FlushPolicy:
         self._activity = -1
         self._began = float("-inf")
         self._polling_since: float | None = None
-        self._costs: deque[float] = deque(maxlen=COSTS_REMEMBERED)
+        self._costs: deque[float] = deque([0.0], COSTS_REMEMBERED)
         self._not_before = float("-inf")
         self._kill_at: float | None = None
         self._hurry_until = float("-inf")
@@ -212,7 +215,7 @@ class FlushPolicy:
 
     def _lead(self) -> float:
         """Return how long before the timeout everything is to be saved."""
-        return min(LONGEST_LEAD, max(TIMEOUT_LEAD, 3 * max(self._costs, default=0.0)))
+        return min(LONGEST_LEAD, max(TIMEOUT_LEAD, 3 * max(self._costs)))
 
     def hurried(self, now: float) -> bool:
         """Tell whether a kill was announced that has come or is still to come."""
@@ -275,9 +278,8 @@ class FlushPolicy:
 
     def _rested(self, now: float, duty_cycle: float) -> float:
         """Return when the next flush may begin so that saving keeps to its share of the time."""
-        if not self._costs:
-            return now
-        return self._began + sorted(self._costs)[len(self._costs) // 2] / duty_cycle
+        usual = sorted(self._costs)[(len(self._costs) - 1) // 2]
+        return self._began + min(LONGEST_REST, usual / duty_cycle)
 
     def _duty_cycle(self, now: float) -> float:
         own = self.settings.duty_cycle

@@ -68,7 +68,7 @@ class Settings:
         max_dirty_bytes: Estimated unsaved bytes above which changes are saved at once, so that the
             last flush before a migration fits into the time that is left.
         duty_cycle: Largest share of the time that saving may take, 0 to 1. With slow flushes
-            `debounce` and `max_delay` stretch until it is kept.
+            `debounce` and `max_delay` stretch until it is kept, to 30 s at most.
         flush_timeout: Seconds for which a store that does not answer is waited for, retries
             included: by a flush, when state is loaded, by the save at exit. Also how long
             `flush()` and `durable()` wait by default.
