@@ -19,10 +19,10 @@ the end of the process, which needs none of this, goes on.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import ModuleType
@@ -31,6 +31,7 @@ from weakref import WeakKeyDictionary
 
 from autostate import announced, blocked_loop, hub, lifecycle, logs
 from autostate.errors import AutostateError
+from autostate.interrupts import Latch, Worker
 from autostate.manager import current_manager
 from autostate.state_manager import StateManager
 
@@ -178,20 +179,15 @@ def _watch_loop(actor: Any) -> None:
     except RuntimeError:  # the Actor was entered elsewhere, or before autostate was imported
         return
     _unwatch_loop(actor)
-    stop = threading.Event()
+    stop = Latch()
     _watches[actor] = stop
-    threading.Thread(
-        target=_watch,
-        args=(loop, stop),
-        name="autostate-loop-watch",
-        daemon=True,
-    ).start()
+    Worker(functools.partial(_watch, loop, stop), "autostate-loop-watch").start()
 
 
-def _watch(loop: Any, stop: threading.Event) -> None:
+def _watch(loop: Any, stop: Latch) -> None:
     """Ask the loop for a sign of life now and then; the thread of `_watch_loop`."""
     while not stop.wait(LOOP_WATCH):
-        alive = threading.Event()
+        alive = Latch()
         asked = time.monotonic()
         try:
             loop.call_soon_threadsafe(alive.set)
@@ -199,7 +195,7 @@ def _watch(loop: Any, stop: threading.Event) -> None:
             return
         if alive.wait(LOOP_BLOCKED):
             continue
-        while not alive.is_set() and not stop.is_set() and loop.is_running():
+        while not alive.is_set and not stop.is_set and loop.is_running():
             blocked_loop.report(loop, time.monotonic() - asked)
             alive.wait(LOOP_WATCH)
         blocked_loop.ran(loop)
@@ -210,7 +206,7 @@ def _unwatch_loop(actor: Any) -> None:
         stop.set()
 
 
-_watches: WeakKeyDictionary[Any, threading.Event] = WeakKeyDictionary()
+_watches: WeakKeyDictionary[Any, Latch] = WeakKeyDictionary()
 """What ends the watch over the loop of an Actor."""
 
 

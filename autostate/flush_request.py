@@ -22,6 +22,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autostate import blocked_loop
+from autostate.interrupts import Latch
 
 if TYPE_CHECKING:
     import asyncio
@@ -177,7 +178,7 @@ def cut_on_loop(
         What `cut` returned; what it raises is raised here.
     """
     arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
-    over = threading.Event()
+    over = Latch()
 
     def stand_still() -> None:
         late.ran(loop)

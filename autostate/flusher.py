@@ -259,7 +259,7 @@ class Flusher:
         if ending:
             self._saver.ending.add(request)
         try:
-            with self._saver.standing.here(), self.bodies.waiting():
+            with self.standing_still():
                 error = self._outcome(request)
         except queue.Empty:
             error = self._late(timeout)
@@ -341,9 +341,19 @@ class Flusher:
         self._stopped = True
         self._inbox.put(None)
 
+    @contextlib.contextmanager
+    def standing_still(self) -> Generator[None]:
+        """Wait for the thread in the body: what runs in this one stands still for a cut."""
+        with self._saver.standing.here(), self.bodies.waiting():
+            yield
+
+    def is_this_thread(self) -> bool:
+        """Whether it is the thread that saves which asks."""
+        return self._thread is threading.current_thread()
+
     def busy(self) -> bool:
         """Whether the thread may still use the journal: it hangs in the store."""
-        return self._alive() and self._thread is not threading.current_thread()
+        return self._alive() and not self.is_this_thread()
 
     def when_ended(self, do: Callable[[], None]) -> None:
         """Do something now, or in the thread when that is about to end: it hangs in the store."""
@@ -363,7 +373,7 @@ class Flusher:
 
     def _check_caller(self) -> None:
         """Refuse a flush that could never end, or that would save nothing."""
-        if threading.current_thread() is self._thread:
+        if self.is_this_thread():
             raise RuntimeError(
                 "flush() was called by a receiver of autostate's own signals, in the thread that "
                 "saves; note there what is needed and flush elsewhere"
@@ -444,7 +454,7 @@ class Flusher:
 
     def _run(self) -> None:
         """Take turns until stopped. Nothing may end this thread but `abandon`."""
-        if threading.current_thread() is not self._thread:
+        if not self.is_this_thread():
             return  # Ctrl-C left `start` before this thread was seen to run: there is another one
         while not self._stopped:
             try:

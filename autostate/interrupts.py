@@ -12,14 +12,58 @@ strike, and if it strikes in them nothing leaves the block.
 
 from __future__ import annotations
 
+import _thread
+import functools
 import os
+import signal
 import threading
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 
+class Latch:
+    """What `threading.Event` is, set once: Ctrl-C in its `wait` breaks it for no other thread.
+
+    That of Python has a lock which Ctrl-C may leave taken: `set` then hangs in another thread.
+
+    Attributes:
+        is_set: Whether it was set.
+    """
+
+    def __init__(self) -> None:
+        self.is_set: bool = False
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Let all go on that wait; once, from one thread."""
+        if not self.is_set:
+            self.is_set = True
+            self._lock.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set.
+
+        Args:
+            timeout: Seconds, at the most.
+
+        Returns:
+            Whether it is set.
+        """
+        limit = -1 if timeout is None else max(0.0, timeout)
+        if not self.is_set and self._lock.acquire(timeout=limit):
+            self._lock.release()
+        return self.is_set
+
+
 class Worker(threading.Thread):
-    """A daemon thread of which it is known whether it runs.
+    """A daemon thread that Ctrl-C cannot break, and of which it is known whether it runs.
+
+    `Thread.start` waits for an event that the new thread sets. Ctrl-C in there may leave the lock
+    of the event taken (`Condition.__enter__` is interrupted when it has it): then the new thread
+    hangs in `set` for ever. So another thread calls it, in which nothing is interrupted; and that
+    one is begun within a single call of C, so that it is known whether it was.
 
     Up to Python 3.12 `is_alive` and `join` of a thread that runs mark it as stopped, for good, if
     Ctrl-C strikes in them: they take a lock that the thread holds, and release it for the thread.
@@ -33,18 +77,45 @@ class Worker(threading.Thread):
     def __init__(self, target: Callable[[], None], name: str) -> None:
         super().__init__(target=target, name=name, daemon=True)
         self._process = os.getpid()
-        self._over = False
+        self._starters: list[int] = []
+        self._over = Latch()
+
+    def start(self) -> None:
+        """Let it begin soon.
+
+        Raises:
+            RuntimeError: No thread can be started.
+        """
+        start: Any = _thread.start_new_thread
+        self._starters.extend(map(start, (self._start,), ((),)))
+
+    def _start(self) -> None:
+        try:
+            super().start()
+        except RuntimeError:  # there was only one left
+            self._over.set()
 
     def run(self) -> None:
         """Do the work."""
         try:
             super().run()
         finally:
-            self._over = True
+            self._over.set()
 
     def is_alive(self) -> bool:
-        """Tell whether it has begun, in this process, and not come to its end."""
-        return self.ident is not None and not self._over and self._process == os.getpid()
+        """Tell whether it was started, in this process, and has not come to its end."""
+        return bool(self._starters) and not self._over.is_set and self._process == os.getpid()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end, if it was started.
+
+        Args:
+            timeout: Seconds to wait at the most.
+        """
+        if self.is_alive():
+            self._over.wait(timeout)
+        if self._over.is_set and self.ident is not None:
+            super().join(timeout)  # its last instructions
 
 
 def uninterrupted(step: Callable[[], object]) -> None:
@@ -76,7 +147,31 @@ def is_owned(lock: Any) -> bool:
 def is_passing(error: BaseException) -> bool:
     """Tell whether an error says nothing about what was worked on, and may not come again.
 
-    A handler of SIGALRM may raise a TimeoutError; how many calls are left depends on the caller.
+    A handler of SIGALRM may raise a TimeoutError, or an exception of the program's own: it comes
+    up wherever the main thread just is. How many calls are left depends on the caller.
     """
     passing = MemoryError | RecursionError | TimeoutError
-    return not isinstance(error, Exception) or isinstance(error, passing)
+    return not isinstance(error, Exception) or isinstance(error, passing) or _is_of_handler(error)
+
+
+def _is_of_handler(error: BaseException) -> bool:
+    """Whether a handler of a signal has raised an error."""
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    codes = set(map(_code_of, filter(callable, handlers))) - {None}
+    trace = error.__traceback__
+    while codes and trace is not None:
+        if trace.tb_frame.f_code in codes:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _code_of(handler: Any) -> CodeType | None:
+    """The code of a function, a method, a partial one, or an object that can be called."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    for one in (handler, type(handler).__call__):
+        code = getattr(one, "__code__", None)
+        if isinstance(code, CodeType):
+            return code
+    return None

@@ -175,8 +175,7 @@ def _uninstall() -> None:
     watcher = _watcher
     if watcher is not None and watcher is not threading.current_thread():
         _arrived.put(None)
-        if watcher.ident is not None:  # it was started
-            watcher.join(1.0)
+        watcher.join(1.0)
         _arrived = queue.SimpleQueue()
     _watcher = None
 
@@ -189,7 +188,6 @@ def _watch() -> bool:
     """Start the thread that saves after a signal; says whether it runs."""
     global _watcher
     if _watcher is None or not _watcher.is_alive():
-        # Known before it starts: Ctrl-C may strike while `start` waits for it.
         _watcher = Worker(_wait, "autostate-signals")
         try:
             _watcher.start()

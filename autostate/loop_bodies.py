@@ -24,12 +24,12 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import os
-import threading
 import weakref
 from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 from autostate.errors import ResumeError
+from autostate.interrupts import Latch
 
 LONGEST_MEETING = 10.0
 """Seconds after which a loop goes on although the cut is not done."""
@@ -96,7 +96,7 @@ class Meeting:
     def __init__(self) -> None:
         self.reached: bool = False
         self.pid: int = os.getpid()
-        self._over = threading.Event()
+        self._over = Latch()
 
     def attend(self, tell: Callable[[], None]) -> None:
         """Stand still until the cut is done."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import signal
 import sys
 from types import CodeType, FrameType
 from typing import Any, Final, Self
@@ -34,6 +35,15 @@ def _handler(code: CodeType, offset: int) -> int | None:
     return next((one.target for one in entries if one.start <= offset < one.end), None)
 
 
+class AlarmError(Exception):
+    """What a handler of the program's own raises, to give up something that takes too long."""
+
+
+def on_alarm(_number: int, _frame: FrameType | None) -> None:
+    """That handler."""
+    raise AlarmError
+
+
 class Interrupt:
     """Raises at the n-th such place that is come to from here on.
 
@@ -42,7 +52,7 @@ class Interrupt:
 
     Args:
         number: From 1.
-        error: What is raised.
+        error: What is raised: an `AlarmError` by a handler that is in place meanwhile.
         ours: What the name of a file contains whose code counts.
     """
 
@@ -53,6 +63,7 @@ class Interrupt:
         self.error = error
         self.ours = ours
         self.at = ""
+        self.previous: Any = None
 
     def __call__(self, frame: FrameType, event: str, _argument: object) -> Any:
         """Trace functions of the library by instruction, and no others."""
@@ -67,16 +78,22 @@ class Interrupt:
         if self.left == 0:
             code = frame.f_code
             self.at = f"{code.co_filename.rpartition('/')[2]}:{frame.f_lineno} {code.co_name}"
+            if self.error is AlarmError:
+                on_alarm(signal.SIGALRM, frame)
             raise self.error
 
     def __enter__(self) -> Self:
         # Python 3.12 asks only when a trace function is set whether instructions are wanted at all.
         sys._getframe().f_trace_opcodes = True
+        if self.error is AlarmError:
+            self.previous = signal.signal(signal.SIGALRM, on_alarm)
         sys.settrace(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         sys.settrace(None)
+        if self.error is AlarmError:
+            signal.signal(signal.SIGALRM, self.previous)
 
 
 class _Frame:

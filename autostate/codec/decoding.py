@@ -163,9 +163,11 @@ def _by_name(json: Any, make: Make) -> dict[Any, Any]:
 def _registered(entry: TypeEntry, content: Any) -> Any:
     try:
         return entry.decode(content)
-    except (AutostateError, RecursionError):
+    except AutostateError:
         raise
     except Exception as error:
+        if is_passing(error):
+            raise
         raise CorruptStateError(
             f"the decode that is registered for {entry.name} raised {type(error).__name__}"
         ) from error

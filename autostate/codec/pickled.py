@@ -22,6 +22,7 @@ from autostate.codec.bound import is_container, root_of
 from autostate.codec.transparent import Transparent, shaped
 from autostate.codec.unsupported import Unsupported, is_live
 from autostate.errors import AutostateError, CorruptStateError, UnsupportedTypeError
+from autostate.interrupts import is_passing
 from autostate.warned import shows_warnings
 
 T = TypeVar("T")
@@ -135,6 +136,8 @@ def _dump(value: Any, reference: Reference) -> bytes:
     except Unsupported:
         raise
     except Exception as error:
+        if is_passing(error) and not isinstance(error, RecursionError):
+            raise
         raise Unsupported(_why_not(value, error)) from error
 
 
@@ -225,6 +228,8 @@ def load(
     except AutostateError:
         raise
     except Exception as error:
+        if is_passing(error):
+            raise
         # Other messages may show the user's values.
         named = isinstance(error, ImportError | AttributeError)
         reason = f"{type(error).__name__}: {error}" if named else type(error).__name__

@@ -28,6 +28,7 @@ from autostate.codec.names import find, is_lasting, is_local, look_again, name_o
 from autostate.codec.types import SCALARS
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import Unsupported, is_live, shown
+from autostate.interrupts import is_passing
 
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -410,9 +411,9 @@ def parts_of(value: Any) -> Iterable[Any]:
         return ()
     try:
         return entry.parts(value)
-    except RecursionError:
-        raise
-    except Exception:  # it is told when the value is encoded
+    except Exception as error:  # it is told when the value is encoded
+        if is_passing(error):
+            raise
         return ()
 
 

@@ -27,6 +27,7 @@ from autostate.codec.registry import ATOMS, BUILTIN, ENCODERS, TypeEntry
 from autostate.codec.types import MUTABLE, SCALARS
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import TooDeep, Unsupported, shown
+from autostate.interrupts import is_passing
 
 Ref = Callable[[Any], dict[str, int] | None]
 
@@ -295,9 +296,9 @@ def _encode_object(value: Any, ref: Ref) -> Any:
 def _fields_of(entry: TypeEntry, value: Any) -> dict[str, Any]:
     try:
         return entry.encode(value)  # type: ignore[no-any-return]
-    except RecursionError:
-        raise
     except Exception as error:  # of a class that does something of its own with its attributes
+        if is_passing(error):
+            raise
         raise Unsupported(
             f"the fields of the object cannot be read ({type(error).__name__})"
         ) from error
@@ -330,9 +331,9 @@ def _encode_payload(entry: TypeEntry, value: Any, ref: Ref) -> Any:
     """What the program's own function gives for an object."""
     try:
         payload = entry.encode(value)
-    except RecursionError:
-        raise
     except Exception as error:
+        if is_passing(error):
+            raise
         problem = f"the encode that is registered for {entry.name} raised {type(error).__name__}"
         raise Unsupported(problem) from error
     if payload is value:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from operator import index as as_index
 from typing import Any, Final
 
+from autostate.interrupts import is_passing
 from autostate.tracking.adoption import ATOMS
 from autostate.tracking.barrier import (
     EVERYTHING,
@@ -78,7 +79,9 @@ def place(where: Callable[..., Any], self: Any, *args: Any) -> Any:
     """What a method will change, as `where` says."""
     try:
         return where(self, size(self), *args)
-    except Exception:  # of arguments that the method will refuse, or of their own code
+    except Exception as error:  # of arguments that the method will refuse, or of their own code
+        if is_passing(error):
+            raise
         return EVERYTHING
 
 

@@ -18,6 +18,7 @@ from autostate.codec.bound import OPTIONS, is_persisted
 from autostate.codec.classes import _static
 from autostate.codec.names import find, name_of
 from autostate.errors import UpgradeError
+from autostate.interrupts import is_passing
 from autostate.tracking import refcount
 
 MISSING: Final = object()
@@ -201,7 +202,9 @@ class Layout(Struct, frozen=True):
             return MISSING
         try:
             return known.default(name, instance)
-        except Exception:  # there is none, or the program's own factory wants a constructor
+        except Exception as error:  # none, or the program's own factory wants a constructor
+            if is_passing(error):
+                raise
             return MISSING
 
     def check_version(self, version: int, name: str) -> None:
@@ -239,6 +242,8 @@ class Layout(Struct, frozen=True):
             try:
                 state = _checked(function(state, step), state)
             except Exception as error:
+                if is_passing(error):
+                    raise
                 raise UpgradeError(
                     f"{name} could not be upgraded from version {step} of {self.name} to "
                     f"{step + 1}: {type(error).__name__} in {function.__qualname__}. It is left as "

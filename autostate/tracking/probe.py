@@ -26,6 +26,8 @@ from types import FunctionType
 from typing import Any, Final
 from weakref import WeakKeyDictionary, ref
 
+from autostate.interrupts import is_passing
+
 _NOTHING: Final = object()
 
 
@@ -123,10 +125,9 @@ def held_key(builtin: Any, container: Any, key: Any) -> Any:
         found = builtin.__contains__(container, _probe(note))
         if not found or note.found is not _NOTHING:
             return note.found if found else key
-    except RecursionError:  # another lookup would not end either
-        raise
-    except Exception:  # noqa: S110 - of an `__eq__` or of a class that knows its own kind only
-        pass
+    except Exception as error:  # of an `__eq__` or of a class that knows its own kind only
+        if is_passing(error):
+            raise
     return _search(builtin, container, key)
 
 

@@ -17,6 +17,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
+from autostate.interrupts import is_passing
 from autostate.tracking import adoption, refcount
 from autostate.tracking.barrier import (
     FORM_SETS,
@@ -206,7 +207,9 @@ class Written:
             key = one._key_
             try:
                 in_place = node.shape == "mapping" and get(node.obj, key) is one
-            except Exception:  # of a `__hash__` or `__eq__` of the user's
+            except Exception as error:  # of a `__hash__` or `__eq__` of the user's
+                if is_passing(error):
+                    raise
                 in_place = False
             if in_place:
                 if type(one) in dicts and dict.__len__(one) <= LARGE and is_json(one):
@@ -306,10 +309,13 @@ class Written:
         node: Node = container._node_
         try:
             yield
-        except Exception:
-            logger.debug("%s could not be looked at", node.path, exc_info=True)
+        except BaseException as error:
             node.whole = True
             self._tracker.dirty_nodes[node] = None
+            if is_passing(error):
+                self._tracker.unsettle(container)
+                raise
+            logger.debug("%s could not be looked at", node.path, exc_info=True)
 
     def _settle(self, container: Any, slots: Iterable[Any]) -> None:
         """Adopt what a container that was written holds."""

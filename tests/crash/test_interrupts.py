@@ -25,7 +25,7 @@ from autostate import hub, lifecycle
 from autostate.flush_request import StandingLoops
 from autostate.manager import current_manager
 from autostate.stores import memory
-from tests.interrupting import Interrupt
+from tests.interrupting import AlarmError, Interrupt
 
 EVERY: Final = os.environ.get("AUTOSTATE_INTERRUPTS") == "all"
 SAMPLE: Final = 1
@@ -279,21 +279,32 @@ def manager_of(manager: Any) -> Iterator[None]:
         current.reset(token)
 
 
-def attempt(operation: Operation, number: int, *, again: bool = False) -> Interrupt:
+def attempt(
+    operation: Operation,
+    number: int,
+    *,
+    again: bool = False,
+    error: type[BaseException] = KeyboardInterrupt,
+) -> Interrupt:
     """Interrupt an operation at one place, and see how things stand."""
     url = f"memory:interrupts{next(_urls)}"
-    interrupt = Interrupt(number)
+    interrupt = Interrupt(number, error)
+    raised = False
     with autostate.open(url, debounce=3600):
         state = operation.make()
         operation.fill(state)
         save()
         before = copy.deepcopy(plain(state))
-        with contextlib.suppress(KeyboardInterrupt), interrupt:
-            operation.act(state)
+        try:
+            with interrupt:
+                operation.act(state)
+        except error:
+            raised = True
         found = plain(state)
         operation.after = operation.after or [found]
         [after] = operation.after
         where = (number, interrupt.at)
+        assert raised or interrupt.left > 0, where
         if operation.in_steps:
             assert between(found, before, after), where
         else:
@@ -396,16 +407,48 @@ def test_an_interrupted_undo_is_carried_on(
 BLOCKS: Final = (two_entries, one_in_another, one_that_fails, decorated)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, AlarmError])
 @pytest.mark.parametrize("size", [5, LARGE])
 @pytest.mark.parametrize("act", BLOCKS)
-def test_an_interrupted_block_is_done_or_not(act: Act, size: int, rng: random.Random) -> None:
-    """`atomic()`: all of it, or nothing."""
+def test_an_interrupted_block_is_done_or_not(
+    act: Act, size: int, error: type[BaseException], rng: random.Random
+) -> None:
+    """`atomic()`: all of it, or nothing; also by an exception from a handler of the program's."""
     operation = Operation(a_dict, entries(size), act)
     numbers: Sequence[int] = range(1, sys.maxsize - attempt(operation, sys.maxsize).left + 1)
     if not EVERY:
         numbers = sorted(rng.sample(numbers, 8))
     for number in numbers:
-        attempt(operation, number)
+        attempt(operation, number, error=error)
+
+
+def test_what_a_handler_raises_comes_out_of_a_block(rng: random.Random) -> None:
+    """Wherever it comes up: none of our own handlers of errors takes it for one of the values."""
+
+    def act(number: int) -> int:
+        with autostate.open(f"memory:interrupts{next(_urls)}", debounce=3600):
+            state = autostate.PersistedDict("s", rows=[], index={}, n=0)
+            save()
+            state["rows"].append([1, {2: (3, [4])}])
+            state["index"][1] = {"k": [1, 2, 3]}
+            state["more"] = {"a": [{"b": 1}]}
+            interrupt = Interrupt(number, AlarmError)
+            raised = False
+            try:
+                with interrupt, autostate.atomic():
+                    state["n"] += 1
+                    state["rows"][0].append(5)
+            except AlarmError:
+                raised = True
+            assert raised or interrupt.left > 0, (number, interrupt.at)
+            found = copy.deepcopy(plain(state))
+            save()
+            assert plain(state) == found, interrupt.at
+        return interrupt.left
+
+    numbers: Sequence[int] = range(1, sys.maxsize - act(sys.maxsize) + 1)
+    for number in numbers if EVERY else sorted(rng.sample(numbers, 40)):
+        act(number)
 
 
 # Python's own word on a coroutine that was made when Ctrl-C struck, and so was never awaited.
@@ -421,7 +464,8 @@ def test_an_interrupted_operation_is_done_or_not(name: str, rng: random.Random) 
         numbers = sorted(rng.sample(numbers, min(SAMPLE, places)))
     for number in numbers:
         for again in (False, True) if EVERY else (rng.random() < 0.5,):
-            attempt(operation, number, again=again)
+            error = KeyboardInterrupt if again or rng.random() < 0.5 else AlarmError
+            attempt(operation, number, again=again, error=error)
 
 
 def places_of(act: Callable[[str, Interrupt], None], rng: random.Random) -> Iterator[None]:
@@ -522,6 +566,7 @@ def test_ctrl_c_in_pythons_own_code_for_threads_stops_none(isolated: Path) -> No
         flusher = current_manager()._begin().flusher
         flusher.start()
         assert flusher.busy(), interrupt.at
+        autostate.flush()  # it may be about to begin
         names = [one.name for one in threading.enumerate()]
         assert names.count("autostate-flusher") == 1, interrupt.at
         return interrupt.left <= 0
@@ -531,6 +576,26 @@ def test_ctrl_c_in_pythons_own_code_for_threads_stops_none(isolated: Path) -> No
         number = 1
         while act(number):
             number += 1
+
+
+def test_ctrl_c_in_pythons_own_code_while_a_thread_starts(isolated: Path) -> None:
+    """It may leave a lock of `threading` taken: the thread works all the same."""
+
+    def act(number: int) -> bool:
+        interrupt = Interrupt(number, ours="threading.py")
+        with autostate.open(f"memory:places{next(_urls)}", debounce=3600, flush_timeout=5):
+            with contextlib.suppress(KeyboardInterrupt), interrupt:
+                autostate.PersistedDict("s", n=0)["n"] += 1
+            state = autostate.PersistedDict("s", n=0)
+            state["n"] += 1
+            autostate.flush()
+            names = [one.name for one in threading.enumerate()]
+            assert names.count("autostate-flusher") == 1, interrupt.at
+        return interrupt.left <= 0
+
+    number = 1
+    while act(number):
+        number += 1
 
 
 def test_a_loop_whose_flush_ctrl_c_ended_counts_as_running_again() -> None:
