@@ -276,10 +276,22 @@ class Tracker:
                 self.unsaved.failed()
         self._undo_blocks_of_other_threads()
         try:
-            self._mark_unseen(sweep=False)  # what the parent has to save
+            self._take_as_saved()  # what the parent has to save, or this process once it claims
         except Exception:
             self._mark_what_is_unsure()
         self.set_gate(gate)
+
+    def _take_as_saved(self) -> None:
+        """Remember what is dirty as if it were saved: only what is changed from here on is new."""
+        capture = self.cut()
+        if capture is None:
+            return
+        try:
+            capture.encode(None)
+        except BaseException:
+            capture.failed()
+            raise
+        capture.saved()
 
     def _undo_blocks_of_other_threads(self) -> None:
         """Undo what no frame of this process will end; the blocks around the fork go on."""
@@ -301,10 +313,10 @@ class Tracker:
         with self.lock:
             if self._changed_past_gate or self.closed:
                 return self._changed_past_gate
-            self._changed_past_gate = self._mark_unseen(sweep=True)
+            self._changed_past_gate = self._mark_unseen()
             return self._changed_past_gate
 
-    def _mark_unseen(self, *, sweep: bool) -> bool:
+    def _mark_unseen(self) -> bool:
         """Mark the nodes that no write has marked and that differ from what is saved.
 
         Returns:
@@ -312,7 +324,7 @@ class Tracker:
         """
         known = set(self.dirty_nodes)
         known.update(node for node in self.nodes.values() if not node.declared)
-        capture = self.cut(sweep=sweep)
+        capture = self.cut(sweep=True)
         if capture is None:
             return False
         marked = [one for one in capture.pendings if one.node in known]
