@@ -36,7 +36,7 @@ from autostate.errors import (
 )
 from autostate.flush_policy import backoff
 from autostate.flusher import Flusher
-from autostate.interrupts import uninterrupted
+from autostate.interrupts import Latch, uninterrupted
 from autostate.journal import Journal, Recovered
 from autostate.journal.commit import UNREADABLE
 from autostate.owner import Owner, this_run
@@ -75,6 +75,7 @@ class Incarnation:
         flusher: Who saves it.
         anew: What was stored could not be read, and is kept aside.
         downtime: Seconds from the last save of the previous incarnation to now, or None.
+        ending: The thread in which its last user leaves it; None: nobody does.
 
     Raises:
         CorruptStateError: What is stored cannot be read.
@@ -132,6 +133,8 @@ class Incarnation:
             self._connected = False
             self._finishing = threading.RLock()
             self.finished = False
+            self.ending: int | None = None
+            self._over = Latch()
         except BaseException:  # Ctrl-C: the next attempt opens it again
             claim.release()
             if store is not source:
@@ -282,6 +285,22 @@ class Incarnation:
         with self._finishing:
             return None if self.finished else self._finish(timeout)
 
+    def wait_for_end(self, timeout: float) -> None:
+        """Wait until the last save is done, and the store is closed.
+
+        Raises:
+            StoreUnavailableError: It takes longer, or waits for this thread.
+        """
+        done = False
+        if threading.get_ident() != self.ending and not self.flusher.is_this_thread():
+            with self.flusher.standing_still():
+                done = self._over.wait(timeout)
+        if not done:
+            raise StoreUnavailableError(
+                f"{self.store.url} is just being saved for the last time and closed, by another "
+                "thread of this process or by what has called this: try again when that is done"
+            )
+
     def _finish(self, timeout: float) -> Exception | None:
         problem: Exception | None = None
         try:
@@ -329,6 +348,7 @@ class Incarnation:
             self.flusher.when_ended(self.store.close)
         self.claim.release()
         self.finished = True
+        self._over.set()
 
     def _give_lease_back(self) -> None:
         """Tell those who could not find out that this process has ended."""
@@ -360,6 +380,7 @@ class Incarnation:
         self._is_ours = False
         self.claim.forget()
         self._finishing = threading.RLock()
+        self.ending = None
         self._disconnect()
         self._connected = False
         self.tracker.forked(self._claim_after_fork)
@@ -630,6 +651,8 @@ def _claimed(
                 return journal, recovered
             if journal.is_current(timeout=timeout):
                 return journal, recovered
+        if settings.takeover:
+            journal.displace(timeout=timeout)
         claim.release()
     raise StoreUnavailableError(
         f"the state in {store.url} is changed by another process again and again while this one "

@@ -36,6 +36,9 @@ logger: logging.Logger = logging.getLogger("autostate")
 
 LONGEST_NAME = 200
 
+CREATING = 1.0
+"""Seconds for which the end waits for a thread that is creating a state object."""
+
 AFTER_FAILURE = 2.0
 """Seconds for the last save of `async with` if the one before it failed or was cancelled."""
 
@@ -361,9 +364,13 @@ class StateManager:
             raise problem
 
     def _end(self, timeout: float) -> Exception | None:
-        with self._lock:
-            incarnation = self._incarnation
-            self._closed = True
+        # Another thread may be creating a state object, and wait for the state's owner: that ends
+        # when it sees that this manager is closed.
+        taken = self._lock.acquire(timeout=min(timeout, CREATING))
+        self._closed = True
+        incarnation = self._incarnation
+        if taken:
+            self._lock.release()
         try:
             return None if incarnation is None else self._finish(incarnation, timeout)
         finally:
@@ -384,6 +391,7 @@ class StateManager:
             if incarnation.users != [self]:
                 incarnation.users.remove(self)
                 return problem
+            incarnation.ending = threading.get_ident()  # nobody joins it from here on
         return incarnation.finish(timeout)
 
     # -- the body of `with` -------------------------------------------------------------------
@@ -513,14 +521,21 @@ class StateManager:
                 under_test.check(source, _path_of(source))
             try:
                 lifecycle.register(self)  # first: whatever is there is saved at the end
-                with _beginning:
-                    place = _place_of(source)
-                    made = self._shared(place, source) or Incarnation(
-                        source, self.settings, self, instead_of=instead_of
-                    )
-                    made.place = place
-                    made.users.append(self)
-                    self._incarnation = made
+                place = _place_of(source)
+                while self._incarnation is None:
+                    with _beginning:
+                        made = self._shared(place, source) or Incarnation(
+                            source, self.settings, self, instead_of=instead_of
+                        )
+                        if made.ending is None:
+                            made.place = place
+                            made.users.append(self)
+                            self._incarnation = made
+                    if made.ending is not None:
+                        made.wait_for_end(self.settings.flush_timeout)
+                if self._closed:  # meanwhile, by another thread
+                    self._end(0.0)
+                    self._check_open()
             finally:
                 if self._incarnation is None:
                     lifecycle.unregister(self)

@@ -227,6 +227,20 @@ def test_a_program_may_wait_for_the_owner_to_end(processes: Processes) -> None:
     assert stored() == {"page": 4}
 
 
+def test_a_program_that_waits_for_the_owner_ends_by_sigterm(processes: Processes) -> None:
+    """Whoever waits for an hour is not killed for that."""
+    job = processes.write("from autostate import claim; claim.TELLING = 0\n" + JOB)
+    first = processes.start(job)
+    hear(first, "works")
+    second = processes.start(job, AUTOSTATE_WAIT_FOR_OWNER="3600")
+    assert second.stderr is not None
+    assert "its end is waited for" in second.stderr.readline()
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(WAIT) == -signal.SIGTERM
+    assert end(first) == (0, "", "")
+    assert stored() == {"page": 2}
+
+
 def test_an_owner_that_has_begun_to_end_is_waited_for(processes: Processes) -> None:
     """SIGTERM and a new start follow each other closely where programs are deployed."""
     job = processes.write(
@@ -287,6 +301,33 @@ def test_a_program_may_take_over(processes: Processes) -> None:
     assert f"process {second.pid} (job.py)" in error
     assert end(second)[0] == 0
     assert stored() == {"page": 3}
+
+
+def test_an_owner_that_saves_again_and_again_is_taken_over(processes: Processes) -> None:
+    """It is kept from writing first: the state would never stand still."""
+    job = processes.write(
+        """
+        progress = PersistedDict("progress", page=0)
+        say("works")
+        try:
+            while "first" in sys.argv:
+                progress["page"] += 1
+                autostate.flush()
+        except autostate.FencedError as error:
+            say("fenced at", progress["page"])
+            os._exit(0)
+        progress["taken"] = progress["page"]
+        """
+    )
+    first = processes.start(job, "first")
+    hear(first, "works")
+    code, _, error = processes.run(job, AUTOSTATE_TAKEOVER="yes")
+    assert (code, error) == (0, "")
+    output, _ = first.communicate(timeout=WAIT)
+    found = stored()
+    assert found["taken"] == found["page"]
+    # The last one may have been under way: it was not acknowledged.
+    assert int(output.split()[-1]) - found["page"] in (0, 1)
 
 
 def test_a_fenced_process_may_end_at_once(processes: Processes) -> None:
@@ -754,6 +795,53 @@ def test_what_goes_past_the_methods_is_told_at_the_end(processes: Processes) -> 
     assert stored() == {"page": 1, "held": []}
 
 
+@pytest.mark.parametrize("unsaved", ["everything", "a key", "the list"])
+def test_what_goes_past_the_methods_is_told_also_of_what_was_unsaved(
+    processes: Processes, unsaved: str
+) -> None:
+    """At the fork; what the parent has yet to save is one thing, what the child changes another."""
+    job = processes.write(
+        f"""
+        autostate.configure(debounce=600, max_delay=600)
+        held = [1]
+        progress = PersistedDict("progress", page=1, held=None)
+        seen = PersistedSet("seen", [1, 2])
+        progress["held"] = held
+        if {unsaved!r} != "everything":
+            autostate.flush()
+            progress["page"] = 7
+            seen.discard(1)
+        if {unsaved!r} == "the list":
+            held.append(7)
+        changes = [
+            lambda: None,
+            lambda: dict.__setitem__(progress, "page", 2),
+            lambda: dict.pop(progress, "page"),
+            lambda: dict.update(progress, new=1),
+            lambda: held.append(2),
+            lambda: held.clear(),
+            lambda: set.add(seen, 3),
+        ]
+        def in_a_child(change, *, flushes):
+            if pid := os.fork():
+                return pid
+            try:
+                change()
+                if flushes:
+                    autostate.flush()
+            except autostate.StateInUseError:
+                os._exit(9)
+            sys.exit()
+        for flushes in (False, True):
+            children = [in_a_child(change, flushes=flushes) for change in changes]
+            say(*(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children))
+        """
+    )
+    code, output, error = processes.run(job)
+    assert (code, output) == (0, "0 74 74 74 74 74 74\n0 9 9 9 9 9 9\n"), error
+    assert error.count("LOST") == 6
+
+
 def test_exec_gives_the_state_to_the_next_program(processes: Processes) -> None:
     """It has the same number of a process, and owns what is its own."""
     job = processes.write(
@@ -877,6 +965,87 @@ def test_of_two_that_are_closed_at_once_one_finishes(processes: Processes) -> No
     code, _, error = processes.run(job)
     assert (code, error) == (0, "")
     assert stored(path="s.db") == {"page": 19}
+
+
+def test_a_store_that_is_just_being_closed_is_waited_for(processes: Processes) -> None:
+    """Whoever opens it by then would join what is never saved again."""
+    job = processes.write(
+        """
+        import threading
+        from autostate import incarnation
+        finish = incarnation.Incarnation.finish
+        begun, goes_on = threading.Event(), threading.Event()
+        def slowly(self, timeout):
+            begun.set()
+            goes_on.wait()
+            return finish(self, timeout)
+        incarnation.Incarnation.finish = slowly
+        autostate.configure("sqlite:///s.db")
+        def batch():
+            with autostate.open("sqlite:///s.db"):
+                PersistedDict("batch", done=1)
+        thread = threading.Thread(target=batch)
+        thread.start()
+        begun.wait()
+        threading.Timer(0.1, goes_on.set).start()
+        progress = PersistedDict("progress", page=0)
+        progress["page"] += 1
+        thread.join()
+        autostate.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    code, _, error = processes.run(job)
+    assert (code, error) == (-signal.SIGKILL, "")
+    assert stored(path="s.db") == {"page": 1}
+
+
+def test_threads_that_open_and_close_one_store_by_turns(processes: Processes) -> None:
+    """What each has written is saved when it leaves the body."""
+    job = processes.write(
+        """
+        import asyncio, threading
+        def work(name):
+            for number in range(1, 41):
+                with autostate.open("sqlite:///s.db"):
+                    PersistedDict(name, n=0)["n"] = number
+        async def work_async(name):
+            for number in range(1, 41):
+                async with autostate.open("sqlite:///s.db"):
+                    PersistedDict(name, n=0)["n"] = number
+        failed = []
+        threading.excepthook = failed.append
+        threads = [threading.Thread(target=work, args=(f"t{each}",)) for each in range(2)]
+        threads.append(threading.Thread(target=lambda: asyncio.run(work_async("t2"))))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failed, failed
+        with autostate.open("sqlite:///s.db", readonly=True):
+            say(*(PersistedDict(f"t{each}")["n"] for each in range(3)))
+        """
+    )
+    assert processes.run(job) == (0, "40 40 40\n", "")
+
+
+def test_who_waits_for_its_own_end_is_told(processes: Processes) -> None:
+    """Code that the last save calls cannot begin the store anew."""
+    job = processes.write(
+        """
+        def receive(sender, **rest):
+            if sender is manager:
+                try:
+                    with autostate.open("sqlite:///s.db"):
+                        PersistedDict("late")
+                except autostate.StoreUnavailableError as error:
+                    say("just being saved" in str(error))
+        autostate.hub.flushed.connect(receive)
+        with autostate.open("sqlite:///s.db", debounce=600, max_delay=600) as manager:
+            PersistedDict("progress", page=0)["page"] += 1
+        """
+    )
+    assert processes.run(job) == (0, "True\n", "")
 
 
 def test_what_a_fenced_process_loses_shows_in_its_exit_code(processes: Processes) -> None:

@@ -293,6 +293,14 @@ class Journal:
             self._writer.fenced = True
             raise
 
+    def displace(self, *, timeout: float | None = None) -> None:
+        """Keep another process, which writes again and again, from writing; then `recover` anew.
+
+        Raises:
+            StoreError: The store could not be asked.
+        """
+        self._writer.ownership.displace(timeout)
+
     def renew(self, *, ended: bool = False, timeout: float | None = None) -> None:
         """Show that the owner lives, or that it gives the state back; does nothing before that.
 

@@ -25,7 +25,7 @@ import msgspec
 from autostate.errors import FencedError, StoreError
 from autostate.journal.frame import seal
 from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, HeadKey, parse_key
-from autostate.journal.recovery import Found, Sighting, owner_named
+from autostate.journal.recovery import Found, Sighting, head_named, owner_named
 from autostate.owner import Owner
 from autostate.stores.base import Store
 
@@ -135,6 +135,18 @@ class Ownership:
         self._named = self._sent[owner]
         self._expect = {OWNER: owner}
         self._sent.clear()
+
+    def displace(self, timeout: float | None) -> None:
+        """Let the store refuse the owner's next write: the state stands still, to be read again.
+
+        The record of the owner is replaced by one that names the same head, and this process.
+        """
+        data = self._store.read(OWNER, timeout=timeout) if self._guarded else None
+        if data is not None:
+            body = self._body(head=head_named(data).text)
+            mine, _ = seal("owner", self._me.epoch, 0, "", body)
+            with suppress(FencedError):  # the head has a new key by now: the next attempt does it
+                self._store.write({OWNER: mine}, (), expect={OWNER: data}, timeout=timeout)
 
     def renew(self, timeout: float | None, *, ended: bool = False) -> None:
         """Write anew who the owner is: to show that it lives, or that it gives the state back.

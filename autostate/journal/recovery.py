@@ -142,7 +142,7 @@ def check_owner_record(store: Store, sighting: Sighting, timeout: float | None) 
         if sighting.heads or any(map(parse_key, store.list(SEGMENTS, timeout=timeout))):
             raise DamagedRecordError(OWNER, f"is missing{_COPIED}", None)
         return
-    named = _named(data)
+    named = head_named(data)
     newest = next(iter(sighting.heads), None)
     if named.is_claim:  # it has no head yet
         return
@@ -152,8 +152,12 @@ def check_owner_record(store: Store, sighting: Sighting, timeout: float | None) 
         raise DamagedRecordError(OWNER, f"names an older head than the newest{_COPIED}", data)
 
 
-def _named(data: bytes) -> HeadKey:
-    """The head that a record of the owner names."""
+def head_named(data: bytes) -> HeadKey:
+    """The head that a record of the owner names.
+
+    Raises:
+        DamagedRecordError: It is not to be read.
+    """
     try:
         body = msgspec.json.decode(open_record(OWNER, data, "owner").body, type=_OwnerBody)
     except msgspec.MsgspecError as error:
