@@ -383,6 +383,12 @@ class Flusher:
                 "flush() inside `with autostate.atomic():` would save half of the block; "
                 "call it after the block"
             )
+        if is_owned(self._tracker.lock):
+            raise RuntimeError(
+                "flush() was called in the midst of a change of the state, for example by a "
+                "handler of a signal: it would wait for the change, and the change for it. In a "
+                "handler, call sys.exit(): everything is saved at the end"
+            )
         self._raise(self._saver.fenced)
         if self._stopped:
             raise _closed()

@@ -9,10 +9,12 @@ create the objects before it starts, or run it in a copied context:
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Unpack
+from weakref import WeakSet
 
 from autostate import announced, exit_status, lifecycle, logs
 from autostate.settings import Settings, SettingsByName
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Info", "StateManager", "current_manager"]
 
+logger: logging.Logger = logging.getLogger("autostate")
+
 _default: StateManager | None = None
 _default_lock = threading.Lock()
 
@@ -37,9 +41,28 @@ def current_manager() -> StateManager:
     if manager is not None:
         return manager
     with _default_lock:
+        if _opened:
+            _tell_of_unused()
         if _default is None or (_default._closed and not _default.ended):
             _default = StateManager()
         return _default
+
+
+_opened: WeakSet[StateManager] = WeakSet()
+"""Managers that `open` has made since state objects were last created elsewhere."""
+
+
+def _tell_of_unused() -> None:
+    """Say of a manager that was never entered that nothing is created in it."""
+    unused = [manager for manager in _opened if not (manager.entered or manager._closed)]
+    _opened.clear()
+    for manager in unused:
+        logger.warning(
+            "autostate.open(%r) has no effect so far: state objects live in its store if they are "
+            "created in the body of `with autostate.open(…):`. To choose the store of the whole "
+            "program, call autostate.configure(%r)",
+            *(manager.url, manager.url),
+        )
 
 
 def manager_of(obj: Any) -> StateManager:
@@ -143,7 +166,9 @@ def open(  # noqa: A001 - as gzip.open
         >>> with autostate.open("memory:"):
         ...     progress = autostate.PersistedDict("progress", page=1)
     """
-    return StateManager(url, **settings)
+    made = StateManager(url, **settings)
+    _opened.add(made)
+    return made
 
 
 def flush(timeout: float | None = None) -> None:

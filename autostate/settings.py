@@ -54,6 +54,10 @@ class SettingsByName(TypedDict, total=False):
     on_fenced: OnFenced
 
 
+LARGEST_NUMBER = 1e9
+"""Seconds, of which clocks and locks count no more than ten times as many; or bytes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How eagerly a manager saves, and what it does when something is wrong.
@@ -359,12 +363,12 @@ def _check_names(overrides: Mapping[str, Any]) -> None:
 
 
 def _check_number(name: str, value: Any, *, zero: bool, unit: str) -> None:
-    """Refuse what is not a finite number above (or at) zero."""
+    """Refuse what is not a number above (or at) zero, and of a size that clocks can count."""
     least = "0 or more" if zero else "more than 0"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         _refuse(name, value, f"a number of {unit}")
-    if not (0 <= value < float("inf")) or (value == 0 and not zero):
-        _refuse(name, value, f"{unit}, {least} and finite")
+    if not (0 <= value <= LARGEST_NUMBER) or (value == 0 and not zero):
+        _refuse(name, value, f"{unit}, {least} and at most {LARGEST_NUMBER:.0e}")
 
 
 def _keys(value: Any, name: str) -> tuple[bytes, ...]:

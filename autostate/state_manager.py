@@ -108,6 +108,7 @@ class StateManager:
         self._told = False
         self._closed = False
         self.ended: bool = False
+        self.entered: bool = False
         self._tokens: list[contextvars.Token[StateManager | None]] = []
         self._override(settings)
 
@@ -148,9 +149,20 @@ class StateManager:
                         "first one is created, or use `with autostate.open(url):` for the others"
                     )
                 self._store = url
+            if self._incarnation is not None:
+                self._check_late(settings)
             self._override(settings)
             if self._incarnation is not None:
                 self._incarnation.flusher.settings = self.settings
+
+    def _check_late(self, settings: SettingsByName) -> None:
+        """Refuse settings about how the state is opened: it is open."""
+        for name in ("readonly", "takeover", "wait_for_owner"):
+            if name in settings and settings[name] != getattr(self.settings, name):
+                raise RuntimeError(
+                    f"{name} says how a state is opened, and {self.url} is open: call configure() "
+                    "before the first state object is created"
+                )
 
     def _override(self, settings: SettingsByName) -> None:
         merged: SettingsByName = {**self._overrides, **settings}
@@ -398,6 +410,7 @@ class StateManager:
 
     def __enter__(self) -> Self:
         self._check_open()
+        self.entered = True
         self._tokens.append(current.set(self))
         return self
 

@@ -123,7 +123,7 @@ def _without_file(
             store.close()
         raise
     logger.error(
-        "%s. %s begins anew; the file is kept aside as %s%s",
+        "%s. %s begins anew; the whole file is kept aside as %s%s",
         *(error, name, aside, _others(recovered)),
     )
     return store, journal, recovered, claim

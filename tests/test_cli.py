@@ -336,6 +336,16 @@ class TestChoosing:
         Path(".actor").mkdir()
         assert told("where").startswith("apify:\nbecause this is an Actor")
 
+    def test_a_store_for_each_program(self, crawl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The variable says where; the option says which."""
+        (crawl / "state").mkdir()
+        (crawl / STORE).rename(crawl / "state" / "crawl.db")
+        monkeypatch.setenv("AUTOSTATE_URL", "sqlite:///state/{program}.db")
+        assert "--program NAME" in call("ls").stderr
+        for name in ("crawl", "crawl.py"):
+            assert told("get", "crawl", "text", "--program", name) == "two words\n"
+        assert "says the environment variable AUTOSTATE_URL" in told("where", "-p", "crawl")
+
     def test_there_are_several(self, crawl: Path) -> None:
         """They are listed, with the way to choose."""
         with autostate.open("sqlite:///.autostate/shop.db"):
@@ -500,13 +510,23 @@ class TestVerify:
 
 def test_backup_says_how_to_move_it(crawl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it prints works."""
-    line = told("backup", "elsewhere/copy.db").splitlines()[-1]
+    line, key = told("backup", "elsewhere/copy.db").splitlines()[-2:]
+    assert f"{crawl}/elsewhere/copy.db.key, and keep it private" in key
     [url] = [word.partition("=")[2] for word in line.split() if word.startswith("AUTOSTATE_URL=")]
     monkeypatch.setenv("AUTOSTATE_URL", url)
     assert told("get", "crawl", "text") == "two words\n"
     done = call("backup", "elsewhere/copy.db")
     assert done.returncode == 1
     assert "is there already" in done.stderr
+    monkeypatch.delenv("AUTOSTATE_URL")
+    assert f"sqlite:///{crawl}/named/copy.db\n" in told("backup", "sqlite:///named/copy.db")
+    assert "is no file on this machine" in call("backup", "apify:copy").stderr
+    assert not list(crawl.glob("*:*"))
+
+
+def test_the_version() -> None:
+    """Of the library."""
+    assert told("--version") == f"{autostate.__version__}\n"
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])

@@ -14,6 +14,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import textwrap
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -21,9 +22,13 @@ from typing import Any
 import pytest
 
 import autostate
+from tests import programs
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ONCE = {"actors", "coming-from-use-state"}
+"""Actors are restarted on a platform (`test_actor.py`); a record is taken over once."""
+RESTARTED = [each for each in DOCUMENTS if each.stem not in ONCE]
 BLOCK = re.compile(r"^```python(?P<how>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -62,6 +67,20 @@ def test_python_blocks_of_a_document_run(document: Path) -> None:
     for runs, code in _blocks(document):
         if runs:
             _run(code, namespace)
+
+
+@pytest.mark.usefixtures("forked_programs")
+@pytest.mark.parametrize("document", RESTARTED, ids=lambda path: path.stem)
+def test_a_document_is_a_program_that_can_be_started_again(document: Path, isolated: Path) -> None:
+    """It goes on from what its first run has saved."""
+    found = [match for match in BLOCK.finditer(document.read_text()) if not match["how"]]
+    code = "\n".join(match["code"] for match in found)
+    if any(code.co_flags & inspect.CO_COROUTINE for runs, code in _blocks(document) if runs):
+        body = textwrap.indent(code, " ")
+        code = f"import asyncio\nasync def page():\n{body}\nasyncio.run(page())"
+    for _ in range(2):
+        done = programs.run(code)
+        assert done.returncode == 0, done.stderr
 
 
 def _examples() -> list[doctest.DocTest]:

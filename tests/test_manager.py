@@ -845,3 +845,48 @@ def test_changes_that_were_not_saved_are_found_under_any_name(isolated: Path) ->
         PersistedDict("a")["number"] = 1
     with autostate.open("sqlite:///s.db"):
         assert PersistedDict("a") == {"number": 1}
+
+
+def test_settings_about_opening_come_too_late(isolated: Path) -> None:
+    """They would have no effect."""
+    autostate.configure("memory:", wait_for_owner=1.0)
+    autostate.PersistedDict("a")
+    for name, value in (("readonly", True), ("takeover", True), ("wait_for_owner", 5.0)):
+        settings: Any = {name: value, "debounce": 7.0}
+        with pytest.raises(RuntimeError, match=f"{name} says how a state is opened"):
+            autostate.configure(**settings)
+    autostate.configure(wait_for_owner=1.0, max_delay=9.0)
+    assert autostate.configure().settings.debounce != 7.0
+
+
+def test_a_manager_that_was_never_entered_is_told_of(
+    isolated: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who forgets the `with` saves in another store."""
+    autostate.configure("memory:")
+    closed = autostate.open("memory:closed")
+    closed.close()
+    with autostate.open("memory:used"):
+        autostate.PersistedDict("a")
+    autostate.PersistedDict("a")
+    assert caplog.text == ""
+    forgotten = autostate.open("memory:forgotten")
+    for _ in range(2):
+        autostate.PersistedDict("b")
+    assert caplog.text.count("has no effect so far") == 1
+    assert "with autostate.open" in caplog.text
+    forgotten.close()
+
+
+@pytest.mark.parametrize("how", ["flush", "durable"])
+def test_a_flush_in_the_midst_of_a_change_is_refused_at_once(how: str) -> None:
+    """A handler of a signal may come up there: the flush would wait for its own thread."""
+    with autostate.open("memory:", debounce=3600) as manager:
+        state = autostate.PersistedDict("a", n=0)
+        state["n"] += 1
+        with manager._begin().tracker.lock, pytest.raises(RuntimeError, match=r"sys.exit\(\)"):
+            if how == "flush":
+                autostate.flush()
+            else:
+                asyncio.run(autostate.durable())
+        autostate.flush()

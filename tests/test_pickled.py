@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import dataclasses
 import inspect
+import io
 import pickle
 import subprocess
 import sys
@@ -120,6 +122,19 @@ def test_what_cannot_be_pickled_is_an_error_at_the_call() -> None:
     assert isinstance(caught.value.__cause__, TypeError)
 
 
+@pytest.mark.parametrize("value", [memoryview(b"x"), "r", "rb", "r+"])
+def test_no_copy_is_made_of_what_cannot_be_pickled(value: Any, tmp_path: Path) -> None:
+    """Cloudpickle would keep the text that is left in a file, and the bytes of a memoryview."""
+    path = tmp_path / "file"
+    path.write_text("text")
+    with contextlib.ExitStack() as stack:
+        if isinstance(value, str):
+            value = stack.enter_context(path.open(value))
+        with pytest.raises(UnsupportedTypeError, match="cannot pickle a"):
+            autostate.pickled([value])
+    assert autostate.pickled(io.BytesIO(b"in memory")).read() == b"in memory"
+
+
 class Secretive:
     """Its error shows what it holds."""
 
@@ -225,6 +240,7 @@ autostate.flush()
 """
 SECOND = """
 import asyncio
+import contextlib
 import autostate
 
 state = autostate.PersistedDict("state")

@@ -62,6 +62,8 @@ def test_a_setting_near_to_nothing_lists_all() -> None:
         ("debounce", -1),
         ("debounce", float("nan")),
         ("max_delay", float("inf")),
+        ("max_delay", 1e10),
+        ("debounce", 10**400),
         ("flush_timeout", 0),
         ("flush_timeout", "30"),
         ("check_interval", None),

@@ -59,13 +59,17 @@ def choose(url: str | None = None, program: str | None = None) -> Choice:
         raise NoChoiceError("--url and --program name two stores: give one of them")
     if url is not None:
         return Choice(_of_user(url), "--url names it")
+    named = os.environ.get(VARIABLE, "").strip()
+    if program is not None and "{program}" in named:
+        url = named.replace("{program}", program.removesuffix(".py"))
+        why = f"it is that of the program {program}, says the environment variable {VARIABLE}"
+        return Choice(normalized(url), why)
     if program is not None:
         return Choice(_of_program(program), f"it is that of the program {program}")
-    named = os.environ.get(VARIABLE, "").strip()
     if "{program}" in named:
         raise NoChoiceError(
             f"the environment variable {VARIABLE} is {named}, a store for each program: name the "
-            f"one that is meant, --url {named.replace('{program}', 'NAME')}"
+            "one that is meant, --program NAME"
         )
     if named:
         return Choice(normalized(named), f"the environment variable {VARIABLE} names it")

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from autostate import spill
+from autostate import __version__, spill
 from autostate.backing_up import backup as copy_state
 from autostate.cli import paths, plain, tables
 from autostate.cli.choosing import (
@@ -31,9 +31,10 @@ from autostate.errors import AutostateError, StateInUseError
 from autostate.exit_status import EX_TEMPFAIL
 from autostate.journal.verifying import verify as verify_records
 from autostate.settings import Settings
+from autostate.signing import KeyFile
 from autostate.state_names import listed
 from autostate.stored_state import StoredState, read_state
-from autostate.stores import open_store
+from autostate.stores import file_of, open_store
 
 app = typer.Typer(
     help="Look at the state of a program, reset it, back it up.",
@@ -85,6 +86,24 @@ def run() -> None:
 def _fail(message: str, code: int = 1) -> NoReturn:
     sys.stderr.write(f"autostate: {message}\n")
     raise SystemExit(code)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        _print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Look at the state of a program, reset it, back it up."""
 
 
 @app.command()
@@ -171,15 +190,21 @@ def verify(url: Url = None, program: Program = None) -> None:
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The new file.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The new file.")],
     url: Url = None,
     program: Program = None,
 ) -> None:
     """Copy the state into a new file, also while its program runs."""
-    made = copy_state(file, choose(url, program).url)
+    target = file_of(file) if ":" in file.partition("/")[0] else Path(file)
+    if target is None:
+        raise ValueError(f"{file} is no file on this machine: a copy is a new SQLite file")
+    made = copy_state(target, choose(url, program).url)
     _print(
         f"{made}\nTo go on from this copy, on any machine, start the program with {VARIABLE}={made}"
     )
+    key = KeyFile(str(target)).path
+    if key.exists():
+        _print(f"Values in it are pickled: take their key along, {key}, and keep it private")
 
 
 @app.command()

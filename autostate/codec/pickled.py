@@ -182,10 +182,14 @@ def _pickler() -> Any:
                 name = self._reference(root)
                 if name is not None:
                     return state_object, (name,)
+            if isinstance(obj, memoryview | io.IOBase) and cls not in _IN_MEMORY:
+                raise TypeError(f"cannot pickle a {cls.__qualname__}")  # cloudpickle gives a copy
             return super().reducer_override(obj)
 
     return Pickler
 
+
+_IN_MEMORY: Final = (io.BytesIO, io.StringIO)
 
 _finder: ContextVar[Callable[[str], Any] | None] = ContextVar("finder", default=None)
 
