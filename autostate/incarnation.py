@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from autostate import announced, exit_status, hub, lifecycle, logs, spill
-from autostate.claim import Claim, changed_since, is_related
+from autostate.claim import Claim, changed_since, in_use, is_related
 from autostate.errors import (
+    AutostateError,
     ChangesLostError,
     CodecError,
     FencedError,
@@ -43,7 +44,7 @@ from autostate.owner import Owner, this_run
 from autostate.settings import Settings, scheme
 from autostate.signing import Signer
 from autostate.state_names import listed, of_programs
-from autostate.stores import Store, open_store
+from autostate.stores import Store, file_of, open_store
 from autostate.stores.readonly import refused
 from autostate.tracking import Tracker, convert
 from autostate.unreadable import begin_anew, still_unreadable
@@ -591,16 +592,25 @@ def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, R
             left -= min(time.monotonic() - began, share) + pause
             waits = isinstance(error, StoreUnavailableError) and not error.lasting
             if left <= 0 or not waits:
+                given_up = _gave_up(error, settings, source) if waits else None
                 if store is not None and store is not source:
                     store.close()
-                if waits:
-                    raise _gave_up(error, settings) from error
+                if given_up is not None:
+                    raise given_up from error
                 raise
             logger.warning("the state cannot be read yet, and autostate tries again: %s", error)
             time.sleep(pause)
 
 
-def _gave_up(error: Exception, settings: Settings) -> StoreUnavailableError:
+def _gave_up(error: Exception, settings: Settings, source: str | Store) -> AutostateError:
+    """Make the error for a state that could not be read: its owner may be the reason."""
+    from autostate.stores.sqlite_file import owner_file_of
+
+    url = source if isinstance(source, str) else source.url
+    path = None if settings.readonly else file_of(url)
+    owner = None if path is None else Claim(url, owner_file_of(path), settings).living(0)
+    if owner is not None:  # it was stopped in the midst of a commit, perhaps
+        return in_use(url, owner, None)
     return StoreUnavailableError(
         f"the state could not be read, in the {settings.flush_timeout:.3g} s that the setting "
         f"flush_timeout gives to a store that does not answer: {error}"

@@ -303,6 +303,29 @@ def test_a_program_may_take_over(processes: Processes) -> None:
     assert stored() == {"page": 3}
 
 
+def test_an_owner_that_stands_still_in_the_midst_of_a_commit(processes: Processes) -> None:
+    """It was stopped, or the disk hangs: who cannot read the state is told whose it is."""
+    job = processes.write(
+        """
+        import sqlite3
+        progress = PersistedDict("progress", page=0)
+        progress["page"] += 1
+        autostate.flush()
+        database = sqlite3.connect(".autostate/job.db", isolation_level=None)
+        database.execute("BEGIN EXCLUSIVE")
+        say("works")
+        sys.stdin.readline()
+        database.close()
+        """
+    )
+    first = processes.start(job)
+    hear(first, "works")
+    code, _, error = processes.run(job, AUTOSTATE_FLUSH_TIMEOUT="0.5")
+    assert code == 75
+    assert f"belongs to process {first.pid} (job.py)" in error
+    assert end(first) == (0, "", "")
+
+
 def test_an_owner_that_saves_again_and_again_is_taken_over(processes: Processes) -> None:
     """It is kept from writing first: the state would never stand still."""
     job = processes.write(
