@@ -54,8 +54,8 @@ class SettingsByName(TypedDict, total=False):
     on_fenced: OnFenced
 
 
-LARGEST_NUMBER = 1e9
-"""Seconds, of which clocks and locks count no more than ten times as many; or bytes."""
+MOST_SECONDS = 1e9
+"""Clocks and locks count no more than ten times as many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,8 +367,9 @@ def _check_number(name: str, value: Any, *, zero: bool, unit: str) -> None:
     least = "0 or more" if zero else "more than 0"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         _refuse(name, value, f"a number of {unit}")
-    if not (0 <= value <= LARGEST_NUMBER) or (value == 0 and not zero):
-        _refuse(name, value, f"{unit}, {least} and at most {LARGEST_NUMBER:.0e}")
+    most = 1e18 if unit == "bytes" else MOST_SECONDS
+    if not (0 <= value <= most) or (value == 0 and not zero):
+        _refuse(name, value, f"{unit}, {least} and at most {most:.0e}")
 
 
 def _keys(value: Any, name: str) -> tuple[bytes, ...]:

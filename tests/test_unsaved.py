@@ -193,9 +193,7 @@ async def test_nobody_is_sent_to_a_pickle_of_a_task() -> None:
     await task
 
 
-@pytest.mark.parametrize(
-    "value", [{}.keys(), memoryview(b"x"), lambda: 1, iter([1]), Plain()], ids=numbered
-)
+@pytest.mark.parametrize("value", [{}.keys(), lambda: 1, iter([1]), Plain()], ids=numbered)
 def test_what_can_be_pickled_is_said_to_be(value: Any) -> None:
     """So the advice is not left out where it would help."""
     with pytest.raises(Unsupported, match=r"or store autostate.pickled\(value\)"):
@@ -257,7 +255,10 @@ def test_what_cannot_be_pickled_says_why_and_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedTypeError, match=r"RLock.*register its class") as caught:
         autostate.pickled(CookieJar())
     opened = (tmp_path / "file").open("w")
-    with opened, pytest.raises(UnsupportedTypeError, match="not opened for reading") as caught:
+    with (
+        opened,
+        pytest.raises(UnsupportedTypeError, match="cannot pickle a TextIOWrapper") as caught,
+    ):
         autostate.pickled(opened)
     assert "keep it outside of the state" in str(caught.value)
     assert "register" not in str(caught.value)

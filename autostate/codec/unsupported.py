@@ -68,7 +68,7 @@ _LIVE: Final = frozenset(
 _STORED: Final = frozenset({"_io.BytesIO", "_io.StringIO"})
 _BY_CLOUDPICKLE: Final = frozenset(
     {
-        *("builtins.function", "builtins.code", "builtins.cell", "builtins.memoryview"),
+        *("builtins.function", "builtins.code", "builtins.cell"),
         *("builtins.mappingproxy", "builtins.dict_keys", "builtins.dict_values"),
         *("builtins.dict_items", "builtins.odict_keys", "builtins.odict_values"),
         *("builtins.odict_items", "builtins.property", "builtins.classmethod"),
