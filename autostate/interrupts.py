@@ -78,25 +78,32 @@ class Worker(threading.Thread):
         super().__init__(target=target, name=name, daemon=True)
         self._process = os.getpid()
         self._starters: list[int] = []
+        self._began = Latch()
         self._over = Latch()
 
     def start(self) -> None:
-        """Let it begin soon.
+        """Let it begin, and wait until it has.
+
+        Else it would begin while the caller goes on: a signal that comes when that has to wait for
+        the interpreter, just before it waits for input, wakes nobody.
 
         Raises:
             RuntimeError: No thread can be started.
         """
         start: Any = _thread.start_new_thread
         self._starters.extend(map(start, (self._start,), ((),)))
+        self._began.wait()
 
     def _start(self) -> None:
         try:
             super().start()
         except RuntimeError:  # there was only one left
             self._over.set()
+            self._began.set()
 
     def run(self) -> None:
         """Do the work."""
+        self._began.set()
         try:
             super().run()
         finally:

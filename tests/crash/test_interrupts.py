@@ -23,6 +23,7 @@ import pytest
 import autostate
 from autostate import hub, lifecycle
 from autostate.flush_request import StandingLoops
+from autostate.interrupts import Latch, Worker
 from autostate.manager import current_manager
 from autostate.stores import memory
 from tests.interrupting import AlarmError, Interrupt
@@ -596,6 +597,18 @@ def test_ctrl_c_in_pythons_own_code_while_a_thread_starts(isolated: Path) -> Non
     number = 1
     while act(number):
         number += 1
+
+
+def test_a_thread_has_begun_when_start_returns() -> None:
+    """Else it begins while the main thread is about to wait for input: SIGTERM then wakes nobody."""
+    for _ in range(50):
+        ends = Latch()
+        worker = Worker(ends.wait, "test")
+        worker.start()
+        assert worker.ident is not None
+        ends.set()
+        worker.join(5.0)
+        assert not worker.is_alive()
 
 
 def test_a_loop_whose_flush_ctrl_c_ended_counts_as_running_again() -> None:
