@@ -107,7 +107,6 @@ class Incarnation:
             self._has_waited = False
             self.users: list[lifecycle.Keeper] = []
             self._journal = journal
-            self._base_epoch = recovered.epoch
             self._saved_before = recovered.saved_at
             self.downtime: float | None = (
                 None if recovered.saved_at is None else max(0.0, time.time() - recovered.saved_at)
@@ -118,9 +117,9 @@ class Incarnation:
             outlives = scheme(store.url) != "memory"  # now: the program may change its directory
             self._spill_places = spill.places(store.url) if outlives else []
             self._unreadable: set[str] = set()
-            signer = Signer(store.url, lambda: self.flusher.settings.signing_keys)
+            self._signer = Signer(store.url, lambda: self.flusher.settings.signing_keys)
             self.tracker: Tracker = Tracker(
-                wake=self._wake, signer=signer, on_unknown=lambda: settings.on_unknown
+                wake=self._wake, signer=self._signer, on_unknown=lambda: settings.on_unknown
             )
             self.tracker.load(recovered.nodes, recovered.next_id)
             self.tracker.set_gate(None if claim.held else self._claim_late)
@@ -268,7 +267,6 @@ class Incarnation:
             self.claim.check()
             self._journal.reset()
             self.claim.move_to(self._journal.epoch)
-            self._base_epoch = 0
             self.tracker.mark_all()
 
     def finish(self, timeout: float) -> Exception | None:
@@ -420,7 +418,6 @@ class Incarnation:
         if epoch is not None and epoch != journal.epoch:
             journal.begin_at(epoch)
         self.store, self._journal, self._is_ours = store, journal, True
-        self._base_epoch = recovered.epoch
         self.flusher = self._make_flusher(settings)
         self.tracker.set_gate(None)
         self.tracker.mark_all()
@@ -545,12 +542,11 @@ class Incarnation:
         changes = self.flusher.collect_unsaved()
         if not changes:
             raise OSError("they could not be collected")
-        committed = self.flusher.saved_at is not None
-        epoch = self._journal.epoch if committed else self._base_epoch
-        commits = self._journal.sequence, self._journal.last_sequence
-        return spill.write(
-            self.store.url, epoch, changes, commits=commits, where=self._spill_places
+        keys = self._signer.sign_spill if self.flusher.settings.signing_keys else None
+        base = spill.Base(
+            self._journal.possible_writers, self._journal.sequence, self._journal.last_sequence
         )
+        return spill.write(self.store.url, base, changes, where=self._spill_places, sign=keys)
 
 
 _of_parents: list[object] = []
@@ -687,19 +683,21 @@ def _with_spilled(
     store: Store, journal: Journal, recovered: Recovered, settings: Settings, timeout: float
 ) -> tuple[Journal, Recovered]:
     """Add what the previous process could not save."""
-    for one in spill.find(store.url):
-        if not one.continues(recovered.epoch, journal.sequence):
+    signer = Signer(store.url, lambda: settings.signing_keys)
+    for one in spill.find(store.url, signer.verify_spill if settings.signing_keys else None):
+        key, number = journal.version
+        if not one.base.fits(key and key.rank, number):
             logger.error(
                 "%s holds changes of a process that could not save them, but the state is not the "
                 "one from which they go on: another process has saved since, or it was put back. "
                 "The changes were not applied",
-                spill.set_aside(one),
+                spill.set_aside(one.path),
             )
             continue
         if not _fits(one.changes, recovered):
             logger.error(
                 "%s holds changes that do not fit the stored state, and were not applied",
-                spill.set_aside(one),
+                spill.set_aside(one.path),
             )
             continue
         _pick_up(one, journal, timeout)
@@ -732,10 +730,13 @@ def _pick_up(spilled: spill.Spill, journal: Journal, timeout: float) -> None:
 def _fits(changes: Sequence[bytes], recovered: Recovered) -> bool:
     """Whether changes can be applied to the recovered state."""
     begun = set(recovered.nodes)
-    for change in map(json.loads, changes):
-        if change["id"] not in begun and "kind" not in change and not change.get("delete"):
-            return False
-        begun.add(change["id"])
+    try:
+        for change in map(json.loads, changes):
+            if change["id"] not in begun and "kind" not in change and not change.get("delete"):
+                return False
+            begun.add(change["id"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
     return True
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from autostate.syncing import sync
 
 _DOMAIN = b"autostate pickled 1\0"  # so that no other use of the same key gives such a signature
+_SPILL = b"autostate spill 1\0"  # so that neither is one of the other
 _LENGTH = 32
 
 HOW = (
@@ -49,7 +50,7 @@ class Signer:
         self._configured = configured
         self._file = KeyFile(url.removeprefix("sqlite:///")) if _is_sqlite(url) else None
 
-    def sign(self, data: bytes) -> str:
+    def sign(self, data: bytes, domain: bytes = _DOMAIN) -> str:
         """Sign some bytes.
 
         Raises:
@@ -57,17 +58,36 @@ class Signer:
         """
         keys = self._configured()
         if keys:
-            return _signature(keys[0], data)
+            return _signature(keys[0], data, domain)
         if self._file is not None:
-            return _signature(self._file.make(), data)
+            return _signature(self._file.make(), data, domain)
         if self._url.startswith("memory:"):
-            return _signature(_key_of_process(), data)
+            return _signature(_key_of_process(), data, domain)
         scheme = self._url.partition(":")[0]
         raise NoKeyError(
             f"a pickled value has to be signed, and there is no key for {scheme}: {HOW}"
         )
 
-    def verify(self, data: bytes, signature: str) -> None:
+    def sign_spill(self, data: bytes) -> str:
+        """Sign what tells of changes that were not saved: see `spill.py`.
+
+        Raises:
+            NoKeyError: No key is set.
+        """
+        return self.sign(data, _SPILL)
+
+    def verify_spill(self, data: bytes, signature: str) -> None:
+        """Check that it was signed with one of the keys.
+
+        Raises:
+            ValueError: It was not.
+        """
+        try:
+            self.verify(data, signature, _SPILL)
+        except BadSignatureError:
+            raise ValueError("no key of this program has signed it") from None
+
+    def verify(self, data: bytes, signature: str, domain: bytes = _DOMAIN) -> None:
         """Check that the bytes were signed with one of the keys.
 
         Raises:
@@ -76,7 +96,7 @@ class Signer:
         problems: list[str] = []
         given = signature.encode(errors="replace")
         for key in self._keys(problems):
-            if hmac.compare_digest(_signature(key, data).encode(), given):
+            if hmac.compare_digest(_signature(key, data, domain).encode(), given):
                 return
         reason = "; ".join(problems) or "it was signed with another key, or changed since"
         raise BadSignatureError(
@@ -106,8 +126,8 @@ def _is_sqlite(url: str) -> bool:
     return url.startswith("sqlite:///")
 
 
-def _signature(key: bytes, data: bytes) -> str:
-    made = hmac.new(key, _DOMAIN, "sha256")
+def _signature(key: bytes, data: bytes, domain: bytes) -> str:
+    made = hmac.new(key, domain, "sha256")
     made.update(data)
     return made.hexdigest()
 

@@ -4,12 +4,13 @@ The file holds the commit that the store did not take, one change a line, below 
 digest, so that half a file is recognised. It lies beside the SQLite file, or in `.autostate/` of
 the working directory for other stores; if that folder is full or cannot be written to, in a folder
 of the system's for temporary files that belongs to this user alone. Its name tells for which store
-it is (by a digest: a URL may hold a password). The header says on which epoch the changes build. If
-another incarnation has saved since, they must not be applied over its work, nor over an older
-state, from a backup: the file is set aside for a human.
+it is (by a digest: a URL may hold a password). The header says on which state the changes build:
+who saved it, and the number of its commit. If another incarnation has saved since, they must not be
+applied over its work, nor over an older state, from a backup: the file is set aside for a human.
 
 What it holds becomes state: so it has to be this user's own, with one name, and nobody else may be
-able to write to it. Else it is logged, and left.
+able to write to it; if the program has a key, it has to be signed. One that is not to be believed,
+or cannot be read, is logged and set aside, too.
 
 Only a store that outlives the process can be spilled for: not `memory:`.
 """
@@ -25,8 +26,9 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
@@ -36,30 +38,48 @@ logger: logging.Logger = logging.getLogger("autostate")
 
 VERSION = 1
 
+Sign = Callable[[bytes], str]
+Verify = Callable[[bytes, str], None]
+"""Raises ValueError if a signature does not hold."""
+
+
+Writer = tuple[int, str]
+"""Who saved a state: the epoch and the token of an incarnation."""
+
+
+class Base(Struct, frozen=True):
+    """The states on which changes may build.
+
+    Attributes:
+        writers: Who saved it: the incarnation itself, or the one before it; None: nobody yet.
+        first: The number of its commit.
+        last: That of the last commit that may have been made after all.
+    """
+
+    writers: tuple[Writer | None, ...]
+    first: int = 0
+    last: int = sys.maxsize
+
+    def fits(self, writer: Writer | None, number: int) -> bool:
+        """Tell whether a state is one of them.
+
+        A former state of the same process is not one: they would make a mixture of it.
+        """
+        return writer in self.writers and self.first <= number <= self.last
+
 
 class Spill(Struct, frozen=True):
     """A file of changes that were not saved.
 
     Attributes:
         path: The file.
-        epoch: The epoch of the state that the changes build on.
+        base: The states on which the changes may build.
         changes: The changes.
-        first: The number of the commit that they build on.
-        last: That of the last one that may have been made after all.
     """
 
     path: Path
-    epoch: int
+    base: Base
     changes: list[bytes]
-    first: int
-    last: int
-
-    def continues(self, epoch: int, number: int) -> bool:
-        """Tell whether the changes go on from a state, by its epoch and the number of its commit.
-
-        A former state of the same process is not one: they would make a mixture of it.
-        """
-        return self.epoch == epoch and self.first <= number <= self.last
 
 
 class Place(Struct, frozen=True):
@@ -116,21 +136,20 @@ def places(url: str) -> list[Place]:
 
 def write(
     url: str,
-    epoch: int,
+    base: Base,
     changes: Sequence[bytes],
     *,
-    commits: tuple[int, int] = (0, sys.maxsize),
     where: Sequence[Place] | None = None,
+    sign: Sign | None = None,
 ) -> Path:
     """Write changes to a file that the next start will find.
 
     Args:
         url: The store's.
-        epoch: The epoch of the state that the changes build on.
+        base: The states on which the changes may build.
         changes: The changes of a commit.
-        commits: The numbers of the commit that they build on, and of the last that may have been
-            made after all.
         where: What `places` returned earlier.
+        sign: Signs with the program's key; None: it has none.
 
     Returns:
         The file.
@@ -141,13 +160,13 @@ def write(
     problems = []
     for place in places(url) if where is None else where:
         try:
-            return _write(place, epoch, changes, commits)
+            return _write(place, base, changes, sign)
         except OSError as error:
             problems.append(f"{place.folder}: {error.strerror or error}")
     raise OSError("; ".join(problems))
 
 
-def _write(place: Place, epoch: int, changes: Sequence[bytes], commits: tuple[int, int]) -> Path:
+def _write(place: Place, base: Base, changes: Sequence[bytes], sign: Sign | None) -> Path:
     """Write a file at one place, or leave nothing there."""
     place.prepare()
     path = place.folder / f"{place.stem}{time.time_ns():020d}-{os.getpid()}.jsonl"
@@ -155,12 +174,14 @@ def _write(place: Place, epoch: int, changes: Sequence[bytes], commits: tuple[in
     header = {
         "autostate": VERSION,
         "record": "spill",
-        "epoch": epoch,
-        "commits": commits,
+        "writers": base.writers,
+        "commits": (base.first, base.last),
         "time": time.time(),
         "changes": len(changes),
         "digest": hashlib.blake2b(body, digest_size=16).hexdigest(),
     }
+    if sign is not None:
+        header["signature"] = sign(_signed(place, header))
     unfinished = path.with_suffix(".unfinished")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -183,28 +204,32 @@ def pending(url: str) -> list[Path]:
     return [path for place in places(url) for path in place.files()]
 
 
-def find(url: str) -> list[Spill]:
-    """Return the readable spills for a store, oldest first; what is damaged is logged and left.
+def find(url: str, verify: Verify | None = None) -> list[Spill]:
+    """Return the readable spills for a store, oldest first; what is bad is logged and set aside.
 
     Args:
         url: The store's.
+        verify: Checks a signature with the program's key; None: it has none.
     """
     spills = []
-    for path in pending(url):
-        try:
-            spills.append(_read(path))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            logger.error(  # noqa: TRY400 - what is wrong with the file, not where we noticed
-                "%s holds unsaved changes, but cannot be read: %s", path, error
-            )
+    for place in places(url) if not url.startswith("memory:") else ():
+        for path in place.files():
+            try:
+                spills.append(_read(place, path, verify))
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+                logger.error(  # noqa: TRY400 - what is wrong with the file, not where we noticed
+                    "%s holds unsaved changes, but is not to be believed, or cannot be read (%s): "
+                    "it was not applied, and is set aside as %s",
+                    *(path, error, set_aside(path, ".bad")),
+                )
     return spills
 
 
-def set_aside(spill: Spill) -> Path:
+def set_aside(path: Path, suffix: str = ".conflict") -> Path:
     """Keep a spill that must not be applied under a name that no start looks for."""
-    aside = spill.path.with_suffix(".conflict")
+    aside = path.with_suffix(suffix)
     with contextlib.suppress(OSError):
-        spill.path.rename(aside)
+        path.rename(aside)
     return aside
 
 
@@ -245,7 +270,13 @@ def _is_own(found: os.stat_result) -> bool:
     return ours and stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
 
-def _read(path: Path) -> Spill:
+def _signed(place: Place, header: dict[str, Any]) -> bytes:
+    """What is signed: the header, and for which store it is; its digest stands for the rest."""
+    told = {key: value for key, value in header.items() if key != "signature"}
+    return json.dumps([place.stem, told], sort_keys=True).encode()
+
+
+def _read(place: Place, path: Path, verify: Verify | None) -> Spill:
     """Read and check one file."""
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link, no pipe
     with os.fdopen(os.open(path, flags), "rb") as file:
@@ -259,5 +290,8 @@ def _read(path: Path) -> Spill:
     digest = hashlib.blake2b(body, digest_size=16).hexdigest()
     if digest != header["digest"] or len(changes) != header["changes"]:
         raise ValueError("it is damaged: its digest does not match")
-    first, last = header["commits"]
-    return Spill(path, int(header["epoch"]), changes, int(first), int(last))
+    if verify is not None:
+        verify(_signed(place, header), str(header.get("signature", "")))
+    lowest, highest = map(int, header["commits"])
+    writers = (one and (int(one[0]), str(one[1])) for one in header["writers"])
+    return Spill(path, Base(tuple(writers), lowest, highest), changes)

@@ -388,7 +388,7 @@ class TestChoosing:
 
 def test_what_could_not_be_saved_is_not_shown_in_silence(crawl: Path) -> None:
     """It is added by the next start of the program."""
-    made = spill.write(f"sqlite:///{STORE}", 1, [b"{}"])
+    made = spill.write(f"sqlite:///{STORE}", spill.Base((None,)), [b"{}"])
     for command in (["ls"], ["show", "hits"], ["get", "crawl", "pages"]):
         done = call(*command)
         assert done.returncode == 0

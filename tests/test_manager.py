@@ -583,10 +583,10 @@ def test_shutdown_has_saved_when_its_receivers_are_called(isolated: Path) -> Non
 # -- the last save, and its failure -----------------------------------------------------------
 
 
-def _leave_a_spill() -> None:
+def _leave_a_spill(**settings: Any) -> None:
     store = Full("s.db")
     with pytest.raises(FlushError, match="the next start picks them up"):  # noqa: SIM117
-        with autostate.open(store, flush_timeout=0.3):
+        with autostate.open(store, flush_timeout=0.3, **settings):
             made = PersistedDict("a", x=1)
             autostate.flush()
             store.full = True
@@ -625,15 +625,66 @@ def test_a_spill_is_not_applied_over_later_work(
     assert b'"y":2' in aside.read_bytes()
 
 
-def test_a_damaged_spill_is_left_alone(isolated: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Half a file is recognised, logged and kept; the state is resumed without it."""
+def test_a_damaged_spill_is_set_aside(
+    isolated: Path, caplog: pytest.LogCaptureFixture, rng: random.Random
+) -> None:
+    """Half a file, or one with another byte, is logged and kept; the state is resumed without."""
     _leave_a_spill()
     [path] = isolated.glob("*.jsonl")
-    path.write_bytes(path.read_bytes()[:-4])
+    whole = path.read_bytes()
     with autostate.open("sqlite:///s.db"):
-        assert PersistedDict("a") == {"x": 1}
-    assert path.exists()
-    assert path.name in caplog.text
+        PersistedDict("a")["y"] = 3  # from here on no spill goes on from the state
+    for _ in range(30):
+        content = bytearray(whole)
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(rng.choice([bytes(content), whole[: rng.randrange(len(whole))]]))
+        path.chmod(0o600)
+        caplog.clear()
+        with autostate.open("sqlite:///s.db"):
+            assert PersistedDict("a") == {"x": 1, "y": 3}
+        assert not path.exists()
+        if content != whole:
+            assert "set aside" in caplog.text or "not applied" in caplog.text
+
+
+def test_a_spill_of_a_program_with_a_key_is_signed(
+    isolated: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without the signature, or with that of another key, it is set aside."""
+    key = "a secret of at least sixteen bytes"
+    for signs, reads, expected in (
+        (key, key, {"x": 1, "y": 2}),
+        (key, ("another secret of sixteen", key), {"x": 1, "y": 2}),
+        (None, key, {"x": 1}),
+        ("another secret of sixteen", key, {"x": 1}),
+        (key, None, {"x": 1, "y": 2}),
+    ):
+        for left in isolated.glob("s.db*"):
+            left.unlink()
+        _leave_a_spill(signing_key=signs)
+        with autostate.open("sqlite:///s.db", signing_key=reads):
+            assert PersistedDict("a") == expected
+        assert bool([*isolated.glob("*.bad")]) == ("y" not in expected)
+        assert ("no key of this program has signed it" in caplog.text) == ("y" not in expected)
+        caplog.clear()
+
+
+def test_a_spill_goes_on_from_the_very_state(
+    isolated: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not from one of another process that has the same epoch and number."""
+    _leave_a_spill()
+    [path] = isolated.glob("*.jsonl")
+    kept = path.read_bytes()
+    for left in isolated.glob("s.db*"):
+        left.unlink()
+    with autostate.open("sqlite:///s.db"):
+        PersistedDict("a", x=7)
+    path.write_bytes(kept)
+    path.chmod(0o600)
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {"x": 7}
+    assert "The changes were not applied" in caplog.text
 
 
 def _owned_by_another(path: Path) -> None:
@@ -668,20 +719,21 @@ def test_a_spill_that_somebody_else_may_have_written_is_not_believed(
     NOT_OWN[how](path)
     with autostate.open("sqlite:///s.db"):
         assert PersistedDict("a") == {"x": 1}
-    assert os.path.lexists(path)
+    assert not os.path.lexists(path)
+    assert os.path.lexists(path.with_suffix(".bad"))
     assert path.name in caplog.text
 
 
 def test_a_spill_is_found_whatever_the_name_of_the_database(tmp_path: Path) -> None:
     """One with characters that stand for others in patterns."""
     url = f"sqlite:///{tmp_path}/jobs[1]?.db"
-    written = spill.write(url, 0, [b"{}"])
+    written = spill.write(url, spill.Base((None,)), [b"{}"])
     assert [one.path for one in spill.find(url)] == [written]
 
 
 def test_a_spill_of_another_store_is_not_taken(isolated: Path) -> None:
     """The file's name says for which database it is."""
-    spill.write("apify:one", 0, [b"{}"])
+    spill.write("apify:one", spill.Base((None,)), [b"{}"])
     assert spill.find("apify:other") == []
     assert len(spill.find("apify:one")) == 1
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from autostate import signing
 from autostate.settings import Settings
 from autostate.signing import BadSignatureError, KeyFile, NoKeyError, Signer
 
@@ -302,10 +301,11 @@ def test_the_environment_gives_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         Settings()
 
 
-def test_the_domain_is_part_of_what_is_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_domain_is_part_of_what_is_signed() -> None:
     """A signature of the same bytes for another purpose is none for this."""
     made = Signer("apify:", lambda: [OLD])
-    signature = made.sign(DATA)
-    monkeypatch.setattr(signing, "_DOMAIN", b"something else")
     with pytest.raises(BadSignatureError):
-        made.verify(DATA, signature)
+        made.verify(DATA, made.sign_spill(DATA))
+    with pytest.raises(ValueError, match="no key of this program"):
+        made.verify_spill(DATA, made.sign(DATA))
+    made.verify_spill(DATA, made.sign_spill(DATA))

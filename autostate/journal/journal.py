@@ -150,6 +150,16 @@ class Journal:
         return writer.me if writer.sequence > found.sequence else found.key, writer.sequence
 
     @property
+    def possible_writers(self) -> tuple[tuple[int, str] | None, ...]:
+        """Who may have saved what is in the store, by epoch and token: a write may have failed."""
+        found = self._writer.ownership.found.key
+        before = None if found is None else found.rank
+        mine = self._writer.me.rank
+        if self._writer.sequence > self._writer.ownership.found.sequence:
+            return (mine,)
+        return (before, mine) if self._writer.last_sequence > self._writer.sequence else (before,)
+
+    @property
     def size(self) -> int:
         """Bytes of the segments that hold the state."""
         return sum(ref.size for ref in self._writer.head.refs)
