@@ -669,6 +669,37 @@ def test_a_spill_of_a_program_with_a_key_is_signed(
         caplog.clear()
 
 
+class Silent(SqliteStore):
+    """The first write arrives, but no answer comes back; the later ones do not even arrive."""
+
+    arrived = False
+
+    def write(self, *args: Any, **kwargs: Any) -> None:
+        """Write, and fail."""
+        if not self.arrived:
+            super().write(*args, **kwargs)
+            self.arrived = True
+        raise StoreUnavailableError("no answer")
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_spill_goes_on_from_a_commit_of_which_nobody_knew(
+    isolated: Path, caplog: pytest.LogCaptureFixture, *, before: bool
+) -> None:
+    """The first of a process, on top of the state of another one or of none."""
+    if before:
+        with autostate.open("sqlite:///s.db"):
+            PersistedDict("a", x=0)
+    store = Silent("s.db")
+    with pytest.raises(FlushError), autostate.open(store, flush_timeout=0.3):
+        PersistedDict("a")["x"] = 1
+    assert store.arrived
+    with autostate.open("sqlite:///s.db"):
+        assert PersistedDict("a") == {"x": 1}
+    assert "were picked up" in caplog.text
+    assert not list(isolated.glob("*.conflict"))
+
+
 def test_a_spill_goes_on_from_the_very_state(
     isolated: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

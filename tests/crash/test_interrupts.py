@@ -600,7 +600,7 @@ def test_ctrl_c_in_pythons_own_code_while_a_thread_starts(isolated: Path) -> Non
 
 
 def test_a_thread_has_begun_when_start_returns() -> None:
-    """Else it begins while the main thread is about to wait for input: SIGTERM then wakes nobody."""
+    """Else it begins when the main thread is about to wait for input: SIGTERM wakes nobody then."""
     for _ in range(50):
         ends = Latch()
         worker = Worker(ends.wait, "test")
