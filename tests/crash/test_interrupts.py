@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import functools
 import os
 import random
 import sys
@@ -599,11 +600,15 @@ def test_ctrl_c_in_pythons_own_code_while_a_thread_starts(isolated: Path) -> Non
         number += 1
 
 
+def _wait_for(ends: Latch) -> None:
+    ends.wait()
+
+
 def test_a_thread_has_begun_when_start_returns() -> None:
     """Else it begins when the main thread is about to wait for input: SIGTERM wakes nobody then."""
     for _ in range(50):
         ends = Latch()
-        worker = Worker(ends.wait, "test")
+        worker = Worker(functools.partial(_wait_for, ends), "test")
         worker.start()
         assert worker.ident is not None
         ends.set()
