@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -332,3 +334,52 @@ def test_a_file_of_the_users_stays(tmp_path: Path) -> None:
     os.utime(left, (0, 0))
     SqliteStore(tmp_path / "state.db").close()
     assert (kept.exists(), left.exists()) == (True, False)
+
+
+ENDLESS: Final = (
+    "CREATE VIEW records AS WITH RECURSIVE n(key) AS "
+    "(VALUES ('a') UNION ALL SELECT key FROM n) SELECT key, x'00' AS value FROM n"
+)
+FOREIGN: Final[dict[str, list[str]]] = {
+    "a value that is a number": ["UPDATE records SET value = 5"],
+    "a value that is text": ["UPDATE records SET value = CAST(value AS TEXT)"],
+    "the head alone": ["UPDATE records SET value = 1.5 WHERE key LIKE '%head%'"],
+    "keys that are bytes": ["UPDATE records SET key = CAST(key AS BLOB)"],
+    "a trigger that deletes": [
+        "CREATE TRIGGER t AFTER INSERT ON records BEGIN DELETE FROM records; END"
+    ],
+    "a trigger that changes": [
+        "CREATE TRIGGER t AFTER UPDATE ON records BEGIN UPDATE records SET value = x''; END"
+    ],
+    "an index": ["CREATE INDEX i ON records (length(value))"],
+    "a column": ["ALTER TABLE records ADD COLUMN more"],
+    "no index": [
+        "ALTER TABLE records RENAME TO other",
+        "CREATE TABLE records (key TEXT NOT NULL, value BLOB NOT NULL)",
+        "INSERT INTO records SELECT * FROM other",
+        "DROP TABLE other",
+    ],
+    "a view": ["ALTER TABLE records RENAME TO other", "CREATE VIEW records AS SELECT * FROM other"],
+    "a view without an end": ["DROP TABLE records", ENDLESS],
+}
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+@pytest.mark.parametrize("what", FOREIGN)
+def test_what_only_somebody_else_can_have_put_into_it_is_an_error(
+    what: str, isolated: Path, *, readonly: bool
+) -> None:
+    """Before anything is believed, or written: also where all that was counted is there."""
+    path = isolated / "s.db"
+    with autostate.open(f"sqlite:///{path}"):
+        autostate.PersistedDict("a", x=1)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in FOREIGN[what]:
+            connection.execute(statement)
+    before = path.read_bytes()
+    with (
+        pytest.raises(StoreError, match=r"is damaged|is not as autostate|without the table"),
+        autostate.open(f"sqlite:///{path}", readonly=readonly),
+    ):
+        autostate.PersistedDict("a")
+    assert path.read_bytes() == before

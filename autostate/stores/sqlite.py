@@ -98,8 +98,7 @@ class SqliteStore:
         with self._translated():
             connection = self._ready(timeout)
             row = connection.execute("SELECT value FROM records WHERE key = ?", (key,)).fetchone()
-        value = row[0] if row else None
-        return value.encode() if isinstance(value, str) else value  # edited by hand
+        return row[0] if row else None
 
     def write(
         self,

@@ -28,11 +28,15 @@ from autostate.syncing import sync
 
 logger: logging.Logger = logging.getLogger("autostate")
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS records (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL)"
+_SCHEMA = "CREATE TABLE records (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL)"
+_INDEX = "sqlite_autoindex_records_1"  # of the primary key
+_RESTORE = (
+    "Restore it from another copy. To begin anew, call autostate.delete(name): it keeps the file "
+    "aside"
+)
 DAMAGED = (
     "is damaged: it was cut short or overwritten, or it is a copy that was made while a process "
-    "was writing to it. Restore it from another copy. To begin anew, call autostate.delete(name): "
-    "it keeps the file aside"
+    f"was writing to it. {_RESTORE}"
 )
 _WHOLE = (
     "PRAGMA user_version",
@@ -40,6 +44,12 @@ _WHOLE = (
     "PRAGMA page_count",
     "PRAGMA page_size",
     "PRAGMA journal_mode",
+    "SELECT count(*) FROM records WHERE typeof(value) <> 'blob'",
+)
+_KEYS = "SELECT typeof(key), CAST(key AS BLOB) FROM records NOT INDEXED"
+_INDEXED_KEYS = (
+    "SELECT typeof(key), CAST(key AS BLOB) FROM records INDEXED BY sqlite_autoindex_records_1 "
+    "ORDER BY key"
 )
 _UNFINISHED = ".new-"
 _TOKEN = re.compile(r"[0-9a-f]{16}(-\w+)?")
@@ -280,33 +290,59 @@ def note_count(connection: sqlite3.Connection) -> None:
 
 
 def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
-    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-    if ("records",) not in tables.fetchall():
+    """See that our table is there, as it was made; a trigger would change what is written.
+
+    Raises:
+        StoreError: It is not there: the database is another program's.
+        DamagedStoreError: It is another one, or has got triggers, indexes or columns.
+    """
+    connection.execute("PRAGMA trusted_schema = OFF")
+    query = "SELECT type, name, sql FROM sqlite_master WHERE lower(tbl_name) = 'records'"
+    found = {(kind, name): sql for kind, name, sql in connection.execute(query).fetchall()}
+    if ("table", "records") not in found:
         raise StoreError(
             f"{path} is an SQLite database without the table `records`, so no state of "
             "autostate: move it away, or configure another path"
+        )
+    if found != {("table", "records"): _SCHEMA, ("index", _INDEX): None}:
+        raise DamagedStoreError(
+            f"the table `records` of {path} is not as autostate has made it: somebody else has "
+            f"changed the database. Nothing was changed. {_RESTORE}"
         )
 
 
 def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
     """See that the file has all its pages, and all the records that were counted.
 
-    A count of 0 is none: the store is empty, or was edited by hand.
+    A count of 0 is none: the store is empty, or was edited by hand. Values that are no bytes were
+    written by somebody else. Keys lie in the table and in its index, and are looked for there by
+    their order: with a bit of one changed, others too are not found, and nothing else would tell.
 
     Raises:
-        DamagedStoreError: It was cut short, or is of several moments.
+        DamagedStoreError: It was cut short, or is of several moments, or was changed.
     """
     connection.execute("BEGIN")
     try:
-        [noted], [count], [pages], [size], [mode] = (
+        [noted], [count], [pages], [size], [mode], [foreign] = (
             connection.execute(query).fetchone() for query in _WHOLE
         )
+        rows = connection.execute(_KEYS).fetchall()
+        astray = connection.execute(_INDEXED_KEYS).fetchall() != sorted(rows)
+        astray = astray or not all(kind == "text" and _is_text(key) for kind, key in rows)
         short = mode != "wal" and path.stat().st_size < pages * size
     finally:
         if connection.in_transaction:
             connection.execute("COMMIT")
-    if short or noted not in (0, count):
+    if short or foreign or astray or noted not in (0, count):
         raise DamagedStoreError(f"{path} {DAMAGED}")
+
+
+def _is_text(key: bytes) -> bool:
+    try:
+        key.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _make_folder(folder: Path) -> None:

@@ -146,6 +146,21 @@ def test_a_bit_of_the_file(ended: Case, rng: random.Random) -> None:
     assert ended.outcomes.keys() - {"the state"}
 
 
+def test_a_bit_of_a_key(ended: Case, rng: random.Random) -> None:
+    """In the table, and in the index, where others are no more found if it is out of order."""
+    content = ended.files["state.db"]
+    near = {
+        at + offset
+        for at in range(len(content))
+        if content.startswith(b"autostate-", at)
+        for offset in range(-12, 45)
+    }
+    for at in sorted(near & set(range(len(content)))):
+        for bit in range(8) if not PLACES else (0, rng.randrange(1, 8)):
+            ended.flip("state.db", at, bit)
+    assert ended.outcomes["DamagedStoreError"] > 300
+
+
 @pytest.mark.parametrize("name", ["state.db", "state.db-journal"])
 def test_a_bit_of_what_a_kill_leaves(killed: Case, name: str, rng: random.Random) -> None:
     """Also of the journal, from which SQLite takes back what was begun."""
