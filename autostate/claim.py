@@ -27,7 +27,7 @@ from autostate import exit_status
 from autostate.errors import FencedError, StateInUseError
 from autostate.journal import Journal
 from autostate.journal.recovery import owner_named
-from autostate.owner import Owner, ancestors, is_sibling
+from autostate.owner import Owner, ancestors, is_dying, is_sibling
 from autostate.owner_lock import LocksUnsupportedError, OwnerLock
 from autostate.settings import Settings
 from autostate.stores import Store
@@ -111,7 +111,8 @@ class Claim:
             limit = patience
             if not is_ancestor(living):
                 wait = self._settings.wait_for_owner
-                limit = max(wait, patience, ENDING if living.ending else 0.0)
+                ends = living.ending or is_dying(living)
+                limit = max(wait, patience, ENDING if ends else 0.0)
             waited = time.monotonic() - began
             if waited >= limit:
                 raise in_use(self._url, living, saved_at)

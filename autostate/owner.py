@@ -97,6 +97,27 @@ def _is_date(seconds: Any) -> bool:
     return True
 
 
+def is_dying(owner: Owner) -> bool:
+    """Tell whether a process of this machine is being killed, or has begun to exit, on Linux.
+
+    Its files, and with them its locks, are closed a moment later: see proc_pid_status(5).
+    """
+    if not owner.pid or not owner.is_here:
+        return False
+    state, *fields = [*_stat(owner.pid), *[b"0"] * 9]
+    pending = [_word(line) for line in _read(owner.pid, "status").splitlines() if b"Pnd:" in line]
+    killed = any(signals >> (_SIGKILL - 1) & 1 for signals in pending)
+    return state in (b"Z", b"X") or bool(int(fields[5]) & _PF_EXITING) or killed
+
+
+def _word(line: bytes) -> int:
+    return int(line.split()[-1], 16)
+
+
+_PF_EXITING = 0x4
+_SIGKILL = 9
+
+
 def this_run() -> str:
     """The run of an Actor to which this process belongs; empty off the platform."""
     if os.environ.get("APIFY_IS_AT_HOME", "").lower() in ("", "0", "false"):
@@ -155,8 +176,12 @@ def _layout(pid: int) -> list[bytes]:
 
 def _stat(pid: int) -> list[bytes]:
     """What Linux tells of a process, from its state on; nothing elsewhere."""
+    return _read(pid, "stat").rpartition(b")")[2].split()
+
+
+def _read(pid: int, name: str) -> bytes:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - small and often
-            return file.read().rpartition(b")")[2].split()
+        with open(f"/proc/{pid}/{name}", "rb") as file:  # noqa: PTH123 - small and often
+            return file.read()
     except OSError:
-        return []
+        return b""

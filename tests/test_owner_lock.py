@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from autostate.claim import Claim
-from autostate.owner import Owner, ancestors
+from autostate.errors import StateInUseError
+from autostate.owner import Owner, ancestors, is_dying
 from autostate.owner_lock import OF_FILES, OwnerLock
 from autostate.settings import Settings
 from tests.test_lifecycle import ROOT
@@ -292,3 +293,40 @@ def test_an_owner_of_no_date(since: object) -> None:
     found = Owner.from_json({"pid": 1, "host": "h", "program": "p.py", "since": since})
     assert found is not None
     assert "process 1" in str(found)
+
+
+def test_an_owner_that_is_being_killed_is_waited_for(
+    other: Other, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its locks a moment longer than whoever kills it may wait before starting anew."""
+    claim = Claim(f"sqlite:///{path}", path, Settings())
+    assert other("acquire", 0)[1] is None
+    with pytest.raises(StateInUseError):
+        claim.acquire(0, None)
+    asked: list[Owner] = []
+
+    def dies(owner: Owner) -> bool:
+        asked.append(owner)
+        if len(asked) == 3:
+            other.process.kill()
+        return True
+
+    monkeypatch.setattr("autostate.claim.is_dying", dies)
+    assert claim.acquire(0, None) == 1
+    assert {owner.pid for owner in asked} == {other.pid}
+    claim.release()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_a_process_that_is_dying() -> None:
+    """One that has exited, and was not waited for; none that lives, or is not of this machine."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    owner = Owner(child.pid, Owner.this().host)
+    assert not is_dying(owner)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert is_dying(owner)
+    assert not is_dying(Owner(child.pid, "elsewhere"))
+    child.communicate()
+    assert not is_dying(owner)
+    assert not is_dying(ME)

@@ -62,8 +62,9 @@ def marking(
             length = size(self)
             try:
                 result = function(self, *args)
-            except Exception:  # nothing was written
-                node.tracker.writing = None
+            except Exception as error:
+                if not is_passing(error):  # nothing was written
+                    node.tracker.writing = None
                 raise
             try:
                 mark(self, length, *args)
