@@ -100,9 +100,9 @@ def choose_moments(rng: random.Random, kills: int, pages: int) -> list[Moment]:
     Returns:
         Moments such that even a crawl that forgets nothing meets all of them.
     """
-    share = max(2, pages // (kills + 3))
-    moments = [Moment(rng.randrange(share), rng.uniform(0, 0.3)) for _ in range(kills)]
-    migration = Moment(rng.randrange(1, share), rng.uniform(0, 0.1), notice=NOTICE)
+    share, most = max(2, pages // (kills + 3)), max(2, pages // (kills + 2))
+    moments = [Moment(rng.randrange(share), rng.uniform(0, 0.3), most) for _ in range(kills)]
+    migration = Moment(rng.randrange(1, share), rng.uniform(0, 0.1), most, notice=NOTICE)
     moments.insert(rng.randrange(kills + 1), migration)
     return moments
 

@@ -25,12 +25,14 @@ class Moment:
 
     Attributes:
         pages: So many pages after its start,
-        delay: and so many seconds after that.
+        delay: and so many seconds after that,
+        most: but after so many pages at the latest, however fast the crawl is.
         notice: Seconds between a `migrating` event and the kill; None: no notice.
     """
 
     pages: int
     delay: float
+    most: int
     notice: float | None = None
 
 
@@ -85,13 +87,13 @@ class Job:
     def _lives_through(self, moment: Moment) -> bool:
         """Wait for the moment of the kill; False if the Actor ended before."""
         alive = self._lives_until(lambda: self._pages >= moment.pages)
-        alive = alive and self._lives_for(moment.delay)
+        alive = alive and self._lives_for(moment.delay, moment.most)
         if not alive or moment.notice is None:
             return alive
         self.progress.state = "migrating"
         self._note(f"{self._where()}: told to migrate within {moment.notice:.1f} s")
         self.run.send("migrating", {"timeRemainingSecs": moment.notice})
-        return self._lives_for(moment.notice)
+        return self._lives_for(moment.notice, moment.most)
 
     def _kill(self, moment: Moment) -> None:
         self.run.kill()
@@ -119,9 +121,9 @@ class Job:
             raise RuntimeError(f"{self._where()} ended with {code}:\n{self.run.output[-3000:]}")
         self._note(f"{self._where()}: done after {self.progress.seconds:.1f} s in all")
 
-    def _lives_for(self, seconds: float) -> bool:
+    def _lives_for(self, seconds: float, pages: int) -> bool:
         end = time.monotonic() + seconds
-        return self._lives_until(lambda: time.monotonic() >= end)
+        return self._lives_until(lambda: time.monotonic() >= end or self._pages >= pages)
 
     def _lives_until(self, reached: Callable[[], bool]) -> bool:
         """Watch until something is reached; False if the container ended before."""
