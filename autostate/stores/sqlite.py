@@ -204,6 +204,8 @@ class SqliteStore:
             if code == sqlite3.SQLITE_CORRUPT:
                 raise DamagedStoreError(f"{self.path} {DAMAGED}") from error
             raise StoreError(f"{self.path} {_FINAL.get(code, f'refused: {error}')}") from error
+        except UnicodeDecodeError as error:  # SQLite's message shows what is no text any more
+            raise DamagedStoreError(f"{self.path} {DAMAGED}") from error
         except OSError as error:
             raise StoreError(
                 f"{self.path} cannot be made: {error.strerror}. Make its folder writable, or "

@@ -161,6 +161,15 @@ def test_a_bit_of_a_key(ended: Case, rng: random.Random) -> None:
     assert ended.outcomes["DamagedStoreError"] > 300
 
 
+def test_a_bit_of_the_schema(ended: Case) -> None:
+    """Whose text may be none any more, also in the message that SQLite gives."""
+    begins = ended.files["state.db"].index(b"CREATE TABLE records")
+    for at in range(begins - 40, begins + 80):
+        for bit in (0, 7):
+            ended.flip("state.db", at, bit)
+    assert ended.outcomes.total() == 241
+
+
 @pytest.mark.parametrize("name", ["state.db", "state.db-journal"])
 def test_a_bit_of_what_a_kill_leaves(killed: Case, name: str, rng: random.Random) -> None:
     """Also of the journal, from which SQLite takes back what was begun."""
