@@ -43,7 +43,7 @@ RENEWALS = 3
 """How often an owner shows that it lives while a lease lasts: two times may fail."""
 COSTS_REMEMBERED = 5
 LONGEST_REST = 30.0
-"""Seconds from the begin of one flush after which the next one may begin, whatever they cost."""
+"""Seconds from the end of one flush after which the next one may begin, whatever they cost."""
 LONGEST_BACKOFF = 60.0
 
 
@@ -279,7 +279,7 @@ class FlushPolicy:
     def _rested(self, now: float, duty_cycle: float) -> float:
         """Return when the next flush may begin so that saving keeps to its share of the time."""
         usual = sorted(self._costs)[(len(self._costs) - 1) // 2]
-        return self._began + min(LONGEST_REST, usual / duty_cycle)
+        return self._began + min(usual + LONGEST_REST, usual / duty_cycle)
 
     def _duty_cycle(self, now: float) -> float:
         own = self.settings.duty_cycle
