@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Unpack
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from autostate import announced, exit_status, lifecycle, logs
 from autostate.settings import Settings, SettingsByName
@@ -48,15 +48,17 @@ def current_manager() -> StateManager:
         return _default
 
 
-_opened: WeakSet[StateManager] = WeakSet()
-"""Managers that `open` has made since state objects were last created elsewhere."""
+_opened: WeakKeyDictionary[StateManager, int] = WeakKeyDictionary()
+"""Managers that `open` has made, with the thread: another one may be about to enter its own."""
 
 
 def _tell_of_unused() -> None:
-    """Say of a manager that was never entered that nothing is created in it."""
-    unused = [manager for manager in _opened if not (manager.entered or manager._closed)]
-    _opened.clear()
-    for manager in unused:
+    """Say of a manager that was never entered that nothing is created in it; the lock is held."""
+    mine = [manager for manager, thread in _opened.items() if thread == threading.get_ident()]
+    for manager in mine:
+        del _opened[manager]
+        if manager.entered or manager._closed:
+            continue
         logger.warning(
             "autostate.open(%r) has no effect so far: state objects live in its store if they are "
             "created in the body of `with autostate.open(…):`. To choose the store of the whole "
@@ -167,7 +169,8 @@ def open(  # noqa: A001 - as gzip.open
         ...     progress = autostate.PersistedDict("progress", page=1)
     """
     made = StateManager(url, **settings)
-    _opened.add(made)
+    with _default_lock:
+        _opened[made] = threading.get_ident()
     return made
 
 
