@@ -87,7 +87,8 @@ class Settings:
             `autostate.Unknown`, and is written back untouched.
         reboot_on_migrating: In an Actor: save at `migrating`, then reboot at once instead of
             working until the kill.
-        signing_key: With what pickled values are signed: at least 16 bytes, or a text of so many.
+        signing_key: With what pickled values, and changes that could not be saved at the end, are
+            signed: at least 16 bytes, or a text of so many.
             Of several keys in a tuple the first signs, and all are accepted. By default what
             `AUTOSTATE_SIGNING_KEY` holds; several are separated by blanks there.
         wait_for_owner: Seconds to wait for the end of another live process that owns the state,
