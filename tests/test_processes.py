@@ -1052,6 +1052,41 @@ def test_threads_that_open_and_close_one_store_by_turns(processes: Processes) ->
     assert processes.run(job) == (0, "40 40 40\n", "")
 
 
+def test_a_manager_that_is_closed_while_it_creates_gives_the_state_back(
+    processes: Processes,
+) -> None:
+    """Another thread closes it; whoever creates is told, and nobody else is kept out."""
+    job = processes.write(
+        """
+        import threading
+        from autostate import incarnation, state_manager
+        state_manager.CREATING = 0.05
+        recover, begun, goes_on = incarnation._recover, threading.Event(), threading.Event()
+        def slowly(*args):
+            found = recover(*args)
+            begun.set()
+            goes_on.wait()
+            return found
+        incarnation._recover = slowly
+        manager = autostate.open("sqlite:///s.db")
+        def create():
+            with manager:
+                try:
+                    PersistedDict("progress", page=0)
+                except RuntimeError as error:
+                    say("is closed" in str(error))
+        thread = threading.Thread(target=create)
+        thread.start()
+        begun.wait()
+        manager.close()
+        goes_on.set()
+        thread.join()
+        say(os.path.exists("s.db-owner"))
+        """
+    )
+    assert processes.run(job) == (0, "True\nFalse\n", "")
+
+
 def test_who_waits_for_its_own_end_is_told(processes: Processes) -> None:
     """Code that the last save calls cannot begin the store anew."""
     job = processes.write(
