@@ -23,6 +23,7 @@ from autostate import PersistedDict
 from autostate.errors import AutostateError, CorruptStateError
 from autostate.journal import Journal
 from autostate.stores.sqlite import SqliteStore
+from tests.crash.unfinished import leave_unfinished
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = 4096
@@ -144,25 +145,10 @@ def unfinished(tmp_path: Path) -> tuple[Path, list[str]]:
     """The files that a kill in the middle of a large commit leaves, and the state before it."""
     made = History(tmp_path / "state.db", random.Random(1))
     made.live()
-    store = SqliteStore(made.path)
-    journal = Journal(store)
-    journal.recover()
-    connection = store._connection
-    assert connection is not None
-    connection.execute("PRAGMA cache_size = 10")  # so that pages are written before the commit
-    copied = tmp_path / "killed"
-    copied.mkdir()
-
-    def kill(name: str) -> None:
-        # Not by this process: SQLite would lose its locks when the file is closed here.
-        for file in tmp_path.glob("state.db*"):
-            subprocess.run(["cp", str(file), str(copied / file.name)], check=True)
-
-    connection.set_trace_callback(lambda sql: kill(sql) if sql == "COMMIT" else None)
     keys = {f"key{number}": "y" * 3000 for number in range(50)}
-    journal.commit([json.dumps({"id": 1, "put": {"n": -1, **keys}}).encode()])
-    connection.set_trace_callback(None)
-    store.close()
+    change = json.dumps({"id": 1, "put": {"n": -1, **keys}}).encode()
+    copied = tmp_path / "killed"
+    leave_unfinished(made.path, copied, Journal, [change])
     return copied / "state.db", made.states[-1:]
 
 

@@ -21,9 +21,15 @@ import pytest
 from autostate.errors import AutostateError
 from autostate.journal import Journal
 from autostate.stores.sqlite import SqliteStore
+from tests.crash.unfinished import leave_unfinished
 
 PLACES = int(os.environ.get("AUTOSTATE_DAMAGES", "150"))
 Files = dict[str, bytes]
+
+
+def journal_of(store: SqliteStore) -> Journal:
+    """A journal with some records inline, and others in several segments."""
+    return Journal(store, inline_limit=700, part_limit=1500)
 
 
 def commit(journal: Journal, put: dict[str, object], *, begins: bool = False) -> None:
@@ -94,7 +100,7 @@ def places(length: int, rng: random.Random) -> Iterable[int]:
 def ended(tmp_path: Path) -> Case:
     """What a program that ended leaves: records of several sizes, inline and in segments."""
     store = SqliteStore(tmp_path / "state.db")
-    journal = Journal(store, inline_limit=700, part_limit=1500)
+    journal = journal_of(store)
     journal.recover()
     state: dict[str, object] = {}
     for number in range(6):
@@ -112,25 +118,10 @@ def ended(tmp_path: Path) -> Case:
 @pytest.fixture
 def killed(tmp_path: Path, ended: Case) -> Case:
     """What a kill in the midst of a large commit leaves: the state before it."""
-    store = SqliteStore(tmp_path / "state.db")
-    journal = Journal(store, inline_limit=700, part_limit=1500)
-    journal.recover()
-    connection = store._connection
-    assert connection is not None
-    connection.execute("PRAGMA cache_size = 10")  # so that pages are written before the commit
     copied = tmp_path / "killed"
-    copied.mkdir()
-
-    def kill(sql: str) -> None:
-        # Not by this process: SQLite would lose its locks when the file is closed here.
-        if sql == "COMMIT":
-            for file in tmp_path.glob("state.db*"):
-                subprocess.run(["cp", str(file), str(copied / file.name)], check=True)
-
-    connection.set_trace_callback(kill)
-    commit(journal, {f"key{number}": "y" * 900 for number in range(60)})
-    connection.set_trace_callback(None)
-    store.close()
+    keys = {f"key{number}": "y" * 900 for number in range(60)}
+    change = json.dumps({"id": 1, "put": keys}).encode()
+    leave_unfinished(tmp_path / "state.db", copied, journal_of, [change])
     case = Case(tmp_path, files_in(copied), ended.state)
     assert len(case.files["state.db-journal"]) > 2_000
     assert case.try_with(case.files, "nothing is changed") == "the state"
