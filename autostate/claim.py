@@ -26,7 +26,6 @@ from typing import Final, Self
 from autostate import exit_status
 from autostate.errors import FencedError, StateInUseError
 from autostate.journal import Journal
-from autostate.journal.recovery import owner_named
 from autostate.owner import Owner, ancestors, is_dying, is_sibling
 from autostate.owner_lock import LocksUnsupportedError, OwnerLock
 from autostate.settings import Settings
@@ -140,19 +139,18 @@ class Claim:
         if self._settings.takeover:
             return True
         timeout = self._settings.flush_timeout
-        record = journal.owner_record(timeout=timeout)
-        owner = owner_named(record)
+        record, owner = journal.owner_record(timeout=timeout)
         seen = time.monotonic()
         self._waits_since = min(self._waits_since, seen)
         while owner is not None and (lives := self._lives(owner)) is not False:
             now = time.monotonic()
             patience = self._settings.wait_for_owner - (now - self._waits_since)
             if lives is None:  # only what it does can tell
-                renewed = journal.owner_record(timeout=timeout)
+                renewed, now_named = journal.owner_record(timeout=timeout)
                 current = journal.is_current(timeout=timeout)
                 showed_life = renewed != record or not current
                 if renewed != record:
-                    record, owner, seen = renewed, owner_named(renewed) or owner, now
+                    record, owner, seen = renewed, now_named or owner, now
                 if patience <= 0 and showed_life and not owner.ended:
                     raise in_use(self._url, owner, saved_at)
                 if not current:

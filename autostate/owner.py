@@ -64,8 +64,8 @@ class Owner(Struct, frozen=True):
         return told
 
     def as_json(self) -> dict[str, Any]:
-        """What is stored."""
-        return structs.asdict(self)
+        """What is stored: with each commit, and so without what is not known."""
+        return {name: value for name, value in structs.asdict(self).items() if value}
 
     @classmethod
     def from_json(cls, found: Any) -> Self | None:

@@ -483,7 +483,7 @@ class TestVerify:
         connection.close()
         done = call("verify")
         assert done.returncode == 1
-        assert f"the record {key} is damaged: its digest does not fit" in done.stderr
+        assert f"the record {key} is damaged" in done.stderr
 
     def test_the_file_is_cut_short(self, crawl: Path) -> None:
         """So that SQLite itself cannot read it, or a page is missing."""

@@ -9,12 +9,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import autostate
 from autostate import depth
 from autostate.journal.frame import DamagedRecordError, open_record, seal
-from autostate.journal.head import HEADS, parse_key
+from autostate.journal.head import HEADS, OWNER, parse_key
 from autostate.stores.sqlite import SqliteStore
 from tests import programs
 
@@ -105,8 +106,10 @@ def _nest(old: str, new: str) -> None:
         record = open_record(key, data, "head")
         assert old.encode() in record.body
         body = record.body.replace(old.encode(), new.encode())
-        changed, _ = seal("head", record.epoch, record.sequence, json.loads(data)["previous"], body)
-        store.write({key: changed})
+        previous = json.loads(data)["previous"]
+        changed, digest = seal(key, "head", (record.epoch, record.sequence), previous, body)
+        named = msgspec.json.encode({"head": key, "digest": digest})
+        store.write({key: changed, OWNER: seal(OWNER, "owner", (record.epoch, 0), "", named)[0]})
 
 
 @pytest.mark.parametrize("settings", ["", ', on_corrupt="previous"'])

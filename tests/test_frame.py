@@ -19,6 +19,7 @@ from autostate.journal.frame import (
     whole,
 )
 
+KEY = "key"
 BODY = b'{"saved_at":1.5,"nodes":[{"id":1,"kind":"dict","name":"a","assign":{"page":3}}]}'
 # A change has no field "piece": four letters are enough for every other.
 LINES = st.lists(
@@ -31,14 +32,14 @@ LINES = st.lists(
 
 def test_a_record_opens_to_what_was_sealed() -> None:
     """Kind, epoch, sequence and body come back; the digest is the one that seal gave."""
-    data, digest = seal("head", 3, 7, "ab" * 16, BODY)
-    record = open_record("key", data, "head")
+    data, digest = seal(KEY, "head", (3, 7), "ab" * 16, BODY)
+    record = open_record(KEY, data, "head")
     assert record == ("head", 3, 7, digest, BODY)
 
 
 def test_a_record_is_one_json_object() -> None:
     """A console shows a record as JSON, header first."""
-    data, digest = seal("head", 3, 7, "", BODY)
+    data, digest = seal(KEY, "head", (3, 7), "", BODY)
     fields = json.loads(data)
     assert list(fields) == [
         *("autostate", "record", "epoch", "sequence", "previous", "length", "digest", "body")
@@ -51,29 +52,29 @@ def test_a_record_is_one_json_object() -> None:
 @pytest.mark.parametrize("mask", [0x01, 0x10, 0x20, 0x80, 0xFF])
 def test_any_changed_byte_is_found(mask: int) -> None:
     """Whichever byte of a record changes, opening it is an error that names the record."""
-    data, _ = seal("head", 3, 7, "ab" * 16, BODY)
+    data, _ = seal(KEY, "head", (3, 7), "ab" * 16, BODY)
     for at in range(len(data)):
         changed = bytearray(data)
         changed[at] ^= mask
-        with pytest.raises(DamagedRecordError, match="some-key") as info:
-            open_record("some-key", bytes(changed), "head")
+        with pytest.raises(DamagedRecordError, match=KEY) as info:
+            open_record(KEY, bytes(changed), "head")
         assert info.value.data == bytes(changed)
         assert not info.value.intact
 
 
 def test_a_cut_or_grown_record_is_found() -> None:
     """Whatever is missing at the end, or too much, is found."""
-    data, _ = seal("head", 3, 7, "", BODY)
+    data, _ = seal(KEY, "head", (3, 7), "", BODY)
     for end in range(len(data)):
         with pytest.raises(DamagedRecordError):
-            open_record("key", data[:end], "head")
+            open_record(KEY, data[:end], "head")
     with pytest.raises(DamagedRecordError, match="grown"):
-        open_record("key", data + b" ", "head")
+        open_record(KEY, data + b" ", "head")
 
 
 def test_exchanged_bytes_are_found(rng: random.Random) -> None:
     """Bytes that change places are found."""
-    data, _ = seal("head", 3, 7, "", BODY)
+    data, _ = seal(KEY, "head", (3, 7), "", BODY)
     for _ in range(300):
         one, other = sorted(rng.sample(range(len(data)), 2))
         if data[one] == data[other]:
@@ -81,29 +82,36 @@ def test_exchanged_bytes_are_found(rng: random.Random) -> None:
         changed = bytearray(data)
         changed[one], changed[other] = changed[other], changed[one]
         with pytest.raises(DamagedRecordError):
-            open_record("key", bytes(changed), "head")
+            open_record(KEY, bytes(changed), "head")
 
 
 def test_a_missing_record_is_an_error_that_names_it() -> None:
     """A record that should be there and is not is damage, not emptiness."""
-    with pytest.raises(CorruptStateError, match="the record some-key is missing"):
-        open_record("some-key", None, "head")
+    with pytest.raises(CorruptStateError, match="the record key is missing"):
+        open_record(KEY, None, "head")
 
 
 def test_a_record_of_another_kind_is_refused() -> None:
     """A segment in the place of a head is found although it is whole."""
-    data, _ = seal("segment", 3, 7, "", BODY)
+    data, _ = seal(KEY, "segment", (3, 7), "", BODY)
     with pytest.raises(DamagedRecordError, match="is a segment where a head belongs"):
-        open_record("key", data, "head")
+        open_record(KEY, data, "head")
+
+
+def test_a_record_under_another_key_is_found() -> None:
+    """The digest covers the key: a record that was renamed or copied is not taken for its own."""
+    data, _ = seal("one", "head", (3, 7), "", BODY)
+    with pytest.raises(DamagedRecordError, match="two is damaged, or belongs under another key"):
+        open_record("two", data, "head")
 
 
 def test_a_newer_version_is_told_from_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     """A whole record of a newer version is no damage: going back would be wrong."""
     monkeypatch.setattr("autostate.journal.frame.VERSION", 2)
-    data, _ = seal("head", 3, 7, "", BODY)
+    data, _ = seal(KEY, "head", (3, 7), "", BODY)
     monkeypatch.undo()
     with pytest.raises(DamagedRecordError, match="newer version") as info:
-        open_record("key", data, "head")
+        open_record(KEY, data, "head")
     assert info.value.intact
 
 
@@ -111,7 +119,7 @@ def test_a_newer_version_is_told_from_damage(monkeypatch: pytest.MonkeyPatch) ->
 def test_lines_survive_being_cut_and_joined(lines: list[bytes], limit: int) -> None:
     """Lines of any size come back from records that are each small enough, and each JSON."""
     bodies = [segment_body(group) for group in parts(lines, limit)]
-    records = [seal("segment", 9, 9, "ab" * 16, body)[0] for body in bodies]
+    records = [seal(KEY, "segment", (9, 9), "ab" * 16, body)[0] for body in bodies]
     assert all(len(record) <= limit for record in records)
     assert all(isinstance(json.loads(record)["body"], list) for record in records)
     assert list(whole(line for body in bodies for line in segment_lines(body))) == lines

@@ -74,7 +74,7 @@ def test_exchanged_segments_are_found(promises: Promises) -> None:
     """Two whole segments in each other's place are found."""
     records, program = filled(promises)
     _, one, other, *_ = in_use(program)
-    with pytest.raises(CorruptStateError, match="not the one that its head names"):
+    with pytest.raises(CorruptStateError, match="another key"):
         recover(records | {one: records[other], other: records[one]}, promises)
 
 

@@ -49,12 +49,12 @@ def _copy_once(source: Store, target: Store, copied: dict[str, str], timeout: fl
     """Copy the newest head and what it names; tells whether all of that was still there."""
     sighting = look(source, timeout)
     try:
-        check_owner_record(source, sighting, timeout)
+        pin = check_owner_record(source, sighting, timeout)
         if not sighting.heads:
             raise StoreError(f"{source.url} holds no state: there is nothing to copy")
         key = sighting.heads[0]
         data = sighting.watched[key.text]
-        head, record = open_head(key.text, data)
+        head, record = open_head(key.text, data, pin)
         for ref in head.refs:
             if copied.get(ref.key) != ref.digest:
                 segment = source.read(ref.key, timeout=timeout)
@@ -68,7 +68,8 @@ def _copy_once(source: Store, target: Store, copied: dict[str, str], timeout: fl
             raise
         return False
     assert data is not None
-    owner, _ = seal("owner", record.epoch, 0, "", msgspec.json.encode({"head": key.text}))
+    body = msgspec.json.encode({"head": key.text, "digest": record.digest})
+    owner, _ = seal(OWNER, "owner", (record.epoch, 0), "", body)
     unnamed = copied.keys() - {ref.key for ref in head.refs}
     target.write({OWNER: owner, key.text: data}, unnamed, timeout=timeout)
     return True

@@ -3,10 +3,10 @@
     {"autostate":1,"record":"head","epoch":3,"sequence":7,"previous":"9f…","length":42,
      "digest":"c4…","body":{…}}
 
-(in one line). The digest is blake2b-128 over every other byte of the record, so that any byte
-that changed is found; SQLite alone passes over a third of them. A record stays readable in a
-console, and the fields up to the digest keep their form in all future versions, so that "newer
-than this program" can be told from "damaged".
+(in one line). The digest is blake2b-128 over the record's key and every other byte of it, so that
+any byte that changed is found, and a record that lies under another key; SQLite alone passes over a
+third of them. A record stays readable in a console, and the fields up to the digest keep their form
+in all future versions, so that "newer than this program" can be told from "damaged".
 
 The body of a segment is an array with one change per line. A line is decoded on its own: one C
 call over a megabyte would hold the GIL, and with it every thread, for that long.
@@ -84,14 +84,28 @@ class Record(NamedTuple):
     body: bytes
 
 
-def seal(kind: str, epoch: int, sequence: int, previous: str, body: bytes) -> tuple[bytes, str]:
-    """Make a record of a body (JSON); return it and its digest."""
+def seal(
+    key: str, kind: str, place: tuple[int, int], previous: str, body: bytes
+) -> tuple[bytes, str]:
+    """Make a record.
+
+    Args:
+        key: The key under which it will lie.
+        kind: What it is.
+        place: Its epoch and its sequence number.
+        previous: The digest of its predecessor.
+        body: JSON.
+
+    Returns:
+        The record, and its digest.
+    """
+    epoch, sequence = place
     start = (
         f'{{"autostate":{VERSION},"record":"{kind}","epoch":{epoch},"sequence":{sequence},'
         f'"previous":"{previous}","length":{len(body)},"digest":"'
     ).encode()
     rest = b"".join((b'","body":', body, b"}"))
-    digest = _digest(start, rest)
+    digest = _digest(key, start, rest)
     return b"".join((start, digest.encode(), rest)), digest
 
 
@@ -110,8 +124,10 @@ def open_record(key: str, data: bytes | None, kind: str) -> Record:
     if len(data) != header.end() + int(length) + 1:
         raise DamagedRecordError(key, "is cut short or has grown", data)
     view = memoryview(data)
-    if _digest(view[: header.start(7)], view[header.end(7) :]) != digest.decode():
-        raise DamagedRecordError(key, "is damaged: its digest does not fit", data)
+    if _digest(key, view[: header.start(7)], view[header.end(7) :]) != digest.decode():
+        raise DamagedRecordError(
+            key, "is damaged, or belongs under another key: its digest does not fit", data
+        )
     if int(version) != VERSION:
         raise DamagedRecordError(
             key,
@@ -181,8 +197,8 @@ def _pieces(line: bytes, room: int) -> Iterator[bytes]:
         yield msgspec.json.encode({"piece": text[at : at + step], "end": at + step >= len(text)})
 
 
-def _digest(*parts: bytes | memoryview) -> str:
-    state = blake2b(digest_size=16)
+def _digest(key: str, *parts: bytes | memoryview) -> str:
+    state = blake2b(key.encode() + b"\0", digest_size=16)
     for part in parts:
         state.update(part)
     return state.hexdigest()

@@ -65,6 +65,18 @@ def parse_key(key: str) -> HeadKey | None:
     return HeadKey(int(name[1]), name[2], _CLAIM if attempt == "claim" else int(attempt))
 
 
+class HeadPin(NamedTuple):
+    """The head that counts, as the record of the owner names it.
+
+    Attributes:
+        key: Its key; None: there is no head yet.
+        digest: Its digest.
+    """
+
+    key: str | None
+    digest: str
+
+
 class Ref(msgspec.Struct, frozen=True, array_like=True):
     """A reference to a segment, with the digest of the very record that is meant."""
 
@@ -112,16 +124,23 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True):
 _decode: Final = reads_deep(msgspec.json.Decoder(Head).decode)
 
 
-def open_head(key: str, data: bytes | None) -> tuple[Head, Record]:
+def open_head(key: str, data: bytes | None, pin: HeadPin | None = None) -> tuple[Head, Record]:
     """Check and decode a head; return it and its record.
 
+    Args:
+        key: Its key.
+        data: What lies there.
+        pin: What the record of the owner says of the newest head, if that is known.
+
     Raises:
-        DamagedRecordError: It is missing, damaged, or of a newer version.
+        DamagedRecordError: It is missing, damaged, of a newer version, or not the one that is
+            meant.
     """
     record = open_record(key, data, "head")
-    name = parse_key(key)
-    if name is None or name.epoch != record.epoch:
-        raise DamagedRecordError(key, "belongs under another key", data)
+    if pin is not None and pin.key == key and pin.digest != record.digest:
+        raise DamagedRecordError(
+            key, "is not the one that was written last: an older one was put back", data
+        )
     try:
         return _decode(record.body), record
     except msgspec.MsgspecError as error:

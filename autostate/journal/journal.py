@@ -297,8 +297,7 @@ class Journal:
         self._check_ready()
         try:
             self._writer.ownership.begin(timeout)
-            # Not under the name of the first head: when that is written, the owner must change.
-            self._writer.ownership.write({}, (), timeout, head=self._writer.me.claim.text)
+            self._writer.ownership.write({}, (), timeout, head=self._writer.ownership.found.pin)
         except FencedError:
             self._writer.fenced = True
             raise
@@ -352,10 +351,13 @@ class Journal:
         Raises:
             StoreError: The store could not be read.
         """
-        return owner_named(self.owner_record(timeout=timeout))
+        return self.owner_record(timeout=timeout)[1]
 
-    def owner_record(self, *, timeout: float | None = None) -> bytes | None:
-        """Give the record that names the owner of what was recovered; it may be renewed since.
+    def owner_record(self, *, timeout: float | None = None) -> tuple[bytes | None, Owner | None]:
+        """Give the record of the owner of what was recovered, which may be renewed since.
+
+        Returns:
+            The record, and whom it names, if that is known.
 
         Raises:
             StoreError: The store could not be read.
@@ -363,9 +365,10 @@ class Journal:
         sighting = self._writer.ownership.sighting
         newest = max(sighting.keys, default=None)
         if OWNER not in sighting.watched and newest is None:
-            return None
+            return None, None
         key = OWNER if newest is None or OWNER in sighting.watched else newest.claim.text
-        return self._store.read(key, timeout=timeout)
+        data = self._store.read(key, timeout=timeout)
+        return data, owner_named(key, data)
 
     def begin_at(self, epoch: int) -> None:
         """Have an epoch that is larger still: those up to it may belong to others."""

@@ -1,13 +1,18 @@
 """Ownership: at most one incarnation is acknowledged, and every other one is told.
 
 Where the store honours `expect` inside one transaction (SQLite), a record of the owner names the
-newest head. It is replaced at the takeover and whenever the head gets a new key, and expected at
-every write: the store refuses a writer that was paused through another's takeover.
+newest head, by key and digest. It is replaced at the takeover and with every head, and expected at
+every write: the store refuses a writer that was paused through another's takeover, and a recovery
+finds out that a head was deleted, renamed, or replaced by an older one.
 
 Where it does not (Apify), the order of steps does it:
 
     taking over   claim (a unique key with a higher epoch) → list → read the base again → write
     owning        write → list → acknowledge
+
+When there is a head, the claim is written again and names it: with a later write, so that the
+first save takes no longer. A recovery then finds out that a head was deleted or renamed; that an
+older one was put back under the same key cannot be told there.
 
 The writer before looks for claims *after* each write that it acknowledges. So either it sees
 the claim, and does not acknowledge; or its write came before the claim, and the one who claims
@@ -24,7 +29,7 @@ import msgspec
 
 from autostate.errors import FencedError, StoreError
 from autostate.journal.frame import seal
-from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, HeadKey, parse_key
+from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, HeadKey, HeadPin, parse_key
 from autostate.journal.recovery import Found, Sighting, head_named, owner_named
 from autostate.owner import Owner
 from autostate.stores.base import Store
@@ -55,8 +60,9 @@ class Ownership:
         self._renewals = 0
         self._owner = Owner.this()
         self._expect: dict[str, bytes | None] = dict(found.sighting.watched)
-        self._named = ""  # the head that the record of the owner names
-        self._sent: dict[bytes, str] = {}  # records of the owner whose outcome is unknown
+        self._named: HeadPin | None = None  # the head that was written last
+        self._claim_names: str | None = None
+        self._sent: dict[bytes, HeadPin] = {}  # records of the owner whose outcome is unknown
 
     @property
     def found(self) -> Found:
@@ -91,45 +97,65 @@ class Ownership:
         deletes: Collection[str],
         timeout: float | None,
         *,
-        head: str | None = None,
+        head: HeadPin | None = None,
     ) -> dict[str, bytes]:
         """Write as the owner, and become it by the first head; return what was put.
 
-        The record of the owner names the head, so that it changes whenever the head gets a new
-        key: one who recovered the old head must not take over from there.
+        The record of the owner names the head, so that it changes with it: one who recovered an
+        old head must not take over from there.
 
         Args:
             puts: Records to put.
             deletes: Keys to delete.
             timeout: The most seconds to wait for each answer of the store.
-            head: The key of the head among the puts, if there is one.
+            head: The head among the puts; or the one that is there, to become the owner.
 
         Raises:
             FencedError: The store refused, because another incarnation has written.
         """
         if not self._guarded:
-            self._store.write(puts, deletes, timeout=timeout)
-            return puts
+            return self._write_after_claim(puts, deletes, timeout, head)
         self._settle(timeout)
-        owner = b""
-        if head is not None and (head != self._named or not puts):
-            owner, _ = seal("owner", self._me.epoch, 0, "", self._body(head=head))
-            puts = {OWNER: owner, **puts}
+        written = puts
+        owner = b"" if head is None else self._seal_owner(head)
+        if head is not None:
+            written = {OWNER: owner, **puts}
             self._sent[owner] = head
         try:
-            self._store.write(puts, deletes, expect=self._expect, timeout=timeout)
+            self._store.write(written, deletes, expect=self._expect, timeout=timeout)
         except FencedError as error:
-            raise self.refused() from error
-        if owner:
-            self._applied(owner)
+            if not self._settle(timeout):
+                raise self.refused() from error
+            if self._named != head:  # an earlier write of ours has come late
+                return self.write(puts, deletes, timeout, head=head)
+        else:
+            if head is not None:
+                self._applied(owner)
+        return written
+
+    def _write_after_claim(
+        self,
+        puts: dict[str, bytes],
+        deletes: Collection[str],
+        timeout: float | None,
+        head: HeadPin | None,
+    ) -> dict[str, bytes]:
+        """Write without conditions; before that let the claim name the head that is there."""
+        there = None if self._named is None else self._named.key
+        if head is not None and there != self._claim_names:
+            puts = {self._me.claim.text: self._claim(there), **puts}
+        self._store.write(puts, deletes, timeout=timeout)
+        if head is not None:
+            self._claim_names, self._named = there, head
         return puts
 
-    def _settle(self, timeout: float | None) -> None:
-        """Find out what became of records of the owner whose answers were lost."""
-        if self._sent:
-            owner = self._store.read(OWNER, timeout=timeout)
-            if owner in self._sent:
-                self._applied(owner)
+    def _settle(self, timeout: float | None) -> bool:
+        """Find out whether a record of the owner has arrived whose answer was lost."""
+        owner = self._store.read(OWNER, timeout=timeout) if self._sent else None
+        if owner is None or owner not in self._sent:
+            return False
+        self._applied(owner)
+        return True
 
     def _applied(self, owner: bytes) -> None:
         self._named = self._sent[owner]
@@ -143,8 +169,7 @@ class Ownership:
         """
         data = self._store.read(OWNER, timeout=timeout) if self._guarded else None
         if data is not None:
-            body = self._body(head=head_named(data).text)
-            mine, _ = seal("owner", self._me.epoch, 0, "", body)
+            mine = self._seal_owner(head_named(data))
             with suppress(FencedError):  # the head has a new key by now: the next attempt does it
                 self._store.write({OWNER: mine}, (), expect={OWNER: data}, timeout=timeout)
 
@@ -158,18 +183,24 @@ class Ownership:
         if ended:
             self._owner = self._owner.at_the_end()
         if not self._guarded and self._claimed:
-            self._store.write({self._me.claim.text: self._claim()}, timeout=timeout)
+            claim = self._claim(self._claim_names)
+            self._store.write({self._me.claim.text: claim}, timeout=timeout)
             held = self.held
             self.confirm(self._store.list(HEADS, timeout=timeout))
             self.held = held  # the first head is still to be confirmed
-        elif self._named:
+        elif self._named is not None:
             self.write({}, (), timeout, head=self._named)
 
-    def _claim(self) -> bytes:
-        token = self._body(token=self._me.token)
-        return seal("claim", self._me.epoch, 0, self._found.digest, token)[0]
+    def _claim(self, head: str | None = None) -> bytes:
+        body = self._body(token=self._me.token, head=head)
+        key = self._me.claim.text
+        return seal(key, "claim", (self._me.epoch, 0), self._found.digest, body)[0]
 
-    def _body(self, **rest: str) -> bytes:
+    def _seal_owner(self, head: HeadPin) -> bytes:
+        body = self._body(head=head.key, digest=head.digest)
+        return seal(OWNER, "owner", (self._me.epoch, 0), "", body)[0]
+
+    def _body(self, **rest: str | None) -> bytes:
         """What a record says of the owner; another one each time it is renewed."""
         renewed = {"renewed": self._renewals} if self._renewals else {}
         return msgspec.json.encode({**rest, "owner": self._owner.as_json(), **renewed})
@@ -247,7 +278,7 @@ class Ownership:
         by, owner = "a later process", None
         with suppress(StoreError):
             key = OWNER if latest is None else latest.claim.text
-            owner = owner_named(self._store.read(key, timeout=_ASKING))
+            owner = owner_named(key, self._store.read(key, timeout=_ASKING))
         if owner is not None:
             by = f"{by}, {owner},"
         elif latest is not None:

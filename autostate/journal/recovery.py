@@ -19,7 +19,17 @@ from autostate.depth import TooDeepError
 from autostate.errors import CorruptStateError, StoreError, StoreUnavailableError
 from autostate.journal.commit import Convert, DecodedMerge, Merge, NodeState
 from autostate.journal.frame import DamagedRecordError, open_record, segment_lines, whole
-from autostate.journal.head import HEADS, OWNER, SEGMENTS, Head, HeadKey, Ref, open_head, parse_key
+from autostate.journal.head import (
+    HEADS,
+    OWNER,
+    SEGMENTS,
+    Head,
+    HeadKey,
+    HeadPin,
+    Ref,
+    open_head,
+    parse_key,
+)
 from autostate.owner import Owner
 from autostate.stores.base import Store
 
@@ -67,6 +77,11 @@ class Found(Struct):
     sequence: int = 0
     nodes: dict[int, NodeState] = field(default_factory=dict)
     damaged: list[DamagedRecordError] = field(default_factory=list)
+
+    @property
+    def pin(self) -> HeadPin:
+        """The head that was recovered."""
+        return HeadPin(None if self.key is None else self.key.text, self.digest)
 
 
 def find(
@@ -126,60 +141,92 @@ def look(store: Store, timeout: float | None) -> Sighting:
     return sighting
 
 
-def check_owner_record(store: Store, sighting: Sighting, timeout: float | None) -> None:
-    """See that the newest head is the one which the record of the owner names.
+def check_owner_record(store: Store, sighting: Sighting, timeout: float | None) -> HeadPin | None:
+    """See that the newest head has the key which the record of the owner names.
 
-    Where a store is atomic they change together. If they differ, they are of two moments: this
-    is a copy of the store's file, made while it was written, and perhaps without its newest head.
+    Where a store is atomic they change together. If they differ, somebody has deleted or renamed a
+    record, or they are of two moments: this is a copy of the store's file, made while it was
+    written, and perhaps without its newest head.
+
+    Returns:
+        The head that is named, whose digest is still to be compared; None: the store has no such
+        record.
 
     Raises:
         DamagedRecordError: They differ, or one of them is missing.
     """
     if OWNER not in sighting.watched:
-        return
+        _check_claims(store, sighting, timeout)
+        return None
     data = sighting.watched[OWNER]
-    if data is None:
-        if sighting.heads or any(map(parse_key, store.list(SEGMENTS, timeout=timeout))):
-            raise DamagedRecordError(OWNER, f"is missing{_COPIED}", None)
-        return
-    named = head_named(data)
     newest = next(iter(sighting.heads), None)
-    if named.is_claim:  # it has no head yet
-        return
-    if newest is None or newest < named:
-        raise DamagedRecordError(named.text, f"is missing{_COPIED}", None)
-    if newest > named:
+    if data is None:
+        if newest is not None or any(map(parse_key, store.list(SEGMENTS, timeout=timeout))):
+            raise DamagedRecordError(OWNER, f"is missing{_COPIED}", None)
+        return None
+    pin = head_named(data)
+    named = None if pin.key is None else parse_key(pin.key)
+    if newest is None or (named is not None and newest < named):
+        if pin.key is not None:
+            raise DamagedRecordError(pin.key, f"is missing{_COPIED}", None)
+    elif newest != named:
         raise DamagedRecordError(OWNER, f"names an older head than the newest{_COPIED}", data)
+    return pin
 
 
-def head_named(data: bytes) -> HeadKey:
+def _check_claims(store: Store, sighting: Sighting, timeout: float | None) -> None:
+    """See that the newest claim which names a head has it, or a newer one.
+
+    Raises:
+        DamagedRecordError: It is missing, or the claim is damaged.
+    """
+    newest = next(iter(sighting.heads), None)
+    for claim in sorted((key for key in sighting.keys if key.is_claim), reverse=True):
+        if newest is not None and claim.rank < newest.rank:
+            return
+        data = store.read(claim.text, timeout=timeout)
+        if data is None:  # a claimant that gave up has taken its claim back
+            continue
+        body = _read_body(claim.text, data, "claim")
+        named = None if body.head is None else parse_key(body.head)
+        if named is not None and (newest is None or newest < named):
+            raise DamagedRecordError(named.text, f"is missing{_COPIED}", None)
+
+
+def head_named(data: bytes) -> HeadPin:
     """The head that a record of the owner names.
 
     Raises:
         DamagedRecordError: It is not to be read.
     """
+    body = _read_body(OWNER, data, "owner")
+    return HeadPin(body.head, body.digest)
+
+
+def _read_body(key: str, data: bytes, kind: str) -> _OwnerBody:
     try:
-        body = msgspec.json.decode(open_record(OWNER, data, "owner").body, type=_OwnerBody)
+        body = msgspec.json.decode(open_record(key, data, kind).body, type=_OwnerBody)
     except msgspec.MsgspecError as error:
-        raise DamagedRecordError(OWNER, f"does not read ({error})", data) from error
-    named = parse_key(body.head)
-    if named is None:
-        raise DamagedRecordError(OWNER, "names no head", data)
-    return named
+        raise DamagedRecordError(key, f"does not read ({error})", data) from error
+    named = None if body.head is None else parse_key(body.head)
+    if body.head is not None and (named is None or named.is_claim):
+        raise DamagedRecordError(key, "names no head", data)
+    return body
 
 
-def owner_named(data: bytes | None) -> Owner | None:
+def owner_named(key: str, data: bytes | None) -> Owner | None:
     """Who has written a record of the owner, or a claim; None if it does not say."""
     with suppress(DamagedRecordError, msgspec.MsgspecError):
         for kind in ("owner", "claim"):
             with suppress(DamagedRecordError):
-                body = msgspec.json.decode(open_record(OWNER, data, kind).body)
+                body = msgspec.json.decode(open_record(key, data, kind).body)
                 return Owner.from_json(body.get("owner"))
     return None
 
 
 class _OwnerBody(msgspec.Struct):
-    head: str
+    head: str | None = None
+    digest: str = ""
 
 
 def read_lines(store: Store, refs: Iterable[Ref], timeout: float | None) -> Iterator[bytes]:
@@ -219,8 +266,9 @@ def _newest_good(
     convert: Convert | None,
 ) -> Found:
     damaged: list[DamagedRecordError] = []
+    pin = None
     try:
-        check_owner_record(store, sighting, timeout)
+        pin = check_owner_record(store, sighting, timeout)
     except DamagedRecordError as error:
         if on_corrupt == "raise" or error.intact:
             raise
@@ -228,7 +276,7 @@ def _newest_good(
     for key in sighting.heads:
         data = sighting.watched.get(key.text) or store.read(key.text, timeout=timeout)
         try:
-            found = _rebuild(store, sighting, key, data, timeout, convert=convert)
+            found = _rebuild(store, sighting, key, data, timeout, convert=convert, pin=pin)
         except StoreError:  # a damaged file is no reason to go back, and then to write to it
             raise
         except CorruptStateError as error:
@@ -279,8 +327,9 @@ def _rebuild(
     timeout: float | None,
     *,
     convert: Convert | None,
+    pin: HeadPin | None,
 ) -> Found:
-    head, record = open_head(key.text, data)
+    head, record = open_head(key.text, data, pin)
     merge = DecodedMerge(convert)
     replay(merge, map(bytes, head.nodes), key.text)
     replay(merge, read_lines(store, head.refs, timeout), key.text)

@@ -82,7 +82,7 @@ def copy_root_aside(
     me, taken = writer.me, len(store.list(f"{CORRUPT}root-"))
     for group in parts((line for node in lines.values() for line in node), part_limit):
         key = f"{CORRUPT}root-{me.epoch:08d}-{me.token}-{taken + len(keys)}"
-        data, _ = seal("segment", me.epoch, 0, "", segment_body(group))
+        data, _ = seal(key, "segment", (me.epoch, 0), "", segment_body(group))
         store.write({key: data}, timeout=timeout)
         keys.append(key)
     return keys

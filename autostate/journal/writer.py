@@ -15,14 +15,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from functools import partial
 
 import msgspec
 from msgspec import Struct
 
 from autostate.errors import CorruptStateError, FencedError, StoreError
 from autostate.journal.frame import parts, seal, segment_body
-from autostate.journal.head import HEADS, PREFIX, SEGMENTS, Head, HeadKey, Ref, open_head, parse_key
+from autostate.journal.head import (
+    HEADS,
+    PREFIX,
+    SEGMENTS,
+    Head,
+    HeadKey,
+    HeadPin,
+    Ref,
+    open_head,
+    parse_key,
+)
 from autostate.journal.ownership import Ownership
 from autostate.journal.recovery import Found
 from autostate.stores.base import Store
@@ -105,10 +114,11 @@ class Writer:
         """Make segments of lines under a sequence number of their own."""
         self._next_sequence += 1
         name = f"{self.me.epoch:08d}-{self.me.token}-{self._next_sequence:08d}"
-        seal_segment = partial(seal, "segment", self.me.epoch, self._next_sequence)
+        place = self.me.epoch, self._next_sequence
         digest = after[-1].digest if after else ""
         for part, group in enumerate(parts(lines, self._part_limit)):
-            data, digest = seal_segment(digest, segment_body(group))
+            key = f"{SEGMENTS}{name}-{part}"
+            data, digest = seal(key, "segment", place, digest, segment_body(group))
             yield Ref(f"{name}-{part}", len(data), digest), data
 
     def write_segments(self, lines: Iterable[bytes], timeout: float | None) -> tuple[Ref, ...]:
@@ -137,8 +147,9 @@ class Writer:
         self._untidy |= not changes  # a compaction leaves records behind
         self._next_sequence += 1
         body = msgspec.json.encode(head)
-        data, digest = seal("head", self.me.epoch, self._next_sequence, self._digest, body)
-        puts = {**segments, self.me.text: data}
+        key, place = self.me.text, (self.me.epoch, self._next_sequence)
+        data, digest = seal(key, "head", place, self._digest, body)
+        puts = {**segments, key: data}
         self.draft = Draft(changes, head, puts, self._next_sequence, digest)
 
     def send(self, timeout: float | None) -> CommitInfo:
@@ -149,7 +160,9 @@ class Writer:
         try:
             written = owner.begin(timeout)
             tainted, self._tainted = self._tainted, True
-            written |= owner.write(draft.puts, (), timeout, head=self.me.text)
+            written |= owner.write(
+                draft.puts, (), timeout, head=HeadPin(self.me.text, draft.digest)
+            )
             self._tainted = tainted
             if self._untidy or not owner.held:
                 keys = self._store.list(PREFIX, timeout=timeout)
