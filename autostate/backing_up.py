@@ -21,6 +21,7 @@ from autostate.settings import Settings
 from autostate.signing import KeyFile, NoKeyError
 from autostate.state_manager import StateManager, _place_of
 from autostate.stores import Store, file_of, open_store
+from autostate.stores.keyed import keyed
 from autostate.stores.sqlite import SqliteStore
 from autostate.stores.sqlite_file import publish
 from autostate.stores.urls import normalized
@@ -62,8 +63,9 @@ def backup(path: str | os.PathLike[str], url: str | os.PathLike[str] | None = No
             raise FileExistsError(f"{each} is there already, and was left: name another file")
     unfinished = target.with_name(f"{target.name}.new-{secrets.token_hex(8)}")
     try:
-        with _source(url) as source, contextlib.closing(SqliteStore(unfinished)) as copy:
-            copy_state(source, copy, timeout=Settings.for_store(source.url).flush_timeout)
+        with _source(url) as (source, settings), contextlib.closing(SqliteStore(unfinished)) as new:
+            copy = keyed(new, settings, name=target.name)
+            copy_state(source, copy, timeout=settings.flush_timeout)
             _copy_key(source, key)
         publish(unfinished, target)
     except BaseException:
@@ -75,18 +77,19 @@ def backup(path: str | os.PathLike[str], url: str | os.PathLike[str] | None = No
 
 
 @contextmanager
-def _source(url: str | os.PathLike[str] | None) -> Generator[Store]:
-    """The store that is copied, with all that this process has written."""
+def _source(url: str | os.PathLike[str] | None) -> Generator[tuple[Store, Settings]]:
+    """The store that is copied, with all that this process has written, and its settings."""
     manager = current_manager() if url is None else _manager_of(normalized(url))
     if manager is not None:
         manager.flush()
     if manager is not None and manager.store is not None and file_of(manager.url) is None:
         with manager.exclusive():
-            yield manager.store
+            yield manager.store, manager.settings
         return
     store = open_store(url or current_manager().url, readonly=True)
     with contextlib.closing(store):
-        yield store
+        settings = Settings.for_store(store.url) if manager is None else manager.settings
+        yield keyed(store, settings), settings
 
 
 def _manager_of(url: str) -> StateManager | None:

@@ -136,7 +136,7 @@ class DamagedStoreError(StoreError, CorruptStateError):
 class SignatureError(CodecError):
     """A pickled value whose signature does not hold. Nothing of it ran; it was left as it is.
 
-    Give the key with which it was saved: the setting `signing_key` takes several.
+    Give the key with which it was saved: the setting `key` takes several.
     """
 
 

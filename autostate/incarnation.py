@@ -45,6 +45,7 @@ from autostate.settings import Settings, scheme
 from autostate.signing import Signer
 from autostate.state_names import listed, of_programs
 from autostate.stores import Store, file_of, open_store
+from autostate.stores.keyed import KeyedStore, keyed
 from autostate.stores.readonly import refused
 from autostate.tracking import Tracker, convert
 from autostate.unreadable import begin_anew, still_unreadable
@@ -117,7 +118,7 @@ class Incarnation:
             outlives = scheme(store.url) != "memory"  # now: the program may change its directory
             self._spill_places = spill.places(store.url) if outlives else []
             self._unreadable: set[str] = set()
-            self._signer = Signer(store.url, lambda: self.flusher.settings.signing_keys)
+            self._signer = Signer(store.url, lambda: self.flusher.settings.keys)
             self.tracker: Tracker = Tracker(
                 wake=self._wake, signer=self._signer, on_unknown=lambda: settings.on_unknown
             )
@@ -137,7 +138,7 @@ class Incarnation:
             self._over = Latch()
         except BaseException:  # Ctrl-C: the next attempt opens it again
             claim.release()
-            if store is not source:
+            if isinstance(source, str):
                 store.close()
             raise
 
@@ -399,7 +400,7 @@ class Incarnation:
         if settings.readonly:
             self._refuse_to_write()
         kept = getattr(self.store, "is_stateless", False)  # it has no connection of the parent's
-        store = self.store if kept else open_store(self.store.url)
+        store = self.store if kept else keyed(open_store(self.store.url), settings)
         try:
             journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
             recovered = journal.recover(timeout=settings.flush_timeout)
@@ -542,11 +543,11 @@ class Incarnation:
         changes = self.flusher.collect_unsaved()
         if not changes:
             raise OSError("they could not be collected")
-        keys = self._signer.sign_spill if self.flusher.settings.signing_keys else None
+        seal = self.store.sealed if isinstance(self.store, KeyedStore) else None
         base = spill.Base(
             self._journal.possible_writers, self._journal.sequence, self._journal.last_sequence
         )
-        return spill.write(self.store.url, base, changes, where=self._spill_places, sign=keys)
+        return spill.write(self.store.url, base, changes, where=self._spill_places, seal=seal)
 
 
 _of_parents: list[object] = []
@@ -570,18 +571,18 @@ def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, R
     """
     left = settings.flush_timeout
     attempt = 0
-    store = None if isinstance(source, str) else source
+    store = None if isinstance(source, str) else keyed(source, settings)
     while True:
         attempt += 1
         share = max(left / 2, min(left, 2.0))  # so that another attempt may follow
         began = time.monotonic()
         try:
             if store is None:
-                store = open_store(str(source), readonly=settings.readonly)
+                store = keyed(open_store(str(source), readonly=settings.readonly), settings)
             return store, *_read(store, settings, share)
         except BaseException as error:
             if not isinstance(error, Exception):  # Ctrl-C: the next attempt opens it again
-                if store is not None and store is not source:
+                if store is not None and isinstance(source, str):
                     store.close()
                 raise
             pause = backoff(attempt, first=0.2, longest=5.0)
@@ -589,7 +590,7 @@ def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, R
             waits = isinstance(error, StoreUnavailableError) and not error.lasting
             if left <= 0 or not waits:
                 given_up = _gave_up(error, settings, source) if waits else None
-                if store is not None and store is not source:
+                if store is not None and isinstance(source, str):
                     store.close()
                 if given_up is not None:
                     raise given_up from error
@@ -683,8 +684,8 @@ def _with_spilled(
     store: Store, journal: Journal, recovered: Recovered, settings: Settings, timeout: float
 ) -> tuple[Journal, Recovered]:
     """Add what the previous process could not save."""
-    signer = Signer(store.url, lambda: settings.signing_keys)
-    for one in spill.find(store.url, signer.verify_spill if settings.signing_keys else None):
+    opened = store.believed if isinstance(store, KeyedStore) else None
+    for one in spill.find(store.url, opened):
         key, number = journal.version
         if not one.base.fits(key and key.rank, number):
             logger.error(

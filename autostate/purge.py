@@ -64,5 +64,5 @@ def _owners(managers: Iterable[StateManager], folder: Path) -> Iterator[Incarnat
     for each in managers:
         incarnation = each._incarnation
         store = None if incarnation is None else incarnation.store
-        if incarnation and isinstance(store, ApifyFolderStore) and store.folder == folder:
+        if incarnation and getattr(store, "folder", None) == folder:
             yield incarnation

@@ -162,7 +162,7 @@ def reopened() -> StateManager:
         store.write({key: data for key, data in found.items() if data is not None})
         signer = incarnation.tracker.signer
         if signer is not None and not manager.url.startswith("memory:"):
-            settings["signing_key"] = tuple(signer._keys([])) or None
+            settings["key"] = tuple(signer._keys([])) or None
     return StateManager(store, **settings)
 
 

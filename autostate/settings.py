@@ -47,7 +47,8 @@ class SettingsByName(TypedDict, total=False):
     on_corrupt: OnCorrupt
     on_unknown: OnUnknown
     reboot_on_migrating: bool
-    signing_key: Key | tuple[Key, ...] | None
+    key: Key | tuple[Key, ...] | None
+    encrypt: bool | None
     wait_for_owner: float
     takeover: bool
     readonly: bool
@@ -87,10 +88,12 @@ class Settings:
             `autostate.Unknown`, and is written back untouched.
         reboot_on_migrating: In an Actor: save at `migrating`, then reboot at once instead of
             working until the kill.
-        signing_key: With what pickled values, and changes that could not be saved at the end, are
-            signed: at least 16 bytes, or a text of so many.
+        key: A secret with which everything that is stored is signed, and what nobody has signed
+            is refused: at least 16 bytes, or a text of so many.
             Of several keys in a tuple the first signs, and all are accepted. By default what
-            `AUTOSTATE_SIGNING_KEY` holds; several are separated by blanks there.
+            `AUTOSTATE_KEY` holds; several are separated by blanks there.
+        encrypt: Let nobody read what is stored who does not have the key; needs the extra
+            `crypto`. None: as what is stored already.
         wait_for_owner: Seconds to wait for the end of another live process that owns the state,
             before StateInUseError is raised. An owner that has begun to end is waited for up to
             10 s anyway.
@@ -112,7 +115,8 @@ class Settings:
     on_corrupt: OnCorrupt = "raise"
     on_unknown: OnUnknown = "raise"
     reboot_on_migrating: bool = False
-    signing_key: Key | tuple[Key, ...] | None = field(default=None, repr=False)
+    key: Key | tuple[Key, ...] | None = field(default=None, repr=False)
+    encrypt: bool | None = None
     wait_for_owner: float = 0.0
     takeover: bool = False
     readonly: bool = False
@@ -136,7 +140,10 @@ class Settings:
                 _refuse(name, getattr(self, name), "True or False")
         if self.takeover and self.readonly:
             raise ValueError("a state cannot be taken over and only be read: set one of the two")
-        _ = self.signing_keys  # raises what is wrong now, not at the first save
+        if self.encrypt not in (True, False, None):
+            _refuse("encrypt", self.encrypt, "True, False or None")
+        if not self.keys and self.encrypt:  # raises, too, what is wrong with a key
+            raise ValueError(f"to encrypt, autostate needs a key: set key, or {KEY_VARIABLE}")
         if self.max_delay < self.debounce:
             raise ValueError(
                 f"max_delay ({self.max_delay} s) is shorter than debounce ({self.debounce} s), "
@@ -144,14 +151,14 @@ class Settings:
             )
 
     @property
-    def signing_keys(self) -> tuple[bytes, ...]:
+    def keys(self) -> tuple[bytes, ...]:
         """The keys that are set, here or in the environment; the first one signs.
 
         Raises:
             ValueError: One of them is too short.
         """
-        if self.signing_key is not None:
-            return _keys(self.signing_key, "signing_key")
+        if self.key is not None:
+            return _keys(self.key, "key")
         return _keys(tuple(os.environ.get(KEY_VARIABLE, "").split()), KEY_VARIABLE)
 
     @classmethod
@@ -210,7 +217,7 @@ _SECONDS = (
 )
 _MAY_BE_ZERO = ("debounce", "max_delay", "migrating_debounce", "wait_for_owner")
 NAMES = tuple(each.name for each in dataclasses.fields(Settings))
-KEY_VARIABLE = "AUTOSTATE_SIGNING_KEY"
+KEY_VARIABLE = "AUTOSTATE_KEY"
 SHORTEST_KEY = 16
 VARIABLES: Mapping[str, str] = {name: f"AUTOSTATE_{name.upper()}" for name in NAMES}
 """The environment variable of each setting."""
@@ -253,10 +260,11 @@ def _from_environment(base: Settings, environ: Mapping[str, str]) -> dict[str, A
     found: dict[str, Any] = {}
     for name, variable in VARIABLES.items():
         text = environ.get(variable, "").strip()
-        if not text or variable == KEY_VARIABLE:  # that one may hold several: see `signing_keys`
+        if not text or variable == KEY_VARIABLE:  # that one may hold several: see `keys`
             continue
         try:
-            found[name] = _parsed(text, getattr(base, name))
+            like = False if name == "encrypt" else getattr(base, name)
+            found[name] = _parsed(text, like)
             _filled(base, {name: found[name]})
         except ValueError as error:
             problem = f"the environment variable {variable}: {error}"
@@ -374,7 +382,7 @@ def _check_number(name: str, value: Any, *, zero: bool, unit: str) -> None:
 
 
 def _keys(value: Any, name: str) -> tuple[bytes, ...]:
-    """Give signing keys as bytes, and refuse what is none; no message holds any of it."""
+    """Give keys as bytes, and refuse what is none; no message holds any of it."""
     keys = []
     for key in value if isinstance(value, tuple | list) else () if value is None else (value,):
         if not isinstance(key, bytes | str):
@@ -382,9 +390,10 @@ def _keys(value: Any, name: str) -> tuple[bytes, ...]:
             raise ValueError(problem)  # noqa: TRY004 - as for every other setting
         keys.append(key.strip().encode() if isinstance(key, str) else key)
         if len(keys[-1]) < SHORTEST_KEY:
+            several = " (blanks separate several)" if name == KEY_VARIABLE else ""
             raise ValueError(
-                f"{name} must be at least {SHORTEST_KEY} bytes long, and secret: for example what "
-                '`python -c "import secrets; print(secrets.token_urlsafe(32))"` prints'
+                f"{name} must be at least {SHORTEST_KEY} bytes long{several}, and secret: for "
+                'example what `python -c "import secrets; print(secrets.token_urlsafe(32))"` prints'
             )
     return tuple(keys)
 

@@ -1,7 +1,7 @@
 """Signatures: what a store gives back is executed only if this program's user wrote it.
 
 A pickle is code. It is therefore signed with a key when it is saved, and nothing of it is read
-before its signature was verified. The key is the setting `signing_key`; without one, a SQLite
+before its signature was verified. The key is the setting `key`; without one, a SQLite
 file of the user's own has a key beside it (`state.db.key`), which is made when it is first needed,
 and state in memory has one that ends with the process. Every other store needs the setting: a key
 that lay in the store would be there for whoever can write to the store.
@@ -20,11 +20,10 @@ from pathlib import Path
 from autostate.syncing import sync
 
 _DOMAIN = b"autostate pickled 1\0"  # so that no other use of the same key gives such a signature
-_SPILL = b"autostate spill 1\0"  # so that neither is one of the other
 _LENGTH = 32
 
 HOW = (
-    "set signing_key, or AUTOSTATE_SIGNING_KEY, to a secret of your own: for example what "
+    "set key, or AUTOSTATE_KEY, to a secret of your own: for example what "
     '`python -c "import secrets; print(secrets.token_urlsafe(32))"` prints'
 )
 
@@ -50,7 +49,7 @@ class Signer:
         self._configured = configured
         self._file = KeyFile(url.removeprefix("sqlite:///")) if _is_sqlite(url) else None
 
-    def sign(self, data: bytes, domain: bytes = _DOMAIN) -> str:
+    def sign(self, data: bytes) -> str:
         """Sign some bytes.
 
         Raises:
@@ -58,36 +57,17 @@ class Signer:
         """
         keys = self._configured()
         if keys:
-            return _signature(keys[0], data, domain)
+            return _signature(keys[0], data)
         if self._file is not None:
-            return _signature(self._file.make(), data, domain)
+            return _signature(self._file.make(), data)
         if self._url.startswith("memory:"):
-            return _signature(_key_of_process(), data, domain)
+            return _signature(_key_of_process(), data)
         scheme = self._url.partition(":")[0]
         raise NoKeyError(
             f"a pickled value has to be signed, and there is no key for {scheme}: {HOW}"
         )
 
-    def sign_spill(self, data: bytes) -> str:
-        """Sign what tells of changes that were not saved: see `spill.py`.
-
-        Raises:
-            NoKeyError: No key is set.
-        """
-        return self.sign(data, _SPILL)
-
-    def verify_spill(self, data: bytes, signature: str) -> None:
-        """Check that it was signed with one of the keys.
-
-        Raises:
-            ValueError: It was not.
-        """
-        try:
-            self.verify(data, signature, _SPILL)
-        except BadSignatureError:
-            raise ValueError("no key of this program has signed it") from None
-
-    def verify(self, data: bytes, signature: str, domain: bytes = _DOMAIN) -> None:
+    def verify(self, data: bytes, signature: str) -> None:
         """Check that the bytes were signed with one of the keys.
 
         Raises:
@@ -96,12 +76,12 @@ class Signer:
         problems: list[str] = []
         given = signature.encode(errors="replace")
         for key in self._keys(problems):
-            if hmac.compare_digest(_signature(key, data, domain).encode(), given):
+            if hmac.compare_digest(_signature(key, data).encode(), given):
                 return
         reason = "; ".join(problems) or "it was signed with another key, or changed since"
         raise BadSignatureError(
             f"the signature of a pickled value does not hold ({reason}), so nothing of it was "
-            "loaded: give the key with which it was saved (the setting signing_key takes several)"
+            "loaded: give the key with which it was saved (the setting key takes several)"
         )
 
     def _keys(self, problems: list[str]) -> Iterator[bytes]:
@@ -126,8 +106,8 @@ def _is_sqlite(url: str) -> bool:
     return url.startswith("sqlite:///")
 
 
-def _signature(key: bytes, data: bytes, domain: bytes) -> str:
-    made = hmac.new(key, domain, "sha256")
+def _signature(key: bytes, data: bytes) -> str:
+    made = hmac.new(key, _DOMAIN, "sha256")
     made.update(data)
     return made.hexdigest()
 

@@ -9,8 +9,8 @@ who saved it, and the number of its commit. If another incarnation has saved sin
 applied over its work, nor over an older state, from a backup: the file is set aside for a human.
 
 What it holds becomes state: so it has to be this user's own, with one name, and nobody else may be
-able to write to it; if the program has a key, it has to be signed. One that is not to be believed,
-or cannot be read, is logged and set aside, too.
+able to write to it; if the program has a key, it is signed or encrypted as every record is. One
+that is not to be believed, or cannot be read, is logged and set aside, too.
 
 Only a store that outlives the process can be spilled for: not `memory:`.
 """
@@ -28,7 +28,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
@@ -38,9 +37,9 @@ logger: logging.Logger = logging.getLogger("autostate")
 
 VERSION = 1
 
-Sign = Callable[[bytes], str]
-Verify = Callable[[bytes, str], None]
-"""Raises ValueError if a signature does not hold."""
+Seal = Callable[[str, bytes], bytes]
+Open = Callable[[str, bytes], bytes]
+"""Undoes what a `Seal` has done; raises ValueError if the bytes are not to be believed."""
 
 
 Writer = tuple[int, str]
@@ -140,7 +139,7 @@ def write(
     changes: Sequence[bytes],
     *,
     where: Sequence[Place] | None = None,
-    sign: Sign | None = None,
+    seal: Seal | None = None,
 ) -> Path:
     """Write changes to a file that the next start will find.
 
@@ -149,7 +148,7 @@ def write(
         base: The states on which the changes may build.
         changes: The changes of a commit.
         where: What `places` returned earlier.
-        sign: Signs with the program's key; None: it has none.
+        seal: Signs or encrypts with the program's key; None: it has none.
 
     Returns:
         The file.
@@ -160,13 +159,13 @@ def write(
     problems = []
     for place in places(url) if where is None else where:
         try:
-            return _write(place, base, changes, sign)
+            return _write(place, base, changes, seal)
         except OSError as error:
             problems.append(f"{place.folder}: {error.strerror or error}")
     raise OSError("; ".join(problems))
 
 
-def _write(place: Place, base: Base, changes: Sequence[bytes], sign: Sign | None) -> Path:
+def _write(place: Place, base: Base, changes: Sequence[bytes], seal: Seal | None) -> Path:
     """Write a file at one place, or leave nothing there."""
     place.prepare()
     path = place.folder / f"{place.stem}{time.time_ns():020d}-{os.getpid()}.jsonl"
@@ -180,13 +179,14 @@ def _write(place: Place, base: Base, changes: Sequence[bytes], sign: Sign | None
         "changes": len(changes),
         "digest": hashlib.blake2b(body, digest_size=16).hexdigest(),
     }
-    if sign is not None:
-        header["signature"] = sign(_signed(place, header))
+    content = json.dumps(header).encode() + b"\n" + body
+    if seal is not None:
+        content = seal(place.stem, content)
     unfinished = path.with_suffix(".unfinished")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(json.dumps(header).encode() + b"\n" + body)
+            file.write(content)
             file.flush()
             sync(file.fileno())
         unfinished.rename(path)
@@ -204,18 +204,18 @@ def pending(url: str) -> list[Path]:
     return [path for place in places(url) for path in place.files()]
 
 
-def find(url: str, verify: Verify | None = None) -> list[Spill]:
+def find(url: str, opened: Open | None = None) -> list[Spill]:
     """Return the readable spills for a store, oldest first; what is bad is logged and set aside.
 
     Args:
         url: The store's.
-        verify: Checks a signature with the program's key; None: it has none.
+        opened: Opens what was sealed with the program's key; None: it has none.
     """
     spills = []
     for place in places(url) if not url.startswith("memory:") else ():
         for path in place.files():
             try:
-                spills.append(_read(place, path, verify))
+                spills.append(_read(place, path, opened))
             except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 logger.error(  # noqa: TRY400 - what is wrong with the file, not where we noticed
                     "%s holds unsaved changes, but is not to be believed, or cannot be read (%s): "
@@ -270,19 +270,14 @@ def _is_own(found: os.stat_result) -> bool:
     return ours and stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
 
-def _signed(place: Place, header: dict[str, Any]) -> bytes:
-    """What is signed: the header, and for which store it is; its digest stands for the rest."""
-    told = {key: value for key, value in header.items() if key != "signature"}
-    return json.dumps([place.stem, told], sort_keys=True).encode()
-
-
-def _read(place: Place, path: Path, verify: Verify | None) -> Spill:
+def _read(place: Place, path: Path, opened: Open | None) -> Spill:
     """Read and check one file."""
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link, no pipe
     with os.fdopen(os.open(path, flags), "rb") as file:
         if not _is_own(os.fstat(file.fileno())):
             raise ValueError("somebody else may have put it there, or can write to it")
-        first, _, body = file.read().partition(b"\n")
+        content = file.read()
+    first, _, body = (opened(place.stem, content) if opened else content).partition(b"\n")
     header = json.loads(first)
     if header["autostate"] != VERSION or header["record"] != "spill":
         raise ValueError("its format is unknown")
@@ -290,8 +285,6 @@ def _read(place: Place, path: Path, verify: Verify | None) -> Spill:
     digest = hashlib.blake2b(body, digest_size=16).hexdigest()
     if digest != header["digest"] or len(changes) != header["changes"]:
         raise ValueError("it is damaged: its digest does not match")
-    if verify is not None:
-        verify(_signed(place, header), str(header.get("signature", "")))
     lowest, highest = map(int, header["commits"])
     writers = (one and (int(one[0]), str(one[1])) for one in header["writers"])
     return Spill(path, Base(tuple(writers), lowest, highest), changes)

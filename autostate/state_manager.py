@@ -157,7 +157,7 @@ class StateManager:
 
     def _check_late(self, settings: SettingsByName) -> None:
         """Refuse settings about how the state is opened: it is open."""
-        for name in ("readonly", "takeover", "wait_for_owner"):
+        for name in ("readonly", "takeover", "wait_for_owner", "key", "encrypt"):
             if name in settings and settings[name] != getattr(self.settings, name):
                 raise RuntimeError(
                     f"{name} says how a state is opened, and {self.url} is open: call configure() "

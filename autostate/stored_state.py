@@ -19,6 +19,7 @@ from autostate.owner_lock import LocksUnsupportedError, OwnerLock
 from autostate.settings import Settings
 from autostate.state_names import of_programs
 from autostate.stores import Store, open_store
+from autostate.stores.keyed import keyed
 
 _OTHERS: Final = 50
 _LARGE: Final = 16 << 20
@@ -49,12 +50,15 @@ class StoredState:
         return {name: found[name] for name in of_programs(found)}
 
 
-def read_state(url: str | os.PathLike[str], settings: Settings | None = None) -> StoredState:
+def read_state(
+    url: str | os.PathLike[str], settings: Settings | None = None, *, trusting: bool = False
+) -> StoredState:
     """Read what a store holds; nothing is made or written, and nobody is disturbed.
 
     Args:
         url: As for `autostate.open`.
         settings: Those of the store by default.
+        trusting: Believe what nobody has signed although a key is set.
 
     Raises:
         CorruptStateError: A record is damaged.
@@ -63,6 +67,7 @@ def read_state(url: str | os.PathLike[str], settings: Settings | None = None) ->
     store = open_store(url, readonly=True)
     with contextlib.closing(store):
         settings = settings or Settings.for_store(store.url)
+        store = keyed(store, settings, trusting=trusting)
         journal = Journal(store, on_corrupt=settings.on_corrupt)
         found = journal.recover(timeout=settings.flush_timeout)
         owner, alive = _owner(store, found.epoch)

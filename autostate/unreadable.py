@@ -16,6 +16,7 @@ from autostate.journal import Journal, Recovered
 from autostate.journal.salvage import names_in
 from autostate.settings import Settings
 from autostate.stores import Store, open_store
+from autostate.stores.keyed import keyed
 from autostate.stores.urls import file_of
 from autostate.tracking import convert
 
@@ -73,7 +74,7 @@ def still_unreadable(name: str) -> CorruptStateError:
 def _without_records(
     source: str | Store, settings: Settings, name: str, error: CorruptStateError
 ) -> Opened:
-    store = open_store(source) if isinstance(source, str) else source
+    store = keyed(open_store(source) if isinstance(source, str) else source, settings)
     going_back = settings.on_corrupt == "raise" and getattr(error, "previous", False)
     claim = Claim.to(store, settings)
     try:
@@ -87,7 +88,7 @@ def _without_records(
         claim.move_to(journal.epoch)
     except BaseException:
         claim.release()
-        if store is not source:
+        if isinstance(source, str):
             store.close()
         raise
     logger.error(
@@ -112,7 +113,7 @@ def _without_file(
     try:
         aside = set_aside(path)
         names = _names_in_file(aside)
-        store = open_store(str(source))
+        store = keyed(open_store(str(source)), settings)
         journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
         journal.recover(timeout=settings.flush_timeout)
         recovered = journal.begin_with(names - {name}, timeout=settings.flush_timeout)

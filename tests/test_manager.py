@@ -650,23 +650,29 @@ def test_a_damaged_spill_is_set_aside(
 def test_a_spill_of_a_program_with_a_key_is_signed(
     isolated: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without the signature, or with that of another key, it is set aside."""
-    key = "a secret of at least sixteen bytes"
-    for signs, reads, expected in (
-        (key, key, {"x": 1, "y": 2}),
-        (key, ("another secret of sixteen", key), {"x": 1, "y": 2}),
-        (None, key, {"x": 1}),
-        ("another secret of sixteen", key, {"x": 1}),
-        (key, None, {"x": 1, "y": 2}),
-    ):
+    """Without the signature, or with that of another key or store, it is set aside."""
+    key, other = "a secret of at least sixteen bytes", "another secret of sixteen"
+    forged: dict[str, bytes] = {}
+    for sort, settings in {"unsigned": {}, "other": {"key": other}}.items():
+        _leave_a_spill(**settings)
+        [path] = isolated.glob("s.db.spill-*.jsonl")
+        forged[sort] = path.read_bytes()
         for left in isolated.glob("s.db*"):
             left.unlink()
-        _leave_a_spill(signing_key=signs)
-        with autostate.open("sqlite:///s.db", signing_key=reads):
-            assert PersistedDict("a") == expected
-        assert bool([*isolated.glob("*.bad")]) == ("y" not in expected)
-        assert ("no key of this program has signed it" in caplog.text) == ("y" not in expected)
-        caplog.clear()
+    for encrypt in (False, True):
+        _leave_a_spill(key=key, encrypt=encrypt)
+        [path] = isolated.glob("s.db.spill-*.jsonl")
+        mine = path.read_bytes()
+        assert (b'"y":2' in mine) != encrypt
+        for content in (*forged.values(), mine[:-2] + b"!!", mine):
+            path.write_bytes(content)
+            caplog.clear()
+            with autostate.open("sqlite:///s.db", key=(other + "!", key)):
+                assert PersistedDict("a") == {"x": 1, **({"y": 2} if content == mine else {})}
+            assert ("is not to be believed" in caplog.text) == (content != mine)
+        assert len([*isolated.glob("*.bad")]) == 1  # all had one name
+        for left in isolated.glob("s.db*"):
+            left.unlink()
 
 
 class Silent(SqliteStore):

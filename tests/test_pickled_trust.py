@@ -16,8 +16,10 @@ import autostate
 from autostate import CorruptStateError, PersistedDict, SignatureError, UnsupportedTypeError
 from autostate.codec.pickled import PYTHON
 from autostate.journal import Journal
+from autostate.settings import Settings
 from autostate.signing import Signer
 from autostate.stores import open_store
+from autostate.stores.keyed import keyed
 from tests.programs import run
 
 pytestmark = pytest.mark.usefixtures("forked_programs")
@@ -65,9 +67,9 @@ class Payload:
         return Path.mkdir, (Path("payload"),)
 
 
-def hostile(url: str, content: Any) -> None:
-    """Write a state object as whoever can write to the store could."""
-    store = open_store(url)
+def hostile(url: str, content: Any, key: bytes | None = KEY) -> None:
+    """Write a state object as whoever can write to the store, and has the key, could."""
+    store = keyed(open_store(url), Settings(key=key))
     journal = Journal(store)
     journal.recover()
     other = {"id": 2, "kind": "dict", "name": "other", "assign": {"x": "x" * 40_000}}
@@ -80,9 +82,9 @@ def hostile(url: str, content: Any) -> None:
     store.close()
 
 
-def stored(url: str) -> Any:
+def stored(url: str, key: bytes | None = KEY) -> Any:
     """What the store holds of the state object, as it is stored."""
-    store = open_store(url)
+    store = keyed(open_store(url), Settings(key=key))
     nodes = Journal(store).recover().nodes
     store.close()
     return next(node.content for node in nodes.values() if node.name == "state")
@@ -122,7 +124,7 @@ def test_nothing_runs_of_what_is_not_signed(isolated: Path, attempt: str, deep: 
     value = {"$pickled": ATTEMPTS[attempt](PAYLOAD, signed(PAYLOAD, KEY))}
     content = {"job": [{"a": {"$tuple": [1, value]}}] if deep else value, "n": 1}
     hostile("sqlite:///s.db", content)
-    code = WATCHED.replace("CONFIGURED", f"dict(url='sqlite:///s.db', signing_key={KEY!r})")
+    code = WATCHED.replace("CONFIGURED", f"dict(url='sqlite:///s.db', key={KEY!r})")
     life = run(code)
     lines = life.stdout.splitlines()
     assert len(lines) == 4, life.stderr
@@ -138,7 +140,7 @@ def test_nothing_runs_of_what_is_not_signed(isolated: Path, attempt: str, deep: 
 def test_what_is_signed_runs(isolated: Path) -> None:
     """So that the tests around this one can find something."""
     hostile("sqlite:///s.db", {"job": {"$pickled": [PAYLOAD, signed(PAYLOAD, KEY)]}})
-    code = WATCHED.replace("CONFIGURED", f"dict(url='sqlite:///s.db', signing_key={KEY!r})")
+    code = WATCHED.replace("CONFIGURED", f"dict(url='sqlite:///s.db', key={KEY!r})")
     assert run(code).stdout.splitlines() == ["loaded", "loaded", "ran", "other 1 40000"]
     assert (isolated / "payload").is_dir()
 
@@ -148,7 +150,7 @@ def test_only_what_was_declared_as_pickled_is_unpickled(isolated: Path, tag: str
     """The same bytes, signed, under any other tag."""
     pair = [PAYLOAD, signed(PAYLOAD, KEY)]
     hostile("sqlite:///s.db", {"job": {tag: pair}, "bytes": {"$bytes": PAYLOAD}})
-    code = WATCHED.replace("CONFIGURED", f"dict(url='sqlite:///s.db', signing_key={KEY!r})")
+    code = WATCHED.replace("CONFIGURED", f"dict(url='sqlite:///s.db', key={KEY!r})")
     assert "nothing ran" in run(code).stdout.splitlines()
 
 
@@ -159,7 +161,7 @@ def test_the_key_of_another_store_is_another_key(isolated: Path) -> None:
     for url in urls:
         open_store(url).close()
         signatures.append(Signer(url, tuple).sign(base64.b64decode(PAYLOAD)))
-    hostile(urls[1], {"job": {"$pickled": [PAYLOAD, signatures[0]]}})
+    hostile(urls[1], {"job": {"$pickled": [PAYLOAD, signatures[0]]}}, key=None)
     code = WATCHED.replace("CONFIGURED", "dict(url='sqlite:///b.db')")
     lines = run(code).stdout.splitlines()
     assert "signed with another key, or changed since" in lines[0]
@@ -172,14 +174,14 @@ def test_without_its_key_a_value_is_not_loaded(isolated: Path, problem: str) -> 
     with autostate.open("sqlite:///s.db"):
         PersistedDict("state")["job"] = autostate.pickled(Payload)
         PersistedDict("other")["x"] = "x"
-    before = stored("sqlite:///s.db")
+    before = stored("sqlite:///s.db", None)
     key = isolated / "s.db.key"
     key.rename("away") if problem == "missing" else key.chmod(0o644)
     lines = run(WATCHED.replace("CONFIGURED", "dict(url='sqlite:///s.db')")).stdout.splitlines()
     assert "s.db.key is not there" in lines[0] or "can be read or written by others" in lines[0]
     assert lines[2:] == ["nothing ran", "other 1 1"]
     assert not key.exists() or problem == "readable"
-    assert stored("sqlite:///s.db") == before
+    assert stored("sqlite:///s.db", None) == before
     (isolated / "away").rename(key) if problem == "missing" else key.chmod(0o600)
     with autostate.open("sqlite:///s.db"):
         assert isinstance(PersistedDict("state")["job"], type)
@@ -192,7 +194,7 @@ def test_code_of_another_version_of_python_is_not_executed(isolated: Path, code:
     data = b"cpython-27\n" + cloudpickle.dumps(value)
     text = base64.b64encode(data).decode()
     hostile("sqlite:///s.db", {"job": {"$pickled": [text, signed(text, KEY)]}})
-    with autostate.open("sqlite:///s.db", signing_key=KEY):
+    with autostate.open("sqlite:///s.db", key=KEY):
         if code:
             with pytest.raises(CorruptStateError, match=f'"job".*pickled by cpython-27.*{PYTHON}'):
                 PersistedDict("state")
@@ -203,7 +205,7 @@ def test_code_of_another_version_of_python_is_not_executed(isolated: Path, code:
 def test_what_cannot_be_loaded_can_be_deleted() -> None:
     """When its key is lost for good, the name is free again."""
     pair = [PAYLOAD, signed(PAYLOAD, OTHER)]
-    hostile("sqlite:///s.db", {"job": {"$pickled": pair}})
+    hostile("sqlite:///s.db", {"job": {"$pickled": pair}}, key=None)
     with autostate.open("sqlite:///s.db"):
         with pytest.raises(SignatureError):
             PersistedDict("state")
@@ -221,9 +223,7 @@ def test_without_a_key_on_a_store_of_others_an_error_says_how_to_set_one() -> No
     with autostate.open("apify:jobs"):
         state = PersistedDict("state", n=1)
         state["job"] = autostate.pickled(Job())
-        with pytest.raises(
-            UnsupportedTypeError, match=r'state\["job"\]: .*set signing_key, or AUT'
-        ):
+        with pytest.raises(UnsupportedTypeError, match=r'state\["job"\]: .*set key, or AUT'):
             autostate.flush()
         del state["job"]
         autostate.flush()
@@ -231,41 +231,28 @@ def test_without_a_key_on_a_store_of_others_an_error_says_how_to_set_one() -> No
         assert PersistedDict("state") == {"n": 1}
 
 
-def test_a_key_may_be_set_when_the_state_is_open_already() -> None:
-    """With `configure`; what could not be saved is."""
-    manager = autostate.configure("apify:jobs")
-    PersistedDict("state")["job"] = autostate.pickled(Job(3))
-    with pytest.raises(UnsupportedTypeError, match="signing_key"):
-        autostate.flush()
-    autostate.configure(signing_key=KEY)
-    autostate.flush()
-    manager.close()
-    with autostate.open("apify:jobs", signing_key=KEY):
-        assert PersistedDict("state")["job"].done == 3
-
-
 def test_a_key_of_the_environment_signs(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a platform where secrets are variables."""
-    monkeypatch.setenv("AUTOSTATE_SIGNING_KEY", KEY.decode())
+    monkeypatch.setenv("AUTOSTATE_KEY", KEY.decode())
     with autostate.open("apify:jobs"):
         PersistedDict("state")["job"] = autostate.pickled(Job(3))
-    monkeypatch.delenv("AUTOSTATE_SIGNING_KEY")
-    with autostate.open("apify:jobs"), pytest.raises(SignatureError, match="no key is set"):
+    monkeypatch.delenv("AUTOSTATE_KEY")
+    with autostate.open("apify:jobs"), pytest.raises(CorruptStateError, match="no key is set"):
         PersistedDict("state")
-    with autostate.open("apify:jobs", signing_key=KEY):
+    with autostate.open("apify:jobs", key=KEY):
         assert PersistedDict("state")["job"].done == 3
 
 
 def test_keys_can_be_changed() -> None:
     """With both set, old values are read; as soon as they change, the new key signs them."""
-    with autostate.open("sqlite:///s.db", signing_key=KEY):
+    with autostate.open("sqlite:///s.db", key=KEY):
         PersistedDict("state").update(a=autostate.pickled(Job()), b=autostate.pickled(Job()))
-    with autostate.open("sqlite:///s.db", signing_key=(OTHER, KEY)):
+    with autostate.open("sqlite:///s.db", key=(OTHER, KEY)):
         for job in PersistedDict("state").values():
             job.done += 1
-    with autostate.open("sqlite:///s.db", signing_key=OTHER):
+    with autostate.open("sqlite:///s.db", key=OTHER):
         assert [job.done for job in PersistedDict("state").values()] == [1, 1]
-    with autostate.open("sqlite:///s.db", signing_key=KEY), pytest.raises(SignatureError):
+    with autostate.open("sqlite:///s.db", key=KEY), pytest.raises(CorruptStateError):
         PersistedDict("state")
 
 

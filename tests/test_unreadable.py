@@ -171,12 +171,13 @@ def test_delete_keeps_aside_a_state_object_that_was_not_restored(
     isolated: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its records are whole, and its values cannot be decoded: these are copied."""
-    with autostate.open(URL, signing_key="k" * 16) as manager:
+    with autostate.open(URL) as manager:
         state = PersistedDict[str, Any]("a", secret="s3", large=dict(LARGE))
         state["own"] = autostate.pickled(Own())
         PersistedDict("b", n=1)
         manager.flush()
-    with autostate.open(URL, signing_key="l" * 16) as manager:
+    next(isolated.glob("*.key")).unlink()
+    with autostate.open(URL) as manager:
         with pytest.raises(SignatureError):
             PersistedDict("a")
         with caplog.at_level(logging.WARNING, "autostate"):

@@ -14,7 +14,7 @@ import typer
 
 from autostate import __version__, spill
 from autostate.backing_up import backup as copy_state
-from autostate.cli import paths, plain, tables
+from autostate.cli import paths, plain, signing, tables
 from autostate.cli.choosing import (
     VARIABLE,
     Choice,
@@ -35,6 +35,7 @@ from autostate.signing import KeyFile
 from autostate.state_names import listed
 from autostate.stored_state import StoredState, read_state
 from autostate.stores import file_of, open_store
+from autostate.stores.keyed import keyed
 
 app = typer.Typer(
     help="Look at the state of a program, reset it, back it up.",
@@ -178,7 +179,8 @@ def verify(url: Url = None, program: Program = None) -> None:
     """Check everything that is stored; exit code 1 if something is damaged."""
     store = open_store(choose(url, program).url, readonly=True)
     with contextlib.closing(store):
-        found = verify_records(store, timeout=Settings.for_store(store.url).flush_timeout)
+        settings = Settings.for_store(store.url)
+        found = verify_records(keyed(store, settings), timeout=settings.flush_timeout)
     aside = f"; {found.aside} records were kept aside before" if found.aside else ""
     _print(f"{store.url}: {found.records} records, {found.bytes} bytes{aside}")
     for problem in found.problems:
@@ -225,6 +227,17 @@ def delete(name: Name, url: Url = None, program: Program = None, yes: Yes = Fals
     _ask(f"Delete {name} in {chosen.url}?", yes=yes)
     remove(chosen.url, name, also_notes=False)
     _print(f"{name} was deleted")
+
+
+@app.command()
+def sign(url: Url = None, program: Program = None, yes: Yes = False) -> None:
+    """Sign what is stored with the key that is set, AUTOSTATE_KEY, whoever has written it."""
+    named = signing.check(choose(url, program).url)
+    _ask(f"Whoever could write to {named} may have changed it. Sign what is there?", yes=yes)
+    done = signing.sign(named)
+    _print(f"{named}: {done.records} records were signed")
+    if done.left:
+        _fail(f"no key that is set fits these, and they were left: {', '.join(done.left)}")
 
 
 def _read(url: str | None, program: str | None) -> StoredState:

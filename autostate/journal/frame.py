@@ -22,6 +22,7 @@ from typing import NamedTuple
 import msgspec
 
 from autostate.errors import CorruptStateError
+from autostate.stores.keyed import Unverified, without_key
 
 VERSION = 1
 OVERHEAD = 256  # bytes that a header and the brackets of a body take, at most
@@ -40,7 +41,8 @@ class DamagedRecordError(CorruptStateError):
         key: The record's key.
         problem: What is wrong with it.
         data: Its bytes; None: it is missing.
-        intact: It is not damaged: another version of autostate reads it, or another process.
+        intact: It is not damaged: another version of autostate reads it, or another process, or
+            whoever has the key.
         advice: What the user can do.
         previous: There is an earlier state to go back to.
     """
@@ -117,6 +119,10 @@ def open_record(key: str, data: bytes | None, kind: str) -> Record:
     """
     if data is None:
         raise DamagedRecordError(key, "is missing", None)
+    marked = data if isinstance(data, Unverified) else without_key(data)
+    if marked is not None:
+        advice = f"{marked.advice}. Nothing was touched" if marked.advice else "Nothing was touched"
+        raise DamagedRecordError(key, marked.problem, data, intact=marked.intact, advice=advice)
     header = _HEADER.match(data)
     if header is None:
         raise DamagedRecordError(key, "does not begin like a record of autostate", data)

@@ -119,6 +119,7 @@ class Journal:
         limit = part_limit or (_LARGE_PART if store.metered else _PART)
         self._part_limit = min(limit, store.max_record)
         self._recovered = False
+        self._mixed = False  # some records have an older key: see `stores/keyed.py`
         self._late: set[int] | None = None  # while compacting: references in newer changes
         self._begin(Found(), 0)
 
@@ -167,8 +168,9 @@ class Journal:
     @property
     def needs_compaction(self) -> bool:
         """Whether `compact` would do something that is worth its cost now."""
-        held = bool(self._writer.ownership.held)
-        return held and compaction.due(self._writer.head, metered=self._store.metered)
+        if not self._writer.ownership.held:
+            return False
+        return self._mixed or compaction.due(self._writer.head, metered=self._store.metered)
 
     # --- From the store to the state ------------------------------------------------------
 
@@ -184,6 +186,7 @@ class Journal:
             StoreError: The store could not be read.
         """
         found = find(self._store, self._on_corrupt, timeout, self._convert)
+        self._mixed = getattr(self._store, "mixed", False)
         self._begin(found, max((key.epoch for key in found.sighting.keys), default=0))
         self._recovered = True
         return Recovered(
@@ -459,8 +462,10 @@ class Journal:
         if not self._writer.ownership.held:
             return frozenset()
         if self._writer.head.inline:
+            self._mixed = False  # each commit writes all of it
             return self._compact_inline(timeout)
-        merge, first = RawMerge(), compaction.fold_from(self._writer.head)
+        merge = RawMerge()
+        first = None if self._mixed else compaction.fold_from(self._writer.head)
         self._writer.compacting = True
         self._late = set().union(*map(touched, map(bytes, self._writer.head.changes)))
         try:
@@ -474,6 +479,7 @@ class Journal:
         finally:
             self._late, self._writer.compacting = None, False
         self._replace(head, timeout, new_generation=first is None)
+        self._mixed = False
         merge.release()
         return left_out
 

@@ -126,6 +126,7 @@ class ApifyStore:
         self._name = name
         self._make = make
         self.outlives_run: bool = name is not None
+        self.state_name: str = name or str(store_id)
         self._closed = False
         place = sha256(f"{api} {store_id} {name}".encode()).hexdigest()[:16]
         # Of the processes in one container; what other containers do is asked of the platform.

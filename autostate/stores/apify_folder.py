@@ -62,6 +62,7 @@ class ApifyFolderStore:
         self.url = url
         self.max_record = max_record
         self.folder = folder
+        self.state_name: str = folder.name
         self.owner_file: Path | None = folder.with_name(f"{folder.name}.autostate-owner")
         self._swept = False
         self._closed = False

@@ -34,7 +34,8 @@ class Store(Protocol):
 
     A store that can find out whether an owner lives that is on another machine has a method
     `owner_lives(owner: Owner) -> bool | None`; None: it cannot tell in this case, and the owner
-    has to show that it lives: see `autostate.claim`.
+    has to show that it lives: see `autostate.claim`. A store whose URL is not the same everywhere
+    has an attribute `state_name` in its place, to which signatures are bound: see `keyed.py`.
     """
 
     url: str

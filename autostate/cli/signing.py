@@ -1,0 +1,84 @@
+"""Signing what is stored: for a key that is new, and for a store that was renamed or copied."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import NamedTuple
+
+from autostate.claim import Claim
+from autostate.errors import StateInUseError
+from autostate.journal import Journal
+from autostate.journal.head import CORRUPT, PREFIX
+from autostate.settings import KEY_VARIABLE, Settings
+from autostate.stored_state import read_state
+from autostate.stores import Store, open_store
+from autostate.stores.keyed import Unverified, keyed
+
+
+class Signed(NamedTuple):
+    """What was done.
+
+    Attributes:
+        records: How many records were written anew.
+        left: The keys of those that were left as they are, because no key that is set fits.
+    """
+
+    records: int
+    left: list[str]
+
+
+def check(url: str) -> str:
+    """See that there is a key, and that no live process owns the state; return the store's URL.
+
+    Raises:
+        ValueError: No key is set.
+        StateInUseError: A live process owns the state.
+        AutostateError: The state cannot be read, whoever may have written it.
+    """
+    settings = Settings.for_store(url)
+    if not settings.keys:
+        raise ValueError(f"there is no key to sign with: set {KEY_VARIABLE}")
+    state = read_state(url, settings, trusting=True)
+    if state.alive:
+        raise StateInUseError(owner=state.owner)
+    return state.url
+
+
+def sign(url: str) -> Signed:
+    """Write every record anew with the first key that is set; believe what is there.
+
+    One after another: if this is interrupted, no program with the key reads the state until it is
+    called again.
+
+    Raises:
+        StateInUseError: A live process owns the state.
+        AutostateError: The state cannot be read, whoever may have written it.
+    """
+    settings = Settings.for_store(url, takeover=False, wait_for_owner=0.0)
+    timeout = settings.flush_timeout
+    with contextlib.closing(open_store(url)) as plain:
+        store = keyed(plain, settings, trusting=True)
+        claim = Claim.to(plain, settings)
+        journal = Journal(store)
+        recovered = journal.recover(timeout=timeout)
+        claim.acquire(journal.epoch - 1, recovered.saved_at)
+        try:
+            mine = claim.wait_for_others(journal, recovered.saved_at)
+            if not (mine and journal.is_current(timeout=timeout)):
+                raise StateInUseError(owner=journal.last_owner(timeout=timeout))
+            return _sign(store, timeout)
+        finally:
+            claim.release()
+
+
+def _sign(store: Store, timeout: float) -> Signed:
+    """Write every record anew but those that were kept aside because they could not be read."""
+    signed, left = 0, []
+    for key in store.list(PREFIX, timeout=timeout):
+        data = None if key.startswith(CORRUPT) else store.read(key, timeout=timeout)
+        if isinstance(data, Unverified):
+            left.append(key)
+        elif data is not None:
+            store.write({key: data}, timeout=timeout)
+            signed += 1
+    return Signed(signed, left)

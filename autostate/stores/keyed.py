@@ -1,0 +1,316 @@
+"""A store whose records only those can have written who have the key, and read, where wanted.
+
+With a key, every record is signed; with `encrypt`, nobody else can read it either:
+
+    {"autostate":1,"signed":"crawl.db","key":"5be1c3d2a0f4e817","mac":"…","record":{…}}
+    {"autostate":1,"encrypted":"crawl.db","key":"5be1c3d2a0f4e817","salt":"…","nonce":"…"}⏎…
+
+What is authenticated is the name of the state, the key under which the record lies, and all of its
+bytes, in which the journal has noted epoch, sequence and predecessor. So a record is of no use in
+another place or in another store. Whoever can write the store can put back *all* of it as it was.
+
+The name of a state is that of its file, or of its key-value store, without the folders around it:
+these differ from machine to machine.
+
+A record that is not to be believed is returned as `Unverified`; opening it is the error. Records
+are read by looks that must go on (what is there?), and only the journal knows which are needed.
+
+Signatures are blake2b-256 in its keyed mode. Encryption is AES-256-GCM (NIST SP 800-38D), which
+authenticates, too. Each process derives a key of its own from the user's and from 16 random bytes,
+and counts its records: so no nonce can come twice with one key, however many processes there are.
+A child that is forked begins with other random bytes.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import re
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from hashlib import blake2b
+from hmac import compare_digest
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from autostate.errors import FencedError, StoreError
+from autostate.stores.base import Store
+from autostate.stores.urls import file_of
+
+OVERHEAD: Final = 512
+"""Bytes that this adds to a record, at most."""
+
+_LONGEST_NAME: Final = 150
+_ENVELOPE = re.compile(
+    rb'\{"autostate":1,"(signed|encrypted)":"([^"\\]{1,150})","key":"([0-9a-f]{16})",'
+    rb'(?:"mac":"([0-9a-f]{64})","record":|"salt":"([0-9a-f]{32})","nonce":"([0-9a-f]{24})"\}\n)'
+)
+_HOW = "Set AUTOSTATE_KEY, or configure(key=…), to the key with which it was written"
+_SIGN = "If you trust what is there, let `autostate sign` sign it"
+
+
+class Protection(Protocol):
+    """The settings that matter here."""
+
+    @property
+    def keys(self) -> Sequence[bytes]:
+        """The user's keys; none: records are not protected."""
+        ...
+
+    @property
+    def encrypt(self) -> bool | None:
+        """Whether to encrypt; None: as what is stored."""
+        ...
+
+
+class Unverified(bytes):
+    """A record that is not to be believed.
+
+    Attributes:
+        problem: Why, to be read after its key.
+        advice: What the user can do; empty: what is to be done about damage.
+        intact: It may be as it was written: a key is missing, for example.
+    """
+
+    problem: str = ""
+    advice: str = ""
+    intact: bool = False
+
+
+def _unverified(data: bytes, problem: str, advice: str = "") -> Unverified:
+    marked = Unverified(data)
+    marked.problem, marked.advice, marked.intact = problem, advice, bool(advice)
+    return marked
+
+
+def without_key(data: bytes) -> Unverified | None:
+    """Mark a record that was signed or encrypted, where no key is set; None for any other."""
+    found = _ENVELOPE.match(data)
+    if found is None:
+        return None
+    return _unverified(data, f"is {found[1].decode()}, and no key is set", _HOW)
+
+
+def keyed(
+    store: Store, settings: Protection, *, name: str | None = None, trusting: bool = False
+) -> Store:
+    """Give a store whose records are protected as the settings say.
+
+    Args:
+        store: Where they lie. What lies in memory is protected by the process.
+        settings: With the keys.
+        name: The name of the state; by default that of the store.
+        trusting: Believe records that nobody has signed, or for another state.
+
+    Raises:
+        StoreError: They are to be encrypted, and the extra `crypto` is not installed.
+    """
+    if not settings.keys or store.url.startswith("memory:"):
+        return store
+    known = name_of(store) if name is None else name
+    return KeyedStore(store, settings, name=known, trusting=trusting)
+
+
+def name_of(store: Store) -> str:
+    """Give the name of the state in a store: of its file, or of its key-value store."""
+    path = file_of(store.url)
+    if path is not None:
+        return Path(os.path.realpath(path)).name
+    return str(getattr(store, "state_name", store.url))
+
+
+class KeyedStore:
+    """Another store, with records that are authenticated, and encrypted if that is wanted.
+
+    Args:
+        store: That store; it is closed with this one.
+        settings: The user's keys, at least one: the first writes, all are accepted.
+        name: The name of the state.
+        trusting: Believe records that nobody has signed, or for another state.
+
+    Attributes:
+        mixed: A record was read that a new one would not be like: it has an older key, for
+            example. What is written anew is like the others.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Protection,
+        *,
+        name: str,
+        trusting: bool = False,
+    ) -> None:
+        self.store: Store = store
+        self.url: str = store.url
+        self.atomic: bool = store.atomic
+        self.conditional: bool = store.conditional
+        self.metered: bool = store.metered
+        self.max_record: int = store.max_record - OVERHEAD
+        self.owner_file: Path | None = store.owner_file
+        self.mixed: bool = False
+        self._name = "".join(each if each.isalnum() or each in "._- " else "_" for each in name)
+        while len(self._name.encode()) > _LONGEST_NAME:
+            self._name = self._name[1:]
+        self._first, *_ = made = [*map(_Key, settings.keys)]
+        self._keys = {key.id: key for key in reversed(made)}
+        self._encrypts = bool(settings.encrypt)
+        self._follows = settings.encrypt is None
+        self._trusting = trusting
+        self._salt, self._count, self._process = "", 0, 0
+        if settings.encrypt:
+            self._first.cipher("0" * 32)  # raises what is missing now, not at the first save
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what only some stores have."""
+        return getattr(self.store, name)
+
+    def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
+        """Return the record under this key, None if there is none; see `Unverified`."""
+        data = self.store.read(key, timeout=timeout)
+        return None if data is None else self.opened(key, data)
+
+    def write(
+        self,
+        puts: Mapping[str, bytes],
+        deletes: Collection[str] = (),
+        *,
+        expect: Mapping[str, bytes | None] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Write and delete records; see `Store.write`."""
+        expected = None if expect is None else self._stored(expect, timeout)
+        sealed = {key: self.sealed(key, data) for key, data in puts.items()}
+        self.store.write(sealed, deletes, expect=expected, timeout=timeout)
+
+    def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
+        """Return all keys that begin with the prefix, sorted."""
+        return self.store.list(prefix, timeout=timeout)
+
+    def close(self) -> None:
+        """Close the other store."""
+        self.store.close()
+
+    def _stored(
+        self, expect: Mapping[str, bytes | None], timeout: float | None
+    ) -> dict[str, bytes | None]:
+        """Give what the other store has to hold: the same bytes are encrypted in many ways."""
+        stored = {key: self.store.read(key, timeout=timeout) for key in expect}
+        for key, data in stored.items():
+            if (None if data is None else self.opened(key, data)) != expect[key]:
+                raise FencedError(f"{key} in {self.url} is not what it was: nothing written")
+        return stored
+
+    def sealed(self, key: str, data: bytes) -> bytes:
+        """Make what is stored of a record; one that was not believed stays as it is."""
+        if isinstance(data, Unverified):
+            return data
+        kind = "encrypted" if self._encrypts else "signed"
+        start = f'{{"autostate":1,"{kind}":"{self._name}","key":"{self._first.id}",'
+        if self._encrypts:
+            salt, nonce = self._next()
+            start += f'"salt":"{salt}","nonce":"{nonce}"}}\n'
+            bound = start.encode() + key.encode()
+            cipher = self._first.cipher(salt)
+            return bytes(start.encode() + cipher.encrypt(bytes.fromhex(nonce), data, bound))
+        mac = self._first.signature(self._name, key, data)
+        return b"".join((f'{start}"mac":"{mac}","record":'.encode(), data, b"}"))
+
+    def opened(self, key: str, data: bytes) -> bytes:
+        """Give a record as it was before it was sealed, or an `Unverified`."""
+        found = _ENVELOPE.match(data)
+        if found is None:
+            unsigned = _unverified(data, "is not signed, and a key is set", _SIGN)
+            return data if self._trusting else unsigned
+        is_encrypted = found[5] is not None
+        name, mine = found[2].decode(errors="replace"), self._keys.get(found[3].decode())
+        if mine is None:
+            others = " or ".join(self._keys)
+            return _unverified(
+                data,
+                f"was written with the key {found[3].decode()}, and what is set is {others}",
+                f"{_HOW}; several are separated by blanks. Nobody else can tell who has written it"
+                f"{', or read it' if is_encrypted else ''}",
+            )
+        plain = (_decrypted if is_encrypted else _verified)(mine, found, key, data)
+        if plain is None:
+            return _unverified(data, "was changed by somebody who does not have the key")
+        if name != self._name and not self._trusting:
+            problem = f"was written for the state {name}, not for {self._name}"
+            return _unverified(data, problem, f"{_SIGN} for its new name")
+        if self._follows:
+            self._encrypts |= is_encrypted
+        self.mixed |= mine is not self._first or self._encrypts != is_encrypted
+        return plain
+
+    def believed(self, key: str, data: bytes) -> bytes:
+        """Do as `opened` does.
+
+        Raises:
+            ValueError: The record is not to be believed.
+        """
+        plain = self.opened(key, data)
+        if isinstance(plain, Unverified):
+            raise ValueError(f"it {plain.problem}")  # noqa: TRY004 - not a matter of types
+        return plain
+
+    def _next(self) -> tuple[str, str]:
+        """Give the salt of this process, and a nonce that was never used with it."""
+        if self._process != os.getpid():
+            self._salt, self._count, self._process = secrets.token_hex(16), 0, os.getpid()
+        self._count += 1
+        return self._salt, f"{secrets.token_hex(4)}{self._count:016x}"
+
+
+class _Key:
+    """One key of the user's."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._master = blake2b(secret, digest_size=32, person=b"autostate key").digest()
+        self._signing = self._derived(b"sign")
+        self.id = self._derived(b"id").hex()[:16]  # tells which key it is, and nothing of it
+        self._ciphers: dict[str, Any] = {}
+
+    def _derived(self, purpose: bytes, salt: bytes = b"") -> bytes:
+        return blake2b(salt, key=self._master, digest_size=32, person=purpose).digest()
+
+    def signature(self, name: str, key: str, data: bytes | memoryview) -> str:
+        """Sign a record, with where it belongs; neither a name nor a key holds a newline."""
+        mac = blake2b(f"{name}\n{key}\n".encode(), key=self._signing, digest_size=32)
+        mac.update(data)
+        return mac.hexdigest()
+
+    def cipher(self, salt: str) -> Any:
+        """Give the cipher of the process that has drawn this salt.
+
+        Raises:
+            StoreError: The extra `crypto` is not installed.
+        """
+        if salt not in self._ciphers:
+            try:
+                from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+            except ImportError:
+                raise StoreError(
+                    "to encrypt, and to read what is encrypted, autostate needs the package "
+                    "cryptography: pip install 'autostate[crypto]'"
+                ) from None
+            self._ciphers[salt] = AESGCM(self._derived(b"encrypt", bytes.fromhex(salt)))
+        return self._ciphers[salt]
+
+
+def _verified(mine: _Key, found: re.Match[bytes], key: str, data: bytes) -> bytes | None:
+    record = memoryview(data)[found.end() : -1]
+    mac = mine.signature(found[2].decode(errors="replace"), key, record)
+    fits = compare_digest(mac.encode(), found[4]) and data.endswith(b"}")
+    return bytes(record) if fits else None
+
+
+def _decrypted(mine: _Key, found: re.Match[bytes], key: str, data: bytes) -> bytes | None:
+    cipher = mine.cipher(found[5].decode())
+    from cryptography.exceptions import InvalidTag
+
+    nonce = bytes.fromhex(found[6].decode())
+    try:
+        return bytes(cipher.decrypt(nonce, data[found.end() :], found[0] + key.encode()))
+    except InvalidTag:
+        return None
