@@ -49,25 +49,29 @@ class Signer:
         self._configured = configured
         self._file = KeyFile(url.removeprefix("sqlite:///")) if _is_sqlite(url) else None
 
-    def sign(self, data: bytes) -> str:
+    def sign(self, data: bytes, place: str = "") -> str:
         """Sign some bytes.
+
+        Args:
+            data: The bytes.
+            place: Where they belong: elsewhere the signature does not hold.
 
         Raises:
             NoKeyError: No key is set, and this store has none of its own.
         """
         keys = self._configured()
         if keys:
-            return _signature(keys[0], data)
+            return _signature(keys[0], data, place)
         if self._file is not None:
-            return _signature(self._file.make(), data)
+            return _signature(self._file.make(), data, place)
         if self._url.startswith("memory:"):
-            return _signature(_key_of_process(), data)
+            return _signature(_key_of_process(), data, place)
         scheme = self._url.partition(":")[0]
         raise NoKeyError(
             f"a pickled value has to be signed, and there is no key for {scheme}: {HOW}"
         )
 
-    def verify(self, data: bytes, signature: str) -> None:
+    def verify(self, data: bytes, signature: str, place: str = "") -> None:
         """Check that the bytes were signed with one of the keys.
 
         Raises:
@@ -76,9 +80,12 @@ class Signer:
         problems: list[str] = []
         given = signature.encode(errors="replace")
         for key in self._keys(problems):
-            if hmac.compare_digest(_signature(key, data).encode(), given):
+            if hmac.compare_digest(_signature(key, data, place).encode(), given):
                 return
-        reason = "; ".join(problems) or "it was signed with another key, or changed since"
+        reason = (
+            "; ".join(problems)
+            or "it was signed with another key, or for another place, or changed since"
+        )
         raise BadSignatureError(
             f"the signature of a pickled value does not hold ({reason}), so nothing of it was "
             "loaded: give the key with which it was saved (the setting key takes several)"
@@ -106,8 +113,10 @@ def _is_sqlite(url: str) -> bool:
     return url.startswith("sqlite:///")
 
 
-def _signature(key: bytes, data: bytes) -> str:
+def _signature(key: bytes, data: bytes, place: str) -> str:
     made = hmac.new(key, _DOMAIN, "sha256")
+    belongs = place.encode(errors="surrogatepass")
+    made.update(len(belongs).to_bytes(8, "big") + belongs)
     made.update(data)
     return made.hexdigest()
 

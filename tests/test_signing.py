@@ -50,7 +50,7 @@ def test_a_signature_holds_for_exactly_these_bytes_and_this_key() -> None:
     made.verify(DATA, signature)
     wrong = [(DATA + b" ", signature), (DATA, signature[:-1] + "g"), (DATA, ""), (DATA, "ä\ud800")]
     for data, given in wrong:
-        with pytest.raises(BadSignatureError, match="another key, or changed since"):
+        with pytest.raises(BadSignatureError, match="signed with another key"):
             made.verify(data, given)
     with pytest.raises(BadSignatureError):
         Signer("apify:", lambda: [NEW]).verify(DATA, signature)

@@ -172,6 +172,10 @@ class Node:
         except RecursionError:
             return f"[a {type(key).__name__}]"
 
+    def place_of(self, key: Any) -> str:
+        """Name an entry for as long as it is stored; the items of a sequence move."""
+        return f"{self.id}/{key}" if type(key) is str else f"{self.id}"
+
     def place(self, slot: int) -> Place:
         """The entry of an element of a sequence, by its position."""
         element = item_of(self.obj, slot)

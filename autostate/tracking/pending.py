@@ -155,7 +155,7 @@ class Walk:
         if signer is None:
             raise Unsupported("a pickled value has to be signed, and here is no key to sign it")
         try:
-            return signer.sign(data)
+            return signer.sign(data, self.node.place_of(self.key))
         except NoKeyError as problem:
             raise Unsupported(str(problem)) from None
 

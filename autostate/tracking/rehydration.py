@@ -502,7 +502,7 @@ class _Make:
             try:
                 if signer is None:
                     raise BadSignatureError("here is no key to verify a pickled value")
-                signer.verify(data, signature)
+                signer.verify(data, signature, self.node.place_of(self.key))
             except BadSignatureError as problem:
                 raise SignatureError(f"{path}: {problem}") from None
 
