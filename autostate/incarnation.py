@@ -686,8 +686,7 @@ def _with_spilled(
     """Add what the previous process could not save."""
     opened = store.believed if isinstance(store, KeyedStore) else None
     for one in spill.find(store.url, opened):
-        key, number = journal.version
-        if not one.base.fits(key and key.rank, number):
+        if not one.base.fits(*journal.version):
             logger.error(
                 "%s holds changes of a process that could not save them, but the state is not the "
                 "one from which they go on: another process has saved since, or it was put back. "

@@ -8,6 +8,7 @@ import pytest
 
 from autostate.errors import CorruptStateError, StoreUnavailableError
 from autostate.journal import Journal
+from autostate.journal.head import parse_key
 from tests import faulty
 from tests.campaign import LONG, sampled
 from tests.faulty import STORES, FaultyStore, Promises, Records, Step
@@ -134,6 +135,31 @@ def test_previous_goes_back_to_a_good_state(promises: Promises, which: str) -> N
     made.commit([change(id=1, put={"new": 1})])
     assert records[key.replace("autostate-", "autostate-corrupt-", 1)] == bad
     assert stored(records, promises) == state
+
+
+@pytest.mark.parametrize("inline_limit", [10_000, 20])
+@pytest.mark.parametrize("saves", [1, 2, 3, 4, 9])
+def test_there_is_a_state_to_go_back_to_from_the_second_save_on(
+    promises: Promises, saves: int, inline_limit: int
+) -> None:
+    """The one before the last, or the first of the process where a store writes one by one."""
+    records: Records = {}
+    made = journal(FaultyStore(records, **promises), inline_limit=inline_limit)
+    made.recover()
+    states = []
+    for number in range(saves):
+        made.commit([change(id=1, put={"n": number})] if number else BEGIN)
+        states.append(stored(records, promises))
+    head = made._writer.me.text
+    records[head] = records[head][:-7] + b"garbage"
+    told = "begin anew" if saves == 1 else 'on_corrupt="previous"'
+    with pytest.raises(CorruptStateError, match=told):
+        recover(records, promises)
+    if saves > 1:
+        found = journal(FaultyStore(records, **promises), on_corrupt="previous").recover()
+        assert content(found) == states[-2 if promises["conditional"] else 0]
+    heads = [key for key in records if parse_key(key) and "-head-" in key and "claim" not in key]
+    assert len(heads) == min(saves, 2)
 
 
 def test_previous_survives_a_takeover(promises: Promises) -> None:

@@ -144,11 +144,16 @@ class Journal:
         return self._writer.me.epoch
 
     @property
-    def version(self) -> tuple[HeadKey | None, int]:
-        """What was last acknowledged, or recovered: the same in two processes, the same state."""
+    def version(self) -> tuple[tuple[int, str] | None, int]:
+        """What was last acknowledged, or recovered: the same in two processes, the same state.
+
+        Returns:
+            Who saved it, by epoch and token, and its number.
+        """
         writer = self._writer
         found = writer.ownership.found
-        return writer.me if writer.sequence > found.sequence else found.key, writer.sequence
+        before = None if found.key is None else found.key.rank
+        return writer.me.rank if writer.sequence > found.sequence else before, writer.sequence
 
     @property
     def possible_writers(self) -> tuple[tuple[int, str] | None, ...]:

@@ -8,7 +8,9 @@
 
 *   Deletions follow a check of ownership, and spare what three heads name: the newest, the one
     before it, and the newest that was made from another snapshot. The latter two are where
-    `on_corrupt="previous"` goes.
+    `on_corrupt="previous"` goes. Where a store writes several records at once, each head has a key
+    of its own, and the same write deletes the last but one. Elsewhere a deletion is one more
+    request: only the second head of an incarnation has another key than the one before it.
 """
 
 from __future__ import annotations
@@ -60,6 +62,7 @@ class Draft(Struct, frozen=True):
         changes: The commit that it was made for; empty for a compaction.
         head: What the head says.
         puts: The records: segments first, the head last.
+        deletes: The key of the head that is not needed any more, if there is one.
         sequence: The number of the head.
         digest: The digest of the head.
     """
@@ -67,6 +70,7 @@ class Draft(Struct, frozen=True):
     changes: list[bytes]
     head: Head
     puts: dict[str, bytes]
+    deletes: tuple[str, ...]
     sequence: int
     digest: str
 
@@ -102,6 +106,9 @@ class Writer:
         self._digest = found.digest
         self._tainted = False  # a write to the present head key has an unknown outcome
         self._untidy = False  # there may be records that no head names any more
+        # The heads that were acknowledged last, with their keys, the newest first.
+        self._latest: list[tuple[HeadKey, Head]] = [(found.key, found.head)] if found.key else []
+        self._at_once = store.atomic and store.conditional
 
     @property
     def last_sequence(self) -> int:
@@ -141,16 +148,26 @@ class Writer:
 
         A new generation moves to a new key too, and so leaves the head before it to go back to.
         """
-        if new_generation or self._tainted:
+        mine = [key for key, _ in self._latest if key.rank == self.me.rank]
+        if new_generation or self._tainted or (mine and (self._at_once or len(mine) == 1)):
+            self._untidy |= new_generation or self._tainted
             self.me = self.me._replace(attempt=self.me.attempt + 1)
-            self._tainted, self._untidy = False, True
+            self._tainted = False
         self._untidy |= not changes  # a compaction leaves records behind
         self._next_sequence += 1
         body = msgspec.json.encode(head)
         key, place = self.me.text, (self.me.epoch, self._next_sequence)
         data, digest = seal(key, "head", place, self._digest, body)
         puts = {**segments, key: data}
-        self.draft = Draft(changes, head, puts, self._next_sequence, digest)
+        self.draft = Draft(changes, head, puts, self._unneeded(), self._next_sequence, digest)
+
+    def _unneeded(self) -> tuple[str, ...]:
+        """The key of the last head but one, unless it is the newest of another snapshot."""
+        if not self._at_once or len(self._latest) < 2:
+            return ()
+        (_, newest), (key, before) = self._latest
+        needed = not newest.inline and before.snapshot != newest.snapshot
+        return () if needed else (key.text,)
 
     def send(self, timeout: float | None) -> CommitInfo:
         """Send the draft, and acknowledge it if this incarnation still owns the state then."""
@@ -161,7 +178,7 @@ class Writer:
             written = owner.begin(timeout)
             tainted, self._tainted = self._tainted, True
             written |= owner.write(
-                draft.puts, (), timeout, head=HeadPin(self.me.text, draft.digest)
+                draft.puts, draft.deletes, timeout, head=HeadPin(self.me.text, draft.digest)
             )
             self._tainted = tainted
             if self._untidy or not owner.held:
@@ -172,6 +189,8 @@ class Writer:
             raise
         self.head, self._digest, self.sequence = draft.head, draft.digest, draft.sequence
         self.draft = None
+        before = [one for one in self._latest if one[0] != self.me]
+        self._latest = [(self.me, draft.head), *before[:1]]
         self._sweep(keys, timeout)
         return CommitInfo(sum(map(len, written.values())), len(written), draft.sequence)
 

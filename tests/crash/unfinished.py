@@ -31,7 +31,7 @@ def leave_unfinished(
 
     def kill(sql: str) -> None:
         # Not by this process: SQLite would lose its locks when the file is closed here.
-        if sql == "COMMIT":
+        if sql == "COMMIT" and not [*folder.iterdir()]:  # after it, what is not needed is deleted
             for file in path.parent.glob(f"{path.name}*"):
                 subprocess.run(["cp", str(file), str(folder / file.name)], check=True)
 
