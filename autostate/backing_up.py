@@ -17,10 +17,11 @@ from typing import Any
 
 from autostate.journal.copying import copy_state
 from autostate.manager import current_manager, live
+from autostate.opening import open_state
 from autostate.settings import Settings
 from autostate.signing import KeyFile, NoKeyError
 from autostate.state_manager import StateManager, _place_of
-from autostate.stores import Store, file_of, open_store
+from autostate.stores import Store, file_of
 from autostate.stores.keyed import keyed
 from autostate.stores.sqlite import SqliteStore
 from autostate.stores.sqlite_file import publish
@@ -86,10 +87,11 @@ def _source(url: str | os.PathLike[str] | None) -> Generator[tuple[Store, Settin
         with manager.exclusive():
             yield manager.store, manager.settings
         return
-    store = open_store(url or current_manager().url, readonly=True)
+    named = normalized(url or current_manager().url)
+    settings = Settings.for_store(named) if manager is None else manager.settings
+    store = open_state(named, settings, readonly=True)
     with contextlib.closing(store):
-        settings = Settings.for_store(store.url) if manager is None else manager.settings
-        yield keyed(store, settings), settings
+        yield store, settings
 
 
 def _manager_of(url: str) -> StateManager | None:

@@ -40,6 +40,7 @@ from autostate.flusher import Flusher
 from autostate.interrupts import Latch, uninterrupted
 from autostate.journal import Journal, Recovered
 from autostate.journal.commit import UNREADABLE
+from autostate.opening import open_state
 from autostate.owner import Owner, this_run
 from autostate.settings import Settings, scheme
 from autostate.signing import Signer
@@ -578,7 +579,7 @@ def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, R
         began = time.monotonic()
         try:
             if store is None:
-                store = keyed(open_store(str(source), readonly=settings.readonly), settings)
+                store = open_state(str(source), settings, readonly=settings.readonly)
             return store, *_read(store, settings, share)
         except BaseException as error:
             if not isinstance(error, Exception):  # Ctrl-C: the next attempt opens it again

@@ -14,12 +14,13 @@ from typing import Final
 
 from autostate.errors import AutostateError
 from autostate.journal import Journal, NodeState
+from autostate.opening import open_state
 from autostate.owner import Owner
 from autostate.owner_lock import LocksUnsupportedError, OwnerLock
 from autostate.settings import Settings
 from autostate.state_names import of_programs
-from autostate.stores import Store, open_store
-from autostate.stores.keyed import keyed
+from autostate.stores import Store
+from autostate.stores.urls import normalized
 
 _OTHERS: Final = 50
 _LARGE: Final = 16 << 20
@@ -64,10 +65,9 @@ def read_state(
         CorruptStateError: A record is damaged.
         StoreError: There is no such store, or it cannot be read.
     """
-    store = open_store(url, readonly=True)
+    settings = settings or Settings.for_store(normalized(url))
+    store = open_state(url, settings, readonly=True, trusting=trusting)
     with contextlib.closing(store):
-        settings = settings or Settings.for_store(store.url)
-        store = keyed(store, settings, trusting=trusting)
         journal = Journal(store, on_corrupt=settings.on_corrupt)
         found = journal.recover(timeout=settings.flush_timeout)
         owner, alive = _owner(store, found.epoch)

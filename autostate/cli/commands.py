@@ -30,12 +30,12 @@ from autostate.depth import MOST_LEVELS
 from autostate.errors import AutostateError, StateInUseError
 from autostate.exit_status import EX_TEMPFAIL
 from autostate.journal.verifying import verify as verify_records
+from autostate.opening import open_state
 from autostate.settings import Settings
 from autostate.signing import KeyFile
 from autostate.state_names import listed
 from autostate.stored_state import StoredState, read_state
-from autostate.stores import file_of, open_store
-from autostate.stores.keyed import keyed
+from autostate.stores import file_of
 
 app = typer.Typer(
     help="Look at the state of a program, reset it, back it up.",
@@ -177,10 +177,10 @@ def _row(program: str, path: Path, url: str | Path) -> tuple[Any, ...]:
 @app.command()
 def verify(url: Url = None, program: Program = None) -> None:
     """Check everything that is stored; exit code 1 if something is damaged."""
-    store = open_store(choose(url, program).url, readonly=True)
+    settings = Settings.for_store(chosen := choose(url, program).url)
+    store = open_state(chosen, settings, readonly=True)
     with contextlib.closing(store):
-        settings = Settings.for_store(store.url)
-        found = verify_records(keyed(store, settings), timeout=settings.flush_timeout)
+        found = verify_records(store, timeout=settings.flush_timeout)
     aside = f"; {found.aside} records were kept aside before" if found.aside else ""
     _print(f"{store.url}: {found.records} records, {found.bytes} bytes{aside}")
     for problem in found.problems:

@@ -9,10 +9,11 @@ from autostate.claim import Claim
 from autostate.errors import StateInUseError
 from autostate.journal import Journal
 from autostate.journal.head import CORRUPT, PREFIX
+from autostate.opening import open_state
 from autostate.settings import KEY_VARIABLE, Settings
 from autostate.stored_state import read_state
-from autostate.stores import Store, open_store
-from autostate.stores.keyed import Unverified, keyed
+from autostate.stores import Store
+from autostate.stores.keyed import Unverified
 
 
 class Signed(NamedTuple):
@@ -56,9 +57,8 @@ def sign(url: str) -> Signed:
     """
     settings = Settings.for_store(url, takeover=False, wait_for_owner=0.0)
     timeout = settings.flush_timeout
-    with contextlib.closing(open_store(url)) as plain:
-        store = keyed(plain, settings, trusting=True)
-        claim = Claim.to(plain, settings)
+    with contextlib.closing(open_state(url, settings, trusting=True)) as store:
+        claim = Claim.to(store, settings)
         journal = Journal(store)
         recovered = journal.recover(timeout=timeout)
         claim.acquire(journal.epoch - 1, recovered.saved_at)

@@ -236,6 +236,14 @@ _forking = threading.local()
 """The locks that a thread holds while it forks: others may fork at the same time."""
 
 
+def is_open(path: Path) -> bool:
+    """Tell whether this process has a database open.
+
+    If it has, nobody else may open the file here: closing it would drop the locks of SQLite.
+    """
+    return any(os.path.realpath(store.path) == str(path) for store in list(_open))
+
+
 def _before_fork() -> None:
     locks = [store._lock for store in list(_open)]
     _forking.held = [lock for lock in locks if lock.acquire(timeout=_FORK_WAITS)]

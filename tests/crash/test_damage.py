@@ -1,5 +1,7 @@
 """Bytes of a database that change, or go: it is the state that was saved, or an error.
 
+After an error, nothing has been changed: neither the file nor the journal beside it.
+
 Every place of the file of a program that ended is tried, and of the two files that a kill in the
 midst of a commit leaves: the database, and the journal from which SQLite takes back what was begun.
 `AUTOSTATE_DAMAGES` says how many places; 0 means all.
@@ -20,6 +22,8 @@ import pytest
 
 from autostate.errors import AutostateError
 from autostate.journal import Journal
+from autostate.opening import open_state
+from autostate.settings import Settings
 from autostate.stores.sqlite import SqliteStore
 from tests.crash.unfinished import leave_unfinished
 
@@ -40,7 +44,7 @@ def commit(journal: Journal, put: dict[str, object], *, begins: bool = False) ->
 
 def found_in(folder: Path) -> object:
     """What a next process finds in a database."""
-    store = SqliteStore(folder / "state.db")
+    store = open_state(folder / "state.db", Settings())
     try:
         nodes = Journal(store).recover().nodes.values()
         return {node.name: dict(node.content) for node in nodes}.get("pages")
@@ -78,6 +82,7 @@ class Case:
             found = found_in(self.folder)
         except AutostateError as error:
             outcome = type(error).__name__
+            assert files_in(self.folder) == changed, f"something was changed, where {where}"
         else:
             assert found == self.state, f"another state, where {where}"
             outcome = "the state"

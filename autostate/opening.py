@@ -1,0 +1,62 @@
+"""Opening the store of a state: as the settings say, and not before it is known to be whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from autostate.errors import CorruptStateError
+from autostate.journal import Journal
+from autostate.settings import Settings
+from autostate.stores import Store, file_of, open_store
+from autostate.stores.keyed import keyed, name_of
+from autostate.stores.urls import normalized
+
+
+def open_state(
+    url: str | os.PathLike[str],
+    settings: Settings,
+    *,
+    readonly: bool = False,
+    trusting: bool = False,
+) -> Store:
+    """Open the store of a state.
+
+    Args:
+        url: As for `open_store`.
+        settings: The keys with which it is protected.
+        readonly: As for `open_store`.
+        trusting: Believe what nobody has signed although a key is set.
+
+    Raises:
+        CorruptStateError: A commit that a kill has left unfinished cannot be undone: what is there
+            is damaged. Nothing was touched.
+        StoreError: The store cannot be opened.
+    """
+    url = normalized(url)
+    _try_to_undo(url, settings, trusting=trusting)
+    return keyed(open_store(url, readonly=readonly), settings, trusting=trusting)
+
+
+def _try_to_undo(url: str, settings: Settings, *, trusting: bool) -> None:
+    """See in a copy that SQLite will find a whole state when it undoes an unfinished commit."""
+    path = file_of(url)
+    if path is None or not os.path.lexists(f"{os.path.realpath(path)}-journal"):
+        return
+    from autostate.stores.hot_journal import copied
+
+    with copied(path) as copy:
+        if copy is None:
+            return
+        try:
+            with contextlib.closing(open_store(copy.path)) as plain:
+                name = name_of(plain).partition(".new-")[0]
+                store = keyed(plain, settings, name=name, trusting=trusting)
+                Journal(store, on_corrupt=settings.on_corrupt).recover()
+        except CorruptStateError as error:
+            if copy.is_current():
+                error.args = tuple(
+                    each.replace(str(copy.path), str(path)) if isinstance(each, str) else each
+                    for each in error.args
+                )
+                raise

@@ -1,0 +1,100 @@
+"""A copy of a database in whose commit a process was killed, to see first what is left of it.
+
+SQLite undoes such a commit as soon as the file is opened: it writes back what the journal beside it
+holds, and deletes the journal, before anybody can look whether that is damaged. So what would come
+of it is tried with a copy.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from autostate.stores.sqlite import is_open
+
+_LOCKS = 0x40000000  # where SQLite locks its files: see https://sqlite.org/src/file/src/os.h
+
+
+class Copy:
+    """A copy of a database and of its journal.
+
+    Attributes:
+        path: The copy of the database.
+    """
+
+    def __init__(self, path: Path, original: list[Path]) -> None:
+        self.path = path
+        self._original = original
+        self._looked = [*map(_look, original)]
+
+    def is_current(self) -> bool:
+        """Whether the files are as they were when they were copied."""
+        return self._looked == [*map(_look, self._original)]
+
+
+@contextmanager
+def copied(path: Path) -> Generator[Copy | None]:
+    """Copy a database with the journal of a commit that nobody is in any more.
+
+    Args:
+        path: The database.
+
+    Yields:
+        The copy, which is deleted at the end; None: there is no such journal, somebody uses the
+        database, or there is no room for a copy.
+    """
+    real = Path(os.path.realpath(path))
+    files = [real, real.with_name(f"{real.name}-journal")]
+    if not _is_left(*files):
+        yield None
+        return
+    copies = [real.with_name(f"{real.name}.new-{secrets.token_hex(8)}")]
+    copies.append(copies[0].with_name(f"{copies[0].name}-journal"))
+    try:
+        made: Copy | None = Copy(copies[0], files)
+        try:
+            for file, copy in zip(files, copies, strict=True):
+                _copy(file, copy)
+        except OSError:
+            made = None
+        yield made
+    finally:
+        for copy in copies:
+            with suppress(OSError):
+                copy.unlink(missing_ok=True)
+
+
+def _is_left(database: Path, journal: Path) -> bool:
+    """Whether a journal has been left by a process that is gone."""
+    try:
+        if is_open(database) or not journal.stat().st_size:
+            return False
+        handle = os.open(database, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 512, _LOCKS)
+    except OSError:
+        return False  # somebody reads or writes it
+    finally:
+        os.close(handle)
+    return True
+
+
+def _copy(file: Path, copy: Path) -> None:
+    handle = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with file.open("rb") as source, os.fdopen(handle, "wb") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+
+
+def _look(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
