@@ -210,15 +210,14 @@ def test_a_fault_at_any_step_is_survived(
 
 
 @pytest.mark.parametrize("retry", ["same", "more"])
-@pytest.mark.parametrize("atomic", [False, True])
 def test_a_late_duplicate_overwrites_nothing(
-    folding: None, retry: str, atomic: bool, rng: random.Random
+    promises: Promises, folding: None, retry: str, rng: random.Random
 ) -> None:
     """A write that timed out and lands later, after any number of others, is without effect.
 
-    Also if the process dies at that very moment, before it writes anything that would hide it.
+    Also if the process dies at that very moment, before it writes anything that would hide it. And
+    its own write is not taken for that of another process which has taken over.
     """
-    promises: Promises = {"atomic": atomic, "conditional": False}
     delays = (1, 2, 3, 4, 5, 6, 9, 14)
     places = itertools.product(range(2, count_steps(promises)), delays, (False, True))
     for number, delay, kill in sampled(rng, places, 60):
