@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from autostate.errors import FencedError
+from autostate.errors import FencedError, StoreUnavailableError
 from autostate.journal import Journal
 from tests import faulty
 from tests.campaign import sampled
@@ -210,3 +210,32 @@ def test_taking_over_early_fences_the_writer_before(promises: Promises) -> None:
     pages = stored(records, promises)["pages"]
     assert pages["later"] == 1
     assert "too late" not in pages
+
+
+def test_a_renewal_names_the_head_that_is_there() -> None:
+    """An owner that does not know that its commit has arrived does not name the head before it."""
+    promises = STORES["conditional"]
+    store = FaultyStore({}, **promises)
+    owner = journal(store)
+    owner.recover()
+    owner.commit(BEGIN)
+    store.on_step = faulty.answer_lost(store.steps)
+    with pytest.raises(StoreUnavailableError):
+        owner.commit([change(id=1, put={"arrived": 1})])
+    store.on_step = faulty.untroubled
+    owner.renew()
+    assert stored(store.records, promises)["pages"] == {"arrived": 1}
+
+
+def test_a_renewal_that_is_late_is_not_taken_for_a_takeover() -> None:
+    """A check reads the record of the owner once: between two reads a late write may arrive."""
+    store = FaultyStore({}, **STORES["conditional"])
+    owner = journal(store)
+    owner.recover()
+    owner.commit(BEGIN)
+    store.on_step = faulty.late(store.steps, 2)
+    with pytest.raises(StoreUnavailableError):
+        owner.renew()
+    owner.check_owner()
+    owner.check_owner()
+    owner.commit([change(id=1, put={"later": 1})])

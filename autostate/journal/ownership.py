@@ -115,7 +115,8 @@ class Ownership:
         """
         if not self._guarded:
             return self._write_after_claim(puts, deletes, timeout, head)
-        self._settle(timeout)
+        if head is not None and not puts and self._named is not None:
+            head = self._named  # a write that failed may have arrived since
         written = puts
         owner = b"" if head is None else self._seal_owner(head)
         if head is not None:
@@ -151,7 +152,10 @@ class Ownership:
 
     def _settle(self, timeout: float | None) -> bool:
         """Find out whether a record of the owner has arrived whose answer was lost."""
-        owner = self._store.read(OWNER, timeout=timeout) if self._sent else None
+        return bool(self._sent) and self._is_mine(self._store.read(OWNER, timeout=timeout))
+
+    def _is_mine(self, owner: bytes | None) -> bool:
+        """Tell whether this is a record whose answer was lost; expect it from then on."""
         if owner is None or owner not in self._sent:
             return False
         self._applied(owner)
@@ -228,8 +232,8 @@ class Ownership:
         if not self._guarded:
             self.confirm(self._store.list(HEADS, timeout=timeout))
             return
-        self._settle(timeout)
-        if self._store.read(OWNER, timeout=timeout) != self._expect[OWNER]:
+        owner = self._store.read(OWNER, timeout=timeout)  # once: a late write may come in between
+        if not self._is_mine(owner) and owner != self._expect[OWNER]:
             raise self._outranked()
 
     def _examine_claim(self, timeout: float | None) -> None:
