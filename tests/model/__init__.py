@@ -1,0 +1,1 @@
+"""The ownership protocol, explored: all that a few processes can do, in any order."""

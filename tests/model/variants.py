@@ -1,0 +1,145 @@
+"""Ways to break the protocol, each a small change of the real code; the exploration finds all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from autostate.journal import Journal, recovery
+from autostate.journal.head import HEADS
+from autostate.journal.ownership import Ownership
+from autostate.journal.recovery import Found
+from autostate.journal.writer import Writer
+from tests.model.processes import AnsweringStore
+
+Variant = Callable[[pytest.MonkeyPatch], None]
+
+
+def name_of(variant: Variant) -> str:
+    """Its name."""
+    return str(getattr(variant, "__name__", ""))
+
+
+def checks_before_the_write(patch: pytest.MonkeyPatch) -> None:
+    """The owner looks for claims before each write instead of after it."""
+    send, confirm = Writer.send, Ownership.confirm
+
+    def checked(self: Writer, timeout: float | None) -> Any:
+        confirm(self.ownership, self._store.list(HEADS, timeout=timeout))
+        return send(self, timeout)
+
+    patch.setattr(Writer, "send", checked)
+    patch.setattr(Ownership, "confirm", lambda self, _: setattr(self, "held", True))
+
+
+def first_head_is_the_claim(patch: pytest.MonkeyPatch) -> None:
+    """A newcomer writes no claim: it looks whether its base is still there, and writes a head."""
+
+    def begin(self: Ownership, timeout: float | None) -> dict[str, bytes]:
+        if not self._guarded and not self._claimed:
+            self._examine_claim(timeout)
+            self._claimed = True
+        return {}
+
+    patch.setattr(Ownership, "begin", begin)
+
+
+def base_is_not_read_again(patch: pytest.MonkeyPatch) -> None:
+    """A newcomer does not compare its base once its claim is written."""
+
+    def examine(self: Ownership, timeout: float | None) -> None:
+        self.confirm(self._store.list(HEADS, timeout=timeout))
+        self.held = False
+
+    patch.setattr(Ownership, "_examine_claim", examine)
+
+
+def deletes_unchecked(patch: pytest.MonkeyPatch) -> None:
+    """The owner deletes old records without having looked whether it still is the owner."""
+    confirm = Ownership.confirm
+
+    def first(self: Ownership, keys: list[str]) -> None:
+        if not (self.held and any(not key.startswith(HEADS) for key in keys)):
+            confirm(self, keys)  # at a takeover, and for `flush()`
+
+    patch.setattr(Ownership, "confirm", first)
+
+
+def reuses_the_head_key(patch: pytest.MonkeyPatch) -> None:
+    """After an unknown outcome another head goes to the same key."""
+    prepare = Writer.prepare
+
+    def untainted(self: Writer, *arguments: Any, **named: Any) -> None:
+        self._tainted = False
+        prepare(self, *arguments, **named)
+
+    patch.setattr(Writer, "prepare", untainted)
+
+
+def forgets_a_lost_answer(patch: pytest.MonkeyPatch) -> None:
+    """Once a write that failed was repeated, its first copy counts as arrived."""
+    send = Writer.send
+
+    def forgetful(self: Writer, timeout: float | None) -> Any:
+        self._tainted = False
+        return send(self, timeout)
+
+    patch.setattr(Writer, "send", forgetful)
+
+
+def owner_names_no_later_head(patch: pytest.MonkeyPatch) -> None:
+    """The record of the owner stays as it is when the head gets a new key."""
+    write = Ownership.write
+
+    def once(self: Ownership, puts: Any, deletes: Any, timeout: Any, *, head: Any = None) -> Any:
+        return write(self, puts, deletes, timeout, head=None if self._named else head)
+
+    patch.setattr(Ownership, "write", once)
+    patch.setattr(recovery, "check_owner_record", lambda *_: None)
+
+
+def nothing_is_expected(patch: pytest.MonkeyPatch) -> None:
+    """The store is not asked to compare the record of the owner."""
+    write = AnsweringStore.write
+
+    def blindly(self: AnsweringStore, puts: Any, deletes: Any = (), **named: Any) -> None:
+        write(self, puts, deletes, **named | {"expect": None})
+
+    patch.setattr(AnsweringStore, "write", blindly)
+
+
+def claims_are_not_counted(patch: pytest.MonkeyPatch) -> None:
+    """A newcomer's epoch is above those of all heads, but not of all claims."""
+    begin = Journal._begin
+
+    def lower(self: Journal, found: Found, epoch: int) -> None:
+        begin(self, found, max((key.epoch for key in found.sighting.heads), default=0))
+
+    patch.setattr(Journal, "_begin", lower)
+
+
+def head_before_its_segments(patch: pytest.MonkeyPatch) -> None:
+    """The head is written first, and then what it names."""
+    write = Ownership.write
+
+    def reversed_(self: Ownership, puts: Any, *arguments: Any, **named: Any) -> Any:
+        return write(self, dict(reversed(puts.items())), *arguments, **named)
+
+    patch.setattr(Ownership, "write", reversed_)
+
+
+def readers_believe_their_first_look(patch: pytest.MonkeyPatch) -> None:
+    """What is missing counts as damage, also where a compaction has just replaced it."""
+
+    def once(store: Any, on_corrupt: Any, timeout: Any, convert: Any) -> Any:
+        sighting = recovery.look(store, timeout)
+        return recovery._newest_good(store, sighting, on_corrupt, timeout, convert)
+
+    patch.setattr(recovery, "_find_once", once)
+
+
+def a_refusal_is_always_a_takeover(patch: pytest.MonkeyPatch) -> None:
+    """A refused write is not compared with those whose answers were lost."""
+    patch.setattr(Ownership, "_settle", lambda *_: False)
