@@ -105,7 +105,7 @@ damage: $(STAMP)
 
 model: $(STAMP)
 	AUTOSTATE_MODEL=all $(BIN)/python -m pytest -o faulthandler_timeout=0 \
-		--numprocesses=$(shell getconf _NPROCESSORS_ONLN) tests/model $(ARGS)
+		--numprocesses=$(shell getconf _NPROCESSORS_ONLN) --dist=worksteal tests/model $(ARGS)
 
 fuzz: $(STAMP)
 	AUTOSTATE_EXAMPLES=500 AUTOSTATE_STEPS=60 $(BIN)/python -m pytest -o faulthandler_timeout=0 \

@@ -94,17 +94,17 @@ def many() -> list[Case]:
     ]
     for store in STORES:
         for begin in begins:
-            cases += [Case(store, (EARLY, EARLY, EARLY), **begin)]
             cases += [Case(store, (SAVE, SAVE, SAVE), **begin)]
-            cases += [Case(store, (LEASE, LEASE), 1, **begin)]
             cases += [Case(store, (EARLY, EARLY), 0, **begin, insists=1)]
             cases += [Case(store, (SAVE, SAVE), 2, **begin)]
         for stored in (True, False):
+            cases += [Case(store, (EARLY, EARLY, EARLY), stored=stored)]
+            cases += [Case(store, (LEASE, LEASE), 1, large=True, stored=stored)]
             cases += [Case(store, (LONG, LONG), 1, large=True, stored=stored)]
-            cases += [Case(store, (LONG, READ), 2, large=True, stored=stored)]
+            cases += [Case(store, (COMPACT, READ), 2, large=True, stored=stored)]
             cases += [Case(store, (TWICE, TWICE), 1, large=False, stored=stored)]
         cases += [Case(store, (COMPACT, COMPACT, READ), large=True, stored=True)]
-        for at in range(3):
+        for at in (0, 2):
             scripts: list[tuple[str, ...]] = [SAVE, SAVE, SAVE]
             scripts[at] = COMPACT
             cases += [Case(store, tuple(scripts), large=True, stored=True)]
