@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from autostate.errors import StoreError, StoreUnavailableError
+from autostate.settings import Settings
 from autostate.stores import open_store
+from autostate.stores.keyed import KeyedStore
 from autostate.stores.memory import MemoryStore
 from autostate.stores.sqlite import SqliteStore
 from tests.conformance import store_kit
@@ -23,9 +25,12 @@ from tests.conformance import store_kit
 _numbers = itertools.count()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "signed", "encrypted"])
 def open_(request: pytest.FixtureRequest, tmp_path: Path) -> store_kit.Open:
     """Open the same records of one kind of store again and again."""
+    if request.param in ("signed", "encrypted"):
+        settings = Settings(key="k" * 16, encrypt=request.param == "encrypted")
+        return lambda: KeyedStore(SqliteStore(tmp_path / "state.db"), settings, name="state.db")
     if request.param == "memory":
         name = f"kit-{next(_numbers)}"
         return lambda: MemoryStore(name)
@@ -34,7 +39,7 @@ def open_(request: pytest.FixtureRequest, tmp_path: Path) -> store_kit.Open:
 
 @pytest.mark.parametrize("check", store_kit.CHECKS, ids=store_kit.name)
 def test_conforms(check: store_kit.Check, open_: store_kit.Open) -> None:
-    """Memory and SQLite keep every promise of a store."""
+    """Memory and SQLite keep every promise of a store; so do protected records."""
     check(open_)
 
 
