@@ -433,9 +433,7 @@ class Flusher:
 
     def _late(self, timeout: float) -> FlushError:
         """Make the error for a caller whose time is over."""
-        error = FlushError(
-            f"the state was not saved within {timeout:.3g} s: {self._saver.describe_delay()}"
-        )
+        error = FlushError(self._saver.describe_late(timeout))
         error.__cause__ = self._saver.last_error
         return error
 
@@ -483,7 +481,7 @@ class Flusher:
             self._compact()
         elif step.action is Action.CHECK_OWNER:
             with self._work, contextlib.suppress(AutostateError):
-                self._saver.check_owner(self._limit(0.0))
+                self._saver.check_owner(self._limit(0.0), again=False)
         elif step.action is Action.RENEW:
             with self._work:
                 self._saver.renew(self._limit(0.0))

@@ -86,6 +86,10 @@ SMALL = 1 << 20
 ATTEMPTS_AT_THE_END = 3
 """How often the end of a process tries to save in spite of an error that waiting does not mend."""
 
+_UNCHECKED = (
+    "everything is written, but the store did not say whether a later process has taken over"
+)
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -199,6 +203,7 @@ class Saver:
         self._told_of_block = False
         self._failing = 0
         self._waiting_since: float | None = None
+        self._is_written = False
         self._under_way = 0
         self._reported: set[str] = set()
         self.unsavable: dict[str, None] = {}
@@ -266,25 +271,43 @@ class Saver:
             self.unsavable.clear()
         self._report_unsupported(capture.errors, explicit=bool(requests))
 
-    def check_owner(self, deadline: float) -> None:
+    def check_owner(self, deadline: float, *, again: bool = True) -> None:
         """See that no later incarnation has taken over.
+
+        Args:
+            deadline: When to give up, by the clock.
+            again: If the store does not answer, ask until then.
 
         Raises:
             FencedError: One has.
             FlushError: The store did not say.
         """
+        attempt = 0
+        self._is_written = True
         try:
-            self._journal.check_owner(timeout=self._share(deadline))
+            while self._policy.unchecked:
+                attempt += 1
+                self._waiting_since = self._clock()
+                try:
+                    self._journal.check_owner(timeout=self._share(deadline))
+                except StoreUnavailableError as error:
+                    pause = backoff(attempt, first=0.2, longest=5.0)
+                    late = pause >= self._left(deadline) or self._gives_up(error, attempt)
+                    if late or not again:
+                        raise
+                    logger.debug("the store is asked again for its owner: %s", error)
+                    self._waiting_since = None
+                    self._pause(pause)
+                else:
+                    self._policy.checked()
         except FencedError as error:
             self._fence(error)
             raise
         except Exception as error:
             self._policy.check_failed(self._clock())
-            raise FlushError(
-                "everything is written, but the store did not say whether a later process has "
-                f"taken over: {error}"
-            ) from error
-        self._policy.checked()
+            raise FlushError(f"{_UNCHECKED}: {error}") from error
+        finally:
+            self._is_written, self._waiting_since = False, None
 
     def renew(self, deadline: float) -> None:
         """Show those who cannot ask for it that this owner lives. Failures are logged."""
@@ -360,7 +383,13 @@ class Saver:
             return told
         return f"{told}; they stay in memory, and autostate tries again to save them"
 
-    def describe_delay(self) -> str:
+    def describe_late(self, timeout: float) -> str:
+        """Say what was not done in so many seconds."""
+        if self._is_written:
+            return f"{_UNCHECKED}, within {timeout:.3g} s"
+        return f"the state was not saved within {timeout:.3g} s: {self._describe_delay()}"
+
+    def _describe_delay(self) -> str:
         """Say what a flush that is under way waits for, and what went wrong so far."""
         reasons = []
         if self._refused:

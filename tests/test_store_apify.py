@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+import autostate
 from autostate.errors import StoreError, StoreUnavailableError
 from autostate.stores import Store, open_store
 from autostate.stores.apify import ApifyStore, local_folder, purges_on_start
@@ -296,6 +297,30 @@ def test_the_store_works_in_atexit(platform: LocalPlatform) -> None:
     run = platform.start_run([sys.executable, "-c", textwrap.dedent(script)])
     assert run.wait() == 0, run.output
     assert list(run.store.records) == ["last"]
+
+
+def listings(platform: LocalPlatform) -> list[Any]:
+    """The requests for keys."""
+    return platform.traffic.calls_to("GET", "*/keys")
+
+
+def test_flush_asks_again_who_owns_the_state(platform: LocalPlatform) -> None:
+    """An answer that is missing, or is an error, for as long as it has time."""
+    with autostate.open("apify:", debounce=3600) as manager:
+        state = autostate.PersistedDict("state", n=0)
+        manager.flush()
+        state["n"] = 1
+        platform.traffic.fault("GET", "*/keys", status=503, times=2)
+        platform.traffic.fault("GET", "*/keys", cut=True, nth=1)
+        before = len(listings(platform))
+        manager.flush()
+        assert len(listings(platform)) == before + 4
+        platform.traffic.fault("GET", "*/keys", status=503)
+        state["n"] = 2
+        with pytest.raises(autostate.FlushError, match="everything is written, but"):
+            manager.flush(timeout=0.3)
+        platform.traffic.heal()
+        manager.flush()
 
 
 def test_opening_an_apify_store_imports_no_apify(platform: LocalPlatform) -> None:
