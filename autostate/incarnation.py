@@ -254,6 +254,8 @@ class Incarnation:
             StoreGoneError: It was deleted.
         """
         timeout = self.flusher.settings.flush_timeout
+        if self._journal.moved:
+            self.claim.move_to(self._journal.epoch)
         if self.claim.check() or self.last_saved is None:
             return
         if not self._journal.is_stored(timeout=timeout):
@@ -654,7 +656,7 @@ def _claimed(
         if epoch is not None and epoch != journal.epoch:
             journal.begin_at(epoch)
         with contextlib.suppress(FencedError):  # another one has just saved
-            if _at_once(store, recovered, settings):
+            if _at_once(store, settings):
                 journal.take_over(timeout=timeout)
                 return journal, recovered
             if journal.is_current(timeout=timeout):
@@ -668,17 +670,16 @@ def _claimed(
     )
 
 
-def _at_once(store: Store, recovered: Recovered, settings: Settings) -> bool:
+def _at_once(store: Store, settings: Settings) -> bool:
     """Tell whether to take over now, and not with the first commit.
 
     On a platform the former container may still be running. It goes on to save until it is killed;
     if it did so between our reading and our first commit, ours would be the one that is fenced. And
-    what outlives a run may be asked for by other runs before this one has saved anything. Elsewhere
-    a lock is enough.
+    what outlives a run may be asked for by other runs before this one has saved anything. Also, a
+    kill may come soon after its announcement: the first save must not be longer than later ones.
+    Elsewhere a lock is enough.
     """
-    if settings.takeover or getattr(store, "outlives_run", False):
-        return True
-    return store.metered and bool(recovered.epoch)
+    return settings.takeover or store.metered or getattr(store, "outlives_run", False)
 
 
 def _with_spilled(

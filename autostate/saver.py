@@ -330,10 +330,11 @@ class Saver:
         """
         if self.fenced or self._clock() < self._compact_after:
             return False
-        if not self._journal.needs_compaction:
-            return False
         timeout = self._policy.settings.flush_timeout  # for each answer: the work may go on
         try:
+            self._journal.tidy(timeout=timeout)
+            if not self._journal.needs_compaction:
+                return False
             left_out = self._journal.compact(pause=interlude, timeout=timeout)
         except FencedError as error:
             self._fence(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -52,6 +53,32 @@ def start(platform: LocalPlatform, tmp_path: Path) -> StartActor:
 def saves(platform: LocalPlatform) -> int:
     """How many records autostate has written."""
     return len(platform.traffic.calls_to("PUT", SAVES))
+
+
+def test_two_requests_after_the_notice_save_what_was_never_saved(
+    platform: LocalPlatform, start: StartActor
+) -> None:
+    """So many as half a second has room for where each takes 0.2 s."""
+    run = start(
+        """
+        state = PersistedDict("state")
+        print("found", state.get("n"))
+        state["n"] = 1
+        async with Actor:
+            print("ready")
+            await asyncio.Event().wait()
+        """
+    )
+    run.container.wait_for_output("ready")
+    run.wait_connected()
+    left = itertools.count(2, -1)
+    ours = "*/key-value-stores/*"
+    platform.traffic.fault(path=ours, when=lambda _: next(left) <= 0, hold=True)
+    run.send("migrating", {"timeRemainingSecs": 0.5})
+    platform.traffic.wait_for_calls("PUT", SAVES, applied=True)
+    run.kill()
+    platform.traffic.heal()
+    run.start_next_container().wait_for_output("found 1")
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,29 @@ def test_an_older_container_is_fenced(
     assert content(stores) == {"n": 2}
 
 
+def test_a_claim_that_arrives_after_its_process_died_fences_nobody(
+    platform: LocalPlatform, stores: Iterator[ApifyStore]
+) -> None:
+    """The owner is told that it may be overtaken, and goes on when nothing follows the claim."""
+    late = platform.traffic.fault("PUT", "*-claim", hold=True, nth=1)
+    dead = started(stores, token=lambda: "zz")
+    with pytest.raises(StoreUnavailableError):
+        dead.commit([change(n=1)], timeout=0.3)
+    now = [0.0]
+    living = started(stores, token=lambda: "aa", monotonic=lambda: now[0])
+    living.commit([change(n=2)])
+    late.release()
+    platform.traffic.wait_for_calls("PUT", "*-zz-claim", applied=True)
+    for now[0] in (0.0, 4.9):
+        with pytest.raises(StoreUnavailableError, match="has begun to take over"):
+            living.check_owner()
+    now[0] = 5.0
+    living.check_owner()
+    living.commit([change(m=3)])
+    living.check_owner()
+    assert content(stores) == {"n": 2, "m": 3}
+
+
 def test_a_wiped_store_is_begun_anew(platform: LocalPlatform, stores: Iterator[ApifyStore]) -> None:
     """After reset() a full commit makes a state that can be recovered."""
     journal = started(stores, inline_limit=64)

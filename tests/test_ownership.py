@@ -4,12 +4,14 @@ import itertools
 import random
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
 
 from autostate.errors import FencedError, StoreUnavailableError
 from autostate.journal import Journal
+from autostate.journal.ownership import PATIENCE
 from tests import faulty
 from tests.campaign import sampled
 from tests.faulty import STORES, FaultyStore, Promises, Step
@@ -17,6 +19,8 @@ from tests.test_journal import BEGIN, change, journal, stored
 
 Order = Iterable[tuple[str, int]]
 FOREVER = 10_000
+PACES = (0.9, PATIENCE)
+"""Seconds between two looks at the clock: what is patient, and what is not at all."""
 
 
 class Turns:
@@ -71,24 +75,38 @@ class Writer:
                 page = f"{self.name}{number}"
                 self.save([change(id=1, put={page: "x" * 200 * (number % 3)})], page)
                 if number == commits - 2:
-                    self.journal.compact(pause=lambda: None)
+                    patiently(lambda: self.journal.compact(pause=lambda: None))
         except FencedError:
             assert self.journal.fenced
 
     def save(self, changes: list[bytes], page: str | None = None) -> None:
         """Commit; it counts once the check after it has passed."""
-        self.journal.commit(changes)
-        self.journal.check_owner()
+        patiently(lambda: self.journal.commit(changes))
+        patiently(self.journal.check_owner)
         if page:
             self.acknowledged.append(page)
 
     def is_told(self) -> bool:
         """Whether it knows by now that it was overtaken."""
         try:
-            self.journal.check_owner()
+            patiently(self.journal.check_owner)
         except FencedError:
             return True
         return self.journal._writer.ownership.held is False
+
+
+def patiently(act: Callable[[], object]) -> None:
+    """Do something again while another process may be taking over, as the saver does."""
+    for _ in range(100):
+        with suppress(StoreUnavailableError):
+            act()
+            return
+    pytest.fail("it waits for ever")
+
+
+def paced(seconds: float) -> Callable[[], float]:
+    """A clock that goes on by so many seconds whenever it is looked at."""
+    return itertools.count(0, seconds).__next__
 
 
 @dataclass
@@ -99,6 +117,7 @@ class Race:
     names: tuple[str, str]
     seeded: bool
     early: bool = False
+    pace: float = 1.0
 
     def run(self, order: Order) -> tuple[list[Writer], faulty.Records]:
         """Run both to their ends."""
@@ -109,7 +128,7 @@ class Race:
         writers = []
         for name in self.names:
             store = FaultyStore(records, turns.of(name), **self.promises)
-            made = journal(store, token=lambda name=name: name)
+            made = journal(store, token=lambda name=name: name, monotonic=paced(self.pace))
             writers.append(Writer(name, made, early=self.early))
 
         def run(writer: Writer) -> None:
@@ -148,12 +167,13 @@ def test_of_two_incarnations_in_any_order_one_is_told_and_nothing_is_lost(
     takeover = itertools.product(ones[:10], others[:10])
     later = () if early else itertools.product(ones, others[10:])
     for one, other in [*sampled(rng, takeover, 15), *sampled(rng, later, 10)]:
+        race.pace = rng.choice(PACES)
         order = [(first, one), (second, other), (first, FOREVER), (second, FOREVER)]
         writers, records = race.run(order)
         pages = stored(records, promises).get("pages", {})
         for writer in writers:
-            assert set(writer.acknowledged) <= pages.keys(), (one, other, writer.name)
-        assert any(writer.is_told() for writer in writers), (one, other)
+            assert set(writer.acknowledged) <= pages.keys(), (one, other, race.pace, writer.name)
+        assert any(writer.is_told() for writer in writers), (one, other, race.pace)
 
 
 @pytest.mark.parametrize("promises", STORES.values(), ids=STORES.keys())
@@ -239,3 +259,86 @@ def test_a_renewal_that_is_late_is_not_taken_for_a_takeover() -> None:
     owner.check_owner()
     owner.check_owner()
     owner.commit([change(id=1, put={"later": 1})])
+
+
+UNGUARDED = {name: made for name, made in STORES.items() if not made["conditional"]}
+
+
+def late_claim(records: faulty.Records, promises: Promises, token: str) -> Callable[[], None]:
+    """Let a process die while its claim is on its way; give what lets the claim arrive."""
+    held: list[Step] = []
+
+    def on_step(step: Step) -> None:
+        if step.writes:
+            held.append(step)
+            raise faulty.KilledError
+        step.apply()
+
+    dead = journal(FaultyStore(records, on_step, **promises), token=lambda: token)
+    dead.recover()
+    with pytest.raises(faulty.KilledError):
+        dead.commit(BEGIN)
+    return held[0].apply
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["by a commit", "early"])
+@pytest.mark.parametrize("seeded", [False, True], ids=["empty", "seeded"])
+@pytest.mark.parametrize("promises", UNGUARDED.values(), ids=UNGUARDED.keys())
+def test_a_late_claim_of_a_dead_process_fences_nobody(
+    promises: Promises, seeded: bool, early: bool
+) -> None:
+    """Wherever it arrives, and also a second one on top of the answer to the first."""
+    for number, second in itertools.product(range(50), (1, 4, FOREVER)):
+        records: faulty.Records = {}
+        if seeded:
+            Writer("seed", journal(FaultyStore(records, **promises))).run(3)
+        late = [late_claim(records, promises, token) for token in ("x", "z")]
+        arrivals = dict(zip((number, number + second), late, strict=True))
+
+        def on_step(step: Step, arrivals: dict[int, Callable[[], None]] = arrivals) -> None:
+            arrivals.get(step.number, lambda: None)()
+            step.apply()
+
+        store = FaultyStore(records, on_step, **promises)
+        living = Writer("a", journal(store, token=lambda: "a", monotonic=paced(1.0)), early=early)
+        living.run()
+        if early and not living.acknowledged:  # as whoever creates a state object: it begins again
+            living.journal = journal(store, token=lambda: "aa", monotonic=paced(1.0))
+            living.run()
+        assert living.acknowledged == [f"a{page}" for page in range(5)], (number, second)
+        assert not living.is_told()
+        assert set(living.acknowledged) <= stored(records, promises)["pages"].keys()
+        if number > store.steps:
+            break
+
+
+@pytest.mark.parametrize("promises", UNGUARDED.values(), ids=UNGUARDED.keys())
+def test_a_newcomer_that_has_written_fences_an_owner_without_patience(promises: Promises) -> None:
+    """And one that dies before does not; whatever of it arrives later."""
+    told = set()
+    for steps, is_late in itertools.product(range(12), (False, True)):
+        records: faulty.Records = {}
+        owner = Writer("a", journal(FaultyStore(records, **promises), monotonic=paced(PATIENCE)))
+        owner.run()
+        left: list[Step] = []
+
+        def on_step(step: Step, last: int = steps, left: list[Step] = left) -> None:
+            if step.number >= last:
+                left.append(step)
+                raise faulty.KilledError
+            step.apply()
+
+        newcomer = Writer("b", journal(FaultyStore(records, on_step, **promises)))
+        with suppress(faulty.KilledError):
+            newcomer.journal.recover()
+            newcomer.save([change(id=1, put={"b": 1})], "b")
+        has_head = newcomer.journal._writer.me.text in records
+        assert owner.is_told() == has_head, steps
+        told.add(has_head)
+        if is_late and left:
+            left[0].apply()
+        if not has_head:
+            owner.save([change(id=1, put={"more": 1})], "more")
+        pages = stored(records, promises)["pages"]
+        assert {*owner.acknowledged, *newcomer.acknowledged} <= pages.keys(), steps
+    assert told == {False, True}

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import autostate
+from autostate import hub
 from autostate.errors import StoreError, StoreUnavailableError
 from autostate.stores import Store, open_store
 from autostate.stores.apify import ApifyStore, local_folder, purges_on_start
@@ -297,6 +298,24 @@ def test_the_store_works_in_atexit(platform: LocalPlatform) -> None:
     run = platform.start_run([sys.executable, "-c", textwrap.dedent(script)])
     assert run.wait() == 0, run.output
     assert list(run.store.records) == ["last"]
+
+
+@pytest.mark.parametrize("lives", [1, 2])
+def test_the_first_save_takes_no_more_requests_than_later_ones(
+    platform: LocalPlatform, lives: int
+) -> None:
+    """Also where nothing is stored yet: the state is claimed when the first object is created."""
+    for _ in range(lives):
+        requests = []
+        with autostate.open("apify:", debounce=3600, migrating_debounce=3600) as manager:
+            state = autostate.PersistedDict("state")
+            hub.migrating.send(None, time_remaining=60.0)  # nothing else is sent meanwhile
+            for number in range(3):
+                before = len(platform.traffic.calls)
+                state["n"] = number
+                manager.flush()
+                requests.append(len(platform.traffic.calls) - before)
+        assert requests == [2, 2, 2]  # the record, and a look who owns the state
 
 
 def listings(platform: LocalPlatform) -> list[Any]:

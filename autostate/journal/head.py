@@ -17,7 +17,10 @@ CORRUPT = "autostate-corrupt-"
 OWNER = "autostate-owner"
 
 _CLAIM = -1
-_NAME = re.compile(r"autostate-(?:head|seg)-(\d{8,})-([0-9a-z]+)(?:-(\d+|claim))?(?:-\d+)?")
+_TAKEN = -2
+_SUFFIXES = {_CLAIM: "-claim", _TAKEN: "-taken", 0: ""}
+_ATTEMPTS = {"claim": _CLAIM, "taken": _TAKEN}
+_NAME = re.compile(r"autostate-(?:head|seg)-(\d{8,})-([0-9a-z]+)(?:-(\d+|claim|taken))?(?:-\d+)?")
 
 
 class HeadKey(NamedTuple):
@@ -26,8 +29,8 @@ class HeadKey(NamedTuple):
     Attributes:
         epoch: Larger than all epochs that the incarnation saw when it began.
         token: Decides between incarnations that began at once with the same epoch.
-        attempt: Counts the keys that one incarnation moved to; -1 is its claim, which has no
-            state, and only tells those before it that they are fenced.
+        attempt: Counts the keys that one incarnation moved to; -1 is its claim, -2 says that it
+            has taken over: they have no state, and tell those before it of that.
     """
 
     epoch: int
@@ -42,7 +45,7 @@ class HeadKey(NamedTuple):
     @property
     def text(self) -> str:
         """The key in the store."""
-        suffix = {_CLAIM: "-claim", 0: ""}.get(self.attempt, f"-{self.attempt}")
+        suffix = _SUFFIXES.get(self.attempt, f"-{self.attempt}")
         return f"{HEADS}{self.epoch:08d}-{self.token}{suffix}"
 
     @property
@@ -51,9 +54,19 @@ class HeadKey(NamedTuple):
         return self._replace(attempt=_CLAIM)
 
     @property
+    def taken(self) -> HeadKey:
+        """The key under which it says, before its first head, that it has made its claim good."""
+        return self._replace(attempt=_TAKEN)
+
+    @property
     def is_claim(self) -> bool:
-        """Whether this is a claim, not a head with a state."""
-        return self.attempt == _CLAIM
+        """Whether this is no head with a state."""
+        return self.attempt < 0
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether it was written by a process that had seen that its claim was in the store."""
+        return self.attempt != _CLAIM
 
 
 def parse_key(key: str) -> HeadKey | None:
@@ -62,7 +75,7 @@ def parse_key(key: str) -> HeadKey | None:
     if name is None:
         return None
     attempt = name[3] or "0"
-    return HeadKey(int(name[1]), name[2], _CLAIM if attempt == "claim" else int(attempt))
+    return HeadKey(int(name[1]), name[2], _ATTEMPTS.get(attempt) or int(attempt))
 
 
 class HeadPin(NamedTuple):

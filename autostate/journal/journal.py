@@ -43,6 +43,7 @@ from autostate.journal.commit import Convert, NodeState, RawMerge, touched
 from autostate.journal.compaction import Reachable
 from autostate.journal.frame import whole
 from autostate.journal.head import HEADS, OWNER, Head, HeadKey, Ref, parse_key
+from autostate.journal.ownership import OutclaimedError
 from autostate.journal.recovery import (
     Found,
     OnCorrupt,
@@ -96,6 +97,7 @@ class Journal:
             suits the store.
         part_limit: Bytes of one segment, at most; None: what suits the store.
         convert: Makes what the program will hold of values just decoded: see `DecodedMerge`.
+        monotonic: Seconds that never jump, for the patience with another process's claim.
     """
 
     def __init__(
@@ -108,8 +110,10 @@ class Journal:
         inline_limit: int | None = None,
         part_limit: int | None = None,
         convert: Convert | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
+        self._monotonic = monotonic
         self._convert = convert
         self._clock = clock
         self._token = token
@@ -144,6 +148,11 @@ class Journal:
         return self._writer.me.epoch
 
     @property
+    def moved(self) -> bool:
+        """Whether it has taken another epoch since it began: another process's claim was above."""
+        return len(self._writer.ownership.ranks) > 1
+
+    @property
     def version(self) -> tuple[tuple[int, str] | None, int]:
         """What was last acknowledged, or recovered: the same in two processes, the same state.
 
@@ -160,10 +169,10 @@ class Journal:
         """Who may have saved what is in the store, by epoch and token: a write may have failed."""
         found = self._writer.ownership.found.key
         before = None if found is None else found.rank
-        mine = self._writer.me.rank
+        mine = self._writer.ownership.ranks
         if self._writer.sequence > self._writer.ownership.found.sequence:
-            return (mine,)
-        return (before, mine) if self._writer.last_sequence > self._writer.sequence else (before,)
+            return tuple(mine)
+        return (before, *mine) if self._writer.last_sequence > self._writer.sequence else (before,)
 
     @property
     def size(self) -> int:
@@ -257,7 +266,7 @@ class Journal:
     def _begin(self, found: Found, epoch: int) -> None:
         """Become a new incarnation that builds on what was found."""
         me = HeadKey(epoch + 1, self._token())
-        self._writer = Writer(self._store, me, found, self._part_limit)
+        self._writer = Writer(self._store, me, found, self._part_limit, self._monotonic)
         self._merge_again()
 
     # --- From a commit to the store -------------------------------------------------------
@@ -296,16 +305,22 @@ class Journal:
         """Take the state over before there is anything to commit.
 
         Whoever wrote it before is fenced from now on. Without this the first commit does it, and
-        fails if the other one has written since `recover`.
+        fails if the other one has written since `recover`. With it, the first commit takes no more
+        requests than a later one.
 
         Raises:
             FencedError: It has. Begin again with `recover`.
             StoreError: The store could not be asked; the next commit tries again.
         """
         self._check_ready()
+        ownership = self._writer.ownership
         try:
-            self._writer.ownership.begin(timeout)
-            self._writer.ownership.write({}, (), timeout, head=self._writer.ownership.found.pin)
+            ownership.take(timeout)
+            self._writer.unswept = True
+        except OutclaimedError as error:  # it is seen when the state is read again
+            ownership.withdraw(timeout)
+            self._writer.fenced = True
+            raise FencedError(*error.args) from error
         except FencedError:
             self._writer.fenced = True
             raise
@@ -391,8 +406,19 @@ class Journal:
             StoreError: The store could not be asked.
         """
         self._check_ready()
+        self._writer.check(timeout)
+
+    def tidy(self, *, timeout: float | None = None) -> None:
+        """Delete what former incarnations have left behind, if `take_over` has put that off.
+
+        Raises:
+            FencedError: Another incarnation has taken over.
+            StoreError: The store could not be asked.
+        """
+        self._check_ready()
         try:
-            self._writer.ownership.check(timeout)
+            if self._writer.unswept and self._writer.ownership.held:
+                self._writer.sweep(timeout)
         except FencedError:
             self._writer.fenced = True
             raise

@@ -18,16 +18,28 @@ The writer before looks for claims *after* each write that it acknowledges. So e
 the claim, and does not acknowledge; or its write came before the claim, and the one who claims
 sees it when reading the base again, and gives up. To check before the write, or to make the
 first head itself the claim, loses data: the first head would outrank a commit it never saw.
+
+Where that is done before there is anything to write, a record that says so stands for the head.
+
+A claim alone does not fence: it may have been on its way when its process died, and arrive when
+another one owns the state. Whoever has taken over has a head, or that record, which come after the
+answer to its claim; so a claim that is late is followed by nothing. The owner acknowledges nothing
+while there is a claim above its own. If nothing follows that for `PATIENCE`, it takes over anew
+itself, under an epoch above it: it claims, lists, and writes its head again. A process that was
+only slow finds that claim, or that head, at its next listing, and has acknowledged nothing.
+Patience is for its sake alone: what is safe does not depend on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from typing import Final
 
 import msgspec
 
-from autostate.errors import FencedError, StoreError
+from autostate.errors import FencedError, StoreError, StoreUnavailableError
 from autostate.journal.frame import seal
 from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, HeadKey, HeadPin, parse_key
 from autostate.journal.recovery import Found, Sighting, head_named, owner_named
@@ -37,6 +49,28 @@ from autostate.stores.base import Store
 _ASKING = 5.0
 """Seconds to wait for who it was that has taken over."""
 
+PATIENCE: Final = 5.0
+"""Seconds for which a claim without a head may be that of a process that is just taking over."""
+
+
+class OutclaimedError(StoreUnavailableError):
+    """There is a claim above that of this process, and nothing shows that it was made good.
+
+    Args:
+        store: Where.
+        latest: The name of the claim.
+        is_left: It has been there for so long that its process is gone.
+    """
+
+    def __init__(self, store: Store, latest: HeadKey, *, is_left: bool) -> None:
+        super().__init__(
+            f"another process has begun to take over the state in {store.url} (epoch "
+            f"{latest.epoch}), and has written nothing yet; if it writes nothing for "
+            f"{PATIENCE:.0f} s, this one goes on"
+        )
+        self.latest = latest
+        self.is_left = is_left
+
 
 class Ownership:
     """One incarnation's right to write.
@@ -45,13 +79,26 @@ class Ownership:
         store: Where.
         me: Its first head key, with an epoch above all that it found.
         found: What it recovered, and so builds on.
+        clock: Seconds that never jump.
 
     Attributes:
         held: Whether it has taken over.
+        ranks: Those under which it has written so far.
     """
 
-    def __init__(self, store: Store, me: HeadKey, found: Found) -> None:
+    def __init__(
+        self,
+        store: Store,
+        me: HeadKey,
+        found: Found,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.held: bool = False
+        self.ranks: list[tuple[int, str]] = [me.rank]
+        self._clock = clock
+        self._was_held = False
+        self._rival: HeadKey | None = None
+        self._rival_since = 0.0
         self._store = store
         self._me = me
         self._found = found
@@ -63,6 +110,11 @@ class Ownership:
         self._named: HeadPin | None = None  # the head that was written last
         self._claim_names: str | None = None
         self._sent: dict[bytes, HeadPin] = {}  # records of the owner whose outcome is unknown
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether it has another name than when it took over, and no head under that."""
+        return self._was_held and not self.held
 
     @property
     def found(self) -> Found:
@@ -85,11 +137,26 @@ class Ownership:
             written = self._keep_damaged(timeout)
             self._kept = True
         if not self._guarded and not self._claimed:
-            claim = written[self._me.claim.text] = self._claim()
+            claim = written[self._me.claim.text] = self._claim(self._me.claim)
             self._store.write({self._me.claim.text: claim}, timeout=timeout)
             self._examine_claim(timeout)
             self._claimed = True
         return written
+
+    def take(self, timeout: float | None) -> None:
+        """Become the owner before there is a head.
+
+        Raises:
+            FencedError: Another incarnation was first.
+            OutclaimedError: One may be.
+        """
+        self.begin(timeout)
+        if self._guarded:
+            self.write({}, (), timeout, head=self._found.pin)
+        else:
+            taken = self._me.taken
+            self._store.write({taken.text: self._claim(taken)}, timeout=timeout)
+            self.confirm(self._store.list(HEADS, timeout=timeout))
 
     def write(
         self,
@@ -144,7 +211,7 @@ class Ownership:
         """Write without conditions; before that let the claim name the head that is there."""
         there = None if self._named is None else self._named.key
         if head is not None and there != self._claim_names:
-            puts = {self._me.claim.text: self._claim(there), **puts}
+            puts = {self._me.claim.text: self._claim(self._me.claim, there), **puts}
         self._store.write(puts, deletes, timeout=timeout)
         if head is not None:
             self._claim_names, self._named = there, head
@@ -187,18 +254,15 @@ class Ownership:
         if ended:
             self._owner = self._owner.at_the_end()
         if not self._guarded and self._claimed:
-            claim = self._claim(self._claim_names)
+            claim = self._claim(self._me.claim, self._claim_names)
             self._store.write({self._me.claim.text: claim}, timeout=timeout)
-            held = self.held
-            self.confirm(self._store.list(HEADS, timeout=timeout))
-            self.held = held  # the first head is still to be confirmed
+            self._compare(self._store.list(HEADS, timeout=timeout))
         elif self._named is not None:
             self.write({}, (), timeout, head=self._named)
 
-    def _claim(self, head: str | None = None) -> bytes:
+    def _claim(self, name: HeadKey, head: str | None = None) -> bytes:
         body = self._body(token=self._me.token, head=head)
-        key = self._me.claim.text
-        return seal(key, "claim", (self._me.epoch, 0), self._found.digest, body)[0]
+        return seal(name.text, "claim", (name.epoch, 0), self._found.digest, body)[0]
 
     def _seal_owner(self, head: HeadPin) -> bytes:
         body = self._body(head=head.key, digest=head.digest)
@@ -214,12 +278,31 @@ class Ownership:
 
         Raises:
             FencedError: A later process has taken over.
+            OutclaimedError: One may be about to.
         """
+        self._compare(keys)
+        self.held = self._was_held = True
+
+    def _compare(self, keys: Iterable[str]) -> None:
+        """Raise if a listing has something above this incarnation."""
         names = (parse_key(key) for key in keys if key.startswith(HEADS))
-        latest = max((name for name in names if name), default=self._me)
-        if latest.rank > self._me.rank:
-            raise self._outranked(latest)
-        self.held = True
+        later = [name for name in names if name and name.rank > self._me.rank]
+        proofs = [name for name in later if name.is_proof]
+        if proofs:
+            raise self._outranked(max(proofs))
+        latest = max(later, default=None)
+        if latest != self._rival:
+            self._rival, self._rival_since = latest, self._clock()
+        if latest is not None:
+            waited = self._clock() - self._rival_since
+            raise OutclaimedError(self._store, latest, is_left=waited >= PATIENCE)
+
+    def move_to(self, me: HeadKey) -> None:
+        """Take over anew under another name, above a claim that nothing follows."""
+        self._me = me
+        self.ranks.append(me.rank)
+        self._claimed = self.held = False
+        self._rival = None
 
     def check(self, timeout: float | None) -> None:
         """Look whether this incarnation still owns the state.
@@ -240,21 +323,28 @@ class Ownership:
         """Now that all others can see the claim: has anything changed since the recovery?"""
         listing = self._store.list(HEADS, timeout=timeout)
         names = {name for name in map(parse_key, listing) if name is not None}
+        # A lesser claim alone has acknowledged nothing, and will see this one.
+        others = {name for name in names if name.rank not in self.ranks and not name.is_claim}
         try:
-            self.confirm(listing)
-            self.held = False
-            seen = self._found.sighting.keys
-            # A lesser claim alone has acknowledged nothing, and will see this one.
-            rivals = [n for n in names - seen if n.rank != self._me.rank and not n.is_claim]
-            if rivals or any(
+            self._compare(listing)
+            if self._was_held:  # it builds on its own: a head below that was late
+                last = max(self.ranks[:-1])
+                rivals = {name for name in others if name.rank > last}
+                if rivals:
+                    raise self._outranked(max(rivals))
+            elif others - self._found.sighting.keys or any(
                 self._store.read(key, timeout=timeout) != data
                 for key, data in self._found.sighting.watched.items()
             ):
                 raise self._overtaken()
         except FencedError:
-            with suppress(StoreError):  # so that the claim of a loser stops nobody else
-                self._store.write({}, [self._me.claim.text], timeout=timeout)
+            self.withdraw(timeout)
             raise
+
+    def withdraw(self, timeout: float | None) -> None:
+        """Delete the claim of a loser, so that it stops nobody else."""
+        with suppress(StoreError):
+            self._store.write({}, [self._me.claim.text, self._me.taken.text], timeout=timeout)
 
     def _keep_damaged(self, timeout: float | None) -> dict[str, bytes]:
         """Copy the records that recovery passed over to where nothing overwrites them."""

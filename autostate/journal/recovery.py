@@ -181,7 +181,7 @@ def _check_claims(store: Store, sighting: Sighting, timeout: float | None) -> No
         DamagedRecordError: It is missing, or the claim is damaged.
     """
     newest = next(iter(sighting.heads), None)
-    for claim in sorted((key for key in sighting.keys if key.is_claim), reverse=True):
+    for claim in sorted((key for key in sighting.keys if not key.is_proof), reverse=True):
         if newest is not None and claim.rank < newest.rank:
             return
         data = store.read(claim.text, timeout=timeout)

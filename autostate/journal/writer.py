@@ -16,7 +16,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 from msgspec import Struct
@@ -34,7 +35,7 @@ from autostate.journal.head import (
     open_head,
     parse_key,
 )
-from autostate.journal.ownership import Ownership
+from autostate.journal.ownership import OutclaimedError, Ownership
 from autostate.journal.recovery import Found
 from autostate.stores.base import Store
 
@@ -83,6 +84,7 @@ class Writer:
         me: The first head key of the incarnation.
         found: What it recovered, and so builds on.
         part_limit: Bytes of one segment, at most.
+        clock: Seconds that never jump.
 
     Attributes:
         me: The present head key.
@@ -90,16 +92,25 @@ class Writer:
         sequence: Its number.
         fenced: Whether another incarnation has taken over.
         compacting: Segments are being written that no head names yet: nothing is swept.
+        unswept: Records of former incarnations may be there that no head names any more.
     """
 
-    def __init__(self, store: Store, me: HeadKey, found: Found, part_limit: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        me: HeadKey,
+        found: Found,
+        part_limit: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.me: HeadKey = me
         self.head: Head = found.head
         self.sequence: int = found.sequence
         self._next_sequence = found.sequence
-        self.ownership: Ownership = Ownership(store, me, found)
+        self.ownership: Ownership = Ownership(store, me, found, clock)
         self.fenced: bool = False
         self.compacting: bool = False
+        self.unswept: bool = False
         self.draft: Draft | None = None  # of a write that is not acknowledged
         self._store = store
         self._part_limit = part_limit
@@ -170,7 +181,12 @@ class Writer:
         return () if needed else (key.text,)
 
     def send(self, timeout: float | None) -> CommitInfo:
-        """Send the draft, and acknowledge it if this incarnation still owns the state then."""
+        """Send the draft, and acknowledge it if this incarnation still owns the state then.
+
+        Raises:
+            FencedError: A later process has taken over.
+            StoreError: The outcome is unknown, or the store refused.
+        """
         draft, owner = self.draft, self.ownership
         assert draft is not None
         keys: list[str] = []
@@ -187,12 +203,52 @@ class Writer:
         except FencedError:
             self.fenced = True
             raise
+        except OutclaimedError as error:
+            if not error.is_left:
+                raise
+            self._move_above(error.latest)
+            segments = {key: data for key, data in draft.puts.items() if key.startswith(SEGMENTS)}
+            self.prepare(draft.changes, draft.head, segments)
+            return self.send(timeout)
         self.head, self._digest, self.sequence = draft.head, draft.digest, draft.sequence
         self.draft = None
         before = [one for one in self._latest if one[0] != self.me]
         self._latest = [(self.me, draft.head), *before[:1]]
         self._sweep(keys, timeout)
         return CommitInfo(sum(map(len, written.values())), len(written), draft.sequence)
+
+    def check(self, timeout: float | None) -> None:
+        """See that what was written is acknowledged.
+
+        Raises:
+            FencedError: A later process has taken over.
+            StoreError: The store did not say; or it may be taken over just now.
+        """
+        try:
+            if not self.ownership.has_moved:
+                self.ownership.check(timeout)
+                return
+        except FencedError:
+            self.fenced = True
+            raise
+        except OutclaimedError as error:
+            if not error.is_left:
+                raise
+            self._move_above(error.latest)
+        self.prepare([], self.head, {})  # what is acknowledged, under the new name
+        self.send(timeout)
+
+    def sweep(self, timeout: float | None) -> None:
+        """Delete what former incarnations have left behind."""
+        keys = self._store.list(PREFIX, timeout=timeout)
+        self.ownership.confirm(keys)
+        self._sweep(keys, timeout)
+
+    def _move_above(self, claim: HeadKey) -> None:
+        """Take another name, above a claim whose process is gone."""
+        self.me = HeadKey(claim.epoch + 1, self.me.token)
+        self._tainted = False
+        self.ownership.move_to(self.me)
 
     def _sweep(self, keys: list[str], timeout: float | None) -> None:
         """Delete what no head that is kept names.
@@ -202,7 +258,7 @@ class Writer:
         """
         if not keys or self.compacting:
             return  # while a snapshot is being written, no head names it yet
-        self._untidy = False
+        self._untidy = self.unswept = False
         try:
             kept = self._kept(keys, timeout)
             garbage = [key for key in keys if key not in kept and self._is_ours_to_delete(key)]
