@@ -6,7 +6,7 @@ from autostate.codec.bound import is_persisted, root_of
 from autostate.codec.decoding import decode, decode_key, resolve_key
 from autostate.codec.factories import decode_factory, encode_factory
 from autostate.codec.names import look_again
-from autostate.codec.raw import dump, dumps, escape, is_tagged
+from autostate.codec.raw import dump, escape, is_tagged
 from autostate.codec.registry import (
     ATOMS,
     ENCODERS,
@@ -31,6 +31,7 @@ from autostate.codec.tagged import (
 )
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import TooDeep, Unsupported
+from autostate.room import encode as dumps
 
 __all__ = [
     "ATOMS",

@@ -10,12 +10,10 @@ from __future__ import annotations
 import base64
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
-import msgspec
-
-dumps: Callable[[Any], bytes] = msgspec.json.Encoder().encode
+from autostate.room import encode
 
 _DIGITS: Final = 4300
 """So many digits of an int does msgspec read, whatever the interpreter's own limit is."""
@@ -31,11 +29,11 @@ def dump(json: Any) -> bytes:
         RecursionError: It is nested more deeply than the interpreter allows.
     """
     try:
-        data = dumps(json)
+        data = encode(json)
     except ValueError:  # a lone surrogate, or an int with too many digits
-        return dumps(escape(json))
+        return encode(escape(json))
     if len(data) > _DIGITS and sys.get_int_max_str_digits() != _DIGITS and _TOO_LONG.search(data):
-        return dumps(escape(json))
+        return encode(escape(json))
     return data
 
 

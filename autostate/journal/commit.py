@@ -25,6 +25,7 @@ from msgspec import Raw, Struct, field
 from autostate.codec import decode_key
 from autostate.depth import reads_deep
 from autostate.errors import CorruptStateError
+from autostate.room import encode
 
 V = TypeVar("V")
 
@@ -41,7 +42,6 @@ LINE = 65_536  # about how many bytes a change may have: a fraction of a millise
 _STR = frozenset({str})
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _REFERENCE = re.compile(rb'\{"\$ref":(\d+)\}')
-_encode = msgspec.json.Encoder().encode
 
 
 class Change(msgspec.Struct, Generic[V], omit_defaults=True, forbid_unknown_fields=True):
@@ -383,7 +383,7 @@ class RawMerge(Merge[Raw]):
             change = Change(node_id, at=node.first + at, items=chunk)
         else:
             change = Change(node_id, put=content)
-        line = _encode(change)
+        line = encode(change)
         if len(line) <= limit or len(chunk) < 2:
             yield line
             return

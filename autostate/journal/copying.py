@@ -10,12 +10,11 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Final
 
-import msgspec
-
 from autostate.errors import StoreError, StoreUnavailableError
 from autostate.journal.frame import DamagedRecordError, open_record, seal
 from autostate.journal.head import OWNER, open_head
 from autostate.journal.recovery import check_owner_record, look
+from autostate.room import encode
 from autostate.stores.base import Store
 
 _ROUNDS: Final = 5
@@ -68,7 +67,7 @@ def _copy_once(source: Store, target: Store, copied: dict[str, str], timeout: fl
             raise
         return False
     assert data is not None
-    body = msgspec.json.encode({"head": key.text, "digest": record.digest})
+    body = encode({"head": key.text, "digest": record.digest})
     owner, _ = seal(OWNER, "owner", (record.epoch, 0), "", body)
     unnamed = copied.keys() - {ref.key for ref in head.refs}
     target.write({OWNER: owner, key.text: data}, unnamed, timeout=timeout)

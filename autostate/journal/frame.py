@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from autostate import room
 from autostate.errors import CorruptStateError
 from autostate.stores.keyed import Unverified, without_key
 
@@ -160,13 +161,13 @@ def segment_lines(body: bytes) -> list[bytes]:
 
 def parts(lines: Iterable[bytes], limit: int) -> Iterator[list[bytes]]:
     """Group lines into records of at most `limit` bytes; a longer line is cut into pieces."""
-    room = limit - OVERHEAD
+    space = limit - OVERHEAD
     group: list[bytes] = []
     size = 0
     for line in lines:
-        for piece in (line,) if len(line) < room else _pieces(line, room):
+        for piece in (line,) if len(line) < space else _pieces(line, space):
             size += len(piece) + 2
-            if size > room and group:
+            if size > space and group:
                 yield group
                 group, size = [], len(piece) + 2
             group.append(piece)
@@ -181,26 +182,37 @@ class _Piece(msgspec.Struct):
 
 def whole(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Join the pieces of lines that were cut; the rest passes through."""
-    held: list[str] = []
+    held = bytearray()
+    cut = False
     for line in lines:
         if not line.startswith(_PIECE):
             yield line
             continue
+        room.ask_for(len(line))
         piece = msgspec.json.decode(line, type=_Piece)
-        held.append(piece.piece)
+        held += piece.piece.encode()
+        cut = not piece.end
         if piece.end:
-            yield "".join(held).encode()
-            held = []
-    if held:
+            joined = bytes(held)
+            held = bytearray()
+            yield joined
+    if cut:
         raise CorruptStateError("a change breaks off in the middle")
 
 
-def _pieces(line: bytes, room: int) -> Iterator[bytes]:
-    """Cut one line into JSON strings; a character takes at most four bytes in one."""
-    text = line.decode()
-    step = max((room - 64) // 4, 1)
-    for at in range(0, len(text), step):
-        yield msgspec.json.encode({"piece": text[at : at + step], "end": at + step >= len(text)})
+def _pieces(line: bytes, size: int) -> Iterator[bytes]:
+    """Cut one line into JSON strings; a byte of it takes at most two in one.
+
+    It is valid JSON without newlines: what has to be escaped in it are quotes and backslashes.
+    """
+    step = max((size - 64) // 2, 4)
+    at = 0
+    while at < len(line):
+        end = min(at + step, len(line))
+        while end < len(line) and line[end] & 0xC0 == 0x80:
+            end -= 1  # not in the midst of a character
+        yield room.encode({"piece": line[at:end].decode(), "end": end == len(line)})
+        at = end
 
 
 def _digest(key: str, *parts: bytes | memoryview) -> str:

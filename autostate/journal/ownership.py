@@ -37,13 +37,12 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from typing import Final
 
-import msgspec
-
 from autostate.errors import FencedError, StoreError, StoreUnavailableError
 from autostate.journal.frame import seal
 from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, HeadKey, HeadPin, parse_key
 from autostate.journal.recovery import Found, Sighting, head_named, owner_named
 from autostate.owner import Owner
+from autostate.room import encode
 from autostate.stores.base import Store
 
 _ASKING = 5.0
@@ -271,7 +270,7 @@ class Ownership:
     def _body(self, **rest: str | None) -> bytes:
         """What a record says of the owner; another one each time it is renewed."""
         renewed = {"renewed": self._renewals} if self._renewals else {}
-        return msgspec.json.encode({**rest, "owner": self._owner.as_json(), **renewed})
+        return encode({**rest, "owner": self._owner.as_json(), **renewed})
 
     def confirm(self, keys: Iterable[str]) -> None:
         """Check a listing made after a write: only now is that write acknowledged.

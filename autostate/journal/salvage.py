@@ -19,6 +19,7 @@ from autostate.journal.frame import parts, seal, segment_body
 from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, SEGMENTS
 from autostate.journal.recovery import read_lines, replay
 from autostate.journal.writer import Writer
+from autostate.room import encode
 from autostate.stores.base import Store
 
 _ROOT = re.compile(rb'\{"id":\d+,"kind":"(\w+)","name":("(?:[^"\\]|\\.)*")')
@@ -60,7 +61,7 @@ def first_changes(unreadable: Iterable[str]) -> list[bytes]:
     changes: list[dict[str, object]] = [{"id": 1, "delete": True}]  # a state needs a commit
     for node_id, name in enumerate(sorted(unreadable), 2):
         changes.append({"id": node_id, "kind": UNREADABLE, "name": name})
-    return [msgspec.json.encode(change) for change in changes]
+    return [encode(change) for change in changes]
 
 
 def copy_root_aside(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
 from msgspec import Struct
 
 from autostate.errors import CorruptStateError, StoreError
@@ -12,6 +11,7 @@ from autostate.journal.commit import SEQUENCES, NodeState, references
 from autostate.journal.frame import DamagedRecordError, open_record
 from autostate.journal.head import CORRUPT, OWNER, PREFIX, SEGMENTS, parse_key
 from autostate.journal.journal import Journal
+from autostate.room import encode
 from autostate.stores.base import Store
 
 
@@ -71,10 +71,7 @@ def _kind_of(key: str) -> str:
 def size_of(node: NodeState) -> tuple[int, set[int]]:
     """Give how many bytes a node takes as JSON, and to which nodes it refers."""
     content = node.content
-    if node.kind in SEQUENCES:
-        data = msgspec.json.encode(content)
-    else:
-        data = msgspec.json.encode(list(content.values()))
+    data = encode(content if node.kind in SEQUENCES else list(content.values()))
     keys = () if node.kind in SEQUENCES else content
     return len(data) + sum(len(str(key)) + 4 for key in keys), references(data)
 

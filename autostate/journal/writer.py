@@ -19,7 +19,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-import msgspec
 from msgspec import Struct
 
 from autostate.errors import CorruptStateError, FencedError, StoreError
@@ -37,6 +36,7 @@ from autostate.journal.head import (
 )
 from autostate.journal.ownership import OutclaimedError, Ownership
 from autostate.journal.recovery import Found
+from autostate.room import encode
 from autostate.stores.base import Store
 
 _log = logging.getLogger("autostate")
@@ -166,7 +166,7 @@ class Writer:
             self._tainted = False
         self._untidy |= not changes  # a compaction leaves records behind
         self._next_sequence += 1
-        body = msgspec.json.encode(head)
+        body = encode(head)
         key, place = self.me.text, (self.me.epoch, self._next_sequence)
         data, digest = seal(key, "head", place, self._digest, body)
         puts = {**segments, key: data}

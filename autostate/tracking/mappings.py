@@ -18,11 +18,13 @@ from typing import Any, Final
 import msgspec
 
 from autostate import codec
+from autostate.room import Pieces
 from autostate.tracking.barrier import FORM_SETS, KINDS, copy_dict, held_keys
 from autostate.tracking.pending import KeyedPending, Pending, batches, dump_key, is_key
 
 _MISSING: Final = object()
 _STR: Final = frozenset({str})
+_LARGE: Final = 1 << 20  # bytes of an entry that is not worth being copied once more
 _DICT_FORMS: Final = FORM_SETS["dict"]
 _MAYBE_NAN: Final = frozenset({float, complex, decimal.Decimal, tuple, frozenset})
 _NAN: Final = re.compile(rb'\{"\$[a-z]+":"[^"]*nan', re.IGNORECASE)
@@ -159,17 +161,20 @@ class MappingPending(KeyedPending):
                 verb = verb if pairs is None else "put"
         else:
             entries: list[tuple[Any, Any]] = []
+            largest = 0
             self.saved = {}
             for batch in self.encoded():
                 self.saved.update((key, _hash(key, encoded)) for key, encoded in batch)
                 entries += [(key, msgspec.Raw(encoded)) for key, encoded in batch]
+                largest = max(largest, max((len(encoded) for _, encoded in batch), default=0))
                 self.capture.entries += len(batch)
+                del batch
                 yield None
                 if self.is_large and entries:
-                    yield {verb: _content(entries)}
-                    verb, entries = "put", []
+                    yield {verb: _packed(entries, largest)}
+                    verb, entries, largest = "put", [], 0
             if entries:
-                yield {verb: _content(entries)}
+                yield {verb: _packed(entries, largest)}
                 verb = "put"
         if verb == "assign":
             yield {"assign": {}}
@@ -267,6 +272,14 @@ def _content(pairs: list[tuple[Any, Any]]) -> Any:
     if _STR.issuperset(map(type, dict(pairs))) and _utf8([key for key, _ in pairs]):
         return dict(pairs)
     return [[msgspec.Raw(dump_key(key)), value] for key, value in pairs]
+
+
+def _packed(pairs: list[tuple[Any, Any]], largest: int) -> Any:
+    """Entries that are encoded as content; joined here if one of them is large."""
+    content = _content(pairs)
+    if largest > _LARGE and type(content) is dict:
+        return Pieces.of(content)
+    return content
 
 
 def _utf8(keys: list[str]) -> bool:

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import msgspec
 
 from autostate import codec, depth
-from autostate.codec import Unsupported, dumps
+from autostate.codec import Unsupported
 from autostate.errors import UnsupportedTypeError
 from autostate.interrupts import is_passing
+from autostate.room import Pieces
 from autostate.signing import NoKeyError
 from autostate.tracking.barrier import INTERCHANGEABLE, KINDS, PLAIN, Barrier, size
 from autostate.tracking.node import LARGE
@@ -309,7 +310,8 @@ class Pending(ABC):
             return None if self.node.form is UNSURE else self.node.form
 
     def _emit(self, change: dict[str, Any]) -> None:
-        self.capture.changes.append(dumps({"id": self.node.id, **self._header, **change}))
+        fields = {"id": self.node.id, **self._header, **change}
+        self.capture.changes.append(Pieces.of(fields).joined())
         self._header = {}
         self.written = True
 

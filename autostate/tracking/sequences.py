@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from autostate import codec
-from autostate.codec import dumps
+from autostate.room import encode_each
 from autostate.tracking.alignment import UNKNOWN, align, paired
 from autostate.tracking.barrier import FORM_SETS, FORMS, size
 from autostate.tracking.kept import Kept, Segment, gaps
@@ -79,7 +79,7 @@ def saved_as(content: list[Any], first: int) -> Saved:
         first: The number of the first item.
     """
     try:
-        hashes = array("q", map(hash, map(dumps, content)))
+        hashes = array("q", map(hash, encode_each(content)))
     except ValueError:  # what has another form in JSON
         hashes = array("q", (hash(codec.dump(item)) for item in content))
     return Saved(first, hashes)
@@ -311,7 +311,7 @@ class SequencePending(Pending):
         items = self._copies[index][start - at : stop - at]
         if codec.is_flat(items) or self._is_json(start, items):
             with contextlib.suppress(ValueError):  # an int with too many digits: found below
-                raws = list(map(dumps, items))
+                raws = list(encode_each(items))
                 if max(map(len, raws)) < _LONG:
                     return raws
         return [self._raw(position, item) for position, item in enumerate(items, start)]
