@@ -5,7 +5,9 @@ nothing that it waits for (a store, a backoff) makes the program wait; and Ctrl-
 raises in the main thread, cannot strike between a cut and its commit.
 
 Why it waits on a `queue.SimpleQueue`: `put` is re-entrant and takes no lock of Python's, so `wake`
-may be called from a signal handler, from a finalizer and while the tracker's lock is held.
+may be called from a signal handler, from a finalizer and while the tracker's lock is held. Who
+waits for a flush is noted beside it, until it has an outcome: what is taken out of a queue is gone
+if the next step fails, for want of memory for example.
 
 What it does in a turn: serve who waits for a flush; else look at the tracker and do what
 `FlushPolicy` says, by way of `Saver`. Who calls `flush()` while a flush is under way gets the next
@@ -32,7 +34,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
-from autostate.flush_policy import Action, FlushPolicy, Look
+from autostate.flush_policy import LOOK_INTERVAL, Action, FlushPolicy, Look
 from autostate.flush_request import FlushRequest
 from autostate.interrupts import Worker, is_owned
 from autostate.loop_bodies import Bodies
@@ -63,7 +65,7 @@ class _Timeout(Struct, frozen=True):
     seconds: float
 
 
-_Message = FlushRequest | _Hurry | _Timeout | None
+_Message = _Hurry | _Timeout | None
 
 
 class Flusher:
@@ -120,7 +122,7 @@ class Flusher:
         self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._breathe = Breather()
         self._awake = False
-        self._waiting: list[FlushRequest] = []
+        self._requests: dict[FlushRequest, None] = {}  # without an outcome, in their order
         self._work = threading.RLock()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -233,7 +235,7 @@ class Flusher:
     def flush_soon(self) -> None:
         """Ask for a flush with a sweep, without waiting for it."""
         if not self._stopped and not self._is_passive():
-            self._inbox.put(FlushRequest(self._clock()))
+            self._ask(FlushRequest(self._clock()))
 
     def flush(
         self, timeout: float | None = None, *, sweep: bool = True, ending: bool = False
@@ -305,7 +307,7 @@ class Flusher:
         request = FlushRequest(self._clock() + timeout, notify=notify)
         if ending:
             self._saver.ending.add(request)
-        self._inbox.put(request)
+        self._ask(request)
         # Awaited as it is: `wait_for` of Python 3.11 drops a cancellation that comes together with
         # the outcome, and a task in a loop would then go on for ever.
         timer = loop.call_later(timeout, expire)
@@ -413,10 +415,15 @@ class Flusher:
         thread = self._thread
         return thread is not None and thread.is_alive() and not sys.is_finalizing()
 
+    def _ask(self, request: FlushRequest) -> None:
+        """Have the thread serve a request, with its next turn."""
+        self._requests[request] = None
+        self._inbox.put(None)
+
     def _outcome(self, request: FlushRequest) -> BaseException | None:
         """Have the request served: by the thread if it runs, else here."""
         if self._alive():
-            self._inbox.put(request)
+            self._ask(request)
         while self._alive():
             left = request.deadline - self._clock()
             try:
@@ -450,8 +457,9 @@ class Flusher:
             raise FencedError(*error.args, owner=error.owner) from error.__cause__
         if isinstance(error, FlushError):
             raise type(error)(*error.args) from error.__cause__
+        told = str(error) or type(error).__name__  # a MemoryError has no words
         raise FlushError(
-            f"the state was not saved: {error}; {self._saver.describe_unsaved()}"
+            f"the state was not saved: {told}; {self._saver.describe_unsaved()}"
         ) from error
 
     # -- the thread ---------------------------------------------------------------------------
@@ -462,17 +470,26 @@ class Flusher:
             return  # Ctrl-C left `start` before this thread was seen to run: there is another one
         while not self._stopped:
             try:
-                self._turn()
-            except BaseException:  # also a SystemExit of a receiver
-                logger.critical(
-                    "autostate met an error of its own while saving, and goes on", exc_info=True
-                )
-                self._policy.failed(self._clock())
-        for request in self._waiting:
+                self._turns()
+            except BaseException:  # noqa: S112 - there was no memory to tell of another error
+                continue
+        for request in list(self._requests):
             request.finish(_closed())
         with self._starting:
             self._has_ended = True
         self._at_end()
+
+    def _turns(self) -> None:
+        """Take turns until stopped, or until not even an error can be told."""
+        while not self._stopped:
+            try:
+                self._turn()
+            except BaseException:  # also a SystemExit of a receiver
+                self._policy.failed(self._clock())
+                logger.critical(
+                    "autostate met an error of its own while saving, and goes on", exc_info=True
+                )
+                time.sleep(LOOK_INTERVAL)  # it may come again
 
     def _turn(self) -> None:
         """Flush if somebody waits or the policy says so; else sleep until one may be true."""
@@ -490,8 +507,9 @@ class Flusher:
 
     def _flush_if_due(self, action: Action) -> bool:
         """Flush for whoever waits, or because the policy says so."""
-        if self._waiting:
-            requests, self._waiting = self._waiting, []
+        if self._requests:
+            self._gather(0)  # a kill may have been announced before
+            requests = list(self._requests)
             self._serve(requests, self._limit(max(one.deadline for one in requests)))
         elif action is Action.FLUSH or action is Action.FLUSH_ALL:
             if self._is_passive():
@@ -532,9 +550,7 @@ class Flusher:
         with contextlib.suppress(queue.Empty):
             message = self._inbox.get(timeout=timeout)
             while True:
-                if isinstance(message, FlushRequest):
-                    self._waiting.append(message)
-                elif isinstance(message, _Timeout):
+                if isinstance(message, _Timeout):
                     self._policy.expect_timeout(self._clock(), message.seconds)
                 elif message is not None:
                     self._policy.hurry(self._clock(), message.time_remaining)
@@ -552,6 +568,7 @@ class Flusher:
             error = raised
         for request in requests:
             request.finish(error)
+            self._requests.pop(request, None)
         return error
 
     def _flush_in_turn(self, requests: list[FlushRequest], limit: float, *, has_it: bool) -> None:

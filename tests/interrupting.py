@@ -54,12 +54,18 @@ class Interrupt:
         number: From 1.
         error: What is raised: an `AlarmError` by a handler that is in place meanwhile.
         ours: What the name of a file contains whose code counts.
+        times: How many such places in a row.
     """
 
     def __init__(
-        self, number: int, error: type[BaseException] = KeyboardInterrupt, ours: str = _OURS
+        self,
+        number: int,
+        error: type[BaseException] = KeyboardInterrupt,
+        ours: str = _OURS,
+        times: int = 1,
     ) -> None:
         self.left = number
+        self.times = times
         self.error = error
         self.ours = ours
         self.at = ""
@@ -75,9 +81,10 @@ class Interrupt:
     def arrive(self, frame: FrameType) -> None:
         """Count a place, and raise if it is the one."""
         self.left -= 1
-        if self.left == 0:
+        if -self.times < self.left <= 0:
             code = frame.f_code
-            self.at = f"{code.co_filename.rpartition('/')[2]}:{frame.f_lineno} {code.co_name}"
+            at = f"{code.co_filename.rpartition('/')[2]}:{frame.f_lineno} {code.co_name}"
+            self.at = self.at or at
             if self.error is AlarmError:
                 on_alarm(signal.SIGALRM, frame)
             raise self.error

@@ -51,15 +51,16 @@ _LOCKED = (
     "is locked by another process, for longer than the {wait:.3g} s that the setting flush_timeout "
     "left: end what reads or writes it for so long, or raise flush_timeout"
 )
+_NO_MEMORY = "cannot be used: there is not enough memory"
 _MENDABLE = {
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
     sqlite3.SQLITE_FULL: "cannot grow because the disk is full: free some space",
     sqlite3.SQLITE_IOERR: "met an I/O error: check the disk and its quota",
     sqlite3.SQLITE_INTERRUPT: "was interrupted",
-    sqlite3.SQLITE_NOMEM: "ran out of memory",
+    sqlite3.SQLITE_NOMEM: _NO_MEMORY,
 }
-_LASTING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+_LASTING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM})
 _FINAL = {
     sqlite3.SQLITE_READONLY: "is not writable: check the permissions of the file and its folder",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened: check that its folder exists and is writable, and "
@@ -204,6 +205,8 @@ class SqliteStore:
             if code == sqlite3.SQLITE_CORRUPT:
                 raise DamagedStoreError(f"{self.path} {DAMAGED}") from error
             raise StoreError(f"{self.path} {_FINAL.get(code, f'refused: {error}')}") from error
+        except MemoryError as error:  # what Python makes of SQLITE_NOMEM, as a rule
+            raise StoreUnavailableError(f"{self.path} {_NO_MEMORY}", lasting=True) from error
         except UnicodeDecodeError as error:  # SQLite's message shows what is no text any more
             raise DamagedStoreError(f"{self.path} {DAMAGED}") from error
         except OSError as error:
@@ -216,6 +219,8 @@ class SqliteStore:
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection]:
     """One transaction that holds the write lock from its beginning, so that `expect` is sure."""
+    if connection.in_transaction:  # there was no memory to roll it back
+        connection.execute("ROLLBACK")
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection
