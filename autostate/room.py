@@ -65,9 +65,9 @@ class Pieces(list[Any]):
         """
         pieces = cls()
         for name, value in fields.items():
-            pieces += [b"," if pieces else b"{", encode(name), b":"]
+            pieces.extend((b"," if pieces else b"{", encode(name), b":"))
             if type(value) is Pieces:
-                pieces += value
+                pieces.extend(value)
             else:
                 pieces.append(value if type(value) is msgspec.Raw else encode(value))
         pieces.append(b"}" if pieces else b"{}")
