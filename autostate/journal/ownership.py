@@ -95,7 +95,7 @@ class Ownership:
         self.held: bool = False
         self.ranks: list[tuple[int, str]] = [me.rank]
         self._clock = clock
-        self._was_held = False
+        self._held_as: tuple[int, str] | None = None  # the rank under which it was last the owner
         self._rival: HeadKey | None = None
         self._rival_since = 0.0
         self._store = store
@@ -113,7 +113,7 @@ class Ownership:
     @property
     def has_moved(self) -> bool:
         """Whether it has another name than when it took over, and no head under that."""
-        return self._was_held and not self.held
+        return self._held_as is not None and not self.held
 
     @property
     def found(self) -> Found:
@@ -280,7 +280,7 @@ class Ownership:
             OutclaimedError: One may be about to.
         """
         self._compare(keys)
-        self.held = self._was_held = True
+        self.held, self._held_as = True, self._me.rank
 
     def _compare(self, keys: Iterable[str]) -> None:
         """Raise if a listing has something above this incarnation."""
@@ -290,11 +290,16 @@ class Ownership:
         if proofs:
             raise self._outranked(max(proofs))
         latest = max(later, default=None)
-        if latest != self._rival:
-            self._rival, self._rival_since = latest, self._clock()
+        is_left = self._is_left(latest)
         if latest is not None:
-            waited = self._clock() - self._rival_since
-            raise OutclaimedError(self._store, latest, is_left=waited >= PATIENCE)
+            raise OutclaimedError(self._store, latest, is_left=is_left)
+
+    def _is_left(self, claim: HeadKey | None) -> bool:
+        """Tell whether a claim has been there for so long that its process is gone."""
+        now = self._clock()
+        if claim != self._rival:
+            self._rival, self._rival_since = claim, now
+        return claim is not None and now - self._rival_since >= PATIENCE
 
     def move_to(self, me: HeadKey) -> None:
         """Take over anew under another name, above a claim that nothing follows."""
@@ -326,9 +331,8 @@ class Ownership:
         others = {name for name in names if name.rank not in self.ranks and not name.is_claim}
         try:
             self._compare(listing)
-            if self._was_held:  # it builds on its own: a head below that was late
-                last = max(self.ranks[:-1])
-                rivals = {name for name in others if name.rank > last}
+            if self._held_as is not None:  # it builds on its own: a head below that was late
+                rivals = {name for name in others if name.rank > self._held_as}
                 if rivals:
                     raise self._outranked(max(rivals))
             elif others - self._found.sighting.keys or any(

@@ -189,6 +189,11 @@ class Explorer:
             noted = before
             if self._nodes.values[node].begins_to_read:
                 noted = (*before[:at], self._acknowledged(nodes), *before[at + 1 :])
+            if self._steps.values[step].kind == "wait":
+                for is_left in (True, False):
+                    answer = self._answers.of(is_left)
+                    yield from self._moved((records, nodes, late, faults, noted), at, answer)
+                continue
             changed, answer = self._apply(records, step)
             yield from self._moved((changed, nodes, late, faults, noted), at, answer)
             if not faults:
@@ -322,6 +327,8 @@ def applied(records: Records, step: Step) -> tuple[Records, Answer]:
     held = dict(records)
     if step.kind == "read":
         return records, held.get(step.key)
+    if step.kind == "wait":
+        return records, False
     if step.kind == "list":
         return records, tuple(key for key in held if key.startswith(step.key))
     if any(held.get(key) != data for key, data in step.expect):

@@ -24,6 +24,8 @@ import pytest
 from autostate.errors import CorruptStateError, FencedError, StoreUnavailableError
 from autostate.journal import Journal, Recovered
 from autostate.journal.commit import RawMerge
+from autostate.journal.head import HeadKey
+from autostate.journal.ownership import Ownership
 from autostate.owner import Owner
 from tests.faulty import Promises
 from tests.test_journal import change
@@ -121,6 +123,10 @@ class AnsweringStore:
         for key in deletes:
             self._ask(Step("write", "", (), (key,)))
 
+    def waits(self) -> bool:
+        """One step: however long a claim has been there, it may be left or not."""
+        return self._ask(Step("wait")) is True
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -200,6 +206,8 @@ class Process(NamedTuple):
         base: The one that it has recovered.
         wrote: Whether it has sent any write to the store.
         fenced: Whether it has ended because another process has taken over.
+        tries: How often it may still try again: two owners could outclaim each other for ever.
+        moves: How often it takes over anew above a claim.
     """
 
     name: str
@@ -215,6 +223,8 @@ class Process(NamedTuple):
     base: str = ""
     wrote: bool = False
     fenced: bool = False
+    tries: int = 0
+    moves: int = 0
 
     @property
     def call(self) -> str:
@@ -282,8 +292,8 @@ class Runner:
         if not process.call:
             return [Node(process.ended(), (), None, found)]
         store = AnsweringStore(self._promises, answers)
-        global _running
-        _running = process.name
+        global _moves, _running
+        _moves, _running = process.moves, process.name
         journal: Journal = (
             self.new_journal(process, store)
             if process.call == "recover"
@@ -358,6 +368,9 @@ class Runner:
         """A call failed: what was to be saved is sent again, perhaps with more."""
         if process.call == "recover":
             return [process]
+        if not process.tries:
+            return [process.ended()]
+        process = process._replace(tries=process.tries - 1)
         if process.call not in ("commit", "check"):
             process = process._replace(at=process.at + 1)
         again = process._replace(journal=_kept(journal))
@@ -382,18 +395,28 @@ def straight(process: Process, promises: Promises, answers: tuple[Answer, ...]) 
     _running = process.name
     runner, store = Runner(promises), AnsweringStore(promises, answers)
     journal = runner.new_journal(process, store)
-    with suppress(FencedError):
+    with suppress(FencedError, StoreUnavailableError):
         for at in range(len(process.script)):
             process, _ = runner.call(process._replace(at=at), journal)
     return store.asked
 
 
 _running = ""
+_moves = 0
+
+
+def _is_left(ownership: Ownership, claim: HeadKey | None) -> bool:
+    """Let any time go by, in place of the clock's."""
+    if claim is None or len(ownership.ranks) > _moves:
+        return False
+    store: Any = ownership._store
+    return isinstance(store, AnsweringStore) and store.waits()
 
 
 @contextmanager
 def same_owners() -> Iterator[None]:
     """Let what a process says of itself be the same in every run."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ownership, "_is_left", _is_left)
         patch.setattr(Owner, "this", classmethod(lambda cls: cls(program=_running)))
         yield

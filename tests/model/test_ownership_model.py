@@ -18,6 +18,7 @@ ALL: Final = "AUTOSTATE_MODEL" in os.environ
 """Whether everything is explored, as `make model` does; else what takes a few seconds."""
 
 ONE, SOME, SURE = STORES  # one by one, all at once, conditional
+UNSURE = (ONE, SOME)
 SAVE = ("recover", "commit", "check")
 TWICE = (*SAVE, "commit", "check")
 COMPACT = (*SAVE, "compact")
@@ -37,6 +38,10 @@ class Case(NamedTuple):
         large: Whether the state lies in segments, else in the head.
         stored: Whether there is a state already.
         insists: How often each process displaces one that was faster.
+        tries: How often each process tries again, beyond once for each fault: while a claim is
+            above its own, an owner may do so for ever.
+        moves: How often each process takes over anew above a claim that nothing follows: two could
+            outclaim each other for ever.
     """
 
     store: str
@@ -45,11 +50,14 @@ class Case(NamedTuple):
     large: bool = False
     stored: bool = False
     insists: int = 0
+    tries: int = 0
+    moves: int = 0
 
     def __str__(self) -> str:
         told = [", ".join(script) for script in self.scripts]
         scripts = f"{len(told)} x {told[0]}" if len({*told}) == 1 else " | ".join(told)
         marks = ["segments"] * self.large + ["stored"] * self.stored + ["insists"] * self.insists
+        marks += ["moves"] * self.moves
         return f"{self.store:11} {self.faults} faults  {' '.join([*marks, '']):16} {scripts}"
 
 
@@ -57,7 +65,9 @@ def explore(case: Case) -> Result:
     """Go through all that may happen."""
     inline = 0 if case.large else 1000
     processes = [
-        Process(name, script, inline, case.insists)
+        Process(
+            name, script, inline, case.insists, tries=case.faults + case.tries, moves=case.moves
+        )
         for name, script in zip("abc", case.scripts, strict=False)
     ]
     records = seeded(STORES[case.store], inline) if case.stored else {}
@@ -78,6 +88,8 @@ def seeded(promises: Promises, inline: int) -> dict[str, bytes]:
 def few() -> list[Case]:
     """What takes a few seconds."""
     return [
+        *(Case(store, (TWICE, SAVE), moves=1) for store in UNSURE),
+        *(Case(store, (COMPACT, SAVE), large=True, stored=True, moves=1) for store in UNSURE),
         *(Case(store, (TWICE, TWICE)) for store in STORES),
         *(Case(store, (LONG, LONG), large=True, stored=True) for store in STORES),
         *(Case(store, (SAVE, SAVE), faults=1) for store in STORES),
@@ -89,6 +101,9 @@ def few() -> list[Case]:
 def many() -> list[Case]:
     """What takes some minutes; the longest first."""
     cases = [Case(store, (EARLY, EARLY), 1, insists=1) for store in STORES]
+    cases += [Case(store, (TWICE, TWICE), moves=2) for store in UNSURE]
+    cases += [Case(store, (COMPACT, SAVE), large=True, stored=True, moves=2) for store in UNSURE]
+    cases += [Case(store, (SAVE, SAVE), 1, moves=1) for store in UNSURE]
     begins = [
         {"large": large, "stored": stored} for large in (True, False) for stored in (True, False)
     ]
@@ -155,6 +170,10 @@ BROKEN: Final[dict[variants.Variant, tuple[Case, str]]] = {
     variants.readers_believe_their_first_look: (
         Case(ONE, (COMPACT, READ), large=True, stored=True),
         "b is told",
+    ),
+    variants.builds_on_its_last_claim: (
+        Case(ONE, (TWICE, SAVE), moves=2),
+        "acknowledged, and not found",
     ),
     variants.a_refusal_is_always_a_takeover: (Case(SURE, (SAVE,), 1), "nobody else has written"),
 }

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from autostate.journal import Journal, recovery
-from autostate.journal.head import HEADS
+from autostate.journal.head import HEADS, HeadKey
 from autostate.journal.ownership import Ownership
 from autostate.journal.recovery import Found
 from autostate.journal.writer import Writer
@@ -143,3 +143,14 @@ def readers_believe_their_first_look(patch: pytest.MonkeyPatch) -> None:
 def a_refusal_is_always_a_takeover(patch: pytest.MonkeyPatch) -> None:
     """A refused write is not compared with those whose answers were lost."""
     patch.setattr(Ownership, "_settle", lambda *_: False)
+
+
+def builds_on_its_last_claim(patch: pytest.MonkeyPatch) -> None:
+    """Who takes over anew looks for heads above its last claim, not above its last head."""
+    move_to = Ownership.move_to
+
+    def careless(self: Ownership, me: HeadKey) -> None:
+        move_to(self, me)
+        self._held_as = self.ranks[-2]
+
+    patch.setattr(Ownership, "move_to", careless)
