@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from autostate.owner import Owner
+from autostate.private import ALONE, create, make_folder
 
 _LONGEST = 65_536
 _UNSUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
@@ -227,18 +228,17 @@ class OwnerLock:
             return known
         if known is not None:
             os.close(_files.pop(self.path).descriptor)
-        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if make else 0)
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            descriptor = os.open(self.path, flags, 0o666)
+            descriptor = os.open(self.path, flags)
         except FileNotFoundError:
             if not make:
                 raise
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path, flags, 0o666)
+            descriptor = self._made(flags)
         except PermissionError:
             if make:
                 raise
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = os.open(self.path, flags & ~os.O_RDWR)
         try:
             self._check(os.fstat(descriptor))
         except OSError:
@@ -246,6 +246,24 @@ class OwnerLock:
             raise
         file = _files[self.path] = _File(descriptor)
         return file
+
+    def _made(self, flags: int) -> int:
+        """Make the file, or open what another process has just made."""
+        make_folder(self.path.parent, 0o755)  # of the SDK's: that of a database is there
+        while True:  # the owner that ends removes it
+            with contextlib.suppress(FileExistsError):
+                return create(self.path, self._mode())
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(self.path, flags)
+
+    def _mode(self) -> int:
+        """That of the database beside which it lies, which users may share by a group."""
+        database = self.path.with_name(self.path.name.removesuffix("-owner"))
+        with contextlib.suppress(OSError):
+            found = database.lstat().st_mode
+            if stat.S_ISREG(found):
+                return found & 0o666 | ALONE
+        return ALONE
 
     def _check(self, found: os.stat_result) -> None:
         """Refuse what is no file of its own: it would be overwritten with the name of the owner."""

@@ -31,6 +31,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from autostate.private import create, make_folder
 from autostate.syncing import sync
 
 logger: logging.Logger = logging.getLogger("autostate")
@@ -110,7 +111,7 @@ class Place(Struct, frozen=True):
         Raises:
             OSError: It cannot be made, or belongs to somebody else.
         """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.folder)
         if self.shared and not _is_private(self.folder):
             raise PermissionError(errno.EPERM, "the folder is not private", str(self.folder))
 
@@ -183,7 +184,7 @@ def _write(place: Place, base: Base, changes: Sequence[bytes], seal: Seal | None
     if seal is not None:
         content = seal(place.stem, content)
     unfinished = path.with_suffix(".unfinished")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = create(unfinished)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

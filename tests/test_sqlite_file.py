@@ -287,7 +287,8 @@ path = os.path.abspath(sys.argv[1])
 def audit(event, arguments):
     if event == "open" and isinstance(arguments[0], (str, bytes, os.PathLike)):
         name = os.path.abspath(os.fsdecode(arguments[0]))
-        if name.startswith(path) and not name.endswith(OTHERS):
+        made = name.startswith(path + ".new-")  # nobody has a lock on it yet
+        if name.startswith(path) and not made and not name.endswith(OTHERS):
             print("opened", name)
 sys.addaudithook(audit)
 import autostate

@@ -9,6 +9,13 @@ leave the old record or the new one:
 - delete: metadata first, then the value. A crash in between leaves a value that nobody sees.
 
 Records of the program's own in the same store are never touched.
+
+Somebody else may be able to write to the folder. What lies there in place of a file is not opened:
+a link would show files from anywhere as records, a pipe would never end. A file that is larger
+than a record can be is not read. The folder itself may be a link: users put `storage` on another
+disk, and whoever can plant a link there could as well plant the records. Files are private, what
+the umask says; the folders above the store are made as the SDK makes them, since the program's
+datasets lie there too.
 """
 
 from __future__ import annotations
@@ -18,18 +25,25 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import time
 from collections.abc import Collection, Generator, Mapping
 from pathlib import Path
 from secrets import token_hex
 from urllib.parse import quote, unquote
 
-from autostate.errors import StoreError, StoreUnavailableError
+from autostate.errors import DamagedStoreError, StoreError, StoreUnavailableError
+from autostate.private import create, make_folder
 from autostate.syncing import sync
 
 _METADATA = ".__metadata__.json"
 _ASIDE = ".autostate-tmp"
 _ABANDONED = 3600.0
+MAX_METADATA = 65_536
+_LINKS = frozenset({errno.ELOOP, getattr(errno, "EMLINK", errno.ELOOP)})
+"""What systems say of a link that is not to be followed."""
+_NO_FILE = frozenset({errno.ENXIO, errno.EISDIR, errno.ENODEV, errno.EOPNOTSUPP})
+"""What they say of a socket, a folder or a device."""
 _MENDABLE = {
     errno.ENOSPC: "the disk is full: make room",
     errno.EDQUOT: "the disk quota is exhausted: make room",
@@ -70,9 +84,23 @@ class ApifyFolderStore:
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none."""
         value, metadata = self._paths(key)
+        described = self.read_file(metadata, MAX_METADATA)
+        return None if described is None else self.read_file(value, self.max_record)
+
+    def read_file(self, path: Path, limit: int) -> bytes | None:
+        """Return what is in a file of the folder, None if there is none.
+
+        Args:
+            path: The file.
+            limit: The most bytes that it may have.
+
+        Raises:
+            DamagedStoreError: It is no file, or too large; nothing of it was read.
+            StoreError: It cannot be read; the message says what to do.
+        """
         with self._translated():
             try:
-                return value.read_bytes() if metadata.exists() else None
+                return _read(path, limit)
             except FileNotFoundError:
                 return None
 
@@ -101,8 +129,9 @@ class ApifyFolderStore:
                 names = set(os.listdir(self.folder))  # noqa: PTH208 - Ctrl-C cannot split it
             except FileNotFoundError:
                 return []
-        keys = (unquote(name) for name in names if f"{name}{_METADATA}" in names)
-        return sorted(key for key in keys if key.startswith(prefix))
+        keys = ((unquote(name), name) for name in names if f"{name}{_METADATA}" in names)
+        found = ((key, name) for key, name in keys if key.startswith(prefix))
+        return sorted(key for key, name in found if _file_name(key) == name)
 
     def close(self) -> None:
         """Refuse further use. Nothing is kept open."""
@@ -118,14 +147,12 @@ class ApifyFolderStore:
         _sync_folder(self.folder)
 
     def _paths(self, key: str) -> tuple[Path, Path]:
-        name = quote(key, safe="")
+        name = _file_name(key)
         return self.folder / name, self.folder / f"{name}{_METADATA}"
 
     def _make_folder(self) -> None:
-        missing = [each for each in (self.folder, *self.folder.parents) if not each.exists()]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for made in missing:
-            _sync_folder(made.parent)
+        make_folder(self.folder.parent, 0o755)
+        make_folder(self.folder)
 
     def _sweep(self) -> None:
         """Remove once what killed processes have left aside; what is young may be in use."""
@@ -133,7 +160,7 @@ class ApifyFolderStore:
             self._swept = True
             for path in self.folder.glob(f".*{_ASIDE}"):
                 with contextlib.suppress(FileNotFoundError):
-                    if time.time() - path.stat().st_mtime > _ABANDONED:
+                    if time.time() - path.lstat().st_mtime > _ABANDONED:
                         path.unlink()
 
     @contextlib.contextmanager
@@ -152,17 +179,58 @@ class ApifyFolderStore:
             raise StoreError(f"{said}: make the folder readable and writable") from error
 
 
+def _file_name(key: str) -> str:
+    """How the SDK names the file of a key; what is no text is nobody's key."""
+    return quote(key, safe="", errors="replace")
+
+
 def _content_type(content: bytes) -> str:
     """JSON is read as JSON by the SDK; a part of a larger record is not JSON."""
     whole = content.startswith(b"{") and content.endswith(b"}")
     return "application/json; charset=utf-8" if whole else "application/octet-stream"
 
 
+def _read(path: Path, limit: int) -> bytes:
+    """Read a file that is one, and no larger than it may be.
+
+    Raises:
+        DamagedStoreError: It is none, or larger.
+        OSError: It cannot be read.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link, no pipe
+    try:
+        handle = os.open(path, flags)
+    except OSError as error:
+        if error.errno in _LINKS:
+            raise _refused(path, "is a symbolic link, which is not followed") from error
+        if error.errno in _NO_FILE:
+            raise _refused(path, "is no file") from error
+        raise
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise _refused(path, "is no file")
+        if found.st_size <= limit:
+            with open(handle, "rb", closefd=False) as file:
+                return file.read(found.st_size)  # it is never written in place
+    finally:
+        os.close(handle)
+    told = f"has {found.st_size:,} bytes, and at most {limit:,} were written: it was not read"
+    raise _refused(path, told)
+
+
+def _refused(path: Path, why: str) -> DamagedStoreError:
+    return DamagedStoreError(
+        f"{path} {why}: somebody else has changed the store. Put back the file from a copy, or "
+        "move it away"
+    )
+
+
 def _replace(path: Path, content: bytes) -> None:
-    """Put a file in the place of another in one step, synced before."""
+    """Put a file in the place of another in one step, synced before; a link is replaced, too."""
     aside = path.with_name(f".{token_hex(8)}{_ASIDE}")
     try:
-        with aside.open("xb") as file:
+        with os.fdopen(create(aside), "wb") as file:
             file.write(content)
             file.flush()
             sync(file.fileno())

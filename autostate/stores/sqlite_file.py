@@ -23,8 +23,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from autostate.errors import DamagedStoreError, StoreError
+from autostate.private import create, make_folder, sync_folder
 from autostate.stores.places import look_at, refuse_place, refuse_unreadable
-from autostate.syncing import sync
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -78,7 +78,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     real = Path(os.path.realpath(path))
     _remove_abandoned(real)
     if not real.exists():
-        _make_folder(real.parent)
+        make_folder(real.parent)
         _make(real)
     _warn_of_links(real)
     return _connected(path)
@@ -170,7 +170,8 @@ def _make(path: Path) -> None:
     """Make the database under a temporary name, then link it to its path."""
     unfinished = path.with_name(f"{path.name}{_UNFINISHED}{secrets.token_hex(8)}")
     try:
-        connection = _connect(unfinished, "rwc")
+        os.close(create(unfinished))  # SQLite gives its journal the mode of the file
+        connection = _connect(unfinished, "rw")
         try:
             connection.execute(_SCHEMA)
         finally:
@@ -178,7 +179,7 @@ def _make(path: Path) -> None:
         _link(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def publish(unfinished: Path, path: Path) -> None:
@@ -195,7 +196,7 @@ def publish(unfinished: Path, path: Path) -> None:
         if path.exists():
             raise
         unfinished.rename(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def _link(unfinished: Path, path: Path) -> None:
@@ -343,24 +344,3 @@ def _is_text(key: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a missing folder, private, and keep the library's own out of version control."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.name == ".autostate":
-        (folder / ".gitignore").write_text("*\n")
-    _sync(folder.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Let the names in a folder survive a power failure, where folders can be synced."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            sync(handle)
-        finally:
-            os.close(handle)
