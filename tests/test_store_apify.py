@@ -8,6 +8,8 @@ import os
 import random
 import shutil
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import textwrap
@@ -21,10 +23,11 @@ import pytest
 
 import autostate
 from autostate import hub
-from autostate.errors import StoreError, StoreUnavailableError
+from autostate.errors import DamagedStoreError, StoreError, StoreUnavailableError
 from autostate.stores import Store, open_store
 from autostate.stores.apify import ApifyStore, local_folder, purges_on_start
 from autostate.stores.apify_folder import ApifyFolderStore
+from autostate.stores.apify_record import read_record
 from autostate.testing import KeyValueStore, LocalPlatform
 from autostate.testing.wire import Request, Response
 from tests.campaign import LONG
@@ -508,6 +511,89 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_says_so(tmp_path: Path
         with pytest.raises(StoreError, match="make the folder") as refused:
             use(store)
         assert not isinstance(refused.value, StoreUnavailableError)
+
+
+# -- a folder to which somebody else can write -----------------------------------------------------
+
+
+def plant_link(path: Path) -> None:
+    """A symbolic link to a file that holds what a record could."""
+    elsewhere = path.parent.parent / "elsewhere"
+    elsewhere.write_bytes(b'{"secret":1}')
+    path.symlink_to(elsewhere)
+
+
+def plant_socket(path: Path) -> None:
+    """A socket."""
+    with socket.socket(socket.AF_UNIX) as planted:
+        planted.bind(os.path.relpath(path))
+
+
+def plant_much(path: Path) -> None:
+    """A file of a terabyte, which takes no room."""
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+PLANTED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "link": (plant_link, "is a symbolic link, which is not followed"),
+    "loop": (lambda path: path.symlink_to(path.name), "is a symbolic link"),
+    "pipe": (os.mkfifo, "is no file"),
+    "socket": (plant_socket, "is no file"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "is a symbolic link"),
+    "folder": (Path.mkdir, "is no file"),
+    "much": (plant_much, "has 1,099,511,627,776 bytes"),
+}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+@pytest.mark.parametrize("suffix", ["", ".__metadata__.json"])
+def test_what_is_planted_for_a_record_is_not_opened(
+    folder: ApifyFolderStore, kind: str, suffix: str
+) -> None:
+    """No link is followed, nothing waits for a pipe, nothing is read that is too large."""
+    plant, message = PLANTED[kind]
+    folder.write({"key": b"{}", "other": b"{}"})
+    path = folder.folder / f"key{suffix}"
+    path.unlink()
+    plant(path)
+    for read in (folder.read, lambda key: read_record(None, key)):
+        if suffix and read != folder.read:
+            continue  # a value is one without metadata, too
+        with pytest.raises(DamagedStoreError, match=message) as refused:
+            read("key")
+        assert str(path) in str(refused.value)
+        assert "move it away" in str(refused.value)
+    assert folder.read("other") == b"{}"
+    if kind == "folder":
+        return
+    folder.write({"key": b'{"new":1}'})
+    assert folder.read("key") == b'{"new":1}'
+    assert stat.S_ISREG(path.lstat().st_mode)
+    elsewhere = folder.folder.parent / "elsewhere"
+    assert not elsewhere.exists() or elsewhere.read_bytes() == b'{"secret":1}'
+    folder.write({}, ["key"])
+    assert folder.list("") == ["other"]
+
+
+def test_the_folder_of_a_store_may_be_a_link(folder: ApifyFolderStore, tmp_path: Path) -> None:
+    """Users put `storage` on another disk."""
+    other = tmp_path / "disk"
+    other.mkdir()
+    folder.folder.parent.mkdir(parents=True)
+    folder.folder.symlink_to(other)
+    folder.write({"key": b"{}"})
+    assert (folder.read("key"), folder.list("")) == (b"{}", ["key"])
+    assert (other / "key").exists()
+
+
+def test_names_of_files_that_are_no_keys_are_not_listed(folder: ApifyFolderStore) -> None:
+    """Each record is listed once, under the key by which it is read."""
+    folder.write({"autostate-a": b"{}"})
+    for name in (b"%61utostate-a", b"autostate-\xff", b"autostate-%FF"):
+        for suffix in (b"", b".__metadata__.json"):
+            (folder.folder / os.fsdecode(name + suffix)).write_bytes(b"{}")
+    assert folder.list("autostate-") == ["autostate-a"]
 
 
 def test_a_full_disk_is_unavailable_and_leaves_the_old_record() -> None:

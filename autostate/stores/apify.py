@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import json
 import os
 import re
 import time
@@ -17,17 +16,27 @@ from collections.abc import Collection, Mapping
 from hashlib import sha256
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any
+from typing import Final, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
-from autostate.errors import StoreError, StoreUnavailableError
+import msgspec
+
+from autostate.errors import DamagedStoreError, StoreError, StoreUnavailableError
 from autostate.owner import Owner, this_run
 from autostate.stores.apify_folder import ApifyFolderStore
-from autostate.stores.apify_http import Answer, HttpConnection
-from autostate.stores.base import Store
+from autostate.stores.apify_http import Answer, AnswerTooLargeError, HttpConnection
 
 MAX_RECORD = 9_000_000
 """Bytes of one record. The platform documents no maximum; 9,437,184 is known to be refused."""
+
+MAX_FOREIGN = 256 << 20
+"""Bytes of a record of the program's own, which `adopt` reads: more than the platform takes."""
+
+_MAX_ANSWER = 4 << 20
+"""Bytes of an answer about a store: a page of a thousand keys has a tenth of that."""
+
+_MAX_KEYS = 100_000
+"""Records of one state, at most; there are some hundreds."""
 
 _TIMEOUT = 30.0
 _ASKING = 10.0
@@ -35,6 +44,7 @@ _ENDED = frozenset({"SUCCEEDED", "FAILED", "TIMED-OUT", "ABORTED"})
 _COMPRESS_FROM = 1024
 _PAGE = 1000
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
+_REASON: Final = re.compile(r"[a-z]{1,20}(-[a-z]{1,20}){0,5}")
 _RETRYABLE = frozenset({408, 425, 429})
 _WHAT_TO_DO = {
     401: "check the environment variable APIFY_TOKEN",
@@ -45,7 +55,48 @@ _WHAT_TO_DO = {
 }
 
 
-def open_apify(name: str | None, *, make: bool = True) -> Store:
+T = TypeVar("T")
+
+
+class _Data(msgspec.Struct, Generic[T]):
+    """The envelope of what the API answers."""
+
+    data: T
+
+
+class _Key(msgspec.Struct):
+    key: str
+
+
+class _Keys(msgspec.Struct, rename="camel"):
+    items: list[_Key]
+    is_truncated: bool
+    next_exclusive_start_key: str | None = None
+
+
+class _Made(msgspec.Struct):
+    id: str
+    name: str | None = None
+
+
+class _Stores(msgspec.Struct):
+    items: list[_Made]
+    total: int
+
+
+class _Run(msgspec.Struct):
+    status: str
+
+
+class _Type(msgspec.Struct):
+    type: str
+
+
+class _Error(msgspec.Struct):
+    error: _Type
+
+
+def open_apify(name: str | None, *, make: bool = True) -> ApifyStore | ApifyFolderStore:
     """Open the run's default store (None) or a named one; nothing is sent before it is used.
 
     Args:
@@ -134,7 +185,18 @@ class ApifyStore:
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none."""
-        answer = self._send("GET", f"records/{quote(key, safe='')}", timeout, or_404=True)
+        return self.read_up_to(self.max_record, key, timeout=timeout)
+
+    def read_up_to(self, limit: int, key: str, *, timeout: float | None = None) -> bytes | None:
+        """Return a record of at most so many bytes, None if there is none."""
+        path = f"records/{quote(key, safe='')}"
+        try:
+            answer = self._send("GET", path, _deadline(timeout), or_404=True, limit=limit)
+        except AnswerTooLargeError:
+            raise DamagedStoreError(
+                f"the record {key} of {self.url} has more than {limit:,} bytes, as none has: "
+                "somebody else has changed the store. Put it back from a copy, or delete it"
+            ) from None
         return None if answer.status == 404 else answer.body
 
     def write(
@@ -154,23 +216,33 @@ class ApifyStore:
 
                 body = gzip.compress(value, 1, mtime=0)
                 headers["content-encoding"] = "gzip"
-            self._send("PUT", f"records/{quote(key, safe='')}", timeout, body, headers)
+            self._send("PUT", f"records/{quote(key, safe='')}", _deadline(timeout), body, headers)
         for key in deletes:
-            self._send("DELETE", f"records/{quote(key, safe='')}", timeout, or_404=True)
+            self._send("DELETE", f"records/{quote(key, safe='')}", _deadline(timeout), or_404=True)
 
     def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
-        """Return all keys that begin with the prefix, sorted."""
-        keys: list[str] = []
+        """Return all keys that begin with the prefix, sorted: all pages within the timeout."""
+        keys: set[str] = set()
         query = {"limit": str(_PAGE), "prefix": prefix}
+        deadline = _deadline(timeout)
         while True:
-            answer = self._send("GET", f"keys?{urlencode(query)}", timeout)
+            answer = self._send("GET", f"keys?{urlencode(query)}", deadline)
             if answer.status == 404:  # nobody has made the store
                 return []
-            page = self._data(answer)
-            keys += (item["key"] for item in page["items"] if item["key"].startswith(prefix))
-            if not page["isTruncated"]:
+            page = self._data(answer, _Data[_Keys])
+            keys.update(item.key for item in page.items if item.key.startswith(prefix))
+            if not page.is_truncated:
                 return sorted(keys)
-            query["exclusiveStartKey"] = page["nextExclusiveStartKey"]
+            following = page.next_exclusive_start_key
+            if not following or following == query.get("exclusiveStartKey"):
+                raise self._strange()
+            if len(keys) > _MAX_KEYS:
+                raise StoreError(
+                    f"{self.url} has more than {_MAX_KEYS:,} records whose keys begin with "
+                    f"{prefix}, as no state has: somebody else has changed the store. Delete those "
+                    "that are not of autostate, or configure another store"
+                )
+            query["exclusiveStartKey"] = following
 
     def owner_lives(self, owner: Owner) -> bool | None:
         """Tell whether the run of an owner goes on; None if the platform does not say.
@@ -183,11 +255,13 @@ class ApifyStore:
             return True
         path = f"/v2/actor-runs/{quote(owner.run, safe='')}"
         try:
-            answer = self._http.request("GET", path, None, {}, _deadline(_ASKING))
-            status = self._data(self._checked(answer, "GET"))["status"]
-        except (StoreError, LookupError):
+            answer = self._http.request(
+                "GET", path, None, {}, deadline=_deadline(_ASKING), limit=_MAX_ANSWER
+            )
+            run = self._data(self._checked(answer, "GET"), _Data[_Run])
+        except StoreError:
             return None
-        return status not in _ENDED
+        return run.status not in _ENDED
 
     def close(self) -> None:
         """Close the connection."""
@@ -198,42 +272,45 @@ class ApifyStore:
         self,
         method: str,
         path: str,
-        timeout: float | None,
+        deadline: float,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         *,
         or_404: bool = False,
+        limit: int = _MAX_ANSWER,
     ) -> Answer:
         if self._closed:
             raise StoreError(f"the store {self.url} is closed: open it again with open_store()")
         if self._id is None:
-            self._id = self._get_or_create(timeout) if self._make else self._find(timeout)
+            self._id = self._get_or_create(deadline) if self._make else self._find(deadline)
         if self._id is None:
             return Answer(404, b"")
         path = f"/v2/key-value-stores/{quote(self._id, safe='')}/{path}"
-        answer = self._http.request(method, path, body, headers or {}, _deadline(timeout))
+        answer = self._http.request(
+            method, path, body, headers or {}, deadline=deadline, limit=limit
+        )
         if or_404 and answer.status == 404:
             return answer
         return self._checked(answer, method)
 
-    def _get_or_create(self, timeout: float | None) -> str:
+    def _get_or_create(self, deadline: float) -> str:
         path = f"/v2/key-value-stores?{urlencode({'name': self._name or ''})}"
-        answer = self._http.request("POST", path, b"", {}, _deadline(timeout))
+        answer = self._http.request("POST", path, b"", {}, deadline=deadline, limit=_MAX_ANSWER)
         answer = self._checked(answer, "POST")
-        return str(self._data(answer)["id"])
+        return self._data(answer, _Data[_Made]).id
 
-    def _find(self, timeout: float | None) -> str | None:
+    def _find(self, deadline: float) -> str | None:
         """The id of the named store, if there is one."""
         offset = 0
         while True:
             path = f"/v2/key-value-stores?{urlencode({'limit': _PAGE, 'offset': offset})}"
-            answer = self._http.request("GET", path, None, {}, _deadline(timeout))
-            page = self._data(self._checked(answer, "GET"))
-            for item in page["items"]:
-                if item.get("name") == self._name:
-                    return str(item["id"])
-            offset += len(page["items"])
-            if not page["items"] or offset >= page["total"]:
+            answer = self._http.request("GET", path, None, {}, deadline=deadline, limit=_MAX_ANSWER)
+            page = self._data(self._checked(answer, "GET"), _Data[_Stores])
+            for item in page.items:
+                if item.name == self._name:
+                    return item.id
+            offset += len(page.items)
+            if not page.items or offset >= page.total:
                 return None
 
     def _checked(self, answer: Answer, method: str) -> Answer:
@@ -244,12 +321,13 @@ class ApifyStore:
             raise StoreUnavailableError(f"{said}; it is tried again")
         raise StoreError(f"{said}: {_WHAT_TO_DO.get(answer.status, 'report this as a bug')}")
 
-    def _data(self, answer: Answer) -> dict[str, Any]:
-        with contextlib.suppress(ValueError, LookupError, TypeError):
-            data = json.loads(answer.body)["data"]
-            if isinstance(data, dict):
-                return data
-        raise StoreUnavailableError(f"The store {self.url} gave an answer that is not the API's")
+    def _data(self, answer: Answer, envelope: type[_Data[T]]) -> T:
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return msgspec.json.decode(answer.body, type=envelope).data
+        raise self._strange()
+
+    def _strange(self) -> StoreUnavailableError:
+        return StoreUnavailableError(f"The store {self.url} gave an answer that is not the API's")
 
 
 def _content_type(value: bytes) -> str:
@@ -259,9 +337,11 @@ def _content_type(value: bytes) -> str:
 
 
 def _reason(answer: Answer) -> str:
-    """The API's own word for an error, such as `record-not-found`."""
-    with contextlib.suppress(ValueError, LookupError, TypeError):
-        return f" ({json.loads(answer.body)['error']['type']})"
+    """The API's own word for an error, such as `record-not-found`; nothing else that is said."""
+    with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        reason = msgspec.json.decode(answer.body, type=_Error).error.type
+        if _REASON.fullmatch(reason):
+            return f" ({reason})"
     return ""
 
 

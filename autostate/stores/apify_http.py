@@ -4,26 +4,39 @@ It works where this library must: in a thread while the event loop is blocked, i
 forked child. A request is sent once and never again behind the caller's back: a first copy that
 arrives late would overwrite what was written since. To make that bearable a connection that was
 idle for long, or that the other side has closed, is replaced before it is used.
+
+Whoever answers may be anybody: a proxy, or a server that a redirect names. `http.client` limits
+the length of one line of an answer, but not how many of them there are, and a timeout of a socket
+begins anew with every byte. So the deadline, and the most bytes of an answer with all that belongs
+to it, are seen to below it, where it reads from the socket. What it says in its errors may be what
+it was sent, or sends, and is not shown.
 """
 
 from __future__ import annotations
 
 import http.client
+import io
+import re
 import select
+import socket
 import time
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit
+from typing import Any, Final
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from autostate.errors import StoreError, StoreUnavailableError
 
 _MAX_IDLE = 20.0
 """Seconds after which servers may have dropped a connection without having told us."""
 
-_MAX_ANSWER = 256 * 1024 * 1024
+_ENVELOPE = 1 << 20
+"""Bytes that an answer may have beside its content: headers, the lengths of chunks."""
+
 _CHUNK = 256 * 1024
+_TOKEN: Final = re.compile(r"[!-~]+")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -35,6 +48,14 @@ class Answer:
     body: bytes
 
 
+class AnswerTooLargeError(StoreError):
+    """An answer is larger than what was asked for can be. It was not read to its end."""
+
+
+class _BadAnswerError(http.client.HTTPException):
+    """What is wrong with an answer; the text holds nothing of it."""
+
+
 class HttpConnection:
     """A kept-alive connection to one server. Used by one thread at a time.
 
@@ -44,10 +65,18 @@ class HttpConnection:
     """
 
     def __init__(self, base_url: str, token: str) -> None:
-        parts = urlsplit(base_url.rstrip("/").removesuffix("/v2"))
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise StoreError(f"{base_url!r} is not the URL of an API: check APIFY_API_BASE_URL")
-        self._origin = f"{parts.scheme}://{parts.netloc}"
+        parts = _split(base_url.rstrip("/").removesuffix("/v2"))
+        if parts is None:
+            raise StoreError(
+                "what APIFY_API_BASE_URL holds is not the URL of an API, such as "
+                "https://api.apify.com: check it"
+            )
+        if not _TOKEN.fullmatch(token):
+            raise StoreError(
+                "APIFY_TOKEN holds a character that no token has, the end of a line perhaps: check "
+                "it"
+            )
+        self._origin = _origin_of(parts)
         self._path = parts.path
         self._headers = {
             "authorization": f"Bearer {token}",
@@ -63,7 +92,9 @@ class HttpConnection:
         path: str,
         body: bytes | None,
         headers: Mapping[str, str],
+        *,
         deadline: float,
+        limit: int,
     ) -> Answer:
         """Send one request and read the answer.
 
@@ -73,17 +104,26 @@ class HttpConnection:
             body: The body.
             headers: Headers besides those of the connection.
             deadline: When to give up, on the monotonic clock.
+            limit: The most bytes that the body of the answer may have, decompressed.
 
         Raises:
             StoreUnavailableError: No answer, or not in time: the outcome is unknown.
+            AnswerTooLargeError: What was asked for is larger.
             StoreError: The server cannot be trusted (its certificate is not valid).
         """
         url = f"{self._origin}{self._path}{path}"
         try:
-            return self._exchange(method, url, body, {**self._headers, **headers}, deadline)
-        except (OSError, http.client.HTTPException, zlib.error) as error:
+            sent = {**self._headers, **headers}
+            return self._exchange(method, url, body, sent, deadline=deadline, limit=limit)
+        except _TooMuchError:
+            self.close()
+            raise _too_large(self._origin, method, limit) from None
+        except (OSError, _BadAnswerError, zlib.error) as error:
             self.close()
             raise _translated(error, self._origin, method) from error
+        except http.client.HTTPException as error:  # its text, or its cause, may be anything
+            self.close()
+            raise _translated(error, self._origin, method) from None
         except BaseException:  # in the middle of an exchange: not to be used again
             self.close()
             raise
@@ -100,22 +140,21 @@ class HttpConnection:
         url: str,
         body: bytes | None,
         headers: Mapping[str, str],
+        *,
         deadline: float,
+        limit: int,
     ) -> Answer:
         connection = self._ready(deadline)
         target = url.removeprefix(self._origin)
-        with suppress(BrokenPipeError):  # it may have answered before it had read all
-            connection.request(method, target, body, dict(headers))
-        _limit(connection, deadline)
-        response = connection.getresponse()
-        data = _drain(connection, response, deadline)
+        answer, location = _answered(
+            connection, method, target, body, headers, deadline=deadline, limit=limit
+        )
         self._used = time.monotonic()
-        if response.will_close:
+        if connection.sock is None:
             self.close()
-        location = response.getheader("location")
-        if method == "GET" and response.status in _REDIRECTS and location:
-            return _follow(urljoin(url, location), self._origin, headers, deadline)
-        return Answer(response.status, _inflated(data, response.getheader("content-encoding")))
+        if method == "GET" and answer.status in _REDIRECTS and location:
+            return _follow(url, location, headers, deadline=deadline, limit=limit)
+        return answer
 
     def _ready(self, deadline: float) -> http.client.HTTPConnection:
         """A connection that is open as far as anybody can know."""
@@ -125,7 +164,6 @@ class HttpConnection:
             connection = None
         if connection is None:
             connection = self._connection = _connected(self._origin, deadline)
-        _limit(connection, deadline)
         return connection
 
     def _stale(self, connection: http.client.HTTPConnection) -> bool:
@@ -134,6 +172,84 @@ class HttpConnection:
         poll = select.poll()
         poll.register(connection.sock, select.POLLIN)
         return bool(poll.poll(0))  # nothing was asked: what can be read is the end
+
+
+class _TooMuchError(Exception):
+    """More was answered than there can be."""
+
+
+class _Wire:
+    """A socket for one exchange: until a deadline, and so many bytes.
+
+    Attributes:
+        deadline: When to give up, on the monotonic clock.
+        left: The bytes that may still come.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self.deadline = 0.0
+        self.left = 0
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def sendall(self, data: Any) -> None:
+        self._socket.settimeout(_remaining(self.deadline))
+        self._socket.sendall(data)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Stream(self, self._socket.makefile("rb", buffering=0)))
+
+    def limit(self) -> None:
+        """See that more may be read, and for how long.
+
+        Raises:
+            TimeoutError: No time is left.
+            _TooMuchError: Enough has come.
+        """
+        if self.left <= 0:
+            raise _TooMuchError
+        self._socket.settimeout(_remaining(self.deadline))
+
+
+class _Stream(io.RawIOBase):
+    """What comes over a wire."""
+
+    def __init__(self, wire: _Wire, raw: io.RawIOBase) -> None:
+        self._wire = wire
+        self._raw = raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._wire.limit()
+        count = self._raw.readinto(buffer)
+        self._wire.left -= count or 0
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _split(url: str, location: str = "") -> SplitResult | None:
+    """The parts of a URL with a host, and where it sends us; None if it is none."""
+    try:
+        parts = urlsplit(urljoin(url, location))
+        known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    return parts if known else None
+
+
+def _origin_of(parts: SplitResult) -> str:
+    """Scheme, host and port, without the name and the password that a URL may hold."""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _connected(origin: str, deadline: float) -> http.client.HTTPConnection:
@@ -146,23 +262,47 @@ def _connected(origin: str, deadline: float) -> http.client.HTTPConnection:
     else:
         connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=remaining)
     connection.connect()
+    connection.sock = _Wire(connection.sock)
     return connection
 
 
-def _follow(url: str, origin: str, headers: Mapping[str, str], deadline: float) -> Answer:
+def _answered(
+    connection: http.client.HTTPConnection,
+    method: str,
+    target: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    *,
+    deadline: float,
+    limit: int,
+) -> tuple[Answer, str | None]:
+    """Send one request; give the answer, and where it sends us."""
+    wire: Any = connection.sock
+    wire.deadline, wire.left = deadline, limit + _ENVELOPE
+    with suppress(BrokenPipeError):  # it may have answered before it had read all
+        connection.request(method, target, body, dict(headers))
+    with connection.getresponse() as response:
+        data = _drain(response, limit)
+    if response.will_close:
+        connection.close()
+    plain = _inflated(data, response.getheader("content-encoding"), limit)
+    return Answer(response.status, plain), response.getheader("location")
+
+
+def _follow(
+    url: str, location: str, headers: Mapping[str, str], *, deadline: float, limit: int
+) -> Answer:
     """Read a record from where the API sends us, without telling a stranger the token."""
-    parts = urlsplit(url)
-    elsewhere = f"{parts.scheme}://{parts.netloc}"
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise http.client.HTTPException("redirected to something that is not HTTP")
-    kept = {k: v for k, v in headers.items() if elsewhere == origin or k != "authorization"}
+    parts = _split(url, location)
+    if parts is None:
+        raise _BadAnswerError("redirected to something that is not HTTP")
+    elsewhere, target = _origin_of(parts), urlunsplit(("", "", parts.path or "/", parts.query, ""))
+    known = elsewhere == _origin_of(urlsplit(url))
+    kept = {k: v for k, v in headers.items() if known or k != "authorization"}
     connection = _connected(elsewhere, deadline)
     try:
-        connection.request("GET", url.removeprefix(elsewhere), None, kept)
-        _limit(connection, deadline)
-        response = connection.getresponse()
-        data = _drain(connection, response, deadline)
-        return Answer(response.status, _inflated(data, response.getheader("content-encoding")))
+        answer, _ = _answered(connection, "GET", target, None, kept, deadline=deadline, limit=limit)
+        return answer
     finally:
         connection.close()
 
@@ -174,40 +314,38 @@ def _remaining(deadline: float) -> float:
     return remaining
 
 
-def _limit(connection: http.client.HTTPConnection, deadline: float) -> None:
-    if connection.sock is not None:
-        connection.sock.settimeout(_remaining(deadline))
-
-
-def _drain(
-    connection: http.client.HTTPConnection, response: http.client.HTTPResponse, deadline: float
-) -> bytes:
-    """The body, in pieces, so that a server that drips is given up in time."""
-    pieces = []
-    size = 0
+def _drain(response: http.client.HTTPResponse, limit: int) -> bytes:
+    """The body, in pieces."""
+    data = bytearray()
     while piece := response.read1(_CHUNK):
-        pieces.append(piece)
-        size += len(piece)
-        if size > _MAX_ANSWER:
-            raise http.client.HTTPException("the answer is too large")
-        _limit(connection, deadline)
-    missing = response.length
-    if missing:
-        raise http.client.IncompleteRead(b"", missing)
-    response.close()  # read1 leaves it open, and the connection would not be ready for the next
-    return b"".join(pieces)
+        data += piece
+        if len(data) > limit + _ENVELOPE:  # compressed it may be a little larger
+            raise _TooMuchError
+    if response.length:
+        raise _BadAnswerError("the answer breaks off")
+    return bytes(data)
 
 
-def _inflated(body: bytes, encoding: str | None) -> bytes:
-    if (encoding or "identity").lower() == "identity" or not body:
-        return body
-    if encoding not in {"gzip", "deflate"}:
-        raise http.client.HTTPException(f"content encoding {encoding} was not asked for")
-    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
-    plain = inflate.decompress(body, _MAX_ANSWER)
-    if not inflate.eof:
-        raise http.client.HTTPException("the compressed answer is incomplete, or too large")
+def _inflated(body: bytes, encoding: str | None, limit: int) -> bytes:
+    plain = body
+    if body and (encoding or "identity").lower() != "identity":
+        if encoding not in {"gzip", "deflate"}:
+            raise _BadAnswerError("it is compressed in a way that was not asked for")
+        inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        plain = inflate.decompress(body, limit + 1)
+        if len(plain) <= limit and not inflate.eof:
+            raise _BadAnswerError("the compressed answer is incomplete")
+    if len(plain) > limit:
+        raise _TooMuchError
     return plain
+
+
+def _too_large(origin: str, method: str, limit: int) -> StoreError:
+    """What it means that an answer is too large: a write may have been done."""
+    told = f"{origin} gave an answer to {method} of more than {limit:,} bytes"
+    if method == "GET":
+        return AnswerTooLargeError(f"{told}: check APIFY_API_BASE_URL")
+    return StoreUnavailableError(told)
 
 
 def _translated(error: Exception, origin: str, method: str) -> StoreError:
@@ -219,5 +357,7 @@ def _translated(error: Exception, origin: str, method: str) -> StoreError:
             f"{origin} did not answer {method} in the time that the "
             "setting flush_timeout left for it"
         )
-    what = type(error).__name__
-    return StoreUnavailableError(f"{origin} was lost during {method}: {what}: {error}")
+    what = type(error).__name__.strip("_")
+    if isinstance(error, OSError | _BadAnswerError | zlib.error):
+        what = f"{what}: {error}"
+    return StoreUnavailableError(f"{origin} was lost during {method}: {what}")

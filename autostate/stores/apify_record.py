@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import re
 
-from autostate.stores.apify import open_apify
-from autostate.stores.apify_folder import ApifyFolderStore
+from autostate.stores.apify import MAX_FOREIGN, open_apify
+from autostate.stores.apify_folder import MAX_METADATA, ApifyFolderStore
 
 _KEY = re.compile(r"[a-zA-Z0-9!\-_.'()]{1,256}")
 _NONE = "application/x-none"
@@ -55,28 +55,27 @@ def read_record(store: str | None, key: str, *, timeout: float | None = None) ->
     try:
         if isinstance(opened, ApifyFolderStore):
             return _read_local(opened, key)
-        return opened.read(key, timeout=timeout)
+        return opened.read_up_to(MAX_FOREIGN, key, timeout=timeout)
     finally:
         opened.close()
 
 
 def _read_local(store: ApifyFolderStore, key: str) -> bytes | None:
     value, metadata = store._paths(key)
-    with store._translated():
-        for path in (value, value.with_name(f"{value.name}.json")):
-            try:
-                found = path.read_bytes()
-            except FileNotFoundError:
-                continue
-            if found or not metadata.exists():
-                return found
-            return None if _content_type(metadata.read_bytes()) == _NONE else found
+    for path in (value, value.with_name(f"{value.name}.json")):
+        found = store.read_file(path, MAX_FOREIGN)
+        if found is None:
+            continue
+        if found:
+            return found
+        described = store.read_file(metadata, MAX_METADATA) or b""
+        return None if _content_type(described) == _NONE else found
     return None
 
 
 def _content_type(metadata: bytes) -> str | None:
     try:
         described = json.loads(metadata)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return described.get("content_type") if isinstance(described, dict) else None

@@ -20,7 +20,10 @@ class Store(Protocol):
     Keys are at most 200 characters of `a-zA-Z0-9!-_.'()`.
 
     A timeout is about a store that does not answer: a call that takes several requests may wait
-    so long for each of them.
+    so long for each of them; a listing, of which nobody knows how many requests it takes, for all.
+
+    What is in a store may be anything: `read` gives no record that is larger than `max_record`, and
+    does not load it to find that out.
 
     Attributes:
         url: The URL under which `open_store` finds the same records again.
