@@ -164,6 +164,8 @@ class UnknownTypeError(CodecError):
 
 
 def _how_to_know(name: str) -> str:
+    if name.startswith("numpy."):
+        return "import numpy"
     if ":" not in name:
         return f'call autostate.register(…, "{name}", …)'
     return "import the module that defines that class, under a name that no other class has"

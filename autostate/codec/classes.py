@@ -5,6 +5,15 @@ saved is what an object has in its `__dict__` and its slots; a new one is made w
 `object.__new__` and given just that. Only a field that the stored object lacks, because the class
 has got it since, takes its default from the class.
 
+A name that is stored and that the class does not declare is an attribute as well: the program may
+have set it, or the class had a field of that name. But in the `__dict__` of an object it would hide
+a method of the class, and whoever can write to the store could take a method away, or put an object
+of another class in its place. So such a name is refused, when it is saved and when it is restored.
+
+What a declared field holds is not compared with its annotation. Python does not do so either, and
+programs store `None` in an `int`, or a list in a `str` that a site has sent: refused at the next
+start, that would be a state that is lost. It would protect from nothing, since whoever can write
+to the store can put another int into an `int`.
 """
 
 from __future__ import annotations
@@ -19,6 +28,7 @@ from typing import Any, Final
 
 from autostate.codec.bound import transient_fields
 from autostate.codec.names import name_of
+from autostate.codec.unsupported import Unsupported
 from autostate.errors import CorruptStateError
 
 _NOTHING: Final = object()
@@ -29,6 +39,13 @@ _SKIPPED: Final = frozenset({"__weakref__", "__orig_class__", _HASH})
 
 _SET: Final = "__pydantic_fields_set__"
 _DICTS: Final = frozenset({"__pydantic_extra__", "__pydantic_private__"})
+_MOST_NAMES: Final = 1_000
+"""How many names of attributes are remembered of a class: a program may use data as names."""
+
+_METHODS: Final = (
+    *(classmethod, staticmethod),
+    *(functools.partialmethod, functools.singledispatchmethod),
+)
 
 
 class Unset:
@@ -57,10 +74,18 @@ class Fields:
         self._has_dict = cls.__dictoffset__ != 0
         code = getattr(cls.__hash__, "__code__", None)
         self._caches_hash = code is not None and _HASH in code.co_names
+        self._allowed: set[Any] = {*defaults, *self._slots}
+        if isinstance(_static(cls, "__pydantic_fields__"), dict):
+            self._allowed |= {_SET, *_DICTS}
 
     def take_apart(self, value: Any) -> dict[str, Any]:
-        """The fields of an object by name; UNSET for declared ones that it does not have."""
+        """The fields of an object by name; UNSET for declared ones that it does not have.
+
+        Raises:
+            Unsupported: It has an attribute that could not be restored.
+        """
         fields = attributes_by_name(value, self._slots)
+        self._check_names(fields)
         if _SET in fields:
             fields[_SET] = tuple(sorted(fields[_SET], key=str))
         for name in self._transient:
@@ -74,6 +99,26 @@ class Fields:
         """The values of all fields."""
         fields = attributes_by_name(value, self._slots)
         return [fields[name] for name in fields if name not in self._transient]
+
+    def _check_names(self, fields: dict[str, Any]) -> None:
+        """Refuse to save what could not be restored."""
+        if not fields.keys() <= self._allowed:
+            for name in fields.keys() - self._allowed:
+                if self._hides(name):
+                    raise Unsupported(
+                        f"the attribute {name!r} of the object hides {_what_is(name)} of "
+                        f"{name_of(self.cls)}: give it another name, or declare it as a field"
+                    )
+
+    def _hides(self, name: Any) -> bool:
+        """Whether a name that is no field of the class would hide what the class has."""
+        if name in self._allowed:
+            return False
+        if hides(self.cls, name):
+            return True
+        if len(self._allowed) < _MOST_NAMES:
+            self._allowed.add(name)
+        return False
 
     def blank(self) -> Any:
         """An object without any field."""
@@ -107,6 +152,12 @@ class Fields:
         slot = self._slots.get(name)
         if slot is not None:
             slot.__set__(value, content)
+        elif self._hides(name):
+            raise CorruptStateError(
+                f"a stored {name_of(self.cls)} has a field {name!r}, which would hide "
+                f"{_what_is(name)} of the class: declare the field, or register the class with a "
+                "decode that leaves it out"
+            )
         elif self._has_dict:
             value.__dict__[name] = content
         else:
@@ -141,6 +192,7 @@ class TupleFields(Fields):
     def take_apart(self, value: Any) -> dict[str, Any]:
         """The fields by name, and attributes that were set beside them."""
         beside = attributes_by_name(value, self._slots)
+        self._check_names(beside)
         return dict(zip(self._defaults, tuple.__iter__(value), strict=True)) | beside
 
     def parts(self, value: Any) -> Iterable[Any]:
@@ -328,6 +380,25 @@ def _read(slot: Any, value: Any) -> Any:
         return slot.__get__(value)
     except AttributeError:
         return _NOTHING
+
+
+def hides(cls: type, name: Any) -> bool:
+    """Whether an attribute in the `__dict__` of an object would hide what its class has.
+
+    A default may be hidden, that is what it is for, and so may what writes there itself, as a
+    `cached_property` does. A property is not hidden by that.
+    """
+    if type(name) is not str:
+        return False
+    if len(name) > 4 and name.startswith("__") and name.endswith("__"):
+        return True
+    found = _static(cls, name)
+    return isinstance(found, _METHODS) or (callable(found) and not hasattr(type(found), "__set__"))
+
+
+def _what_is(name: str) -> str:
+    special = name.startswith("__") and name.endswith("__")
+    return "a special attribute" if special else "a method"
 
 
 def without_caches(cls: type, fields: dict[str, Any]) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def _registered(entry: TypeEntry, content: Any) -> Any:
 def _array(json: Any, make: Make) -> Any:
     try:
         value = arrays.decode_array(json)
-    except ImportError:
+    except arrays.NoNumPyError:
         return _unknown(arrays.NAME, {"$ndarray": json}, make)
     return make("object", value)
 
@@ -184,7 +184,7 @@ def _array(json: Any, make: Make) -> Any:
 def _npscalar(json: Any, make: Make) -> Any:
     try:
         value = arrays.decode_scalar(json)
-    except ImportError:
+    except arrays.NoNumPyError:
         return _unknown(arrays.NAME, {"$npscalar": json}, make)
     return value if arrays.is_scalar(type(value)) else make("object", value)
 

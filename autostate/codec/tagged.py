@@ -296,6 +296,8 @@ def _encode_object(value: Any, ref: Ref) -> Any:
 def _fields_of(entry: TypeEntry, value: Any) -> dict[str, Any]:
     try:
         return entry.encode(value)  # type: ignore[no-any-return]
+    except Unsupported:
+        raise
     except Exception as error:  # of a class that does something of its own with its attributes
         if is_passing(error):
             raise

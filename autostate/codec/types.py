@@ -179,6 +179,8 @@ def _encode_random(value: random.Random) -> Any:
 
 def _decode_random(json: Any) -> random.Random:
     version, data, gauss = json
+    if not isinstance(gauss, float | None):
+        raise TypeError
     numbers = base64.b64decode(data, validate=True)
     value = random.Random()
     value.setstate((version, struct.unpack(f"<{len(numbers) // 4}I", numbers), gauss))

@@ -298,18 +298,21 @@ def configure(root: Any, form: Any) -> None:
         UnknownTypeError: It is not among those that the program has loaded.
         UpgradeError: What is stored is of a newer version.
     """
-    root.form = {"class": str(form["class"]), "version": int(form["version"]), **form}
+    name, version, fields = form["class"], form["version"], form.get("fields", [])
+    if not isinstance(name, str) or type(version) is not int or not isinstance(fields, list):
+        raise TypeError
+    root.form = {**form, "fields": [field for field in fields if isinstance(field, str)]}
     if root.layout is None:
-        cls = class_named(root.form["class"])
+        cls = class_named(name)
         if cls is None:
-            error = UnknownTypeError(root.form["class"])
+            error = UnknownTypeError(name)
             error.add_note(
                 f"it is the class of the state object {root._node_.name}: if it has another name "
                 "by now, call it before creating what refers to that"
             )
             raise error
         root.layout = layout_of(cls)
-    root.layout.check_version(root.form["version"], root._node_.name)
+    root.layout.check_version(version, root._node_.name)
     # What refers to it is encoded, to compare with later, before it is bound.
     ROOTS[id(show(root))] = root
 

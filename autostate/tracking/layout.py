@@ -184,7 +184,8 @@ class Layout(Struct, frozen=True):
         if self.is_model:
             private = name in (_static(self.cls, "__private_attributes__") or ())
             return private or _EXTRA in self.dicts
-        return not hasattr(type(_static(self.cls, name)), "__get__")
+        found = _static(self.cls, name)
+        return not hasattr(type(found), "__get__") and not classes.hides(self.cls, name)
 
     def blank(self) -> Any:
         """An object of the class for which no constructor ran, with the defaults of its fields."""
