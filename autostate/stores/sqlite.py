@@ -28,6 +28,7 @@ import builtins
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -40,11 +41,24 @@ from autostate.errors import (
     StoreGoneError,
     StoreUnavailableError,
 )
-from autostate.stores.sqlite_file import DAMAGED, note_count, open_database, owner_file_of
+from autostate.stores.sqlite_file import (
+    DAMAGED,
+    LONGEST_KEY,
+    STEPS,
+    note_count,
+    open_database,
+    owner_file_of,
+    refuse_planted,
+    until,
+)
 
 _PUT = (
     "INSERT INTO records (key, value) VALUES (?, ?) "
     "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+)
+_GET = (
+    "SELECT CASE WHEN typeof(value) = 'blob' AND length(value) <= ? THEN value END "
+    "FROM records WHERE key = ?"
 )
 _TIMEOUT = 5.0  # seconds to wait for a lock that another process holds
 _LOCKED = (
@@ -57,7 +71,9 @@ _MENDABLE = {
     sqlite3.SQLITE_LOCKED: _LOCKED,
     sqlite3.SQLITE_FULL: "cannot grow because the disk is full: free some space",
     sqlite3.SQLITE_IOERR: "met an I/O error: check the disk and its quota",
-    sqlite3.SQLITE_INTERRUPT: "was interrupted",
+    sqlite3.SQLITE_INTERRUPT: "takes longer to be read than the setting flush_timeout allows for: "
+    "it holds more than a state does, because somebody else has changed it; else raise "
+    "flush_timeout",
     sqlite3.SQLITE_NOMEM: _NO_MEMORY,
 }
 _LASTING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM})
@@ -86,6 +102,7 @@ class SqliteStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path: Path = Path(path).absolute()
         self.url: str = f"sqlite:///{self.path}"
+        self._real = Path(os.path.realpath(self.path))
         self.owner_file: Path | None = owner_file_of(self.path)
         self._wait = -1.0
         self._lock = threading.RLock()
@@ -98,8 +115,21 @@ class SqliteStore:
         """Return the record under this key, None if there is none."""
         with self._translated():
             connection = self._ready(timeout)
-            row = connection.execute("SELECT value FROM records WHERE key = ?", (key,)).fetchone()
-        return row[0] if row else None
+            return self._get(connection, key)
+
+    def _get(self, connection: sqlite3.Connection, key: str) -> bytes | None:
+        """Read a record that is no larger than one can be."""
+        row = connection.execute(_GET, (self.max_record, key)).fetchone()
+        if row is None:
+            return None
+        value: bytes | None = row[0]
+        if value is None:
+            raise DamagedStoreError(
+                f"the record {key} of {self.path} is none of autostate, or has more than "
+                f"{self.max_record:,} bytes: somebody else has changed the database. Restore it "
+                "from a copy"
+            )
+        return value
 
     def write(
         self,
@@ -113,9 +143,7 @@ class SqliteStore:
         self._renew_if_gone()
         with self._translated(), _transaction(self._ready(timeout)) as connection:
             for key, value in (expect or {}).items():
-                query = "SELECT value FROM records WHERE key = ?"
-                row = connection.execute(query, (key,)).fetchone()
-                if (row[0] if row else None) != value:
+                if self._get(connection, key) != value:
                     raise FencedError(f"{key} in {self.path} is not what it was: nothing written")
             connection.executemany(_PUT, puts.items())
             connection.executemany("DELETE FROM records WHERE key = ?", ((k,) for k in deletes))
@@ -135,7 +163,9 @@ class SqliteStore:
             self._forget()
             if connection is None:
                 return
-            with suppress(sqlite3.Error):  # another process is writing: it needs the journal
+            # Another process is writing, and needs the journal; or what is there is none.
+            with suppress(sqlite3.Error, DamagedStoreError):
+                refuse_planted(self._real)
                 connection.execute("PRAGMA busy_timeout = 0")
                 connection.execute("PRAGMA journal_mode = DELETE")  # deletes the empty journal
             connection.close()
@@ -146,8 +176,13 @@ class SqliteStore:
 
     def _open(self) -> None:
         with self._translated():
-            self._connection = open_database(self.path)
+            self._use(open_database(self.path))
             self._opened = self._identity()
+
+    def _use(self, connection: sqlite3.Connection) -> None:
+        """Read and write records, which are larger than what was looked at to check the file."""
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self.max_record + LONGEST_KEY)
+        self._connection = connection
 
     def _renew_if_gone(self) -> None:
         """Begin a new file if ours was deleted or replaced: what we write to it nobody will find.
@@ -183,7 +218,9 @@ class SqliteStore:
         """The connection, set to wait this long for locks."""
         if self._connection is None:
             raise StoreError(f"the store {self.url} is closed: open it again with open_store()")
+        refuse_planted(self._real)
         wait = _TIMEOUT if timeout is None else max(timeout, 0.0)
+        self._connection.set_progress_handler(until(time.monotonic() + wait), STEPS)
         if wait != self._wait:
             self._connection.execute(f"PRAGMA busy_timeout = {int(wait * 1000)}")
             self._wait = wait

@@ -9,6 +9,12 @@ empty file is therefore never ours: it was cut short, and is an error.
 Nothing here opens the database file but SQLite. POSIX drops all locks that a process holds on a
 file when the process closes *any* of its descriptors: reading a header with `open()` would take
 away the lock of a commit that another thread is in. `stat`, `link` and `rename` do no harm.
+
+Whoever can write to the folder can put any file there. SQLite believes what lies beside a database:
+it empties what a link by the name of the journal points to, and a journal can name another file,
+which is deleted when the journal has been rolled back. A small file can hold tables without an end:
+its pages refer to each other. So what is beside it is looked at first, nothing is read that is
+larger than there is room for in the file, and no query goes on for ever.
 """
 
 from __future__ import annotations
@@ -18,7 +24,9 @@ import os
 import re
 import secrets
 import sqlite3
+import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,19 +46,34 @@ DAMAGED = (
     "is damaged: it was cut short or overwritten, or it is a copy that was made while a process "
     f"was writing to it. {_RESTORE}"
 )
-_WHOLE = (
+_NUMBERS = (
     "PRAGMA user_version",
-    "SELECT count(*) FROM records",
     "PRAGMA page_count",
     "PRAGMA page_size",
     "PRAGMA journal_mode",
-    "SELECT count(*) FROM records WHERE typeof(value) <> 'blob'",
 )
-_KEYS = "SELECT typeof(key), CAST(key AS BLOB) FROM records NOT INDEXED"
+_ROWS = (
+    "SELECT typeof(key), CAST(key AS BLOB), typeof(value), "
+    "CASE typeof(value) WHEN 'blob' THEN length(value) END FROM records NOT INDEXED"
+)
 _INDEXED_KEYS = (
     "SELECT typeof(key), CAST(key AS BLOB) FROM records INDEXED BY sqlite_autoindex_records_1 "
     "ORDER BY key"
 )
+_ROW = 4  # bytes that any row takes in a file, at least
+LONGEST_KEY = 65_536
+"""Bytes of a key, and of what defines a table; ours have some hundreds."""
+
+_BESIDE = ("-journal", "-wal", "-shm")
+_NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
+"""How a journal ends that names another file, of a transaction over several databases."""
+
+STEPS = 20_000
+"""Steps of SQLite after which it is asked whether time is left: some milliseconds."""
+
+_LONGEST_CHECK = 30.0
+"""Seconds that a file may take to be checked; one of a hundred records takes a millisecond."""
+
 _UNFINISHED = ".new-"
 _TOKEN = re.compile(r"[0-9a-f]{16}(-\w+)?")
 """What follows it in the names of our files, and of what SQLite has beside one."""
@@ -81,6 +104,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         make_folder(real.parent)
         _make(real)
     _warn_of_links(real)
+    refuse_planted(real)
     return _connected(path)
 
 
@@ -94,13 +118,8 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     """
     refuse_unreadable(path)
     _refuse_empty(path)
-    connection = sqlite3.connect(
-        f"{path.as_uri()}?mode=ro",
-        uri=True,
-        timeout=_WAIT,
-        isolation_level=None,
-        check_same_thread=False,
-    )
+    refuse_planted(Path(os.path.realpath(path)))
+    connection = _opened(path, "ro")
     try:
         _check_tables(connection, path)
         _check_whole(connection, path)
@@ -118,7 +137,7 @@ def roll_back(path: Path) -> None:
     """
     connection = _connect(path, "rw")
     try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        connection.execute("PRAGMA user_version").fetchone()  # whoever reads rolls back first
     finally:
         connection.close()
 
@@ -131,6 +150,40 @@ def _refuse_empty(path: Path) -> None:
             "another program. Restore it from a copy. To begin anew, delete the file, or call "
             "autostate.delete(name)"
         )
+
+
+def refuse_planted(path: Path) -> None:
+    """Refuse what somebody else has put beside a database.
+
+    Args:
+        path: The database, by its real path.
+
+    Raises:
+        DamagedStoreError: A file beside it is none of its own, or would have another one deleted.
+    """
+    for suffix in _BESIDE:
+        beside = path.with_name(f"{path.name}{suffix}")
+        try:
+            found = beside.lstat()
+        except OSError:
+            continue
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise DamagedStoreError(
+                f"{beside} is no file of its own: somebody else has put it there, and SQLite would "
+                "write to what it stands for. Nothing was changed. Move it away"
+            )
+        if suffix == "-journal" and found.st_size and _names_another(beside):
+            raise DamagedStoreError(
+                f"{beside} names another file, which SQLite would delete, and no journal of "
+                f"autostate does: somebody else has put it there. Nothing was changed. {_RESTORE}"
+            )
+
+
+def _names_another(journal: Path) -> bool:
+    with suppress(FileNotFoundError), journal.open("rb") as file:
+        file.seek(-min(len(_NAMES_ANOTHER), file.seek(0, os.SEEK_END)), os.SEEK_END)
+        return file.read() == _NAMES_ANOTHER
+    return False
 
 
 def owner_file_of(path: Path) -> Path:
@@ -246,13 +299,7 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.as_uri()}?mode={mode}",
-        uri=True,
-        timeout=_WAIT,
-        isolation_level=None,
-        check_same_thread=False,
-    )
+    connection = _opened(path, mode)
     try:
         # FULL also syncs the truncation of the journal, without which a power failure could
         # bring the journal back, and with it the state before the last commit.
@@ -262,6 +309,25 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _opened(path: Path, mode: str) -> sqlite3.Connection:
+    """Open a database of which nothing is known yet."""
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_WAIT,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_KEY)
+    connection.set_progress_handler(until(time.monotonic() + _LONGEST_CHECK), STEPS)
+    return connection
+
+
+def until(deadline: float) -> Callable[[], bool]:
+    """Give what tells SQLite to stop, after a moment of the monotonic clock."""
+    return lambda: time.monotonic() > deadline
 
 
 def _use_rollback_journal(connection: sqlite3.Connection) -> None:
@@ -324,18 +390,38 @@ def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
     """
     connection.execute("BEGIN")
     try:
-        [noted], [count], [pages], [size], [mode], [foreign] = (
-            connection.execute(query).fetchone() for query in _WHOLE
+        [noted], [pages], [size], [mode] = (
+            connection.execute(query).fetchone() for query in _NUMBERS
         )
-        rows = connection.execute(_KEYS).fetchall()
-        astray = connection.execute(_INDEXED_KEYS).fetchall() != sorted(rows)
-        astray = astray or not all(kind == "text" and _is_text(key) for kind, key in rows)
+        count = _counted(connection, pages * size)
         short = mode != "wal" and path.stat().st_size < pages * size
+    except sqlite3.DataError:  # a key that is too long
+        noted, count, short = 0, None, True
     finally:
         if connection.in_transaction:
             connection.execute("COMMIT")
-    if short or foreign or astray or noted not in (0, count):
+    if short or count is None or noted not in (0, count):
         raise DamagedStoreError(f"{path} {DAMAGED}")
+
+
+def _counted(connection: sqlite3.Connection, room: int) -> int | None:
+    """Count the records; None if table and index are not those of whole records, or endless.
+
+    The sums of the hashes of their keys tell whether both have the same: they are seeded.
+    """
+    count = total = 0
+    taken = indexed = 0
+    for kind, key, is_a, length in connection.execute(_ROWS):
+        taken += _ROW + len(key or b"") + (length or 0)
+        if taken > room or kind != "text" or is_a != "blob" or not _is_text(key):
+            return None
+        count, total = count + 1, total + hash(key)
+    before = None
+    for number, (kind, key) in enumerate(connection.execute(_INDEXED_KEYS), 1):
+        if number > count or kind != "text" or (before is not None and key <= before):
+            return None
+        indexed, total, before = number, total - hash(key), key
+    return count if indexed == count and not total else None
 
 
 def _is_text(key: bytes) -> bool:

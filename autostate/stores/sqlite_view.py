@@ -83,7 +83,7 @@ class SqliteView(SqliteStore):
 
     def _connect(self) -> None:
         with self._translated():
-            self._connection = open_to_read(self.path)
+            self._use(open_to_read(self.path))
 
     def _rolled_back(self, read: Callable[[], T]) -> T:
         """Read; if a process was killed in a commit, roll that back first."""
