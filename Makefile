@@ -25,7 +25,7 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 # A thousand processes import the library: not each of them has to compile it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help test pytest lint style types format demo bench scale kills interrupts damage memory model fuzz clean
+.PHONY: help test pytest lint style types format demo bench scale kills interrupts damage hostile memory model fuzz clean
 .DEFAULT_GOAL := help
 
 help:
@@ -39,6 +39,7 @@ help:
 	@echo "make damage  a changed bit at every place of a database, and of what a kill leaves"
 	@echo "make model  all orders in which two and three processes can make their steps"
 	@echo "make memory  out of memory at every place of the library's code, and in many processes"
+	@echo "make hostile  3,000 random records of somebody who can write to a store"
 	@echo "make fuzz   long runs of the state machines"
 	@echo "make format puts the code in order"
 	@echo "make clean  removes the virtual environment and caches"
@@ -111,6 +112,11 @@ model: $(STAMP)
 memory: $(STAMP)
 	AUTOSTATE_MEMORY=all $(BIN)/python -m pytest -o faulthandler_timeout=0 \
 		tests/crash/test_memory.py $(ARGS)
+
+hostile: $(STAMP)
+	AUTOSTATE_HOSTILE=3000 $(BIN)/python -m pytest -o faulthandler_timeout=0 -s \
+		tests/crash/test_hostile.py tests/test_hostile_databases.py tests/test_hostile_objects.py \
+		tests/test_hostile_servers.py tests/test_hostile_values.py $(ARGS)
 
 fuzz: $(STAMP)
 	AUTOSTATE_EXAMPLES=500 AUTOSTATE_STEPS=60 $(BIN)/python -m pytest -o faulthandler_timeout=0 \

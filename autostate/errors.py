@@ -151,9 +151,10 @@ class UnknownTypeError(CodecError):
     """
 
     def __init__(self, name: str) -> None:
+        shown = name[:200]
         super().__init__(
-            f"the stored state holds a {name}, which this program does not know: before the state "
-            f"object is created, {_how_to_know(name)}; or keep such values as they are with "
+            f"the stored state holds a {shown}, which this program does not know: before the state "
+            f"object is created, {_how_to_know(shown)}; or keep such values as they are with "
             'on_unknown="keep"'
         )
         self.name = name

@@ -77,9 +77,11 @@ def _decode_tag(tag: str, json: Any, make: Make) -> Any:
     except Exception as error:
         if is_passing(error):
             raise
-        raise CorruptStateError(f"a stored {tag} cannot be read ({type(error).__name__})") from None
+        raise CorruptStateError(
+            f"a stored {tag:.60} cannot be read ({type(error).__name__})"
+        ) from None
     raise CorruptStateError(
-        f"the stored state holds a {tag}, which this version does not know: use a newer one"
+        f"the stored state holds a {tag:.60}, which this version does not know: use a newer one"
     )
 
 

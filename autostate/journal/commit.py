@@ -177,14 +177,16 @@ class Merge(Generic[V]):
         node = self.nodes.get(change.id)
         if node is not None:
             if change.kind not in (None, node.kind):
-                raise CorruptStateError(f"node {change.id} is a {node.kind}, not a {change.kind}")
+                raise CorruptStateError(
+                    f"node {change.id} is a {node.kind}, not a {change.kind:.60}"
+                )
             return node
         if change.kind is None:
             if change.id in self._gone:
                 return None
             raise CorruptStateError(f"a change of node {change.id}, which nothing has begun")
         if change.kind not in KINDS and change.kind != UNREADABLE:
-            raise CorruptStateError(f"node {change.id} is of the unknown kind {change.kind!r}")
+            raise CorruptStateError(f"node {change.id} is of the unknown kind {change.kind:.60}")
         node = self.nodes[change.id] = NodeState(change.kind, change.name)
         node.content = self._empty(change.kind)
         return node

@@ -133,8 +133,15 @@ class Rehydration:
         """Fill an empty container with the root of that name; None if there is none."""
         try:
             return self._attach(container, name)
-        except RecursionError:
+        except RecursionError as error:
             levels = depth.levels_of(state.content for state in self._states.values())
+            objects = sum(state.kind == OBJECT.name for state in self._states.values())
+            if levels < depth.FEW_LEVELS <= objects:  # one may refer to the next one, and so on
+                raise CorruptStateError(
+                    f"{name} was not restored, and is left as it is stored: up to {objects:,} "
+                    "objects refer to each other, one after another, and the recursion limit of "
+                    "this process does not allow for that: raise it, with sys.setrecursionlimit"
+                ) from error
             if levels < depth.FEW_LEVELS:
                 raise
         try:
@@ -376,18 +383,18 @@ class Rehydration:
             self._tracker.watch.entries[make.node, key] = hash(codec.dump(json))
         return value
 
-    def refer(self, node_id: int, path: str, *, complete: bool) -> Node:
+    def refer(self, node_id: int, where: Node, *, complete: bool) -> Node:
         """Give a node that is referred to, rebuilt if it was not yet.
 
         Args:
             node_id: Which.
-            path: Where the reference is.
+            where: The node in which the reference is.
             complete: A class may be given its content at once; else it may be filled later.
         """
         known = self._tracker.nodes.get(node_id)
         if known is None:
             if node_id not in self._states:
-                raise self._tracker.corrupt(path)
+                raise self._tracker.corrupt(where.path)
             if complete or self._states[node_id].kind == OBJECT.name:
                 known = self._build(node_id)
             else:
@@ -475,7 +482,7 @@ class _Make:
     def __call__(self, kind: str, content: Any) -> Any:
         """Build one container or object."""
         if kind == "ref":
-            known = self._rehydration.refer(content, self.node.path, complete=not self._is_direct)
+            known = self._rehydration.refer(content, self.node, complete=not self._is_direct)
             known.homes.setdefault((self.node.id, self.key))
             self.watched = self.watched or type(known.obj) is Cell
             return KINDS[known.kind].show(known.obj)
