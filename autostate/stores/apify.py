@@ -25,6 +25,7 @@ from autostate.errors import DamagedStoreError, StoreError, StoreUnavailableErro
 from autostate.owner import Owner, this_run
 from autostate.stores.apify_folder import ApifyFolderStore
 from autostate.stores.apify_http import Answer, AnswerTooLargeError, HttpConnection
+from autostate.stores.urls import shown
 
 MAX_RECORD = 9_000_000
 """Bytes of one record. The platform documents no maximum; 9,437,184 is known to be refused."""
@@ -109,8 +110,8 @@ def open_apify(name: str | None, *, make: bool = True) -> ApifyStore | ApifyFold
     """
     if name is not None and not _NAME.fullmatch(name):
         raise ValueError(
-            f"apify:{name} is not the URL of a key-value store: a name has at most 63 letters, "
-            "digits and hyphens, with no hyphen at either end"
+            f"{shown(f'apify:{name}')} is not the URL of a key-value store: a name has at "
+            "most 63 letters, digits and hyphens, with no hyphen at either end"
         )
     url = f"apify:{name or ''}"
     if not is_at_home():

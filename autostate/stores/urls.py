@@ -13,6 +13,7 @@ KNOWN = (
     "sqlite:///relative/path, sqlite:////absolute/path, memory:, memory:NAME, apify:, apify:NAME"
 )
 _PLACEHOLDER = re.compile(r"\{\w*\}")
+_CREDENTIALS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:/*)?.*@")
 _FILES = (".db", ".sqlite", ".sqlite3", ".db3")
 
 
@@ -87,14 +88,29 @@ def _sqlite(source: str, path: str) -> str:
     expanded = os.path.expanduser(path)  # noqa: PTH111 - Path raises, and does not say which
     if expanded == path:
         raise ValueError(
-            f"{source!r} is not the URL of a store: there is no such home directory. Write the "
-            "whole path: sqlite:////absolute/path"
+            f"{shown(source)!r} is not the URL of a store: there is no such home directory. Write "
+            "the whole path: sqlite:////absolute/path"
         )
     return f"sqlite:///{expanded}"
 
 
+def shown(url: str) -> str:
+    """A URL for a message: without a name and a password, and without parameters.
+
+    Whoever means another store may have written them in any place where URLs have them.
+
+    Example:
+        >>> shown("redis:user:password@host?token=secret")
+        'redis:…@host?…'
+    """
+    plain, query, _ = url.partition("?")
+    return _CREDENTIALS.sub(r"\1…@", plain) + ("?…" if query else "")
+
+
 def _refuse(source: str, why: str, instead: str) -> NoReturn:
-    raise ValueError(f"{source!r} is not the URL of a store: {why} {instead!r}. Known are: {KNOWN}")
+    raise ValueError(
+        f"{shown(source)!r} is not the URL of a store: {why} {shown(instead)!r}. Known are: {KNOWN}"
+    )
 
 
 def _refuse_unknown(source: str, scheme: str) -> NoReturn:
@@ -103,4 +119,4 @@ def _refuse_unknown(source: str, scheme: str) -> NoReturn:
         raise ValueError(f"{scheme}: begins no URL of a store. Known are: {KNOWN}")
     if source.endswith(_FILES) or (source and "/" in source):
         _refuse(source, "the URL of a file is", f"sqlite:///{source}")
-    raise ValueError(f"{source!r} is not the URL of a store. Known are: {KNOWN}")
+    raise ValueError(f"{shown(source)!r} is not the URL of a store. Known are: {KNOWN}")
