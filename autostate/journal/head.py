@@ -20,7 +20,12 @@ _CLAIM = -1
 _TAKEN = -2
 _SUFFIXES = {_CLAIM: "-claim", _TAKEN: "-taken", 0: ""}
 _ATTEMPTS = {"claim": _CLAIM, "taken": _TAKEN}
-_NAME = re.compile(r"autostate-(?:head|seg)-(\d{8,})-([0-9a-z]+)(?:-(\d+|claim|taken))?(?:-\d+)?")
+_NAME = re.compile(
+    r"autostate-(?:head|seg)-([0-9]{8,18})-([0-9a-z]{1,64})"
+    r"(?:-([0-9]{1,18}|claim|taken))?(?:-[0-9]{1,18})?"
+)
+LAST_EPOCH: Final = 10**15
+"""Nobody gets there: a later one would not be found by its name in the end."""
 
 
 class HeadKey(NamedTuple):

@@ -42,7 +42,7 @@ from autostate.journal import compaction, salvage
 from autostate.journal.commit import Convert, NodeState, RawMerge, touched
 from autostate.journal.compaction import Reachable
 from autostate.journal.frame import whole
-from autostate.journal.head import HEADS, OWNER, Head, HeadKey, Ref, parse_key
+from autostate.journal.head import HEADS, LAST_EPOCH, OWNER, Head, HeadKey, Ref, parse_key
 from autostate.journal.ownership import OutclaimedError
 from autostate.journal.recovery import (
     Found,
@@ -265,6 +265,11 @@ class Journal:
 
     def _begin(self, found: Found, epoch: int) -> None:
         """Become a new incarnation that builds on what was found."""
+        if epoch >= LAST_EPOCH:
+            raise CorruptStateError(
+                f"{self._store.url} holds a record whose name says that it is of the {epoch:,}th "
+                "process, which cannot be: somebody else has changed the store. Delete that record"
+            )
         me = HeadKey(epoch + 1, self._token())
         self._writer = Writer(self._store, me, found, self._part_limit, self._monotonic)
         self._merge_again()

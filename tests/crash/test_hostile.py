@@ -366,3 +366,22 @@ def test_random_changes_are_a_state_or_an_error(isolated: Path, rng: random.Rand
         outcomes["refused" if told else "read"] += 1
     print(outcomes)  # noqa: T201 - the figure of a long run
     assert min(outcomes.values()) >= CASES // 50
+
+
+@pytest.mark.parametrize("digits", ["9" * 5_000, "9" * 18, "\u0663" * 8])
+@pytest.mark.parametrize("kind", ["head", "seg"])
+def test_a_name_of_a_record_is_no_way_to_stop_a_program(
+    isolated: Path, digits: str, kind: str
+) -> None:
+    """A number that is too long is no name of ours; one that nobody can get past is an error."""
+    with autostate.open("sqlite:///state.db"):
+        autostate.PersistedDict("root", n=1)
+    store = SqliteStore("state.db")
+    store.write({f"autostate-{kind}-{digits}-a-claim": b"{}"})
+    store.close()
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(autostate.open("sqlite:///state.db"))
+            assert autostate.PersistedDict("root") == {"n": 1}
+        except AutostateError as error:
+            assert "somebody else has changed" in str(error)  # noqa: PT017 - or there is none
