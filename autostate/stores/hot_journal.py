@@ -11,10 +11,12 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from autostate.private import create
 from autostate.stores.sqlite import is_open
 
 _LOCKS = 0x40000000  # where SQLite locks its files: see https://sqlite.org/src/file/src/os.h
@@ -72,8 +74,9 @@ def copied(path: Path) -> Generator[Copy | None]:
 def _is_left(database: Path, journal: Path) -> bool:
     """Whether a journal has been left by a process that is gone."""
     try:
-        if is_open(database) or not journal.stat().st_size:
-            return False
+        found = journal.lstat()
+        if is_open(database) or not stat.S_ISREG(found.st_mode) or not found.st_size:
+            return False  # what is no file is an error where the database is opened
         handle = os.open(database, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False
@@ -87,8 +90,8 @@ def _is_left(database: Path, journal: Path) -> bool:
 
 
 def _copy(file: Path, copy: Path) -> None:
-    handle = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with file.open("rb") as source, os.fdopen(handle, "wb") as target:
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    with os.fdopen(os.open(file, flags), "rb") as source, os.fdopen(create(copy), "wb") as target:
         shutil.copyfileobj(source, target, 1 << 20)
 
 
