@@ -25,7 +25,8 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 # A thousand processes import the library: not each of them has to compile it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help test pytest lint style types format demo bench scale kills interrupts damage fuzz clean
+CAMPAIGNS := kills crashes power damage copies threads interrupts
+.PHONY: help test pytest lint style types format demo bench scale fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
 help:
@@ -34,9 +35,8 @@ help:
 	@echo "make demo   a crawl that is killed and goes on (ARGS='--kills 8 --seed 7')"
 	@echo "make bench  figures beside goals (ARGS='--quick')"
 	@echo "make scale  flush cost and memory against size and share (ARGS='--size 10000')"
-	@echo "make kills  200 random kills of a process that tells what was acknowledged, and more"
-	@echo "make interrupts  Ctrl-C at every place of the library's code"
-	@echo "make damage  a changed bit at every place of a database, and of what a kill leaves"
+	@echo "make reliability  all campaigns, and the table of docs/reliability.md"
+	@echo "make $(firstword $(CAMPAIGNS))  one of them:" $(CAMPAIGNS) "(KILLS=200 POWER=300 … say how much)"
 	@echo "make fuzz   long runs of the state machines"
 	@echo "make format puts the code in order"
 	@echo "make clean  removes the virtual environment and caches"
@@ -91,16 +91,41 @@ bench: $(STAMP)
 scale: $(STAMP)
 	$(BIN)/python -m benchmarks.scale $(ARGS)
 
-kills: $(STAMP)
-	AUTOSTATE_KILLS=100 $(BIN)/python -m pytest tests/crash tests/test_crawl_example.py $(ARGS)
+# Campaigns: see docs/reliability.md. Each has a size, and is dealt out to all processors.
+KILLS ?= 10000
+POWER ?= 5000
+COPIES ?= 5000
+DAMAGES ?= 0
+CAPTURES ?= 2000
+INTERRUPTS ?= all
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+CAMPAIGN = $(BIN)/python -m pytest -o faulthandler_timeout=0 --numprocesses=$(CORES) \
+	--dist=worksteal -m "campaign(name='$@')" $(ARGS)
 
-interrupts: $(STAMP)
-	AUTOSTATE_INTERRUPTS=all $(BIN)/python -m pytest -o faulthandler_timeout=0 \
-		tests/crash/test_interrupts.py $(ARGS)
+reliability: $(STAMP)
+	$(BIN)/python -m tests.reliability $(ARGS)
+
+kills: $(STAMP)
+	AUTOSTATE_KILLS=$(KILLS) AUTOSTATE_LOOP_KILLS=20 \
+		$(CAMPAIGN) tests/crash tests/test_crawl_example.py
+
+crashes: $(STAMP)
+	AUTOSTATE_EXAMPLES=1 $(CAMPAIGN) tests/test_journal.py
+
+power: $(STAMP)
+	AUTOSTATE_POWER=$(POWER) $(CAMPAIGN) tests/crash
 
 damage: $(STAMP)
-	AUTOSTATE_DAMAGES=0 $(BIN)/python -m pytest -o faulthandler_timeout=0 \
-		tests/crash/test_damage.py $(ARGS)
+	AUTOSTATE_DAMAGES=$(DAMAGES) $(CAMPAIGN) tests/crash
+
+copies: $(STAMP)
+	AUTOSTATE_COPIES=$(COPIES) $(CAMPAIGN) tests/crash
+
+threads: $(STAMP)
+	AUTOSTATE_CAPTURES=$(CAPTURES) $(CAMPAIGN) tests/test_stress.py
+
+interrupts: $(STAMP)
+	AUTOSTATE_INTERRUPTS=$(INTERRUPTS) $(CAMPAIGN) tests/crash
 
 fuzz: $(STAMP)
 	AUTOSTATE_EXAMPLES=500 AUTOSTATE_STEPS=60 $(BIN)/python -m pytest -o faulthandler_timeout=0 \

@@ -93,6 +93,7 @@ def test_a_page_saved_and_crawled_again_is_noticed() -> None:
     assert (job.saves, job.written) == (2, Written(2, 20))
 
 
+@pytest.mark.campaign(name="kills")
 @pytest.mark.parametrize("store", STORES)
 @pytest.mark.usefixtures("forked_actors")
 def test_a_killed_crawl_ends_as_an_undisturbed_one(

@@ -19,9 +19,10 @@ from autostate.containers.set import PersistedSet
 from autostate.journal.commit import DecodedMerge
 from autostate.tracking.capture import Capture
 from autostate.tracking.tracker import Tracker
+from tests.campaign import Tally, size
 
 WRITERS = 2
-CAPTURES = 2 * int(os.environ.get("AUTOSTATE_EXAMPLES", "20"))
+CAPTURES = size("CAPTURES", 2 * int(os.environ.get("AUTOSTATE_EXAMPLES", "20")))
 """How many are taken; the campaign without its mechanism fails at the second or third."""
 
 
@@ -143,9 +144,11 @@ def lost(program: Program, state: dict[str, Any]) -> str | None:
     return None if saved_items == list(program.items) else "items differ"
 
 
-def test_every_capture_is_one_moment_of_all_threads() -> None:
+@pytest.mark.campaign(name="threads")
+def test_every_capture_is_one_moment_of_all_threads(tally: Tally) -> None:
     """No write is in a capture without those that came before it, and none is lost."""
     assert campaign(Tracker(wake=lambda: None), captures=CAPTURES) is None
+    tally.tried(CAPTURES)
 
 
 class ReadsBeforeItRearms(Tracker):

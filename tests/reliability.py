@@ -1,0 +1,80 @@
+"""All campaigns, one after another, and the table of their figures in `docs/reliability.md`.
+
+    python -m tests.reliability [NAME ...]
+
+Each is a target of the Makefile; all are run if none is named. A figure is written only if this
+run has found it: the table has the campaigns that were run, with their seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from tests.campaign import RESULTS, Figures, summed
+
+ROOT: Final = Path(__file__).parent.parent
+PAGE: Final = ROOT / "docs" / "reliability.md"
+BEGIN: Final = "<!-- written by make reliability -->\n"
+END: Final = "<!-- until here -->\n"
+CAMPAIGNS: Final = {
+    "kills": "kill -9 at a random moment: at work, in a recovery, compaction, first creation",
+    "crashes": "a crash before, during or after a call of the store, and again in the recovery",
+    "power": "a power failure: what was not synced is there, or not, or in parts",
+    "damage": "a bit of the file or its journal changed; a journal cut short, gone, another's",
+    "copies": "a copy of the file made while it is written, or cut short",
+    "threads": "a capture while threads write",
+    "interrupts": "Ctrl-C at a place of the library's code",
+}
+"""What is tried in a trial of each campaign, by its name."""
+SIZES: Final = {"INTERRUPTS": "10"}
+"""Where the target of its own tries more than an hour is enough for."""
+
+
+def main(names: list[str]) -> int:
+    """Run campaigns and write the table; return how many of them failed."""
+    failed = 0
+    with tempfile.NamedTemporaryFile("r", suffix=".jsonl", encoding="utf-8") as results:
+        environment = {**SIZES, **os.environ, RESULTS: results.name}
+        for name in names or CAMPAIGNS:
+            sys.stdout.write(f"== {name}\n")
+            sys.stdout.flush()
+            command = ["make", "--no-print-directory", name, f"PYTHON={sys.executable}"]
+            failed += bool(
+                subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+            )
+        found: list[Figures] = [json.loads(line) for line in results]
+    text = PAGE.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    PAGE.write_text(f"{before}{BEGIN}{table(summed(found))}{END}{after}", encoding="utf-8")
+    sys.stdout.write(f"{failed} campaigns failed; the table is in {PAGE}\n")
+    return failed
+
+
+def table(found: list[Figures]) -> str:
+    """The figures as Markdown."""
+    by_name = {figures["campaign"]: figures for figures in found}
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+    lines = [
+        f"\nPython {platform.python_version()}, {machine}.\n",
+        "| campaign | a trial is | trials | lost | silent | minutes | seed |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for name, what in CAMPAIGNS.items():
+        if one := by_name.get(name):
+            lines.append(
+                f"| `make {name}` | {what} | {one['trials']:,} | {one['lost']} | {one['silent']} "
+                f"| {one['seconds'] / 60:.1f} | {one['seed']} |"
+            )
+    return "\n".join(lines) + "\n\n"
+
+
+if __name__ == "__main__":
+    sys.exit(bool(main(sys.argv[1:])))
