@@ -25,7 +25,7 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 # A thousand processes import the library: not each of them has to compile it.
 export PYTHONDONTWRITEBYTECODE :=
 
-CAMPAIGNS := kills crashes power damage copies threads interrupts
+CAMPAIGNS := kills crashes power disk damage copies threads interrupts
 .PHONY: help test pytest lint style types format demo bench scale fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
@@ -95,6 +95,7 @@ scale: $(STAMP)
 KILLS ?= 10000
 POWER ?= 5000
 COPIES ?= 5000
+DISK ?= 0
 DAMAGES ?= 0
 CAPTURES ?= 2000
 INTERRUPTS ?= all
@@ -114,6 +115,9 @@ crashes: $(STAMP)
 
 power: $(STAMP)
 	AUTOSTATE_POWER=$(POWER) $(CAMPAIGN) tests/crash
+
+disk: $(STAMP)
+	AUTOSTATE_DISK=$(DISK) $(CAMPAIGN) tests/crash
 
 damage: $(STAMP)
 	AUTOSTATE_DAMAGES=$(DAMAGES) $(CAMPAIGN) tests/crash

@@ -27,6 +27,7 @@ CAMPAIGNS: Final = {
     "kills": "kill -9 at a random moment: at work, in a recovery, compaction, first creation",
     "crashes": "a crash before, during or after a call of the store, and again in the recovery",
     "power": "a power failure: what was not synced is there, or not, or in parts",
+    "disk": "a disk that is full, broken, read-only, or out of handles, from one call on",
     "damage": "a bit of the file or its journal changed; a journal cut short, gone, another's",
     "copies": "a copy of the file made while it is written, or cut short",
     "threads": "a capture while threads write",

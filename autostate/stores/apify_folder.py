@@ -25,6 +25,7 @@ from secrets import token_hex
 from urllib.parse import quote, unquote
 
 from autostate.errors import StoreError, StoreUnavailableError
+from autostate.stores.places import is_there
 from autostate.syncing import sync
 
 _METADATA = ".__metadata__.json"
@@ -71,7 +72,7 @@ class ApifyFolderStore:
         value, metadata = self._paths(key)
         with self._translated():
             try:
-                return value.read_bytes() if metadata.exists() else None
+                return value.read_bytes() if is_there(metadata) else None
             except FileNotFoundError:
                 return None
 
@@ -121,7 +122,7 @@ class ApifyFolderStore:
         return self.folder / name, self.folder / f"{name}{_METADATA}"
 
     def _make_folder(self) -> None:
-        missing = [each for each in (self.folder, *self.folder.parents) if not each.exists()]
+        missing = [each for each in (self.folder, *self.folder.parents) if not is_there(each)]
         self.folder.mkdir(parents=True, exist_ok=True)
         for made in missing:
             _sync_folder(made.parent)

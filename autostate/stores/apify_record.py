@@ -13,6 +13,7 @@ import re
 
 from autostate.stores.apify import open_apify
 from autostate.stores.apify_folder import ApifyFolderStore
+from autostate.stores.places import is_there
 
 _KEY = re.compile(r"[a-zA-Z0-9!\-_.'()]{1,256}")
 _NONE = "application/x-none"
@@ -68,7 +69,7 @@ def _read_local(store: ApifyFolderStore, key: str) -> bytes | None:
                 found = path.read_bytes()
             except FileNotFoundError:
                 continue
-            if found or not metadata.exists():
+            if found or not is_there(metadata):
                 return found
             return None if _content_type(metadata.read_bytes()) == _NONE else found
     return None

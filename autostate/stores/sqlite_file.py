@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from autostate.errors import DamagedStoreError, StoreError
-from autostate.stores.places import look_at, refuse_place, refuse_unreadable
+from autostate.stores.places import is_there, look_at, refuse_place, refuse_unreadable
 from autostate.syncing import sync
 
 logger: logging.Logger = logging.getLogger("autostate")
@@ -77,7 +77,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     _refuse_empty(path)
     real = Path(os.path.realpath(path))
     _remove_abandoned(real)
-    if not real.exists():
+    if not is_there(real):
         _make_folder(real.parent)
         _make(real)
     _warn_of_links(real)
@@ -192,7 +192,7 @@ def publish(unfinished: Path, path: Path) -> None:
     except FileExistsError:
         raise FileExistsError(f"{path} is there already, and was left: name another file") from None
     except OSError:  # a file system without hard links
-        if path.exists():
+        if is_there(path):
             raise
         unfinished.rename(path)
     _sync(path.parent)
@@ -208,7 +208,7 @@ def _link(unfinished: Path, path: Path) -> None:
         # A file system without hard links. A rename may replace what another process has made
         # in this very moment; that process finds out at its next write, as for every file that
         # is replaced while it is used, and writes its state again.
-        if not path.exists():
+        if not is_there(path):
             unfinished.rename(path)
 
 

@@ -9,6 +9,7 @@ Only calls about files below one folder count.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pathlib
@@ -18,11 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
+import apsw
 import pytest
 
 import autostate.stores.sqlite_file
-
-apsw = pytest.importorskip("apsw", reason="it has no wheel for this platform")
 
 T = TypeVar("T")
 
@@ -161,6 +161,27 @@ class _Written:
 # -- SQLite ----------------------------------------------------------------------------------------
 
 
+_CODES = {
+    "open": apsw.SQLITE_CANTOPEN,
+    "read": apsw.SQLITE_IOERR_READ,
+    "write": apsw.SQLITE_IOERR_WRITE,
+    "sync": apsw.SQLITE_IOERR_FSYNC,
+    "cut": apsw.SQLITE_IOERR_TRUNCATE,
+    "remove": apsw.SQLITE_IOERR_DELETE,
+}
+"""As what SQLite's own files report a failure."""
+
+
+@contextmanager
+def _refused(kind: str) -> Iterator[None]:
+    """Report an error of the system to SQLite."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno == errno.ENOSPC and kind != "open"
+        raise apsw.exception_for(apsw.SQLITE_FULL if full else _CODES[kind]) from error
+
+
 class Files(apsw.VFS):  # type: ignore[misc, name-defined, unused-ignore]
     """SQLite's way to files, past a watcher."""
 
@@ -177,12 +198,14 @@ class Files(apsw.VFS):  # type: ignore[misc, name-defined, unused-ignore]
         """Remove a file, and sync the folder if that is wanted."""
         path, watcher = Path(name), self.calls.watcher
         remove = super().xDelete
-        watcher.call("remove", lambda: remove(name, False), path)
-        if sync:
-            watcher.call("sync_folder", lambda: None, path.parent)
+        with _refused("remove"):
+            watcher.call("remove", lambda: remove(name, False), path)
+            if sync:
+                watcher.call("sync_folder", lambda: None, path.parent)
 
-    def excepthook(self, *_: Any) -> None:
+    def excepthook(self, *_: Any) -> bool:
         """Errors are injected: nobody has to be told."""
+        return True
 
 
 class _File(apsw.VFSFile):  # type: ignore[misc, name-defined, unused-ignore]
@@ -195,33 +218,37 @@ class _File(apsw.VFSFile):  # type: ignore[misc, name-defined, unused-ignore]
         # As SQLite does it: the first sync of a new journal syncs the folder that has its name.
         self.unknown = made and bool(flags[0] & apsw.SQLITE_OPEN_MAIN_JOURNAL)
         super_init = super().__init__
-        self.watcher.call(
-            "make" if made else "open", lambda: super_init("", name, flags), self.path
-        )
+        kind = "make" if made else "open"
+        with _refused("open"):
+            self.watcher.call(kind, lambda: super_init("", name, flags), self.path)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
         """Write."""
         write = super().xWrite
         data = bytes(data)
-        self.watcher.call("write", lambda: write(data, offset), self.path, data, offset)
+        with _refused("write"):
+            self.watcher.call("write", lambda: write(data, offset), self.path, data, offset)
 
     def xTruncate(self, length: int) -> None:  # noqa: N802
         """Change the length."""
         truncate = super().xTruncate
-        self.watcher.call("cut", lambda: truncate(length), self.path, length)
+        with _refused("cut"):
+            self.watcher.call("cut", lambda: truncate(length), self.path, length)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         """Sync."""
         sync = super().xSync
-        self.watcher.call("sync", lambda: sync(flags), self.path)
-        if self.unknown:
-            self.unknown = False
-            self.watcher.call("sync_folder", lambda: None, self.path.parent)
+        with _refused("sync"):
+            self.watcher.call("sync", lambda: sync(flags), self.path)
+            if self.unknown:
+                self.unknown = False
+                self.watcher.call("sync_folder", lambda: None, self.path.parent)
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802
         """Read."""
         read = super().xRead
-        found: bytes = self.watcher.call("read", lambda: read(amount, offset), self.path)
+        with _refused("read"):
+            found: bytes = self.watcher.call("read", lambda: read(amount, offset), self.path)
         return found
 
 
