@@ -25,7 +25,7 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 # A thousand processes import the library: not each of them has to compile it.
 export PYTHONDONTWRITEBYTECODE :=
 
-CAMPAIGNS := kills crashes power disk damage copies threads interrupts
+CAMPAIGNS := kills crashes power disk http damage copies ends forks clocks threads interrupts
 .PHONY: help test pytest lint style types format demo bench scale fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
@@ -35,7 +35,7 @@ help:
 	@echo "make demo   a crawl that is killed and goes on (ARGS='--kills 8 --seed 7')"
 	@echo "make bench  figures beside goals (ARGS='--quick')"
 	@echo "make scale  flush cost and memory against size and share (ARGS='--size 10000')"
-	@echo "make reliability  all campaigns, and the table of docs/reliability.md"
+	@echo "make reliability  all campaigns, and the table of docs/reliability.md (NAMES='http ends')"
 	@echo "make $(firstword $(CAMPAIGNS))  one of them:" $(CAMPAIGNS) "(KILLS=200 POWER=300 … say how much)"
 	@echo "make fuzz   long runs of the state machines"
 	@echo "make format puts the code in order"
@@ -96,6 +96,10 @@ KILLS ?= 10000
 POWER ?= 5000
 COPIES ?= 5000
 DISK ?= 0
+HTTP ?= 10000
+ENDS ?= 0
+FORKS ?= 1000
+CLOCKS ?= 1000
 DAMAGES ?= 0
 CAPTURES ?= 2000
 INTERRUPTS ?= all
@@ -104,32 +108,44 @@ CAMPAIGN = $(BIN)/python -m pytest -o faulthandler_timeout=0 --numprocesses=$(CO
 	--dist=worksteal -m "campaign(name='$@')" $(ARGS)
 
 reliability: $(STAMP)
-	$(BIN)/python -m tests.reliability $(ARGS)
+	$(BIN)/python -m tests.reliability $(NAMES)
 
 kills: $(STAMP)
-	AUTOSTATE_KILLS=$(KILLS) AUTOSTATE_LOOP_KILLS=20 \
+	CAMPAIGN_KILLS=$(KILLS) CAMPAIGN_LOOP_KILLS=20 \
 		$(CAMPAIGN) tests/crash tests/test_crawl_example.py
 
 crashes: $(STAMP)
 	AUTOSTATE_EXAMPLES=1 $(CAMPAIGN) tests/test_journal.py
 
 power: $(STAMP)
-	AUTOSTATE_POWER=$(POWER) $(CAMPAIGN) tests/crash
+	CAMPAIGN_POWER=$(POWER) $(CAMPAIGN) tests/crash
 
 disk: $(STAMP)
-	AUTOSTATE_DISK=$(DISK) $(CAMPAIGN) tests/crash
+	CAMPAIGN_DISK=$(DISK) $(CAMPAIGN) tests/crash
+
+http: $(STAMP)
+	CAMPAIGN_HTTP=$(HTTP) $(CAMPAIGN) tests/crash tests/test_journal_on_apify.py
+
+ends: $(STAMP)
+	CAMPAIGN_ENDS=$(ENDS) $(CAMPAIGN) tests/crash
+
+forks: $(STAMP)
+	CAMPAIGN_FORKS=$(FORKS) $(CAMPAIGN) tests/crash
+
+clocks: $(STAMP)
+	CAMPAIGN_CLOCKS=$(CLOCKS) $(CAMPAIGN) tests/crash
 
 damage: $(STAMP)
-	AUTOSTATE_DAMAGES=$(DAMAGES) $(CAMPAIGN) tests/crash
+	CAMPAIGN_DAMAGES=$(DAMAGES) $(CAMPAIGN) tests/crash
 
 copies: $(STAMP)
-	AUTOSTATE_COPIES=$(COPIES) $(CAMPAIGN) tests/crash
+	CAMPAIGN_COPIES=$(COPIES) $(CAMPAIGN) tests/crash
 
 threads: $(STAMP)
-	AUTOSTATE_CAPTURES=$(CAPTURES) $(CAMPAIGN) tests/test_stress.py
+	CAMPAIGN_CAPTURES=$(CAPTURES) $(CAMPAIGN) tests/test_stress.py
 
 interrupts: $(STAMP)
-	AUTOSTATE_INTERRUPTS=$(INTERRUPTS) $(CAMPAIGN) tests/crash
+	CAMPAIGN_INTERRUPTS=$(INTERRUPTS) $(CAMPAIGN) tests/crash
 
 fuzz: $(STAMP)
 	AUTOSTATE_EXAMPLES=500 AUTOSTATE_STEPS=60 $(BIN)/python -m pytest -o faulthandler_timeout=0 \

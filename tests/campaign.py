@@ -4,7 +4,7 @@ By default a test that could go through thousands of places goes through some of
 time. `make fuzz` sets `AUTOSTATE_EXAMPLES`, and each campaign has a variable for its size.
 
 A test with the marker `campaign` is a part of the campaign of that name. What it has tried and
-found is told at its end, and added, one JSON object a line, to the file that `AUTOSTATE_RESULTS`
+found is told at its end, and added, one JSON object a line, to the file that `CAMPAIGN_RESULTS`
 names. `tests/reliability.py` makes the table of it.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ T = TypeVar("T")
 
 LONG: Final = "AUTOSTATE_EXAMPLES" in os.environ
 """Whether this is a long run."""
-RESULTS: Final = "AUTOSTATE_RESULTS"
+RESULTS: Final = "CAMPAIGN_RESULTS"
 SHOWN: Final = 5
 """So many of the trials that went wrong are shown."""
 
@@ -37,7 +38,7 @@ def sampled(rng: random.Random, places: Iterable[T], count: int) -> list[T]:
 
 def size(name: str, short: int) -> int:
     """How many trials a part of a campaign has: as the variable says, or as many as are quick."""
-    return int(os.environ.get(f"AUTOSTATE_{name}", str(short)))
+    return int(os.environ.get(f"CAMPAIGN_{name}", str(short)))
 
 
 class Figures(TypedDict):
@@ -47,6 +48,7 @@ class Figures(TypedDict):
     trials: int
     lost: int
     silent: int
+    kinds: dict[str, int]
     seconds: float
     seed: int
 
@@ -59,12 +61,14 @@ class Tally:
         trials: How many times something was made to go wrong.
         lost: After how many of them something was missing that had been acknowledged.
         silent: After how many of them something was wrong, and no error said so.
+        kinds: How many of the trials were of which kind, if that is counted.
         wrong: Some of those that went wrong.
     """
 
     trials: int = 0
     lost: int = 0
     silent: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
     def tried(self, trials: int = 1) -> None:
@@ -100,6 +104,7 @@ class Tally:
             "trials": self.trials or 1,
             "lost": lost,
             "silent": self.silent,
+            "kinds": dict(self.kinds),
             "seconds": round(seconds, 1),
             "seed": seed,
         }
@@ -113,11 +118,11 @@ def summed(parts: Iterable[Figures]) -> list[Figures]:
     """Add up the figures of the parts of each campaign, in the order of their names."""
     found: dict[str, Figures] = {}
     for part in parts:
-        whole = found.setdefault(
-            part["campaign"], {**part, "trials": 0, "lost": 0, "silent": 0, "seconds": 0.0}
-        )
+        empty: Figures = {**part, "trials": 0, "lost": 0, "silent": 0, "kinds": {}, "seconds": 0.0}
+        whole = found.setdefault(part["campaign"], empty)
         whole["trials"] += part["trials"]
         whole["lost"] += part["lost"]
         whole["silent"] += part["silent"]
         whole["seconds"] += part["seconds"]
+        whole["kinds"] = dict(Counter(whole["kinds"]) + Counter(part["kinds"]))
     return [found[name] for name in sorted(found)]

@@ -76,6 +76,9 @@ LAST: Final = "test_typing.py::test_a_checker_refuses_what_is_marked_and_nothing
 
 
 DRAWN: Final = (
+    "crash/test_clocks.py",
+    "crash/test_disk_errors.py",
+    "crash/test_ends.py",
     "cpython/test_suites.py",
     "test_entry_log.py",
     "test_growth.py",

@@ -24,7 +24,7 @@ from examples.crawl.demo import main
 from examples.crawl.progress import Progress, Written
 
 ROOT = Path(__file__).parent.parent
-LONG = "AUTOSTATE_KILLS" in os.environ
+LONG = "CAMPAIGN_KILLS" in os.environ
 STORES = ["apify:", "sqlite"] if LONG else ["apify:"]
 OPTIONS = ["--kills", "2"] if LONG else ["--kills", "1", "--modules", "25", "--no-peer"]
 

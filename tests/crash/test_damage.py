@@ -2,7 +2,7 @@
 
 Every place of the file of a program that ended is tried, and of the two files that a kill in the
 midst of a commit leaves: the database, and the journal from which SQLite takes back what was begun.
-`AUTOSTATE_DAMAGES` says how many places; 0 means all.
+`CAMPAIGN_DAMAGES` says how many places; 0 means all.
 """
 
 from __future__ import annotations

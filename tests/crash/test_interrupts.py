@@ -1,6 +1,6 @@
 """Ctrl-C at each place where Python delivers signals: nothing is lost, locked or corrupt.
 
-`make interrupts` tries every place, the tests a sample; `AUTOSTATE_INTERRUPTS` says how large.
+`make interrupts` tries every place, the tests a sample; `CAMPAIGN_INTERRUPTS` says how large.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.interrupting import AlarmError, Interrupt
 
 pytestmark = pytest.mark.campaign(name="interrupts")
 
-_SIZE: Final = os.environ.get("AUTOSTATE_INTERRUPTS", "1")
+_SIZE: Final = os.environ.get("CAMPAIGN_INTERRUPTS", "1")
 EVERY: Final = _SIZE == "all"
 SAMPLE: Final = 1 if EVERY else int(_SIZE)
 LARGE: Final = 300

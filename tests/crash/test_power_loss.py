@@ -1,7 +1,7 @@
 """The power fails: what was acknowledged is there, whatever the disk has made of the rest.
 
 What the store writes and syncs is recorded (`calls.py`). After each call the power may fail; then
-the disk holds what was synced, and any part of what was not (`disk.py`). `AUTOSTATE_POWER` says
+the disk holds what was synced, and any part of what was not (`disk.py`). `CAMPAIGN_POWER` says
 how many failures are tried for each store.
 """
 
