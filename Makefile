@@ -101,7 +101,7 @@ ENDS ?= 0
 FORKS ?= 1000
 CLOCKS ?= 1000
 DAMAGES ?= 0
-CAPTURES ?= 2000
+CAPTURES ?= 1000
 INTERRUPTS ?= all
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 CAMPAIGN = $(BIN)/python -m pytest -o faulthandler_timeout=0 --numprocesses=$(CORES) \

@@ -36,12 +36,25 @@ CAMPAIGNS: Final = {
     "ends": "an end of a program, in each sort of program",
     "forks": "a fork, while threads write",
     "clocks": "a save while the clock jumps, runs backwards or stands still",
-    "threads": "a capture while threads write",
+    "threads": "a capture while threads write; each of 16 threads in a save of their blocks",
     "interrupts": "Ctrl-C at a place of the library's code",
 }
 """What is tried in a trial of each campaign, by its name."""
 SIZES: Final = {"INTERRUPTS": "10"}
 """Where the target of its own tries more than an hour is enough for."""
+_SIZES: Final = [
+    "KILLS",
+    "POWER",
+    "DISK",
+    "HTTP",
+    "DAMAGES",
+    "COPIES",
+    "ENDS",
+    "FORKS",
+    "CLOCKS",
+    "CAPTURES",
+    "INTERRUPTS",
+]
 
 
 def main(names: list[str]) -> int:
@@ -76,8 +89,10 @@ def table(found: list[Figures], minutes: Mapping[str, float]) -> str:
     """
     by_name = {figures["campaign"]: figures for figures in found}
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+    sizes = " ".join(f"{name}={os.environ[name]}" for name in _SIZES if name in os.environ)
+    given = f"`{sizes}`, else " if sizes else ""
     lines = [
-        f"\nPython {platform.python_version()}, {machine}.\n",
+        f"\nPython {platform.python_version()}, {machine}; {given}the default sizes.\n",
         "| campaign | a trial is | trials | lost | silent | minutes | seed |",
         "|---|---|--:|--:|--:|--:|--:|",
     ]
