@@ -25,7 +25,8 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 # A thousand processes import the library: not each of them has to compile it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help test pytest lint style types format demo bench scale kills interrupts damage hostile memory model fuzz clean
+CAMPAIGNS := kills crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model
+.PHONY: help test pytest lint style types format demo bench scale fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
 help:
@@ -34,12 +35,8 @@ help:
 	@echo "make demo   a crawl that is killed and goes on (ARGS='--kills 8 --seed 7')"
 	@echo "make bench  figures beside goals (ARGS='--quick')"
 	@echo "make scale  flush cost and memory against size and share (ARGS='--size 10000')"
-	@echo "make kills  200 random kills of a process that tells what was acknowledged, and more"
-	@echo "make interrupts  Ctrl-C at every place of the library's code"
-	@echo "make damage  a changed bit at every place of a database, and of what a kill leaves"
-	@echo "make model  all orders in which two and three processes can make their steps"
-	@echo "make memory  out of memory at every place of the library's code, and in many processes"
-	@echo "make hostile  3,000 random records of somebody who can write to a store"
+	@echo "make reliability  all campaigns, and the table of docs/reliability.md (NAMES='http ends')"
+	@echo "make $(firstword $(CAMPAIGNS))  one of them:" $(CAMPAIGNS) "(KILLS=200 POWER=300 … say how much)"
 	@echo "make fuzz   long runs of the state machines"
 	@echo "make format puts the code in order"
 	@echo "make clean  removes the virtual environment and caches"
@@ -94,29 +91,76 @@ bench: $(STAMP)
 scale: $(STAMP)
 	$(BIN)/python -m benchmarks.scale $(ARGS)
 
-kills: $(STAMP)
-	AUTOSTATE_KILLS=100 $(BIN)/python -m pytest tests/crash tests/test_crawl_example.py $(ARGS)
+# Campaigns: see docs/reliability.md. Each has a size, and is dealt out to all processors.
+KILLS ?= 10000
+POWER ?= 5000
+COPIES ?= 5000
+DISK ?= 0
+HTTP ?= 10000
+ENDS ?= 0
+FORKS ?= 1000
+CLOCKS ?= 1000
+DAMAGES ?= 0
+CAPTURES ?= 1000
+INTERRUPTS ?= all
+HOSTILE ?= 3000
+MEMORY ?= all
+MODEL ?= all
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+CAMPAIGN = $(BIN)/python -m pytest -o faulthandler_timeout=0 --numprocesses=$(CORES) \
+	--dist=worksteal -m "campaign(name='$@')" $(ARGS)
 
-interrupts: $(STAMP)
-	AUTOSTATE_INTERRUPTS=all $(BIN)/python -m pytest -o faulthandler_timeout=0 \
-		tests/crash/test_interrupts.py $(ARGS)
+reliability: $(STAMP)
+	$(BIN)/python -m tests.reliability $(NAMES)
+
+kills: $(STAMP)
+	CAMPAIGN_KILLS=$(KILLS) CAMPAIGN_LOOP_KILLS=20 \
+		$(CAMPAIGN) tests/crash tests/test_crawl_example.py
+
+crashes: $(STAMP)
+	AUTOSTATE_EXAMPLES=1 $(CAMPAIGN) tests/test_journal.py
+
+power: $(STAMP)
+	CAMPAIGN_POWER=$(POWER) $(CAMPAIGN) tests/crash
+
+disk: $(STAMP)
+	CAMPAIGN_DISK=$(DISK) $(CAMPAIGN) tests/crash
+
+http: $(STAMP)
+	CAMPAIGN_HTTP=$(HTTP) $(CAMPAIGN) tests/crash tests/test_journal_on_apify.py
+
+ends: $(STAMP)
+	CAMPAIGN_ENDS=$(ENDS) $(CAMPAIGN) tests/crash
+
+forks: $(STAMP)
+	CAMPAIGN_FORKS=$(FORKS) $(CAMPAIGN) tests/crash
+
+clocks: $(STAMP)
+	CAMPAIGN_CLOCKS=$(CLOCKS) $(CAMPAIGN) tests/crash
 
 damage: $(STAMP)
-	AUTOSTATE_DAMAGES=0 $(BIN)/python -m pytest -o faulthandler_timeout=0 \
-		tests/crash/test_damage.py $(ARGS)
+	CAMPAIGN_DAMAGES=$(DAMAGES) $(CAMPAIGN) tests/crash
+
+copies: $(STAMP)
+	CAMPAIGN_COPIES=$(COPIES) $(CAMPAIGN) tests/crash
+
+threads: $(STAMP)
+	CAMPAIGN_CAPTURES=$(CAPTURES) $(CAMPAIGN) tests/test_stress.py
+
+interrupts: $(STAMP)
+	CAMPAIGN_INTERRUPTS=$(INTERRUPTS) $(CAMPAIGN) tests/crash
 
 model: $(STAMP)
-	AUTOSTATE_MODEL=all $(BIN)/python -m pytest -o faulthandler_timeout=0 \
-		--numprocesses=$(shell getconf _NPROCESSORS_ONLN) --dist=worksteal tests/model $(ARGS)
+	CAMPAIGN_MODEL=$(MODEL) $(CAMPAIGN) tests/model
 
 memory: $(STAMP)
-	AUTOSTATE_MEMORY=all $(BIN)/python -m pytest -o faulthandler_timeout=0 \
-		tests/crash/test_memory.py $(ARGS)
+	CAMPAIGN_MEMORY=$(MEMORY) $(CAMPAIGN) tests/crash
 
 hostile: $(STAMP)
-	AUTOSTATE_HOSTILE=3000 $(BIN)/python -m pytest -o faulthandler_timeout=0 -s \
-		tests/crash/test_hostile.py tests/test_hostile_databases.py tests/test_hostile_objects.py \
-		tests/test_hostile_servers.py tests/test_hostile_values.py $(ARGS)
+	CAMPAIGN_HOSTILE=$(HOSTILE) $(CAMPAIGN) tests/crash
+
+records: $(STAMP)
+	AUTOSTATE_EXAMPLES=1 $(CAMPAIGN) tests/crash/test_records.py
 
 fuzz: $(STAMP)
 	AUTOSTATE_EXAMPLES=500 AUTOSTATE_STEPS=60 $(BIN)/python -m pytest -o faulthandler_timeout=0 \

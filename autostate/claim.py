@@ -19,7 +19,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Final, Self
 
@@ -184,7 +184,8 @@ class Claim:
     def move_to(self, epoch: int) -> None:
         """Go with the state to a later epoch: a new one was begun in the place of the old."""
         if self._lock is not None and self.held:
-            self._lock.move_to(epoch, self._me)
+            with self._without_if_refused():
+                self._lock.move_to(epoch, self._me)
 
     def check(self) -> bool:
         """See that others find the lock file, and lock another one if it was deleted.
@@ -198,10 +199,8 @@ class Claim:
         if self._lock is None or not self.held or self._lock.is_in_place():
             return True
         living = None
-        try:
+        with self._without_if_refused():
             living = self._lock.keep(self._me)
-        except (OSError, LocksUnsupportedError) as error:
-            self._do_without(f"its lock file was deleted, and cannot be made anew ({error})")
         if living is not None:
             self.held = False
             raise FencedError(
@@ -211,6 +210,14 @@ class Claim:
                 owner=living,
             )
         return False
+
+    @contextlib.contextmanager
+    def _without_if_refused(self) -> Generator[None]:
+        """Do without a lock if its file was deleted, and the disk takes no other one."""
+        try:
+            yield
+        except (OSError, LocksUnsupportedError) as error:
+            self._do_without(f"its lock file was deleted, and cannot be made anew ({error})")
 
     def living(self, epoch: int, *, take: bool = False) -> Owner | None:
         """Give the owner of the state if it lives; else become the owner, if that is wished."""

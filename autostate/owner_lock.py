@@ -278,8 +278,10 @@ class OwnerLock:
     def _has_its_name(self, file: _File) -> bool:
         try:
             return os.path.samestat(os.fstat(file.descriptor), self.path.lstat())
-        except OSError:
+        except FileNotFoundError:
             return False
+        except OSError:  # what cannot be looked at is not gone
+            return True
 
     def _living(self, file: _File, epoch: int) -> Owner | None:
         """The owner that holds the byte of an epoch, or a later one; it may be this process."""

@@ -224,18 +224,7 @@ VARIABLES: Mapping[str, str] = {name: f"AUTOSTATE_{name.upper()}" for name in NA
 URL_VARIABLE = "AUTOSTATE_URL"
 OF_PROGRAMS = "sqlite:///.autostate/{program}.db"
 """The store of a program that is no Actor, unless it or its user names another one."""
-_OF_TESTS = (
-    "COPIES",
-    "DAMAGES",
-    "EXAMPLES",
-    "HOSTILE",
-    "INTERRUPTS",
-    "KILLS",
-    "MEMORY",
-    "MODEL",
-    "SEED",
-    "STEPS",
-)
+_OF_TESTS = ("EXAMPLES", "SEED", "STEPS")
 """What the tests of this project read: how much they do."""
 _warned_of: set[str] = set()
 

@@ -31,6 +31,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from autostate.errors import StoreUnavailableError
 from autostate.private import create, make_folder
 from autostate.syncing import sync
 
@@ -96,12 +97,23 @@ class Place(Struct, frozen=True):
     shared: bool = False
 
     def files(self) -> list[Path]:
-        """Return the spills that lie here, oldest first."""
-        if not self.folder.is_dir() or (self.shared and not _is_private(self.folder)):
+        """Return the spills that lie here, oldest first.
+
+        Raises:
+            StoreUnavailableError: The folder cannot be read. What lies there must not be missed:
+                the next save would make it outdated.
+        """
+        if self.shared and not _is_private(self.folder):
             return []
-        found: list[str] = []
-        with contextlib.suppress(OSError):  # it may be one that nobody may list
+        try:
             found = os.listdir(self.folder)  # noqa: PTH208 - names are enough
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return []  # one that nobody may list holds none that is ours
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"whether {self.folder} holds unsaved changes cannot be read: {error.strerror}",
+                lasting=error.errno not in (errno.EMFILE, errno.ENFILE),
+            ) from error
         names = [one for one in found if one.startswith(self.stem) and one.endswith(".jsonl")]
         return [self.folder / name for name in sorted(names)]
 

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ import pytest
 
 from autostate.settings import VARIABLES
 from tests import hypothesis_profile, programs  # noqa: F401 - the profile before any test
-from tests.campaign import LONG as LONG_RUN
+from tests.campaign import LONG as LONG_RUN, Tally, summed
 from tests.conformance.types_kit import registrations_kept
 from tests.peers.forked import ProgramServer
 
@@ -76,6 +76,9 @@ LAST: Final = "test_typing.py::test_a_checker_refuses_what_is_marked_and_nothing
 
 
 DRAWN: Final = (
+    "crash/test_clocks.py",
+    "crash/test_disk_errors.py",
+    "crash/test_ends.py",
     "cpython/test_suites.py",
     "test_entry_log.py",
     "test_growth.py",
@@ -153,6 +156,44 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+_TALLY: Final = pytest.StashKey[Tally]()
+_FIGURES: Final = "campaign"
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Tally:
+    """What a test that is a part of a campaign has tried and found."""
+    made: Tally = request.node.stash.setdefault(_TALLY, Tally())
+    return made
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the figures of a campaign to its report, and to the file of results."""
+    report = yield
+    mark = item.get_closest_marker("campaign")
+    if mark is not None and call.when == "call" and not report.skipped:
+        figures = item.stash.get(_TALLY, Tally()).record(
+            mark.kwargs["name"], failed=report.failed, seconds=call.duration, seed=SEED
+        )
+        report.user_properties.append((_FIGURES, figures))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the figures of campaigns."""
+    reports = (one for found in terminalreporter.stats.values() for one in found)
+    calls = (one for one in reports if getattr(one, "when", "") == "call")
+    parts = (value for one in calls for name, value in one.user_properties if name == _FIGURES)
+    for figures in summed(parts):
+        terminalreporter.write_line(
+            f"campaign {figures['campaign']}: {figures['trials']} trials, "
+            f"{figures['lost']} lost, {figures['silent']} silent"
+        )
 
 
 def pytest_report_header() -> str:

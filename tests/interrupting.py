@@ -7,7 +7,9 @@ import functools
 import signal
 import sys
 from types import CodeType, FrameType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
+
+from tests.campaign import Tally
 
 _OURS: Final = "/autostate/"
 _CHECKS: Final = frozenset({"CALL", "CALL_KW", "CALL_FUNCTION_EX", "RESUME"})
@@ -55,7 +57,12 @@ class Interrupt:
         error: What is raised: an `AlarmError` by a handler that is in place meanwhile.
         ours: What the name of a file contains whose code counts.
         times: How many such places in a row.
+
+    Attributes:
+        tally: Counts those that have raised.
     """
+
+    tally: ClassVar[Tally] = Tally()
 
     def __init__(
         self,
@@ -82,6 +89,7 @@ class Interrupt:
         """Count a place, and raise if it is the one."""
         self.left -= 1
         if -self.times < self.left <= 0:
+            self.tally.tried(int(not self.at))
             code = frame.f_code
             at = f"{code.co_filename.rpartition('/')[2]}:{frame.f_lineno} {code.co_name}"
             self.at = self.at or at

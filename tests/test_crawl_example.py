@@ -24,7 +24,7 @@ from examples.crawl.demo import main
 from examples.crawl.progress import Progress, Written
 
 ROOT = Path(__file__).parent.parent
-LONG = "AUTOSTATE_KILLS" in os.environ
+LONG = "CAMPAIGN_KILLS" in os.environ
 STORES = ["apify:", "sqlite"] if LONG else ["apify:"]
 OPTIONS = ["--kills", "2"] if LONG else ["--kills", "1", "--modules", "25", "--no-peer"]
 
@@ -93,6 +93,7 @@ def test_a_page_saved_and_crawled_again_is_noticed() -> None:
     assert (job.saves, job.written) == (2, Written(2, 20))
 
 
+@pytest.mark.campaign(name="kills")
 @pytest.mark.parametrize("store", STORES)
 @pytest.mark.usefixtures("forked_actors")
 def test_a_killed_crawl_ends_as_an_undisturbed_one(

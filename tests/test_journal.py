@@ -18,7 +18,7 @@ from autostate.journal.head import OWNER, Head
 from autostate.stores import Store
 from autostate.stores.memory import MemoryStore
 from tests import faulty
-from tests.campaign import LONG, sampled
+from tests.campaign import LONG, Tally, sampled
 from tests.faulty import STORES, FaultyStore, KilledError, Promises, Step
 
 Changes = list[bytes]
@@ -145,23 +145,27 @@ def run_until_killed(store: FaultyStore) -> Program:
 KILLS = [faulty.kill_before, faulty.kill_after]
 
 
+@pytest.mark.campaign(name="crashes")
 @pytest.mark.parametrize("kill", KILLS)
 def test_a_kill_at_any_step_loses_nothing_acknowledged(
-    promises: Promises, folding: None, kill: Callable[[int], Callable[[Step], None]]
+    promises: Promises, folding: None, kill: Callable[[int], Callable[[Step], None]], tally: Tally
 ) -> None:
     """Wherever a process dies, the next finds the last acknowledged state, or the one after."""
     for number in range(count_steps(promises)):
         records: faulty.Records = {}
         program = run_until_killed(FaultyStore(records, kill(number), **promises))
         assert stored(records, promises) in program.states[program.acknowledged :], number
+        tally.tried()
 
 
+@pytest.mark.campaign(name="crashes")
 @pytest.mark.parametrize("kill", KILLS)
 def test_a_second_kill_during_the_recovery_loses_nothing(
     promises: Promises,
     folding: None,
     kill: Callable[[int], Callable[[Step], None]],
     rng: random.Random,
+    tally: Tally,
 ) -> None:
     """A successor that dies too, anywhere in its own recovery, takeover or compaction."""
     stride = 3 if LONG else 9
@@ -174,6 +178,7 @@ def test_a_second_kill_during_the_recovery_loses_nothing(
             later = successor(store, program)
             found = stored(copy, promises)
             assert found in later.states[later.acknowledged :], (number, second)
+            tally.tried()
             if not store.dead:
                 break
 
@@ -194,10 +199,15 @@ def successor(store: FaultyStore, before: Program) -> Program:
     return later
 
 
+@pytest.mark.campaign(name="crashes")
 @pytest.mark.parametrize("retry", ["same", "more"])
 @pytest.mark.parametrize("fault", [faulty.unreachable, faulty.answer_lost])
 def test_a_fault_at_any_step_is_survived(
-    promises: Promises, folding: None, retry: str, fault: Callable[[int], Callable[[Step], None]]
+    promises: Promises,
+    folding: None,
+    retry: str,
+    fault: Callable[[int], Callable[[Step], None]],
+    tally: Tally,
 ) -> None:
     """A step that fails, whether it happened or not, changes nothing about what is saved."""
     for number in range(2, count_steps(promises)):
@@ -207,11 +217,13 @@ def test_a_fault_at_any_step_is_survived(
         program.journal._store.on_step = fault(number)  # type: ignore[attr-defined]
         program.run()
         assert stored(records, promises) == program.states[-1], number
+        tally.tried()
 
 
+@pytest.mark.campaign(name="crashes")
 @pytest.mark.parametrize("retry", ["same", "more"])
 def test_a_late_duplicate_overwrites_nothing(
-    promises: Promises, folding: None, retry: str, rng: random.Random
+    promises: Promises, folding: None, retry: str, rng: random.Random, tally: Tally
 ) -> None:
     """A write that timed out and lands later, after any number of others, is without effect.
 
@@ -230,6 +242,7 @@ def test_a_late_duplicate_overwrites_nothing(
             program.run()
         found = stored(records, promises)
         assert found in program.states[program.acknowledged :], (number, delay, kill)
+        tally.tried()
 
 
 def committed(changes: Changes, **arguments: Any) -> tuple[Journal, FaultyStore]:

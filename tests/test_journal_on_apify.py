@@ -13,6 +13,7 @@ from autostate.errors import FencedError, StoreUnavailableError
 from autostate.journal import Journal
 from autostate.stores.apify import ApifyStore
 from autostate.testing import LocalPlatform
+from tests.campaign import Tally
 
 
 @pytest.fixture
@@ -61,9 +62,15 @@ def started(stores: Iterator[ApifyStore], **options: Any) -> Journal:
     return journal
 
 
+@pytest.mark.campaign(name="http")
 @pytest.mark.parametrize("inline_limit", [16_384, 64])
 def test_nothing_acknowledged_is_lost_while_requests_fail(
-    platform: LocalPlatform, stores: Iterator[ApifyStore], rng: random.Random, inline_limit: int
+    platform: LocalPlatform,
+    stores: Iterator[ApifyStore],
+    inline_limit: int,
+    *,
+    rng: random.Random,
+    tally: Tally,
 ) -> None:
     """Three requests in ten fail, are cut, or are applied without an answer."""
     journal = started(stores, inline_limit=inline_limit)
@@ -89,6 +96,7 @@ def test_nothing_acknowledged_is_lost_while_requests_fail(
         else:
             pytest.fail("60 attempts in a row failed")
         saved |= entries
+        tally.tried()
         if rng.random() < 0.2:
             expected, faults = dict(saved), platform.traffic.suspended()
             with faults:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import itertools
 import os
 import threading
@@ -11,17 +12,20 @@ from typing import Any
 import msgspec
 import pytest
 
+import autostate
 from autostate.containers.counter import PersistedCounter
 from autostate.containers.dict import PersistedDict
 from autostate.containers.list import PersistedList
 from autostate.containers.root import blank
 from autostate.containers.set import PersistedSet
 from autostate.journal.commit import DecodedMerge
+from autostate.stores import memory
 from autostate.tracking.capture import Capture
 from autostate.tracking.tracker import Tracker
+from tests.campaign import Tally, size
 
 WRITERS = 2
-CAPTURES = 2 * int(os.environ.get("AUTOSTATE_EXAMPLES", "20"))
+CAPTURES = size("CAPTURES", 2 * int(os.environ.get("AUTOSTATE_EXAMPLES", "20")))
 """How many are taken; the campaign without its mechanism fails at the second or third."""
 
 
@@ -143,9 +147,11 @@ def lost(program: Program, state: dict[str, Any]) -> str | None:
     return None if saved_items == list(program.items) else "items differ"
 
 
-def test_every_capture_is_one_moment_of_all_threads() -> None:
+@pytest.mark.campaign(name="threads")
+def test_every_capture_is_one_moment_of_all_threads(tally: Tally) -> None:
     """No write is in a capture without those that came before it, and none is lost."""
     assert campaign(Tracker(wake=lambda: None), captures=CAPTURES) is None
+    tally.tried(CAPTURES)
 
 
 class ReadsBeforeItRearms(Tracker):
@@ -185,3 +191,62 @@ def test_msgspec_reads_what_was_captured() -> None:
     for line in capture.encode():
         assert b"\n" not in line
         msgspec.json.decode(line)
+
+
+THREADS = 16
+
+
+def begun(number: int) -> dict[str, Any]:
+    """What another process would find in the store of that number, as it is now."""
+    copied = memory._shared.setdefault(f"moment-{number}", memory._Records())
+    copied.clear()
+    copied.update(memory._shared[f"blocks-{number}"])
+    with autostate.open(f"memory:moment-{number}", debounce=3600):
+        return dict(autostate.PersistedDict("state"))
+
+
+@pytest.mark.campaign(name="threads")
+@pytest.mark.parametrize("number", range(2))
+def test_blocks_of_sixteen_threads_are_saved_whole(number: int, tally: Tally) -> None:
+    """Each save has of each thread all that a block of `atomic()` wrote, or nothing."""
+    stop, ready = threading.Event(), threading.Barrier(THREADS + 1)
+    with autostate.open(f"memory:blocks-{number}", debounce=3600, max_delay=3600):
+        state: PersistedDict[str, Any] = autostate.PersistedDict("state")
+
+        def write(me: int) -> None:
+            ready.wait()
+            n = 0
+            while not stop.is_set():
+                n += 1
+                with autostate.atomic():
+                    state[f"{me} first"] = n
+                    state.setdefault(f"{me} items", []).append(n)
+                    state[f"{me} last"] = n
+                    if n % 20 == 0:
+                        state[f"{me} items"] = []
+
+        threads = [
+            threading.Thread(target=contextvars.copy_context().run, args=(write, me))
+            for me in range(THREADS)
+        ]
+        for thread in threads:
+            thread.start()
+        ready.wait()
+        try:
+            for _ in range(CAPTURES // 10):
+                autostate.flush()
+                found = begun(number)
+                for me in range(THREADS):
+                    n = found.get(f"{me} first", 0)
+                    items = [*range(n - n % 20 + 1, n + 1)]
+                    whole = (
+                        found.get(f"{me} last", 0) == n and found.get(f"{me} items", []) == items
+                    )
+                    tally.found(f"thread {me}: {found}", lost=False, silent=not whole)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        autostate.flush()
+        assert begun(number) == state
+    tally.check()

@@ -68,6 +68,20 @@ def look_at(path: Path) -> os.stat_result | None:
         return None
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether something is at a path.
+
+    Raises:
+        OSError: That cannot be told. `Path.exists` says no then, from Python 3.14 on: a program
+            would begin anew over a state that is there.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def _refuse_folder(path: Path) -> None:
     """Refuse the path of a missing file if it cannot be made."""
     folder = next(each for each in path.parents if look_at(each) is not None)

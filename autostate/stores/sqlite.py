@@ -108,7 +108,8 @@ class SqliteStore:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
-        self._open()
+        with self._translated():
+            self._open()
         _open.add(self)
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
@@ -175,9 +176,13 @@ class SqliteStore:
         _open.discard(self)
 
     def _open(self) -> None:
-        with self._translated():
-            self._use(open_database(self.path))
+        connection = open_database(self.path)
+        try:
             self._opened = self._identity()
+        except BaseException:
+            connection.close()
+            raise
+        self._use(connection)
 
     def _use(self, connection: sqlite3.Connection) -> None:
         """Read and write records, which are larger than what was looked at to check the file."""
@@ -190,13 +195,14 @@ class SqliteStore:
         Raises:
             StoreGoneError: It was; what was in it has to be written again.
         """
-        if self._connection is None or self._identity() == self._opened:
-            return
-        with self._lock:
-            self._connection.close()
-            self._wait = -1.0
+        with self._translated():
+            if self._connection is None or self._identity() == self._opened:
+                return
+            replaced = self._connection
             self._remove_empty()
-            self._open()
+            self._open()  # if that fails, the next write comes here again
+            self._wait = -1.0
+            replaced.close()
         raise StoreGoneError(
             f"{self.path} was deleted or replaced while this process used it: a new one was begun"
         )
@@ -208,9 +214,10 @@ class SqliteStore:
                 self.path.unlink()
 
     def _identity(self) -> tuple[int, int] | None:
+        """The file at the path, None if there is none; what cannot be looked at is not gone."""
         try:
             found = self.path.stat()
-        except OSError:
+        except FileNotFoundError:
             return None
         return found.st_dev, found.st_ino
 

@@ -32,7 +32,7 @@ from pathlib import Path
 
 from autostate.errors import DamagedStoreError, StoreError
 from autostate.private import create, make_folder, sync_folder
-from autostate.stores.places import look_at, refuse_place, refuse_unreadable
+from autostate.stores.places import is_there, look_at, refuse_place, refuse_unreadable
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -100,7 +100,7 @@ def open_database(path: Path) -> sqlite3.Connection:
     _refuse_empty(path)
     real = Path(os.path.realpath(path))
     _remove_abandoned(real)
-    if not real.exists():
+    if not is_there(real):
         make_folder(real.parent)
         _make(real)
     _warn_of_links(real)
@@ -246,7 +246,7 @@ def publish(unfinished: Path, path: Path) -> None:
     except FileExistsError:
         raise FileExistsError(f"{path} is there already, and was left: name another file") from None
     except OSError:  # a file system without hard links
-        if path.exists():
+        if is_there(path):
             raise
         unfinished.rename(path)
     sync_folder(path.parent)
@@ -262,7 +262,7 @@ def _link(unfinished: Path, path: Path) -> None:
         # A file system without hard links. A rename may replace what another process has made
         # in this very moment; that process finds out at its next write, as for every file that
         # is replaced while it is used, and writes its state again.
-        if not path.exists():
+        if not is_there(path):
             unfinished.rename(path)
 
 

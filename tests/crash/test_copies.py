@@ -23,11 +23,14 @@ from autostate import PersistedDict
 from autostate.errors import AutostateError, CorruptStateError
 from autostate.journal import Journal
 from autostate.stores.sqlite import SqliteStore
+from tests.campaign import Tally, size
 from tests.crash.unfinished import leave_unfinished
+
+pytestmark = pytest.mark.campaign(name="copies")
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = 4096
-MIXES = int(os.environ.get("AUTOSTATE_COPIES", "400"))
+MIXES = size("COPIES", 400)
 
 
 class History:
@@ -115,7 +118,7 @@ def history(tmp_path: Path, rng: random.Random) -> History:
 
 
 def test_a_copy_with_pages_of_several_moments_is_found_out(
-    history: History, tmp_path: Path
+    history: History, tmp_path: Path, tally: Tally
 ) -> None:
     """Whatever pages of whatever commits it has: it reads as one of their states, or not at all."""
     found: Counter[str] = Counter()
@@ -123,11 +126,14 @@ def test_a_copy_with_pages_of_several_moments_is_found_out(
         content, states = history.mixed()
         (tmp_path / "copy.db").write_bytes(content)
         found[outcome(tmp_path / "copy.db", states)] += 1
+        tally.tried()
     assert found["a state"]
     assert found.total() > found["a state"]
 
 
-def test_a_file_that_is_cut_short_is_an_error(history: History, tmp_path: Path) -> None:
+def test_a_file_that_is_cut_short_is_an_error(
+    history: History, tmp_path: Path, tally: Tally
+) -> None:
     """At whatever byte it ends, also before the first."""
     whole, rng = history.files[-1], history.rng
     lengths = {0, 1, 50, 100, 511, 512, len(whole) - PAGE, len(whole) - 1}
@@ -135,6 +141,7 @@ def test_a_file_that_is_cut_short_is_an_error(history: History, tmp_path: Path) 
     for length in lengths:
         (tmp_path / "copy.db").write_bytes(whole[:length])
         assert outcome(tmp_path / "copy.db", []) in ("DamagedStoreError", "StoreError")
+        tally.tried()
     with pytest.raises(CorruptStateError, match=r"is empty.*Restore it"):
         (tmp_path / "copy.db").touch()
         SqliteStore(tmp_path / "copy.db")

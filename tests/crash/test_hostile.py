@@ -2,14 +2,13 @@
 
 Random changes are sealed as records and put into a database. Whatever they say, creating the state
 objects either works or raises an error of the library, takes no longer than their size explains,
-and no more than ten times as much memory. `AUTOSTATE_HOSTILE` says how many; the corpus of what was
+and no more than ten times as much memory. `CAMPAIGN_HOSTILE` says how many; the corpus of what was
 once found is always tried.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
 import tracemalloc
@@ -27,9 +26,10 @@ from autostate.journal import Journal
 from autostate.journal.head import Head
 from autostate.journal.journal import _collect
 from autostate.stores.sqlite import SqliteStore
+from tests.campaign import Tally, size
 from tests.test_codec import TAGS
 
-CASES: Final = int(os.environ.get("AUTOSTATE_HOSTILE", "15"))
+CASES: Final = size("HOSTILE", 15)
 ROOM: Final = 24 << 20
 """Bytes that opening any store may take, beside ten times its size."""
 
@@ -357,14 +357,18 @@ def test_a_known_case_is_a_state_or_an_error(what: str, isolated: Path) -> None:
         assert len(told) < 2_000, "a message that long"
 
 
-def test_random_changes_are_a_state_or_an_error(isolated: Path, rng: random.Random) -> None:
+@pytest.mark.campaign(name="hostile")
+def test_random_changes_are_a_state_or_an_error(
+    isolated: Path, rng: random.Random, tally: Tally
+) -> None:
     """Each is tried by itself; some have to be readable, or this would show nothing."""
     hostile = Hostile(rng)
     outcomes = {"read": 0, "refused": 0}
     for _ in range(CASES):
         told = try_with(isolated / "hostile.db", hostile.changes())
         outcomes["refused" if told else "read"] += 1
-    print(outcomes)  # noqa: T201 - the figure of a long run
+        tally.found("")
+    tally.kinds.update(outcomes)
     assert min(outcomes.values()) >= CASES // 50
 
 

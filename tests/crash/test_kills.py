@@ -1,10 +1,12 @@
 """kill -9 at random moments: what was acknowledged is there, and what is there is one moment.
 
-`AUTOSTATE_KILLS` sets how many kills there are for each store.
+A process is killed at work, or while it makes its store, recovers, or compacts the journal: it
+notes which in memory that it shares with the test. `CAMPAIGN_KILLS` sets how many kills there are.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
 import sys
@@ -17,10 +19,20 @@ import pytest
 
 import autostate
 from autostate import PersistedCounter, PersistedDict, PersistedList, PersistedSet
+from tests.campaign import Tally, size
 from tests.peers.forked import ProgramServer
 
 ROOT = Path(__file__).parent.parent.parent
-KILLS = int(os.environ.get("AUTOSTATE_KILLS", "6"))
+KILLS = size("KILLS", 24)
+LIVES = 12
+"""So many processes of one state are killed; then another state is begun."""
+PHASES = {
+    b"\0": "before it began",
+    b"m": "in the first creation",
+    b"r": "in a recovery",
+    b"w": "at work",
+    b"c": "in a compaction",
+}
 
 CLASSES = """
 import dataclasses
@@ -41,19 +53,37 @@ class Shop:
 """
 
 WORKER = """
-import random, sys, threading
+import mmap, random, sys, threading
 import autostate
+from autostate.journal import Journal, compaction
+from autostate.stores import apify_folder, sqlite_file
 from autostate import PersistedCounter, PersistedDict, PersistedList, PersistedSet
 from classes import Crawl, Shop
 
 url, seed = sys.argv[1], int(sys.argv[2])
+with open("phase", "r+b") as file:
+    phase = mmap.mmap(file.fileno(), 1)
+def noted(function, letter):
+    def call(*args, **options):
+        before, phase[0] = phase[0], ord(letter)
+        try:
+            return function(*args, **options)
+        finally:
+            phase[0] = before
+    return call
+Journal.recover = noted(Journal.recover, "r")
+Journal.compact = noted(Journal.compact, "c")
+sqlite_file._make = noted(sqlite_file._make, "m")
+apify_folder.ApifyFolderStore._make_folder = noted(apify_folder.ApifyFolderStore._make_folder, "m")
+compaction.FLOOR = 2000  # else no journal of so short a life is compacted
+print("ready", flush=True)
 rng = random.Random(seed)
 autostate.configure(url, debounce=0.005, max_delay=0.02, duty_cycle=0.9)
 work = PersistedDict("work", n=0, nested={"by": {}})
 seen, log, hits = PersistedSet("seen"), PersistedList("log"), PersistedCounter("hits")
 padding = PersistedDict("padding")
 crawl, shops = Crawl(), [Shop(number) for number in range(3)]
-print("ready", flush=True)
+phase[0] = ord("w")
 while True:
     with autostate.atomic():
         n = work["n"] + 1
@@ -75,8 +105,26 @@ while True:
 """
 
 
-def _live_and_die(server: ProgramServer, url: str, rng: random.Random) -> int:
-    """Run a worker for a random while, kill it; give the last number that it acknowledged."""
+def _wait(rng: random.Random) -> None:
+    """Let a worker live for a random while, or until it is in some phase, and a little longer."""
+    wanted = rng.choice([None, *PHASES])
+    end = time.monotonic() + rng.uniform(0.0, 0.12)
+    with (
+        Path("phase").open("rb") as file,
+        mmap.mmap(file.fileno(), 1, prot=mmap.PROT_READ) as phase,
+    ):
+        while phase[:] != wanted and time.monotonic() < end:
+            time.sleep(0.0002)  # the moment of the kill is what is tried here
+    time.sleep(rng.uniform(0.0, rng.choice([0.0001, 0.002])))
+
+
+def _live_and_die(server: ProgramServer, url: str, rng: random.Random) -> tuple[int, str]:
+    """Run a worker for a random while, kill it.
+
+    Returns:
+        The last number that it acknowledged, and in which phase it was killed.
+    """
+    Path("phase").write_bytes(b"\0")
     seed = str(rng.randrange(2**32))
     process = server.popen(
         [sys.executable, "worker.py", url, seed],
@@ -84,12 +132,13 @@ def _live_and_die(server: ProgramServer, url: str, rng: random.Random) -> int:
         cwd=None,
     )
     assert process.stdout.readline() == "ready\n"
-    time.sleep(rng.uniform(0.0, 0.25))  # the moment of the kill is what is tried here
+    _wait(rng)
     process.kill()
     lines = process.stdout.read().split("\n")
     process.stdout.close()
     assert process.wait() == -9
-    return int(lines[-2]) if len(lines) > 1 else 0  # a last line without its end does not count
+    phase = PHASES[Path("phase").read_bytes()]
+    return int(lines[-2]) if len(lines) > 1 else 0, phase  # a line without its end does not count
 
 
 def _resume(url: str) -> int:
@@ -124,20 +173,26 @@ def _check_objects(n: int) -> None:
         assert shop.crawl is (crawl if visits else None)
 
 
-@pytest.mark.parametrize("url", ["sqlite:///kills.db", "apify:kills"])
+@pytest.mark.campaign(name="kills")
+@pytest.mark.parametrize("url", ["sqlite:///kills-{}.db", "apify:kills-{}"])
 def test_nothing_acknowledged_is_lost_by_kill_9(
+    url: str,
+    *,
     isolated: Path,
     rng: random.Random,
-    url: str,
+    tally: Tally,
     monkeypatch: pytest.MonkeyPatch,
     forked_programs: ProgramServer,
 ) -> None:
-    """Over many lives of one state; all objects always agree."""
+    """Over many lives of a state; all objects always agree."""
     (isolated / "worker.py").write_text(WORKER)
     (isolated / "classes.py").write_text(CLASSES)
     monkeypatch.syspath_prepend(isolated)
     monkeypatch.delitem(sys.modules, "classes", raising=False)
-    for _ in range(KILLS):
-        acknowledged = _live_and_die(forked_programs, url, rng)
-        assert _resume(url) >= acknowledged
-    assert _resume(url) > 0
+    for kill in range(KILLS // 2):
+        state = url.format(kill // LIVES)
+        least, phase = _live_and_die(forked_programs, state, rng)
+        found = _resume(state)
+        tally.found(f"{phase}: {found}, not {least}", lost=found < least, silent=found < least)
+        tally.kinds[phase] += 1
+    tally.check()

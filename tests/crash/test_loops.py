@@ -13,10 +13,11 @@ import pytest
 
 import autostate
 from autostate import PersistedCounter, PersistedDict, PersistedList
+from tests.campaign import Tally, size
 from tests.peers.forked import ProgramServer
 
 ROOT = Path(__file__).parent.parent.parent
-KILLS = max(2, int(os.environ.get("AUTOSTATE_KILLS", "20")) // 10)
+KILLS = size("LOOP_KILLS", 2)
 ITEMS = 300
 URL = "sqlite:///loops.db"
 
@@ -142,9 +143,10 @@ def _effects() -> tuple[int, list[int]]:
         return len(log), log
 
 
+@pytest.mark.campaign(name="kills")
 @pytest.mark.parametrize("kind", PROGRAMS)
 def test_each_item_is_in_the_state_once(
-    isolated: Path, rng: random.Random, forked_programs: ProgramServer, kind: str
+    isolated: Path, rng: random.Random, forked_programs: ProgramServer, kind: str, tally: Tally
 ) -> None:
     """Killed at random moments, over each kind of iterable, and looked at after each kill."""
     lines = "".join(f"{'é' * (number % 7)} {number}\n" for number in range(ITEMS))
@@ -156,6 +158,7 @@ def test_each_item_is_in_the_state_once(
         done, _log = _effects()
         assert done >= before
         before = done
+        tally.tried()
     _finish(forked_programs, program)
     assert _effects() == (ITEMS, list(range(ITEMS)))
     with autostate.open(URL) as manager:

@@ -25,10 +25,11 @@ import autostate
 from autostate.errors import AutostateError, FlushError
 from autostate.flusher import Flusher
 from autostate.stores import memory
+from tests.campaign import Tally
 from tests.crash.test_interrupts import a_dict, check_unlocked, nested, plain, save, stored
 from tests.interrupting import Interrupt
 
-EVERY: Final = os.environ.get("AUTOSTATE_MEMORY") == "all"
+EVERY: Final = os.environ.get("CAMPAIGN_MEMORY") == "all"
 LINUX: Final = pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS, /proc")
 TIMES: Final = (1, 6, 40)
 """How many allocations in a row fail, as long as what holds the memory is not let go of."""
@@ -87,9 +88,13 @@ def check(url: str, state: Any, items: Any, refused: Interrupt) -> None:
     assert stored(url, a_list_of_dicts) == plain(items), refused.at
 
 
+pytestmark = pytest.mark.campaign(name="memory")
+
+
 @pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """The reports would be longer than the tests."""
+def quiet(tally: Tally, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The reports would be longer than the tests. Each place that raises is a trial."""
+    monkeypatch.setattr(Interrupt, "tally", tally)
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)

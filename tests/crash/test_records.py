@@ -20,7 +20,7 @@ from autostate.stores.apify_folder import ApifyFolderStore
 from autostate.stores.base import Store
 from autostate.stores.memory import MemoryStore
 from autostate.stores.sqlite import SqliteStore
-from tests.campaign import sampled
+from tests.campaign import Tally, sampled
 
 Records = dict[str, bytes]
 STORES: dict[str, Callable[[Path], Store]] = {
@@ -90,9 +90,10 @@ def _names_like(key: str, rng: random.Random) -> list[str]:
     return [flipped, f"{key}-1", key.replace("0000000", "0000001", 1)]
 
 
+@pytest.mark.campaign(name="records")
 @pytest.mark.parametrize("sort", STORES)
 def test_a_record_that_is_not_where_it_belongs(
-    sort: str, tmp_path: Path, rng: random.Random
+    sort: str, tmp_path: Path, rng: random.Random, tally: Tally
 ) -> None:
     """Either it is found out, or it is none that the newest state needs: never an older state."""
     places = iter(tmp_path / str(number) for number in range(100_000))
@@ -118,7 +119,7 @@ def test_a_record_that_is_not_where_it_belongs(
             assert sort == "folder", f"an older state, because of {changed}"
             assert _is_older_head(changed), f"an older state, because of {changed}"
     assert found > len(tried) / 10
-    print(f"{sort}: {len(tried)} tried, {found} found, 0 silent")  # noqa: T201
+    tally.tried(len(tried))
 
 
 def _is_older_head(changed: set[str]) -> bool:

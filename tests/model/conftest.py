@@ -9,7 +9,7 @@ import pytest
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Write what the tests have noted."""
-    if "AUTOSTATE_MODEL" not in os.environ:
+    if os.environ.get("CAMPAIGN_MODEL") != "all":
         return
     reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
     noted = [dict(report.user_properties) for report in reports if report.when == "call"]

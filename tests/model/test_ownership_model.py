@@ -8,13 +8,14 @@ from typing import Final, NamedTuple
 import pytest
 
 from autostate.journal import Journal
+from tests.campaign import Tally
 from tests.faulty import STORES, FaultyStore, Promises
 from tests.model import variants
 from tests.model.explore import Explorer, Result, applied
 from tests.model.processes import Process, Runner, same_owners, straight
 from tests.test_journal import change
 
-ALL: Final = "AUTOSTATE_MODEL" in os.environ
+ALL: Final = os.environ.get("CAMPAIGN_MODEL") == "all"
 """Whether everything is explored, as `make model` does; else what takes a few seconds."""
 
 ONE, SOME, SURE = STORES  # one by one, all at once, conditional
@@ -126,13 +127,15 @@ def many() -> list[Case]:
     return cases
 
 
+@pytest.mark.campaign(name="model")
 @pytest.mark.parametrize("case", many() if ALL else few(), ids=str)
 def test_nothing_is_lost_in_any_course_of_events(
-    case: Case, record_property: Callable[[str, object], None]
+    case: Case, record_property: Callable[[str, object], None], tally: Tally
 ) -> None:
     """Whatever order processes make their steps in, and wherever they die: see `explore`."""
     result = explore(case)
     record_property("explored", f"{case}: {told(result)}")
+    tally.tried(result.states)
     assert not result.violation, "\n".join(result.trace)
     writers = sum("commit" in script for script in case.scripts)
     assert result.acknowledged == writers, "one after another, each was acknowledged"
@@ -179,6 +182,7 @@ BROKEN: Final[dict[variants.Variant, tuple[Case, str]]] = {
 }
 
 
+@pytest.mark.campaign(name="model")
 @pytest.mark.parametrize("variant", BROKEN, ids=variants.name_of)
 def test_a_broken_protocol_is_found(
     variant: variants.Variant,

@@ -1,0 +1,117 @@
+"""All campaigns, one after another, and the table of their figures in `docs/reliability.md`.
+
+    python -m tests.reliability [NAME ...]
+
+Each is a target of the Makefile; all are run if none is named. A figure is written only if this
+run has found it: the table has the campaigns that were run, with their seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from tests.campaign import RESULTS, Figures, summed
+
+ROOT: Final = Path(__file__).parent.parent
+PAGE: Final = ROOT / "docs" / "reliability.md"
+BEGIN: Final = "<!-- written by make reliability -->\n"
+END: Final = "<!-- until here -->\n"
+CAMPAIGNS: Final = {
+    "kills": "kill -9 at a random moment",
+    "crashes": "a crash before, during or after a call of the store, and again in the recovery",
+    "power": "a power failure: what was not synced is there, or not, or in parts",
+    "disk": "a disk that is full, broken, read-only, or out of handles, from some call on",
+    "http": "a save while three requests in ten fail",
+    "damage": "a bit of the file or its journal changed; a journal cut short, gone, another's",
+    "records": "a record deleted, renamed, swapped, put back, or from another state",
+    "hostile": "records of somebody who can write to the store, drawn at random",
+    "copies": "a copy of the file made while it is written, or cut short",
+    "ends": "an end of a program, in each sort of program",
+    "forks": "a fork, while threads write",
+    "clocks": "a save while the clock jumps, runs backwards or stands still",
+    "threads": "a capture while threads write; each of 16 threads in a save of their blocks",
+    "interrupts": "Ctrl-C at a place of the library's code",
+    "memory": "memory refused at a place of the library's code, or to a process as a whole",
+    "model": "a state of two or three processes, reached by some order of their steps",
+}
+"""What is tried in a trial of each campaign, by its name."""
+SIZES: Final = {"INTERRUPTS": "10"}
+"""Where the target of its own tries more than an hour is enough for."""
+_SIZES: Final = [
+    "KILLS",
+    "POWER",
+    "DISK",
+    "HTTP",
+    "DAMAGES",
+    "COPIES",
+    "ENDS",
+    "FORKS",
+    "CLOCKS",
+    "CAPTURES",
+    "INTERRUPTS",
+    "HOSTILE",
+    "MEMORY",
+    "MODEL",
+]
+
+
+def main(names: list[str]) -> int:
+    """Run campaigns and write the table; return how many of them failed."""
+    failed, minutes = 0, dict[str, float]()
+    with tempfile.NamedTemporaryFile("r", suffix=".jsonl", encoding="utf-8") as results:
+        environment = {**SIZES, **os.environ, RESULTS: results.name}
+        for name in names or CAMPAIGNS:
+            began = time.monotonic()
+            sys.stdout.write(f"== {name}\n")
+            sys.stdout.flush()
+            command = ["make", "--no-print-directory", name, f"PYTHON={sys.executable}"]
+            failed += bool(
+                subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+            )
+            minutes[name] = (time.monotonic() - began) / 60
+        found: list[Figures] = [json.loads(line) for line in results]
+    text = PAGE.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    PAGE.write_text(f"{before}{BEGIN}{table(summed(found), minutes)}{END}{after}", encoding="utf-8")
+    sys.stdout.write(f"{failed} campaigns failed; the table is in {PAGE}\n")
+    return failed
+
+
+def table(found: list[Figures], minutes: Mapping[str, float]) -> str:
+    """The figures as Markdown.
+
+    Args:
+        found: The figures.
+        minutes: How long each campaign took.
+    """
+    by_name = {figures["campaign"]: figures for figures in found}
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+    sizes = " ".join(f"{name}={os.environ[name]}" for name in _SIZES if name in os.environ)
+    given = f"`{sizes}`, else " if sizes else ""
+    lines = [
+        f"\nPython {platform.python_version()}, {machine}; {given}the default sizes.\n",
+        "| campaign | a trial is | trials | lost | silent | minutes | seed |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for name, what in CAMPAIGNS.items():
+        if one := by_name.get(name):
+            kinds = "; ".join(f"{many:,} {kind}" for kind, many in sorted(one["kinds"].items()))
+            took = f"{minutes[name]:.1f}"
+            figures = (f"{one['trials']:,}", one["lost"], one["silent"], took, one["seed"])
+            cells = (f"`make {name}`", what + (f" ({kinds})" if kinds else ""), *figures)
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines) + "\n\n"
+
+
+if __name__ == "__main__":
+    sys.exit(bool(main(sys.argv[1:])))
