@@ -312,8 +312,9 @@ def test_a_journal_has_no_other_file_deleted(path: Path, *, readonly: bool) -> N
     beside.write_bytes(journal)
     assert "names another file" in str(refused(path, readonly=readonly))
     assert victim.read_bytes() == b"precious"
-    with contextlib.suppress(autostate.AutostateError):
-        autostate.open(f"sqlite:///{path}", readonly=readonly).__enter__()
+    with contextlib.suppress(autostate.AutostateError):  # noqa: SIM117
+        with autostate.open(f"sqlite:///{path}", readonly=readonly):
+            autostate.PersistedDict("state")
     assert victim.read_bytes() == b"precious"
     with edited(path) as connection:  # what is refused would be done
         connection.execute("SELECT count(*) FROM records").fetchone()

@@ -138,8 +138,8 @@ def test_a_removal_writes_a_few_hundred_bytes(kind: str, start: int, saves: Save
         autostate.flush()
     assert sum(entries for entries, _ in saves) == 0
     sizes = [size for _, size in saves]
-    assert max(sizes[:5]) < 500
-    assert sum(sizes) / 100 < 1000
+    assert max(sizes[:5]) < 800  # some 250 of them name the owner
+    assert sum(sizes) / 100 < 1300
     assert max(sizes) < 2000
 
 

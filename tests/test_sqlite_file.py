@@ -8,6 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Final
@@ -384,3 +385,26 @@ def test_what_only_somebody_else_can_have_put_into_it_is_an_error(
     ):
         autostate.PersistedDict("a")
     assert path.read_bytes() == before
+
+
+def test_a_journal_that_is_emptied_while_it_is_looked_at(tmp_path: Path) -> None:
+    """Its owner does so at the end of each commit."""
+    journal = tmp_path / "state.db-journal"
+    journal.write_bytes(b"x" * 100)
+    done = threading.Event()
+
+    def write() -> None:
+        with journal.open("r+b", buffering=0) as file:
+            while not done.is_set():
+                file.truncate(0)
+                file.seek(0)
+                file.write(b"x" * 100)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(20_000):
+            sqlite_file.refuse_planted(tmp_path / "state.db")
+    finally:
+        done.set()
+        thread.join()

@@ -181,8 +181,9 @@ def refuse_planted(path: Path) -> None:
 
 def _names_another(journal: Path) -> bool:
     with suppress(FileNotFoundError), journal.open("rb") as file:
-        file.seek(-min(len(_NAMES_ANOTHER), file.seek(0, os.SEEK_END)), os.SEEK_END)
-        return file.read() == _NAMES_ANOTHER
+        begins = max(0, os.fstat(file.fileno()).st_size - len(_NAMES_ANOTHER))
+        # In one step: its owner may empty it at any moment.
+        return os.pread(file.fileno(), len(_NAMES_ANOTHER), begins) == _NAMES_ANOTHER
     return False
 
 

@@ -69,6 +69,7 @@ class Calls:
                 patch.setattr(os, name, self._named(kind, getattr(os, name)))
             patch.setattr(os, "fsync", self._fsync(os.fsync))
             patch.setattr(os, "open", self._open(os.open))
+            patch.setattr(os, "fdopen", self._fdopened(os.fdopen))
             patch.setattr(pathlib.Path, "open", self._opened(pathlib.Path.open))
             patch.setattr(pathlib.Path, "read_bytes", self._named("read", Path.read_bytes))
             patch.setattr(autostate.stores.sqlite_file, "sqlite3", _Sqlite(vfs))
@@ -94,11 +95,22 @@ class Calls:
         def call(path: Any, flags: int, *rest: Any, **options: Any) -> int:
             if not self.ours(path):
                 return function(path, flags, *rest, **options)
+            kind = "make" if flags & os.O_CREAT else "open"
             handle = self.watcher.call(
-                "open", lambda: function(path, flags, *rest, **options), Path(path)
+                kind, lambda: function(path, flags, *rest, **options), Path(path)
             )
             self._handles[handle] = Path(path)
             return handle
+
+        return call
+
+    def _fdopened(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`os.fdopen`; what is written is seen in the pieces in which it is handed over."""
+
+        def call(handle: int, mode: str = "r", *rest: Any, **options: Any) -> Any:
+            file = function(handle, mode, *rest, **options)
+            path = self._handles.get(handle)
+            return file if path is None or "w" not in mode else _Written(self.watcher, path, file)
 
         return call
 
@@ -298,6 +310,12 @@ class _Connection:
     def executemany(self, sql: str, rows: Iterable[Iterable[Any]]) -> None:
         with _translated():
             self._connection.executemany(sql, [tuple(row) for row in rows])
+
+    def setlimit(self, category: int, limit: int) -> None:
+        self._connection.limit(category, limit)
+
+    def set_progress_handler(self, handler: Callable[[], int] | None, steps: int) -> None:
+        self._connection.set_progress_handler(handler, steps)
 
     def close(self) -> None:
         with _translated():
