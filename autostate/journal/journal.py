@@ -11,7 +11,7 @@ Why it is as it is:
     read in a console. So do, later on, the last few changes: a small commit is one record even
     when the state is large. Where records are paid for, "small" is 16 KiB. Elsewhere a second
     record in the same transaction costs next to nothing, and the head is what every commit
-    writes again; with 1 KiB, and fewer references, a small removal writes 0.3 to 1.8 KB instead
+    writes again; with 1 KiB, and fewer references, a small removal writes 0.6 to 2.1 KB instead
     of up to 18 KB, in the same time.
 
 *   Each incarnation has head keys of its own, so no two processes write to one key. How a write
