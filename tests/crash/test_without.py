@@ -70,7 +70,8 @@ def test_without_digests_a_changed_bit_is_another_state(
     monkeypatch.setattr(frame, "_digest", lambda *_: Fits())
     texts = [*re.finditer(b"x{400}", ended.files["state.db"])]
     with pytest.raises(AssertionError, match="another state"):
-        ended.flip("state.db", rng.choice(texts).start() + 7, 0)
+        for text in texts:  # some are of the head before
+            ended.flip("state.db", text.start() + rng.randrange(400), 0)
     assert ended.tally.silent
 
 
