@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import io
 import subprocess
@@ -19,7 +20,7 @@ import pydantic
 import pytest
 
 import autostate
-from autostate import codec
+from autostate import PersistedDict, PersistedSet, codec
 from autostate.codec import Unsupported
 from autostate.errors import CorruptStateError
 from autostate.journal import Journal
@@ -350,3 +351,39 @@ def test_arrays_come_back_that_numpy_does_not_read_by_itself() -> None:
         )
         assert back.tobytes() == array.tobytes()
         assert back.flags.writeable
+
+
+# -- keys with one hash ----------------------------------------------------------------------------
+
+SAME_HASH = [str(number * (2**61 - 1)) for number in range(30_000)]
+
+
+@pytest.mark.parametrize(
+    "where", ["a set", "a dict", "a nested set", "a nested dict", "small parts"]
+)
+def test_keys_with_one_hash_are_refused(where: str, isolated: Path) -> None:
+    """To load them would take minutes: the time grows with the square of their number."""
+    members = f"[{','.join(SAME_HASH)}]"
+    pairs = f"[{','.join(f'[{key},0]' for key in SAME_HASH)}]"
+    begin = '"kind":"dict","name":"state"'
+    lines = {
+        "a set": [f'{{"id":1,"kind":"set","name":"state","assign":{members}}}'],
+        "a dict": [f'{{"id":1,{begin},"assign":{pairs}}}'],
+        "a nested set": [f'{{"id":1,{begin},"assign":{{"a":{{"$set":{members}}}}}}}'],
+        "a nested dict": [f'{{"id":1,{begin},"assign":{{"a":{{"$dict":{pairs}}}}}}}'],
+        "small parts": [
+            f'{{"id":1,{begin},"assign":{{}}}}',
+            *(
+                f'{{"id":1,"put":[{",".join(f"[{key},0]" for key in SAME_HASH[at : at + 3000])}]}}'
+                for at in range(0, len(SAME_HASH), 3000)
+            ),
+        ],
+    }[where]
+    with contextlib.closing(SqliteStore("s.db")) as store:
+        journal = Journal(store)
+        journal.recover()
+        for line in lines:
+            journal.commit([line.encode()])
+    kind = PersistedSet if where == "a set" else PersistedDict
+    with autostate.open("sqlite:///s.db"), pytest.raises(CorruptStateError, match="have the hash"):
+        kind("state")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autostate.codec.bound import is_persisted, root_of
+from autostate.codec.collisions import refuse_collisions
 from autostate.codec.decoding import decode, decode_key, resolve_key
 from autostate.codec.factories import decode_factory, encode_factory
 from autostate.codec.names import look_again
@@ -62,6 +63,7 @@ __all__ = [
     "look_again",
     "parts_of",
     "problem_of",
+    "refuse_collisions",
     "register",
     "register_container",
     "resolve_key",

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from autostate.codec import arrays, classes, names, registry
+from autostate.codec.collisions import refuse_collisions
 from autostate.codec.factories import decode_factory
 from autostate.codec.raw import is_tagged, references
 from autostate.codec.registry import TypeEntry
@@ -89,7 +90,9 @@ def _pairs(json: Any, make: Make) -> dict[Any, Any]:
     """The content of a dict: an object, or pairs."""
     if type(json) is dict:
         return {key: _decode(item, make) for key, item in json.items()}
-    return {decode_key(key, make): _decode(item, make) for key, item in json}
+    keys = [decode_key(key, make) for key, _ in json]
+    refuse_collisions(keys)
+    return {key: _decode(item, make) for key, (_, item) in zip(keys, json, strict=True)}
 
 
 def _mapping(json: Any, make: Make) -> dict[Any, Any]:
@@ -110,7 +113,9 @@ def _counts(json: Any, make: Make) -> dict[Any, Any]:
 
 
 def _set(json: Any, make: Make) -> set[Any]:
-    return {decode_key(item, make) for item in json}
+    members = [decode_key(item, make) for item in json]
+    refuse_collisions(members)
+    return {*members}
 
 
 def _deque(json: Any, make: Make) -> Any:

@@ -22,7 +22,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from msgspec import Raw, Struct, field
 
-from autostate.codec import decode_key
+from autostate.codec import decode_key, refuse_collisions
 from autostate.depth import reads_deep
 from autostate.errors import CorruptStateError
 from autostate.room import encode
@@ -302,10 +302,21 @@ class DecodedMerge(Merge[Any]):
             else:
                 node.steps.append(content)
         elif node.kind == "set":
-            keys = content if _SCALARS.issuperset(map(type, content)) else map(decode_key, content)
-            node.content.update(dict.fromkeys(keys))
+            are_scalars = _SCALARS.issuperset(map(type, content))
+            keys = content if are_scalars else [*map(decode_key, content)]
+            refuse_collisions(keys)
+            self._update(node, dict.fromkeys(keys))
         else:
-            node.content.update({decode_key(key): value for key, value in content})
+            keys = [decode_key(key) for key, _ in content]
+            refuse_collisions(keys)
+            self._update(node, dict(zip(keys, (value for _, value in content), strict=True)))
+
+    def _update(self, node: NodeState, entries: dict[Any, Any]) -> None:
+        """Put entries; what comes in small parts is looked at whenever it has doubled."""
+        before = len(node.content)
+        node.content.update(entries)
+        if len(node.content).bit_length() != before.bit_length():
+            refuse_collisions(node.content)
 
     def _items(self, node: NodeState, items: list[Any]) -> None:
         if self._convert is not None:
