@@ -65,7 +65,7 @@ def backup(path: str | os.PathLike[str], url: str | os.PathLike[str] | None = No
     unfinished = target.with_name(f"{target.name}.new-{secrets.token_hex(8)}")
     try:
         with _source(url) as (source, settings), contextlib.closing(SqliteStore(unfinished)) as new:
-            copy = keyed(new, settings, name=target.name)
+            copy = keyed(new, settings, name=target.name, like=source)
             copy_state(source, copy, timeout=settings.flush_timeout)
             _copy_key(source, key)
         publish(unfinished, target)

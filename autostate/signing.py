@@ -71,17 +71,20 @@ class Signer:
             f"a pickled value has to be signed, and there is no key for {scheme}: {HOW}"
         )
 
-    def verify(self, data: bytes, signature: str, place: str = "") -> None:
+    def verify(self, data: bytes, signature: str, place: str = "") -> bool:
         """Check that the bytes were signed with one of the keys.
+
+        Returns:
+            Whether it was the key that signs now; else they should be signed anew.
 
         Raises:
             BadSignatureError: They were not.
         """
         problems: list[str] = []
         given = signature.encode(errors="replace")
-        for key in self._keys(problems):
+        for number, key in enumerate(self._keys(problems)):
             if hmac.compare_digest(_signature(key, data, place).encode(), given):
-                return
+                return number == 0
         reason = (
             "; ".join(problems)
             or "it was signed with another key, or for another place, or changed since"

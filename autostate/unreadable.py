@@ -144,6 +144,6 @@ def _names_in_file(path: Path) -> set[str]:
 def _others(recovered: Recovered) -> str:
     others = sorted(node.name for node in recovered.nodes.values() if node.name)
     if not others:
-        return ""
+        return ". No names of others were found in it: if there were any, they begin anew, too"
     listed = ", ".join(map(repr, others[:10]))
     return f". Not readable either, until they are deleted too: {listed}"

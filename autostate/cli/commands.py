@@ -32,7 +32,7 @@ from autostate.exit_status import EX_TEMPFAIL
 from autostate.journal.verifying import verify as verify_records
 from autostate.opening import open_state
 from autostate.settings import Settings
-from autostate.signing import KeyFile
+from autostate.signing import KeyFile, Signer
 from autostate.state_names import listed
 from autostate.stored_state import StoredState, read_state
 from autostate.stores import file_of
@@ -180,7 +180,8 @@ def verify(url: Url = None, program: Program = None) -> None:
     settings = Settings.for_store(chosen := choose(url, program).url)
     store = open_state(chosen, settings, readonly=True)
     with contextlib.closing(store):
-        found = verify_records(store, timeout=settings.flush_timeout)
+        signer = Signer(store.url, lambda: settings.keys)
+        found = verify_records(store, signer, timeout=settings.flush_timeout)
     aside = f"; {found.aside} records were kept aside before" if found.aside else ""
     _print(f"{store.url}: {found.records} records, {found.bytes} bytes{aside}")
     for problem in found.problems:
@@ -230,12 +231,23 @@ def delete(name: Name, url: Url = None, program: Program = None, yes: Yes = Fals
 
 
 @app.command()
-def sign(url: Url = None, program: Program = None, yes: Yes = False) -> None:
+def sign(
+    url: Url = None,
+    program: Program = None,
+    yes: Yes = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove signatures and encryption instead.")
+    ] = False,
+) -> None:
     """Sign what is stored with the key that is set, AUTOSTATE_KEY, whoever has written it."""
     named = signing.check(choose(url, program).url)
-    _ask(f"Whoever could write to {named} may have changed it. Sign what is there?", yes=yes)
-    done = signing.sign(named)
-    _print(f"{named}: {done.records} records were signed")
+    question = f"Whoever could write to {named} may have changed it. Sign what is there?"
+    if remove:
+        question = f"Remove all signatures, and encryption, from {named}?"
+    _ask(question, yes=yes)
+    done = signing.sign(named, remove=remove)
+    what = "are not protected any more" if remove else "were written anew with the first key"
+    _print(f"{named}: {done.records} records {what}")
     if done.left:
         _fail(f"no key that is set fits these, and they were left: {', '.join(done.left)}")
 

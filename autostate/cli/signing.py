@@ -13,7 +13,7 @@ from autostate.opening import open_state
 from autostate.settings import KEY_VARIABLE, Settings
 from autostate.stored_state import read_state
 from autostate.stores import Store
-from autostate.stores.keyed import Unverified
+from autostate.stores.keyed import KeyedStore, Unverified
 
 
 class Signed(NamedTuple):
@@ -45,8 +45,14 @@ def check(url: str) -> str:
     return state.url
 
 
-def sign(url: str) -> Signed:
+def sign(url: str, *, remove: bool = False) -> Signed:
     """Write every record anew with the first key that is set; believe what is there.
+
+    Pickled values keep the signatures that they have.
+
+    Args:
+        url: The store.
+        remove: Write the records without a signature, and not encrypted.
 
     One after another: if this is interrupted, no program with the key reads the state until it is
     called again.
@@ -66,19 +72,20 @@ def sign(url: str) -> Signed:
             mine = claim.wait_for_others(journal, recovered.saved_at)
             if not (mine and journal.is_current(timeout=timeout)):
                 raise StateInUseError(owner=journal.last_owner(timeout=timeout))
-            return _sign(store, timeout)
+            return _sign(store, timeout, remove=remove)
         finally:
             claim.release()
 
 
-def _sign(store: Store, timeout: float) -> Signed:
+def _sign(store: Store, timeout: float, *, remove: bool) -> Signed:
     """Write every record anew but those that were kept aside because they could not be read."""
     signed, left = 0, []
+    target = store.store if remove and isinstance(store, KeyedStore) else store
     for key in store.list(PREFIX, timeout=timeout):
         data = None if key.startswith(CORRUPT) else store.read(key, timeout=timeout)
         if isinstance(data, Unverified):
             left.append(key)
         elif data is not None:
-            store.write({key: data}, timeout=timeout)
+            target.write({key: data}, timeout=timeout)
             signed += 1
     return Signed(signed, left)

@@ -244,9 +244,9 @@ class Journal:
             StoreError: The store cannot be read or written.
         """
         sighting = look(self._store, timeout)
-        keys, names = salvage.copy_aside(self._store, timeout)
-        if unless_others is not None and names - {name}:
+        if unless_others is not None and salvage.names_of(self._store, timeout) - {name}:
             raise unless_others
+        keys, names = salvage.copy_aside(self._store, timeout)
         known = [key.epoch for key in map(parse_key, keys) if key is not None]
         self._begin(Found(sighting), max(known, default=0))
         self._recovered = True

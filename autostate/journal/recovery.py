@@ -124,7 +124,9 @@ def _find_once(
     except DamagedRecordError as error:
         # Perhaps another incarnation has compacted meanwhile: then this is not damage.
         if look(store, timeout) == sighting:
-            raise _advised(store, sighting, error, timeout) from error
+            advised = _advised(store, sighting, error, timeout)
+            advised.args = (f"{store.url}: {advised.args[0]}",)
+            raise advised from error
         return None
     return found if not found.damaged or look(store, timeout) == sighting else None
 

@@ -40,6 +40,13 @@ def names_in(data: bytes) -> set[str]:
     return found
 
 
+def names_of(store: Store, timeout: float | None) -> set[str]:
+    """The names of roots that are found in the records of a state."""
+    keys = {key for prefix in (HEADS, SEGMENTS) for key in store.list(prefix, timeout=timeout)}
+    found = (store.read(key, timeout=timeout) for key in keys)
+    return set().union(*(names_in(data) for data in found if data is not None))
+
+
 def copy_aside(store: Store, timeout: float | None) -> tuple[set[str], set[str]]:
     """Copy all records of a state to where nothing overwrites them.
 

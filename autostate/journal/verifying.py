@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
+from typing import Any
 
 from msgspec import Struct
 
@@ -12,6 +14,7 @@ from autostate.journal.frame import DamagedRecordError, open_record
 from autostate.journal.head import CORRUPT, OWNER, PREFIX, SEGMENTS, parse_key
 from autostate.journal.journal import Journal
 from autostate.room import encode
+from autostate.signing import BadSignatureError, Signer
 from autostate.stores.base import Store
 
 
@@ -31,8 +34,13 @@ class Verified(Struct, frozen=True):
     problems: list[str]
 
 
-def verify(store: Store, *, timeout: float | None = None) -> Verified:
+def verify(store: Store, signer: Signer | None = None, *, timeout: float | None = None) -> Verified:
     """Check the digest of each record, and that they make a state. Only reads.
+
+    Args:
+        store: What holds the state.
+        signer: Has the keys with which pickled values are to be signed; None: these are passed by.
+        timeout: The most seconds to wait for each answer of the store.
 
     Raises:
         StoreError: The store could not be read.
@@ -51,7 +59,9 @@ def verify(store: Store, *, timeout: float | None = None) -> Verified:
         except DamagedRecordError as error:
             problems.append(f"the record {error.key} {error.problem}")
     try:
-        problems += _missing(Journal(store).recover(timeout=timeout).nodes)
+        nodes = Journal(store).recover(timeout=timeout).nodes
+        problems += _missing(nodes)
+        problems += () if signer is None else _unsigned(nodes, signer)
     except StoreError:
         raise
     except CorruptStateError as error:
@@ -74,6 +84,33 @@ def size_of(node: NodeState) -> tuple[int, set[int]]:
     data = encode(content if node.kind in SEQUENCES else list(content.values()))
     keys = () if node.kind in SEQUENCES else content
     return len(data) + sum(len(str(key)) + 4 for key in keys), references(data)
+
+
+def _unsigned(nodes: dict[int, NodeState], signer: Signer) -> Iterator[str]:
+    """Find pickled values that no key of the signer has signed."""
+    for node_id, node in nodes.items():
+        is_sequence = node.kind in SEQUENCES
+        for key, value in enumerate(node.content) if is_sequence else node.content.items():
+            place = f"{node_id}/{key}" if type(key) is str else f"{node_id}"
+            where = f"{node.name or 'a part of the state'}[{key!r}]".replace("'", '"')
+            for data, signature in _pickles(value):
+                try:
+                    signer.verify(data, signature, place)
+                except BadSignatureError as error:
+                    yield f"{where}: {error}"
+
+
+def _pickles(value: Any) -> Iterator[tuple[bytes, str]]:
+    """The pickled values in the JSON of an entry, with their signatures."""
+    todo = [value]
+    while todo:
+        match todo.pop():
+            case {"$pickled": [str(text), str(signature)], **rest} if not rest:
+                yield base64.b64decode(text), signature
+            case dict(found):
+                todo.extend(found.values())
+            case list(found):
+                todo.extend(found)
 
 
 def _missing(nodes: dict[int, NodeState]) -> Iterator[str]:

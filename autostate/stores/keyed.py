@@ -45,7 +45,11 @@ _ENVELOPE = re.compile(
     rb'\{"autostate":1,"(signed|encrypted)":"([^"\\]{1,150})","key":"([0-9a-f]{16})",'
     rb'(?:"mac":"([0-9a-f]{64})","record":|"salt":"([0-9a-f]{32})","nonce":"([0-9a-f]{24})"\}\n)'
 )
-_HOW = "Set AUTOSTATE_KEY, or configure(key=…), to the key with which it was written"
+_PLAIN = b'{"autostate":1,"record":'
+_HOW = (
+    "Set AUTOSTATE_KEY, or configure(key=…), to the key with which it was written; if that is "
+    "lost, move the store away to begin anew"
+)
 _SIGN = "If you trust what is there, let `autostate sign` sign it"
 
 
@@ -92,7 +96,12 @@ def without_key(data: bytes) -> Unverified | None:
 
 
 def keyed(
-    store: Store, settings: Protection, *, name: str | None = None, trusting: bool = False
+    store: Store,
+    settings: Protection,
+    *,
+    name: str | None = None,
+    trusting: bool = False,
+    like: Store | None = None,
 ) -> Store:
     """Give a store whose records are protected as the settings say.
 
@@ -101,6 +110,7 @@ def keyed(
         settings: With the keys.
         name: The name of the state; by default that of the store.
         trusting: Believe records that nobody has signed, or for another state.
+        like: Another store, whose records these are copies of: encrypt as they are.
 
     Raises:
         StoreError: They are to be encrypted, and the extra `crypto` is not installed.
@@ -108,7 +118,9 @@ def keyed(
     if not settings.keys or store.url.startswith("memory:"):
         return store
     known = name_of(store) if name is None else name
-    return KeyedStore(store, settings, name=known, trusting=trusting)
+    made = KeyedStore(store, settings, name=known, trusting=trusting)
+    made.like = like
+    return made
 
 
 def name_of(store: Store) -> str:
@@ -129,6 +141,7 @@ class KeyedStore:
         trusting: Believe records that nobody has signed, or for another state.
 
     Attributes:
+        like: A store of whose records this one gets copies: what is encrypted there is here.
         mixed: A record was read that a new one would not be like: it has an older key, for
             example. What is written anew is like the others.
     """
@@ -155,6 +168,7 @@ class KeyedStore:
         self._first, *_ = made = [*map(_Key, settings.keys)]
         self._keys = {key.id: key for key in reversed(made)}
         self._encrypts = bool(settings.encrypt)
+        self.like: Store | None = None
         self._follows = settings.encrypt is None
         self._trusting = trusting
         self._salt, self._count, self._process = "", 0, 0
@@ -201,13 +215,19 @@ class KeyedStore:
                 raise FencedError(f"{key} in {self.url} is not what it was: nothing written")
         return stored
 
+    @property
+    def encrypts(self) -> bool:
+        """Whether what is written is encrypted; as what was read so far, if nobody has said."""
+        follows = self._follows and isinstance(self.like, KeyedStore) and self.like.encrypts
+        return self._encrypts or follows
+
     def sealed(self, key: str, data: bytes) -> bytes:
         """Make what is stored of a record; one that was not believed stays as it is."""
         if isinstance(data, Unverified):
             return data
-        kind = "encrypted" if self._encrypts else "signed"
+        kind = "encrypted" if self.encrypts else "signed"
         start = f'{{"autostate":1,"{kind}":"{self._name}","key":"{self._first.id}",'
-        if self._encrypts:
+        if self.encrypts:
             salt, nonce = self._next()
             start += f'"salt":"{salt}","nonce":"{nonce}"}}\n'
             bound = start.encode() + key.encode()
@@ -220,6 +240,8 @@ class KeyedStore:
         """Give a record as it was before it was sealed, or an `Unverified`."""
         found = _ENVELOPE.match(data)
         if found is None:
+            if not data.startswith(_PLAIN):
+                return _unverified(data, "is damaged: it does not begin like a record of autostate")
             unsigned = _unverified(data, "is not signed, and a key is set", _SIGN)
             return data if self._trusting else unsigned
         is_encrypted = found[5] is not None
@@ -229,18 +251,18 @@ class KeyedStore:
             return _unverified(
                 data,
                 f"was written with the key {found[3].decode()}, and what is set is {others}",
-                f"{_HOW}; several are separated by blanks. Nobody else can tell who has written it"
-                f"{', or read it' if is_encrypted else ''}",
+                f"{_HOW}. Several keys are separated by blanks. Nobody else can tell who has "
+                f"written it{', or read it' if is_encrypted else ''}",
             )
         plain = (_decrypted if is_encrypted else _verified)(mine, found, key, data)
         if plain is None:
-            return _unverified(data, "was changed by somebody who does not have the key")
+            return _unverified(data, "was changed, by a fault or by somebody without the key")
         if name != self._name and not self._trusting:
             problem = f"was written for the state {name}, not for {self._name}"
             return _unverified(data, problem, f"{_SIGN} for its new name")
         if self._follows:
             self._encrypts |= is_encrypted
-        self.mixed |= mine is not self._first or self._encrypts != is_encrypted
+        self.mixed |= mine is not self._first or self.encrypts != is_encrypted
         return plain
 
     def believed(self, key: str, data: bytes) -> bytes:

@@ -100,6 +100,7 @@ class Rehydration:
         self._begun: list[Node] = []
         self._empty: list[Node] = []  # what is to be filled before a build returns
         self._shared: list[Node] = []
+        self.resigned: set[Node] = set()  # with pickled values that an older key has signed
 
     def may_refer_to(self, nodes: Iterable[Node]) -> bool:
         """Whether a root that was not rebuilt yet may refer to one of these nodes.
@@ -295,6 +296,8 @@ class Rehydration:
             node.first, node.kept = state.first, Kept(size(container))
         else:
             self._tracker.baseline(node)
+        if node in self.resigned:  # what is encoded now is not what is stored
+            node.saved = None
 
     def _content(self, node: Node, content: Any) -> Any:
         if node.kind == OBJECT.name:
@@ -509,7 +512,8 @@ class _Make:
             try:
                 if signer is None:
                     raise BadSignatureError("here is no key to verify a pickled value")
-                signer.verify(data, signature, self.node.place_of(self.key))
+                if not signer.verify(data, signature, self.node.place_of(self.key)):
+                    self._rehydration.resigned.add(self.node)
             except BadSignatureError as problem:
                 raise SignatureError(f"{path}: {problem}") from None
 
