@@ -35,7 +35,12 @@ def open_state(
     """
     url = normalized(url)
     _try_to_undo(url, settings, trusting=trusting)
-    return keyed(open_store(url, readonly=readonly), settings, trusting=trusting)
+    store = open_store(url, readonly=readonly)
+    try:
+        return keyed(store, settings, trusting=trusting)
+    except BaseException:
+        store.close()
+        raise
 
 
 def _try_to_undo(url: str, settings: Settings, *, trusting: bool) -> None:

@@ -135,14 +135,11 @@ def _read(text: str) -> Any:
     count = math.prod(shape)
     if dtype.hasobject or count * dtype.itemsize != len(data) - start:
         raise ValueError  # objects are pickled; and nothing is made that is larger than the data
-    flat = numpy.empty(count, dtype)
+    order = "F" if header["fortran_order"] else "C"
+    array = numpy.empty(shape, dtype, order)
     if dtype.itemsize:
-        flat[:] = numpy.frombuffer(data, dtype, count, start)
-    if not header["fortran_order"]:
-        flat.shape = shape
-        return flat
-    flat.shape = shape[::-1]
-    return flat.transpose()
+        array.reshape(-1, order=order)[:] = numpy.frombuffer(data, dtype, count, start)
+    return array
 
 
 def _header_of(data: bytes) -> tuple[dict[str, Any], int]:

@@ -30,7 +30,7 @@ from tests.campaign import Tally, size
 from tests.test_codec import TAGS
 
 CASES: Final = size("HOSTILE", 15)
-ROOM: Final = 24 << 20
+ROOM: Final = 64 << 20
 """Bytes that opening any store may take, beside ten times its size."""
 
 SECONDS: Final = 30

@@ -124,6 +124,10 @@ def test_a_flush_that_gets_no_memory_loses_nothing(
     assert all(places(act, rng, 6))
 
 
+@pytest.mark.skipif(
+    (3, 12) <= sys.version_info < (3, 12, 4),
+    reason="tracing each step of another thread ends this Python with SIGSEGV at times",
+)
 def test_the_thread_that_saves_goes_on_without_memory(rng: random.Random) -> None:
     """Whoever waits for it gets an answer, and later changes are saved as before."""
     died: list[object] = []

@@ -6,6 +6,7 @@ write to the store without a key can put back an older state as a whole: that is
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,8 +38,13 @@ class History(NamedTuple):
     newest: dict[str, Any]
 
 
-def written(store: Store, rng: random.Random) -> History:
+def written(make: Callable[[Path], Store], path: Path, rng: random.Random) -> History:
     """Let three processes write one after another, with small and large commits."""
+    with contextlib.closing(make(path)) as store:
+        return _written(store, rng)
+
+
+def _written(store: Store, rng: random.Random) -> History:
     moments: list[Records] = []
     for process in range(3):
         journal = Journal(store, inline_limit=300)
@@ -97,7 +103,7 @@ def test_a_record_that_is_not_where_it_belongs(
 ) -> None:
     """Either it is found out, or it is none that the newest state needs: never an older state."""
     places = iter(tmp_path / str(number) for number in range(100_000))
-    history, foreign = (written(STORES[sort](next(places)), rng) for _ in range(2))
+    history, foreign = (written(STORES[sort], next(places), rng) for _ in range(2))
     tried = sampled(rng, misplaced(history, foreign, rng), 400)
     found = 0
     for records in tried:
