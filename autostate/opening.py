@@ -9,7 +9,7 @@ from autostate.errors import CorruptStateError
 from autostate.journal import Journal
 from autostate.settings import Settings
 from autostate.stores import Store, file_of, open_store
-from autostate.stores.keyed import keyed, name_of
+from autostate.stores.keyed import keyed
 from autostate.stores.urls import normalized
 
 
@@ -55,7 +55,7 @@ def _try_to_undo(url: str, settings: Settings, *, trusting: bool) -> None:
             return
         try:
             with contextlib.closing(open_store(copy.path)) as plain:
-                name = name_of(plain).partition(".new-")[0]
+                name = os.path.basename(os.path.realpath(path))  # noqa: PTH119 - as `name_of`
                 store = keyed(plain, settings, name=name, trusting=trusting)
                 Journal(store, on_corrupt=settings.on_corrupt).recover()
         except CorruptStateError as error:

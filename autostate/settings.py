@@ -188,7 +188,9 @@ class Settings:
         _warn_of_unknown(os.environ)
         url = store if isinstance(store, str) else store.url
         base = cls(**_defaults(url))
-        return _filled(_filled(base, _from_environment(base, os.environ)), overrides)
+        made = _filled(_filled(base, _from_environment(base, os.environ)), overrides)
+        # From now on nothing depends on the environment: a program may take the key out of it.
+        return dataclasses.replace(made, key=made.keys) if made.key is None else made
 
     def changed(self, **overrides: Unpack[SettingsByName]) -> Settings:
         """Return a copy with some settings replaced, checked as by `for_store`.

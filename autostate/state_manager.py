@@ -127,7 +127,12 @@ class StateManager:
 
     @property
     def settings(self) -> Settings:
-        """The settings that hold now."""
+        """The settings that hold now; once a state is open, those that it was opened with."""
+        if self._incarnation is not None:
+            return self._incarnation.flusher.settings
+        return self._made_settings()
+
+    def _made_settings(self) -> Settings:
         return Settings.for_store(self.url, **self._overrides)
 
     def configure(
@@ -153,7 +158,9 @@ class StateManager:
                 self._check_late(settings)
             self._override(settings)
             if self._incarnation is not None:
-                self._incarnation.flusher.settings = self.settings
+                self._incarnation.flusher.settings = self._made_settings().changed(
+                    key=self.settings.key, encrypt=self.settings.encrypt
+                )
 
     def _check_late(self, settings: SettingsByName) -> None:
         """Refuse settings about how the state is opened: it is open."""

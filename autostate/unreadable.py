@@ -16,7 +16,7 @@ from autostate.journal import Journal, Recovered
 from autostate.journal.salvage import names_in
 from autostate.settings import Settings
 from autostate.stores import Store, open_store
-from autostate.stores.keyed import keyed
+from autostate.stores.keyed import KeyedStore, keyed
 from autostate.stores.urls import file_of
 from autostate.tracking import convert
 
@@ -78,6 +78,8 @@ def _without_records(
     going_back = settings.on_corrupt == "raise" and getattr(error, "previous", False)
     claim = Claim.to(store, settings)
     try:
+        if isinstance(store, KeyedStore) and store.holds_encrypted():
+            raise _names_unknown(error)
         claim.acquire(0, None)
         journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
         recovered = journal.begin_anew(
@@ -107,6 +109,8 @@ def _without_file(
         raise error
     from autostate.stores.sqlite_file import owner_file_of, set_aside
 
+    if settings.keys and _holds(path, b'{"autostate":1,"encrypted":"'):
+        raise _names_unknown(error)
     claim = Claim(str(source), owner_file_of(path), settings)
     claim.acquire(0, None)
     store = None
@@ -128,6 +132,24 @@ def _without_file(
         *(error, name, aside, _others(recovered)),
     )
     return store, journal, recovered, claim
+
+
+def _names_unknown(error: CorruptStateError) -> CorruptStateError:
+    return CorruptStateError(
+        f"{error}. It is encrypted: which other state objects are in what cannot be read cannot be "
+        "found out, and each of them would begin anew without a word. So nothing was deleted: move "
+        "the store away to begin everything anew"
+    )
+
+
+def _holds(path: Path, text: bytes) -> bool:
+    with path.open("rb") as file:
+        rest = b""
+        while chunk := file.read(_CHUNK):
+            if text in rest + chunk:
+                return True
+            rest = chunk[-len(text) :]
+    return False
 
 
 def _names_in_file(path: Path) -> set[str]:

@@ -316,9 +316,9 @@ def test_a_journal_has_no_other_file_deleted(path: Path, *, readonly: bool) -> N
         with autostate.open(f"sqlite:///{path}", readonly=readonly):
             autostate.PersistedDict("state")
     assert victim.read_bytes() == b"precious"
-    with edited(path) as connection:  # what is refused would be done
+    with edited(path) as connection:  # older versions of SQLite do what is refused
         connection.execute("SELECT count(*) FROM records").fetchone()
-    assert not victim.exists()
+    assert not victim.exists() or sqlite3.sqlite_version_info > (3, 40, 1)
 
 
 def test_what_a_kill_leaves_is_rolled_back(path: Path) -> None:

@@ -427,3 +427,87 @@ def test_verify_tells_of_pickled_values_that_no_key_has_signed() -> None:
     assert code == 1
     assert 'state["job"]' in told
     assert command("verify", "--url", "s.db", key=f"{OTHER} {KEY}")[0] == 0
+
+
+# -- what came between --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variable", ["AUTOSTATE_KEY", "AUTOSTATE_FLUSH_TIMEOUT"])
+def test_the_end_depends_on_no_variable(variable: str, isolated: Path) -> None:
+    """A program may take its key out of the environment, so that no child sees it."""
+    code = """
+import os, sys, autostate
+autostate.configure("sqlite:///s.db", encrypt=True, debounce=100, max_delay=100)
+state = autostate.PersistedDict("state")
+autostate.flush()
+if sys.argv[1] == "AUTOSTATE_KEY":
+    del os.environ[sys.argv[1]]
+else:
+    os.environ[sys.argv[1]] = "soon"
+state["last"] = "words"
+"""
+    (isolated / "job.py").write_text(code)
+    done = run_python("job.py", variable, env={**os.environ, "AUTOSTATE_KEY": KEY})
+    assert (done.returncode, done.stderr) == (0, "")
+    with autostate.open("sqlite:///s.db", key=KEY):
+        assert PersistedDict("state") == {"last": "words"}
+
+
+def test_nothing_is_signed_while_changes_are_not_saved(isolated: Path) -> None:
+    """The file of those is sealed with the key of before, and for the name of before."""
+    with autostate.open("sqlite:///s.db", key=KEY):
+        PersistedDict("state", n=1)
+    left = isolated / f"s.db.spill-{'0' * 20}-1.jsonl"
+    left.write_text("{}")
+    code, told = command("sign", "--url", "s.db", "--yes", key=f"{OTHER} {KEY}")
+    assert code == 1
+    assert "start the program once with the key that it had" in told
+
+
+@pytest.mark.parametrize("size", [1, 3_000])
+def test_nothing_of_before_stays_when_encryption_begins(size: int, isolated: Path) -> None:
+    """Neither as an earlier state to go back to, nor in free pages of the file."""
+    with autostate.open("sqlite:///s.db", key=KEY) as manager:
+        content: dict[str, Any] = {str(n): f"{SECRET} {n}" for n in range(size)}
+        state = PersistedDict("state", content)
+        for number in range(3):
+            state["n"] = number
+            manager.flush()
+    assert SECRET.encode() in (isolated / "s.db").read_bytes()
+    with autostate.open("sqlite:///s.db", key=KEY, encrypt=True) as manager:
+        PersistedDict("state")["n"] = 9
+        compact(manager)
+    assert SECRET.encode() not in (isolated / "s.db").read_bytes()
+
+
+def test_what_is_encrypted_and_damaged_is_not_deleted(isolated: Path) -> None:
+    """Which other state objects are in it cannot be known: they would begin anew without a word."""
+    with autostate.open("sqlite:///s.db", key=KEY, encrypt=True):
+        PersistedDict("state", n=1)
+        PersistedDict("important", n=1)
+    with closing(SqliteStore("s.db")) as store:
+        newest = max(store.list(HEADS))
+        data = store.read(newest)
+        assert data is not None
+        store.write({newest: data[:-9] + b"!" + data[-8:]})
+    whole = (isolated / "s.db").read_bytes()
+    for content in (whole, whole[:-1000]):
+        (isolated / "s.db").write_bytes(content)
+        with (
+            autostate.open("sqlite:///s.db", key=KEY),
+            pytest.raises(CorruptStateError, match=r"cannot be found out.*nothing was deleted"),
+        ):
+            autostate.delete("state")
+        assert (isolated / "s.db").read_bytes() == content
+
+
+def test_names_that_look_alike_are_not_alike() -> None:
+    """What cannot stand in a record, or is too long, is told by a digest."""
+    for one, other in (
+        ("a%b.db", "a+b.db"),
+        ("A" + "z" * 200, "B" + "z" * 200),
+        ("ä" * 90, "ä" * 91),
+    ):
+        found = store_of(other).opened("k", store_of(one).sealed("k", b"x"))
+        assert isinstance(found, Unverified)
+        assert store_of(one).opened("k", store_of(one).sealed("k", b"x")) == b"x"

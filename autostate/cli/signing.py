@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from typing import NamedTuple
 
+from autostate import spill
 from autostate.claim import Claim
 from autostate.errors import StateInUseError
 from autostate.journal import Journal
-from autostate.journal.head import CORRUPT, PREFIX
+from autostate.journal.head import CORRUPT, OWNER, PREFIX
 from autostate.opening import open_state
 from autostate.settings import KEY_VARIABLE, Settings
 from autostate.stored_state import read_state
@@ -42,6 +43,11 @@ def check(url: str) -> str:
     state = read_state(url, settings, trusting=True)
     if state.alive:
         raise StateInUseError(owner=state.owner)
+    for path in spill.pending(state.url):
+        raise ValueError(
+            f"{path} holds changes that a process could not save, which only the key of that "
+            "process opens: start the program once with the key that it had, or move the file away"
+        )
     return state.url
 
 
@@ -79,13 +85,17 @@ def sign(url: str, *, remove: bool = False) -> Signed:
 
 def _sign(store: Store, timeout: float, *, remove: bool) -> Signed:
     """Write every record anew but those that were kept aside because they could not be read."""
-    signed, left = 0, []
+    signed, left = 0, list[str]()
+    guarded = store.atomic and store.conditional
+    owner = {OWNER: store.read(OWNER, timeout=timeout)} if guarded else None
     target = store.store if remove and isinstance(store, KeyedStore) else store
     for key in store.list(PREFIX, timeout=timeout):
-        data = None if key.startswith(CORRUPT) else store.read(key, timeout=timeout)
+        data = store.read(key, timeout=timeout)
         if isinstance(data, Unverified):
-            left.append(key)
+            left += [] if key.startswith(CORRUPT) else [key]  # it was sealed under another key
         elif data is not None:
+            if owner is not None and store.read(OWNER, timeout=timeout) != owner[OWNER]:
+                raise StateInUseError(owner=None)
             target.write({key: data}, timeout=timeout)
             signed += 1
     return Signed(signed, left)

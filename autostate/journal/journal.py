@@ -497,8 +497,8 @@ class Journal:
         self._check_ready()
         if not self._writer.ownership.held:
             return frozenset()
+        self._writer.forgets |= self._mixed
         if self._writer.head.inline:
-            self._mixed = False  # each commit writes all of it
             return self._compact_inline(timeout)
         merge = RawMerge()
         first = None if self._mixed else compaction.fold_from(self._writer.head)
@@ -525,9 +525,10 @@ class Journal:
             self._merge_again()
         reachable = Reachable(self._merge, set())
         seen = reachable.walk()
-        if reachable.left_out:
+        if reachable.left_out or self._mixed:
             nodes = tuple(Raw(line) for node_id, line in self._lines.items() if node_id in seen)
             self._replace(Head(self._writer.head.saved_at, nodes), timeout, new_generation=True)
+            self._mixed = False
         return reachable.left_out
 
     def _compact_fully(

@@ -92,6 +92,7 @@ class Writer:
         sequence: Its number.
         fenced: Whether another incarnation has taken over.
         compacting: Segments are being written that no head names yet: nothing is swept.
+        forgets: The next sweep leaves nothing to go back to: what is there is not to stay.
         unswept: Records of former incarnations may be there that no head names any more.
     """
 
@@ -111,6 +112,7 @@ class Writer:
         self.fenced: bool = False
         self.compacting: bool = False
         self.unswept: bool = False
+        self.forgets: bool = False
         self.draft: Draft | None = None  # of a write that is not acknowledged
         self._store = store
         self._part_limit = part_limit
@@ -275,6 +277,9 @@ class Writer:
         kept = {self.me.text, self.me.claim.text, *(ref.key for ref in self.head.refs)}
         heads = map(parse_key, (key for key in keys if key.startswith(HEADS)))
         names = {name for name in heads if name and not name.is_claim}
+        if self.forgets:
+            self.forgets, self._latest = False, self._latest[:1]
+            return kept
         before = True
         for name in sorted(names - {self.me}, reverse=True):
             try:

@@ -43,6 +43,8 @@ _TIMEOUT = 30.0
 _ASKING = 10.0
 _ENDED = frozenset({"SUCCEEDED", "FAILED", "TIMED-OUT", "ABORTED"})
 _COMPRESS_FROM = 1024
+_REPEATS = 2  # of a request that only reads: a start takes many, and begins anew if one fails
+_PAUSE = 0.1
 _PAGE = 1000
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 _REASON: Final = re.compile(r"[a-z]{1,20}(-[a-z]{1,20}){0,5}")
@@ -145,8 +147,8 @@ class ApifyStore:
     """A key-value store on the platform, spoken to synchronously with timeouts of its own.
 
     Not through `apify-client`: importing that takes 0.4 s, it repeats a request whose outcome is
-    unknown by itself, and the library below it hangs in a forked process. Every request here is
-    sent once. Bodies are compressed, as the SDK does; the platform keeps them like that.
+    unknown by itself, and the library below it hangs in a forked process. What writes is sent once
+    here; what reads, three times at most. Bodies are compressed, as the SDK does; the platform keeps them like that.
 
     Args:
         api: The base URL of the API.
@@ -287,12 +289,19 @@ class ApifyStore:
         if self._id is None:
             return Answer(404, b"")
         path = f"/v2/key-value-stores/{quote(self._id, safe='')}/{path}"
-        answer = self._http.request(
-            method, path, body, headers or {}, deadline=deadline, limit=limit
-        )
-        if or_404 and answer.status == 404:
-            return answer
-        return self._checked(answer, method)
+        for repeats in reversed(range(_REPEATS + 1 if method == "GET" else 1)):
+            try:
+                answer = self._http.request(
+                    method, path, body, headers or {}, deadline=deadline, limit=limit
+                )
+                if or_404 and answer.status == 404:
+                    return answer
+                return self._checked(answer, method)
+            except StoreUnavailableError:
+                if not repeats or time.monotonic() + _PAUSE > deadline:
+                    raise
+                time.sleep(_PAUSE)
+        raise AssertionError
 
     def _get_or_create(self, deadline: float) -> str:
         path = f"/v2/key-value-stores?{urlencode({'name': self._name or ''})}"

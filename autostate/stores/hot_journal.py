@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from autostate.private import create
 from autostate.stores.sqlite import is_open
+
+_TOKEN = re.compile("[0-9a-f]{16}(-journal)?")
+_YOUNG = 60.0
+"""Seconds for which a copy stays whose process seems to be gone."""
 
 _LOCKS = 0x40000000  # where SQLite locks its files: see https://sqlite.org/src/file/src/os.h
 
@@ -55,7 +61,8 @@ def copied(path: Path) -> Generator[Copy | None]:
     if not _is_left(*files):
         yield None
         return
-    copies = [real.with_name(f"{real.name}.new-{secrets.token_hex(8)}")]
+    _remove_left(real)
+    copies = [real.with_name(f"{real.name}.new-{os.getpid():08x}{secrets.token_hex(4)}")]
     copies.append(copies[0].with_name(f"{copies[0].name}-journal"))
     try:
         made: Copy | None = Copy(copies[0], files)
@@ -86,6 +93,31 @@ def _is_left(database: Path, journal: Path) -> bool:
         return False  # somebody reads or writes it
     finally:
         os.close(handle)
+    return True
+
+
+def _remove_left(database: Path) -> None:
+    """Delete the copies of processes that were killed meanwhile: they are as large as the file."""
+    with suppress(OSError):
+        for name in os.listdir(database.parent):  # noqa: PTH208 - as in `sqlite_file`
+            begins, _, token = name.rpartition(".new-")
+            if (
+                begins == database.name
+                and _TOKEN.fullmatch(token)
+                and not _lives(int(token[:8], 16))
+            ):
+                path = database.with_name(name)
+                if time.time() - path.lstat().st_mtime > _YOUNG:  # it may be another machine's
+                    path.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass
     return True
 
 

@@ -162,13 +162,12 @@ class KeyedStore:
         self.max_record: int = store.max_record - OVERHEAD
         self.owner_file: Path | None = store.owner_file
         self.mixed: bool = False
-        self._name = "".join(each if each.isalnum() or each in "._- " else "_" for each in name)
-        while len(self._name.encode()) > _LONGEST_NAME:
-            self._name = self._name[1:]
+        self._name = _shown(name)
         self._first, *_ = made = [*map(_Key, settings.keys)]
         self._keys = {key.id: key for key in reversed(made)}
         self._encrypts = bool(settings.encrypt)
         self.like: Store | None = None
+        self._erases = False
         self._follows = settings.encrypt is None
         self._trusting = trusting
         self._salt, self._count, self._process = "", 0, 0
@@ -228,6 +227,7 @@ class KeyedStore:
         kind = "encrypted" if self.encrypts else "signed"
         start = f'{{"autostate":1,"{kind}":"{self._name}","key":"{self._first.id}",'
         if self.encrypts:
+            self._let_deleted_be_erased()
             salt, nonce = self._next()
             start += f'"salt":"{salt}","nonce":"{nonce}"}}\n'
             bound = start.encode() + key.encode()
@@ -276,12 +276,33 @@ class KeyedStore:
             raise ValueError(f"it {plain.problem}")  # noqa: TRY004 - not a matter of types
         return plain
 
+    def _let_deleted_be_erased(self) -> None:
+        """Let the store overwrite what it deletes: it may be what was there before encryption."""
+        erase = None if self._erases else getattr(self.store, "erase_deleted", None)
+        self._erases = True
+        if erase is not None:
+            erase()
+
+    def holds_encrypted(self) -> bool:
+        """Tell whether there is a record that was encrypted."""
+        found = (self.store.read(key) for key in self.store.list(""))
+        return any((match := _ENVELOPE.match(data or b"")) and match[5] for data in found)
+
     def _next(self) -> tuple[str, str]:
         """Give the salt of this process, and a nonce that was never used with it."""
         if self._process != os.getpid():
             self._salt, self._count, self._process = secrets.token_hex(16), 0, os.getpid()
         self._count += 1
         return self._salt, f"{secrets.token_hex(4)}{self._count:016x}"
+
+
+def _shown(name: str) -> str:
+    """Give a name as it stands in records; what cannot stand there is told by a digest."""
+    shown = "".join(each if each.isalnum() or each in "._- " else "_" for each in name)
+    if shown == name and len(name.encode()) <= _LONGEST_NAME:
+        return name
+    digest = blake2b(name.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+    return f"{shown.encode()[-_LONGEST_NAME + 20 :].decode(errors='ignore')} {digest}"
 
 
 class _Key:

@@ -157,6 +157,11 @@ class SqliteStore:
             rows = self._ready(timeout).execute(query, (prefix, prefix + "\U0010ffff"))
             return [row[0] for row in rows.fetchall()]
 
+    def erase_deleted(self) -> None:
+        """Overwrite what is deleted from now on: else it stays in free pages of the file."""
+        with self._translated():
+            self._ready(None).execute("PRAGMA secure_delete = ON")
+
     def close(self) -> None:
         """Close the file, and leave nothing beside it."""
         with self._lock:
