@@ -148,7 +148,8 @@ class ApifyStore:
 
     Not through `apify-client`: importing that takes 0.4 s, it repeats a request whose outcome is
     unknown by itself, and the library below it hangs in a forked process. What writes is sent once
-    here; what reads, three times at most. Bodies are compressed, as the SDK does; the platform keeps them like that.
+    here; what reads, three times at most. Bodies are compressed, as the SDK does; the platform
+    keeps them like that.
 
     Args:
         api: The base URL of the API.
