@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from autostate.errors import CorruptStateError
+from autostate.errors import CorruptStateError, StoreError
 from autostate.journal import Journal
 from autostate.settings import Settings
 from autostate.stores import Store, file_of, open_store
@@ -65,3 +65,5 @@ def _try_to_undo(url: str, settings: Settings, *, trusting: bool) -> None:
                     for each in error.args
                 )
                 raise
+        except StoreError:  # of the copy, which has no room, for example: it cannot be tried
+            return
