@@ -54,14 +54,12 @@ def check(url: str) -> str:
 def sign(url: str, *, remove: bool = False) -> Signed:
     """Write every record anew with the first key that is set; believe what is there.
 
-    Pickled values keep the signatures that they have.
+    Records are written one after another: after an interruption no program with the key reads the
+    state until this is called again. Pickled values keep the signatures that they have.
 
     Args:
         url: The store.
         remove: Write the records without a signature, and not encrypted.
-
-    One after another: if this is interrupted, no program with the key reads the state until it is
-    called again.
 
     Raises:
         StateInUseError: A live process owns the state.
@@ -87,14 +85,14 @@ def _sign(store: Store, timeout: float, *, remove: bool) -> Signed:
     """Write every record anew but those that were kept aside because they could not be read."""
     signed, left = 0, list[str]()
     guarded = store.atomic and store.conditional
-    owner = {OWNER: store.read(OWNER, timeout=timeout)} if guarded else None
+    owner = store.read(OWNER, timeout=timeout) if guarded else None
     target = store.store if remove and isinstance(store, KeyedStore) else store
     for key in store.list(PREFIX, timeout=timeout):
         data = store.read(key, timeout=timeout)
         if isinstance(data, Unverified):
             left += [] if key.startswith(CORRUPT) else [key]  # it was sealed under another key
         elif data is not None:
-            if owner is not None and store.read(OWNER, timeout=timeout) != owner[OWNER]:
+            if guarded and store.read(OWNER, timeout=timeout) != owner:  # taken over meanwhile
                 raise StateInUseError(owner=None)
             target.write({key: data}, timeout=timeout)
             signed += 1
