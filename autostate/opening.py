@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from autostate.errors import CorruptStateError, StoreError
+from autostate.errors import CorruptStateError, StoreError, StoreUnavailableError
 from autostate.journal import Journal
 from autostate.settings import Settings
 from autostate.stores import Store, file_of, open_store
@@ -58,12 +58,12 @@ def _try_to_undo(url: str, settings: Settings, *, trusting: bool) -> None:
                 name = os.path.basename(os.path.realpath(path))  # noqa: PTH119 - as `name_of`
                 store = keyed(plain, settings, name=name, trusting=trusting)
                 Journal(store, on_corrupt=settings.on_corrupt).recover()
-        except CorruptStateError as error:
+        except StoreUnavailableError:  # of the copy, which has no room, for example: nobody knows
+            return
+        except (CorruptStateError, StoreError) as error:  # also: it is no database any more
             if copy.is_current():
                 error.args = tuple(
                     each.replace(str(copy.path), str(path)) if isinstance(each, str) else each
                     for each in error.args
                 )
                 raise
-        except StoreError:  # of the copy, which has no room, for example: it cannot be tried
-            return
