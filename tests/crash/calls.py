@@ -94,7 +94,9 @@ class Calls:
     def _open(self, function: Callable[..., int]) -> Callable[..., int]:
         def call(path: Any, flags: int, *rest: Any, **options: Any) -> int:
             if not self.ours(path):
-                return function(path, flags, *rest, **options)
+                handle = function(path, flags, *rest, **options)
+                self._handles.pop(handle, None)  # the number of one of ours that was closed
+                return handle
             kind = "make" if flags & os.O_CREAT else "open"
             handle = self.watcher.call(
                 kind, lambda: function(path, flags, *rest, **options), Path(path)
@@ -129,7 +131,9 @@ class Calls:
 
         def call(path: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
             if not self.ours(path):
-                return function(path, mode, *rest, **options)
+                file = function(path, mode, *rest, **options)
+                self._handles.pop(file.fileno(), None)
+                return file
             kind = "make" if "x" in mode or "w" in mode else "open"
             file = self.watcher.call(kind, lambda: function(path, mode, *rest, **options), path)
             self._handles[file.fileno()] = path
