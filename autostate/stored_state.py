@@ -7,6 +7,7 @@ nothing is loaded.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from autostate.settings import Settings
 from autostate.state_names import of_programs
 from autostate.stores import Store
 from autostate.stores.urls import normalized
+
+logger = logging.getLogger("autostate")
 
 _OTHERS: Final = 50
 _LARGE: Final = 16 << 20
@@ -70,6 +73,8 @@ def read_state(
     with contextlib.closing(store):
         journal = Journal(store, on_corrupt=settings.on_corrupt)
         found = journal.recover(timeout=settings.flush_timeout)
+        for notice in found.notices:
+            logger.warning("%s", notice)
         owner, alive = _owner(store, found.epoch)
         asks = getattr(store, "owner_lives", None)
         if owner is None and asks is not None:  # of another machine

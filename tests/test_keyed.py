@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from unittest.mock import ANY
 import pytest
 
 import autostate
-from autostate import CorruptStateError, PersistedDict, PersistedList
+from autostate import CorruptStateError, PersistedDict, PersistedList, StoreUnavailableError
 from autostate.exit_status import EX_TEMPFAIL
 from autostate.journal import Journal
 from autostate.journal.head import HEADS, OWNER
@@ -243,6 +244,52 @@ def test_encryption_can_be_begun_and_ended() -> None:
         assert isinstance(store, KeyedStore)
         Journal(store).recover()
         assert not store.mixed
+
+
+def test_there_is_a_state_to_go_back_to_until_all_was_written_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A compaction that gives up has replaced nothing."""
+    for page in (1, 2):
+        with autostate.open("sqlite:///s.db", key=KEY):
+            PersistedDict("state")["page"] = page
+    with autostate.open("sqlite:///s.db", key=KEY, encrypt=True) as manager:
+        state = PersistedDict("state")
+        state["large"] = ["x"] * 30_000
+        manager.flush()
+        with monkeypatch.context() as patch, pytest.raises(StoreUnavailableError):
+            patch.setattr(SqliteStore, "write", without_heads(SqliteStore.write))
+            compact_now(manager)
+        state["page"] = 3
+        manager.flush()  # it tidies up: the outcome of the compaction was unknown
+        assert len(heads()) > 1
+        compact_now(manager)
+        assert len(heads()) == 1
+
+
+def without_heads(write: Callable[..., None]) -> Callable[..., None]:
+    """A store that is away as soon as a head is written."""
+
+    def failing(store: Store, puts: Mapping[str, bytes], *rest: Any, **options: Any) -> None:
+        if any(key.startswith(HEADS) for key in puts):
+            raise StoreUnavailableError("it is away")
+        write(store, puts, *rest, **options)
+
+    return failing
+
+
+def heads() -> list[str]:
+    """Name the heads in the store."""
+    with closing(SqliteStore("s.db")) as store:
+        return [key for key in store.list(HEADS) if not key.endswith("claim")]
+
+
+def compact_now(manager: autostate.StateManager) -> None:
+    """Compact whatever there is."""
+    incarnation = manager._incarnation
+    assert incarnation is not None
+    with incarnation.flusher.exclusive():
+        incarnation._journal.compact(pause=lambda: None)
 
 
 def test_what_was_damaged_is_passed_over_if_wanted(encrypt: bool) -> None:

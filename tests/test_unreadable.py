@@ -13,6 +13,7 @@ import autostate
 from autostate import PersistedDict
 from autostate.errors import CorruptStateError, SignatureError
 from autostate.journal.salvage import names_in
+from autostate.stored_state import read_state
 
 URL = "sqlite:///state.db"
 
@@ -69,7 +70,9 @@ def test_each_message_names_what_helps(isolated: Path) -> None:
         assert "on_corrupt" not in told
 
 
-def test_where_there_is_an_earlier_state_the_message_says_so(isolated: Path) -> None:
+def test_where_there_is_an_earlier_state_the_message_says_so(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """And then that helps: it is read."""
     fill(a={"n": 1})
     with autostate.open(URL) as manager:
@@ -83,6 +86,11 @@ def test_where_there_is_an_earlier_state_the_message_says_so(isolated: Path) -> 
     told = problem("a")
     assert 'UTC with on_corrupt="previous"' in told
     assert "delete" not in told
+    went_back = told.partition("go back to ")[2].partition(" with ")[0]
+    monkeypatch.setenv("AUTOSTATE_ON_CORRUPT", "previous")
+    read_state(URL)
+    assert f"went back to {went_back}" in caplog.text
+    monkeypatch.delenv("AUTOSTATE_ON_CORRUPT")
     with autostate.open(URL, on_corrupt="previous"):
         state = PersistedDict[str, Any]("a")
         assert state["n"] == 1

@@ -48,6 +48,7 @@ from autostate.journal.recovery import (
     Found,
     OnCorrupt,
     Sighting,
+    age,
     find,
     look,
     owner_named,
@@ -209,8 +210,8 @@ class Journal:
             found.key.epoch if found.key else 0,
             max(found.nodes, default=0) + 1,
             [
-                f"{error.key} {error.problem}: went back to the state before it. The record is "
-                "kept aside at the next save"
+                f"{error.key} {error.problem}: went back to {age(found)}. The record is kept "
+                "aside at the next save"
                 for error in found.damaged
             ],
         )
@@ -497,7 +498,6 @@ class Journal:
         self._check_ready()
         if not self._writer.ownership.held:
             return frozenset()
-        self._writer.forgets |= self._mixed
         if self._writer.head.inline:
             return self._compact_inline(timeout)
         merge = RawMerge()
@@ -515,7 +515,6 @@ class Journal:
         finally:
             self._late, self._writer.compacting = None, False
         self._replace(head, timeout, new_generation=first is None)
-        self._mixed = False
         merge.release()
         return left_out
 
@@ -528,7 +527,6 @@ class Journal:
         if reachable.left_out or self._mixed:
             nodes = tuple(Raw(line) for node_id, line in self._lines.items() if node_id in seen)
             self._replace(Head(self._writer.head.saved_at, nodes), timeout, new_generation=True)
-            self._mixed = False
         return reachable.left_out
 
     def _compact_fully(
@@ -570,7 +568,13 @@ class Journal:
 
     def _replace(self, head: Head, timeout: float | None, *, new_generation: bool) -> None:
         self._writer.prepare([], head, {}, new_generation=new_generation)
-        self._writer.send(timeout)
+        forgets, self._writer.forgets = self._writer.forgets, self._writer.forgets or self._mixed
+        try:
+            self._writer.send(timeout)
+        except BaseException:
+            self._writer.forgets = forgets
+            raise
+        self._mixed = False
         self._merge_again()
 
 

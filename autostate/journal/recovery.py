@@ -305,7 +305,7 @@ def _advised(
     with suppress(CorruptStateError, StoreError):
         found = _newest_good(store, sighting, "previous", timeout, None)
         if found.key is not None:
-            back = f'{left}, or go back to {_age(found)} with on_corrupt="previous"'
+            back = f'{left}, or go back to {age(found)} with on_corrupt="previous"'
             return error.with_advice(back, previous=True)
     anew = (
         f"{left}. {store.url} holds no earlier state to go back to. To begin anew, call "
@@ -314,7 +314,8 @@ def _advised(
     return error.with_advice(anew, previous=False)
 
 
-def _age(found: Found) -> str:
+def age(found: Found) -> str:
+    """Name a state that is gone back to."""
     saved_at = found.head.saved_at
     if saved_at is None:
         return "the state before it"
