@@ -26,7 +26,7 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 export PYTHONDONTWRITEBYTECODE :=
 
 CAMPAIGNS := kills crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model
-.PHONY: help test pytest lint style types format demo bench scale fuzz clean reliability $(CAMPAIGNS)
+.PHONY: help test pytest lint style types format demo bench scale structure fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo "make demo   a crawl that is killed and goes on (ARGS='--kills 8 --seed 7')"
 	@echo "make bench  figures beside goals (ARGS='--quick')"
 	@echo "make scale  flush cost and memory against size and share (ARGS='--size 10000')"
+	@echo "make structure  files on the way of an operation, circles of imports, lines of code"
 	@echo "make reliability  all campaigns, and the table of docs/reliability.md (NAMES='http ends')"
 	@echo "make $(firstword $(CAMPAIGNS))  one of them:" $(CAMPAIGNS) "(KILLS=200 POWER=300 … say how much)"
 	@echo "make fuzz   long runs of the state machines"
@@ -90,6 +91,9 @@ bench: $(STAMP)
 
 scale: $(STAMP)
 	$(BIN)/python -m benchmarks.scale $(ARGS)
+
+structure: $(STAMP)
+	$(BIN)/python -m benchmarks.structure
 
 # Campaigns: see docs/reliability.md. Each has a size, and is dealt out to all processors.
 KILLS ?= 10000
