@@ -30,7 +30,7 @@ CAMPAIGNS := kills crashes power disk http damage records hostile copies ends fo
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make test   lint, types, floors and tests (PYTHON=python3.14 chooses an interpreter)"
+	@echo "make test   lint, types, layers and tests (PYTHON=python3.14 chooses an interpreter)"
 	@echo "make lint   ruff, mypy, ty, import-linter"
 	@echo "make demo   a crawl that is killed and goes on (ARGS='--kills 8 --seed 7')"
 	@echo "make bench  figures beside goals (ARGS='--quick')"

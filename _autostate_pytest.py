@@ -72,7 +72,7 @@ class Session:
             os.environ[VARIABLE] = self._former
         manager = _begun()
         if manager not in (None, self._begun_before) and manager.url.startswith("memory:"):
-            sys.modules["autostate.manager"].close_default()
+            sys.modules["autostate.runtime.api"].close_default()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -173,7 +173,7 @@ def autostate_restart() -> Callable[[], StateManager]:
     """
 
     def restart() -> StateManager:
-        from autostate.restoring import reopened
+        from autostate.objects.restoring import reopened
 
         return reopened()
 
@@ -182,22 +182,22 @@ def autostate_restart() -> Callable[[], StateManager]:
 
 def _begun() -> Any:
     """The default manager, if it has a store open; imports nothing."""
-    module = sys.modules.get("autostate.manager")
+    module = sys.modules.get("autostate.runtime.api")
     manager = None if module is None else module._default
     return None if manager is None or manager._incarnation is None else manager
 
 
 def _snapshot() -> Callable[[], list[str]]:
     """Take note of the state; gives what restores it. Without autostate there is none yet."""
-    if "autostate.manager" in sys.modules:
-        from autostate.restoring import Snapshot
+    if "autostate.runtime.api" in sys.modules:
+        from autostate.objects.restoring import Snapshot
 
         return Snapshot().restore
 
     def delete_all() -> list[str]:
-        if "autostate.manager" not in sys.modules:
+        if "autostate.runtime.api" not in sys.modules:
             return []
-        from autostate.restoring import Snapshot
+        from autostate.objects.restoring import Snapshot
 
         return Snapshot.of_nothing().restore()
 

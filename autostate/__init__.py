@@ -5,33 +5,28 @@
     progress = PersistedDict("progress", page=1)    # resumes where the last process stopped
     progress["page"] += 1                           # saved by itself; flush() waits for it
 
-A map of the package, from what users touch down to the ground; a file imports only from below:
+A map of the package, from what users touch down to the ground. A file imports only from layers
+below its own, and packages on one line do not import each other:
 
-    restoring.py, contents.py           the state put back after a test, for the plugin of pytest
-                                        (_autostate_pytest.py, beside the package)
-    adopting.py, exporting.py           coming from Actor.use_state, and going back
-    cli/, backing_up.py                 the commands; a copy of a state
-    resumable.py, loop_walk.py,         loops that go on; one run; over what; how far it is, on a
-    loop_source.py, progress_bar.py     terminal
-    state_classes.py, field_options.py  @persisted; what a class says about its fields
-    entry_point.py, actor_events.py,    @actor; what Apify tells a program; a platform for tests;
-    testing/, containers/               PersistedDict, PersistedSet and the others
-    manager.py, state_manager.py,       which store a state object belongs to; one store and its
-    incarnation.py                      objects; one life of them in one process
-    flusher.py, saver.py,               the thread that saves; one flush; when to flush, decided
-    flush_policy.py, flush_request.py,  without thread or clock; who waits for it; where it falls
-    loop_bodies.py                      while loops run
-    stored_state.py                     what a store holds, read without the program's classes
-    tracking/                           what is dirty; the consistent capture
-    journal/                            commits and snapshots as records; recovery, fencing
-    stores/, codec/                     bytes by key; values as JSON
-    lifecycle.py, spill.py, settings.py ends and forks of the process; the last resort; settings
-    signing.py                          signatures of pickled values, and their keys
-    hub.py, errors.py, syncing.py,      the signals; the errors; fsync; warnings that are errors;
-    warned.py, under_test.py            which store the plugin of pytest has chosen
+    cli/, testing/          the commands; a platform for tests
+    apify/                  what Apify tells a program; @actor; to and from Actor.use_state
+    loops/, objects/        resume(); @persisted, and the state put back after a test
+    containers/             PersistedDict, PersistedSet and the others
+    runtime/                which store a state object belongs to; one store and its objects; one
+                            process's life with them
+    saving/                 when to save; one save; the last resort
+    tracking/, journal/     what is dirty, and the consistent cut; commits and snapshots as records
+    codec/, settings.py     values as JSON
+    stores/, process/,      bytes by key; ends, signals and forks of the process; which store the
+    under_test.py           plugin of pytest has chosen
+    ownership/, hub.py,     who may write a state; the signals; keys and signatures; deep values
+    signing.py, depth.py
+    errors.py, files.py, memory.py, logs.py, warned.py, announced.py
+
+`_autostate_pytest.py`, beside the package, is the plugin of pytest.
 
 `import autostate` loads little of it: the rest comes with the first state object. What it does is
-to wait for `import apify` (actor_events.py) and for the end of the process (lifecycle.py).
+to wait for `import apify` (apify/events.py) and for the end of the process (process/lifecycle.py).
 """
 
 from __future__ import annotations
@@ -47,7 +42,8 @@ if sys.platform == "win32":
         name="autostate",
     )
 
-from autostate import actor_events, hub
+from autostate import hub
+from autostate.apify import events
 from autostate.errors import (
     AutostateError,
     CodecError,
@@ -66,7 +62,7 @@ from autostate.errors import (
     UnsupportedTypeError,
     UpgradeError,
 )
-from autostate.manager import (
+from autostate.runtime.api import (
     Info,
     StateManager,
     atomic,
@@ -82,8 +78,9 @@ from autostate.manager import (
 from autostate.settings import Settings
 
 if TYPE_CHECKING:
-    from autostate.adopting import adopt
-    from autostate.backing_up import backup
+    from autostate.apify.adopt import adopt
+    from autostate.apify.entry_point import actor
+    from autostate.apify.export import export
     from autostate.codec import Unknown, register
     from autostate.codec.pickled import pickled
     from autostate.containers import (
@@ -94,12 +91,11 @@ if TYPE_CHECKING:
         PersistedSet,
     )
     from autostate.containers.proxy import proxy
-    from autostate.entry_point import actor
-    from autostate.exporting import export
-    from autostate.field_options import Transient, transient
-    from autostate.resumable import resume
-    from autostate.saver import Statistics
-    from autostate.state_classes import persisted
+    from autostate.loops.resume import resume
+    from autostate.objects.decorator import persisted
+    from autostate.objects.options import Transient, transient
+    from autostate.runtime.backup import backup
+    from autostate.saving.job import Statistics
 
 __version__ = "0.1.0"
 
@@ -159,19 +155,19 @@ _LATE = {
     "PersistedDict": "autostate.containers",
     "PersistedList": "autostate.containers",
     "PersistedSet": "autostate.containers",
-    "Statistics": "autostate.saver",
-    "Transient": "autostate.field_options",
+    "Statistics": "autostate.saving.job",
+    "Transient": "autostate.objects.options",
     "Unknown": "autostate.codec",
-    "actor": "autostate.entry_point",
-    "adopt": "autostate.adopting",
-    "backup": "autostate.backing_up",
-    "export": "autostate.exporting",
-    "persisted": "autostate.state_classes",
+    "actor": "autostate.apify.entry_point",
+    "adopt": "autostate.apify.adopt",
+    "backup": "autostate.runtime.backup",
+    "export": "autostate.apify.export",
+    "persisted": "autostate.objects.decorator",
     "pickled": "autostate.codec.pickled",
     "proxy": "autostate.containers.proxy",
     "register": "autostate.codec",
-    "resume": "autostate.resumable",
-    "transient": "autostate.field_options",
+    "resume": "autostate.loops.resume",
+    "transient": "autostate.objects.options",
 }
 """What is loaded when it is first asked for, and from where."""
 
@@ -191,4 +187,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-actor_events.install()
+events.install()

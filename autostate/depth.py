@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from autostate import room
+from autostate import memory
 from autostate.errors import CorruptStateError
 
 T = TypeVar("T")
@@ -99,7 +99,7 @@ def reads_deep(decode: Callable[[Any], T]) -> Callable[[Any], T]:
     @functools.wraps(decode)
     def reading(json: Any) -> T:
         if type(json) is bytes:
-            room.ask_for(len(json))
+            memory.ask_for(len(json))
         try:
             return decode(json)
         except RecursionError:

@@ -63,7 +63,7 @@ class StateInUseError(StoreError):
     error ends with exit code 75 and one line, without a traceback.
 
     Attributes:
-        owner: Who owns the state, if that is known: see `autostate.owner.Owner`.
+        owner: Who owns the state, if that is known: see `autostate.ownership.owner.Owner`.
     """
 
     def __init__(self, *args: object, owner: object = None) -> None:
@@ -88,7 +88,7 @@ class FencedError(StoreError):
     Stop this process, or open another store: what it changes from now on is not saved.
 
     Attributes:
-        owner: Who has taken over, if that is known: see `autostate.owner.Owner`.
+        owner: Who has taken over, if that is known: see `autostate.ownership.owner.Owner`.
     """
 
     def __init__(self, *args: object, owner: object = None) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict, Unpack
 
-from autostate import program, under_test
+from autostate import under_test
+from autostate.ownership import program
 
 OnCorrupt = Literal["raise", "previous"]
 OnUnknown = Literal["raise", "keep"]

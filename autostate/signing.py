@@ -17,7 +17,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from autostate.syncing import sync
+from autostate.files import sync
 
 _DOMAIN = b"autostate pickled 1\0"  # so that no other use of the same key gives such a signature
 _LENGTH = 32

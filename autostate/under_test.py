@@ -9,8 +9,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from autostate import program
 from autostate.errors import StoreError
+from autostate.ownership import program
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -285,6 +285,6 @@ def isolated(no_leaks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def _close_default_manager() -> None:
     """Give the next test a process in which autostate was never used."""
-    manager = sys.modules.get("autostate.manager")
+    manager = sys.modules.get("autostate.runtime.api")
     if manager is not None:
         manager.close_default()

@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from autostate.errors import UnsupportedTypeError
-from autostate.flusher import Flusher
 from autostate.journal import Journal
+from autostate.saving.thread import Flusher
 from autostate.settings import Settings
 from autostate.stores.memory import MemoryStore
 

@@ -283,7 +283,7 @@ def test_an_actor_whose_loop_hears_nothing_is_told(start: StartActor) -> None:
     run = start(
         """
         import time
-        autostate.actor_events.LOOP_WATCH = autostate.actor_events.LOOP_BLOCKED = 0.3
+        autostate.apify.events.LOOP_WATCH = autostate.apify.events.LOOP_BLOCKED = 0.3
         async with Actor:
             time.sleep(3600)
         """
@@ -581,7 +581,7 @@ def test_an_unknown_sdk_is_reported_and_left_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where the SDK's insides are not as expected, importing it still works."""
-    from autostate import actor_events
+    from autostate.apify import events as actor_events
 
     for name in ("apify", "apify._actor"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))

@@ -11,7 +11,7 @@ import pytest
 
 import autostate
 from autostate import PersistedDict, announced, hub
-from autostate.flush_policy import TIMEOUT_LEAD, Action, FlushPolicy, Look
+from autostate.saving.policy import TIMEOUT_LEAD, Action, FlushPolicy, Look
 from autostate.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("forked_actors")

@@ -175,7 +175,7 @@ def test_the_garbage_collector_may_end_it_at_any_moment(state: Any) -> None:
     state["n"] = 1
     gone = weakref.ref(holder)
     del holder
-    from autostate.manager import current_manager
+    from autostate.runtime.api import current_manager
 
     tracker = current_manager()._tracker()
     with tracker.lock:

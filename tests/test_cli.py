@@ -19,7 +19,7 @@ from typing import Final
 import pytest
 
 import autostate
-from autostate import spill
+from autostate.saving import spill
 from tests import programs
 
 STORE: Final = Path(".autostate/crawl.db")

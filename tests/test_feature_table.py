@@ -59,7 +59,7 @@ TRIED = WAYS if LONG else ["autostate", random.Random(SEED).choice(PEERS)]
 ACTORS = ("autostate in an Actor", "use_state")
 JSON = ("autostate", *ACTORS)
 SMALL = ("blinker", "dataclasses", "msgspec", "secrets", "sqlite3", "wrapt", "zoneinfo")
-OURS = ("autostate.containers", "autostate.incarnation", "autostate.stores.sqlite")
+OURS = ("autostate.containers", "autostate.runtime.incarnation", "autostate.stores.sqlite")
 
 
 class Trial:

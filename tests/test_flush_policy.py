@@ -7,7 +7,7 @@ import random
 import pytest
 
 from autostate.announced import HURRY_AFTER
-from autostate.flush_policy import (
+from autostate.saving.policy import (
     LOOK_INTERVAL,
     Action,
     FlushPolicy,

@@ -24,7 +24,7 @@ from autostate.errors import (
     UnsupportedTypeError,
 )
 from autostate.journal import Journal
-from autostate.saver import Statistics
+from autostate.saving.job import Statistics
 from autostate.settings import Settings
 from tests.flushing import CALM, EAGER, Bench, FaultyStore
 

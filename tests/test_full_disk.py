@@ -355,7 +355,7 @@ def test_what_was_written_while_a_save_hung_is_kept_too(isolated: Path) -> None:
             time.sleep(3600)
         stores.SqliteStore.write = hang
         a["x"] = 2
-        flusher = autostate.manager.current_manager()._incarnation.flusher
+        flusher = autostate.runtime.api.current_manager()._incarnation.flusher
         flusher.flush_soon()
         hangs.wait()
         a["z"] = 3

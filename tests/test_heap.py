@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import autostate
-from autostate import heap
+from autostate import memory
 from autostate.tracking import Capture
 
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
@@ -21,7 +21,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
-@pytest.mark.skipif(heap._find_trim() is None or sys.platform != "linux", reason="glibc's heap")
+@pytest.mark.skipif(memory._find_trim() is None or sys.platform != "linux", reason="glibc's heap")
 def test_what_a_large_save_took_is_given_back() -> None:
     """Freed pieces between pieces that stay are held by malloc until it is told to let go."""
     size = 20_000
@@ -29,7 +29,7 @@ def test_what_a_large_save_took_is_given_back() -> None:
     kept = pieces[::50]
     del pieces
     before = resident()
-    assert heap.give_back(heap.LARGE)
+    assert memory.give_back(memory.LARGE)
     assert before - resident() > 20_000_000
     assert sum(map(len, kept)) == size * len(kept)
 
@@ -37,18 +37,18 @@ def test_what_a_large_save_took_is_given_back() -> None:
 def test_small_saves_ask_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It costs milliseconds, and small saves fit into what is free."""
     asked: list[int] = []
-    monkeypatch.setattr(heap, "_find_trim", lambda: asked.append)
-    assert not heap.give_back(heap.LARGE - 1)
+    monkeypatch.setattr(memory, "_find_trim", lambda: asked.append)
+    assert not memory.give_back(memory.LARGE - 1)
     assert asked == []
-    assert heap.give_back(heap.LARGE)
+    assert memory.give_back(memory.LARGE)
     assert asked == [0]
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no malloc_trim nothing happens."""
-    monkeypatch.setattr(heap, "_find_trim", heap._find_trim.__wrapped__)
+    monkeypatch.setattr(memory, "_find_trim", memory._find_trim.__wrapped__)
     monkeypatch.setitem(sys.modules, "ctypes", None)
-    assert not heap.give_back(heap.LARGE)
+    assert not memory.give_back(memory.LARGE)
 
 
 def test_large_saves_and_compactions_give_their_memory_back(
@@ -56,7 +56,7 @@ def test_large_saves_and_compactions_give_their_memory_back(
 ) -> None:
     """A first save does; so does a compaction, which reads all records; a small save does not."""
     given: list[int] = []
-    monkeypatch.setattr(heap, "give_back", given.append)
+    monkeypatch.setattr(memory, "give_back", given.append)
     with autostate.open("sqlite:///s.db", debounce=3600.0, max_delay=3600.0) as manager:
         pages = autostate.PersistedDict[str, Any]("pages", {f"k{i}": "x" * 90 for i in range(3000)})
         autostate.flush()

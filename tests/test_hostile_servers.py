@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from autostate.errors import AutostateError, DamagedStoreError, StoreError, StoreUnavailableError
-from autostate.owner import Owner
+from autostate.ownership.owner import Owner
 from autostate.stores.apify import MAX_RECORD, ApifyStore, open_apify
 
 TOKEN = "apify_api_TheSecretToken123"

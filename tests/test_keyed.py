@@ -17,9 +17,9 @@ import pytest
 
 import autostate
 from autostate import CorruptStateError, PersistedDict, PersistedList, StoreUnavailableError
-from autostate.exit_status import EX_TEMPFAIL
 from autostate.journal import Journal
 from autostate.journal.head import HEADS, OWNER
+from autostate.process.exit_status import EX_TEMPFAIL
 from autostate.settings import Settings
 from autostate.stores import open_store
 from autostate.stores.base import Store

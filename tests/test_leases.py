@@ -14,11 +14,11 @@ import pytest
 
 import autostate
 from autostate import PersistedDict, StateInUseError
-from autostate.claim import LEASE
 from autostate.errors import FencedError
 from autostate.journal import Journal
-from autostate.owner import Owner
-from autostate.state_manager import current
+from autostate.ownership.owner import Owner
+from autostate.runtime.claim import LEASE
+from autostate.runtime.manager import current
 from autostate.stores.memory import MemoryStore
 from autostate.testing.platform import LocalPlatform
 from tests.peers.forked import ROOT, ProgramServer
@@ -69,7 +69,7 @@ class Time:
 def passing(monkeypatch: pytest.MonkeyPatch) -> Time:
     """The time of whoever claims."""
     clock = Time()
-    monkeypatch.setattr("autostate.claim.time", clock)
+    monkeypatch.setattr("autostate.runtime.claim.time", clock)
     return clock
 
 
@@ -196,8 +196,8 @@ def test_an_idle_owner_shows_that_it_lives(
     other: Callable[[], Told], monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """Also one that has never written, and one that claimed the state at its first write."""
-    monkeypatch.setattr("autostate.claim.LEASE", 0.03)
-    monkeypatch.setattr("autostate.lifecycle.in_child", lambda: how == "in a child")
+    monkeypatch.setattr("autostate.runtime.claim.LEASE", 0.03)
+    monkeypatch.setattr("autostate.process.lifecycle.in_child", lambda: how == "in a child")
     store = other()
     told: list[Any] = []
     write = store.write
@@ -220,9 +220,9 @@ def test_an_idle_owner_shows_that_it_lives(
 
 ACTOR = """
 import sys
-import autostate, autostate.claim
+import autostate, autostate.runtime.claim
 from autostate import PersistedDict
-autostate.claim.LEASE = 6.0
+autostate.runtime.claim.LEASE = 6.0
 autostate.configure("apify:seen")
 state = PersistedDict("state", runs=0)
 state["runs"] += 1

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 import autostate
-from autostate import PersistedDict, lifecycle
+from autostate import PersistedDict
 from autostate.journal import Journal
+from autostate.process import lifecycle
 from autostate.stores.sqlite import SqliteStore
 from tests import programs
 
@@ -389,7 +390,7 @@ def test_a_handler_that_asyncio_removed_is_put_back(isolated: Path) -> None:
 def test_a_store_that_hangs_does_not_make_a_process_immortal(isolated: Path) -> None:
     """SIGTERM ends it when the time for the save is over, and says so."""
     status, error = run("""
-        from autostate import lifecycle
+        from autostate.process import lifecycle
         from autostate.stores.sqlite import SqliteStore
         lifecycle.SIGNAL_TIMEOUT = 0.5
         SqliteStore.write = lambda *args, **kwargs: time.sleep(600)
@@ -534,8 +535,9 @@ def test_a_fork_while_another_thread_holds_a_lock_does_not_hang_the_child(isolat
     status, error = run("""
         a = PersistedDict("a", x=1)
         autostate.flush()
-        manager = autostate.manager.current_manager()
-        locks = [manager._lock, manager._incarnation.tracker.lock, autostate.lifecycle._lock]
+        manager = autostate.runtime.api.current_manager()
+        lifecycle = autostate.process.lifecycle
+        locks = [manager._lock, manager._incarnation.tracker.lock, lifecycle._lock]
         held, release = threading.Event(), threading.Event()
         def hold():
             for lock in locks:
@@ -668,8 +670,8 @@ def test_a_block_that_does_not_end_costs_only_what_it_wrote(isolated: Path, how:
     """The rest of the program's state is in the last save."""
     program = Program(
         f"""
-        import autostate.saver
-        autostate.saver.LONGEST_LAST_HOLD = 0.2
+        import autostate.saving.job
+        autostate.saving.job.LONGEST_LAST_HOLD = 0.2
         state = PersistedDict("state", n=0, items=[])
         begun = threading.Event()
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from autostate.errors import ResumeError
-from autostate.flush_policy import FlushPolicy
 from autostate.journal import Journal
-from autostate.loop_bodies import Bodies, Body
-from autostate.saver import Saver
+from autostate.saving.job import Saver
+from autostate.saving.policy import FlushPolicy
+from autostate.saving.rendezvous import Bodies, Body
 from autostate.stores.memory import MemoryStore
 from tests.flushing import CALM, Box
 

@@ -25,12 +25,12 @@ from autostate import (
     PersistedList,
     PersistedSet,
     hub,
-    spill,
 )
 from autostate.errors import FlushError, StateTypeError, StoreUnavailableError
-from autostate.flusher import Flusher
 from autostate.journal import Journal
-from autostate.manager import current_manager
+from autostate.runtime.api import current_manager
+from autostate.saving import spill
+from autostate.saving.thread import Flusher
 from autostate.stores.memory import MemoryStore
 from autostate.stores.sqlite import SqliteStore
 
@@ -398,7 +398,7 @@ async def test_tasks_of_the_body_use_its_manager() -> None:
 
 
 def test_a_thread_uses_the_default_manager_unless_its_context_is_copied() -> None:
-    """As documented at the top of manager.py."""
+    """As documented at the top of runtime/api.py."""
     found: queue.SimpleQueue[object] = queue.SimpleQueue()
     with autostate.open("memory:") as manager:
         run = contextvars.copy_context().run
@@ -885,7 +885,7 @@ def test_a_store_that_another_thread_closes_is_no_error(monkeypatch: pytest.Monk
     other = autostate.open("memory:other")
     with other:
         PersistedDict("e", a=1)
-    monkeypatch.setattr("autostate.manager.live", lambda: [other, manager])
+    monkeypatch.setattr("autostate.runtime.api.live", lambda: [other, manager])
     with autostate.atomic():
         state["a"] = 1
     autostate.flush()

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from autostate.claim import Claim
 from autostate.errors import StateInUseError
-from autostate.owner import Owner, ancestors, is_dying
-from autostate.owner_lock import OF_FILES, OwnerLock
+from autostate.ownership.lock import OF_FILES, OwnerLock
+from autostate.ownership.owner import Owner, ancestors, is_dying
+from autostate.runtime.claim import Claim
 from autostate.settings import Settings
 from tests.test_lifecycle import ROOT
 
@@ -25,8 +25,8 @@ ME = Owner.this()
 OTHER = """
 import sys
 from pathlib import Path
-from autostate.owner import Owner
-from autostate.owner_lock import OwnerLock
+from autostate.ownership.owner import Owner
+from autostate.ownership.lock import OwnerLock
 lock = OwnerLock(Path(sys.argv[1]))
 for line in sys.stdin:
     word, *numbers = line.split()
@@ -162,7 +162,7 @@ def test_an_owner_that_has_not_said_yet_who_it_is(
     other("acquire", 3)
     said = path.read_bytes()
     path.write_bytes(b"")
-    monkeypatch.setattr("autostate.claim.time.sleep", lambda _: path.write_bytes(said))
+    monkeypatch.setattr("autostate.runtime.claim.time.sleep", lambda _: path.write_bytes(said))
     found = Claim("sqlite:///store", path, Settings()).living(3, take=take)
     assert found is not None
     assert found.pid == other.pid
@@ -230,7 +230,7 @@ def test_whoever_copies_the_folder_keeps_the_lock(
 
 def test_the_processes_of_which_one_descends() -> None:
     """Parents and their parents."""
-    code = "from autostate.owner import ancestors; print(*ancestors())"
+    code = "from autostate.ownership.owner import ancestors; print(*ancestors())"
     shell = f'{sys.executable} -c "{code}"; true'
     done = subprocess.run(
         ["/bin/sh", "-c", shell],
@@ -311,7 +311,7 @@ def test_an_owner_that_is_being_killed_is_waited_for(
             other.process.kill()
         return True
 
-    monkeypatch.setattr("autostate.claim.is_dying", dies)
+    monkeypatch.setattr("autostate.runtime.claim.is_dying", dies)
     assert claim.acquire(0, None) == 1
     assert {owner.pid for owner in asked} == {other.pid}
     claim.release()

@@ -23,7 +23,7 @@ import pytest
 import autostate
 from autostate import PersistedDict, PersistedList, StateTypeError, Transient, UnsupportedTypeError
 from autostate.containers import PersistedSet
-from autostate.state_classes import fields_of
+from autostate.objects.decorator import fields_of
 from tests.conformance.classes_kit import (
     SORTS,
     URL,
@@ -1413,7 +1413,7 @@ def test_two_threads_that_create_the_same_object_get_the_same() -> None:
     with life() as manager:
 
         def create() -> None:
-            from autostate.state_manager import current
+            from autostate.runtime.manager import current
 
             current.set(manager)
             start.wait()

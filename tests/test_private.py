@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from autostate.private import create, make_folder
+from autostate.files import create, make_folder
 
 RUN = """
 import os, sys
@@ -50,7 +50,7 @@ autostate.backup("copy.db")
 autostate.open("sqlite:///deep/er/state.db").__enter__()
 PersistedDict("deep")["n"] = 1
 look()
-from autostate import spill
+from autostate.saving import spill
 spill.write("apify:", spill.Base((None,)), [b"{}"])
 spill.write("sqlite:///spilled/state.db", spill.Base((None,)), [b"{}"])
 look()

@@ -214,7 +214,7 @@ def test_the_same_program_twice_with_the_sdks_folder(processes: Processes) -> No
 
 def test_a_program_may_wait_for_the_owner_to_end(processes: Processes) -> None:
     """As long as it was told to; and for one that has begun to end without being told."""
-    job = processes.write("from autostate import claim; claim.TELLING = 0\n" + JOB)
+    job = processes.write("from autostate.runtime import claim; claim.TELLING = 0\n" + JOB)
     first = processes.start(job)
     hear(first, "works")
     second = processes.start(job, AUTOSTATE_WAIT_FOR_OWNER="60")
@@ -229,7 +229,7 @@ def test_a_program_may_wait_for_the_owner_to_end(processes: Processes) -> None:
 
 def test_a_program_that_waits_for_the_owner_ends_by_sigterm(processes: Processes) -> None:
     """Whoever waits for an hour is not killed for that."""
-    job = processes.write("from autostate import claim; claim.TELLING = 0\n" + JOB)
+    job = processes.write("from autostate.runtime import claim; claim.TELLING = 0\n" + JOB)
     first = processes.start(job)
     hear(first, "works")
     second = processes.start(job, AUTOSTATE_WAIT_FOR_OWNER="3600")
@@ -970,9 +970,9 @@ def test_of_two_that_are_closed_at_once_one_finishes(processes: Processes) -> No
         for number in range(20):
             managers = [autostate.open("sqlite:///s.db") for _ in range(2)]
             for manager in managers:
-                autostate.manager.current.set(manager)
+                autostate.runtime.api.current.set(manager)
                 PersistedDict("progress", page=0)["page"] = number
-            autostate.manager.current.set(None)
+            autostate.runtime.api.current.set(None)
             start = threading.Barrier(2)
             def close(manager):
                 start.wait()
@@ -995,7 +995,7 @@ def test_a_store_that_is_just_being_closed_is_waited_for(processes: Processes) -
     job = processes.write(
         """
         import threading
-        from autostate import incarnation
+        from autostate.runtime import incarnation
         finish = incarnation.Incarnation.finish
         begun, goes_on = threading.Event(), threading.Event()
         def slowly(self, timeout):
@@ -1059,8 +1059,9 @@ def test_a_manager_that_is_closed_while_it_creates_gives_the_state_back(
     job = processes.write(
         """
         import threading
-        from autostate import incarnation, state_manager
-        state_manager.CREATING = 0.05
+        from autostate.runtime import incarnation
+        from autostate.runtime import manager as managers
+        managers.CREATING = 0.05
         recover, begun, goes_on = incarnation._recover, threading.Event(), threading.Event()
         def slowly(*args):
             found = recover(*args)

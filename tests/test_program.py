@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autostate import program
+from autostate.ownership import program
 from tests.test_lifecycle import ROOT
 
 
@@ -65,7 +65,7 @@ def test_the_name_of_a_notebook() -> None:
 
 CODE = """
 import multiprocessing, sys
-from autostate import program
+from autostate.ownership import program
 def tell(): print(program.name(here=True), flush=True)
 tell()
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import autostate
 from autostate.errors import NotStoredError, ReadOnlyError, StoreError
 from autostate.journal import Journal
 from autostate.journal.head import SEGMENTS
-from autostate.stored_state import read_state
+from autostate.runtime.stored_state import read_state
 from autostate.stores import open_store
 from autostate.stores.sqlite_view import SqliteView
 from autostate.testing.platform import LocalPlatform
@@ -382,7 +382,7 @@ class TestOnThePlatform:
             autostate.flush()
             state = read_state("apify:shop")
         assert state.alive
-        monkeypatch.setattr("autostate.stored_state._owner", lambda *_: (None, False))
+        monkeypatch.setattr("autostate.runtime.stored_state._owner", lambda *_: (None, False))
         state = read_state("apify:shop")  # as from another container
         assert state.alive == (status == "RUNNING")
         assert (state.owner is None) == (status is None)

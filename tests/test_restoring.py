@@ -20,7 +20,7 @@ from autostate import (
     PersistedSet,
     UnsupportedTypeError,
 )
-from autostate.restoring import Snapshot, reopened
+from autostate.objects.restoring import Snapshot, reopened
 
 PROGRAMS = 20
 

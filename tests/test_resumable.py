@@ -20,7 +20,7 @@ import pytest
 import autostate
 from autostate import PersistedCounter, PersistedDict, PersistedList, hub, resume
 from autostate.containers.position import position
-from autostate.manager import current_manager
+from autostate.runtime.api import current_manager
 from autostate.testing import LocalPlatform
 
 pytestmark = pytest.mark.usefixtures("forked_actors")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from autostate.flush_policy import FlushPolicy
 from autostate.journal import Journal
-from autostate.saver import Saver
+from autostate.saving.job import Saver
+from autostate.saving.policy import FlushPolicy
 from tests.flushing import CALM, Box, BoxCapture, FaultyStore
 
 

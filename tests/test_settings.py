@@ -13,8 +13,8 @@ import pytest
 
 import autostate
 from autostate import settings as settings_module
+from autostate.runtime.manager import StateManager
 from autostate.settings import MIB, NAMES, VARIABLES, Settings, default_url
-from autostate.state_manager import StateManager
 
 
 def test_local_stores_save_well_under_a_second() -> None:

@@ -69,7 +69,7 @@ def test_who_would_save_after_the_last_save_is_ended_without_a_traceback(
     program = Program(
         f"""
         import asyncio, threading
-        from autostate import lifecycle
+        from autostate.process import lifecycle
         send, saved = lifecycle._send, threading.Event()
         def send_late(number):
             saved.set()
@@ -95,7 +95,7 @@ def test_a_receiver_whose_flush_fails_does_not_wait_for_the_signal(
     """That comes after it, from its own thread: the grace period is short."""
     program = Program(
         f"""
-        from autostate import lifecycle
+        from autostate.process import lifecycle
         from autostate.errors import FlushError, StoreUnavailableError
         from autostate.stores.sqlite import SqliteStore
         lifecycle.SIGNAL_TIMEOUT = 3600

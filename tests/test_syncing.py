@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from autostate.files import sync
 from autostate.stores.sqlite import SqliteStore
-from autostate.syncing import sync
 
 
 @pytest.mark.parametrize("refused", [False, True])

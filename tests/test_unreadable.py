@@ -13,7 +13,7 @@ import autostate
 from autostate import PersistedDict
 from autostate.errors import CorruptStateError, SignatureError
 from autostate.journal.salvage import names_in
-from autostate.stored_state import read_state
+from autostate.runtime.stored_state import read_state
 
 URL = "sqlite:///state.db"
 

@@ -16,7 +16,7 @@ import pytest
 
 import autostate
 from autostate import PersistedDict, UpgradeError
-from autostate.state_classes import fields_of
+from autostate.objects.decorator import fields_of
 from tests.conformance.classes_kit import life
 from tests.programs import run
 

@@ -12,8 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from autostate import __version__, spill
-from autostate.backing_up import backup as copy_state
+from autostate import __version__
 from autostate.cli import paths, plain, signing, tables
 from autostate.cli.choosing import (
     VARIABLE,
@@ -28,13 +27,15 @@ from autostate.cli.values import Values
 from autostate.codec.registry import ignore_classes
 from autostate.depth import MOST_LEVELS
 from autostate.errors import AutostateError, StateInUseError
-from autostate.exit_status import EX_TEMPFAIL
 from autostate.journal.verifying import verify as verify_records
-from autostate.opening import open_state
+from autostate.ownership.state_names import listed
+from autostate.process.exit_status import EX_TEMPFAIL
+from autostate.runtime.backup import backup as copy_state
+from autostate.runtime.opening import open_state
+from autostate.runtime.stored_state import StoredState, read_state
+from autostate.saving import spill
 from autostate.settings import Settings
 from autostate.signing import KeyFile, Signer
-from autostate.state_names import listed
-from autostate.stored_state import StoredState, read_state
 from autostate.stores import file_of
 
 app = typer.Typer(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from autostate.adopting import forget
+from autostate.apify.adopt import forget
 from autostate.errors import CorruptStateError, StateInUseError
-from autostate.manager import open as open_state
-from autostate.state_names import listed
-from autostate.stored_state import read_state
+from autostate.ownership.state_names import listed
+from autostate.runtime.api import open as open_state
+from autostate.runtime.stored_state import read_state
 
 
 class NotRemovedError(Exception):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from typing import NamedTuple
 
-from autostate import spill
-from autostate.claim import Claim
 from autostate.errors import StateInUseError
 from autostate.journal import Journal
 from autostate.journal.head import CORRUPT, OWNER, PREFIX
-from autostate.opening import open_state
+from autostate.runtime.claim import Claim
+from autostate.runtime.opening import open_state
+from autostate.runtime.stored_state import read_state
+from autostate.saving import spill
 from autostate.settings import KEY_VARIABLE, Settings
-from autostate.stored_state import read_state
 from autostate.stores import Store
 from autostate.stores.keyed import KeyedStore, Unverified
 

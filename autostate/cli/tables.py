@@ -15,7 +15,7 @@ from rich.text import Text
 
 from autostate.cli.values import Opaque
 from autostate.journal.verifying import size_of
-from autostate.stored_state import StoredState
+from autostate.runtime.stored_state import StoredState
 
 SHOWN = 100
 """So many entries of a container are shown on a terminal, and so many levels."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 from autostate.codec.decoding import decode
 from autostate.codec.unknown import Unknown
 from autostate.journal import NodeState
-from autostate.stored_state import StoredState
+from autostate.runtime.stored_state import StoredState
 
 _PLAIN: Final = {"counter": dict, "defaultdict": dict, "ordereddict": dict}
 

@@ -32,7 +32,7 @@ from autostate.codec.tagged import (
 )
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import TooDeep, Unsupported
-from autostate.room import encode as dumps
+from autostate.memory import encode as dumps
 
 __all__ = [
     "ATOMS",

@@ -20,7 +20,7 @@ from autostate.codec.types import DECODERS, MUTABLE_DECODERS
 from autostate.codec.unknown import Unknown
 from autostate.depth import reads_deep
 from autostate.errors import AutostateError, CorruptStateError, UnknownTypeError
-from autostate.interrupts import is_passing
+from autostate.process.interrupts import is_passing
 
 Make = Callable[[str, Any], Any]
 

@@ -22,7 +22,7 @@ from autostate.codec.bound import is_container, root_of
 from autostate.codec.transparent import Transparent, shaped
 from autostate.codec.unsupported import Unsupported, is_live
 from autostate.errors import AutostateError, CorruptStateError, UnsupportedTypeError
-from autostate.interrupts import is_passing
+from autostate.process.interrupts import is_passing
 from autostate.warned import shows_warnings
 
 T = TypeVar("T")

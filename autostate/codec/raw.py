@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
-from autostate.room import encode
+from autostate.memory import encode
 
 _DIGITS: Final = 4300
 """So many digits of an int does msgspec read, whatever the interpreter's own limit is."""

@@ -28,7 +28,7 @@ from autostate.codec.names import find, is_lasting, is_local, look_again, name_o
 from autostate.codec.types import SCALARS
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import Unsupported, is_live, shown
-from autostate.interrupts import is_passing
+from autostate.process.interrupts import is_passing
 
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])

@@ -27,7 +27,7 @@ from autostate.codec.registry import ATOMS, BUILTIN, ENCODERS, TypeEntry
 from autostate.codec.types import MUTABLE, SCALARS
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import TooDeep, Unsupported, shown
-from autostate.interrupts import is_passing
+from autostate.process.interrupts import is_passing
 
 Ref = Callable[[Any], dict[str, int] | None]
 

@@ -13,7 +13,7 @@ from autostate.containers.root import blank
 from autostate.tracking.barrier import Kind, copy_dict, register_kind
 
 if TYPE_CHECKING:
-    from autostate.state_manager import StateManager
+    from autostate.runtime.manager import StateManager
 
 
 class Content(dict[str, Any]):

@@ -65,7 +65,7 @@ def proxy(name: str, obj: T) -> T:
         >>> dice.randrange(6)  # the next process goes on from here
         2
     """
-    from autostate.manager import current_manager
+    from autostate.runtime.api import current_manager
 
     _check(name, obj)
     root = current_manager().create(name, "proxy", lambda: blank(ProxyRoot, Content))

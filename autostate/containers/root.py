@@ -28,7 +28,7 @@ def create(
     Raises:
         StateTypeError: The live object of that name is of another class.
     """
-    from autostate.manager import current_manager
+    from autostate.runtime.api import current_manager
 
     forms = forms_of(cls)
     armed = forms.kind.tracked if forms.armed is forms.kind.unclaimed else forms.armed
@@ -104,7 +104,7 @@ def bind(container: Barrier, name: str, kind: str) -> None:
             f"the first argument of {type(container).__name__} is its name, a str, not "
             f"{type(name).__name__}: {type(container).__name__}('progress', …)"
         )
-    from autostate.manager import current_manager
+    from autostate.runtime.api import current_manager
 
     node, cls = container._node_, type(container)
     if node is not None and node.name != name:

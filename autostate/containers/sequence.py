@@ -8,7 +8,7 @@ from collections.abc import Callable
 from operator import index as as_index
 from typing import Any, Final
 
-from autostate.interrupts import is_passing
+from autostate.process.interrupts import is_passing
 from autostate.tracking.adoption import ATOMS
 from autostate.tracking.barrier import (
     EVERYTHING,

@@ -25,7 +25,7 @@ from msgspec import Raw, Struct, field
 from autostate.codec import decode_key, refuse_collisions
 from autostate.depth import reads_deep
 from autostate.errors import CorruptStateError
-from autostate.room import encode
+from autostate.memory import encode
 
 V = TypeVar("V")
 

@@ -14,7 +14,7 @@ from autostate.errors import StoreError, StoreUnavailableError
 from autostate.journal.frame import DamagedRecordError, open_record, seal
 from autostate.journal.head import OWNER, open_head
 from autostate.journal.recovery import check_owner_record, look
-from autostate.room import encode
+from autostate.memory import encode
 from autostate.stores.base import Store
 
 _ROUNDS: Final = 5

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from autostate import room
+from autostate import memory
 from autostate.errors import CorruptStateError
 from autostate.stores.keyed import Unverified, without_key
 
@@ -188,7 +188,7 @@ def whole(lines: Iterable[bytes]) -> Iterator[bytes]:
         if not line.startswith(_PIECE):
             yield line
             continue
-        room.ask_for(len(line))
+        memory.ask_for(len(line))
         piece = msgspec.json.decode(line, type=_Piece)
         held += piece.piece.encode()
         cut = not piece.end
@@ -211,7 +211,7 @@ def _pieces(line: bytes, size: int) -> Iterator[bytes]:
         end = min(at + step, len(line))
         while end < len(line) and line[end] & 0xC0 == 0x80:
             end -= 1  # not in the midst of a character
-        yield room.encode({"piece": line[at:end].decode(), "end": end == len(line)})
+        yield memory.encode({"piece": line[at:end].decode(), "end": end == len(line)})
         at = end
 
 

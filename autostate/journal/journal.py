@@ -56,7 +56,7 @@ from autostate.journal.recovery import (
     replay,
 )
 from autostate.journal.writer import CommitInfo, Writer
-from autostate.owner import Owner
+from autostate.ownership.owner import Owner
 from autostate.stores.base import Store
 from autostate.warned import shows_warnings
 

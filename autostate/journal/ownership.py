@@ -41,8 +41,8 @@ from autostate.errors import FencedError, StoreError, StoreUnavailableError
 from autostate.journal.frame import seal
 from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, HeadKey, HeadPin, parse_key
 from autostate.journal.recovery import Found, Sighting, head_named, owner_named
-from autostate.owner import Owner
-from autostate.room import encode
+from autostate.memory import encode
+from autostate.ownership.owner import Owner
 from autostate.stores.base import Store
 
 _ASKING = 5.0

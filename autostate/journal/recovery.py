@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct, field
 
-from autostate import heap
+from autostate import memory
 from autostate.depth import TooDeepError
 from autostate.errors import CorruptStateError, StoreError, StoreUnavailableError
 from autostate.journal.commit import Convert, DecodedMerge, Merge, NodeState
@@ -30,7 +30,7 @@ from autostate.journal.head import (
     open_head,
     parse_key,
 )
-from autostate.owner import Owner
+from autostate.ownership.owner import Owner
 from autostate.stores.base import Store
 
 OnCorrupt = Literal["raise", "previous"]
@@ -119,7 +119,7 @@ def _find_once(
     """Find the newest state; None if it was replaced while it was read."""
     sighting = look(store, timeout)
     try:
-        with heap.no_collections():
+        with memory.no_collections():
             found = _newest_good(store, sighting, on_corrupt, timeout, convert)
     except DamagedRecordError as error:
         # Perhaps another incarnation has compacted meanwhile: then this is not damage.

@@ -19,7 +19,7 @@ from autostate.journal.frame import parts, seal, segment_body
 from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, SEGMENTS
 from autostate.journal.recovery import read_lines, replay
 from autostate.journal.writer import Writer
-from autostate.room import encode
+from autostate.memory import encode
 from autostate.stores.base import Store
 
 _ROOT = re.compile(rb'\{"id":\d+,"kind":"(\w+)","name":("(?:[^"\\]|\\.)*")')

@@ -13,7 +13,7 @@ from autostate.journal.commit import SEQUENCES, NodeState, references
 from autostate.journal.frame import DamagedRecordError, open_record
 from autostate.journal.head import CORRUPT, OWNER, PREFIX, SEGMENTS, parse_key
 from autostate.journal.journal import Journal
-from autostate.room import encode
+from autostate.memory import encode
 from autostate.signing import BadSignatureError, Signer
 from autostate.stores.base import Store
 

@@ -36,7 +36,7 @@ from autostate.journal.head import (
 )
 from autostate.journal.ownership import OutclaimedError, Ownership
 from autostate.journal.recovery import Found
-from autostate.room import encode
+from autostate.memory import encode
 from autostate.stores.base import Store
 
 _log = logging.getLogger("autostate")

@@ -22,7 +22,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from autostate.errors import DamagedStoreError, StoreError, StoreUnavailableError
-from autostate.owner import Owner, this_run
+from autostate.ownership.owner import Owner, this_run
 from autostate.stores.apify_folder import ApifyFolderStore
 from autostate.stores.apify_http import Answer, AnswerTooLargeError, HttpConnection
 from autostate.stores.urls import shown

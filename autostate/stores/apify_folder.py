@@ -33,8 +33,7 @@ from secrets import token_hex
 from urllib.parse import quote, unquote
 
 from autostate.errors import DamagedStoreError, StoreError, StoreUnavailableError
-from autostate.private import create, make_folder
-from autostate.syncing import sync
+from autostate.files import create, make_folder, sync
 
 _METADATA = ".__metadata__.json"
 _ASIDE = ".autostate-tmp"

@@ -33,12 +33,13 @@ class Store(Protocol):
         metered: Every record written costs money: fewer and larger ones are better.
         max_record: The most bytes that one record may have.
         owner_file: Where the owner of the state, a process on this machine, holds a lock as long
-            as it lives: see `autostate.owner_lock`. None: nobody can tell whether it lives.
+            as it lives: see `autostate.ownership.lock`. None: nobody can tell whether it lives.
 
     A store that can find out whether an owner lives that is on another machine has a method
     `owner_lives(owner: Owner) -> bool | None`; None: it cannot tell in this case, and the owner
-    has to show that it lives: see `autostate.claim`. A store whose URL is not the same everywhere
-    has an attribute `state_name` in its place, to which signatures are bound: see `keyed.py`.
+    has to show that it lives: see `autostate.runtime.claim`. A store whose URL is not the same
+    everywhere has an attribute `state_name` in its place, to which signatures are bound: see
+    `keyed.py`.
     """
 
     url: str

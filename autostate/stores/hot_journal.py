@@ -18,7 +18,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from autostate.private import create
+from autostate.files import create
 from autostate.stores.sqlite import is_open
 
 _TOKEN = re.compile("[0-9a-f]{16}(-journal)?")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from autostate.errors import ReadOnlyError
-from autostate.owner import Owner
+from autostate.ownership.owner import Owner
 from autostate.stores.base import Store
 
 

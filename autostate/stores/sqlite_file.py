@@ -31,7 +31,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from autostate.errors import DamagedStoreError, StoreError
-from autostate.private import create, make_folder, sync_folder
+from autostate.files import create, make_folder, sync_folder
 from autostate.stores.places import is_there, look_at, refuse_place, refuse_unreadable
 
 logger: logging.Logger = logging.getLogger("autostate")
@@ -188,7 +188,7 @@ def _names_another(journal: Path) -> bool:
 
 
 def owner_file_of(path: Path) -> Path:
-    """Where the owner of the state in a database holds its lock: see `autostate.owner_lock`."""
+    """Where the owner of the state in a database holds its lock: see `autostate.ownership.lock`."""
     real = Path(os.path.realpath(path))
     return real.with_name(f"{real.name}-owner")
 
@@ -305,7 +305,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         # FULL also syncs the truncation of the journal, without which a power failure could
         # bring the journal back, and with it the state before the last commit.
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA fullfsync = ON")  # of macOS: see `syncing.py`
+        connection.execute("PRAGMA fullfsync = ON")  # of macOS: see `files.py`
     except BaseException:
         connection.close()
         raise

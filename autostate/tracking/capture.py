@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from autostate.codec import dumps
 from autostate.errors import UnsupportedTypeError
-from autostate.interrupts import is_passing
+from autostate.process.interrupts import is_passing
 from autostate.tracking import mappings, sequences, sets
 from autostate.tracking.pending import UNSURE, Pending
 from autostate.warned import shows_warnings

@@ -18,7 +18,7 @@ from autostate.codec.bound import OPTIONS, is_persisted
 from autostate.codec.classes import _static
 from autostate.codec.names import find, name_of
 from autostate.errors import UpgradeError
-from autostate.interrupts import is_passing
+from autostate.process.interrupts import is_passing
 from autostate.tracking import refcount
 
 MISSING: Final = object()

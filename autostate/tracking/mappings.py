@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from autostate import codec
-from autostate.room import Pieces
+from autostate.memory import Pieces
 from autostate.tracking.barrier import FORM_SETS, KINDS, copy_dict, held_keys
 from autostate.tracking.pending import KeyedPending, Pending, batches, dump_key, is_key
 

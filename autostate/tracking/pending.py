@@ -25,8 +25,8 @@ import msgspec
 from autostate import codec, depth
 from autostate.codec import Unsupported
 from autostate.errors import UnsupportedTypeError
-from autostate.interrupts import is_passing
-from autostate.room import Pieces
+from autostate.memory import Pieces
+from autostate.process.interrupts import is_passing
 from autostate.signing import NoKeyError
 from autostate.tracking.barrier import INTERCHANGEABLE, KINDS, PLAIN, Barrier, size
 from autostate.tracking.node import LARGE

@@ -26,7 +26,7 @@ from types import FunctionType
 from typing import Any, Final
 from weakref import WeakKeyDictionary, ref
 
-from autostate.interrupts import is_passing
+from autostate.process.interrupts import is_passing
 
 _NOTHING: Final = object()
 

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from autostate import codec, depth, heap
+from autostate import codec, depth, memory
 from autostate.errors import (
     AutostateError,
     CorruptStateError,
@@ -19,7 +19,7 @@ from autostate.errors import (
     UnknownTypeError,
     UpgradeError,
 )
-from autostate.interrupts import is_passing, uninterrupted
+from autostate.process.interrupts import is_passing, uninterrupted
 from autostate.signing import BadSignatureError
 from autostate.tracking.barrier import KINDS, OBJECT, Barrier, Cell, Kind, arm, forms_of, size
 from autostate.tracking.conversion import CONVERTED, FLAT, Dict, List, is_flat
@@ -164,7 +164,7 @@ class Rehydration:
         complete = False
         outer, self._built = self._built, {}  # a module that a pickle imports may create others
         try:
-            with heap.no_collections():
+            with memory.no_collections():
                 node = self._build(node_id, container)
                 self.finish()
                 self._keep_originals()

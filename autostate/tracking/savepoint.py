@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
-from autostate.interrupts import uninterrupted
+from autostate.process.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from autostate.tracking.instance import InstanceRoot

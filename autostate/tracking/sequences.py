@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from autostate import codec
-from autostate.room import encode_each
+from autostate.memory import encode_each
 from autostate.tracking.alignment import UNKNOWN, align, paired
 from autostate.tracking.barrier import FORM_SETS, FORMS, size
 from autostate.tracking.kept import Kept, Segment, gaps

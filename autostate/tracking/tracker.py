@@ -27,7 +27,7 @@ from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from autostate.errors import CodecError, CorruptStateError
-from autostate.interrupts import is_owned, uninterrupted
+from autostate.process.interrupts import is_owned, uninterrupted
 from autostate.tracking import adoption
 from autostate.tracking.barrier import (
     EVERYTHING,

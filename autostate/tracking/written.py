@@ -17,7 +17,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
-from autostate.interrupts import is_passing
+from autostate.process.interrupts import is_passing
 from autostate.tracking import adoption, refcount
 from autostate.tracking.barrier import (
     FORM_SETS,

@@ -21,7 +21,7 @@ import pytest
 
 from autostate.errors import AutostateError
 from autostate.journal import Journal
-from autostate.opening import open_state
+from autostate.runtime.opening import open_state
 from autostate.settings import Settings
 from autostate.stores.sqlite import SqliteStore
 from tests.campaign import Tally, size

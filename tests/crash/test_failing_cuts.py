@@ -19,8 +19,8 @@ import pytest
 
 import autostate
 from autostate import PersistedCounter, PersistedDict, PersistedList, PersistedSet
-from autostate.flusher import Flusher
-from autostate.interrupts import Worker
+from autostate.process.interrupts import Worker
+from autostate.saving.thread import Flusher
 from autostate.tracking import LARGE
 from autostate.tracking.mappings import MappingPending
 from tests.campaign import LONG

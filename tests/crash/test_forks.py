@@ -24,7 +24,8 @@ FORKS: Final = size("FORKS", 8)
 WORKER: Final = """
 import os, random, sys, threading, time, warnings
 import autostate
-from autostate import PersistedCounter, PersistedDict, StateInUseError, incarnation
+from autostate import PersistedCounter, PersistedDict, StateInUseError
+from autostate.runtime import incarnation
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of forks of processes with threads
 rng = random.Random(int(sys.argv[2]))

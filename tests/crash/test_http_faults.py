@@ -27,11 +27,12 @@ A_STATE: Final = 500
 WORKER: Final = """
 import random, sys
 import autostate
-from autostate import flush_policy, incarnation, saver
+from autostate.saving import job, policy
+from autostate.runtime import incarnation
 from autostate.stores.apify_http import HttpConnection
 
 rng = random.Random(int(sys.argv[1]))
-for module in (saver, flush_policy, incarnation):
+for module in (job, policy, incarnation):
     module.backoff = lambda *_, **__: 0.002
 ready = HttpConnection._ready
 def refused(connection, deadline):  # as if nobody listened

@@ -22,10 +22,11 @@ from typing import Any, Final
 import pytest
 
 import autostate
-from autostate import hub, lifecycle
-from autostate.flush_request import StandingLoops
-from autostate.interrupts import Latch, Worker
-from autostate.manager import current_manager
+from autostate import hub
+from autostate.process import lifecycle
+from autostate.process.interrupts import Latch, Worker
+from autostate.runtime.api import current_manager
+from autostate.saving.request import StandingLoops
 from autostate.stores import memory
 from tests.campaign import Tally
 from tests.interrupting import AlarmError, Interrupt
@@ -289,7 +290,7 @@ def check_unlocked(url: str) -> None:
 @contextlib.contextmanager
 def manager_of(manager: Any) -> Iterator[None]:
     """Let a manager be the current one in this thread."""
-    from autostate.state_manager import current
+    from autostate.runtime.manager import current
 
     token = current.set(manager)
     try:
@@ -633,7 +634,7 @@ def test_a_loop_whose_flush_ctrl_c_ended_counts_as_running_again() -> None:
 
     async def act(number: int) -> bool:
         loop = asyncio.get_running_loop()
-        interrupt = Interrupt(number, ours="flush_request.py")
+        interrupt = Interrupt(number, ours="saving/request.py")
         with (
             contextlib.suppress(KeyboardInterrupt),
             interrupt,

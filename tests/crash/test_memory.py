@@ -23,7 +23,7 @@ import pytest
 
 import autostate
 from autostate.errors import AutostateError, FlushError
-from autostate.flusher import Flusher
+from autostate.saving.thread import Flusher
 from autostate.stores import memory
 from tests.campaign import Tally
 from tests.crash.test_interrupts import a_dict, check_unlocked, nested, plain, save, stored

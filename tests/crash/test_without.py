@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import pytest
 
-from autostate import spill
-from autostate.flush_policy import FlushPolicy
 from autostate.journal import compaction, frame
-from autostate.saver import Saver
+from autostate.saving import spill
+from autostate.saving.job import Saver
+from autostate.saving.policy import FlushPolicy
 from autostate.stores import apify_folder
 from tests.campaign import Tally
 from tests.crash import calls, test_disk_errors, test_forks, test_power_loss
@@ -76,8 +76,8 @@ def test_without_digests_a_changed_bit_is_another_state(
 
 
 WITHOUT_OWNERS: Final = """
-from autostate.claim import Claim
-from autostate.incarnation import Incarnation
+from autostate.runtime.claim import Claim
+from autostate.runtime.incarnation import Incarnation
 Claim.acquire = lambda *_: None
 Incarnation._refuse_what_is_old = lambda *_: None
 """

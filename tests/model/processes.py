@@ -26,7 +26,7 @@ from autostate.journal import Journal, Recovered
 from autostate.journal.commit import RawMerge
 from autostate.journal.head import HeadKey
 from autostate.journal.ownership import Ownership
-from autostate.owner import Owner
+from autostate.ownership.owner import Owner
 from tests.faulty import Promises
 from tests.test_journal import change
 

@@ -12,7 +12,7 @@ from typing import assert_type
 
 import autostate
 from autostate import PersistedDict, PersistedList, resume
-from autostate.resumable import AsyncLoop, Loop
+from autostate.loops.resume import AsyncLoop, Loop
 
 for word in resume("words", ["one", "two"]):
     assert_type(word, str)

@@ -1,0 +1,308 @@
+"""Taking over what a program has kept in a record of a key-value store, once.
+
+What has to survive a kill is *that* a record was taken over: else a key that the program deleted
+would come back, or progress would be put back to what the record says. So a state object of our own
+keeps, for each state object, which record it came from and how far that is:
+
+    (nothing) ──▶ WANTED ──────────────▶ TAKEN     with the content, in one atomic step
+        │            └──────────────────▶ NOTHING   there was no record
+        └──────────────────────────────▶ KEPT      there was a state of that name already
+
+WANTED is noted in the same step that makes the state object, so that one which was saved with
+nothing but its defaults, because the process was killed while the record was read, is known for
+that at the next start. Every state object is saved as of one moment: the note and the content are
+both durable, or neither.
+
+The record is only read. A program that is rolled back finds it as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar, overload
+
+from autostate import hub
+from autostate.codec.bound import is_persisted
+from autostate.containers.dict import PersistedDict
+from autostate.containers.root import blank
+from autostate.errors import CorruptStateError, StateTypeError, StoreUnavailableError
+from autostate.process import lifecycle
+from autostate.runtime.api import current_manager
+from autostate.runtime.manager import OWN_NAMES, StateManager
+from autostate.saving.policy import backoff
+from autostate.stores.apify_record import check_key, read_record
+from autostate.warned import shows_warnings
+
+logger: logging.Logger = logging.getLogger("autostate")
+
+T = TypeVar("T")
+
+NOTES: Final = f"{OWN_NAMES}adopt"
+"""The name of the state object that keeps which records were taken over."""
+
+WANTED, TAKEN, NOTHING, KEPT = "wanted", "taken", "nothing there", "state was there before"
+
+_SHOWN: Final = 5
+_lock = threading.RLock()
+
+
+@overload
+def adopt(
+    key: str,
+    defaults: Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    store: str | None = None,
+    convert: Callable[[Any], Mapping[str, Any]] | None = None,
+) -> PersistedDict[str, Any]: ...
+@overload
+def adopt(
+    key: str,
+    *,
+    into: Callable[[], T],
+    store: str | None = None,
+    convert: Callable[[Any], Mapping[str, Any]] | None = None,
+) -> T: ...
+@shows_warnings
+def adopt(
+    key: str,
+    defaults: Mapping[str, Any] | None = None,
+    *,
+    into: Callable[[], Any] | None = None,
+    name: str | None = None,
+    store: str | None = None,
+    convert: Callable[[Any], Mapping[str, Any]] | None = None,
+) -> Any:
+    """Make a state object that takes over a record of `Actor.use_state`, or of a crawler, once.
+
+    At the first start the entries of the record are put over the defaults. From the save of that
+    on the state object lives by itself: the record is never read for it again, whatever happens
+    to either. The record is left as it is. If there is none at the first start, there is nothing to
+    take over, and a record that appears later is not looked at.
+
+    Args:
+        key: The key of the record: "APIFY_GLOBAL_STATE" for `Actor.use_state`, from Python or
+            JavaScript; "CRAWLEE_STATE_0" for the first crawler of a Python program,
+            "CRAWLEE_STATE" for one of a JavaScript program without an id; or any other.
+        defaults: Entries of a new `PersistedDict`, as the program gave them to `use_state`.
+        into: Makes the state object, in place of a `PersistedDict`: a `@persisted` class, or a
+            function without arguments: `lambda: PersistedDict("progress", page=1)`. The record's
+            keys are the fields.
+        name: The name of the new `PersistedDict`; by default the key.
+        store: The name of the key-value store that holds the record (`kvs_name` in `use_state`);
+            by default the run's default store. It need not be where state objects are saved.
+        convert: Called once with what the record holds, any JSON; gives the entries to take over.
+
+    Returns:
+        The state object, live as any other: the same one when it is asked for again.
+
+    Raises:
+        CorruptStateError: The record is damaged, or holds no JSON object. It is left as it is, and
+            nothing was taken over.
+        StateTypeError: The record has keys for which the class has no field.
+        StoreUnavailableError: The store of the record was not reached in `flush_timeout`.
+        StoreError: It refused; the message says what to do.
+        TypeError: `into` makes nothing that has entries or fields; or came with other defaults.
+        ValueError: There can be no such key, store or name.
+
+    Example:
+        >>> import autostate
+        >>> state = autostate.adopt("APIFY_GLOBAL_STATE", {"page": 1, "done": []})
+        >>> state["page"] += 1
+        >>> state
+        {'page': 2, 'done': []}
+    """
+    check_key(key)
+    if defaults is not None and not isinstance(defaults, Mapping):
+        raise TypeError(f"the defaults are a dict, not {type(defaults).__name__}")
+    if into is not None and (defaults is not None or name is not None):
+        raise TypeError("into= makes the whole state object: give it its name and defaults itself")
+    make = into or (lambda: PersistedDict(key if name is None else name, defaults or {}))
+    record = _Record(key, store, convert)
+    _watched.setdefault(record.source, record)
+    _warn_of_use_state()
+    with _lock:
+        manager = current_manager()
+        with manager.atomic():
+            made = make()
+            about = manager.info(_state_object(made))
+            notes = _notes(about.name)
+            if record.source not in notes:
+                notes[record.source] = KEPT if about.resumed else WANTED
+                if about.resumed:
+                    logger.warning(
+                        "the state object %r was there before %s was to be adopted: it goes on "
+                        "from its own state, and the record is left alone. To begin from the "
+                        "record, choose another name",
+                        about.name,
+                        record,
+                    )
+        if notes[record.source] == WANTED:
+            _take(manager, record, about.name, made)
+    return made
+
+
+class _Record:
+    """A record that is to be taken over.
+
+    Args:
+        key: Its key.
+        store: The name of its store; None: the default one.
+        convert: What the program makes of its content.
+    """
+
+    def __init__(
+        self, key: str, store: str | None, convert: Callable[[Any], Mapping[str, Any]] | None
+    ) -> None:
+        self.key = key
+        self.store = store
+        self.source: str = f"apify:{store or ''}/{key}"
+        self._convert = convert
+
+    def __str__(self) -> str:
+        where = f"key-value store {self.store!r}" if self.store else "default key-value store"
+        return f"the record {self.key} of the {where}"
+
+    def entries(self, timeout: float) -> Mapping[str, Any] | None:
+        """Read what is to be taken over; None if there is nothing."""
+        data = self._read(timeout)
+        content = None if data is None else self._parsed(data)
+        if content is None:  # `null` is what the SDKs take for nothing, too
+            return None
+        if self._convert is not None:
+            content = self._convert(content)
+            if not isinstance(content, Mapping):
+                raise TypeError(
+                    f"convert= has made a {type(content).__name__} of {self}: it must give a dict"
+                )
+        elif not isinstance(content, dict):
+            raise CorruptStateError(
+                f"{self} holds no JSON object, but a {type(content).__name__}: it was left as it "
+                "is, and nothing was taken over. Give adopt() a function convert= that makes a "
+                "dict of it"
+            )
+        return content
+
+    def _read(self, timeout: float) -> bytes | None:
+        """Read, again and again while the store is not reached."""
+        end = time.monotonic() + timeout
+        attempt = 0
+        while True:
+            attempt += 1
+            left = max(0.1, end - time.monotonic())
+            try:
+                return read_record(self.store, self.key, timeout=left)
+            except StoreUnavailableError as error:
+                pause = backoff(attempt, first=0.2, longest=5.0)
+                if time.monotonic() + pause >= end:
+                    raise
+                logger.warning("%s cannot be read yet, and autostate tries again: %s", self, error)
+                time.sleep(pause)
+
+    def _parsed(self, data: bytes) -> Any:
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise CorruptStateError(
+                f"{self} cannot be read as JSON: it was left as it is, and nothing was taken over. "
+                "Mend or delete it, or do not adopt it, to begin from the defaults"
+            ) from error
+
+
+def _take(manager: StateManager, record: _Record, name: str, made: Any) -> None:
+    """Fill the state object, and note that it is done, in one step."""
+    entries = record.entries(manager.settings.flush_timeout)
+    with manager.atomic():
+        if entries is not None:
+            _fill(made, entries, record)
+        _notes(name)[record.source] = NOTHING if entries is None else TAKEN
+    if entries is None:
+        logger.info("%s is not there: %r begins from its defaults", record, name)
+    else:
+        logger.info("%s was taken over into the state object %r", record, name)
+
+
+def _notes(name: str) -> dict[str, str]:
+    """What is noted about one state object."""
+    all_notes: PersistedDict[str, dict[str, str]] = current_manager().create(
+        NOTES, "dict", lambda: blank(PersistedDict, dict), own=True
+    )
+    return all_notes.setdefault(name, {})
+
+
+def forget(manager: StateManager, name: str) -> None:
+    """Forget that records were taken over into a state object: the next time they are again."""
+    if manager.kind(NOTES) is not None:
+        manager.create(NOTES, "dict", lambda: blank(PersistedDict, dict), own=True).pop(name, None)
+
+
+def _fields(made: Any) -> dict[str, Any] | None:
+    """The fields of an instance of a `@persisted` class; None for anything else."""
+    if not is_persisted(type(made)):
+        return None
+    from autostate.objects.decorator import fields_of
+
+    return fields_of(made)
+
+
+def _state_object(made: Any) -> Any:
+    """Refuse what has neither entries by key nor fields."""
+    if not isinstance(made, dict) and _fields(made) is None:
+        raise TypeError(
+            f"into= has made a {type(made).__name__}, but a record is taken over into a "
+            "PersistedDict or an instance of a @persisted class"
+        )
+    return made
+
+
+def _fill(made: Any, entries: Mapping[str, Any], record: _Record) -> None:
+    if isinstance(made, dict):
+        for key, value in entries.items():
+            made[key] = value
+        return
+    fields = _fields(made) or {}
+    unknown = [str(key) for key in entries if key not in fields]
+    if unknown:
+        shown = ", ".join(unknown[:_SHOWN]) + (", …" if unknown[_SHOWN:] else "")
+        raise StateTypeError(
+            f"{record} has keys for which {type(made).__name__} has no field: {shown}. Nothing was "
+            "taken over: add the fields, or give adopt() a function convert= that renames the keys "
+            "or leaves them out"
+        )
+    for key, value in entries.items():
+        setattr(made, key, value)
+
+
+_watched: Final[dict[str, _Record | None]] = {}
+"""The records that nobody but us should go on using, by their source; None: that was said."""
+
+
+def _warn_of_use_state(_sender: object = None, **_details: Any) -> None:
+    """Say once that the program still keeps such a record with the SDK; imports nothing."""
+    module = sys.modules.get("crawlee.storages._key_value_store")
+    live = getattr(getattr(module, "KeyValueStore", None), "_autosaved_values", {})
+    for source, record in list(_watched.items()):
+        if record is not None and any(record.key in values for values in live.values()):
+            _watched[source] = None
+            logger.warning(
+                "%s is in use in this process by use_state() too, which may not have saved its "
+                "latest changes, and goes on writing to it: the two know nothing of each other. "
+                "Remove the call of use_state()",
+                record,
+            )
+
+
+hub.persist_state.connect(_warn_of_use_state)  # it may be called after adopt()
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+lifecycle.on_fork(_after_fork_in_child)

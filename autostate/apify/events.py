@@ -1,0 +1,354 @@
+"""Actors: what Apify tells a program becomes a signal of the hub, and a save.
+
+`import autostate` is enough, before or after `import apify`, and does not load the SDK: a finder
+waits for its import. Then three of its functions are wrapped:
+
+- entering an Actor: afterwards our listeners are registered, anew for each context, because the
+  SDK forgets all listeners when a context ends;
+- leaving it: one save, when all listeners of the program are done;
+- taking a message from the platform: the SDK drops events whose data it cannot read, and a
+  migration must not go unnoticed because its `data` was null.
+
+Listeners go through the event manager because that is where `Actor.reboot()` looks for them. They
+wait without blocking the event loop, and the SDK waits for them where it waits at all.
+
+The SDK's internals may change: what cannot be wrapped is logged, and saving at intervals and at
+the end of the process, which needs none of this, goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import math
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from autostate import announced, hub, logs
+from autostate.errors import AutostateError
+from autostate.process import lifecycle
+from autostate.process.interrupts import Latch, Worker
+from autostate.runtime.api import current_manager
+from autostate.runtime.manager import StateManager
+from autostate.saving import blocked_loop
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
+logger: logging.Logger = logging.getLogger("autostate")
+
+GRACEFUL_ABORT = 30.0
+"""Seconds between `aborting` and the kill; the event itself does not say."""
+
+LOOP_WATCH = 5.0
+"""Seconds between two looks whether the event loop of an Actor still runs."""
+LOOP_BLOCKED = 5.0
+"""Seconds after which a loop that does not answer counts as blocked."""
+
+Wrapped = Callable[..., Awaitable[Any]]
+Listener = Callable[[Any], Coroutine[Any, Any, None]]
+
+
+def install() -> None:
+    """Hook the Apify SDK: now if it is loaded, else as soon as it is imported."""
+    if "apify" in sys.modules:
+        _hook()
+        _join(sys.modules["apify"])
+    elif not any(isinstance(finder, _ApifyFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _ApifyFinder())
+
+
+class _ApifyFinder:
+    """Lets the other finders find the SDK, and hooks it when it has been executed.
+
+    wrapt has the same, but its import takes longer than all of autostate's.
+    """
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find `apify`, nothing else."""
+        if fullname != "apify":
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(fullname, path, target)
+            if spec is not None and spec.loader is not None:
+                _call_after_execution(spec.loader, _hook)
+                return spec
+        return None
+
+
+def _call_after_execution(loader: Any, hook: Callable[[], None]) -> None:
+    execute = loader.exec_module
+
+    def execute_and_hook(module: ModuleType) -> None:
+        execute(module)
+        hook()
+
+    try:
+        loader.exec_module = execute_and_hook
+    except AttributeError:
+        logger.warning(
+            "%r cannot be hooked: call autostate.apify.events.install() after it", loader
+        )
+
+
+def _hook() -> None:
+    """Wrap what must be wrapped. Never raises: that would fail the program's `import apify`."""
+    try:
+        import wrapt
+
+        actor_type: Any = sys.modules["apify._actor"]._ActorType
+        if "_hooked_by_autostate" in vars(actor_type):
+            return
+        wrapt.wrap_function_wrapper(actor_type, "__aenter__", _enter)
+        wrapt.wrap_function_wrapper(actor_type, "__aexit__", _leave)
+        actor_type._hooked_by_autostate = True
+    except Exception:
+        _degraded("its Actors are not noticed; state is saved at intervals and at the end only")
+        return
+    try:
+        events: Any = sys.modules["apify.events"]
+        wrapt.wrap_function_wrapper(events.ApifyEventManager, "_handle_platform_message", _receive)
+    except Exception:
+        _degraded("an event whose data it cannot read goes unnoticed")
+
+
+def _degraded(what: str) -> None:
+    error = sys.exception()
+    logger.warning("This version of the Apify SDK is not known (%r): %s.", error, what)
+
+
+async def _enter(wrapped: Wrapped, actor: Any, args: Any, kwargs: Any) -> Any:
+    """Enter an Actor context, and listen to its events."""
+    from autostate.apify.purge import surviving_a_purge
+
+    with surviving_a_purge(_managers()):
+        entered = await wrapped(*args, **kwargs)
+    _attach(actor)
+    return entered
+
+
+def _join(apify: Any) -> None:
+    """Listen in an Actor context that was entered before autostate was imported."""
+    proxy = getattr(apify, "Actor", None)
+    if is_open(proxy):
+        _attach(getattr(proxy, "__wrapped__", proxy))
+
+
+def is_open(proxy: Any) -> bool:
+    """Tell whether the program is inside `async with Actor`, given `apify.Actor`."""
+    return bool(getattr(proxy, "__resolved__", False) and getattr(proxy, "_active", False))
+
+
+def _attach(actor: Any) -> None:
+    """Hear from an open Actor context what concerns saving."""
+    with contextlib.suppress(Exception):  # an SDK whose logging is another one
+        logs.dress_as_sdk(actor)
+    _listen(actor)
+    _watch_loop(actor)
+    _expect_timeout(actor)
+
+
+def _listen(actor: Any) -> None:
+    try:
+        events = actor.event_manager
+        _listeners[events] = listeners = _Listeners(actor)
+        listeners.register(events)
+    except Exception:
+        _degraded("its events are not heard; state is saved at intervals and at the end only")
+
+
+def _expect_timeout(actor: Any) -> None:
+    """Save before the run times out; the program may have configured the SDK by itself."""
+    with contextlib.suppress(Exception):  # an SDK that does not say so: the environment may
+        announced.note_timeout(actor.configuration.timeout_at)
+        for manager in _managers():
+            manager.expect_timeout()
+
+
+def _watch_loop(actor: Any) -> None:
+    """Notice in another thread when the loop of an Actor can hear no events."""
+    import asyncio
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # the Actor was entered elsewhere, or before autostate was imported
+        return
+    _unwatch_loop(actor)
+    stop = Latch()
+    _watches[actor] = stop
+    Worker(functools.partial(_watch, loop, stop), "autostate-loop-watch").start()
+
+
+def _watch(loop: Any, stop: Latch) -> None:
+    """Ask the loop for a sign of life now and then; the thread of `_watch_loop`."""
+    while not stop.wait(LOOP_WATCH):
+        alive = Latch()
+        asked = time.monotonic()
+        try:
+            loop.call_soon_threadsafe(alive.set)
+        except RuntimeError:  # closed
+            return
+        if alive.wait(LOOP_BLOCKED):
+            continue
+        while not alive.is_set and not stop.is_set and loop.is_running():
+            blocked_loop.report(loop, time.monotonic() - asked)
+            alive.wait(LOOP_WATCH)
+        blocked_loop.ran(loop)
+
+
+def _unwatch_loop(actor: Any) -> None:
+    if (stop := _watches.pop(actor, None)) is not None:
+        stop.set()
+
+
+_watches: WeakKeyDictionary[Any, Latch] = WeakKeyDictionary()
+"""What ends the watch over the loop of an Actor."""
+
+
+async def _leave(wrapped: Wrapped, actor: Any, args: Any, kwargs: Any) -> Any:
+    """Leave an Actor context, and save once, whatever it ended with.
+
+    The SDK's own last `persist_state` is passed on only here, when the program's listeners have
+    had the last word: what they change then would else need another save.
+    """
+    was_active = getattr(actor, "_active", True)
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        if was_active:
+            _unwatch_loop(actor)
+            hub.persist_state.send(None, is_migrating=False)
+            await save("at the end of the Actor", ending=True)
+
+
+async def _receive(wrapped: Wrapped, events: Any, args: Any, kwargs: Any) -> Any:
+    """Take a message from the platform; hear ourselves what the SDK could not read."""
+    listeners = _listeners.get(events)
+    message = args[0] if args else kwargs.get("message")
+    heard = listeners.heard if listeners else 0
+    result = await wrapped(*args, **kwargs)
+    if listeners and (hear := listeners.by_name.get(_name_of(message))):
+        import asyncio
+
+        await asyncio.sleep(0)  # whatever the SDK has started has begun after this
+        if listeners.heard == heard:
+            logger.warning("Apify sent an event that its SDK dropped: %s.", _name_of(message))
+            task = asyncio.create_task(hear(None))
+            listeners.tasks.add(task)
+            task.add_done_callback(listeners.tasks.discard)
+    return result
+
+
+def _name_of(message: Any) -> str:
+    import json
+
+    with contextlib.suppress(ValueError, TypeError, AttributeError):
+        return str(json.loads(message).get("name"))
+    return ""
+
+
+class _Listeners:
+    """What listens to the events of one Actor context.
+
+    Attributes:
+        heard: How many events have come so far.
+        by_name: What hears an event, by the platform's name for it.
+        tasks: What was started here, kept from being collected.
+    """
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+        self._rebooting = False
+        self.heard = 0
+        self.tasks: set[Any] = set()
+        self.by_name: dict[str, Listener] = {
+            "migrating": self._migrating,
+            "aborting": self._aborting,
+            "persistState": self._persist_state,
+        }
+
+    def register(self, events: Any) -> None:
+        """Listen, through the event manager of this context."""
+        from apify import Event
+
+        for name, listener in self.by_name.items():
+            events.on(event=Event(name), listener=listener)
+
+    async def _migrating(self, data: Any) -> None:
+        self.heard += 1
+        remaining = _seconds(getattr(data, "time_remaining", None))
+        if not self._rebooting:
+            hub.migrating.send(None, time_remaining=remaining)
+        saved = await save("before the migration", math.inf if remaining is None else remaining)
+        if saved and not self._rebooting and _wants_reboot():
+            await self._reboot()
+
+    async def _aborting(self, data: Any) -> None:
+        self.heard += 1
+        hub.aborting.send(None, time_remaining=GRACEFUL_ABORT)
+        await save("before the abort", GRACEFUL_ABORT)
+
+    async def _persist_state(self, data: Any) -> None:
+        self.heard += 1
+        if not getattr(self._actor, "_is_exiting", False):  # else see `_leave`
+            hub.persist_state.send(None, is_migrating=getattr(data, "is_migrating", False))
+            await save("at persist_state")
+
+    async def _reboot(self) -> None:
+        """Move now instead of working until the kill. Sleeps until this container is gone."""
+        self._rebooting = True
+        try:
+            await self._actor.reboot()
+        except Exception:
+            logger.warning("The reboot failed; the Actor goes on until the kill.", exc_info=True)
+        finally:
+            self._rebooting = False
+
+
+_listeners: WeakKeyDictionary[Any, _Listeners] = WeakKeyDictionary()
+"""By the event manager that they are registered at."""
+
+
+def _seconds(duration: Any) -> float | None:
+    return None if duration is None else max(0.0, duration.total_seconds())
+
+
+def _managers() -> list[StateManager]:
+    """All that have state objects now."""
+    return [each for each in lifecycle.keepers() if isinstance(each, StateManager)]
+
+
+def _wants_reboot() -> bool:
+    """Also the one that has no state object yet: a program may have nothing to save so far."""
+    return any(each.settings.reboot_on_migrating for each in (*_managers(), current_manager()))
+
+
+async def save(when: str, seconds: float = math.inf, *, ending: bool = False) -> bool:
+    """Make everything durable, without blocking the event loop; says whether it is.
+
+    Args:
+        when: For the message if it is not.
+        seconds: How long it may take at most.
+        ending: Do not wait until an error goes away which waiting does not mend.
+    """
+    import asyncio
+
+    saves = [_save_one(owner, when, seconds, ending=ending) for owner in _managers()]
+    return all(await asyncio.gather(*saves))
+
+
+async def _save_one(owner: StateManager, when: str, seconds: float, *, ending: bool) -> bool:
+    durable = owner.durable_at_end if ending else owner.durable
+    try:
+        await durable(min(owner.settings.flush_timeout, seconds))
+    except (AutostateError, RuntimeError) as error:
+        logger.error("Not all state in %s was saved %s: %s", owner.url, when, error)  # noqa: TRY400
+        return False
+    return True

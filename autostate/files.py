@@ -1,0 +1,99 @@
+"""Files and folders for the user of this process alone, whatever its umask is.
+
+A umask only takes bits away. With one of 0 a file of a plain `open()` is everybody's to write, and
+with one of 0o277 nobody can read it, its owner neither. So files are made with their mode, and get
+it again afterwards. What is there already keeps the mode that it has: users share a database by a
+group.
+
+`fsync` promises less on macOS: it leaves the data in the cache of the drive.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+ALONE: Final = 0o600
+"""Read and written by the owner."""
+
+_GITIGNORE: Final = b"*\n"
+
+
+def create(path: Path, mode: int = ALONE) -> int:
+    """Make a file and open it, to read and write; return its descriptor.
+
+    Args:
+        path: Where; no link is followed.
+        mode: Its mode.
+
+    Raises:
+        FileExistsError: Something is there.
+        OSError: It cannot be made.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        if stat.S_IMODE(os.fstat(handle).st_mode) != mode:
+            os.fchmod(handle, mode)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def make_folder(folder: Path, mode: int = 0o700) -> None:
+    """Make a folder, and those above it, unless it is there; lasting, as far as that can be.
+
+    The library's own folder is kept out of version control.
+
+    Args:
+        folder: Which.
+        mode: The most that it may be; its owner can always use it.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    if folder.is_dir():
+        return
+    make_folder(folder.parent, mode)
+    try:
+        folder.mkdir(mode)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        return  # another process was faster
+    found = stat.S_IMODE(folder.stat().st_mode)
+    if found & 0o700 != 0o700:
+        folder.chmod(found | 0o700)
+    if folder.name == ".autostate":
+        with suppress(FileExistsError), os.fdopen(create(folder / ".gitignore"), "wb") as file:
+            file.write(_GITIGNORE)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let the names in a folder survive a power failure, where folders can be synced."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            sync(handle)
+        finally:
+            os.close(handle)
+
+
+def sync(handle: int) -> None:
+    """Wait until a file or folder is on the drive itself.
+
+    Raises:
+        OSError: The drive refuses it.
+    """
+    import fcntl
+
+    full: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        with suppress(OSError):  # a network drive may not know it
+            fcntl.fcntl(handle, full)
+            return
+    os.fsync(handle)

@@ -1,0 +1,1 @@
+"""Loops that go on where the last process stopped: `resume`."""

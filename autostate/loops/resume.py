@@ -1,0 +1,205 @@
+"""resume: loops that go on after the last item whose body was completed.
+
+`run.py` is one run over such a loop, `source.py` what it goes over, `saving/rendezvous.py` how
+saving meets it, `progress_bar.py` how far it is, on a terminal.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
+
+from autostate.loops import progress_bar
+from autostate.loops.run import Options, Walk
+from autostate.loops.source import source_of
+from autostate.runtime.manager import check_name
+
+T = TypeVar("T")
+
+
+class AsyncLoop(Generic[T]):
+    """A resumable loop over an asynchronous iterable, for `async for`; made by `resume`."""
+
+    def __init__(self, options: Options) -> None:
+        self._options: Options = options
+        self._walk: Callable[[], Walk | None] = lambda: None
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        """Go on with the loop."""
+        walk = self._begin()
+        return _Awaited(walk.items()) if isinstance(self, Loop) else walk
+
+    if not TYPE_CHECKING:  # type checkers see that only a `Loop` has it
+
+        def __iter__(self) -> Any:
+            raise TypeError(
+                f"the loop {self._options.name!r} goes over an asynchronous iterable: `async for`"
+            )
+
+    def done(self) -> None:
+        """Count the item in work as done now, together with what `atomic()` around it writes.
+
+        For bodies that take long, or run beside those of other loops.
+
+        Raises:
+            RuntimeError: No item is in work.
+
+        Example:
+            >>> import autostate
+            >>> total = autostate.PersistedCounter[str]("total")
+            >>> loop = autostate.resume("numbers", [1, 2, 3])
+            >>> for number in loop:
+            ...     with autostate.atomic():
+            ...         total["sum"] += number
+            ...         loop.done()
+            >>> total["sum"]
+            6
+        """
+        walk = self._walk()
+        if walk is None or not walk.running:
+            raise RuntimeError(
+                f"done() was called outside the body of the loop {self._options.name!r}"
+            )
+        walk.count()
+
+    def _begin(self) -> Walk:
+        walk = Walk(self._options)
+        self._walk = weakref.ref(walk)
+        return walk
+
+
+class Loop(AsyncLoop[T]):
+    """A resumable loop, for `for` and `async for`; made by `resume`."""
+
+    def __iter__(self) -> Iterator[T]:
+        """Go on with the loop."""
+        return self._begin().items()
+
+
+class _Awaited(Generic[T]):
+    """The items of an iterable, for `async for`."""
+
+    def __init__(self, items: Iterator[T]) -> None:
+        self._items = items
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        for item in self._items:
+            return item
+        raise StopAsyncIteration
+
+
+_NOT_GIVEN: Final[Any] = object()
+
+
+@overload
+def resume(
+    name: str,
+    iterable: Iterable[T],
+    *,
+    key: Callable[[T], Any] | None = None,
+    check: bool = True,
+    restart: bool = False,
+    again: bool = False,
+    progress: bool | None = None,
+    total: int | None = None,
+) -> Loop[T]: ...
+@overload
+def resume(
+    name: str,
+    iterable: AsyncIterable[T],
+    *,
+    key: Callable[[T], Any] | None = None,
+    check: bool = True,
+    restart: bool = False,
+    again: bool = False,
+    progress: bool | None = None,
+    total: int | None = None,
+) -> AsyncLoop[T]: ...
+def resume(
+    name: str,
+    iterable: Iterable[T] | AsyncIterable[T] = _NOT_GIVEN,
+    *,
+    key: Callable[[T], Any] | None = None,
+    check: bool = True,
+    restart: bool = False,
+    again: bool = False,
+    progress: bool | None = None,
+    total: int | None = None,
+) -> Loop[T] | AsyncLoop[T]:
+    """Loop over something that is the same again in the next process, and go on there.
+
+    An item is done when the loop asks for the next one: after its body was completed, `continue`
+    included. It is not done when the body raised, or left the loop by `break` or `return`, or was
+    killed: then it comes again. Its position is saved together with all other state, and while
+    loops run, saving waits for a moment between two items; so what a body writes to the state is
+    there once for each item. A body that takes longer than the setting `max_delay` after it has
+    begun to write, or that calls `flush()`, is saved half-way: for these there is `done()`.
+
+    A loop in the body of another one is forgotten when the item of the outer one is done.
+
+    Args:
+        name: The name of the position, a state object.
+        iterable: A sequence, a file, or anything else that gives the same items in the same
+            order. Sequences and files are not read from the beginning; everything else is asked
+            for the items that are done once more.
+        key: Gives what identifies an item, a value that can be saved. By default that is all of
+            it, if it can be saved; else items are not compared.
+        check: Compare the first item and one that was done lately with what they were.
+        restart: Begin with the first item, wherever the loop was.
+        again: Begin with the first item if the loop came to its end the last time. Without it, a
+            loop that came to its end gives only what is new after it.
+        progress: Show the progress on standard error if that is a terminal and `rich` is
+            installed, from half a second on. True: at once, and without `rich` it is an error.
+            False: do not show it.
+        total: The number of all items, where `len` does not tell.
+
+    Returns:
+        What is iterated by `for` or `async for`. Keep it to go on after a `break` with the same
+        iterator, or to call its `done()`.
+
+    Raises:
+        TypeError: It cannot be iterated, or is a set, whose order is another in each process.
+        ValueError: The name is empty or cannot be used, or begins with `autostate.`.
+        ImportError: The progress is to be shown, and `rich` is not installed.
+
+    When it begins, the loop raises `ResumeError` if the items are not the same, or if it is
+    running already, and `StateTypeError` if the name belongs to another state object.
+
+    Example:
+        >>> import autostate
+        >>> lengths = autostate.PersistedDict("lengths")
+        >>> for word in autostate.resume("words", ["one", "two", "three"]):
+        ...     lengths[word] = len(word)
+        >>> lengths
+        {'one': 3, 'two': 3, 'three': 5}
+    """
+    if iterable is _NOT_GIVEN:
+        raise TypeError(
+            "resume() needs a name for its position, and what the loop goes over: "
+            'for url in autostate.resume("urls", urls)'
+        )
+    if type(name) is not str:
+        raise TypeError(
+            f"the first argument of resume() is the name of the loop, a str, not "
+            f'{type(name).__name__}: resume("urls", urls)'
+        )
+    check_name(name)
+    if isinstance(iterable, set | frozenset):
+        raise TypeError(
+            f"the order of a {type(iterable).__name__} is another one in each process: give "
+            f"sorted(…) to the loop {name!r}"
+        )
+    loop: type[Loop[T] | AsyncLoop[T]] = Loop
+    if not isinstance(iterable, Iterable) and not hasattr(type(iterable), "__getitem__"):
+        if not isinstance(iterable, AsyncIterable):
+            raise TypeError(
+                f"the loop {name!r} was given a {type(iterable).__name__}, which cannot be iterated"
+            )
+        loop = AsyncLoop
+    progress_bar.require(progress)
+    source = source_of(iterable)
+    return loop(Options(name, source, key, check, restart, again, progress, total))

@@ -1,0 +1,292 @@
+"""One run over a resumable loop: where it is, what it remembers, and how it begins and ends.
+
+The position is a state object like any other, a dict:
+
+    position   (how many items are done, digests of the first, number, digests and place of one
+               that was done lately)
+    inner      (number of an item, names of the loops that ran in its body): they are forgotten
+               when that item is done
+    within     the names of the loops around this one, and the number of the item that each was
+               at: what was done for another item does not count for this one
+    complete   the loop came to its end
+
+An item is done when the loop asks for the next one. Then the position is written, which is one
+write to a small dict, and after it is the moment at which saving may cut (`saving/rendezvous.py`).
+
+Ctrl-C may strike between any two steps. So the one write to the position is what decides: that a
+loop has gone on to its next item makes `within` of the loops in its body differ at the same
+moment, and to forget them afterwards only frees what they take.
+
+Digests are taken before the body, which may change the item, and only so often that they take a
+small part of the time. `loops/source.py` says what they are compared with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from autostate.containers.position import Position, position
+from autostate.errors import AutostateError
+from autostate.loops import progress_bar
+from autostate.loops.source import Check, Checker, Prints, Source, fingerprint
+from autostate.runtime.api import current_manager
+from autostate.runtime.manager import StateManager
+from autostate.saving.rendezvous import Bodies, Body
+
+if TYPE_CHECKING:
+    import threading
+
+CHECK_EVERY: Final = 0.01
+"""Seconds between two fingerprints, at least."""
+CHECK_FIRST: Final = 32
+"""So many items get one in any case, so that a short loop is compared to its end."""
+CHECK_SHARE: Final = 20
+"""So many times as long as a fingerprint took, none is taken."""
+
+_clock: Callable[[], float] = time.perf_counter
+_BEGIN: Final = (0, None, None)
+
+
+@dataclass
+class Options:
+    """What `resume` was asked for."""
+
+    name: str
+    source: Source
+    key: Callable[[Any], Any] | None
+    check: bool
+    restart: bool
+    again: bool
+    progress: bool | None
+    total: int | None
+
+
+class Walk(Body):
+    """One run over a loop, by one `for`; gone when that is left."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options.name)
+        self._options = options
+        self._source = options.source
+        self._items: Any = None
+        self._sampling = False
+        self._sample: tuple[Any, str | None, int | None] | None = None
+        self._place: int | None = None
+        self._inner: tuple[str, ...] = ()
+        self._within: tuple[tuple[str, int], ...] = ()
+        self._due = 0.0
+        self._eager = CHECK_FIRST
+        self._done = 0
+        self._first: Prints | None = None
+        self._check: tuple[int, Prints, int | None] | None = None
+        self._bar: progress_bar.Bar = progress_bar.HIDDEN
+
+    if TYPE_CHECKING:  # from `_start` on
+        _manager: StateManager
+        _state: Position
+        _bodies: Bodies
+        _lock: threading.RLock
+
+    # -- the items ----------------------------------------------------------------------------
+
+    def items(self) -> Iterator[Any]:
+        """Give the items of an iterable."""
+        item, complete = None, False
+        number: int | None = None
+        try:
+            items = self._source.begin(*self._start())
+            number = self._done - 1
+            self._tick(_clock())
+            advance = self._advance
+            for item in items:
+                number = self._done
+                if self._sampling:
+                    self._look_at(item)
+                yield item
+                advance()
+            complete = True
+        finally:
+            if number is not None and self._source.once:  # no call: Ctrl-C cannot strike here
+                self._source.taken = number, item
+            self._end(complete=complete)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            if self.running:
+                self._advance()
+            elif self._items is None:
+                self._items = await self._source.begin_async(self._start()[0])
+                self._tick(_clock())
+            item = await anext(self._items)
+        except BaseException as error:
+            self._end(complete=isinstance(error, StopAsyncIteration))
+            raise
+        if self._source.once:
+            self._source.taken = self._done, item
+        if self._sampling:
+            self._look_at(item)
+        return item
+
+    def count(self) -> None:
+        """Write that the item in work is done."""
+        self._state["position"] = (self._done + 1, self._first, self._check)
+
+    def _advance(self) -> None:
+        """Write that the item in work is done, and let it be saved."""
+        if self._sample is not None:
+            self._keep(*self._sample)
+        self._done = done = self._done + 1
+        if self._inner:
+            self._advance_past_inner()
+        else:
+            self._state["position"] = (done, self._first, self._check)
+        if self._bodies.meeting is not None:
+            self._bodies.between(self)
+        now = _clock()
+        if now >= self._due:
+            self._tick(now)
+
+    def _advance_past_inner(self) -> None:
+        """Write that the item in work is done, and forget the loops in its body."""
+        with self._manager._lock, self._lock:
+            self._state["position"] = (self._done, self._first, self._check)
+            self._forget_inner()
+
+    def _tick(self, now: float) -> None:
+        """Do what is not done for each item."""
+        self._due = now + CHECK_EVERY
+        self._sampling, self._place = True, self._source.place()
+        self._bar.move(self._done, now)
+
+    # -- fingerprints -------------------------------------------------------------------------
+
+    def _look_at(self, item: Any) -> None:
+        """Remember what is needed to find the item again, and that there is one."""
+        self._sampling = False
+        if "complete" in self._state:  # there is more than there was
+            del self._state["complete"]
+        if not self._options.check:
+            return
+        began, cpu = _clock(), time.thread_time()
+        self._sample = item, fingerprint(item, self._options.key), self._place
+        took = time.thread_time() - cpu
+        if self._eager:
+            self._eager -= 1
+            self._due = began
+        else:
+            self._due = began + max(CHECK_EVERY, CHECK_SHARE * took)
+
+    def _keep(self, item: Any, before: str | None, place: int | None) -> None:
+        """Let the next save hold the fingerprint of an item that is done now."""
+        after = fingerprint(item, self._options.key)
+        prints = before, None if after == before else after
+        self._check = self._done, prints, place
+        if not self._done:
+            self._first = prints
+        self._sample = None
+
+    # -- begin and end ------------------------------------------------------------------------
+
+    def _start(self) -> tuple[Checker, Check | None]:
+        """Find the position, and the loop around this one."""
+        options = self._options
+        self._manager = manager = current_manager()
+        self._state = state = _position(manager, self.name)
+        incarnation, node = manager._incarnation, state._node_
+        if incarnation is None or node is None:
+            raise RuntimeError(f"the store of the loop {self.name!r} was closed meanwhile")
+        self._bodies = incarnation.flusher.bodies
+        self._lock = node.tracker.lock
+        with manager._lock, self._lock:
+            outer = self._bodies.enter(self)
+            if isinstance(outer, Walk):
+                outer._adopt(self.name)
+                self._within = (*outer._within, (outer.name, outer._done))
+            again = options.restart or (options.again and "complete" in state)
+            if self._within and state.get("within", self._within) != self._within:
+                again = True  # what was done was done for another item
+            at, self._inner = state.get("inner", (0, ()))
+            if again or at != state["position"][0]:
+                self._forget_inner()
+            if again:
+                state["position"] = _BEGIN
+                state.pop("complete", None)
+            if state.get("within", ()) != self._within:
+                state["within"] = self._within
+            options.restart = False  # last: Ctrl-C may have ended an attempt
+        self._done, self._first, self._check = state["position"]
+        self._show()
+        return self._checker()
+
+    def _checker(self) -> tuple[Checker, Check | None]:
+        """What is to be compared before the loop goes on."""
+        prints: dict[int, Prints] = {}
+        if self._options.check and self._done:
+            prints = {0: self._first or (None, None)}
+            if self._check is not None:
+                prints[self._check[0]] = self._check[1]
+        checker = Checker(self.name, self._options.key, self._done, prints)
+        return checker, None if self._check is None else Check(*self._check)
+
+    def _show(self) -> None:
+        """Show the progress, if it is to be shown."""
+        options = self._options
+        if progress_bar.is_wanted(options.progress):
+            total = self._source.total() if options.total is None else options.total
+            self._bar = progress_bar.Bar(
+                self.name, self._done, total, at_once=options.progress is True
+            )
+            weakref.finalize(self, self._bar.close)
+
+    def _end(self, *, complete: bool) -> None:
+        """Let go of the loop: it came to its end, or something raised."""
+        if not self.running:
+            return
+        if complete and "complete" not in self._state:
+            self._state["complete"] = True
+        self._bodies.leave(self)
+        self._bar.close()
+
+    # -- inner loops --------------------------------------------------------------------------
+
+    def _adopt(self, name: str) -> None:
+        """Note a loop that runs in the body."""
+        if name not in self._inner:
+            self._state["inner"] = (self._done, (*self._inner, name))
+            self._inner = (*self._inner, name)
+
+    def _forget_inner(self) -> None:
+        """Forget the loops that ran in the body of an item that is done."""
+        for name in self._inner:
+            if not self._bodies.is_running(name):
+                with contextlib.suppress(AutostateError, LookupError, RuntimeError):
+                    _forget(self._manager, name)
+        self._inner = ()
+        self._state.pop("inner", None)  # last: so those that are left are still known
+
+
+def _position(manager: StateManager, name: str) -> Position:
+    """Give the state object of a loop.
+
+    Raises:
+        StateTypeError: The name belongs to something else.
+    """
+    state = position(manager, name)
+    if not state:
+        state["position"] = _BEGIN
+    return state
+
+
+def _forget(manager: StateManager, name: str) -> None:
+    """Remove the position of a loop, and of those that ran in its body."""
+    for inner in _position(manager, name).get("inner", (0, ()))[1]:
+        _forget(manager, inner)
+    manager.delete(name)

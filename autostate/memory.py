@@ -1,0 +1,163 @@
+"""Memory: a lack of it is a MemoryError, and what a large save has used goes back to the system.
+
+**Too little.** msgspec 0.22 reads through a null pointer where the system refuses it memory: for
+the buffer of `encode`, and for a string in `decode` (`docs/msgspec-out-of-memory.md`). The process
+then ends with SIGSEGV, in the midst of whatever it does. Nothing here would be needed if it raised.
+
+`encode_into`, which fills a bytearray, raises; it costs 0.3 µs more for a small value, and a copy.
+So everything is encoded with it but numbers, which fit into the first buffer; long texts in pieces,
+since its buffer is larger by half than what is in it. Before decoding, as much as that may need is
+asked for and given back.
+
+**Too much.** A first save of a million entries encodes 100 MB, in pieces of some ten KiB and,
+joined, of two MiB. glibc keeps what is freed of it for the next time, in the heap of the
+flusher's thread, and there may be none: the process then stays at almost twice the size of the
+program's own objects.
+`malloc_trim` hands the free pages back, in 20 to 30 ms after such a save, outside the
+interpreter's lock, and no allocation of another thread was seen to wait for it.
+
+What else was thought of: larger buffers would be mapped one by one, but glibc raises the limit
+above which it does so with each that is freed, and fixing that limit would change the whole
+process for good; writing segments while others are still being encoded would need less at the
+peak, but a commit that fails half-way could then not be repeated byte by byte.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import mmap
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from types import NoneType
+from typing import Any, Final, Self
+
+import msgspec
+
+LARGE: Final = 8 << 20
+"""Bytes of a commit from which on its memory is worth giving back: some milliseconds of work."""
+
+_SPAN: Final = 1 << 20
+"""Bytes of JSON that are decoded before room is asked for again."""
+
+_RESERVE: Final = 8 << 20
+"""Bytes that so much may take as objects; asking for them takes some microseconds."""
+
+_PIECE: Final = 1 << 20
+"""Characters of a text that are encoded at once."""
+
+_SHORT: Final = frozenset({int, float, bool, NoneType})
+_encoder: Final = msgspec.json.Encoder()
+_left = 0
+
+
+def encode(value: Any) -> bytes:
+    """Write a value as JSON, as `msgspec.json.encode` does.
+
+    Raises:
+        MemoryError: There is not enough memory.
+    """
+    cls = type(value)
+    if cls in _SHORT:
+        return _encoder.encode(value)
+    if cls is str and len(value) > _PIECE:
+        pieces = [encode(value[at : at + _PIECE])[1:-1] for at in range(0, len(value), _PIECE)]
+        return b"".join((b'"', *pieces, b'"'))
+    buffer = bytearray()
+    _encoder.encode_into(value, buffer)
+    return bytes(buffer)
+
+
+class Pieces(list[Any]):
+    """JSON in pieces, each bytes or `msgspec.Raw`: to be joined once, with what is around it."""
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Self:
+        """Take an object apart, of which some values may be large and encoded.
+
+        Raises:
+            MemoryError: There is not enough memory.
+        """
+        pieces = cls()
+        for name, value in fields.items():
+            pieces.extend((b"," if pieces else b"{", encode(name), b":"))
+            if type(value) is Pieces:
+                pieces.extend(value)
+            else:
+                pieces.append(value if type(value) is msgspec.Raw else encode(value))
+        pieces.append(b"}" if pieces else b"{}")
+        return pieces
+
+    def joined(self) -> bytes:
+        """Give the JSON."""
+        return b"".join(self)
+
+
+def encode_each(values: list[Any]) -> Iterator[bytes]:
+    """Write some values as JSON, each by itself, in a few calls of C.
+
+    Raises:
+        MemoryError: There is not enough memory.
+    """
+    ask_for(sum(map(sys.getsizeof, values)))
+    return map(_encoder.encode, values)
+
+
+def ask_for(size: int) -> None:
+    """See that there is room to decode, or to encode, so many bytes of JSON.
+
+    Another thread may take it meanwhile: this makes a crash unlikely, not impossible.
+
+    Raises:
+        MemoryError: There is not.
+    """
+    global _left
+    _left -= size
+    if _left < 0:
+        try:
+            mmap.mmap(-1, 2 * size + _RESERVE).close()  # never touched
+        except OSError:
+            raise MemoryError from None
+        _left = _SPAN
+
+
+def give_back(used: int) -> bool:
+    """Return free memory to the operating system after so many bytes were in use.
+
+    Args:
+        used: Bytes that were encoded and freed; below `LARGE` nothing is done.
+
+    Returns:
+        Whether the allocator was asked to. Only glibc can be.
+    """
+    trim = _find_trim() if used >= LARGE else None
+    if trim is None:
+        return False
+    trim(0)
+    return True
+
+
+@functools.cache
+def _find_trim() -> Callable[[int], Any] | None:
+    """Find glibc's `malloc_trim`; other C libraries have none, and seldom need one."""
+    try:
+        import ctypes
+
+        trim = ctypes.CDLL(None).malloc_trim
+    except (ImportError, OSError, TypeError, AttributeError):  # no ctypes, Windows, musl, macOS
+        return None
+    trim.argtypes = [ctypes.c_size_t]
+    return trim
+
+
+@contextmanager
+def no_collections() -> Generator[None]:
+    """Keep the cyclic garbage collector from looking at each new container again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

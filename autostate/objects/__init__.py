@@ -1,0 +1,1 @@
+"""Objects of `@persisted` classes, and the state put back after a test."""

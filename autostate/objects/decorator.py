@@ -1,0 +1,388 @@
+"""persisted: objects of the program's own classes as state objects.
+
+`@persisted` gives back a class of the same name that is based on the decorated one. All that it
+adds is what happens when it is called: the live object of that name is given, or a new one is
+made, by the class's own constructor, and then given what is stored. Nothing is wrapped, so that
+methods, properties, `super()`, `==`, copies and pickles are those of the class.
+
+An object that was not made by calling the class is a plain one: a copy, an unpickled one, what
+`cls.__new__(cls)` or a pydantic model's `model_validate` gives.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import inspect
+import sys
+from abc import ABCMeta
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+
+from autostate import containers
+from autostate.codec.bound import OPTIONS, is_persisted
+from autostate.codec.unsupported import shown
+from autostate.objects.create import give
+from autostate.objects.options import is_transient, marked, template_fields, transient_defaults
+from autostate.runtime.manager import check_not_own
+from autostate.tracking.barrier import PLAIN, Barrier
+from autostate.tracking.layout import Layout, Options, Upgrade, layout_of
+
+__all__ = ["containers", "fields_of", "is_persisted", "persisted"]
+
+C = TypeVar("C")
+
+
+@overload
+def persisted(cls: type[C], /) -> type[C]: ...
+@overload
+def persisted(
+    *,
+    name: str | None = None,
+    version: int = 1,
+    upgrade: Upgrade | Sequence[Upgrade] | None = None,
+    transient: Sequence[str] = (),
+    pickled: Sequence[str] = (),
+) -> Callable[[type[C]], type[C]]: ...
+def persisted(
+    cls: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    version: int = 1,
+    upgrade: Upgrade | Sequence[Upgrade] | None = None,
+    transient: Sequence[str] = (),
+    pickled: Sequence[str] = (),
+) -> Any:
+    """Let the objects of a class be state objects: what they have is saved, by itself.
+
+    For plain classes, with `__slots__` too, dataclasses, attrs classes and pydantic models. Put it
+    on top of other decorators. Calling the class gives the live object of that name, or makes one:
+    its constructor runs, and what it set are defaults; what is stored takes their place. Every
+    attribute is saved, whatever sets it, but those that are transient.
+
+    Args:
+        cls: The class, when used without arguments.
+        name: The name of the state object. "shop-{shop_id}" takes in an argument of the
+            constructor. By default the name of the class, without its module.
+        version: Of the shape of the fields, from 1 on: raise it when `upgrade` has to be called.
+        upgrade: A function that is called with the stored fields, a dict by name, and the version
+            that they are of, once for each version up to this one. It changes the dict, or
+            gives another one. Or one function for each version, in order: the first for 1 to 2.
+        transient: Fields that are not saved: they are what the constructor makes them. As
+            `transient(…)` and `Annotated[…, Transient]` say in the body of the class.
+        pickled: Fields that are saved as pickles, as by `pickled(…)`. Also
+            `Annotated[…, pickled]`.
+
+    Returns:
+        The class, or a decorator for it.
+
+    Raises:
+        TypeError: It is no class, or one whose objects cannot be state objects.
+        ValueError: The name, the version or the upgrades make no sense.
+
+    Calling the class raises:
+        StateTypeError: The name belongs to a state object of another kind, or is live as one of
+            another class.
+        UnsupportedTypeError: A field that the constructor made cannot be saved.
+        UpgradeError: A newer version is stored, or an upgrade failed. Nothing is touched.
+        CorruptStateError: What is stored cannot be read. Nothing is overwritten.
+        StoreUnavailableError: The store cannot be reached, so it is not known what to resume.
+
+    Example:
+        >>> import autostate
+        >>> @autostate.persisted(name="shop-{shop_id}")
+        ... class Shop:
+        ...     def __init__(self, shop_id, page=1):
+        ...         self.shop_id, self.page, self.seen = shop_id, page, set()
+        >>> shop = Shop(7)
+        >>> shop.page += 1  # the next process goes on from here
+        >>> shop.seen.add("https://example.com")
+        >>> Shop(7) is shop
+        True
+    """
+
+    def decorate(cls: Any) -> Any:
+        return _decorate(
+            cls, name=name, version=version, upgrade=upgrade, transient=transient, pickled=pickled
+        )
+
+    return decorate if cls is None else decorate(cls)
+
+
+def fields_of(instance: Any) -> dict[str, Any]:
+    """The fields of an object of a `@persisted` class that are saved, by name.
+
+    Args:
+        instance: The object; whether it is bound to a store does not matter.
+    """
+    layout = layout_of(type(instance))
+    fields = layout.read(instance)
+    return {name: value for name, value in fields.items() if not name.startswith("__pydantic_")}
+
+
+# -- the class --------------------------------------------------------------------------------
+
+
+def _decorate(
+    cls: Any,
+    *,
+    name: str | None,
+    version: int,
+    upgrade: Upgrade | Sequence[Upgrade] | None,
+    transient: Sequence[str],
+    pickled: Sequence[str],
+) -> Any:
+    _check_class(cls)
+    defaults, factories = transient_defaults(cls)
+    in_body = marked(cls)
+    options = Options(
+        draft=cls,
+        template=name,
+        version=_checked_version(version),
+        upgrades=_checked_upgrades(upgrade, version),
+        transient=_names("transient", transient) | defaults | in_body.transient,
+        pickled=_names("pickled", pickled) | in_body.pickled,
+        factories=factories,
+    )
+    made = _derive(cls, options)
+    if name is not None:
+        _check_template(made, name)
+    both = options.transient & options.pickled
+    if both:
+        raise ValueError(f"{shown(cls)}.{min(both)} cannot be transient and pickled")
+    return made
+
+
+def _check_class(cls: Any) -> None:
+    if not isinstance(cls, type):
+        raise TypeError(
+            f"@persisted is for classes, not for a {type(cls).__name__}; its arguments are given "
+            'by keyword: @persisted(name="shop-{shop_id}")'
+        )
+    if issubclass(cls, Barrier):
+        raise TypeError(f"{shown(cls)} saves itself already: leave @persisted out")
+    for builtin, kind in PLAIN.items():
+        if issubclass(cls, builtin):
+            better = kind.tracked.__name__
+            raise TypeError(f"{shown(cls)} is a {builtin.__name__}: base it on {better} instead")
+    if any(_is_of_another(cls, value) for value in vars(cls).values()):
+        raise TypeError(
+            f"put @persisted above the decorator that makes the fields of {shown(cls)}: "
+            "@autostate.persisted, then @dataclass or @attrs.define"
+        )
+    builtin = next(base for base in cls.__mro__ if not base.__flags__ & _HEAP)
+    if builtin is not object or issubclass(cls, enum.Enum):
+        raise TypeError(
+            f"@persisted cannot be used for {shown(cls)}, whose objects do not consist of fields: "
+            "hold them in a field of another class"
+        )
+
+
+def _is_of_another(cls: type, value: Any) -> bool:
+    """Whether a value in a class is a field that a decorator has still to make something of."""
+    if isinstance(value, dataclasses.Field):
+        return not dataclasses.is_dataclass(cls) and not is_transient(value)
+    return type(value).__name__ == "_CountingAttr"
+
+
+_HEAP: Final = 1 << 9  # a class that was made by a class statement: Py_TPFLAGS_HEAPTYPE
+
+
+def _checked_version(version: Any) -> int:
+    if type(version) is not int or version < 1:
+        raise ValueError(f"version is a number from 1 on, not {version!r}")
+    return version
+
+
+def _checked_upgrades(upgrade: Any, version: int) -> Upgrade | tuple[Upgrade, ...] | None:
+    upgrades = () if upgrade is None else (upgrade,) if callable(upgrade) else tuple(upgrade)
+    for function in upgrades:
+        if not _takes_two(function):
+            raise TypeError(
+                "upgrade is a function upgrade(state, from_version), or several in a list"
+            )
+    if callable(upgrade) and version == 1:
+        raise ValueError("upgrade is called for versions from 2 on: give version=2 as well")
+    if upgrade is None or callable(upgrade):
+        return upgrade  # type: ignore[no-any-return]
+    if len(upgrades) != version - 1:
+        raise ValueError(
+            f"version {version} needs {version - 1} upgrade functions, one from each version to "
+            f"the next, not {len(upgrades)}"
+        )
+    return upgrades
+
+
+def _takes_two(function: Any) -> bool:
+    """Whether something can be called with fields and a version."""
+    try:
+        inspect.signature(function).bind({}, 1)
+    except TypeError:
+        return False
+    except ValueError:  # a function of C that does not say
+        return callable(function)
+    return True
+
+
+def _names(what: str, names: Any) -> frozenset[str]:
+    if isinstance(names, str) or not all(type(name) is str for name in names):
+        raise TypeError(f'{what} takes names of fields: {what}=("browser",)')
+    return frozenset(names)
+
+
+def _check_template(cls: type, template: str) -> None:
+    """Refuse a name of the library's own, and one of which a part can never be filled in."""
+    fields = template_fields(template)
+    check_not_own(template)
+    parameters = inspect.signature(cls).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for field in fields:
+        if field not in parameters:
+            takes = ", ".join(parameters) or "none"
+            raise ValueError(
+                f"the name {template!r} needs an argument {field!r} of the constructor of "
+                f"{shown(cls)}, which takes: {takes}"
+            )
+
+
+def _derive(cls: Any, options: Options) -> Any:
+    """Make the class that is given back: the same, but for what calling it does."""
+    namespace = {
+        "__slots__": (),
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__doc__": cls.__doc__,
+        OPTIONS: options,
+    }
+    for name in ("__firstlineno__", "__static_attributes__"):  # of Python 3.13
+        if name in vars(cls):
+            namespace[name] = vars(cls)[name]
+    meta = _meta(type(cls))
+    # Not by calling it: what the metaclass of the class does, it has done for the class.
+    made: Any = ABCMeta.__new__(meta, cls.__name__, (_silencer(cls), cls), namespace)
+    if "__annotations__" in vars(cls):
+        made.__annotations__ = vars(cls)["__annotations__"]
+    layout_of(made)
+    return made
+
+
+class Silencer:
+    """Keeps the `__init_subclass__` of a class from running for one that is made of it."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Pass on what is meant for the classes of the program."""
+        if OPTIONS not in vars(cls):
+            super().__init_subclass__(**kwargs)
+
+
+def _silencer(cls: type) -> type:
+    """Give one that a class is not based on yet.
+
+    It is one and the same for most: the layout of objects, which decides whether a live object can
+    become one of a class that was defined anew, depends on it.
+    """
+    if not issubclass(cls, Silencer):
+        return Silencer
+
+    class Further:
+        __slots__ = ()
+
+        def __init_subclass__(cls, **kwargs: Any) -> None:
+            if OPTIONS not in vars(cls):
+                super().__init_subclass__(**kwargs)
+
+    return Further
+
+
+_metas: Final[dict[type, type[ABCMeta]]] = {}
+
+
+def _meta(base: type) -> type[ABCMeta]:
+    """The metaclass that gives state objects, based on the one that a class has.
+
+    A plain class gets one that is based on `ABCMeta`, so that a class that is based on it may be
+    based on an abstract one as well.
+    """
+    if issubclass(base, StateClass):
+        return base
+    known = _metas.get(base)
+    if known is None:
+        bases = (StateClass,) if base is type else (StateClass, base)
+        name = "StateClass" if base is type else f"State{base.__name__}"
+        known = _metas[base] = type(name, bases, {"__module__": __name__})
+    return known
+
+
+class _Signature:
+    """The signature of a class is that of its constructor, if nothing else says it."""
+
+    def __get__(self, cls: Any, _meta: Any) -> inspect.Signature:
+        own = cls.__init__ is not object.__init__
+        function: Any = cls.__init__ if own else cls.__new__
+        if function is object.__new__:
+            return inspect.Signature()
+        _, *parameters = inspect.signature(function).parameters.values()
+        return inspect.Signature(parameters)
+
+
+class StateClass(ABCMeta):
+    """The metaclass of `@persisted` classes: calling one gives a state object."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Give the live object of the name, or make one and rehydrate it."""
+        layout = layout_of(cls)
+        if _is_copying(sys._getframe(1)):
+            return super().__call__(*args, **kwargs)
+        return give(layout, _name(layout, args, kwargs), super().__call__, args, kwargs)
+
+    if not TYPE_CHECKING:  # type checkers look at the class itself
+        __signature__ = _Signature()
+
+
+def _is_copying(caller: Any) -> bool:
+    """Whether a class is called by what makes a copy: a plain object, as copies are.
+
+    It would else be the same live object: changes would be ignored, or made to the state.
+    """
+    if caller.f_code.co_name in ("__copy__", "__deepcopy__"):  # of the class, or of a base
+        return True
+    return (
+        caller.f_code.co_name in _COPYING
+        and caller.f_globals.get("__name__", "").partition(".")[0] in _COPIERS
+    )
+
+
+_COPYING: Final = frozenset({"replace", "_replace", "evolve", "assoc", "_reconstruct"})
+_COPIERS: Final = frozenset({"copy", "dataclasses", "attr", "attrs"})
+
+
+_ADDRESS: Final = " object at 0x"
+
+
+def _name(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """The name of the state object that a call means."""
+    template = layout.options.template
+    if template is None:
+        return layout.cls.__name__
+    if not template_fields(template):
+        return template.format()
+    bound = inspect.signature(layout.cls).bind(*args, **kwargs)
+    bound.apply_defaults()
+    given = dict(bound.arguments)
+    for parameter in bound.signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            given |= given.pop(parameter.name)
+    try:
+        name = template.format(**given)
+        if _ADDRESS in name:
+            raise ValueError("an argument has no text of its own but its address")
+        return name
+    except (LookupError, AttributeError, ValueError, TypeError) as error:
+        raise TypeError(
+            f"the name {template!r} of {shown(layout.cls)} cannot be made of the arguments of the "
+            f"constructor ({type(error).__name__}: {error})"
+        ) from None

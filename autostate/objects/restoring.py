@@ -1,0 +1,217 @@
+"""Putting the state back to what it was, after a test: for the plugin of pytest.
+
+Not by `atomic()`, which would be one block around the test: `flush()` is an error inside of it, so
+is saving by anybody while a thread is in it, and it leaves out what other threads and contexts have
+written, on purpose. Not by deep copies either: the program holds nested containers and objects by
+reference, and they have to be the same ones afterwards.
+
+So the content of each container and object in the state is noted by itself, shallowly: the list of
+all these pairs is the whole state, aliases and circles included, and each part is refilled in place
+if it holds anything else by then. What was taken out of the state meanwhile is still the same
+object, and goes back with the container that held it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Self
+
+from autostate.memory import no_collections
+from autostate.objects.contents import Contents
+from autostate.runtime import api
+from autostate.runtime.api import close_default, current_manager, flush, live
+from autostate.runtime.manager import StateManager
+from autostate.stores.memory import MemoryStore
+from autostate.tracking import Tracker
+from autostate.tracking.barrier import KINDS
+from autostate.tracking.instance import InstanceRoot
+from autostate.tracking.node import Node
+
+
+class _Kept(NamedTuple):
+    """A manager and its state objects.
+
+    Attributes:
+        manager: The manager.
+        tracker: Of its state objects.
+        settings: What was configured.
+        roots: By name, their kinds and their roots.
+        offered: By name, which of their keys were offered as defaults.
+    """
+
+    manager: StateManager
+    tracker: Tracker
+    settings: dict[str, Any]
+    roots: dict[str, tuple[str, Any]]
+    offered: dict[str, frozenset[Any]]
+
+
+class Snapshot:
+    """What all live state objects hold at this moment, and which there are."""
+
+    def __init__(self) -> None:
+        default = api._default
+        self._default: StateManager | None = default
+        self._store = None if default is None else default._store
+        self._settings: dict[str, Any] = {} if default is None else {**default._overrides}
+        self._kept = [_keep(one) for one in live() if one._incarnation is not None]
+        self._contents = Contents()
+        for kept in self._kept:
+            with kept.tracker.lock, no_collections():
+                _settle(kept.tracker)
+                self._contents.note(root for _, root in kept.roots.values())
+
+    @classmethod
+    def of_nothing(cls) -> Self:
+        """Make one of a time at which autostate was not loaded."""
+        made = cls.__new__(cls)
+        made._default, made._store, made._settings = None, None, {}
+        made._kept, made._contents = [], Contents()
+        return made
+
+    def restore(self) -> list[str]:
+        """Put everything back.
+
+        Returns:
+            Where modules hold state objects that are none any more, since they were created later.
+        """
+        new = [*self._new()]
+        left = [*_held_by_modules([node.obj for _, node in new])]
+        self._restore_default()
+        for kept, node in new:
+            incarnation = kept.manager._incarnation
+            if incarnation is not None and node.name is not None:
+                with contextlib.suppress(KeyError), kept.manager._lock:
+                    incarnation.delete(node.name)
+        trackers = [self._bind(kept) for kept in self._kept]
+        with contextlib.ExitStack() as locks:
+            for tracker in trackers:
+                locks.enter_context(tracker.lock)
+            self._contents.restore()
+        return left
+
+    def _new(self) -> Iterator[tuple[_Kept, Node]]:
+        """What has come since: in the default manager, and in those that were there."""
+        default = api._default
+        kept = [one for one in self._kept if one.manager._incarnation is not None]
+        known = {id(one.tracker): one for one in kept}
+        if default is not None and default._incarnation is not None:
+            known.setdefault(id(default._incarnation.tracker), _keep(default)._replace(roots={}))
+        for one in known.values():
+            for name, node in [*one.tracker.roots.items()]:
+                if one.roots.get(name, (None, None))[1] is not node.obj:
+                    yield one, node
+
+    def _restore_default(self) -> None:
+        """Let the default manager be as it was; a store that was opened meanwhile is closed."""
+        former, now = self._default, api._default
+        if now is not None and now is not former:
+            close_default()
+        if former is not None and not former._closed:
+            api._default = former
+            if former._incarnation is not None and not self._had_begun():
+                former.finish(former.exit_timeout)
+                former._closed = former.ended = False
+            former._store = self._store if former._incarnation is None else former._store
+            self._restore_settings(former, self._settings)
+        elif self._store is not None or self._settings:
+            api._default = StateManager(self._store, **self._settings)
+        for one in self._kept:
+            self._restore_settings(one.manager, one.settings)
+
+    def _had_begun(self) -> bool:
+        return any(one.manager is self._default for one in self._kept)
+
+    def _restore_settings(self, manager: StateManager, settings: dict[str, Any]) -> None:
+        if manager._overrides != settings:
+            manager._overrides = {**settings}  # type: ignore[typeddict-item]
+            if manager._incarnation is not None:
+                manager._incarnation.flusher.settings = manager.settings
+
+    def _bind(self, kept: _Kept) -> Tracker:
+        """Let the former state objects be live again, those that were deleted or closed too."""
+        manager = kept.manager
+        if manager._closed:
+            if manager is not self._default:
+                return kept.tracker  # of a `with` that has ended: they are plain objects
+            self._contents.release()
+            manager = current_manager()
+        for name, (kind, root) in kept.roots.items():
+            if manager.live(name) is not root:
+                manager.create(name, kind, functools.partial(_blank, root, kind), own=True)
+        tracker = manager._tracker()
+        with tracker.lock:
+            for name, offered in kept.offered.items():
+                _take_back_offers(tracker, tracker.roots[name], offered)
+        return tracker
+
+
+def reopened() -> StateManager:
+    """Save, and give a manager of a copy of what is stored: what the next process would find."""
+    flush()
+    manager = current_manager()
+    incarnation = manager._incarnation
+    store = MemoryStore()
+    settings: dict[str, Any] = {**manager._overrides}
+    if incarnation is not None:
+        with incarnation.flusher.exclusive():
+            found = {key: incarnation.store.read(key) for key in incarnation.store.list("")}
+        store.write({key: data for key, data in found.items() if data is not None})
+        signer = incarnation.tracker.signer
+        if signer is not None and not manager.url.startswith("memory:"):
+            settings["key"] = tuple(signer._keys([])) or None
+    return StateManager(store, **settings)
+
+
+def _keep(manager: StateManager) -> _Kept:
+    assert manager._incarnation is not None
+    tracker = manager._incarnation.tracker
+    roots = {name: (node.kind, node.obj) for name, node in tracker.roots.items()}
+    offered = {name: node.offered for name, node in tracker.roots.items()}
+    return _Kept(manager, tracker, {**manager._overrides}, roots, offered)
+
+
+def _settle(tracker: Tracker) -> None:
+    """Adopt plain containers now: those that are noted would not be, since they are held then."""
+    tracker.written.collect()
+    tracker.instances.pull()
+    tracker.written.settle_all()
+
+
+def _take_back_offers(tracker: Tracker, node: Node, offered: frozenset[Any]) -> None:
+    """Let defaults that came later be filled in again when they are offered again."""
+    if node.offered != offered:
+        node.offered, node.whole = offered, True
+        tracker.dirty_nodes[node] = None
+
+
+def _blank(root: Any, kind: str) -> Any:
+    """Make a root that was detached one that can be bound: without content."""
+    if isinstance(root, InstanceRoot):
+        return InstanceRoot.of(root.instance, root.known_layout())
+    empty = KINDS[kind].copy(root)
+    empty.clear()
+    KINDS[kind].refill(root, empty)
+    return root
+
+
+def _held_by_modules(roots: Iterable[Any]) -> Iterator[str]:
+    """Where modules hold these state objects, as `module.name`."""
+    shown = {id(_shown(root)) for root in roots}
+    if not shown:
+        return
+    for name, module in [*sys.modules.items()]:
+        content = getattr(module, "__dict__", None)
+        if type(content) is dict and name != "__main__":
+            yield from (f"{name}.{key}" for key, value in [*content.items()] if id(value) in shown)
+
+
+def _shown(root: Any) -> Any:
+    """What the program holds of a state object."""
+    if isinstance(root, InstanceRoot):
+        return root.instance
+    proxy: Any = getattr(root, "_proxy", None)
+    return root if proxy is None else proxy

@@ -1,0 +1,1 @@
+"""Who may write a state: programs, names, owners and their locks."""

@@ -1,0 +1,1 @@
+"""Ends, signals, forks and interrupts of the process."""

@@ -1,0 +1,435 @@
+"""The ends of a process, and its forks.
+
+How each end comes to save, exactly once:
+
+- *Return, exception, `sys.exit`, Ctrl-C*: by `atexit`. This module registers there when autostate
+  is imported, so it runs after all handlers that the program registers later, and after the
+  non-daemon threads have ended. The flusher's daemon thread still runs then.
+- *SIGTERM, SIGHUP with the default action* would end the process at once. The handler installed
+  here only puts the signal into a queue: a handler may run in the middle of anything, also while
+  its thread holds the tracker's lock, so it takes no lock. A thread of this module saves, and
+  sends the signal again to the main thread; the handler then restores the default action and
+  the process ends by the signal, with the exit status that whoever sent it expects. The program
+  runs on meanwhile, for as long as the save takes, at most `SIGNAL_TIMEOUT`: containers are
+  killed for good ten seconds after SIGTERM. (Why not save in the handler: it would have to wait
+  for locks that its own thread may hold. Why the handler has to end the process: only the main
+  thread may change a signal's action. It runs when the main thread next executes Python code; one
+  that is deep in a C call that does not return ends when it does, as with any handler.)
+- *A handler that was there before* is called first thing after the flusher was told to hurry: it
+  may need the whole grace period for an orderly end, and the end may not come to be orderly.
+- *A signal that the process sends to itself* is saved for before it is sent, by `signal_hook`:
+  whoever had a handler of its own restores what was there, and sends the signal again.
+- *`os.execv` and its relatives*: saved before, by `exec_hook`.
+- *`os._exit`, SIGKILL*: nothing runs. What was saved is saved.
+
+asyncio and Crawlee set handlers of their own and remove them later, which leaves the default
+action. `recheck` puts ours back; it costs a microsecond, and is called at every flush in the main
+thread, where alone signals can be handled. A handler that somebody else has set since then is
+left alone: it may call ours, and a circle would not end.
+
+A fork copies the objects but not the threads. In the child the objects belong to the parent: they
+go on as plain ones, and nothing of the store's connection is touched. The signals are blocked from
+before the fork until the child has its default actions back: Python forgets a signal that reaches
+a handler in Python just after a fork, and `Process.terminate()` would then end nothing.
+`multiprocessing` ends its children by `os._exit`, without `atexit`, so there the save is one of its
+own finalizers.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import importlib
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Protocol
+
+from autostate import hub
+from autostate.ownership import program
+from autostate.process import exec_hook, exit_status, signal_hook
+from autostate.process.interrupts import Worker, uninterrupted
+
+logger: logging.Logger = logging.getLogger("autostate")
+
+SIGNAL_TIMEOUT = 8.0
+"""Seconds that the save after SIGTERM or SIGHUP may take."""
+FORK_TIMEOUT = 2.0
+"""Seconds for which a fork waits for changes that other threads have begun."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Keeper(Protocol):
+    """What has something to save at the end: a manager."""
+
+    @property
+    def exit_timeout(self) -> float:
+        """Seconds that the last save may take."""
+        ...
+
+    def hurry(self) -> None:
+        """The end is near. Called in signal handlers: takes no lock, never raises."""
+        ...
+
+    def announce_end(self) -> None:
+        """Tell other processes that the end has begun. Never raises."""
+        ...
+
+    def finish(self, timeout: float) -> None:
+        """Save for the last time and let go. Never raises."""
+        ...
+
+    def before_exec(self, timeout: float) -> Callable[[], None]:
+        """Save before this process becomes another program; give what to call if it does not."""
+        ...
+
+    def before_fork(self, timeout: float) -> Callable[[], None]:
+        """Let no other thread be in the midst of a change; give what to call after the fork."""
+        ...
+
+    def forked(self) -> bool:
+        """This is the child: everything belongs to the parent. Takes no lock.
+
+        Returns whether there may be something to save here, too, as soon as the parent has ended.
+        """
+        ...
+
+
+_keepers: list[Keeper] = []
+_previous: dict[int, Any] = {}
+"""What our handler replaced, by number of the signal."""
+_arrived: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+_watcher: threading.Thread | None = None
+_lock = threading.Lock()
+_exiting = threading.Lock()
+_finalizer: Any = None
+_shutdown_sent = False
+"""By an exit that has not come to its end: Ctrl-C may make it begin again."""
+_saves_last: threading.Thread | None = None
+"""Saves for the last time, and then sends the signal by which this process ends."""
+_forking = threading.local()
+
+
+def register(keeper: Keeper) -> None:
+    """Save this one at the end of the process, too."""
+    with _lock:
+        if keeper not in _keepers:  # Ctrl-C may have ended an attempt
+            _keepers.append(keeper)
+    signal_hook.install(_ends, _save_before)
+    recheck()
+
+
+def unregister(keeper: Keeper) -> None:
+    """Forget one that was closed; with the last one the handlers go, too."""
+    with _lock:
+        if keeper in _keepers:
+            _keepers.remove(keeper)
+        left = bool(_keepers)
+    if not left and _in_main_thread():
+        uninterrupted(_uninstall)
+
+
+def keepers() -> tuple[Keeper, ...]:
+    """Give all that would be saved at the end."""
+    return tuple(_keepers)
+
+
+def recheck() -> None:
+    """Install the handlers where they are missing; those of signals if this thread may."""
+    if not _keepers:
+        return
+    if in_child():
+        _finish_in_child()
+    if _in_main_thread():
+        for number in SIGNALS:
+            found = signal.getsignal(number)
+            if found is signal.SIG_DFL or (number not in _previous and _may_chain(found)):
+                _install(number, found)
+
+
+def _may_chain(found: Any) -> bool:
+    """Whether this is a handler in Python: not ours, not "ignore", not one set by C code."""
+    return callable(found) and found is not _on_signal
+
+
+def _install(number: int, found: Any) -> None:
+    """Put our handler in place; without our thread the default action stays what it is."""
+    with contextlib.suppress(ValueError, OSError):  # not the main interpreter
+        if _watch():
+            _previous[number] = found
+            signal.signal(number, _on_signal)
+
+
+def _uninstall() -> None:
+    """Put back what was there, where nobody has replaced us. May be repeated."""
+    global _watcher, _arrived
+    for number, previous in list(_previous.items()):
+        if signal.getsignal(number) is _on_signal:
+            signal.signal(number, previous)
+        _previous.pop(number, None)
+    watcher = _watcher
+    if watcher is not None and watcher is not threading.current_thread():
+        _arrived.put(None)
+        watcher.join(1.0)
+        _arrived = queue.SimpleQueue()
+    _watcher = None
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _watch() -> bool:
+    """Start the thread that saves after a signal; says whether it runs."""
+    global _watcher
+    if _watcher is None or not _watcher.is_alive():
+        _watcher = Worker(_wait, "autostate-signals")
+        try:
+            _watcher.start()
+        except RuntimeError:  # the interpreter is ending
+            _watcher = None
+            return False
+    return True
+
+
+def _wait() -> None:
+    """Wait for a signal, save, and send it again."""
+    while threading.current_thread() is _watcher and (number := _arrived.get()) is not None:
+        _save_before(number)
+        _send_again(number)
+
+
+def _send_again(number: int) -> None:
+    """Let the process end by the signal.
+
+    It is sent until the process has ended: the main thread looks for signals, and then begins to
+    wait; one that arrives in between does not wake it.
+    """
+    _send(number)
+    pause = 0.05
+    while signal.getsignal(number) is _on_signal and not _keepers:
+        time.sleep(pause)
+        pause = min(2 * pause, 1.0)
+        _send(number)
+
+
+def _send(number: int) -> None:
+    main = threading.main_thread().ident
+    # Of gevent it is the number of a greenlet, and no thread may be asked for by a wrong number.
+    if hasattr(signal, "pthread_kill") and main in sys._current_frames():
+        signal.pthread_kill(main, number)  # main: to interrupt what it waits for
+    else:
+        os.kill(os.getpid(), number)
+
+
+def _ends(number: int) -> bool:
+    """Whether a signal that is sent to this process now ends it, or its handler does."""
+    if number not in SIGNALS or not _keepers:
+        return False
+    found = signal.getsignal(number)
+    if found is _on_signal:
+        found = _previous.get(number, signal.SIG_DFL)
+    return found is signal.SIG_DFL and number not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def _save_before(number: int) -> None:
+    """Save before this process sends itself a signal that ends it."""
+    global _saves_last
+    _saves_last = threading.current_thread()
+    exit_now(SIGNAL_TIMEOUT, reason=signal.Signals(number).name)
+
+
+def wait_for_signal() -> None:
+    """Wait for the signal by which this process ends, if it does: it was saved for the last time.
+
+    Who would save now has nothing to be told: the program ends before it could make use of it. The
+    thread that sends the signal, with the receivers of `shutdown` that it calls, does not wait.
+    """
+    end = time.monotonic() + SIGNAL_TIMEOUT
+    while _saves_last not in (None, threading.current_thread()) and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    """Handle a signal, in the main thread, in the middle of anything: no lock may be taken."""
+    previous = _previous.get(number, signal.SIG_DFL)
+    if callable(previous):
+        for keeper in tuple(_keepers):
+            keeper.hurry()
+        previous(number, frame)
+    elif not _keepers or _watcher is None or not _watcher.is_alive():
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    else:
+        _arrived.put(number)
+
+
+def exit_now(timeout: float | None = None, *, reason: str = "exit") -> None:
+    """Save everything for the last time. A second call waits for the first.
+
+    Args:
+        timeout: Seconds for everything; by default what the keepers' settings say.
+        reason: For the receivers of `shutdown`.
+    """
+    global _shutdown_sent
+    with _exiting:
+        if not _keepers:
+            return
+        if timeout is None:
+            timeout = max(keeper.exit_timeout for keeper in keepers())
+        end = time.monotonic() + timeout
+        interrupt: KeyboardInterrupt | None = None
+        try:
+            for keeper in keepers():
+                keeper.announce_end()
+            if hub.shutdown.receivers and not _shutdown_sent:  # without any, one save is enough
+                _shutdown_sent = True
+                hub.shutdown.send(None, timeout=timeout, reason=reason)
+        except KeyboardInterrupt as error:
+            interrupt = error
+        for keeper in keepers():
+            try:  # if Ctrl-C strikes before anything was done, it is done now
+                uninterrupted(functools.partial(_finish, keeper, end))
+            except KeyboardInterrupt as error:
+                interrupt = error
+        _shutdown_sent = bool(_keepers)
+        if interrupt is not None:
+            raise interrupt
+
+
+def finish_others(than: object) -> None:
+    """Save what has nothing to do with one keeper, because of which this process ends at once."""
+    for keeper in keepers():
+        if keeper is not than:
+            with contextlib.suppress(Exception):
+                keeper.finish(keeper.exit_timeout)
+
+
+def _finish(keeper: Keeper, end: float) -> None:
+    keeper.finish(max(0.1, end - time.monotonic()))
+
+
+def _finish_in_child() -> None:
+    """Save by a finalizer of multiprocessing; it forgets those made while it imports a module."""
+    global _finalizer
+    if _finalizer is None or not _finalizer.still_active():
+        from multiprocessing import util
+
+        _finalizer = util.Finalize(None, _exit_child, exitpriority=-100)
+
+
+def _expect_end_of_child() -> None:
+    """If multiprocessing has forked this process, have its end told: it leaves out atexit.
+
+    It forgets all finalizers a moment later, and then calls what wants to know of the fork.
+    """
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.register_after_fork(sys.modules[__name__], lambda _: _finish_in_child())
+
+
+def before_exec() -> Callable[[], None]:
+    """Save before `os.exec*`; give what to call if that fails and the process goes on."""
+    undone = contextlib.ExitStack()
+    for keeper in keepers():
+        undone.callback(keeper.before_exec(keeper.exit_timeout))
+    return undone.close
+
+
+def _exit() -> None:
+    """Save at the normal end; what is lost shows in the exit status.
+
+    A handler of the program's may have restored the default action before it let the process end:
+    a second signal would strike in the middle of the save. With our handler it waits for it.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        recheck()
+    with contextlib.suppress(KeyboardInterrupt):  # somebody does not want to wait, and was told
+        uninterrupted(exit_now)  # again, if it had not begun
+    exit_status.impose()
+
+
+def _exit_child() -> None:
+    """Do the same in a child of multiprocessing."""
+    uninterrupted(exit_now)
+    exit_status.impose_in_child()
+
+
+def in_child() -> bool:
+    """Whether multiprocessing started this process: a fork server imports what children need."""
+    return program.in_child() or program.in_fork_server()
+
+
+def _before_fork() -> None:
+    """Keep signals away from the child until it can handle them, and other threads' changes."""
+    _await_imports()
+    end = time.monotonic() + FORK_TIMEOUT
+    _forking.held = [keeper.before_fork(end - time.monotonic()) for keeper in keepers()]
+    if _previous:
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _previous)
+
+
+def _await_imports() -> None:
+    """Let other threads come to the end of importing the library's modules.
+
+    The child would wait for ever for a thread that it does not have: Python forgets only one of its
+    locks of imports in a forked child.
+    """
+    for name, module in list(sys.modules.items()):
+        spec = getattr(module, "__spec__", None) if name.startswith("autostate.") else None
+        if getattr(spec, "_initializing", False):
+            with contextlib.suppress(Exception):  # that thread is told
+                importlib.import_module(name)
+
+
+def _after_fork() -> None:
+    """Let other threads and the signals come, in parent and child."""
+    for go_on in vars(_forking).pop("held", ()):
+        go_on()
+    mask = getattr(_forking, "mask", None)
+    if mask is not None:
+        _forking.mask = None
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _after_fork_in_child() -> None:
+    """Forget everything: threads are gone, and locks may be held by threads that are gone."""
+    global _lock, _exiting, _watcher, _arrived, _finalizer, _saves_last
+    _lock, _exiting = threading.Lock(), threading.Lock()
+    _saves_last = None
+    exit_status.forget()
+    _watcher, _finalizer = None, None
+    _arrived = queue.SimpleQueue()
+    inherited, _keepers[:] = keepers(), []
+    try:
+        _keepers.extend(keeper for keeper in inherited if keeper.forked())
+        if _keepers:
+            _expect_end_of_child()
+        with contextlib.suppress(ValueError, OSError):
+            _uninstall()
+    finally:
+        _after_fork()
+
+
+def on_fork(callback: Callable[[], None]) -> None:
+    """Call this in every forked child, after the keepers were told."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=callback)
+
+
+atexit.register(_exit)
+atexit.register(_exit)  # if Ctrl-C strikes one before it has begun; the other has nothing to do
+exec_hook.install(before_exec)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,0 +1,761 @@
+"""A state manager: one store and its live state objects by name.
+
+Nothing is opened before the first state object is created: `import autostate` and `configure()`
+write to no disk and ask no network, and by then it is known whether the program is an Actor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import os
+import threading
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+from autostate import hub, under_test
+from autostate.codec.bound import is_container, root_of
+from autostate.errors import FlushError, StoreError
+from autostate.ownership import program
+from autostate.ownership.state_names import OWN, of_programs
+from autostate.process import lifecycle
+from autostate.settings import OF_PROGRAMS, Settings, SettingsByName, default_url
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from autostate.runtime.incarnation import Incarnation
+    from autostate.saving.job import Statistics
+    from autostate.stores import Store
+    from autostate.tracking import Tracker
+    from autostate.tracking.savepoint import AtomicBlock
+
+logger: logging.Logger = logging.getLogger("autostate")
+
+LONGEST_NAME = 200
+
+CREATING = 1.0
+"""Seconds for which the end waits for a thread that is creating a state object."""
+
+AFTER_FAILURE = 2.0
+"""Seconds for the last save of `async with` if the one before it failed or was cancelled."""
+
+OWN_NAMES = OWN
+
+current: contextvars.ContextVar[StateManager | None] = contextvars.ContextVar(
+    "autostate_manager", default=None
+)
+"""The manager of the innermost `with autostate.open(...)`."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """What is known about a state object.
+
+    Attributes:
+        name: Its name.
+        kind: "dict", "set", "counter", "list", "deque", "proxy", "instance": an object of a
+            `@persisted` class, or "loop": the position of a resumable loop.
+        resumed: It was found in the store when it was created.
+        downtime: When something was resumed: seconds between the last save of the previous
+            incarnation and this one's start. Else None.
+        last_saved: When its manager last saved, in seconds since 1970; None: never.
+        dirty: Something that its manager keeps is not saved yet; it may be under way.
+        unsavable: The paths of its entries that cannot be saved, as of `statistics()`.
+        last_error: Why its manager's last attempt to save failed; None when it succeeded.
+        waiting: For how many seconds a save has waited for the store to answer; 0 when none does.
+    """
+
+    name: str
+    kind: str
+    resumed: bool
+    downtime: float | None
+    last_saved: float | None
+    dirty: bool
+    last_error: str | None = None
+    waiting: float = 0.0
+    unsavable: tuple[str, ...] = ()
+
+
+class StateManager:
+    """One store and its live state objects. Made by `configure()` and `open()`.
+
+    As a context manager (plain or async) it is where state objects created in the body live;
+    leaving the body saves for the last time and detaches them.
+
+    Args:
+        store: A URL, a path, or a store; by default what `AUTOSTATE_URL`, an Actor around the
+            program, or the working directory suggest when the first state object is created.
+        settings: Attributes of `Settings`.
+
+    Raises:
+        TypeError: There is no such setting.
+        ValueError: A setting's value makes no sense, or the URL is not that of a store.
+        StoreError: Nothing can be saved at this path.
+    """
+
+    def __init__(
+        self,
+        store: str | os.PathLike[str] | Store | None = None,
+        **settings: Unpack[SettingsByName],
+    ) -> None:
+        self._store: str | Store | None = _checked(store, settings)
+        self._overrides: SettingsByName = {}
+        self._lock = threading.RLock()
+        self._incarnation: Incarnation | None = None
+        self._told = False
+        self._closed = False
+        self.ended: bool = False
+        self.entered: bool = False
+        self._tokens: list[contextvars.Token[StateManager | None]] = []
+        self._override(settings)
+
+    def __repr__(self) -> str:
+        return f"<StateManager of {self.url}>"
+
+    @property
+    def url(self) -> str:
+        """The URL of the store; without one given it may change until it is first used."""
+        if self._incarnation is not None:
+            return self._incarnation.store.url
+        store = self._store
+        if store is None:
+            return default_url()
+        return store if isinstance(store, str) else store.url
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold now; once a state is open, those that it was opened with."""
+        if self._incarnation is not None:
+            return self._incarnation.flusher.settings
+        return self._made_settings()
+
+    def _made_settings(self) -> Settings:
+        return Settings.for_store(self.url, **self._overrides)
+
+    def configure(
+        self, store: str | os.PathLike[str] | None = None, **settings: Unpack[SettingsByName]
+    ) -> None:
+        """Change the settings, and before the first state object is created also the store.
+
+        Raises:
+            RuntimeError: State objects live in another store already.
+            TypeError: There is no such setting.
+            ValueError: A setting's value makes no sense.
+        """
+        url = _checked(store, {**self._overrides, **settings})
+        with self._lock:
+            if url is not None and url != self._store:
+                if self._incarnation is not None:
+                    raise RuntimeError(
+                        f"state objects live in {self.url} already: call configure() before the "
+                        "first one is created, or use `with autostate.open(url):` for the others"
+                    )
+                self._store = url
+            if self._incarnation is not None:
+                self._check_late(settings)
+            self._override(settings)
+            if self._incarnation is not None:
+                self._incarnation.flusher.settings = self._made_settings().changed(
+                    key=self.settings.key, encrypt=self.settings.encrypt
+                )
+
+    def _check_late(self, settings: SettingsByName) -> None:
+        """Refuse settings about how the state is opened: it is open."""
+        for name in ("readonly", "takeover", "wait_for_owner", "key", "encrypt"):
+            if name in settings and settings[name] != getattr(self.settings, name):
+                raise RuntimeError(
+                    f"{name} says how a state is opened, and {self.url} is open: call configure() "
+                    "before the first state object is created"
+                )
+
+    def _override(self, settings: SettingsByName) -> None:
+        merged: SettingsByName = {**self._overrides, **settings}
+        Settings.for_store(self.url, **merged)  # raises what is wrong now, not at the first use
+        self._overrides = merged
+
+    # -- state objects ------------------------------------------------------------------------
+
+    def create(self, name: str, kind: str, make: Callable[[], Any], *, own: bool = False) -> Any:
+        """Give the live state object of that name, or make it and rehydrate it.
+
+        The seam for `containers/`.
+
+        Args:
+            name: The name of the root.
+            kind: The name of a `barrier.Kind`.
+            make: Makes an empty container of that kind that is bound to no store.
+            own: It is one of the library's own notes, whose names no program can use.
+
+        Returns:
+            The live object.
+
+        Raises:
+            ValueError: The name is empty or cannot be used, or begins with `autostate.`.
+            StateTypeError: The name belongs to a state object of another kind.
+            AutostateError: The state cannot be read; nothing was touched.
+        """
+        check_name(name, own=own)
+        with self._lock:
+            incarnation = self._begin()
+            made, new = incarnation.create(name, kind, make)
+            resumed = incarnation.resumed(name)
+        if new:
+            downtime = incarnation.downtime if resumed else None
+            hub.rehydrated.send(self, name=name, kind=kind, resumed=resumed, downtime=downtime)
+            if not (resumed or own):
+                self._tell_of_another_store(name)
+        return made
+
+    def _tell_of_another_store(self, name: str) -> None:
+        """Say once that a name which is new here is stored under the name of another program.
+
+        A script was renamed, for example, or somebody looks from a shell.
+        """
+        from autostate.stores import file_of
+
+        path = file_of(self.url)
+        chosen = self._store is not None or os.environ.get("AUTOSTATE_URL", "").strip()
+        if chosen or self._told or lifecycle.in_child() or (path is None and self.url != "apify:"):
+            return
+        from autostate.runtime.stored_state import beside
+
+        usual = path or file_of(program.named(OF_PROGRAMS, here=True))
+        other = None if usual is None else beside(usual, name, among=path is None)
+        if other is not None:
+            self._told = True
+            logger.warning(
+                "%r is new and empty in %s, which is the store of this program; %s holds a state "
+                "object of that name. If that is the one you mean: AUTOSTATE_URL=sqlite:///%s",
+                *(name, path or "the storage of an Actor", other.name, other),
+            )
+
+    def live(self, name: str) -> Any | None:
+        """Give the live state object of that name, or its root, if there is one."""
+        incarnation = self._incarnation
+        return None if incarnation is None else incarnation.tracker.root(name)
+
+    def kind(self, name: str) -> str | None:
+        """Give the kind of a state object, live or stored in the store in use; None: no such."""
+        return None if self._incarnation is None else self._incarnation.tracker.kind(name)
+
+    def keeps(self, obj: Any) -> bool:
+        """Whether this is a live state object of this manager, or nested in one."""
+        node, incarnation = _node_of(obj), self._incarnation
+        return node is not None and incarnation is not None and node.tracker is incarnation.tracker
+
+    def info(self, obj: Any) -> Info:
+        """Tell what is known about a live state object, or a name; see `autostate.info`."""
+        incarnation = self._incarnation
+        name = _name_of(obj)
+        if incarnation is None or incarnation.tracker.root(name) is None:
+            raise LookupError(f"no live state object is called {name!r} in {self!r}")
+        resumed = incarnation.resumed(name)
+        error = incarnation.flusher.last_error
+        return Info(
+            name=name,
+            kind=incarnation.tracker.kind(name) or "",
+            resumed=resumed,
+            downtime=incarnation.downtime if resumed else None,
+            last_saved=incarnation.last_saved,
+            dirty=incarnation.flusher.dirty,
+            last_error=None if error is None else str(error),
+            waiting=incarnation.flusher.waiting,
+            unsavable=tuple(
+                path
+                for path in incarnation.flusher.statistics().unsavable
+                if path == name or path.startswith((f"{name}[", f"{name}."))
+            ),
+        )
+
+    def names(self) -> list[str]:
+        """Give the names of the state objects, live or stored; see `autostate.names`."""
+        incarnation = self._incarnation
+        if incarnation is not None:
+            return of_programs(incarnation.tracker.names)
+        from autostate.runtime.stored_state import names_in
+        from autostate.stores import file_of
+
+        path = file_of(self.url)
+        if path is not None and not path.exists():
+            return []
+        return names_in(self.url, self.settings)
+
+    @property
+    def store(self) -> Store | None:
+        """The store, if it is in use."""
+        return None if self._incarnation is None else self._incarnation.store
+
+    def delete(self, obj: Any) -> None:
+        """Remove a state object, given itself or by name; see `autostate.delete`."""
+        name = _name_of(obj)
+        with self._lock:
+            if self.settings.readonly:
+                from autostate.stores.readonly import refused
+
+                raise refused(self.url)
+            begun = self._incarnation is not None
+            incarnation = self._begin(instead_of=name)
+            if begun or not incarnation.anew:
+                incarnation.delete(name)
+
+    def atomic(self) -> AtomicBlock:
+        """Save what happens in the body together or not at all; if it raises, undo it."""
+        from autostate.tracking.savepoint import AtomicBlock
+
+        return AtomicBlock(self._trackers)
+
+    def _tracker(self) -> Tracker:
+        """The tracker of the state objects, which begin to be kept if they were not."""
+        with self._lock:
+            return self._begin().tracker
+
+    def _trackers(self) -> list[Tracker]:
+        """The tracker for a block of `atomic()`; none where nothing is kept.
+
+        The block is one of plain writes then. That is so after the last save of a process that
+        ends: as outside of blocks, whoever goes on meanwhile, in another thread or after a signal,
+        is not interrupted. It is so in a forked process before it makes a state object of its own:
+        to open the store of its parent would take time, and announce that it is taken over.
+        """
+        with self._lock:
+            if not (self._closed and self.ended):
+                return [self._begin().tracker]
+            incarnation = self._incarnation
+            return [] if incarnation is None or incarnation.finished else [incarnation.tracker]
+
+    # -- saving -------------------------------------------------------------------------------
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Return when all that was written before the call is durable; see `autostate.flush`."""
+        lifecycle.recheck()
+        incarnation = self._in_use()
+        if incarnation is not None:
+            with _ending_first():
+                incarnation.flusher.flush(timeout)
+
+    async def durable(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
+        """Do as `flush` does, without blocking the event loop."""
+        lifecycle.recheck()
+        incarnation = self._in_use()
+        if incarnation is not None:
+            with _ending_first():
+                await incarnation.flusher.durable(timeout)
+
+    async def durable_at_end(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Do as `durable` does, but do not wait for what waiting does not mend: a full disk."""
+        lifecycle.recheck()
+        incarnation = self._in_use()
+        if incarnation is not None:
+            await incarnation.flusher.durable(timeout, ending=True)
+
+    def statistics(self) -> Statistics:
+        """Tell how much was saved, and how things stand."""
+        from autostate.saving.job import Statistics
+
+        incarnation = self._incarnation
+        return Statistics() if incarnation is None else incarnation.flusher.statistics()
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Write nothing to the store during the body."""
+        incarnation = self._incarnation
+        return contextlib.nullcontext() if incarnation is None else incarnation.flusher.exclusive()
+
+    def store_wiped(self) -> None:
+        """Save everything again: somebody has emptied the store under us."""
+        if self._incarnation is not None:
+            self._incarnation.store_wiped()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Save for the last time, detach the state objects and close the store.
+
+        Args:
+            timeout: Seconds for the save; the setting `flush_timeout` by default.
+
+        Raises:
+            FlushError: The save failed; the message says where the unsaved changes are.
+            FencedError: As for `flush`, and so for `UnsupportedTypeError`.
+        """
+        problem = self._end(self.exit_timeout if timeout is None else timeout)
+        if problem is not None:
+            raise problem
+
+    def _end(self, timeout: float) -> Exception | None:
+        # Another thread may be creating a state object, and wait for the state's owner: that ends
+        # when it sees that this manager is closed.
+        taken = self._lock.acquire(timeout=min(timeout, CREATING))
+        self._closed = True
+        incarnation = self._incarnation
+        if taken:
+            self._lock.release()
+        try:
+            return None if incarnation is None else self._finish(incarnation, timeout)
+        finally:
+            # Else Ctrl-C struck: it is to be repeated.
+            if incarnation is None or incarnation.finished or self not in incarnation.users:
+                self._incarnation = None
+                lifecycle.unregister(self)
+
+    def _finish(self, incarnation: Incarnation, timeout: float) -> Exception | None:
+        """End with an incarnation; while others use it, it goes on."""
+        problem: Exception | None = None
+        if incarnation.users != [self]:
+            try:
+                incarnation.flusher.flush(timeout, ending=True)
+            except Exception as error:
+                problem = error
+        with _beginning:  # of two that end at once, one finishes
+            if incarnation.users != [self]:
+                incarnation.users.remove(self)
+                return problem
+            incarnation.ending = threading.get_ident()  # nobody joins it from here on
+        return incarnation.finish(timeout)
+
+    # -- the body of `with` -------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        self._check_open()
+        self.entered = True
+        self._tokens.append(current.set(self))
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._leave()
+        if exc_type is None:
+            self.close()
+        else:  # the body's exception is what the program has to hear of
+            self.finish(self.exit_timeout)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._leave()
+        timeout = self.exit_timeout
+        try:
+            await self.durable_at_end()
+        except Exception:  # the last save, below, says what is wrong
+            timeout = min(timeout, AFTER_FAILURE)
+        except BaseException:  # cancelled: the task ends, and nothing stays open behind it
+            self.finish(min(timeout, AFTER_FAILURE))
+            raise
+        if exc_type is None:
+            self.close(timeout)
+        else:
+            self.finish(timeout)
+
+    def _leave(self) -> None:
+        with contextlib.suppress(ValueError, IndexError):  # left in another context
+            current.reset(self._tokens.pop())
+
+    # -- the keeper of `lifecycle` --------------------------------------------------------------
+
+    @property
+    def exit_timeout(self) -> float:
+        """Seconds that the save at exit may take."""
+        return self.settings.flush_timeout
+
+    def expect_timeout(self) -> None:
+        """Save everything shortly before the run times out, as far as that is known."""
+        incarnation = self._incarnation
+        if incarnation is not None:
+            incarnation.expect_timeout()
+
+    def hurry(self) -> None:
+        """Save shortly after every change from now on; takes no lock."""
+        incarnation = self._incarnation
+        if incarnation is not None:
+            incarnation.flusher.hurry(None)
+
+    def announce_end(self) -> None:
+        """Tell a process that waits for this one that the end has begun."""
+        incarnation = self._incarnation
+        if incarnation is not None:
+            incarnation.claim.announce_end()
+
+    def finish(self, timeout: float) -> None:
+        """Save for the last time, and be loud if that fails. No other default takes its place."""
+        self.ended = True
+        incarnation = self._incarnation
+        problem: Exception | None = None
+        try:
+            problem = self._end(timeout)
+        except BaseException:
+            problem = None if incarnation is None else incarnation.failure
+            raise
+        finally:
+            if problem is not None:
+                from autostate.runtime.incarnation import shout
+
+                shout(problem)
+
+    def before_exec(self, timeout: float) -> Callable[[], None]:
+        """Save before this process becomes another program; give what to call if it does not."""
+        incarnation = self._incarnation
+        return _nothing if incarnation is None else incarnation.before_exec(timeout)
+
+    def before_fork(self, timeout: float) -> Callable[[], None]:
+        """Let no other thread be in the midst of a change; give what to call after the fork."""
+        incarnation = self._incarnation
+        lock = None if incarnation is None else incarnation.tracker.lock
+        taken = lock is not None and lock.acquire(timeout=max(0.0, timeout))
+        return lock.release if lock is not None and taken else _nothing
+
+    def forked(self) -> bool:
+        """Go on in the child of a fork, where the state belongs to the parent, if there is one."""
+        self._lock = threading.RLock()
+        incarnation = self._incarnation
+        if incarnation is not None:
+            if self._store is None or isinstance(self._store, str):
+                self._store = incarnation.store.url  # wherever the child may go
+            if not incarnation.forked():
+                self._incarnation = incarnation = None
+        return incarnation is not None
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _begin(self, *, instead_of: str | None = None) -> Incarnation:
+        """Give the incarnation, made at the first use; the lock is held.
+
+        Args:
+            instead_of: A name that is deleted: begin anew if the state cannot be read.
+        """
+        self._check_open()
+        if self._incarnation is None:
+            from autostate.runtime.incarnation import Incarnation
+
+            source = self._source()
+            if isinstance(source, str) and not self.settings.readonly:
+                under_test.check(source, _path_of(source))
+            try:
+                lifecycle.register(self)  # first: whatever is there is saved at the end
+                place = _place_of(source)
+                while self._incarnation is None:
+                    with _beginning:
+                        made = self._shared(place, source) or Incarnation(
+                            source, self.settings, self, instead_of=instead_of
+                        )
+                        if made.ending is None:
+                            made.place = place
+                            made.users.append(self)
+                            self._incarnation = made
+                    if made.ending is not None:
+                        made.wait_for_end(self.settings.flush_timeout)
+                if self._closed:  # meanwhile, by another thread
+                    self._end(0.0)
+                    self._check_open()
+            finally:
+                if self._incarnation is None:
+                    lifecycle.unregister(self)
+        else:
+            lifecycle.recheck()
+        self._incarnation.connect()
+        return self._incarnation
+
+    def _shared(self, place: object, source: str | Store) -> Incarnation | None:
+        """The incarnation of another manager that has the same store open.
+
+        Raises:
+            RuntimeError: Its settings are not those of this one.
+        """
+        settings = self.settings
+        for other in lifecycle.keepers():
+            made = other._incarnation if isinstance(other, StateManager) else None
+            if made is None or made.finished or made.place != place:
+                continue
+            if isinstance(source, str) and made.flusher.settings.readonly != settings.readonly:
+                continue  # who only reads sees what is saved, as another process does
+            for name, value in self._overrides.items():
+                if getattr(made.flusher.settings, name) != value:
+                    raise RuntimeError(
+                        f"{made.store.url} is open in this process with another setting of {name}: "
+                        "open it with the same settings, or close the other one first"
+                    )
+            return made
+        return None
+
+    def _source(self) -> str | Store:
+        """The store, or its URL as it is to be from now on."""
+        if self._store is None:
+            return _named_by_environment(self.url, self._overrides)
+        if isinstance(self._store, str):
+            return self._store
+        return self._store
+
+    def _in_use(self) -> Incarnation | None:
+        """The incarnation, if there is anything that could be saved."""
+        self._check_open()
+        return self._incarnation
+
+    def _check_open(self) -> None:
+        if self._closed and self.ended:
+            lifecycle.wait_for_signal()
+            raise RuntimeError(
+                f"{self!r} is closed: it has saved for the last time, at the end of the process or "
+                "of its `with` body, and keeps nothing that is begun or deleted now"
+            )
+        if self._closed:
+            raise RuntimeError(f"{self!r} is closed: open another one")
+
+
+_beginning = threading.RLock()
+"""Held while a manager looks whether another one has its store open, and opens it."""
+
+
+def _after_fork_in_child() -> None:
+    global _beginning
+    _beginning = threading.RLock()
+
+
+lifecycle.on_fork(_after_fork_in_child)
+
+
+def _place_of(source: str | Store) -> object:
+    """What is the same for two URLs of one store.
+
+    A store object that is neither a file, a folder nor on a platform is only itself.
+    """
+    from autostate.stores import file_of
+
+    if isinstance(source, str):
+        path = _path_of(source)
+        name = object() if source == "memory:" else source
+    else:
+        path = getattr(source, "folder", None) or file_of(source.url)
+        name = source.url if hasattr(source, "owner_lives") else source
+    return name if path is None else os.path.realpath(path)
+
+
+def _path_of(url: str) -> Path | None:
+    """Where a store is; None if it is not on this machine."""
+    from autostate.stores import file_of
+
+    scheme, _, name = url.partition(":")
+    if scheme == "apify":
+        from autostate.stores.apify import is_at_home, local_folder
+
+        return None if is_at_home() else local_folder(name or None)
+    return file_of(url)
+
+
+def _nothing() -> None:
+    """Undo nothing."""
+
+
+@contextlib.contextmanager
+def _ending_first() -> Generator[None]:
+    """Tell nobody of a flush that failed because the process ends by a signal."""
+    try:
+        yield
+    except FlushError:
+        lifecycle.wait_for_signal()
+        raise
+
+
+def _checked(
+    store: str | os.PathLike[str] | Store | None, settings: SettingsByName
+) -> str | Store | None:
+    """Give a store, or the URL of one that could be opened, as far as looking tells."""
+    if not isinstance(store, str | os.PathLike):
+        if store is not None and not isinstance(getattr(store, "url", None), str):
+            raise TypeError(
+                f"this needs a store's URL, a path or a store, not {type(store).__name__}: write "
+                'autostate.open("sqlite:///state.db"), and settings by name'
+            )
+        return store
+    from autostate.stores import checked
+    from autostate.stores.urls import normalized
+
+    if under_test.is_exported(str(store)):  # the program has asked the environment
+        store = under_test.default_url(str(store)) or store
+    return checked(store, readonly=Settings.for_store(normalized(store), **settings).readonly)
+
+
+def _named_by_environment(url: str, settings: SettingsByName) -> str:
+    """Check the URL of a store that no argument names; an error says which variable does."""
+    variable = "AUTOSTATE_URL"
+    try:
+        return str(_checked(url, settings))
+    except (ValueError, StoreError) as error:
+        if not os.environ.get(variable, "").strip():
+            raise
+        problem = f"the environment variable {variable}: {error}"
+        raise type(error)(problem) from None
+
+
+def check_name(name: str, *, own: bool = False) -> None:
+    """Refuse what cannot be the name of a state object.
+
+    Args:
+        name: The name.
+        own: It is the library's own.
+
+    Raises:
+        ValueError: The name is empty, too long, the library's own, or has characters that no
+            console shows.
+    """
+    if type(name) is not str or not name.strip():
+        raise ValueError("a state object needs a name: a text that is not blank")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"the name {name[:20]!r}… is longer than {LONGEST_NAME} characters")
+    if any(not (char.isprintable() or char == " ") for char in name):
+        raise ValueError(f"the name {name!r} has control or other unprintable characters")
+    if not own:
+        check_not_own(name)
+
+
+def check_not_own(name: str) -> None:
+    """Refuse the names of the library's own state objects.
+
+    Raises:
+        ValueError: It is one of them.
+    """
+    if name.startswith(OWN_NAMES):
+        raise ValueError(
+            f"the name {name!r} begins with {OWN_NAMES!r}, under which the library keeps notes of "
+            f"its own: choose another one, {'my-' + name!r} for example"
+        )
+
+
+def _root_of(obj: Any) -> Any:
+    """What the store keeps of a state object: itself, or what is behind a proxy or an object."""
+    root = root_of(obj)
+    if root is None and hasattr(type(obj), "_self_state"):
+        root = obj._self_state()
+    return obj if root is None else root
+
+
+def _node_of(obj: Any) -> Any | None:
+    """The node to which a state object, or what is nested in one, belongs."""
+    root = _root_of(obj)
+    return root._node_ if is_container(root) else None
+
+
+def _name_of(obj: Any) -> str:
+    """The name of a state object, given itself or by name."""
+    if type(obj) is str:
+        check_not_own(obj)
+        return obj
+    known, obj = obj, _root_of(obj)
+    node = obj._node_ if is_container(obj) else None
+    if node is None:
+        raise TypeError(f"this {type(known).__name__} is no state object that is bound to a store")
+    if node.name is None or node.obj is not obj:
+        raise TypeError(
+            "this object is nested in a state object: ask about the one that has a name"
+        )
+    return str(node.name)

@@ -1,0 +1,690 @@
+"""One flush, from the cut to the word to whoever is interested; and compaction.
+
+Nothing here knows of the thread or decides when: the flusher calls, one call at a time. A flush
+is: cut, encode, commit, check of the owner. What cannot be saved now is marked again and comes
+with the next flush. Bytes that may have reached the store go out again unchanged within one
+flush; the journal sees to it that different bytes never follow them under the same key.
+
+Why retries are written here and not left to stamina: its sleep is `time.sleep`. This one must end
+early when somebody calls `flush()`, when a migration sets a deadline and when the process ends,
+and all attempts together must fit into what is left. Backoff and jitter are a line each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import EllipsisType
+from typing import TYPE_CHECKING, TypeVar
+
+from autostate import hub, logs, memory
+from autostate.errors import (
+    FencedError,
+    FlushError,
+    StoreGoneError,
+    StoreUnavailableError,
+    UnsupportedTypeError,
+)
+from autostate.ownership.owner import Owner, this_run
+from autostate.process import exit_status, lifecycle
+from autostate.saving.policy import LOOK_INTERVAL, FlushPolicy, backoff
+from autostate.saving.rendezvous import Bodies
+from autostate.saving.request import (
+    LOOP_CHECK,
+    FlushRequest,
+    LateLoop,
+    StandingLoops,
+    cut_on_loop,
+    running_loop,
+)
+from autostate.tracking.savepoint import LONGEST_HOLD
+
+if TYPE_CHECKING:
+    from autostate.journal import CommitInfo, Journal
+    from autostate.tracking import Capture, Tracker
+
+T = TypeVar("T")
+
+logger: logging.Logger = logging.getLogger("autostate")
+
+PAUSE_EVERY = 0.002
+"""Seconds of work between two pauses: the longest that it may hold up an event loop."""
+
+LONGEST_LAST_HOLD = 5.0
+"""Seconds for which the last save waits for the end of `atomic()` blocks, then it undoes them."""
+
+LONGEST_HURRIED = 1.0
+"""Seconds that a cut waits for the end of a loop's body when the process is about to end."""
+
+LOOP_PATIENCE = 5.0
+"""Seconds that a cut waits for an event loop: whatever blocks it longer is not waited for."""
+
+TOLD = 0.1
+"""Seconds of waiting for the store that are worth a word."""
+
+FIRST_HOLD = 0.1
+"""Seconds for which a cut that waits for `atomic()` blocks lets no other one begin, at first."""
+
+LONGEST_KILL = 120.0
+"""Seconds for which a write in a container that was replaced waits for its kill."""
+
+LONG_BLOCK = 10.0
+"""Seconds after which a block that keeps a save waiting is warned of."""
+
+COMPACTION_PAUSE = 60.0
+"""Seconds after a compaction that failed before the next is tried."""
+
+
+SMALL = 1 << 20
+"""Bytes of a commit that a store on this machine writes at once, unless something hinders it."""
+
+ATTEMPTS_AT_THE_END = 3
+"""How often the end of a process tries to save in spite of an error that waiting does not mend."""
+
+_UNCHECKED = (
+    "everything is written, but the store did not say whether a later process has taken over"
+)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a manager has saved so far.
+
+    Attributes:
+        flushes: Commits that became durable.
+        writes: Records that were written for them, compaction not counted.
+        bytes: Bytes in these records.
+        entries: Entries written in them.
+        last_duration: Seconds that the last of them took.
+        staleness: For how many seconds something has been unsaved; 0 when nothing is. What a
+            save that is under way contains counts as unsaved until it is durable.
+        unsaved_bytes: An estimate of how much that is.
+        failures: Attempts to save that failed.
+        failing: How many of them since the last that succeeded.
+        last_error: Why the last attempt failed; None when it succeeded.
+        waiting: For how many seconds a save has waited for the store to answer; 0 when none does.
+        unsavable: The paths of entries that cannot be saved; everything else is. An entry that has
+            changed since is left out when `flush()` or `durable()` has looked at it again.
+        compactions: Journals replaced by a snapshot.
+        fenced: A later process has taken over: nothing is saved any more.
+    """
+
+    flushes: int = 0
+    writes: int = 0
+    bytes: int = 0
+    entries: int = 0
+    last_duration: float = 0.0
+    staleness: float = 0.0
+    unsaved_bytes: int = 0
+    failures: int = 0
+    failing: int = 0
+    last_error: str | None = None
+    waiting: float = 0.0
+    unsavable: tuple[str, ...] = ()
+    compactions: int = 0
+    fenced: bool = False
+
+
+class Saver:
+    """Carries out flushes. Not for several threads at once.
+
+    Args:
+        tracker: What is dirty.
+        journal: Where it goes.
+        policy: Told what happened, asked for deadlines.
+        conditional: The store refuses writes of a fenced incarnation by itself; where it does
+            not, ownership is checked after writing.
+        pause: Waits for so many seconds, or shorter if there is news.
+        check: Called before each commit; raises if this process is not the owner any more.
+        renew: Called when the store has lost everything: forgets what it had, marks everything.
+        sender: The sender of the hub's signals.
+        clock: Seconds that never jump.
+        bodies: The resumable loops that run.
+        first_wait: Seconds that the first attempt of a small commit may wait for the store. What
+            holds up a store that else answers at once is told when they are over.
+
+    Attributes:
+        fenced: The error, once a later process has taken over.
+        last_error: Why the last attempt failed; None if it succeeded.
+        unsavable: The paths of entries that cannot be saved, as keys in their order.
+        last: The process ends: nothing is done for the sake of what follows.
+        ending: Requests that come from an end (of an Actor, of a `with` block): for these, too,
+            an error which waiting does not mend is tried a few times only.
+        unsaved: The changes that the commit under way, or the last that failed, would save.
+        saved_at: When the last commit became durable, in seconds since 1970.
+        standing: The event loops whose threads wait for a flush.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        journal: Journal,
+        policy: FlushPolicy,
+        *,
+        conditional: bool,
+        pause: Callable[[float], None],
+        check: Callable[[], None],
+        renew: Callable[[], None],
+        sender: object = None,
+        clock: Callable[[], float] = time.monotonic,
+        bodies: Bodies | None = None,
+        first_wait: float = math.inf,
+    ) -> None:
+        self.fenced: FencedError | None = None
+        self.last_error: Exception | None = None
+        self.unsaved: list[bytes] = []
+        self.saved_at: float | None = None
+        self.standing: StandingLoops = StandingLoops()
+        self.bodies: Bodies = Bodies() if bodies is None else bodies
+        self._tracker = tracker
+        self._journal = journal
+        self._policy = policy
+        self._conditional = conditional
+        self._pause = pause
+        self._check = check
+        self._renew = renew
+        self._sender = sender
+        self._clock = clock
+        self._done = Statistics()
+        self.last: bool = False
+        self._last_chance = 0.0
+        self.ending: set[FlushRequest] = set()
+        self._first_wait = first_wait
+        self._late_loop = LateLoop()
+        self._refused = False
+        self._refusals = 0
+        self._waits_for: object = None
+        self._waits_since = 0.0
+        self._told_of_block = False
+        self._failing = 0
+        self._waiting_since: float | None = None
+        self._is_written = False
+        self._under_way = 0
+        self._reported: set[str] = set()
+        self.unsavable: dict[str, None] = {}
+        self._compact_after = float("-inf")
+
+    def flush(
+        self, requests: Sequence[FlushRequest], deadline: float, *, sweep: bool = False
+    ) -> None:
+        """Save what is dirty now.
+
+        Args:
+            requests: Who waits for it; with nobody waiting, an open `atomic()` block puts it off.
+            deadline: When to give up, by the clock.
+            sweep: Compare content that could have been changed past the barrier, too.
+
+        Raises:
+            Exception: What went wrong, after it was logged; all is marked again.
+        """
+        if self.fenced is not None:
+            raise self.fenced
+        capture = None
+        info, waited = None, 0.0
+        started, cpu = self._clock(), time.thread_time()
+        marked = 0
+        if self._tracker.dirty:
+            self._policy.noticed(started)
+            marked = self._tracker.estimate()
+        try:
+            capture = self._cut(requests, deadline, sweep=sweep)
+            if capture is None:
+                return
+            self._under_way = marked
+            changes = capture.encode(None if self.last else Breather())
+            if changes:
+                self._policy.writing()
+                if not self.last:  # however long encoding took, the store has its own time
+                    deadline = self._policy.deadline(self._clock(), at_least=deadline)
+                info, waited = self._commit(changes, deadline)
+            capture.saved()
+        except StoreGoneError as error:
+            try:
+                self._renew()  # marks everything; what was captured is part of it
+            except FencedError as fenced:
+                self._fence(fenced)
+                raise
+            logs.heard().critical("%s, and everything is saved again", error)
+            self.flush(requests, deadline, sweep=sweep)
+            return
+        except BaseException as error:
+            if capture is None:
+                capture = self._tracker.capture  # Ctrl-C struck on the way from the cut to here
+            if capture is not None:
+                capture.failed()
+            self._under_way = 0
+            self._note_failure(error)
+            raise
+        # What a flush takes from the program: the processor, and the store while it writes.
+        cost = time.thread_time() - cpu + waited
+        self._note_success(capture, info, self._clock() - started, cost)
+        changes.clear()  # the capture is a cycle, and may stay for long
+        memory.give_back(info.bytes if info is not None else 0)
+        if requests and self._policy.unchecked:
+            self.check_owner(deadline)
+        if sweep:  # each entry of which something is unsure was looked at
+            self.unsavable.clear()
+        self._report_unsupported(capture.errors, explicit=bool(requests))
+
+    def check_owner(self, deadline: float, *, again: bool = True) -> None:
+        """See that no later incarnation has taken over.
+
+        Args:
+            deadline: When to give up, by the clock.
+            again: If the store does not answer, ask until then.
+
+        Raises:
+            FencedError: One has.
+            FlushError: The store did not say.
+        """
+        attempt = 0
+        self._is_written = True
+        try:
+            while self._policy.unchecked:
+                attempt += 1
+                self._waiting_since = self._clock()
+                try:
+                    self._journal.check_owner(timeout=self._share(deadline))
+                except StoreUnavailableError as error:
+                    pause = backoff(attempt, first=0.2, longest=5.0)
+                    late = pause >= self._left(deadline) or self._gives_up(error, attempt)
+                    if late or not again:
+                        raise
+                    logger.debug("the store is asked again for its owner: %s", error)
+                    self._waiting_since = None
+                    self._pause(pause)
+                else:
+                    self._policy.checked()
+        except FencedError as error:
+            self._fence(error)
+            raise
+        except Exception as error:
+            self._policy.check_failed(self._clock())
+            raise FlushError(f"{_UNCHECKED}: {error}") from error
+        finally:
+            self._is_written, self._waiting_since = False, None
+
+    def renew(self, deadline: float) -> None:
+        """Show those who cannot ask for it that this owner lives. Failures are logged."""
+        try:
+            self._journal.renew(timeout=self._share(deadline))
+        except FencedError as error:
+            self._fence(error)
+        except Exception as error:
+            logger.warning("others could not be shown that this process lives: %s", error)
+        self._policy.renewed(self._clock())
+
+    def compact(self, interlude: Callable[[], None]) -> bool:
+        """Replace the journal by a snapshot if it is time. Failures are logged.
+
+        Args:
+            interlude: Called between slices of about a millisecond; may flush.
+
+        Returns:
+            Whether it was done, and is due again.
+        """
+        if self.fenced or self._clock() < self._compact_after:
+            return False
+        timeout = self._policy.settings.flush_timeout  # for each answer: the work may go on
+        try:
+            self._journal.tidy(timeout=timeout)
+            if not self._journal.needs_compaction:
+                return False
+            left_out = self._journal.compact(pause=interlude, timeout=timeout)
+        except FencedError as error:
+            self._fence(error)
+        except Exception as error:
+            self._compact_after = self._clock() + COMPACTION_PAUSE
+            expected = isinstance(error, StoreUnavailableError)
+            logger.warning(
+                "the journal could not be compacted, and grows until that works: %s",
+                error,
+                exc_info=None if expected else error,
+            )
+        else:
+            self._tracker.collected(left_out)
+            self._count(compactions=1)
+            memory.give_back(self._journal.size)
+            return self._journal.needs_compaction
+        return False
+
+    def collect(self) -> list[bytes]:
+        """Return what was written since the last cut, for the end, while a commit hangs.
+
+        Applied after the changes of that commit they give the state as it is now.
+        """
+        with contextlib.suppress(Exception):  # what hangs is kept at least
+            capture = self._tracker.cut(sweep=True)
+            return [] if capture is None else capture.encode(None)
+        return []
+
+    def statistics(self) -> Statistics:
+        """Return what was done so far and how things stand."""
+        return dataclasses.replace(
+            self._done,
+            staleness=self._policy.staleness(self._clock()),
+            unsaved_bytes=self._unsaved_bytes(),
+            failing=self._failing,
+            last_error=None if self.last_error is None else str(self.last_error),
+            waiting=self.waiting,
+            unsavable=tuple(self.unsavable),
+            fenced=self.fenced is not None,
+        )
+
+    def describe_unsaved(self) -> str:
+        """Say how much is unsaved, since when, and what becomes of it."""
+        age = self._policy.staleness(self._clock())
+        told = f"about {self._unsaved_bytes():,} bytes are unsaved, the oldest for {age:.1f} s"
+        if self.last:
+            return told
+        return f"{told}; they stay in memory, and autostate tries again to save them"
+
+    def describe_late(self, timeout: float) -> str:
+        """Say what was not done in so many seconds."""
+        if self._is_written:
+            return f"{_UNCHECKED}, within {timeout:.3g} s"
+        return f"the state was not saved within {timeout:.3g} s: {self._describe_delay()}"
+
+    def _describe_delay(self) -> str:
+        """Say what a flush that is under way waits for, and what went wrong so far."""
+        reasons = []
+        if self._refused:
+            reasons.append("an atomic() block is open")
+        if self.last_error is not None:
+            which = "the attempt" if self._failing == 1 else f"the last of {self._failing} attempts"
+            reasons.append(f"{which} to save failed: {self.last_error}")
+        if waiting := self.waiting:
+            reasons.append(f"the store has not answered for {waiting:.1f} s")
+        return "; ".join([*reasons, self.describe_unsaved()])
+
+    @property
+    def waiting(self) -> float:
+        """Seconds for which the store has not answered; 0 if nothing waits for it."""
+        since = self._waiting_since  # read once: it is set by the thread that saves
+        return 0.0 if since is None else max(self._clock() - since, sys.float_info.min)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something is unsaved; what is under way is."""
+        return self._tracker.dirty or self._under_way > 0
+
+    def _unsaved_bytes(self) -> int:
+        """Estimate what is unsaved: what is under way, and what was written since."""
+        marked = self._tracker.estimate() if self._tracker.dirty else 0
+        if self._under_way:
+            return self._under_way + marked
+        return max(marked, sum(map(len, self.unsaved)))
+
+    # -- the cut ------------------------------------------------------------------------------
+
+    def _cut(
+        self, requests: Sequence[FlushRequest], deadline: float, *, sweep: bool
+    ) -> Capture | None:
+        """Cut. While an `atomic()` block is open: wait for its end if somebody waits for us."""
+        now, self._tracker.ending = self._clock(), self.last
+        self._last_chance = now + min(self._left(deadline) / 2, LONGEST_LAST_HOLD)
+        while True:
+            if not self.last:
+                self._tracker.prepare(Breather(), sweep=sweep)
+            capture = self._cut_once(deadline, sweep=sweep)
+            self._refused = capture is None
+            if capture is not None:
+                self._policy.cut(self._clock())
+                return capture
+            if requests and self._clock() >= deadline:
+                raise FlushError("an atomic() block is still open")
+            self._pause(LOOK_INTERVAL)  # the end of the block ends the pause
+            if not requests:
+                return None
+
+    def _cut_once(self, deadline: float, *, sweep: bool) -> Capture | None:
+        """Cut between two items of the resumable loops that run, unless that takes too long."""
+        bodies, tracker, began = self.bodies, self._tracker, self._clock()
+
+        def waits() -> bool:
+            patience = self._patience(deadline)
+            return bodies.in_work and self._clock() - began < patience
+
+        def cut() -> Capture | None:
+            ending = self.last and self._clock() >= self._last_chance
+            return tracker.cut(sweep=sweep, paused=self.standing.paused, ending=ending)
+
+        def cut_unless_in_work() -> Capture | EllipsisType | None:
+            with tracker.lock:  # no loop begins meanwhile
+                return ... if waits() else cut()
+
+        while True:
+            with bodies.asked() as meeting:
+                while waits() and not meeting.reached:
+                    self._pause(LOOP_CHECK)
+                if meeting.reached:
+                    return self._cut_before_the_next_block(cut, deadline)
+            capture = self._cut_before_the_next_block(
+                lambda: self._cut_between_awaits(cut_unless_in_work, deadline), deadline
+            )
+            if not isinstance(capture, EllipsisType):
+                return capture
+
+    def _cut_before_the_next_block(self, cut: Callable[[], T], deadline: float) -> T:
+        """Cut. If `atomic()` blocks are open, let no other one begin until it is done.
+
+        Not for long, or blocks that wait for each other would hold up the program: twice as long
+        each time in vain. What `cut` returns is None while a block is open.
+        """
+        capture = cut()
+        if capture is None:
+            self._warn_of_a_block()
+            hold = min(FIRST_HOLD * 2**self._refusals, self._patience(deadline), LONGEST_HOLD)
+            end = self._clock() + hold
+            with self._tracker.holding_back():
+                while capture is None and self._clock() < end:
+                    self._pause(min(LOOK_INTERVAL, hold))  # ended by the end of a block
+                    capture = cut()
+        self._refusals = 0 if capture is not None else self._refusals + 1
+        return capture
+
+    def _warn_of_a_block(self) -> None:
+        """Say once of a block that it keeps a save waiting for long."""
+        block, now = self._tracker.oldest_block, self._clock()
+        if block is not self._waits_for:
+            self._waits_for, self._waits_since, self._told_of_block = block, now, False
+        elif not self._told_of_block and now - self._waits_since >= LONG_BLOCK:
+            self._told_of_block = True
+            logs.heard().warning(
+                "a block of atomic() has been open for %.0f s, and nothing is saved meanwhile; %s",
+                now - self._waits_since,
+                self.describe_unsaved(),
+            )
+
+    def _patience(self, deadline: float) -> float:
+        """Return the seconds for which a cut may wait for its place."""
+        patience = min(self._policy.settings.max_delay, max(0.0, self._left(deadline)) / 4)
+        hurried = self.last or self._policy.hurried(self._clock())
+        return min(patience, LONGEST_HURRIED) if hurried else patience
+
+    def _cut_between_awaits(self, cut: Callable[[], T], deadline: float) -> T:
+        """Cut on the thread of the event loop that writes, unless it stands still."""
+        loop = self._tracker.loop()
+        if loop is None or loop is running_loop():
+            return cut()
+        patience = min(self._patience(deadline), LOOP_PATIENCE)
+        return cut_on_loop(loop, cut, patience, self.standing, self._late_loop)
+
+    # -- the commit ---------------------------------------------------------------------------
+
+    def _commit(self, changes: list[bytes], deadline: float) -> tuple[CommitInfo, float]:
+        """Commit, with retries of the same bytes; return what it took, with the seconds."""
+        self._check()
+        self.unsaved = changes
+        self._under_way = sum(map(len, changes))
+        longest = self._first_wait if self._under_way < SMALL else math.inf
+        attempt = 0
+        while True:
+            attempt += 1
+            began = self._waiting_since = self._clock()
+            try:
+                timeout = min(longest, self._share(deadline))
+                info = self._journal.commit(changes, timeout=timeout)
+            except StoreUnavailableError as error:
+                pause = backoff(attempt, first=0.2, longest=5.0)
+                if pause >= self._left(deadline) or self._gives_up(error, attempt):
+                    raise
+                self._note_attempt(error)
+                self._waiting_since, longest = None, math.inf
+                self._pause(pause)
+            else:
+                self.unsaved = []
+                self.saved_at = time.time()
+                return info, self._clock() - began
+            finally:
+                self._waiting_since = None
+
+    def _gives_up(self, error: StoreUnavailableError, attempt: int) -> bool:
+        """Tell whether not to wait until an error goes away: at the end, or with memory full."""
+        if isinstance(error.__cause__, MemoryError):
+            return True  # so that what is encoded is let go of
+        at_the_end = self.last or bool(self.ending)
+        return error.lasting and at_the_end and attempt >= ATTEMPTS_AT_THE_END
+
+    def _share(self, deadline: float) -> float:
+        """Return the seconds for one attempt: half of what is left, so that another may follow."""
+        left = max(0.05, self._left(deadline))
+        return max(left / 2, min(left, 2.0))
+
+    def _left(self, deadline: float) -> float:
+        """Return the seconds that are left; a kill may have been announced meanwhile."""
+        now = self._clock()
+        return min(deadline, self._policy.deadline(now, at_least=deadline)) - now
+
+    # -- what others are told -----------------------------------------------------------------
+
+    def _note_success(
+        self, capture: Capture, info: CommitInfo | None, duration: float, cost: float
+    ) -> None:
+        """Count a flush, and say that saving works again."""
+        if self._failing:
+            plural = "" if self._failing == 1 else "s"
+            logger.warning("saving works again after %d failure%s", self._failing, plural)
+        self._policy.saved(cost)
+        self._failing, self._under_way, self.last_error = 0, 0, None
+        if info is None:
+            return
+        if not self._conditional:
+            self._policy.committed(self._clock())
+        self._policy.renewed(self._clock())
+        counts = {"bytes": info.bytes, "writes": info.writes, "entries": capture.entries}
+        self._count(flushes=1, **counts)
+        self._done = dataclasses.replace(self._done, last_duration=duration)
+        hub.flushed.send(self._sender, duration=duration, **counts)
+
+    def _count(self, **counts: int) -> None:
+        """Add to the statistics."""
+        sums = {name: getattr(self._done, name) + count for name, count in counts.items()}
+        self._done = dataclasses.replace(self._done, **sums)
+
+    def _note_attempt(self, error: StoreUnavailableError) -> None:
+        """Count an attempt that failed and is repeated; log as `_note_failure` does."""
+        self._count_failure(error)
+        if _is_power_of_two(self._failing):
+            self._log_failure(logging.WARNING, error)
+        hub.flush_failed.send(self._sender, error=error, failures=self._failing)
+
+    def _note_failure(self, error: BaseException) -> None:
+        """Count a flush that failed; log the first, the second, the fourth, the eighth and so on.
+
+        However many flushes fail, the first is told at once, and the log does not fill the disk.
+        """
+        if isinstance(error, FencedError):
+            self._fence(error)
+            return
+        self._count_failure(error)
+        self._policy.failed(self._clock())
+        if _is_power_of_two(self._policy.failures):
+            self._log_failure(logging.ERROR, error)
+        hub.flush_failed.send(self._sender, error=error, failures=self._failing)
+
+    def _count_failure(self, error: BaseException) -> None:
+        if isinstance(error, Exception):
+            self.last_error = error
+        self._failing += 1
+        self._count(failures=1)
+
+    def _log_failure(self, level: int, error: BaseException) -> None:
+        expected = isinstance(error, StoreUnavailableError)
+        logs.heard().log(
+            level,
+            "saving failed%s: %s; %s",
+            "" if self._failing == 1 else f" {self._failing} times in a row",
+            ": ".join(filter(None, (type(error).__name__, str(error)))),
+            self.describe_unsaved(),
+            exc_info=None if expected else error,
+        )
+
+    def _report_unsupported(
+        self, errors: Sequence[UnsupportedTypeError], *, explicit: bool
+    ) -> None:
+        """Tell of each entry that cannot be saved once; raise the first if somebody waits."""
+        for error in errors:
+            self.unsavable[error.path] = None
+            if error.path not in self._reported:
+                self._reported.add(error.path)
+                logs.heard().error("a value is not saved, everything else is: %s", error)
+                hub.flush_failed.send(self._sender, error=error, failures=0)
+        if explicit and errors:
+            first = errors[0]
+            if len(errors) > 1:
+                others = ", ".join(error.path for error in errors[1:6])
+                first.add_note(f"and {len(errors) - 1} more: {others}")
+            raise first
+
+    def _fence(self, error: FencedError) -> None:
+        """Stop writing for good."""
+        if self.fenced is None:
+            self.fenced = error
+            self._policy.hold_lease(self._clock(), None)
+            logs.heard().critical("%s", error)
+            hub.fenced.send(self._sender, error=error)
+            same_run = isinstance(error.owner, Owner) and error.owner.run == this_run() != ""
+            if self._policy.settings.on_fenced == "exit" and not same_run:
+                lifecycle.finish_others(self._sender)
+                exit_status.refuse()
+            with self._tracker.lock:
+                self._tracker.set_gate(self._refuse_to_write)
+
+    def _refuse_to_write(self) -> None:
+        """Raise before a write that nobody would save.
+
+        In the old container of an Actor's run that would end the run, which goes on in the new
+        one: there the write waits for the kill, which is about to come.
+        """
+        assert self.fenced is not None
+        owner = self.fenced.owner
+        if isinstance(owner, Owner) and owner.run and owner.run == this_run():
+            time.sleep(LONGEST_KILL)
+        raise FencedError(*self.fenced.args, owner=owner)
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0
+
+
+class Breather:
+    """Gives up the interpreter's lock for a moment, between slices of work.
+
+    Not after every slice: with several busy threads each pause lasts until all had their turn.
+    """
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    def __call__(self) -> None:
+        """Pause if the last time is some milliseconds ago."""
+        if time.perf_counter() - self._since >= PAUSE_EVERY:
+            time.sleep(0)
+            self._since = time.perf_counter()

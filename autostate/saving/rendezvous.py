@@ -1,0 +1,207 @@
+"""Where a save falls while resumable loops run: between two items, if it can.
+
+A loop's position and what its bodies write are of one moment in any case, because every cut is of
+one moment. That is not yet enough for `total["n"] += item`: a cut in the middle of a body would
+save the sum with the item, but the position without it, and the item would be counted again. So
+while loops run, the flusher's thread does not cut at once. It asks for a *meeting*; the next loop
+that stands between two items, with no other body in work, stands still until the cut is done.
+
+The cut runs on the flusher's thread, not in the loop's: Ctrl-C, which Python raises in the main
+thread, must not strike in the middle of it.
+
+Three things end the waiting without a meeting: patience (`Saver` says how much), the end of all
+loops, and a body that itself waits for the flusher, in `flush()` or `durable()`.
+
+A loop that runs in the body of another one is its *inner* loop. The outer body is in work then, and
+is meant to be saved as it is: what the inner loop has done is to be found again. Which loop is
+around another one follows Python's context variables, so it is known in tasks too.
+
+Loops are held weakly: one that is left by `break` or an exception is gone at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import os
+import weakref
+from collections.abc import Callable, Generator
+from typing import NamedTuple
+
+from autostate.errors import ResumeError
+from autostate.process.interrupts import Latch
+
+LONGEST_MEETING = 10.0
+"""Seconds after which a loop goes on although the cut is not done."""
+
+
+class Body:
+    """A loop that runs; the part of it that saving has to know.
+
+    Attributes:
+        name: The name of its state object.
+        running: It has begun, and not ended.
+        outer: The loop in whose body it runs, of the same store.
+    """
+
+    __slots__ = ("__weakref__", "name", "outer", "running")
+
+    def __init__(self, name: str) -> None:
+        self.name: str = name
+        self.running: bool = False
+        self.outer: weakref.ref[Body] | None = None
+
+    def is_inside(self, other: Body) -> bool:
+        """Whether the other one is around this one, at any distance."""
+        body: Body | None = self
+        while body is not None and body.outer is not None:
+            body = body.outer()
+            if body is other:
+                return True
+        return False
+
+
+class _Scope(NamedTuple):
+    """What a context is inside of."""
+
+    body: weakref.ref[Body]
+    bodies: Bodies
+    outer: _Scope | None
+
+
+_scope: contextvars.ContextVar[_Scope | None] = contextvars.ContextVar(
+    "autostate_loops", default=None
+)
+
+
+def _scope_here() -> _Scope | None:
+    """The innermost loop whose body this is; those that were left do not count."""
+    scope = _scope.get()
+    while scope is not None:
+        body = scope.body()
+        if body is not None and body.running:
+            return scope
+        scope = scope.outer
+    return None
+
+
+class Meeting:
+    """A wish of the flusher's thread to cut between two items.
+
+    Attributes:
+        reached: A loop stands still until the meeting is over.
+        pid: The process of the flusher.
+    """
+
+    def __init__(self) -> None:
+        self.reached: bool = False
+        self.pid: int = os.getpid()
+        self._over = Latch()
+
+    def attend(self, tell: Callable[[], None]) -> None:
+        """Stand still until the cut is done."""
+        self.reached = True
+        tell()
+        self._over.wait(LONGEST_MEETING)
+
+    def end(self) -> None:
+        """Let the loop go on."""
+        self._over.set()
+
+
+class Bodies:
+    """The loops of one store that run.
+
+    Args:
+        tell: Makes the flusher's thread look; never blocks.
+
+    Attributes:
+        meeting: What the flusher's thread waits for; loops look at it after each item.
+    """
+
+    def __init__(self, tell: Callable[[], None] = lambda: None) -> None:
+        self.meeting: Meeting | None = None
+        self._tell = tell
+        self._running: dict[str, weakref.ref[Body]] = {}
+        self._waiting = 0
+
+    # -- for loops ----------------------------------------------------------------------------
+
+    def enter(self, body: Body) -> Body | None:
+        """Note that a loop begins, with the tracker's lock held; gives the loop around it.
+
+        Raises:
+            ResumeError: One of that name runs already.
+        """
+        if self._alive(body.name) is not None:
+            raise ResumeError(
+                f"the loop {body.name!r} is running already: leave it first, or give this one "
+                "another name"
+            )
+        scope = _scope_here()
+        outer = scope.body() if scope is not None and scope.bodies is self else None
+        body.outer = None if outer is None else weakref.ref(outer)
+        body.running = True
+        self._running[body.name] = weakref.ref(body)
+        _scope.set(_Scope(self._running[body.name], self, scope))
+        return outer
+
+    def leave(self, body: Body) -> None:
+        """Note that a loop has ended, and is no part of any context any more."""
+        body.running = False
+        if self._alive(body.name) is None:
+            self._running.pop(body.name, None)
+        _scope.set(_scope_here())
+
+    def is_running(self, name: str) -> bool:
+        """Whether a loop of this name runs."""
+        return self._alive(name) is not None
+
+    def between(self, body: Body) -> None:
+        """Stand between two items: wait for a cut if one is wished and no other body is in work."""
+        meeting = self.meeting
+        if meeting is not None and meeting.pid != os.getpid():  # the flusher is the parent's
+            meeting = self.meeting = None
+        if meeting is not None and not any(
+            other is not body and not body.is_inside(other) for other in self._all()
+        ):
+            meeting.attend(self._tell)
+
+    # -- for the flusher ----------------------------------------------------------------------
+
+    @property
+    def in_work(self) -> bool:
+        """Whether a cut now would fall into a body that could be waited for."""
+        return not self._waiting and bool(self._running) and bool(self._all())
+
+    @contextlib.contextmanager
+    def asked(self) -> Generator[Meeting]:
+        """Ask for a meeting, for the body."""
+        meeting = self.meeting = Meeting()
+        try:
+            yield meeting
+        finally:
+            self.meeting = None
+            meeting.end()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Generator[None]:
+        """Wait for the flusher in the body: if that is the body of a loop, nobody waits for it."""
+        scope = _scope_here()
+        if scope is None or scope.bodies is not self:
+            yield
+            return
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    def _alive(self, name: str) -> Body | None:
+        reference = self._running.get(name)
+        body = None if reference is None else reference()
+        return body if body is not None and body.running else None
+
+    def _all(self) -> list[Body]:
+        bodies = [reference() for reference in list(self._running.values())]
+        return [body for body in bodies if body is not None and body.running]

@@ -1,0 +1,610 @@
+"""The thread that saves.
+
+Why one daemon thread a manager: it saves when the event loop is blocked, gone or never existed;
+nothing that it waits for (a store, a backoff) makes the program wait; and Ctrl-C, which Python
+raises in the main thread, cannot strike between a cut and its commit.
+
+Why it waits on a `queue.SimpleQueue`: `put` is re-entrant and takes no lock of Python's, so `wake`
+may be called from a signal handler, from a finalizer and while the tracker's lock is held. Who
+waits for a flush is noted beside it, until it has an outcome: what is taken out of a queue is gone
+if the next step fails, for want of memory for example.
+
+What it does in a turn: serve who waits for a flush; else look at the tracker and do what
+`FlushPolicy` says, by way of `Saver`. Who calls `flush()` while a flush is under way gets the next
+one, together with all others that came meanwhile: the cut is always after the call. Compaction is
+the longest work; between its slices it looks for the same reasons to flush, and flushes.
+
+When the thread does not run (it could not be started, the interpreter is being taken down), the
+caller of `flush()` does the work itself. So a flush ends: with success, with an error, or with a
+`FlushError` when its time is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
+from autostate.process.interrupts import Worker, is_owned
+from autostate.saving.job import Breather, Saver, Statistics
+from autostate.saving.policy import LOOK_INTERVAL, Action, FlushPolicy, Look
+from autostate.saving.rendezvous import Bodies
+from autostate.saving.request import FlushRequest
+from autostate.settings import Settings
+
+if TYPE_CHECKING:
+    from autostate.journal import Journal
+    from autostate.tracking import Tracker
+
+__all__ = ["Flusher", "Statistics"]
+
+logger: logging.Logger = logging.getLogger("autostate")
+
+ALIVE_CHECK = 0.25
+"""Seconds between looks of a waiting caller whether the flusher's thread still runs."""
+
+
+class _Hurry(Struct, frozen=True):
+    """A message to the thread: this process will be killed in so many seconds."""
+
+    time_remaining: float | None
+
+
+class _Timeout(Struct, frozen=True):
+    """A message to the thread: the run times out in so many seconds."""
+
+    seconds: float
+
+
+_Message = _Hurry | _Timeout | None
+
+
+class Flusher:
+    """Saves what a tracker marks through a journal, in a thread of its own.
+
+    Args:
+        tracker: What is dirty.
+        journal: Where it goes; recovered already.
+        settings: When, and within which limits.
+        conditional: The store refuses writes of a fenced incarnation by itself.
+        check: Called before each commit; raises if this process is not the owner any more.
+        renew: Called when the store has lost everything; marks everything.
+        sender: The sender of the hub's signals.
+        clock: Seconds that never jump.
+        first_wait: Seconds that the first attempt of a small commit may wait for the store.
+        lease: Seconds for which others believe that this owner lives; None: they can find out.
+
+    Attributes:
+        bodies: The resumable loops that run.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        journal: Journal,
+        settings: Settings,
+        *,
+        conditional: bool,
+        check: Callable[[], None] = lambda: None,
+        renew: Callable[[], None] = lambda: None,
+        sender: object = None,
+        clock: Callable[[], float] = time.monotonic,
+        first_wait: float = math.inf,
+        lease: float | None = None,
+    ) -> None:
+        self._tracker = tracker
+        self._clock = clock
+        self._policy = FlushPolicy(settings)
+        self._policy.hold_lease(clock(), lease)
+        self.bodies: Bodies = Bodies(lambda: self._inbox.put(None))
+        self._saver = Saver(
+            tracker,
+            journal,
+            self._policy,
+            conditional=conditional,
+            pause=self._gather,
+            check=check,
+            renew=renew,
+            sender=sender,
+            clock=clock,
+            bodies=self.bodies,
+            first_wait=first_wait,
+        )
+        self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+        self._breathe = Breather()
+        self._awake = False
+        self._requests: dict[FlushRequest, None] = {}  # without an outcome, in their order
+        self._work = threading.RLock()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+        self._has_ended = False
+        self._at_end: Callable[[], None] = lambda: None
+        self._end_at: float | None = None
+
+    # -- for any thread -----------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """The settings; those assigned hold from the thread's next look on."""
+        return self._policy.settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._policy.settings = settings
+        self.wake()
+
+    @property
+    def saved_at(self) -> float | None:
+        """When the last commit became durable, in seconds since 1970."""
+        return self._saver.saved_at
+
+    @property
+    def unsaved(self) -> list[bytes]:
+        """The changes that the flush under way, or the last that failed, would save."""
+        return self._saver.unsaved
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something is unsaved; what a flush that is under way would save is."""
+        return self._saver.dirty
+
+    @property
+    def last_error(self) -> Exception | None:
+        """Why the last attempt to save failed; None if it succeeded."""
+        return self._saver.last_error
+
+    @property
+    def waiting(self) -> float:
+        """Seconds for which a save has waited for the store to answer; 0 when none does."""
+        return self._saver.waiting
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it has come to its end, or was told to."""
+        return self._stopped
+
+    def collect_unsaved(self) -> list[bytes]:
+        """Return the changes that are not saved: to be kept elsewhere.
+
+        After `stop` also those that came while a flush hangs, or of which none has begun: nobody
+        else takes them any more.
+        """
+        changes = list(self._saver.unsaved)
+        if self._stopped and (self.busy() or not changes):
+            changes += self._saver.collect()
+        return changes
+
+    def statistics(self) -> Statistics:
+        """Return what was done so far and how things stand."""
+        return self._saver.statistics()
+
+    def start(self) -> None:
+        """Start the thread if it does not run. Where none can be started, `flush` still works.
+
+        A process that does not own the state has nothing to save.
+        """
+        if self._alive() or self._is_passive():
+            return
+        with self._starting:
+            if self._alive() or self._stopped:
+                return
+            thread = Worker(self._run, "autostate-flusher")
+            self._thread = thread
+            try:
+                thread.start()
+            except RuntimeError:  # no threads left, or the interpreter is ending
+                self._thread = None
+                logger.warning(
+                    "no thread could be started: only flush() and the end of the process save"
+                )
+
+    def wake(self) -> None:
+        """Make the thread look, if it does not do so regularly already.
+
+        Never blocks; safe in signal handlers and under any lock.
+        """
+        if not self._awake:
+            self._awake = True
+            self._inbox.put(None)
+
+    def hurry(self, time_remaining: float | None) -> None:
+        """Save from now on shortly after every change: a kill comes in so many seconds.
+
+        Never blocks. None: it is not known when.
+        """
+        self._inbox.put(_Hurry(time_remaining))
+
+    def expect_timeout(self, seconds: float) -> None:
+        """Save everything shortly before the run times out, in so many seconds. Never blocks."""
+        self._inbox.put(_Timeout(seconds))
+
+    def hold_lease(self, seconds: float | None) -> None:
+        """Show from now on that the owner lives; as of `lease`. Before the thread has begun."""
+        self._policy.hold_lease(self._clock(), seconds)
+
+    def flush_soon(self) -> None:
+        """Ask for a flush with a sweep, without waiting for it."""
+        if not self._stopped and not self._is_passive():
+            self._ask(FlushRequest(self._clock()))
+
+    def flush(
+        self, timeout: float | None = None, *, sweep: bool = True, ending: bool = False
+    ) -> None:
+        """Return when all that was written before the call is durable.
+
+        Args:
+            timeout: Seconds to wait; `flush_timeout` by default.
+            sweep: Also compare content that could have been changed past the barrier.
+            ending: Do not wait until an error goes away which waiting does not mend.
+
+        Raises:
+            FlushError: Not saved in time or refused by the store; it is tried again later.
+            FencedError: A later process has taken over.
+            UnsupportedTypeError: An entry cannot be saved. Everything else was.
+            RuntimeError: Called inside `atomic()`, or by a receiver of the flusher's signals.
+        """
+        timeout = self.settings.flush_timeout if timeout is None else timeout
+        self._check_caller()
+        if not self._owns():
+            return
+        request = FlushRequest(self._clock() + timeout, sweep=sweep)
+        if ending:
+            self._saver.ending.add(request)
+        try:
+            with self.standing_still():
+                error = self._outcome(request)
+        except queue.Empty:
+            error = self._late(timeout)
+        finally:
+            self._saver.ending.discard(request)
+        self._raise(error)
+
+    async def durable(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109 - as flush
+        *,
+        ending: bool = False,
+    ) -> None:
+        """Do as `flush` does, and raise what it does, without blocking the event loop.
+
+        Args:
+            timeout: As for `flush`.
+            ending: Do not wait until an error goes away which waiting does not mend.
+        """
+        import asyncio
+
+        timeout = self.settings.flush_timeout if timeout is None else timeout
+        self._check_caller()
+        if not self._owns():
+            return
+        if not self._alive():
+            self.flush(timeout)
+            return
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[BaseException | None] = loop.create_future()
+
+        def arrive(error: BaseException | None) -> None:
+            if not outcome.done():
+                outcome.set_result(error)
+
+        def expire() -> None:
+            arrive(self._late(timeout))
+
+        def notify(error: BaseException | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(arrive, error)
+
+        request = FlushRequest(self._clock() + timeout, notify=notify)
+        if ending:
+            self._saver.ending.add(request)
+        self._ask(request)
+        # Awaited as it is: `wait_for` of Python 3.11 drops a cancellation that comes together with
+        # the outcome, and a task in a loop would then go on for ever.
+        timer = loop.call_later(timeout, expire)
+        try:
+            with self.bodies.waiting():
+                error = await outcome
+        finally:
+            timer.cancel()
+            self._saver.ending.discard(request)
+        self._raise(error)
+
+    def stop(self, timeout: float) -> None:
+        """Save for the last time, within so many seconds, then end the thread.
+
+        Raises what `flush` raises; what could not be saved is then in `unsaved`.
+        """
+        end = self._end_at = self._clock() + timeout
+        self._saver.last = True
+        try:
+            self.flush(timeout)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                end = 0.0  # Ctrl-C: who does not wait for the save does not wait for the thread
+            raise
+        finally:
+            self.abandon()
+            thread = self._thread
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(max(0.2, end - self._clock()))
+
+    def abandon(self) -> None:
+        """End the thread without saving."""
+        self._stopped = True
+        self._inbox.put(None)
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Generator[None]:
+        """Wait for the thread in the body: what runs in this one stands still for a cut."""
+        with self._saver.standing.here(), self.bodies.waiting():
+            yield
+
+    def is_this_thread(self) -> bool:
+        """Whether it is the thread that saves which asks."""
+        return self._thread is threading.current_thread()
+
+    def busy(self) -> bool:
+        """Whether the thread may still use the journal: it hangs in the store."""
+        return self._alive() and not self.is_this_thread()
+
+    def when_ended(self, do: Callable[[], None]) -> None:
+        """Do something now, or in the thread when that is about to end: it hangs in the store."""
+        with self._starting:
+            if self.busy() and not self._has_ended:
+                self._at_end = do
+                return
+        do()
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Generator[None]:
+        """Keep every flush away while the journal or the store is used otherwise."""
+        with self._saver.standing.here(), self._work:  # no cut falls into the body
+            yield
+
+    # -- the caller's side of a flush ---------------------------------------------------------
+
+    def _check_caller(self) -> None:
+        """Refuse a flush that could never end, or that would save nothing."""
+        if self.is_this_thread():
+            raise RuntimeError(
+                "flush() was called by a receiver of autostate's own signals, in the thread that "
+                "saves; note there what is needed and flush elsewhere"
+            )
+        if self._tracker.inside_atomic():
+            raise RuntimeError(
+                "flush() inside `with autostate.atomic():` would save half of the block; "
+                "call it after the block"
+            )
+        if is_owned(self._tracker.lock):
+            raise RuntimeError(
+                "flush() was called in the midst of a change of the state, for example by a "
+                "handler of a signal: it would wait for the change, and the change for it. In a "
+                "handler, call sys.exit(): everything is saved at the end"
+            )
+        self._raise(self._saver.fenced)
+        if self._stopped:
+            raise _closed()
+
+    def _is_passive(self) -> bool:
+        """Whether this process does not own the state: it has nothing to save."""
+        return self._tracker.gate is not None
+
+    def _owns(self) -> bool:
+        """Whether this process owns the state; claims it if there is something to save.
+
+        Raises:
+            StateInUseError: There is, and it belongs to another process.
+        """
+        tracker = self._tracker
+        if tracker.gate is not None and tracker.changed_past_the_gate():
+            tracker.pass_gate()
+        return tracker.gate is None
+
+    def _alive(self) -> bool:
+        """Whether the thread can do anything."""
+        thread = self._thread
+        return thread is not None and thread.is_alive() and not sys.is_finalizing()
+
+    def _ask(self, request: FlushRequest) -> None:
+        """Have the thread serve a request, with its next turn."""
+        self._requests[request] = None
+        self._inbox.put(None)
+
+    def _outcome(self, request: FlushRequest) -> BaseException | None:
+        """Have the request served: by the thread if it runs, else here."""
+        if self._alive():
+            self._ask(request)
+        while self._alive():
+            left = request.deadline - self._clock()
+            try:
+                return request.outcome(min(left, ALIVE_CHECK))
+            except queue.Empty:
+                if left <= 0:
+                    raise
+        with contextlib.suppress(queue.Empty):  # the thread's last word
+            return request.outcome(0)
+        error = self._serve([request], request.deadline)
+        if error is not None and not isinstance(error, Exception):
+            raise error  # Ctrl-C, which struck in this thread
+        return error
+
+    def _late(self, timeout: float) -> FlushError:
+        """Make the error for a caller whose time is over."""
+        error = FlushError(self._saver.describe_late(timeout))
+        error.__cause__ = self._saver.last_error
+        return error
+
+    def _raise(self, error: BaseException | None) -> None:
+        """Raise an outcome as a fresh exception: several threads may have waited for it."""
+        if error is None:
+            return
+        if isinstance(error, UnsupportedTypeError):
+            fresh: Exception = UnsupportedTypeError(error.path, error.problem)
+            for note in getattr(error, "__notes__", ()):
+                fresh.add_note(note)
+            raise fresh
+        if isinstance(error, FencedError):
+            raise FencedError(*error.args, owner=error.owner) from error.__cause__
+        if isinstance(error, FlushError):
+            raise type(error)(*error.args) from error.__cause__
+        told = str(error) or type(error).__name__  # a MemoryError has no words
+        raise FlushError(
+            f"the state was not saved: {told}; {self._saver.describe_unsaved()}"
+        ) from error
+
+    # -- the thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """Take turns until stopped. Nothing may end this thread but `abandon`."""
+        if not self.is_this_thread():
+            return  # Ctrl-C left `start` before this thread was seen to run: there is another one
+        while not self._stopped:
+            try:
+                self._turns()
+            except BaseException:  # noqa: S112 - there was no memory to tell of another error
+                continue
+        for request in list(self._requests):
+            request.finish(_closed())
+        with self._starting:
+            self._has_ended = True
+        self._at_end()
+
+    def _turns(self) -> None:
+        """Take turns until stopped, or until not even an error can be told."""
+        while not self._stopped:
+            try:
+                self._turn()
+            except BaseException:  # also a SystemExit of a receiver
+                self._policy.failed(self._clock())
+                logger.critical(
+                    "autostate met an error of its own while saving, and goes on", exc_info=True
+                )
+                time.sleep(LOOK_INTERVAL)  # it may come again
+
+    def _turn(self) -> None:
+        """Flush if somebody waits or the policy says so; else sleep until one may be true."""
+        step = self._policy.step(self._look())
+        if self._flush_if_due(step.action):
+            self._compact()
+        elif step.action is Action.CHECK_OWNER:
+            with self._work, contextlib.suppress(AutostateError):
+                self._saver.check_owner(self._limit(0.0), again=False)
+        elif step.action is Action.RENEW:
+            with self._work:
+                self._saver.renew(self._limit(0.0))
+        else:
+            self._gather(step.seconds)
+
+    def _flush_if_due(self, action: Action) -> bool:
+        """Flush for whoever waits, or because the policy says so."""
+        if self._requests:
+            self._gather(0)  # a kill may have been announced before
+            requests = list(self._requests)
+            self._serve(requests, self._limit(max(one.deadline for one in requests)))
+        elif action is Action.FLUSH or action is Action.FLUSH_ALL:
+            if self._is_passive():
+                return False
+            if action is Action.FLUSH_ALL:
+                logger.info("the run times out soon: everything is saved, then each change at once")
+            with self._work, contextlib.suppress(Exception):  # logged where it was met
+                self._saver.flush((), self._limit(0.0), sweep=action is Action.FLUSH_ALL)
+        else:
+            return False
+        return True
+
+    def _look(self) -> Look:
+        """See how the tracker stands; a fenced flusher has nothing left to see."""
+        tracker, now = self._tracker, self._clock()
+        if self._saver.fenced is not None:
+            self._policy.checked()
+            return Look(now, dirty=False)
+        if self._is_passive():
+            self._awake = False
+            return Look(now, dirty=False)
+        self._awake = False  # first: a write from here on wakes the thread once more
+        if not tracker.dirty:
+            return Look(now, dirty=False, polling=tracker.needs_polling)
+        self._awake = True  # while something is dirty the thread looks anyway
+        activity, estimate = tracker.activity, tracker.estimate()
+        return Look(
+            now,
+            dirty=True,
+            polling=tracker.needs_polling,
+            activity=activity,
+            estimate=estimate,
+            cost=self._clock() - now,
+        )
+
+    def _gather(self, timeout: float | None) -> None:
+        """Wait for a message, then take all there are."""
+        with contextlib.suppress(queue.Empty):
+            message = self._inbox.get(timeout=timeout)
+            while True:
+                if isinstance(message, _Timeout):
+                    self._policy.expect_timeout(self._clock(), message.seconds)
+                elif message is not None:
+                    self._policy.hurry(self._clock(), message.time_remaining)
+                message = self._inbox.get_nowait()
+
+    def _serve(self, requests: list[FlushRequest], limit: float) -> BaseException | None:
+        """Flush for those who wait: the cut comes after each of their calls."""
+        error: BaseException | None = None
+        has_it = is_owned(self._work)  # between two slices of a compaction
+        try:
+            self._flush_in_turn(requests, limit, has_it=has_it)
+        except BaseException as raised:
+            if not has_it:
+                self._leave_work()  # again: Ctrl-C may have struck in the midst of it
+            error = raised
+        for request in requests:
+            request.finish(error)
+            self._requests.pop(request, None)
+        return error
+
+    def _flush_in_turn(self, requests: list[FlushRequest], limit: float, *, has_it: bool) -> None:
+        try:
+            if not has_it and not self._work.acquire(timeout=max(0.0, limit - self._clock())):
+                raise FlushError("another operation keeps the store and does not end")
+            self._saver.flush(requests, limit, sweep=any(one.sweep for one in requests))
+        finally:
+            if not has_it:
+                self._leave_work()
+
+    def _leave_work(self) -> None:
+        if is_owned(self._work):
+            self._work.release()
+
+    def _limit(self, latest: float) -> float:
+        """Return when a flush ends at the latest: nobody's impatience makes it give up early."""
+        limit = self._policy.deadline(self._clock(), at_least=latest)
+        return limit if self._end_at is None else min(limit, self._end_at)
+
+    def _compact(self) -> None:
+        """Compact if it is time; it saves space, so a process that ends has better things to do.
+
+        Commits go on meanwhile, and so it may be time again: no flush need come after them.
+        """
+        again = True
+        while again and self._end_at is None and not self._policy.hurried(self._clock()):
+            with self._work:
+                again = self._saver.compact(self._interlude)
+
+    def _interlude(self) -> None:
+        """Between two slices of a compaction: let others run, and flush if it is time."""
+        self._breathe()
+        self._gather(0)
+        self._flush_if_due(self._policy.step(self._look()).action)
+
+
+def _closed() -> FlushError:
+    return FlushError("this manager is closed: its state objects are plain ones now")
