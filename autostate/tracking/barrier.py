@@ -331,8 +331,8 @@ def encode_first(container: Any) -> None:
     node: Node | None = container._node_
     if node is None:
         return  # its store was closed while this thread waited for the lock
-    while node.pending is not None and node.obj is not container:
-        node.pending.encode_now(container._key_)
+    while node.capture is not None and node.obj is not container:
+        node.capture.encode_now(container._key_)
         if container._node_ is node:
             break
         node = container._node_  # what holds the container has become a node meanwhile

@@ -1,8 +1,8 @@
 """A capture: the dirty entries as of one moment, and their encoding afterwards, in slices.
 
-The cut (`Tracker.cut`) leaves a `Pending` at every dirty node: shallow copies of its dirty
-entries (`pending.py`). What was saved is remembered in some 8 bytes an entry (`node.saved`), to
-find out what changed where nobody recorded it, and to write nothing where nothing changed.
+The cut (`Tracker.cut`) leaves a `NodeCapture` at every dirty node: shallow copies of its dirty
+entries (`node_capture.py`). What was saved is remembered in some 8 bytes an entry (`node.saved`),
+to find out what changed where nobody recorded it, and to write nothing where nothing changed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from autostate.codec import dumps
 from autostate.errors import UnsupportedTypeError
 from autostate.process.interrupts import is_passing
 from autostate.tracking import mappings, sequences, sets
-from autostate.tracking.pending import UNSURE, Pending
+from autostate.tracking.node_capture import UNSURE, NodeCapture
 from autostate.warned import shows_warnings
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Capture:
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
-        self.pendings: list[Pending] = []
+        self.node_captures: list[NodeCapture] = []
         self.began = False
         self.nodes: set[Node] = set()
         self.changes: list[bytes] = []
@@ -51,7 +51,7 @@ class Capture:
         self.nodes.update(nodes)
         for node in nodes:
             try:
-                self.pendings.append(Pending.shapes[node.shape](self, node))
+                self.node_captures.append(NodeCapture.shapes[node.shape](self, node))
             except Exception as error:  # of the user's own code: `__eq__` of a key, `__iter__` …
                 if is_passing(error) and not self.tracker.ending:
                     raise
@@ -72,11 +72,11 @@ class Capture:
         index = 0
         while True:
             with self.tracker.lock:
-                if index == len(self.pendings):  # it grows while nodes are promoted
+                if index == len(self.node_captures):  # it grows while nodes are promoted
                     self.tracker.captured(self)
                     break
-                pending = self.pendings[index]
-            for _ in pending.encode():
+                share = self.node_captures[index]
+            for _ in share.encode():
                 if pause is not None:
                     pause()
             index += 1
@@ -86,30 +86,30 @@ class Capture:
     def saved(self) -> None:
         """Take note that the commit is durable."""
         with self.tracker.lock:
-            for pending in self.pendings:
-                node = pending.node
-                node.declared = node.declared or pending.written
-                node.known = pending.known
-                node.form = pending.form
-                if pending.saved is not None or node.shape != "sequence":  # it may have waited
-                    node.saved = pending.saved
-                for key, digest in pending.seen.items():
+            for share in self.node_captures:
+                node = share.node
+                node.declared = node.declared or share.written
+                node.known = share.known
+                node.form = share.form
+                if share.saved is not None or node.shape != "sequence":  # it may have waited
+                    node.saved = share.saved
+                for key, digest in share.seen.items():
                     self.tracker.watch.saved(node, key, digest)
-            self.pendings = []  # they refer to this capture, and would wait for the collector
+            self.node_captures = []  # they refer to this capture, and would wait for the collector
             self._settle()
 
     def failed(self) -> None:
         """Mark everything again: it is not known what of it the store has."""
         with self.tracker.lock:
-            for pending in self.pendings:
-                pending.node.pending = None
-                self.tracker.dirty_nodes[pending.node] = None
-                if pending.form != pending.node.form:
-                    pending.node.form = UNSURE
-                pending.give_back()
+            for share in self.node_captures:
+                share.node.capture = None
+                self.tracker.dirty_nodes[share.node] = None
+                if share.form != share.node.form:
+                    share.node.form = UNSURE
+                share.give_back()
             deleted, self.deleted = self.deleted, []
             self.tracker.deleted = deleted + self.tracker.deleted
-            self.pendings = []
+            self.node_captures = []
             self._settle()
 
     def _settle(self) -> None:

@@ -244,7 +244,7 @@ class Graph:
         tracker = self._tracker
         if tracker.capture is not None and node in tracker.capture.nodes:
             return False
-        unknown = not node.declared and node.pending is None and node not in tracker.dirty_nodes
+        unknown = not node.declared and node.capture is None and node not in tracker.dirty_nodes
         if not (unknown or node.orphan):
             return False
         if node.orphan and type(node.obj) in FORMS:  # else it is of sharing.py

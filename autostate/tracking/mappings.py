@@ -20,7 +20,7 @@ import msgspec
 from autostate import codec
 from autostate.memory import Pieces
 from autostate.tracking.barrier import FORM_SETS, KINDS, copy_dict, held_keys
-from autostate.tracking.pending import KeyedPending, Pending, batches, dump_key, is_key
+from autostate.tracking.node_capture import KeyedCapture, NodeCapture, batches, dump_key, is_key
 
 _MISSING: Final = object()
 _STR: Final = frozenset({str})
@@ -30,7 +30,7 @@ _MAYBE_NAN: Final = frozenset({float, complex, decimal.Decimal, tuple, frozenset
 _NAN: Final = re.compile(rb'\{"\$[a-z]+":"[^"]*nan', re.IGNORECASE)
 
 
-class MappingPending(KeyedPending):
+class MappingCapture(KeyedCapture):
     """The share of a dict, counter, OrderedDict or defaultdict in a capture."""
 
     def copy_items(self) -> dict[Any, Any]:
@@ -290,4 +290,4 @@ def _utf8(keys: list[str]) -> bool:
     return True
 
 
-Pending.shapes["mapping"] = MappingPending
+NodeCapture.shapes["mapping"] = MappingCapture

@@ -12,7 +12,7 @@ from autostate.tracking.raw import item_of, items_of
 
 if TYPE_CHECKING:
     from autostate.tracking.barrier import Kind
-    from autostate.tracking.pending import Pending
+    from autostate.tracking.node_capture import NodeCapture
     from autostate.tracking.tracker import Tracker
 
 LARGE = 256
@@ -74,7 +74,7 @@ class Node:
         known: What the store has of `offered`.
         declared: The store knows of the node.
         weight: Bytes of an encoded entry, on the average of the last capture.
-        pending: The node's share of the capture that is being encoded.
+        capture: The node's share of the capture that is being encoded.
         orphan: Nothing in the state refers to it (any more): nothing of it is saved.
         places: Of a sequence: the entries of elements that are no inline containers of its own
             but hold some, or may change, by the elements' `id`.
@@ -84,6 +84,7 @@ class Node:
     __slots__ = (
         "__weakref__",
         "bad",
+        "capture",
         "compare",
         "declared",
         "drops",
@@ -101,7 +102,6 @@ class Node:
         "obj",
         "offered",
         "orphan",
-        "pending",
         "places",
         "saved",
         "shape",
@@ -139,7 +139,7 @@ class Node:
         self.offered: frozenset[Hashable] = frozenset()
         self.known: frozenset[Hashable] = frozenset()
         self.declared: bool = False
-        self.pending: Pending | None = None
+        self.capture: NodeCapture | None = None
 
     @property
     def path(self) -> str:

@@ -29,7 +29,7 @@ from autostate.tracking.alignment import UNKNOWN, align, paired
 from autostate.tracking.barrier import FORM_SETS, FORMS, size
 from autostate.tracking.kept import Kept, Segment, gaps
 from autostate.tracking.node import LARGE, Place
-from autostate.tracking.pending import Pending, batches
+from autostate.tracking.node_capture import NodeCapture, batches
 from autostate.tracking.raw import items_of
 
 _DICT_FORMS: Final = FORM_SETS["dict"]
@@ -85,7 +85,7 @@ def saved_as(content: list[Any], first: int) -> Saved:
     return Saved(first, hashes)
 
 
-class SequencePending(Pending):
+class SequenceCapture(NodeCapture):
     """The share of a list or deque in a capture. Items are named by their positions at the cut.
 
     Attributes:
@@ -426,4 +426,4 @@ def _join(runs: list[_Run], position: int, raw: bytes, *, insert: bool) -> None:
         runs.append(_Run(position, position + 1, insert, deque([raw])))
 
 
-Pending.shapes["sequence"] = SequencePending
+NodeCapture.shapes["sequence"] = SequenceCapture

@@ -16,10 +16,10 @@ import msgspec
 from autostate import codec
 from autostate.tracking.barrier import held_keys
 from autostate.tracking.mappings import has_nan, is_nan
-from autostate.tracking.pending import KeyedPending, Pending, batches, dump_key, is_key
+from autostate.tracking.node_capture import KeyedCapture, NodeCapture, batches, dump_key, is_key
 
 
-class SetPending(KeyedPending):
+class SetCapture(KeyedCapture):
     """The share of a set in a capture."""
 
     def copy_items(self) -> dict[Any, Any]:
@@ -136,4 +136,4 @@ class SetPending(KeyedPending):
             yield [(member, encoded) for member, encoded in taken if encoded is not None]
 
 
-Pending.shapes["set"] = SetPending
+NodeCapture.shapes["set"] = SetCapture

@@ -49,7 +49,7 @@ from autostate.tracking.capture import Capture
 from autostate.tracking.graph import Graph
 from autostate.tracking.instances import Instances
 from autostate.tracking.node import LARGE, Node
-from autostate.tracking.pending import Pending, common_type
+from autostate.tracking.node_capture import NodeCapture, common_type
 from autostate.tracking.raw import has, item_of
 from autostate.tracking.rehydration import Rehydration, State
 from autostate.tracking.savepoint import (
@@ -327,18 +327,20 @@ class Tracker:
         capture = self.cut(sweep=True)
         if capture is None:
             return False
-        marked = [one for one in capture.pendings if one.node in known]
-        capture.pendings = unseen = [one for one in capture.pendings if one.node not in known]
+        marked = [one for one in capture.node_captures if one.node in known]
+        capture.node_captures = unseen = [
+            one for one in capture.node_captures if one.node not in known
+        ]
         changed, only_classes = unseen, False
         try:
             changes = [json.loads(change) for change in capture.encode(None)]
             ids = {change["id"] for change in changes}  # a class alone is still to be saved, too
             only_classes = all(change.keys() <= {"id", "form"} for change in changes)
             changed = [one for one in unseen if one.node.id in ids]
-            capture.pendings = [one for one in unseen if one.node.id not in ids]
+            capture.node_captures = [one for one in unseen if one.node.id not in ids]
             capture.saved()
         finally:
-            capture.pendings = marked + changed
+            capture.node_captures = marked + changed
             capture.failed()
         return bool(changed) and not only_classes
 
@@ -458,13 +460,13 @@ class Tracker:
         # What is found to be shared while it is encoded becomes a node, with entries of its own;
         # what is found to be referred to again is taken into the capture.
         while left := [at for at in entries | self._compared_anyway() if at not in done]:
-            taken = [(node, key) for node, key in left if node.pending is not None]
+            taken = [(node, key) for node, key in left if node.capture is not None]
             if not taken:
                 break
             done.update(taken)
             for node, key in taken:
-                if node.pending is not None:
-                    node.pending.encode_now(key)
+                if node.capture is not None:
+                    node.capture.encode_now(key)
 
     def _compared_anyway(self) -> dict[tuple[Node, Any], None]:
         """The entries that writers can reach past the barrier at any time."""
@@ -598,10 +600,10 @@ class Tracker:
             node.key_type = common_type(set(map(type, KINDS[node.kind].builtin.__iter__(node.obj))))
         else:
             node.whole = True
-            pending = Pending.shapes[node.shape](Capture(self), node)
-            for _ in pending.encode():
+            share = NodeCapture.shapes[node.shape](Capture(self), node)
+            for _ in share.encode():
                 pass
-            node.saved = None if node.bad else pending.saved
+            node.saved = None if node.bad else share.saved
             node.bad = {}
 
     @shows_warnings
@@ -610,9 +612,9 @@ class Tracker:
         with self.lock:
             node = self.roots.get(name)
             if node is not None:
-                if node.pending is not None:  # it is saved as it was at the cut, then removed
+                if node.capture is not None:  # it is saved as it was at the cut, then removed
                     with contextlib.suppress(Exception):  # of the user's own code: told later
-                        node.pending.encode_rest()
+                        node.capture.encode_rest()
                 del self.roots[name]
                 self.nodes.pop(node.id, None)
             node_id = node.id if node is not None else self._rehydration.forget(name)

@@ -22,7 +22,7 @@ from autostate import PersistedCounter, PersistedDict, PersistedList, PersistedS
 from autostate.process.interrupts import Worker
 from autostate.saving.thread import Flusher
 from autostate.tracking import LARGE
-from autostate.tracking.mappings import MappingPending
+from autostate.tracking.mappings import MappingCapture
 from tests.campaign import LONG
 from tests.interrupting import Interrupt
 
@@ -219,7 +219,7 @@ def test_a_lack_of_memory_is_a_failure_and_no_value_that_cannot_be_saved(
     with autostate.open("memory:", debounce=3600.0, max_delay=3600.0):
         PersistedDict[str, int]("entries", a=1)
         with monkeypatch.context() as patch:
-            patch.setattr(MappingPending, step, fail)
+            patch.setattr(MappingCapture, step, fail)
             with pytest.raises(autostate.FlushError) as raised:
                 autostate.flush()
         assert isinstance(raised.value.__cause__, MemoryError)
@@ -230,17 +230,17 @@ def test_what_fails_in_the_last_save_costs_no_other_state_object(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """There is no other attempt: everything else is saved."""
-    copy_items = MappingPending.copy_items
+    copy_items = MappingCapture.copy_items
 
-    def fail(pending: MappingPending) -> dict[Any, Any]:
-        if pending.node.name == "heavy":
+    def fail(share: MappingCapture) -> dict[Any, Any]:
+        if share.node.name == "heavy":
             raise MemoryError
-        return copy_items(pending)
+        return copy_items(share)
 
     with autostate.open("memory:failing-last", debounce=3600.0, max_delay=3600.0) as manager:
         PersistedDict[str, int]("light", a=1)
         PersistedDict[str, int]("heavy", a=1)
-        monkeypatch.setattr(MappingPending, "copy_items", fail)
+        monkeypatch.setattr(MappingCapture, "copy_items", fail)
         with contextlib.suppress(autostate.AutostateError):
             manager.close()
     with autostate.open("memory:failing-last"):

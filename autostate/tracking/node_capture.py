@@ -2,7 +2,7 @@
 
 Later writes to the node itself cannot reach the copies. What they can reach are the *inline*
 containers inside the entries; these are armed, and a write to one first encodes the entry it
-lives in (`Pending.encode_now`). So encoding can take its time on the flusher's thread, batch by
+lives in (`NodeCapture.encode_now`). So encoding can take its time on the flusher's thread, batch by
 batch under the lock, and what is saved is still the state at the cut. A root that is deleted
 meanwhile is part of that state too: before its containers are let go of, the rest is encoded.
 
@@ -170,7 +170,7 @@ class Walk:
         return name_of(container)
 
 
-class Pending(ABC):
+class NodeCapture(ABC):
     """One node's share of a capture.
 
     Attributes:
@@ -185,7 +185,7 @@ class Pending(ABC):
         saved: What will have been saved, to compare with.
     """
 
-    shapes: ClassVar[dict[str, type[Pending]]] = {}
+    shapes: ClassVar[dict[str, type[NodeCapture]]] = {}
 
     def __init__(self, capture: Capture, node: Node) -> None:
         self.capture = capture
@@ -205,7 +205,7 @@ class Pending(ABC):
         self._header: dict[str, Any] = {}
         node.whole = False
         self.copy()
-        node.pending = self
+        node.capture = self
 
     @abstractmethod
     def copy(self) -> None:
@@ -264,7 +264,7 @@ class Pending(ABC):
                 self._describe()
                 self._emit({})
         with self.node.tracker.lock:
-            self.node.pending = None
+            self.node.capture = None
             self.release()
             if self.written and self.count:
                 self.node.weight = sum(map(len, changes[mark:])) // self.count + 1
@@ -393,7 +393,7 @@ class Pending(ABC):
         self.capture.errors.append(error)
 
 
-class KeyedPending(Pending):
+class KeyedCapture(NodeCapture):
     """The share of a mapping or a set: its entries are addressed by keys.
 
     Attributes:
