@@ -52,7 +52,7 @@ class StoreUnavailableError(StoreError):
 class StoreGoneError(StoreError):
     """The store's file was deleted or replaced while it was in use; a new one was begun.
 
-    The flusher saves everything again by itself.
+    The flush thread saves everything again by itself.
     """
 
 

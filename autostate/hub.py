@@ -18,8 +18,8 @@ They differ from plain blinker signals where blinker would lose a save or a rece
 - A coroutine function is refused when it is connected: signals may be sent by any thread, also
   where no event loop runs.
 
-Receivers run in the thread that sends: the flusher's for the outbound signals. Keep them short.
-Take `**rest`, so that a later version can say more.
+Receivers run in the thread that sends: the flush thread's for the outbound signals. Keep them
+short. Take `**rest`, so that a later version can say more.
 """
 
 from __future__ import annotations

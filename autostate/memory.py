@@ -11,7 +11,7 @@ asked for and given back.
 
 **Too much.** A first save of a million entries encodes 100 MB, in pieces of some ten KiB and,
 joined, of two MiB. glibc keeps what is freed of it for the next time, in the heap of the
-flusher's thread, and there may be none: the process then stays at almost twice the size of the
+flush thread, and there may be none: the process then stays at almost twice the size of the
 program's own objects.
 `malloc_trim` hands the free pages back, in 20 to 30 ms after such a save, outside the
 interpreter's lock, and no allocation of another thread was seen to wait for it.

@@ -64,7 +64,7 @@ def saved(size: int, url: str) -> dict[str, int]:
 
 
 def _wait_for_compaction(manager: Any) -> None:
-    """Wait until the flusher's thread has compacted the journal, if that is due."""
+    """Wait until the flush thread has compacted the journal, if that is due."""
     looked = threading.Event()
     while manager._incarnation._journal.needs_compaction:
         looked.wait(0.1)

@@ -23,7 +23,7 @@ SHELVE = 20_000
 
 
 def rows(folder: Path, *, size: int, count: int) -> Iterator[Row]:
-    """Measure saves by the flusher and by `durable()`, idling, and the event loop meanwhile.
+    """Measure saves by the flush thread and by `durable()`, idling, and the event loop meanwhile.
 
     Args:
         folder: Where files may be left.
@@ -31,20 +31,20 @@ def rows(folder: Path, *, size: int, count: int) -> Iterator[Row]:
         count: How many rounds.
     """
     found = asyncio.run(_saves(folder, size, count))
-    limit = statistics.median(found.times["limit of flusher"])
+    limit = statistics.median(found.times["limit of flush thread"])
     use_state = in_process("benchmarks.use_state", str(size), folder)
     peers = {
         "use_state": use_state["seconds"] / limit,
         f"shelve of {min(size, SHELVE):,}": _shelve(folder, min(size, SHELVE)),
     }
     note = f"the limit is {limit * 1000:.1f} ms"
-    yield Row(f"save 1 % of {size:,}", found.ratio("flusher"), 1.5, peers=peers, note=note)
+    yield Row(f"save 1 % of {size:,}", found.ratio("flush thread"), 1.5, peers=peers, note=note)
     note = "compares what could be changed unseen"
     yield Row(f"durable() after 1 % of {size:,}", found.ratio("durable"), None, note=note)
     yield Row("save with nothing changed", found.idle_writes, 0, "writes", peers={"use_state": 1})
     stall = {"use_state": use_state["stall"] * 1000}
     yield Row(f"longest stall, first save of {size:,}", found.first_stall * 1000, 10, "ms", stall)
-    for name, what in (("flusher", "saving 1 %"), ("durable", "durable(), 1 %")):
+    for name, what in (("flush thread", "saving 1 %"), ("durable", "durable(), 1 %")):
         longest = max(found.stalls[name]) * 1000
         usual = f"median of the rounds {statistics.median(found.stalls[name]) * 1000:.1f} ms"
         yield Row(f"longest stall, {what} of {size:,}", longest, 10, "ms", stall, usual)
@@ -65,7 +65,7 @@ class _Found:
 
 
 class _Flushes:
-    """Waits for the flusher to save by itself."""
+    """Waits for the flush thread to save by itself."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -101,7 +101,7 @@ async def _saves(folder: Path, size: int, count: int) -> _Found:
         found.first_stall = stalls.longest
         flushes = _Flushes()
         for _ in range(count):
-            for name, save in (("flusher", flushes.next), ("durable", _durable)):
+            for name, save in (("flush thread", flushes.next), ("durable", _durable)):
                 chosen = rng.sample(urls, max(1, int(size * CHANGED)))
                 _change(plain, chosen)
                 found.times[f"limit of {name}"].append(_limit(folder / "limit", plain, chosen))

@@ -3,7 +3,7 @@
 make scale                              ten thousand to a million entries: some minutes
 make scale ARGS="--size 10000 --state list"
 
-A flush is taken apart here: *prepare* looks in slices at what was written, on the flusher's
+A flush is taken apart here: *prepare* looks in slices at what was written, on the flush thread's
 thread; *cut* is what the event loop waits for; *encode* is done in slices again; *write* makes it
 durable in SQLite. Beside them stand the bytes and entries that were saved, and how long msgspec
 takes to encode the whole state once, in the same process.
@@ -116,7 +116,7 @@ def flush(
     *,
     sweep: bool = False,
 ) -> Flush:
-    """Do what the flusher does, step by step.
+    """Do what the flush thread does, step by step.
 
     Args:
         manager: The manager of the state.
@@ -129,7 +129,7 @@ def flush(
     assert incarnation is not None
     tracker, journal = incarnation.tracker, incarnation._journal
     gc.collect()
-    with incarnation.flusher.exclusive():
+    with incarnation.flush_thread.exclusive():
         times = [time.perf_counter()]
         tracker.prepare(lambda: None, sweep=sweep)
         times.append(time.perf_counter())

@@ -14,7 +14,7 @@ from typing import Any
 
 from autostate.errors import UnsupportedTypeError
 from autostate.journal import Journal
-from autostate.saving.thread import Flusher
+from autostate.saving.thread import FlushThread
 from autostate.settings import Settings
 from autostate.stores.memory import MemoryStore
 
@@ -171,7 +171,7 @@ class FaultyStore(MemoryStore):
 
 
 class Bench:
-    """A flusher with its tracker, journal and store."""
+    """A flush thread with its tracker, journal and store."""
 
     def __init__(
         self, settings: Settings = CALM, *, conditional: bool = True, name: str | None = None
@@ -181,10 +181,10 @@ class Bench:
         self.journal = Journal(self.store)
         self.journal.recover()
         tracker: Any = self.box
-        self.flusher = Flusher(
+        self.flush_thread = FlushThread(
             tracker, self.journal, settings, conditional=conditional, sender=self
         )
-        self.box.wake = self.flusher.wake
+        self.box.wake = self.flush_thread.wake
 
     def stored(self) -> dict[str, Any]:
         """What a next incarnation would find."""
@@ -195,6 +195,6 @@ class Bench:
 
     def close(self) -> None:
         """End the thread."""
-        self.flusher.abandon()
-        if self.flusher._thread is not None:
-            self.flusher._thread.join(10)
+        self.flush_thread.abandon()
+        if self.flush_thread._thread is not None:
+            self.flush_thread._thread.join(10)

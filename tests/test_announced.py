@@ -123,7 +123,7 @@ def test_a_run_that_is_short_hurries_from_its_beginning() -> None:
 
 
 def test_state_is_saved_before_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the flusher's thread, although writing has not paused; of a process without the SDK."""
+    """By the flush thread, although writing has not paused; of a process without the SDK."""
     at = datetime.now(UTC) + timedelta(seconds=TIMEOUT_LEAD + 0.5)
     monkeypatch.setenv("ACTOR_TIMEOUT_AT", at.isoformat())
     with autostate.open("memory:", debounce=3600) as manager:

@@ -42,7 +42,7 @@ def run(
     writes_until: float = 0.0,
     estimate: int = 0,
 ) -> float | None:
-    """Look as the flusher would, from start on; return when it says FLUSH, None if not by end."""
+    """Look as the flush thread would; return when it says FLUSH, None if not by end."""
     now = start
     while now <= end:
         activity = int(min(now, writes_until) * 1000)

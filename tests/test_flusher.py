@@ -1,4 +1,4 @@
-"""The flusher saves in its thread, and `flush()` always ends."""
+"""The flush thread saves in its thread, and `flush()` always ends."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ WAIT = 120.0
 
 @pytest.fixture
 def make() -> Iterator[Callable[..., Bench]]:
-    """Make flushers whose threads are ended after the test."""
+    """Make flush threads that are ended after the test."""
     made: list[Bench] = []
 
     def maker(settings: Settings = CALM, *, start: bool = True, **options: Any) -> Bench:
         bench = Bench(settings, **options)
         made.append(bench)
         if start:
-            bench.flusher.start()
+            bench.flush_thread.start()
         return bench
 
     yield maker
@@ -118,7 +118,7 @@ def test_nothing_changed_nothing_written(make: Make) -> None:
     bench = make()
     bench.box.write("a")
     for _ in range(3):
-        bench.flusher.flush()
+        bench.flush_thread.flush()
     assert len(bench.store.writes) == 1
 
 
@@ -128,7 +128,7 @@ def test_what_changes_without_a_mark_is_polled(make: Make) -> None:
     seen = threading.Event()
     bench.box.needs_polling = True
     bench.box.on_cut = seen.set
-    bench.flusher.start()
+    bench.flush_thread.start()
     assert seen.wait(WAIT)
 
 
@@ -137,7 +137,7 @@ def test_a_wake_is_one_message_however_many_writes(make: Make) -> None:
     bench = make(start=False)
     for number in range(10_000):
         bench.box.write(str(number))
-    assert bench.flusher._inbox.qsize() <= 1
+    assert bench.flush_thread._inbox.qsize() <= 1
 
 
 def test_an_error_of_its_own_does_not_end_the_thread(
@@ -148,11 +148,11 @@ def test_an_error_of_its_own_does_not_end_the_thread(
     bench.box.write("a")
     bench.box.cut_error = ZeroDivisionError("bug")
     with pytest.raises(FlushError) as raised:
-        bench.flusher.flush()
+        bench.flush_thread.flush()
     assert isinstance(raised.value.__cause__, ZeroDivisionError)
     assert "bug" in caplog.text
     bench.box.cut_error = None
-    bench.flusher.flush()
+    bench.flush_thread.flush()
     assert bench.stored() == {"a": 1}
 
 
@@ -164,7 +164,7 @@ def test_what_was_written_before_flush_is_durable_after_it(make: Make) -> None:
     bench = make()
     for number in range(20):
         bench.box.write(str(number))
-        bench.flusher.flush()
+        bench.flush_thread.flush()
         assert str(number) in bench.stored()
 
 
@@ -172,7 +172,7 @@ def test_flush_works_without_the_thread(make: Make) -> None:
     """Not started, or gone: the caller does the work."""
     bench = make(start=False)
     bench.box.write("a")
-    bench.flusher.flush()
+    bench.flush_thread.flush()
     assert bench.stored() == {"a": 1}
 
 
@@ -187,10 +187,10 @@ def test_ctrl_c_in_a_caller_that_does_the_work_is_ctrl_c(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(bench.flusher._saver, "_cut", strike)
+        patched.setattr(bench.flush_thread._job, "_cut", strike)
         with pytest.raises(KeyboardInterrupt):
-            bench.flusher.flush()
-    bench.flusher.flush()
+            bench.flush_thread.flush()
+    bench.flush_thread.flush()
     assert bench.stored() == {"a": 1}
 
 
@@ -199,9 +199,9 @@ def test_flush_works_when_the_thread_dies_meanwhile(make: Make) -> None:
     bench = make(start=False)
     gone = threading.Thread(target=threading.Event().wait, args=(0.3,), daemon=True)
     gone.start()
-    bench.flusher._thread = gone  # a thread that lives for a moment and serves nobody
+    bench.flush_thread._thread = gone  # a thread that lives for a moment and serves nobody
     bench.box.write("a")
-    bench.flusher.flush(timeout=WAIT)
+    bench.flush_thread.flush(timeout=WAIT)
     gone.join()
     assert bench.stored() == {"a": 1}
 
@@ -217,13 +217,13 @@ def test_callers_that_come_together_share_one_flush(make: Make) -> None:
 
     bench.store.before_write = before_write
     bench.box.write("first")
-    callers = [threading.Thread(target=bench.flusher.flush) for _ in range(9)]
+    callers = [threading.Thread(target=bench.flush_thread.flush) for _ in range(9)]
     callers[0].start()
     assert busy.wait(WAIT)
     bench.box.write("second")
     for caller in callers[1:]:
         caller.start()
-    while len(bench.flusher._requests) < 9:  # all have asked
+    while len(bench.flush_thread._requests) < 9:  # all have asked
         threading.Event().wait(0.01)
     go_on.set()
     for caller in callers:
@@ -243,11 +243,11 @@ def test_a_flush_never_shares_a_cut_made_before_the_call(make: Make) -> None:
 
     bench.store.before_write = before_write
     bench.box.write("first")
-    early = threading.Thread(target=bench.flusher.flush)
+    early = threading.Thread(target=bench.flush_thread.flush)
     early.start()
     assert busy.wait(WAIT)
     bench.box.write("late")
-    late = threading.Thread(target=bench.flusher.flush)
+    late = threading.Thread(target=bench.flush_thread.flush)
     late.start()
     go_on.set()
     late.join(WAIT)
@@ -263,9 +263,9 @@ def test_flush_says_in_time_that_it_is_late(make: Make) -> None:
     bench.box.write("a")
     late = r"not saved within 0\.1 s: the store has not answered for .* s; about .* bytes"
     with pytest.raises(FlushError, match=late):
-        bench.flusher.flush(timeout=0.1)
+        bench.flush_thread.flush(timeout=0.1)
     go_on.set()
-    bench.flusher.flush()
+    bench.flush_thread.flush()
     assert bench.stored() == {"a": 1}
 
 
@@ -275,14 +275,14 @@ def test_a_refusing_store_is_reported_with_its_reason(make: Make) -> None:
     bench.store.before_write = failing(1, StoreError("the disk is full"))
     bench.box.write("a")
     with pytest.raises(FlushError, match="the disk is full") as raised:
-        bench.flusher.flush()
+        bench.flush_thread.flush()
     assert isinstance(raised.value.__cause__, StoreError)
     assert len(bench.store.writes) == 1
-    bench.flusher.flush()
+    bench.flush_thread.flush()
     assert bench.stored() == {"a": 1}
 
 
-def test_flush_is_refused_to_receivers_of_the_flushers_signals(
+def test_flush_is_refused_to_receivers_of_the_flush_threads_signals(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In the thread that saves it could only wait for itself."""
@@ -290,10 +290,10 @@ def test_flush_is_refused_to_receivers_of_the_flushers_signals(
     bench.box.write("a")
 
     def receive(sender: object, **details: Any) -> None:
-        bench.flusher.flush()
+        bench.flush_thread.flush()
 
     with hub.flushed.connected_to(receive):
-        bench.flusher.flush()
+        bench.flush_thread.flush()
     assert "in the thread that saves" in caplog.text
 
 
@@ -307,12 +307,12 @@ def test_two_waiting_threads_get_exceptions_of_their_own(make: Make) -> None:
 
     def call() -> None:
         try:
-            bench.flusher.flush()
+            bench.flush_thread.flush()
         except FlushError as error:
             errors.append(error)
 
     bench.box.write("a")
-    bench.flusher._inbox.put(None)
+    bench.flush_thread._inbox.put(None)
     threads = [threading.Thread(target=call) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -330,7 +330,7 @@ def test_an_unreached_store_gets_the_same_bytes_again(make: Make) -> None:
     bench = make()
     bench.store.before_write = failing(2, StoreUnavailableError("not reached"))
     bench.box.write("a")
-    bench.flusher.flush()
+    bench.flush_thread.flush()
     assert len(bench.store.writes) == 3
     assert bench.store.writes[0] == bench.store.writes[1] == bench.store.writes[2]
     assert bench.stored() == {"a": 1}
@@ -341,7 +341,7 @@ def test_attempts_share_the_time_that_is_left(make: Make) -> None:
     bench = make(CALM.changed(flush_timeout=20))
     bench.store.before_write = failing(2, StoreUnavailableError("not reached"))
     bench.box.write("a")
-    bench.flusher.flush()
+    bench.flush_thread.flush()
     assert len(bench.store.timeouts) == 3
     assert all(timeout is not None and timeout <= 10 for timeout in bench.store.timeouts)
 
@@ -354,12 +354,12 @@ def test_an_announced_kill_bounds_the_attempts(make: Make) -> None:
     def before_write() -> None:
         if not first.is_set():
             first.set()
-            bench.flusher.hurry(4.0)
+            bench.flush_thread.hurry(4.0)
             raise StoreUnavailableError("not reached")
 
     bench.store.before_write = before_write
     bench.box.write("a")
-    bench.flusher.flush()
+    bench.flush_thread.flush()
     assert len(bench.store.timeouts) == 2
     assert bench.store.timeouts[1] is not None
     assert bench.store.timeouts[1] <= 2.0
@@ -377,17 +377,17 @@ def test_the_first_failed_attempt_is_told_before_the_flush_gives_up(
     late = r"not saved within 1 s: the .*attempts? to save failed: the disk is full; .*about"
     with caplog.at_level(logging.WARNING, logger="autostate"):
         with pytest.raises(FlushError, match=late) as raised:
-            bench.flusher.flush(timeout=0.9999)
+            bench.flush_thread.flush(timeout=0.9999)
         assert failed.get(timeout=WAIT)["failures"] == 1
     assert raised.value.__cause__ is full
     assert "saving failed: StoreUnavailableError: the disk is full" in caplog.text
-    told = bench.flusher.statistics()
+    told = bench.flush_thread.statistics()
     assert told.failures == told.failing >= 1
     assert told.last_error == "the disk is full"
     bench.store.before_write = lambda: None
-    bench.flusher.flush()
+    bench.flush_thread.flush()
     assert "saving works again" in caplog.text
-    told = bench.flusher.statistics()
+    told = bench.flush_thread.statistics()
     assert (told.last_error, told.unsaved_bytes) == (None, 0)
 
 
@@ -402,30 +402,30 @@ def test_what_is_under_way_counts_as_unsaved(make: Make) -> None:
 
     bench.store.before_write = hang
     bench.box.write("a")
-    bench.flusher.flush_soon()
+    bench.flush_thread.flush_soon()
     assert writing.wait(WAIT)
     assert not bench.box.dirty
-    assert bench.flusher.dirty
-    told = bench.flusher.statistics()
+    assert bench.flush_thread.dirty
+    told = bench.flush_thread.statistics()
     assert told.unsaved_bytes > 0
     assert told.staleness > 0
     bench.box.write("b")
-    assert bench.flusher.statistics().unsaved_bytes == told.unsaved_bytes + 10
+    assert bench.flush_thread.statistics().unsaved_bytes == told.unsaved_bytes + 10
     go_on.set()
-    bench.flusher.flush()
-    told = bench.flusher.statistics()
+    bench.flush_thread.flush()
+    told = bench.flush_thread.statistics()
     assert (told.unsaved_bytes, told.staleness) == (0, 0)
 
 
 def test_a_store_that_is_held_up_is_told_before_its_time_is_over(make: Make) -> None:
     """The first attempt of a small commit waits shortly, a large one and the second do not."""
     bench = make(start=False)
-    bench.flusher._saver._first_wait = 0.5
+    bench.flush_thread._job._first_wait = 0.5
     bench.store.before_write = failing(1, StoreUnavailableError("locked"))
     bench.box.write("a")
-    bench.flusher.flush()
+    bench.flush_thread.flush()
     bench.box.write("b", "x" * (2 << 20))
-    bench.flusher.flush()
+    bench.flush_thread.flush()
     first, second, large = bench.store.timeouts
     assert first is not None
     assert first <= 0.5
@@ -476,13 +476,13 @@ def test_an_end_does_not_wait_for_what_waiting_does_not_mend(make: Make, how: st
 
     bench.store.before_write = full
     bench.box.write("a")
-    bench.flusher.flush_soon()
+    bench.flush_thread.flush_soon()
     assert failed.wait(WAIT)
     with pytest.raises(FlushError, match="the disk is full"):
         if how == "stop":
-            bench.flusher.stop(3600)
+            bench.flush_thread.stop(3600)
         else:
-            asyncio.run(bench.flusher.durable(ending=True))
+            asyncio.run(bench.flush_thread.durable(ending=True))
 
 
 def test_what_failed_is_saved_by_a_later_flush(make: Make) -> None:
@@ -492,9 +492,9 @@ def test_what_failed_is_saved_by_a_later_flush(make: Make) -> None:
     bench.box.write("b", 1)
     bench.store.before_write = failing(1, StoreError("no"))
     with pytest.raises(FlushError):
-        bench.flusher.flush()
+        bench.flush_thread.flush()
     bench.box.write("a", 2)
-    bench.flusher.flush()
+    bench.flush_thread.flush()
     assert bench.stored() == {"a": 2, "b": 1}
 
 
@@ -509,12 +509,12 @@ def test_failures_are_loud_at_growing_intervals(
     with caplog.at_level(logging.WARNING, logger="autostate"):
         for _ in range(9):
             with pytest.raises(FlushError):
-                bench.flusher.flush()
+                bench.flush_thread.flush()
         logged = [record for record in caplog.records if "saving failed" in record.message]
         assert len(logged) == 4
         assert "the disk is full" in logged[0].message
         assert [failed.get_nowait()["failures"] for _ in range(9)] == list(range(1, 10))
-        bench.flusher.flush()
+        bench.flush_thread.flush()
     assert "saving works again after 9 failures" in caplog.text
 
 
@@ -533,24 +533,24 @@ def test_an_unsupported_entry_does_not_keep_the_rest_from_being_saved(
     ]
     for _ in range(3):
         with pytest.raises(UnsupportedTypeError, match="bad") as raised:
-            bench.flusher.flush()
+            bench.flush_thread.flush()
         assert "worse" in str(raised.value.__notes__)
     assert bench.stored() == {"good": 1}
     assert caplog.text.count('box["bad"]') == 1
-    assert bench.flusher.statistics().failures == 0
+    assert bench.flush_thread.statistics().failures == 0
 
 
 # -- ownership --------------------------------------------------------------------------------
 
 
-def test_a_fenced_flusher_stops_for_good(
+def test_a_fenced_flush_thread_stops_for_good(
     make: Make, listen: Listen, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A later process has taken over: a critical log, a signal, and flush() raises."""
     fenced = listen(hub.fenced)
     bench = make()
     bench.box.write("a")
-    bench.flusher.flush()
+    bench.flush_thread.flush()
     later = Journal(bench.store)
     later.recover()
     later.commit([b'{"id":1,"put":{"later":1}}'])
@@ -558,12 +558,12 @@ def test_a_fenced_flusher_stops_for_good(
     bench.box.write("b")
     for _ in range(2):
         with pytest.raises(FencedError):
-            bench.flusher.flush()
+            bench.flush_thread.flush()
     assert len(bench.store.writes) == writes + 1
     assert fenced.get(timeout=WAIT)
     assert fenced.empty()
     assert [record.levelno for record in caplog.records].count(logging.CRITICAL) == 1
-    assert bench.flusher.statistics().fenced
+    assert bench.flush_thread.statistics().fenced
     assert bench.stored() == {"a": 1, "later": 1}
 
 
@@ -571,23 +571,23 @@ def test_an_explicit_flush_checks_the_owner_where_the_store_does_not(make: Make)
     """On a store without conditions another incarnation's takeover is found by listing."""
     bench = make(conditional=False)
     bench.box.write("a")
-    bench.flusher.flush()
+    bench.flush_thread.flush()
     later = Journal(bench.store)
     later.recover()
     later.commit([b'{"id":1,"put":{"later":1}}'])
     bench.box.write("b")
     with pytest.raises(FencedError):
-        bench.flusher.flush()
+        bench.flush_thread.flush()
 
 
 def test_an_idle_flush_asks_the_store_nothing(make: Make) -> None:
     """Without a commit since the last check there is nothing to confirm: listings cost money."""
     bench = make(conditional=False)
     bench.box.write("a")
-    bench.flusher.flush()
+    bench.flush_thread.flush()
     listings = bench.store.listings
     for _ in range(5):
-        bench.flusher.flush()
+        bench.flush_thread.flush()
     assert bench.store.listings == listings
 
 
@@ -615,7 +615,7 @@ def test_flush_waits_for_the_end_of_another_threads_atomic_block(make: Make) -> 
     bench.box.on_cut = refused.set
     with bench.box.atomic():
         bench.box.write("a")
-        caller = threading.Thread(target=bench.flusher.flush)
+        caller = threading.Thread(target=bench.flush_thread.flush)
         caller.start()
         assert refused.wait(WAIT)
         bench.box.write("b")
@@ -631,7 +631,7 @@ def test_flush_gives_up_on_a_block_that_does_not_end(make: Make, start: bool) ->
     with bench.box.atomic():
         bench.box.write("a")
         with pytest.raises(FlushError, match="atomic"):
-            bench.flusher.flush(timeout=0.3)
+            bench.flush_thread.flush(timeout=0.3)
 
 
 # -- event loops ------------------------------------------------------------------------------
@@ -652,7 +652,7 @@ async def test_a_running_loop_stands_still_during_the_cut(make: Make) -> None:
 
     bench.box.cut = cut_slowly  # type: ignore[method-assign]
     bench.box.write("a")
-    await bench.flusher.durable()
+    await bench.flush_thread.durable()
     assert still == [True]
     assert [(thread == threading.get_ident(), all_) for thread, all_ in bench.box.cuts] == [
         (False, True)
@@ -665,7 +665,7 @@ async def test_flush_on_the_loops_thread_cuts_while_it_stands_still(make: Make) 
     bench = make(CALM.changed(flush_timeout=36_000.0))
     bench.box.on_loop = asyncio.get_running_loop()
     bench.box.write("a")
-    bench.flusher.flush(timeout=WAIT)
+    bench.flush_thread.flush(timeout=WAIT)
     assert len(bench.box.cuts) == 1
     assert bench.stored() == {"a": 1}
 
@@ -692,16 +692,16 @@ async def test_flush_on_the_loops_thread_meets_a_cut_that_waits_for_the_loop(mak
     loop = asyncio.get_running_loop()
     bench.box.on_loop = Watched()
     bench.box.write("a")
-    bench.flusher.start()
+    bench.flush_thread.start()
     assert asked.wait(WAIT)
-    bench.flusher.flush(timeout=WAIT)
+    bench.flush_thread.flush(timeout=WAIT)
     assert bench.stored() == {"a": 1}
 
 
 async def test_a_blocked_loop_holds_up_a_capture_for_max_delay_only(
     make: Make, listen: Listen
 ) -> None:
-    """Then the flusher's thread cuts itself."""
+    """Then the flush thread cuts itself."""
     flushed = listen(hub.flushed)
     bench = make(EAGER.changed(max_delay=0.2))
     bench.box.on_loop = asyncio.get_running_loop()
@@ -722,7 +722,7 @@ async def test_a_loop_that_stays_blocked_is_told_once_and_not_waited_for_again(
     for number in range(3):
         bench.box.write("a", number)
         flushed.get(timeout=WAIT)  # blocks this loop
-    bench.flusher._saver._patience = lambda deadline: deadline  # type: ignore[method-assign]
+    bench.flush_thread._job._patience = lambda deadline: deadline  # type: ignore[method-assign]
     bench.box.write("b")
     flushed.get(timeout=WAIT)  # the loop is still in the same callback
     [told] = [one.message for one in caplog.records if "event loop has been blocked" in one.message]
@@ -730,8 +730,8 @@ async def test_a_loop_that_stays_blocked_is_told_once_and_not_waited_for_again(
     assert "in line" in told
     await asyncio.sleep(0)  # the callbacks of the cuts run
     bench.box.write("c")
-    await bench.flusher.durable()
-    assert not bench.flusher._saver._late_loop.is_late(asyncio.get_running_loop())
+    await bench.flush_thread.durable()
+    assert not bench.flush_thread._job._late_loop.is_late(asyncio.get_running_loop())
 
 
 def test_a_loop_that_stops_meanwhile_does_not_hold_up_a_capture(make: Make) -> None:
@@ -751,7 +751,7 @@ def test_a_loop_that_stops_meanwhile_does_not_hold_up_a_capture(make: Make) -> N
     asked = itertools.count()
     bench.box.on_loop = Stopped()
     bench.box.write("a")
-    bench.flusher.flush(timeout=WAIT)
+    bench.flush_thread.flush(timeout=WAIT)
     loop.close()
     assert bench.stored() == {"a": 1}
 
@@ -762,7 +762,7 @@ async def test_durable_raises_what_went_wrong(make: Make) -> None:
     bench.store.before_write = failing(1, StoreError("the disk is full"))
     bench.box.write("a")
     with pytest.raises(FlushError, match="the disk is full"):
-        await bench.flusher.durable()
+        await bench.flush_thread.durable()
 
 
 async def test_durable_does_not_block_the_loop(make: Make) -> None:
@@ -771,7 +771,7 @@ async def test_durable_does_not_block_the_loop(make: Make) -> None:
     go_on = threading.Event()
     bench.store.before_write = waiting_for(go_on)
     bench.box.write("a")
-    waiting = asyncio.ensure_future(bench.flusher.durable())
+    waiting = asyncio.ensure_future(bench.flush_thread.durable())
     await asyncio.sleep(0)
     assert not waiting.done()
     go_on.set()
@@ -786,7 +786,7 @@ async def test_durable_is_late_in_time(make: Make) -> None:
     bench.store.before_write = waiting_for(go_on)
     bench.box.write("a")
     with pytest.raises(FlushError, match=r"not saved within 0\.1 s"):
-        await bench.flusher.durable(timeout=0.1)
+        await bench.flush_thread.durable(timeout=0.1)
     go_on.set()
 
 
@@ -794,12 +794,12 @@ async def test_a_cancelled_durable_harms_nobody(make: Make) -> None:
     """The flush goes on, the next one works."""
     bench = make()
     bench.box.write("a")
-    task = asyncio.ensure_future(bench.flusher.durable())
+    task = asyncio.ensure_future(bench.flush_thread.durable())
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await bench.flusher.durable()
+    await bench.flush_thread.durable()
     assert bench.stored() == {"a": 1}
 
 
@@ -807,7 +807,7 @@ async def durable_for_ever(bench: Bench) -> None:
     """A worker that saves each of its many steps."""
     for number in range(1000):
         bench.box.write(f"key{number}")
-        await bench.flusher.durable()
+        await bench.flush_thread.durable()
 
 
 async def within_a_timeout(bench: Bench) -> None:
@@ -825,10 +825,10 @@ async def within_a_group(bench: Bench) -> None:
 def when_durable(bench: Bench, call: Callable[[], object]) -> None:
     """Call, in the event loop, right after the outcome of a flush has come to it."""
     loop = asyncio.get_running_loop()
-    before = bench.flusher.statistics().flushes
+    before = bench.flush_thread.statistics().flushes
     bench.box.write("last")
-    bench.flusher.flush(WAIT)  # blocks the loop: what the task waits for is queued meanwhile
-    assert bench.flusher.statistics().flushes > before
+    bench.flush_thread.flush(WAIT)  # blocks the loop: what the task waits for is queued meanwhile
+    assert bench.flush_thread.statistics().flushes > before
     loop.call_soon(call)
 
 
@@ -899,9 +899,9 @@ def test_the_journal_is_compacted_when_it_is_time(make: Make) -> None:
     bench = make()
     for number in range(200):
         bench.box.write(f"key{number % 10}", "x" * 20_000)
-        bench.flusher.flush()
-    bench.flusher.flush()
-    assert bench.flusher.statistics().compactions > 0
+        bench.flush_thread.flush()
+    bench.flush_thread.flush()
+    assert bench.flush_thread.statistics().compactions > 0
     assert set(bench.stored()) == {f"key{number}" for number in range(10)}
 
 
@@ -923,13 +923,13 @@ def test_a_flush_does_not_wait_for_a_compaction(make: Make, monkeypatch: Any) ->
         type(bench.journal), "needs_compaction", property(lambda _: next(due, False))
     )
     bench.box.write("a")
-    bench.flusher.flush()
+    bench.flush_thread.flush()
     assert began.wait(WAIT)
     bench.box.write("b")
-    bench.flusher.flush(timeout=WAIT)
+    bench.flush_thread.flush(timeout=WAIT)
     assert bench.stored() == {"a": 1, "b": 1}
     served.set()
-    bench.flusher.stop(WAIT)
+    bench.flush_thread.stop(WAIT)
     assert bench.box.collected_ids == {7}
 
 
@@ -955,10 +955,10 @@ def test_a_compaction_that_is_due_again_needs_no_flush(make: Make, monkeypatch: 
     monkeypatch.setattr(bench.journal, "compact", busy)
     while not began.is_set():
         bench.box.write("early", "x" * 20_000)
-        bench.flusher.flush()
+        bench.flush_thread.flush()
     quiet.set()
     assert again.wait(WAIT)
-    bench.flusher.stop(WAIT)
+    bench.flush_thread.stop(WAIT)
     assert not bench.journal.needs_compaction
     assert bench.stored().keys() == {"early", "late"}
 
@@ -976,10 +976,10 @@ def test_a_failed_compaction_is_logged_and_not_repeated_at_once(
 
     monkeypatch.setattr(bench.journal, "compact", compact)
     monkeypatch.setattr(type(bench.journal), "needs_compaction", property(lambda _: True))
-    bench.flusher.start()
+    bench.flush_thread.start()
     for number in range(5):
         bench.box.write(str(number))
-        bench.flusher.flush()
+        bench.flush_thread.flush()
     bench.close()
     assert next(calls) == 1
     assert "could not be compacted" in caplog.text
@@ -993,13 +993,13 @@ def test_stop_saves_and_ends_the_thread(make: Make) -> None:
     """The last save, once."""
     bench = make()
     bench.box.write("a")
-    bench.flusher.stop(WAIT)
+    bench.flush_thread.stop(WAIT)
     assert bench.stored() == {"a": 1}
     assert len(bench.store.writes) == 1
-    assert bench.flusher._thread is not None
-    assert not bench.flusher._thread.is_alive()
+    assert bench.flush_thread._thread is not None
+    assert not bench.flush_thread._thread.is_alive()
     with pytest.raises(FlushError, match="closed"):
-        bench.flusher.flush()
+        bench.flush_thread.flush()
 
 
 def test_a_last_save_that_fails_leaves_its_changes_to_be_spilled(make: Make) -> None:
@@ -1008,8 +1008,8 @@ def test_a_last_save_that_fails_leaves_its_changes_to_be_spilled(make: Make) -> 
     bench.store.before_write = unavailable
     bench.box.write("a")
     with pytest.raises(FlushError):
-        bench.flusher.stop(0.5)
-    assert b'"a"' in b"".join(bench.flusher.unsaved)
+        bench.flush_thread.stop(0.5)
+    assert b'"a"' in b"".join(bench.flush_thread.unsaved)
 
 
 def test_stop_ends_in_time_although_the_store_hangs(make: Make) -> None:
@@ -1019,38 +1019,38 @@ def test_stop_ends_in_time_although_the_store_hangs(make: Make) -> None:
     bench.store.before_write = waiting_for(go_on)
     bench.box.write("a")
     with pytest.raises(FlushError):
-        bench.flusher.stop(0.3)
-    assert b'"a"' in b"".join(bench.flusher.unsaved)
+        bench.flush_thread.stop(0.3)
+    assert b'"a"' in b"".join(bench.flush_thread.unsaved)
     go_on.set()
 
 
 def test_statistics_tell_what_was_done(make: Make) -> None:
     """Flushes, writes, bytes, entries, staleness."""
     bench = make(start=False)
-    assert bench.flusher.statistics() == Statistics()
+    assert bench.flush_thread.statistics() == Statistics()
     bench.box.write("a")
     bench.box.write("b")
-    assert bench.flusher.statistics().unsaved_bytes == 20
-    bench.flusher.flush()
-    done = bench.flusher.statistics()
+    assert bench.flush_thread.statistics().unsaved_bytes == 20
+    bench.flush_thread.flush()
+    done = bench.flush_thread.statistics()
     assert (done.flushes, done.entries, done.failing, done.staleness) == (1, 2, 0, 0.0)
     assert done.bytes >= sum(map(len, bench.store.writes[0].values()))
-    assert bench.flusher.saved_at is not None
+    assert bench.flush_thread.saved_at is not None
 
 
 def test_staleness_is_the_age_of_the_oldest_unsaved_change(make: Make) -> None:
     """Also after failures."""
     bench = make(start=False)
     now = 100.0
-    bench.flusher._clock = lambda: now
-    bench.flusher._saver._clock = lambda: now
+    bench.flush_thread._clock = lambda: now
+    bench.flush_thread._job._clock = lambda: now
     bench.box.write("a")
-    bench.flusher._policy.step(bench.flusher._look())
+    bench.flush_thread._policy.step(bench.flush_thread._look())
     bench.store.before_write = failing(1, StoreError("no"))
     now = 107.0
     with pytest.raises(FlushError, match=r"the oldest for 7\.0 s"):
-        bench.flusher.flush()
-    assert bench.flusher.statistics().staleness == 7.0
+        bench.flush_thread.flush()
+    assert bench.flush_thread.statistics().staleness == 7.0
 
 
 @pytest.mark.parametrize("which", ["_thread.start_new_thread", "threading.Thread.start"])
@@ -1064,9 +1064,9 @@ def test_no_thread_can_be_started(
 
     monkeypatch.setattr(which, refuse)
     bench = make()
-    while bench.flusher.busy():
+    while bench.flush_thread.busy():
         time.sleep(0.001)
     assert ("no thread could be started" in caplog.text) is which.startswith("_thread")
     bench.box.write("a")
-    bench.flusher.flush()
+    bench.flush_thread.flush()
     assert bench.stored() == {"a": 1}

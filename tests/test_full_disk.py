@@ -355,8 +355,8 @@ def test_what_was_written_while_a_save_hung_is_kept_too(isolated: Path) -> None:
             time.sleep(3600)
         stores.SqliteStore.write = hang
         a["x"] = 2
-        flusher = autostate.runtime.api.current_manager()._incarnation.flusher
-        flusher.flush_soon()
+        flush_thread = autostate.runtime.api.current_manager()._incarnation.flush_thread
+        flush_thread.flush_soon()
         hangs.wait()
         a["z"] = 3
         autostate.configure(flush_timeout=0.3)

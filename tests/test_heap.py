@@ -68,8 +68,8 @@ def test_large_saves_and_compactions_give_their_memory_back(
             pages.update({f"k{i}": letter * 90 for i in range(3000)})
             autostate.flush()
         assert manager._incarnation is not None
-        flusher = manager._incarnation.flusher
-    done = flusher.statistics()  # its thread has ended
+        flush_thread = manager._incarnation.flush_thread
+    done = flush_thread.statistics()  # its thread has ended
     assert done.compactions
     assert sum(size > 3000 * 90 for size in given) == done.flushes - 1 + done.compactions
 

@@ -101,7 +101,7 @@ class Program:
         self.save(changes, {"pages": pages | {f"p{number}": value}, "log": [*now["log"], number]})
 
     def save(self, changes: Changes, state: State) -> None:
-        """Commit until it is acknowledged; as the flusher does, with the same or with more."""
+        """Commit until it is acknowledged; as the flush thread does, with the same or with more."""
         self.states.append(state)
         while True:
             try:

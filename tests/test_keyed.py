@@ -228,7 +228,7 @@ def compact(manager: autostate.StateManager) -> None:
     manager.flush()
     incarnation = manager._incarnation
     assert incarnation is not None
-    with incarnation.flusher.exclusive():
+    with incarnation.flush_thread.exclusive():
         incarnation._journal.compact(pause=lambda: None)
         assert not incarnation._journal.needs_compaction
 
@@ -288,7 +288,7 @@ def compact_now(manager: autostate.StateManager) -> None:
     """Compact whatever there is."""
     incarnation = manager._incarnation
     assert incarnation is not None
-    with incarnation.flusher.exclusive():
+    with incarnation.flush_thread.exclusive():
         incarnation._journal.compact(pause=lambda: None)
 
 

@@ -316,7 +316,7 @@ def test_a_handler_that_was_there_is_called(isolated: Path) -> None:
 
 
 def test_a_long_shutdown_of_the_programs_own_is_saved_before_the_kill(isolated: Path) -> None:
-    """Told of SIGTERM, the flusher hurries: the grace period may end with SIGKILL."""
+    """Told of SIGTERM, the flush thread hurries: the grace period may end with SIGKILL."""
     program = Program(
         """
         PersistedDict("a")["x"] = 1

@@ -11,7 +11,7 @@ import pytest
 
 from autostate.errors import ResumeError
 from autostate.journal import Journal
-from autostate.saving.job import Saver
+from autostate.saving.job import FlushJob
 from autostate.saving.policy import FlushPolicy
 from autostate.saving.rendezvous import Bodies, Body
 from autostate.stores.memory import MemoryStore
@@ -52,7 +52,7 @@ def meets(bodies: Bodies, body: Body) -> bool:
 
 
 def test_a_loop_stands_still_between_two_items_until_the_cut_is_done() -> None:
-    """And tells the flusher that it does."""
+    """And tells the flush thread that it does."""
     told = threading.Event()
     bodies = Bodies(told.set)
     body = elsewhere(begun, bodies, "loop")
@@ -73,7 +73,7 @@ def test_a_loop_stands_still_between_two_items_until_the_cut_is_done() -> None:
 
 
 def test_no_loop_stands_still_when_nothing_is_to_be_saved() -> None:
-    """Nor for the flusher of the process from which this one was forked."""
+    """Nor for the flush thread of the process from which this one was forked."""
     bodies = Bodies()
     body = elsewhere(begun, bodies, "loop")
     bodies.between(body)
@@ -119,7 +119,7 @@ def test_a_loop_that_ended_elsewhere_is_not_around_another() -> None:
 
 
 def test_loops_of_another_store_are_not_around_one() -> None:
-    """They are saved by another flusher."""
+    """They are saved by another flush thread."""
     context = contextvars.Context()
     first = context.run(begun, Bodies(), "first")
     assert context.run(begun, Bodies(), "first").outer is None
@@ -142,7 +142,7 @@ def test_a_loop_is_in_work_until_it_is_left() -> None:
     assert not waited_for(bodies)
 
 
-def test_nobody_waits_for_a_body_that_waits_for_the_flusher() -> None:
+def test_nobody_waits_for_a_body_that_waits_for_the_flush_thread() -> None:
     """But one waits for those in which nobody waits."""
     bodies = Bodies()
     context = contextvars.Context()
@@ -158,7 +158,7 @@ def test_nobody_waits_for_a_body_that_waits_for_the_flusher() -> None:
 
 
 class BeginsALoop:
-    """The tracker's lock; when the flusher takes it for the cut, a loop has just begun."""
+    """The tracker's lock; when the flush thread takes it for the cut, a loop has just begun."""
 
     def __init__(self, box: Box, bodies: Bodies) -> None:
         self._box, self._bodies, self._lock = box, bodies, box.lock
@@ -186,7 +186,7 @@ def test_a_loop_that_begins_before_the_cut_is_waited_for() -> None:
         bodies.leave(lock.body)
 
     tracker: Any = box
-    saver = Saver(
+    job = FlushJob(
         tracker,
         Journal(MemoryStore()),
         FlushPolicy(CALM),
@@ -196,6 +196,6 @@ def test_a_loop_that_begins_before_the_cut_is_waited_for() -> None:
         renew=lambda: None,
         bodies=bodies,
     )
-    saver._cut_once(1e9, sweep=False)
+    job._cut_once(1e9, sweep=False)
     assert cuts_before_the_end == [0]
     assert len(box.cuts) == 1

@@ -30,7 +30,7 @@ from autostate.errors import FlushError, StateTypeError, StoreUnavailableError
 from autostate.journal import Journal
 from autostate.runtime.api import current_manager
 from autostate.saving import spill
-from autostate.saving.thread import Flusher
+from autostate.saving.thread import FlushThread
 from autostate.stores.memory import MemoryStore
 from autostate.stores.sqlite import SqliteStore
 
@@ -492,7 +492,7 @@ def test_configure_sets_up_the_default_manager() -> None:
     assert autostate.configure(debounce=0.5) is manager
     assert manager.settings.debounce == 0.5
     assert manager._incarnation is not None
-    assert manager._incarnation.flusher.settings.debounce == 0.5
+    assert manager._incarnation.flush_thread.settings.debounce == 0.5
 
 
 def test_configure_can_change_the_store_until_the_first_object(isolated: Path) -> None:
@@ -796,13 +796,13 @@ def test_what_was_written_is_not_called_lost(
     isolated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last save went through; the store only did not say who owns the state."""
-    stop = Flusher.stop
+    stop = FlushThread.stop
 
-    def stop_in_doubt(flusher: Flusher, timeout: float) -> None:
-        stop(flusher, timeout)
+    def stop_in_doubt(flush_thread: FlushThread, timeout: float) -> None:
+        stop(flush_thread, timeout)
         raise FlushError("nobody knows")
 
-    monkeypatch.setattr(Flusher, "stop", stop_in_doubt)
+    monkeypatch.setattr(FlushThread, "stop", stop_in_doubt)
     with (
         pytest.raises(FlushError, match=r"nobody knows$") as raised,
         autostate.open("sqlite:///s.db"),
@@ -870,7 +870,7 @@ def test_a_store_that_hangs_is_closed_when_it_answers(isolated: Path) -> None:
     manager = autostate.open(Hanging(), debounce=3600)
     with manager:
         PersistedDict("d", a=1)
-        manager._begin().flusher.flush_soon()
+        manager._begin().flush_thread.flush_soon()
         assert asked.wait(60)
         manager.finish(0.01)
     assert not closed.is_set()

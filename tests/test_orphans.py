@@ -214,7 +214,7 @@ def test_what_was_at_several_places_moves_and_is_changed_again(make: Callable[[]
 
 
 def test_a_block_that_fails_puts_back_what_others_have_let_go_of() -> None:
-    """Taken out in the block, looked at by the flusher's thread meanwhile, and put back."""
+    """Taken out in the block, looked at by the flush thread meanwhile, and put back."""
     program = Program()
     state = program.root("state", default={"x": {"y": [1]}})
     program.flush()

@@ -96,7 +96,7 @@ class Writer:
 
 
 def patiently(act: Callable[[], object]) -> None:
-    """Do something again while another process may be taking over, as the saver does."""
+    """Do something again while another process may be taking over, as the flush job does."""
     for _ in range(100):
         with suppress(StoreUnavailableError):
             act()

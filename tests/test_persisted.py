@@ -147,7 +147,7 @@ def test_a_change_costs_itself_and_no_change_nothing(cls: Any) -> None:
 
 
 def test_an_assignment_is_saved_without_being_asked_for(tmp_path: Any) -> None:
-    """The flusher looks at objects by itself."""
+    """The flush thread looks at objects by itself."""
     saved = threading.Event()
     with life(debounce=0.05, max_delay=0.05):
         one = Plain(1)

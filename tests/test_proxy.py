@@ -652,7 +652,7 @@ def test_proxies_survive_kill_9(isolated: Path) -> None:
 
 
 def test_a_use_is_saved_without_a_flush(isolated: Path) -> None:
-    """The flusher is woken by it: the process is killed as soon as it has saved."""
+    """The flush thread is woken by it: the process is killed as soon as it has saved."""
     code = """
 import os, signal, sys
 import autostate

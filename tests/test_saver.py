@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from autostate.journal import Journal
-from autostate.saving.job import Saver
+from autostate.saving.job import FlushJob
 from autostate.saving.policy import FlushPolicy
 from tests.flushing import CALM, Box, BoxCapture, FaultyStore
 
@@ -24,7 +24,7 @@ class Clock:
 
 
 class Slow:
-    """A saver on a machine that is slow to encode.
+    """A flush job on a machine that is slow to encode.
 
     Args:
         monkeypatch: For the captures of the box.
@@ -37,7 +37,7 @@ class Slow:
         self.journal.recover()
         self.policy = FlushPolicy(CALM)
         tracker: Any = self.box
-        self.saver = Saver(
+        self.job = FlushJob(
             tracker,
             self.journal,
             self.policy,
@@ -57,7 +57,7 @@ class Slow:
 
     def flush(self) -> None:
         """Flush with the time that a flush has when nobody waits for it."""
-        self.saver.flush((), self.policy.deadline(self.clock.now))
+        self.job.flush((), self.policy.deadline(self.clock.now))
 
 
 def test_the_store_has_its_own_time_after_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_the_store_has_its_own_time_after_encoding(monkeypatch: pytest.MonkeyPat
     slow = Slow(monkeypatch, CALM.flush_timeout * 3)
     slow.box.write("page")
     slow.flush()
-    assert slow.saver.statistics().flushes == 1
+    assert slow.job.statistics().flushes == 1
     [timeout] = slow.store.timeouts
     assert timeout is not None
     assert timeout >= CALM.flush_timeout / 2
@@ -86,8 +86,8 @@ def test_the_last_save_ends_when_it_was_told_to(monkeypatch: pytest.MonkeyPatch)
     """At the end of the process somebody waits, and goes when the time is over."""
     slow = Slow(monkeypatch, 3.0)
     slow.box.write("page")
-    slow.saver.last = True
-    slow.saver.flush((), slow.clock.now + 4.0)
+    slow.job.last = True
+    slow.job.flush((), slow.clock.now + 4.0)
     [timeout] = slow.store.timeouts
     assert timeout is not None
     assert timeout <= 1.0
@@ -106,5 +106,5 @@ def test_a_compaction_of_any_size_has_the_timeout_for_each_call(
 
     monkeypatch.setattr(slow.journal, "compact", compact)
     monkeypatch.setattr(Journal, "needs_compaction", True)
-    slow.saver.compact(lambda: None)
+    slow.job.compact(lambda: None)
     assert asked == [CALM.flush_timeout]

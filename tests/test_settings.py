@@ -93,7 +93,7 @@ def test_debounce_and_max_delay_follow_each_other(monkeypatch: pytest.MonkeyPatc
 
 
 def test_settings_are_frozen() -> None:
-    """They are replaced as a whole, so the flusher's thread never sees half of a change."""
+    """They are replaced as a whole, so the flush thread never sees half of a change."""
     settings = Settings.for_store("memory:")
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.debounce = 3  # type: ignore[misc]

@@ -37,7 +37,7 @@ def surviving_a_purge(managers: Iterable[StateManager]) -> Generator[None]:
     with contextlib.ExitStack() as stack:
         owners = list(_owners(managers, local_folder(None)))
         for owner in owners:  # nothing is written between the purge and the look after it
-            stack.enter_context(owner.flusher.exclusive())
+            stack.enter_context(owner.flush_thread.exclusive())
         before = _records()
         yield
         if before - _records():

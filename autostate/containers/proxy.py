@@ -2,7 +2,7 @@
 
 What the store keeps is a root of the kind "proxy": a dict with one entry, `value`, that holds the
 object. The object is watched, as every value without a barrier is; that it was used only tells
-the flusher that there is something to look at, now instead of at its next look.
+the flush thread that there is something to look at, now instead of at its next look.
 
 The kind is known to every program, the wrapper (`proxied.py`) is loaded by those that use it.
 """

@@ -203,7 +203,7 @@ class Walk(Body):
         incarnation, node = manager._incarnation, state._node_
         if incarnation is None or node is None:
             raise RuntimeError(f"the store of the loop {self.name!r} was closed meanwhile")
-        self._bodies = incarnation.flusher.bodies
+        self._bodies = incarnation.flush_thread.bodies
         self._lock = node.tracker.lock
         with manager._lock, self._lock:
             outer = self._bodies.enter(self)

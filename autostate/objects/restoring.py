@@ -129,7 +129,7 @@ class Snapshot:
         if manager._overrides != settings:
             manager._overrides = {**settings}  # type: ignore[typeddict-item]
             if manager._incarnation is not None:
-                manager._incarnation.flusher.settings = manager.settings
+                manager._incarnation.flush_thread.settings = manager.settings
 
     def _bind(self, kept: _Kept) -> Tracker:
         """Let the former state objects be live again, those that were deleted or closed too."""
@@ -157,7 +157,7 @@ def reopened() -> StateManager:
     store = MemoryStore()
     settings: dict[str, Any] = {**manager._overrides}
     if incarnation is not None:
-        with incarnation.flusher.exclusive():
+        with incarnation.flush_thread.exclusive():
             found = {key: incarnation.store.read(key) for key in incarnation.store.list("")}
         store.write({key: data for key, data in found.items() if data is not None})
         signer = incarnation.tracker.signer

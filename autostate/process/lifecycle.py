@@ -4,7 +4,7 @@ How each end comes to save, exactly once:
 
 - *Return, exception, `sys.exit`, Ctrl-C*: by `atexit`. This module registers there when autostate
   is imported, so it runs after all handlers that the program registers later, and after the
-  non-daemon threads have ended. The flusher's daemon thread still runs then.
+  non-daemon threads have ended. The flush thread's daemon thread still runs then.
 - *SIGTERM, SIGHUP with the default action* would end the process at once. The handler installed
   here only puts the signal into a queue: a handler may run in the middle of anything, also while
   its thread holds the tracker's lock, so it takes no lock. A thread of this module saves, and
@@ -15,8 +15,8 @@ How each end comes to save, exactly once:
   for locks that its own thread may hold. Why the handler has to end the process: only the main
   thread may change a signal's action. It runs when the main thread next executes Python code; one
   that is deep in a C call that does not return ends when it does, as with any handler.)
-- *A handler that was there before* is called first thing after the flusher was told to hurry: it
-  may need the whole grace period for an orderly end, and the end may not come to be orderly.
+- *A handler that was there before* is called first thing after the flush thread was told to hurry:
+  it may need the whole grace period for an orderly end, and the end may not come to be orderly.
 - *A signal that the process sends to itself* is saved for before it is sent, by `signal_hook`:
   whoever had a handler of its own restores what was there, and sends the signal again.
 - *`os.execv` and its relatives*: saved before, by `exec_hook`.

@@ -45,7 +45,7 @@ from autostate.runtime.opening import open_state
 from autostate.runtime.unreadable import begin_anew, still_unreadable
 from autostate.saving import spill
 from autostate.saving.policy import backoff
-from autostate.saving.thread import Flusher
+from autostate.saving.thread import FlushThread
 from autostate.settings import Settings, scheme
 from autostate.signing import Signer
 from autostate.stores import Store, file_of, open_store
@@ -77,7 +77,7 @@ class Incarnation:
     Attributes:
         place: What is the same for all URLs of the store.
         tracker: What is dirty.
-        flusher: Who saves it.
+        flush thread: Who saves it.
         anew: What was stored could not be read, and is kept aside.
         downtime: Seconds from the last save of the previous incarnation to now, or None.
         ending: The thread in which its last user leaves it; None: nobody does.
@@ -121,13 +121,13 @@ class Incarnation:
             outlives = scheme(store.url) != "memory"  # now: the program may change its directory
             self._spill_places = spill.places(store.url) if outlives else []
             self._unreadable: set[str] = set()
-            self._signer = Signer(store.url, lambda: self.flusher.settings.keys)
+            self._signer = Signer(store.url, lambda: self.flush_thread.settings.keys)
             self.tracker: Tracker = Tracker(
                 wake=self._wake, signer=self._signer, on_unknown=lambda: settings.on_unknown
             )
             self.tracker.load(recovered.nodes, recovered.next_id)
             self.tracker.set_gate(None if claim.held else self._claim_late)
-            self.flusher: Flusher = self._make_flusher(settings)
+            self.flush_thread: FlushThread = self._make_flush_thread(settings)
             self._handlers: list[tuple[hub.HubSignal, Callable[..., None]]] = [
                 (hub.migrating, self._on_migrating),
                 (hub.aborting, self._on_migrating),
@@ -145,8 +145,8 @@ class Incarnation:
                 store.close()
             raise
 
-    def _make_flusher(self, settings: Settings) -> Flusher:
-        return Flusher(
+    def _make_flush_thread(self, settings: Settings) -> FlushThread:
+        return FlushThread(
             self.tracker,
             self._journal,
             settings,
@@ -168,20 +168,20 @@ class Incarnation:
             self._connected = True
 
     def _wake(self) -> None:
-        self.flusher.wake()
+        self.flush_thread.wake()
 
     def _expect_ends(self) -> None:
         """Heed what was announced before there was anything to save."""
         kill = announced.seconds_to_kill()
         if kill is not None:
-            self.flusher.hurry(kill)
+            self.flush_thread.hurry(kill)
         self.expect_timeout()
 
     def expect_timeout(self) -> None:
         """Save everything shortly before the run times out, as far as that is known."""
         timeout = announced.seconds_to_timeout()
         if timeout is not None:
-            self.flusher.expect_timeout(timeout)
+            self.flush_thread.expect_timeout(timeout)
 
     def create(self, name: str, kind: str, make: Callable[[], Any]) -> tuple[Any, bool]:
         """Give the live root of that name, or make and rehydrate it; says whether it was made."""
@@ -195,10 +195,10 @@ class Incarnation:
             )
         live = self.tracker.root(name)
         if live is not None:
-            self.flusher.start()
+            self.flush_thread.start()
             self._resumed.setdefault(name, True)  # came with another root that refers to it
             return live, False
-        if found is None and self.flusher.settings.readonly:
+        if found is None and self.flush_thread.settings.readonly:
             raise self._not_stored(name)
         container = make()
         self._resumed[name] = found is not None  # first: Ctrl-C may strike behind `attach`
@@ -208,7 +208,7 @@ class Incarnation:
             self._unreadable.add(name)
             raise
         self._unreadable.discard(name)
-        self.flusher.start()
+        self.flush_thread.start()
         return container, True
 
     def delete(self, name: str) -> None:
@@ -225,12 +225,12 @@ class Incarnation:
             self._keep_aside(name)
         self.tracker.detach(name)
         self._resumed.pop(name, None)
-        self.flusher.start()
+        self.flush_thread.start()
 
     def _keep_aside(self, name: str) -> None:
         """Copy a root that could not be restored to where nothing overwrites it."""
-        with self.flusher.exclusive():
-            keys = self._journal.keep_aside(name, timeout=self.flusher.settings.flush_timeout)
+        with self.flush_thread.exclusive():
+            keys = self._journal.keep_aside(name, timeout=self.flush_thread.settings.flush_timeout)
         self._unreadable.discard(name)
         logger.warning(
             "%s is deleted without having been read; it is kept aside in %s, as %s",
@@ -246,7 +246,7 @@ class Incarnation:
     @property
     def last_saved(self) -> float | None:
         """When something was last saved, by this or the previous incarnation; since 1970."""
-        return self.flusher.saved_at or self._saved_before
+        return self.flush_thread.saved_at or self._saved_before
 
     def _check_claim(self) -> None:
         """See that this process is still the owner of what is there.
@@ -255,7 +255,7 @@ class Incarnation:
             FencedError: The store was deleted, and another process has begun anew.
             StoreGoneError: It was deleted.
         """
-        timeout = self.flusher.settings.flush_timeout
+        timeout = self.flush_thread.settings.flush_timeout
         if self._journal.moved:
             self.claim.move_to(self._journal.epoch)
         if self.claim.check() or self.last_saved is None:
@@ -269,7 +269,7 @@ class Incarnation:
         Raises:
             FencedError: Another process has begun anew there.
         """
-        with self.flusher.exclusive():
+        with self.flush_thread.exclusive():
             self.claim.check()
             self._journal.reset()
             self.claim.move_to(self._journal.epoch)
@@ -297,8 +297,8 @@ class Incarnation:
             StoreUnavailableError: It takes longer, or waits for this thread.
         """
         done = False
-        if threading.get_ident() != self.ending and not self.flusher.is_this_thread():
-            with self.flusher.standing_still():
+        if threading.get_ident() != self.ending and not self.flush_thread.is_this_thread():
+            with self.flush_thread.standing_still():
                 done = self._over.wait(timeout)
         if not done:
             raise StoreUnavailableError(
@@ -310,8 +310,8 @@ class Incarnation:
         problem: Exception | None = None
         try:
             self._disconnect()
-            if not self.flusher.stopped:
-                self.flusher.stop(timeout)
+            if not self.flush_thread.stopped:
+                self.flush_thread.stop(timeout)
         except FencedError as error:
             problem = self._refused_at_the_end(error)
         except UnsupportedTypeError as error:
@@ -325,7 +325,7 @@ class Incarnation:
             problem = self._spill(error)
         except BaseException as error:  # Ctrl-C while it waits: no time, but what is known is kept
             interrupted = error
-            self.flusher.abandon()
+            self.flush_thread.abandon()
             uninterrupted(lambda: self._spill(interrupted))
             if self.failure is not None:
                 error.add_note(str(self.failure))
@@ -341,16 +341,16 @@ class Incarnation:
         """
         owner = error.owner
         same_run = isinstance(owner, Owner) and owner.run == this_run() != ""
-        if same_run or not (self.flusher.dirty or self.flusher.unsaved):
+        if same_run or not (self.flush_thread.dirty or self.flush_thread.unsaved):
             return error
         return ChangesLostError(f"the unsaved changes are LOST: {error}")
 
     def _let_go(self) -> None:
         self.tracker.close()
         if self._is_ours:
-            if not self.flusher.busy():
+            if not self.flush_thread.busy():
                 self._give_lease_back()
-            self.flusher.when_ended(self.store.close)
+            self.flush_thread.when_ended(self.store.close)
         self.claim.release()
         self.finished = True
         self._over.set()
@@ -367,7 +367,7 @@ class Incarnation:
         """Go on in the child of a fork: to read, and to write as soon as the parent has ended.
 
         The store's connection is the parent's: it is kept, unused, so that nothing closes it. So
-        are the flusher and the locks of threads that do not exist here.
+        are the flush thread and the locks of threads that do not exist here.
 
         Returns:
             Whether there is a state to go on with; what lay in memory only has gone with the
@@ -381,7 +381,7 @@ class Incarnation:
         if self._pid == os.getpid():
             return True
         self._pid = os.getpid()
-        _of_parents.append((self.store, self.flusher))
+        _of_parents.append((self.store, self.flush_thread))
         self._is_ours = False
         self.claim.forget()
         self._finishing = threading.RLock()
@@ -389,7 +389,7 @@ class Incarnation:
         self._disconnect()
         self._connected = False
         self.tracker.forked(self._claim_after_fork)
-        self.flusher = self._make_flusher(self.flusher.settings)
+        self.flush_thread = self._make_flush_thread(self.flush_thread.settings)
         return True
 
     def _claim_after_fork(self) -> None:
@@ -401,7 +401,7 @@ class Incarnation:
         Raises:
             StateInUseError: The parent lives, or somebody has saved since the fork.
         """
-        settings = self.flusher.settings
+        settings = self.flush_thread.settings
         if settings.readonly:
             self._refuse_to_write()
         kept = getattr(self.store, "is_stateless", False)  # it has no connection of the parent's
@@ -424,14 +424,14 @@ class Incarnation:
         if epoch is not None and epoch != journal.epoch:
             journal.begin_at(epoch)
         self.store, self._journal, self._is_ours = store, journal, True
-        self.flusher = self._make_flusher(settings)
+        self.flush_thread = self._make_flush_thread(settings)
         self.tracker.set_gate(None)
         self.tracker.mark_all()
         self._begin_to_save()
 
     def _begin_to_save(self) -> None:
-        self.flusher.start()
-        self.flusher.wake()  # defaults that were filled in wait for it
+        self.flush_thread.start()
+        self.flush_thread.wake()  # defaults that were filled in wait for it
         for user in self.users:
             lifecycle.register(user)
         self.connect()
@@ -443,9 +443,9 @@ class Incarnation:
             ReadOnlyError: It was opened for reading only.
             StateInUseError: It belongs to another process, or was changed by one.
         """
-        if self.flusher.settings.readonly:
+        if self.flush_thread.settings.readonly:
             self._refuse_to_write()
-        timeout = self.flusher.settings.flush_timeout
+        timeout = self.flush_thread.settings.flush_timeout
         epoch = self.claim.acquire(self._journal.epoch - 1, self._saved_before)
         try:
             current = self.claim.wait_for_others(self._journal, self._saved_before)
@@ -457,12 +457,12 @@ class Incarnation:
         if epoch is not None and epoch != self._journal.epoch:
             self._journal.begin_at(epoch)
         self.tracker.set_gate(None)
-        self.flusher.hold_lease(self.claim.lease)
+        self.flush_thread.hold_lease(self.claim.lease)
         self._begin_to_save()
 
     def _refuse_what_is_old(self) -> NoReturn:
         error = changed_since(self.store.url)
-        if self.flusher.settings.on_fenced == "exit":
+        if self.flush_thread.settings.on_fenced == "exit":
             logs.heard().critical("%s", error)
             lifecycle.finish_others(self._sender)
             exit_status.refuse()
@@ -484,7 +484,7 @@ class Incarnation:
             What to call if the process goes on after all.
         """
         try:
-            self.flusher.flush(timeout, ending=True)
+            self.flush_thread.flush(timeout, ending=True)
         except (FencedError, UnsupportedTypeError):
             pass  # nothing that a spill could mend
         except Exception as error:
@@ -501,15 +501,15 @@ class Incarnation:
     def _on_migrating(
         self, sender: object, time_remaining: float | None = None, **rest: Any
     ) -> None:
-        self.flusher.hurry(time_remaining)
-        self.flusher.flush_soon()
+        self.flush_thread.hurry(time_remaining)
+        self.flush_thread.flush_soon()
 
     def _on_persist_state(self, sender: object, **rest: Any) -> None:
-        self.flusher.flush_soon()
+        self.flush_thread.flush_soon()
 
     def _on_shutdown(self, sender: object, timeout: float | None = None, **rest: Any) -> None:
         with contextlib.suppress(Exception):  # logged where it was met
-            self.flusher.flush(timeout)
+            self.flush_thread.flush(timeout)
 
     def _disconnect(self) -> None:
         for signal, handler in self._handlers:
@@ -522,7 +522,7 @@ class Incarnation:
         if not isinstance(cause, Exception):
             told = "the last save was interrupted"
         failure = FlushError(told)
-        something = bool(self.flusher.unsaved) or self.flusher.dirty
+        something = bool(self.flush_thread.unsaved) or self.flush_thread.dirty
         if something and scheme(self.store.url) != "memory":
             try:
                 self._spilled = self._write_spill()
@@ -545,7 +545,7 @@ class Incarnation:
         Raises:
             OSError: There is nothing that could be kept, or no place for it.
         """
-        changes = self.flusher.collect_unsaved()
+        changes = self.flush_thread.collect_unsaved()
         if not changes:
             raise OSError("they could not be collected")
         seal = self.store.sealed if isinstance(self.store, KeyedStore) else None

@@ -131,7 +131,7 @@ class StateManager:
     def settings(self) -> Settings:
         """The settings that hold now; once a state is open, those that it was opened with."""
         if self._incarnation is not None:
-            return self._incarnation.flusher.settings
+            return self._incarnation.flush_thread.settings
         return self._made_settings()
 
     def _made_settings(self) -> Settings:
@@ -160,7 +160,7 @@ class StateManager:
                 self._check_late(settings)
             self._override(settings)
             if self._incarnation is not None:
-                self._incarnation.flusher.settings = self._made_settings().changed(
+                self._incarnation.flush_thread.settings = self._made_settings().changed(
                     key=self.settings.key, encrypt=self.settings.encrypt
                 )
 
@@ -255,19 +255,19 @@ class StateManager:
         if incarnation is None or incarnation.tracker.root(name) is None:
             raise LookupError(f"no live state object is called {name!r} in {self!r}")
         resumed = incarnation.resumed(name)
-        error = incarnation.flusher.last_error
+        error = incarnation.flush_thread.last_error
         return Info(
             name=name,
             kind=incarnation.tracker.kind(name) or "",
             resumed=resumed,
             downtime=incarnation.downtime if resumed else None,
             last_saved=incarnation.last_saved,
-            dirty=incarnation.flusher.dirty,
+            dirty=incarnation.flush_thread.dirty,
             last_error=None if error is None else str(error),
-            waiting=incarnation.flusher.waiting,
+            waiting=incarnation.flush_thread.waiting,
             unsavable=tuple(
                 path
-                for path in incarnation.flusher.statistics().unsavable
+                for path in incarnation.flush_thread.statistics().unsavable
                 if path == name or path.startswith((f"{name}[", f"{name}."))
             ),
         )
@@ -336,7 +336,7 @@ class StateManager:
         incarnation = self._in_use()
         if incarnation is not None:
             with _ending_first():
-                incarnation.flusher.flush(timeout)
+                incarnation.flush_thread.flush(timeout)
 
     async def durable(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
         """Do as `flush` does, without blocking the event loop."""
@@ -344,26 +344,30 @@ class StateManager:
         incarnation = self._in_use()
         if incarnation is not None:
             with _ending_first():
-                await incarnation.flusher.durable(timeout)
+                await incarnation.flush_thread.durable(timeout)
 
     async def durable_at_end(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """Do as `durable` does, but do not wait for what waiting does not mend: a full disk."""
         lifecycle.recheck()
         incarnation = self._in_use()
         if incarnation is not None:
-            await incarnation.flusher.durable(timeout, ending=True)
+            await incarnation.flush_thread.durable(timeout, ending=True)
 
     def statistics(self) -> Statistics:
         """Tell how much was saved, and how things stand."""
         from autostate.saving.job import Statistics
 
         incarnation = self._incarnation
-        return Statistics() if incarnation is None else incarnation.flusher.statistics()
+        return Statistics() if incarnation is None else incarnation.flush_thread.statistics()
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Write nothing to the store during the body."""
         incarnation = self._incarnation
-        return contextlib.nullcontext() if incarnation is None else incarnation.flusher.exclusive()
+        return (
+            contextlib.nullcontext()
+            if incarnation is None
+            else incarnation.flush_thread.exclusive()
+        )
 
     def store_wiped(self) -> None:
         """Save everything again: somebody has emptied the store under us."""
@@ -405,7 +409,7 @@ class StateManager:
         problem: Exception | None = None
         if incarnation.users != [self]:
             try:
-                incarnation.flusher.flush(timeout, ending=True)
+                incarnation.flush_thread.flush(timeout, ending=True)
             except Exception as error:
                 problem = error
         with _beginning:  # of two that end at once, one finishes
@@ -479,7 +483,7 @@ class StateManager:
         """Save shortly after every change from now on; takes no lock."""
         incarnation = self._incarnation
         if incarnation is not None:
-            incarnation.flusher.hurry(None)
+            incarnation.flush_thread.hurry(None)
 
     def announce_end(self) -> None:
         """Tell a process that waits for this one that the end has begun."""
@@ -577,10 +581,10 @@ class StateManager:
             made = other._incarnation if isinstance(other, StateManager) else None
             if made is None or made.finished or made.place != place:
                 continue
-            if isinstance(source, str) and made.flusher.settings.readonly != settings.readonly:
+            if isinstance(source, str) and made.flush_thread.settings.readonly != settings.readonly:
                 continue  # who only reads sees what is saved, as another process does
             for name, value in self._overrides.items():
-                if getattr(made.flusher.settings, name) != value:
+                if getattr(made.flush_thread.settings, name) != value:
                     raise RuntimeError(
                         f"{made.store.url} is open in this process with another setting of {name}: "
                         "open it with the same settings, or close the other one first"

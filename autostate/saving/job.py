@@ -1,8 +1,8 @@
 """One flush, from the cut to the word to whoever is interested; and compaction.
 
-Nothing here knows of the thread or decides when: the flusher calls, one call at a time. A flush
-is: cut, encode, commit, check of the owner. What cannot be saved now is marked again and comes
-with the next flush. Bytes that may have reached the store go out again unchanged within one
+Nothing here knows of the thread or decides when: the flush thread calls, one call at a time. A
+flush is: cut, encode, commit, check of the owner. What cannot be saved now is marked again and
+comes with the next flush. Bytes that may have reached the store go out again unchanged within one
 flush; the journal sees to it that different bytes never follow them under the same key.
 
 Why retries are written here and not left to stamina: its sleep is `time.sleep`. This one must end
@@ -131,7 +131,7 @@ class Statistics:
     fenced: bool = False
 
 
-class Saver:
+class FlushJob:
     """Carries out flushes. Not for several threads at once.
 
     Args:

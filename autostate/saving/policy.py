@@ -1,6 +1,6 @@
 """When to flush: decided from what is seen, without a thread, a clock or a store.
 
-The flusher's thread looks at the tracker, tells `FlushPolicy.step` what it saw and at which time,
+The flush thread looks at the tracker, tells `FlushPolicy.step` what it saw and at which time,
 and does what it is told: sleep for so long, flush, or check that nobody has taken over. All times
 are arguments, so that every rule here is tested by arithmetic.
 
@@ -48,7 +48,7 @@ LONGEST_BACKOFF = 60.0
 
 
 class Action(enum.Enum):
-    """What the flusher's thread does next."""
+    """What the flush thread does next."""
 
     SLEEP = enum.auto()
     FLUSH = enum.auto()
@@ -65,7 +65,7 @@ class Step(NamedTuple):
 
 
 class Look(Struct, frozen=True):
-    """What the flusher saw at one moment.
+    """What the flush thread saw at one moment.
 
     Attributes:
         now: The time of the clock that is used throughout, in seconds.

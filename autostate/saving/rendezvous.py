@@ -3,14 +3,14 @@
 A loop's position and what its bodies write are of one moment in any case, because every cut is of
 one moment. That is not yet enough for `total["n"] += item`: a cut in the middle of a body would
 save the sum with the item, but the position without it, and the item would be counted again. So
-while loops run, the flusher's thread does not cut at once. It asks for a *meeting*; the next loop
+while loops run, the flush thread does not cut at once. It asks for a *meeting*; the next loop
 that stands between two items, with no other body in work, stands still until the cut is done.
 
-The cut runs on the flusher's thread, not in the loop's: Ctrl-C, which Python raises in the main
+The cut runs on the flush thread, not in the loop's: Ctrl-C, which Python raises in the main
 thread, must not strike in the middle of it.
 
-Three things end the waiting without a meeting: patience (`Saver` says how much), the end of all
-loops, and a body that itself waits for the flusher, in `flush()` or `durable()`.
+Three things end the waiting without a meeting: patience (`FlushJob` says how much), the end of all
+loops, and a body that itself waits for the flush thread, in `flush()` or `durable()`.
 
 A loop that runs in the body of another one is its *inner* loop. The outer body is in work then, and
 is meant to be saved as it is: what the inner loop has done is to be found again. Which loop is
@@ -86,11 +86,11 @@ def _scope_here() -> _Scope | None:
 
 
 class Meeting:
-    """A wish of the flusher's thread to cut between two items.
+    """A wish of the flush thread to cut between two items.
 
     Attributes:
         reached: A loop stands still until the meeting is over.
-        pid: The process of the flusher.
+        pid: The process of the flush thread.
     """
 
     def __init__(self) -> None:
@@ -113,10 +113,10 @@ class Bodies:
     """The loops of one store that run.
 
     Args:
-        tell: Makes the flusher's thread look; never blocks.
+        tell: Makes the flush thread look; never blocks.
 
     Attributes:
-        meeting: What the flusher's thread waits for; loops look at it after each item.
+        meeting: What the flush thread waits for; loops look at it after each item.
     """
 
     def __init__(self, tell: Callable[[], None] = lambda: None) -> None:
@@ -160,14 +160,14 @@ class Bodies:
     def between(self, body: Body) -> None:
         """Stand between two items: wait for a cut if one is wished and no other body is in work."""
         meeting = self.meeting
-        if meeting is not None and meeting.pid != os.getpid():  # the flusher is the parent's
+        if meeting is not None and meeting.pid != os.getpid():  # the flush thread is the parent's
             meeting = self.meeting = None
         if meeting is not None and not any(
             other is not body and not body.is_inside(other) for other in self._all()
         ):
             meeting.attend(self._tell)
 
-    # -- for the flusher ----------------------------------------------------------------------
+    # -- for the flush thread ----------------------------------------------------------------------
 
     @property
     def in_work(self) -> bool:
@@ -186,7 +186,7 @@ class Bodies:
 
     @contextlib.contextmanager
     def waiting(self) -> Generator[None]:
-        """Wait for the flusher in the body: if that is the body of a loop, nobody waits for it."""
+        """Wait for the flush thread: if that happens in the body of a loop, nobody waits for it."""
         scope = _scope_here()
         if scope is None or scope.bodies is not self:
             yield

@@ -2,12 +2,12 @@
 
 A cut should fall between two callbacks of the event loop, so that what happens between two awaits
 is saved together. A loop that runs freely is asked to stand still for the cut (`cut_on_loop`). The
-cut is always taken by the flusher's thread: in any other one Ctrl-C could strike in the middle of
+cut is always taken by the flush thread: in any other one Ctrl-C could strike in the middle of
 it. Two things need care:
 
-- A loop whose thread waits for the flusher (in `flush()`, say) stands still, and would never come
-  to it: then the cut is taken at once. `StandingLoops` knows these, and keeps such a thread from
-  going on during the cut, when it stops waiting because of a timeout or Ctrl-C.
+- A loop whose thread waits for the flush thread (in `flush()`, say) stands still, and would never
+  come to it: then the cut is taken at once. `StandingLoops` knows these, and keeps such a thread
+  from going on during the cut, when it stops waiting because of a timeout or Ctrl-C.
 - A loop that does not come to it in time, or stops: then the cut is taken without it.
 """
 
@@ -39,7 +39,7 @@ class FlushRequest:
     """One call for a flush.
 
     Args:
-        deadline: When the caller stops waiting, by the flusher's clock.
+        deadline: When the caller stops waiting, by the flush thread's clock.
         sweep: Compare content that could have been changed past the barrier, too.
         notify: Called with the outcome, in the thread that flushed, instead of waiting for it.
     """
@@ -73,7 +73,7 @@ class FlushRequest:
 
 
 class StandingLoops:
-    """The event loops whose threads wait for the flusher at this moment.
+    """The event loops whose threads wait for the flush thread at this moment.
 
     Attributes:
         paused: The thread that stands still for the cut that is called; None: none does.

@@ -10,9 +10,9 @@ waits for a flush is noted beside it, until it has an outcome: what is taken out
 if the next step fails, for want of memory for example.
 
 What it does in a turn: serve who waits for a flush; else look at the tracker and do what
-`FlushPolicy` says, by way of `Saver`. Who calls `flush()` while a flush is under way gets the next
-one, together with all others that came meanwhile: the cut is always after the call. Compaction is
-the longest work; between its slices it looks for the same reasons to flush, and flushes.
+`FlushPolicy` says, by way of `FlushJob`. Who calls `flush()` while a flush is under way gets the
+next one, together with all others that came meanwhile: the cut is always after the call. Compaction
+is the longest work; between its slices it looks for the same reasons to flush, and flushes.
 
 When the thread does not run (it could not be started, the interpreter is being taken down), the
 caller of `flush()` does the work itself. So a flush ends: with success, with an error, or with a
@@ -35,7 +35,7 @@ from msgspec import Struct
 
 from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
 from autostate.process.interrupts import Worker, is_owned
-from autostate.saving.job import Breather, Saver, Statistics
+from autostate.saving.job import Breather, FlushJob, Statistics
 from autostate.saving.policy import LOOK_INTERVAL, Action, FlushPolicy, Look
 from autostate.saving.rendezvous import Bodies
 from autostate.saving.request import FlushRequest
@@ -45,12 +45,12 @@ if TYPE_CHECKING:
     from autostate.journal import Journal
     from autostate.tracking import Tracker
 
-__all__ = ["Flusher", "Statistics"]
+__all__ = ["FlushThread", "Statistics"]
 
 logger: logging.Logger = logging.getLogger("autostate")
 
 ALIVE_CHECK = 0.25
-"""Seconds between looks of a waiting caller whether the flusher's thread still runs."""
+"""Seconds between looks of a waiting caller whether the flush thread still runs."""
 
 
 class _Hurry(Struct, frozen=True):
@@ -68,7 +68,7 @@ class _Timeout(Struct, frozen=True):
 _Message = _Hurry | _Timeout | None
 
 
-class Flusher:
+class FlushThread:
     """Saves what a tracker marks through a journal, in a thread of its own.
 
     Args:
@@ -106,7 +106,7 @@ class Flusher:
         self._policy = FlushPolicy(settings)
         self._policy.hold_lease(clock(), lease)
         self.bodies: Bodies = Bodies(lambda: self._inbox.put(None))
-        self._saver = Saver(
+        self._job = FlushJob(
             tracker,
             journal,
             self._policy,
@@ -146,27 +146,27 @@ class Flusher:
     @property
     def saved_at(self) -> float | None:
         """When the last commit became durable, in seconds since 1970."""
-        return self._saver.saved_at
+        return self._job.saved_at
 
     @property
     def unsaved(self) -> list[bytes]:
         """The changes that the flush under way, or the last that failed, would save."""
-        return self._saver.unsaved
+        return self._job.unsaved
 
     @property
     def dirty(self) -> bool:
         """Whether something is unsaved; what a flush that is under way would save is."""
-        return self._saver.dirty
+        return self._job.dirty
 
     @property
     def last_error(self) -> Exception | None:
         """Why the last attempt to save failed; None if it succeeded."""
-        return self._saver.last_error
+        return self._job.last_error
 
     @property
     def waiting(self) -> float:
         """Seconds for which a save has waited for the store to answer; 0 when none does."""
-        return self._saver.waiting
+        return self._job.waiting
 
     @property
     def stopped(self) -> bool:
@@ -179,14 +179,14 @@ class Flusher:
         After `stop` also those that came while a flush hangs, or of which none has begun: nobody
         else takes them any more.
         """
-        changes = list(self._saver.unsaved)
+        changes = list(self._job.unsaved)
         if self._stopped and (self.busy() or not changes):
-            changes += self._saver.collect()
+            changes += self._job.collect()
         return changes
 
     def statistics(self) -> Statistics:
         """Return what was done so far and how things stand."""
-        return self._saver.statistics()
+        return self._job.statistics()
 
     def start(self) -> None:
         """Start the thread if it does not run. Where none can be started, `flush` still works.
@@ -198,7 +198,7 @@ class Flusher:
         with self._starting:
             if self._alive() or self._stopped:
                 return
-            thread = Worker(self._run, "autostate-flusher")
+            thread = Worker(self._run, "autostate-flush")
             self._thread = thread
             try:
                 thread.start()
@@ -251,7 +251,7 @@ class Flusher:
             FlushError: Not saved in time or refused by the store; it is tried again later.
             FencedError: A later process has taken over.
             UnsupportedTypeError: An entry cannot be saved. Everything else was.
-            RuntimeError: Called inside `atomic()`, or by a receiver of the flusher's signals.
+            RuntimeError: Called inside `atomic()`, or by a receiver of the flush thread's signals.
         """
         timeout = self.settings.flush_timeout if timeout is None else timeout
         self._check_caller()
@@ -259,14 +259,14 @@ class Flusher:
             return
         request = FlushRequest(self._clock() + timeout, sweep=sweep)
         if ending:
-            self._saver.ending.add(request)
+            self._job.ending.add(request)
         try:
             with self.standing_still():
                 error = self._outcome(request)
         except queue.Empty:
             error = self._late(timeout)
         finally:
-            self._saver.ending.discard(request)
+            self._job.ending.discard(request)
         self._raise(error)
 
     async def durable(
@@ -306,7 +306,7 @@ class Flusher:
 
         request = FlushRequest(self._clock() + timeout, notify=notify)
         if ending:
-            self._saver.ending.add(request)
+            self._job.ending.add(request)
         self._ask(request)
         # Awaited as it is: `wait_for` of Python 3.11 drops a cancellation that comes together with
         # the outcome, and a task in a loop would then go on for ever.
@@ -316,7 +316,7 @@ class Flusher:
                 error = await outcome
         finally:
             timer.cancel()
-            self._saver.ending.discard(request)
+            self._job.ending.discard(request)
         self._raise(error)
 
     def stop(self, timeout: float) -> None:
@@ -325,7 +325,7 @@ class Flusher:
         Raises what `flush` raises; what could not be saved is then in `unsaved`.
         """
         end = self._end_at = self._clock() + timeout
-        self._saver.last = True
+        self._job.last = True
         try:
             self.flush(timeout)
         except BaseException as error:
@@ -346,7 +346,7 @@ class Flusher:
     @contextlib.contextmanager
     def standing_still(self) -> Generator[None]:
         """Wait for the thread in the body: what runs in this one stands still for a cut."""
-        with self._saver.standing.here(), self.bodies.waiting():
+        with self._job.standing.here(), self.bodies.waiting():
             yield
 
     def is_this_thread(self) -> bool:
@@ -368,7 +368,7 @@ class Flusher:
     @contextlib.contextmanager
     def exclusive(self) -> Generator[None]:
         """Keep every flush away while the journal or the store is used otherwise."""
-        with self._saver.standing.here(), self._work:  # no cut falls into the body
+        with self._job.standing.here(), self._work:  # no cut falls into the body
             yield
 
     # -- the caller's side of a flush ---------------------------------------------------------
@@ -391,7 +391,7 @@ class Flusher:
                 "handler of a signal: it would wait for the change, and the change for it. In a "
                 "handler, call sys.exit(): everything is saved at the end"
             )
-        self._raise(self._saver.fenced)
+        self._raise(self._job.fenced)
         if self._stopped:
             raise _closed()
 
@@ -440,8 +440,8 @@ class Flusher:
 
     def _late(self, timeout: float) -> FlushError:
         """Make the error for a caller whose time is over."""
-        error = FlushError(self._saver.describe_late(timeout))
-        error.__cause__ = self._saver.last_error
+        error = FlushError(self._job.describe_late(timeout))
+        error.__cause__ = self._job.last_error
         return error
 
     def _raise(self, error: BaseException | None) -> None:
@@ -459,7 +459,7 @@ class Flusher:
             raise type(error)(*error.args) from error.__cause__
         told = str(error) or type(error).__name__  # a MemoryError has no words
         raise FlushError(
-            f"the state was not saved: {told}; {self._saver.describe_unsaved()}"
+            f"the state was not saved: {told}; {self._job.describe_unsaved()}"
         ) from error
 
     # -- the thread ---------------------------------------------------------------------------
@@ -498,10 +498,10 @@ class Flusher:
             self._compact()
         elif step.action is Action.CHECK_OWNER:
             with self._work, contextlib.suppress(AutostateError):
-                self._saver.check_owner(self._limit(0.0), again=False)
+                self._job.check_owner(self._limit(0.0), again=False)
         elif step.action is Action.RENEW:
             with self._work:
-                self._saver.renew(self._limit(0.0))
+                self._job.renew(self._limit(0.0))
         else:
             self._gather(step.seconds)
 
@@ -517,15 +517,15 @@ class Flusher:
             if action is Action.FLUSH_ALL:
                 logger.info("the run times out soon: everything is saved, then each change at once")
             with self._work, contextlib.suppress(Exception):  # logged where it was met
-                self._saver.flush((), self._limit(0.0), sweep=action is Action.FLUSH_ALL)
+                self._job.flush((), self._limit(0.0), sweep=action is Action.FLUSH_ALL)
         else:
             return False
         return True
 
     def _look(self) -> Look:
-        """See how the tracker stands; a fenced flusher has nothing left to see."""
+        """See how the tracker stands; a fenced flush thread has nothing left to see."""
         tracker, now = self._tracker, self._clock()
-        if self._saver.fenced is not None:
+        if self._job.fenced is not None:
             self._policy.checked()
             return Look(now, dirty=False)
         if self._is_passive():
@@ -575,7 +575,7 @@ class Flusher:
         try:
             if not has_it and not self._work.acquire(timeout=max(0.0, limit - self._clock())):
                 raise FlushError("another operation keeps the store and does not end")
-            self._saver.flush(requests, limit, sweep=any(one.sweep for one in requests))
+            self._job.flush(requests, limit, sweep=any(one.sweep for one in requests))
         finally:
             if not has_it:
                 self._leave_work()
@@ -597,7 +597,7 @@ class Flusher:
         again = True
         while again and self._end_at is None and not self._policy.hurried(self._clock()):
             with self._work:
-                again = self._saver.compact(self._interlude)
+                again = self._job.compact(self._interlude)
 
     def _interlude(self) -> None:
         """Between two slices of a compaction: let others run, and flush if it is time."""

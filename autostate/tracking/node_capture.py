@@ -2,7 +2,7 @@
 
 Later writes to the node itself cannot reach the copies. What they can reach are the *inline*
 containers inside the entries; these are armed, and a write to one first encodes the entry it
-lives in (`NodeCapture.encode_now`). So encoding can take its time on the flusher's thread, batch by
+lives in (`NodeCapture.encode_now`). So encoding can take its time on the flush thread, batch by
 batch under the lock, and what is saved is still the state at the cut. A root that is deleted
 meanwhile is part of that state too: before its containers are let go of, the rest is encoded.
 

@@ -131,7 +131,7 @@ class Tracker:
         self._next_id = 1
         self._rehydration = Rehydration(self, {})
 
-    # -- what the flusher asks ----------------------------------------------------------------
+    # -- what the flush thread asks ----------------------------------------------------------------
 
     @property
     def dirty(self) -> bool:

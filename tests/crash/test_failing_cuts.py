@@ -20,7 +20,7 @@ import pytest
 import autostate
 from autostate import PersistedCounter, PersistedDict, PersistedList, PersistedSet
 from autostate.process.interrupts import Worker
-from autostate.saving.thread import Flusher
+from autostate.saving.thread import FlushThread
 from autostate.tracking import LARGE
 from autostate.tracking.mappings import MappingCapture
 from tests.campaign import LONG
@@ -56,7 +56,7 @@ def injected(
 ) -> Iterator[Injection]:
     """Raise in the thread that saves, at a number of calls."""
     injection = Injection(error, at)
-    serve: Callable[..., Any] = Flusher._serve
+    serve: Callable[..., Any] = FlushThread._serve
 
     def serve_profiled(*args: Any) -> None:
         sys.setprofile(injection)
@@ -66,7 +66,7 @@ def injected(
             sys.setprofile(None)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Flusher, "_serve", serve_profiled)
+        patch.setattr(FlushThread, "_serve", serve_profiled)
         yield injection
 
 

@@ -265,7 +265,7 @@ def save(timeout: float = 5.0) -> None:
     """Save without looking at what was not marked."""
     incarnation = current_manager()._incarnation
     assert incarnation is not None
-    incarnation.flusher.flush(timeout, sweep=False)
+    incarnation.flush_thread.flush(timeout, sweep=False)
 
 
 def check_unlocked(url: str) -> None:
@@ -528,7 +528,7 @@ def test_an_interrupted_end_loses_nothing(tmp_path: Path, rng: random.Random) ->
             manager.close()
         manager.finish(20.0)  # as the end of the process does
         for thread in threading.enumerate():
-            if thread.name == "autostate-flusher":
+            if thread.name == "autostate-flush":
                 thread.join(60)
                 assert not thread.is_alive(), interrupt.at
         with autostate.open(url, debounce=3600):
@@ -558,7 +558,7 @@ def test_an_interrupted_exit_saves(tmp_path: Path, rng: random.Random) -> None:
         lifecycle._exit()  # it is registered twice
         assert len(heard) <= 1, interrupt.at
         for thread in threading.enumerate():
-            if thread.name == "autostate-flusher":
+            if thread.name == "autostate-flush":
                 thread.join(60)
                 assert not thread.is_alive(), interrupt.at
         with autostate.open(url, debounce=3600):
@@ -577,12 +577,12 @@ def test_ctrl_c_in_pythons_own_code_for_threads_stops_none(isolated: Path) -> No
         with contextlib.suppress(KeyboardInterrupt), interrupt:
             state["n"] += 1
             autostate.flush()
-        flusher = current_manager()._begin().flusher
-        flusher.start()
-        assert flusher.busy(), interrupt.at
+        flush_thread = current_manager()._begin().flush_thread
+        flush_thread.start()
+        assert flush_thread.busy(), interrupt.at
         autostate.flush()  # it may be about to begin
         names = [one.name for one in threading.enumerate()]
-        assert names.count("autostate-flusher") == 1, interrupt.at
+        assert names.count("autostate-flush") == 1, interrupt.at
         return interrupt.left <= 0
 
     with autostate.open(f"memory:places{next(_urls)}", debounce=3600):
@@ -604,7 +604,7 @@ def test_ctrl_c_in_pythons_own_code_while_a_thread_starts(isolated: Path) -> Non
             state["n"] += 1
             autostate.flush()
             names = [one.name for one in threading.enumerate()]
-            assert names.count("autostate-flusher") == 1, interrupt.at
+            assert names.count("autostate-flush") == 1, interrupt.at
         return interrupt.left <= 0
 
     number = 1

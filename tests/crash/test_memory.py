@@ -23,7 +23,7 @@ import pytest
 
 import autostate
 from autostate.errors import AutostateError, FlushError
-from autostate.saving.thread import Flusher
+from autostate.saving.thread import FlushThread
 from autostate.stores import memory
 from tests.campaign import Tally
 from tests.crash.test_interrupts import a_dict, check_unlocked, nested, plain, save, stored
@@ -108,7 +108,7 @@ def test_a_flush_that_gets_no_memory_loses_nothing(
     def act(refused: Interrupt) -> None:
         url, before, _ = filled()
         with monkeypatch.context() as patch, autostate.open(url, debounce=3600) as manager:
-            patch.setattr(Flusher, "start", lambda _: None)
+            patch.setattr(FlushThread, "start", lambda _: None)
             state, items = a_dict(), a_list_of_dicts()
             write(state, items)
             now = copy.deepcopy(plain(state)), copy.deepcopy(plain(items))
@@ -158,7 +158,7 @@ def test_the_thread_that_saves_goes_on_without_memory(rng: random.Random) -> Non
                 assert stored(url, a_dict) in ((now[0],) if saved else (before, now[0]))
                 state["later"] = 1
                 check(url, state, items, refused)
-                assert manager._begin().flusher.busy(), refused.at
+                assert manager._begin().flush_thread.busy(), refused.at
         finally:
             threading.settrace(None)
 
@@ -171,18 +171,18 @@ def test_the_thread_that_saves_goes_on_without_memory(rng: random.Random) -> Non
 
 def test_a_request_outlives_an_error_of_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is served with the next turn; it was forgotten, and the caller waited in vain."""
-    limit, errors = Flusher._limit, iter([MemoryError, MemoryError])
+    limit, errors = FlushThread._limit, iter([MemoryError, MemoryError])
 
-    def without_memory(flusher: Flusher, latest: float) -> float:
+    def without_memory(flush_thread: FlushThread, latest: float) -> float:
         for error in errors:
             raise error
-        return limit(flusher, latest)
+        return limit(flush_thread, latest)
 
     url, *_ = filled()
     with autostate.open(url, debounce=3600) as manager:
         state = a_dict()
         save()
-        monkeypatch.setattr(Flusher, "_limit", without_memory)
+        monkeypatch.setattr(FlushThread, "_limit", without_memory)
         state["new"] = 1
         manager.flush(timeout=60)
         assert stored(url, a_dict)["new"] == 1
@@ -243,7 +243,7 @@ def test_a_compaction_that_gets_no_memory_changes_nothing(rng: random.Random) ->
                 state["n"] = number
                 manager.flush()
             incarnation = manager._begin()
-            with incarnation.flusher.exclusive():
+            with incarnation.flush_thread.exclusive():
                 with contextlib.suppress(MemoryError, AutostateError), refused:
                     incarnation._journal.compact(pause=lambda: None)
                 state["later"] = 1

@@ -18,7 +18,7 @@ import pytest
 
 from autostate.journal import compaction, frame
 from autostate.saving import spill
-from autostate.saving.job import Saver
+from autostate.saving.job import FlushJob
 from autostate.saving.policy import FlushPolicy
 from autostate.stores import apify_folder
 from tests.campaign import Tally
@@ -121,7 +121,7 @@ def test_without_retries_saving_does_not_go_on(
         policy._not_before = math.inf
 
     monkeypatch.setattr(FlushPolicy, "failed", for_ever)
-    monkeypatch.setattr(Saver, "_gives_up", lambda *_: True)
+    monkeypatch.setattr(FlushJob, "_gives_up", lambda *_: True)
     monkeypatch.setattr(test_disk_errors, "PATIENCE", 0.5)
     disk_errors(isolated / "disk", errno.EROFS, tally, 1, "never saved")
     assert tally.silent
