@@ -11,7 +11,7 @@ import pytest
 
 import autostate
 from autostate import PersistedDict, announced, hub
-from autostate.saving.policy import TIMEOUT_LEAD, Action, FlushPolicy, Look
+from autostate.saving.policy import TIMEOUT_LEAD, Action, FlushPolicy, Observation
 from autostate.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("forked_actors")
@@ -94,13 +94,13 @@ def test_all_is_saved_before_the_timeout_then_each_change() -> None:
     policy = FlushPolicy(SETTINGS)
     policy.expect_timeout(100.0, 100.0)
     before = 200.0 - TIMEOUT_LEAD
-    assert policy.step(Look(100.0, dirty=False)) == (Action.SLEEP, before - 100.0)
-    assert policy.step(Look(before, dirty=False)).action is Action.FLUSH_ALL
+    assert policy.step(Observation(100.0, dirty=False)) == (Action.SLEEP, before - 100.0)
+    assert policy.step(Observation(before, dirty=False)).action is Action.FLUSH_ALL
     policy.cut(before)
     policy.saved(0.1)
-    assert policy.step(Look(before, dirty=False)) == (Action.SLEEP, None)
-    policy.step(Look(before + 1, dirty=True, activity=1))
-    assert policy.step(Look(before + 1.5, dirty=True, activity=1)).action is Action.FLUSH
+    assert policy.step(Observation(before, dirty=False)) == (Action.SLEEP, None)
+    policy.step(Observation(before + 1, dirty=True, activity=1))
+    assert policy.step(Observation(before + 1.5, dirty=True, activity=1)).action is Action.FLUSH
     assert policy.deadline(before + 2) < 200.0, "a flush ends before the kill"
 
 
@@ -110,15 +110,15 @@ def test_a_slow_store_is_given_more_time_before_the_timeout() -> None:
     policy.cut(100.0)
     policy.saved(15.0)
     policy.expect_timeout(115.0, 100.0)
-    assert policy.step(Look(169.0, dirty=False)).action is Action.SLEEP
-    assert policy.step(Look(170.0, dirty=False)).action is Action.FLUSH_ALL
+    assert policy.step(Observation(169.0, dirty=False)).action is Action.SLEEP
+    assert policy.step(Observation(170.0, dirty=False)).action is Action.FLUSH_ALL
 
 
 def test_a_run_that_is_short_hurries_from_its_beginning() -> None:
     """Its timeout is nearer than the time before it at which all is saved."""
     policy = FlushPolicy(SETTINGS)
     policy.expect_timeout(100.0, TIMEOUT_LEAD / 2)
-    assert policy.step(Look(100.0, dirty=True)).action is Action.FLUSH_ALL
+    assert policy.step(Observation(100.0, dirty=True)).action is Action.FLUSH_ALL
     assert policy.hurried(100.0)
 
 

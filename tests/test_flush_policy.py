@@ -8,10 +8,10 @@ import pytest
 
 from autostate.announced import HURRY_AFTER
 from autostate.saving.policy import (
-    LOOK_INTERVAL,
+    POLL_INTERVAL,
     Action,
     FlushPolicy,
-    Look,
+    Observation,
     Step,
     backoff,
 )
@@ -46,7 +46,7 @@ def run(
     now = start
     while now <= end:
         activity = int(min(now, writes_until) * 1000)
-        step = policy.step(Look(now, dirty=True, activity=activity, estimate=estimate))
+        step = policy.step(Observation(now, dirty=True, activity=activity, estimate=estimate))
         if step.action is Action.FLUSH:
             return now
         assert step.seconds is not None
@@ -57,19 +57,19 @@ def run(
 
 def test_a_clean_state_sleeps_until_woken(policy: FlushPolicy) -> None:
     """An idle process does not even look."""
-    assert policy.step(Look(5.0, dirty=False)) == Step(Action.SLEEP, None)
+    assert policy.step(Observation(5.0, dirty=False)) == Step(Action.SLEEP, None)
 
 
 def test_writes_that_pause_are_saved_after_the_debounce(policy: FlushPolicy) -> None:
     """Two seconds after the last write, not after the first."""
     flushed = run(policy, 100.0, 120.0, writes_until=103.0)
-    assert flushed == pytest.approx(105.0, abs=2 * LOOK_INTERVAL)
+    assert flushed == pytest.approx(105.0, abs=2 * POLL_INTERVAL)
 
 
 def test_writes_that_go_on_are_saved_after_max_delay(policy: FlushPolicy) -> None:
     """A program that never pauses is saved too."""
     flushed = run(policy, 100.0, 200.0, writes_until=1000.0)
-    assert flushed == pytest.approx(110.0, abs=LOOK_INTERVAL)
+    assert flushed == pytest.approx(110.0, abs=POLL_INTERVAL)
 
 
 def test_large_changes_are_saved_at_once(policy: FlushPolicy) -> None:
@@ -99,7 +99,7 @@ def test_the_first_flush_says_nothing_about_those_that_follow(policy: FlushPolic
     """It has everything to write: five seconds would mean a hundred of what a kill loses."""
     policy.cut(100.0)
     policy.saved(cost=5.0)
-    assert run(policy, 105.0, 200.0) == pytest.approx(107.0, abs=2 * LOOK_INTERVAL)
+    assert run(policy, 105.0, 200.0) == pytest.approx(107.0, abs=2 * POLL_INTERVAL)
 
 
 def test_saving_is_never_put_off_for_long(policy: FlushPolicy) -> None:
@@ -109,7 +109,7 @@ def test_saving_is_never_put_off_for_long(policy: FlushPolicy) -> None:
             policy.cut(100.0)
             policy.saved(cost=cost)
         begins = run(policy, 100.0 + cost, 300.0)
-        assert begins == pytest.approx(130.0 + cost, abs=2 * LOOK_INTERVAL)
+        assert begins == pytest.approx(130.0 + cost, abs=2 * POLL_INTERVAL)
 
 
 def test_one_slow_answer_does_not_put_off_saving(policy: FlushPolicy) -> None:
@@ -139,11 +139,11 @@ def test_saving_keeps_to_its_share_over_any_run_of_costs(
 
 def test_what_changes_without_a_mark_is_polled_every_max_delay(policy: FlushPolicy) -> None:
     """Aliases that the user holds are compared although nothing is marked."""
-    assert policy.step(Look(100.0, dirty=False, polling=True)) == Step(Action.SLEEP, 10.0)
-    assert policy.step(Look(109.0, dirty=False, polling=True)) == Step(Action.SLEEP, 1.0)
-    assert policy.step(Look(110.0, dirty=False, polling=True)).action is Action.FLUSH
+    assert policy.step(Observation(100.0, dirty=False, polling=True)) == Step(Action.SLEEP, 10.0)
+    assert policy.step(Observation(109.0, dirty=False, polling=True)) == Step(Action.SLEEP, 1.0)
+    assert policy.step(Observation(110.0, dirty=False, polling=True)).action is Action.FLUSH
     policy.cut(110.0)
-    assert policy.step(Look(111.0, dirty=False, polling=True)) == Step(Action.SLEEP, 10.0)
+    assert policy.step(Observation(111.0, dirty=False, polling=True)) == Step(Action.SLEEP, 10.0)
 
 
 def test_failures_are_retried_at_growing_intervals(policy: FlushPolicy) -> None:
@@ -157,7 +157,7 @@ def test_failures_are_retried_at_growing_intervals(policy: FlushPolicy) -> None:
         policy.failed(flush)
         now = flush
     assert waits[-1] > 20
-    assert max(waits) <= 60.0 + LOOK_INTERVAL
+    assert max(waits) <= 60.0 + POLL_INTERVAL
 
 
 def test_a_failed_flush_leaves_its_changes_as_old_as_they_were(policy: FlushPolicy) -> None:
@@ -175,7 +175,7 @@ def test_what_is_under_way_is_unsaved_until_it_is_durable(policy: FlushPolicy) -
     assert flush is not None
     policy.cut(flush)
     assert policy.staleness(flush + 5) == pytest.approx(flush + 5 - 100.0)
-    policy.step(Look(flush + 6, dirty=True, activity=1))
+    policy.step(Observation(flush + 6, dirty=True, activity=1))
     policy.saved(cost=0.0)
     assert policy.staleness(flush + 7) == pytest.approx(1.0)
 
@@ -250,30 +250,30 @@ def test_every_commit_is_checked_within_the_interval(policy: FlushPolicy) -> Non
     """Also when the program falls idle right after it."""
     policy.committed(100.0)
     policy.committed(150.0)
-    assert policy.step(Look(150.0, dirty=False)) == Step(Action.SLEEP, 10.0)
-    assert policy.step(Look(160.0, dirty=False)).action is Action.CHECK_OWNER
+    assert policy.step(Observation(150.0, dirty=False)) == Step(Action.SLEEP, 10.0)
+    assert policy.step(Observation(160.0, dirty=False)).action is Action.CHECK_OWNER
     policy.checked()
-    assert policy.step(Look(161.0, dirty=False)) == Step(Action.SLEEP, None)
+    assert policy.step(Observation(161.0, dirty=False)) == Step(Action.SLEEP, None)
 
 
 def test_a_check_that_failed_is_repeated(policy: FlushPolicy) -> None:
     """But not at once."""
     policy.committed(100.0)
     policy.check_failed(160.0)
-    assert policy.step(Look(160.0, dirty=False)) == Step(Action.SLEEP, 10.0)
+    assert policy.step(Observation(160.0, dirty=False)) == Step(Action.SLEEP, 10.0)
 
 
-def test_a_debounce_of_zero_flushes_at_the_first_look() -> None:
+def test_a_debounce_of_zero_flushes_at_the_first_observation() -> None:
     """The most eager setting there is."""
     policy = FlushPolicy(SETTINGS.changed(debounce=0))
-    assert policy.step(Look(5.0, dirty=True)).action is Action.FLUSH
+    assert policy.step(Observation(5.0, dirty=True)).action is Action.FLUSH
 
 
-def test_new_settings_hold_from_the_next_look(policy: FlushPolicy) -> None:
+def test_new_settings_hold_from_the_next_observation(policy: FlushPolicy) -> None:
     """They may be replaced while something is unsaved."""
-    assert policy.step(Look(100.0, dirty=True)).action is Action.SLEEP
+    assert policy.step(Observation(100.0, dirty=True)).action is Action.SLEEP
     policy.settings = SETTINGS.changed(debounce=0.05)
-    assert policy.step(Look(100.1, dirty=True)).action is Action.FLUSH
+    assert policy.step(Observation(100.1, dirty=True)).action is Action.FLUSH
 
 
 def test_backoff_doubles_up_to_its_limit() -> None:

@@ -1045,7 +1045,7 @@ def test_staleness_is_the_age_of_the_oldest_unsaved_change(make: Make) -> None:
     bench.flush_thread._clock = lambda: now
     bench.flush_thread._job._clock = lambda: now
     bench.box.write("a")
-    bench.flush_thread._policy.step(bench.flush_thread._look())
+    bench.flush_thread._policy.step(bench.flush_thread._observe())
     bench.store.before_write = failing(1, StoreError("no"))
     now = 107.0
     with pytest.raises(FlushError, match=r"the oldest for 7\.0 s"):

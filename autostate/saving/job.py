@@ -33,7 +33,7 @@ from autostate.errors import (
 )
 from autostate.ownership.owner import Owner, this_run
 from autostate.process import exit_status, lifecycle
-from autostate.saving.policy import LOOK_INTERVAL, FlushPolicy, backoff
+from autostate.saving.policy import POLL_INTERVAL, FlushPolicy, backoff
 from autostate.saving.rendezvous import Bodies
 from autostate.saving.request import (
     LOOP_CHECK,
@@ -439,7 +439,7 @@ class FlushJob:
                 return capture
             if requests and self._clock() >= deadline:
                 raise FlushError("an atomic() block is still open")
-            self._pause(LOOK_INTERVAL)  # the end of the block ends the pause
+            self._pause(POLL_INTERVAL)  # the end of the block ends the pause
             if not requests:
                 return None
 
@@ -484,7 +484,7 @@ class FlushJob:
             end = self._clock() + hold
             with self._tracker.holding_back():
                 while capture is None and self._clock() < end:
-                    self._pause(min(LOOK_INTERVAL, hold))  # ended by the end of a block
+                    self._pause(min(POLL_INTERVAL, hold))  # ended by the end of a block
                     capture = cut()
         self._refusals = 0 if capture is not None else self._refusals + 1
         return capture

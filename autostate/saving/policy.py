@@ -32,7 +32,7 @@ from msgspec import Struct
 from autostate.announced import HURRY_AFTER, UNKNOWN_TIME
 from autostate.settings import Settings
 
-LOOK_INTERVAL = 0.1
+POLL_INTERVAL = 0.1
 """Seconds between looks while something is unsaved, to see pauses and large growth."""
 HURRIED_DUTY_CYCLE = 0.5
 """Share of the time that saving may take when it is urgent."""
@@ -64,7 +64,7 @@ class Step(NamedTuple):
     seconds: float | None = None
 
 
-class Look(Struct, frozen=True):
+class Observation(Struct, frozen=True):
     """What the flush thread saw at one moment.
 
     Attributes:
@@ -109,35 +109,35 @@ class FlushPolicy:
         self._lease: float | None = None
         self._renew_at: float | None = None
 
-    def step(self, look: Look) -> Step:
-        """Decide what to do after a look.
+    def step(self, observation: Observation) -> Step:
+        """Decide what to do after an observation.
 
         Args:
-            look: What was seen; the times of successive looks never decrease.
+            observation: What was seen; the times of successive looks never decrease.
 
         Returns:
             What to do now.
         """
-        self._note(look)
+        self._note(observation)
         timeout = self._timeout_at
-        if timeout is not None and timeout - self._lead() <= look.now:
+        if timeout is not None and timeout - self._lead() <= observation.now:
             self._timeout_at = None
-            self.hurry(look.now, timeout - look.now)
+            self.hurry(observation.now, timeout - observation.now)
             return Step(Action.FLUSH_ALL)
-        due = self._due(look)
-        if due is not None and due <= look.now:
+        due = self._due(observation)
+        if due is not None and due <= observation.now:
             return Step(Action.FLUSH)
-        if self._check_at is not None and self._check_at <= look.now:
+        if self._check_at is not None and self._check_at <= observation.now:
             return Step(Action.CHECK_OWNER)
-        if self._renew_at is not None and self._renew_at <= look.now:
+        if self._renew_at is not None and self._renew_at <= observation.now:
             return Step(Action.RENEW)
         times = (due, self._check_at, self._renew_at)
-        ends = [end - look.now for end in times if end is not None]
+        ends = [end - observation.now for end in times if end is not None]
         if timeout is not None:
-            ends.append(timeout - self._lead() - look.now)
-        if look.dirty:
-            interval = min(LOOK_INTERVAL, self._debounce(look.now) or LOOK_INTERVAL)
-            ends.append(max(interval, look.cost / self.settings.duty_cycle))
+            ends.append(timeout - self._lead() - observation.now)
+        if observation.dirty:
+            interval = min(POLL_INTERVAL, self._debounce(observation.now) or POLL_INTERVAL)
+            ends.append(max(interval, observation.cost / self.settings.duty_cycle))
         return Step(Action.SLEEP, min(ends, default=None))
 
     def staleness(self, now: float) -> float:
@@ -248,32 +248,32 @@ class FlushPolicy:
         """Whether a commit waits for its check."""
         return self._check_at is not None
 
-    def _note(self, look: Look) -> None:
+    def _note(self, observation: Observation) -> None:
         """Remember when unsaved changes and pauses began."""
-        if look.polling and self._polling_since is None:
-            self._polling_since = look.now
-        if look.dirty:
-            self.noticed(look.now)
+        if observation.polling and self._polling_since is None:
+            self._polling_since = observation.now
+        if observation.dirty:
+            self.noticed(observation.now)
         else:
             self._first = None
-        if look.activity != self._activity:
-            self._activity = look.activity
-            self._changed = look.now
+        if observation.activity != self._activity:
+            self._activity = observation.activity
+            self._changed = observation.now
 
-    def _due(self, look: Look) -> float | None:
+    def _due(self, observation: Observation) -> float | None:
         """Return when to flush, by the rules at the top; None when there is no reason to."""
-        if look.dirty:
+        if observation.dirty:
             assert self._first is not None
-            quiet = self._changed + self._debounce(look.now)
-            due = min(quiet, self._first + self._max_delay(look.now))
-        elif look.polling:
+            quiet = self._changed + self._debounce(observation.now)
+            due = min(quiet, self._first + self._max_delay(observation.now))
+        elif observation.polling:
             assert self._polling_since is not None
-            due = self._polling_since + self._max_delay(look.now)
+            due = self._polling_since + self._max_delay(observation.now)
         else:
             return None
-        due = max(due, self._rested(look.now, self._duty_cycle(look.now)))
-        if look.estimate > self.settings.max_dirty_bytes:
-            due = min(due, self._rested(look.now, HURRIED_DUTY_CYCLE))
+        due = max(due, self._rested(observation.now, self._duty_cycle(observation.now)))
+        if observation.estimate > self.settings.max_dirty_bytes:
+            due = min(due, self._rested(observation.now, HURRIED_DUTY_CYCLE))
         return max(due, self._not_before)
 
     def _rested(self, now: float, duty_cycle: float) -> float:

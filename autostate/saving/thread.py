@@ -36,7 +36,7 @@ from msgspec import Struct
 from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
 from autostate.process.interrupts import Worker, is_owned
 from autostate.saving.job import Breather, FlushJob, Statistics
-from autostate.saving.policy import LOOK_INTERVAL, Action, FlushPolicy, Look
+from autostate.saving.policy import POLL_INTERVAL, Action, FlushPolicy, Observation
 from autostate.saving.rendezvous import Bodies
 from autostate.saving.request import FlushRequest
 from autostate.settings import Settings
@@ -489,11 +489,11 @@ class FlushThread:
                 logger.critical(
                     "autostate met an error of its own while saving, and goes on", exc_info=True
                 )
-                time.sleep(LOOK_INTERVAL)  # it may come again
+                time.sleep(POLL_INTERVAL)  # it may come again
 
     def _turn(self) -> None:
         """Flush if somebody waits or the policy says so; else sleep until one may be true."""
-        step = self._policy.step(self._look())
+        step = self._policy.step(self._observe())
         if self._flush_if_due(step.action):
             self._compact()
         elif step.action is Action.CHECK_OWNER:
@@ -522,21 +522,21 @@ class FlushThread:
             return False
         return True
 
-    def _look(self) -> Look:
+    def _observe(self) -> Observation:
         """See how the tracker stands; a fenced flush thread has nothing left to see."""
         tracker, now = self._tracker, self._clock()
         if self._job.fenced is not None:
             self._policy.checked()
-            return Look(now, dirty=False)
+            return Observation(now, dirty=False)
         if self._is_passive():
             self._awake = False
-            return Look(now, dirty=False)
+            return Observation(now, dirty=False)
         self._awake = False  # first: a write from here on wakes the thread once more
         if not tracker.dirty:
-            return Look(now, dirty=False, polling=tracker.needs_polling)
+            return Observation(now, dirty=False, polling=tracker.needs_polling)
         self._awake = True  # while something is dirty the thread looks anyway
         activity, estimate = tracker.activity, tracker.estimate()
-        return Look(
+        return Observation(
             now,
             dirty=True,
             polling=tracker.needs_polling,
@@ -603,7 +603,7 @@ class FlushThread:
         """Between two slices of a compaction: let others run, and flush if it is time."""
         self._breathe()
         self._gather(0)
-        self._flush_if_due(self._policy.step(self._look()).action)
+        self._flush_if_due(self._policy.step(self._observe()).action)
 
 
 def _closed() -> FlushError:
