@@ -333,7 +333,7 @@ def test_the_other_kinds_keep_to_themselves(kind: str) -> None:
 
 
 def test_a_metaclass_makes_a_class_once() -> None:
-    """The forms of a class are no classes of the program: no hook is called for them."""
+    """The variants of a class are no classes of the program: no hook is called for them."""
     with autostate.open("memory:"):
         cls, state, _ = example("meta_and_slots", "dict")
         state.page = 1

@@ -17,7 +17,7 @@ import pytest
 
 import autostate
 from autostate.containers import PersistedCounter, PersistedDict, PersistedList, PersistedSet
-from tests.conformance.parity_kit import FORMS, prepare
+from tests.conformance.parity_kit import VARIANTS, prepare
 from tests.conformance.state_kit import BUILTIN, Program, form, shape
 
 KINDS: Final = tuple(BUILTIN)
@@ -28,7 +28,7 @@ KINDS: Final = tuple(BUILTIN)
 @pytest.mark.parametrize("kind", KINDS)
 def test_copies_are_plain_builtins(kind: str) -> None:
     """`copy`, `copy.copy`, `deepcopy` and pickles are cut loose from the store."""
-    for shown in FORMS:
+    for shown in VARIANTS:
         target = prepare(Program(), kind, shown)
         copies = [target.copy(), copy.copy(target), copy.deepcopy(target)]
         copies += [pickle.loads(pickle.dumps(target, n)) for n in range(6)]
@@ -80,7 +80,7 @@ OPERATORS: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_operators_give_plain_builtins(kind: str) -> None:
     """What an operator makes is of the type that it has for the builtin, in every form."""
-    for shown in FORMS:
+    for shown in VARIANTS:
         target = prepare(Program(), kind, shown)
         plain = copy.copy(target)
         for name, args in OPERATORS[kind].items():
@@ -91,7 +91,7 @@ def test_operators_give_plain_builtins(kind: str) -> None:
 
 def test_operators_with_a_persisted_one_at_the_right_give_plain_builtins() -> None:
     """`plain | persisted` is plain too."""
-    for shown in FORMS:
+    for shown in VARIANTS:
         numbers = prepare(Program(), "set", shown)
         for left in ({"a", "z"}, frozenset(["a", "z"])):
             made = [left | numbers, left & numbers, left - numbers, left ^ numbers]

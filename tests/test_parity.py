@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import pytest
 
-from autostate.tracking.barrier import forms_of
+from autostate.tracking.barrier import variants_of
 from tests.campaign import sampled
 from tests.conformance.parity_kit import (
     CALLS,
-    FORMS,
+    VARIANTS,
     BrokenError,
     Call,
     is_nested,
@@ -128,7 +128,7 @@ def test_every_method_of_the_builtin_exists(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_mutating_method_meets_the_barrier_in_its_forms(kind: str) -> None:
     """Armed: all are ours. Disarmed: the raw ones are the builtin's. Recording: those in C."""
-    builtin, forms = BUILTIN[kind], forms_of(PERSISTED[kind])
+    builtin, forms = BUILTIN[kind], variants_of(PERSISTED[kind])
     ours = RAW[kind] | WRAPPED[kind]
     for name in ours:
         assert getattr(forms.armed, name) is not getattr(builtin, name), name
@@ -190,7 +190,7 @@ def of_each_method(rng: random.Random, calls: list[Call]) -> Iterator[Call]:
         yield from sampled(rng, (call for call in calls if call.name == name), EACH)
 
 
-@pytest.mark.parametrize("shown", FORMS)
+@pytest.mark.parametrize("shown", VARIANTS)
 @pytest.mark.parametrize("called", CALLED)
 def test_mutating_methods_do_what_the_builtins_do(
     called: str, shown: str, rng: random.Random
@@ -244,7 +244,7 @@ def closed_gate() -> None:
     raise ClosedError
 
 
-@pytest.mark.parametrize("shown", [form for form in FORMS if form != "unbound"])
+@pytest.mark.parametrize("shown", [form for form in VARIANTS if form != "unbound"])
 @pytest.mark.parametrize("called", CALLED)
 def test_no_write_passes_a_gate_that_is_closed(called: str, shown: str, rng: random.Random) -> None:
     """Whatever would change something raises before it has, from whatever form."""
@@ -304,7 +304,7 @@ def test_what_a_block_took_back_is_saved_as_it_was(
             check_saved(program, target, called, shown, str(call))
 
 
-@pytest.mark.parametrize("shown", FORMS)
+@pytest.mark.parametrize("shown", VARIANTS)
 def test_a_set_gives_up_its_members_one_by_one(shown: str) -> None:
     """`pop` gives a member that was there, until there is none."""
     program = Program()

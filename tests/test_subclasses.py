@@ -37,9 +37,9 @@ def write(container: Any, number: int) -> None:
 
 def bare(container: Any) -> Any:
     """The content, whatever a class overrides."""
-    from autostate.tracking.barrier import forms_of
+    from autostate.tracking.barrier import variants_of
 
-    return forms_of(type(container)).kind.copy(container)
+    return variants_of(type(container)).kind.copy(container)
 
 
 class Named(abc.ABC):

@@ -106,7 +106,7 @@ def test_what_is_moved_is_saved_where_it_is() -> None:
 
 
 def test_a_method_looked_up_before_a_cut_is_seen_after_it() -> None:
-    """`append` of the disarmed form is the builtin's; called late, it changes the length."""
+    """`append` of the disarmed variant is the builtin's; called late, it changes the length."""
     program = Program()
     state = program.root("state", default={"queue": []})
     program.flush()

@@ -247,7 +247,7 @@ def _configure(container: deque[Any], maxlen: int | None) -> None:
 
 
 def _record_append(self: Any, item: Any, /) -> None:
-    """`append` of the recording form: what is behind the last item that was saved is new."""
+    """`append` of the recording variant: what is behind the last item that was saved is new."""
     if maxlen_of(self) is None:
         deque.append(self, item)
     else:

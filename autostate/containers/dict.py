@@ -71,7 +71,7 @@ def keyed(builtin: type, name: str) -> Callable[..., Any]:
 
 
 def recording(builtin: Any) -> dict[str, Any]:
-    """The methods of the recording form."""
+    """The methods of the recording variant."""
     set_item, contains = builtin.__setitem__, dict.__contains__
 
     def record_setitem(self: Any, key: Any, value: Any, /) -> None:

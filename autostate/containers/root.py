@@ -6,14 +6,14 @@ import copyreg
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.errors import StateTypeError
-from autostate.tracking.barrier import Barrier, forms_of
+from autostate.tracking.barrier import Barrier, variants_of
 from autostate.tracking.unnamed import UNNAMED
 
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Mapping
 
-_FORMS: Final = ("armed", "disarmed", "recording")
+_VARIANTS: Final = ("armed", "disarmed", "recording")
 
 
 def create(
@@ -30,14 +30,14 @@ def create(
     """
     from autostate.runtime.api import current_manager
 
-    forms = forms_of(cls)
-    armed = forms.kind.tracked if forms.armed is forms.kind.unclaimed else forms.armed
-    if cls is not armed:  # `type(state)(…)`, in whatever form the state is
+    variants = variants_of(cls)
+    armed = variants.kind.tracked if variants.armed is variants.kind.unclaimed else variants.armed
+    if cls is not armed:  # `type(state)(…)`, in whatever variant the state is
         return armed(*args, **kwargs)
     if not args or type(args[0]) is not str:
         return blank(cls, builtin)
     name = args[0]
-    if cls.__init__ is forms.kind.tracked.__init__:
+    if cls.__init__ is variants.kind.tracked.__init__:
         made = current_manager().create(name, kind, lambda: blank(cls, builtin))
         if not _become(made, cls):
             raise _other_class(made, name, cls)
@@ -56,15 +56,15 @@ def _become(live: Any, cls: Any) -> bool:
     if isinstance(live, cls) or node is None:
         return isinstance(live, cls)
     with node.tracker.lock:
-        old, new = forms_of(type(live)), forms_of(cls)
+        old, new = variants_of(type(live)), variants_of(cls)
         if isinstance(live, cls):
             return True
         named_alike = _full_name(old.armed) == _full_name(cls)
         if old.kind is not new.kind or not (named_alike or old.armed is old.kind.unclaimed):
             return False
-        forms = {getattr(old, form): getattr(new, form) for form in _FORMS}
+        variants = {getattr(old, variant): getattr(new, variant) for variant in _VARIANTS}
         try:
-            live.__class__ = forms[type(live)]
+            live.__class__ = variants[type(live)]
         except TypeError:  # it has other slots
             return False
         return True
@@ -76,8 +76,8 @@ def _full_name(cls: type) -> tuple[str, str]:
 
 def _other_class(live: Any, name: str, cls: type) -> StateTypeError:
     """The error for a name whose live object is, and stays, of another class."""
-    forms = forms_of(type(live))
-    if forms.armed is forms.kind.unclaimed:
+    variants = variants_of(type(live))
+    if variants.armed is variants.kind.unclaimed:
         return StateTypeError(
             f"{name!r} is live as a {type(live).__name__} already, because another state object "
             f"refers to it: create it as {cls.__name__} before that one"
@@ -90,7 +90,7 @@ def _other_class(live: Any, name: str, cls: type) -> StateTypeError:
 
 def blank(cls: type, builtin: Any) -> Any:
     """Make an empty container that is bound to no store."""
-    forms_of(cls)  # a class that redirects attribute access is made to leave ours alone
+    variants_of(cls)  # a class that redirects attribute access is made to leave ours alone
     made = builtin.__new__(cls)
     made._node_ = None
     made._key_ = UNNAMED
@@ -112,7 +112,7 @@ def bind(container: Barrier, name: str, kind: str) -> None:
     if node is None:
         live = current_manager().create(name, kind, lambda: container)
         if live is not container:
-            if not isinstance(live, forms_of(cls).armed):
+            if not isinstance(live, variants_of(cls).armed):
                 raise _other_class(live, name, cls)
             raise TypeError(
                 f"{name} is live already: pass the name as the first argument of "
@@ -142,11 +142,11 @@ class StateObject(Barrier):
         # they do about its content then, deep copies and containers that hold themselves too.
 
         def __copy__(self) -> Any:
-            return forms_of(type(self)).kind.copy(self)
+            return variants_of(type(self)).kind.copy(self)
 
         def __reduce_ex__(self, _protocol: Any, /) -> Any:
             """Pickle as the builtin."""
-            made = forms_of(type(self)).kind.copy(self).__reduce_ex__(2)
+            made = variants_of(type(self)).kind.copy(self).__reduce_ex__(2)
             if made[0] is copyreg.__newobj__:  # `pickle` takes it for objects of the class only
                 (cls, *args), *content = made[1:]
                 return cls, tuple(args), *content

@@ -125,7 +125,7 @@ _has, _add = set.__contains__, set.add
 
 
 def _record_add(self: Any, member: Any, /) -> None:
-    """`add` of the recording form: see `barrier.put_late` for how it ends."""
+    """`add` of the recording variant: see `barrier.put_late` for how it ends."""
     if _has(self, member):
         hash(member)  # a set is found in a set, but cannot be added
     else:

@@ -23,9 +23,9 @@ from autostate import codec
 from autostate.codec import arrays
 from autostate.tracking import instance, refcount
 from autostate.tracking.barrier import (
-    FORMS,
     KINDS,
     PLAIN,
+    VARIANTS,
     Barrier,
     Kind,
     copy_dict,
@@ -174,7 +174,7 @@ def adopt_deep(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
 
 def is_settled(value: Any, node: Node, slot: Any) -> bool:
     """Whether a value belongs to this place, and nothing is to be adopted in it: at a glance."""
-    if type(value) not in FORMS or value._node_ is not node or size(value) > LARGE:
+    if type(value) not in VARIANTS or value._node_ is not node or size(value) > LARGE:
         return False
     key = value._key_
     here = key.ident == id(value) if type(key) is Place else key is slot
@@ -218,7 +218,7 @@ def adopt_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
 
 
 def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool:
-    """Put the persisted form in the place of a plain container; False if it was undone."""
+    """Put the persisted variant in the place of a plain container; False if it was undone."""
     box = [item_of(parent, slot)]  # and in no variable: see `refcount.py`
     new = kind.make(box[0], node, entry)
     if item_of(parent, slot) is not box[0]:

@@ -1,7 +1,7 @@
 """Classes that redirect attribute access: the library's own attributes go past it.
 
 `__setattr__ = dict.__setitem__` makes every attribute an entry. The two slots of a container, and
-its class when it goes from one form to another, are no attributes of the program's: they must
+its class when it goes from one variant to another, are no attributes of the program's: they must
 neither become entries nor be looked for among them. So the methods of such a class are wrapped,
 once and in the class itself. Classes that leave attribute access alone are left alone, and reading
 a slot stays one step of the interpreter.
@@ -32,13 +32,13 @@ _MARK: Final = "__autostate_shield__"
 Write = Callable[..., Any]
 
 
-def shield(cls: Any, kind: Kind, forms: Container[Any], write: Write) -> None:
+def shield(cls: Any, kind: Kind, variants: Container[Any], write: Write) -> None:
     """Let the library's attributes past what a class does with attributes of its own.
 
     Args:
         cls: A class of persisted containers of which there are no objects yet.
         kind: The kind of container.
-        forms: The classes that a container may be given.
+        variants: The classes that a container may be given.
         write: Calls what may write an entry past the barrier: see `barrier.write_entry`.
     """
     to_entries = _may_be_its_own_dict(cls, kind)
@@ -49,7 +49,7 @@ def shield(cls: Any, kind: Kind, forms: Container[Any], write: Write) -> None:
         writes = name != "__getattribute__" and kind.shape == "mapping"
         if theirs not in (getattr(object, name), getattr(kind.builtin, name)):
             plain = getattr(object, name)
-            _put(cls, name, theirs, _past(theirs, plain, forms, write if writes else _call))
+            _put(cls, name, theirs, _past(theirs, plain, variants, write if writes else _call))
         elif to_entries and writes:
             _put(cls, name, theirs, _to_entries(name, kind.tracked))
 
@@ -65,20 +65,20 @@ def _call(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def _past(
-    theirs: Callable[..., Any], plain: Callable[..., Any], forms: Container[Any], write: Write
+    theirs: Callable[..., Any], plain: Callable[..., Any], variants: Container[Any], write: Write
 ) -> Callable[..., Any]:
     """Wrap a method of attribute access that a class has."""
 
     def method(self: Any, name: str, /, *value: Any) -> Any:
-        if name in OWN or (name == "__class__" and value and _is_in(value[0], forms)):
+        if name in OWN or (name == "__class__" and value and _is_in(value[0], variants)):
             return plain(self, name, *value)
         return write(theirs, self, name, *value)
 
     return method
 
 
-def _is_in(value: Any, forms: Container[Any]) -> bool:
-    return isinstance(value, type) and value in forms
+def _is_in(value: Any, variants: Container[Any]) -> bool:
+    return isinstance(value, type) and value in variants
 
 
 # -- self.__dict__ = self ---------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The write barrier, which removes itself.
 
-A persisted container class exists in up to three *forms* of the same layout, and a container
+A persisted container class exists in up to three *variants* of the same layout, and a container
 moves between them by assignment to `__class__`:
 
     armed      what users see and subclass. Every mutating method takes the tracker's lock, does
@@ -24,12 +24,12 @@ Why this is safe:
 - Under the tracker's lock a cut re-arms *every* dirty container before it reads *any*. A thread
   that writes during the cut therefore meets the lock, with its first write at the latest: what
   it wrote before is part of the cut, what it writes afterwards is not. That is a consistent cut.
-- A write in the recording form takes no lock. A thread may have entered `__setitem__` when a cut
+- A write in the recording variant takes no lock. A thread may have entered `__setitem__` when a cut
   re-arms the container and closes `node.log`; it then writes after the cut, finds the log closed
   and marks again, with the lock. Between entering and writing nothing happens, so the write may
   as well be placed before or after the cut.
 - Methods that can run Python code half-way (`update` of a generator, `sort` with a key, `remove`
-  with an `__eq__`) keep a wrapper in every form: `spanning` marks before *and* after, so a
+  with an `__eq__`) keep a wrapper in every variant: `spanning` marks before *and* after, so a
   cut in the middle does not lose the rest.
 - `results.append(await page())` looks `append` up *before* it waits: after a cut meanwhile, the
   builtin's function is called on an armed container. Such *late calls* always change the length:
@@ -41,7 +41,7 @@ Why this is safe:
   `Tracker.finish_write` marks what may have happened. There is no call between the mark of a
   write and the end of the note, in which Ctrl-C could strike once more.
 - A slice assigned from a generator, and keys with a `__hash__` or `__eq__` in Python, can be
-  overtaken in the disarmed form. The first insertion of such a key changes the length; the rest
+  overtaken in the disarmed variant. The first insertion of such a key changes the length; the rest
   is found when contents are compared at `flush()`, persist_state, migrating and shutdown.
 """
 
@@ -105,8 +105,8 @@ class Kind:
         copy: Makes a shallow plain copy.
         fill: The builtin's function that fills an empty one from a plain one.
         refill: Replaces the content in place, by the builtin's functions.
-        raw: Mutating methods that are one step of C, so that the disarmed form can use them.
-        recording: The methods of the recording form.
+        raw: Mutating methods that are one step of C, so that the disarmed variant can use them.
+        recording: The methods of the recording variant.
         describe: Gives what has to be known to make an empty one, as JSON; None if nothing.
         configure: Gives an empty one that description.
         show: Gives what stands for a container where the state refers to it.
@@ -151,7 +151,7 @@ class Kind:
         object.__setattr__(self, "unclaimed", type(cls)(cls.__name__, (cls,), looks))
 
     def make(self, content: Any, node: Node, key: Any) -> Any:
-        """Build the tracked form of a plain container, armed, owned by an entry of `node`."""
+        """Build the tracked variant of a plain container, armed, owned by an entry of `node`."""
         made = self.builtin.__new__(self.nested)
         self.fill(made, content)
         made._node_ = node
@@ -180,11 +180,11 @@ def size(container: Any) -> int:
 def kind_of(container: Any) -> Kind:
     """The kind of a plain or persisted container."""
     plain = PLAIN.get(type(container))
-    return plain if plain is not None else forms_of(type(container)).kind
+    return plain if plain is not None else variants_of(type(container)).kind
 
 
 class _Twin:
-    """Keeps `__init_subclass__` of a user's class from running for its forms."""
+    """Keeps `__init_subclass__` of a user's class from running for its variants."""
 
     __slots__ = ()
 
@@ -192,23 +192,23 @@ class _Twin:
         """Do nothing."""
 
 
-class Forms:
-    """The forms of one class."""
+class ClassVariants:
+    """The variants of one class."""
 
     __slots__ = ("armed", "disarmed", "kind", "recording")
 
     def __init__(self, armed: Any, kind: Kind) -> None:
         self.armed: Any = armed
         self.kind: Kind = kind
-        shield(armed, kind, FORMS, write_entry)
+        shield(armed, kind, VARIANTS, write_entry)
         raw = {name: getattr(kind.builtin, name) for name in kind.raw}
         self.disarmed: Any = self._twin(raw)
         self.recording: Any = self._twin(kind.recording)
-        for form in (armed, self.disarmed, self.recording):
-            FORMS[form] = self
-            FORM_SETS[kind.name].add(form)
+        for variant in (armed, self.disarmed, self.recording):
+            VARIANTS[variant] = self
+            VARIANT_SETS[kind.name].add(variant)
             ours = armed in (kind.tracked, kind.nested, kind.unclaimed)
-            codec.register_container(form, kind.name, None if ours else kind.copy)
+            codec.register_container(variant, kind.name, None if ours else kind.copy)
 
     def _twin(self, methods: Mapping[str, Any]) -> Any:
         """Make a subclass of the same layout and name, with some methods replaced.
@@ -232,8 +232,8 @@ class Forms:
         return make(type(cls), cls.__name__, (_Twin, cls), namespace | ours)
 
 
-FORMS: Final[dict[type, Forms]] = {}
-FORM_SETS: Final[defaultdict[str, set[type]]] = defaultdict(set)
+VARIANTS: Final[dict[type, ClassVariants]] = {}
+VARIANT_SETS: Final[defaultdict[str, set[type]]] = defaultdict(set)
 KINDS: Final[dict[str, Kind]] = {}
 PLAIN: Final[dict[type, Kind]] = {}
 
@@ -242,8 +242,8 @@ def register_kind(kind: Kind) -> None:
     """Make a kind of container known to tracking and codec."""
     KINDS[kind.name] = kind
     PLAIN[kind.builtin] = kind
-    Forms(kind.tracked, kind)
-    Forms(kind.nested, kind)
+    ClassVariants(kind.tracked, kind)
+    ClassVariants(kind.nested, kind)
 
 
 class Cell(dict[str, Any]):
@@ -273,23 +273,23 @@ object.__setattr__(OBJECT, "nested", Cell)  # there is nothing to hide about it
 KINDS[OBJECT.name] = PLAIN[Cell] = OBJECT
 
 
-def forms_of(cls: type) -> Forms:
-    """The forms of a class of persisted containers; made at its first use."""
-    known = FORMS.get(cls)
+def variants_of(cls: type) -> ClassVariants:
+    """The variants of a class of persisted containers; made at its first use."""
+    known = VARIANTS.get(cls)
     if known is not None:
         return known
     kind = next(kind for kind in KINDS.values() if issubclass(cls, kind.tracked))
-    return Forms(cls, kind)
+    return ClassVariants(cls, kind)
 
 
 def arm(container: Any) -> None:
     """Let every write to the container meet the barrier again."""
-    container.__class__ = forms_of(type(container)).armed
+    container.__class__ = variants_of(type(container)).armed
 
 
 def disarm(container: Any) -> None:
     """Let writes to the container pass at full speed."""
-    container.__class__ = forms_of(type(container)).disarmed
+    container.__class__ = variants_of(type(container)).disarmed
 
 
 EVERYTHING: Final = object()
@@ -343,12 +343,12 @@ def changed(container: Any) -> None:
     node: Node | None = container._node_
     if node is None:
         return
-    forms = forms_of(type(container))
+    variants = variants_of(type(container))
     cls = type(container)
-    if cls is not forms.disarmed:
+    if cls is not variants.disarmed:
         if not node.tracker.savepoints:  # inside atomic() every write has to be seen
-            container.__class__ = forms.disarmed
-        if cls is forms.armed:
+            container.__class__ = variants.disarmed
+        if cls is variants.armed:
             node.tracker.wrote(container, whole=True)
     node.tracker.writing = None
 
@@ -421,19 +421,19 @@ def put_item(container: Any, index: int) -> None:
 
 
 def _record(container: Any) -> bool:
-    """Enter the recording form if entries are recorded; else mark the container as a whole."""
+    """Enter the recording variant if entries are recorded; else mark the container as a whole."""
     if not is_keyed(container):
         changed(container)
         return False
     node: Node = container._node_
-    forms = forms_of(type(container))
+    variants = variants_of(type(container))
     cls = type(container)
-    if cls is forms.disarmed:
+    if cls is variants.disarmed:
         return False
-    if cls is forms.armed:
+    if cls is variants.armed:
         if not node.tracker.savepoints:
             node.log = node.keys
-            container.__class__ = forms.recording
+            container.__class__ = variants.recording
         node.tracker.wrote(container, whole=False)
     return True
 

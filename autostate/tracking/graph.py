@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from autostate.tracking import adoption
-from autostate.tracking.barrier import FORMS, arm, disarm, kind_of, size
+from autostate.tracking.barrier import VARIANTS, arm, disarm, kind_of, size
 from autostate.tracking.node import Node, Place
 from autostate.tracking.raw import has, item_of, items_of
 
@@ -247,7 +247,7 @@ class Graph:
         unknown = not node.declared and node.capture is None and node not in tracker.dirty_nodes
         if not (unknown or node.orphan):
             return False
-        if node.orphan and type(node.obj) in FORMS:  # else it is of sharing.py
+        if node.orphan and type(node.obj) in VARIANTS:  # else it is of sharing.py
             tracker.unsettle(node.obj)
         node.orphan = False
         node.whole = True

@@ -19,13 +19,13 @@ import msgspec
 
 from autostate import codec
 from autostate.memory import Pieces
-from autostate.tracking.barrier import FORM_SETS, KINDS, copy_dict, held_keys
+from autostate.tracking.barrier import KINDS, VARIANT_SETS, copy_dict, held_keys
 from autostate.tracking.node_capture import KeyedCapture, NodeCapture, batches, dump_key, is_key
 
 _MISSING: Final = object()
 _STR: Final = frozenset({str})
 _LARGE: Final = 1 << 20  # bytes of an entry that is not worth being copied once more
-_DICT_FORMS: Final = FORM_SETS["dict"]
+_DICT_FORMS: Final = VARIANT_SETS["dict"]
 _MAYBE_NAN: Final = frozenset({float, complex, decimal.Decimal, tuple, frozenset})
 _NAN: Final = re.compile(rb'\{"\$[a-z]+":"[^"]*nan', re.IGNORECASE)
 

@@ -55,7 +55,7 @@ class Node:
         touched: Entries in which something changed: keys, or places (sequence). With the
             container that changed, if that was the whole entry and had only scalars in it when
             it was last looked at, and None otherwise.
-        log: The same dict as `keys` while the container is in the recording form, else None.
+        log: The same dict as `keys` while the container is of the recording variant, else None.
         drops: Keys or members that were removed since the last capture; True for those that were
             there when it was made.
         key_type: The type of all keys or members, if it is one of `barrier.INTERCHANGEABLE`; None

@@ -21,7 +21,7 @@ from autostate.errors import (
 )
 from autostate.process.interrupts import is_passing, uninterrupted
 from autostate.signing import BadSignatureError
-from autostate.tracking.barrier import KINDS, OBJECT, Barrier, Cell, Kind, arm, forms_of, size
+from autostate.tracking.barrier import KINDS, OBJECT, Barrier, Cell, Kind, arm, size, variants_of
 from autostate.tracking.conversion import CONVERTED, FLAT, Dict, List, is_flat
 from autostate.tracking.kept import Kept
 from autostate.tracking.node import Node, Place
@@ -264,10 +264,10 @@ class Rehydration:
         state = self._states[node_id]  # it stays there, until all that was begun is complete
         kind = KINDS[state.kind]
         if container is None:
-            cls = forms_of(kind.unclaimed).armed if state.name else kind.nested
+            cls = variants_of(kind.unclaimed).armed if state.name else kind.nested
             container = kind.builtin.__new__(cls)
             container._key_ = None
-        elif forms_of(type(container)).kind is not kind:
+        elif variants_of(type(container)).kind is not kind:
             raise StateTypeError(f"{state.name} is stored as a {state.kind}")
         node = Node(self._tracker, node_id, kind, container, state.name)
         node.declared = True

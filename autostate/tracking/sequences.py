@@ -5,7 +5,7 @@ its number while others come and go at both ends; where some are taken out of th
 inserted, those behind move. So what is written is what came, and of what went only where it was.
 
 Which items stayed is recorded (`kept.py`), or found by comparing: of each item that was saved a
-hash is remembered. In the disarmed form, and past the barrier, nothing is recorded; then the two
+hash is remembered. In the disarmed variant, and past the barrier, nothing is recorded; then the two
 versions are aligned by their hashes (`alignment.py`). So is what was put in the place of something
 else: `queue[:] = [page for page in queue if …]` costs what it took out.
 """
@@ -26,13 +26,13 @@ from msgspec import Struct
 from autostate import codec
 from autostate.memory import encode_each
 from autostate.tracking.alignment import UNKNOWN, align, paired
-from autostate.tracking.barrier import FORM_SETS, FORMS, size
+from autostate.tracking.barrier import VARIANT_SETS, VARIANTS, size
 from autostate.tracking.kept import Kept, Segment, gaps
 from autostate.tracking.node import LARGE, Place
 from autostate.tracking.node_capture import NodeCapture, batches
 from autostate.tracking.raw import items_of
 
-_DICT_FORMS: Final = FORM_SETS["dict"]
+_DICT_FORMS: Final = VARIANT_SETS["dict"]
 
 UNIT: Final = 32
 """Items that are encoded at once."""
@@ -341,7 +341,7 @@ class SequenceCapture(NodeCapture):
         """Encode one item; if it cannot be saved something stands for it, so that none moves."""
         node = self.node
         entry = node.places.get(id(item))
-        if entry is None and type(item) in FORMS and item._node_ is node:
+        if entry is None and type(item) in VARIANTS and item._node_ is node:
             entry = item._key_
         if type(entry) is not Place or entry.ident != id(item):
             entry = Place(self.first + position, id(item))

@@ -150,7 +150,7 @@ class Sharing:
             self._tracker.graph.promote_repeated(node, range(size(node.obj)))
 
     def _adopt(self, node: Node, found: Found, more: int) -> bool:
-        """Put the persisted form at all places; False if somebody else holds the plain one.
+        """Put the persisted variant at all places; False if somebody else holds the plain one.
 
         Args:
             node: Its node.

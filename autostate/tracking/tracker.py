@@ -31,19 +31,19 @@ from autostate.process.interrupts import is_owned, uninterrupted
 from autostate.tracking import adoption
 from autostate.tracking.barrier import (
     EVERYTHING,
-    FORMS,
     KINDS,
     PLAIN,
+    VARIANTS,
     Barrier,
     Cell,
     arm,
     changed,
     disarm,
-    forms_of,
     is_keyed,
     kind_of,
     put,
     size,
+    variants_of,
 )
 from autostate.tracking.capture import Capture
 from autostate.tracking.graph import Graph
@@ -174,7 +174,7 @@ class Tracker:
                     continue
                 if node.obj is not container:
                     total += (size(container) + 1) * 16
-                elif type(container) is forms_of(type(container)).disarmed:
+                elif type(container) is variants_of(type(container)).disarmed:
                     total += size(container) * node.weight
                 else:
                     total += (len(node.keys) + len(node.drops)) * node.weight
@@ -222,7 +222,7 @@ class Tracker:
             self.writing = None
             return
         recorded = is_keyed(container) and node.shape != "sequence"
-        if recorded and type(container) is forms_of(type(container)).armed:
+        if recorded and type(container) is variants_of(type(container)).armed:
             if key is not EVERYTHING:
                 with contextlib.suppress(Exception):  # no key: what was to be written was not
                     if has(container, key):
@@ -418,7 +418,7 @@ class Tracker:
                 capture.failed()
             for node in [node for node in self.nodes.values() if not node.orphan]:
                 for container in [*adoption.inline([node.obj], node), node.obj]:
-                    if type(container) in FORMS and container._node_ is not None:
+                    if type(container) in VARIANTS and container._node_ is not None:
                         arm(container)
                         self.unsettle(container)
                 node.log, node.whole = None, True
@@ -629,7 +629,7 @@ class Tracker:
         rest = [node.obj]
         if node.shape == "mapping":
             for value in dict.values(node.obj):
-                known = FORMS.get(type(value))
+                known = VARIANTS.get(type(value))
                 if known is None or value._node_ is not node:
                     rest.append(value)
                 else:

@@ -20,13 +20,13 @@ from autostate import codec
 from autostate.process.interrupts import is_passing
 from autostate.tracking import adoption, refcount
 from autostate.tracking.barrier import (
-    FORM_SETS,
-    FORMS,
+    VARIANT_SETS,
+    VARIANTS,
     changed,
-    forms_of,
     held_keys,
     is_keyed,
     size,
+    variants_of,
 )
 from autostate.tracking.node import LARGE, Node
 from autostate.tracking.raw import item_of, items_of, maxlen_of
@@ -185,13 +185,13 @@ class Written:
         whole = []
         for container in written:
             cls = type(container)
-            forms = FORMS[cls]
-            whole.append(cls is forms.disarmed)
-            container.__class__ = forms.armed
+            variants = VARIANTS[cls]
+            whole.append(cls is variants.disarmed)
+            container.__class__ = variants.armed
         container = None  # a variable is a reference
         last: Node | None = None
         unsettled, is_json = self.unsettled, codec.is_json_dict
-        references, get, dicts = refcount.count, dict.get, FORM_SETS["dict"]
+        references, get, dicts = refcount.count, dict.get, VARIANT_SETS["dict"]
         for index, everything in enumerate(whole):
             held = references(written[index]) > _INLINE
             one: Any = written[index]
@@ -257,10 +257,10 @@ class Written:
             held = adoption.references(suspects[key], 0) > 2
             container, trace = suspects[key]
             node: Node | None = container._node_
-            forms = forms_of(type(container))
-            if node is None or type(container) is forms.disarmed:
+            variants = variants_of(type(container))
+            if node is None or type(container) is variants.disarmed:
                 continue
-            if type(container) is forms.recording:
+            if type(container) is variants.recording:
                 if node.shape != "sequence":  # looked at when it is armed: its log is complete then
                     self.suspects[key] = (container, trace)
             elif _trace(container) != trace:

@@ -318,7 +318,7 @@ CALLS: Final = {
 """By what is called: the kinds, and a deque that has room for one more item."""
 
 
-FORMS: Final = ("unbound", "armed", "disarmed", "recording", "inline", "written", "grown")
+VARIANTS: Final = ("unbound", "armed", "disarmed", "recording", "inline", "written", "grown")
 
 
 def kind_of(called: str) -> str:

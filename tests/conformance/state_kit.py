@@ -111,9 +111,9 @@ class Program:
 
 def form(container: Any) -> str:
     """Which form a persisted container is in: armed, disarmed or recording."""
-    from autostate.tracking.barrier import forms_of
+    from autostate.tracking.barrier import variants_of
 
-    forms = forms_of(type(container))
+    forms = variants_of(type(container))
     return {forms.armed: "armed", forms.disarmed: "disarmed", forms.recording: "recording"}[
         type(container)
     ]

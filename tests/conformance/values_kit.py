@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from autostate.codec.classes import attributes_by_name, slots_of
-from autostate.tracking.barrier import FORMS
+from autostate.tracking.barrier import VARIANTS
 
 OPAQUE = (PurePath, Fraction, range)
 """What is equal if it is of the same class and `==`."""
@@ -24,7 +24,7 @@ def exact(value: Any) -> Any:
     Persisted containers are described as what they stand for.
     """
     cls = type(value)
-    forms = FORMS.get(cls)
+    forms = VARIANTS.get(cls)
     if forms is not None:
         cls = forms.kind.builtin
     if isinstance(value, np.ndarray | np.generic):

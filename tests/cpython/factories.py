@@ -138,11 +138,11 @@ class World:
 @contextmanager
 def _forgotten_classes() -> Iterator[None]:
     """Forget the classes that a test makes: with thousands of them `gc.collect` takes its time."""
-    known = set(barrier.FORMS)
+    known = set(barrier.VARIANTS)
     yield
-    for cls in set(barrier.FORMS) - known:
-        forms = barrier.FORMS.pop(cls)
-        barrier.FORM_SETS[forms.kind.name].discard(cls)
+    for cls in set(barrier.VARIANTS) - known:
+        forms = barrier.VARIANTS.pop(cls)
+        barrier.VARIANT_SETS[forms.kind.name].discard(cls)
         registry.ENCODERS.pop(cls, None)
         registry.BUILTIN.discard(cls)
 
