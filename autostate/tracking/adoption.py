@@ -33,7 +33,7 @@ from autostate.tracking.barrier import (
     size,
 )
 from autostate.tracking.instance import Mirror
-from autostate.tracking.node import LARGE, Place
+from autostate.tracking.node import LARGE, ItemRef
 from autostate.tracking.raw import item_of, items_of
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def is_settled(value: Any, node: Node, slot: Any) -> bool:
     if type(value) not in VARIANTS or value._node_ is not node or size(value) > LARGE:
         return False
     key = value._key_
-    here = key.ident == id(value) if type(key) is Place else key is slot
+    here = key.ident == id(value) if type(key) is ItemRef else key is slot
     return here and _holds_atoms(value)
 
 
@@ -230,7 +230,7 @@ def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool
         return False
     if new != box[0]:
         kind.refill(new, box[0])
-    if type(entry) is Place and entry.ident == id(box[0]):
+    if type(entry) is ItemRef and entry.ident == id(box[0]):
         node.places.pop(entry.ident, None)
         entry.ident = id(new)
     if len(new) > LARGE:
@@ -269,7 +269,7 @@ def adopt_or_watch(node: Node, slot: Any, *, again: bool = False) -> None:
         watch = node.tracker.watch
         (watch.add if again else watch.again)(node, entry)
     elif (
-        type(entry) is Place
+        type(entry) is ItemRef
         and entry.ident in node.places
         and next(inline([item_of(node.obj, slot)], node), None) is None
     ):

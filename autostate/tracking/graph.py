@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from autostate.tracking import adoption
 from autostate.tracking.barrier import VARIANTS, arm, disarm, kind_of, size
-from autostate.tracking.node import Node, Place
+from autostate.tracking.node import ItemRef, Node
 from autostate.tracking.raw import has, item_of, items_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Graph:
     def slots(self, node: Node, key: Any) -> list[Any]:
         """Where an entry is: by key, or by the element of a sequence."""
         if node.shape == "sequence":
-            return list(node.locate([key]).values()) if type(key) is Place else []
+            return list(node.locate([key]).values()) if type(key) is ItemRef else []
         return [key] if has(node.obj, key) else []
 
     def claim(self, container: Any, node: Node, entry: Any) -> None:
@@ -175,7 +175,7 @@ class Graph:
         self.touch_everywhere(node, promoted)
 
     def touch_everywhere(self, node: Node, idents: Container[int]) -> None:
-        """Mark elements of a sequence wherever they are: a `Place` says only one position.
+        """Mark elements of a sequence wherever they are: a `ItemRef` says only one position.
 
         From now on they refer to a node, and what was saved of them does not.
         """

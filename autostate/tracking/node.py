@@ -26,7 +26,7 @@ full speed still costs only the changed entries; 256 entries take about 0.1 ms t
 _NO_ITEMS: Final = Kept()
 
 
-class Place:
+class ItemRef:
     """The entry of a sequence: one element, which may change its position.
 
     Attributes:
@@ -63,7 +63,7 @@ class Node:
         compare: What was saved is remembered although the container is large: something has
             written to it past its methods, and may do so again.
         whole: All entries may be dirty.
-        first: Of a sequence: what a `Place` calls its first item. It changes with what comes and
+        first: Of a sequence: what a `ItemRef` calls its first item. It changes with what comes and
             goes at the left end, so that most elements are found where they were.
         kept: Of a sequence: which items were there at the last cut, and where they are now.
         saved: What was last saved, to compare with: see `capture.py`. None if that is unknown.
@@ -122,7 +122,7 @@ class Node:
         self.name: str | None = name
         self.homes: dict[tuple[int, Any], None] = {}
         self.orphan = False
-        self.places: dict[int, Place] = {}
+        self.places: dict[int, ItemRef] = {}
         self.form: Any = None
         self.keys: dict[Any, bool | None] = {}
         self.touched: dict[Any, Any] = {}
@@ -162,7 +162,7 @@ class Node:
             return ""
         if self.kind == "instance":
             return f".{key}"
-        if type(key) is Place:
+        if type(key) is ItemRef:
             key = self.locate([key]).get(key, "…")
             return f"[{key}]"
         if type(key) is str:
@@ -176,26 +176,26 @@ class Node:
         """Name an entry for as long as it is stored; the items of a sequence move."""
         return f"{self.id}/{key}" if type(key) is str else f"{self.id}"
 
-    def place(self, slot: int) -> Place:
+    def place(self, slot: int) -> ItemRef:
         """The entry of an element of a sequence, by its position."""
         element = item_of(self.obj, slot)
         known = self.places.get(id(element))
         if known is None and is_container(element) and element._node_ is self:
             known = element._key_
-        if type(known) is Place and known.ident == id(element):
+        if type(known) is ItemRef and known.ident == id(element):
             known.number = self.first + slot
             return known
-        made = self.places[id(element)] = Place(self.first + slot, id(element))
+        made = self.places[id(element)] = ItemRef(self.first + slot, id(element))
         return made
 
-    def locate(self, places: Iterable[Place]) -> dict[Place, int]:
+    def locate(self, places: Iterable[ItemRef]) -> dict[ItemRef, int]:
         """Where elements of a sequence are now; those that left it are left out.
 
         An element is where it was, or has moved by as much as another one has; else all are
         looked through, once for all that are missing.
         """
         obj, first = self.obj, self.first
-        found: dict[Place, int] = {}
+        found: dict[ItemRef, int] = {}
         slots: dict[int, int] | None = None
         drift = 0
         for place in places:

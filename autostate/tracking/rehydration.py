@@ -24,7 +24,7 @@ from autostate.signing import BadSignatureError
 from autostate.tracking.barrier import KINDS, OBJECT, Barrier, Cell, Kind, arm, size, variants_of
 from autostate.tracking.conversion import CONVERTED, FLAT, Dict, List, is_flat
 from autostate.tracking.kept import Kept
-from autostate.tracking.node import Node, Place
+from autostate.tracking.node import ItemRef, Node
 from autostate.tracking.sequences import saved_as
 
 if TYPE_CHECKING:
@@ -368,7 +368,7 @@ class Rehydration:
         """An element of a sequence is its own entry."""
         if type(json) in FLAT:
             return json
-        node, place = make.node, Place(number, id(json))
+        node, place = make.node, ItemRef(number, id(json))
         if type(json) is KINDS["dict"].nested:
             json._node_ = node
             json._key_ = place

@@ -28,7 +28,7 @@ from autostate.memory import encode_each
 from autostate.tracking.alignment import UNKNOWN, align, paired
 from autostate.tracking.barrier import VARIANT_SETS, VARIANTS, size
 from autostate.tracking.kept import Kept, Segment, gaps
-from autostate.tracking.node import LARGE, Place
+from autostate.tracking.node import LARGE, ItemRef
 from autostate.tracking.node_capture import NodeCapture, batches
 from autostate.tracking.raw import items_of
 
@@ -124,7 +124,7 @@ class SequenceCapture(NodeCapture):
 
     def _marked(self, kept: Kept) -> set[int]:
         """Where items are in which something was marked."""
-        slots = self.node.locate(key for key in self.touched if type(key) is Place)
+        slots = self.node.locate(key for key in self.touched if type(key) is ItemRef)
         found = {*map(kept.position_of, self.keys), *slots.values()}
         return {position for position in found if position is not None}
 
@@ -141,7 +141,7 @@ class SequenceCapture(NodeCapture):
                 if position not in self.early and type(item) not in codec.NATIVE:
                     self.early[position] = self._encode(position, item)
 
-    def _position(self, place: Place) -> int | None:
+    def _position(self, place: ItemRef) -> int | None:
         """Where an element was at the cut; None if it is not to be encoded."""
         if id(self._item(place.number - self.first)) == place.ident:
             return place.number - self.first
@@ -343,8 +343,8 @@ class SequenceCapture(NodeCapture):
         entry = node.places.get(id(item))
         if entry is None and type(item) in VARIANTS and item._node_ is node:
             entry = item._key_
-        if type(entry) is not Place or entry.ident != id(item):
-            entry = Place(self.first + position, id(item))
+        if type(entry) is not ItemRef or entry.ident != id(item):
+            entry = ItemRef(self.first + position, id(item))
         encoded = self.encode_value(entry, item, position)
         return codec.dump(codec.unsaved(item)) if encoded is None else encoded
 

@@ -19,7 +19,7 @@ from autostate import codec
 from autostate.tracking import adoption
 from autostate.tracking.barrier import PLAIN, Barrier, Cell, kind_of, size
 from autostate.tracking.instance import Mirror
-from autostate.tracking.node import Node, Place
+from autostate.tracking.node import ItemRef, Node
 from autostate.tracking.raw import has, item_of, items_of
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Sharing:
             if len(one.places) > 1 and key not in self._nodes:
                 self._promote(one)
                 for _, _, other, entry in one.places:
-                    if type(entry) is Place:
+                    if type(entry) is ItemRef:
                         elements[other].add(entry.ident)
         for other, idents in elements.items():
             self._tracker.graph.touch_everywhere(other, idents)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.tracking import adoption
-from autostate.tracking.node import Node, Place
+from autostate.tracking.node import ItemRef, Node
 from autostate.tracking.raw import has
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Watch:
             for key in entries:
                 if key not in places:
                     del self.entries[node, key]
-                    if type(key) is Place:
+                    if type(key) is ItemRef:
                         node.places.pop(key.ident, None)
             found[node] = places
         return found
