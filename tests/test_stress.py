@@ -18,7 +18,7 @@ from autostate.containers.dict import PersistedDict
 from autostate.containers.list import PersistedList
 from autostate.containers.root import blank
 from autostate.containers.set import PersistedSet
-from autostate.journal.commit import DecodedMerge
+from autostate.journal.commit import DecodedReplay
 from autostate.stores import memory
 from autostate.tracking.capture import Capture
 from autostate.tracking.tracker import Tracker
@@ -48,7 +48,7 @@ class Program:
             self.first[i] = {"count": {"n": 0}}
             self.large[f"w{i}"] = 0
             self.last[i] = 0
-        self.merge = DecodedMerge()
+        self.merge = DecodedReplay()
         self.stop = threading.Event()
 
     def _root(self, name: str, cls: Any, builtin: Any, kind: str) -> Any:

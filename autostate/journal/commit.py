@@ -4,8 +4,8 @@ A change is one JSON object about one node. Most say what is there afterwards. T
 items out of the middle of a sequence, or put some in, move what lies behind; so no change is ever
 applied twice: a snapshot holds exactly the commits before those that its head names.
 
-The same rules work on two forms of values. `DecodedMerge` rebuilds what the program will hold.
-`RawMerge` leaves each value as the bytes that it came in: that is fast, and a float or an int
+The same rules work on two forms of values. `DecodedReplay` rebuilds what the program will hold.
+`RawReplay` leaves each value as the bytes that it came in: that is fast, and a float or an int
 of any size comes out as it went in.
 """
 
@@ -149,7 +149,7 @@ class _About(msgspec.Struct):
 _about: Final = reads_deep(msgspec.json.Decoder(_About).decode)
 
 
-class Merge(Generic[V]):
+class Replay(Generic[V]):
     """The nodes that a run of changes makes."""
 
     def __init__(self, decode: Callable[[bytes], Change[V]]) -> None:
@@ -268,7 +268,7 @@ def _cut(node: NodeState, node_id: int, ranges: list[tuple[int, int]]) -> None:
 Convert = Callable[[str, Any], None]
 
 
-class DecodedMerge(Merge[Any]):
+class DecodedReplay(Replay[Any]):
     """A merge whose values are decoded, in as few C calls as there are changes.
 
     Args:
@@ -356,7 +356,7 @@ class _Entries:
             del self.keys[key]
 
 
-class RawMerge(Merge[Raw]):
+class RawReplay(Replay[Raw]):
     """A merge whose values stay bytes, and which can be written out as changes again."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
-from autostate.journal.commit import RawMerge, references
+from autostate.journal.commit import RawReplay, references
 from autostate.journal.head import Head, Ref
 
 FLOOR = 65_536  # bytes of commits that are never worth a full compaction
@@ -54,7 +54,7 @@ class Reachable:
             lines are made: commits go on during a compaction.
     """
 
-    def __init__(self, merge: RawMerge, late: set[int]) -> None:
+    def __init__(self, merge: RawReplay, late: set[int]) -> None:
         self._merge = merge
         self._late = late
         self._seen: set[int] = set()

@@ -39,7 +39,7 @@ from msgspec import Raw, Struct
 
 from autostate.errors import CorruptStateError, FencedError
 from autostate.journal import compaction, salvage
-from autostate.journal.commit import Convert, NodeState, RawMerge, touched
+from autostate.journal.commit import Convert, NodeState, RawReplay, touched
 from autostate.journal.compaction import Reachable
 from autostate.journal.frame import whole
 from autostate.journal.head import HEADS, LAST_EPOCH, OWNER, Head, HeadKey, Ref, parse_key
@@ -97,7 +97,7 @@ class Journal:
         inline_limit: Bytes of state, and later of last changes, that lie in the head; None: what
             suits the store.
         part_limit: Bytes of one segment, at most; None: what suits the store.
-        convert: Makes what the program will hold of values just decoded: see `DecodedMerge`.
+        convert: Makes what the program will hold of values just decoded: see `DecodedReplay`.
         monotonic: Seconds that never jump, for the patience with another process's claim.
     """
 
@@ -469,7 +469,7 @@ class Journal:
 
     def _merge_again(self) -> None:
         """Bring the small state back to what was acknowledged."""
-        self._merge = RawMerge()
+        self._merge = RawReplay()
         self._lines = {
             self._merge.apply(line): line for line in map(bytes, self._writer.head.nodes)
         }
@@ -500,7 +500,7 @@ class Journal:
             return frozenset()
         if self._writer.head.inline:
             return self._compact_inline(timeout)
-        merge = RawMerge()
+        merge = RawReplay()
         first = None if self._mixed else compaction.fold_from(self._writer.head)
         self._writer.compacting = True
         self._late = set().union(*map(touched, map(bytes, self._writer.head.changes)))
@@ -530,7 +530,7 @@ class Journal:
         return reachable.left_out
 
     def _compact_fully(
-        self, merge: RawMerge, late: set[int], pause: Callable[[], None], timeout: float | None
+        self, merge: RawReplay, late: set[int], pause: Callable[[], None], timeout: float | None
     ) -> tuple[Head, frozenset[int]]:
         """Write a new snapshot; what is committed meanwhile follows it."""
         old = self._writer.head

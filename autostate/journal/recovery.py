@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from autostate import memory
 from autostate.depth import TooDeepError
 from autostate.errors import CorruptStateError, StoreError, StoreUnavailableError
-from autostate.journal.commit import Convert, DecodedMerge, Merge, NodeState
+from autostate.journal.commit import Convert, DecodedReplay, NodeState, Replay
 from autostate.journal.frame import DamagedRecordError, open_record, segment_lines, whole
 from autostate.journal.head import (
     HEADS,
@@ -90,7 +90,7 @@ def find(
     timeout: float | None,
     convert: Convert | None = None,
 ) -> Found:
-    """Find the newest state in a store and rebuild it; `convert` is as for `DecodedMerge`.
+    """Find the newest state in a store and rebuild it; `convert` is as for `DecodedReplay`.
 
     Raises:
         CorruptStateError: A record is damaged, and there is no other state to go back to or
@@ -245,7 +245,7 @@ def read_lines(store: Store, refs: Iterable[Ref], timeout: float | None) -> Iter
         yield from segment_lines(record.body)
 
 
-def replay(merge: Merge[msgspec.Raw] | DecodedMerge, lines: Iterable[bytes], where: str) -> None:
+def replay(merge: Replay[msgspec.Raw] | DecodedReplay, lines: Iterable[bytes], where: str) -> None:
     """Apply lines to a merge; what does not fit is an error that says where it was.
 
     Raises:
@@ -333,7 +333,7 @@ def _rebuild(
     pin: HeadPin | None,
 ) -> Found:
     head, record = open_head(key.text, data, pin)
-    merge = DecodedMerge(convert)
+    merge = DecodedReplay(convert)
     replay(merge, map(bytes, head.nodes), key.text)
     replay(merge, read_lines(store, head.refs, timeout), key.text)
     replay(merge, map(bytes, head.changes), key.text)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from autostate.journal.commit import KINDS, UNREADABLE, RawMerge, references
+from autostate.journal.commit import KINDS, UNREADABLE, RawReplay, references
 from autostate.journal.frame import parts, seal, segment_body
 from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, SEGMENTS
 from autostate.journal.recovery import read_lines, replay
@@ -75,7 +75,7 @@ def copy_root_aside(
     store: Store, writer: Writer, name: str, part_limit: int, timeout: float | None
 ) -> list[str]:
     """Copy a root, with all that it reaches, to where nothing overwrites it; return the keys."""
-    merge, head = RawMerge(), writer.head
+    merge, head = RawReplay(), writer.head
     replay(merge, map(bytes, head.nodes), writer.me.text)
     replay(merge, read_lines(store, head.refs, timeout), writer.me.text)
     replay(merge, map(bytes, head.changes), writer.me.text)

@@ -23,7 +23,7 @@ import pytest
 
 from autostate.errors import CorruptStateError, FencedError, StoreUnavailableError
 from autostate.journal import Journal, Recovered
-from autostate.journal.commit import RawMerge
+from autostate.journal.commit import RawReplay
 from autostate.journal.head import HeadKey
 from autostate.journal.ownership import Ownership
 from autostate.ownership.owner import Owner
@@ -143,8 +143,8 @@ class _Pickler(pickle.Pickler):
         return "clock" if obj is _clock else None
 
     def reducer_override(self, obj: Any) -> Any:
-        if type(obj) is RawMerge:  # what it has beyond this, its constructor makes
-            return RawMerge, (), {"nodes": obj.nodes, "_gone": obj._gone}
+        if type(obj) is RawReplay:  # what it has beyond this, its constructor makes
+            return RawReplay, (), {"nodes": obj.nodes, "_gone": obj._gone}
         return NotImplemented
 
 

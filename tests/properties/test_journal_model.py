@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from autostate.codec import decode_key
 from autostate.errors import StoreUnavailableError
 from autostate.journal import Journal
-from autostate.journal.commit import DecodedMerge, RawMerge, references, touched
+from autostate.journal.commit import DecodedReplay, RawReplay, references, touched
 from tests import faulty
 from tests.faulty import STORES, FaultyStore, Step
 
@@ -174,7 +174,7 @@ def exactly(content: Any, known: list[Hashable]) -> Any:
 
 def decoded(lines: list[bytes]) -> list[Any]:
     """What recovery makes of the lines."""
-    merge = DecodedMerge()
+    merge = DecodedReplay()
     for line in lines:
         merge.apply(line)
     return [exactly(node.content, node.known) for _, node in sorted(merge.nodes.items())]
@@ -182,7 +182,7 @@ def decoded(lines: list[bytes]) -> list[Any]:
 
 def rewritten(lines: list[bytes], limit: int) -> list[bytes]:
     """What compaction makes of the lines."""
-    merge = RawMerge()
+    merge = RawReplay()
     for line in lines:
         merge.apply(line)
     return [line for number in merge.nodes for line in merge.lines(number, limit)]
