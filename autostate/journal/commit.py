@@ -269,7 +269,7 @@ Convert = Callable[[str, Any], None]
 
 
 class DecodedReplay(Replay[Any]):
-    """A merge whose values are decoded, in as few C calls as there are changes.
+    """A replay whose values are decoded, in as few C calls as there are changes.
 
     Args:
         convert: If given, called with a node's kind and some of its entries (a dict) or items (a
@@ -357,7 +357,7 @@ class _Entries:
 
 
 class RawReplay(Replay[Raw]):
-    """A merge whose values stay bytes, and which can be written out as changes again."""
+    """A replay whose values stay bytes, and which can be written out as changes again."""
 
     def __init__(self) -> None:
         super().__init__(reads_deep(msgspec.json.Decoder(Change[Raw]).decode))

@@ -49,19 +49,19 @@ class Reachable:
     """The lines of all nodes that the named roots reach.
 
     Args:
-        merge: The state.
-        late: References from changes that the merge does not hold. More may be added while the
+        replay: The state.
+        late: References from changes that the replay does not hold. More may be added while the
             lines are made: commits go on during a compaction.
     """
 
-    def __init__(self, merge: RawReplay, late: set[int]) -> None:
-        self._merge = merge
+    def __init__(self, replayed: RawReplay, late: set[int]) -> None:
+        self._replayed = replayed
         self._late = late
         self._seen: set[int] = set()
 
     def lines(self, pause: Callable[[], None]) -> Iterator[bytes]:
         """Yield the lines, roots first; `pause` is called after each."""
-        nodes = self._merge.nodes
+        nodes = self._replayed.nodes
         todo = deque(key for key, node in nodes.items() if node.name is not None)
         while todo or self._late:
             if not todo:
@@ -71,7 +71,7 @@ class Reachable:
             if node_id in self._seen or node_id not in nodes:
                 continue
             self._seen.add(node_id)
-            for line in self._merge.lines(node_id):
+            for line in self._replayed.lines(node_id):
                 todo.extend(references(line) - self._seen)
                 yield line
                 pause()
@@ -85,7 +85,7 @@ class Reachable:
     @property
     def left_out(self) -> frozenset[int]:
         """The nodes that nothing reached."""
-        return frozenset(self._merge.nodes.keys() - self._seen)
+        return frozenset(self._replayed.nodes.keys() - self._seen)
 
 
 def paused(lines: Iterable[bytes], pause: Callable[[], None]) -> Iterator[bytes]:

@@ -273,7 +273,7 @@ class Journal:
             )
         me = HeadKey(epoch + 1, self._token())
         self._writer = Writer(self._store, me, found, self._part_limit, self._monotonic)
-        self._merge_again()
+        self._replay_again()
 
     # --- From a commit to the store -------------------------------------------------------
 
@@ -303,7 +303,7 @@ class Journal:
             self._writer.prepare(changes, *self._with(changes))
         info = self._writer.send(timeout)
         if again or not self._writer.head.inline:
-            self._merge_again()  # other things may have been tried in between
+            self._replay_again()  # other things may have been tried in between
         self._stale = False
         return info
 
@@ -447,7 +447,7 @@ class Journal:
             refs, puts = _collect(self._writer.segments([*kept, *changes], head.refs))
             return Head(saved_at, (), head.snapshot, head.commits + refs), puts
         if self._stale:
-            self._merge_again()
+            self._replay_again()
         if size <= self._inline_limit:
             changes = self._merged(changes)
             if sum(map(len, changes)) <= self._inline_limit:
@@ -460,18 +460,18 @@ class Journal:
     def _merged(self, changes: list[bytes]) -> list[bytes]:
         """The small state after these changes: one line for each node."""
         self._stale = True  # until it is acknowledged
-        for node_id in {self._merge.apply(change): None for change in changes}:
-            if node_id in self._merge.nodes:
-                self._lines[node_id] = next(self._merge.lines(node_id, sys.maxsize))
+        for node_id in {self._replayed.apply(change): None for change in changes}:
+            if node_id in self._replayed.nodes:
+                self._lines[node_id] = next(self._replayed.lines(node_id, sys.maxsize))
             else:
                 self._lines.pop(node_id, None)
         return list(self._lines.values())
 
-    def _merge_again(self) -> None:
+    def _replay_again(self) -> None:
         """Bring the small state back to what was acknowledged."""
-        self._merge = RawReplay()
+        self._replayed = RawReplay()
         self._lines = {
-            self._merge.apply(line): line for line in map(bytes, self._writer.head.nodes)
+            self._replayed.apply(line): line for line in map(bytes, self._writer.head.nodes)
         }
         self._stale = False
 
@@ -500,13 +500,13 @@ class Journal:
             return frozenset()
         if self._writer.head.inline:
             return self._compact_inline(timeout)
-        merge = RawReplay()
+        replayed = RawReplay()
         first = None if self._mixed else compaction.fold_from(self._writer.head)
         self._writer.compacting = True
         self._late = set().union(*map(touched, map(bytes, self._writer.head.changes)))
         try:
             if first is None:
-                head, left_out = self._compact_fully(merge, self._late, pause, timeout)
+                head, left_out = self._compact_fully(replayed, self._late, pause, timeout)
             else:
                 head, left_out = self._fold(first, pause, timeout), frozenset()
         except FencedError:
@@ -515,14 +515,14 @@ class Journal:
         finally:
             self._late, self._writer.compacting = None, False
         self._replace(head, timeout, new_generation=first is None)
-        merge.release()
+        replayed.release()
         return left_out
 
     def _compact_inline(self, timeout: float | None) -> frozenset[int]:
         """Leave out the nodes of a small state that no root reaches, if there are any."""
         if self._stale:
-            self._merge_again()
-        reachable = Reachable(self._merge, set())
+            self._replay_again()
+        reachable = Reachable(self._replayed, set())
         seen = reachable.walk()
         if reachable.left_out or self._mixed:
             nodes = tuple(Raw(line) for node_id, line in self._lines.items() if node_id in seen)
@@ -530,13 +530,13 @@ class Journal:
         return reachable.left_out
 
     def _compact_fully(
-        self, merge: RawReplay, late: set[int], pause: Callable[[], None], timeout: float | None
+        self, replayed: RawReplay, late: set[int], pause: Callable[[], None], timeout: float | None
     ) -> tuple[Head, frozenset[int]]:
         """Write a new snapshot; what is committed meanwhile follows it."""
         old = self._writer.head
         lines = read_lines(self._store, old.refs, timeout)
-        replay(merge, compaction.paused(lines, pause), self._writer.me.text)
-        reachable = Reachable(merge, late)
+        replay(replayed, compaction.paused(lines, pause), self._writer.me.text)
+        reachable = Reachable(replayed, late)
         lines = reachable.lines(pause)
         small = list(compaction.up_to(self._inline_limit, lines))
         refs: tuple[Ref, ...] = ()
@@ -548,9 +548,9 @@ class Journal:
             refs = self._writer.write_segments(small, timeout)
         if refs:
             return Head(now.saved_at, (), refs, newer, now.changes), left_out
-        replay(merge, map(bytes, now.changes), self._writer.me.text)
-        kept = [node_id for node_id in merge.nodes if node_id not in left_out]
-        nodes = tuple(Raw(next(merge.lines(node_id, sys.maxsize))) for node_id in kept)
+        replay(replayed, map(bytes, now.changes), self._writer.me.text)
+        kept = [node_id for node_id in replayed.nodes if node_id not in left_out]
+        nodes = tuple(Raw(next(replayed.lines(node_id, sys.maxsize))) for node_id in kept)
         return Head(now.saved_at, nodes), left_out
 
     def _fold(self, first: int, pause: Callable[[], None], timeout: float | None) -> Head:
@@ -575,7 +575,7 @@ class Journal:
             self._writer.forgets = forgets
             raise
         self._mixed = False
-        self._merge_again()
+        self._replay_again()
 
 
 def _collect(

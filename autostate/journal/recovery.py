@@ -245,15 +245,17 @@ def read_lines(store: Store, refs: Iterable[Ref], timeout: float | None) -> Iter
         yield from segment_lines(record.body)
 
 
-def replay(merge: Replay[msgspec.Raw] | DecodedReplay, lines: Iterable[bytes], where: str) -> None:
-    """Apply lines to a merge; what does not fit is an error that says where it was.
+def replay(
+    replayed: Replay[msgspec.Raw] | DecodedReplay, lines: Iterable[bytes], where: str
+) -> None:
+    """Apply lines to a replay; what does not fit is an error that says where it was.
 
     Raises:
         CorruptStateError: A line is no change, or one that does not fit.
     """
     try:
         for line in whole(lines):
-            merge.apply(line)
+            replayed.apply(line)
     except (DamagedRecordError, TooDeepError):
         raise
     except (msgspec.MsgspecError, CorruptStateError, ValueError, TypeError) as error:
@@ -333,11 +335,11 @@ def _rebuild(
     pin: HeadPin | None,
 ) -> Found:
     head, record = open_head(key.text, data, pin)
-    merge = DecodedReplay(convert)
-    replay(merge, map(bytes, head.nodes), key.text)
-    replay(merge, read_lines(store, head.refs, timeout), key.text)
-    replay(merge, map(bytes, head.changes), key.text)
-    return Found(sighting, key, head, record.digest, record.sequence, merge.nodes)
+    replayed = DecodedReplay(convert)
+    replay(replayed, map(bytes, head.nodes), key.text)
+    replay(replayed, read_lines(store, head.refs, timeout), key.text)
+    replay(replayed, map(bytes, head.changes), key.text)
+    return Found(sighting, key, head, record.digest, record.sequence, replayed.nodes)
 
 
 def _as_damage(error: CorruptStateError, key: HeadKey, data: bytes | None) -> DamagedRecordError:

@@ -75,16 +75,16 @@ def copy_root_aside(
     store: Store, writer: Writer, name: str, part_limit: int, timeout: float | None
 ) -> list[str]:
     """Copy a root, with all that it reaches, to where nothing overwrites it; return the keys."""
-    merge, head = RawReplay(), writer.head
-    replay(merge, map(bytes, head.nodes), writer.me.text)
-    replay(merge, read_lines(store, head.refs, timeout), writer.me.text)
-    replay(merge, map(bytes, head.changes), writer.me.text)
-    todo = [node_id for node_id, node in merge.nodes.items() if node.name == name]
+    replayed, head = RawReplay(), writer.head
+    replay(replayed, map(bytes, head.nodes), writer.me.text)
+    replay(replayed, read_lines(store, head.refs, timeout), writer.me.text)
+    replay(replayed, map(bytes, head.changes), writer.me.text)
+    todo = [node_id for node_id, node in replayed.nodes.items() if node.name == name]
     lines: dict[int, list[bytes]] = {}
     while todo:
         node_id = todo.pop()
-        if node_id not in lines and node_id in merge.nodes:
-            lines[node_id] = list(merge.lines(node_id))
+        if node_id not in lines and node_id in replayed.nodes:
+            lines[node_id] = list(replayed.lines(node_id))
             todo.extend(reference for line in lines[node_id] for reference in references(line))
     keys: list[str] = []
     me, taken = writer.me, len(store.list(f"{CORRUPT}root-"))

@@ -1,4 +1,4 @@
-"""The merge of changes against plain dicts, sets and lists, order and types of keys included."""
+"""The replay of changes against plain dicts, sets and lists, order and types of keys included."""
 
 from __future__ import annotations
 
@@ -174,18 +174,18 @@ def exactly(content: Any, known: list[Hashable]) -> Any:
 
 def decoded(lines: list[bytes]) -> list[Any]:
     """What recovery makes of the lines."""
-    merge = DecodedReplay()
+    replayed = DecodedReplay()
     for line in lines:
-        merge.apply(line)
-    return [exactly(node.content, node.known) for _, node in sorted(merge.nodes.items())]
+        replayed.apply(line)
+    return [exactly(node.content, node.known) for _, node in sorted(replayed.nodes.items())]
 
 
 def rewritten(lines: list[bytes], limit: int) -> list[bytes]:
     """What compaction makes of the lines."""
-    merge = RawReplay()
+    replayed = RawReplay()
     for line in lines:
-        merge.apply(line)
-    return [line for number in merge.nodes for line in merge.lines(number, limit)]
+        replayed.apply(line)
+    return [line for number in replayed.nodes for line in replayed.lines(number, limit)]
 
 
 @given(histories())
