@@ -11,7 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from autostate.loops import progress_bar
-from autostate.loops.run import Options, Walk
+from autostate.loops.run import LoopRun, Options
 from autostate.loops.source import source_of
 from autostate.runtime.manager import check_name
 
@@ -23,7 +23,7 @@ class AsyncLoop(Generic[T]):
 
     def __init__(self, options: Options) -> None:
         self._options: Options = options
-        self._walk: Callable[[], Walk | None] = lambda: None
+        self._walk: Callable[[], LoopRun | None] = lambda: None
 
     def __aiter__(self) -> AsyncIterator[T]:
         """Go on with the loop."""
@@ -63,8 +63,8 @@ class AsyncLoop(Generic[T]):
             )
         walk.count()
 
-    def _begin(self) -> Walk:
-        walk = Walk(self._options)
+    def _begin(self) -> LoopRun:
+        walk = LoopRun(self._options)
         self._walk = weakref.ref(walk)
         return walk
 

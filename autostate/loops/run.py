@@ -36,7 +36,7 @@ from autostate.loops import progress_bar
 from autostate.loops.source import Check, Checker, Prints, Source, fingerprint
 from autostate.runtime.api import current_manager
 from autostate.runtime.manager import StateManager
-from autostate.saving.rendezvous import Bodies, Body
+from autostate.saving.rendezvous import ActiveLoop, ActiveLoops
 
 if TYPE_CHECKING:
     import threading
@@ -66,7 +66,7 @@ class Options:
     total: int | None
 
 
-class Walk(Body):
+class LoopRun(ActiveLoop):
     """One run over a loop, by one `for`; gone when that is left."""
 
     def __init__(self, options: Options) -> None:
@@ -89,7 +89,7 @@ class Walk(Body):
     if TYPE_CHECKING:  # from `_start` on
         _manager: StateManager
         _state: Position
-        _bodies: Bodies
+        _active_loops: ActiveLoops
         _lock: threading.RLock
 
     # -- the items ----------------------------------------------------------------------------
@@ -148,8 +148,8 @@ class Walk(Body):
             self._advance_past_inner()
         else:
             self._state["position"] = (done, self._first, self._check)
-        if self._bodies.meeting is not None:
-            self._bodies.between(self)
+        if self._active_loops.rendezvous is not None:
+            self._active_loops.between(self)
         now = _clock()
         if now >= self._due:
             self._tick(now)
@@ -203,11 +203,11 @@ class Walk(Body):
         incarnation, node = manager._incarnation, state._node_
         if incarnation is None or node is None:
             raise RuntimeError(f"the store of the loop {self.name!r} was closed meanwhile")
-        self._bodies = incarnation.flush_thread.bodies
+        self._active_loops = incarnation.flush_thread.active_loops
         self._lock = node.tracker.lock
         with manager._lock, self._lock:
-            outer = self._bodies.enter(self)
-            if isinstance(outer, Walk):
+            outer = self._active_loops.enter(self)
+            if isinstance(outer, LoopRun):
                 outer._adopt(self.name)
                 self._within = (*outer._within, (outer.name, outer._done))
             again = options.restart or (options.again and "complete" in state)
@@ -252,7 +252,7 @@ class Walk(Body):
             return
         if complete and "complete" not in self._state:
             self._state["complete"] = True
-        self._bodies.leave(self)
+        self._active_loops.leave(self)
         self._bar.close()
 
     # -- inner loops --------------------------------------------------------------------------
@@ -266,7 +266,7 @@ class Walk(Body):
     def _forget_inner(self) -> None:
         """Forget the loops that ran in the body of an item that is done."""
         for name in self._inner:
-            if not self._bodies.is_running(name):
+            if not self._active_loops.is_running(name):
                 with contextlib.suppress(AutostateError, LookupError, RuntimeError):
                     _forget(self._manager, name)
         self._inner = ()

@@ -34,12 +34,12 @@ from autostate.errors import (
 from autostate.ownership.owner import Owner, this_run
 from autostate.process import exit_status, lifecycle
 from autostate.saving.policy import POLL_INTERVAL, FlushPolicy, backoff
-from autostate.saving.rendezvous import Bodies
+from autostate.saving.rendezvous import ActiveLoops
 from autostate.saving.request import (
     LOOP_CHECK,
+    BlockedLoops,
     FlushRequest,
     LateLoop,
-    StandingLoops,
     cut_on_loop,
     running_loop,
 )
@@ -145,7 +145,7 @@ class FlushJob:
         renew: Called when the store has lost everything: forgets what it had, marks everything.
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
-        bodies: The resumable loops that run.
+        active_loops: The resumable loops that run.
         first_wait: Seconds that the first attempt of a small commit may wait for the store. What
             holds up a store that else answers at once is told when they are over.
 
@@ -173,15 +173,15 @@ class FlushJob:
         renew: Callable[[], None],
         sender: object = None,
         clock: Callable[[], float] = time.monotonic,
-        bodies: Bodies | None = None,
+        active_loops: ActiveLoops | None = None,
         first_wait: float = math.inf,
     ) -> None:
         self.fenced: FencedError | None = None
         self.last_error: Exception | None = None
         self.unsaved: list[bytes] = []
         self.saved_at: float | None = None
-        self.standing: StandingLoops = StandingLoops()
-        self.bodies: Bodies = Bodies() if bodies is None else bodies
+        self.blocked_loops: BlockedLoops = BlockedLoops()
+        self.active_loops: ActiveLoops = ActiveLoops() if active_loops is None else active_loops
         self._tracker = tracker
         self._journal = journal
         self._policy = policy
@@ -445,25 +445,25 @@ class FlushJob:
 
     def _cut_once(self, deadline: float, *, sweep: bool) -> Capture | None:
         """Cut between two items of the resumable loops that run, unless that takes too long."""
-        bodies, tracker, began = self.bodies, self._tracker, self._clock()
+        active_loops, tracker, began = self.active_loops, self._tracker, self._clock()
 
         def waits() -> bool:
             patience = self._patience(deadline)
-            return bodies.in_work and self._clock() - began < patience
+            return active_loops.in_work and self._clock() - began < patience
 
         def cut() -> Capture | None:
             ending = self.last and self._clock() >= self._last_chance
-            return tracker.cut(sweep=sweep, paused=self.standing.paused, ending=ending)
+            return tracker.cut(sweep=sweep, paused=self.blocked_loops.paused, ending=ending)
 
         def cut_unless_in_work() -> Capture | EllipsisType | None:
             with tracker.lock:  # no loop begins meanwhile
                 return ... if waits() else cut()
 
         while True:
-            with bodies.asked() as meeting:
-                while waits() and not meeting.reached:
+            with active_loops.asked() as rendezvous:
+                while waits() and not rendezvous.reached:
                     self._pause(LOOP_CHECK)
-                if meeting.reached:
+                if rendezvous.reached:
                     return self._cut_before_the_next_block(cut, deadline)
             capture = self._cut_before_the_next_block(
                 lambda: self._cut_between_awaits(cut_unless_in_work, deadline), deadline
@@ -514,7 +514,7 @@ class FlushJob:
         if loop is None or loop is running_loop():
             return cut()
         patience = min(self._patience(deadline), LOOP_PATIENCE)
-        return cut_on_loop(loop, cut, patience, self.standing, self._late_loop)
+        return cut_on_loop(loop, cut, patience, self.blocked_loops, self._late_loop)
 
     # -- the commit ---------------------------------------------------------------------------
 

@@ -3,14 +3,14 @@
 A loop's position and what its bodies write are of one moment in any case, because every cut is of
 one moment. That is not yet enough for `total["n"] += item`: a cut in the middle of a body would
 save the sum with the item, but the position without it, and the item would be counted again. So
-while loops run, the flush thread does not cut at once. It asks for a *meeting*; the next loop
+while loops run, the flush thread does not cut at once. It asks for a *rendezvous*; the next loop
 that stands between two items, with no other body in work, stands still until the cut is done.
 
 The cut runs on the flush thread, not in the loop's: Ctrl-C, which Python raises in the main
 thread, must not strike in the middle of it.
 
-Three things end the waiting without a meeting: patience (`FlushJob` says how much), the end of all
-loops, and a body that itself waits for the flush thread, in `flush()` or `durable()`.
+Three things end the waiting without a rendezvous: patience (`FlushJob` says how much), the end of
+all loops, and a body that itself waits for the flush thread, in `flush()` or `durable()`.
 
 A loop that runs in the body of another one is its *inner* loop. The outer body is in work then, and
 is meant to be saved as it is: what the inner loop has done is to be found again. Which loop is
@@ -35,7 +35,7 @@ LONGEST_MEETING = 10.0
 """Seconds after which a loop goes on although the cut is not done."""
 
 
-class Body:
+class ActiveLoop:
     """A loop that runs; the part of it that saving has to know.
 
     Attributes:
@@ -49,14 +49,14 @@ class Body:
     def __init__(self, name: str) -> None:
         self.name: str = name
         self.running: bool = False
-        self.outer: weakref.ref[Body] | None = None
+        self.outer: weakref.ref[ActiveLoop] | None = None
 
-    def is_inside(self, other: Body) -> bool:
+    def is_inside(self, other: ActiveLoop) -> bool:
         """Whether the other one is around this one, at any distance."""
-        body: Body | None = self
-        while body is not None and body.outer is not None:
-            body = body.outer()
-            if body is other:
+        loop: ActiveLoop | None = self
+        while loop is not None and loop.outer is not None:
+            loop = loop.outer()
+            if loop is other:
                 return True
         return False
 
@@ -64,8 +64,8 @@ class Body:
 class _Scope(NamedTuple):
     """What a context is inside of."""
 
-    body: weakref.ref[Body]
-    bodies: Bodies
+    loop: weakref.ref[ActiveLoop]
+    active_loops: ActiveLoops
     outer: _Scope | None
 
 
@@ -78,18 +78,18 @@ def _scope_here() -> _Scope | None:
     """The innermost loop whose body this is; those that were left do not count."""
     scope = _scope.get()
     while scope is not None:
-        body = scope.body()
-        if body is not None and body.running:
+        loop = scope.loop()
+        if loop is not None and loop.running:
             return scope
         scope = scope.outer
     return None
 
 
-class Meeting:
+class Rendezvous:
     """A wish of the flush thread to cut between two items.
 
     Attributes:
-        reached: A loop stands still until the meeting is over.
+        reached: A loop stands still until the rendezvous is over.
         pid: The process of the flush thread.
     """
 
@@ -109,63 +109,65 @@ class Meeting:
         self._over.set()
 
 
-class Bodies:
+class ActiveLoops:
     """The loops of one store that run.
 
     Args:
         tell: Makes the flush thread look; never blocks.
 
     Attributes:
-        meeting: What the flush thread waits for; loops look at it after each item.
+        rendezvous: What the flush thread waits for; loops look at it after each item.
     """
 
     def __init__(self, tell: Callable[[], None] = lambda: None) -> None:
-        self.meeting: Meeting | None = None
+        self.rendezvous: Rendezvous | None = None
         self._tell = tell
-        self._running: dict[str, weakref.ref[Body]] = {}
+        self._running: dict[str, weakref.ref[ActiveLoop]] = {}
         self._waiting = 0
 
     # -- for loops ----------------------------------------------------------------------------
 
-    def enter(self, body: Body) -> Body | None:
+    def enter(self, loop: ActiveLoop) -> ActiveLoop | None:
         """Note that a loop begins, with the tracker's lock held; gives the loop around it.
 
         Raises:
             ResumeError: One of that name runs already.
         """
-        if self._alive(body.name) is not None:
+        if self._alive(loop.name) is not None:
             raise ResumeError(
-                f"the loop {body.name!r} is running already: leave it first, or give this one "
+                f"the loop {loop.name!r} is running already: leave it first, or give this one "
                 "another name"
             )
         scope = _scope_here()
-        outer = scope.body() if scope is not None and scope.bodies is self else None
-        body.outer = None if outer is None else weakref.ref(outer)
-        body.running = True
-        self._running[body.name] = weakref.ref(body)
-        _scope.set(_Scope(self._running[body.name], self, scope))
+        outer = scope.loop() if scope is not None and scope.active_loops is self else None
+        loop.outer = None if outer is None else weakref.ref(outer)
+        loop.running = True
+        self._running[loop.name] = weakref.ref(loop)
+        _scope.set(_Scope(self._running[loop.name], self, scope))
         return outer
 
-    def leave(self, body: Body) -> None:
+    def leave(self, loop: ActiveLoop) -> None:
         """Note that a loop has ended, and is no part of any context any more."""
-        body.running = False
-        if self._alive(body.name) is None:
-            self._running.pop(body.name, None)
+        loop.running = False
+        if self._alive(loop.name) is None:
+            self._running.pop(loop.name, None)
         _scope.set(_scope_here())
 
     def is_running(self, name: str) -> bool:
         """Whether a loop of this name runs."""
         return self._alive(name) is not None
 
-    def between(self, body: Body) -> None:
+    def between(self, loop: ActiveLoop) -> None:
         """Stand between two items: wait for a cut if one is wished and no other body is in work."""
-        meeting = self.meeting
-        if meeting is not None and meeting.pid != os.getpid():  # the flush thread is the parent's
-            meeting = self.meeting = None
-        if meeting is not None and not any(
-            other is not body and not body.is_inside(other) for other in self._all()
+        rendezvous = self.rendezvous
+        if (
+            rendezvous is not None and rendezvous.pid != os.getpid()
+        ):  # the flush thread is the parent's
+            rendezvous = self.rendezvous = None
+        if rendezvous is not None and not any(
+            other is not loop and not loop.is_inside(other) for other in self._all()
         ):
-            meeting.attend(self._tell)
+            rendezvous.attend(self._tell)
 
     # -- for the flush thread ----------------------------------------------------------------------
 
@@ -175,20 +177,20 @@ class Bodies:
         return not self._waiting and bool(self._running) and bool(self._all())
 
     @contextlib.contextmanager
-    def asked(self) -> Generator[Meeting]:
-        """Ask for a meeting, for the body."""
-        meeting = self.meeting = Meeting()
+    def asked(self) -> Generator[Rendezvous]:
+        """Ask for a rendezvous, for the body."""
+        rendezvous = self.rendezvous = Rendezvous()
         try:
-            yield meeting
+            yield rendezvous
         finally:
-            self.meeting = None
-            meeting.end()
+            self.rendezvous = None
+            rendezvous.end()
 
     @contextlib.contextmanager
     def waiting(self) -> Generator[None]:
         """Wait for the flush thread: if that happens in the body of a loop, nobody waits for it."""
         scope = _scope_here()
-        if scope is None or scope.bodies is not self:
+        if scope is None or scope.active_loops is not self:
             yield
             return
         self._waiting += 1
@@ -197,11 +199,11 @@ class Bodies:
         finally:
             self._waiting -= 1
 
-    def _alive(self, name: str) -> Body | None:
+    def _alive(self, name: str) -> ActiveLoop | None:
         reference = self._running.get(name)
-        body = None if reference is None else reference()
-        return body if body is not None and body.running else None
+        loop = None if reference is None else reference()
+        return loop if loop is not None and loop.running else None
 
-    def _all(self) -> list[Body]:
-        bodies = [reference() for reference in list(self._running.values())]
-        return [body for body in bodies if body is not None and body.running]
+    def _all(self) -> list[ActiveLoop]:
+        loops = [reference() for reference in list(self._running.values())]
+        return [loop for loop in loops if loop is not None and loop.running]

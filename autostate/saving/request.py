@@ -6,7 +6,7 @@ cut is always taken by the flush thread: in any other one Ctrl-C could strike in
 it. Two things need care:
 
 - A loop whose thread waits for the flush thread (in `flush()`, say) stands still, and would never
-  come to it: then the cut is taken at once. `StandingLoops` knows these, and keeps such a thread
+  come to it: then the cut is taken at once. `BlockedLoops` knows these, and keeps such a thread
   from going on during the cut, when it stops waiting because of a timeout or Ctrl-C.
 - A loop that does not come to it in time, or stops: then the cut is taken without it.
 """
@@ -72,7 +72,7 @@ class FlushRequest:
         return self._outcomes.get(timeout=max(0.0, timeout))
 
 
-class StandingLoops:
+class BlockedLoops:
     """The event loops whose threads wait for the flush thread at this moment.
 
     Attributes:
@@ -160,7 +160,7 @@ def cut_on_loop(
     loop: asyncio.AbstractEventLoop,
     cut: Callable[[], T],
     patience: float,
-    standing: StandingLoops,
+    blocked_loops: BlockedLoops,
     late: LateLoop,
 ) -> T:
     """Call `cut` while the loop stands still between two callbacks, if it comes to that.
@@ -171,7 +171,7 @@ def cut_on_loop(
         loop: A loop that runs in another thread.
         cut: What to call, exactly once.
         patience: Seconds to wait for the loop.
-        standing: The loops that stand still.
+        blocked_loops: The loops that stand still.
         late: The loop that was not waited for the last time.
 
     Returns:
@@ -191,16 +191,16 @@ def cut_on_loop(
         began = time.monotonic()
         end = began if late.is_late(loop) else began + patience
         while True:
-            with standing.held(loop) as thread:
+            with blocked_loops.held(loop) as thread:
                 running = loop.is_running()
                 if thread is not None or time.monotonic() >= end or not running:
                     if running and thread is None:
                         late.missed(loop, began)
-                    return standing.call(cut, thread)
+                    return blocked_loops.call(cut, thread)
             try:
                 thread = arrived.get(timeout=LOOP_CHECK)
             except queue.Empty:
                 continue
-            return standing.call(cut, thread)
+            return blocked_loops.call(cut, thread)
     finally:
         over.set()

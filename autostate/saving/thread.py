@@ -37,7 +37,7 @@ from autostate.errors import AutostateError, FencedError, FlushError, Unsupporte
 from autostate.process.interrupts import Worker, is_owned
 from autostate.saving.job import Breather, FlushJob, Statistics
 from autostate.saving.policy import POLL_INTERVAL, Action, FlushPolicy, Observation
-from autostate.saving.rendezvous import Bodies
+from autostate.saving.rendezvous import ActiveLoops
 from autostate.saving.request import FlushRequest
 from autostate.settings import Settings
 
@@ -84,7 +84,7 @@ class FlushThread:
         lease: Seconds for which others believe that this owner lives; None: they can find out.
 
     Attributes:
-        bodies: The resumable loops that run.
+        active_loops: The resumable loops that run.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class FlushThread:
         self._clock = clock
         self._policy = FlushPolicy(settings)
         self._policy.hold_lease(clock(), lease)
-        self.bodies: Bodies = Bodies(lambda: self._inbox.put(None))
+        self.active_loops: ActiveLoops = ActiveLoops(lambda: self._inbox.put(None))
         self._job = FlushJob(
             tracker,
             journal,
@@ -116,7 +116,7 @@ class FlushThread:
             renew=renew,
             sender=sender,
             clock=clock,
-            bodies=self.bodies,
+            active_loops=self.active_loops,
             first_wait=first_wait,
         )
         self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
@@ -312,7 +312,7 @@ class FlushThread:
         # the outcome, and a task in a loop would then go on for ever.
         timer = loop.call_later(timeout, expire)
         try:
-            with self.bodies.waiting():
+            with self.active_loops.waiting():
                 error = await outcome
         finally:
             timer.cancel()
@@ -346,7 +346,7 @@ class FlushThread:
     @contextlib.contextmanager
     def standing_still(self) -> Generator[None]:
         """Wait for the thread in the body: what runs in this one stands still for a cut."""
-        with self._job.standing.here(), self.bodies.waiting():
+        with self._job.blocked_loops.here(), self.active_loops.waiting():
             yield
 
     def is_this_thread(self) -> bool:
@@ -368,7 +368,7 @@ class FlushThread:
     @contextlib.contextmanager
     def exclusive(self) -> Generator[None]:
         """Keep every flush away while the journal or the store is used otherwise."""
-        with self._job.standing.here(), self._work:  # no cut falls into the body
+        with self._job.blocked_loops.here(), self._work:  # no cut falls into the body
             yield
 
     # -- the caller's side of a flush ---------------------------------------------------------

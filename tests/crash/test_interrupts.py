@@ -26,7 +26,7 @@ from autostate import hub
 from autostate.process import lifecycle
 from autostate.process.interrupts import Latch, Worker
 from autostate.runtime.api import current_manager
-from autostate.saving.request import StandingLoops
+from autostate.saving.request import BlockedLoops
 from autostate.stores import memory
 from tests.campaign import Tally
 from tests.interrupting import AlarmError, Interrupt
@@ -630,7 +630,7 @@ def test_a_thread_has_begun_when_start_returns() -> None:
 
 def test_a_loop_whose_flush_ctrl_c_ended_counts_as_running_again() -> None:
     """Else every later cut would be taken in the middle of what runs on it."""
-    standing = StandingLoops()
+    blocked_loops = BlockedLoops()
 
     async def act(number: int) -> bool:
         loop = asyncio.get_running_loop()
@@ -638,11 +638,11 @@ def test_a_loop_whose_flush_ctrl_c_ended_counts_as_running_again() -> None:
         with (
             contextlib.suppress(KeyboardInterrupt),
             interrupt,
-            standing.here(),
-            standing.held(loop) as thread,
+            blocked_loops.here(),
+            blocked_loops.held(loop) as thread,
         ):
             assert thread == threading.get_ident()
-        with standing.held(loop) as thread:
+        with blocked_loops.held(loop) as thread:
             assert thread is None, interrupt.at
         return interrupt.left <= 0
 

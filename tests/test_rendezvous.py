@@ -13,7 +13,7 @@ from autostate.errors import ResumeError
 from autostate.journal import Journal
 from autostate.saving.job import FlushJob
 from autostate.saving.policy import FlushPolicy
-from autostate.saving.rendezvous import Bodies, Body
+from autostate.saving.rendezvous import ActiveLoop, ActiveLoops
 from autostate.stores.memory import MemoryStore
 from tests.flushing import CALM, Box
 
@@ -25,28 +25,28 @@ def elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:
     return contextvars.Context().run(function, *arguments)
 
 
-def begun(bodies: Bodies, name: str) -> Body:
+def begun(loops: ActiveLoops, name: str) -> ActiveLoop:
     """A loop that runs."""
-    body = Body(name)
-    bodies.enter(body)
-    return body
+    loop = ActiveLoop(name)
+    loops.enter(loop)
+    return loop
 
 
-def waited_for(bodies: Bodies) -> bool:
+def waited_for(loops: ActiveLoops) -> bool:
     """Whether a cut would wait now."""
-    return bodies.in_work
+    return loops.in_work
 
 
-def meets(bodies: Bodies, body: Body) -> bool:
+def meets(loops: ActiveLoops, loop: ActiveLoop) -> bool:
     """Whether a loop that is between two items is met there."""
     told = threading.Event()
-    bodies._tell = told.set
-    thread = threading.Thread(target=bodies.between, args=(body,))
-    with bodies.asked() as meeting:
+    loops._tell = told.set
+    thread = threading.Thread(target=loops.between, args=(loop,))
+    with loops.asked() as rendezvous:
         thread.start()
         while thread.is_alive() and not told.wait(0.01):
             pass
-        reached = meeting.reached
+        reached = rendezvous.reached
     thread.join(WAIT)
     return reached
 
@@ -54,19 +54,19 @@ def meets(bodies: Bodies, body: Body) -> bool:
 def test_a_loop_stands_still_between_two_items_until_the_cut_is_done() -> None:
     """And tells the flush thread that it does."""
     told = threading.Event()
-    bodies = Bodies(told.set)
-    body = elsewhere(begun, bodies, "loop")
+    loops = ActiveLoops(told.set)
+    loop = elsewhere(begun, loops, "loop")
     went_on = threading.Event()
 
-    def loop() -> None:
-        bodies.between(body)
+    def run() -> None:
+        loops.between(loop)
         went_on.set()
 
-    thread = threading.Thread(target=loop)
-    with bodies.asked() as meeting:
+    thread = threading.Thread(target=run)
+    with loops.asked() as rendezvous:
         thread.start()
         assert told.wait(WAIT)
-        assert meeting.reached
+        assert rendezvous.reached
         assert not went_on.is_set()
     thread.join(WAIT)
     assert went_on.is_set()
@@ -74,100 +74,100 @@ def test_a_loop_stands_still_between_two_items_until_the_cut_is_done() -> None:
 
 def test_no_loop_stands_still_when_nothing_is_to_be_saved() -> None:
     """Nor for the flush thread of the process from which this one was forked."""
-    bodies = Bodies()
-    body = elsewhere(begun, bodies, "loop")
-    bodies.between(body)
-    with bodies.asked() as meeting:
-        meeting.pid = 0
-        bodies.between(body)
-        assert not meeting.reached
-        assert bodies.meeting is None
+    loops = ActiveLoops()
+    loop = elsewhere(begun, loops, "loop")
+    loops.between(loop)
+    with loops.asked() as rendezvous:
+        rendezvous.pid = 0
+        loops.between(loop)
+        assert not rendezvous.reached
+        assert loops.rendezvous is None
 
 
 def test_no_cut_meets_a_loop_while_another_body_is_in_work() -> None:
     """What that one has written would be saved half-way."""
-    bodies = Bodies()
-    first, second = elsewhere(begun, bodies, "first"), elsewhere(begun, bodies, "second")
-    with bodies.asked() as meeting:
-        bodies.between(first)
-        assert not meeting.reached
-    bodies.leave(second)
-    assert meets(bodies, first)
+    loops = ActiveLoops()
+    first, second = elsewhere(begun, loops, "first"), elsewhere(begun, loops, "second")
+    with loops.asked() as rendezvous:
+        loops.between(first)
+        assert not rendezvous.reached
+    loops.leave(second)
+    assert meets(loops, first)
 
 
 def test_the_body_around_an_inner_loop_is_saved_as_it_is() -> None:
     """The inner loop is met; the outer one is not, while the inner one runs."""
-    bodies = Bodies()
-    outer, inner, innermost = elsewhere(lambda: [begun(bodies, name) for name in "123"])
+    loops = ActiveLoops()
+    outer, inner, innermost = elsewhere(lambda: [begun(loops, name) for name in "123"])
     assert innermost.is_inside(inner)
     assert innermost.is_inside(outer)
     assert not outer.is_inside(innermost)
-    with bodies.asked() as meeting:
-        bodies.between(outer)
-        bodies.between(inner)
-        assert not meeting.reached
-    assert meets(bodies, innermost)
+    with loops.asked() as rendezvous:
+        loops.between(outer)
+        loops.between(inner)
+        assert not rendezvous.reached
+    assert meets(loops, innermost)
 
 
 def test_a_loop_that_ended_elsewhere_is_not_around_another() -> None:
     """In another task, or thread, than it began in."""
-    bodies = Bodies()
+    loops = ActiveLoops()
     context = contextvars.Context()
-    first = context.run(begun, bodies, "first")
-    elsewhere(bodies.leave, first)
-    assert context.run(begun, bodies, "second").outer is None
+    first = context.run(begun, loops, "first")
+    elsewhere(loops.leave, first)
+    assert context.run(begun, loops, "second").outer is None
 
 
 def test_loops_of_another_store_are_not_around_one() -> None:
     """They are saved by another flush thread."""
     context = contextvars.Context()
-    first = context.run(begun, Bodies(), "first")
-    assert context.run(begun, Bodies(), "first").outer is None
+    first = context.run(begun, ActiveLoops(), "first")
+    assert context.run(begun, ActiveLoops(), "first").outer is None
     assert first.running
 
 
 def test_a_loop_is_in_work_until_it_is_left() -> None:
     """By its end, or by being dropped; of one name one runs."""
-    bodies = Bodies()
-    assert not waited_for(bodies)
-    body = elsewhere(begun, bodies, "loop")
-    assert waited_for(bodies)
+    loops = ActiveLoops()
+    assert not waited_for(loops)
+    loop = elsewhere(begun, loops, "loop")
+    assert waited_for(loops)
     with pytest.raises(ResumeError, match="'loop' is running already"):
-        elsewhere(begun, bodies, "loop")
-    bodies.leave(body)
-    assert not waited_for(bodies)
-    body = elsewhere(begun, bodies, "loop")
-    assert waited_for(bodies)
-    del body
-    assert not waited_for(bodies)
+        elsewhere(begun, loops, "loop")
+    loops.leave(loop)
+    assert not waited_for(loops)
+    loop = elsewhere(begun, loops, "loop")
+    assert waited_for(loops)
+    del loop
+    assert not waited_for(loops)
 
 
 def test_nobody_waits_for_a_body_that_waits_for_the_flush_thread() -> None:
     """But one waits for those in which nobody waits."""
-    bodies = Bodies()
+    loops = ActiveLoops()
     context = contextvars.Context()
-    body = context.run(begun, bodies, "loop")
+    loop = context.run(begun, loops, "loop")
 
     def wait() -> bool:
-        with bodies.waiting():
-            return bodies.in_work
+        with loops.waiting():
+            return loops.in_work
 
     assert not context.run(wait)
     assert elsewhere(wait)
-    assert body.running
+    assert loop.running
 
 
 class BeginsALoop:
     """The tracker's lock; when the flush thread takes it for the cut, a loop has just begun."""
 
-    def __init__(self, box: Box, bodies: Bodies) -> None:
-        self._box, self._bodies, self._lock = box, bodies, box.lock
-        self.body: Body | None = None
+    def __init__(self, box: Box, loops: ActiveLoops) -> None:
+        self._box, self._active_loops, self._lock = box, loops, box.lock
+        self.loop: ActiveLoop | None = None
 
     def __enter__(self) -> None:
         self._lock.acquire()
-        if self.body is None:
-            self.body = elsewhere(begun, self._bodies, "loop")
+        if self.loop is None:
+            self.loop = elsewhere(begun, self._active_loops, "loop")
 
     def __exit__(self, *error: object) -> None:
         self._lock.release()
@@ -175,15 +175,15 @@ class BeginsALoop:
 
 def test_a_loop_that_begins_before_the_cut_is_waited_for() -> None:
     """Between the look whether one runs and the cut itself."""
-    box, bodies = Box(), Bodies()
+    box, loops = Box(), ActiveLoops()
     box.write("a")
-    lock: Any = BeginsALoop(box, bodies)
+    lock: Any = BeginsALoop(box, loops)
     box.lock = lock
     cuts_before_the_end: list[int] = []
 
     def pause(_seconds: float) -> None:
         cuts_before_the_end.append(len(box.cuts))
-        bodies.leave(lock.body)
+        loops.leave(lock.loop)
 
     tracker: Any = box
     job = FlushJob(
@@ -194,7 +194,7 @@ def test_a_loop_that_begins_before_the_cut_is_waited_for() -> None:
         pause=pause,
         check=lambda: None,
         renew=lambda: None,
-        bodies=bodies,
+        active_loops=loops,
     )
     job._cut_once(1e9, sweep=False)
     assert cuts_before_the_end == [0]
