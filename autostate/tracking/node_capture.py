@@ -62,7 +62,7 @@ class ToBeNode(Exception):  # noqa: N818 - not an error
         self.container = container
 
 
-class Walk:
+class ReferenceResolver:
     """Resolves the containers inside one entry: nodes by reference, others inline.
 
     Args:
@@ -91,14 +91,14 @@ class Walk:
         self._left = INLINE
         self._in_payload = False
 
-    def strict(self) -> Walk:
+    def strict(self) -> ReferenceResolver:
         """Give the one for what a registered `encode` gave: nothing in it is replaced.
 
         Plain containers in that may be new ones at each call: they are no part of the state.
         """
-        walk = Walk(self.node, self.key)
-        walk.seen, walk._in_payload = self.seen, True
-        return walk
+        resolver = ReferenceResolver(self.node, self.key)
+        resolver.seen, resolver._in_payload = self.seen, True
+        return resolver
 
     def __call__(self, container: Any) -> dict[str, int] | None:
         """Refer to a node; None for a container, or an object, that is saved inline."""
@@ -339,17 +339,17 @@ class NodeCapture(ABC):
         large = None  # what becomes a node, unless the entry is stored as it is
         while True:
             divide = large is None and self.capture is self.node.tracker.capture
-            walk = Walk(self.node, entry, lenient=lenient, divide=divide)
+            resolver = ReferenceResolver(self.node, entry, lenient=lenient, divide=divide)
             try:
-                encoded = codec.dump(codec.jsonable(value, walk))
+                encoded = codec.dump(codec.jsonable(value, resolver))
             except ToBeNode as found:
-                if found.container is walk.top:
-                    large = walk.top
+                if found.container is resolver.top:
+                    large = resolver.top
                 else:
                     self._make_node(found.container, entry)
                 continue
             if len(encoded) > LARGEST_ENTRY and large is None:
-                large = walk.top
+                large = resolver.top
             if large is None or self._is_stored(entry, encoded):
                 return encoded
             self._make_node(large, entry)
