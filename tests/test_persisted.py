@@ -899,7 +899,7 @@ def test_objects_are_looked_at_after_all_containers_were_armed(
 def test_a_container_is_not_exchanged_where_the_object_has_another_one(cls: Any) -> None:
     """Nor where the field is gone by then."""
     from autostate.codec import root_of
-    from autostate.tracking.instance import exchange
+    from autostate.tracking.instance import compare_and_swap
 
     with life():
         one = cls(n=1)
@@ -907,11 +907,11 @@ def test_a_container_is_not_exchanged_where_the_object_has_another_one(cls: Any)
         root: Any = root_of(one)
         old, assigned = one.seen, [7]
         one.seen = assigned
-        assert exchange(root, "seen", [], [old], alone=sys.maxsize - 1) == sys.maxsize
+        assert compare_and_swap(root, "seen", [], [old], alone=sys.maxsize - 1) == sys.maxsize
         assert one.seen is assigned
         assert root["seen"] is old
         del one.seen
-        assert exchange(root, "seen", [], [old], alone=sys.maxsize - 1) == sys.maxsize
+        assert compare_and_swap(root, "seen", [], [old], alone=sys.maxsize - 1) == sys.maxsize
         assert not hasattr(one, "seen")
 
 

@@ -224,7 +224,7 @@ def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool
     if item_of(parent, slot) is not box[0]:
         return False
     if isinstance(parent, Mirror):
-        if instance.exchange(parent, slot, new, box, alone=instance.ALONE) > instance.ALONE:
+        if instance.compare_and_swap(parent, slot, new, box, alone=instance.ALONE) > instance.ALONE:
             return False
     elif not _put(kind_of(parent).builtin.__setitem__, parent, slot, new, box):
         return False

@@ -9,7 +9,8 @@ at all objects, which takes some two microseconds for each (`instances.py`), and
 value than before is dirty.
 
 So a field is referenced twice, by the object and by its mirror. When a plain container in a field
-is adopted, it has to be replaced in both, and nobody locks the object meanwhile: `exchange`.
+is adopted, it has to be replaced in both, and nobody locks the object meanwhile:
+`compare_and_swap`.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Mirror(dict[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         """Replace a field that is there, in the object too if that still has it."""
-        exchange(self, name, value, [dict.__getitem__(self, name)], alone=sys.maxsize)
+        compare_and_swap(self, name, value, [dict.__getitem__(self, name)], alone=sys.maxsize)
 
 
 class InstanceRoot(Barrier, Mirror):
@@ -204,7 +205,7 @@ class InstanceRoot(Barrier, Mirror):
         return (dict.get, holder, name), (dict.__setitem__, holder, name)
 
 
-def exchange(root: Any, name: str, new: Any, box: list[Any], *, alone: int) -> int:
+def compare_and_swap(root: Any, name: str, new: Any, box: list[Any], *, alone: int) -> int:
     """Put a container in the place of another one in a field, if the object still has that.
 
     The object is not locked: its field may be assigned at any time. So the look and the writes
@@ -266,7 +267,7 @@ def _calibrate() -> int:
 
 
 def _exchanged(root: Any) -> int:
-    return exchange(root, "field", [], [root["field"]], alone=sys.maxsize - 1)
+    return compare_and_swap(root, "field", [], [root["field"]], alone=sys.maxsize - 1)
 
 
 # -- the kind ---------------------------------------------------------------------------------
@@ -382,4 +383,4 @@ register_kind(
 )
 
 ALONE: Final = _calibrate() if refcount.RELIABLE else 0
-"""References to a container in a field that nobody else holds, as `exchange` counts them."""
+"""References to a container in a field held by nobody else, as `compare_and_swap` counts them."""
