@@ -122,7 +122,7 @@ def ask_for(size: int) -> None:
         _left = _SPAN
 
 
-def give_back(used: int) -> bool:
+def trim_heap(used: int) -> bool:
     """Return free memory to the operating system after so many bytes were in use.
 
     Args:

@@ -265,7 +265,7 @@ class FlushJob:
         cost = time.thread_time() - cpu + waited
         self._note_success(capture, info, self._clock() - started, cost)
         changes.clear()  # the capture is a cycle, and may stay for long
-        memory.give_back(info.bytes if info is not None else 0)
+        memory.trim_heap(info.bytes if info is not None else 0)
         if requests and self._policy.unchecked:
             self.check_owner(deadline)
         if sweep:  # each entry of which something is unsure was looked at
@@ -350,7 +350,7 @@ class FlushJob:
         else:
             self._tracker.collected(left_out)
             self._count(compactions=1)
-            memory.give_back(self._journal.size)
+            memory.trim_heap(self._journal.size)
             return self._journal.needs_compaction
         return False
 

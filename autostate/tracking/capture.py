@@ -106,7 +106,7 @@ class Capture:
                 self.tracker.dirty_nodes[share.node] = None
                 if share.form != share.node.form:
                     share.node.form = UNSURE
-                share.give_back()
+                share.restore()
             deleted, self.deleted = self.deleted, []
             self.tracker.deleted = deleted + self.tracker.deleted
             self.node_captures = []

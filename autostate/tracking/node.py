@@ -233,7 +233,7 @@ class Node:
         taken, self.keys = self.keys, {}
         return dict(taken)
 
-    def give_back(self, keys: Iterable[Any], drops: Iterable[Any], touched: Iterable[Any]) -> None:
+    def restore(self, keys: Iterable[Any], drops: Iterable[Any], touched: Iterable[Any]) -> None:
         """Mark again what was taken over, as older than what was marked since.
 
         The length at the last cut has taken it into account: it counts for `growth` no more.

@@ -224,7 +224,7 @@ class NodeCapture(ABC):
         """Encode, pausing at every `yield`: None, or a change to be written."""
 
     @abstractmethod
-    def give_back(self) -> None:
+    def restore(self) -> None:
         """Mark again what was taken over: it is not known what of it the store has."""
 
     def release(self) -> None:
@@ -509,14 +509,14 @@ class KeyedCapture(NodeCapture):
         """The JSON of keys that were removed; what cannot be saved never was."""
         return [msgspec.Raw(dump_key(key)) for key in keys if is_key(key)]
 
-    def give_back(self) -> None:
+    def restore(self) -> None:
         """Mark again what was taken over."""
         node = self.node
         node.whole = node.whole or self.whole or node.saved is not None
         node.saved = None
         for key in self.seen:
             node.tracker.watch.saved(node, key, None)
-        node.give_back(self.keys, self.drops, self.touched)
+        node.restore(self.keys, self.drops, self.touched)
 
 
 def common_type(types: set[type]) -> type | None:

@@ -354,7 +354,7 @@ class SequenceCapture(NodeCapture):
 
     # -- if it fails --------------------------------------------------------------------------
 
-    def give_back(self) -> None:
+    def restore(self) -> None:
         """Mark again what was taken over: the store may have it, or have it in part.
 
         Where items were only replaced, or came and went at the ends, most of them are in the store

@@ -29,7 +29,7 @@ def test_what_a_large_save_took_is_given_back() -> None:
     kept = pieces[::50]
     del pieces
     before = resident()
-    assert memory.give_back(memory.LARGE)
+    assert memory.trim_heap(memory.LARGE)
     assert before - resident() > 20_000_000
     assert sum(map(len, kept)) == size * len(kept)
 
@@ -38,9 +38,9 @@ def test_small_saves_ask_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It costs milliseconds, and small saves fit into what is free."""
     asked: list[int] = []
     monkeypatch.setattr(memory, "_find_trim", lambda: asked.append)
-    assert not memory.give_back(memory.LARGE - 1)
+    assert not memory.trim_heap(memory.LARGE - 1)
     assert asked == []
-    assert memory.give_back(memory.LARGE)
+    assert memory.trim_heap(memory.LARGE)
     assert asked == [0]
 
 
@@ -48,7 +48,7 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     """Where there is no malloc_trim nothing happens."""
     monkeypatch.setattr(memory, "_find_trim", memory._find_trim.__wrapped__)
     monkeypatch.setitem(sys.modules, "ctypes", None)
-    assert not memory.give_back(memory.LARGE)
+    assert not memory.trim_heap(memory.LARGE)
 
 
 def test_large_saves_and_compactions_give_their_memory_back(
@@ -56,7 +56,7 @@ def test_large_saves_and_compactions_give_their_memory_back(
 ) -> None:
     """A first save does; so does a compaction, which reads all records; a small save does not."""
     given: list[int] = []
-    monkeypatch.setattr(memory, "give_back", given.append)
+    monkeypatch.setattr(memory, "trim_heap", given.append)
     with autostate.open("sqlite:///s.db", debounce=3600.0, max_delay=3600.0) as manager:
         pages = autostate.PersistedDict[str, Any]("pages", {f"k{i}": "x" * 90 for i in range(3000)})
         autostate.flush()
