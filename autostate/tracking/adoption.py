@@ -332,10 +332,10 @@ def nodes_inside(values: list[Any], node: Node) -> Iterator[Node]:
                 yield value._node_
 
 
-def holds(values: list[Any], home: Node, node: Node) -> bool:
+def holds(values: list[Any], referrer: Node, node: Node) -> bool:
     """Whether the container of a node is among values of another, but not through further ones."""
     target = KINDS[node.kind].show(node.obj)
-    containers = chain([values], all_inside(values, home))
+    containers = chain([values], all_inside(values, referrer))
     return any(value is target for container in containers for value in _values_of(container))
 
 

@@ -61,12 +61,12 @@ class Graph:
         elif owner.tracker is not self._tracker or (owner is node and container._key_ == entry):
             return
         elif owner.obj is container:
-            owner.homes.setdefault((node.id, entry))
+            owner.referrers.setdefault((node.id, entry))
             if owner.orphan:
                 self.revive(owner)
         elif self._is_in(container, owner, container._key_):
             self._tracker.touch(owner, container._key_)
-            self.promote(container).homes.setdefault((node.id, entry))
+            self.promote(container).referrers.setdefault((node.id, entry))
         else:
             self._move(container, node, entry)
             self._tracker.watch.add(node, entry)  # plain containers in it move along
@@ -77,14 +77,14 @@ class Graph:
 
     def _move(self, container: Any, node: Node, entry: Any) -> None:
         """Let a container belong to another entry, with what came along inside it."""
-        home, former = container._node_, container._key_
+        referrer, former = container._node_, container._key_
         container._node_, container._key_ = node, entry
         for other in adoption.nodes_inside([container], node):
-            other.homes.setdefault((node.id, entry))
-        if home is not None:
-            stayed = self._inline_in(home, former)
+            other.referrers.setdefault((node.id, entry))
+        if referrer is not None:
+            stayed = self._inline_in(referrer, former)
             for inner in adoption.inline(container, node):
-                if inner._node_ is home and inner._key_ == former and id(inner) not in stayed:
+                if inner._node_ is referrer and inner._key_ == former and id(inner) not in stayed:
                     inner._node_, inner._key_ = node, entry
         again = True  # below what was claimed there may be others
         while again:
@@ -134,15 +134,15 @@ class Graph:
 
     def promote(self, container: Any) -> Node:
         """Make a nested container a node."""
-        home, entry = container._node_, container._key_
-        node = self.new_node(container, home, entry)
+        referrer, entry = container._node_, container._key_
+        node = self.new_node(container, referrer, entry)
         container._node_, container._key_ = node, None
-        self.take_over(node, home, entry)
+        self.take_over(node, referrer, entry)
         for slot in adoption.slots_of(container):
             adoption.adopt_or_watch(node, slot, again=True)
         if node.shape == "sequence":
             self.promote_repeated(node, range(size(container)))
-        self._tracker.touch(home, entry)
+        self._tracker.touch(referrer, entry)
         self.include(node)
         return node
 
@@ -184,7 +184,7 @@ class Graph:
                 node.mark_item(slot)
         self._tracker.dirty_nodes[node] = None
 
-    def take_over(self, node: Node, home: Node, entry: Any) -> None:
+    def take_over(self, node: Node, referrer: Node, entry: Any) -> None:
         """Let what is inside a new node belong to it, and no longer to the entry it was in.
 
         What is at two places then, of the node or in the rest of the entry, becomes a node too:
@@ -196,26 +196,26 @@ class Graph:
         for slot in adoption.slots_of(node.obj):
             key = adoption.entry_of(node, slot)
             for other in adoption.nodes_inside([item_of(node.obj, slot)], node):
-                other.homes.setdefault((node.id, key))
+                other.referrers.setdefault((node.id, key))
             for inner in adoption.inline([item_of(node.obj, slot)], node):
                 if id(inner) in moved:
                     twice.append(inner)
-                elif inner._node_ is home and inner._key_ == entry:
+                elif inner._node_ is referrer and inner._key_ == entry:
                     inner._node_, inner._key_ = node, key
                     moved[id(inner)] = inner
-        values = [item_of(home.obj, slot) for slot in self.slots(home, entry)]
-        rest = [inner for inner in adoption.inline(values, home) if id(inner) in moved]
+        values = [item_of(referrer.obj, slot) for slot in self.slots(referrer, entry)]
+        rest = [inner for inner in adoption.inline(values, referrer) if id(inner) in moved]
         for inner in [*twice, *rest]:
             if adoption.is_inline(inner):
                 self.promote(inner)
         for inner in rest:  # the entry refers to it too, and not only what was taken out of it
-            inner._node_.homes.setdefault((home.id, entry))
+            inner._node_.referrers.setdefault((referrer.id, entry))
 
-    def new_node(self, container: Any, home: Node, entry: Any) -> Node:
+    def new_node(self, container: Any, referrer: Node, entry: Any) -> Node:
         """Make a node for a container that was found in an entry."""
         tracker = self._tracker
         node = Node(tracker, tracker.new_id(), kind_of(container), container)
-        node.homes[home.id, entry] = None
+        node.referrers[referrer.id, entry] = None
         node.whole = True
         tracker.nodes[node.id] = node
         return node
@@ -258,7 +258,7 @@ class Graph:
         for slot in adoption.slots_of(node.obj):
             key = adoption.entry_of(node, slot)
             for other in adoption.nodes_inside([item_of(node.obj, slot)], node):
-                other.homes.setdefault((node.id, key))
+                other.referrers.setdefault((node.id, key))
                 yield other
 
     # -- orphans ------------------------------------------------------------------------------
@@ -298,26 +298,26 @@ class Graph:
                     self._reached[node] = True
                     return True
                 continue
-            for home in self._homes(one):
-                if home not in seen:
-                    seen[home] = None
-                    left.append(home)
+            for referrer in self._referrers(one):
+                if referrer not in seen:
+                    seen[referrer] = None
+                    left.append(referrer)
         reached = self._tracker.may_be_referred_to(seen)
         self._reached |= dict.fromkeys([node] if reached else seen, reached)
         return reached
 
-    def _homes(self, node: Node) -> list[Node]:
+    def _referrers(self, node: Node) -> list[Node]:
         """The nodes that refer to a node; what was remembered and is no longer so is forgotten."""
         found = []
-        for home_id, key in list(node.homes):
-            home = self._tracker.nodes.get(home_id)
-            if home is not None and self._refers(home, key, node):
-                found.append(home)
+        for referrer_id, key in list(node.referrers):
+            referrer = self._tracker.nodes.get(referrer_id)
+            if referrer is not None and self._refers(referrer, key, node):
+                found.append(referrer)
             else:
-                del node.homes[home_id, key]
+                del node.referrers[referrer_id, key]
         return found
 
-    def _refers(self, home: Node, key: Any, node: Node) -> bool:
-        slots = self.slots(home, key)
-        values = [item_of(home.obj, slot) for slot in slots]
-        return adoption.holds(values, home, node)
+    def _refers(self, referrer: Node, key: Any, node: Node) -> bool:
+        slots = self.slots(referrer, key)
+        values = [item_of(referrer.obj, slot) for slot in slots]
+        return adoption.holds(values, referrer, node)

@@ -49,7 +49,7 @@ class Node:
         kind: "dict", "set", "counter", "list" …: the name of a `barrier.Kind`.
         shape: How its entries are addressed: "mapping", "set" or "sequence".
         name: The name of a root; None for a nested node.
-        homes: For a nested node: ids of nodes, and their entries, that have referred to it.
+        referrers: For a nested node: ids of nodes, and their entries, that have referred to it.
         keys: What was assigned or added, oldest first: keys, members, or where in a sequence the
             item was at the last cut. True for a key or member that was not there at that.
         touched: Entries in which something changed: keys, or places (sequence). With the
@@ -90,7 +90,6 @@ class Node:
         "drops",
         "first",
         "form",
-        "homes",
         "id",
         "kept",
         "key_type",
@@ -103,6 +102,7 @@ class Node:
         "offered",
         "orphan",
         "places",
+        "referrers",
         "saved",
         "shape",
         "touched",
@@ -120,7 +120,7 @@ class Node:
         self.shape: str = kind.shape
         self.obj: Any = obj
         self.name: str | None = name
-        self.homes: dict[tuple[int, Any], None] = {}
+        self.referrers: dict[tuple[int, Any], None] = {}
         self.orphan = False
         self.places: dict[int, ItemRef] = {}
         self.form: Any = None
@@ -147,8 +147,14 @@ class Node:
         steps: list[str] = []
         node, seen = self, {self}
         while node.name is None:
-            homes = [(self.tracker.nodes.get(home_id), key) for home_id, key in node.homes]
-            known = [(home, key) for home, key in homes if home is not None and home not in seen]
+            referrers = [
+                (self.tracker.nodes.get(referrer_id), key) for referrer_id, key in node.referrers
+            ]
+            known = [
+                (referrer, key)
+                for referrer, key in referrers
+                if referrer is not None and referrer not in seen
+            ]
             if not known:
                 return f"node {node.id}{''.join(reversed(steps))}"
             node, key = known[0]

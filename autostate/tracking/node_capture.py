@@ -146,7 +146,7 @@ class ReferenceResolver:
     def _refer(self, owner: Node) -> dict[str, int]:
         if not owner.declared:
             KINDS[owner.kind].describe(owner.obj)  # it has to be one that can be saved
-        owner.homes.setdefault((self.node.id, self.key))
+        owner.referrers.setdefault((self.node.id, self.key))
         self.node.tracker.graph.revive(owner)
         return {"$ref": owner.id}
 

@@ -486,7 +486,7 @@ class _Make:
         """Build one container or object."""
         if kind == "ref":
             known = self._rehydration.refer(content, self.node, complete=not self._is_direct)
-            known.homes.setdefault((self.node.id, self.key))
+            known.referrers.setdefault((self.node.id, self.key))
             self.watched = self.watched or type(known.obj) is Cell
             return KINDS[known.kind].show(known.obj)
         if kind == "object":

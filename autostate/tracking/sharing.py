@@ -126,22 +126,22 @@ class Sharing:
                     yield node, entries[ident], slot
 
     def _promote(self, found: Found) -> None:
-        _, _, home, entry = found.places[0]
-        self._make_node(found.holder[0], home, entry)
+        _, _, referrer, entry = found.places[0]
+        self._make_node(found.holder[0], referrer, entry)
         for _, _, other, key in found.places:
             self._tracker.touch(other, key)
 
-    def _make_node(self, value: Any, home: Node, entry: Any) -> Node:
+    def _make_node(self, value: Any, referrer: Node, entry: Any) -> Node:
         container = value if type(value) in PLAIN else Cell(value=value)
-        node = self._tracker.graph.new_node(container, home, entry)
+        node = self._tracker.graph.new_node(container, referrer, entry)
         self._nodes[id(value)] = node
-        self._tracker.graph.take_over(node, home, entry)
+        self._tracker.graph.take_over(node, referrer, entry)
         return node
 
-    def promote(self, value: Any, home: Node, entry: Any) -> None:
+    def promote(self, value: Any, referrer: Node, entry: Any) -> None:
         """Make a node of what was met twice while an entry was encoded."""
-        self._tracker.graph.include(self._make_node(value, home, entry))
-        self._tracker.watch.add(home, entry)  # where it is looked for at every cut
+        self._tracker.graph.include(self._make_node(value, referrer, entry))
+        self._tracker.watch.add(referrer, entry)  # where it is looked for at every cut
 
     def _look_inside(self, node: Node) -> None:
         for slot in adoption.slots_of(node.obj):
@@ -181,7 +181,7 @@ class Sharing:
             is_element = parent is other.obj and other.shape == "sequence"
             now = adoption.entry_of(other, slot) if is_element else entry  # another element by now
             self._tracker.touch(other, now)
-            node.homes.setdefault((other.id, now))
+            node.referrers.setdefault((other.id, now))
         self._look_inside(node)
         return True
 
