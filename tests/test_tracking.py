@@ -539,7 +539,7 @@ def test_a_plain_container_that_holds_itself_comes_back_so() -> None:
 
 
 def test_a_node_that_nothing_refers_to_comes_back_when_it_is_used_again() -> None:
-    """An orphan is held by the program alone; compaction may leave it out."""
+    """An unreachable node is held by the program alone; compaction may leave it out."""
     program = Program()
     state = program.root("state", default={"big": {f"k{i}": i for i in range(300)}})
     program.flush()

@@ -1,7 +1,7 @@
 """Who owns what: which node and entry each container belongs to, and which nodes are in use.
 
 A container that is found where it did not belong has moved, or is at two places: then it becomes
-a node. A node that no entry refers to any more is an *orphan*: it is not saved until an entry
+a node. A node that no entry refers to any more is *unreachable*: it is not saved until an entry
 refers to it again. What was taken out of the state and is inline is let go of: it is plain.
 """
 
@@ -62,7 +62,7 @@ class Graph:
             return
         elif owner.obj is container:
             owner.referrers.setdefault((node.id, entry))
-            if owner.orphan:
+            if owner.unreachable:
                 self.revive(owner)
         elif self._is_in(container, owner, container._key_):
             self._tracker.touch(owner, container._key_)
@@ -245,11 +245,11 @@ class Graph:
         if tracker.capture is not None and node in tracker.capture.nodes:
             return False
         unknown = not node.declared and node.capture is None and node not in tracker.dirty_nodes
-        if not (unknown or node.orphan):
+        if not (unknown or node.unreachable):
             return False
-        if node.orphan and type(node.obj) in VARIANTS:  # else it is of sharing.py
+        if node.unreachable and type(node.obj) in VARIANTS:  # else it is of sharing.py
             tracker.unsettle(node.obj)
-        node.orphan = False
+        node.unreachable = False
         node.whole = True
         self.include(node)
         return True
@@ -261,19 +261,19 @@ class Graph:
                 other.referrers.setdefault((node.id, key))
                 yield other
 
-    # -- orphans ------------------------------------------------------------------------------
+    # -- unreachable nodes ---------------------------------------------------------------------
 
     def in_use(self, nodes: Iterable[Node]) -> Iterator[Node]:
-        """Those nodes that the state reaches; the others become orphans."""
+        """Those nodes that the state reaches; the others become unreachable."""
         for node in nodes:
             if self.reaches(node):
                 yield node
             elif node.name is None:
-                self.orphan(node)
+                self.mark_unreachable(node)
 
-    def orphan(self, node: Node) -> None:
+    def mark_unreachable(self, node: Node) -> None:
         """Forget what is known of a node that nothing refers to, until something does again."""
-        node.orphan = True
+        node.unreachable = True
         node.whole, node.saved = True, None
         node.take_keys()
         node.drops, node.touched, node.bad = {}, {}, {}

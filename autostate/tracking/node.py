@@ -75,7 +75,7 @@ class Node:
         declared: The store knows of the node.
         weight: Bytes of an encoded entry, on the average of the last capture.
         capture: The node's share of the capture that is being encoded.
-        orphan: Nothing in the state refers to it (any more): nothing of it is saved.
+        unreachable: Nothing in the state refers to it (any more): nothing of it is saved.
         places: Of a sequence: the entries of elements that are no inline containers of its own
             but hold some, or may change, by the elements' `id`.
         form: What is stored of its description (`Kind.describe`).
@@ -100,13 +100,13 @@ class Node:
         "name",
         "obj",
         "offered",
-        "orphan",
         "places",
         "referrers",
         "saved",
         "shape",
         "touched",
         "tracker",
+        "unreachable",
         "weight",
         "whole",
     )
@@ -121,7 +121,7 @@ class Node:
         self.obj: Any = obj
         self.name: str | None = name
         self.referrers: dict[tuple[int, Any], None] = {}
-        self.orphan = False
+        self.unreachable = False
         self.places: dict[int, ItemRef] = {}
         self.form: Any = None
         self.keys: dict[Any, bool | None] = {}

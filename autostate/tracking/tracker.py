@@ -416,7 +416,7 @@ class Tracker:
             capture, self.capture = self.capture, None
             if capture is not None:
                 capture.failed()
-            for node in [node for node in self.nodes.values() if not node.orphan]:
+            for node in [node for node in self.nodes.values() if not node.unreachable]:
                 for container in [*adoption.inline([node.obj], node), node.obj]:
                     if type(container) in VARIANTS and container._node_ is not None:
                         arm(container)

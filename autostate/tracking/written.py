@@ -351,7 +351,7 @@ class Written:
         nodes = [
             n for n in self._tracker.nodes.values() if n.tracker is self._tracker and n.declared
         ]
-        nodes = [n for n in nodes if not n.orphan]
+        nodes = [n for n in nodes if not n.unreachable]
         return [
             n
             for n in nodes
