@@ -480,7 +480,7 @@ def test_an_entry_that_is_put_back_is_saved_where_it_was() -> None:
     program = Program()
     state = program.root("state", default={str(number): number for number in range(LARGE)})
     program.flush()
-    state._node_.compare = state._node_.whole = True
+    state._node_.compare = state._node_.all_dirty = True
     program.tracker.dirty_nodes[state._node_] = None
     program.flush()
     before = list(state.items())

@@ -184,7 +184,7 @@ def _settle(tracker: Tracker) -> None:
 def _take_back_offers(tracker: Tracker, node: Node, offered: frozenset[Any]) -> None:
     """Let defaults that came later be filled in again when they are offered again."""
     if node.offered != offered:
-        node.offered, node.whole = offered, True
+        node.offered, node.all_dirty = offered, True
         tracker.dirty_nodes[node] = None
 
 

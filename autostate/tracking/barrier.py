@@ -349,7 +349,7 @@ def changed(container: Any) -> None:
         if not node.tracker.savepoints:  # inside atomic() every write has to be seen
             container.__class__ = variants.disarmed
         if cls is variants.armed:
-            node.tracker.wrote(container, whole=True)
+            node.tracker.wrote(container, all_dirty=True)
     node.tracker.writing = None
 
 
@@ -434,7 +434,7 @@ def _record(container: Any) -> bool:
         if not node.tracker.savepoints:
             node.log = node.keys
             container.__class__ = variants.recording
-        node.tracker.wrote(container, whole=False)
+        node.tracker.wrote(container, all_dirty=False)
     return True
 
 
@@ -475,7 +475,7 @@ def is_keyed(container: Any) -> bool:
         return False
     if size(container) > LARGE:
         return True
-    return node.saved is None and node.declared and not node.whole and node.shape != "sequence"
+    return node.saved is None and node.declared and not node.all_dirty and node.shape != "sequence"
 
 
 INTERCHANGEABLE: Final = frozenset({str, int, bytes, bool, type(None)})

@@ -57,7 +57,7 @@ class Capture:
                     raise
                 problem = f"its content could not be read ({type(error).__name__})"
                 self.errors.append(UnsupportedTypeError(node.path, problem))
-                node.whole = True
+                node.all_dirty = True
 
     @shows_warnings
     def encode(self, pause: Callable[[], None] | None = None) -> list[bytes]:

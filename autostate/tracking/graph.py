@@ -216,7 +216,7 @@ class Graph:
         tracker = self._tracker
         node = Node(tracker, tracker.new_id(), kind_of(container), container)
         node.referrers[referrer.id, entry] = None
-        node.whole = True
+        node.all_dirty = True
         tracker.nodes[node.id] = node
         return node
 
@@ -250,7 +250,7 @@ class Graph:
         if node.unreachable and type(node.obj) in VARIANTS:  # else it is of sharing.py
             tracker.unsettle(node.obj)
         node.unreachable = False
-        node.whole = True
+        node.all_dirty = True
         self.include(node)
         return True
 
@@ -274,7 +274,7 @@ class Graph:
     def mark_unreachable(self, node: Node) -> None:
         """Forget what is known of a node that nothing refers to, until something does again."""
         node.unreachable = True
-        node.whole, node.saved = True, None
+        node.all_dirty, node.saved = True, None
         node.take_keys()
         node.drops, node.touched, node.bad = {}, {}, {}
 

@@ -333,7 +333,7 @@ def complete(root: Any) -> Callable[[], None]:
         if upgraded is not None:
             dict.clear(root)
             dict.update(root, upgraded)
-            node.whole = True
+            node.all_dirty = True
             node.tracker.dirty_nodes[node] = None
             node.tracker.unsettle(root)
         if root.form is not None:

@@ -36,9 +36,9 @@ class MappingCapture(KeyedCapture):
     def copy_items(self) -> dict[Any, Any]:
         """Copy the dirty entries; the lock is held."""
         obj = self.node.obj
-        if not self.whole and has_nan(chain(self.keys, self.drops)):
-            self.whole = True
-        if self.whole:
+        if not self.all_dirty and has_nan(chain(self.keys, self.drops)):
+            self.all_dirty = True
+        if self.all_dirty:
             return self._copy_all()
         get, touched, drops = dict.get, self.touched, self.drops
         if not self.keys and not drops and None not in touched.values():
@@ -73,10 +73,10 @@ class MappingCapture(KeyedCapture):
         """Encode, pausing at every `yield`."""
         before: dict[Any, int] | None = self.node.saved
         if before is None:
-            return self._assigned() if self.whole else self._recorded()
-        if self.whole and has_nan(chain(before, self.items)):
+            return self._assigned() if self.all_dirty else self._recorded()
+        if self.all_dirty and has_nan(chain(before, self.items)):
             return self._compared_with_nan(before)
-        if self.whole and self._is_reordered(before):
+        if self.all_dirty and self._is_reordered(before):
             return self._assigned()
         return self._compared(before)
 
@@ -84,8 +84,8 @@ class MappingCapture(KeyedCapture):
         """Write the entries that differ from what was saved."""
         items, remembering = self.items, self.remembers()
         drops = dict.fromkeys(self.dropped_keys(before))
-        saved = {} if self.whole else before
-        for key in () if self.whole else drops:
+        saved = {} if self.all_dirty else before
+        for key in () if self.all_dirty else drops:
             saved.pop(key, None)
         puts: list[tuple[Any, Any]] = []
         yield from self._drops_of_large(drops)
@@ -223,7 +223,7 @@ class MappingCapture(KeyedCapture):
             return False
         digest = self.seen[key] = hash(encoded)
         known = tracker.watch.was_saved(self.node, key, digest)
-        return known and not self.whole and key not in self.drops
+        return known and not self.all_dirty and key not in self.drops
 
     def _is_stored(self, entry: Any, encoded: bytes) -> bool:
         """Whether an entry is known to be stored like this."""

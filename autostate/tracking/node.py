@@ -62,7 +62,7 @@ class Node:
             if they are of several types, of another, or if that is not known.
         compare: What was saved is remembered although the container is large: something has
             written to it past its methods, and may do so again.
-        whole: All entries may be dirty.
+        all_dirty: All entries may be dirty.
         first: Of a sequence: what a `ItemRef` calls its first item. It changes with what comes and
             goes at the left end, so that most elements are found where they were.
         kept: Of a sequence: which items were there at the last cut, and where they are now.
@@ -83,6 +83,7 @@ class Node:
 
     __slots__ = (
         "__weakref__",
+        "all_dirty",
         "bad",
         "capture",
         "compare",
@@ -108,7 +109,6 @@ class Node:
         "tracker",
         "unreachable",
         "weight",
-        "whole",
     )
 
     def __init__(
@@ -130,7 +130,7 @@ class Node:
         self.drops: dict[Any, bool] = {}
         self.key_type: type | None = None
         self.compare: bool = False
-        self.whole: bool = False
+        self.all_dirty: bool = False
         self.first: int = 0
         self.kept: Kept = Kept() if kind.shape == "sequence" else _NO_ITEMS
         self.saved: Any = None

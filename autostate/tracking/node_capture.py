@@ -174,7 +174,7 @@ class NodeCapture(ABC):
     """One node's share of a capture.
 
     Attributes:
-        whole: All entries of the node are among those to encode.
+        all_dirty: All entries of the node are among those to encode.
         keys, touched, drops: What was marked: see `Node`.
         early: Entries that are encoded already.
         seen: Hashes of encoded entries, for those that are watched.
@@ -190,7 +190,7 @@ class NodeCapture(ABC):
     def __init__(self, capture: Capture, node: Node) -> None:
         self.capture = capture
         self.node = node
-        self.whole = node.whole
+        self.all_dirty = node.all_dirty
         self.keys = node.take_keys()
         self.touched, node.touched = node.touched, {}
         self.drops, node.drops = node.drops, {}
@@ -203,7 +203,7 @@ class NodeCapture(ABC):
         self.form = node.form
         self.count = 0
         self._header: dict[str, Any] = {}
-        node.whole = False
+        node.all_dirty = False
         self.copy()
         node.capture = self
 
@@ -259,7 +259,9 @@ class NodeCapture(ABC):
             self.written = False
             self.saved = None  # what is remembered may have been brought up to date
             with self.node.tracker.lock:
-                self.node.whole = True  # taken again when something else is marked, or at a sweep
+                self.node.all_dirty = (
+                    True  # taken again when something else is marked, or at a sweep
+                )
             if not self.node.declared:  # something refers to it
                 self._describe()
                 self._emit({})
@@ -411,16 +413,20 @@ class KeyedCapture(NodeCapture):
         length = size(node.obj)
         self.is_large = length > LARGE
         if node.saved is None and len(self.keys) + len(self.drops) > length:
-            self.whole = True  # to drop more than there is left is longer than to say what there is
+            self.all_dirty = (
+                True  # to drop more than there is left is longer than to say what there is
+            )
         self.items = self.copy_items()
         self.count = len(self.items)
-        node.bad = {} if self.whole else {k: v for k, v in node.bad.items() if k not in self.items}
-        if not self.is_large and not self.whole and node.saved is None:
+        node.bad = (
+            {} if self.all_dirty else {k: v for k, v in node.bad.items() if k not in self.items}
+        )
+        if not self.is_large and not self.all_dirty and node.saved is None:
             self.remembered = self.remember()
 
     def batches(self) -> Iterator[list[Any]]:
         """The keys of the dirty entries, batch by batch; finds out of which type all keys are."""
-        if not self.whole:
+        if not self.all_dirty:
             yield from batches(iter(self.items))
             return
         types: set[type] = set()
@@ -446,7 +452,7 @@ class KeyedCapture(NodeCapture):
         Where all is compared, an entry that was removed and is there again may be where it was: it
         must not be put at the end.
         """
-        if not self.whole:
+        if not self.all_dirty:
             return self.drops
         return (key for key in chain(before, self.drops) if key not in self.items)
 
@@ -498,7 +504,7 @@ class KeyedCapture(NodeCapture):
         """
         node = self.node
         if node.kind == "instance":
-            if self.whole:
+            if self.all_dirty:
                 return self.offered.difference(self.items)
             dropped = self.offered.intersection(self.drops)
             return node.known.union(dropped).difference(self.items)
@@ -512,7 +518,7 @@ class KeyedCapture(NodeCapture):
     def restore(self) -> None:
         """Mark again what was taken over."""
         node = self.node
-        node.whole = node.whole or self.whole or node.saved is not None
+        node.all_dirty = node.all_dirty or self.all_dirty or node.saved is not None
         node.saved = None
         for key in self.seen:
             node.tracker.watch.saved(node, key, None)

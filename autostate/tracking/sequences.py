@@ -100,7 +100,7 @@ class SequenceCapture(NodeCapture):
         # Until it is known what became of this capture, it is not known what the store holds.
         self.saved, node.saved = node.saved, None
         self.first, self.count = node.first, size(node.obj)
-        self.compared = self.whole and self.before is not None
+        self.compared = self.all_dirty and self.before is not None
         kept, node.kept = node.kept, Kept(self.count)
         kept.clip(self.count)
         self._segments = kept.segments
@@ -110,7 +110,7 @@ class SequenceCapture(NodeCapture):
         self._left: tuple[int, int] | None = None
         self._index: dict[int, int] | None = None
         self.changed = self._marked(kept)
-        if self.whole or self.before is None:
+        if self.all_dirty or self.before is None:
             ranges = [range(self.count)]
             node.bad = {}
         else:
@@ -361,7 +361,7 @@ class SequenceCapture(NodeCapture):
         in any case. If others have moved, nothing is known any more.
         """
         node, before = self.node, self.before
-        node.whole = True
+        node.all_dirty = True
         if before is None or self._written is None:
             node.saved = None
         elif self._left is None:

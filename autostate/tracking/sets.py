@@ -26,9 +26,9 @@ class SetCapture(KeyedCapture):
         """Copy the dirty members; the lock is held."""
         obj = self.node.obj
         if self.node.saved is not None and not self.is_large:
-            self.whole = True
-        if self.whole or has_nan(chain(self.keys, self.drops)):
-            self.whole = True
+            self.all_dirty = True
+        if self.all_dirty or has_nan(chain(self.keys, self.drops)):
+            self.all_dirty = True
             members = set(obj)
             return dict(zip(members, members, strict=True))
         keys = held_keys(obj, self.keys)
@@ -46,10 +46,10 @@ class SetCapture(KeyedCapture):
         """Encode, pausing at every `yield`."""
         before: dict[bytes, int] | None = self.node.saved
         if before is None:
-            return self._assigned() if self.whole else self._recorded()
-        if self.whole and (has_nan(self.items) or any(map(is_nan, before))):
+            return self._assigned() if self.all_dirty else self._recorded()
+        if self.all_dirty and (has_nan(self.items) or any(map(is_nan, before))):
             return self._compared_with_nan(before)
-        return self._compared(before) if self.whole else self._updated(before)
+        return self._compared(before) if self.all_dirty else self._updated(before)
 
     def _compared(self, before: dict[bytes, int]) -> Iterator[dict[str, Any] | None]:
         """Drop the members that are no more, and write those that were not saved.

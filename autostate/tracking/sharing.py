@@ -86,7 +86,7 @@ class Sharing:
                 del self._nodes[key]
             else:
                 self._look_inside(node)
-            node.whole = True
+            node.all_dirty = True
             self._tracker.dirty_nodes[node] = None
         self._tracker.watch.forget(lambda node: type(node.obj) in PLAIN)
 

@@ -189,14 +189,14 @@ class Tracker:
 
     # -- marks --------------------------------------------------------------------------------
 
-    def wrote(self, container: Any, *, whole: bool) -> None:
+    def wrote(self, container: Any, *, all_dirty: bool) -> None:
         """List a container that was armed until now; the lock is held."""
         if self.closed:
             return
         clean = not self.marked
         if self.savepoints:
             self._undo_log.written(container)
-            self.written.mark(container, whole=whole)
+            self.written.mark(container, all_dirty=all_dirty)
             self.written.unsettled[id(container)] = container
         else:
             self.written.containers.append(container)
@@ -233,7 +233,7 @@ class Tracker:
             return
         node.log = None
         arm(container)
-        self.written.mark(container, whole=True)
+        self.written.mark(container, all_dirty=True)
         self.written.unsettled[id(container)] = container
         self.wake()
         self.writing = None
@@ -421,7 +421,7 @@ class Tracker:
                     if type(container) in VARIANTS and container._node_ is not None:
                         arm(container)
                         self.unsettle(container)
-                node.log, node.whole = None, True
+                node.log, node.all_dirty = None, True
                 self.dirty_nodes[node] = None
             self.wake()
 
@@ -493,7 +493,7 @@ class Tracker:
             for node_id in ids:
                 node = self.nodes.get(node_id)
                 if node is not None and node.name is None:
-                    node.declared, node.saved, node.whole = False, None, True
+                    node.declared, node.saved, node.all_dirty = False, None, True
 
     # -- roots --------------------------------------------------------------------------------
 
@@ -535,7 +535,7 @@ class Tracker:
             if stored is not None:
                 return True
             node = Node(self, self.new_id(), KINDS[kind], container, name)
-            node.whole = True
+            node.all_dirty = True
             complete = KINDS[kind].complete
             try:
                 container._node_ = node
@@ -568,7 +568,7 @@ class Tracker:
             node: Node = container._node_
             new = [k for k in defaults if not has(container, k) and k not in node.offered]
             kind = KINDS[node.kind]
-            if node.whole and not size(container):
+            if node.all_dirty and not size(container):
                 kind.fill(container, defaults)
             elif new:
                 self.dirty_nodes[node] = None
@@ -576,7 +576,7 @@ class Tracker:
                 try:
                     kind.fill(container, {key: defaults[key] for key in new})
                 finally:
-                    node.whole = node.whole or size(container) <= LARGE
+                    node.all_dirty = node.all_dirty or size(container) <= LARGE
                     node.keys.update(dict.fromkeys([k for k in new if has(container, k)], True))
                 self.wake()
             if not node.offered.issuperset(defaults):
@@ -589,7 +589,7 @@ class Tracker:
         """Fill a list that was never saved."""
         with self.lock:
             node: Node = container._node_
-            if node.whole and not node.declared and not size(container):
+            if node.all_dirty and not node.declared and not size(container):
                 KINDS[node.kind].fill(container, default)
 
     def baseline(self, node: Node) -> None:
@@ -599,7 +599,7 @@ class Tracker:
         if size(node.obj) > LARGE:
             node.key_type = common_type(set(map(type, KINDS[node.kind].builtin.__iter__(node.obj))))
         else:
-            node.whole = True
+            node.all_dirty = True
             share = NodeCapture.shapes[node.shape](Capture(self), node)
             for _ in share.encode():
                 pass
@@ -642,7 +642,7 @@ class Tracker:
             if type(container) not in PLAIN and container._node_ is node:  # else of sharing.py
                 container._node_ = None
                 disarm(container)
-        node.whole, node.keys, node.drops = False, {}, {}
+        node.all_dirty, node.keys, node.drops = False, {}, {}
         self.dirty_nodes.pop(node, None)
         self.written.forget_unbound()
         self.watch.forget(lambda other: other is node)
@@ -657,7 +657,7 @@ class Tracker:
                 except CodecError as error:
                     logger.critical("%s; the store has lost it", error)
             for node in list(self.nodes.values()):
-                node.declared, node.saved, node.whole = False, None, True
+                node.declared, node.saved, node.all_dirty = False, None, True
                 self.dirty_nodes[node] = None
             self.wake()
 

@@ -89,11 +89,11 @@ class Written:
             if node is not None and node.obj is container and node.keys:
                 yield node
 
-    def mark(self, container: Any, *, whole: bool) -> None:
+    def mark(self, container: Any, *, all_dirty: bool) -> None:
         """Mark a container that was written; `whole`: anything in it may have changed."""
         node: Node = container._node_
         if node.obj is container:
-            node.whole = node.whole or whole
+            node.all_dirty = node.all_dirty or all_dirty
             self._tracker.dirty_nodes[node] = None
         else:  # its entry is marked when it is found to be in it still
             self.unsettled[id(container)] = container
@@ -182,17 +182,17 @@ class Written:
         at = 0 if most is None else -most
         written = self.containers[at:]
         del self.containers[at:]
-        whole = []
+        all_dirty = []
         for container in written:
             cls = type(container)
             variants = VARIANTS[cls]
-            whole.append(cls is variants.disarmed)
+            all_dirty.append(cls is variants.disarmed)
             container.__class__ = variants.armed
         container = None  # a variable is a reference
         last: Node | None = None
         unsettled, is_json = self.unsettled, codec.is_json_dict
         references, get, dicts = refcount.count, dict.get, VARIANT_SETS["dict"]
-        for index, everything in enumerate(whole):
+        for index, everything in enumerate(all_dirty):
             held = references(written[index]) > _INLINE
             one: Any = written[index]
             node: Node | None = one._node_
@@ -227,7 +227,7 @@ class Written:
         """
         node: Node = container._node_
         suspect = self.suspects.get(id(container))
-        self.mark(container, whole=disarmed)
+        self.mark(container, all_dirty=disarmed)
         if not is_flat(container):
             self.unsettled[id(container)] = container
         if disarmed or node.shape == "sequence":
@@ -240,7 +240,7 @@ class Written:
     def _bypassed(self, container: Any) -> None:
         """Mark a mapping or set that has entries which were not recorded; the lock is held."""
         node: Node = container._node_
-        node.whole = node.compare = True
+        node.all_dirty = node.compare = True
         self.suspects[id(container)] = (container, _trace(container))
 
     def retrace(self, nodes: Iterable[Node]) -> None:
@@ -265,7 +265,7 @@ class Written:
                     self.suspects[key] = (container, trace)
             elif _trace(container) != trace:
                 if node.obj is container and node.shape != "sequence" and is_keyed(container):
-                    self.mark(container, whole=True)
+                    self.mark(container, all_dirty=True)
                     self.unsettled[key] = container
                     self._bypassed(container)
                 else:
@@ -275,10 +275,10 @@ class Written:
 
     def _slots_to_settle(self, container: Any) -> list[Any]:
         node: Node = container._node_
-        if node.obj is container and not node.whole and node.shape == "mapping":
+        if node.obj is container and not node.all_dirty and node.shape == "mapping":
             keys = held_keys(node.obj, list(node.keys))
             return [k for k in keys if type(dict.get(node.obj, k)) not in adoption.ATOMS]
-        if node.obj is container and not node.whole and node.shape == "sequence":
+        if node.obj is container and not node.all_dirty and node.shape == "sequence":
             slots = set(chain.from_iterable(node.kept.fresh(size(container))))
             replaced = map(node.kept.position_of, node.keys)
             slots.update(slot for slot in replaced if slot is not None)
@@ -310,7 +310,7 @@ class Written:
         try:
             yield
         except BaseException as error:
-            node.whole = True
+            node.all_dirty = True
             self._tracker.dirty_nodes[node] = None
             if is_passing(error):
                 self._tracker.unsettle(container)
@@ -357,7 +357,7 @@ class Written:
             for n in nodes
             if n.saved is not None
             or n.shape == "sequence"
-            or n.whole  # it could not be read the last time
+            or n.all_dirty  # it could not be read the last time
             or (n.bad and size(n.obj) <= LARGE)
         ]
 
@@ -368,7 +368,7 @@ class Written:
                 self._look_inside(node, adoption.slots_of(node.obj), again=True)
         self._swept = False
         for node in self._to_compare():
-            node.whole = True
+            node.all_dirty = True
             self._tracker.dirty_nodes[node] = None
         for node in self._tracker.nodes.values():
             for key in node.bad:
