@@ -44,7 +44,7 @@ def test_a_record_is_one_json_object() -> None:
     assert list(fields) == [
         *("autostate", "record", "epoch", "sequence", "previous", "length", "digest", "body")
     ]
-    assert fields["autostate"] == 1
+    assert fields["autostate"] == 2
     assert fields["length"] == len(BODY)
     assert fields["digest"] == digest
 
@@ -105,12 +105,15 @@ def test_a_record_under_another_key_is_found() -> None:
         open_record("two", data, "head")
 
 
-def test_a_newer_version_is_told_from_damage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A whole record of a newer version is no damage: going back would be wrong."""
-    monkeypatch.setattr("autostate.journal.frame.VERSION", 2)
+@pytest.mark.parametrize(("version", "told"), [(1, "older"), (3, "newer")])
+def test_another_version_is_told_from_damage(
+    monkeypatch: pytest.MonkeyPatch, version: int, told: str
+) -> None:
+    """A whole record of another version is no damage: going back would be wrong."""
+    monkeypatch.setattr("autostate.journal.frame.FORMAT", version)
     data, _ = seal(KEY, "head", (3, 7), "", BODY)
     monkeypatch.undo()
-    with pytest.raises(DamagedRecordError, match="newer version") as info:
+    with pytest.raises(DamagedRecordError, match=f"by an? {told} version") as info:
         open_record(KEY, data, "head")
     assert info.value.intact
 

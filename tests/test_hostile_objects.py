@@ -210,19 +210,19 @@ def test_no_method_of_a_state_object_is_taken_away(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "form",
+    "metadata",
     [
         *({}, [], 5, {"class": 5, "version": 1}, {"class": "m:C", "version": "1"}),
         *({"class": "m:C", "version": 1, "fields": 5}, {"class": "m:C", "version": [1]}),
         {"class": "m:C", "version": 1, "fields": [[1], {}, None]},
     ],
 )
-def test_a_strange_form_of_a_state_object_is_an_error(tmp_path: Path, form: Any) -> None:
+def test_a_strange_metadata_of_a_state_object_is_an_error(tmp_path: Path, metadata: Any) -> None:
     """Or it is read; never another error."""
     store = SqliteStore(tmp_path / "state.db")
     journal = Journal(store)
     journal.recover()
-    change = {"id": 1, "kind": "instance", "name": "shop", "form": form, "put": {"page": 3}}
+    change = {"id": 1, "kind": "object", "name": "shop", "metadata": metadata, "put": {"page": 3}}
     journal.commit([codec.dumps(change)])
     store.close()
     with autostate.open(f"sqlite:///{tmp_path}/state.db"):

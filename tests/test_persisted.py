@@ -821,7 +821,7 @@ def test_a_name_belongs_to_one_class_and_one_kind() -> None:
         one = Data(1)
         with pytest.raises(StateTypeError, match=r"live as a .*Data already"):
             Other(1)
-        with pytest.raises(StateTypeError, match="'instance'"):
+        with pytest.raises(StateTypeError, match="'object'"):
             PersistedDict("data-1")
         PersistedDict("data-2", x=1)
         with pytest.raises(StateTypeError, match="'dict'"):
@@ -830,7 +830,7 @@ def test_a_name_belongs_to_one_class_and_one_kind() -> None:
     with life():
         with pytest.raises(StateTypeError, match="'dict'"):
             Data(2)
-        with pytest.raises(StateTypeError, match="'instance'"):
+        with pytest.raises(StateTypeError, match="'object'"):
             PersistedDict("data-1")
         assert Data(1).page == 2
         assert PersistedDict("data-2") == {"x": 1}

@@ -788,7 +788,7 @@ def test_a_renamed_class_is_saved_by_the_child_that_becomes_the_owner(
     hear(parent, "saved")
     [shop] = [node for node in recovered() if node.name == "shop"]
     assert stored() == {"page": 1}
-    assert shop.form["class"] == "__main__:Store"
+    assert shop.metadata["class"] == "__main__:Store"
 
 
 def test_what_goes_past_the_methods_is_told_at_the_end(processes: Processes) -> None:

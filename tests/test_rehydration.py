@@ -164,7 +164,7 @@ def test_a_root_that_fails_takes_nothing_from_another(monkeypatch: pytest.Monkey
 def test_only_containers_are_converted() -> None:
     """The content of an object, and of a proxy, is what its own `decode` gets: plain JSON."""
     tracked = KINDS["dict"].nested
-    for kind, expected in (("dict", tracked), ("proxy", dict), ("object", dict)):
+    for kind, expected in (("dict", tracked), ("proxy", dict), ("shared_object", dict)):
         content = {"value": entry(1), "tag": {"$date": "2026-01-02"}, "scalar": 1}
         convert(kind, content)
         assert [*map(type, content.values())] == [expected, dict, int]

@@ -29,8 +29,8 @@ def object_rows(state: StoredState) -> list[dict[str, Any]]:
     for name, at in roots.items():
         node = state.nodes[at]
         kind = node.kind
-        if kind == "instance":
-            kind = f"instance of {str(node.form['class']).rpartition(':')[2]}"
+        if kind == "object":
+            kind = f"instance of {str(node.metadata['class']).rpartition(':')[2]}"
         seen, left, size = set(roots.values()) - {at}, [at], 0
         while left:
             each = left.pop()

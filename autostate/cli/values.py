@@ -83,7 +83,7 @@ class Values:
         if node is None:
             return Opaque("<missing>")
         content = node.content
-        if node.kind in ("proxy", "object"):
+        if node.kind in ("proxy", "shared_object"):
             self._made[node_id] = Opaque("<itself>")
             made = self._value(content.get("value"))
             self._made[node_id] = made
@@ -93,14 +93,14 @@ class Values:
     def _container(self, node_id: int, node: NodeState, content: Any) -> Any:
         made: Any
         if node.kind in ("list", "deque"):
-            made = [] if node.kind == "list" else deque(maxlen=node.form)
+            made = [] if node.kind == "list" else deque(maxlen=node.metadata)
             self._made[node_id] = made
             made.extend(map(self._value, content))
         elif node.kind == "set":
             made = self._made[node_id] = set()
             made.update(map(self._key, content))
-        elif node.kind == "instance":
-            made = self._made[node_id] = Fields.of_class(str(node.form["class"]), {})
+        elif node.kind == "object":
+            made = self._made[node_id] = Fields.of_class(str(node.metadata["class"]), {})
             made.fields.update({key: self._value(value) for key, value in content.items()})
         elif node.kind == "unreadable":
             made = Opaque("<could not be read; kept aside>")

@@ -32,7 +32,7 @@ V = TypeVar("V")
 SEQUENCES = frozenset({"list", "deque"})
 KINDS = SEQUENCES | {
     *("dict", "counter", "ordereddict", "defaultdict", "set"),
-    *("proxy", "object", "instance", "loop"),
+    *("proxy", "object", "shared_object", "loop"),
 }
 UNREADABLE = "unreadable"
 """The kind of a root that could not be read and is kept aside: only its name is known."""
@@ -55,10 +55,10 @@ class Change(msgspec.Struct, Generic[V], omit_defaults=True, forbid_unknown_fiel
         id: The node.
         kind: What it is; said with its first change.
         name: If it is a root: its name; said with its first change.
-        form: What has to be known to make an empty one, a deque's `maxlen` for example.
-        known: The defaults that this root was given: no later process fills them in again, so what
-            the program deletes of them stays deleted. Of an object only deleted fields.
-        more: Those that it was given since: they are added to `known`.
+        metadata: What has to be known to make an empty one, a deque's `maxlen` for example.
+        defaults: The defaults that this root was given: no later process fills them in again, so
+            what the program deletes of them stays deleted. Of an object only deleted fields.
+        more_defaults: Those that it was given since: they are added to `defaults`.
         assign: All content.
         drop: Keys, or members, that are no more.
         put: Entries: an object, or pairs where a key is no `str`; members of a set.
@@ -73,9 +73,9 @@ class Change(msgspec.Struct, Generic[V], omit_defaults=True, forbid_unknown_fiel
     id: int
     kind: str | None = None
     name: str | None = None
-    form: V | msgspec.UnsetType = msgspec.UNSET
-    known: list[V] | None = None
-    more: list[V] | None = None
+    metadata: V | msgspec.UnsetType = msgspec.UNSET
+    defaults: list[V] | None = None
+    more_defaults: list[V] | None = None
     assign: dict[str, V] | list[V] | None = None
     drop: list[V] | None = None
     put: dict[str, V] | list[V] | None = None
@@ -93,8 +93,8 @@ class NodeState(Struct):
     Attributes:
         kind: What it is: see `KINDS`.
         name: The name of a root; None for a nested node.
-        form: What has to be known to make an empty one; None: nothing.
-        known: The defaults that no process fills in any more: see `Change`.
+        metadata: What has to be known to make an empty one; None: nothing.
+        defaults: The defaults that no process fills in any more: see `Change`.
         first: Of a sequence: the number of its first item.
         steps: How a mapping comes to its content while it has none yet: dicts of entries to put,
             lists of keys to drop. A million entries go into a container, not into a dict before.
@@ -102,8 +102,8 @@ class NodeState(Struct):
 
     kind: str
     name: str | None
-    form: Any = None
-    known: list[Hashable] = field(default_factory=list)
+    metadata: Any = None
+    defaults: list[Hashable] = field(default_factory=list)
     first: int = 0
     steps: list[dict[str, Any] | list[str]] = field(default_factory=list)
     _content: Any = None
@@ -192,12 +192,12 @@ class Replay(Generic[V]):
         return node
 
     def _edit(self, node: NodeState, change: Change[V]) -> None:
-        if change.known is not None:
-            node.known = self._known(change.known)
-        if change.more is not None:
-            node.known += self._known(change.more)
-        if change.form is not msgspec.UNSET:
-            node.form = change.form
+        if change.defaults is not None:
+            node.defaults = self._defaults(change.defaults)
+        if change.more_defaults is not None:
+            node.defaults += self._defaults(change.more_defaults)
+        if change.metadata is not msgspec.UNSET:
+            node.metadata = change.metadata
         if node.kind in SEQUENCES:
             for items in (change.assign, change.items):
                 if isinstance(items, list):
@@ -216,7 +216,7 @@ class Replay(Generic[V]):
     def _empty(self, kind: str) -> Any: ...
 
     @abstractmethod
-    def _known(self, keys: list[V]) -> list[Any]: ...
+    def _defaults(self, keys: list[V]) -> list[Any]: ...
 
     @abstractmethod
     def _drop(self, node: NodeState, keys: list[V]) -> None: ...
@@ -283,7 +283,7 @@ class DecodedReplay(Replay[Any]):
     def _empty(self, kind: str) -> Any:
         return [] if kind in SEQUENCES else {}
 
-    def _known(self, keys: list[Any]) -> list[Any]:
+    def _defaults(self, keys: list[Any]) -> list[Any]:
         return [decode_key(key) for key in keys]
 
     def _drop(self, node: NodeState, keys: list[Any]) -> None:
@@ -388,9 +388,9 @@ class RawReplay(Replay[Raw]):
         content = self._content(node, chunk)
         change = Change[Raw](node_id)
         if at == 0:
-            known: Any = node.known or None
-            form = msgspec.UNSET if node.form is None else node.form
-            change = Change(node_id, node.kind, node.name, form, known, None, content)
+            defaults: Any = node.defaults or None
+            metadata = msgspec.UNSET if node.metadata is None else node.metadata
+            change = Change(node_id, node.kind, node.name, metadata, defaults, None, content)
             change.at = node.first or None
         elif node.kind in SEQUENCES:
             change = Change(node_id, at=node.first + at, items=chunk)
@@ -417,7 +417,7 @@ class RawReplay(Replay[Raw]):
     def _empty(self, kind: str) -> Any:
         return [] if kind in SEQUENCES else _Entries()
 
-    def _known(self, keys: list[Raw]) -> list[Any]:
+    def _defaults(self, keys: list[Raw]) -> list[Any]:
         return [*keys]
 
     def _drop(self, node: NodeState, keys: list[Raw]) -> None:

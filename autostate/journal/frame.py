@@ -1,6 +1,6 @@
 """Records: JSON objects that prove that they are whole.
 
-    {"autostate":1,"record":"head","epoch":3,"sequence":7,"previous":"9f…","length":42,
+    {"autostate":2,"record":"head","epoch":3,"sequence":7,"previous":"9f…","length":42,
      "digest":"c4…","body":{…}}
 
 (in one line). The digest is blake2b-128 over the record's key and every other byte of it, so that
@@ -23,9 +23,9 @@ import msgspec
 
 from autostate import memory
 from autostate.errors import CorruptStateError
+from autostate.stores.base import FORMAT
 from autostate.stores.keyed import Unverified, without_key
 
-VERSION = 1
 OVERHEAD = 256  # bytes that a header and the brackets of a body take, at most
 
 _HEADER = re.compile(
@@ -104,7 +104,7 @@ def seal(
     """
     epoch, sequence = place
     start = (
-        f'{{"autostate":{VERSION},"record":"{kind}","epoch":{epoch},"sequence":{sequence},'
+        f'{{"autostate":{FORMAT},"record":"{kind}","epoch":{epoch},"sequence":{sequence},'
         f'"previous":"{previous}","length":{len(body)},"digest":"'
     ).encode()
     rest = b"".join((b'","body":', body, b"}"))
@@ -135,13 +135,15 @@ def open_record(key: str, data: bytes | None, kind: str) -> Record:
         raise DamagedRecordError(
             key, "is damaged, or belongs under another key: its digest does not fit", data
         )
-    if int(version) != VERSION:
+    if int(version) != FORMAT:
+        older = int(version) < FORMAT
         raise DamagedRecordError(
             key,
-            "was written by a newer version of autostate",
+            f"was written by {'an older' if older else 'a newer'} version of autostate",
             data,
             intact=True,
-            advice="Nothing was touched: use that version",
+            advice="Nothing was touched: use that version"
+            + (", or begin anew with autostate.delete(name)" if older else ""),
         )
     if found.decode() != kind:
         raise DamagedRecordError(key, f"is a {found.decode()} where a {kind} belongs", data)

@@ -42,13 +42,13 @@ def give(
     made = None
     if live is None:
         made = _construct(layout, call, args, kwargs)
-        live = manager.create(name, "instance", lambda: InstanceRoot.of(made, layout))
+        live = manager.create(name, "object", lambda: InstanceRoot.of(made, layout))
     elif not isinstance(live, InstanceRoot):
-        manager.create(name, "instance", InstanceRoot)  # says what is wrong
+        manager.create(name, "object", InstanceRoot)  # says what is wrong
     if live.instance is made:
         return made
     _become(live, layout, name)
-    manager.create(name, "instance", InstanceRoot)  # takes note that it was asked for
+    manager.create(name, "object", InstanceRoot)  # takes note that it was asked for
     if not (live.claimed or live.busy):
         _claim(live, args, kwargs)
     elif layout.options.template is None and (args or kwargs):

@@ -39,14 +39,14 @@ class _Kept(NamedTuple):
         tracker: Of its state objects.
         settings: What was configured.
         roots: By name, their kinds and their roots.
-        offered: By name, which of their keys were offered as defaults.
+        defaults: By name, which of their keys were offered as defaults.
     """
 
     manager: StateManager
     tracker: Tracker
     settings: dict[str, Any]
     roots: dict[str, tuple[str, Any]]
-    offered: dict[str, frozenset[Any]]
+    defaults: dict[str, frozenset[Any]]
 
 
 class Snapshot:
@@ -144,8 +144,8 @@ class Snapshot:
                 manager.create(name, kind, functools.partial(_blank, root, kind), own=True)
         tracker = manager._tracker()
         with tracker.lock:
-            for name, offered in kept.offered.items():
-                _take_back_offers(tracker, tracker.roots[name], offered)
+            for name, defaults in kept.defaults.items():
+                _take_back_offers(tracker, tracker.roots[name], defaults)
         return tracker
 
 
@@ -170,8 +170,8 @@ def _keep(manager: StateManager) -> _Kept:
     assert manager._incarnation is not None
     tracker = manager._incarnation.tracker
     roots = {name: (node.kind, node.obj) for name, node in tracker.roots.items()}
-    offered = {name: node.offered for name, node in tracker.roots.items()}
-    return _Kept(manager, tracker, {**manager._overrides}, roots, offered)
+    defaults = {name: node.defaults for name, node in tracker.roots.items()}
+    return _Kept(manager, tracker, {**manager._overrides}, roots, defaults)
 
 
 def _settle(tracker: Tracker) -> None:
@@ -181,10 +181,10 @@ def _settle(tracker: Tracker) -> None:
     tracker.written.settle_all()
 
 
-def _take_back_offers(tracker: Tracker, node: Node, offered: frozenset[Any]) -> None:
+def _take_back_offers(tracker: Tracker, node: Node, defaults: frozenset[Any]) -> None:
     """Let defaults that came later be filled in again when they are offered again."""
-    if node.offered != offered:
-        node.offered, node.all_dirty = offered, True
+    if node.defaults != defaults:
+        node.defaults, node.all_dirty = defaults, True
         tracker.dirty_nodes[node] = None
 
 

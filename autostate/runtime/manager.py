@@ -58,7 +58,7 @@ class Info:
 
     Attributes:
         name: Its name.
-        kind: "dict", "set", "counter", "list", "deque", "proxy", "instance": an object of a
+        kind: "dict", "set", "counter", "list", "deque", "proxy", "object": one of a
             `@persisted` class, or "loop": the position of a resumable loop.
         resumed: It was found in the store when it was created.
         downtime: When something was resumed: seconds between the last save of the previous

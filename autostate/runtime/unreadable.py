@@ -16,6 +16,7 @@ from autostate.journal.salvage import names_in
 from autostate.runtime.claim import Claim
 from autostate.settings import Settings
 from autostate.stores import Store, open_store
+from autostate.stores.base import FORMAT
 from autostate.stores.keyed import KeyedStore, keyed
 from autostate.stores.urls import file_of
 from autostate.tracking import convert
@@ -109,7 +110,7 @@ def _without_file(
         raise error
     from autostate.stores.sqlite_file import owner_file_of, set_aside
 
-    if settings.keys and _holds(path, b'{"autostate":1,"encrypted":"'):
+    if settings.keys and _holds(path, b'{"autostate":%d,"encrypted":"' % FORMAT):
         raise _names_unknown(error)
     claim = Claim(str(source), owner_file_of(path), settings)
     claim.acquire(0, None)

@@ -33,10 +33,10 @@ from msgspec import Struct
 
 from autostate.errors import StoreUnavailableError
 from autostate.files import create, make_folder, sync
+from autostate.stores.base import FORMAT
 
 logger: logging.Logger = logging.getLogger("autostate")
 
-VERSION = 1
 
 Seal = Callable[[str, bytes], bytes]
 Open = Callable[[str, bytes], bytes]
@@ -183,7 +183,7 @@ def _write(place: Place, base: Base, changes: Sequence[bytes], seal: Seal | None
     path = place.folder / f"{place.stem}{time.time_ns():020d}-{os.getpid()}.jsonl"
     body = b"".join(change + b"\n" for change in changes)
     header = {
-        "autostate": VERSION,
+        "autostate": FORMAT,
         "record": "spill",
         "writers": base.writers,
         "commits": (base.first, base.last),
@@ -291,7 +291,7 @@ def _read(place: Place, path: Path, opened: Open | None) -> Spill:
         content = file.read()
     first, _, body = (opened(place.stem, content) if opened else content).partition(b"\n")
     header = json.loads(first)
-    if header["autostate"] != VERSION or header["record"] != "spill":
+    if header["autostate"] != FORMAT or header["record"] != "spill":
         raise ValueError("its format is unknown")
     changes = body.split(b"\n")[:-1]
     digest = hashlib.blake2b(body, digest_size=16).hexdigest()

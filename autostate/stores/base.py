@@ -11,7 +11,10 @@ from __future__ import annotations
 import builtins
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+FORMAT: Final = 2
+"""The version of the format of all that is stored: another one is not read."""
 
 
 class Store(Protocol):

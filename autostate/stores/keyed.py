@@ -2,8 +2,8 @@
 
 With a key, every record is signed; with `encrypt`, nobody else can read it either:
 
-    {"autostate":1,"signed":"crawl.db","key":"5be1c3d2a0f4e817","mac":"…","record":{…}}
-    {"autostate":1,"encrypted":"crawl.db","key":"5be1c3d2a0f4e817","salt":"…","nonce":"…"}⏎…
+    {"autostate":2,"signed":"crawl.db","key":"5be1c3d2a0f4e817","mac":"…","record":{…}}
+    {"autostate":2,"encrypted":"crawl.db","key":"5be1c3d2a0f4e817","salt":"…","nonce":"…"}⏎…
 
 What is authenticated is the name of the state, the key under which the record lies, and all of its
 bytes, in which the journal has noted epoch, sequence and predecessor. So a record is of no use in
@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from autostate.errors import FencedError, StoreError
-from autostate.stores.base import Store
+from autostate.stores.base import FORMAT, Store
 from autostate.stores.urls import file_of
 
 OVERHEAD: Final = 512
@@ -42,10 +42,12 @@ OVERHEAD: Final = 512
 
 _LONGEST_NAME: Final = 150
 _ENVELOPE = re.compile(
-    rb'\{"autostate":1,"(signed|encrypted)":"([^"\\]{1,150})","key":"([0-9a-f]{16})",'
+    rb'\{"autostate":%d,"(signed|encrypted)":"([^"\\]{1,150})","key":"([0-9a-f]{16})",'
     rb'(?:"mac":"([0-9a-f]{64})","record":|"salt":"([0-9a-f]{32})","nonce":"([0-9a-f]{24})"\}\n)'
+    % FORMAT
 )
-_PLAIN = b'{"autostate":1,"record":'
+_OF_OTHERS = re.compile(rb'\{"autostate":(?!%d,)[0-9]{1,18},"(?:signed|encrypted)":' % FORMAT)
+_PLAIN = b'{"autostate":%d,"record":' % FORMAT
 _HOW = (
     "Set AUTOSTATE_KEY, or configure(key=…), to the key with which it was written; if that is "
     "lost, move the store away to begin anew"
@@ -90,9 +92,16 @@ def _unverified(data: bytes, problem: str, advice: str = "") -> Unverified:
 def without_key(data: bytes) -> Unverified | None:
     """Mark a record that was signed or encrypted, where no key is set; None for any other."""
     found = _ENVELOPE.match(data)
-    if found is None:
-        return None
-    return _unverified(data, f"is {found[1].decode()}, and no key is set", _HOW)
+    if found is not None:
+        return _unverified(data, f"is {found[1].decode()}, and no key is set", _HOW)
+    return _strange(data) if _OF_OTHERS.match(data) else None
+
+
+def _strange(data: bytes) -> Unverified:
+    """Mark what does not begin as this version of autostate would let it."""
+    if _OF_OTHERS.match(data):
+        return _unverified(data, "was written by another version of autostate, or is damaged")
+    return _unverified(data, "is damaged: it does not begin like a record of autostate")
 
 
 def keyed(
@@ -225,7 +234,7 @@ class KeyedStore:
         if isinstance(data, Unverified):
             return data
         kind = "encrypted" if self.encrypts else "signed"
-        start = f'{{"autostate":1,"{kind}":"{self._name}","key":"{self._first.id}",'
+        start = f'{{"autostate":{FORMAT},"{kind}":"{self._name}","key":"{self._first.id}",'
         if self.encrypts:
             self._let_deleted_be_erased()
             salt, nonce = self._next()
@@ -241,7 +250,7 @@ class KeyedStore:
         found = _ENVELOPE.match(data)
         if found is None:
             if not data.startswith(_PLAIN):
-                return _unverified(data, "is damaged: it does not begin like a record of autostate")
+                return _strange(data)
             unsigned = _unverified(data, "is not signed, and a key is set", _SIGN)
             return data if self._trusting else unsigned
         is_encrypted = found[5] is not None

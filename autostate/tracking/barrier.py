@@ -257,7 +257,7 @@ def _refill_cell(cell: Cell, content: dict[str, Any]) -> None:
 
 
 OBJECT: Final = Kind(
-    name="object",
+    name="shared_object",
     shape="mapping",
     builtin=Cell,
     tracked=Cell,

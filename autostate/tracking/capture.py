@@ -89,8 +89,8 @@ class Capture:
             for share in self.node_captures:
                 node = share.node
                 node.declared = node.declared or share.written
-                node.known = share.known
-                node.form = share.form
+                node.saved_defaults = share.saved_defaults
+                node.metadata = share.metadata
                 if share.saved is not None or node.shape != "sequence":  # it may have waited
                     node.saved = share.saved
                 for key, digest in share.seen.items():
@@ -104,8 +104,8 @@ class Capture:
             for share in self.node_captures:
                 share.node.capture = None
                 self.tracker.dirty_nodes[share.node] = None
-                if share.form != share.node.form:
-                    share.node.form = UNSURE
+                if share.metadata != share.node.metadata:
+                    share.node.metadata = UNSURE
                 share.restore()
             deleted, self.deleted = self.deleted, []
             self.tracker.deleted = deleted + self.tracker.deleted

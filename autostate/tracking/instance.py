@@ -39,18 +39,18 @@ class Mirror(dict[str, Any]):
     Attributes:
         instance: The object; None before there is one.
         layout: Where it keeps its fields; None before that is known.
-        form: What is stored about its class.
+        metadata: What is stored about its class.
         aside: Stored fields that the class does not have any more: kept, and not given to it.
         claimed: The program has created the object; else it only came with what refers to it.
         busy: A constructor is at work on the object: it is not looked at.
     """
 
-    __slots__ = ("aside", "busy", "claimed", "form", "instance", "layout")
+    __slots__ = ("aside", "busy", "claimed", "instance", "layout", "metadata")
 
     def __new__(cls, *_: Any) -> Any:
         """Make an empty one."""
         made = super().__new__(cls)
-        made.instance = made.layout = made.form = None
+        made.instance = made.layout = made.metadata = None
         made.aside = set()
         made.claimed = made.busy = False
         return made
@@ -58,7 +58,7 @@ class Mirror(dict[str, Any]):
     if TYPE_CHECKING:
         instance: Any
         layout: Layout | None
-        form: dict[str, Any] | None
+        metadata: dict[str, Any] | None
         aside: set[str]
         claimed: bool
         busy: bool
@@ -118,7 +118,7 @@ class InstanceRoot(Barrier, Mirror):
             node.keys.pop(name, None)
             node.drops[name] = True
             if not self.claimed:  # no constructor has said that it makes it
-                node.offered |= {name}
+                node.defaults |= {name}
         node.tracker.dirty_nodes[node] = None
         node.tracker.unsettle(self)
         return True
@@ -153,7 +153,7 @@ class InstanceRoot(Barrier, Mirror):
         """
         layout, instance = self.known_layout(), self.instance
         self.bound_to().tracker.instances.again(self)
-        declared_before = frozenset((self.form or {}).get("fields", ()))
+        declared_before = frozenset((self.metadata or {}).get("fields", ()))
         made = layout.read(instance)  # what its constructor makes is a field of the class
         self.aside = {
             name for name in self if name not in made and not layout.holds(name, declared_before)
@@ -163,7 +163,7 @@ class InstanceRoot(Barrier, Mirror):
                 layout.put(instance, name, self._unwrapped(name, value))
         node = self.bound_to()
         for name in layout.read(instance).keys() - self.keys():
-            if name in node.offered:
+            if name in node.defaults:
                 layout.drop(instance, name)
         if not self.claimed:
             self._fill_in(layout, instance)
@@ -178,7 +178,7 @@ class InstanceRoot(Barrier, Mirror):
 
     def _fill_in(self, layout: Layout, instance: Any) -> None:
         """Give an object for which no constructor ran the defaults that its class declares."""
-        deleted = self.bound_to().offered
+        deleted = self.bound_to().defaults
         for name in layout.declared - layout.read(instance).keys() - deleted:
             value = layout.default(instance, name)
             if value is not MISSING:
@@ -283,7 +283,7 @@ def show(root: Any) -> Any:
 def describe(root: Any) -> Any:
     """Tell the class, its version, and the fields that it declares."""
     layout: Layout = root.layout
-    before = (root.form or {}).get("fields", ())
+    before = (root.metadata or {}).get("fields", ())
     kept = [name for name in before if name in root.aside]
     return {
         "class": layout.name,
@@ -292,17 +292,17 @@ def describe(root: Any) -> Any:
     }
 
 
-def configure(root: Any, form: Any) -> None:
+def configure(root: Any, metadata: Any) -> None:
     """Find the class of a stored root, unless the program has said it.
 
     Raises:
         UnknownTypeError: It is not among those that the program has loaded.
         UpgradeError: What is stored is of a newer version.
     """
-    name, version, fields = form["class"], form["version"], form.get("fields", [])
+    name, version, fields = metadata["class"], metadata["version"], metadata.get("fields", [])
     if not isinstance(name, str) or type(version) is not int or not isinstance(fields, list):
         raise TypeError
-    root.form = {**form, "fields": [field for field in fields if isinstance(field, str)]}
+    root.metadata = {**metadata, "fields": [field for field in fields if isinstance(field, str)]}
     if root.layout is None:
         cls = class_named(name)
         if cls is None:
@@ -325,8 +325,8 @@ def complete(root: Any) -> Callable[[], None]:
         UpgradeError: A function of the program failed. Nothing was touched.
     """
     node, upgraded = root._node_, None
-    if root.form is not None:
-        upgraded = root.layout.upgraded(copy_dict(root), root.form["version"], node.name)
+    if root.metadata is not None:
+        upgraded = root.layout.upgraded(copy_dict(root), root.metadata["version"], node.name)
     show(root)
 
     def finish() -> None:
@@ -336,7 +336,7 @@ def complete(root: Any) -> Callable[[], None]:
             node.all_dirty = True
             node.tracker.dirty_nodes[node] = None
             node.tracker.unsettle(root)
-        if root.form is not None:
+        if root.metadata is not None:
             root.push()
         bind(root)
 
@@ -354,7 +354,7 @@ def bind(root: Any) -> None:
 def offer(root: Any) -> None:
     """Take over what a constructor made and the store never had."""
     fields = root.read()
-    root._node_.offered |= fields.keys() if root.claimed else _NOTHING
+    root._node_.defaults |= fields.keys() if root.claimed else _NOTHING
     root.take(fields)
 
 
@@ -366,7 +366,7 @@ def release(root: Any) -> None:
 
 register_kind(
     Kind(
-        name="instance",
+        name="object",
         shape="mapping",
         builtin=Mirror,
         tracked=InstanceRoot,

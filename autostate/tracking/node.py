@@ -68,17 +68,17 @@ class Node:
         kept: Of a sequence: which items were there at the last cut, and where they are now.
         saved: What was last saved, to compare with: see `capture.py`. None if that is unknown.
         bad: Entries that could not be saved, with the error.
-        offered: Keys or members that were given as defaults, by any process: no default fills
+        defaults: Keys or members that were given as defaults, by any process: no default fills
             them in again, so what the program deleted stays deleted. Of an object only fields
             that its constructor makes in this process, and those that were deleted.
-        known: What the store has of `offered`.
+        saved_defaults: What the store has of `defaults`.
         declared: The store knows of the node.
         weight: Bytes of an encoded entry, on the average of the last capture.
         capture: The node's share of the capture that is being encoded.
         unreachable: Nothing in the state refers to it (any more): nothing of it is saved.
         places: Of a sequence: the entries of elements that are no inline containers of its own
             but hold some, or may change, by the elements' `id`.
-        form: What is stored of its description (`Kind.describe`).
+        metadata: What is stored of its description (`Kind.describe`).
     """
 
     __slots__ = (
@@ -88,22 +88,22 @@ class Node:
         "capture",
         "compare",
         "declared",
+        "defaults",
         "drops",
         "first",
-        "form",
         "id",
         "kept",
         "key_type",
         "keys",
         "kind",
-        "known",
         "log",
+        "metadata",
         "name",
         "obj",
-        "offered",
         "places",
         "referrers",
         "saved",
+        "saved_defaults",
         "shape",
         "touched",
         "tracker",
@@ -123,7 +123,7 @@ class Node:
         self.referrers: dict[tuple[int, Any], None] = {}
         self.unreachable = False
         self.places: dict[int, ItemRef] = {}
-        self.form: Any = None
+        self.metadata: Any = None
         self.keys: dict[Any, bool | None] = {}
         self.touched: dict[Any, Any] = {}
         self.log: dict[Any, bool | None] | None = None
@@ -136,8 +136,8 @@ class Node:
         self.saved: Any = None
         self.weight: int = 64
         self.bad: dict[Any, Any] = {}
-        self.offered: frozenset[Hashable] = frozenset()
-        self.known: frozenset[Hashable] = frozenset()
+        self.defaults: frozenset[Hashable] = frozenset()
+        self.saved_defaults: frozenset[Hashable] = frozenset()
         self.declared: bool = False
         self.capture: NodeCapture | None = None
 
@@ -166,7 +166,7 @@ class Node:
         """One entry, as the part of a path."""
         if self.shape == "set":
             return ""
-        if self.kind == "instance":
+        if self.kind == "object":
             return f".{key}"
         if type(key) is ItemRef:
             key = self.locate([key]).get(key, "…")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("autostate")
 
 UNSURE: Final = object()
-"""The `form` of a node of which the store may have this or that."""
+"""The `metadata` of a node of which the store may have this or that."""
 
 SLICE: Final = 0.0005
 """Seconds for which a batch of entries may hold the lock; batches grow and shrink towards it."""
@@ -178,8 +178,8 @@ class NodeCapture(ABC):
         keys, touched, drops: What was marked: see `Node`.
         early: Entries that are encoded already.
         seen: Hashes of encoded entries, for those that are watched.
-        offered: The defaults that were offered before the cut.
-        known: What the store will have of them.
+        defaults: The defaults that were offered before the cut.
+        saved_defaults: What the store will have of them.
         count: The number of entries to encode.
         written: Whether there is anything to write.
         saved: What will have been saved, to compare with.
@@ -198,9 +198,9 @@ class NodeCapture(ABC):
         self.seen: dict[Any, int] = {}
         self.written = False
         self.saved: Any = None
-        self.offered = node.offered  # now: the entry of a later one is not in this capture
-        self.known = node.known
-        self.form = node.form
+        self.defaults = node.defaults  # now: the entry of a later one is not in this capture
+        self.saved_defaults = node.saved_defaults
+        self.metadata = node.metadata
         self.count = 0
         self._header: dict[str, Any] = {}
         node.all_dirty = False
@@ -231,9 +231,9 @@ class NodeCapture(ABC):
         """Let go of the copies: what they hold would look held by somebody."""
         self.early = {}
 
-    def find_known(self) -> frozenset[Hashable]:
-        """The defaults that are to be known in the store; what has been encoded is in it."""
-        return self.node.known
+    def find_defaults(self) -> frozenset[Hashable]:
+        """The defaults that the store is to have; what has been encoded is in it."""
+        return self.node.saved_defaults
 
     # -- what is written ----------------------------------------------------------------------
 
@@ -249,7 +249,7 @@ class NodeCapture(ABC):
                 yield
             if self._header:
                 self._emit({})
-            yield from self._offered()
+            yield from self._defaults()
         except Exception as error:
             if is_passing(error) and not self.node.tracker.ending:
                 raise  # the capture has failed, and is taken again
@@ -278,38 +278,38 @@ class NodeCapture(ABC):
         self.capture.errors.append(UnsupportedTypeError(self.node.path, problem))
 
     def _describe(self) -> None:
-        """Say what is new of the node as a whole: kind, name and form."""
+        """Say what is new of the node as a whole: kind, name and metadata."""
         node, header = self.node, self._header
         if not node.declared:
             header["kind"] = node.kind
             if node.name is not None:
                 header["name"] = node.name
         with node.tracker.lock:
-            form = self._form()
-        if form != node.form or (form is not None and not node.declared):
-            header["form"] = self.form = form
+            metadata = self._metadata()
+        if metadata != node.metadata or (metadata is not None and not node.declared):
+            header["metadata"] = self.metadata = metadata
 
-    def _offered(self) -> Iterator[None]:
+    def _defaults(self) -> Iterator[None]:
         """Say which defaults no later process fills in again."""
-        before = self.node.known if self.node.declared else frozenset()
-        known = self.find_known()
-        if known is not before and known != before:
-            verb = "more" if before <= known else "known"
-            for batch in batches(iter(known - before if verb == "more" else known)):
+        before = self.node.saved_defaults if self.node.declared else frozenset()
+        now = self.find_defaults()
+        if now is not before and now != before:
+            verb = "more_defaults" if before <= now else "defaults"
+            for batch in batches(iter(now - before if verb == "more_defaults" else now)):
                 self._emit({verb: [codec.encode_key(key) for key in batch if is_key(key)]})
-                verb = "more"
+                verb = "more_defaults"
                 yield
-            if verb == "known":
-                self._emit({"known": []})
-        self.known = known
+            if verb == "defaults":
+                self._emit({"defaults": []})
+        self.saved_defaults = now
 
-    def _form(self) -> Any:
+    def _metadata(self) -> Any:
         try:
             return KINDS[self.node.kind].describe(self.node.obj)
         except Unsupported as problem:
             path = self.node.path + problem.path
             self.capture.errors.append(UnsupportedTypeError(path, problem.problem))
-            return None if self.node.form is UNSURE else self.node.form
+            return None if self.node.metadata is UNSURE else self.node.metadata
 
     def _emit(self, change: dict[str, Any]) -> None:
         fields = {"id": self.node.id, **self._header, **change}
@@ -496,20 +496,20 @@ class KeyedCapture(NodeCapture):
             taken = ((key, self.early[key]) for key in batch)
             yield [(key, value) for key, value in taken if value is not None]
 
-    def find_known(self) -> frozenset[Hashable]:
+    def find_defaults(self) -> frozenset[Hashable]:
         """The defaults that were offered, without those that are there and could not be saved.
 
         They are not in the store, and would look deleted to the next process. Of an object only
         deleted fields: its class may lose a field, and have another one of that name later.
         """
         node = self.node
-        if node.kind == "instance":
+        if node.kind == "object":
             if self.all_dirty:
-                return self.offered.difference(self.items)
-            dropped = self.offered.intersection(self.drops)
-            return node.known.union(dropped).difference(self.items)
-        unsaved = self.offered.intersection(node.bad).difference(self.drops)
-        return self.offered.difference(unsaved) if unsaved else self.offered
+                return self.defaults.difference(self.items)
+            dropped = self.defaults.intersection(self.drops)
+            return node.saved_defaults.union(dropped).difference(self.items)
+        unsaved = self.defaults.intersection(node.bad).difference(self.drops)
+        return self.defaults.difference(unsaved) if unsaved else self.defaults
 
     def dropped(self, keys: Iterable[Any]) -> list[Any]:
         """The JSON of keys that were removed; what cannot be saved never was."""

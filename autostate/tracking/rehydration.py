@@ -39,8 +39,8 @@ class State(Protocol):
 
     kind: str
     name: str | None
-    form: Any
-    known: list[Hashable]
+    metadata: Any
+    defaults: list[Hashable]
     content: Any
     first: int
     steps: Any
@@ -60,10 +60,10 @@ def _completion(node: Node) -> Callable[[], None] | None:
 
 def _is_outdated(node: Node) -> bool:
     """Whether functions of the program will bring the content of a node to another version."""
-    if node.kind != "instance":
+    if node.kind != "object":
         return False
-    form = node.obj.form
-    return form is not None and form["version"] != node.obj.known_layout().options.version
+    metadata = node.obj.metadata
+    return metadata is not None and metadata["version"] != node.obj.known_layout().options.version
 
 
 def _untouched(content: Any) -> Any:
@@ -276,10 +276,10 @@ class Rehydration:
         self._tracker.nodes[node_id] = node
         if state.name is not None:
             self._tracker.roots[state.name] = node
-        node.known = node.offered = frozenset(self._keys(state.known, node))
-        node.form = state.form
-        if state.form is not None:
-            self._configure(kind, container, state.form)
+        node.saved_defaults = node.defaults = frozenset(self._keys(state.defaults, node))
+        node.metadata = state.metadata
+        if state.metadata is not None:
+            self._configure(kind, container, state.metadata)
         return node
 
     def _fill(self, node: Node) -> None:
@@ -347,16 +347,16 @@ class Rehydration:
             return json
         return self._decode(json, make, key)
 
-    def _configure(self, kind: Kind, container: Any, form: Any) -> None:
+    def _configure(self, kind: Kind, container: Any, metadata: Any) -> None:
         try:
-            kind.configure(container, form)
+            kind.configure(container, metadata)
         except AutostateError:
             raise
         except Exception as error:
             if is_passing(error):
                 raise
             raise CorruptStateError(
-                f"the stored form of a {kind.name} cannot be read ({type(error).__name__})"
+                f"the stored metadata of a {kind.name} cannot be read ({type(error).__name__})"
             ) from None
 
     def _keys(self, keys: Iterable[Hashable], node: Node) -> list[Hashable]:

@@ -335,7 +335,7 @@ class Tracker:
         try:
             changes = [json.loads(change) for change in capture.encode(None)]
             ids = {change["id"] for change in changes}  # a class alone is still to be saved, too
-            only_classes = all(change.keys() <= {"id", "form"} for change in changes)
+            only_classes = all(change.keys() <= {"id", "metadata"} for change in changes)
             changed = [one for one in unseen if one.node.id in ids]
             capture.node_captures = [one for one in unseen if one.node.id not in ids]
             capture.saved()
@@ -566,7 +566,7 @@ class Tracker:
         """Fill in the defaults that the stored state never had (dict, set and counter)."""
         with self.lock:
             node: Node = container._node_
-            new = [k for k in defaults if not has(container, k) and k not in node.offered]
+            new = [k for k in defaults if not has(container, k) and k not in node.defaults]
             kind = KINDS[node.kind]
             if node.all_dirty and not size(container):
                 kind.fill(container, defaults)
@@ -579,10 +579,10 @@ class Tracker:
                     node.all_dirty = node.all_dirty or size(container) <= LARGE
                     node.keys.update(dict.fromkeys([k for k in new if has(container, k)], True))
                 self.wake()
-            if not node.offered.issuperset(defaults):
+            if not node.defaults.issuperset(defaults):
                 self.dirty_nodes[node] = None
                 # After filling in, or what was interrupted would count as offered.
-                node.offered |= frozenset(defaults)
+                node.defaults |= frozenset(defaults)
                 self.wake()
 
     def begin(self, container: Any, default: list[Any]) -> None:

@@ -72,9 +72,9 @@ MAKE: Final[dict[str, Callable[[str], Any]]] = {
     "set": autostate.PersistedSet,
     "counter": autostate.PersistedCounter,
     "deque": autostate.PersistedDeque,
-    "instance": lambda _: Shop(),
+    "object": lambda _: Shop(),
 }
-KINDS: Final = [*MAKE, "ordereddict", "defaultdict", "proxy", "object", "loop", "unreadable"]
+KINDS: Final = [*MAKE, "ordereddict", "defaultdict", "proxy", "shared_object", "loop", "unreadable"]
 CLASSES: Final = [f"{cls.__module__}:{cls.__qualname__}" for cls in (Visit, Point, Shop)]
 
 
@@ -157,25 +157,25 @@ class Hostile:
         ranges = [[self.number(), self.number()] for _ in range(self.rng.randrange(1, 4))]
         return self.pick(ranges, ranges, self.value)
 
-    def form(self, kind: Any) -> Any:
+    def metadata(self, kind: Any) -> Any:
         """What is said about a kind."""
         shop = {"class": CLASSES[2], "version": self.pick(1, 1, 1, 2, "1"), "fields": ["page"]}
-        usual = {"deque": 3, "defaultdict": "builtins:list", "instance": shop}.get(str(kind))
+        usual = {"deque": 3, "defaultdict": "builtins:list", "object": shop}.get(str(kind))
         return self.pick(*[usual] * 5, self.value)
 
     def change(self) -> dict[str, Any]:
         """One change of one node."""
-        kind = self.pick(*KINDS, *["dict", "list", "set", "object"] * 2, *([self.value] * 1))
+        kind = self.pick(*KINDS, *["dict", "list", "set", "shared_object"] * 2, *([self.value] * 1))
         change: dict[str, Any] = {"id": self.number()}
         if self.rng.random() < 0.8:
             change["kind"] = kind
         if self.rng.random() < 0.6:
             change["name"] = self.pick(*NAMES * 4, self.atom)
         if self.rng.random() < 0.5:
-            change["form"] = self.form(kind)
+            change["metadata"] = self.metadata(kind)
         for name, make in {
-            "known": lambda: [self.key()],
-            "more": lambda: [self.key()],
+            "defaults": lambda: [self.key()],
+            "more_defaults": lambda: [self.key()],
             "assign": self.pairs,
             "put": self.pairs,
             "drop": lambda: [self.key()],
@@ -195,8 +195,8 @@ class Hostile:
         """A commit, in which some roots begin as they should."""
         usual = []
         for number, name in enumerate(NAMES, 1):
-            kind = "instance" if name == "shop" else self.pick("dict", "list", "set", "deque")
-            change = {"id": number, "kind": kind, "name": name, "form": self.form(kind)}
+            kind = "object" if name == "shop" else self.pick("dict", "list", "set", "deque")
+            change = {"id": number, "kind": kind, "name": name, "metadata": self.metadata(kind)}
             if self.rng.random() < 0.8:
                 some = [self.value(2) for _ in range(self.rng.randrange(4))]
                 by_name = {f"a{index}": value for index, value in enumerate(some)}
@@ -243,7 +243,7 @@ def load(path: Path, changes: list[bytes]) -> list[str]:
         try:
             manager = stack.enter_context(autostate.open(f"sqlite:///{path}"))
             for name in NAMES:
-                for make in [MAKE["instance"]] if name == "shop" else MAKE.values():
+                for make in [MAKE["object"]] if name == "shop" else MAKE.values():
                     try:
                         made = make(name)
                     except StateTypeError:
@@ -295,33 +295,33 @@ CORPUS: Final[dict[str, list[dict[str, Any]]]] = {
     "items far beyond the end": [root("list", at=10**15, items=[1])],
     "items far before": [root("list", assign=[1]), {"id": 1, "at": -(10**15), "items": [1]}],
     "first items far away": [root("list", assign=[1], at=2**62)],
-    "a deque of 10**15": [root("deque", form=10**15, assign=[1])],
-    "a deque of less than none": [root("deque", form=-1, assign=[1])],
+    "a deque of 10**15": [root("deque", metadata=10**15, assign=[1])],
+    "a deque of less than none": [root("deque", metadata=-1, assign=[1])],
     "a node that holds itself": [root("list", assign=[{"$ref": 1}])],
     "an object that holds itself": [
         root(put={"a": {"$ref": 2}}),
-        {"id": 2, "kind": "object", "put": {"value": {"$ref": 2}}},
+        {"id": 2, "kind": "shared_object", "put": {"value": {"$ref": 2}}},
     ],
     "objects that hold each other": [
         root(put={"a": {"$ref": 2}}),
         {
             "id": 2,
-            "kind": "object",
+            "kind": "shared_object",
             "put": {"value": {"$object": [CLASSES[0], {"url": {"$ref": 3}}]}},
         },
-        {"id": 3, "kind": "object", "put": {"value": {"$tuple": [{"$ref": 2}]}}},
+        {"id": 3, "kind": "shared_object", "put": {"value": {"$tuple": [{"$ref": 2}]}}},
     ],
-    "an object without a value": [root(put={"a": {"$ref": 2}}), {"id": 2, "kind": "object"}],
+    "an object without a value": [root(put={"a": {"$ref": 2}}), {"id": 2, "kind": "shared_object"}],
     "an object that is none": [
         root(put={"a": {"$ref": 2}}),
-        {"id": 2, "kind": "object", "put": {"value": [{"$ref": 2}]}},
+        {"id": 2, "kind": "shared_object", "put": {"value": [{"$ref": 2}]}},
     ],
     "a chain of objects": [
         root(put={"a": {"$ref": 2}}),
         *(
             {
                 "id": n,
-                "kind": "object",
+                "kind": "shared_object",
                 "put": {"value": {"$object": [CLASSES[0], {"again": {"$ref": n + 1}}]}},
             }
             for n in range(2, 1_000)
@@ -335,7 +335,7 @@ CORPUS: Final[dict[str, list[dict[str, Any]]]] = {
     "a reference to nothing": [root(put={"a": {"$ref": 9}})],
     "a reference to a root of another kind": [
         root(put={"a": {"$ref": 2}}),
-        {"id": 2, "kind": "instance", "name": "shop", "form": {}},
+        {"id": 2, "kind": "object", "name": "shop", "metadata": {}},
     ],
     "a reference as a key": [root(put=[[{"$ref": 1}, 1]])],
     "a reference as a member": [root("set", put=[{"$ref": 1}])],

@@ -413,7 +413,7 @@ def open_roots(program: Program, first: list[str] | None = None) -> dict[str, An
         elif root is None:
             made = object.__new__(Plain)
             root = InstanceRoot.of(made, layout_of(Plain))
-            program.tracker.attach(root, name, "instance")
+            program.tracker.attach(root, name, "object")
             found[name] = made
         else:
             found[name] = root.instance

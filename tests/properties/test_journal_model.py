@@ -61,11 +61,11 @@ class Model:
         self.kind = kind
         # A set's order is kept by a dict; a sequence is a dict of its items by their numbers.
         self.plain: dict[Any, Any] = {}
-        self.known: list[Hashable] = []
+        self.defaults: list[Hashable] = []
 
     def apply(self, fields: Fields) -> None:
         """Apply one change."""
-        self.known = [decode_key(key) for key in fields.get("known", self.known)]
+        self.defaults = [decode_key(key) for key in fields.get("defaults", self.defaults)]
         if self.kind in SEQUENCES:
             if "assign" in fields:
                 self.plain = dict(enumerate(fields["assign"], fields.get("at", 0)))
@@ -147,7 +147,7 @@ class Model:
         if draw(some):
             fields["put"] = draw(content)
         if self.kind != "set" and draw(st.integers(0, 4)) == 0:
-            fields["known"] = draw(MEMBERS)
+            fields["defaults"] = draw(MEMBERS)
         return fields
 
 
@@ -164,7 +164,7 @@ def histories(draw: st.DrawFn) -> tuple[list[bytes], list[Any]]:
         first = {} if number in begun else {"kind": models[number].kind, "name": f"root{number}"}
         begun.add(number)
         lines.append(msgspec.json.encode({"id": number} | first | fields))
-    return lines, [exactly(models[n].content(), models[n].known) for n in sorted(begun)]
+    return lines, [exactly(models[n].content(), models[n].defaults) for n in sorted(begun)]
 
 
 def exactly(content: Any, known: list[Hashable]) -> Any:
@@ -177,7 +177,7 @@ def decoded(lines: list[bytes]) -> list[Any]:
     replayed = DecodedReplay()
     for line in lines:
         replayed.apply(line)
-    return [exactly(node.content, node.known) for _, node in sorted(replayed.nodes.items())]
+    return [exactly(node.content, node.defaults) for _, node in sorted(replayed.nodes.items())]
 
 
 def rewritten(lines: list[bytes], limit: int) -> list[bytes]:
@@ -259,7 +259,7 @@ def test_any_course_of_events_gives_the_same_state(
             with suppress(StoreUnavailableError):
                 assert journal.compact(pause=lambda: None) == frozenset()
     nodes = Journal(FaultyStore(records, **promises)).recover().nodes
-    assert [exactly(node.content, node.known) for _, node in sorted(nodes.items())] == expected
+    assert [exactly(node.content, node.defaults) for _, node in sorted(nodes.items())] == expected
 
 
 @given(st.sets(st.integers(1, 10**12)), st.text())
