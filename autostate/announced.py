@@ -19,7 +19,7 @@ logger: logging.Logger = logging.getLogger("autostate")
 
 UNKNOWN_TIME = 5.0
 """Seconds that are left when `migrating` does not say: "a few seconds", as documented."""
-HURRY_AFTER = 300.0
+KILL_OVERDUE = 300.0
 """Seconds after an announced kill that did not come until saving is calm again."""
 TIMEOUT_VARIABLES = ("ACTOR_TIMEOUT_AT", "APIFY_TIMEOUT_AT")
 
@@ -41,7 +41,7 @@ def seconds_to_kill() -> float | None:
     if _kill_at is None:
         return None
     left = _kill_at - time.monotonic()
-    return None if left < -HURRY_AFTER else max(0.0, left)
+    return None if left < -KILL_OVERDUE else max(0.0, left)
 
 
 def note_timeout(at: datetime | None) -> None:

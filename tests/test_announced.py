@@ -47,7 +47,7 @@ def test_a_kill_that_did_not_come_is_forgotten(monkeypatch: pytest.MonkeyPatch) 
     assert announced.seconds_to_kill() == 30.0
     now = 1060.0
     assert announced.seconds_to_kill() == 0.0
-    now = 1051.0 + announced.HURRY_AFTER
+    now = 1051.0 + announced.KILL_OVERDUE
     assert announced.seconds_to_kill() is None
 
 
@@ -114,12 +114,12 @@ def test_a_slow_store_is_given_more_time_before_the_timeout() -> None:
     assert policy.step(Observation(170.0, dirty=False)).action is Action.FLUSH_ALL
 
 
-def test_a_run_that_is_short_hurries_from_its_beginning() -> None:
+def test_a_run_that_is_short_is_urgent_from_its_beginning() -> None:
     """Its timeout is nearer than the time before it at which all is saved."""
     policy = FlushPolicy(SETTINGS)
     policy.expect_timeout(100.0, TIMEOUT_LEAD / 2)
     assert policy.step(Observation(100.0, dirty=True)).action is Action.FLUSH_ALL
-    assert policy.hurried(100.0)
+    assert policy.kill_announced(100.0)
 
 
 def test_state_is_saved_before_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:

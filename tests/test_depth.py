@@ -14,8 +14,8 @@ import pytest
 
 import autostate
 from autostate import depth
-from autostate.journal.frame import DamagedRecordError, open_record, seal
 from autostate.journal.head import HEADS, OWNER, parse_key
+from autostate.journal.record import DamagedRecordError, open_record, seal
 from autostate.stores.sqlite import SqliteStore
 from tests import programs
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from autostate.announced import HURRY_AFTER
+from autostate.announced import KILL_OVERDUE
 from autostate.saving.policy import (
     POLL_INTERVAL,
     Action,
@@ -200,9 +200,9 @@ def test_success_ends_the_backoff(policy: FlushPolicy) -> None:
     assert run(policy, 101.0, 200.0) == pytest.approx(103.0)
 
 
-def test_migrating_hurries(policy: FlushPolicy) -> None:
+def test_migrating_makes_saves_urgent(policy: FlushPolicy) -> None:
     """From then on changes are saved within the migrating debounce, writes going on or not."""
-    policy.hurry(100.0, 40.0)
+    policy.announce_kill(100.0, 40.0)
     assert run(policy, 100.0, 200.0, writes_until=1000.0) == pytest.approx(100.5)
     for _ in range(2):
         policy.cut(100.5)
@@ -215,7 +215,7 @@ def test_migrating_ends_a_backoff(policy: FlushPolicy) -> None:
     policy.noticed(90.0)
     for _ in range(8):
         policy.failed(100.0)
-    policy.hurry(100.0, 40.0)
+    policy.announce_kill(100.0, 40.0)
     assert run(policy, 100.0, 200.0) == pytest.approx(100.0)
     policy.failed(100.0)
     assert run(policy, 100.0, 200.0) == pytest.approx(101.0, abs=0.51)
@@ -224,25 +224,25 @@ def test_migrating_ends_a_backoff(policy: FlushPolicy) -> None:
 def test_a_flush_ends_before_the_announced_kill(policy: FlushPolicy) -> None:
     """`time_remaining` less a margin bounds it; without one, a few seconds are assumed."""
     assert policy.deadline(100.0) == 130.0
-    policy.hurry(100.0, 5.0)
+    policy.announce_kill(100.0, 5.0)
     assert policy.deadline(100.0) == 104.5
-    policy.hurry(100.0, None)
+    policy.announce_kill(100.0, None)
     assert policy.deadline(100.0) < 105.0
-    policy.hurry(100.0, 1000.0)
+    policy.announce_kill(100.0, 1000.0)
     assert policy.deadline(100.0) == 130.0
 
 
 def test_saving_goes_on_after_an_announced_kill_that_is_late(policy: FlushPolicy) -> None:
     """Past the deadline flushes have their normal time again, and hurry goes on."""
-    policy.hurry(100.0, 5.0)
+    policy.announce_kill(100.0, 5.0)
     assert policy.deadline(106.0) == 136.0
-    assert policy.hurried(106.0)
+    assert policy.kill_announced(106.0)
 
 
-def test_hurry_ends_when_no_kill_comes(policy: FlushPolicy) -> None:
+def test_urgency_ends_when_no_kill_comes(policy: FlushPolicy) -> None:
     """On a metered store an eternal hurry would cost money every half second."""
-    policy.hurry(100.0, 5.0)
-    assert not policy.hurried(105.0 + HURRY_AFTER)
+    policy.announce_kill(100.0, 5.0)
+    assert not policy.kill_announced(105.0 + KILL_OVERDUE)
     assert run(policy, 1000.0, 1100.0) == pytest.approx(1002.0)
 
 

@@ -354,7 +354,7 @@ def test_an_announced_kill_bounds_the_attempts(make: Make) -> None:
     def before_write() -> None:
         if not first.is_set():
             first.set()
-            bench.flush_thread.hurry(4.0)
+            bench.flush_thread.announce_kill(4.0)
             raise StoreUnavailableError("not reached")
 
     bench.store.before_write = before_write

@@ -190,7 +190,7 @@ def test_a_newer_version_is_never_gone_back_from(
     records, _ = filled(promises)
     later = journal(FaultyStore(records, **promises), token=lambda: "later")
     later.recover()
-    monkeypatch.setattr("autostate.journal.frame.FORMAT", 3)
+    monkeypatch.setattr("autostate.journal.record.FORMAT", 3)
     later.commit([change(id=1, put={"later": 1})])
     monkeypatch.undo()
     with pytest.raises(CorruptStateError, match="newer version"):

@@ -75,7 +75,7 @@ def test_an_announced_kill_bounds_it_still(monkeypatch: pytest.MonkeyPatch) -> N
     """What is left before the kill is all the time that the store gets."""
     slow = Slow(monkeypatch, 3.0)
     slow.box.write("page")
-    slow.policy.hurry(slow.clock.now, 4.0)
+    slow.policy.announce_kill(slow.clock.now, 4.0)
     slow.flush()
     [timeout] = slow.store.timeouts
     assert timeout is not None

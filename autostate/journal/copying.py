@@ -11,8 +11,8 @@ from contextlib import nullcontext
 from typing import Final
 
 from autostate.errors import StoreError, StoreUnavailableError
-from autostate.journal.frame import DamagedRecordError, open_record, seal
 from autostate.journal.head import OWNER, open_head
+from autostate.journal.record import DamagedRecordError, open_record, seal
 from autostate.journal.recovery import check_owner_record, look
 from autostate.memory import encode
 from autostate.stores.base import Store

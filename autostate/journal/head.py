@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from autostate.depth import reads_deep
-from autostate.journal.frame import DamagedRecordError, Record, open_record
+from autostate.journal.record import DamagedRecordError, Record, open_record
 
 PREFIX = "autostate-"
 HEADS = "autostate-head-"

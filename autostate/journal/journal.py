@@ -41,9 +41,9 @@ from autostate.errors import CorruptStateError, FencedError
 from autostate.journal import compaction, salvage
 from autostate.journal.commit import Convert, NodeState, RawReplay, touched
 from autostate.journal.compaction import Reachable
-from autostate.journal.frame import whole
 from autostate.journal.head import HEADS, LAST_EPOCH, OWNER, Head, HeadKey, Ref, parse_key
 from autostate.journal.ownership import OutclaimedError
+from autostate.journal.record import whole
 from autostate.journal.recovery import (
     Found,
     OnCorrupt,

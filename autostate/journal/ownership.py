@@ -38,8 +38,8 @@ from contextlib import suppress
 from typing import Final
 
 from autostate.errors import FencedError, StoreError, StoreUnavailableError
-from autostate.journal.frame import seal
 from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, HeadKey, HeadPin, parse_key
+from autostate.journal.record import seal
 from autostate.journal.recovery import Found, Sighting, head_named, owner_named
 from autostate.memory import encode
 from autostate.ownership.owner import Owner

@@ -18,7 +18,6 @@ from autostate import memory
 from autostate.depth import TooDeepError
 from autostate.errors import CorruptStateError, StoreError, StoreUnavailableError
 from autostate.journal.commit import Convert, DecodedReplay, NodeState, Replay
-from autostate.journal.frame import DamagedRecordError, open_record, segment_lines, whole
 from autostate.journal.head import (
     HEADS,
     OWNER,
@@ -30,6 +29,7 @@ from autostate.journal.head import (
     open_head,
     parse_key,
 )
+from autostate.journal.record import DamagedRecordError, open_record, segment_lines, whole
 from autostate.ownership.owner import Owner
 from autostate.stores.base import Store
 

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 import msgspec
 
 from autostate.journal.commit import KINDS, UNREADABLE, RawReplay, references
-from autostate.journal.frame import parts, seal, segment_body
 from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, SEGMENTS
+from autostate.journal.record import parts, seal, segment_body
 from autostate.journal.recovery import read_lines, replay
 from autostate.journal.writer import Writer
 from autostate.memory import encode

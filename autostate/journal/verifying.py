@@ -10,9 +10,9 @@ from msgspec import Struct
 
 from autostate.errors import CorruptStateError, StoreError
 from autostate.journal.commit import SEQUENCES, NodeState, references
-from autostate.journal.frame import DamagedRecordError, open_record
 from autostate.journal.head import CORRUPT, OWNER, PREFIX, SEGMENTS, parse_key
 from autostate.journal.journal import Journal
+from autostate.journal.record import DamagedRecordError, open_record
 from autostate.memory import encode
 from autostate.signing import BadSignatureError, Signer
 from autostate.stores.base import Store

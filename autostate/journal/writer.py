@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterable, Iterator
 from msgspec import Struct
 
 from autostate.errors import CorruptStateError, FencedError, StoreError
-from autostate.journal.frame import parts, seal, segment_body
 from autostate.journal.head import (
     HEADS,
     PREFIX,
@@ -35,6 +34,7 @@ from autostate.journal.head import (
     parse_key,
 )
 from autostate.journal.ownership import OutclaimedError, Ownership
+from autostate.journal.record import parts, seal, segment_body
 from autostate.journal.recovery import Found
 from autostate.memory import encode
 from autostate.stores.base import Store

@@ -15,8 +15,9 @@ How each end comes to save, exactly once:
   for locks that its own thread may hold. Why the handler has to end the process: only the main
   thread may change a signal's action. It runs when the main thread next executes Python code; one
   that is deep in a C call that does not return ends when it does, as with any handler.)
-- *A handler that was there before* is called first thing after the flush thread was told to hurry:
-  it may need the whole grace period for an orderly end, and the end may not come to be orderly.
+- *A handler that was there before* is called first thing after the flush thread was told of the
+  kill: it may need the whole grace period for an orderly end, and the end may not come to be
+  orderly.
 - *A signal that the process sends to itself* is saved for before it is sent, by `signal_hook`:
   whoever had a handler of its own restores what was there, and sends the signal again.
 - *`os.execv` and its relatives*: saved before, by `exec_hook`.
@@ -74,7 +75,7 @@ class Keeper(Protocol):
         """Seconds that the last save may take."""
         ...
 
-    def hurry(self) -> None:
+    def announce_kill(self) -> None:
         """The end is near. Called in signal handlers: takes no lock, never raises."""
         ...
 
@@ -262,7 +263,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     previous = _previous.get(number, signal.SIG_DFL)
     if callable(previous):
         for keeper in tuple(_keepers):
-            keeper.hurry()
+            keeper.announce_kill()
         previous(number, frame)
     elif not _keepers or _watcher is None or not _watcher.is_alive():
         signal.signal(number, signal.SIG_DFL)

@@ -174,7 +174,7 @@ class Incarnation:
         """Heed what was announced before there was anything to save."""
         kill = announced.seconds_to_kill()
         if kill is not None:
-            self.flush_thread.hurry(kill)
+            self.flush_thread.announce_kill(kill)
         self.expect_timeout()
 
     def expect_timeout(self) -> None:
@@ -501,7 +501,7 @@ class Incarnation:
     def _on_migrating(
         self, sender: object, time_remaining: float | None = None, **rest: Any
     ) -> None:
-        self.flush_thread.hurry(time_remaining)
+        self.flush_thread.announce_kill(time_remaining)
         self.flush_thread.flush_soon()
 
     def _on_persist_state(self, sender: object, **rest: Any) -> None:

@@ -479,11 +479,11 @@ class StateManager:
         if incarnation is not None:
             incarnation.expect_timeout()
 
-    def hurry(self) -> None:
+    def announce_kill(self) -> None:
         """Save shortly after every change from now on; takes no lock."""
         incarnation = self._incarnation
         if incarnation is not None:
-            incarnation.flush_thread.hurry(None)
+            incarnation.flush_thread.announce_kill(None)
 
     def announce_end(self) -> None:
         """Tell a process that waits for this one that the end has begun."""

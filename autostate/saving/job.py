@@ -59,7 +59,7 @@ PAUSE_EVERY = 0.002
 LONGEST_LAST_HOLD = 5.0
 """Seconds for which the last save waits for the end of `atomic()` blocks, then it undoes them."""
 
-LONGEST_HURRIED = 1.0
+LONGEST_URGENT = 1.0
 """Seconds that a cut waits for the end of a loop's body when the process is about to end."""
 
 LOOP_PATIENCE = 5.0
@@ -237,7 +237,7 @@ class FlushJob:
             if capture is None:
                 return
             self._under_way = marked
-            changes = capture.encode(None if self.last else Breather())
+            changes = capture.encode(None if self.last else GilYield())
             if changes:
                 self._policy.writing()
                 if not self.last:  # however long encoding took, the store has its own time
@@ -431,7 +431,7 @@ class FlushJob:
         self._last_chance = now + min(self._left(deadline) / 2, LONGEST_LAST_HOLD)
         while True:
             if not self.last:
-                self._tracker.prepare(Breather(), sweep=sweep)
+                self._tracker.prepare(GilYield(), sweep=sweep)
             capture = self._cut_once(deadline, sweep=sweep)
             self._refused = capture is None
             if capture is not None:
@@ -505,8 +505,8 @@ class FlushJob:
     def _patience(self, deadline: float) -> float:
         """Return the seconds for which a cut may wait for its place."""
         patience = min(self._policy.settings.max_delay, max(0.0, self._left(deadline)) / 4)
-        hurried = self.last or self._policy.hurried(self._clock())
-        return min(patience, LONGEST_HURRIED) if hurried else patience
+        kill_announced = self.last or self._policy.kill_announced(self._clock())
+        return min(patience, LONGEST_URGENT) if kill_announced else patience
 
     def _cut_between_awaits(self, cut: Callable[[], T], deadline: float) -> T:
         """Cut on the thread of the event loop that writes, unless it stands still."""
@@ -674,7 +674,7 @@ def _is_power_of_two(number: int) -> bool:
     return number & (number - 1) == 0
 
 
-class Breather:
+class GilYield:
     """Gives up the interpreter's lock for a moment, between slices of work.
 
     Not after every slice: with several busy threads each pause lasts until all had their turn.

@@ -17,7 +17,7 @@ The rules, in the order in which they win:
 
 From a `migrating` signal on both delays are `migrating_debounce` and half of the time may go into
 saving: whatever is not saved when the kill comes is lost. If no kill comes for minutes, the signal
-was a rehearsal or a mistake, and (on a store that costs money) hurry ends. Shortly before the
+was a rehearsal or a mistake, and (on a store that costs money) urgency ends. Shortly before the
 timeout of the run all is saved, and the rest of it is spent like the time after `migrating`.
 """
 
@@ -29,12 +29,12 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from autostate.announced import HURRY_AFTER, UNKNOWN_TIME
+from autostate.announced import KILL_OVERDUE, UNKNOWN_TIME
 from autostate.settings import Settings
 
 POLL_INTERVAL = 0.1
 """Seconds between looks while something is unsaved, to see pauses and large growth."""
-HURRIED_DUTY_CYCLE = 0.5
+URGENT_DUTY_CYCLE = 0.5
 """Share of the time that saving may take when it is urgent."""
 TIMEOUT_LEAD = 10.0
 """Seconds before the timeout of the run when everything is saved; more if saving takes long."""
@@ -103,7 +103,7 @@ class FlushPolicy:
         self._costs: deque[float] = deque([0.0], COSTS_REMEMBERED)
         self._not_before = float("-inf")
         self._kill_at: float | None = None
-        self._hurry_until = float("-inf")
+        self._kill_expected_until = float("-inf")
         self._timeout_at: float | None = None
         self._check_at: float | None = None
         self._lease: float | None = None
@@ -122,7 +122,7 @@ class FlushPolicy:
         timeout = self._timeout_at
         if timeout is not None and timeout - self._lead() <= observation.now:
             self._timeout_at = None
-            self.hurry(observation.now, timeout - observation.now)
+            self.announce_kill(observation.now, timeout - observation.now)
             return Step(Action.FLUSH_ALL)
         due = self._due(observation)
         if due is not None and due <= observation.now:
@@ -187,12 +187,12 @@ class FlushPolicy:
         """Note that a flush failed: what was under way waits for the next one."""
         self.failures += 1
         self._not_before = now + backoff(self.failures, first=1.0, longest=LONGEST_BACKOFF)
-        if self.hurried(now):
+        if self.kill_announced(now):
             self._not_before = min(self._not_before, now + 1.0)
         self._first = _earlier(self._first, self._under_way)
         self._under_way = None
 
-    def hurry(self, now: float, time_remaining: float | None) -> None:
+    def announce_kill(self, now: float, time_remaining: float | None) -> None:
         """Note that this process will be killed.
 
         Args:
@@ -201,7 +201,7 @@ class FlushPolicy:
         """
         left = UNKNOWN_TIME if time_remaining is None else max(0.0, time_remaining)
         self._kill_at = now + left - min(1.0, left / 10)  # a margin for what comes after
-        self._hurry_until = now + left + HURRY_AFTER
+        self._kill_expected_until = now + left + KILL_OVERDUE
         self._not_before = float("-inf")
 
     def expect_timeout(self, now: float, seconds: float) -> None:
@@ -217,9 +217,9 @@ class FlushPolicy:
         """Return how long before the timeout everything is to be saved."""
         return min(LONGEST_LEAD, max(TIMEOUT_LEAD, 3 * max(self._costs)))
 
-    def hurried(self, now: float) -> bool:
+    def kill_announced(self, now: float) -> bool:
         """Tell whether a kill was announced that has come or is still to come."""
-        return now < self._hurry_until
+        return now < self._kill_expected_until
 
     def committed(self, now: float) -> None:
         """Note a commit that a check of the owner has yet to confirm."""
@@ -273,7 +273,7 @@ class FlushPolicy:
             return None
         due = max(due, self._rested(observation.now, self._duty_cycle(observation.now)))
         if observation.estimate > self.settings.max_dirty_bytes:
-            due = min(due, self._rested(observation.now, HURRIED_DUTY_CYCLE))
+            due = min(due, self._rested(observation.now, URGENT_DUTY_CYCLE))
         return max(due, self._not_before)
 
     def _rested(self, now: float, duty_cycle: float) -> float:
@@ -283,15 +283,15 @@ class FlushPolicy:
 
     def _duty_cycle(self, now: float) -> float:
         own = self.settings.duty_cycle
-        return max(own, HURRIED_DUTY_CYCLE) if self.hurried(now) else own
+        return max(own, URGENT_DUTY_CYCLE) if self.kill_announced(now) else own
 
     def _debounce(self, now: float) -> float:
         calm = self.settings.debounce
-        return min(calm, self.settings.migrating_debounce) if self.hurried(now) else calm
+        return min(calm, self.settings.migrating_debounce) if self.kill_announced(now) else calm
 
     def _max_delay(self, now: float) -> float:
         calm = self.settings.max_delay
-        return min(calm, self.settings.migrating_debounce) if self.hurried(now) else calm
+        return min(calm, self.settings.migrating_debounce) if self.kill_announced(now) else calm
 
 
 def _earlier(one: float | None, other: float | None) -> float | None:

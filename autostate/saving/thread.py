@@ -35,7 +35,7 @@ from msgspec import Struct
 
 from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
 from autostate.process.interrupts import Worker, is_owned
-from autostate.saving.job import Breather, FlushJob, Statistics
+from autostate.saving.job import FlushJob, GilYield, Statistics
 from autostate.saving.policy import POLL_INTERVAL, Action, FlushPolicy, Observation
 from autostate.saving.rendezvous import ActiveLoops
 from autostate.saving.request import FlushRequest
@@ -53,7 +53,7 @@ ALIVE_CHECK = 0.25
 """Seconds between looks of a waiting caller whether the flush thread still runs."""
 
 
-class _Hurry(Struct, frozen=True):
+class _KillAnnounced(Struct, frozen=True):
     """A message to the thread: this process will be killed in so many seconds."""
 
     time_remaining: float | None
@@ -65,7 +65,7 @@ class _Timeout(Struct, frozen=True):
     seconds: float
 
 
-_Message = _Hurry | _Timeout | None
+_Message = _KillAnnounced | _Timeout | None
 
 
 class FlushThread:
@@ -120,7 +120,7 @@ class FlushThread:
             first_wait=first_wait,
         )
         self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
-        self._breathe = Breather()
+        self._yield_gil = GilYield()
         self._awake = False
         self._requests: dict[FlushRequest, None] = {}  # without an outcome, in their order
         self._work = threading.RLock()
@@ -217,12 +217,12 @@ class FlushThread:
             self._awake = True
             self._inbox.put(None)
 
-    def hurry(self, time_remaining: float | None) -> None:
+    def announce_kill(self, time_remaining: float | None) -> None:
         """Save from now on shortly after every change: a kill comes in so many seconds.
 
         Never blocks. None: it is not known when.
         """
-        self._inbox.put(_Hurry(time_remaining))
+        self._inbox.put(_KillAnnounced(time_remaining))
 
     def expect_timeout(self, seconds: float) -> None:
         """Save everything shortly before the run times out, in so many seconds. Never blocks."""
@@ -553,7 +553,7 @@ class FlushThread:
                 if isinstance(message, _Timeout):
                     self._policy.expect_timeout(self._clock(), message.seconds)
                 elif message is not None:
-                    self._policy.hurry(self._clock(), message.time_remaining)
+                    self._policy.announce_kill(self._clock(), message.time_remaining)
                 message = self._inbox.get_nowait()
 
     def _serve(self, requests: list[FlushRequest], limit: float) -> BaseException | None:
@@ -595,13 +595,13 @@ class FlushThread:
         Commits go on meanwhile, and so it may be time again: no flush need come after them.
         """
         again = True
-        while again and self._end_at is None and not self._policy.hurried(self._clock()):
+        while again and self._end_at is None and not self._policy.kill_announced(self._clock()):
             with self._work:
                 again = self._job.compact(self._interlude)
 
     def _interlude(self) -> None:
         """Between two slices of a compaction: let others run, and flush if it is time."""
-        self._breathe()
+        self._yield_gil()
         self._gather(0)
         self._flush_if_due(self._policy.step(self._observe()).action)
 

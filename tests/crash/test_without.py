@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 
-from autostate.journal import compaction, frame
+from autostate.journal import compaction, record
 from autostate.saving import spill
 from autostate.saving.job import FlushJob
 from autostate.saving.policy import FlushPolicy
@@ -67,7 +67,7 @@ def test_without_digests_a_changed_bit_is_another_state(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is read as if it had been saved."""
-    monkeypatch.setattr(frame, "_digest", lambda *_: Fits())
+    monkeypatch.setattr(record, "_digest", lambda *_: Fits())
     texts = [*re.finditer(b"x{400}", ended.files["state.db"])]
     with pytest.raises(AssertionError, match="another state"):
         for text in texts:  # some are of the head before

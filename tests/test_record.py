@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from autostate.errors import CorruptStateError
-from autostate.journal.frame import (
+from autostate.journal.record import (
     OVERHEAD,
     DamagedRecordError,
     open_record,
@@ -110,7 +110,7 @@ def test_another_version_is_told_from_damage(
     monkeypatch: pytest.MonkeyPatch, version: int, told: str
 ) -> None:
     """A whole record of another version is no damage: going back would be wrong."""
-    monkeypatch.setattr("autostate.journal.frame.FORMAT", version)
+    monkeypatch.setattr("autostate.journal.record.FORMAT", version)
     data, _ = seal(KEY, "head", (3, 7), "", BODY)
     monkeypatch.undo()
     with pytest.raises(DamagedRecordError, match=f"by an? {told} version") as info:
