@@ -641,20 +641,20 @@ def test_a_block_looks_once_at_what_is_held_and_shares_its_copy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """However large a list is that the program holds too, and however many blocks are open."""
-    from autostate.tracking import adoption
+    from autostate.tracking import conversion
 
     program = Program()
     held: list[Any] = list(range(LARGE))
     program.root("state").update(held=held, n=0)
     program.flush()
     looked: list[Any] = []
-    values_of = adoption._values_of
+    values_of = conversion._values_of
 
     def looking(container: Any) -> list[Any]:
         looked.append(container)
         return values_of(container)
 
-    monkeypatch.setattr(adoption, "_values_of", looking)
+    monkeypatch.setattr(conversion, "_values_of", looking)
     actors = [Actor(program.tracker.atomic) for _ in range(3)]
     for actor in actors:
         looked.clear()

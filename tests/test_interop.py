@@ -163,7 +163,7 @@ def test_unpacking_and_isinstance_see_builtins() -> None:
 
 
 def test_sets_and_counters_look_like_builtins() -> None:
-    """An adopted container is invisible in what is printed, whatever its form."""
+    """An converted container is invisible in what is printed, whatever its form."""
     program = Program()
     state = program.root("state", "dict", {"s": {1, 2}, "e": set(), "c": Counter("aab")})
     expected = repr(copy.deepcopy(state))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import autostate
-from autostate.tracking import adoption
+from autostate.tracking import conversion
 from tests.conformance.state_kit import Program, shape
 
 Values = dict[str, Any]
@@ -369,7 +369,7 @@ def test_a_large_container_of_a_closed_store_is_looked_at_once(
 ) -> None:
     """Not once for each container in it."""
     looks = 0
-    inside = adoption.all_inside
+    inside = conversion.all_inside
 
     def counted(*args: Any) -> Iterator[Any]:
         nonlocal looks
@@ -377,7 +377,7 @@ def test_a_large_container_of_a_closed_store_is_looked_at_once(
             looks += 1
             yield value
 
-    monkeypatch.setattr(adoption, "all_inside", counted)
+    monkeypatch.setattr(conversion, "all_inside", counted)
     with autostate.open("memory:"):
         large = autostate.PersistedDict("d", large={n: [n] for n in range(1000)})["large"]
     with autostate.open("memory:"):

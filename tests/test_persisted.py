@@ -1011,12 +1011,12 @@ def test_a_new_object_beside_others_is_looked_at(cls: Any) -> None:
 
 @sorts
 def test_a_container_at_the_address_of_a_former_one_is_seen(cls: Any) -> None:
-    """Adoption frees a list, and the next list may come to lie where that was."""
+    """Conversion frees a list, and the next list may come to lie where that was."""
     with life(debounce=60, max_delay=60):
         one = cls(n=1)
         for number in range(300):
             with autostate.atomic():
-                one.seen = [number]  # the end of the block looks, and adopts the one before
+                one.seen = [number]  # the end of the block looks, and converts the one before
             with autostate.atomic():
                 pass
             one.seen = [number, number]
@@ -1381,7 +1381,7 @@ def _stored(url: str) -> dict[str, int]:
 
 @pytest.mark.usefixtures("often_switched")
 def test_a_field_that_is_assigned_while_its_container_is_adopted_keeps_what_was_assigned() -> None:
-    """Adoption puts another container into the object, and nobody locks that."""
+    """Conversion puts another container into the object, and nobody locks that."""
     ended = threading.Event()
     with life(debounce=60, max_delay=60):
         for cls in (Plain, Slotted):

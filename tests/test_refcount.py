@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 import autostate
-from autostate.tracking import adoption, refcount
+from autostate.tracking import conversion, refcount
 from autostate.tracking.barrier import PLAIN, Barrier
 from tests.campaign import sampled
 from tests.conformance.classes_kit import Plain, life
@@ -158,10 +158,10 @@ def test_who_comes_by_a_container_while_it_is_copied_keeps_it(kind: str) -> None
     into.put(MAKE[kind]())
     node = into.state._node_
     taking = _taking(PLAIN[type(into.state["q1"])], taken)
-    assert not adoption._replace(into.state, "q1", taking, node, "q1")
+    assert not conversion._replace(into.state, "q1", taking, node, "q1")
     assert into.state["q1"] is taken[0]
     taken.clear()
-    assert adoption._replace(into.state, "q1", PLAIN[type(into.state["q1"])], node, "q1")
+    assert conversion._replace(into.state, "q1", PLAIN[type(into.state["q1"])], node, "q1")
 
 
 def test_who_comes_by_a_field_while_it_is_copied_keeps_it() -> None:
@@ -174,10 +174,12 @@ def test_who_comes_by_a_field_while_it_is_copied_keeps_it() -> None:
         root: Any = root_of(one)
         dict.__setitem__(root, "seen", [5])
         vars(one)["seen"] = root["seen"]
-        assert not adoption._replace(root, "seen", _taking(PLAIN[list], taken), root._node_, "seen")
+        assert not conversion._replace(
+            root, "seen", _taking(PLAIN[list], taken), root._node_, "seen"
+        )
         assert one.seen is root["seen"] is taken[0]
         taken.clear()
-        assert adoption._replace(root, "seen", PLAIN[list], root._node_, "seen")
+        assert conversion._replace(root, "seen", PLAIN[list], root._node_, "seen")
         assert one.seen is root["seen"]
 
 

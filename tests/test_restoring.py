@@ -175,7 +175,7 @@ def test_a_random_program_is_undone(rng: random.Random, number: int) -> None:
         roots[0].update({f"key {n}": [n] for n in range(2000)})
     if rng.random() < 0.5:
         autostate.flush()
-    snapshot = Snapshot()  # first: what is plain is adopted now
+    snapshot = Snapshot()  # first: what is plain is converted now
     before = picture(roots)
     held = [*(each for at, root in enumerate(roots) for each in parts(root, str(at)))]
     for _ in range(rng.randrange(25)):

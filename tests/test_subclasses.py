@@ -341,7 +341,7 @@ def hiding(kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", ["dict", "list", "deque"])
 def test_nested_values_are_read_past_a_class(kind: str) -> None:
-    """What is nested is adopted, shared and watched whatever the class shows of it."""
+    """What is nested is converted, shared and watched whatever the class shows of it."""
     program = Program()
     state = program.root("state", kind, cls=hiding(kind))
     expected = bare(state)

@@ -56,7 +56,7 @@ def test_a_list_held_outside_is_watched_and_adopted_when_it_is_free(many: int) -
 
 @pytest.mark.parametrize("kind", ["dict", "list"])
 def test_a_list_held_outside_inside_of_what_was_adopted_is_watched(kind: str) -> None:
-    """Adoption of what is around it does not end the watch, nor does a move."""
+    """Conversion of what is around it does not end the watch, nor does a move."""
     program = Program()
     root = program.root("state", kind, {"a": 0} if kind == "dict" else [0])
     queue: list[Any] = []
@@ -426,7 +426,7 @@ def test_what_is_at_two_places_is_one_object_again() -> None:
 
 @pytest.mark.parametrize("many", [0, 300])
 def test_a_plain_container_at_two_places_is_one_object_again(many: int) -> None:
-    """While it is held outside it is watched; when it is free, it is adopted at all places."""
+    """While it is held outside it is watched; when it is free, it is converted at all places."""
     program = Program()
     state, items = program.root("state"), program.root("items", "list")
     shared: dict[str, Any] = {f"k{i}": i for i in range(many)} | {"in": [1]}

@@ -9,7 +9,6 @@ from operator import index as as_index
 from typing import Any, Final
 
 from autostate.process.interrupts import is_passing
-from autostate.tracking.adoption import ATOMS
 from autostate.tracking.barrier import (
     EVERYTHING,
     before,
@@ -20,6 +19,7 @@ from autostate.tracking.barrier import (
     span,
     spliced,
 )
+from autostate.tracking.conversion import ATOMS
 from autostate.tracking.raw import maxlen_of
 from autostate.tracking.unnamed import UNNAMED, unnamed
 

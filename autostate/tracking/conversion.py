@@ -1,72 +1,372 @@
-"""Conversion: dicts of scalars become tracked ones as soon as they are decoded.
+"""Conversion: plain containers in the state become persisted ones, invisibly.
 
-Rehydration should cost little more than decoding does. Most entries of large states are dicts of
-scalars. These are converted some hundreds at a time, in a few calls of C, while they still are in
-the processor's cache; the plain ones go at once, and their memory is used for the next.
+A plain `list` that was put into the state is left as it is while anybody else can hold it: what
+is appended to it there must be saved, as it would be seen in a plain dict. When nobody else
+references it any more (CPython's reference count, see `refcount.py`), it is replaced by its
+persisted kind. Until then its entry is *watched*: encoded and compared at every cut.
+
+The replacement is undone if another thread took a reference meanwhile. It took one from the
+parent only, so that after the swap nobody can come by the old container any more: if it has no
+other reference then, its content is final, and is compared with the copy once more. Who comes by
+the new one meanwhile and writes to it waits for the lock.
 """
 
 from __future__ import annotations
 
-import gc
-from typing import Any, Final
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
-from autostate.tracking.barrier import KINDS
+from autostate.codec import arrays
+from autostate.tracking import instance, refcount
+from autostate.tracking.barrier import (
+    KINDS,
+    PLAIN,
+    VARIANTS,
+    Barrier,
+    Kind,
+    copy_dict,
+    kind_of,
+    size,
+)
+from autostate.tracking.instance import Mirror
+from autostate.tracking.node import LARGE, ItemRef
+from autostate.tracking.raw import item_of, items_of
 
-FLAT: Final[frozenset[type]] = codec.NATIVE | {float}
-_ONLY_DICTS: Final = frozenset({dict})
-CONVERTED: Final = frozenset({"dict", "counter", "ordereddict", "defaultdict", "list", "deque"})
-"""Kinds whose entries are converted; those of the others are only decoded as a whole."""
+if TYPE_CHECKING:
+    from autostate.tracking.node import Node
+
+ATOMS: Final[set[type]] = codec.ATOMS
+"""Types that never change and never hold a container; it grows as classes are met."""
+
+_FIXED: Final = frozenset({tuple, frozenset, range, slice, Fraction})
 
 
-def convert(kind: str, content: Any) -> None:
-    """Make tracked dicts of the dicts of scalars in what was just decoded, in place.
+def is_object(cls: type) -> bool:
+    """Whether values of a class can change unseen: they have no barrier, and are no container."""
+    if codec.is_atom(cls) or cls in _FIXED or cls in PLAIN or issubclass(cls, Barrier):
+        return False
+    entry = codec.entry_for(cls)
+    if entry is not None:
+        return entry.mutable
+    return cls in codec.ENCODERS or codec.is_persisted(cls) or arrays.encoder_of(cls) is not None
 
-    To which node they belong is not known yet: `Rehydration` says it to each.
+
+def references(holder: Any, slot: Any) -> int:
+    """References to what a holder holds, not counting that of the measurement itself.
+
+    What is held is in no variable here, but on the stack, where a value that was read from a
+    container is owned and counts once.
+    """
+    return refcount.count(item_of(holder, slot)) - refcount.MEASURING
+
+
+_MANY: Final = 10_000
+
+
+def is_held(parent: Any, slot: Any) -> bool:
+    """Whether somebody else than its parent references a container. Do not hold it meanwhile.
+
+    What is in a field is referenced by the object and by the mirror of it.
+    """
+    return references(parent, slot) > 1 + isinstance(parent, Mirror)
+
+
+def slots_of(container: Any) -> list[Any]:
+    """The keys or indices under which a container holds what is not an atom, and maybe others.
+
+    A large container is not looked through in one go: that would hold up other threads.
+    """
+    kind = kind_of(container)
+    if kind.shape == "set":
+        return []
+    if size(container) > _MANY:
+        return list(range(size(container)) if kind.shape == "sequence" else container)
+    if kind.shape == "sequence":
+        items = items_of(container)
+        if ATOMS.issuperset(map(type, items)):
+            return []
+        return [i for i, value in enumerate(items) if type(value) not in ATOMS]
+    if ATOMS.issuperset(map(type, dict.values(container))):
+        return []
+    return [key for key, value in copy_dict(container).items() if type(value) not in ATOMS]
+
+
+def convert_inside(container: Any, node: Node, entry: Any) -> bool:
+    """Convert all that an inline container holds; False if something has to be watched."""
+    complete = True
+    for slot in slots_of(container):
+        complete = convert(container, slot, node, entry) and complete
+    return complete
+
+
+def convert(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
+    """Convert one value and all inside it.
 
     Args:
-        kind: The kind of the node.
-        content: Some of its entries, a dict, or some of its items, a list.
+        parent: The container that holds the value: armed, or plain itself.
+        slot: Its key or index there.
+        node: The node to which it will belong.
+        entry: The entry of the node in which it lives.
+
+    Returns:
+        False if it, or something inside it, has to be watched.
     """
-    if kind not in CONVERTED or "dict" not in KINDS:  # a process that only deletes, for example
-        return
-    values = content.values() if type(content) is dict else content
-    types = set(map(type, values))
-    if types <= FLAT:
-        return
-    keys: Any = content if type(content) is dict else range(len(content))
-    if types != _ONLY_DICTS or min(map(len, values)) < 2 or any(map(gc.is_tracked, values)):
-        pairs = zip(keys, values, strict=True)
-        keys = [key for key, v in pairs if type(v) is dict and len(v) > 1 and is_flat(v)]
-        values = [content[key] for key in keys]
-    made: list[Any] = [*map(Dict, values)]
-    tracked = KINDS["dict"].nested
-    if type(content) is dict:
-        for key, one in zip(keys, made, strict=True):
-            one.__class__ = tracked
-            one._key_ = key
-        content.update(zip([*keys], made, strict=True))
-    else:
-        for index, one in zip(keys, made, strict=True):
-            one.__class__ = tracked
-            content[index] = one
+    value = item_of(parent, slot)
+    cls = type(value)
+    if cls in ATOMS:
+        return True
+    if issubclass(cls, Barrier):
+        node.tracker.graph.claim(value, node, entry)
+        return True
+    kind = PLAIN.get(cls)
+    if kind is None:
+        return not _has_to_be_watched(value, node, entry)
+    if node.tracker.sharing.node_of(value) is not None:
+        return False  # it is at several places: see sharing.py
+    complete, ident = True, id(value)
+    met = node.tracker.converting
+    if not _holds_atoms(value):
+        if ident in met:
+            return False  # it holds itself, or is at several places: looked into once
+        outermost = not met
+        met.add(ident)
+        try:
+            complete = convert_inside(value, node, entry)
+        finally:
+            if outermost:
+                met.clear()
+    del value  # a variable is a reference
+    if is_held(parent, slot) or not _replace(parent, slot, kind, node, entry):
+        return False
+    met.discard(ident)
+    return complete
 
 
-class Dict(dict[str, Any]):
-    """Becomes a tracked dict: of the same layout, but made by a single call of C."""
-
-    __slots__ = ("_key_", "_node_")
-
-
-class List(list[Any]):
-    """Becomes a tracked list."""
-
-    __slots__ = ("_key_", "_node_")
+def convert_entry(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
+    """Do as `convert_deep`; what is nested too deeply is watched, and reported when encoded."""
+    try:
+        return convert_deep(parent, slot, node, entry)
+    except RecursionError:
+        return False
 
 
-def is_flat(json: dict[str, Any]) -> bool:
-    """Whether a decoded object holds only scalars.
+def _holds_atoms(container: Any) -> bool:
+    """Whether there is nothing to convert inside a plain container: the frequent case."""
+    if isinstance(container, dict):
+        return ATOMS.issuperset(map(type, dict.values(container)))
+    return isinstance(container, set) or ATOMS.issuperset(map(type, container))
 
-    If it does, the collector need not look at it. Where it looks at all dicts, the types say so.
+
+def convert_deep(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
+    """Convert one value and all inside it, also what containers hold that were converted before."""
+    complete = convert(parent, slot, node, entry)
+    for container in inline([item_of(parent, slot)], node):
+        if container._node_ is None:  # it was let go of, and came back past the barrier
+            node.tracker.graph.claim(container, node, entry)
+        if is_inline(container):
+            complete = convert_inside(container, container._node_, container._key_) and complete
+    return complete
+
+
+def is_settled(value: Any, node: Node, slot: Any) -> bool:
+    """Whether a value belongs to this place, and nothing is to be converted in it: at a glance."""
+    if type(value) not in VARIANTS or value._node_ is not node or size(value) > LARGE:
+        return False
+    key = value._key_
+    here = key.ident == id(value) if type(key) is ItemRef else key is slot
+    return here and _holds_atoms(value)
+
+
+def convert_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
+    """Convert the dicts of atoms among the entries of a dict: the frequent case, made fast.
+
+    Returns:
+        The keys that are left to `convert`.
     """
-    return not gc.is_tracked(json) or FLAT.issuperset(map(type, json.values()))
+    kind, get = PLAIN[dict], dict.get
+    rest = []
+    for key in keys:
+        value = get(parent, key)
+        if type(value) in ATOMS:
+            continue
+        if is_settled(value, node, key):
+            continue
+        if (
+            type(value) is not dict
+            or len(value) > LARGE
+            or not ATOMS.issuperset(map(type, value.values()))
+            # the entry's, the variable's, and that of the stack; `_put` decides, without a variable
+            or refcount.count(get(parent, key)) > 2 + refcount.MEASURING
+        ):
+            rest.append(key)
+            continue
+        new = kind.make(value, node, key)
+        if get(parent, key) is not value:
+            rest.append(key)
+            continue
+        box = [value]
+        del value
+        if not _put(dict.__setitem__, parent, key, new, box):
+            rest.append(key)
+        elif new != box[0]:
+            kind.refill(new, box[0])
+    return rest
+
+
+def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool:
+    """Put the persisted variant in the place of a plain container; False if it was undone."""
+    box = [item_of(parent, slot)]  # and in no variable: see `refcount.py`
+    new = kind.make(box[0], node, entry)
+    if item_of(parent, slot) is not box[0]:
+        return False
+    if isinstance(parent, Mirror):
+        if instance.compare_and_swap(parent, slot, new, box, alone=instance.ALONE) > instance.ALONE:
+            return False
+    elif not _put(kind_of(parent).builtin.__setitem__, parent, slot, new, box):
+        return False
+    if new != box[0]:
+        kind.refill(new, box[0])
+    if type(entry) is ItemRef and entry.ident == id(box[0]):
+        node.places.pop(entry.ident, None)
+        entry.ident = id(new)
+    if len(new) > LARGE:
+        node.tracker.graph.promote(new)
+    return True
+
+
+def _put(put: Callable[..., None], parent: Any, slot: Any, new: Any, box: list[Any]) -> bool:
+    """Put a container in the place of what is in the box, and back if somebody holds that."""
+    if refcount.put(put, parent, slot, new, box) > refcount.ALONE:
+        put(parent, slot, box[0])
+        return False
+    return True
+
+
+def entry_of(node: Node, slot: Any) -> Any:
+    """The entry in which a slot of a node's own container lies: sequences go by element."""
+    return node.place(slot) if node.shape == "sequence" else slot
+
+
+def convert_or_watch(node: Node, slot: Any, *, again: bool = False) -> None:
+    """Convert what is in a slot of a node, or watch it.
+
+    Args:
+        node: The node.
+        slot: A key or position.
+        again: The value may have been there before: look into what was converted, too.
+    """
+    entry = entry_of(node, slot)
+    try:
+        complete = (convert_deep if again else convert)(node.obj, slot, node, entry)
+    except RecursionError:  # nested too deeply: that is reported when it is encoded
+        complete = False
+    if not complete:
+        entry = entry_of(node, slot)  # it may be another object now
+        watch = node.tracker.watch
+        (watch.add if again else watch.again)(node, entry)
+    elif (
+        type(entry) is ItemRef
+        and entry.ident in node.places
+        and next(inline([item_of(node.obj, slot)], node), None) is None
+    ):
+        del node.places[entry.ident]
+
+
+def entries_of(node: Node) -> list[Any]:
+    """The entries of a node that are no atoms."""
+    return [entry_of(node, slot) for slot in slots_of(node.obj)]
+
+
+def _has_to_be_watched(value: Any, node: Node, entry: Any) -> bool:
+    """Whether a value can change unseen, or holds what can: nothing is replaced inside it."""
+    watched = False
+    seen: dict[int, Any] = {}
+    left = [value]
+    while left:
+        one = left.pop()
+        cls = type(one)
+        if cls in ATOMS or codec.is_atom(cls) or id(one) in seen:
+            continue
+        if issubclass(cls, Barrier):
+            node.tracker.graph.claim(one, node, entry)
+            continue
+        seen[id(one)] = one
+        watched = watched or cls in PLAIN or is_object(cls)
+        if cls not in PLAIN and not node.tracker.sharing.is_elsewhere(one, node):
+            left += codec.parts_of(one)
+    return watched
+
+
+def is_inline(value: Any) -> bool:
+    """Whether a value is a persisted container that is no node."""
+    return issubclass(type(value), Barrier) and (
+        value._node_ is None or value._node_.obj is not value
+    )
+
+
+def inline(container: Any, node: Node) -> Iterator[Any]:
+    """All persisted containers inside a container that are not nodes, at any depth, once.
+
+    Args:
+        container: The container; or a list of values that are in entries of the node.
+        node: What is below another node than this one is left out.
+    """
+    for value in all_inside(container, node):
+        if issubclass(type(value), Barrier):
+            yield value
+
+
+def nodes_inside(values: list[Any], node: Node) -> Iterator[Node]:
+    """The nodes among values of a node and inside them, but not through other nodes."""
+    for container in chain([values], all_inside(values, node)):
+        for value in _values_of(container):
+            if not issubclass(type(value), Barrier):
+                known = node.tracker.sharing.node_of(value)
+                if known is not None and known is not node:
+                    yield known
+            elif value._node_ is not None and value._node_.obj is value:
+                yield value._node_
+
+
+def holds(values: list[Any], referrer: Node, node: Node) -> bool:
+    """Whether the container of a node is among values of another, but not through further ones."""
+    target = KINDS[node.kind].show(node.obj)
+    containers = chain([values], all_inside(values, referrer))
+    return any(value is target for container in containers for value in _values_of(container))
+
+
+def all_inside(container: Any, node: Node) -> Iterator[Any]:
+    """All that is no atom inside a value, without what is below other nodes than this one.
+
+    Any depth: no recursion.
+    """
+    is_elsewhere = node.tracker.sharing.is_elsewhere
+    seen: dict[int, Any] = {}
+    left = [container]
+    while left:
+        for value in _values_of(left.pop()):
+            if id(value) in seen:
+                continue
+            if is_inline(value) or not (
+                issubclass(type(value), Barrier) or is_elsewhere(value, node)
+            ):
+                seen[id(value)] = value
+                left.append(value)
+                yield value
+
+
+def _values_of(container: Any) -> list[Any]:
+    """What is no atom in a container, a tuple or an object."""
+    cls = type(container)  # not `isinstance`, which looks behind a wrapper
+    if issubclass(cls, set | frozenset):
+        return []
+    if issubclass(cls, dict | list | deque):
+        values: Any = dict.values(container) if issubclass(cls, dict) else items_of(container)
+        if ATOMS.issuperset(map(type, values)):  # the frequent case, six times as fast
+            return []
+        return [value for value in list(values) if type(value) not in ATOMS]
+    return [value for value in codec.parts_of(container) if type(value) not in ATOMS]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from autostate.tracking import adoption
+from autostate.tracking import conversion
 from autostate.tracking.barrier import VARIANTS, arm, disarm, kind_of, size
 from autostate.tracking.node import ItemRef, Node
 from autostate.tracking.raw import has, item_of, items_of
@@ -79,17 +79,17 @@ class Graph:
         """Let a container belong to another entry, with what came along inside it."""
         referrer, former = container._node_, container._key_
         container._node_, container._key_ = node, entry
-        for other in adoption.nodes_inside([container], node):
+        for other in conversion.nodes_inside([container], node):
             other.referrers.setdefault((node.id, entry))
         if referrer is not None:
             stayed = self._inline_in(referrer, former)
-            for inner in adoption.inline(container, node):
+            for inner in conversion.inline(container, node):
                 if inner._node_ is referrer and inner._key_ == former and id(inner) not in stayed:
                     inner._node_, inner._key_ = node, entry
         again = True  # below what was claimed there may be others
         while again:
             again = False
-            for inner in [*adoption.inline(container, node)]:
+            for inner in [*conversion.inline(container, node)]:
                 if self._is_strange(inner, node, entry):
                     self.claim(inner, node, entry)
                     again = True
@@ -106,7 +106,7 @@ class Graph:
 
     def _inline_in(self, node: Node, key: Any) -> frozenset[int]:
         values = [item_of(node.obj, slot) for slot in self.slots(node, key)]
-        return frozenset(id(inner) for inner in adoption.inline(values, node))
+        return frozenset(id(inner) for inner in conversion.inline(values, node))
 
     def let_go(self, container: Any) -> bool:
         """Let go of a written inline container if it was taken out of its entry.
@@ -124,7 +124,7 @@ class Graph:
             known = self._looked_at = (node, key, self._inline_in(node, key))
         if id(container) in known[2]:
             return False
-        for inner in [*adoption.inline(container, node), container]:
+        for inner in [*conversion.inline(container, node), container]:
             if inner._node_ is node and inner._key_ == key and id(inner) not in known[2]:
                 inner._node_ = None
                 disarm(inner)
@@ -138,8 +138,8 @@ class Graph:
         node = self.new_node(container, referrer, entry)
         container._node_, container._key_ = node, None
         self.take_over(node, referrer, entry)
-        for slot in adoption.slots_of(container):
-            adoption.adopt_or_watch(node, slot, again=True)
+        for slot in conversion.slots_of(container):
+            conversion.convert_or_watch(node, slot, again=True)
         if node.shape == "sequence":
             self.promote_repeated(node, range(size(container)))
         self._tracker.touch(referrer, entry)
@@ -156,8 +156,8 @@ class Graph:
             id(item_of(items, slot))
             for slot in slots
             if slot < size(items)
-            and type(item_of(items, slot)) not in adoption.ATOMS
-            and adoption.references(items, slot) > 1
+            and type(item_of(items, slot)) not in conversion.ATOMS
+            and conversion.references(items, slot) > 1
         }
         if not held:
             return
@@ -165,10 +165,10 @@ class Graph:
         twice = {id(item): item for item in items_of(items) if found[id(item)] > 1}
         promoted = set()
         for item in twice.values():
-            inside = [item] if adoption.is_inline(item) else list(adoption.inline([item], node))
-            inside = [container for container in inside if adoption.is_inline(container)]
+            inside = [item] if conversion.is_inline(item) else list(conversion.inline([item], node))
+            inside = [container for container in inside if conversion.is_inline(container)]
             for container in inside:
-                if adoption.is_inline(container):
+                if conversion.is_inline(container):
                     self.promote(container)
             if inside:
                 promoted.add(id(item))
@@ -193,20 +193,20 @@ class Graph:
         self._looked_at = None
         moved: dict[int, Any] = {}
         twice = []
-        for slot in adoption.slots_of(node.obj):
-            key = adoption.entry_of(node, slot)
-            for other in adoption.nodes_inside([item_of(node.obj, slot)], node):
+        for slot in conversion.slots_of(node.obj):
+            key = conversion.entry_of(node, slot)
+            for other in conversion.nodes_inside([item_of(node.obj, slot)], node):
                 other.referrers.setdefault((node.id, key))
-            for inner in adoption.inline([item_of(node.obj, slot)], node):
+            for inner in conversion.inline([item_of(node.obj, slot)], node):
                 if id(inner) in moved:
                     twice.append(inner)
                 elif inner._node_ is referrer and inner._key_ == entry:
                     inner._node_, inner._key_ = node, key
                     moved[id(inner)] = inner
         values = [item_of(referrer.obj, slot) for slot in self.slots(referrer, entry)]
-        rest = [inner for inner in adoption.inline(values, referrer) if id(inner) in moved]
+        rest = [inner for inner in conversion.inline(values, referrer) if id(inner) in moved]
         for inner in [*twice, *rest]:
-            if adoption.is_inline(inner):
+            if conversion.is_inline(inner):
                 self.promote(inner)
         for inner in rest:  # the entry refers to it too, and not only what was taken out of it
             inner._node_.referrers.setdefault((referrer.id, entry))
@@ -255,9 +255,9 @@ class Graph:
         return True
 
     def _referred_to(self, node: Node) -> Iterator[Node]:
-        for slot in adoption.slots_of(node.obj):
-            key = adoption.entry_of(node, slot)
-            for other in adoption.nodes_inside([item_of(node.obj, slot)], node):
+        for slot in conversion.slots_of(node.obj):
+            key = conversion.entry_of(node, slot)
+            for other in conversion.nodes_inside([item_of(node.obj, slot)], node):
                 other.referrers.setdefault((node.id, key))
                 yield other
 
@@ -320,4 +320,4 @@ class Graph:
     def _refers(self, referrer: Node, key: Any, node: Node) -> bool:
         slots = self.slots(referrer, key)
         values = [item_of(referrer.obj, slot) for slot in slots]
-        return adoption.holds(values, referrer, node)
+        return conversion.holds(values, referrer, node)

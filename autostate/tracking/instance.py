@@ -9,7 +9,7 @@ at all objects, which takes some two microseconds for each (`instances.py`), and
 value than before is dirty.
 
 So a field is referenced twice, by the object and by its mirror. When a plain container in a field
-is adopted, it has to be replaced in both, and nobody locks the object meanwhile:
+is converted, it has to be replaced in both, and nobody locks the object meanwhile:
 `compare_and_swap`.
 """
 

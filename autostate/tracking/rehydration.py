@@ -22,7 +22,7 @@ from autostate.errors import (
 from autostate.process.interrupts import is_passing, uninterrupted
 from autostate.signing import BadSignatureError
 from autostate.tracking.barrier import KINDS, OBJECT, Barrier, Cell, Kind, arm, size, variants_of
-from autostate.tracking.conversion import CONVERTED, FLAT, Dict, List, is_flat
+from autostate.tracking.bulk_conversion import CONVERTED, FLAT, Dict, List, is_flat
 from autostate.tracking.kept import Kept
 from autostate.tracking.node import ItemRef, Node
 from autostate.tracking.sequences import saved_as

@@ -1,9 +1,9 @@
 """Plain containers, and objects, at several places of the state come back as one object.
 
 A plain container that is at two places is referenced twice, so that it looks held by somebody
-and is watched, not adopted; objects without a barrier are always watched. At every cut the
+and is watched, not converted; objects without a barrier are always watched. At every cut the
 watched entries are searched for what is met twice. It becomes a node that is compared as a whole.
-A container is adopted when all references to it are those of its places. The same holds for one
+A container is converted when all references to it are those of its places. The same holds for one
 that contains itself. An object stays as it is: the node's container is a `Cell` that holds it.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from autostate import codec
-from autostate.tracking import adoption
+from autostate.tracking import conversion
 from autostate.tracking.barrier import PLAIN, Barrier, Cell, kind_of, size
 from autostate.tracking.instance import Mirror
 from autostate.tracking.node import ItemRef, Node
@@ -68,7 +68,7 @@ class Sharing:
         self._nodes = {key: node for key, node in self._nodes.items() if not of(node)}
 
     def settle(self, watched: Iterable[tuple[Node, Any]]) -> None:
-        """Find what is at several places of the watched entries; adopt what has become free."""
+        """Find what is at several places of the watched entries; convert what has become free."""
         found = self._search(watched)
         parents = Counter(id(place[0]) for one in found.values() for place in one.places)
         self._nodes = {key: node for key, node in self._nodes.items() if key in found}
@@ -82,7 +82,7 @@ class Sharing:
         for other, idents in elements.items():
             self._tracker.graph.touch_everywhere(other, idents)
         for key, node in list(self._nodes.items()):
-            if self._adopt(node, found[key], parents[key]):
+            if self._convert(node, found[key], parents[key]):
                 del self._nodes[key]
             else:
                 self._look_inside(node)
@@ -144,12 +144,12 @@ class Sharing:
         self._tracker.watch.add(referrer, entry)  # where it is looked for at every cut
 
     def _look_inside(self, node: Node) -> None:
-        for slot in adoption.slots_of(node.obj):
-            adoption.adopt_or_watch(node, slot, again=True)
+        for slot in conversion.slots_of(node.obj):
+            conversion.convert_or_watch(node, slot, again=True)
         if node.shape == "sequence":
             self._tracker.graph.promote_repeated(node, range(size(node.obj)))
 
-    def _adopt(self, node: Node, found: Found, more: int) -> bool:
+    def _convert(self, node: Node, found: Found, more: int) -> bool:
         """Put the persisted variant at all places; False if somebody else holds the plain one.
 
         Args:
@@ -163,14 +163,14 @@ class Sharing:
         # One reference is that of `found.holder`, another that of the node; and what is in a field
         # is referenced by the object and by its mirror.
         fields = sum(isinstance(parent, Mirror) for parent, _, _, _ in places)
-        if adoption.references(found.holder, 0) != len(places) + fields + more + 2:
+        if conversion.references(found.holder, 0) != len(places) + fields + more + 2:
             return False
         kind = kind_of(node.obj)
         new = kind.make(node.obj, node, None)
         old, node.obj = node.obj, new
         swapped = [place for place in places if _swap(place, old, new)]
         del old
-        if adoption.references(found.holder, 0) != 1 + more:
+        if conversion.references(found.holder, 0) != 1 + more:
             node.obj = found.holder[0]
             for place in swapped:
                 _swap(place, new, node.obj)
@@ -179,7 +179,9 @@ class Sharing:
             kind.refill(new, found.holder[0])
         for parent, slot, other, entry in places:
             is_element = parent is other.obj and other.shape == "sequence"
-            now = adoption.entry_of(other, slot) if is_element else entry  # another element by now
+            now = (
+                conversion.entry_of(other, slot) if is_element else entry
+            )  # another element by now
             self._tracker.touch(other, now)
             node.referrers.setdefault((other.id, now))
         self._look_inside(node)
@@ -231,7 +233,7 @@ class Search:
                     self._sharing.node_of(item_of(parent, slot)) or node,
                     entry,
                 )
-        elif adoption.is_object(cls) and not _is_root(item_of(parent, slot)):
+        elif conversion.is_object(cls) and not _is_root(item_of(parent, slot)):
             known = id(item_of(parent, slot)) in self.found
             found = self.found.setdefault(id(item_of(parent, slot)), Found([item_of(parent, slot)]))
             found.places.append((_Parts(), slot, node, entry))
@@ -241,12 +243,12 @@ class Search:
                 self._parts(item_of(parent, slot), *where)
         elif not issubclass(cls, Barrier) and not codec.is_atom(cls):
             self._parts(item_of(parent, slot), node, entry)
-        elif adoption.is_inline(item_of(parent, slot)):
+        elif conversion.is_inline(item_of(parent, slot)):
             if item_of(parent, slot)._node_ is not node or item_of(parent, slot)._key_ != entry:
                 # Found while it is encoded, it would be too late for the entry that it is in too.
                 self._sharing._tracker.graph.claim(item_of(parent, slot), node, entry)
             if (
-                adoption.is_inline(item_of(parent, slot))
+                conversion.is_inline(item_of(parent, slot))
                 and id(item_of(parent, slot)) not in self._inline
             ):
                 self._inline.add(id(item_of(parent, slot)))
@@ -259,6 +261,6 @@ class Search:
             self.look(parts, index, node, entry)
 
     def _inside(self, container: Any, node: Node, entry: Any) -> None:
-        for slot in adoption.slots_of(container):
-            key = adoption.entry_of(node, slot) if node.obj is container else entry
+        for slot in conversion.slots_of(container):
+            key = conversion.entry_of(node, slot) if node.obj is container else entry
             self.look(container, slot, node, key)

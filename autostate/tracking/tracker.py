@@ -3,9 +3,9 @@
 A cut works in four steps under the lock, while every writer that it concerns waits:
 
 1. *Collect*: re-arm all containers that were written (`barrier.py` says why all of them first).
-2. *Settle*: adopt the plain containers that they now hold; those that somebody else still
+2. *Settle*: convert the plain containers that they now hold; those that somebody else still
    references become watched. `prepare` does most of it beforehand, in slices, so that little
-   is left for the cut itself: adoption is invisible and needs no common moment.
+   is left for the cut itself: conversion is invisible and needs no common moment.
 3. *Add* what may have changed without a mark: watched entries, and at a sweep all contents that
    can be compared.
 4. *Take*: shallow copies of the dirty entries (`capture.py`).
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from autostate.errors import CodecError, CorruptStateError
 from autostate.process.interrupts import is_owned, uninterrupted
-from autostate.tracking import adoption
+from autostate.tracking import conversion
 from autostate.tracking.barrier import (
     EVERYTHING,
     KINDS,
@@ -122,7 +122,7 @@ class Tracker:
         self.watch: Watch = Watch(self)
         self.sharing: Sharing = Sharing(self)
         self.instances: Instances = Instances()
-        self.adopting: set[int] = set()
+        self.converting: set[int] = set()
         self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self.capture: Capture | None = None
         self.unsaved: Capture | None = None
@@ -417,7 +417,7 @@ class Tracker:
             if capture is not None:
                 capture.failed()
             for node in [node for node in self.nodes.values() if not node.unreachable]:
-                for container in [*adoption.inline([node.obj], node), node.obj]:
+                for container in [*conversion.inline([node.obj], node), node.obj]:
                     if type(container) in VARIANTS and container._node_ is not None:
                         arm(container)
                         self.unsettle(container)
@@ -472,7 +472,7 @@ class Tracker:
         """The entries that writers can reach past the barrier at any time."""
         entries = dict.fromkeys(self.watch.entries)
         for node in self.sharing.nodes():
-            entries |= {(node, key): None for key in adoption.entries_of(node)}
+            entries |= {(node, key): None for key in conversion.entries_of(node)}
         return entries
 
     def captured(self, capture: Capture) -> None:
@@ -638,7 +638,7 @@ class Tracker:
                     if not is_flat(value):
                         rest.append(value)
         KINDS[node.kind].release(node.obj)
-        for container in [*adoption.inline(rest, node), node.obj]:
+        for container in [*conversion.inline(rest, node), node.obj]:
             if type(container) not in PLAIN and container._node_ is node:  # else of sharing.py
                 container._node_ = None
                 disarm(container)
@@ -695,7 +695,7 @@ class Tracker:
 
         What comes later is not copied: whoever puts it in holds it at that moment, and goes on
         writing to it. To put it back as it came would take that away; and the reference to it
-        would keep it from being adopted, so that every later write would be of this sort.
+        would keep it from being converted, so that every later write would be of this sort.
         """
         last = next(reversed(self.savepoints), None)
         pairs = () if last is None else last.plain
@@ -848,10 +848,12 @@ class Tracker:
         entries = [(n, k, slot) for n, k in self.watch.entries for slot in self.graph.slots(n, k)]
         shared = self.sharing.nodes()
         for node in shared:
-            entries += [(node, adoption.entry_of(node, s), s) for s in adoption.slots_of(node.obj)]
+            entries += [
+                (node, conversion.entry_of(node, s), s) for s in conversion.slots_of(node.obj)
+            ]
         found = [node.obj for node in shared if type(node.obj) is not Cell]
         for node, key, slot in entries:
-            inside = [*adoption.all_inside([item_of(node.obj, slot)], node)]
+            inside = [*conversion.all_inside([item_of(node.obj, slot)], node)]
             found += [one for one in inside if type(one) in PLAIN]
             for one in inside:
                 if issubclass(type(one), Barrier) and one._node_ is None:

@@ -1,7 +1,8 @@
 """Watched entries: what can change without a mark, so that every capture looks at it.
 
 These hold plain containers that somebody else holds too, or objects without a barrier. They are
-encoded and compared at every cut until they can be adopted, are removed, or fall out of the state.
+encoded and compared at every cut until they can be converted, are removed, or fall out of the
+state.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from autostate.tracking import adoption
+from autostate.tracking import conversion
 from autostate.tracking.node import ItemRef, Node
 from autostate.tracking.raw import has
 
@@ -43,7 +44,7 @@ class Watch:
         node, key = next(iter(self.entries))
         logger.warning(
             "%d entries, %s%s for example, hold objects, or containers that the program also holds "
-            "elsewhere: each save compares them all. Containers are adopted when nothing else "
+            "elsewhere: each save compares them all. Containers are converted when nothing else "
             "refers to them; instead of many small objects, keep dicts",
             len(self.entries),
             node.path,
@@ -66,7 +67,7 @@ class Watch:
         self.entries = {at: seen for at, seen in self.entries.items() if not of(at[0])}
 
     def check(self) -> list[tuple[Node, Any]]:
-        """Mark the watched entries, adopting those that became free; list them."""
+        """Mark the watched entries, converting those that became free; list them."""
         self._released = {}
         if len(self.entries) > MANY and not self._hinted:
             self._hint()
@@ -75,11 +76,11 @@ class Watch:
             for key, slot in places.items():
                 seen = self.entries.pop((node, key))
                 self._tracker.touch(node, key)
-                if adoption.adopt_entry(node.obj, slot, node, key):
+                if conversion.convert_entry(node.obj, slot, node, key):
                     self._released[node, key] = seen
                     watched.append((node, key))
                     continue
-                now = adoption.entry_of(node, slot)  # it may be another object now
+                now = conversion.entry_of(node, slot)  # it may be another object now
                 self._tracker.touch(node, now)
                 self.entries[node, now] = seen
                 watched.append((node, now))

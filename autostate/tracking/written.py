@@ -1,6 +1,6 @@
 """What was written since the last cut: re-armed and looked at, in slices or at once.
 
-A container that was written is *settled*: what it holds is adopted, or watched; what was put into
+A container that was written is *settled*: what it holds is converted, or watched; what was put into
 it belongs to it; and if it was itself taken out of the state, it is let go of. `prepare` settles in
 slices, so that little is left for the cut. Settling is invisible and needs no common moment. The
 cut does: it re-arms all containers before it reads any (`barrier.py`).
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
 from autostate.process.interrupts import is_passing
-from autostate.tracking import adoption, refcount
+from autostate.tracking import conversion, refcount
 from autostate.tracking.barrier import (
     VARIANT_SETS,
     VARIANTS,
@@ -47,13 +47,13 @@ _ROUNDS: Final = 3
 """How often `prepare` begins again with what was written meanwhile."""
 
 _YOUNG: Final = 2_000
-"""Containers to adopt before the garbage collector looks at them."""
+"""Containers to convert before the garbage collector looks at them."""
 
 
 def _collect_young() -> None:
-    """Let the garbage collector look at what was adopted, while that is little.
+    """Let the garbage collector look at what was converted, while that is little.
 
-    Adoption makes one container and frees another, so that the collector's count of young ones
+    Conversion makes one container and frees another, so that the collector's count of young ones
     stays small while there are more and more of them. It would look at all in one go: a million
     took 0.17 s, in which no thread ran.
     """
@@ -163,7 +163,7 @@ class Written:
             nodes = self._to_compare()
         for node in nodes:
             with self._tracker.lock:
-                slots = adoption.slots_of(node.obj)
+                slots = conversion.slots_of(node.obj)
             for start in range(0, len(slots), SLICE):
                 with self._tracker.lock:
                     if not self._tracker.closed and self._tracker.nodes.get(node.id) is node:
@@ -254,7 +254,7 @@ class Written:
         suspects, self.suspects = self.suspects, {}
         for key in suspects:
             # what holds it in the state, and the tuple in `suspects`
-            held = adoption.references(suspects[key], 0) > 2
+            held = conversion.references(suspects[key], 0) > 2
             container, trace = suspects[key]
             node: Node | None = container._node_
             variants = variants_of(type(container))
@@ -277,7 +277,7 @@ class Written:
         node: Node = container._node_
         if node.obj is container and not node.all_dirty and node.shape == "mapping":
             keys = held_keys(node.obj, list(node.keys))
-            return [k for k in keys if type(dict.get(node.obj, k)) not in adoption.ATOMS]
+            return [k for k in keys if type(dict.get(node.obj, k)) not in conversion.ATOMS]
         if node.obj is container and not node.all_dirty and node.shape == "sequence":
             slots = set(chain.from_iterable(node.kept.fresh(size(container))))
             replaced = map(node.kept.position_of, node.keys)
@@ -286,9 +286,9 @@ class Written:
             searches = isinstance(container, deque) and len(slots) > _FEW
             items = items_of(container) if searches else container
             return sorted(
-                slot for slot in slots if type(item_of(items, slot)) not in adoption.ATOMS
+                slot for slot in slots if type(item_of(items, slot)) not in conversion.ATOMS
             )
-        return adoption.slots_of(container)
+        return conversion.slots_of(container)
 
     def settle_all(self) -> None:
         """Settle all that is left."""
@@ -318,7 +318,7 @@ class Written:
             logger.debug("%s could not be looked at", node.path, exc_info=True)
 
     def _settle(self, container: Any, slots: Iterable[Any]) -> None:
-        """Adopt what a container that was written holds."""
+        """Convert what a container that was written holds."""
         node: Node = container._node_
         is_node = node.obj is container
         if not is_node:
@@ -329,13 +329,13 @@ class Written:
             self._tracker.graph.promote(container)
             return
         if is_node and isinstance(container, dict):
-            slots = adoption.adopt_flat(container, slots, node)
+            slots = conversion.convert_flat(container, slots, node)
         if is_node:
             self._look_inside(node, slots)
             return
         for slot in slots:
             try:
-                complete = adoption.adopt(container, slot, node, container._key_)
+                complete = conversion.convert(container, slot, node, container._key_)
             except LookupError:
                 continue  # removed since the slots were listed
             except RecursionError:
@@ -365,7 +365,7 @@ class Written:
         """Look at everything that can be compared, and again at what could not be saved."""
         if not self._swept:
             for node in self._to_compare():
-                self._look_inside(node, adoption.slots_of(node.obj), again=True)
+                self._look_inside(node, conversion.slots_of(node.obj), again=True)
         self._swept = False
         for node in self._to_compare():
             node.all_dirty = True
@@ -375,12 +375,12 @@ class Written:
                 self._tracker.touch(node, key)
 
     def _look_inside(self, node: Node, slots: Iterable[Any], *, again: bool = False) -> None:
-        """Adopt what a node holds, or watch it."""
+        """Convert what a node holds, or watch it."""
         for slot in slots:
             with contextlib.suppress(LookupError):  # removed since the slots were listed
-                if again and adoption.is_settled(item_of(node.obj, slot), node, slot):
+                if again and conversion.is_settled(item_of(node.obj, slot), node, slot):
                     continue
-                adoption.adopt_or_watch(node, slot, again=again)
+                conversion.convert_or_watch(node, slot, again=again)
         if node.shape == "sequence":
             self._tracker.graph.promote_repeated(node, slots)
 
@@ -404,8 +404,8 @@ def is_flat(container: Any) -> bool:
     if size(container) > LARGE:
         return False
     if isinstance(container, dict):
-        return adoption.ATOMS.issuperset(map(type, dict.values(container)))
-    return isinstance(container, set) or adoption.ATOMS.issuperset(map(type, items_of(container)))
+        return conversion.ATOMS.issuperset(map(type, dict.values(container)))
+    return isinstance(container, set) or conversion.ATOMS.issuperset(map(type, items_of(container)))
 
 
 _INLINE: Final = 2 + refcount.MEASURING

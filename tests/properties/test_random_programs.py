@@ -59,7 +59,7 @@ FOUND: Final[dict[str, list[Step]]] = {
         (10300, 60982, 6527, 19223),
         (11468, 64439, 51414, 51867),
     ],
-    "an element that became another one when it was adopted": [
+    "an element that became another one when it was converted": [
         (62011, 29431, 17645, 16862),
         (29828, 61, 59612, 54831),
         (61515, 57763, 58463, 59241),
