@@ -170,7 +170,7 @@ class ReadsBeforeItRearms(Tracker):
                 written.containers.remove(container)
                 rest, written.containers = written.containers, [container]
                 written.collect()
-                written.settle_all()
+                written.resolve_all()
                 written.containers = rest + written.containers
                 nodes, self.dirty_nodes = self.dirty_nodes, {}
                 capture.take(nodes)

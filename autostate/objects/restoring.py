@@ -178,7 +178,7 @@ def _settle(tracker: Tracker) -> None:
     """Adopt plain containers now: those that are noted would not be, since they are held then."""
     tracker.written.collect()
     tracker.instances.pull()
-    tracker.written.settle_all()
+    tracker.written.resolve_all()
 
 
 def _take_back_offers(tracker: Tracker, node: Node, defaults: frozenset[Any]) -> None:

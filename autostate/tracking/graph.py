@@ -29,9 +29,9 @@ class Graph:
         self._looked_at: tuple[Node, Any, frozenset[int]] | None = None
         self._found: set[int] = set()  # what was claimed just now, by `id`
 
-    def forget(self, *, all_settled: bool = False) -> None:
+    def forget(self, *, all_resolved: bool = False) -> None:
         """Forget what was found out: others may have held the lock meanwhile."""
-        if all_settled:
+        if all_resolved:
             self._found.clear()
         self._reached = {}
         self._looked_at = None
@@ -56,7 +56,7 @@ class Graph:
             container._node_ = None
             arm(container)
             self._found.add(id(container))
-            self._tracker.unsettle(container)  # before what is inside: see `Written.prepare`
+            self._tracker.mark_unresolved(container)  # before what is inside: see `Written.prepare`
             self._move(container, node, entry)
         elif owner.tracker is not self._tracker or (owner is node and container._key_ == entry):
             return
@@ -248,7 +248,7 @@ class Graph:
         if not (unknown or node.unreachable):
             return False
         if node.unreachable and type(node.obj) in VARIANTS:  # else it is of sharing.py
-            tracker.unsettle(node.obj)
+            tracker.mark_unresolved(node.obj)
         node.unreachable = False
         node.all_dirty = True
         self.include(node)

@@ -120,7 +120,7 @@ class InstanceRoot(Barrier, Mirror):
             if not self.claimed:  # no constructor has said that it makes it
                 node.defaults |= {name}
         node.tracker.dirty_nodes[node] = None
-        node.tracker.unsettle(self)
+        node.tracker.mark_unresolved(self)
         return True
 
     def read(self) -> dict[str, Any]:
@@ -335,7 +335,7 @@ def complete(root: Any) -> Callable[[], None]:
             dict.update(root, upgraded)
             node.all_dirty = True
             node.tracker.dirty_nodes[node] = None
-            node.tracker.unsettle(root)
+            node.tracker.mark_unresolved(root)
         if root.metadata is not None:
             root.push()
         bind(root)

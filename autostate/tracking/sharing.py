@@ -67,7 +67,7 @@ class Sharing:
         """Forget such nodes."""
         self._nodes = {key: node for key, node in self._nodes.items() if not of(node)}
 
-    def settle(self, watched: Iterable[tuple[Node, Any]]) -> None:
+    def resolve(self, watched: Iterable[tuple[Node, Any]]) -> None:
         """Find what is at several places of the watched entries; convert what has become free."""
         found = self._search(watched)
         parents = Counter(id(place[0]) for one in found.values() for place in one.places)

@@ -3,7 +3,7 @@
 A cut works in four steps under the lock, while every writer that it concerns waits:
 
 1. *Collect*: re-arm all containers that were written (`barrier.py` says why all of them first).
-2. *Settle*: convert the plain containers that they now hold; those that somebody else still
+2. *Resolve*: convert the plain containers that they now hold; those that somebody else still
    references become watched. `prepare` does most of it beforehand, in slices, so that little
    is left for the cut itself: conversion is invisible and needs no common moment.
 3. *Add* what may have changed without a mark: watched entries, and at a sweep all contents that
@@ -197,7 +197,7 @@ class Tracker:
         if self.savepoints:
             self._undo_log.written(container)
             self.written.mark(container, all_dirty=all_dirty)
-            self.written.unsettled[id(container)] = container
+            self.written.unresolved[id(container)] = container
         else:
             self.written.containers.append(container)
         self._marks += 1
@@ -234,7 +234,7 @@ class Tracker:
         node.log = None
         arm(container)
         self.written.mark(container, all_dirty=True)
-        self.written.unsettled[id(container)] = container
+        self.written.unresolved[id(container)] = container
         self.wake()
         self.writing = None
 
@@ -344,9 +344,9 @@ class Tracker:
             capture.failed()
         return bool(changed) and not only_classes
 
-    def unsettle(self, container: Any) -> None:
+    def mark_unresolved(self, container: Any) -> None:
         """Look at what a container holds before the next cut."""
-        self.written.unsettled[id(container)] = container
+        self.written.unresolved[id(container)] = container
 
     def touch(self, node: Node, key: Any) -> None:
         """Mark one entry of a node."""
@@ -420,7 +420,7 @@ class Tracker:
                 for container in [*conversion.inline([node.obj], node), node.obj]:
                     if type(container) in VARIANTS and container._node_ is not None:
                         arm(container)
-                        self.unsettle(container)
+                        self.mark_unresolved(container)
                 node.log, node.all_dirty = None, True
                 self.dirty_nodes[node] = None
             self.wake()
@@ -435,13 +435,13 @@ class Tracker:
         self.written.late_calls()
         self.written.collect()
         self.instances.pull()
-        self.written.settle_all()
+        self.written.resolve_all()
         watched = self.watch.check()
         if sweep:
             self.written.sweep()
         if self.watch or self.sharing.nodes():
             with contextlib.suppress(RecursionError):  # it is reported when it is encoded
-                self.sharing.settle(list(self.watch.entries))
+                self.sharing.resolve(list(self.watch.entries))
         self.graph.forget()
         nodes, self.dirty_nodes = self.dirty_nodes, {}
         capture.deleted, self.deleted = self.deleted, []
@@ -540,7 +540,7 @@ class Tracker:
             try:
                 container._node_ = node
                 self.nodes[node.id] = self.roots[name] = node
-                self.written.unsettled[id(container)] = container
+                self.written.unresolved[id(container)] = container
                 self.dirty_nodes[node] = None
                 container._key_ = None
                 arm(container)
@@ -572,7 +572,7 @@ class Tracker:
                 kind.fill(container, defaults)
             elif new:
                 self.dirty_nodes[node] = None
-                self.written.unsettled[id(container)] = container
+                self.written.unresolved[id(container)] = container
                 try:
                     kind.fill(container, {key: defaults[key] for key in new})
                 finally:
@@ -683,7 +683,7 @@ class Tracker:
             self._end_left_blocks()
             self.written.collect()
             self.instances.pull()
-            self.written.settle_all()
+            self.written.resolve_all()
             point.instances = self.instances.contents()
             point.plain = self._copies()
             self.savepoints[point] = None

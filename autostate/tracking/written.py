@@ -1,9 +1,9 @@
 """What was written since the last cut: re-armed and looked at, in slices or at once.
 
-A container that was written is *settled*: what it holds is converted, or watched; what was put into
-it belongs to it; and if it was itself taken out of the state, it is let go of. `prepare` settles in
-slices, so that little is left for the cut. Settling is invisible and needs no common moment. The
-cut does: it re-arms all containers before it reads any (`barrier.py`).
+A container that was written is *resolved*: what it holds is converted, or watched; what was put
+into it belongs to it; and if it was itself taken out of the state, it is let go of. `prepare`
+resolves in slices, so that little is left for the cut. Settling is invisible and needs no common
+moment. The cut does: it re-arms all containers before it reads any (`barrier.py`).
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Written:
 
     Attributes:
         containers: Those that are still disarmed or recording.
-        unsettled: Those that are armed again, by `id`, and have to be settled before the next cut.
+        unresolved: Those that are armed again, by `id`, and have to be resolved before the next
+            cut.
         held: Inline ones that somebody held at the cut, so that a late call can reach them.
         suspects: By `id`: what a late call could have written to, and how it was at the cut.
     """
@@ -74,13 +75,13 @@ class Written:
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
         self.containers: list[Any] = []
-        self.unsettled: dict[int, Any] = {}
+        self.unresolved: dict[int, Any] = {}
         self.held: list[Any] = []
         self.suspects: dict[int, tuple[Any, Any]] = {}
         self._swept = False
 
     def __bool__(self) -> bool:
-        return bool(self.containers or self.unsettled)
+        return bool(self.containers or self.unresolved)
 
     def recording(self) -> Iterator[Node]:
         """The nodes of which some entries were recorded."""
@@ -96,7 +97,7 @@ class Written:
             node.all_dirty = node.all_dirty or all_dirty
             self._tracker.dirty_nodes[node] = None
         else:  # its entry is marked when it is found to be in it still
-            self.unsettled[id(container)] = container
+            self.unresolved[id(container)] = container
 
     def forget_unbound(self) -> None:
         """Forget containers that belong to no store any more."""
@@ -105,7 +106,7 @@ class Written:
     def forget(self, of: Callable[[Any], bool]) -> None:
         """Forget the containers of such nodes."""
         self.containers = [c for c in self.containers if not of(c._node_)]
-        self.unsettled = {i: c for i, c in self.unsettled.items() if not of(c._node_)}
+        self.unresolved = {i: c for i, c in self.unresolved.items() if not of(c._node_)}
         self.suspects = {i: s for i, s in self.suspects.items() if not of(s[0]._node_)}
         self.held = [c for c in self.held if not of(c._node_)]
 
@@ -122,7 +123,7 @@ class Written:
                     self.collect(SLICE)
                 pause()
             with self._tracker.lock:
-                containers = list(self.unsettled.values())
+                containers = list(self.unresolved.values())
             if not containers:
                 break
             self._prepare(containers, pause)
@@ -137,7 +138,7 @@ class Written:
         while containers:
             container = containers.pop()
             with self._tracker.lock:
-                if self.unsettled.pop(id(container), None) is None or container._node_ is None:
+                if self.unresolved.pop(id(container), None) is None or container._node_ is None:
                     continue
                 self._tracker.graph.forget()
                 slots: list[Any] = []
@@ -190,7 +191,7 @@ class Written:
             container.__class__ = variants.armed
         container = None  # a variable is a reference
         last: Node | None = None
-        unsettled, is_json = self.unsettled, codec.is_json_dict
+        unresolved, is_json = self.unresolved, codec.is_json_dict
         references, get, dicts = refcount.count, dict.get, VARIANT_SETS["dict"]
         for index, everything in enumerate(all_dirty):
             held = references(written[index]) > _INLINE
@@ -218,7 +219,7 @@ class Written:
                     continue
                 node.touched[key] = None
             if not in_place or not is_flat(one):
-                unsettled[id(one)] = one  # it may have been taken out
+                unresolved[id(one)] = one  # it may have been taken out
 
     def _look_at(self, container: Any, disarmed: bool) -> None:
         """Mark a root or a container that somebody holds, and remember what could still come.
@@ -229,7 +230,7 @@ class Written:
         suspect = self.suspects.get(id(container))
         self.mark(container, all_dirty=disarmed)
         if not is_flat(container):
-            self.unsettled[id(container)] = container
+            self.unresolved[id(container)] = container
         if disarmed or node.shape == "sequence":
             self.suspects[id(container)] = (container, _trace(container))
         elif suspect is not None and suspect[1] != _trace(container):
@@ -266,7 +267,7 @@ class Written:
             elif _trace(container) != trace:
                 if node.obj is container and node.shape != "sequence" and is_keyed(container):
                     self.mark(container, all_dirty=True)
-                    self.unsettled[key] = container
+                    self.unresolved[key] = container
                     self._bypassed(container)
                 else:
                     changed(container)
@@ -290,15 +291,15 @@ class Written:
             )
         return conversion.slots_of(container)
 
-    def settle_all(self) -> None:
+    def resolve_all(self) -> None:
         """Settle all that is left."""
         self._tracker.graph.forget()
-        while self.unsettled:
-            _, container = self.unsettled.popitem()
+        while self.unresolved:
+            _, container = self.unresolved.popitem()
             if container._node_ is not None:  # else it was let go of
                 with self._isolated(container):
                     self._settle(container, self._slots_to_settle(container))
-        self._tracker.graph.forget(all_settled=True)
+        self._tracker.graph.forget(all_resolved=True)
 
     @contextlib.contextmanager
     def _isolated(self, container: Any) -> Generator[None]:
@@ -313,7 +314,7 @@ class Written:
             node.all_dirty = True
             self._tracker.dirty_nodes[node] = None
             if is_passing(error):
-                self._tracker.unsettle(container)
+                self._tracker.mark_unresolved(container)
                 raise
             logger.debug("%s could not be looked at", node.path, exc_info=True)
 
@@ -341,7 +342,7 @@ class Written:
             except RecursionError:
                 complete = False
             if container._node_ is not node:  # what it holds refers to it: it became a node
-                self._tracker.unsettle(container)
+                self._tracker.mark_unresolved(container)
                 return
             if not complete:
                 self._tracker.watch.again(node, container._key_)
@@ -400,7 +401,7 @@ def _trace(container: Any) -> Any:
 
 
 def is_flat(container: Any) -> bool:
-    """Whether there is nothing to settle about a container: few entries, and only atoms."""
+    """Whether there is nothing to resolve in a container: few entries, and only atoms."""
     if size(container) > LARGE:
         return False
     if isinstance(container, dict):
