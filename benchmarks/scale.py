@@ -105,7 +105,7 @@ def flushes(
                 state.change(number)
                 found.append(flush(manager, state, "all" if share == 1 else f"{number:,}", full))
             yield sorted(found, key=lambda one: one.total)[len(found) // 2]
-        yield flush(manager, state, "nothing, compared", full, sweep=True)
+        yield flush(manager, state, "nothing, compared", full, full_compare=True)
 
 
 def flush(
@@ -114,7 +114,7 @@ def flush(
     changed: str,
     full: float = 0.0,
     *,
-    sweep: bool = False,
+    full_compare: bool = False,
 ) -> Flush:
     """Do what the flush thread does, step by step.
 
@@ -123,7 +123,8 @@ def flush(
         state: The state.
         changed: What changed since the last flush.
         full: Seconds of a full encode.
-        sweep: Compare also what could have been changed unseen, as an explicit `flush()` does.
+        full_compare: Compare also what could have been changed unseen, as an explicit `flush()`
+        does.
     """
     incarnation = manager._incarnation
     assert incarnation is not None
@@ -131,9 +132,9 @@ def flush(
     gc.collect()
     with incarnation.flush_thread.exclusive():
         times = [time.perf_counter()]
-        tracker.prepare(lambda: None, sweep=sweep)
+        tracker.prepare(lambda: None, full_compare=full_compare)
         times.append(time.perf_counter())
-        capture = tracker.cut(sweep=sweep)
+        capture = tracker.cut(full_compare=full_compare)
         assert capture is not None
         times.append(time.perf_counter())
         changes = capture.encode()

@@ -74,16 +74,16 @@ class Box:
     def inside_atomic(self) -> bool:
         return False
 
-    def prepare(self, pause: Callable[[], None], *, sweep: bool = False) -> None:
+    def prepare(self, pause: Callable[[], None], *, full_compare: bool = False) -> None:
         pause()
 
     def collected(self, ids: Iterable[int]) -> None:
         self.collected_ids |= set(ids)
 
     def cut(
-        self, *, sweep: bool = False, paused: int | None = None, ending: bool = False
+        self, *, full_compare: bool = False, paused: int | None = None, ending: bool = False
     ) -> BoxCapture | None:
-        self.cuts.append((threading.get_ident(), sweep))
+        self.cuts.append((threading.get_ident(), full_compare))
         self.on_cut()
         if self.cut_error is not None:
             raise self.cut_error

@@ -167,7 +167,7 @@ def test_a_value_comes_back_in_the_next_run(value: Any) -> None:
     following = program.restart()
     for name, kind in (("d", "dict"), ("l", "list"), ("large", "dict")):
         assert shape(following.root(name, kind)) == shape(program.root(name, kind))
-    assert following.flush(sweep=True) == []
+    assert following.flush(full_compare=True) == []
 
 
 def test_a_set_is_stored_in_an_order_of_its_own() -> None:
@@ -261,7 +261,7 @@ def test_any_state_comes_back_in_the_next_run(value: Any) -> None:
     assert not program.errors
     following = program.restart()
     assert shape(following.root("state")) == shape(state)
-    assert following.flush(sweep=True) == []
+    assert following.flush(full_compare=True) == []
 
 
 @pytest.mark.parametrize("kind", ["dict", "counter"])

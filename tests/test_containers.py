@@ -284,7 +284,7 @@ def test_another_factory_is_a_change(many: int, shared: bool, outcome: Any) -> N
             program.flush(outcome=flushed)
             if flushed == "saved":
                 assert program.restart().root("state")["in"].default_factory is now
-        assert program.flush(sweep=True) == []
+        assert program.flush(full_compare=True) == []
 
 
 def test_a_factory_without_a_name_is_an_error_that_says_so() -> None:

@@ -193,14 +193,14 @@ def test_pydantic_takes_the_containers() -> None:
 
 
 def test_a_heap_can_live_in_a_list() -> None:
-    """`heapq` writes past the barrier; it is saved by the next sweep."""
+    """`heapq` writes past the barrier; it is saved by the next full compare."""
     program = Program()
     heap = program.root("heap", "list", [5, 3, 8])
     program.flush()
     heapq.heapify(heap)
     heapq.heappush(heap, 1)
     assert heapq.heappop(heap) == 1
-    program.flush(sweep=True)
+    program.flush(full_compare=True)
     assert program.restart().root("heap", "list") == heap
 
 
@@ -280,7 +280,7 @@ def test_a_subclass_with_overridden_methods_is_that_of_a_dict(many: int) -> None
     plain = lowercase(dict)()
     for target in (state, plain):
         dict.update(target, {f"k{i}": i for i in range(many)})
-    program.flush(sweep=True)
+    program.flush(full_compare=True)
     for step in range(3):
         for target in (state, plain):
             target[f"A{step}"] = [step]
@@ -297,7 +297,7 @@ def test_a_subclass_with_overridden_methods_is_that_of_a_dict(many: int) -> None
         assert not program.errors
         assert form(state) == "armed"
         assert shape(program.restart().root("state")) == shape(state)
-        assert program.flush(sweep=True) == []
+        assert program.flush(full_compare=True) == []
 
 
 def test_a_subclass_keeps_its_name_its_attributes_and_what_it_overrides() -> None:

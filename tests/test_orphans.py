@@ -58,7 +58,7 @@ def test_changing_what_was_removed_writes_nothing(make: Callable[[int], Any], si
             one["new"] = {"more": []}
         gone[1].append(1)
         assert program.flush() == []
-        assert program.flush(sweep=True) == []
+        assert program.flush(full_compare=True) == []
     assert not program.tracker.watch
     assert shape(program.restart().root("state")) == shape(state)
 
@@ -204,7 +204,7 @@ def test_what_was_at_several_places_moves_and_is_changed_again(make: Callable[[]
     program.flush()
     for number in range(3):
         state["n"] = number
-        program.flush(sweep=number == 1)
+        program.flush(full_compare=number == 1)
     assert shape(program.restart().root("state")) == shape(state)
     state["d"] = [state.pop("c")]
     program.flush()
@@ -236,7 +236,7 @@ def test_a_block_that_fails_puts_back_what_others_have_let_go_of() -> None:
     with pytest.raises(ZeroDivisionError):
         block()
     for _ in range(2):
-        program.flush(sweep=True)
+        program.flush(full_compare=True)
         assert shape(program.restart().root("state")) == shape(state)
     state["q"].append(3)
     program.flush()
@@ -244,11 +244,11 @@ def test_a_block_that_fails_puts_back_what_others_have_let_go_of() -> None:
 
 
 @pytest.mark.parametrize("inner", [[1], {"x": 1}, [[[1]]]])
-@pytest.mark.parametrize("sweep", [False, True])
+@pytest.mark.parametrize("full_compare", [False, True])
 @pytest.mark.parametrize("prepare", [False, True])
 @pytest.mark.parametrize("restart", [False, True])
 def test_an_alias_is_one_object_with_the_next_save(
-    inner: Any, *, sweep: bool, prepare: bool, restart: bool
+    inner: Any, *, full_compare: bool, prepare: bool, restart: bool
 ) -> None:
     """Made of what was there before, with and without a block."""
     program = Program()
@@ -265,12 +265,12 @@ def test_an_alias_is_one_object_with_the_next_save(
     items.append(items[1])
     state["e"] = items[0]
     if prepare:
-        program.tracker.prepare(lambda: None, sweep=sweep)
-    program.flush(sweep=sweep)
+        program.tracker.prepare(lambda: None, full_compare=full_compare)
+    program.flush(full_compare=full_compare)
     following = program.restart()
     expected = shape(state, items)
     assert shape(following.root("state"), following.root("items", "list")) == expected
-    assert program.flush(sweep=True) == []
+    assert program.flush(full_compare=True) == []
 
 
 @pytest.mark.parametrize("kind", ["list", "deque"])

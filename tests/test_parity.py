@@ -177,7 +177,7 @@ def check_saved(program: Program, target: Any, called: str, shown: str, label: s
     assert shape(target) == there, label
     assert shape(recovered(program, called, shown)) == there, label
     assert program.flush() == [], label
-    assert program.flush(sweep=True) == [], label
+    assert program.flush(full_compare=True) == [], label
 
 
 EACH: Final = 2

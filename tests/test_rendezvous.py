@@ -196,6 +196,6 @@ def test_a_loop_that_begins_before_the_cut_is_waited_for() -> None:
         renew=lambda: None,
         active_loops=loops,
     )
-    job._cut_once(1e9, sweep=False)
+    job._cut_once(1e9, full_compare=False)
     assert cuts_before_the_end == [0]
     assert len(box.cuts) == 1

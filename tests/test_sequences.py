@@ -73,7 +73,7 @@ def test_a_sweep_writes_what_changed_at_either_end_only(kind: str) -> None:
     for number in range(40):
         del made[0]
         made.append(number)
-        assert written(program.flush(sweep=True)) == 1
+        assert written(program.flush(full_compare=True)) == 1
     assert shape(program.restart().root("s", kind)) == shape(made)
 
 
@@ -92,7 +92,7 @@ def test_a_change_inside_an_element_costs_that_element(kind: str) -> None:
         {"id": 1, "at": 1_001, "items": [{"n": "newer", "m": 1_001}]},
     ]
     assert shape(program.restart().root("s", kind)) == shape(made)
-    assert program.flush(sweep=True) == []
+    assert program.flush(full_compare=True) == []
 
 
 def test_a_heap_is_found_by_a_sweep_and_costs_what_moved() -> None:
@@ -100,19 +100,19 @@ def test_a_heap_is_found_by_a_sweep_and_costs_what_moved() -> None:
     program, heap = filled("list", 10_000, nested=False)
     heapq.heapreplace(heap, 5_000)
     assert program.flush() == []
-    changes = program.flush(sweep=True)
+    changes = program.flush(full_compare=True)
     assert 0 < written(changes) <= 20
     assert list(program.restart().root("s", "list")) == list(heap)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_rehydrated_sequence_has_nothing_to_write(kind: str) -> None:
-    """Also a sweep finds nothing, and the next change costs itself."""
+    """Also a full compare finds nothing, and the next change costs itself."""
     for count in (5, 255, 10_000):
         program, made = filled(kind, count, nested=True)
         following = program.restart()
         again = following.root("s", kind)
-        assert following.flush(sweep=True) == []
+        assert following.flush(full_compare=True) == []
         again.append({"n": -1, "m": -1})
         assert written(following.flush()) == 1
         made.append({"n": -1, "m": -1})
@@ -166,7 +166,7 @@ def test_any_run_of_changes_comes_back(kind: str, seed: int) -> None:
             number += 1
             change_at_random(rng, made, number)
         outcome: Any = rng.choice(["saved", "saved", "lost", "unknown"])
-        program.flush(sweep=rng.random() < 0.3, outcome=outcome)
+        program.flush(full_compare=rng.random() < 0.3, outcome=outcome)
         if rng.random() < 0.3:
             program.flush()
             expected = shape(made)
@@ -175,4 +175,4 @@ def test_any_run_of_changes_comes_back(kind: str, seed: int) -> None:
             assert shape(again) == expected
             if rng.random() < 0.5:
                 program, made = following, again
-                assert program.flush(sweep=True) == []
+                assert program.flush(full_compare=True) == []

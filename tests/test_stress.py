@@ -158,7 +158,7 @@ class ReadsBeforeItRearms(Tracker):
     """The mechanism removed: each node is read as soon as it is re-armed, not after all."""
 
     def cut(
-        self, *, sweep: bool = False, paused: int | None = None, ending: bool = False
+        self, *, full_compare: bool = False, paused: int | None = None, ending: bool = False
     ) -> Capture | None:
         with self.lock:
             if self.savepoints:

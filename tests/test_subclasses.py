@@ -198,7 +198,7 @@ def test_what_a_class_shows_is_not_what_is_saved(kind: str, many: int) -> None:
         if isinstance(expected, dict):
             expected[number] = -number
         if number % 100 < 3:
-            program.flush(sweep=number % 2 == 0)
+            program.flush(full_compare=number % 2 == 0)
             assert not program.errors
             assert shape(program.restart().root("state", kind)) == shape(expected)
     program.flush()
@@ -354,8 +354,8 @@ def test_nested_values_are_read_past_a_class(kind: str) -> None:
             else:
                 target.append(value)
     held = BUILTIN[kind].__getitem__(expected, 1)
-    for sweep in (False, True, False):
-        program.flush(sweep=sweep)
+    for full_compare in (False, True, False):
+        program.flush(full_compare=full_compare)
         assert not program.errors
         held.append({"y": 2})
         BUILTIN[kind].__getitem__(state, 2)["n"].append(3)
@@ -387,7 +387,7 @@ def test_nothing_is_made_for_a_key_that_is_missing() -> None:
     program.flush()
     for key in ("b", "c"):
         state[key].append({"x": [1]})
-        program.tracker.prepare(lambda: state.pop("b", None), sweep=True)
-        program.flush(sweep=True)
+        program.tracker.prepare(lambda: state.pop("b", None), full_compare=True)
+        program.flush(full_compare=True)
     assert dict(state) == {"a": [1], "c": [{"x": [1]}]}
     assert program.restart().root("state") == dict(state)

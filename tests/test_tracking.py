@@ -157,10 +157,10 @@ def test_what_is_written_past_the_barrier_is_found_by_a_sweep(many: int) -> None
     dict.update(state["d"], y=[2])
     dict.__setitem__(state, "new", {"z": 3})
     set.add(state["s"], 2)
-    program.flush(sweep=True)
+    program.flush(full_compare=True)
     assert shape(recovered(program)) == shape(state)
     assert recovered(program, "heap", "list") == heap
-    assert program.flush(sweep=True) == []
+    assert program.flush(full_compare=True) == []
 
 
 @pytest.mark.parametrize("many", [0, 300])
@@ -216,7 +216,7 @@ def test_an_unsupported_value_is_named_and_the_rest_is_saved() -> None:
         "pages": [{"url": "a"}, {"lock": stands_for_it}],
         "done": 2,
     }
-    program.flush(sweep=True)
+    program.flush(full_compare=True)
     assert len(program.errors) == 1
     state["pages"][1]["lock"] = None
     program.flush()
@@ -294,18 +294,18 @@ def test_an_appended_item_is_written_alone() -> None:
 
 
 def test_an_unchanged_state_writes_nothing() -> None:
-    """Neither a flush nor a sweep, neither now nor in the next run."""
+    """Neither a flush nor a full compare, neither now nor in the next run."""
     program = Program()
     default = {"a": [1, {"b": {2}}], "c": Counter("x"), "t": (1, [2]), 3: float("nan")}
     program.root("state", default=default)
     program.flush()
     for _ in range(2):
         assert program.flush() == []
-        assert program.flush(sweep=True) == []
+        assert program.flush(full_compare=True) == []
     following = program.restart()
     following.root("state", default=default)
     assert following.flush() == []
-    assert following.flush(sweep=True) == []
+    assert following.flush(full_compare=True) == []
 
 
 def test_assigning_what_is_there_writes_nothing() -> None:
@@ -416,7 +416,7 @@ def test_what_is_at_two_places_is_one_object_again() -> None:
     shared["root"] = items
     for step in range(3):
         program.flush()
-        assert program.flush(sweep=True) == []
+        assert program.flush(full_compare=True) == []
         following = program.restart()
         again = following.root("state"), following.root("items", "list")
         assert shape(*again) == shape(state, items)
@@ -527,7 +527,7 @@ def test_a_plain_container_that_holds_itself_comes_back_so() -> None:
     for step in range(3):
         program.flush()
         assert not program.errors
-        assert program.flush(sweep=True) == []
+        assert program.flush(full_compare=True) == []
         assert shape(recovered(program)) == shape(state)
         loop["x"].append(step)
     del loop
@@ -709,7 +709,7 @@ def test_an_alias_inside_a_tuple_is_found_before_its_first_place_is_encoded() ->
             program.flush()
         with program.tracker.atomic():
             state["e"] = ({"s": state["d"]},)
-        program.flush(sweep=True)
+        program.flush(full_compare=True)
         state = recovered(program)
         assert state["e"][0]["s"] is state["d"]
         assert state["d"]["q"] is state["a"]

@@ -40,12 +40,12 @@ def test_an_object_comes_back_in_the_next_run(make: Callable[[], Any]) -> None:
     program.root("large", default={f"k{i}": i for i in range(300)} | {"v": make()})
     program.flush()
     assert not program.errors
-    assert program.flush(sweep=True) == []
+    assert program.flush(full_compare=True) == []
     following = program.restart()
     for name, kind in (("d", "dict"), ("l", "list"), ("large", "dict")):
         was, now = program.root(name, kind), following.root(name, kind)
         assert exact(now) == exact(was)
-    assert following.flush(sweep=True) == []
+    assert following.flush(full_compare=True) == []
 
 
 CHANGES: list[tuple[Callable[[], Any], Callable[[Any], Any]]] = [
@@ -86,7 +86,7 @@ def test_a_change_inside_an_object_is_saved(
         following = program.restart()
         assert exact(following.root("state")) == exact(state)
         program, state = following, following.root("state")
-    assert program.flush(sweep=True) == []
+    assert program.flush(full_compare=True) == []
 
 
 def test_the_same_object_at_two_places_is_one() -> None:
@@ -131,7 +131,7 @@ def test_any_nested_objects_come_back_in_the_next_run(value: Any) -> None:
     following = Program(program.store)
     following.tracker.on_unknown = lambda: "keep"
     assert exact(following.root("state")) == exact(state)
-    assert following.flush(sweep=True) == []
+    assert following.flush(full_compare=True) == []
 
 
 def test_an_unknown_class_costs_its_state_object_only() -> None:

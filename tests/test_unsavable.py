@@ -43,7 +43,7 @@ def test_in_a_sequence_its_place_is_kept(kind: str, size: int) -> None:
     assert type(again[size]) is autostate.Unknown
     assert again[size].name == "_thread.lock"
     made[size] = "mended"
-    program.flush(sweep=True)
+    program.flush(full_compare=True)
     assert not program.errors
     assert shape(program.restart().root("s", kind)) == shape(made)
 
@@ -77,7 +77,7 @@ def test_what_stands_for_it_is_carried_along() -> None:
     program.flush()
     following = program.restart()
     again = following.root("s", "list")
-    assert following.flush(sweep=True) == []
+    assert following.flush(full_compare=True) == []
     again.append(2)
     following.flush()
     assert not following.errors

@@ -191,7 +191,7 @@ class Ownership:
         try:
             self._store.write(written, deletes, expect=self._expect, timeout=timeout)
         except FencedError as error:
-            if not self._settle(timeout):
+            if not self._resolve_outcome(timeout):
                 raise self.refused() from error
             if self._named != head:  # an earlier write of ours has come late
                 return self.write(puts, deletes, timeout, head=head)
@@ -216,7 +216,7 @@ class Ownership:
             self._claim_names, self._named = there, head
         return puts
 
-    def _settle(self, timeout: float | None) -> bool:
+    def _resolve_outcome(self, timeout: float | None) -> bool:
         """Find out whether a record of the owner has arrived whose answer was lost."""
         return bool(self._sent) and self._is_mine(self._store.read(OWNER, timeout=timeout))
 

@@ -61,7 +61,7 @@ class Snapshot:
         self._contents = Contents()
         for kept in self._kept:
             with kept.tracker.lock, no_collections():
-                _settle(kept.tracker)
+                _resolve(kept.tracker)
                 self._contents.note(root for _, root in kept.roots.values())
 
     @classmethod
@@ -174,8 +174,8 @@ def _keep(manager: StateManager) -> _Kept:
     return _Kept(manager, tracker, {**manager._overrides}, roots, defaults)
 
 
-def _settle(tracker: Tracker) -> None:
-    """Adopt plain containers now: those that are noted would not be, since they are held then."""
+def _resolve(tracker: Tracker) -> None:
+    """Convert plain containers now: those that are noted would not be, since they are held then."""
     tracker.written.collect()
     tracker.instances.pull()
     tracker.written.resolve_all()

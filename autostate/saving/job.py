@@ -211,14 +211,14 @@ class FlushJob:
         self._compact_after = float("-inf")
 
     def flush(
-        self, requests: Sequence[FlushRequest], deadline: float, *, sweep: bool = False
+        self, requests: Sequence[FlushRequest], deadline: float, *, full_compare: bool = False
     ) -> None:
         """Save what is dirty now.
 
         Args:
             requests: Who waits for it; with nobody waiting, an open `atomic()` block puts it off.
             deadline: When to give up, by the clock.
-            sweep: Compare content that could have been changed past the barrier, too.
+            full_compare: Compare content that could have been changed past the barrier, too.
 
         Raises:
             Exception: What went wrong, after it was logged; all is marked again.
@@ -233,7 +233,7 @@ class FlushJob:
             self._policy.noticed(started)
             marked = self._tracker.estimate()
         try:
-            capture = self._cut(requests, deadline, sweep=sweep)
+            capture = self._cut(requests, deadline, full_compare=full_compare)
             if capture is None:
                 return
             self._under_way = marked
@@ -251,7 +251,7 @@ class FlushJob:
                 self._fence(fenced)
                 raise
             logs.heard().critical("%s, and everything is saved again", error)
-            self.flush(requests, deadline, sweep=sweep)
+            self.flush(requests, deadline, full_compare=full_compare)
             return
         except BaseException as error:
             if capture is None:
@@ -268,7 +268,7 @@ class FlushJob:
         memory.trim_heap(info.bytes if info is not None else 0)
         if requests and self._policy.unchecked:
             self.check_owner(deadline)
-        if sweep:  # each entry of which something is unsure was looked at
+        if full_compare:  # each entry of which something is unsure was looked at
             self.unsavable.clear()
         self._report_unsupported(capture.errors, explicit=bool(requests))
 
@@ -360,7 +360,7 @@ class FlushJob:
         Applied after the changes of that commit they give the state as it is now.
         """
         with contextlib.suppress(Exception):  # what hangs is kept at least
-            capture = self._tracker.cut(sweep=True)
+            capture = self._tracker.cut(full_compare=True)
             return [] if capture is None else capture.encode(None)
         return []
 
@@ -424,15 +424,15 @@ class FlushJob:
     # -- the cut ------------------------------------------------------------------------------
 
     def _cut(
-        self, requests: Sequence[FlushRequest], deadline: float, *, sweep: bool
+        self, requests: Sequence[FlushRequest], deadline: float, *, full_compare: bool
     ) -> Capture | None:
         """Cut. While an `atomic()` block is open: wait for its end if somebody waits for us."""
         now, self._tracker.ending = self._clock(), self.last
         self._last_chance = now + min(self._left(deadline) / 2, LONGEST_LAST_HOLD)
         while True:
             if not self.last:
-                self._tracker.prepare(GilYield(), sweep=sweep)
-            capture = self._cut_once(deadline, sweep=sweep)
+                self._tracker.prepare(GilYield(), full_compare=full_compare)
+            capture = self._cut_once(deadline, full_compare=full_compare)
             self._refused = capture is None
             if capture is not None:
                 self._policy.cut(self._clock())
@@ -443,7 +443,7 @@ class FlushJob:
             if not requests:
                 return None
 
-    def _cut_once(self, deadline: float, *, sweep: bool) -> Capture | None:
+    def _cut_once(self, deadline: float, *, full_compare: bool) -> Capture | None:
         """Cut between two items of the resumable loops that run, unless that takes too long."""
         active_loops, tracker, began = self.active_loops, self._tracker, self._clock()
 
@@ -453,7 +453,9 @@ class FlushJob:
 
         def cut() -> Capture | None:
             ending = self.last and self._clock() >= self._last_chance
-            return tracker.cut(sweep=sweep, paused=self.blocked_loops.paused, ending=ending)
+            return tracker.cut(
+                full_compare=full_compare, paused=self.blocked_loops.paused, ending=ending
+            )
 
         def cut_unless_in_work() -> Capture | EllipsisType | None:
             with tracker.lock:  # no loop begins meanwhile

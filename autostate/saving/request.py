@@ -40,7 +40,7 @@ class FlushRequest:
 
     Args:
         deadline: When the caller stops waiting, by the flush thread's clock.
-        sweep: Compare content that could have been changed past the barrier, too.
+        full_compare: Compare content that could have been changed past the barrier, too.
         notify: Called with the outcome, in the thread that flushed, instead of waiting for it.
     """
 
@@ -48,11 +48,11 @@ class FlushRequest:
         self,
         deadline: float,
         *,
-        sweep: bool = True,
+        full_compare: bool = True,
         notify: Callable[[BaseException | None], None] | None = None,
     ) -> None:
         self.deadline = deadline
-        self.sweep = sweep
+        self.full_compare = full_compare
         self._notify = notify
         self._outcomes: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 

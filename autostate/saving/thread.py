@@ -233,18 +233,18 @@ class FlushThread:
         self._policy.hold_lease(self._clock(), seconds)
 
     def flush_soon(self) -> None:
-        """Ask for a flush with a sweep, without waiting for it."""
+        """Ask for a flush with a full compare, without waiting for it."""
         if not self._stopped and not self._is_passive():
             self._ask(FlushRequest(self._clock()))
 
     def flush(
-        self, timeout: float | None = None, *, sweep: bool = True, ending: bool = False
+        self, timeout: float | None = None, *, full_compare: bool = True, ending: bool = False
     ) -> None:
         """Return when all that was written before the call is durable.
 
         Args:
             timeout: Seconds to wait; `flush_timeout` by default.
-            sweep: Also compare content that could have been changed past the barrier.
+            full_compare: Also compare content that could have been changed past the barrier.
             ending: Do not wait until an error goes away which waiting does not mend.
 
         Raises:
@@ -257,7 +257,7 @@ class FlushThread:
         self._check_caller()
         if not self._owns():
             return
-        request = FlushRequest(self._clock() + timeout, sweep=sweep)
+        request = FlushRequest(self._clock() + timeout, full_compare=full_compare)
         if ending:
             self._job.ending.add(request)
         try:
@@ -517,7 +517,7 @@ class FlushThread:
             if action is Action.FLUSH_ALL:
                 logger.info("the run times out soon: everything is saved, then each change at once")
             with self._work, contextlib.suppress(Exception):  # logged where it was met
-                self._job.flush((), self._limit(0.0), sweep=action is Action.FLUSH_ALL)
+                self._job.flush((), self._limit(0.0), full_compare=action is Action.FLUSH_ALL)
         else:
             return False
         return True
@@ -575,7 +575,7 @@ class FlushThread:
         try:
             if not has_it and not self._work.acquire(timeout=max(0.0, limit - self._clock())):
                 raise FlushError("another operation keeps the store and does not end")
-            self._job.flush(requests, limit, sweep=any(one.sweep for one in requests))
+            self._job.flush(requests, limit, full_compare=any(one.full_compare for one in requests))
         finally:
             if not has_it:
                 self._leave_work()

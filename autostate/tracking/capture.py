@@ -96,7 +96,7 @@ class Capture:
                 for key, digest in share.seen.items():
                     self.tracker.watch.saved(node, key, digest)
             self.node_captures = []  # they refer to this capture, and would wait for the collector
-            self._settle()
+            self._forget()
 
     def failed(self) -> None:
         """Mark everything again: it is not known what of it the store has."""
@@ -110,9 +110,9 @@ class Capture:
             deleted, self.deleted = self.deleted, []
             self.tracker.deleted = deleted + self.tracker.deleted
             self.node_captures = []
-            self._settle()
+            self._forget()
 
-    def _settle(self) -> None:
+    def _forget(self) -> None:
         """Let the tracker forget this capture."""
         tracker = self.tracker
         tracker.capture = None if tracker.capture is self else tracker.capture

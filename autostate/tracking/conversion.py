@@ -172,7 +172,7 @@ def convert_deep(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
     return complete
 
 
-def is_settled(value: Any, node: Node, slot: Any) -> bool:
+def is_resolved(value: Any, node: Node, slot: Any) -> bool:
     """Whether a value belongs to this place, and nothing is to be converted in it: at a glance."""
     if type(value) not in VARIANTS or value._node_ is not node or size(value) > LARGE:
         return False
@@ -193,7 +193,7 @@ def convert_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
         value = get(parent, key)
         if type(value) in ATOMS:
             continue
-        if is_settled(value, node, key):
+        if is_resolved(value, node, key):
             continue
         if (
             type(value) is not dict

@@ -260,7 +260,7 @@ class NodeCapture(ABC):
             self.saved = None  # what is remembered may have been brought up to date
             with self.node.tracker.lock:
                 self.node.all_dirty = (
-                    True  # taken again when something else is marked, or at a sweep
+                    True  # taken again when something else is marked, or at a full compare
                 )
             if not self.node.declared:  # something refers to it
                 self._describe()

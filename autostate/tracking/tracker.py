@@ -6,8 +6,8 @@ A cut works in four steps under the lock, while every writer that it concerns wa
 2. *Resolve*: convert the plain containers that they now hold; those that somebody else still
    references become watched. `prepare` does most of it beforehand, in slices, so that little
    is left for the cut itself: conversion is invisible and needs no common moment.
-3. *Add* what may have changed without a mark: watched entries, and at a sweep all contents that
-   can be compared.
+3. *Add* what may have changed without a mark: watched entries, and at a full compare all contents
+   that can be compared.
 4. *Take*: shallow copies of the dirty entries (`capture.py`).
 """
 
@@ -324,7 +324,7 @@ class Tracker:
         """
         known = set(self.dirty_nodes)
         known.update(node for node in self.nodes.values() if not node.declared)
-        capture = self.cut(sweep=True)
+        capture = self.cut(full_compare=True)
         if capture is None:
             return False
         marked = [one for one in capture.node_captures if one.node in known]
@@ -356,29 +356,29 @@ class Tracker:
     # -- the cut ------------------------------------------------------------------------------
 
     @shows_warnings
-    def prepare(self, pause: Callable[[], None], *, sweep: bool = False) -> None:
+    def prepare(self, pause: Callable[[], None], *, full_compare: bool = False) -> None:
         """Look in slices at what was written, as a cut would have to do at once.
 
         Args:
             pause: Called between slices, without the lock.
-            sweep: The cut will be a sweep: look at everything.
+            full_compare: The cut will be a full compare: look at everything.
         """
         try:
             with self.lock:
                 self.instances.pull()
-            self.written.prepare(pause, sweep=sweep)
+            self.written.prepare(pause, full_compare=full_compare)
         except BaseException:
             self._mark_what_is_unsure()
             raise
 
     @shows_warnings
     def cut(
-        self, *, sweep: bool = False, paused: int | None = None, ending: bool = False
+        self, *, full_compare: bool = False, paused: int | None = None, ending: bool = False
     ) -> Capture | None:
         """Take what is dirty, as of this moment, without what open blocks have written.
 
         Args:
-            sweep: Compare also contents that may have been changed past the barrier.
+            full_compare: Compare also contents that may have been changed past the barrier.
             paused: A thread that stands still; blocks that were begun there may be open.
             ending: There will be no other cut: blocks that are open are undone.
 
@@ -392,18 +392,18 @@ class Tracker:
                 self._undo_open_blocks()
             forward: list[Callable[[], None]] = []
             try:
-                return self._cut_without_open_blocks(paused, forward, sweep=sweep)
+                return self._cut_without_open_blocks(paused, forward, full_compare=full_compare)
             except BaseException:
                 _call_backwards(forward)  # again: Ctrl-C may have struck in the midst of it
                 self._mark_what_is_unsure()
                 raise
 
     def _cut_without_open_blocks(
-        self, paused: int | None, forward: list[Callable[[], None]], *, sweep: bool
+        self, paused: int | None, forward: list[Callable[[], None]], *, full_compare: bool
     ) -> Capture | None:
         try:
             self._refused = bool(self.savepoints) and not self._step_back(paused, forward)
-            return None if self._refused else self._take(sweep=sweep)
+            return None if self._refused else self._take(full_compare=full_compare)
         finally:
             _call_backwards(forward)
 
@@ -425,7 +425,7 @@ class Tracker:
                 self.dirty_nodes[node] = None
             self.wake()
 
-    def _take(self, *, sweep: bool) -> Capture:
+    def _take(self, *, full_compare: bool) -> Capture:
         if self.writing is not None:
             self.finish_write()
         capture = self.capture = self.unsaved = Capture(self)
@@ -437,8 +437,8 @@ class Tracker:
         self.instances.pull()
         self.written.resolve_all()
         watched = self.watch.check()
-        if sweep:
-            self.written.sweep()
+        if full_compare:
+            self.written.full_compare()
         if self.watch or self.sharing.nodes():
             with contextlib.suppress(RecursionError):  # it is reported when it is encoded
                 self.sharing.resolve(list(self.watch.entries))

@@ -110,12 +110,12 @@ class Written:
         self.suspects = {i: s for i, s in self.suspects.items() if not of(s[0]._node_)}
         self.held = [c for c in self.held if not of(c._node_)]
 
-    def prepare(self, pause: Callable[[], None], *, sweep: bool = False) -> None:
+    def prepare(self, pause: Callable[[], None], *, full_compare: bool = False) -> None:
         """Look in slices at what was written, as a cut would have to do at once.
 
         Args:
             pause: Called between slices, without the lock.
-            sweep: The cut will be a sweep: look at everything.
+            full_compare: The cut will be a full compare: look at everything.
         """
         for _ in range(_ROUNDS):  # writers may never come to an end
             for _ in range(0, len(self.containers), SLICE):
@@ -128,7 +128,7 @@ class Written:
                 break
             self._prepare(containers, pause)
             del containers
-        if sweep:
+        if full_compare:
             self._prepare_sweep(pause)
 
     def _prepare(self, containers: list[Any], pause: Callable[[], None]) -> None:
@@ -143,13 +143,13 @@ class Written:
                 self._tracker.graph.forget()
                 slots: list[Any] = []
                 with self._isolated(container):
-                    slots = self._slots_to_settle(container)
+                    slots = self._slots_to_resolve(container)
             for start in range(0, max(len(slots), 1), SLICE):
                 with self._tracker.lock:
                     self._tracker.graph.forget()
                     if container._node_ is not None:  # it may be let go of meanwhile
                         with self._isolated(container):
-                            self._settle(container, slots[start : start + SLICE])
+                            self._resolve(container, slots[start : start + SLICE])
                 done += min(SLICE, len(slots) - start) + 1
                 if done >= SLICE:
                     since += done
@@ -274,7 +274,7 @@ class Written:
             elif held or node.obj is container:
                 self.suspects[key] = (container, trace)
 
-    def _slots_to_settle(self, container: Any) -> list[Any]:
+    def _slots_to_resolve(self, container: Any) -> list[Any]:
         node: Node = container._node_
         if node.obj is container and not node.all_dirty and node.shape == "mapping":
             keys = held_keys(node.obj, list(node.keys))
@@ -298,7 +298,7 @@ class Written:
             _, container = self.unresolved.popitem()
             if container._node_ is not None:  # else it was let go of
                 with self._isolated(container):
-                    self._settle(container, self._slots_to_settle(container))
+                    self._resolve(container, self._slots_to_resolve(container))
         self._tracker.graph.forget(all_resolved=True)
 
     @contextlib.contextmanager
@@ -318,7 +318,7 @@ class Written:
                 raise
             logger.debug("%s could not be looked at", node.path, exc_info=True)
 
-    def _settle(self, container: Any, slots: Iterable[Any]) -> None:
+    def _resolve(self, container: Any, slots: Iterable[Any]) -> None:
         """Convert what a container that was written holds."""
         node: Node = container._node_
         is_node = node.obj is container
@@ -362,7 +362,7 @@ class Written:
             or (n.bad and size(n.obj) <= LARGE)
         ]
 
-    def sweep(self) -> None:
+    def full_compare(self) -> None:
         """Look at everything that can be compared, and again at what could not be saved."""
         if not self._swept:
             for node in self._to_compare():
@@ -379,7 +379,7 @@ class Written:
         """Convert what a node holds, or watch it."""
         for slot in slots:
             with contextlib.suppress(LookupError):  # removed since the slots were listed
-                if again and conversion.is_settled(item_of(node.obj, slot), node, slot):
+                if again and conversion.is_resolved(item_of(node.obj, slot), node, slot):
                     continue
                 conversion.convert_or_watch(node, slot, again=again)
         if node.shape == "sequence":

@@ -85,14 +85,14 @@ class Program:
             self.tracker.offer(root, default if default is not None else {})
         return root
 
-    def flush(self, *, sweep: bool = False, outcome: Outcome = "saved") -> list[bytes]:
+    def flush(self, *, full_compare: bool = False, outcome: Outcome = "saved") -> list[bytes]:
         """Save, and give the changes that were written.
 
         Args:
-            sweep: Look for what was written past the barrier, too.
+            full_compare: Look for what was written past the barrier, too.
             outcome: "lost": the store did not get it. "unknown": it did, but nobody was told.
         """
-        capture = self.tracker.cut(sweep=sweep)
+        capture = self.tracker.cut(full_compare=full_compare)
         assert capture is not None
         changes = list(capture.encode())
         self.errors = list(capture.errors)

@@ -128,7 +128,7 @@ class World:
         live = {name: node.obj for name, node in nodes.items()}
         if not all(_can_be_saved(root, program.tracker) for root in live.values()):
             return
-        program.flush(sweep=True)
+        program.flush(full_compare=True)
         assert not program.errors
         following = program.restart()
         found = [following.root(name, node.kind) for name, node in nodes.items()]

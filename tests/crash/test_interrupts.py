@@ -265,7 +265,7 @@ def save(timeout: float = 5.0) -> None:
     """Save without looking at what was not marked."""
     incarnation = current_manager()._incarnation
     assert incarnation is not None
-    incarnation.flush_thread.flush(timeout, sweep=False)
+    incarnation.flush_thread.flush(timeout, full_compare=False)
 
 
 def check_unlocked(url: str) -> None:

@@ -290,7 +290,7 @@ class Run:
 
     def flush(self, number: int) -> None:
         """Save; the next run finds it."""
-        self.program.flush(sweep=bool(number % 2))
+        self.program.flush(full_compare=bool(number % 2))
         assert not self.program.errors, self.program.errors
         self.saved = World(copy.deepcopy(self.plain.roots))
         self._check()
@@ -315,7 +315,7 @@ class Run:
     def flush_while_writing(self, number: int) -> None:
         """Write before what was cut is encoded, and while it is: that is not part of it."""
         rng = random.Random(number)
-        capture = self.program.tracker.cut(sweep=bool(number % 2))
+        capture = self.program.tracker.cut(full_compare=bool(number % 2))
         assert capture is not None
         self.saved = World(copy.deepcopy(self.plain.roots))
         self._write(rng)
@@ -329,7 +329,7 @@ class Run:
     def flush_in_slices(self, number: int) -> None:
         """Write while the cut is prepared: that is part of it."""
         rng = random.Random(number)
-        self.program.tracker.prepare(self._writing(rng), sweep=bool(number % 2))
+        self.program.tracker.prepare(self._writing(rng), full_compare=bool(number % 2))
         self.flush(number)
 
     def lose(self, number: int) -> None:
@@ -434,7 +434,7 @@ def failure(steps: list[Step]) -> str | None:
         run.flush(0)
         run.restart(0)
         assert describe(run.live.all()) == describe(run.plain.all())
-        assert run.program.flush(sweep=True) == []
+        assert run.program.flush(full_compare=True) == []
     except Exception as error:
         return f"{type(error).__name__}: {str(error)[:300]}"
     return None

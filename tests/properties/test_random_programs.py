@@ -212,16 +212,16 @@ def test_what_is_inside_a_shared_object_stays_inside() -> None:
     other.extend([box, (box,)])
     del box
     for _ in range(3):
-        program.flush(sweep=True)
+        program.flush(full_compare=True)
     box = state["a"]["deeper"]
     assert program.tracker.sharing.node_of(box) is not None
     box.left.append(2)
-    [change] = program.flush(sweep=True)
+    [change] = program.flush(full_compare=True)
     assert b'"$ref"' not in change
     program = program.restart()
     program.root("other", "list")
     assert program.root("state")["a"]["deeper"].left == [1, 2]
-    assert program.flush(sweep=True) == []
+    assert program.flush(full_compare=True) == []
 
 
 def test_rolled_back_is_what_a_shared_object_holds() -> None:
@@ -252,7 +252,7 @@ def test_what_is_shared_at_every_level_is_looked_into_once(kind: str) -> None:
     state["x"] = made
     del made
     for _ in range(2):
-        program.flush(sweep=True)
+        program.flush(full_compare=True)
         assert not program.errors
     assert describe([program.restart().root("state")]) == describe([state])
 
@@ -265,7 +265,7 @@ def test_a_cycle_that_is_no_node_when_it_is_encoded_becomes_one(
     state = program.root("state")
     state["x"] = Box([1])
     program.flush()
-    monkeypatch.setattr(program.tracker.sharing, "settle", lambda _watched: None)
+    monkeypatch.setattr(program.tracker.sharing, "resolve", lambda _watched: None)
     box = state["x"]
     box.left.append(box)
     box.right = {"box": box, "again": [box.left]}

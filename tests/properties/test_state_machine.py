@@ -82,7 +82,7 @@ class StateMachine(RuleBasedStateMachine):
         self.blocks: list[tuple[Any, Any]] = []
         self._open()
         self.saved: dict[str, Any] = {}
-        self.flush(sweep=False)
+        self.flush(full_compare=False)
 
     def _open(self) -> None:
         self.live = _roots(self.program)
@@ -282,20 +282,20 @@ class StateMachine(RuleBasedStateMachine):
         return shape(*(roots[name] for name in ROOTS))
 
     @precondition(lambda self: not self.blocks)
-    @rule(sweep=st.booleans())
-    def flush(self, sweep: bool) -> None:
+    @rule(full_compare=st.booleans())
+    def flush(self, full_compare: bool) -> None:
         """After a flush, the next run finds the state as it is."""
-        self.program.flush(sweep=sweep)
+        self.program.flush(full_compare=full_compare)
         assert not self.program.errors
         self._remember()
         self._check_next_run()
 
     @precondition(lambda self: not self.blocks)
-    @rule(sweep=st.booleans())
-    def idle(self, sweep: bool) -> None:
+    @rule(full_compare=st.booleans())
+    def idle(self, full_compare: bool) -> None:
         """A second flush of the same state writes nothing."""
-        self.flush(sweep=sweep)
-        assert self.program.flush(sweep=sweep) == []
+        self.flush(full_compare=full_compare)
+        assert self.program.flush(full_compare=full_compare) == []
 
     @precondition(lambda self: not self.blocks)
     @rule(known=st.booleans())
@@ -335,7 +335,7 @@ class StateMachine(RuleBasedStateMachine):
         self.outside = []
         self._open()
         assert self._shape(self.live) == self._shape(self.model)
-        assert self.program.flush(sweep=True) == []
+        assert self.program.flush(full_compare=True) == []
 
     def _remember(self) -> None:
         self.saved = copy.deepcopy(self.model)
