@@ -226,7 +226,7 @@ _known: Final[dict[type, Fields]] = {}
 
 
 def forget(cls: type) -> None:
-    """Let go of a class, which is not kept alive for being known."""
+    """Forget a class, which is not kept alive for being known."""
     _known.pop(cls, None)
 
 

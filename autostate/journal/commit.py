@@ -374,7 +374,7 @@ class RawReplay(Replay[Raw]):
             yield from self._encode(node_id, node, 0, [], limit)
 
     def release(self) -> None:
-        """Let go of all values, bit by bit: to free millions at once stops every thread."""
+        """Free all values, bit by bit: to free millions at once stops every thread."""
         for node in self.nodes.values():
             pieces = node.content if node.kind in SEQUENCES else node.content.parts
             step = _Entries.LIMIT if node.kind in SEQUENCES else 1

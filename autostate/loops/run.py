@@ -247,7 +247,7 @@ class LoopRun(ActiveLoop):
             weakref.finalize(self, self._bar.close)
 
     def _end(self, *, complete: bool) -> None:
-        """Let go of the loop: it came to its end, or something raised."""
+        """Leave the loop: it came to its end, or something raised."""
         if not self.running:
             return
         if complete and "complete" not in self._state:

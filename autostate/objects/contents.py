@@ -48,7 +48,7 @@ class Contents:
             left += [value for value in inside if type(value) not in _ATOMS]
 
     def release(self) -> None:
-        """Let go of what still belongs to a store that is closed: it was not in the state then."""
+        """Untrack what still belongs to a store that is closed: it was not in the state then."""
         for part in self._passed.values():
             node = part._node_ if is_container(part) else None
             if node is not None and node.tracker.closed:

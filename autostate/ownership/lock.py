@@ -217,7 +217,7 @@ class OwnerLock:
             self.release()
 
     def forget(self) -> None:
-        """Let go, in a forked child, of what its parent holds."""
+        """Forget, in a forked child, what its parent holds."""
         self.byte = None
 
     # -- the file -----------------------------------------------------------------------------

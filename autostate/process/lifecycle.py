@@ -84,7 +84,7 @@ class Keeper(Protocol):
         ...
 
     def finish(self, timeout: float) -> None:
-        """Save for the last time and let go. Never raises."""
+        """Save for the last time and untrack the objects. Never raises."""
         ...
 
     def before_exec(self, timeout: float) -> Callable[[], None]:

@@ -270,7 +270,7 @@ class Claim:
             self._lock.release()
 
     def forget(self) -> None:
-        """Let go, in a forked child, of what its parent owns."""
+        """Forget, in a forked child, what its parent owns."""
         self.held = False
         if self._lock is not None:
             self._lock.forget()

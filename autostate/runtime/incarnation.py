@@ -276,7 +276,7 @@ class Incarnation:
             self.tracker.mark_all()
 
     def finish(self, timeout: float) -> Exception | None:
-        """Save for the last time, let go of the objects, close the store.
+        """Save for the last time, untrack the objects, close the store.
 
         If Ctrl-C strikes before anything was done, it is still to be done: call it again. If it
         strikes later, what is not saved is spilled.

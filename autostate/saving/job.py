@@ -550,7 +550,7 @@ class FlushJob:
     def _gives_up(self, error: StoreUnavailableError, attempt: int) -> bool:
         """Tell whether not to wait until an error goes away: at the end, or with memory full."""
         if isinstance(error.__cause__, MemoryError):
-            return True  # so that what is encoded is let go of
+            return True  # so that what is encoded is freed
         at_the_end = self.last or bool(self.ending)
         return error.lasting and at_the_end and attempt >= ATTEMPTS_AT_THE_END
 

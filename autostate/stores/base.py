@@ -98,5 +98,5 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of files and connections. Closing twice is no error."""
+        """Release files and connections. Closing twice is no error."""
         ...

@@ -155,7 +155,7 @@ class Traffic:
         return fault
 
     def heal(self) -> None:
-        """Remove all faults and let go what they hold."""
+        """Remove all faults and release what they hold."""
         with self._changed:
             faults, self._faults = self._faults, []
         for fault in faults:

@@ -112,7 +112,7 @@ class Kind:
         show: Gives what stands for a container where the state refers to it.
         complete: Called for a root that was rehydrated, or begun, with all that it refers to: it
             may fail, and gives what is left to do when nothing has.
-        release: Called for one that is let go of, or was not rehydrated after all.
+        release: Called for one that is untracked, or was not rehydrated after all.
         unclaimed: The class of roots that came along with another one that refers to them. It has
             the layout of a user's subclass, so that they can still become of one.
     """

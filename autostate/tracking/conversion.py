@@ -165,7 +165,7 @@ def convert_deep(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
     """Convert one value and all inside it, also what containers hold that were converted before."""
     complete = convert(parent, slot, node, entry)
     for container in inline([item_of(parent, slot)], node):
-        if container._node_ is None:  # it was let go of, and came back past the barrier
+        if container._node_ is None:  # it was detached, and came back past the barrier
             node.tracker.graph.claim(container, node, entry)
         if is_inline(container):
             complete = convert_inside(container, container._node_, container._key_) and complete

@@ -2,7 +2,7 @@
 
 A container that is found where it did not belong has moved, or is at two places: then it becomes
 a node. A node that no entry refers to any more is *unreachable*: it is not saved until an entry
-refers to it again. What was taken out of the state and is inline is let go of: it is plain.
+refers to it again. What was taken out of the state and is inline is *detached*: it is plain.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ class Graph:
         values = [item_of(node.obj, slot) for slot in self.slots(node, key)]
         return frozenset(id(inner) for inner in conversion.inline(values, node))
 
-    def let_go(self, container: Any) -> bool:
-        """Let go of a written inline container if it was taken out of its entry.
+    def detach(self, container: Any) -> bool:
+        """Detach a written inline container if it was taken out of its entry.
 
         Returns:
             Whether it was: it goes on as a plain one.

@@ -40,18 +40,19 @@ class Mirror(dict[str, Any]):
         instance: The object; None before there is one.
         layout: Where it keeps its fields; None before that is known.
         metadata: What is stored about its class.
-        aside: Stored fields that the class does not have any more: kept, and not given to it.
+        unknown_fields: Stored fields that the class does not have any more: kept, and not given to
+            it.
         claimed: The program has created the object; else it only came with what refers to it.
         busy: A constructor is at work on the object: it is not looked at.
     """
 
-    __slots__ = ("aside", "busy", "claimed", "instance", "layout", "metadata")
+    __slots__ = ("busy", "claimed", "instance", "layout", "metadata", "unknown_fields")
 
     def __new__(cls, *_: Any) -> Any:
         """Make an empty one."""
         made = super().__new__(cls)
         made.instance = made.layout = made.metadata = None
-        made.aside = set()
+        made.unknown_fields = set()
         made.claimed = made.busy = False
         return made
 
@@ -59,7 +60,7 @@ class Mirror(dict[str, Any]):
         instance: Any
         layout: Layout | None
         metadata: dict[str, Any] | None
-        aside: set[str]
+        unknown_fields: set[str]
         claimed: bool
         busy: bool
 
@@ -95,7 +96,7 @@ class InstanceRoot(Barrier, Mirror):
 
     def is_same(self, fields: dict[str, Any]) -> bool:
         """Whether the object has the fields that it had, by identity."""
-        if len(fields) + len(self.aside) != len(self):
+        if len(fields) + len(self.unknown_fields) != len(self):
             return False
         return all(map(is_, map(self.get, fields, repeat(MISSING)), fields.values()))
 
@@ -112,8 +113,10 @@ class InstanceRoot(Barrier, Mirror):
             if dict.get(self, name, MISSING) is not value:
                 dict.__setitem__(self, name, value)
                 node.keys[name] = None
-        self.aside.difference_update(fields)
-        for name in [name for name in self if name not in fields and name not in self.aside]:
+        self.unknown_fields.difference_update(fields)
+        for name in [
+            name for name in self if name not in fields and name not in self.unknown_fields
+        ]:
             dict.__delitem__(self, name)
             node.keys.pop(name, None)
             node.drops[name] = True
@@ -155,11 +158,11 @@ class InstanceRoot(Barrier, Mirror):
         self.bound_to().tracker.instances.again(self)
         declared_before = frozenset((self.metadata or {}).get("fields", ()))
         made = layout.read(instance)  # what its constructor makes is a field of the class
-        self.aside = {
+        self.unknown_fields = {
             name for name in self if name not in made and not layout.holds(name, declared_before)
         }
         for name, value in self.items():
-            if name not in self.aside:
+            if name not in self.unknown_fields:
                 layout.put(instance, name, self._unwrapped(name, value))
         node = self.bound_to()
         for name in layout.read(instance).keys() - self.keys():
@@ -191,9 +194,9 @@ class InstanceRoot(Barrier, Mirror):
         for name in [name for name in self if name not in former]:
             layout.drop(self.instance, name)
         for name, value in former.items():
-            if dict.get(self, name, MISSING) is not value and name not in self.aside:
+            if dict.get(self, name, MISSING) is not value and name not in self.unknown_fields:
                 layout.put(self.instance, name, self._unwrapped(name, value))
-        self.take({name: former[name] for name in former if name not in self.aside})
+        self.take({name: former[name] for name in former if name not in self.unknown_fields})
 
     def access(self, name: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """The calls that read and write a field of the object: functions of C and arguments."""
@@ -223,7 +226,7 @@ def compare_and_swap(root: Any, name: str, new: Any, box: list[Any], *, alone: i
         The references to the old one; above `alone`, or if the object has another value, nothing
         was changed.
     """
-    if name in root.aside:  # the object has not got it
+    if name in root.unknown_fields:  # the object has not got it
         return sys.maxsize
     if root._node_ is not None:
         root._node_.tracker.instances.again(root)
@@ -284,7 +287,7 @@ def describe(root: Any) -> Any:
     """Tell the class, its version, and the fields that it declares."""
     layout: Layout = root.layout
     before = (root.metadata or {}).get("fields", ())
-    kept = [name for name in before if name in root.aside]
+    kept = [name for name in before if name in root.unknown_fields]
     return {
         "class": layout.name,
         "version": layout.options.version,

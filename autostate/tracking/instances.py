@@ -103,7 +103,7 @@ class Instances:
                 known[2].append(owner)
 
     def forget(self) -> None:
-        """Begin anew at the next look: objects have been let go of, or one is of another class."""
+        """Begin anew at the next look: objects have been untracked, or one is of another class."""
         self._stale = True
 
     def _renew(self) -> None:

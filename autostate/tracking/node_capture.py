@@ -4,7 +4,7 @@ Later writes to the node itself cannot reach the copies. What they can reach are
 containers inside the entries; these are armed, and a write to one first encodes the entry it
 lives in (`NodeCapture.encode_now`). So encoding can take its time on the flush thread, batch by
 batch under the lock, and what is saved is still the state at the cut. A root that is deleted
-meanwhile is part of that state too: before its containers are let go of, the rest is encoded.
+meanwhile is part of that state too: before its containers are untracked, the rest is encoded.
 
 The shapes differ in how entries are addressed and in how changes are found: `mappings.py`,
 `sets.py`, `sequences.py`.
@@ -217,7 +217,7 @@ class NodeCapture(ABC):
 
     @abstractmethod
     def encode_rest(self) -> None:
-        """Encode all that can still change, before it is let go of; the lock is held."""
+        """Encode all that can still change, before it is untracked; the lock is held."""
 
     @abstractmethod
     def changes(self) -> Iterator[dict[str, Any] | None]:
@@ -228,7 +228,7 @@ class NodeCapture(ABC):
         """Mark again what was taken over: it is not known what of it the store has."""
 
     def release(self) -> None:
-        """Let go of the copies: what they hold would look held by somebody."""
+        """Release the copies: what they hold would look held by somebody."""
         self.early = {}
 
     def find_defaults(self) -> frozenset[Hashable]:
@@ -461,7 +461,7 @@ class KeyedCapture(NodeCapture):
         """Copy the dirty entries; the lock is held."""
 
     def release(self) -> None:
-        """Let go of the copies."""
+        """Release the copies."""
         super().release()
         self.items = {}
 
@@ -471,7 +471,7 @@ class KeyedCapture(NodeCapture):
             self.early[key] = self.encode_entry(key, self.items[key])
 
     def encode_rest(self) -> None:
-        """Encode all that can still change, before it is let go of; the lock is held."""
+        """Encode all that can still change, before it is untracked; the lock is held."""
         for key in [key for key, value in self.items.items() if type(value) not in codec.NATIVE]:
             self.encode_now(key)
 

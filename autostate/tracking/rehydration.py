@@ -106,7 +106,7 @@ class Rehydration:
         """Whether a root that was not rebuilt yet may refer to one of these nodes.
 
         What was rebuilt is kept until all roots are there: one that comes later finds it as it is
-        by then, although the others may have let go of it.
+        by then, although the others may not hold it any more.
         """
         return bool(self._names) and not set(self._shared).isdisjoint(nodes)
 

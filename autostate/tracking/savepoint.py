@@ -8,7 +8,7 @@ the other. So the end of a block hangs on nothing of these:
 - Who is inside is told by a context variable. Its value is a `Membership`, and only contexts
   refer to it. It is never reset by a token, which works in one context only: a block that has
   ended is skipped. When no context refers to the membership any more while the block is open, the
-  block is *detached*: it was begun in a context that has ended, as that of a worker thread has.
+  block is *orphaned*: it was begun in a context that has ended, as that of a worker thread has.
 - `__exit__` is a descriptor that gives a new callable each time a `with` statement asks for it.
   Only the stack of the frame with this statement refers to it, so when the frame leaves the block
   in any way, it is freed, and its weak reference ends the block. A bound method will not do: the
@@ -91,7 +91,7 @@ class Savepoint:
         return self.outcome is None
 
     @property
-    def is_detached(self) -> bool:
+    def is_orphaned(self) -> bool:
         """Whether the block is open and no context is inside."""
         return self.is_open and self._membership() is None
 

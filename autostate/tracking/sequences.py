@@ -135,7 +135,7 @@ class SequenceCapture(NodeCapture):
             self.early[position] = self._encode(position, self._item(position))
 
     def encode_rest(self) -> None:
-        """Encode all that can still change, before it is let go of; the lock is held."""
+        """Encode all that can still change, before it is untracked; the lock is held."""
         for start, items in zip(self._starts, self._copies, strict=True):
             for position, item in enumerate(items, start):
                 if position not in self.early and type(item) not in codec.NATIVE:
@@ -162,7 +162,7 @@ class SequenceCapture(NodeCapture):
         return self
 
     def release(self) -> None:
-        """Let go of the copies."""
+        """Release the copies."""
         super().release()
         self._starts, self._copies, self._index = [], [], None
 

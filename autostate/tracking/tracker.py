@@ -112,7 +112,7 @@ class Tracker:
         self.savepoints: dict[Savepoint, None] = {}
         self._may_begin = True
         self._undo_log = UndoLog()
-        self._warned_of_detached = False
+        self._warned_of_orphaned = False
         self.nodes: weakref.WeakValueDictionary[int, Node] = weakref.WeakValueDictionary()
         self.roots: dict[str, Node] = {}
         self.deleted: list[int] = []
@@ -662,7 +662,7 @@ class Tracker:
             self.wake()
 
     def close(self) -> None:
-        """Let go of all objects: they go on as plain ones, at full speed."""
+        """Untrack all objects: they go on as plain ones, at full speed."""
         with self.lock:
             self.closed = True
             for node in list(self.nodes.values()):
@@ -773,36 +773,36 @@ class Tracker:
         """Note what is there before a write, for the undo of open blocks; the lock is held."""
         writer = innermost(self)
         if writer is None:
-            writer = self._detached()
+            writer = self._orphaned()
         if writer is not None:
             writer.threads.add(threading.get_ident())
         self._undo_log.note(container, key, writer, removes=removes)
 
     def note_use(self) -> None:
         """Note that an object may have changed, which cannot be taken back; the lock is held."""
-        writer = innermost(self) or self._detached() if self.savepoints else None
+        writer = innermost(self) or self._orphaned() if self.savepoints else None
         if writer is not None:
             writer.may_step_back = False
 
-    def _detached(self) -> Savepoint | None:
+    def _orphaned(self) -> Savepoint | None:
         """The block to which belongs what is written in a context that is in none.
 
         If a block was begun in a context that has ended, what it is about is done in others. With
         several such blocks nothing tells whose write it is: none of them will undo it.
         """
-        detached = [point for point in self.savepoints if point.is_detached]
-        if len(detached) > 1 and any(
-            later.outer is not point for point, later in itertools.pairwise(detached)
+        orphaned = [point for point in self.savepoints if point.is_orphaned]
+        if len(orphaned) > 1 and any(
+            later.outer is not point for point, later in itertools.pairwise(orphaned)
         ):
-            if not self._warned_of_detached:
-                self._warned_of_detached = True
+            if not self._warned_of_orphaned:
+                self._warned_of_orphaned = True
                 logger.warning(
                     "several blocks of atomic() were begun in contexts that have ended, as in "
                     "FastAPI dependencies that are no coroutines; what is written now cannot be "
                     "told apart, and none of these blocks undoes it: begin them where they write"
                 )
             return None
-        return detached[-1] if detached else None
+        return orphaned[-1] if orphaned else None
 
     @property
     def oldest_block(self) -> Savepoint | None:
@@ -857,7 +857,7 @@ class Tracker:
             found += [one for one in inside if type(one) in PLAIN]
             for one in inside:
                 if issubclass(type(one), Barrier) and one._node_ is None:
-                    self.graph.claim(one, node, key)  # let go of where it was: only here it is
+                    self.graph.claim(one, node, key)  # detached where it was: only here it is
         return list({id(plain): plain for plain in found}.values())
 
     def inside_atomic(self) -> bool:

@@ -1,7 +1,7 @@
 """What was written since the last cut: re-armed and looked at, in slices or at once.
 
 A container that was written is *resolved*: what it holds is converted, or watched; what was put
-into it belongs to it; and if it was itself taken out of the state, it is let go of. `prepare`
+into it belongs to it; and if it was itself taken out of the state, it is detached. `prepare`
 resolves in slices, so that little is left for the cut. Settling is invisible and needs no common
 moment. The cut does: it re-arms all containers before it reads any (`barrier.py`).
 """
@@ -147,7 +147,7 @@ class Written:
             for start in range(0, max(len(slots), 1), SLICE):
                 with self._tracker.lock:
                     self._tracker.graph.forget()
-                    if container._node_ is not None:  # it may be let go of meanwhile
+                    if container._node_ is not None:  # it may be detached meanwhile
                         with self._isolated(container):
                             self._resolve(container, slots[start : start + SLICE])
                 done += min(SLICE, len(slots) - start) + 1
@@ -198,7 +198,7 @@ class Written:
             one: Any = written[index]
             node: Node | None = one._node_
             if node is None:
-                continue  # it was let go of
+                continue  # it was detached
             if held or node.obj is one:
                 self._look_at(one, everything)
                 continue
@@ -296,7 +296,7 @@ class Written:
         self._tracker.graph.forget()
         while self.unresolved:
             _, container = self.unresolved.popitem()
-            if container._node_ is not None:  # else it was let go of
+            if container._node_ is not None:  # else it was detached
                 with self._isolated(container):
                     self._resolve(container, self._slots_to_resolve(container))
         self._tracker.graph.forget(all_resolved=True)
@@ -323,7 +323,7 @@ class Written:
         node: Node = container._node_
         is_node = node.obj is container
         if not is_node:
-            if self._tracker.graph.let_go(container):
+            if self._tracker.graph.detach(container):
                 return
             self._tracker.touch(node, container._key_)
         if not is_node and size(container) > LARGE:
