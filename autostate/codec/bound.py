@@ -1,6 +1,6 @@
 """Objects of the program's own classes that are state objects: they are saved by reference.
 
-What the store keeps of one is a container of its own, its *root*; see `tracking/instance.py`. The
+What the store keeps of one is a container of its own, its *root*; see `tracking/mirror.py`. The
 object itself is left as it is: it need not have a slot, a `__dict__`, a hash or weak references for
 this, and is found by its identity, for as long as it is bound.
 """

@@ -14,7 +14,7 @@ from autostate.codec.bound import is_container, is_persisted, root_of, transient
 from autostate.codec.transparent import Transparent
 from autostate.containers.proxy import VALUE, ProxyRoot
 from autostate.tracking.barrier import PLAIN, Barrier, Kind, before, changed, disarm, kind_of
-from autostate.tracking.instance import InstanceRoot
+from autostate.tracking.mirror import InstanceRoot
 
 Restore = Callable[[], object]
 

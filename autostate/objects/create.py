@@ -17,8 +17,8 @@ from autostate import codec
 from autostate.codec.unsupported import shown
 from autostate.errors import StateTypeError, UnsupportedTypeError
 from autostate.runtime.api import current_manager
-from autostate.tracking.instance import InstanceRoot, offer
 from autostate.tracking.layout import Layout
+from autostate.tracking.mirror import InstanceRoot, offer
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -145,7 +145,7 @@ def _become(root: InstanceRoot, layout: Layout, name: str) -> None:
                 pass
             else:
                 root.layout = layout
-                root.bound_to().tracker.instances.forget()
+                root.bound_to().tracker.scan.forget()
                 return
     raise StateTypeError(
         f"{name!r} is live as a {shown(old)} already, which is no {shown(cls)}: give one of them "

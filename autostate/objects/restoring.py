@@ -27,7 +27,7 @@ from autostate.runtime.manager import StateManager
 from autostate.stores.memory import MemoryStore
 from autostate.tracking import Tracker
 from autostate.tracking.barrier import KINDS
-from autostate.tracking.instance import InstanceRoot
+from autostate.tracking.mirror import InstanceRoot
 from autostate.tracking.node import Node
 
 
@@ -177,7 +177,7 @@ def _keep(manager: StateManager) -> _Kept:
 def _resolve(tracker: Tracker) -> None:
     """Convert plain containers now: those that are noted would not be, since they are held then."""
     tracker.written.collect()
-    tracker.instances.pull()
+    tracker.scan.pull()
     tracker.written.resolve_all()
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
 from autostate.codec import arrays
-from autostate.tracking import instance, refcount
+from autostate.tracking import mirror, refcount
 from autostate.tracking.barrier import (
     KINDS,
     PLAIN,
@@ -32,7 +32,7 @@ from autostate.tracking.barrier import (
     kind_of,
     size,
 )
-from autostate.tracking.instance import Mirror
+from autostate.tracking.mirror import Mirror
 from autostate.tracking.node import LARGE, ItemRef
 from autostate.tracking.raw import item_of, items_of
 
@@ -224,7 +224,7 @@ def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool
     if item_of(parent, slot) is not box[0]:
         return False
     if isinstance(parent, Mirror):
-        if instance.compare_and_swap(parent, slot, new, box, alone=instance.ALONE) > instance.ALONE:
+        if mirror.compare_and_swap(parent, slot, new, box, alone=mirror.ALONE) > mirror.ALONE:
             return False
     elif not _put(kind_of(parent).builtin.__setitem__, parent, slot, new, box):
         return False

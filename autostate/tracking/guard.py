@@ -1,6 +1,6 @@
 """Objects of `@persisted` classes where they may not be changed.
 
-They have no write barrier (see `instance.py`). While their tracker has a gate, their classes get a
+They have no write barrier (see `mirror.py`). While their tracker has a gate, their classes get a
 `__setattr__` and a `__delattr__` that pass it first; when it opens they lose them again. What goes
 past these, as `vars(shop)["page"] = 2` does, is found by comparing.
 """

@@ -156,7 +156,7 @@ class Layout(Struct, frozen=True):
     def own_dict(self, instance: Any) -> None:
         """Give an object a `__dict__` that does not share its keys with others of the class.
 
-        Reading `__dict__`, which every look does, makes a dict of what CPython keeps in the object
+        Reading `__dict__`, which every scan does, makes a dict of what CPython keeps in the object
         itself. Where that shares its keys, the interpreter does not specialise attribute access,
         which takes up to twice as long then. With keys of its own it is as fast as before:
         `make bench` compares.

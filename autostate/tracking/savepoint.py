@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 from autostate.process.interrupts import uninterrupted
 
 if TYPE_CHECKING:
-    from autostate.tracking.instance import InstanceRoot
+    from autostate.tracking.mirror import InstanceRoot
     from autostate.tracking.tracker import Tracker
 
 P = ParamSpec("P")

@@ -18,7 +18,7 @@ from msgspec import Struct, field
 from autostate import codec
 from autostate.tracking import conversion
 from autostate.tracking.barrier import PLAIN, Barrier, Cell, kind_of, size
-from autostate.tracking.instance import Mirror
+from autostate.tracking.mirror import Mirror
 from autostate.tracking.node import ItemRef, Node
 from autostate.tracking.raw import has, item_of, items_of
 

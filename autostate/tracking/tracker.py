@@ -47,7 +47,6 @@ from autostate.tracking.barrier import (
 )
 from autostate.tracking.capture import Capture
 from autostate.tracking.graph import Graph
-from autostate.tracking.instances import Instances
 from autostate.tracking.node import LARGE, Node
 from autostate.tracking.node_capture import NodeCapture, common_type
 from autostate.tracking.raw import has, item_of
@@ -60,6 +59,7 @@ from autostate.tracking.savepoint import (
     innermost,
     tell_of_dropped,
 )
+from autostate.tracking.scan import Scan
 from autostate.tracking.sharing import Sharing
 from autostate.tracking.undo import UndoLog
 from autostate.tracking.watch import Watch
@@ -121,7 +121,7 @@ class Tracker:
         self.graph: Graph = Graph(self)
         self.watch: Watch = Watch(self)
         self.sharing: Sharing = Sharing(self)
-        self.instances: Instances = Instances()
+        self.scan: Scan = Scan()
         self.converting: set[int] = set()
         self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self.capture: Capture | None = None
@@ -141,7 +141,7 @@ class Tracker:
         with self.lock:
             if self.writing is not None:
                 self.finish_write()
-            return bool(self.written or self.dirty_nodes or self.instances.differing())
+            return bool(self.written or self.dirty_nodes or self.scan.differing())
 
     @property
     def marked(self) -> bool:
@@ -151,14 +151,14 @@ class Tracker:
     @property
     def needs_polling(self) -> bool:
         """Whether something can change without a mark: objects, watched entries, late calls."""
-        return bool(self.instances or self.watch or self.written.suspects)
+        return bool(self.scan or self.watch or self.written.suspects)
 
     @property
     def activity(self) -> int:
         """Grows with the writes that are seen; the same twice: writing pauses."""
         recorded = sum(len(node.keys) for node in self.written.recording())
         with self.lock:
-            return self._marks + recorded + self.instances.differing()
+            return self._marks + recorded + self.scan.differing()
 
     def estimate(self) -> int:
         """Estimate the bytes that a flush would write.
@@ -262,7 +262,7 @@ class Tracker:
                 self.written.collect()
             except Exception:
                 self._mark_what_is_unsure()
-        self.instances.guard(on=gate is not None)
+        self.scan.guard(on=gate is not None)
 
     def forked(self, gate: Callable[[], None]) -> None:
         """Go on in the child of a fork: each write meets the gate first.
@@ -365,7 +365,7 @@ class Tracker:
         """
         try:
             with self.lock:
-                self.instances.pull()
+                self.scan.pull()
             self.written.prepare(pause, full_compare=full_compare)
         except BaseException:
             self._mark_what_is_unsure()
@@ -434,7 +434,7 @@ class Tracker:
         self.graph.forget()
         self.written.late_calls()
         self.written.collect()
-        self.instances.pull()
+        self.scan.pull()
         self.written.resolve_all()
         watched = self.watch.check()
         if full_compare:
@@ -682,9 +682,9 @@ class Tracker:
         with self.lock:
             self._end_left_blocks()
             self.written.collect()
-            self.instances.pull()
+            self.scan.pull()
             self.written.resolve_all()
-            point.instances = self.instances.contents()
+            point.instances = self.scan.contents()
             point.plain = self._copies()
             self.savepoints[point] = None
 

@@ -21,8 +21,8 @@ from itertools import islice
 from typing import Any, Final
 
 import autostate
-from autostate.tracking.instance import InstanceRoot
 from autostate.tracking.layout import layout_of
+from autostate.tracking.mirror import InstanceRoot
 from tests.conformance.state_kit import BUILTIN, Program
 
 Step = tuple[int, int, int, int]

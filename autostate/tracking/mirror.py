@@ -4,8 +4,8 @@ An object of the program's own class has no write barrier. Its class would need 
 Python, over ten times as slow as an assignment is; or a second class to which the object belongs
 by turns, as containers have, and then `type(shop) is Shop` would be false half of the time. Both
 would miss what goes past them: `vars(shop)["page"] = 2`, or what pydantic writes. Instead the root
-*mirrors* the object: a dict of the fields that it had when it was last looked at. Every cut looks
-at all objects, which takes some two microseconds for each (`instances.py`), and what is another
+*mirrors* the object: a dict of the fields that it had when it was last scanned. Every cut scans
+all objects, which takes some two microseconds for each (`scan.py`), and what is another
 value than before is dirty.
 
 So a field is referenced twice, by the object and by its mirror. When a plain container in a field
@@ -34,7 +34,7 @@ _NOTHING: Final[frozenset[str]] = frozenset()
 
 
 class Mirror(dict[str, Any]):
-    """The fields that an object had when it was last looked at.
+    """The fields that an object had at the last scan.
 
     Attributes:
         instance: The object; None before there is one.
@@ -43,7 +43,7 @@ class Mirror(dict[str, Any]):
         unknown_fields: Stored fields that the class does not have any more: kept, and not given to
             it.
         claimed: The program has created the object; else it only came with what refers to it.
-        busy: A constructor is at work on the object: it is not looked at.
+        busy: A constructor is at work on the object: it is not scanned.
     """
 
     __slots__ = ("busy", "claimed", "instance", "layout", "metadata", "unknown_fields")
@@ -155,7 +155,7 @@ class InstanceRoot(Barrier, Mirror):
         A field that a former program deleted is taken from it; one that never was is left to it.
         """
         layout, instance = self.known_layout(), self.instance
-        self.bound_to().tracker.instances.again(self)
+        self.bound_to().tracker.scan.again(self)
         declared_before = frozenset((self.metadata or {}).get("fields", ()))
         made = layout.read(instance)  # what its constructor makes is a field of the class
         self.unknown_fields = {
@@ -190,7 +190,7 @@ class InstanceRoot(Barrier, Mirror):
     def put_back(self, former: dict[str, Any]) -> None:
         """Give object and mirror the fields that they had before."""
         layout = self.known_layout()
-        self.bound_to().tracker.instances.again(self)
+        self.bound_to().tracker.scan.again(self)
         for name in [name for name in self if name not in former]:
             layout.drop(self.instance, name)
         for name, value in former.items():
@@ -211,7 +211,7 @@ class InstanceRoot(Barrier, Mirror):
 def compare_and_swap(root: Any, name: str, new: Any, box: list[Any], *, alone: int) -> int:
     """Put a container in the place of another one in a field, if the object still has that.
 
-    The object is not locked: its field may be assigned at any time. So the look and the writes
+    The object is not locked: its field may be assigned at any time. So the scan and the writes
     are one step of C: no other thread runs in between, as for `refcount.put`. What is counted is in
     the box, in tuples and in iterators, and in no variable: so the count is the same each time.
 
@@ -229,7 +229,7 @@ def compare_and_swap(root: Any, name: str, new: Any, box: list[Any], *, alone: i
     if name in root.unknown_fields:  # the object has not got it
         return sys.maxsize
     if root._node_ is not None:
-        root._node_.tracker.instances.again(root)
+        root._node_.tracker.scan.again(root)
     get, put = root.access(name)
     setting = (dict.__setitem__, root, name)
     now = starmap(call, repeat(get))
@@ -347,10 +347,10 @@ def complete(root: Any) -> Callable[[], None]:
 
 
 def bind(root: Any) -> None:
-    """Begin to look at the object."""
+    """Begin to scan the object."""
     root.layout.own_dict(root.instance)
     ROOTS[id(root.instance)] = root
-    root._node_.tracker.instances.add(root)
+    root._node_.tracker.scan.add(root)
     offer(root)
 
 
@@ -364,7 +364,7 @@ def offer(root: Any) -> None:
 def release(root: Any) -> None:
     """Let the object go on as a plain one."""
     ROOTS.pop(id(root.instance), None)
-    root._node_.tracker.instances.forget()
+    root._node_.tracker.scan.forget()
 
 
 register_kind(

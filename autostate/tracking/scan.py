@@ -1,15 +1,15 @@
-"""The objects of `@persisted` classes that a tracker keeps: all of them are looked at in a cut.
+"""The objects of `@persisted` classes that a tracker keeps: all of them are scanned in a cut.
 
-The look is one moment for all, as the cut is for containers. It takes one call of C, which lists
+The scan is one moment for all, as the cut is for containers. It takes one call of C, which lists
 what every `__dict__` and every slot holds; the interpreter runs no other thread in between, and no
 finalizer either, since the garbage collector is off. It comes after all containers were re-armed:
 what a thread wrote to an object before it wrote to a container is then there, and if it writes to
 a container first, it waits for the lock before it can go on to the object.
 
 Whether an object has changed is seen by the identity of what it holds: the `id`s of all values are
-compared with those of the last look, by functions of C too. The mirror keeps the values of the
-last look alive, so that no other value can have come by the `id` of one of them. Where the mirror
-was given another value since, that does not hold, and the object is looked at in any case. So is a
+compared with those of the last scan, by functions of C too. The mirror keeps the values of the
+last scan alive, so that no other value can have come by the `id` of one of them. Where the mirror
+was given another value since, that does not hold, and the object is compared in any case. So is a
 pydantic model, which changes the set of its fields in place, and an object whose slots `getattr`
 cannot read without running code of its class.
 """
@@ -27,13 +27,13 @@ from autostate.tracking.guard import guard, unguard
 from autostate.tracking.layout import MISSING, held
 
 if TYPE_CHECKING:
-    from autostate.tracking.instance import InstanceRoot
+    from autostate.tracking.mirror import InstanceRoot
 
 _get: Final = object.__getattribute__  # runs no code of the class, as `getattr` may
 
 
 class Seen(NamedTuple):
-    """What was in the objects at the last look.
+    """What was in the objects at the last scan.
 
     Attributes:
         lengths: Of the dicts.
@@ -48,7 +48,7 @@ class Seen(NamedTuple):
     in_slots: list[int]
 
 
-class Instances:
+class Scan:
     """The objects of one tracker. In all calls the lock is held."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class Instances:
                 known[2].append(owner)
 
     def forget(self) -> None:
-        """Begin anew at the next look: objects have been untracked, or one is of another class."""
+        """Begin anew at the next scan: objects have been untracked, or one is of another class."""
         self._stale = True
 
     def _renew(self) -> None:
@@ -125,7 +125,7 @@ class Instances:
         return sum(not root.is_same(fields) for root, fields in self._look())
 
     def contents(self) -> list[tuple[InstanceRoot, dict[str, Any]]]:
-        """The fields of all objects, as they were when they were last looked at."""
+        """The fields of all objects, as of the last scan."""
         self._renew()
         return list(zip(self._roots, map(dict, self._roots), strict=True))
 
