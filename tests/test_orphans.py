@@ -59,7 +59,7 @@ def test_changing_what_was_removed_writes_nothing(make: Callable[[int], Any], si
         gone[1].append(1)
         assert program.flush() == []
         assert program.flush(full_compare=True) == []
-    assert not program.tracker.watch
+    assert not program.tracker.watch.entries
     assert shape(program.restart().root("state")) == shape(state)
 
 
@@ -158,7 +158,7 @@ def test_orphans_are_not_kept_alive() -> None:
     program.flush()
     gc.collect()
     assert node() is None
-    assert not program.tracker.watch
+    assert not program.tracker.watch.entries
 
 
 def test_a_child_of_an_orphan_comes_back_with_it() -> None:

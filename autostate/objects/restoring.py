@@ -177,7 +177,7 @@ def _keep(manager: StateManager) -> _Kept:
 def _resolve(tracker: Tracker) -> None:
     """Convert plain containers now: those that are noted would not be, since they are held then."""
     tracker.written.collect()
-    tracker.scan.pull()
+    tracker.scan.collect()
     tracker.written.resolve_all()
 
 

@@ -383,7 +383,7 @@ class Rehydration:
         make.key, make.watched = key, False
         value = make.value(json)
         if make.watched:
-            self._tracker.watch.entries[make.node, key] = hash(codec.dump(json))
+            self._tracker.watch.rehydrated(make.node, key, hash(codec.dump(json)))
         return value
 
     def refer(self, node_id: int, where: Node, *, complete: bool) -> Node:

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import gc
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, chain, compress, count, repeat
 from operator import ne
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from autostate.tracking.guard import guard, unguard
 from autostate.tracking.layout import MISSING, held
+from autostate.tracking.source import DirtySource
 
 if TYPE_CHECKING:
     from autostate.tracking.mirror import InstanceRoot
@@ -48,10 +49,15 @@ class Seen(NamedTuple):
     in_slots: list[int]
 
 
-class Scan:
-    """The objects of one tracker. In all calls the lock is held."""
+class Scan(DirtySource):
+    """The objects of one tracker. In all calls the lock is held.
 
-    def __init__(self) -> None:
+    Args:
+        register: Lets the tracker ask this source from now on.
+    """
+
+    def __init__(self, register: Callable[[DirtySource], None]) -> None:
+        self._register = register
         self._roots: list[InstanceRoot] = []
         self._stale = False
         self._guarding = False
@@ -63,7 +69,8 @@ class Scan:
         for cls in {type(root.instance) for root in self._roots}:
             (guard if on else unguard)(cls)
 
-    def __bool__(self) -> bool:
+    def needs_polling(self) -> bool:
+        """Whether there are any objects."""
         return bool(self._roots)
 
     def _begin(self) -> None:
@@ -86,6 +93,7 @@ class Scan:
 
     def add(self, root: InstanceRoot) -> None:
         """Look at the object of a root from now on."""
+        self._register(self)
         layout, owner = root.known_layout(), len(self._roots)
         if self._guarding:
             guard(type(root.instance))
@@ -115,21 +123,21 @@ class Scan:
             for root in roots:
                 self.add(root)
 
-    def pull(self) -> None:
-        """Mark what is not as it was."""
-        for root, fields in self._look(remember=True):
+    def collect(self) -> None:
+        """Mark the fields that hold other values than at the last scan."""
+        for root, fields in self._changes(remember=True):
             root.take(fields)
 
     def differing(self) -> int:
         """How many objects are not as they were at the last cut."""
-        return sum(not root.is_same(fields) for root, fields in self._look())
+        return sum(not root.is_same(fields) for root, fields in self._changes())
 
     def contents(self) -> list[tuple[InstanceRoot, dict[str, Any]]]:
         """The fields of all objects, as of the last scan."""
         self._renew()
         return list(zip(self._roots, map(dict, self._roots), strict=True))
 
-    def _look(self, *, remember: bool = False) -> Iterator[tuple[InstanceRoot, dict[str, Any]]]:
+    def _changes(self, *, remember: bool = False) -> Iterator[tuple[InstanceRoot, dict[str, Any]]]:
         """The fields of the objects that may have changed, as of one moment."""
         self._renew()
         if not self._roots:

@@ -61,6 +61,7 @@ class Sharing:
 
     def loaded(self, node: Node) -> None:
         """Take note of an object that was rebuilt with its node."""
+        self._tracker.register(self._tracker.watch)
         self._nodes[id(node.obj["value"])] = node
 
     def forget(self, of: Callable[[Node], bool]) -> None:

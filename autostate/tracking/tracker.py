@@ -61,6 +61,7 @@ from autostate.tracking.savepoint import (
 )
 from autostate.tracking.scan import Scan
 from autostate.tracking.sharing import Sharing
+from autostate.tracking.source import DirtySource
 from autostate.tracking.undo import UndoLog
 from autostate.tracking.watch import Watch
 from autostate.tracking.written import Written, is_flat
@@ -121,7 +122,8 @@ class Tracker:
         self.graph: Graph = Graph(self)
         self.watch: Watch = Watch(self)
         self.sharing: Sharing = Sharing(self)
-        self.scan: Scan = Scan()
+        self.sources: list[DirtySource] = []
+        self.scan: Scan = Scan(self.register)
         self.converting: set[int] = set()
         self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self.capture: Capture | None = None
@@ -141,24 +143,32 @@ class Tracker:
         with self.lock:
             if self.writing is not None:
                 self.finish_write()
-            return bool(self.written or self.dirty_nodes or self.scan.differing())
+            return bool(self.written or self.dirty_nodes or self._differing())
 
     @property
     def marked(self) -> bool:
         """Whether anything was marked since the last cut."""
         return bool(self.written or self.dirty_nodes or self.deleted)
 
+    def register(self, source: DirtySource) -> None:
+        """Ask a source in every cut from now on."""
+        if source not in self.sources:
+            self.sources.append(source)
+
+    def _differing(self) -> int:
+        return sum(source.differing() for source in self.sources)
+
     @property
     def needs_polling(self) -> bool:
         """Whether something can change without a mark: objects, watched entries, late calls."""
-        return bool(self.scan or self.watch or self.written.suspects)
+        return bool(self.written.suspects) or any(s.needs_polling() for s in self.sources)
 
     @property
     def activity(self) -> int:
         """Grows with the writes that are seen; the same twice: writing pauses."""
         recorded = sum(len(node.keys) for node in self.written.recording())
         with self.lock:
-            return self._marks + recorded + self.scan.differing()
+            return self._marks + recorded + self._differing()
 
     def estimate(self) -> int:
         """Estimate the bytes that a flush would write.
@@ -365,7 +375,8 @@ class Tracker:
         """
         try:
             with self.lock:
-                self.scan.pull()
+                for source in self.sources:
+                    source.collect()
             self.written.prepare(pause, full_compare=full_compare)
         except BaseException:
             self._mark_what_is_unsure()
@@ -434,32 +445,32 @@ class Tracker:
         self.graph.forget()
         self.written.late_calls()
         self.written.collect()
-        self.scan.pull()
+        for source in self.sources:
+            source.collect()
         self.written.resolve_all()
-        watched = self.watch.check()
         if full_compare:
             self.written.full_compare()
-        if self.watch or self.sharing.nodes():
-            with contextlib.suppress(RecursionError):  # it is reported when it is encoded
-                self.sharing.resolve(list(self.watch.entries))
+        for source in self.sources:
+            source.complete()
         self.graph.forget()
         nodes, self.dirty_nodes = self.dirty_nodes, {}
         capture.deleted, self.deleted = self.deleted, []
         capture.take(self.graph.in_use(nodes))
         self.written.retrace(capture.nodes)
-        self._encode_exposed(watched)
+        self._encode_exposed()
         return capture
 
-    def _encode_exposed(self, watched: list[tuple[Node, Any]]) -> None:
+    def _encode_exposed(self) -> None:
         """Encode at once what writers could reach past the barrier while the rest is encoded."""
         held, self.written.held = self.written.held, []
-        entries = dict.fromkeys(watched)
         inline = (c for c in held if c._node_ is not None and c._node_.obj is not c)
-        entries |= {(c._node_, c._key_): None for c in inline}
+        entries = {(c._node_, c._key_): None for c in inline}
+        if not entries and not self.sources:
+            return
         done: set[tuple[Node, Any]] = set()
         # What is found to be shared while it is encoded becomes a node, with entries of its own;
         # what is found to be referred to again is taken into the capture.
-        while left := [at for at in entries | self._compared_anyway() if at not in done]:
+        while left := [at for at in entries | self._exposed() if at not in done]:
             taken = [(node, key) for node, key in left if node.capture is not None]
             if not taken:
                 break
@@ -468,18 +479,15 @@ class Tracker:
                 if node.capture is not None:
                     node.capture.encode_now(key)
 
-    def _compared_anyway(self) -> dict[tuple[Node, Any], None]:
-        """The entries that writers can reach past the barrier at any time."""
-        entries = dict.fromkeys(self.watch.entries)
-        for node in self.sharing.nodes():
-            entries |= {(node, key): None for key in conversion.entries_of(node)}
-        return entries
+    def _exposed(self) -> dict[tuple[Node, Any], None]:
+        return dict.fromkeys(at for source in self.sources for at in source.exposed())
 
     def captured(self, capture: Capture) -> None:
         """Take note that a capture has come to its end."""
         if self.capture is capture:
             self.capture = None
-            self.watch.end()
+            for source in self.sources:
+                source.end()
 
     def new_id(self) -> int:
         """Give a number that no node has had."""
@@ -682,7 +690,7 @@ class Tracker:
         with self.lock:
             self._end_left_blocks()
             self.written.collect()
-            self.scan.pull()
+            self.scan.collect()
             self.written.resolve_all()
             point.instances = self.scan.contents()
             point.plain = self._copies()

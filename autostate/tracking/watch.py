@@ -7,13 +7,15 @@ state.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.tracking import conversion
 from autostate.tracking.node import ItemRef, Node
 from autostate.tracking.raw import has
+from autostate.tracking.source import DirtySource
 
 if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
@@ -25,7 +27,7 @@ MANY: Final = 10_000
 """Watched entries above which they are worth a hint."""
 
 
-class Watch:
+class Watch(DirtySource):
     """The watched entries of one tracker. In all calls the lock is held.
 
     Attributes:
@@ -37,6 +39,7 @@ class Watch:
         self.entries: dict[tuple[Node, Any], int | None] = {}
         self._released: dict[tuple[Node, Any], int | None] = {}
         self._hinted = False
+        self._checked: list[tuple[Node, Any]] = []
 
     def _hint(self) -> None:
         """Say once that this is expensive, and why."""
@@ -51,22 +54,44 @@ class Watch:
             node.step(key),
         )
 
-    def __bool__(self) -> bool:
+    def needs_polling(self) -> bool:
+        """Whether any entry is watched."""
         return bool(self.entries)
 
     def add(self, node: Node, key: Any) -> None:
         """Look at an entry in every capture."""
+        self._tracker.register(self)
         self.entries.setdefault((node, key))
 
     def again(self, node: Node, key: Any) -> None:
-        """Do as `add`; what was saved of the entry is not known any more."""
-        self.entries[node, key] = None
+        """Watch an entry of which it is not known any more what was saved."""
+        self.rehydrated(node, key, None)
+
+    def rehydrated(self, node: Node, key: Any, digest: int | None) -> None:
+        """Watch an entry of which this is saved."""
+        self._tracker.register(self)
+        self.entries[node, key] = digest
 
     def forget(self, of: Callable[[Node], bool]) -> None:
         """Watch no entry of such nodes any more."""
         self.entries = {at: seen for at, seen in self.entries.items() if not of(at[0])}
 
-    def check(self) -> list[tuple[Node, Any]]:
+    def complete(self) -> None:
+        """Mark the watched entries, and find what is at several places of them."""
+        self._checked = self._check()
+        sharing = self._tracker.sharing
+        if self.entries or sharing.nodes():
+            with contextlib.suppress(RecursionError):  # it is reported when it is encoded
+                sharing.resolve(list(self.entries))
+
+    def exposed(self) -> Iterable[tuple[Node, Any]]:
+        """Give the watched entries, those that were until this cut, and those of shared nodes."""
+        yield from self._checked
+        yield from self.entries
+        for node in self._tracker.sharing.nodes():
+            yield from ((node, key) for key in conversion.entries_of(node))
+
+    def _check(self) -> list[tuple[Node, Any]]:
         """Mark the watched entries, converting those that became free; list them."""
         self._released = {}
         if len(self.entries) > MANY and not self._hinted:
@@ -127,4 +152,4 @@ class Watch:
 
     def end(self) -> None:
         """Take note that the capture has come to its end."""
-        self._released = {}
+        self._released, self._checked = {}, []
