@@ -68,6 +68,8 @@ class Box:
     def estimate(self) -> int:
         return len(self.unsaved) * self.bytes_of_entry
 
+    loops = True
+
     def loop(self) -> Any:
         return self.on_loop if self.on_loop is not None and self.on_loop.is_running() else None
 

@@ -117,7 +117,7 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         saved_at: When the last commit was made, in seconds since 1970.
         nodes: The small state: one change for each node.
-        snapshot: Segments that hold the state as of the last compaction.
+        snapshot: Segments that hold the state as of the last compaction; none: it is in `nodes`.
         commits: Segments with the commits since, the oldest first.
         changes: The last changes, which are too few for a segment of their own.
     """
@@ -132,11 +132,6 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True):
     def refs(self) -> tuple[Ref, ...]:
         """All segments, in the order in which they are applied."""
         return self.snapshot + self.commits
-
-    @property
-    def inline(self) -> bool:
-        """Whether the state lies in the head itself."""
-        return not self.snapshot
 
 
 _decode: Final = reads_deep(msgspec.json.Decoder(Head).decode)

@@ -302,7 +302,7 @@ class Journal:
         if not again:
             self._writer.prepare(changes, *self._with(changes))
         info = self._writer.send(timeout)
-        if again or not self._writer.head.inline:
+        if again or self._writer.head.snapshot:
             self._replay_again()  # other things may have been tried in between
         self._stale = False
         return info
@@ -439,7 +439,7 @@ class Journal:
         """The head after these changes, and the segments that it needs."""
         head, saved_at = self._writer.head, self._clock()
         size = sum(map(len, changes))
-        if not head.inline:
+        if head.snapshot:
             kept = list(map(bytes, head.changes))
             if sum(map(len, kept)) + size <= self._inline_limit:
                 tail = (*head.changes, *map(Raw, changes))
@@ -498,7 +498,7 @@ class Journal:
         self._check_ready()
         if not self._writer.ownership.held:
             return frozenset()
-        if self._writer.head.inline:
+        if not self._writer.head.snapshot:
             return self._compact_inline(timeout)
         replayed = RawReplay()
         first = None if self._mixed else compaction.fold_from(self._writer.head)

@@ -105,6 +105,7 @@ class Ownership:
         self._claimed = self._kept = False
         self._renewals = 0
         self._owner = Owner.this()
+        self._told = self._owner.as_json()
         self._expect: dict[str, bytes | None] = dict(found.sighting.watched)
         self._named: HeadPin | None = None  # the head that was written last
         self._claim_names: str | None = None
@@ -252,6 +253,7 @@ class Ownership:
         self._renewals += 1
         if ended:
             self._owner = self._owner.at_the_end()
+            self._told = self._owner.as_json()
         if not self._guarded and self._claimed:
             claim = self._claim(self._me.claim, self._claim_names)
             self._store.write({self._me.claim.text: claim}, timeout=timeout)
@@ -270,7 +272,7 @@ class Ownership:
     def _body(self, **rest: str | None) -> bytes:
         """What a record says of the owner; another one each time it is renewed."""
         renewed = {"renewed": self._renewals} if self._renewals else {}
-        return encode({**rest, "owner": self._owner.as_json(), **renewed})
+        return encode({**rest, "owner": self._told, **renewed})
 
     def confirm(self, keys: Iterable[str]) -> None:
         """Check a listing made after a write: only now is that write acknowledged.

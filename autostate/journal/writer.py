@@ -161,7 +161,7 @@ class Writer:
 
         A new generation moves to a new key too, and so leaves the head before it to go back to.
         """
-        mine = [key for key, _ in self._latest if key.rank == self.me.rank]
+        mine = [key for key, _ in self._latest if key[:2] == self.me[:2]]
         if new_generation or self._tainted or (mine and (self._at_once or len(mine) == 1)):
             self._untidy |= new_generation or self._tainted
             self.me = self.me._replace(attempt=self.me.attempt + 1)
@@ -179,7 +179,7 @@ class Writer:
         if not self._at_once or len(self._latest) < 2:
             return ()
         (_, newest), (key, before) = self._latest
-        needed = not newest.inline and before.snapshot != newest.snapshot
+        needed = newest.snapshot and before.snapshot != newest.snapshot
         return () if needed else (key.text,)
 
     def send(self, timeout: float | None) -> CommitInfo:
@@ -286,7 +286,7 @@ class Writer:
                 head, _ = open_head(name.text, self._store.read(name.text, timeout=timeout))
             except CorruptStateError:
                 continue
-            other = head.inline or head.snapshot != self.head.snapshot
+            other = not head.snapshot or head.snapshot != self.head.snapshot
             if before or other:
                 kept |= {name.text, *(ref.key for ref in head.refs)}
             if other:

@@ -44,6 +44,7 @@ from autostate.saving.request import (
     running_loop,
 )
 from autostate.tracking.savepoint import LONGEST_HOLD
+from autostate.warned import shows_warnings
 
 if TYPE_CHECKING:
     from autostate.journal import CommitInfo, Journal
@@ -210,6 +211,7 @@ class FlushJob:
         self.unsavable: dict[str, None] = {}
         self._compact_after = float("-inf")
 
+    @shows_warnings
     def flush(
         self, requests: Sequence[FlushRequest], deadline: float, *, full_compare: bool = False
     ) -> None:
@@ -230,8 +232,8 @@ class FlushJob:
         started, cpu = self._clock(), time.thread_time()
         marked = 0
         if self._tracker.dirty:
-            self._policy.noticed(started)
             marked = self._tracker.estimate()
+            self._policy.noticed(started)
         try:
             capture = self._cut(requests, deadline, full_compare=full_compare)
             if capture is None:
@@ -354,6 +356,7 @@ class FlushJob:
             return self._journal.needs_compaction
         return False
 
+    @shows_warnings
     def collect(self) -> list[bytes]:
         """Return what was written since the last cut, for the end, while a commit hangs.
 
@@ -448,6 +451,8 @@ class FlushJob:
         active_loops, tracker, began = self.active_loops, self._tracker, self._clock()
 
         def waits() -> bool:
+            if not active_loops.running:
+                return False
             patience = self._patience(deadline)
             return active_loops.in_work and self._clock() - began < patience
 
@@ -462,11 +467,12 @@ class FlushJob:
                 return ... if waits() else cut()
 
         while True:
-            with active_loops.asked() as rendezvous:
-                while waits() and not rendezvous.reached:
-                    self._pause(LOOP_CHECK)
-                if rendezvous.reached:
-                    return self._cut_before_the_next_block(cut, deadline)
+            if waits():
+                with active_loops.asked() as rendezvous:
+                    while waits() and not rendezvous.reached:
+                        self._pause(LOOP_CHECK)
+                    if rendezvous.reached:
+                        return self._cut_before_the_next_block(cut, deadline)
             capture = self._cut_before_the_next_block(
                 lambda: self._cut_between_awaits(cut_unless_in_work, deadline), deadline
             )
@@ -512,7 +518,7 @@ class FlushJob:
 
     def _cut_between_awaits(self, cut: Callable[[], T], deadline: float) -> T:
         """Cut on the thread of the event loop that writes, unless it stands still."""
-        loop = self._tracker.loop()
+        loop = self._tracker.loop() if self._tracker.loops else None
         if loop is None or loop is running_loop():
             return cut()
         patience = min(self._patience(deadline), LOOP_PATIENCE)
@@ -561,8 +567,8 @@ class FlushJob:
 
     def _left(self, deadline: float) -> float:
         """Return the seconds that are left; a kill may have been announced meanwhile."""
-        now = self._clock()
-        return min(deadline, self._policy.deadline(now, at_least=deadline)) - now
+        now, kill = self._clock(), self._policy.kill_at
+        return (deadline if kill is None or kill <= now else min(deadline, kill)) - now
 
     # -- what others are told -----------------------------------------------------------------
 

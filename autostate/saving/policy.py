@@ -89,6 +89,9 @@ class FlushPolicy:
 
     Args:
         settings: The limits; may be replaced at any time.
+
+    Attributes:
+        kill_at: When a flush must have ended because of a kill that was announced; None: of none.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -102,7 +105,7 @@ class FlushPolicy:
         self._polling_since: float | None = None
         self._costs: deque[float] = deque([0.0], COSTS_REMEMBERED)
         self._not_before = float("-inf")
-        self._kill_at: float | None = None
+        self.kill_at: float | None = None
         self._kill_expected_until = float("-inf")
         self._timeout_at: float | None = None
         self._check_at: float | None = None
@@ -156,8 +159,8 @@ class FlushPolicy:
             at_least: When somebody stops waiting for it: it may go on until then.
         """
         limit = max(now + self.settings.flush_timeout, at_least)
-        if self._kill_at is not None and self._kill_at > now:
-            return min(limit, self._kill_at)
+        if self.kill_at is not None and self.kill_at > now:
+            return min(limit, self.kill_at)
         return limit
 
     def noticed(self, now: float) -> None:
@@ -200,7 +203,7 @@ class FlushPolicy:
             time_remaining: Seconds until then, as announced; None when it is not known.
         """
         left = UNKNOWN_TIME if time_remaining is None else max(0.0, time_remaining)
-        self._kill_at = now + left - min(1.0, left / 10)  # a margin for what comes after
+        self.kill_at = now + left - min(1.0, left / 10)  # a margin for what comes after
         self._kill_expected_until = now + left + KILL_OVERDUE
         self._not_before = float("-inf")
 

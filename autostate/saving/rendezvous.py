@@ -31,7 +31,7 @@ from typing import NamedTuple
 from autostate.errors import ResumeError
 from autostate.process.interrupts import Latch
 
-LONGEST_MEETING = 10.0
+LONGEST_RENDEZVOUS = 10.0
 """Seconds after which a loop goes on although the cut is not done."""
 
 
@@ -102,7 +102,7 @@ class Rendezvous:
         """Stand still until the cut is done."""
         self.reached = True
         tell()
-        self._over.wait(LONGEST_MEETING)
+        self._over.wait(LONGEST_RENDEZVOUS)
 
     def end(self) -> None:
         """Let the loop go on."""
@@ -117,12 +117,13 @@ class ActiveLoops:
 
     Attributes:
         rendezvous: What the flush thread waits for; loops look at it after each item.
+        running: The loops by name; some may have ended unnoticed.
     """
 
     def __init__(self, tell: Callable[[], None] = lambda: None) -> None:
         self.rendezvous: Rendezvous | None = None
         self._tell = tell
-        self._running: dict[str, weakref.ref[ActiveLoop]] = {}
+        self.running: dict[str, weakref.ref[ActiveLoop]] = {}
         self._waiting = 0
 
     # -- for loops ----------------------------------------------------------------------------
@@ -142,15 +143,15 @@ class ActiveLoops:
         outer = scope.loop() if scope is not None and scope.active_loops is self else None
         loop.outer = None if outer is None else weakref.ref(outer)
         loop.running = True
-        self._running[loop.name] = weakref.ref(loop)
-        _scope.set(_Scope(self._running[loop.name], self, scope))
+        self.running[loop.name] = weakref.ref(loop)
+        _scope.set(_Scope(self.running[loop.name], self, scope))
         return outer
 
     def leave(self, loop: ActiveLoop) -> None:
         """Note that a loop has ended, and is no part of any context any more."""
         loop.running = False
         if self._alive(loop.name) is None:
-            self._running.pop(loop.name, None)
+            self.running.pop(loop.name, None)
         _scope.set(_scope_here())
 
     def is_running(self, name: str) -> bool:
@@ -174,7 +175,7 @@ class ActiveLoops:
     @property
     def in_work(self) -> bool:
         """Whether a cut now would fall into a body that could be waited for."""
-        return not self._waiting and bool(self._running) and bool(self._all())
+        return not self._waiting and bool(self.running) and bool(self._all())
 
     @contextlib.contextmanager
     def asked(self) -> Generator[Rendezvous]:
@@ -200,10 +201,10 @@ class ActiveLoops:
             self._waiting -= 1
 
     def _alive(self, name: str) -> ActiveLoop | None:
-        reference = self._running.get(name)
+        reference = self.running.get(name)
         loop = None if reference is None else reference()
         return loop if loop is not None and loop.running else None
 
     def _all(self) -> list[ActiveLoop]:
-        loops = [reference() for reference in list(self._running.values())]
+        loops = [reference() for reference in list(self.running.values())]
         return [loop for loop in loops if loop is not None and loop.running]

@@ -38,7 +38,7 @@ from autostate.process.interrupts import Worker, is_owned
 from autostate.saving.job import FlushJob, GilYield, Statistics
 from autostate.saving.policy import POLL_INTERVAL, Action, FlushPolicy, Observation
 from autostate.saving.rendezvous import ActiveLoops
-from autostate.saving.request import FlushRequest
+from autostate.saving.request import FlushRequest, running_loop
 from autostate.settings import Settings
 
 if TYPE_CHECKING:
@@ -261,8 +261,11 @@ class FlushThread:
         if ending:
             self._job.ending.add(request)
         try:
-            with self.standing_still():
+            if running_loop() is None and not self.active_loops.running:
                 error = self._outcome(request)
+            else:
+                with self.standing_still():
+                    error = self._outcome(request)
         except queue.Empty:
             error = self._late(timeout)
         finally:
@@ -422,15 +425,17 @@ class FlushThread:
 
     def _outcome(self, request: FlushRequest) -> BaseException | None:
         """Have the request served: by the thread if it runs, else here."""
-        if self._alive():
+        alive = self._alive()
+        if alive:
             self._ask(request)
-        while self._alive():
+        while alive:
             left = request.deadline - self._clock()
             try:
                 return request.outcome(min(left, ALIVE_CHECK))
             except queue.Empty:
                 if left <= 0:
                     raise
+            alive = self._alive()
         with contextlib.suppress(queue.Empty):  # the thread's last word
             return request.outcome(0)
         error = self._serve([request], request.deadline)

@@ -195,9 +195,10 @@ class _Twin:
 class ClassVariants:
     """The variants of one class."""
 
-    __slots__ = ("armed", "disarmed", "kind", "recording")
+    __slots__ = ("armed", "disarmed", "kind", "length", "recording")
 
     def __init__(self, armed: Any, kind: Kind) -> None:
+        self.length: Callable[[Any], int] = kind.builtin.__len__  # whatever the class says
         self.armed: Any = armed
         self.kind: Kind = kind
         shield(armed, kind, VARIANTS, write_entry)

@@ -15,7 +15,6 @@ from autostate.errors import UnsupportedTypeError
 from autostate.process.interrupts import is_passing
 from autostate.tracking import mappings, sequences, sets
 from autostate.tracking.node_capture import UNSURE, NodeCapture
-from autostate.warned import shows_warnings
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -59,7 +58,6 @@ class Capture:
                 self.errors.append(UnsupportedTypeError(node.path, problem))
                 node.all_dirty = True
 
-    @shows_warnings
     def encode(self, pause: Callable[[], None] | None = None) -> list[bytes]:
         """Encode what was captured.
 

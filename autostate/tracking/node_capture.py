@@ -259,9 +259,8 @@ class NodeCapture(ABC):
             self.written = False
             self.saved = None  # what is remembered may have been brought up to date
             with self.node.tracker.lock:
-                self.node.all_dirty = (
-                    True  # taken again when something else is marked, or at a full compare
-                )
+                # taken again when something else is marked, or at a full compare
+                self.node.all_dirty = True
             if not self.node.declared:  # something refers to it
                 self._describe()
                 self._emit({})
@@ -413,14 +412,11 @@ class KeyedCapture(NodeCapture):
         length = size(node.obj)
         self.is_large = length > LARGE
         if node.saved is None and len(self.keys) + len(self.drops) > length:
-            self.all_dirty = (
-                True  # to drop more than there is left is longer than to say what there is
-            )
+            self.all_dirty = True  # to drop more than is left takes longer than to say what is left
         self.items = self.copy_items()
         self.count = len(self.items)
-        node.bad = (
-            {} if self.all_dirty else {k: v for k, v in node.bad.items() if k not in self.items}
-        )
+        still_bad = {} if self.all_dirty else node.bad
+        node.bad = {key: value for key, value in still_bad.items() if key not in self.items}
         if not self.is_large and not self.all_dirty and node.saved is None:
             self.remembered = self.remember()
 

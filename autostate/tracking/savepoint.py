@@ -298,7 +298,7 @@ def _end(entry: Entry) -> None:
 
 
 _told: Final[set[tuple[str, int]]] = set()
-_untold: Final[list[tuple[str, int]]] = []
+untold: Final[list[tuple[str, int]]] = []
 """Places where blocks were entered that were dropped, before and after it was told of them."""
 
 
@@ -315,14 +315,14 @@ def _dropped(entry: Entry) -> None:
     Nothing is logged here: the collector may run this in the middle of a handler of logging.
     """
     if entry.place is not None and any(point.outcome is None for point in entry.savepoints):
-        _untold.append(entry.place)
+        untold.append(entry.place)
     _abandoned(entry)
 
 
 def tell_of_dropped() -> None:
     """Log where blocks were entered that nobody has left, once for each place."""
-    while _untold:
-        place = _untold.pop()
+    while untold:
+        place = untold.pop()
         if place not in _told:
             _told.add(place)
             logger.warning(

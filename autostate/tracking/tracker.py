@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from autostate.errors import CodecError, CorruptStateError
 from autostate.process.interrupts import is_owned, uninterrupted
-from autostate.tracking import conversion
+from autostate.tracking import conversion, savepoint
 from autostate.tracking.barrier import (
     EVERYTHING,
     KINDS,
@@ -57,7 +57,6 @@ from autostate.tracking.savepoint import (
     AtomicBlock,
     Savepoint,
     innermost,
-    tell_of_dropped,
 )
 from autostate.tracking.scan import Scan
 from autostate.tracking.sharing import Sharing
@@ -89,6 +88,8 @@ class Tracker:
     Attributes:
         capture: What a cut has taken and is not all encoded yet; None: there is no such.
         unsaved: The same until it is known to be durable, or has failed.
+        loops: The event loops on whose threads the state was written.
+        sources: What has to be asked in every cut: see `DirtySource`.
         ending: The save is the last one: what fails costs a node only, and is not tried again.
         gate: Called before each write while this process does not own the state: it claims it, or
             raises, so that nothing is changed. None: the process owns it.
@@ -125,7 +126,7 @@ class Tracker:
         self.sources: list[DirtySource] = []
         self.scan: Scan = Scan(self.register)
         self.converting: set[int] = set()
-        self._loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self.loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self.capture: Capture | None = None
         self.unsaved: Capture | None = None
         self._refused = False
@@ -143,12 +144,16 @@ class Tracker:
         with self.lock:
             if self.writing is not None:
                 self.finish_write()
-            return bool(self.written or self.dirty_nodes or self._differing())
+            written = self.written
+            return bool(written.containers or written.unresolved or self.dirty_nodes) or bool(
+                self._differing()
+            )
 
     @property
     def marked(self) -> bool:
         """Whether anything was marked since the last cut."""
-        return bool(self.written or self.dirty_nodes or self.deleted)
+        written = self.written
+        return bool(written.containers or written.unresolved or self.dirty_nodes or self.deleted)
 
     def register(self, source: DirtySource) -> None:
         """Ask a source in every cut from now on."""
@@ -166,7 +171,11 @@ class Tracker:
     @property
     def activity(self) -> int:
         """Grows with the writes that are seen; the same twice: writing pauses."""
-        recorded = sum(len(node.keys) for node in self.written.recording())
+        recorded = 0
+        for container in self.written.containers.copy():
+            node: Node | None = container._node_
+            if node is not None and node.obj is container:
+                recorded += len(node.keys)
         with self.lock:
             return self._marks + recorded + self._differing()
 
@@ -195,7 +204,7 @@ class Tracker:
 
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """A running event loop on whose thread the state is written."""
-        return next((loop for loop in list(self._loops) if loop.is_running()), None)
+        return next((loop for loop in list(self.loops) if loop.is_running()), None)
 
     # -- marks --------------------------------------------------------------------------------
 
@@ -215,7 +224,7 @@ class Tracker:
         if asyncio_events is not None:
             running = asyncio_events._get_running_loop()
             if running is not None:
-                self._loops.add(running)
+                self.loops.add(running)
         if clean:
             self.wake()
 
@@ -274,6 +283,7 @@ class Tracker:
                 self._mark_what_is_unsure()
         self.scan.guard(on=gate is not None)
 
+    @shows_warnings
     def forked(self, gate: Callable[[], None]) -> None:
         """Go on in the child of a fork: each write meets the gate first.
 
@@ -314,6 +324,7 @@ class Tracker:
                     self.savepoints.pop(point, None)
                     self._mark_what_is_unsure()
 
+    @shows_warnings
     def changed_past_the_gate(self) -> bool:
         """Tell whether something was changed that no barrier has met, while there is a gate.
 
@@ -365,7 +376,6 @@ class Tracker:
 
     # -- the cut ------------------------------------------------------------------------------
 
-    @shows_warnings
     def prepare(self, pause: Callable[[], None], *, full_compare: bool = False) -> None:
         """Look in slices at what was written, as a cut would have to do at once.
 
@@ -382,7 +392,6 @@ class Tracker:
             self._mark_what_is_unsure()
             raise
 
-    @shows_warnings
     def cut(
         self, *, full_compare: bool = False, paused: int | None = None, ending: bool = False
     ) -> Capture | None:
@@ -396,9 +405,11 @@ class Tracker:
         Returns:
             The capture; None while blocks are open elsewhere: `wake` is called when one ends.
         """
-        tell_of_dropped()
+        if savepoint.untold:
+            savepoint.tell_of_dropped()
         with self.lock:
-            self._end_left_blocks()
+            if self.savepoints:
+                self._end_left_blocks()
             if ending:
                 self._undo_open_blocks()
             forward: list[Callable[[], None]] = []
@@ -443,11 +454,13 @@ class Tracker:
         if self.closed:
             return capture
         self.graph.forget()
-        self.written.late_calls()
+        if self.written.suspects:
+            self.written.late_calls()
         self.written.collect()
         for source in self.sources:
             source.collect()
-        self.written.resolve_all()
+        if self.written.unresolved:
+            self.written.resolve_all()
         if full_compare:
             self.written.full_compare()
         for source in self.sources:
@@ -455,7 +468,9 @@ class Tracker:
         self.graph.forget()
         nodes, self.dirty_nodes = self.dirty_nodes, {}
         capture.deleted, self.deleted = self.deleted, []
-        capture.take(self.graph.in_use(nodes))
+        roots = self.roots  # most states consist of these alone
+        are_roots = all(roots.get(node.name or "") is node for node in nodes)
+        capture.take(nodes if are_roots else self.graph.in_use(nodes))
         self.written.retrace(capture.nodes)
         self._encode_exposed()
         return capture
@@ -870,7 +885,9 @@ class Tracker:
 
     def inside_atomic(self) -> bool:
         """Whether the calling thread or task is inside an `atomic()` block."""
-        if self.savepoints and not is_owned(self.lock):
+        if not self.savepoints:
+            return False
+        if not is_owned(self.lock):
             with self.lock:
                 self._end_left_blocks()
         return innermost(self) is not None

@@ -121,9 +121,8 @@ class Watch(DirtySource):
             if not self._tracker.graph.reaches(node):
                 places: dict[Any, Any] = {}
                 if node.name is None:
-                    self._tracker.graph.mark_unreachable(
-                        node
-                    )  # should it be put back, all is looked for
+                    # should it be put back, all is looked for
+                    self._tracker.graph.mark_unreachable(node)
             elif node.shape == "sequence":
                 places = dict(node.locate(entries))
             else:

@@ -12,7 +12,7 @@ import contextlib
 import gc
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -79,16 +79,6 @@ class Written:
         self.held: list[Any] = []
         self.suspects: dict[int, tuple[Any, Any]] = {}
         self._swept = False
-
-    def __bool__(self) -> bool:
-        return bool(self.containers or self.unresolved)
-
-    def recording(self) -> Iterator[Node]:
-        """The nodes of which some entries were recorded."""
-        for container in self.containers.copy():
-            node: Node | None = container._node_
-            if node is not None and node.obj is container and node.keys:
-                yield node
 
     def mark(self, container: Any, *, all_dirty: bool) -> None:
         """Mark a container that was written; `whole`: anything in it may have changed."""
@@ -392,9 +382,10 @@ def _trace(container: Any) -> Any:
     It is the length, less what was recorded, or the items at the ends of a bounded deque.
     """
     node: Node = container._node_
+    length = VARIANTS[type(container)].length(container)
     if node.shape != "sequence":
-        return size(container) - (node.growth() if node.obj is container else 0)
-    length = size(container)
+        recorded = node.obj is container and (node.keys or node.drops)
+        return length - node.growth() if recorded else length
     if length and isinstance(container, deque) and maxlen_of(container) is not None:
         return length, id(item_of(container, 0)), id(item_of(container, -1))
     return length
@@ -402,7 +393,7 @@ def _trace(container: Any) -> Any:
 
 def is_flat(container: Any) -> bool:
     """Whether there is nothing to resolve in a container: few entries, and only atoms."""
-    if size(container) > LARGE:
+    if VARIANTS[type(container)].length(container) > LARGE:
         return False
     if isinstance(container, dict):
         return conversion.ATOMS.issuperset(map(type, dict.values(container)))
