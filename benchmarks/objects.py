@@ -112,4 +112,4 @@ def _look(folder: Path, size: int, count: int) -> Row:
 
 def _pull(tracker: Any) -> None:
     with tracker.lock:
-        tracker.scan.pull()
+        tracker.scan.collect()

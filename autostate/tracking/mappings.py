@@ -105,6 +105,8 @@ class MappingCapture(KeyedCapture):
                         puts.append((key, msgspec.Raw(encoded)))
                     if remembering:
                         saved[key] = digest
+                    else:  # it has become large
+                        self._note_seen(key, encoded)
                 content = self._joined(puts) if self.is_large and puts else None
             yield {"put": content} if content is not None else None
             if self.is_large:
@@ -218,12 +220,18 @@ class MappingCapture(KeyedCapture):
 
     def _was_seen(self, key: Any, encoded: bytes) -> bool:
         """Whether a watched entry is as it was saved: it is looked at in every capture."""
-        tracker = self.node.tracker
-        if not tracker.watch.knows(self.node, key):
+        digest = self._note_seen(key, encoded)
+        if digest is None:
             return False
-        digest = self.seen[key] = hash(encoded)
-        known = tracker.watch.was_saved(self.node, key, digest)
+        known = self.node.tracker.watch.was_saved(self.node, key, digest)
         return known and not self.all_dirty and key not in self.drops
+
+    def _note_seen(self, key: Any, encoded: bytes) -> int | None:
+        """Note what will be saved of a watched entry; give its hash, None for any other entry."""
+        if not self.node.tracker.watch.knows(self.node, key):
+            return None
+        digest = self.seen[key] = hash(encoded)
+        return digest
 
     def _is_stored(self, entry: Any, encoded: bytes) -> bool:
         """Whether an entry is known to be stored like this."""

@@ -201,6 +201,7 @@ class NodeCapture(ABC):
         self.defaults = node.defaults  # now: the entry of a later one is not in this capture
         self.saved_defaults = node.saved_defaults
         self.metadata = node.metadata
+        self._described = self._describe_object()  # now: a `default_factory` can be replaced
         self.count = 0
         self._header: dict[str, Any] = {}
         node.all_dirty = False
@@ -283,8 +284,7 @@ class NodeCapture(ABC):
             header["kind"] = node.kind
             if node.name is not None:
                 header["name"] = node.name
-        with node.tracker.lock:
-            metadata = self._metadata()
+        metadata = self._described
         if metadata != node.metadata or (metadata is not None and not node.declared):
             header["metadata"] = self.metadata = metadata
 
@@ -302,7 +302,7 @@ class NodeCapture(ABC):
                 self._emit({"defaults": []})
         self.saved_defaults = now
 
-    def _metadata(self) -> Any:
+    def _describe_object(self) -> Any:
         try:
             return KINDS[self.node.kind].describe(self.node.obj)
         except Unsupported as problem:
