@@ -1,9 +1,9 @@
 """Which items two versions of a sequence have in common, in order.
 
-Items are given by their hashes. Where few differ, and in short sequences, the common items are as
-many as there can be (Myers, "An O(ND) Difference Algorithm"). In long ones those that are unique
-are found first (as in a "patience diff"), and what lies between them is compared by itself: that
-takes n log n steps. What would take longer counts as replaced.
+Items are given by their hashes. In short sequences, and where few items differ, the result has as
+many common items as possible (Myers, "An O(ND) Difference Algorithm"). In long sequences the unique
+items are paired first (as in a "patience diff"), and the stretches between them are compared one by
+one: that takes n log n steps. Items that are not found within a bound of steps count as replaced.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 from autostate.tracking.kept import Segment, gaps
 
 UNKNOWN: Final = -1
-"""Stands for the hash of an item that is not known: no object has this hash."""
+"""In the place of a hash that is not known: no object has this hash."""
 
 _STRIDE: Final = 4096
 _SHORT: Final = 600
@@ -52,7 +52,7 @@ def paired(
     replaced, new = [], []
     for number, (old, here) in enumerate(gaps(same, before, now)):
         many = min(len(old), len(here))
-        # Those that replace others lie beside what stayed.
+        # Replaced items lie beside items that stayed.
         start, at = (old.stop - many, here.stop - many) if not number else (old.start, here.start)
         segments += [Segment(start, start + many, at)] if many else []
         segments += same[number : number + 1]
@@ -80,7 +80,7 @@ def _joined(segments: Iterator[Segment] | list[Segment]) -> Iterator[Segment]:
 
 
 def _in_place(before: array[int], now: array[int]) -> list[Segment]:
-    """The items that are equal to what was at the same position."""
+    """Find the items that are equal to the former items at the same positions."""
     found = []
     for at in range(0, min(len(before), len(now)), _STRIDE):
         old, new = before[at : at + _STRIDE], now[at : at + _STRIDE]
@@ -93,13 +93,13 @@ def _in_place(before: array[int], now: array[int]) -> list[Segment]:
 
 
 class _Search:
-    """One comparison, which ends in reasonable time."""
+    """One comparison, with a bound on its steps."""
 
     def __init__(self) -> None:
         self._steps = _STEPS
 
     def align(self, before: array[int], now: array[int], depth: int = 0) -> Iterator[Segment]:
-        """Find equal items: those at both ends, and what is between."""
+        """Find equal items: at both ends, then between the ends."""
         left = _common(before, now)
         if left:
             yield Segment(0, left, 0)
@@ -127,7 +127,7 @@ class _Search:
         return made
 
     def _longest(self, old: list[int], new: list[int]) -> list[Segment] | None:
-        """Find the longest common subsequence; None if that takes too long."""
+        """Find the longest common subsequence; None if the search takes too long."""
         furthest = {1: 0}  # for each diagonal, how far in `old` the best way has come
         history: list[dict[int, int]] = []
         goal = len(old) - len(new)
@@ -149,7 +149,7 @@ class _Search:
 
 
 def _common(before: array[int], now: array[int]) -> int:
-    """How many items are equal at the beginning."""
+    """Count the items that are equal at the beginning."""
     limit = min(len(before), len(now))
     at = 0
     while at < limit:
@@ -161,7 +161,7 @@ def _common(before: array[int], now: array[int]) -> int:
 
 
 def _common_at_the_end(before: array[int], now: array[int], limit: int) -> int:
-    """How many items are equal at the end, up to a limit."""
+    """Count the items that are equal at the end, up to a limit."""
     done, old, new = 0, len(before), len(now)
     while done < limit:
         step = min(_STRIDE, limit - done)
@@ -173,7 +173,7 @@ def _common_at_the_end(before: array[int], now: array[int], limit: int) -> int:
 
 
 def _unique(old: array[int], new: array[int]) -> list[Segment]:
-    """The longest run, in order, of items that are there once before and now."""
+    """Find the longest ordered series of items that occur once in both versions."""
     indices = _once(old)
     indices.pop(UNKNOWN, None)
     positions = _once(new)
@@ -201,7 +201,7 @@ def _unique(old: array[int], new: array[int]) -> list[Segment]:
 
 
 def _once(hashes: array[int]) -> dict[int, int]:
-    """Where those items are that are there only once, in order."""
+    """Find the positions of the items that occur only once, in order."""
     found: dict[int, int] = {}
     several: set[int] = set()
     for index, digest in enumerate(hashes):

@@ -1,17 +1,17 @@
-"""Classes that redirect attribute access: the library's own attributes go past it.
+"""Classes that redirect attribute access: the library's own attributes bypass the redirection.
 
 `__setattr__ = dict.__setitem__` makes every attribute an entry. The two slots of a container, and
-its class when it goes from one variant to another, are no attributes of the program's: they must
-neither become entries nor be looked for among them. So the methods of such a class are wrapped,
-once and in the class itself. Classes that leave attribute access alone are left alone, and reading
-a slot stays one step of the interpreter.
+its `__class__`, which changes with the variant, belong to the library: they must neither become
+entries nor be read from the entries. So the methods of such a class are wrapped, once and in the
+class itself. Other classes are left unchanged, and reading a slot stays one step of the
+interpreter.
 
-What such a method writes may go past the barrier, as `dict.__setitem__` does: the entry of the
-attribute's name is looked at before and after it.
+Such a method may bypass the barrier, as `dict.__setitem__` does. So the entry with the attribute's
+name is compared before and after the call.
 
-Another way to the same end is `self.__dict__ = self`: then C writes the entries, past any method.
-A class whose code names `__dict__` is given a `__setattr__` and a `__delattr__` that write to the
-entries as the program would.
+`self.__dict__ = self` has the same effect: then C writes the entries, and calls no method. A class
+whose code names `__dict__` gets a `__setattr__` and a `__delattr__` that write to the entries as
+the program would.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ Write = Callable[..., Any]
 
 
 def shield(cls: Any, kind: Kind, variants: Container[Any], write: Write) -> None:
-    """Let the library's attributes past what a class does with attributes of its own.
+    """Let the library's attributes bypass the attribute methods of a class.
 
     Args:
-        cls: A class of persisted containers of which there are no objects yet.
+        cls: A class of persisted containers that has no objects yet.
         kind: The kind of container.
         variants: The classes that a container may be given.
-        write: Calls what may write an entry past the barrier: see `barrier.write_entry`.
+        write: Calls a function that may bypass the barrier: see `barrier.write_entry`.
     """
     to_entries = _may_be_its_own_dict(cls, kind)
     for name in ("__setattr__", "__delattr__", "__getattribute__"):
@@ -85,7 +85,7 @@ def _is_in(value: Any, variants: Container[Any]) -> bool:
 
 
 def _may_be_its_own_dict(cls: Any, kind: Kind) -> bool:
-    """Whether objects of a class may be given themselves as `__dict__`, as far as its code says."""
+    """Tell whether the code of a class may give objects themselves as `__dict__`."""
     if kind.shape != "mapping" or not cls.__dictoffset__:
         return False
     bases = cls.__mro__[: cls.__mro__.index(kind.tracked)]
@@ -117,6 +117,6 @@ def _to_entries(name: str, tracked: Any) -> Callable[..., Any]:
 
 
 def _is_data(cls: type, name: str) -> bool:
-    """Whether an attribute is the class's to set: a slot, a property, `__class__`."""
+    """Tell whether an attribute is the class's to set: a slot, a property, `__class__`."""
     found = next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
     return hasattr(type(found), "__set__") or hasattr(type(found), "__delete__")

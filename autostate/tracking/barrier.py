@@ -3,11 +3,11 @@
 A persisted container class exists in up to three *variants* of the same layout, and a container
 moves between them by assignment to `__class__`:
 
-    armed      what users see and subclass. Every mutating method takes the tracker's lock, does
-               the builtin's own mutation and marks.
-    disarmed   the twin: mutating methods that are one step of C *are* the builtin's functions.
-               A container enters it with its first write after a capture: from then on it is
-               known to be dirty, and nothing more needs to be recorded.
+    armed      the class that users see and subclass. Every mutating method takes the tracker's
+               lock, calls the builtin's method and marks.
+    disarmed   its twin: mutating methods that are one step of C *are* the builtin's functions. A
+               container becomes disarmed with its first write after a capture: from then on the
+               container is known to be dirty, and nothing more needs to be recorded.
     recording  for large containers that are nodes: records which keys changed, without the lock.
 
         ┌────────┐  first write: `changed`   ┌──────────┐
@@ -22,27 +22,29 @@ moves between them by assignment to `__class__`:
 Why this is safe:
 
 - Under the tracker's lock a cut re-arms *every* dirty container before it reads *any*. A thread
-  that writes during the cut therefore meets the lock, with its first write at the latest: what
-  it wrote before is part of the cut, what it writes afterwards is not. That is a consistent cut.
+  that writes during the cut therefore waits for the lock, at its first write at the latest. Its
+  writes before that are part of the cut, its later writes are not: the cut is consistent.
 - A write in the recording variant takes no lock. A thread may have entered `__setitem__` when a cut
-  re-arms the container and closes `node.log`; it then writes after the cut, finds the log closed
-  and marks again, with the lock. Between entering and writing nothing happens, so the write may
-  as well be placed before or after the cut.
+  re-arms the container and closes `node.log`; the thread then writes after the cut, finds the log
+  closed and marks again, with the lock. Nothing happens between entering and writing, so the
+  write may count as before or as after the cut.
 - Methods that can run Python code half-way (`update` of a generator, `sort` with a key, `remove`
   with an `__eq__`) keep a wrapper in every variant: `spanning` marks before *and* after, so a
   cut in the middle does not lose the rest.
-- `results.append(await page())` looks `append` up *before* it waits: after a cut meanwhile, the
-  builtin's function is called on an armed container. Such *late calls* always change the length:
-  a cut remembers the length of what it re-armed and somebody else holds, and compares it at the
-  next one (`Tracker._late_calls`). `reverse`, which does not change it, is not left to C.
+- `results.append(await page())` looks `append` up *before* the await: if a cut happens meanwhile,
+  the builtin's function is called on an armed container. Such a *late call* always changes the
+  length. So a cut remembers the lengths of the re-armed containers that somebody else holds, and
+  the next cut compares them (`Written.late_calls`). `reverse` does not change the length, and is
+  never the builtin's own method.
 - Ctrl-C may strike between a write and its mark, and in the middle of marking. So `before` notes
-  in `Tracker.writing` what is about to be written, and the mark takes the note back as its last
-  step. A note that the next write or cut finds was left by Ctrl-C, or by an error of the builtin:
-  `Tracker.finish_write` marks what may have happened. There is no call between the mark of a
-  write and the end of the note, in which Ctrl-C could strike once more.
-- A slice assigned from a generator, and keys with a `__hash__` or `__eq__` in Python, can be
-  overtaken in the disarmed variant. The first insertion of such a key changes the length; the rest
-  is found when contents are compared at `flush()`, persist_state, migrating and shutdown.
+  in `Tracker.writing` which entry is about to be written, and the mark deletes the note as its
+  last step. A note that the next write or cut finds was left by Ctrl-C, or by an error of the
+  builtin: `Tracker.finish_write` marks the entry that it names. There is no call between the mark
+  of a write and the deletion of the note, in which Ctrl-C could strike once more.
+- A cut can come into the middle of a slice assignment from a generator, or of a write whose key
+  has a `__hash__` or `__eq__` in Python, while the container is disarmed. The first insertion of
+  such a key changes the length; other changes are found by the full compare at `flush()`,
+  `persistState`, `migrating` and shutdown.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ if TYPE_CHECKING:
 
 
 class Barrier:
-    """What all persisted containers share: two slots, and the way to plain copies.
+    """The base of all persisted containers: two slots, and copies that are plain.
 
     Attributes:
         _node_: The node that the container belongs to; None while it is bound to no store.
@@ -107,14 +109,14 @@ class Kind:
         refill: Replaces the content in place, by the builtin's functions.
         raw: Mutating methods that are one step of C, so that the disarmed variant can use them.
         recording: The methods of the recording variant.
-        describe: Gives what has to be known to make an empty one, as JSON; None if nothing.
-        configure: Gives an empty one that description.
-        show: Gives what stands for a container where the state refers to it.
-        complete: Called for a root that was rehydrated, or begun, with all that it refers to: it
-            may fail, and gives what is left to do when nothing has.
-        release: Called for one that is untracked, or was not rehydrated after all.
-        unclaimed: The class of roots that came along with another one that refers to them. It has
-            the layout of a user's subclass, so that they can still become of one.
+        describe: Gives the description that is needed to make an empty one, as JSON; or None.
+        configure: Applies such a description to an empty one.
+        show: Gives the object that stands for a container where the state refers to it.
+        complete: Called for a root that was rehydrated, or begun, when everything that the root
+            refers to is there. It may fail; it returns the steps to do when no call has failed.
+        release: Called for a container that is untracked, or whose rehydration failed.
+        unclaimed: The class of a root that was rebuilt because another root refers to it. It has
+            the layout of a user's subclass, so that the root can change to that class later.
     """
 
     name: str
@@ -160,7 +162,7 @@ class Kind:
 
 
 def copy_dict(container: dict[Any, Any]) -> dict[Any, Any]:
-    """Make a shallow plain copy, whatever a user's class overrides."""
+    """Make a shallow plain copy; methods of a user's class are not called."""
     if type(container).__iter__ is dict.__iter__:
         return dict(container)
     return dict(dict.items(container))
@@ -170,7 +172,7 @@ _LENGTHS: Final = frozenset(cls.__len__ for cls in (dict, set, list, deque, Orde
 
 
 def size(container: Any) -> int:
-    """The number of entries, whatever a user's class says."""
+    """Return the number of entries; methods of a user's class are not called."""
     if type(container).__len__ in _LENGTHS:
         return len(container)
     number: int = kind_of(container).builtin.__len__(container)
@@ -178,7 +180,7 @@ def size(container: Any) -> int:
 
 
 def kind_of(container: Any) -> Kind:
-    """The kind of a plain or persisted container."""
+    """Return the kind of a plain or persisted container."""
     plain = PLAIN.get(type(container))
     return plain if plain is not None else variants_of(type(container)).kind
 
@@ -214,8 +216,8 @@ class ClassVariants:
     def _twin(self, methods: Mapping[str, Any]) -> Any:
         """Make a subclass of the same layout and name, with some methods replaced.
 
-        A method that the user's class overrides is left to it. What its metaclass does when a
-        class is made, it has done for the class: the metaclass is not called.
+        A method that the user's class overrides is not replaced. The metaclass is not called: it
+        was called for the user's class.
         """
         cls, tracked = self.armed, self.kind.tracked
         namespace = {
@@ -248,7 +250,7 @@ def register_kind(kind: Kind) -> None:
 
 
 class Cell(dict[str, Any]):
-    """What holds an object that is a node of its own, because it is at several places."""
+    """The container of a node that is an object: the object is at several places."""
 
     __slots__ = ("_key_", "_node_")
 
@@ -275,7 +277,7 @@ KINDS[OBJECT.name] = PLAIN[Cell] = OBJECT
 
 
 def variants_of(cls: type) -> ClassVariants:
-    """The variants of a class of persisted containers; made at its first use."""
+    """Return the variants of a class of persisted containers; made at its first use."""
     known = VARIANTS.get(cls)
     if known is not None:
         return known
@@ -284,12 +286,12 @@ def variants_of(cls: type) -> ClassVariants:
 
 
 def arm(container: Any) -> None:
-    """Let every write to the container meet the barrier again."""
+    """Make the container armed: every write to it takes the lock and marks."""
     container.__class__ = variants_of(type(container)).armed
 
 
 def disarm(container: Any) -> None:
-    """Let writes to the container pass at full speed."""
+    """Make the container disarmed: writes to it run at full speed."""
     container.__class__ = variants_of(type(container)).disarmed
 
 
@@ -300,14 +302,13 @@ EVERYTHING: Final = object()
 def before(container: Any, key: Any = EVERYTHING, *, removes: bool = False) -> None:
     """Prepare a write, with the tracker's lock held.
 
-    If the entry belongs to a cut and is not encoded yet, it is encoded first. While a block of
-    `atomic()` is open the former content is noted.
+    An entry that belongs to a cut and is not encoded yet is encoded first. While a block of
+    `atomic()` is open, the former content is noted.
 
     Args:
-        container: What is written.
-        key: What will change at the most. Of a mapping or set, the entry of a key or member. Of a
-            sequence, the item at an index, which is replaced; or a slice, in the place of which
-            any number of items may come.
+        container: The container that will be written.
+        key: The largest part that may change. Of a mapping or set: a key or member. Of a sequence:
+            an index, whose item is replaced; or a slice, which any number of items may replace.
         removes: The entry of a mapping or set is removed.
 
     Raises:
@@ -328,7 +329,7 @@ def before(container: Any, key: Any = EVERYTHING, *, removes: bool = False) -> N
 
 
 def encode_first(container: Any) -> None:
-    """Encode what is about to change, if it belongs to a cut; the lock is held."""
+    """Encode the entry of a container if it belongs to a cut; the lock is held."""
     node: Node | None = container._node_
     if node is None:
         return  # its store was closed while this thread waited for the lock
@@ -336,11 +337,11 @@ def encode_first(container: Any) -> None:
         node.capture.encode_now(container._key_)
         if container._node_ is node:
             break
-        node = container._node_  # what holds the container has become a node meanwhile
+        node = container._node_  # its holder has become a node meanwhile
 
 
 def changed(container: Any) -> None:
-    """Mark after a write that may have changed anything, with the lock held, and disarm."""
+    """Mark after a write that may have changed any entry, and disarm; the lock is held."""
     node: Node | None = container._node_
     if node is None:
         return
@@ -371,7 +372,7 @@ def put(container: Any, key: Any, *, new: bool) -> None:
 
 
 def dropped(container: Any, key: Any) -> None:
-    """Mark one entry after it was removed, with the lock held; `key` as `held_key` gave it."""
+    """Mark one entry after it was removed, with the lock held; `key` comes from `held_key`."""
     if _record(container):
         node: Node = container._node_
         if node.keys.pop(key, None):  # it came after the last cut, and has gone again
@@ -382,7 +383,7 @@ def dropped(container: Any, key: Any) -> None:
 
 
 def spliced(container: Any, at: int, removed: int, inserted: int) -> None:
-    """Mark what was taken out of a sequence, and put in its place, with the lock held."""
+    """Mark that items of a sequence were replaced by others; the lock is held."""
     if _record(container):
         node: Node = container._node_
         node.kept.splice(at, removed, inserted)
@@ -392,7 +393,7 @@ def spliced(container: Any, at: int, removed: int, inserted: int) -> None:
 
 
 def cut_off(container: Any, index: int) -> None:
-    """Mark that a sequence has other items from an index on, with the lock held."""
+    """Mark that all items of a sequence from an index on changed; the lock is held."""
     if _record(container):
         node: Node = container._node_
         node.kept.clip(max(index, 0))
@@ -400,7 +401,7 @@ def cut_off(container: Any, index: int) -> None:
 
 
 def moved(container: Any, shift: int) -> None:
-    """Mark what an operation at the ends of a sequence did, after it, with the lock held.
+    """Mark that items came or went at the ends of a sequence; the lock is held.
 
     Args:
         container: The sequence.
@@ -422,7 +423,7 @@ def put_item(container: Any, index: int) -> None:
 
 
 def _record(container: Any) -> bool:
-    """Enter the recording variant if entries are recorded; else mark the container as a whole."""
+    """Begin to record if writes are recorded by entry; else mark the whole container."""
     if not is_keyed(container):
         changed(container)
         return False
@@ -440,7 +441,7 @@ def _record(container: Any) -> bool:
 
 
 def write_entry(function: Callable[..., Any], container: Any, key: Any, /, *value: Any) -> Any:
-    """Call what may write one entry of a dict, past the barrier too, and mark what it did."""
+    """Call a function that may write one entry of a dict, even past the barrier, and mark it."""
     node: Node | None = container._node_
     if node is None:
         return function(container, key, *value)
@@ -460,16 +461,16 @@ def write_entry(function: Callable[..., Any], container: Any, key: Any, /, *valu
 
 
 def put_late(container: Any, key: Any, *, new: bool) -> None:
-    """Mark with the lock what was to be recorded without: a cut has closed the log."""
+    """Mark one entry with the lock: a cut has closed the log of writes without the lock."""
     with container._node_.tracker.lock:
         put(container, key, new=new)
 
 
 def is_keyed(container: Any) -> bool:
-    """Whether writes to the container are recorded by entry.
+    """Tell whether writes to the container are recorded by entry.
 
-    Those to a large node are. One that has become small goes on being recorded until a capture
-    has remembered what is saved of it: what is unknown could only be written again as a whole.
+    Writes to a large node are. A node that has become small is recorded until a capture has
+    remembered the hashes of its entries: without hashes, only all entries could be written again.
     """
     node: Node | None = container._node_
     if node is None or node.obj is not container:
@@ -480,13 +481,13 @@ def is_keyed(container: Any) -> bool:
 
 
 INTERCHANGEABLE: Final = frozenset({str, int, bytes, bool, type(None)})
-"""Types of keys of which two that are equal are the same in every respect, if both are of it."""
+"""Types of keys: two equal keys of one of these types are the same in every respect."""
 
 
 def held_key(container: Any, key: Any) -> Any:
-    """The key that a mapping or set whose writes are recorded holds in the place of an equal one.
+    """Return the key that a recorded mapping or set holds in the place of an equal one.
 
-    That is the one that is stored; see `tracking/probe.py`.
+    The held key is the one that is stored; see `tracking/probe.py`.
     """
     node: Node | None = container._node_
     if node is None or type(key) is node.key_type or not is_keyed(container):
@@ -495,7 +496,7 @@ def held_key(container: Any, key: Any) -> Any:
 
 
 def held_keys(container: Any, keys: Iterable[Any]) -> Iterable[Any]:
-    """Many keys as `held_key` gives them."""
+    """Return many keys as `held_key` does."""
     node: Node = container._node_
     if node.key_type is not None and {node.key_type}.issuperset(map(type, keys)):
         return keys
@@ -523,7 +524,7 @@ def locked(builtin: type, name: str) -> Any:
 def spanning(builtin: type, name: str) -> Any:
     """Wrap a mutating method of a builtin that can run Python code half-way.
 
-    It runs without the lock: the code that it runs may wait for another thread.
+    The method runs without the lock, because its Python code may wait for another thread.
     """
     function = getattr(builtin, name)
 

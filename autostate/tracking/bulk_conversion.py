@@ -1,8 +1,8 @@
 """Conversion: dicts of scalars become tracked ones as soon as they are decoded.
 
 Rehydration should cost little more than decoding does. Most entries of large states are dicts of
-scalars. These are converted some hundreds at a time, in a few calls of C, while they still are in
-the processor's cache; the plain ones go at once, and their memory is used for the next.
+scalars. These are converted some hundreds at a time, in a few calls of C, while they are still in
+the processor's cache; the plain dicts are freed at once, and their memory is used for the next.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from autostate.tracking.barrier import KINDS
 FLAT: Final[frozenset[type]] = codec.NATIVE | {float}
 _ONLY_DICTS: Final = frozenset({dict})
 CONVERTED: Final = frozenset({"dict", "counter", "ordereddict", "defaultdict", "list", "deque"})
-"""Kinds whose entries are converted; those of the others are only decoded as a whole."""
+"""Kinds whose entries are converted; the entries of other kinds are only decoded."""
 
 
 def convert(kind: str, content: Any) -> None:
-    """Make tracked dicts of the dicts of scalars in what was just decoded, in place.
+    """Make tracked dicts of the dicts of scalars among decoded values, in place.
 
-    To which node they belong is not known yet: `Rehydration` says it to each.
+    Their node is not known yet: `Rehydration` sets it.
 
     Args:
         kind: The kind of the node.
@@ -53,20 +53,21 @@ def convert(kind: str, content: Any) -> None:
 
 
 class Dict(dict[str, Any]):
-    """Becomes a tracked dict: of the same layout, but made by a single call of C."""
+    """A dict that becomes a tracked one: of the same layout, made by a single call of C."""
 
     __slots__ = ("_key_", "_node_")
 
 
 class List(list[Any]):
-    """Becomes a tracked list."""
+    """A list that becomes a tracked one."""
 
     __slots__ = ("_key_", "_node_")
 
 
 def is_flat(json: dict[str, Any]) -> bool:
-    """Whether a decoded object holds only scalars.
+    """Tell whether a decoded object holds only scalars.
 
-    If it does, the collector need not look at it. Where it looks at all dicts, the types say so.
+    The garbage collector tracks no such dict; in a version that tracks all dicts, the types of the
+    values are compared.
     """
     return not gc.is_tracked(json) or FLAT.issuperset(map(type, json.values()))

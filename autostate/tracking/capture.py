@@ -1,8 +1,9 @@
 """A capture: the dirty entries as of one moment, and their encoding afterwards, in slices.
 
 The cut (`Tracker.cut`) leaves a `NodeCapture` at every dirty node: shallow copies of its dirty
-entries (`node_capture.py`). What was saved is remembered in some 8 bytes an entry (`node.saved`),
-to find out what changed where nobody recorded it, and to write nothing where nothing changed.
+entries (`node_capture.py`). A hash of each saved entry, some 8 bytes, is kept (`node.saved`): it
+tells which entries changed where no write was recorded, and that an unchanged entry need not be
+written.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Capture:
     """The dirty entries of all state objects as of one moment.
 
     Attributes:
-        began: Nodes are taken: what is found to be one from now on has to be taken, too.
+        began: Nodes have been taken: a node that is made from now on has to be taken, too.
         changes: After `encode`: the commit, one JSON object a change.
         errors: After `encode`: the entries that could not be saved.
         entries: After `encode`: the number of entries to be written.
@@ -44,7 +45,7 @@ class Capture:
         self.entries = 0
 
     def take(self, nodes: Iterable[Node]) -> None:
-        """Take over what is dirty about the nodes; the lock is held."""
+        """Copy the dirty entries of nodes, and take over their marks; the lock is held."""
         nodes = list(nodes)
         self.began = True
         self.nodes.update(nodes)
@@ -59,7 +60,7 @@ class Capture:
                 node.all_dirty = True
 
     def encode(self, pause: Callable[[], None] | None = None) -> list[bytes]:
-        """Encode what was captured.
+        """Encode the captured entries.
 
         Args:
             pause: Called between slices of about a millisecond, without the lock.
@@ -97,7 +98,7 @@ class Capture:
             self._forget()
 
     def failed(self) -> None:
-        """Mark everything again: it is not known what of it the store has."""
+        """Mark everything again: it is not known which changes the store has."""
         with self.tracker.lock:
             for share in self.node_captures:
                 share.node.capture = None

@@ -1,14 +1,14 @@
 """Conversion: plain containers in the state become persisted ones, invisibly.
 
-A plain `list` that was put into the state is left as it is while anybody else can hold it: what
-is appended to it there must be saved, as it would be seen in a plain dict. When nobody else
-references it any more (CPython's reference count, see `refcount.py`), it is replaced by its
-persisted kind. Until then its entry is *watched*: encoded and compared at every cut.
+A plain `list` that was put into the state stays plain while anybody else can hold it: an item that
+the program appends to it must be saved, as it would be visible in a plain dict. When nobody else
+references the list any more (CPython's reference count, see `refcount.py`), the list is replaced
+by its persisted kind. Until then its entry is *watched*: encoded and compared at every cut.
 
-The replacement is undone if another thread took a reference meanwhile. It took one from the
-parent only, so that after the swap nobody can come by the old container any more: if it has no
-other reference then, its content is final, and is compared with the copy once more. Who comes by
-the new one meanwhile and writes to it waits for the lock.
+The replacement is undone if another thread took a reference meanwhile. A thread can take a
+reference only from the parent, so that after the swap nobody can reach the old container any more.
+If the old container has no other reference then, its content is final, and is compared with the
+copy once more. A thread that reaches the new container meanwhile waits for the lock when it writes.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from autostate.tracking.node import Node
 
 ATOMS: Final[set[type]] = codec.ATOMS
-"""Types that never change and never hold a container; it grows as classes are met."""
+"""Types whose values never change and never hold a container; classes are added when found."""
 
 _FIXED: Final = frozenset({tuple, frozenset, range, slice, Fraction})
 
 
 def is_object(cls: type) -> bool:
-    """Whether values of a class can change unseen: they have no barrier, and are no container."""
+    """Tell whether values of a class can change unseen: no container, and without a barrier."""
     if codec.is_atom(cls) or cls in _FIXED or cls in PLAIN or issubclass(cls, Barrier):
         return False
     entry = codec.entry_for(cls)
@@ -56,10 +56,10 @@ def is_object(cls: type) -> bool:
 
 
 def references(holder: Any, slot: Any) -> int:
-    """References to what a holder holds, not counting that of the measurement itself.
+    """Count the references to the value in a slot, without that of the measurement itself.
 
-    What is held is in no variable here, but on the stack, where a value that was read from a
-    container is owned and counts once.
+    The value is in no variable here, but on the stack, where a value that was read from a container
+    is owned and counts once.
     """
     return refcount.count(item_of(holder, slot)) - refcount.MEASURING
 
@@ -68,17 +68,18 @@ _MANY: Final = 10_000
 
 
 def is_held(parent: Any, slot: Any) -> bool:
-    """Whether somebody else than its parent references a container. Do not hold it meanwhile.
+    """Tell whether somebody else than its parent references a container.
 
-    What is in a field is referenced by the object and by the mirror of it.
+    The caller must not hold the container. A container in a field is referenced by the object and
+    by the object's mirror.
     """
     return references(parent, slot) > 1 + isinstance(parent, Mirror)
 
 
 def slots_of(container: Any) -> list[Any]:
-    """The keys or indices under which a container holds what is not an atom, and maybe others.
+    """List the keys or indices of values that are no atoms; of a large container, all of them.
 
-    A large container is not looked through in one go: that would hold up other threads.
+    To search a large container in one go would hold up other threads.
     """
     kind = kind_of(container)
     if kind.shape == "set":
@@ -96,7 +97,7 @@ def slots_of(container: Any) -> list[Any]:
 
 
 def convert_inside(container: Any, node: Node, entry: Any) -> bool:
-    """Convert all that an inline container holds; False if something has to be watched."""
+    """Convert all containers in an inline container; False if something has to be watched."""
     complete = True
     for slot in slots_of(container):
         complete = convert(container, slot, node, entry) and complete
@@ -113,7 +114,7 @@ def convert(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
         entry: The entry of the node in which it lives.
 
     Returns:
-        False if it, or something inside it, has to be watched.
+        False if the value, or something inside it, has to be watched.
     """
     value = item_of(parent, slot)
     cls = type(value)
@@ -147,7 +148,7 @@ def convert(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
 
 
 def convert_entry(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
-    """Do as `convert_deep`; what is nested too deeply is watched, and reported when encoded."""
+    """Convert like `convert_deep`; leave a value that is nested too deeply to be watched."""
     try:
         return convert_deep(parent, slot, node, entry)
     except RecursionError:
@@ -155,14 +156,14 @@ def convert_entry(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
 
 
 def _holds_atoms(container: Any) -> bool:
-    """Whether there is nothing to convert inside a plain container: the frequent case."""
+    """Tell whether a plain container holds atoms only: the frequent case."""
     if isinstance(container, dict):
         return ATOMS.issuperset(map(type, dict.values(container)))
     return isinstance(container, set) or ATOMS.issuperset(map(type, container))
 
 
 def convert_deep(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
-    """Convert one value and all inside it, also what containers hold that were converted before."""
+    """Convert one value and all inside it, also inside containers that are converted already."""
     complete = convert(parent, slot, node, entry)
     for container in inline([item_of(parent, slot)], node):
         if container._node_ is None:  # it was detached, and came back past the barrier
@@ -173,7 +174,7 @@ def convert_deep(parent: Any, slot: Any, node: Node, entry: Any) -> bool:
 
 
 def is_resolved(value: Any, node: Node, slot: Any) -> bool:
-    """Whether a value belongs to this place, and nothing is to be converted in it: at a glance."""
+    """Tell quickly whether a value belongs to this place and holds nothing to convert."""
     if type(value) not in VARIANTS or value._node_ is not node or size(value) > LARGE:
         return False
     key = value._key_
@@ -218,7 +219,7 @@ def convert_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
 
 
 def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool:
-    """Put the persisted variant in the place of a plain container; False if it was undone."""
+    """Replace a plain container by its persisted kind; False if the replacement was undone."""
     box = [item_of(parent, slot)]  # and in no variable: see `refcount.py`
     new = kind.make(box[0], node, entry)
     if item_of(parent, slot) is not box[0]:
@@ -239,7 +240,7 @@ def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool
 
 
 def _put(put: Callable[..., None], parent: Any, slot: Any, new: Any, box: list[Any]) -> bool:
-    """Put a container in the place of what is in the box, and back if somebody holds that."""
+    """Replace the container in the box by another one; undo that if somebody holds the old one."""
     if refcount.put(put, parent, slot, new, box) > refcount.ALONE:
         put(parent, slot, box[0])
         return False
@@ -247,17 +248,17 @@ def _put(put: Callable[..., None], parent: Any, slot: Any, new: Any, box: list[A
 
 
 def entry_of(node: Node, slot: Any) -> Any:
-    """The entry in which a slot of a node's own container lies: sequences go by element."""
+    """Return the entry of a slot of a node's container: for a sequence, an `ItemRef`."""
     return node.place(slot) if node.shape == "sequence" else slot
 
 
 def convert_or_watch(node: Node, slot: Any, *, again: bool = False) -> None:
-    """Convert what is in a slot of a node, or watch it.
+    """Convert the value in a slot of a node, or watch its entry.
 
     Args:
         node: The node.
         slot: A key or position.
-        again: The value may have been there before: look into what was converted, too.
+        again: The value may have been there before: search converted containers, too.
     """
     entry = entry_of(node, slot)
     try:
@@ -277,12 +278,12 @@ def convert_or_watch(node: Node, slot: Any, *, again: bool = False) -> None:
 
 
 def entries_of(node: Node) -> list[Any]:
-    """The entries of a node that are no atoms."""
+    """List the entries of a node whose values are no atoms."""
     return [entry_of(node, slot) for slot in slots_of(node.obj)]
 
 
 def _has_to_be_watched(value: Any, node: Node, entry: Any) -> bool:
-    """Whether a value can change unseen, or holds what can: nothing is replaced inside it."""
+    """Tell whether a value, or something in it, can change unseen; nothing in it is replaced."""
     watched = False
     seen: dict[int, Any] = {}
     left = [value]
@@ -302,18 +303,18 @@ def _has_to_be_watched(value: Any, node: Node, entry: Any) -> bool:
 
 
 def is_inline(value: Any) -> bool:
-    """Whether a value is a persisted container that is no node."""
+    """Tell whether a value is a persisted container that is no node."""
     return issubclass(type(value), Barrier) and (
         value._node_ is None or value._node_.obj is not value
     )
 
 
 def inline(container: Any, node: Node) -> Iterator[Any]:
-    """All persisted containers inside a container that are not nodes, at any depth, once.
+    """Yield each persisted container inside a container that is no node, at any depth, once.
 
     Args:
         container: The container; or a list of values that are in entries of the node.
-        node: What is below another node than this one is left out.
+        node: Containers below other nodes than this one are left out.
     """
     for value in all_inside(container, node):
         if issubclass(type(value), Barrier):
@@ -321,7 +322,7 @@ def inline(container: Any, node: Node) -> Iterator[Any]:
 
 
 def nodes_inside(values: list[Any], node: Node) -> Iterator[Node]:
-    """The nodes among values of a node and inside them, but not through other nodes."""
+    """Yield the nodes among values of a node and inside them, but not inside other nodes."""
     for container in chain([values], all_inside(values, node)):
         for value in _values_of(container):
             if not issubclass(type(value), Barrier):
@@ -333,16 +334,16 @@ def nodes_inside(values: list[Any], node: Node) -> Iterator[Node]:
 
 
 def holds(values: list[Any], referrer: Node, node: Node) -> bool:
-    """Whether the container of a node is among values of another, but not through further ones."""
+    """Tell whether the container of a node is in values of a referrer, not in further nodes."""
     target = KINDS[node.kind].show(node.obj)
     containers = chain([values], all_inside(values, referrer))
     return any(value is target for container in containers for value in _values_of(container))
 
 
 def all_inside(container: Any, node: Node) -> Iterator[Any]:
-    """All that is no atom inside a value, without what is below other nodes than this one.
+    """Yield everything inside a value that is no atom, except below other nodes than this one.
 
-    Any depth: no recursion.
+    The search works at any depth: it does not recurse.
     """
     is_elsewhere = node.tracker.sharing.is_elsewhere
     seen: dict[int, Any] = {}
@@ -360,7 +361,7 @@ def all_inside(container: Any, node: Node) -> Iterator[Any]:
 
 
 def _values_of(container: Any) -> list[Any]:
-    """What is no atom in a container, a tuple or an object."""
+    """List the values in a container, a tuple or an object that are no atoms."""
     cls = type(container)  # not `isinstance`, which looks behind a wrapper
     if issubclass(cls, set | frozenset):
         return []

@@ -1,4 +1,4 @@
-"""Numbers that several have changed: what one of them added is taken back as a difference."""
+"""Numbers that several writers have changed: one writer's change is undone as a difference."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import Any, Final
 
 MISSING: Final = object()
-"""In the place of a value: there is none."""
+"""In the place of a value that is missing."""
 
 
 def _is_number(value: Any) -> bool:
@@ -18,12 +18,12 @@ def _is_number(value: Any) -> bool:
 
 
 def shifted(values: list[Any], former: Any, after: Any) -> list[Any] | None:
-    """Take a difference off numbers; None if one of them is none. What is missing counts as 0.
+    """Subtract a difference from numbers; None if a value is no number. MISSING counts as 0.
 
     Args:
         values: The numbers.
-        former: What was there before the write that is taken back.
-        after: What that write left there.
+        former: The value before the write that is undone.
+        after: The value that this write left.
     """
     numbers = [0 if value is MISSING else value for value in (former, after, *values)]
     if (former is MISSING and after is MISSING) or not all(map(_is_number, numbers)):

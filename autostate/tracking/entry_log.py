@@ -1,22 +1,23 @@
 """What open `atomic()` blocks have written to one mapping or set.
 
-There is a list of *records* in the order of the writes. A record says who wrote (a savepoint, or
-None: nobody's block) and what was there: the former values of single entries, or the whole former
-content. What the writes of one record left behind is what the next record found, or the present
-content. So what others wrote between and after the writes of a block is known, and stays:
+There is a list of *records* in the order of the writes. A record says who wrote (a savepoint; None
+for a write outside of blocks) and what was there: the former values of single entries, or the
+whole former content. The values that one record left are those that the next record found, or the
+present content. So the writes of others between and after the writes of a block are known, and
+stay:
 
     state["n"] is 5; block A adds 1, others add 2, block A adds 4: now it is 12
     records: (A, n was 5), (None, n was 6), (A, n was 8)
     A is undone: 12 is replaced by 8, and 8 becomes 7, since A's first write was a difference of 1
 
-An entry goes back to what it was if nobody has written to it since. If somebody has, a number is
-taken back as a difference, in the records of later writers too, which may be undone after that.
-What is no number stays as the later writer left it.
+An entry gets its former value back if nobody has written to it since. If somebody has, a number is
+corrected by the difference, in the records of later writers too, which may be undone after that.
+A value that is no number stays as the later writer left it.
 
-A key that is removed comes back as it was held (`1` is not `True`), and where it was. So there is
-one list of the keys for all records, `_order`, made before the first removal; keys that come later
-are appended to it. A key was where it occurs last in that list, as far as this was filled then.
-(What does not work: a copy of the content with each change of writer.)
+A key that is removed comes back as it was held (`1` is not `True`), and at its former place. So
+there is one list of the keys for all records, `_order`, made before the first removal; keys that
+come later are appended. At a given time, a key's place is its last occurrence in the part of the
+list that was filled then. (What does not work: a copy of the content with each change of writer.)
 """
 
 from __future__ import annotations
@@ -53,12 +54,12 @@ _GONE: Final = object()
 
 
 class Former(Struct):
-    """What an entry was.
+    """The former state of an entry.
 
     Attributes:
-        value: Under a key, or the member as it was held; MISSING if there was none.
-        key: As it was held, once it was removed.
-        time: How long the list of keys was; None: there was none.
+        value: The value under a key, or the member as it was held; MISSING if there was none.
+        key: The key as it was held, if it was removed.
+        time: The length of the list of keys at that time; None: there was no list.
     """
 
     value: Any
@@ -67,14 +68,14 @@ class Former(Struct):
 
 
 class Record(Struct):
-    """What consecutive writes of one owner have found in a container.
+    """The content that consecutive writes of one owner have found in a container.
 
     Attributes:
         owner: The savepoint of the block that wrote; None for those of no open block.
         entries: The former entries by key or member; None if the whole content is kept.
         content: A plain copy of the whole former content.
-        time: How long the list of keys was at first; None: there was none.
-        written: Beside a whole copy, the keys of which it is known that they were written.
+        time: The length of the list of keys at first; None: there was no list.
+        written: With a whole copy: the keys that are known to have been written.
     """
 
     owner: Savepoint | None
@@ -84,7 +85,7 @@ class Record(Struct):
     written: set[Any] = field(default_factory=set)
 
     def has_written(self, key: Any) -> bool:
-        """Tell whether an entry was written for certain; a copy of the content says it of none."""
+        """Tell whether an entry was certainly written; a copy of the content does not tell."""
         return key in (self.written if self.entries is None else self.entries)
 
 
@@ -112,11 +113,11 @@ class EntryLog:
     # -- notes --------------------------------------------------------------------------------
 
     def note(self, key: Any, owner: Savepoint | None, *, removes: bool = False) -> None:
-        """Note what is there before a write.
+        """Note the content before a write.
 
         Args:
-            key: What is going to change; EVERYTHING if any entry may.
-            owner: Whose block writes.
+            key: The key or member that is going to change; EVERYTHING if any entry may.
+            owner: The block that writes.
             removes: The entry is going to be removed.
         """
         whole = key is EVERYTHING
@@ -162,7 +163,7 @@ class EntryLog:
         return Former(value, self._held(self.container, key), self._time())
 
     def written(self) -> None:
-        """Note that a write is done: what it left is there."""
+        """Note that a write is done."""
 
     def _time(self) -> int | None:
         return None if self._order is None else len(self._order)
@@ -173,7 +174,7 @@ class EntryLog:
             self._base, self._order = len(order), order
 
     def _note_order(self) -> None:
-        """Note the keys that came, nobody knows in which order, while a whole copy was kept."""
+        """Note the keys that came, in unknown order, while a whole copy was kept."""
         if self._order is not None:
             keys = self._keys()
             if not _is_same(self._order[len(self._order) - len(keys) :], keys):
@@ -190,9 +191,9 @@ class EntryLog:
         self._records = self._merged()
 
     def _merged(self) -> list[Record]:
-        """Make one record of neighbours of one owner, and none of the first ones of nobody.
+        """Merge neighbouring records of one owner, and drop the first ones that no block owns.
 
-        Else the records would grow for as long as blocks overlap.
+        Otherwise the records would grow for as long as blocks overlap.
         """
         merged: list[Record] = []
         for record in self._records:
@@ -219,7 +220,7 @@ class EntryLog:
     # -- undo ---------------------------------------------------------------------------------
 
     def undo(self, owner: Savepoint) -> None:
-        """Take back what a block wrote, its last write first. Ctrl-C may strike: call it again."""
+        """Undo the writes of a block, the last one first. Call it again if Ctrl-C interrupts it."""
         self._finish()
         for record in reversed(self._records):
             if record.owner is owner:
@@ -229,7 +230,7 @@ class EntryLog:
             self._arrange(self._ranks(self._back))
 
     def step_back(self, owners: Iterable[Savepoint], forward: list[Callable[[], None]]) -> None:
-        """Take back what these wrote; `forward` is told what puts it there again."""
+        """Undo the writes of these blocks; append to `forward` the steps that redo them."""
         container, kind = self.container, self._kind
         whole = any(record.entries is None for record in self._records)
         keys = {key: None for record in self._records for key in record.entries or ()}
@@ -264,7 +265,7 @@ class EntryLog:
         return structs.replace(record, entries=entries, content=content, written={*record.written})
 
     def _finish(self) -> None:
-        """Carry out what was planned: each step sets a value, so it may be done twice."""
+        """Carry out the planned steps: each one sets a value, so that it may be repeated."""
         if self._under_way is not None:
             done, steps = self._under_way
             for step in steps:
@@ -276,7 +277,7 @@ class EntryLog:
             self._in_order, self._back = None, {}
 
     def _steps(self, record: Record) -> list[Callable[[], None]]:
-        """Plan how a record is taken back."""
+        """Plan the steps that undo a record."""
         later = self._records[_index(self._records, record) + 1 :]
         if record.entries is None and not later:
             return [partial(self._restore, record.content)]
@@ -289,7 +290,7 @@ class EntryLog:
     def _take_back_entry(
         self, key: Any, former: Former, later: list[Record]
     ) -> list[Callable[[], None]]:
-        """Plan how the write to one entry is taken back, where others may have written since."""
+        """Plan the undo of a write to one entry, where others may have written since."""
         later = [record for record in later if record.entries is None or key in record.entries]
         found = [self._found(record, key) for record in later]
         now = self._value(self.container, key)
@@ -315,7 +316,7 @@ class EntryLog:
             partial(self._put, key, Former(numbers[-1])),
         ]
 
-    # -- what was found -----------------------------------------------------------------------
+    # -- former content -----------------------------------------------------------------------
 
     def _found(self, record: Record, key: Any) -> Any:
         if record.entries is None:
@@ -329,7 +330,7 @@ class EntryLog:
             record.entries[key] = _earlier(former, record.entries[key])
 
     def _content_at(self, later: list[Record]) -> Any:
-        """The whole content before the first of these records, the last there are."""
+        """Return the whole content before the first of these records, which are the last ones."""
         content = self._kind.copy(self.container)
         for record in reversed(later):
             if record.entries is None:
@@ -341,7 +342,7 @@ class EntryLog:
     def _take_entries_back(
         self, content: Any, entries: Mapping[Any, Former], time: int | None
     ) -> None:
-        """Let a plain content be as it was before entries were written, at that time."""
+        """Restore a plain content to the time before these entries were written."""
         builtin = self._kind.builtin
         back: dict[Any, int | None] = {}
         for key, former in entries.items():
@@ -365,7 +366,7 @@ class EntryLog:
             _fill(builtin, content, _sorted(list(content), ranks))
 
     def _difference(self, former: Any, after: Any, time: int | None) -> dict[Any, Former]:
-        """The entries that are not the same in two contents, as they were in the first."""
+        """Return the entries that differ between two contents, as they were in the first."""
         old = {key: key for key in former} if self._is_set else former
         new = {key: key for key in after} if self._is_set else after
         held = {key: key for key in after}
@@ -383,13 +384,13 @@ class EntryLog:
         return dict.get(content, key, MISSING)
 
     def _held(self, content: Any, key: Any) -> Any:
-        """The key or member that is there in the place of an equal one."""
+        """Return the key or member that the content holds in the place of an equal one."""
         if content is self.container and is_keyed(content):
             return held_key(content, key)
         return probe.held_key(self._kind.builtin, content, key)
 
     def _holds_other(self, content: Any, key: Any, former: Former) -> bool:
-        """Whether a content has another key, equal to the one that it had."""
+        """Tell whether a content now holds another key that is equal to the former one."""
         if former.key is _UNKNOWN:
             return False
         return not _is_one_key(self._held(content, key), former.key)
@@ -402,12 +403,12 @@ class EntryLog:
     def _ranks(
         self, back: Mapping[Any, int | None], time: int | None = None, *, forget: bool = True
     ) -> dict[Any, int]:
-        """Where each key comes.
+        """Rank the keys by their places.
 
         Args:
-            back: Those that have been put back, and the times at which they were there.
-            time: The time at which the others were there; None: now.
-            forget: Those that have been put back have not been anywhere since.
+            back: The keys that have been put back, with the times of their former places.
+            time: The time of the other keys' places; None: now.
+            forget: Forget any later places of the keys that have been put back.
         """
         order, ranks = self._order or [], {}
         for index, key in enumerate(order):
@@ -421,7 +422,7 @@ class EntryLog:
         return ranks
 
     def _arrange(self, ranks: Mapping[Any, int]) -> None:
-        """Put the keys of the container in order: all those that were put back are there."""
+        """Put the keys of the container in order, when all keys have been put back."""
         keys = self._keys()
         order = _sorted(keys, ranks)
         if self._is_set or _is_same(keys, order):
@@ -435,7 +436,7 @@ class EntryLog:
     # -- writing ------------------------------------------------------------------------------
 
     def _put(self, key: Any, former: Former) -> None:
-        """Give an entry a value, or remove it, past the log."""
+        """Set or remove an entry without noting that in the log."""
         container, builtin = self.container, self._kind.builtin
         value, now = former.value, self._value(container, key)
         if now is not MISSING and (value is MISSING or self._is_other(key, now, former)):
@@ -456,7 +457,7 @@ class EntryLog:
             put(container, value if self._is_set else key, new=now is MISSING)
 
     def _is_other(self, key: Any, now: Any, former: Former) -> bool:
-        """Whether the member or key is another one than the equal one that was there."""
+        """Tell whether the present member or key is another object than the equal former one."""
         if self._is_set:
             return not _is_one_key(now, former.value)
         return self._holds_other(self.container, key, former)
@@ -471,7 +472,7 @@ class EntryLog:
             dropped(container, held)
 
     def _restore(self, content: Any) -> None:
-        """Give the container a former content: by entry if it is large and the order allows it."""
+        """Restore a former content: by entry if it is large and the order allows it."""
         factory = getattr(content, "default_factory", None)
         same = factory is getattr(self.container, "default_factory", None)
         if same and is_keyed(self.container):
@@ -497,13 +498,13 @@ class EntryLog:
 
 
 def _note(container: Any, key: Any, length: int) -> None:
-    """Note what is about to be written, as `barrier.before` does, should Ctrl-C strike."""
+    """Note which entry is about to be written, as `barrier.before` does, in case of Ctrl-C."""
     if container._node_ is not None:
         container._node_.tracker.writing = (container, key, length)
 
 
 def _earlier(former: Former, later: Former | None) -> Former:
-    """What an entry was before two writes; the key is known from that which removed it."""
+    """Merge the former states before two writes; the key comes from the write that removed it."""
     if later is None:
         return former
     key = former.key
@@ -513,12 +514,12 @@ def _earlier(former: Former, later: Former | None) -> Former:
 
 
 def _shifted(number: Any, value: Any, former: Former) -> Former:
-    """What a later writer found, without the difference; the key that it missed is there again."""
+    """Subtract the difference from the state that a later writer found; a missed key is back."""
     return structs.replace(former, value=number) if value is MISSING else Former(number)
 
 
 def _is_one_key(key: Any, other: Any) -> bool:
-    """Whether equal keys are the same in every respect."""
+    """Tell whether equal keys are the same in every respect."""
     if key is other:
         return True
     return type(key) is type(other) and type(key) in INTERCHANGEABLE and key == other
@@ -529,12 +530,12 @@ def _is_same(items: list[Any], others: list[Any]) -> bool:
 
 
 def _sorted(keys: list[Any], ranks: Mapping[Any, int]) -> list[Any]:
-    """The keys in order; those of which nothing is known at the end."""
+    """Sort the keys by rank; keys without a rank come last."""
     return sorted(keys, key=lambda key: ranks.get(key, sys.maxsize))
 
 
 def _fill(builtin: Any, content: Any, keys: list[Any]) -> None:
-    """Put the keys of a plain mapping in that order."""
+    """Fill a plain mapping with its entries in the order of these keys."""
     values = [dict.get(content, key) for key in keys]
     builtin.clear(content)
     for key, value in zip(keys, values, strict=True):

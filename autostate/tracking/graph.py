@@ -1,8 +1,9 @@
-"""Who owns what: which node and entry each container belongs to, and which nodes are in use.
+"""The graph of nodes: to which node and entry each container belongs, and which nodes are in use.
 
-A container that is found where it did not belong has moved, or is at two places: then it becomes
-a node. A node that no entry refers to any more is *unreachable*: it is not saved until an entry
-refers to it again. What was taken out of the state and is inline is *detached*: it is plain.
+A container that is found in another entry than its own has moved, or is at two places; a container
+at two places becomes a node. A node that no entry refers to any more is *unreachable*: it is not
+saved until an entry refers to it again. An inline container that was taken out of the state is
+*detached*: it becomes plain.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
 
 
 class Graph:
-    """The nodes of one tracker, and what belongs to them. In all calls the lock is held."""
+    """The nodes of one tracker and their containers. In all calls the lock is held."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
         self._reached: dict[Node, bool] = {}
         self._looked_at: tuple[Node, Any, frozenset[int]] | None = None
-        self._found: set[int] = set()  # what was claimed just now, by `id`
+        self._found: set[int] = set()  # containers that were just claimed, by `id`
 
     def forget(self, *, all_resolved: bool = False) -> None:
-        """Forget what was found out: others may have held the lock meanwhile."""
+        """Forget earlier findings: another thread may have held the lock meanwhile."""
         if all_resolved:
             self._found.clear()
         self._reached = {}
@@ -39,7 +40,7 @@ class Graph:
     # -- belonging ----------------------------------------------------------------------------
 
     def slots(self, node: Node, key: Any) -> list[Any]:
-        """Where an entry is: by key, or by the element of a sequence."""
+        """List the slots of an entry: its key, or the position of an item of a sequence."""
         if node.shape == "sequence":
             return list(node.locate([key]).values()) if type(key) is ItemRef else []
         return [key] if has(node.obj, key) else []
@@ -47,8 +48,8 @@ class Graph:
     def claim(self, container: Any, node: Node, entry: Any) -> None:
         """Note that a persisted container was found in an entry.
 
-        It is there already, it has moved there, or it is at two places: then it becomes a node,
-        so that it is the same object at both after rehydration.
+        The container belongs there already, or has moved there, or is at two places. In the last
+        case it becomes a node, so that both places hold the same object after rehydration.
         """
         self._looked_at = None
         owner: Node | None = container._node_
@@ -56,7 +57,7 @@ class Graph:
             container._node_ = None
             arm(container)
             self._found.add(id(container))
-            self._tracker.mark_unresolved(container)  # before what is inside: see `Written.prepare`
+            self._tracker.mark_unresolved(container)  # before those in it: see `Written.prepare`
             self._move(container, node, entry)
         elif owner.tracker is not self._tracker or (owner is node and container._key_ == entry):
             return
@@ -72,11 +73,11 @@ class Graph:
             self._tracker.watch.add(node, entry)  # plain containers in it move along
 
     def _is_left(self, owner: Node) -> bool:
-        """Whether a container was taken out of a state whose store is closed now: it is plain."""
+        """Tell whether a container belonged to a state whose store is closed: it is plain."""
         return owner.tracker.closed and owner.tracker is not self._tracker
 
     def _move(self, container: Any, node: Node, entry: Any) -> None:
-        """Let a container belong to another entry, with what came along inside it."""
+        """Let a container belong to another entry, with the containers inside it."""
         referrer, former = container._node_, container._key_
         container._node_, container._key_ = node, entry
         for other in conversion.nodes_inside([container], node):
@@ -86,7 +87,7 @@ class Graph:
             for inner in conversion.inline(container, node):
                 if inner._node_ is referrer and inner._key_ == former and id(inner) not in stayed:
                     inner._node_, inner._key_ = node, entry
-        again = True  # below what was claimed there may be others
+        again = True  # below a claimed container there may be others
         while again:
             again = False
             for inner in [*conversion.inline(container, node)]:
@@ -95,7 +96,7 @@ class Graph:
                     again = True
 
     def _is_strange(self, container: Any, node: Node, entry: Any) -> bool:
-        """Whether a container belongs to another entry, or to none."""
+        """Tell whether a container belongs to another entry, or to none."""
         owner: Node | None = container._node_
         if owner is None or self._is_left(owner):
             return True
@@ -112,9 +113,9 @@ class Graph:
         """Detach a written inline container if it was taken out of its entry.
 
         Returns:
-            Whether it was: it goes on as a plain one.
+            Whether it was taken out: it is plain from then on.
         """
-        if id(container) in self._found:  # to look again for each of many would take their square
+        if id(container) in self._found:  # a search for each of many would take quadratic time
             self._found.discard(id(container))
             return False
         node: Node = container._node_
@@ -147,9 +148,9 @@ class Graph:
         return node
 
     def promote_repeated(self, node: Node, slots: Iterable[int]) -> None:
-        """Make nodes of what lies at two places of one sequence: it is one entry at both.
+        """Make nodes of items that lie at two positions of one sequence: they have one entry.
 
-        Of a tuple or an object at two places it is the containers inside that become nodes.
+        If the item is a tuple or an object, the containers inside it become nodes.
         """
         items = node.obj
         held = {
@@ -175,9 +176,9 @@ class Graph:
         self.touch_everywhere(node, promoted)
 
     def touch_everywhere(self, node: Node, idents: Container[int]) -> None:
-        """Mark elements of a sequence wherever they are: a `ItemRef` says only one position.
+        """Mark items of a sequence at all their positions: an `ItemRef` has only one.
 
-        From now on they refer to a node, and what was saved of them does not.
+        From now on these items refer to a node, and their stored form does not.
         """
         for slot, item in enumerate(items_of(node.obj)):
             if id(item) in idents:
@@ -185,10 +186,10 @@ class Graph:
         self._tracker.dirty_nodes[node] = None
 
     def take_over(self, node: Node, referrer: Node, entry: Any) -> None:
-        """Let what is inside a new node belong to it, and no longer to the entry it was in.
+        """Let the containers inside a new node belong to the node, no longer to its former entry.
 
-        What is at two places then, of the node or in the rest of the entry, becomes a node too:
-        found while it is encoded, it could be too late for what is encoded already.
+        A container that is then at two places, inside the node or in the rest of the entry, becomes
+        a node too. Found only while it is encoded, it could be part of an encoded entry already.
         """
         self._looked_at = None
         moved: dict[int, Any] = {}
@@ -208,7 +209,7 @@ class Graph:
         for inner in [*twice, *rest]:
             if conversion.is_inline(inner):
                 self.promote(inner)
-        for inner in rest:  # the entry refers to it too, and not only what was taken out of it
+        for inner in rest:  # the entry refers to it too, not only the new node
             inner._node_.referrers.setdefault((referrer.id, entry))
 
     def new_node(self, container: Any, referrer: Node, entry: Any) -> Node:
@@ -229,10 +230,10 @@ class Graph:
             self._tracker.dirty_nodes[node] = None
 
     def revive(self, node: Node) -> None:
-        """Save a node that is referenced, if the store does not know it as it is.
+        """Save a referenced node whose stored content is missing or unknown.
 
-        So is all that it refers to in turn: found when it is encoded, that could have been written
-        to since the cut.
+        The nodes that it refers to are saved with it: found only while it is encoded, they could
+        have been written to since the cut.
         """
         left = [node]
         while left:
@@ -247,7 +248,7 @@ class Graph:
         unknown = not node.declared and node.capture is None and node not in tracker.dirty_nodes
         if not (unknown or node.unreachable):
             return False
-        if node.unreachable and type(node.obj) in VARIANTS:  # else it is of sharing.py
+        if node.unreachable and type(node.obj) in VARIANTS:  # else see `sharing.py`
             tracker.mark_unresolved(node.obj)
         node.unreachable = False
         node.all_dirty = True
@@ -264,7 +265,7 @@ class Graph:
     # -- unreachable nodes ---------------------------------------------------------------------
 
     def in_use(self, nodes: Iterable[Node]) -> Iterator[Node]:
-        """Those nodes that the state reaches; the others become unreachable."""
+        """Yield the nodes that the state reaches; mark the others as unreachable."""
         for node in nodes:
             if self.reaches(node):
                 yield node
@@ -272,17 +273,17 @@ class Graph:
                 self.mark_unreachable(node)
 
     def mark_unreachable(self, node: Node) -> None:
-        """Forget what is known of a node that nothing refers to, until something does again."""
+        """Forget the marks and hashes of a node that nothing refers to."""
         node.unreachable = True
         node.all_dirty, node.saved = True, None
         node.take_keys()
         node.drops, node.touched, node.bad = {}, {}, {}
 
     def reaches(self, node: Node) -> bool:
-        """Whether some root refers to a node, directly or through other nodes.
+        """Tell whether some root refers to a node, directly or through other nodes.
 
-        A root that is stored, and that the program has not asked for yet, may refer to what was
-        rebuilt for others.
+        A root that is stored, and that the program has not asked for yet, may refer to a node that
+        was rebuilt for another root.
         """
         seen = {node: None}
         left = [node]
@@ -307,7 +308,7 @@ class Graph:
         return reached
 
     def _referrers(self, node: Node) -> list[Node]:
-        """The nodes that refer to a node; what was remembered and is no longer so is forgotten."""
+        """List the nodes that refer to a node; forget referrers that no longer do."""
         found = []
         for referrer_id, key in list(node.referrers):
             referrer = self._tracker.nodes.get(referrer_id)

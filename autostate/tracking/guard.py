@@ -1,8 +1,8 @@
 """Objects of `@persisted` classes where they may not be changed.
 
-They have no write barrier (see `mirror.py`). While their tracker has a gate, their classes get a
-`__setattr__` and a `__delattr__` that pass it first; when it opens they lose them again. What goes
-past these, as `vars(shop)["page"] = 2` does, is found by comparing.
+Such objects have no write barrier (see `mirror.py`). While their tracker has a gate, their classes
+have a `__setattr__` and a `__delattr__` that call the gate first; these are removed when the gate
+opens. A write that bypasses them (`vars(shop)["page"] = 2`) is found by comparing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _METHODS: Final = ("__setattr__", "__delattr__")
 
 
 def guard(cls: type) -> None:
-    """Let assignments to objects of a class pass the gate first."""
+    """Let assignments to objects of a class call the gate first."""
     for name in _METHODS:
         found = getattr(cls, name)
         if not hasattr(found, _MARK):
@@ -25,7 +25,7 @@ def guard(cls: type) -> None:
 
 
 def unguard(cls: type) -> None:
-    """Undo what `guard` has done to a class."""
+    """Remove the methods that `guard` has added to a class."""
     for name in _METHODS:
         found = vars(cls).get(name)
         if not hasattr(found, _MARK):

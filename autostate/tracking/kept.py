@@ -1,4 +1,4 @@
-"""Which items of a sequence are those of the last cut, and where they stand now."""
+"""Which items of a sequence were there at the last cut, and where they are now."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 SEGMENTS: Final = 512
-"""So many segments at the most: with more, it is cheaper to compare all items afterwards."""
+"""The largest number of segments: with more, comparing all items afterwards is cheaper."""
 
 
 class Segment(NamedTuple):
     """Items side by side that were side by side before.
 
     Attributes:
-        start, stop: Where they were: indices, the second not included.
-        at: Where the first of them is now.
+        start, stop: Their former indices, the second not included.
+        at: The present index of the first of them.
     """
 
     start: int
@@ -37,19 +37,19 @@ _at = itemgetter(2)
 class Kept:
     """The items of the last cut that are still there, as segments in order.
 
-    All other items came since. What was written past the barrier moves nothing here, so a segment
-    may reach beyond the end of the sequence until it is clipped.
+    All other items came since. Writes that bypass the barrier are not known here, so a segment may
+    reach beyond the end of the sequence until it is clipped.
 
-    What comes and goes at the ends, as in a queue, is summed up (`move`) and applied when the
-    segments are looked at: it must not cost more the more segments there are.
+    Items that come and go at the ends, as in a queue, are summed up (`move`); the sum is applied
+    when the segments are read. So the cost of such a write does not grow with the segments.
     """
 
     __slots__ = ("_high", "_left", "_low", "_segments")
 
     def __init__(self, count: int = 0) -> None:
         self._segments: list[Segment] = [Segment(0, count, 0)] if count else []
-        # In the numbers that positions had when the segments were looked at last: which number
-        # is the first now, and the range of those that have been there ever since.
+        # In the numbers that positions had when the segments were last read: the number of the
+        # present first position, and the range of positions that have been there ever since.
         self._left, self._low, self._high = 0, 0, sys.maxsize
 
     @property
@@ -74,7 +74,7 @@ class Kept:
         self._segments = segments
 
     def move(self, shift: int, length: int) -> None:
-        """Take so many items off the left end, or put them there; then there are `length`."""
+        """Remove `shift` items from the left end, or add them; then there are `length` items."""
         left = self._left = self._left + shift
         self._low = max(self._low, left)
         self._high = min(self._high, left + length)
@@ -102,7 +102,7 @@ class Kept:
                 segments.append(Segment(start, start + length - at, at))
 
     def index_at(self, position: int) -> int | None:
-        """Where the item at a position was at the cut; None if it came since."""
+        """Return the index that the item at a position had at the cut; None if it came since."""
         segments, number = self._segments, position + self._left
         index = 0 if len(segments) == 1 else bisect_right(segments, number, key=_at) - 1
         if index < 0 or not self._low <= number < self._high:
@@ -112,7 +112,7 @@ class Kept:
         return found if start <= found < stop else None
 
     def position_of(self, index: int) -> int | None:
-        """Where an item of the cut is now; None if it is no more."""
+        """Return the present position of an item of the cut; None if the item is gone."""
         found = bisect_right(self.segments, index, key=_start) - 1
         if found < 0 or index >= self.segments[found].stop:
             return None
@@ -120,12 +120,12 @@ class Kept:
         return at + index - start
 
     def fresh(self, count: int) -> Iterator[range]:
-        """The positions of the items that came since the cut; there are `count` items in all."""
+        """Yield the positions of items that came since the cut; `count` is the present length."""
         return (range(new.start, new.stop) for _, new in gaps(self.segments, 0, count) if new)
 
 
 def gaps(segments: list[Segment], before: int, now: int) -> Iterator[tuple[range, range]]:
-    """What lies between segments: the former indices, and the positions.
+    """Yield the gaps between segments: the former indices, and the present positions.
 
     Args:
         segments: In order.

@@ -1,7 +1,7 @@
 """Where the objects of a `@persisted` class keep their fields, and which of them are saved.
 
-Fields are whatever an object has in its `__dict__` and its slots, and what a pydantic model has
-beside them. Reading and writing them here runs no code of the program: no `__getattr__`, no
+The fields of an object are everything in its `__dict__` and its slots, and the further dicts of a
+pydantic model. Reading and writing fields here runs no code of the program: no `__getattr__`, no
 `__setattr__`, no property, no validator.
 """
 
@@ -32,18 +32,18 @@ Upgrade = Callable[[dict[str, Any], int], Any]
 
 
 class Options(Struct, frozen=True):
-    """What was said about one class, by `@persisted` and in its body.
+    """The options of one class, as given to `@persisted` and in the body of the class.
 
     Attributes:
         draft: The class as it was before it was decorated.
-        template: The name of its state objects, with "{argument}" for what a constructor's
-            argument says; None: the name of the class.
-        version: Of the stored shape.
-        upgrades: Functions that bring what is stored to the next version; one for all, or one for
-            each version from the first on.
+        template: The name of its state objects, in which "{argument}" stands for the value of that
+            argument of the constructor; None: the name of the class.
+        version: The version of the stored shape.
+        upgrades: Functions that bring stored fields to the next version; one for all versions, or
+            one for each version from the first on.
         transient: Fields that are not saved.
         pickled: Fields that are saved as pickles.
-        factories: What makes the default of a transient field of a plain class.
+        factories: Functions that make the default of a transient field of a plain class.
     """
 
     draft: type
@@ -60,13 +60,13 @@ class Layout(Struct, frozen=True):
 
     Attributes:
         cls: The class.
-        options: Those of the nearest `@persisted` class.
-        skipped: Names of attributes that are not saved: transient fields, and what a
-            `cached_property` has put beside the fields.
+        options: The options of the nearest `@persisted` class.
+        skipped: Names of attributes that are not saved: transient fields, and the values of
+            `cached_property` beside the fields.
         pickled: Fields that are saved as pickles.
         declared: Fields that the class declares.
         slots: Slots that hold a field, by name.
-        reads_slots: `getattr` reads them, and runs no code of the class, not even for an unset one.
+        reads_slots: Whether `getattr` reads slots, even unset ones, without code of the class.
         dicts: Names of the attributes that hold fields by name.
         factories: As in `Options`.
     """
@@ -92,16 +92,16 @@ class Layout(Struct, frozen=True):
         return _FIELDS_SET in self.slots
 
     def read(self, instance: Any) -> dict[str, Any]:
-        """The fields of one object that are saved, by name."""
+        """Return the fields of one object that are saved, by name."""
         dicts = [dict(held(instance, name)) for name in self.dicts]
         return self.saved(dicts, self.read_slots(instance))
 
     def read_slots(self, instance: Any) -> list[Any]:
-        """The contents of the slots; MISSING for one that is unset."""
+        """Return the contents of the slots; MISSING for an unset slot."""
         return [read_slot(slot, instance) for slot in self.slots.values()]
 
     def saved(self, dicts: list[dict[str, Any]], in_slots: list[Any]) -> dict[str, Any]:
-        """The fields that are saved, of copies of the `dicts` and the contents of the `slots`."""
+        """Return the saved fields among copies of the `dicts` and the contents of the `slots`."""
         fields = dicts[0] if dicts else {}
         for more in dicts[1:]:
             fields |= more
@@ -114,7 +114,7 @@ class Layout(Struct, frozen=True):
         return fields
 
     def plain(self, fields: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-        """Fields as they are saved: the names that were set of a model in a form of its own."""
+        """Return fields as they are saved: the set names of a model are stored as a tuple."""
         if self.is_model and _FIELDS_SET in fields:
             names = tuple(sorted(fields[_FIELDS_SET]))
             known = before.get(_FIELDS_SET)
@@ -122,7 +122,7 @@ class Layout(Struct, frozen=True):
         return fields
 
     def put(self, instance: Any, name: str, value: Any) -> None:
-        """Give an object a field."""
+        """Set a field of an object."""
         slot = self.slots.get(name)
         value = set(value) if name == _FIELDS_SET else value
         if slot is not None:
@@ -131,7 +131,7 @@ class Layout(Struct, frozen=True):
             self.holder(instance, name)[name] = value
 
     def drop(self, instance: Any, name: str) -> None:
-        """Take a field from an object that may have it."""
+        """Remove a field of an object, if there is one."""
         slot = self.slots.get(name)
         if slot is None:
             self.holder(instance, name).pop(name, None)
@@ -139,7 +139,7 @@ class Layout(Struct, frozen=True):
             slot.__delete__(instance)
 
     def holder(self, instance: Any, name: str) -> dict[str, Any]:
-        """The dict of an object in which a field is that has no slot."""
+        """Return the dict of an object that holds a field without a slot."""
         for where in self.dicts[1:]:
             content = _get(instance, where, None)
             if where == _PRIVATE and name in _static(self.cls, "__private_attributes__"):
@@ -156,20 +156,20 @@ class Layout(Struct, frozen=True):
     def own_dict(self, instance: Any) -> None:
         """Give an object a `__dict__` that does not share its keys with others of the class.
 
-        Reading `__dict__`, which every scan does, makes a dict of what CPython keeps in the object
-        itself. Where that shares its keys, the interpreter does not specialise attribute access,
-        which takes up to twice as long then. With keys of its own it is as fast as before:
-        `make bench` compares.
+        Every scan reads `__dict__`. At the first reading CPython makes a dict of the values that it
+        keeps in the object itself. If this dict shares its keys, the interpreter does not
+        specialise attribute access, which then takes up to twice as long. If the dict has keys of
+        its own, access is as fast as before: `make bench` compares.
         """
         if "__dict__" in self.dicts:
             box = [_get(instance, "__dict__")]
-            # The object's reference and the box's; what a program holds, `vars(shop)`, stays.
+            # The references of object and box; if the program holds `vars(shop)`, it stays.
             unkept = refcount.count(box[0]) - refcount.MEASURING <= 2
             if unkept and type(box[0]) is dict:
                 object.__setattr__(instance, "__dict__", dict(box[0]))
 
     def holds(self, name: Any, declared_before: frozenset[str]) -> bool:
-        """Whether a stored field is one of the class as it is now.
+        """Tell whether a stored field belongs to the class as it is now.
 
         Args:
             name: The field.
@@ -188,7 +188,7 @@ class Layout(Struct, frozen=True):
         return not hasattr(type(found), "__get__") and not classes.hides(self.cls, name)
 
     def blank(self) -> Any:
-        """An object of the class for which no constructor ran, with the defaults of its fields."""
+        """Make an object of the class without its constructor, with the defaults of its fields."""
         made: Any = object.__new__(self.cls)
         if self.is_model:
             for name in (_EXTRA, _PRIVATE):
@@ -197,7 +197,7 @@ class Layout(Struct, frozen=True):
         return made
 
     def default(self, instance: Any, name: str) -> Any:
-        """The default that the class has for a declared field; MISSING if it has none."""
+        """Return the class's default for a declared field; MISSING if there is none."""
         known = classes.fields_of(self.cls)
         if isinstance(known, str):
             return MISSING
@@ -209,10 +209,10 @@ class Layout(Struct, frozen=True):
             return MISSING
 
     def check_version(self, version: int, name: str) -> None:
-        """Refuse what is stored by a newer version of the class.
+        """Refuse fields that a newer version of the class has stored.
 
         Raises:
-            UpgradeError: It is.
+            UpgradeError: The version is newer than that of the class.
         """
         if version > self.options.version:
             raise UpgradeError(
@@ -226,11 +226,11 @@ class Layout(Struct, frozen=True):
 
         Args:
             state: The fields; may be changed.
-            version: That under which they were stored.
+            version: The version under which they were stored.
             name: The name of the state object, for messages.
 
         Returns:
-            The fields; None if they are of that version.
+            The fields; None if they have the version of the class already.
 
         Raises:
             UpgradeError: A function on the way to that version failed.
@@ -264,13 +264,13 @@ def _get(instance: Any, name: str, default: Any = MISSING) -> Any:
 
 
 def held(instance: Any, name: str) -> dict[str, Any]:
-    """The dict in an attribute of an object; an empty one if there is none."""
+    """Return the dict in an attribute of an object; an empty one if there is none."""
     found: dict[str, Any] = _get(instance, name, None) or {}
     return found
 
 
 def read_slot(slot: Any, instance: Any) -> Any:
-    """The content of a slot; MISSING if it is unset."""
+    """Return the content of a slot; MISSING if it is unset."""
     try:
         return slot.__get__(instance)
     except AttributeError:
@@ -278,7 +278,7 @@ def read_slot(slot: Any, instance: Any) -> Any:
 
 
 def _checked(result: Any, state: dict[str, Any]) -> dict[str, Any]:
-    """What an upgrade gives: a new dict of the fields, or None if it changed the one it got."""
+    """Check the result of an upgrade: a new dict of fields, or None if it changed its argument."""
     fields = state if result is None else result
     if not isinstance(fields, dict) or not all(type(name) is str for name in fields):
         raise TypeError("an upgrade gives the fields, a dict by name, or None")
@@ -286,7 +286,7 @@ def _checked(result: Any, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def layout_of(cls: type) -> Layout:
-    """The layout of a `@persisted` class, or of a class that is based on one."""
+    """Return the layout of a `@persisted` class, or of a class that is based on one."""
     known: Layout | None = vars(cls).get(_LAYOUT)
     if known is None:
         known = _inspect(cls)
@@ -298,12 +298,12 @@ _LAYOUT: Final = "__autostate_layout__"
 
 
 def options_of(cls: type) -> Iterator[Options]:
-    """What was said about a class and those that it is based on, the nearest first."""
+    """Yield the options of a class and of its bases, the nearest first."""
     return (vars(base)[OPTIONS] for base in cls.__mro__ if OPTIONS in vars(base))
 
 
 def class_named(name: str) -> type | None:
-    """The `@persisted` class of that name, among those that the program has loaded."""
+    """Return the `@persisted` class of a name, among those that the program has loaded."""
     return find(name, is_persisted)
 
 
@@ -348,9 +348,9 @@ def _inspect(cls: type) -> Layout:
 
 
 def _cached_by_attrs(cls: type) -> set[str]:
-    """The slots in which attrs keeps what a `cached_property` has worked out.
+    """Find the slots in which attrs keeps the values of `cached_property`.
 
-    It makes all slots of such a class itself: for its fields, and for these.
+    attrs makes all slots of such a class: for the fields, and for these values.
     """
     caches: set[str] = set()
     for base in cls.__mro__:

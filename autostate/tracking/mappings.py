@@ -1,10 +1,10 @@
-"""What is written of dicts, counters and the like.
+"""Which entries of dicts, counters and other mappings are written.
 
-Small ones are compared: of each entry a hash is remembered, so that any write at full speed
-still costs only the entries that changed. The writes to large ones are recorded by key; nothing
-is remembered of them, unless something has written to one past its methods. What grew from small
-to large at full speed is compared with the few entries that were remembered, and the rest of it
-is new: so growth costs what came.
+Small mappings are compared: a hash of each entry is kept, so that a write at full speed costs only
+the entries that changed. Writes to large mappings are recorded by key, and no hashes are kept,
+unless something has bypassed the methods of the mapping. A mapping that grew from small to large at
+full speed is compared with the few known hashes, and its other entries are new: growth costs what
+was added.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from autostate.tracking.node_capture import KeyedCapture, NodeCapture, batches, 
 
 _MISSING: Final = object()
 _STR: Final = frozenset({str})
-_LARGE: Final = 1 << 20  # bytes of an entry that is not worth being copied once more
+_LARGE: Final = 1 << 20  # bytes of an entry above which another copy costs too much
 _DICT_FORMS: Final = VARIANT_SETS["dict"]
 _MAYBE_NAN: Final = frozenset({float, complex, decimal.Decimal, tuple, frozenset})
 _NAN: Final = re.compile(rb'\{"\$[a-z]+":"[^"]*nan', re.IGNORECASE)
@@ -57,7 +57,7 @@ class MappingCapture(KeyedCapture):
         return copy_dict(obj) if in_order else dict(builtin.items(obj))
 
     def remember(self) -> dict[Any, int]:
-        """Encode what has become small, to compare with it from now on; the lock is held."""
+        """Encode all entries of a mapping that became small, for its hashes; the lock is held."""
         saved = {}
         for key, value in self._copy_all().items():
             if key in self.node.bad:
@@ -127,7 +127,7 @@ class MappingCapture(KeyedCapture):
             yield {"drop": self.dropped(batch)}
 
     def _compared_with_nan(self, before: dict[Any, int]) -> Iterator[dict[str, Any] | None]:
-        """Write all entries if one of them differs: nothing in the store is equal to nan."""
+        """Write all entries if one of them differs: no stored key is equal to nan."""
         hashes: dict[Any, int] = {}
         for batch in self.encoded():
             hashes.update((key, _hash(key, encoded)) for key, encoded in batch)
@@ -138,10 +138,10 @@ class MappingCapture(KeyedCapture):
             yield from self._assigned()
 
     def _is_reordered(self, before: dict[Any, int]) -> bool:
-        """Whether dropping and putting entries would not give the content that is.
+        """Tell whether dropping and putting entries would not give the present content.
 
-        That is so for another order, and for a key that is equal to a former one but another (1
-        and True).
+        It would not if the order is another one, or if a key is equal to a former key but not the
+        same (1 and True).
         """
         items = self.items
         kept = [key for key in before if key in items]
@@ -190,7 +190,7 @@ class MappingCapture(KeyedCapture):
         self.saved = self.remembered
 
     def _translated(self) -> Iterator[msgspec.Raw | None]:
-        """Batches of entries as encoded content; each entry is done once it is taken."""
+        """Yield batches of entries as encoded content, with pauses (None) in between."""
         items = self.items
         for batch in self.batches():
             pairs: list[tuple[Any, Any]] = []
@@ -209,7 +209,7 @@ class MappingCapture(KeyedCapture):
             yield content
 
     def _joined(self, pairs: list[tuple[Any, Any]]) -> msgspec.Raw:
-        """Encode a batch in one call; one by one if there is an int with too many digits."""
+        """Encode a batch in one call; entry by entry if an int has too many digits."""
         try:
             return msgspec.Raw(codec.dump(_content(pairs)))
         except ValueError:
@@ -219,7 +219,7 @@ class MappingCapture(KeyedCapture):
             return raw(codec.dump(_content(kept)))
 
     def _was_seen(self, key: Any, encoded: bytes) -> bool:
-        """Whether a watched entry is as it was saved: it is looked at in every capture."""
+        """Tell whether a watched entry, which every capture encodes, is as it was saved."""
         digest = self._note_seen(key, encoded)
         if digest is None:
             return False
@@ -234,7 +234,7 @@ class MappingCapture(KeyedCapture):
         return digest
 
     def _is_stored(self, entry: Any, encoded: bytes) -> bool:
-        """Whether an entry is known to be stored like this."""
+        """Tell whether an entry is known to be stored like this."""
         saved: dict[Any, int] | None = self.node.saved
         if saved is not None and saved.get(entry) == _hash(entry, encoded):
             return True
@@ -242,13 +242,13 @@ class MappingCapture(KeyedCapture):
         return watch.knows(self.node, entry) and watch.was_saved(self.node, entry, hash(encoded))
 
     def _is_native(self, key: Any, value: Any) -> bool:
-        """Whether msgspec can be given an entry as it is; the lock is held."""
+        """Tell whether msgspec can be given an entry as it is; the lock is held."""
         return (key not in self.early and type(key) in codec.NATIVE) and (
             self.touched.get(key, _MISSING) is value or self._is_json(key, value)
         )
 
     def _is_json(self, key: Any, value: Any) -> bool:
-        """Whether msgspec can be given a value as it is: a scalar, or a dict of such."""
+        """Tell whether msgspec can be given a value as it is: a scalar, or a dict of such."""
         cls = type(value)
         if cls in codec.NATIVE:
             return True
@@ -261,29 +261,29 @@ class MappingCapture(KeyedCapture):
 
 
 def has_nan(keys: Iterable[Any]) -> bool:
-    """Whether a key is, or holds, nan: no other nan is equal to it."""
+    """Tell whether a key is, or holds, nan: no other nan is equal to it."""
     return any(type(key) in _MAYBE_NAN and is_key(key) and is_nan(dump_key(key)) for key in keys)
 
 
 def is_nan(encoded: bytes) -> bool:
-    """Whether an encoded key or member is, or holds, nan. No text can look like that."""
+    """Tell whether an encoded key or member is, or holds, nan. No text can look like that."""
     return _NAN.search(encoded) is not None
 
 
 def _hash(key: Any, encoded: bytes) -> int:
-    """The hash of an entry: of the key as well if an equal one could be another."""
+    """Hash an entry, with its key if an equal key could be another one."""
     return hash(encoded) if type(key) is str else hash((dump_key(key), encoded))
 
 
 def _content(pairs: list[tuple[Any, Any]]) -> Any:
-    """Entries as content: an object if all keys are str, else pairs."""
+    """Build content from entries: an object if all keys are str, else pairs."""
     if _STR.issuperset(map(type, dict(pairs))) and _utf8([key for key, _ in pairs]):
         return dict(pairs)
     return [[msgspec.Raw(dump_key(key)), value] for key, value in pairs]
 
 
 def _packed(pairs: list[tuple[Any, Any]], largest: int) -> Any:
-    """Entries that are encoded as content; joined here if one of them is large."""
+    """Build content from encoded entries; join them here if one of them is large."""
     content = _content(pairs)
     if largest > _LARGE and type(content) is dict:
         return Pieces.of(content)

@@ -1,15 +1,14 @@
-"""The root of an object of a `@persisted` class: what the store keeps of it, and what it last had.
+"""The root of an object of a `@persisted` class: the fields that it had at the last scan.
 
 An object of the program's own class has no write barrier. Its class would need a `__setattr__` in
-Python, over ten times as slow as an assignment is; or a second class to which the object belongs
-by turns, as containers have, and then `type(shop) is Shop` would be false half of the time. Both
-would miss what goes past them: `vars(shop)["page"] = 2`, or what pydantic writes. Instead the root
-*mirrors* the object: a dict of the fields that it had when it was last scanned. Every cut scans
-all objects, which takes some two microseconds for each (`scan.py`), and what is another
-value than before is dirty.
+Python, over ten times as slow as a plain assignment; or class variants, as containers have, and
+then `type(shop) is Shop` would be false half of the time. Both would miss writes that bypass them:
+`vars(shop)["page"] = 2`, or pydantic's own writes. Instead the root *mirrors* the object: it is a
+dict of the fields that the object had when it was last scanned. Every cut scans all objects, which
+takes some two microseconds for each (`scan.py`); a field with another value than before is dirty.
 
 So a field is referenced twice, by the object and by its mirror. When a plain container in a field
-is converted, it has to be replaced in both, and nobody locks the object meanwhile:
+is converted, it has to be replaced in both, and nobody locks the object meanwhile: see
 `compare_and_swap`.
 """
 
@@ -38,12 +37,13 @@ class Mirror(dict[str, Any]):
 
     Attributes:
         instance: The object; None before there is one.
-        layout: Where it keeps its fields; None before that is known.
-        metadata: What is stored about its class.
-        unknown_fields: Stored fields that the class does not have any more: kept, and not given to
-            it.
-        claimed: The program has created the object; else it only came with what refers to it.
-        busy: A constructor is at work on the object: it is not scanned.
+        layout: Where the object keeps its fields; None before that is known.
+        metadata: The name, version and declared fields of the class, as stored.
+        unknown_fields: Stored fields that the class does not have any more: they are kept, and not
+            given to the object.
+        claimed: Whether the program has created the object; else it was rebuilt because another
+            root refers to it.
+        busy: Whether a constructor is at work on the object, which is then not scanned.
     """
 
     __slots__ = ("busy", "claimed", "instance", "layout", "metadata", "unknown_fields")
@@ -65,7 +65,7 @@ class Mirror(dict[str, Any]):
         busy: bool
 
     def __setitem__(self, name: str, value: Any) -> None:
-        """Replace a field that is there, in the object too if that still has it."""
+        """Replace a field of the mirror, and of the object if that still has the field."""
         compare_and_swap(self, name, value, [dict.__getitem__(self, name)], alone=sys.maxsize)
 
 
@@ -83,19 +83,19 @@ class InstanceRoot(Barrier, Mirror):
         return made
 
     def known_layout(self) -> Layout:
-        """The layout, which is known as soon as the root is in use."""
+        """Return the layout, which is known as soon as the root is in use."""
         assert self.layout is not None
         return self.layout
 
     def bound_to(self) -> Node:
-        """The node, which is there while the object is bound."""
+        """Return the node, which exists while the object is bound."""
         assert self._node_ is not None
         return self._node_
 
     # -- from the object to the mirror --------------------------------------------------------
 
     def is_same(self, fields: dict[str, Any]) -> bool:
-        """Whether the object has the fields that it had, by identity."""
+        """Tell whether these fields are those of the mirror, by identity."""
         if len(fields) + len(self.unknown_fields) != len(self):
             return False
         return all(map(is_, map(self.get, fields, repeat(MISSING)), fields.values()))
@@ -104,7 +104,7 @@ class InstanceRoot(Barrier, Mirror):
         """Note which fields the object has now; the tracker's lock is held.
 
         Returns:
-            Whether something was another value than before.
+            Whether any field has another value than before.
         """
         if self.is_same(fields):
             return False
@@ -127,12 +127,12 @@ class InstanceRoot(Barrier, Mirror):
         return True
 
     def read(self) -> dict[str, Any]:
-        """The fields that the object has now."""
+        """Return the fields that the object has now."""
         layout = self.known_layout()
         return self.translated(layout.read(self.instance))
 
     def translated(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Fields as they are saved: what is pickled is wrapped, as it was before if it can be."""
+        """Return fields as they are saved: pickled ones in a wrapper, the former one if usable."""
         layout = self.known_layout()
         for name in layout.pickled:
             if name in fields:
@@ -150,14 +150,15 @@ class InstanceRoot(Barrier, Mirror):
     # -- from the mirror to the object --------------------------------------------------------
 
     def push(self) -> None:
-        """Give the object the fields of the mirror; what is stored and not its own is kept aside.
+        """Give the object the fields of the mirror, except unknown fields.
 
-        A field that a former program deleted is taken from it; one that never was is left to it.
+        A field that a former program deleted is deleted from the object; a field that was never
+        stored is left as it is.
         """
         layout, instance = self.known_layout(), self.instance
         self.bound_to().tracker.scan.again(self)
         declared_before = frozenset((self.metadata or {}).get("fields", ()))
-        made = layout.read(instance)  # what its constructor makes is a field of the class
+        made = layout.read(instance)  # a field that its constructor makes is one of the class
         self.unknown_fields = {
             name for name in self if name not in made and not layout.holds(name, declared_before)
         }
@@ -172,7 +173,7 @@ class InstanceRoot(Barrier, Mirror):
             self._fill_in(layout, instance)
 
     def _unwrapped(self, name: str, value: Any) -> Any:
-        """The value for the object: what was stored before a field became pickled is as it is."""
+        """Return the value for the object, without the wrapper of a pickled field if it has one."""
         if name not in self.known_layout().pickled:
             return value
         from autostate.codec.pickled import Pickled
@@ -199,7 +200,7 @@ class InstanceRoot(Barrier, Mirror):
         self.take({name: former[name] for name in former if name not in self.unknown_fields})
 
     def access(self, name: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """The calls that read and write a field of the object: functions of C and arguments."""
+        """Return the calls that read and write a field of the object: C functions and arguments."""
         layout = self.known_layout()
         slot = layout.slots.get(name)
         if slot is not None:
@@ -209,22 +210,24 @@ class InstanceRoot(Barrier, Mirror):
 
 
 def compare_and_swap(root: Any, name: str, new: Any, box: list[Any], *, alone: int) -> int:
-    """Put a container in the place of another one in a field, if the object still has that.
+    """Replace the container in a field by another one, if the object still has the former one.
 
-    The object is not locked: its field may be assigned at any time. So the scan and the writes
-    are one step of C: no other thread runs in between, as for `refcount.put`. What is counted is in
-    the box, in tuples and in iterators, and in no variable: so the count is the same each time.
+    The object is not locked: its field may be assigned at any time. So the comparison and the
+    writes are one step of C, in which no other thread runs, as in `refcount.put`. The counted
+    container is in the box, in tuples and in iterators, but in no variable: so the measurement adds
+    the same number of references each time.
 
     Args:
         root: The mirror.
         name: The field.
         new: The container to be put there.
-        box: A list of the one that is there. The caller has it in no variable.
-        alone: The references to the old one, as they are counted here, if nobody else holds it.
+        box: A list of the container that is there. The caller has that in no variable.
+        alone: The number of references to the old container, as counted here, if nobody else
+            holds it.
 
     Returns:
-        The references to the old one; above `alone`, or if the object has another value, nothing
-        was changed.
+        The number of references to the old container. If it is above `alone`, or if the object has
+        another value by now, nothing was changed.
     """
     if name in root.unknown_fields:  # the object has not got it
         return sys.maxsize
@@ -252,7 +255,7 @@ class _Example:
 
 
 class _SlottedExample:
-    """The same with a slot."""
+    """An object with a slot, to count references with."""
 
     __slots__ = ("field",)
 
@@ -284,7 +287,7 @@ def show(root: Any) -> Any:
 
 
 def describe(root: Any) -> Any:
-    """Tell the class, its version, and the fields that it declares."""
+    """Describe the class: its name, its version, and the fields that it declares."""
     layout: Layout = root.layout
     before = (root.metadata or {}).get("fields", ())
     kept = [name for name in before if name in root.unknown_fields]
@@ -296,11 +299,11 @@ def describe(root: Any) -> Any:
 
 
 def configure(root: Any, metadata: Any) -> None:
-    """Find the class of a stored root, unless the program has said it.
+    """Find the class of a stored root, unless the program has named it.
 
     Raises:
-        UnknownTypeError: It is not among those that the program has loaded.
-        UpgradeError: What is stored is of a newer version.
+        UnknownTypeError: The program has not loaded the class.
+        UpgradeError: A newer version of the class has stored the root.
     """
     name, version, fields = metadata["class"], metadata["version"], metadata.get("fields", [])
     if not isinstance(name, str) or type(version) is not int or not isinstance(fields, list):
@@ -317,12 +320,12 @@ def configure(root: Any, metadata: Any) -> None:
             raise error
         root.layout = layout_of(cls)
     root.layout.check_version(version, root._node_.name)
-    # What refers to it is encoded, to compare with later, before it is bound.
+    # Entries that refer to the root are encoded for their hashes before the root is bound.
     ROOTS[id(show(root))] = root
 
 
 def complete(root: Any) -> Callable[[], None]:
-    """Upgrade what was rehydrated; what is left to do cannot fail.
+    """Upgrade the rehydrated fields, and return a last step that cannot fail.
 
     Raises:
         UpgradeError: A function of the program failed. Nothing was touched.
@@ -355,14 +358,14 @@ def bind(root: Any) -> None:
 
 
 def offer(root: Any) -> None:
-    """Take over what a constructor made and the store never had."""
+    """Save the fields that a constructor made and the store never had."""
     fields = root.read()
     root._node_.defaults |= fields.keys() if root.claimed else _NOTHING
     root.take(fields)
 
 
 def release(root: Any) -> None:
-    """Let the object go on as a plain one."""
+    """Make the object a plain one."""
     ROOTS.pop(id(root.instance), None)
     root._node_.tracker.scan.forget()
 

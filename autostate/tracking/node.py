@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 LARGE = 256
 """Entries above which a container is *keyed*, and above which a nested one becomes a node.
 
-Below it a container is compared with what was saved of it, entry by entry, so that any write at
-full speed still costs only the changed entries; 256 entries take about 0.1 ms to compare.
+Smaller containers are compared with the hashes of their saved entries, so that a write at full
+speed costs only the changed entries; comparing 256 entries takes about 0.1 ms.
 """
 
 
@@ -30,7 +30,7 @@ class ItemRef:
     """The entry of a sequence: one element, which may change its position.
 
     Attributes:
-        number: Where it was when it was last looked at: the position, counted from `Node.first`.
+        number: The last known position of the element, counted from `Node.first`.
         ident: The `id` of the element.
     """
 
@@ -50,35 +50,36 @@ class Node:
         shape: How its entries are addressed: "mapping", "set" or "sequence".
         name: The name of a root; None for a nested node.
         referrers: For a nested node: ids of nodes, and their entries, that have referred to it.
-        keys: What was assigned or added, oldest first: keys, members, or where in a sequence the
-            item was at the last cut. True for a key or member that was not there at that.
-        touched: Entries in which something changed: keys, or places (sequence). With the
-            container that changed, if that was the whole entry and had only scalars in it when
-            it was last looked at, and None otherwise.
+        keys: Keys or members that were assigned or added, oldest first, each with True if it was
+            not there at the last cut. Of a sequence: the positions that replaced items had at the
+            last cut.
+        touched: Entries in which something changed: keys, or `ItemRef`s (sequence). The value is
+            the container that changed, if it was the whole entry and held only scalars at its last
+            resolution, else None.
         log: The same dict as `keys` while the container is of the recording variant, else None.
-        drops: Keys or members that were removed since the last capture; True for those that were
-            there when it was made.
+        drops: Keys or members that were removed since the last capture, each with True if it was
+            there at that capture.
         key_type: The type of all keys or members, if it is one of `barrier.INTERCHANGEABLE`; None
-            if they are of several types, of another, or if that is not known.
-        compare: What was saved is remembered although the container is large: something has
-            written to it past its methods, and may do so again.
-        all_dirty: All entries may be dirty.
-        first: Of a sequence: what a `ItemRef` calls its first item. It changes with what comes and
-            goes at the left end, so that most elements are found where they were.
+            if they are of several types, of another type, or of an unknown type.
+        compare: Whether hashes are kept although the container is large: something has bypassed
+            its methods, and may do so again.
+        all_dirty: Whether any entry may be dirty.
+        first: Of a sequence: the number of the first item in the counting of `ItemRef`. It changes
+            when items come or go at the left end, so that most elements keep their numbers.
         kept: Of a sequence: which items were there at the last cut, and where they are now.
-        saved: What was last saved, to compare with: see `capture.py`. None if that is unknown.
+        saved: The hashes of the saved entries: see `capture.py`. None if they are unknown.
         bad: Entries that could not be saved, with the error.
-        defaults: Keys or members that were given as defaults, by any process: no default fills
-            them in again, so what the program deleted stays deleted. Of an object only fields
-            that its constructor makes in this process, and those that were deleted.
-        saved_defaults: What the store has of `defaults`.
-        declared: The store knows of the node.
+        defaults: Keys or members that were given as defaults, by any process. No default fills
+            them in again, so that a deleted key stays deleted. Of an object: only fields that its
+            constructor makes in this process, and deleted fields.
+        saved_defaults: The stored part of `defaults`.
+        declared: Whether the store has the node.
         weight: Bytes of an encoded entry, on the average of the last capture.
-        capture: The node's share of the capture that is being encoded.
-        unreachable: Nothing in the state refers to it (any more): nothing of it is saved.
-        places: Of a sequence: the entries of elements that are no inline containers of its own
-            but hold some, or may change, by the elements' `id`.
-        metadata: What is stored of its description (`Kind.describe`).
+        capture: The node's part of the capture that is being encoded.
+        unreachable: Whether no root reaches the node: nothing of it is saved.
+        places: Of a sequence, by the elements' `id`: the entries of elements that are no inline
+            containers of the sequence, but hold some or may change.
+        metadata: The stored description (`Kind.describe`).
     """
 
     __slots__ = (
@@ -143,7 +144,7 @@ class Node:
 
     @property
     def path(self) -> str:
-        """Where the node is, as code would write it."""
+        """The path of the node, as code would write it."""
         steps: list[str] = []
         node, seen = self, {self}
         while node.name is None:
@@ -163,7 +164,7 @@ class Node:
         return f"{node.name}{''.join(reversed(steps))}"
 
     def step(self, key: Any) -> str:
-        """One entry, as the part of a path."""
+        """Return one entry as a part of a path."""
         if self.shape == "set":
             return ""
         if self.kind == "object":
@@ -179,11 +180,11 @@ class Node:
             return f"[a {type(key).__name__}]"
 
     def place_of(self, key: Any) -> str:
-        """Name an entry for as long as it is stored; the items of a sequence move."""
+        """Name an entry as long as it is stored; all items of a sequence share one name."""
         return f"{self.id}/{key}" if type(key) is str else f"{self.id}"
 
     def place(self, slot: int) -> ItemRef:
-        """The entry of an element of a sequence, by its position."""
+        """Return the entry of an element of a sequence, by its position."""
         element = item_of(self.obj, slot)
         known = self.places.get(id(element))
         if known is None and is_container(element) and element._node_ is self:
@@ -195,10 +196,10 @@ class Node:
         return made
 
     def locate(self, places: Iterable[ItemRef]) -> dict[ItemRef, int]:
-        """Where elements of a sequence are now; those that left it are left out.
+        """Find the present positions of elements of a sequence; leave out elements that are gone.
 
-        An element is where it was, or has moved by as much as another one has; else all are
-        looked through, once for all that are missing.
+        An element is first searched at its last known position, then at positions shifted as those
+        of other elements; one search through the whole sequence finds the rest.
         """
         obj, first = self.obj, self.first
         found: dict[ItemRef, int] = {}
@@ -226,23 +227,24 @@ class Node:
             self.keys[index] = None
 
     def growth(self) -> int:
-        """By how much the recorded writes have made a mapping or set longer since the last cut."""
+        """Return by how much recorded writes made a mapping or set longer since the last cut."""
         return countOf(self.keys.copy().values(), True) - countOf(self.drops.values(), True)
 
     def take_keys(self) -> dict[Any, bool | None]:
         """Take over the dirty keys, with the lock held.
 
-        Whoever records without the lock marks `log` and then looks whether it is still that:
-        so it is closed first and copied afterwards. Who missed the copy finds it closed.
+        A thread that records without the lock writes to `log`, and then checks that `log` is still
+        the same. So the log is closed first and copied afterwards: a thread whose key was not
+        copied finds the log closed.
         """
         self.log = None
         taken, self.keys = self.keys, {}
         return dict(taken)
 
     def restore(self, keys: Iterable[Any], drops: Iterable[Any], touched: Iterable[Any]) -> None:
-        """Mark again what was taken over, as older than what was marked since.
+        """Mark again entries that a capture had taken over, as older than the present marks.
 
-        The length at the last cut has taken it into account: it counts for `growth` no more.
+        They do not count for `growth`: the length at the last cut includes them already.
         """
         self.touched = dict.fromkeys(touched) | self.touched
         recording = self.log is not None

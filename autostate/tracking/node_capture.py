@@ -1,10 +1,10 @@
 """One node's share of a capture: copies of its dirty entries, encoded after the cut.
 
-Later writes to the node itself cannot reach the copies. What they can reach are the *inline*
-containers inside the entries; these are armed, and a write to one first encodes the entry it
-lives in (`NodeCapture.encode_now`). So encoding can take its time on the flush thread, batch by
-batch under the lock, and what is saved is still the state at the cut. A root that is deleted
-meanwhile is part of that state too: before its containers are untracked, the rest is encoded.
+Later writes to the node itself cannot reach the copies. The program can still reach the *inline*
+containers inside the entries; these are armed, and a write to one of them first encodes its entry
+(`NodeCapture.encode_now`). So the flush thread can encode without haste, batch by batch under the
+lock, and still saves the state at the cut. A root that is deleted meanwhile is part of that state:
+its entries are encoded before its containers are untracked.
 
 The shapes differ in how entries are addressed and in how changes are found: `mappings.py`,
 `sets.py`, `sequences.py`.
@@ -38,24 +38,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger("autostate")
 
 UNSURE: Final = object()
-"""The `metadata` of a node of which the store may have this or that."""
+"""The `metadata` of a node whose stored metadata is not known."""
 
 SLICE: Final = 0.0005
-"""Seconds for which a batch of entries may hold the lock; batches grow and shrink towards it."""
+"""Seconds for which a batch of entries may hold the lock; the size of batches adapts to it."""
 
 
 INLINE: Final = LARGE
-"""Entries of containers inline in one entry above which the outermost becomes a node."""
+"""Entries of all containers inline in one entry; above that the outermost becomes a node."""
 
 LARGEST_ENTRY: Final = 16_384
-"""Bytes of an entry above which it does."""
+"""Bytes of an entry; above that its outermost container becomes a node."""
 
 
 class ToBeNode(Exception):  # noqa: N818 - not an error
     """A container, or an object, inside an entry has to become a node.
 
-    It was met there a second time; or the entry would be so large with all that is inline in it
-    that each change would cost much more than what changed.
+    It was found there a second time; or the entry, with everything inline in it, would be so large
+    that each write would cost much more than the changed part.
     """
 
     def __init__(self, container: Any) -> None:
@@ -68,13 +68,13 @@ class ReferenceResolver:
     Args:
         node: The node to which the entry belongs.
         key: The entry.
-        lenient: What cannot be saved is replaced: see `codec.unsaved`.
-        divide: If the entry is large, a container in it has to become a node.
+        lenient: Replace values that cannot be saved: see `codec.unsaved`.
+        divide: Make a container a node if the entry is large.
 
     Attributes:
-        seen: What is saved inline, by identity.
-        top: The container that becomes a node if the entry is large: the outermost one in which
-            there is more than one thing. None if it is in an object, of which it is a part only.
+        seen: Containers and objects that are saved inline, by identity.
+        top: The container that becomes a node if the entry is large: the outermost one with other
+            than one entry. None if that container is part of an object.
     """
 
     __slots__ = ("_in_payload", "_left", "_looks", "key", "lenient", "node", "seen", "top")
@@ -92,16 +92,16 @@ class ReferenceResolver:
         self._in_payload = False
 
     def strict(self) -> ReferenceResolver:
-        """Give the one for what a registered `encode` gave: nothing in it is replaced.
+        """Return a resolver for the result of a registered `encode`: it replaces nothing.
 
-        Plain containers in that may be new ones at each call: they are no part of the state.
+        Plain containers in such a result may be new at each call: they are no part of the state.
         """
         resolver = ReferenceResolver(self.node, self.key)
         resolver.seen, resolver._in_payload = self.seen, True
         return resolver
 
     def __call__(self, container: Any) -> dict[str, int] | None:
-        """Refer to a node; None for a container, or an object, that is saved inline."""
+        """Return a reference to a node; None for a container or an object that is saved inline."""
         tracker = self.node.tracker
         if not issubclass(type(container), Barrier):
             return self._without_barrier(container)
@@ -124,14 +124,14 @@ class ReferenceResolver:
             return None
         if node is self.node and type(value) not in PLAIN:
             if id(value) not in self.seen:
-                self.seen[id(value)] = value  # this is the object of the node itself
+                self.seen[id(value)] = value  # the object of the node itself
                 return None
             if getattr(codec.entry_for(type(value)), "blank", None) is None:
                 raise Unsupported("an object that holds itself cannot be saved")
         return self._refer(node)
 
     def _meet(self, value: Any) -> None:
-        """Take note of what is saved inline, at its first place; at a second it is a node."""
+        """Note a value that is saved inline; at a second place it has to become a node."""
         if id(value) in self.seen:
             raise ToBeNode(value)
         self.seen[id(value)] = value
@@ -151,7 +151,7 @@ class ReferenceResolver:
         return {"$ref": owner.id}
 
     def sign(self, data: bytes) -> str:
-        """Sign what is pickled."""
+        """Sign a pickled value."""
         signer = self.node.tracker.signer
         if signer is None:
             raise Unsupported("a pickled value has to be signed, and here is no key to sign it")
@@ -161,7 +161,7 @@ class ReferenceResolver:
             raise Unsupported(str(problem)) from None
 
     def name_of(self, container: Any) -> str | None:
-        """Refer by name to a state object inside of what is pickled."""
+        """Name a state object to which a pickled value refers."""
         from autostate.codec.pickled import name_of
 
         node: Node | None = container._node_
@@ -174,15 +174,15 @@ class NodeCapture(ABC):
     """One node's share of a capture.
 
     Attributes:
-        all_dirty: All entries of the node are among those to encode.
-        keys, touched, drops: What was marked: see `Node`.
+        all_dirty: Whether all entries of the node are to be encoded.
+        keys, touched, drops: The marks of the node: see `Node`.
         early: Entries that are encoded already.
-        seen: Hashes of encoded entries, for those that are watched.
+        seen: Hashes of encoded entries that are watched.
         defaults: The defaults that were offered before the cut.
-        saved_defaults: What the store will have of them.
+        saved_defaults: The part of them that the store will have.
         count: The number of entries to encode.
         written: Whether there is anything to write.
-        saved: What will have been saved, to compare with.
+        saved: The hashes to keep once the commit is durable.
     """
 
     shapes: ClassVar[dict[str, type[NodeCapture]]] = {}
@@ -198,7 +198,7 @@ class NodeCapture(ABC):
         self.seen: dict[Any, int] = {}
         self.written = False
         self.saved: Any = None
-        self.defaults = node.defaults  # now: the entry of a later one is not in this capture
+        self.defaults = node.defaults  # now: this capture has no entry of a later default
         self.saved_defaults = node.saved_defaults
         self.metadata = node.metadata
         self._described = self._describe_object()  # now: a `default_factory` can be replaced
@@ -218,7 +218,7 @@ class NodeCapture(ABC):
 
     @abstractmethod
     def encode_rest(self) -> None:
-        """Encode all that can still change, before it is untracked; the lock is held."""
+        """Encode entries that can still change, before the node is untracked; the lock is held."""
 
     @abstractmethod
     def changes(self) -> Iterator[dict[str, Any] | None]:
@@ -226,14 +226,14 @@ class NodeCapture(ABC):
 
     @abstractmethod
     def restore(self) -> None:
-        """Mark again what was taken over: it is not known what of it the store has."""
+        """Mark again the entries of this capture: it is not known which of them the store has."""
 
     def release(self) -> None:
-        """Release the copies: what they hold would look held by somebody."""
+        """Release the copies: a container in them would look held by somebody."""
         self.early = {}
 
     def find_defaults(self) -> frozenset[Hashable]:
-        """The defaults that the store is to have; what has been encoded is in it."""
+        """Return the defaults that the store is to have; encoded entries are in the store."""
         return self.node.saved_defaults
 
     # -- what is written ----------------------------------------------------------------------
@@ -258,7 +258,7 @@ class NodeCapture(ABC):
             self._header = {}
             del changes[mark:]
             self.written = False
-            self.saved = None  # what is remembered may have been brought up to date
+            self.saved = None  # the hashes may be partly updated
             with self.node.tracker.lock:
                 # taken again when something else is marked, or at a full compare
                 self.node.all_dirty = True
@@ -272,13 +272,13 @@ class NodeCapture(ABC):
                 self.node.weight = sum(map(len, changes[mark:])) // self.count + 1
 
     def _report_all(self, error: Exception) -> None:
-        """Take note that the user's own code failed, an `__eq__` of a key for example."""
+        """Note that the user's own code failed, the `__eq__` of a key for example."""
         logger.debug("%s could not be read", self.node.path, exc_info=error)
         problem = f"its content could not be read ({type(error).__name__})"
         self.capture.errors.append(UnsupportedTypeError(self.node.path, problem))
 
     def _describe(self) -> None:
-        """Say what is new of the node as a whole: kind, name and metadata."""
+        """Put kind, name and metadata into the next change, as far as they are new."""
         node, header = self.node, self._header
         if not node.declared:
             header["kind"] = node.kind
@@ -289,7 +289,7 @@ class NodeCapture(ABC):
             header["metadata"] = self.metadata = metadata
 
     def _defaults(self) -> Iterator[None]:
-        """Say which defaults no later process fills in again."""
+        """Emit the defaults that no later process fills in again."""
         before = self.node.saved_defaults if self.node.declared else frozenset()
         now = self.find_defaults()
         if now is not before and now != before:
@@ -327,8 +327,8 @@ class NodeCapture(ABC):
             key: Its key, member or index, for messages.
 
         Returns:
-            None if it cannot be saved, which is reported. If that is so of something inside it,
-            which is reported as well, the rest of it.
+            The JSON; None if the value cannot be saved. A part that cannot be saved is replaced.
+            Both are reported.
         """
         encoded = self._reported(key, value, lambda: self._encoded(entry, value))
         if encoded is None:
@@ -337,7 +337,7 @@ class NodeCapture(ABC):
         return encoded
 
     def _encoded(self, entry: Any, value: Any, *, lenient: bool = False) -> bytes:
-        large = None  # what becomes a node, unless the entry is stored as it is
+        large = None  # the container that becomes a node, unless the entry is stored as it is
         while True:
             divide = large is None and self.capture is self.node.tracker.capture
             resolver = ReferenceResolver(self.node, entry, lenient=lenient, divide=divide)
@@ -357,11 +357,11 @@ class NodeCapture(ABC):
             large = None
 
     def _is_stored(self, entry: Any, encoded: bytes) -> bool:
-        """Whether an entry is known to be stored like this."""
+        """Tell whether the store is known to have an entry in exactly this form."""
         return False
 
     def _make_node(self, value: Any, entry: Any) -> None:
-        """Make a node of what was not found to be one when it was looked for."""
+        """Make a node of a value that was not found to be shared before."""
         tracker = self.node.tracker
         known = entry in self.node.touched
         if issubclass(type(value), Barrier):
@@ -372,7 +372,7 @@ class NodeCapture(ABC):
             self.node.touched.pop(entry, None)
 
     def _reported(self, key: Any, value: Any, encode: Callable[[], bytes]) -> bytes | None:
-        """Encode a value; None if that cannot be done, which is reported."""
+        """Encode a value; report it and return None if it cannot be saved."""
         try:
             try:
                 return encode()
@@ -387,7 +387,7 @@ class NodeCapture(ABC):
         return None
 
     def report(self, key: Any, problem: Unsupported) -> None:
-        """Take note that an entry cannot be saved."""
+        """Note that an entry cannot be saved."""
         path = self.node.path + self.node.step(key) + problem.path
         error = UnsupportedTypeError(path, problem.problem)
         self.node.bad[key] = error
@@ -399,8 +399,8 @@ class KeyedCapture(NodeCapture):
 
     Attributes:
         items: Copy of the entries to encode: key → value, or member → member.
-        is_large: The container had so many entries at the cut that its writes are recorded.
-        remembered: What will have been saved, if it is known already at the cut.
+        is_large: Whether the container had so many entries at the cut that writes are recorded.
+        remembered: The hashes to keep, if they are known already at the cut.
     """
 
     items: dict[Any, Any]
@@ -412,7 +412,7 @@ class KeyedCapture(NodeCapture):
         length = size(node.obj)
         self.is_large = length > LARGE
         if node.saved is None and len(self.keys) + len(self.drops) > length:
-            self.all_dirty = True  # to drop more than is left takes longer than to say what is left
+            self.all_dirty = True  # more drops than remaining entries: writing all is shorter
         self.items = self.copy_items()
         self.count = len(self.items)
         still_bad = {} if self.all_dirty else node.bad
@@ -421,7 +421,7 @@ class KeyedCapture(NodeCapture):
             self.remembered = self.remember()
 
     def batches(self) -> Iterator[list[Any]]:
-        """The keys of the dirty entries, batch by batch; finds out of which type all keys are."""
+        """Yield the keys of the dirty entries in batches, and find the type of all keys."""
         if not self.all_dirty:
             yield from batches(iter(self.items))
             return
@@ -436,17 +436,17 @@ class KeyedCapture(NodeCapture):
 
     @abstractmethod
     def remember(self) -> Any:
-        """Encode what has become small, to compare with it from now on; the lock is held."""
+        """Encode all entries of a container that became small, for its hashes; the lock is held."""
 
     def remembers(self) -> bool:
-        """Whether what is saved is remembered, to be compared with next time."""
+        """Tell whether hashes of the saved entries are kept, to compare with next time."""
         return not self.is_large or self.node.compare or type(self.node.obj) in PLAIN
 
     def dropped_keys(self, before: Iterable[Any]) -> Iterable[Any]:
-        """The keys to be dropped: what was recorded as removed, or is no more.
+        """Return the keys to be dropped: those recorded as removed, or those that are gone.
 
-        Where all is compared, an entry that was removed and is there again may be where it was: it
-        must not be put at the end.
+        If everything is compared, a removed entry that is there again may be at its former place:
+        it must not be put at the end.
         """
         if not self.all_dirty:
             return self.drops
@@ -467,23 +467,23 @@ class KeyedCapture(NodeCapture):
             self.early[key] = self.encode_entry(key, self.items[key])
 
     def encode_rest(self) -> None:
-        """Encode all that can still change, before it is untracked; the lock is held."""
+        """Encode entries that can still change, before the node is untracked; the lock is held."""
         for key in [key for key, value in self.items.items() if type(value) not in codec.NATIVE]:
             self.encode_now(key)
 
     def encode_entry(self, key: Any, value: Any) -> bytes | None:
-        """Encode one entry; None if value or key cannot be saved, which is reported."""
+        """Encode one entry; report it and return None if its value or key cannot be saved."""
         if not is_key(key):
             self._reported(key, key, lambda: dump_key(key))
             return None
         return self.encode_value(key, value, key)
 
     def taken(self, key: Any, value: Any) -> bytes | None:
-        """One entry's bytes, encoded early or now; the lock is held."""
+        """Return one entry's bytes, encoded early or now; the lock is held."""
         return self.early[key] if key in self.early else self.encode_entry(key, value)
 
     def encoded(self) -> Iterator[list[tuple[Any, bytes]]]:
-        """All entries encoded one by one, in batches."""
+        """Yield all entries, encoded one by one, in batches."""
         for batch in self.batches():
             with self.node.tracker.lock:
                 for key in batch:
@@ -493,10 +493,10 @@ class KeyedCapture(NodeCapture):
             yield [(key, value) for key, value in taken if value is not None]
 
     def find_defaults(self) -> frozenset[Hashable]:
-        """The defaults that were offered, without those that are there and could not be saved.
+        """Return the offered defaults, without entries that could not be saved.
 
-        They are not in the store, and would look deleted to the next process. Of an object only
-        deleted fields: its class may lose a field, and have another one of that name later.
+        These are not in the store, and would look deleted to the next process. Of an object, only
+        deleted fields count: its class may lose a field, and have another one of that name later.
         """
         node = self.node
         if node.kind == "object":
@@ -508,11 +508,11 @@ class KeyedCapture(NodeCapture):
         return self.defaults.difference(unsaved) if unsaved else self.defaults
 
     def dropped(self, keys: Iterable[Any]) -> list[Any]:
-        """The JSON of keys that were removed; what cannot be saved never was."""
+        """Return the JSON of removed keys, except keys that cannot be saved and never were."""
         return [msgspec.Raw(dump_key(key)) for key in keys if is_key(key)]
 
     def restore(self) -> None:
-        """Mark again what was taken over."""
+        """Mark again the entries of this capture."""
         node = self.node
         node.all_dirty = node.all_dirty or self.all_dirty or node.saved is not None
         node.saved = None
@@ -522,7 +522,7 @@ class KeyedCapture(NodeCapture):
 
 
 def common_type(types: set[type]) -> type | None:
-    """The one type of all keys, if equal keys of it are the same."""
+    """Return the one type of all keys, if equal keys of this type are the same."""
     return next(iter(types)) if len(types) == 1 and types <= INTERCHANGEABLE else None
 
 
@@ -535,7 +535,7 @@ def dump_key(key: Any) -> bytes:
 
 
 def is_key(key: Any) -> bool:
-    """Whether a key can be saved."""
+    """Tell whether a key can be saved."""
     if type(key) in codec.NATIVE:
         return True
     try:
@@ -546,7 +546,7 @@ def is_key(key: Any) -> bool:
 
 
 def batches(items: Iterator[Any]) -> Iterator[list[Any]]:
-    """Cut into batches whose handling takes about `SLICE`."""
+    """Divide into batches that take about `SLICE` each."""
     size = 32
     while batch := [*islice(items, size)]:
         started = time.perf_counter()

@@ -1,9 +1,9 @@
 """Which key a mapping or set holds in the place of an equal one.
 
 `hits[numpy.int64(1)] += 1` changes the value of the key 1: a container keeps the key that came
-first, and that is the one that is stored. No method of dict or set gives it, but a lookup compares
-it with what is looked up. A *probe* is equal to what is looked for, and notes the key to which it
-is compared.
+first, and this *held* key is the one that is stored. No method of dict or set returns it, but a
+lookup compares the held key with the one that is looked up. A *probe* is equal to the key that is
+looked up, and notes the key to which it is compared.
 
 C code asks the held key's `__eq__` first, except when the class of the other operand is derived
 from the held key's class. So where `__eq__` is written in Python, the probe's class is derived from
@@ -11,11 +11,11 @@ the class of the key. Without that:
 
 - `return isinstance(other, Key) and ...` is False for a probe, and each removal had to compare
   with every key;
-- an identical key was compared, for which a lookup by itself calls no `__eq__`: one that changes
-  the container while it compares was called again and again.
+- `__eq__` was called for an identical key, for which a plain lookup calls none; an `__eq__` that
+  changes the container was then called again and again.
 
-A NumPy scalar would convert itself to compare with what it does not know: the probe would be shown
-an int in its place. `__array_ufunc__ = None` makes it leave the answer to the probe.
+A NumPy scalar that is compared with an unknown object converts itself to an int, so that the probe
+would note an int. `__array_ufunc__ = None` makes the scalar leave the comparison to the probe.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NOTHING: Final = object()
 
 
 class _Note:
-    """What a probe looks for, and what it was compared to."""
+    """The key that a probe looks for, and the key to which it was compared."""
 
     __slots__ = ("found", "wanted")
 
@@ -41,7 +41,7 @@ class _Note:
         self.found: Any = _NOTHING
 
     def compare(self, other: Any) -> bool:
-        """Compare as a lookup does: what is identical is equal without being asked."""
+        """Compare as a lookup does: identical keys are equal, without a call of `__eq__`."""
         if other is self.wanted or other == self.wanted:
             self.found = other
             return True
@@ -49,7 +49,7 @@ class _Note:
 
 
 class _Probe:
-    """Is compared to a key whose class answers `NotImplemented` for what it does not know."""
+    """A probe for keys whose class answers `NotImplemented` to an unknown class."""
 
     __slots__ = ("_note",)
     __array_ufunc__ = None  # or a NumPy scalar compares its value as a Python object, not itself
@@ -75,7 +75,7 @@ class _Silent:
 
 _IN_C: Final = type(object.__new__)
 _derived: Final[WeakKeyDictionary[type, ref[type]]] = WeakKeyDictionary()
-"""By the class of keys; weak, because a derived class keeps the other one alive."""
+"""Classes of probes by the class of keys; weak: a derived class keeps its base alive."""
 
 
 def _note_of(probe: Any) -> _Note:
@@ -113,26 +113,26 @@ def _probe(note: _Note) -> Any:
 
 
 def held_key(builtin: Any, container: Any, key: Any) -> Any:
-    """The key or member that a container holds in the place of an equal one; else the key itself.
+    """Return the key or member that a container holds in the place of an equal one, else `key`.
 
     Args:
         builtin: The builtin whose functions look up and iterate.
         container: A mapping or a set.
-        key: What is looked up.
+        key: The key that is looked up.
     """
     note = _Note(key)
     try:
         found = builtin.__contains__(container, _probe(note))
         if not found or note.found is not _NOTHING:
             return note.found if found else key
-    except Exception as error:  # of an `__eq__` or of a class that knows its own kind only
+    except Exception as error:  # of an `__eq__`, or of a class that accepts only its own kind
         if is_passing(error):
             raise
     return _search(builtin, container, key)
 
 
 def _search(builtin: Any, container: Any, key: Any) -> Any:
-    """Compare with all keys: an `__eq__` answered by itself, instead of leaving it to the probe."""
+    """Compare with all keys: some `__eq__` did not leave the answer to the probe."""
     if not builtin.__contains__(container, key):
         return key
     code = hash(key)

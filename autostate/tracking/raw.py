@@ -1,7 +1,8 @@
-"""What a container holds, whatever a class of the program makes of its methods.
+"""Reading what a container really holds, by the builtins' functions.
 
-A class may show other than it has, by `__getitem__`, `__contains__`, `__missing__`, `__len__` or
-attributes that hide methods. What is saved is what it has.
+A class of the program may present other content than its objects hold, by `__getitem__`,
+`__contains__`, `__missing__`, `__len__`, or attributes that hide methods. The held content is what
+is saved.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ _maxlen: Final[Any] = vars(deque)["maxlen"]
 
 
 def item_of(container: Any, slot: Any) -> Any:
-    """The item under a key or at a position; nothing is made for a key that is missing.
+    """Return the item under a key or at a position, without calling `__missing__`.
 
     Raises:
-        LookupError: There is none.
+        LookupError: There is no such item.
     """
     if isinstance(container, list):
         return list.__getitem__(container, slot)
@@ -32,19 +33,19 @@ def item_of(container: Any, slot: Any) -> Any:
 
 
 def has(container: Any, key: Any) -> bool:
-    """Whether a key or member is in a dict or set."""
+    """Tell whether a key or member is in a dict or set."""
     if isinstance(container, dict):
         return dict.__contains__(container, key)
     return set.__contains__(container, key)
 
 
 def items_of(sequence: Any) -> list[Any]:
-    """The items of a list or deque."""
+    """Return the items of a list or deque."""
     if isinstance(sequence, list):
         return list.copy(sequence)
     return list(deque.__iter__(sequence))
 
 
 def maxlen_of(container: deque[Any]) -> int | None:
-    """The greatest length of a deque."""
+    """Return the greatest length of a deque."""
     return _maxlen.__get__(container)  # type: ignore[no-any-return]

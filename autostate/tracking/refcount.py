@@ -1,23 +1,22 @@
 """Whether somebody else holds a container: CPython's reference counts, and what they promise.
 
-A container may only be replaced when nobody else can reach it. The count says so as long as each
-holder adds one reference, and as long as it is known what the measurement adds itself:
+A container may only be replaced when nobody else can reach it. The count tells this if each holder
+adds one reference, and if the number of references that the measurement adds is known:
 
 - A container, a cell, a bound method, an iterator, a generator and an object add one each: they own
-  what they hold, in every version.
+  the values that they hold, in every version.
 - A local variable owns its value, with one exception: from Python 3.14 on an argument that the
   caller has in a variable may be *borrowed*. It then adds nothing; but the caller's variable,
-  which lives longer, owns the value and counts. What is only on the stack of an expression
-  (`f([])`, `q.append(await page())`) is owned there, or borrowed from such a variable. So whoever
-  can reach a container adds at least one reference, directly or through the frame that called it.
-- What the measurement adds must therefore not come from variables: whether one counts once, twice
-  or not at all depends on the version, and on debuggers that run frames their own way. Where it
+  which lives longer, owns the value and counts. A value that is only on the stack of an expression
+  (`f([])`, `q.append(await page())`) is owned there, or borrowed from such a variable. So everybody
+  who can reach a container adds at least one reference, directly or through the calling frame.
+- The measurement itself must therefore use no variables: a variable may count once, twice or not at
+  all, depending on the version, and on debuggers that run frames their own way. Where the count
   matters, the container lies in a list (the *box*) or a tuple, and is read from there by C.
 
-None of that is taken from the version: `RELIABLE` tries it at import. Where it does not hold, in a
-free-threaded interpreter for example, in which a count is not exact at any one moment, `count`
-makes everything look held: nothing is converted then, and plain containers are compared at each
-save instead.
+These rules are not derived from the version: `RELIABLE` tests them at import. If they do not hold
+(in a free-threaded interpreter a count is not exact at any one moment), `count` makes everything
+look held: nothing is converted then, and plain containers are compared at each save instead.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from typing import Any, Final
 logger = logging.getLogger("autostate")
 
 UNKNOWN: Final = 1_000_000
-"""The count of what may be held by anybody."""
+"""The count of a value that anybody may hold."""
 
 
 def _unknown(_value: Any) -> int:
@@ -40,26 +39,26 @@ def _unknown(_value: Any) -> int:
 
 
 count: Callable[[Any], int] = getattr(sys, "getrefcount", _unknown)
-"""The references to a value, and one that the call adds; `UNKNOWN` if they say nothing here."""
+"""The references to a value, and one that the call adds; `UNKNOWN` if counts say nothing here."""
 
 
 def put(function: Callable[..., None], parent: Any, slot: Any, new: Any, box: list[Any]) -> int:
-    """Put a container in the place of another, and count the references to the other one.
+    """Replace a container by a new one, and count the references to the old one.
 
-    No other thread runs in between, so nobody can come by the new one before it is known whether it
-    stays: C calls both functions and allocates nothing that the collector counts, and the
-    interpreter looks for other threads only after a call from Python.
+    No other thread runs in between, so nobody can reach the new container before it is known
+    whether it stays: C calls both functions and allocates nothing that the collector counts, and
+    the interpreter switches threads only after a call from Python.
 
     Args:
         function: `__setitem__` of the builtin.
-        parent: The container that holds the other one.
+        parent: The container that holds the old one.
         slot: Its key or index there.
-        new: What takes its place.
-        box: A list of the other one alone. The caller has it in no variable.
+        new: The new container.
+        box: A list of the old container alone. The caller has that in no variable.
 
     Returns:
-        The references to the other one: those of the box, of a tuple here, and of whoever holds
-        it.
+        The references to the old container: that of the box, that of a tuple here, and those of
+        everybody who holds it.
     """
     _, found = starmap(call, ((function, parent, slot, new), (count, box[0])))
     return int(found)
@@ -93,7 +92,7 @@ def _by_a_generator(held: list[Any]) -> Iterator[int]:
 
 
 def _held() -> Iterator[int]:
-    """Count something that somebody holds, in different ways."""
+    """Yield the counts of a value that somebody holds, in different ways."""
     variable: list[Any] = []
     yield _by_a_variable()
     yield _by_the_callers_variable(variable)
@@ -105,14 +104,14 @@ def _held() -> Iterator[int]:
 
 
 MEASURING: Final = 1
-"""References that `count(holder[slot])` adds: that of the stack, which is owned."""
+"""References that `count(holder[slot])` adds: the one of the stack, which is owned."""
 
 ALONE: Final = 2
-"""References to a container that nobody holds, as `put` counts them: its box, and the tuple."""
+"""References to a container that nobody holds, as `put` counts: its box, and the tuple."""
 
 
 def is_reliable() -> bool:
-    """Whether counts say here who holds what, found out by trying."""
+    """Test whether counts tell here if somebody holds a container."""
     gil: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
     if not gil() or "t" in getattr(sys, "abiflags", "") or count is _unknown:
         return False
@@ -123,7 +122,7 @@ def is_reliable() -> bool:
 
 
 RELIABLE: Final = is_reliable()
-"""Whether a count says who holds a container."""
+"""Whether a count tells if somebody holds a container."""
 
 if not RELIABLE:
     count = _unknown

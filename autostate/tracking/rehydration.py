@@ -1,7 +1,8 @@
-"""Rehydration: containers rebuilt from what the store gave.
+"""Rehydration: containers rebuilt from stored nodes.
 
-What is a dict of scalars is tracked already when it comes here: see `conversion.py`. It belongs to
-no node yet, and goes into its container, so that a million entries are hashed once.
+A dict of scalars is a tracked dict already when it arrives here: see `bulk_conversion.py`. The dict
+has no node yet. Entries are put straight into their container, so that a million keys are hashed
+once.
 """
 
 from __future__ import annotations
@@ -47,19 +48,19 @@ class State(Protocol):
 
 
 def _again(error: AutostateError) -> AutostateError:
-    """Make the same error anew: one that was raised keeps what it was raised from alive."""
+    """Make the same error anew: a raised one keeps the frames of its traceback alive."""
     again: AutostateError = copy.copy(error)
     return again
 
 
 def _completion(node: Node) -> Callable[[], None] | None:
-    """Complete a root, as its kind needs it."""
+    """Complete a root as its kind requires; return the last step, if there is one."""
     complete = KINDS[node.kind].complete
     return None if complete is None else complete(node.obj)
 
 
 def _is_outdated(node: Node) -> bool:
-    """Whether functions of the program will bring the content of a node to another version."""
+    """Tell whether functions of the program will upgrade the content of a node."""
     if node.kind != "object":
         return False
     metadata = node.obj.metadata
@@ -67,7 +68,7 @@ def _is_outdated(node: Node) -> bool:
 
 
 def _untouched(content: Any) -> Any:
-    """Copy stored content as far as a container takes it as it is."""
+    """Copy stored content where a container would take it over without a copy."""
     tracked = KINDS["dict"].nested
 
     def copied(value: Any) -> Any:
@@ -84,11 +85,11 @@ def _untouched(content: Any) -> Any:
 
 
 class Rehydration:
-    """Rebuilds roots on demand; what they refer to comes with them, each node once.
+    """Rebuilds roots on demand, with the nodes that they refer to, each node once.
 
     Args:
         tracker: The tracker to which the containers will belong.
-        states: The stored nodes by id; those that were rebuilt are taken out.
+        states: The stored nodes by id; rebuilt nodes are removed.
     """
 
     def __init__(self, tracker: Tracker, states: dict[int, State]) -> None:
@@ -98,30 +99,30 @@ class Rehydration:
         self._built: dict[Node, State] = {}
         self._broken: dict[str, AutostateError] = {}
         self._begun: list[Node] = []
-        self._empty: list[Node] = []  # what is to be filled before a build returns
+        self._empty: list[Node] = []  # nodes to be filled before a build returns
         self._shared: list[Node] = []
         self.resigned: set[Node] = set()  # with pickled values that an older key has signed
 
     def may_refer_to(self, nodes: Iterable[Node]) -> bool:
-        """Whether a root that was not rebuilt yet may refer to one of these nodes.
+        """Tell whether a root that was not rebuilt yet may refer to one of these nodes.
 
-        What was rebuilt is kept until all roots are there: one that comes later finds it as it is
-        by then, although the others may not hold it any more.
+        Rebuilt nodes are kept until all roots are rebuilt: a root that is rebuilt later finds them
+        as they are by then, although the other roots may not hold them any more.
         """
         return bool(self._names) and not set(self._shared).isdisjoint(nodes)
 
     @property
     def names(self) -> list[str]:
-        """The roots that were not rebuilt yet."""
+        """List the roots that were not rebuilt yet."""
         return list(self._names)
 
     def kind(self, name: str) -> str | None:
-        """The kind of the root of that name that was not rebuilt yet."""
+        """Return the kind of the root of that name that was not rebuilt yet."""
         node_id = self._names.get(name)
         return None if node_id is None else self._states[node_id].kind
 
     def forget(self, name: str) -> int | None:
-        """Leave out a root; gives its id."""
+        """Leave out a root; return its id."""
         node_id = self._names.pop(name, None)
         if node_id is not None:
             del self._states[node_id]
@@ -131,13 +132,13 @@ class Rehydration:
         return node_id
 
     def attach(self, container: Any, name: str) -> Node | None:
-        """Fill an empty container with the root of that name; None if there is none."""
+        """Fill an empty container with the root of a name; None if there is no such root."""
         try:
             return self._attach(container, name)
         except RecursionError as error:
             levels = depth.levels_of(state.content for state in self._states.values())
             objects = sum(state.kind == OBJECT.name for state in self._states.values())
-            if levels < depth.FEW_LEVELS <= objects:  # one may refer to the next one, and so on
+            if levels < depth.FEW_LEVELS <= objects:  # a chain of references: each level recurses
                 raise CorruptStateError(
                     f"{name} was not restored, and is left as it is stored: up to {objects:,} "
                     "objects refer to each other, one after another, and the recursion limit of "
@@ -156,7 +157,7 @@ class Rehydration:
         node_id = self._names.get(name)
         if node_id is None:
             return None
-        if self._states[node_id].kind not in KINDS:  # kept aside, by `journal.salvage`
+        if self._states[node_id].kind not in KINDS:  # marked as unreadable by `journal.salvage`
             raise CorruptStateError(f"{name} could not be read before, and is kept aside")
         if name in self._broken:
             raise _again(self._broken[name])
@@ -173,7 +174,7 @@ class Rehydration:
             arm(node.obj)
             for done in completions:
                 done()
-            complete = True  # from here on nothing is taken back
+            complete = True  # from here on nothing is undone
             self._commit()
         except BaseException as error:
             if complete:
@@ -183,8 +184,8 @@ class Rehydration:
             reason = str(error) or type(error).__name__
             told = f"{name} was not restored, and is left as it is stored: {reason}"
             if isinstance(error, UnknownTypeError | UpgradeError):
-                # The program may know the class by the next time; what an upgrade of its own has
-                # done half-way is not known.
+                # The program may have loaded the class by the next attempt; but nobody knows how
+                # far an upgrade function of its own has come.
                 if error.__cause__ is not None:
                     self._refuse(error)
                 error.add_note(f"{name} was not restored, and is left as it is stored")
@@ -202,17 +203,17 @@ class Rehydration:
             self._built = outer
 
     def _commit(self) -> None:
-        """Let what was rebuilt be no longer among what is only stored."""
+        """Remove the rebuilt nodes from the stored ones."""
         for node, state in self._built.items():
             self._states.pop(node.id, None)
             if state.name is not None:
                 self._names.pop(state.name, None)
-            state.content = None  # whoever recovered it may hold it on
+            state.content = None  # the caller of the recovery may still hold the state
         nested = [built for built in self._built if built.name is None]
         self._shared = [*self._shared, *nested] if self._names else []
 
     def _take_back(self) -> None:
-        """Let nothing be saved of what was rebuilt half-way: the store has the whole of it."""
+        """Discard nodes that were rebuilt half-way: the store has all of them."""
         tracker = self._tracker
         for node, state in self._built.items():
             tracker.nodes.pop(node.id, None)
@@ -229,19 +230,19 @@ class Rehydration:
         self._begun = [node for node in self._begun if node not in self._built]
 
     def _keep_originals(self) -> None:
-        """Keep what is stored apart from what upgrades change, should one be interrupted."""
+        """Copy stored content that upgrades will change, in case one is interrupted."""
         if any(_is_outdated(node) for node in self._built):
             for state in self._built.values():
                 state.content = _untouched(state.content)
 
     def _refuse(self, reason: AutostateError) -> None:
-        """Note why what was to be rebuilt is not tried again."""
+        """Note why these nodes are not rebuilt again."""
         for state in self._built.values():
             if state.name is not None:
                 self._broken[state.name] = reason
 
     def finish(self) -> None:
-        """Fill the roots of which so far only that they are there was asked."""
+        """Fill the roots that were created only because a pickled value refers to them."""
         while self._begun:
             self._fill_all(self._begun.pop())
 
@@ -251,7 +252,7 @@ class Rehydration:
         return node
 
     def _fill_all(self, node: Node) -> None:
-        """Fill a container and those in it: one after another, since they may be nested deeply."""
+        """Fill a container and those in it, without recursion: they may be nested deeply."""
         outer, self._empty = self._empty, [node]
         try:
             while self._empty:
@@ -261,7 +262,7 @@ class Rehydration:
 
     def _begin(self, node_id: int, container: Any = None) -> Node:
         """Make a node, and its container if there is none, still empty."""
-        state = self._states[node_id]  # it stays there, until all that was begun is complete
+        state = self._states[node_id]  # it stays there until all nodes that were begun are complete
         kind = KINDS[state.kind]
         if container is None:
             cls = variants_of(kind.unclaimed).armed if state.name else kind.nested
@@ -283,7 +284,7 @@ class Rehydration:
         return node
 
     def _fill(self, node: Node) -> None:
-        """Give a container its content, with all that this refers to."""
+        """Fill a container with its content, and rebuild the nodes that the content refers to."""
         state, container = self._built[node], node.obj
         if state.steps and node.kind in CONVERTED:
             self._fill_in_steps(node, state.steps)
@@ -296,7 +297,7 @@ class Rehydration:
             node.first, node.kept = state.first, Kept(size(container))
         else:
             self._tracker.baseline(node)
-        if node in self.resigned:  # what is encoded now is not what is stored
+        if node in self.resigned:  # its encoded form differs from the stored one
             node.saved = None
 
     def _content(self, node: Node, content: Any) -> Any:
@@ -313,10 +314,10 @@ class Rehydration:
         return {key: self._value(value, make, key) for key, value in content.items()}
 
     def _fill_in_steps(self, node: Node, steps: list[Any]) -> None:
-        """Fill a mapping as its changes say, one after another.
+        """Fill a mapping by its changes, one after another.
 
-        What is no dict of scalars is decoded at the end: only then is it known whether it is
-        still there, and with it what it refers to.
+        Values other than dicts of scalars are decoded at the end: only then is it known whether
+        they, and the nodes that they refer to, are still there.
         """
         container, kind, tracked = node.obj, KINDS[node.kind], KINDS["dict"].nested
         rest: dict[str, None] = {}
@@ -339,7 +340,7 @@ class Rehydration:
                 kind.builtin.__setitem__(container, key, self._value(json, make, key))
 
     def _value(self, json: Any, make: _Make, key: Any) -> Any:
-        """The value of an entry of a mapping."""
+        """Build the value of an entry of a mapping."""
         if type(json) in FLAT:
             return json
         if type(json) is KINDS["dict"].nested:
@@ -360,12 +361,12 @@ class Rehydration:
             ) from None
 
     def _keys(self, keys: Iterable[Hashable], node: Node) -> list[Hashable]:
-        """Keys, or members, of which some may be of a class that is known only by now."""
+        """Decode keys or members again if their classes were unknown before."""
         make = _Make(self, node)
         return [key if type(key) is str else codec.resolve_key(key, make) for key in keys]
 
     def _element(self, json: Any, make: _Make, number: int) -> Any:
-        """An element of a sequence is its own entry."""
+        """Build an element of a sequence, and its entry."""
         if type(json) in FLAT:
             return json
         node, place = make.node, ItemRef(number, id(json))
@@ -387,12 +388,13 @@ class Rehydration:
         return value
 
     def refer(self, node_id: int, where: Node, *, complete: bool) -> Node:
-        """Give a node that is referred to, rebuilt if it was not yet.
+        """Return a node that is referred to, rebuilt if it was not yet.
 
         Args:
-            node_id: Which.
-            where: The node in which the reference is.
-            complete: A class may be given its content at once; else it may be filled later.
+            node_id: The number of the node.
+            where: The node that holds the reference.
+            complete: Whether the content is needed at once, because a class may read it; else the
+                node may be filled later.
         """
         known = self._tracker.nodes.get(node_id)
         if known is None:
@@ -414,10 +416,10 @@ class Rehydration:
         if entry is None or entry.blank is None:
             raise CorruptStateError(f"{node.path}: an object that holds itself cannot be rebuilt")
         node.obj["value"] = entry.blank()
-        self._tracker.sharing.loaded(node)  # what refers to it may be complete before it is
+        self._tracker.sharing.loaded(node)  # a node that refers to it may be complete before
 
     def _object(self, node: Node, content: dict[str, Any]) -> dict[str, Any]:
-        """The content of a cell."""
+        """Build the content of a cell."""
         value = self._decode(content["value"], _Make(self, node), "value")
         begun = node.obj.get("value")
         if begun is not None:
@@ -430,7 +432,7 @@ class Rehydration:
     def root(self, name: str) -> Any:
         """Find the state object to which a pickled value refers.
 
-        It is filled later: it may hold what is just being made.
+        The state object is filled later, because it may hold the pickled value.
         """
         node = self._tracker.roots.get(name)
         if node is None and name in self._names:
@@ -444,12 +446,12 @@ class Rehydration:
 
 
 class _Make:
-    """Builds, for `codec.decode`, what tracking has to know of.
+    """Builds containers and objects for `codec.decode`, and makes them known to tracking.
 
     Attributes:
-        node: What is built belongs to it.
-        key: The entry in which it lives.
-        watched: There is an object that can change unseen.
+        node: The node to which the built containers belong.
+        key: The entry that holds them.
+        watched: Whether the entry holds an object that can change unseen.
     """
 
     __slots__ = ("_is_direct", "_rehydration", "_tracker", "key", "node", "watched")
@@ -460,10 +462,10 @@ class _Make:
         self.node = node
         self.key: Any = None
         self.watched = False
-        self._is_direct = False  # no class is given what is referred to
+        self._is_direct = False  # references are not passed to a class
 
     def value(self, json: Any) -> Any:
-        """Do as `codec.decode`, with dicts and lists written out: they are frequent."""
+        """Decode like `codec.decode`; dicts and lists, which are frequent, are handled here."""
         made: Any
         if type(json) is dict and not codec.is_tagged(json):
             if not is_flat(json):
@@ -502,7 +504,7 @@ class _Make:
         return KINDS[kind].make(content, self.node, self.key)
 
     def _pickled(self, json: Any) -> Any:
-        """Load a pickled value, if its signature holds; nothing of it runs before."""
+        """Load a pickled value if its signature is valid; no code of it runs before the check."""
         from autostate.codec import pickled
 
         path = f"{self.node.path}{self.node.step(self.key)}"

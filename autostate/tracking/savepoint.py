@@ -1,20 +1,21 @@
 """`atomic()`: a block of the program whose writes are saved together, and undone if it raises.
 
-A block may end in another thread or context than it began in: a FastAPI dependency with `yield`
+A block may end in another thread or context than it began in, as a FastAPI dependency with `yield`
 does. Its generator may be closed or collected. Ctrl-C may strike in `__enter__`, in `__exit__`, or
-in between, where the `with` statement has called the one and does not yet know that it has to call
-the other. So the end of a block hangs on nothing of these:
+in between, where the `with` statement has called `__enter__` and does not yet know that it has to
+call `__exit__`. So the end of a block depends on none of these:
 
-- Who is inside is told by a context variable. Its value is a `Membership`, and only contexts
-  refer to it. It is never reset by a token, which works in one context only: a block that has
-  ended is skipped. When no context refers to the membership any more while the block is open, the
-  block is *orphaned*: it was begun in a context that has ended, as that of a worker thread has.
+- A context variable tells which block a context is in. Its value is a `Membership`, and only
+  contexts refer to that. The variable is never reset by a token, which works in one context only;
+  instead, a block that has ended is skipped. When no context refers to the membership any more
+  while the block is open, the block is *orphaned*: it was begun in a context that has ended, for
+  example that of a worker thread.
 - `__exit__` is a descriptor that gives a new callable each time a `with` statement asks for it.
-  Only the stack of the frame with this statement refers to it, so when the frame leaves the block
-  in any way, it is freed, and its weak reference ends the block. A bound method will not do: the
-  interpreter frees it before it calls the function.
-- What has been decided is stored first (`Savepoint.outcome`); then it is carried out, in steps
-  that may be repeated. Whoever meets a block that was left half-way carries on.
+  Only the stack of the frame with this statement refers to the callable. When the frame leaves the
+  block in any way, the callable is freed, and its weak reference ends the block. (What does not
+  work: a bound method, which the interpreter frees before it calls the function.)
+- The outcome of a block is stored first (`Savepoint.outcome`), and then carried out, in steps that
+  may be repeated. A thread that finds a block that was left half-way completes it.
 """
 
 from __future__ import annotations
@@ -40,21 +41,21 @@ R = TypeVar("R")
 logger: logging.Logger = logging.getLogger("autostate")
 
 LONGEST_HOLD: Final = 5.0
-"""Seconds for which a block gives way to a save that waits, at most."""
+"""Seconds for which a new block waits for a save, at most."""
 
 HOLD_CHECK: Final = 0.002
-"""Seconds between looks whether it still has to."""
+"""Seconds between checks whether the block still has to wait."""
 
 
 class Savepoint:
     """One block in one tracker.
 
     Attributes:
-        tracker: Of what is to be saved together.
+        tracker: The tracker of the containers in question.
         outer: The savepoint of the block around this one.
-        outcome: None while the block is open; then whether it is kept (True) or undone (False).
-        holder: A weak reference to what lives as long as the block can still be left.
-        may_step_back: Whether it has written only what can be taken back for a moment.
+        outcome: None while the block is open; then whether its writes are kept (True) or undone.
+        holder: A weak reference to an object that lives until the block has been left.
+        may_step_back: Whether all its writes can be taken back for a moment.
         threads: The threads in which it began and wrote.
         instances: The objects, and their fields when the block began.
         plain: Containers without a barrier, and their contents when the block began.
@@ -96,15 +97,15 @@ class Savepoint:
         return self.is_open and self._membership() is None
 
     def is_abandoned(self) -> bool:
-        """Whether the block is open and its frame has left it."""
+        """Tell whether the block is open and its frame has left it."""
         return self.is_open and self.holder is not None and self.holder() is None
 
 
 class Membership:
-    """Says in a context that it is inside a block.
+    """A context's mark that it is inside a block.
 
     Attributes:
-        savepoints: Of the block, one for each tracker.
+        savepoints: The savepoints of the block, one for each tracker.
         outer: The block around it.
     """
 
@@ -121,7 +122,7 @@ _inside: ContextVar[Membership | None] = ContextVar("autostate-atomic", default=
 
 
 def innermost(tracker: Tracker) -> Savepoint | None:
-    """The innermost open block of this context in a tracker."""
+    """Return the innermost open block of this context in a tracker."""
     member = _inside.get()
     while member is not None:
         for point in member.savepoints:
@@ -132,7 +133,7 @@ def innermost(tracker: Tracker) -> Savepoint | None:
 
 
 class _Exit:
-    """Gives the `__exit__` of a block: to a `with` statement one that only it refers to."""
+    """Gives the `__exit__` of a block: each `with` statement gets a callable of its own."""
 
     def __get__(self, block: AtomicBlock | None, owner: type) -> Callable[..., None]:
         if block is None:  # contextlib asks the class, and keeps the block itself
@@ -145,13 +146,13 @@ class _Exit:
 
 
 class Entry:
-    """One time that a block is entered.
+    """One entering of a block.
 
     Attributes:
-        savepoints: Those that were begun.
-        holder: As of the savepoints.
-        membership: Where the context was told; weak, since only contexts may keep it.
-        place: File and line, if it was entered by hand.
+        savepoints: The savepoints that were begun.
+        holder: The holder of these savepoints.
+        membership: The mark in the context; weak, since only contexts may keep it.
+        place: File and line, if the block was entered by hand.
     """
 
     __slots__ = ("holder", "membership", "place", "savepoints")
@@ -170,8 +171,8 @@ class AtomicBlock:
         trackers: Gives the trackers when the block begins.
 
     Attributes:
-        asked: The entry for which the way out was asked for, before it begins.
-        by_hand: The entries that others keep than `with` statements, the last one last.
+        asked: The next entry, if a `with` statement has asked for its `__exit__`.
+        by_hand: The entries that are not kept by a `with` statement, the latest one last.
     """
 
     def __init__(self, trackers: Callable[[], Iterable[Tracker]]) -> None:
@@ -215,7 +216,7 @@ class AtomicBlock:
             )
 
         async def __aexit__(self, *error: object) -> None:
-            """For `async with` to get as far as the error."""
+            """Let `async with` get as far as the error of `__aenter__`."""
 
     @overload
     def __call__(self, function: Callable[P, R], /) -> Callable[P, R]: ...
@@ -225,8 +226,8 @@ class AtomicBlock:
         """Decorate a function or coroutine function: each call is a block.
 
         Raises:
-            TypeError: It is a generator function: which of its steps belong together is not said.
-                Or it is no function.
+            TypeError: It is no function; or it is a generator function, which does not say which
+                of its steps belong together.
         """
         import inspect
 
@@ -261,7 +262,7 @@ class AtomicBlock:
 
 
 def _leave_asked(block: AtomicBlock, entry: Entry, *error: object) -> None:
-    """End a block by what it gave as `__exit__`."""
+    """End a block by the callable that a `with` statement got as `__exit__`."""
     if block.asked is entry:  # it was asked for at the end, by a call of `block.__exit__(...)`
         block.asked = None
         _leave_by_hand(block, *error)
@@ -270,7 +271,7 @@ def _leave_asked(block: AtomicBlock, entry: Entry, *error: object) -> None:
 
 
 def _leave_by_hand(block: AtomicBlock, *error: object) -> None:
-    """End a block that others than a `with` statement keep: an ExitStack, say."""
+    """End a block that is not kept by a `with` statement, but by an ExitStack, for example."""
     if not block.by_hand:
         raise RuntimeError("this atomic() block was not entered, or has ended")
     _leave(block.by_hand[-1], *error)
@@ -278,7 +279,7 @@ def _leave_by_hand(block: AtomicBlock, *error: object) -> None:
 
 
 def _leave(entry: Entry, kind: object = None, *_: object) -> None:
-    """End a block: keep what it wrote, or undo it if it raises."""
+    """End a block: keep its writes, or undo them if it raises."""
     kept = kind is None
     for point in entry.savepoints:
         if point.outcome is None:
@@ -292,18 +293,18 @@ def _end(entry: Entry) -> None:
     member = None if entry.membership is None else entry.membership()
     if member is not None and _inside.get() is member:
         _inside.set(member.outer)
-    # No weak reference is left to call back: what Ctrl-C raises in a callback, Python swallows.
+    # Keep no weak reference that could call back: Python swallows a Ctrl-C in its callback.
     entry.savepoints.clear()
     entry.holder = None
 
 
 _told: Final[set[tuple[str, int]]] = set()
 untold: Final[list[tuple[str, int]]] = []
-"""Places where blocks were entered that were dropped, before and after it was told of them."""
+"""Places where dropped blocks were entered, those already logged included."""
 
 
 def _place(frame: Any) -> tuple[str, int]:
-    """File and line of the program: not those of contextlib."""
+    """Return file and line in the program, skipping frames of contextlib."""
     while frame.f_back is not None and frame.f_globals.get("__name__") == "contextlib":
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno

@@ -1,17 +1,18 @@
-"""The objects of `@persisted` classes that a tracker keeps: all of them are scanned in a cut.
+"""The objects of `@persisted` classes of one tracker: each cut scans all of them.
 
-The scan is one moment for all, as the cut is for containers. It takes one call of C, which lists
-what every `__dict__` and every slot holds; the interpreter runs no other thread in between, and no
-finalizer either, since the garbage collector is off. It comes after all containers were re-armed:
-what a thread wrote to an object before it wrote to a container is then there, and if it writes to
-a container first, it waits for the lock before it can go on to the object.
+The scan sees all objects at one moment, as the cut sees all containers. One call of C lists the
+contents of every `__dict__` and every slot; during the call the interpreter runs no other thread,
+and no finalizer, since the garbage collector is off. The scan comes after all containers were
+re-armed. So if a thread wrote to an object before it wrote to a container, the scan sees the write
+to the object; and if it writes to a container first, it waits for the lock before it can write to
+the object.
 
-Whether an object has changed is seen by the identity of what it holds: the `id`s of all values are
-compared with those of the last scan, by functions of C too. The mirror keeps the values of the
-last scan alive, so that no other value can have come by the `id` of one of them. Where the mirror
-was given another value since, that does not hold, and the object is compared in any case. So is a
-pydantic model, which changes the set of its fields in place, and an object whose slots `getattr`
-cannot read without running code of its class.
+A change of an object shows in the identities of its values: the `id`s of all values are compared
+with those of the last scan, by functions of C too. The mirror keeps the values of the last scan
+alive, so that no other value can have got the `id` of one of them. This does not hold if the mirror
+was given another value since: then the fields of the object are compared in any case. So are those
+of a pydantic model, which changes the set of its fields in place, and of an object whose slots
+`getattr` cannot read without running code of its class.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ _get: Final = object.__getattribute__  # runs no code of the class, as `getattr`
 
 
 class Seen(NamedTuple):
-    """What was in the objects at the last scan.
+    """The contents of the objects at the last scan.
 
     Attributes:
-        lengths: Of the dicts.
-        names: What is in them, one after another.
-        values: The `id`s of what is under these names.
-        in_slots: The `id`s of what is in the slots.
+        lengths: The lengths of the dicts.
+        names: The keys of all dicts, one dict after another.
+        values: The `id`s of the values under these keys.
+        in_slots: The `id`s of the contents of the slots.
     """
 
     lengths: list[int]
@@ -64,20 +65,20 @@ class Scan(DirtySource):
         self._begin()
 
     def guard(self, *, on: bool) -> None:
-        """Let assignments to the objects pass the gate of the tracker, or not any more."""
+        """Let assignments to the objects call the gate of the tracker first, or no longer."""
         self._guarding = on
         for cls in {type(root.instance) for root in self._roots}:
             (guard if on else unguard)(cls)
 
     def needs_polling(self) -> bool:
-        """Whether there are any objects."""
+        """Tell whether there are any objects."""
         return bool(self._roots)
 
     def _begin(self) -> None:
-        """Know of no object.
+        """Begin with no object.
 
-        For each dict and each slot of the objects there is the object, the name of the attribute,
-        and the position of the object among all.
+        For each dict and each slot of the objects there are three list items: the object, the name
+        of the attribute, and the position of the object among all.
         """
         self._dicts: tuple[list[Any], list[str], list[int]] = ([], [], [])
         self._slots: tuple[list[Any], list[str], list[int]] = ([], [], [])
@@ -87,12 +88,12 @@ class Scan(DirtySource):
         self._again: set[int] = set()
 
     def again(self, root: InstanceRoot) -> None:
-        """Look at an object whatever it holds: its mirror has got another value meanwhile."""
+        """Compare an object in any case at the next scan: its mirror was given another value."""
         if id(root) in self._owners:
             self._again.add(self._owners[id(root)])
 
     def add(self, root: InstanceRoot) -> None:
-        """Look at the object of a root from now on."""
+        """Scan the object of a root from now on."""
         self._register(self)
         layout, owner = root.known_layout(), len(self._roots)
         if self._guarding:
@@ -111,11 +112,11 @@ class Scan(DirtySource):
                 known[2].append(owner)
 
     def forget(self) -> None:
-        """Begin anew at the next scan: objects have been untracked, or one is of another class."""
+        """List the objects anew at the next scan: some are untracked or of another class by now."""
         self._stale = True
 
     def _renew(self) -> None:
-        """Leave out those that are to be forgotten: all at once, as they go when a store does."""
+        """List the objects anew, without the untracked ones, which often are many at once."""
         if self._stale:
             roots = [root for root in self._roots if root._node_ is not None]
             self._roots, self._stale = [], False
@@ -129,16 +130,16 @@ class Scan(DirtySource):
             root.take(fields)
 
     def differing(self) -> int:
-        """How many objects are not as they were at the last cut."""
+        """Count the objects that differ from the last cut."""
         return sum(not root.is_same(fields) for root, fields in self._changes())
 
     def contents(self) -> list[tuple[InstanceRoot, dict[str, Any]]]:
-        """The fields of all objects, as of the last scan."""
+        """Return the fields of all objects, as of the last scan."""
         self._renew()
         return list(zip(self._roots, map(dict, self._roots), strict=True))
 
     def _changes(self, *, remember: bool = False) -> Iterator[tuple[InstanceRoot, dict[str, Any]]]:
-        """The fields of the objects that may have changed, as of one moment."""
+        """Yield the fields of the objects that may have changed, as of one moment."""
         self._renew()
         if not self._roots:
             return
@@ -171,7 +172,7 @@ class Scan(DirtySource):
             yield root, root.translated(layout.saved(dicts, slots))
 
     def _changed(self, seen: Seen, ends: list[int]) -> Iterator[int]:
-        """The positions of objects that do not hold what they held."""
+        """Yield the positions of objects whose contents have changed."""
         last, owners = self._seen, self._dicts[2]
         if last is None or last.lengths != seen.lengths or last.names != seen.names:
             yield from range(len(self._roots))
@@ -193,7 +194,7 @@ class Scan(DirtySource):
         gc.disable()
         try:
             return [*map(lists, reading)]
-        except (TypeError, AttributeError):  # no dict where one should be: a pydantic model may
+        except (TypeError, AttributeError):  # no dict, as it may be in a pydantic model
             dicts = [held(*at) for at in zip(objects, names, strict=True)]
             in_slots = map(getattr, *self._slots[:2], repeat(MISSING))
             fields = [list(one.items()) for one in dicts]
@@ -205,6 +206,6 @@ class Scan(DirtySource):
 
 
 def _range(owners: list[int], owner: int) -> range:
-    """Where what belongs to an owner is, in a list that is in their order."""
+    """Return the range of the items of one owner in a list that is sorted by owner."""
     end = bisect_right(owners, owner)
     return range(bisect_right(owners, owner - 1), end)

@@ -1,8 +1,9 @@
 """What open `atomic()` blocks have written to one list or deque.
 
-A write at one place is noted as a splice: what is there before it, and, when it is done, what is
-there instead. One that may change anything, or runs code of the program (`sort`, `remove`), keeps
-a copy of the whole content until somebody else writes; then the two are aligned, as `diff` does.
+A write at one place is noted as a splice: the items before the write, and, when the write is done,
+the items that replace them. A write that may change anything, or that runs code of the program
+(`sort`, `remove`), keeps a copy of the whole content until somebody else writes; then the copy and
+the content are aligned, as `diff` does.
 """
 
 from __future__ import annotations
@@ -34,21 +35,21 @@ if TYPE_CHECKING:
     from autostate.tracking.savepoint import Savepoint
 
 MANY: Final = 1000
-"""Splices of one block up to which it is not looked whether a copy of the content is smaller."""
+"""Splices of one block up to which no copy of the content is considered instead."""
 
 
 class _Write(Struct):
     """A write that is under way.
 
     Attributes:
-        owner: The savepoint of the block that writes; None for those of no open block.
-        start: Where something is going to change.
-        removed: What is there.
-        length: Of the whole sequence.
-        paired: Items are replaced, one by one.
-        whole: It stands for all writes of this owner, until somebody else writes.
-        maxlen: Of a deque.
-        made: What it was, once that is known.
+        owner: The savepoint of the block that writes; None for a write outside of blocks.
+        start: The position that is going to change.
+        removed: The items at this position before the write.
+        length: The length of the whole sequence.
+        paired: Whether items are replaced one by one.
+        whole: Whether this stands for all writes of the owner, until somebody else writes.
+        maxlen: The greatest length, of a deque.
+        made: The splices of the write, once they are known.
     """
 
     owner: Savepoint | None
@@ -84,13 +85,13 @@ class SequenceLog:
     # -- notes --------------------------------------------------------------------------------
 
     def note(self, key: Any, owner: Savepoint | None, *, removes: bool = False) -> None:
-        """Note what is there before a write.
+        """Note the items before a write.
 
         Args:
             key: The index of an item that is replaced; the slice that may be replaced by any
                 number of items; EVERYTHING.
-            owner: Whose block writes.
-            removes: Never: items are removed from a slice.
+            owner: The block that writes.
+            removes: Not used: a removal from a sequence is the write of a slice.
         """
         assert not removes
         write = self._write
@@ -110,7 +111,7 @@ class SequenceLog:
             self._write = _Write(owner, start, removed, length, type(key) is int)
 
     def written(self) -> None:
-        """Note what is there after a write. Ctrl-C may strike: call it again."""
+        """Note the items after a write. Call it again if Ctrl-C interrupts it."""
         write = self._write
         if write is None or write.whole:
             return
@@ -123,7 +124,7 @@ class SequenceLog:
             self._summarize(write.owner)
 
     def _add(self, made: list[Splice]) -> None:
-        """Add splices, unless they are there, and forget the write that they were."""
+        """Add splices, unless they are in the log already, and forget the write that made them."""
         last = self._splices[-1] if self._splices else None
         one = joined(last, made[0]) if last is not None and len(made) == 1 else None
         if not made or last is made[-1]:
@@ -135,7 +136,7 @@ class SequenceLog:
             self._write = None
 
     def _end_whole(self) -> None:
-        """Find out what was written while a copy was kept. Ctrl-C may strike: call it again."""
+        """Find the splices of the time with a copy. Call it again if Ctrl-C interrupts it."""
         write = self._write
         assert write is not None
         if write.made is None:
@@ -152,7 +153,7 @@ class SequenceLog:
         return _Write(owner, 0, items, len(items), paired, whole=True, maxlen=maxlen)
 
     def _summarize(self, owner: Savepoint | None) -> None:
-        """Keep a copy of the content instead of very many splices that follow each other."""
+        """Replace very many consecutive splices of one owner by a copy of the content."""
         splices = self._splices
         run = _run_at_the_end(splices, {owner})
         if len(run) > max(MANY, size(self.container)) // 2:
@@ -177,13 +178,13 @@ class SequenceLog:
     # -- undo ---------------------------------------------------------------------------------
 
     def undo(self, owner: Savepoint) -> None:
-        """Take back what a block wrote. Ctrl-C may strike: call it again."""
+        """Undo the writes of a block. Call it again if Ctrl-C interrupts it."""
         self._finish()
         self._planned = self._plan({owner})
         self._finish()
 
     def step_back(self, owners: Collection[Savepoint], forward: list[Callable[[], None]]) -> None:
-        """Take back what these wrote; `forward` is told what puts it there again."""
+        """Undo the writes of these blocks; append to `forward` the steps that redo them."""
         former = kind_of(self.container).copy(self.container)
         plan = self._plan(set(owners))
         if plan is not None:
@@ -191,14 +192,14 @@ class SequenceLog:
             self._refill(plan[1])
 
     def _finish(self) -> None:
-        """Carry out what was planned: that may be done twice."""
+        """Carry out the plan; it may be repeated."""
         if self._planned is not None:
             splices, content = self._planned
             self._refill(content)
             self._splices, self._write, self._planned = splices, None, None
 
     def _plan(self, owners: set[Savepoint | None]) -> tuple[list[Splice], Any] | None:
-        """What is left of the splices without those of some blocks, and the content."""
+        """Compute the splices and the content without the splices of some blocks."""
         self.written()
         maxlens = [one for owner, one in self._maxlens.items() if owner in owners]
         write = self._write
@@ -233,7 +234,7 @@ class SequenceLog:
         encode_first(container)
         now = items_of(container)
         start, end = same_ends(now, content)
-        if container._node_ is not None:  # as `barrier.before` does, should Ctrl-C strike
+        if container._node_ is not None:  # as `barrier.before` does, in case of Ctrl-C
             container._node_.tracker.writing = (container, EVERYTHING, -1)
         kind.refill(container, content)
         if is_keyed(container):
@@ -243,7 +244,7 @@ class SequenceLog:
 
 
 def _part(container: Any, start: int, stop: int) -> list[Any]:
-    """The items of a list or deque between two positions."""
+    """Return the items of a list or deque between two positions."""
     if isinstance(container, list):
         return list.__getitem__(container, slice(start, stop))
     if stop - start > 1:
@@ -259,12 +260,12 @@ def _run_at_the_end(splices: list[Splice], owners: Collection[Savepoint | None])
 
 
 def _from_the_first_owned(splices: list[Splice]) -> list[Splice]:
-    """Leave out the first ones of nobody: else there would be ever more while blocks overlap."""
+    """Drop the first splices that no block owns: else they would pile up while blocks overlap."""
     return [*dropwhile(lambda splice: splice.owner is None, splices)]
 
 
 def _reversed(items: list[Any], splices: list[Splice]) -> list[Any]:
-    """The items as they were before these splices."""
+    """Return the items as they were before these splices."""
     for splice in reversed(splices):
         found = items[splice.start : splice.end]
         if len(found) == len(splice.added) and not any(map(is_not, found, splice.added)):
@@ -275,7 +276,7 @@ def _reversed(items: list[Any], splices: list[Splice]) -> list[Any]:
 
 
 def _made(write: _Write, now: list[Any]) -> list[Splice]:
-    """The splices that a write was, by what is there now."""
+    """Return the splices of a write, from the present items."""
     former = write.removed
     if write.paired and len(former) == len(now):
         made = _replaced(former, now)
@@ -290,13 +291,13 @@ def _made(write: _Write, now: list[Any]) -> list[Splice]:
 
 
 def _replaced(former: list[Any], now: list[Any]) -> list[Splice]:
-    """The splices between two versions of as many items, each an entry."""
+    """Return the splices between two versions of equal length, whose items are entries."""
     pairs = enumerate(zip(former, now, strict=True))
     return [Splice(at, [old], [new], paired=True) for at, (old, new) in pairs if old is not new]
 
 
 def _aligned(former: list[Any], now: list[Any]) -> list[Splice]:
-    """The splices between two versions, the last one in the sequence first."""
+    """Return the splices between two versions, the rightmost one first."""
     start, end = same_ends(former, now)
     old, new = former[start : len(former) - end], now[start : len(now) - end]
     segments = align(array("q", map(id, old)), array("q", map(id, new))) if old and new else []

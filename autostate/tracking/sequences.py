@@ -1,13 +1,14 @@
-"""What is written of lists and deques.
+"""Which items of lists and deques are written.
 
 Items are numbered in the store (`journal/commit.py` says how a change names them). An item keeps
-its number while others come and go at both ends; where some are taken out of the middle, or
-inserted, those behind move. So what is written is what came, and of what went only where it was.
+its number while others come and go at both ends; if items are taken out of the middle, or inserted
+there, the items behind them are renumbered. So a commit contains the new items, and only the
+numbers of removed items.
 
-Which items stayed is recorded (`kept.py`), or found by comparing: of each item that was saved a
-hash is remembered. In the disarmed variant, and past the barrier, nothing is recorded; then the two
-versions are aligned by their hashes (`alignment.py`). So is what was put in the place of something
-else: `queue[:] = [page for page in queue if …]` costs what it took out.
+Which items stayed is recorded (`kept.py`), or found by comparing with hashes of the saved items. In
+the disarmed variant, and for writes that bypass the barrier, nothing is recorded; then the two
+versions are aligned by their hashes (`alignment.py`). Items that replace a slice are aligned too:
+`queue[:] = [page for page in queue if …]` costs only the removed items.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ _LONG: Final = 4000  # bytes of an item that may hold an int with too many digit
 
 
 class Saved(Struct):
-    """What was saved of a sequence.
+    """The saved state of a sequence.
 
     Attributes:
         first: The number of the first item.
-        hashes: The hash of each item, encoded; UNKNOWN where that is not known.
-        sure: The store holds these items and no others.
+        hashes: The hash of each encoded item, or UNKNOWN.
+        sure: Whether the store certainly holds these items and no others.
     """
 
     first: int
@@ -72,7 +73,7 @@ class _Run(Struct):
 
 
 def saved_as(content: list[Any], first: int) -> Saved:
-    """What is remembered of a sequence as it is stored.
+    """Return the saved state of a stored sequence.
 
     Args:
         content: The items as decoded JSON.
@@ -80,7 +81,7 @@ def saved_as(content: list[Any], first: int) -> Saved:
     """
     try:
         hashes = array("q", map(hash, encode_each(content)))
-    except ValueError:  # what has another form in JSON
+    except ValueError:  # an item that has another form in JSON
         hashes = array("q", (hash(codec.dump(item)) for item in content))
     return Saved(first, hashes)
 
@@ -89,15 +90,15 @@ class SequenceCapture(NodeCapture):
     """The share of a list or deque in a capture. Items are named by their positions at the cut.
 
     Attributes:
-        compared: Everything is compared with what was saved.
-        changed: Items that stayed, and are to be looked at again.
+        compared: Whether all items are compared with the saved ones.
+        changed: Items that stayed, and have to be encoded again.
     """
 
     def copy(self) -> None:
-        """Copy the items to look at; the lock is held."""
+        """Copy the items to encode; the lock is held."""
         node = self.node
         self.before: Saved | None = node.saved
-        # Until it is known what became of this capture, it is not known what the store holds.
+        # Until the outcome of this capture is known, the content of the store is not known.
         self.saved, node.saved = node.saved, None
         self.first, self.count = node.first, size(node.obj)
         self.compared = self.all_dirty and self.before is not None
@@ -123,7 +124,7 @@ class SequenceCapture(NodeCapture):
         self._copies = _slices(node.obj, ranges)
 
     def _marked(self, kept: Kept) -> set[int]:
-        """Where items are in which something was marked."""
+        """Return the positions of items in which something was marked."""
         slots = self.node.locate(key for key in self.touched if type(key) is ItemRef)
         found = {*map(kept.position_of, self.keys), *slots.values()}
         return {position for position in found if position is not None}
@@ -135,14 +136,14 @@ class SequenceCapture(NodeCapture):
             self.early[position] = self._encode(position, self._item(position))
 
     def encode_rest(self) -> None:
-        """Encode all that can still change, before it is untracked; the lock is held."""
+        """Encode items that can still change, before the node is untracked; the lock is held."""
         for start, items in zip(self._starts, self._copies, strict=True):
             for position, item in enumerate(items, start):
                 if position not in self.early and type(item) not in codec.NATIVE:
                     self.early[position] = self._encode(position, item)
 
     def _position(self, place: ItemRef) -> int | None:
-        """Where an element was at the cut; None if it is not to be encoded."""
+        """Return the position of an element at the cut; None if it is not to be encoded."""
         if id(self._item(place.number - self.first)) == place.ident:
             return place.number - self.first
         if self._index is None:
@@ -155,7 +156,7 @@ class SequenceCapture(NodeCapture):
         return self._index.get(place.ident)
 
     def _item(self, position: int) -> Any:
-        """The copy of an item; this object if there is none."""
+        """Return the copy of an item; this object if there is none."""
         index = bisect_right(self._starts, position) - 1
         if index >= 0 and position - self._starts[index] < len(self._copies[index]):
             return self._copies[index][position - self._starts[index]]
@@ -188,12 +189,12 @@ class SequenceCapture(NodeCapture):
         self.saved = Saved(first, after)
 
     def _align(self, before: array[int], hashes: array[int]) -> Iterator[None]:
-        """Find out which items stayed; the hashes of what was encoded for that are filled in."""
+        """Find the items that stayed, and fill in the hashes of items encoded for that."""
         segments = self._segments
         if self.compared:
             yield from self._hash([range(self.count)], hashes)
             if not self._is_confirmed(before, hashes):
-                segments = []  # something was written that nobody recorded
+                segments = []  # a write was not recorded
         else:
             open_ = gaps(segments, len(before), self.count)
             yield from self._hash([new for old, new in open_ if old and new], hashes)
@@ -213,7 +214,7 @@ class SequenceCapture(NodeCapture):
             self._replaced = _merged(chain(replaced, changed))
 
     def _is_confirmed(self, before: array[int], hashes: array[int]) -> bool:
-        """Whether the items that stayed are as they were saved, but for those that were marked."""
+        """Tell whether all items that stayed, except marked ones, are as they were saved."""
         for start, stop, at in self._segments:
             old, new = before[start:stop], hashes[at : at + stop - start]
             if len(old) != len(new):
@@ -251,9 +252,10 @@ class SequenceCapture(NodeCapture):
         self.saved = Saved(0, hashes)
 
     def _plan(self) -> Iterator[tuple[int, int, bool]]:
-        """What to write: ranges of positions in an order in which each fits; whether they insert.
+        """Yield ranges of positions to write, and whether they insert, in a possible order.
 
-        What lies to the left is written towards the left: each item beside one that is there.
+        Each range lies beside an item that is there already; so ranges to the left of all others
+        are written from right to left.
         """
         left, right = self._segments[0].at, self._segments[-1].end
         yield from reversed([(*unit, False) for unit in _units(self._new) if unit[0] < left])
@@ -264,7 +266,7 @@ class SequenceCapture(NodeCapture):
                 yield start, stop, insert
 
     def _take_out(self, before: Saved) -> Iterator[dict[str, Any]]:
-        """Take out the items that are no more: at the ends, and between others."""
+        """Take out the items that are gone, at the ends and between others."""
         segments, first = self._segments, before.first
         low, high = first + segments[0].start, first + segments[-1].stop
         self._left = low, high
@@ -272,12 +274,12 @@ class SequenceCapture(NodeCapture):
             yield {"trim": [low, high]}
         spaces = list(gaps(segments, len(before.hashes), self.count))[1:-1]
         cuts = [[first + old.start, first + old.stop] for old, _ in spaces if old]
-        for stop in range(len(cuts), 0, -_CUTS):  # from the right: the other numbers hold
+        for stop in range(len(cuts), 0, -_CUTS):  # from the right: the other numbers stay valid
             self._written = None
             yield {"cut": cuts[max(stop - _CUTS, 0) : stop]}
 
     def _write(self, first: int, hashes: array[int]) -> Iterator[dict[str, Any] | None]:
-        """Encode items, and write those of which something else was saved."""
+        """Encode items, and write those that differ from the saved ones."""
         left = self._segments[0].at
         for batch in batches(self._plan()):
             runs: list[_Run] = []
@@ -298,7 +300,7 @@ class SequenceCapture(NodeCapture):
                 yield {"at": first + run.start, "items": items, **insert_them}
 
     def _note(self, start: int, stop: int, *, insert: bool) -> None:
-        """Remember which numbers are written, should nobody know whether they are."""
+        """Remember which numbers are written, in case the outcome is unknown."""
         if insert:
             self._written = None
         elif self._written is not None:
@@ -322,11 +324,11 @@ class SequenceCapture(NodeCapture):
         told = len(self.capture.errors)
         raw = self._encode(position, item)
         if len(self.capture.errors) > told:
-            self.early[position] = raw  # it is told once
+            self.early[position] = raw  # so that an error is reported once
         return raw
 
     def _is_json(self, start: int, items: list[Any]) -> bool:
-        """Whether msgspec can be given items as they are: dicts of scalars that are entries."""
+        """Tell whether msgspec can encode items as they are: dicts of scalars that are entries."""
         if not _DICT_FORMS.issuperset(map(type, items)):
             return False
         if self.early and not self.early.keys().isdisjoint(range(start, start + len(items))):
@@ -338,7 +340,7 @@ class SequenceCapture(NodeCapture):
         )
 
     def _encode(self, position: int, item: Any) -> bytes:
-        """Encode one item; if it cannot be saved something stands for it, so that none moves."""
+        """Encode one item; an item that cannot be saved gets a stand-in, so that no other moves."""
         node = self.node
         entry = node.places.get(id(item))
         if entry is None and type(item) in VARIANTS and item._node_ is node:
@@ -349,23 +351,23 @@ class SequenceCapture(NodeCapture):
         return codec.dump(codec.unsaved(item)) if encoded is None else encoded
 
     def _is_stored(self, entry: Any, encoded: bytes) -> bool:
-        """Whether an item is known to be stored like this, at any position."""
+        """Tell whether the store is known to have an item in exactly this form, at any position."""
         return self.before is not None and hash(encoded) in self.before.hashes
 
     # -- if it fails --------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """Mark again what was taken over: the store may have it, or have it in part.
+        """Mark again the items of this capture: the store may have all, some or none of them.
 
-        Where items were only replaced, or came and went at the ends, most of them are in the store
-        in any case. If others have moved, nothing is known any more.
+        If items were only replaced, or came and went at the ends, the store certainly has most of
+        the other items. If items were renumbered, nothing is known any more.
         """
         node, before = self.node, self.before
         node.all_dirty = True
         if before is None or self._written is None:
             node.saved = None
         elif self._left is None:
-            node.saved = before  # nothing was written of it
+            node.saved = before  # nothing of this capture was written
         else:
             low, high = self._left
             hashes = before.hashes[low - before.first : high - before.first]
@@ -376,14 +378,14 @@ class SequenceCapture(NodeCapture):
 
 
 def _units(ranges: Iterable[range]) -> Iterator[tuple[int, int]]:
-    """Cut ranges into what is encoded at once."""
+    """Divide ranges into units that are encoded at once."""
     for positions in ranges:
         for start in range(positions.start, positions.stop, UNIT):
             yield start, min(start + UNIT, positions.stop)
 
 
 def _merged(ranges: Iterable[range]) -> list[range]:
-    """Put ranges in order, and those together that touch."""
+    """Sort ranges, and join those that touch."""
     made: list[range] = []
     for positions in sorted(ranges, key=lambda positions: positions.start):
         if made and positions.start <= made[-1].stop:
@@ -394,7 +396,7 @@ def _merged(ranges: Iterable[range]) -> list[range]:
 
 
 def _slices(items: Any, ranges: list[range]) -> list[list[Any]]:
-    """Copy some items; to walk through a deque once is faster than many times."""
+    """Copy some items; one walk through a deque is faster than many."""
     if isinstance(items, list) or len(ranges) < 8:
         return [_slice(items, positions.start, positions.stop) for positions in ranges]
     every = items_of(items)
@@ -414,7 +416,7 @@ def _slice(items: Any, start: int, stop: int) -> list[Any]:
 
 
 def _join(runs: list[_Run], position: int, raw: bytes, *, insert: bool) -> None:
-    """Add an item to the last run, if it lies beside it, or begin a new one."""
+    """Add an item to the last run if it lies beside that, else begin a new run."""
     run = runs[-1] if runs else None
     if run is not None and run.insert == insert and run.stop == position:
         run.stop += 1

@@ -1,7 +1,7 @@
-"""What is written of sets.
+"""Which members of sets are written.
 
-Of small ones the encoded members are remembered and compared; of large ones what was added and
-removed is recorded. `mappings.py` says what happens in between.
+Small sets are compared: the hashes of their encoded members are kept. Additions to large sets and
+removals from them are recorded. `mappings.py` says what happens when a set grows or shrinks.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class SetCapture(KeyedCapture):
         return {member: member for member in keys if set.__contains__(obj, member)}
 
     def remember(self) -> dict[bytes, int]:
-        """Encode what has become small, to compare with it from now on; the lock is held."""
+        """Encode all members of a set that became small, for its hashes; the lock is held."""
         return dict.fromkeys(map(dump_key, filter(is_key, set.__iter__(self.node.obj))), 1)
 
     def encode_entry(self, key: Any, value: Any) -> bytes | None:
-        """Encode a member; None if it cannot be saved, which is reported."""
+        """Encode a member; report it and return None if it cannot be saved."""
         return self._reported(key, value, lambda: dump_key(value))
 
     def changes(self) -> Iterator[dict[str, Any] | None]:
@@ -52,10 +52,10 @@ class SetCapture(KeyedCapture):
         return self._compared(before) if self.all_dirty else self._updated(before)
 
     def _compared(self, before: dict[bytes, int]) -> Iterator[dict[str, Any] | None]:
-        """Drop the members that are no more, and write those that were not saved.
+        """Drop the members that are gone, then write those that were not saved.
 
-        In that order: a member may have given way to an equal one of another type, which would not
-        be put beside it.
+        The drops come first: a member may have been replaced by an equal one of another type, which
+        a set does not take beside it.
         """
         remembering = self.remembers()
         saved: dict[bytes, int] = {}
@@ -82,7 +82,7 @@ class SetCapture(KeyedCapture):
             yield {"put": pieces.popleft()}
 
     def _compared_with_nan(self, before: dict[bytes, int]) -> Iterator[dict[str, Any] | None]:
-        """Write all members if there are others than before: each nan is a member of its own."""
+        """Write all members if any has changed: each nan is a member of its own."""
         members: list[bytes] = []
         for batch in self.encoded():
             members += [encoded for _, encoded in batch]
@@ -118,7 +118,7 @@ class SetCapture(KeyedCapture):
         self.saved = self.remembered
 
     def _updated(self, before: dict[bytes, int]) -> Iterator[dict[str, Any] | None]:
-        """Write the recorded members of a set of which it is remembered what was saved."""
+        """Write the recorded members of a large set whose hashes are kept."""
         for key in self.drops:
             if is_key(key):
                 before.pop(dump_key(key), None)
@@ -129,7 +129,7 @@ class SetCapture(KeyedCapture):
         self.saved = before if self.remembers() else None
 
     def _taken(self) -> Iterator[list[tuple[Any, bytes]]]:
-        """The dirty members, encoded, in batches; those that cannot be saved are left out."""
+        """Yield the dirty members, encoded, in batches, without those that cannot be saved."""
         for batch in self.batches():
             with self.node.tracker.lock:
                 taken = [(member, self.taken(member, member)) for member in batch]

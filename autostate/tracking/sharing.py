@@ -1,10 +1,11 @@
 """Plain containers, and objects, at several places of the state come back as one object.
 
-A plain container that is at two places is referenced twice, so that it looks held by somebody
-and is watched, not converted; objects without a barrier are always watched. At every cut the
-watched entries are searched for what is met twice. It becomes a node that is compared as a whole.
-A container is converted when all references to it are those of its places. The same holds for one
-that contains itself. An object stays as it is: the node's container is a `Cell` that holds it.
+A plain container at two places has two references, so that it looks held by somebody and is
+watched, not converted; objects without a barrier are always watched. Every cut searches the watched
+entries for containers and objects that occur twice. Each of them becomes a node that is compared as
+a whole. The container is converted when all references to it come from its places. A container that
+holds itself is treated the same way. An object is not converted: the container of its node is a
+`Cell` that holds the object.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 
 
 class Found(Struct):
-    """A container or object in the state, in a list of its own: its references can be counted.
+    """A container or object in the state, held by a list so that references can be counted.
 
     Attributes:
         holder: A list of the container.
-        places: For each time that it was met: the container that holds it, the key or index
-            there, and node and entry that this belongs to.
+        places: For each place where it was found: the container that holds it, the key or index
+            there, and the node and entry to which that container belongs.
     """
 
     holder: list[Any]
@@ -47,20 +48,20 @@ class Sharing:
         self._nodes: dict[int, Node] = {}
 
     def node_of(self, container: Any) -> Node | None:
-        """The node of a plain container or of an object; None if it is saved inline."""
+        """Return the node of a plain container or of an object; None if it is saved inline."""
         return self._nodes.get(id(container))
 
     def is_elsewhere(self, value: Any, node: Node) -> bool:
-        """Whether a value is, or is in a cell of, a node other than this one."""
+        """Tell whether a value is the container or the object of another node than this one."""
         known = self._nodes.get(id(value))
         return known is not None and known is not node
 
     def nodes(self) -> list[Node]:
-        """All nodes whose containers are plain."""
+        """List the nodes whose containers are plain."""
         return list(self._nodes.values())
 
     def loaded(self, node: Node) -> None:
-        """Take note of an object that was rebuilt with its node."""
+        """Note an object that was rebuilt with its node."""
         self._tracker.register(self._tracker.watch)
         self._nodes[id(node.obj["value"])] = node
 
@@ -69,7 +70,7 @@ class Sharing:
         self._nodes = {key: node for key, node in self._nodes.items() if not of(node)}
 
     def resolve(self, watched: Iterable[tuple[Node, Any]]) -> None:
-        """Find what is at several places of the watched entries; convert what has become free."""
+        """Find values at several places of the watched entries; convert those that became free."""
         found = self._search(watched)
         parents = Counter(id(place[0]) for one in found.values() for place in one.places)
         self._nodes = {key: node for key, node in self._nodes.items() if key in found}
@@ -94,8 +95,8 @@ class Sharing:
     def _search(self, watched: Iterable[tuple[Node, Any]]) -> dict[int, Found]:
         """Find the plain containers in the watched entries.
 
-        What becomes a node meanwhile is not looked into any more, and has watched entries of its
-        own: then all is looked at again.
+        A container that becomes a node meanwhile is not searched any more, and has watched entries
+        of its own: then the search begins again.
         """
         entries = self._tracker.watch.entries
         while True:
@@ -103,7 +104,7 @@ class Sharing:
             for node, entry, slot in self._slots(watched):
                 search.look(node.obj, slot, node, entry)
             for node in self.nodes():
-                # a root that was not asked for yet may hold it, though nothing else does
+                # a root that was not asked for yet may hold it, even if nothing else does
                 if type(node.obj) is Cell and self._tracker.may_be_referred_to([node]):
                     search.look(node.obj, "value", node, "value")
             if entries.keys() <= set(watched):
@@ -111,7 +112,7 @@ class Sharing:
             watched = list(entries)
 
     def _slots(self, watched: Iterable[tuple[Node, Any]]) -> Iterator[tuple[Node, Any, Any]]:
-        """Where watched entries are: an element can be at several places of a sequence."""
+        """Yield the slots of watched entries: an element can be at several positions."""
         places: dict[Node, dict[int, Any]] = {}
         for node, entry in watched:
             if type(node.obj) in PLAIN:
@@ -140,9 +141,9 @@ class Sharing:
         return node
 
     def promote(self, value: Any, referrer: Node, entry: Any) -> None:
-        """Make a node of what was met twice while an entry was encoded."""
+        """Make a node of a value that was found twice while an entry was encoded."""
         self._tracker.graph.include(self._make_node(value, referrer, entry))
-        self._tracker.watch.add(referrer, entry)  # where it is looked for at every cut
+        self._tracker.watch.add(referrer, entry)  # so that every cut searches it
 
     def _look_inside(self, node: Node) -> None:
         for slot in conversion.slots_of(node.obj):
@@ -156,13 +157,13 @@ class Sharing:
         Args:
             node: Its node.
             found: Its places.
-            more: For so many places it is itself remembered as what holds them.
+            more: The number of places in `found` whose holder is the container itself.
         """
         places = found.places
         if type(node.obj) is Cell or any(type(parent) is _Parts for parent, _, _, _ in places):
             return False
-        # One reference is that of `found.holder`, another that of the node; and what is in a field
-        # is referenced by the object and by its mirror.
+        # `found.holder` and the node have one reference each; a container in a field is referenced
+        # by the object and by its mirror.
         fields = sum(isinstance(parent, Mirror) for parent, _, _, _ in places)
         if conversion.references(found.holder, 0) != len(places) + fields + more + 2:
             return False
@@ -190,12 +191,12 @@ class Sharing:
 
 
 def _is_root(value: Any) -> bool:
-    """Whether an object stands for a state object: a proxy, or one of a `@persisted` class."""
+    """Tell whether an object is a state object: a proxy, or one of a `@persisted` class."""
     return hasattr(type(value), "_self_used") or codec.root_of(value) is not None
 
 
 class _Parts(list[Any]):
-    """What is in a tuple or an object."""
+    """The values in a tuple or an object."""
 
 
 def _swap(place: tuple[Any, Any, Node, Any], old: Any, new: Any) -> bool:
@@ -210,10 +211,10 @@ def _swap(place: tuple[Any, Any, Node, Any], old: Any, new: Any) -> bool:
 
 
 class Search:
-    """Visits all that is in the watched entries, every container once.
+    """Visits everything in the watched entries, each container once.
 
     Attributes:
-        found: The plain containers that were met, by `id`.
+        found: The plain containers that were found, by `id`.
     """
 
     def __init__(self, sharing: Sharing) -> None:
@@ -222,7 +223,7 @@ class Search:
         self.found: dict[int, Found] = {}
 
     def look(self, parent: Any, slot: Any, node: Node, entry: Any) -> None:
-        """Visit what is at one place; `node` and `entry` say where that belongs."""
+        """Visit the value at one place, which belongs to `entry` of `node`."""
         cls = type(item_of(parent, slot))
         if cls in PLAIN:
             known = id(item_of(parent, slot)) in self.found
@@ -246,7 +247,7 @@ class Search:
             self._parts(item_of(parent, slot), node, entry)
         elif conversion.is_inline(item_of(parent, slot)):
             if item_of(parent, slot)._node_ is not node or item_of(parent, slot)._key_ != entry:
-                # Found while it is encoded, it would be too late for the entry that it is in too.
+                # Found only while it is encoded, it could be part of an encoded entry already.
                 self._sharing._tracker.graph.claim(item_of(parent, slot), node, entry)
             if (
                 conversion.is_inline(item_of(parent, slot))
@@ -256,7 +257,7 @@ class Search:
                 self._inside(item_of(parent, slot), node, entry)
 
     def _parts(self, value: Any, node: Node, entry: Any) -> None:
-        """Visit what is in a tuple or an object: nothing can be replaced there."""
+        """Visit the values in a tuple or an object: nothing can be replaced there."""
         parts = _Parts(codec.parts_of(value))
         for index in range(len(parts)):
             self.look(parts, index, node, entry)

@@ -1,8 +1,8 @@
-"""What can change without a mark: objects, and plain containers that the program holds elsewhere.
+"""Sources of changes without a mark: objects, and plain containers that the program also holds.
 
-A container tells when it is written. For what cannot tell, a *source* looks in every cut. A source
-registers with the tracker when it has something to look at for the first time
-(`Tracker.register`), so a program that has nothing of the kind runs none of its code.
+A persisted container marks its writes. Changes that nothing marks are found by a *source*, in every
+cut. A source registers with the tracker (`Tracker.register`) when it has something to compare for
+the first time, so that a program without such values runs none of its code.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 
 class DirtySource:
-    """Something that changes without a mark. In all calls the tracker's lock is held."""
+    """One way to find changes without a mark. In all calls the tracker's lock is held."""
 
     __slots__ = ()
 
     def needs_polling(self) -> bool:
-        """Whether there is anything to look at, so that somebody has to look from time to time."""
+        """Tell whether there is anything to compare, so that regular cuts are needed."""
         return False
 
     def differing(self) -> int:
-        """How many things differ from what they were at the last cut; nothing is marked."""
+        """Count the values that differ from the last cut, without marking them."""
         return 0
 
     def collect(self) -> None:
-        """Mark what has changed: in a cut, when all containers are armed and none was read."""
+        """Mark changed values: in a cut, when all containers are armed and none was read."""
 
     def complete(self) -> None:
-        """Mark what is found when all that was written is converted."""
+        """Mark further changes: in a cut, when all written containers are resolved."""
 
     def exposed(self) -> Iterable[tuple[Node, Any]]:
-        """Give the entries that a writer can reach past the barrier while a capture is encoded."""
+        """Yield the entries that a writer can change past the barrier during the encoding."""
         return ()
 
     def end(self) -> None:
-        """Take note that a capture is encoded."""
+        """Note that a capture is encoded."""

@@ -1,21 +1,22 @@
-"""Writes to a sequence as splices, and how those of one block are taken out of the middle.
+"""Writes to a sequence as splices, and how the splices of one block are taken out of the middle.
 
-A *splice* says at which position items were taken out, and which were put there instead. To take
-back the splices of one block, which others have written since, all are gone through in order,
-with two versions of the sequence in mind: as it was, and as it would have been without the block.
-They differ at *seams*, which are splices from the one to the other:
+A *splice* is a position, the items that were taken out there, and the items that were put there
+instead. Others may have written since a block did. To undo the splices of the block, the algorithm
+goes through all splices in order, and compares two versions of the sequence: as it was, and as it
+would have been without the block. They differ at *seams*, which are splices between the two:
 
     as it was     a b X c d        block A inserted X at 2:   one seam, (2, X instead of nothing)
     without A     a b c d
 
-A splice of the block adds to the seams. A splice of somebody else is moved: what is at 3 in the
-one version is at 2 in the other. What it took out is less what the block had put in, and what the
-block had taken out stays, behind what the other one has put in. In the end the seams say what to
-change in the sequence as it is, and the splices of others are such that they can be taken back.
+A splice of the block adds to the seams. A splice of somebody else is moved to the version without
+the block: position 3 in the one version is position 2 in the other. It no longer takes out items
+that the block had put in; items that the block had taken out stay, behind the items that the
+splice puts in. In the end the seams tell which changes the present sequence needs, and the
+remaining splices are those of a sequence without the block, so that they can be undone later.
 
-That costs what was written, not what the sequence holds. (What does not work: to keep the whole
-former content with each change of writer. Two tasks that append in turns to a list of 100,000
-items kept it 600 times.)
+The cost is proportional to the writes, not to the length of the sequence. (What does not work: a
+copy of the whole content with each change of writer. Two tasks that append in turns to a list of
+100,000 items kept it 600 times.)
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from autostate.tracking.savepoint import Savepoint
 
 JOINED: Final = 64
-"""Items up to which splices that lie side by side are made one: that copies them."""
+"""Items up to which adjacent splices are joined, which copies the items."""
 
 _start: Final = attrgetter("start")
 
@@ -42,11 +43,11 @@ class Splice(Struct, eq=False):
     """One write to a sequence.
 
     Attributes:
-        start: Where.
+        start: The position.
         removed: The items that were there.
-        added: Those that are there instead.
-        paired: Each item was replaced by another one, as by `items[start] = item`.
-        owner: The savepoint of the block that wrote; None for those of no open block.
+        added: The items that are there instead.
+        paired: Whether each item was replaced by another one, as by `items[start] = item`.
+        owner: The savepoint of the block that wrote; None for a write outside of blocks.
     """
 
     start: int
@@ -57,12 +58,12 @@ class Splice(Struct, eq=False):
 
     @property
     def end(self) -> int:
-        """The position behind what was added."""
+        """The position behind the added items."""
         return self.start + len(self.added)
 
     @property
     def stop(self) -> int:
-        """The position behind what was removed, before the write."""
+        """The position behind the removed items, before the write."""
         return self.start + len(self.removed)
 
     @property
@@ -72,12 +73,12 @@ class Splice(Struct, eq=False):
 
     @property
     def lacks(self) -> int:
-        """How much shorter the sequence is than before."""
+        """The number of items by which the sequence became shorter."""
         return len(self.removed) - len(self.added)
 
 
 def joined(first: Splice, second: Splice) -> Splice | None:
-    """One splice for two of one owner and sort, if they lie side by side and are small."""
+    """Join two splices of one owner and kind if they are adjacent and small."""
     if first.owner is not second.owner or first.paired is not second.paired:
         return None
     if first.size > JOINED or second.size > JOINED:
@@ -93,10 +94,10 @@ def joined(first: Splice, second: Splice) -> Splice | None:
 
 
 class Seams:
-    """Where a sequence differs from what it would be without the splices of one block.
+    """The differences between a sequence and its version without the splices of one block.
 
     Attributes:
-        seams: In order; `start` and `added` are of the sequence as it is.
+        seams: The differences, in order; `start` and `added` refer to the present sequence.
     """
 
     def __init__(self) -> None:
@@ -106,7 +107,7 @@ class Seams:
     # -- a splice of the block ----------------------------------------------------------------
 
     def add(self, write: Splice) -> None:
-        """Take note of what the block did."""
+        """Add a splice of the block."""
         for part in self._parted(write):
             self._add(part)
 
@@ -118,10 +119,10 @@ class Seams:
         self._put(low, high, [] if _is_same(seam.removed, seam.added) else [seam])
 
     def _parted(self, write: Splice) -> list[Splice]:
-        """Part a splice and the seams that it meets, so that each item which is an entry stays one.
+        """Divide a splice and the seams that it touches, so that replaced items stay entries.
 
-        Items that were replaced lie in one seam for the sake of speed only: what takes out one of
-        them leaves its neighbours what they are.
+        Replaced items lie in one seam for the sake of speed only: if one of them is taken out, its
+        neighbours remain entries.
         """
         low, high = self._met_by(write, joins=False)
         if all(seam.paired == write.paired for seam in self.seams[low:high]):
@@ -142,12 +143,12 @@ class Seams:
                 self.seams[at : at + 1] = halves
 
     def _touched_by(self, write: Splice) -> tuple[int, int]:
-        """The seams that become one with a splice: that share items, or are small and beside it."""
+        """Find the seams to join with a splice: they share items, or are small and adjacent."""
         low, high = self._met_by(write, joins=False)
         if any(seam.paired != write.paired for seam in self.seams[low:high]):
-            return low, high  # one that lies beside it is of another sort than what they become
+            return low, high  # an adjacent seam is of another kind than the joined one
         low, high = self._met_by(write, joins=True)
-        if low and _is_behind(self.seams[low - 1], write):  # one of another sort lies between
+        if low and _is_behind(self.seams[low - 1], write):  # a seam of another kind lies between
             return self._met_by(write, joins=False)
         return low, high
 
@@ -178,7 +179,7 @@ class Seams:
     # -- a splice of somebody else ------------------------------------------------------------
 
     def without(self, write: Splice) -> list[Splice]:
-        """What a splice of somebody else would have been without the block."""
+        """Return the form that a splice of somebody else has without the block."""
         return [made for part in self._parted(write) for made in self._without(part)]
 
     def _without(self, write: Splice) -> list[Splice]:
@@ -201,7 +202,7 @@ class Seams:
     # -- the sequence -------------------------------------------------------------------------
 
     def applied(self, items: list[Any]) -> list[Any]:
-        """The items as they would be without the block."""
+        """Return the items as they would be without the block."""
         made: list[Any] = []
         at = 0
         for seam in self.seams:
@@ -223,10 +224,10 @@ def _lacks(seams: list[Splice]) -> int:
 
 
 def _is_behind(seam: Splice, write: Splice, *, at_the_left_end: bool = False) -> bool:
-    """Tell whether a seam lies to the right of what was written.
+    """Tell whether a seam lies to the right of a splice.
 
-    Where the block took out what others insert something, that comes in front of what they
-    insert; but at the left end others put something before everything.
+    If others insert at the position where the block took out items, the items of the block come
+    first; but at the left end the items of others come first.
     """
     if seam.start < write.stop:
         return False
@@ -234,7 +235,7 @@ def _is_behind(seam: Splice, write: Splice, *, at_the_left_end: bool = False) ->
 
 
 def _composed(met: list[Splice], write: Splice) -> Splice:
-    """One seam for those that a splice of the block touches."""
+    """Join a splice of the block and the seams that it touches into one seam."""
     if not met:
         return Splice(write.start, [*write.removed], [*write.added], write.paired)
     first, last = met[0], met[-1]
@@ -255,9 +256,10 @@ def _composed(met: list[Splice], write: Splice) -> Splice:
 
 
 def _replaced(write: Splice, met: list[Splice], before: int) -> tuple[list[Splice], list[Splice]]:
-    """Move a splice that replaces items which the block has replaced: each is an entry.
+    """Move a splice that replaces items which the block has replaced; each item is an entry.
 
-    What is no number is as the others left it. Of a number the difference stays to be taken back.
+    A value that is no number stays as the others left it. Of a number, the difference remains to be
+    undone.
     """
     removed, added = [*write.removed], [*write.added]
     seams: list[Splice] = []
@@ -284,9 +286,10 @@ def _part(seam: Splice, start: int, stop: int) -> Splice:
 
 
 def _cut(write: Splice, met: list[Splice], before: int) -> tuple[list[Splice], list[Splice]]:
-    """Move a splice: it did not take out what the block has put in, which was not there.
+    """Move a splice to the version without the block.
 
-    What the block had taken out is still there, between what the splice took out.
+    The items that the block has put in are not there, so the splice does not take them out. The
+    items that the block had taken out are still there, between those that the splice takes out.
     """
     behind = write.start + len(write.added)
     seams: list[Splice] = []
@@ -317,7 +320,7 @@ def _cut(write: Splice, met: list[Splice], before: int) -> tuple[list[Splice], l
 
 
 def taken_back(items: list[Any], write: Splice) -> list[Any]:
-    """Take back a splice where something was written past the barrier: its items have moved."""
+    """Undo a splice after a write that bypassed the barrier: search its items, which moved."""
     at = _find(items, write.added, write.start)
     if at is not None:
         return [*items[:at], *write.removed, *items[at + len(write.added) :]]
@@ -331,7 +334,7 @@ def taken_back(items: list[Any], write: Splice) -> list[Any]:
 
 
 def _find(items: list[Any], run: list[Any], near: int) -> int | None:
-    """The place of consecutive items that is nearest to an index."""
+    """Find the occurrence of consecutive items that is nearest to an index."""
     if not run:
         return min(near, len(items))
     found = (place for place, item in enumerate(items) if item is run[0])
@@ -344,7 +347,7 @@ def _is_same(items: list[Any], others: list[Any]) -> bool:
 
 
 def same_ends(items: Any, others: Any) -> tuple[int, int]:
-    """The number of items that two sequences share at their left and right ends."""
+    """Count the items that two sequences share at their left and right ends."""
     shorter = min(len(items), len(others))
     start = next(compress(count(), map(is_not, items, others)), shorter)
     backwards = map(is_not, reversed(items), reversed(others))

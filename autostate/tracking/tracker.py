@@ -4,10 +4,10 @@ A cut works in four steps under the lock, while every writer that it concerns wa
 
 1. *Collect*: re-arm all containers that were written (`barrier.py` says why all of them first).
 2. *Resolve*: convert the plain containers that they now hold; those that somebody else still
-   references become watched. `prepare` does most of it beforehand, in slices, so that little
+   references become watched. `prepare` does most of this beforehand, in slices, so that little
    is left for the cut itself: conversion is invisible and needs no common moment.
-3. *Add* what may have changed without a mark: watched entries, and at a full compare all contents
-   that can be compared.
+3. *Add* entries that may have changed without a mark: watched entries, and at a full compare all
+   contents that can be compared.
 4. *Take*: shallow copies of the dirty entries (`capture.py`).
 """
 
@@ -82,17 +82,18 @@ class Tracker:
         wake: Called when something becomes dirty, and when an `atomic()` block ends that had
             refused a cut. It may run under a lock and inside a signal handler: it must not block.
         signer: Signs pickled values, and verifies them; None: there are none.
-        on_unknown: Gives what a stored value of a type that the program does not know does:
+        on_unknown: Returns how to treat a stored value whose type the program does not know:
             "raise" or "keep".
 
     Attributes:
-        capture: What a cut has taken and is not all encoded yet; None: there is no such.
-        unsaved: The same until it is known to be durable, or has failed.
+        capture: The capture that is being encoded; None: there is none.
+        unsaved: The capture that is not yet known to be durable, and has not failed.
         loops: The event loops on whose threads the state was written.
-        sources: What has to be asked in every cut: see `DirtySource`.
-        ending: The save is the last one: what fails costs a node only, and is not tried again.
-        gate: Called before each write while this process does not own the state: it claims it, or
-            raises, so that nothing is changed. None: the process owns it.
+        sources: The sources of changes without a mark: see `DirtySource`.
+        ending: Whether the save is the last one: an error then costs one node only, and is not
+            retried.
+        gate: Called before each write while this process does not own the state. It claims the
+            state, or raises, so that nothing is changed. None: the process owns the state.
     """
 
     def __init__(
@@ -170,7 +171,7 @@ class Tracker:
 
     @property
     def activity(self) -> int:
-        """Grows with the writes that are seen; the same twice: writing pauses."""
+        """A number that grows with writes; if it is the same twice, writing pauses."""
         recorded = 0
         for container in self.written.containers.copy():
             node: Node | None = container._node_
@@ -182,8 +183,8 @@ class Tracker:
     def estimate(self) -> int:
         """Estimate the bytes that a flush would write.
 
-        A keyed mapping of which all entries are dirty goes over to being saved as a whole: its
-        writes are then at full speed again.
+        A keyed mapping whose entries are all dirty becomes disarmed, to be saved as a whole: its
+        writes run at full speed again.
         """
         with self.lock:
             total = 0
@@ -203,7 +204,7 @@ class Tracker:
             return total + touched * 64
 
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """A running event loop on whose thread the state is written."""
+        """Return a running event loop on whose thread the state is written."""
         return next((loop for loop in list(self.loops) if loop.is_running()), None)
 
     # -- marks --------------------------------------------------------------------------------
@@ -229,10 +230,11 @@ class Tracker:
             self.wake()
 
     def finish_write(self) -> None:
-        """Mark what a write has done that was left before it was marked; the lock is held.
+        """Mark a write that ended before its mark; the lock is held.
 
-        By Ctrl-C; or by an error of the builtin, or because there was nothing to do, in which case
-        the container has its former length. Called again after it was itself left at any point.
+        Ctrl-C ended the write; or an error of the builtin did; or there was nothing to write. In
+        the last two cases the container has its former length. Call it again if Ctrl-C interrupts
+        it.
         """
         assert self.writing is not None
         container, key, length = self.writing
@@ -243,7 +245,7 @@ class Tracker:
         recorded = is_keyed(container) and node.shape != "sequence"
         if recorded and type(container) is variants_of(type(container)).armed:
             if key is not EVERYTHING:
-                with contextlib.suppress(Exception):  # no key: what was to be written was not
+                with contextlib.suppress(Exception):  # not a valid key: nothing was written
                     if has(container, key):
                         put(container, key, new=size(container) > length)
             elif size(container) != length or node.kind == "ordereddict":
@@ -258,10 +260,10 @@ class Tracker:
         self.writing = None
 
     def pass_gate(self) -> None:
-        """Pass the gate, if there is one; a write that meets the barrier does so by itself.
+        """Call the gate, if there is one, for a write that does not use the barrier.
 
         Raises:
-            StateInUseError: This process may not write; or what else the gate raises.
+            StateInUseError: This process may not write; the gate may raise other errors, too.
         """
         if self.gate is not None:
             with self.lock:
@@ -269,9 +271,9 @@ class Tracker:
                     self.gate()
 
     def set_gate(self, gate: Callable[[], None] | None) -> None:
-        """Let each write pass a gate first; None: let them pass. The lock is held.
+        """Call a gate before each write from now on; None: call none. The lock is held.
 
-        What was written is armed again, so that the next write meets the gate.
+        Written containers are armed again, so that the next write calls the gate.
         """
         self.gate = gate
         if gate is not None:
@@ -285,7 +287,7 @@ class Tracker:
 
     @shows_warnings
     def forked(self, gate: Callable[[], None]) -> None:
-        """Go on in the child of a fork: each write meets the gate first.
+        """Continue in the child of a fork: each write calls the gate first.
 
         The lock may be held, and a capture under way, in a thread that does not exist here.
         """
@@ -296,13 +298,13 @@ class Tracker:
                 self.unsaved.failed()
         self._undo_blocks_of_other_threads()
         try:
-            self._take_as_saved()  # what the parent has to save, or this process once it claims
+            self._take_as_saved()  # the parent saves it, or this process when it claims the state
         except Exception:
             self._mark_what_is_unsure()
         self.set_gate(gate)
 
     def _take_as_saved(self) -> None:
-        """Remember what is dirty as if it were saved: only what is changed from here on is new."""
+        """Treat all dirty entries as saved, so that only later changes count as changes."""
         capture = self.cut()
         if capture is None:
             return
@@ -314,7 +316,7 @@ class Tracker:
         capture.saved()
 
     def _undo_blocks_of_other_threads(self) -> None:
-        """Undo what no frame of this process will end; the blocks around the fork go on."""
+        """Undo the blocks that no frame of this process will end, but not those around the fork."""
         for point in reversed(list(self.savepoints)):
             if threading.get_ident() not in point.threads:
                 point.outcome = False
@@ -326,10 +328,10 @@ class Tracker:
 
     @shows_warnings
     def changed_past_the_gate(self) -> bool:
-        """Tell whether something was changed that no barrier has met, while there is a gate.
+        """Tell whether something was changed past the barrier while there is a gate.
 
-        What is new, defaults that were filled in, and a class that has another name or version
-        here are no changes that a program has made.
+        New state objects, filled-in defaults, and a class that has another name or version in this
+        process are not changes that the program has made.
         """
         with self.lock:
             if self._changed_past_gate or self.closed:
@@ -338,10 +340,10 @@ class Tracker:
             return self._changed_past_gate
 
     def _mark_unseen(self) -> bool:
-        """Mark the nodes that no write has marked and that differ from what is saved.
+        """Mark the nodes that no write has marked and that differ from the saved ones.
 
         Returns:
-            Whether there are any.
+            Whether there are such nodes.
         """
         known = set(self.dirty_nodes)
         known.update(node for node in self.nodes.values() if not node.declared)
@@ -366,7 +368,7 @@ class Tracker:
         return bool(changed) and not only_classes
 
     def mark_unresolved(self, container: Any) -> None:
-        """Look at what a container holds before the next cut."""
+        """List a container to be resolved before the next cut."""
         self.written.unresolved[id(container)] = container
 
     def touch(self, node: Node, key: Any) -> None:
@@ -377,11 +379,11 @@ class Tracker:
     # -- the cut ------------------------------------------------------------------------------
 
     def prepare(self, pause: Callable[[], None], *, full_compare: bool = False) -> None:
-        """Look in slices at what was written, as a cut would have to do at once.
+        """Resolve written containers in slices, which leaves less work for the cut.
 
         Args:
             pause: Called between slices, without the lock.
-            full_compare: The cut will be a full compare: look at everything.
+            full_compare: The cut will be a full compare: convert in all nodes.
         """
         try:
             with self.lock:
@@ -395,12 +397,12 @@ class Tracker:
     def cut(
         self, *, full_compare: bool = False, paused: int | None = None, ending: bool = False
     ) -> Capture | None:
-        """Take what is dirty, as of this moment, without what open blocks have written.
+        """Take the dirty entries, as of this moment, without the writes of open blocks.
 
         Args:
             full_compare: Compare also contents that may have been changed past the barrier.
-            paused: A thread that stands still; blocks that were begun there may be open.
-            ending: There will be no other cut: blocks that are open are undone.
+            paused: A thread that is held during the cut; blocks that were begun there may be open.
+            ending: There will be no other cut: undo open blocks.
 
         Returns:
             The capture; None while blocks are open elsewhere: `wake` is called when one ends.
@@ -430,9 +432,9 @@ class Tracker:
             _call_backwards(forward)
 
     def _mark_what_is_unsure(self) -> None:
-        """Mark everything: a cut was left half-way, for want of memory for example.
+        """Mark everything after a cut that failed half-way, for want of memory for example.
 
-        Marks may be gone, and containers disarmed that nobody has listed.
+        Marks may be lost, and some disarmed containers may not be listed.
         """
         with self.lock:
             capture, self.capture = self.capture, None
@@ -476,15 +478,15 @@ class Tracker:
         return capture
 
     def _encode_exposed(self) -> None:
-        """Encode at once what writers could reach past the barrier while the rest is encoded."""
+        """Encode at once the entries that a writer could change past the barrier meanwhile."""
         held, self.written.held = self.written.held, []
         inline = (c for c in held if c._node_ is not None and c._node_.obj is not c)
         entries = {(c._node_, c._key_): None for c in inline}
         if not entries and not self.sources:
             return
         done: set[tuple[Node, Any]] = set()
-        # What is found to be shared while it is encoded becomes a node, with entries of its own;
-        # what is found to be referred to again is taken into the capture.
+        # A value that is found to be shared while it is encoded becomes a node, with entries of its
+        # own; a node that is found to be referred to again is taken into the capture.
         while left := [at for at in entries | self._exposed() if at not in done]:
             taken = [(node, key) for node, key in left if node.capture is not None]
             if not taken:
@@ -498,20 +500,20 @@ class Tracker:
         return dict.fromkeys(at for source in self.sources for at in source.exposed())
 
     def captured(self, capture: Capture) -> None:
-        """Take note that a capture has come to its end."""
+        """Note that a capture is encoded."""
         if self.capture is capture:
             self.capture = None
             for source in self.sources:
                 source.end()
 
     def new_id(self) -> int:
-        """Give a number that no node has had."""
+        """Return a number that no node has had."""
         node_id = self._next_id
         self._next_id += 1
         return node_id
 
     def collected(self, ids: Iterable[int]) -> None:
-        """Take note that compaction left out nodes that nothing referenced."""
+        """Note that compaction left out nodes that nothing referenced."""
         with self.lock:
             for node_id in ids:
                 node = self.nodes.get(node_id)
@@ -527,22 +529,22 @@ class Tracker:
             self._next_id = max(self._next_id, next_id)
 
     def root(self, name: str) -> Any | None:
-        """The live object of that name, if it is there (another root may refer to it)."""
+        """Return the live object of that name, if it exists (another root may refer to it)."""
         node = self.roots.get(name)
         return None if node is None else node.obj
 
     @property
     def names(self) -> list[str]:
-        """The names of all roots, live or only stored, in order."""
+        """List the names of all roots, live or only stored, in order."""
         with self.lock:
             return sorted({*self.roots, *self._rehydration.names})
 
     def may_be_referred_to(self, nodes: Iterable[Node]) -> bool:
-        """Whether a root that is only stored may refer to one of these nodes."""
+        """Tell whether a root that is only stored may refer to one of these nodes."""
         return self._rehydration.may_refer_to(nodes)
 
     def kind(self, name: str) -> str | None:
-        """The kind of a root, live or stored; None if there is none of that name."""
+        """Return the kind of a root, live or stored; None if there is none of that name."""
         node = self.roots.get(name)
         return node.kind if node is not None else self._rehydration.kind(name)
 
@@ -569,7 +571,7 @@ class Tracker:
                 arm(container)
                 if complete is not None:
                     complete(container)()
-            except BaseException:  # what is half made would be found as if it were live
+            except BaseException:  # else the half-made root would be found as a live one
                 uninterrupted(lambda: self._take_back(node))
                 raise
             self.wake()
@@ -604,7 +606,7 @@ class Tracker:
                 self.wake()
             if not node.defaults.issuperset(defaults):
                 self.dirty_nodes[node] = None
-                # After filling in, or what was interrupted would count as offered.
+                # After filling in: else defaults would count as offered after an interruption.
                 node.defaults |= frozenset(defaults)
                 self.wake()
 
@@ -616,7 +618,7 @@ class Tracker:
                 KINDS[node.kind].fill(container, default)
 
     def baseline(self, node: Node) -> None:
-        """Remember what is stored of a rehydrated node, to see later what changed."""
+        """Keep the hashes of a rehydrated node, to find later changes."""
         if node.shape == "sequence":
             return
         if size(node.obj) > LARGE:
@@ -631,12 +633,12 @@ class Tracker:
 
     @shows_warnings
     def detach(self, name: str) -> Node | None:
-        """Remove a root from the state; its object goes on as a plain one."""
+        """Remove a root from the state; its object becomes plain."""
         with self.lock:
             node = self.roots.get(name)
             if node is not None:
-                if node.capture is not None:  # it is saved as it was at the cut, then removed
-                    with contextlib.suppress(Exception):  # of the user's own code: told later
+                if node.capture is not None:  # save it as it was at the cut, then remove it
+                    with contextlib.suppress(Exception):  # of the user's own code: reported later
                         node.capture.encode_rest()
                 del self.roots[name]
                 self.nodes.pop(node.id, None)
@@ -662,7 +664,7 @@ class Tracker:
                         rest.append(value)
         KINDS[node.kind].release(node.obj)
         for container in [*conversion.inline(rest, node), node.obj]:
-            if type(container) not in PLAIN and container._node_ is node:  # else of sharing.py
+            if type(container) not in PLAIN and container._node_ is node:  # else see `sharing.py`
                 container._node_ = None
                 disarm(container)
         node.all_dirty, node.keys, node.drops = False, {}, {}
@@ -672,7 +674,7 @@ class Tracker:
 
     @shows_warnings
     def mark_all(self) -> None:
-        """Mark everything: the store has lost it, also what nobody has asked for yet."""
+        """Mark everything, also roots that were not asked for yet: the store has lost it."""
         with self.lock:
             for name in self._rehydration.names:
                 try:
@@ -685,7 +687,7 @@ class Tracker:
             self.wake()
 
     def close(self) -> None:
-        """Untrack all objects: they go on as plain ones, at full speed."""
+        """Untrack all objects: they become plain, and run at full speed."""
         with self.lock:
             self.closed = True
             for node in list(self.nodes.values()):
@@ -695,11 +697,11 @@ class Tracker:
     # -- atomic -------------------------------------------------------------------------------
 
     def atomic(self) -> AtomicBlock:
-        """Never cut inside the block; undo what it wrote if it raises."""
+        """Make a block whose writes are saved together, and undone if it raises."""
         return AtomicBlock(lambda: [self])
 
     def begin_block(self, point: Savepoint) -> None:
-        """Let a block begin. One that is inside no other gives way to a cut that waits."""
+        """Begin a block. A block inside no other waits for a cut that waits for blocks."""
         if not (point.outer is not None or self._may_begin or _runs_loop()):
             self._give_way()
         with self.lock:
@@ -712,13 +714,14 @@ class Tracker:
             self.savepoints[point] = None
 
     def _copies(self) -> list[tuple[Any, Any]]:
-        """The plain containers in the state, and their contents.
+        """Copy the contents of the plain containers in the state.
 
-        Blocks that are open at the same time share the copies of what has not changed.
+        Blocks that are open at the same time share the copies of unchanged contents.
 
-        What comes later is not copied: whoever puts it in holds it at that moment, and goes on
-        writing to it. To put it back as it came would take that away; and the reference to it
-        would keep it from being converted, so that every later write would be of this sort.
+        A container that is put into the state later is not copied: its writer holds it at that
+        moment, and may write to it later. To restore the content that it had then would undo these
+        writes. The reference to the container would also prevent its conversion, so that all later
+        writes to it would have this problem.
         """
         last = next(reversed(self.savepoints), None)
         pairs = () if last is None else last.plain
@@ -734,17 +737,17 @@ class Tracker:
     def _give_way(self) -> None:
         """Wait until blocks may begin, for `LONGEST_HOLD` at the most.
 
-        An Event will not do: it is written in Python, and Ctrl-C in it comes out as RuntimeError.
+        What does not work: an Event, which is written in Python; Ctrl-C in it raises RuntimeError.
         """
         end = time.monotonic() + LONGEST_HOLD
         while not self._may_begin and time.monotonic() < end:
             time.sleep(HOLD_CHECK)
 
     def end_block(self, point: Savepoint) -> None:
-        """End a block as its outcome says. Ctrl-C may strike: call it again.
+        """End a block as its outcome says. Call it again if Ctrl-C interrupts it.
 
-        It is left to the next cut or block if this thread is in the middle of something, as when
-        the garbage collector closes a generator.
+        If this thread is in the middle of another operation, as when the garbage collector closes
+        a generator, the next cut or block ends this one.
         """
         if not is_owned(self.lock):
             with self.lock:
@@ -773,7 +776,7 @@ class Tracker:
             self.wake()
 
     def _end_left_blocks(self) -> None:
-        """End blocks whose frames have gone, or whose end came at a bad moment."""
+        """End blocks whose frames are gone, or whose end was put off."""
         for point in reversed(list(self.savepoints)):
             if point.is_abandoned():
                 point.outcome = False
@@ -781,7 +784,7 @@ class Tracker:
                 self._end(point)
 
     def _undo_open_blocks(self) -> None:
-        """Undo blocks that do not come to their end: without that nothing at all could be saved."""
+        """Undo blocks that do not end: while they are open nothing could be saved."""
         if self.savepoints:
             logger.warning(
                 "%s of atomic() did not end before the last save: what was written in it is not "
@@ -793,7 +796,7 @@ class Tracker:
             self._end(point)
 
     def note_write(self, container: Any, key: Any, *, removes: bool = False) -> None:
-        """Note what is there before a write, for the undo of open blocks; the lock is held."""
+        """Note the content before a write, for the undo of open blocks; the lock is held."""
         writer = innermost(self)
         if writer is None:
             writer = self._orphaned()
@@ -802,16 +805,17 @@ class Tracker:
         self._undo_log.note(container, key, writer, removes=removes)
 
     def note_use(self) -> None:
-        """Note that an object may have changed, which cannot be taken back; the lock is held."""
+        """Note that an object may have changed, which cannot be undone; the lock is held."""
         writer = innermost(self) or self._orphaned() if self.savepoints else None
         if writer is not None:
             writer.may_step_back = False
 
     def _orphaned(self) -> Savepoint | None:
-        """The block to which belongs what is written in a context that is in none.
+        """Return the block that owns the writes of contexts that are in no block.
 
-        If a block was begun in a context that has ended, what it is about is done in others. With
-        several such blocks nothing tells whose write it is: none of them will undo it.
+        If a block was begun in a context that has ended, its writes are made in other contexts.
+        With several such blocks nothing tells their writes apart, so that none of them undoes a
+        write.
         """
         orphaned = [point for point in self.savepoints if point.is_orphaned]
         if len(orphaned) > 1 and any(
@@ -834,7 +838,7 @@ class Tracker:
 
     @contextmanager
     def holding_back(self) -> Generator[None]:
-        """Let no block begin in the body, except in blocks and on threads of event loops."""
+        """Let no block begin during the body, except in blocks and on threads of event loops."""
         self._may_begin = False
         try:
             yield
@@ -842,19 +846,18 @@ class Tracker:
             self._may_begin = True
 
     def _step_back(self, paused: int | None, forward: list[Callable[[], None]]) -> bool:
-        """Take back for a moment what open blocks wrote, so that a cut is without it.
+        """Undo the writes of open blocks for the moment of a cut.
 
-        This thread runs a cut between two callbacks of its event loop, so blocks that began here
-        wait for it: nobody sees what is taken back. Blocks of other threads run, and would see it.
-        Of objects, and of what is compared, it is not known who has changed it: if anything did,
-        it can be neither taken back nor saved.
+        The blocks of this thread, and those of `paused`, wait during the cut: nobody sees the
+        undone state. Blocks of other threads run, and would see it. Changes of objects and of
+        watched values have no known writer: if there are any, they can be neither undone nor saved.
 
         Args:
-            paused: Another thread whose blocks wait.
+            paused: Another thread, whose blocks wait.
             forward: As for `UndoLog.step_back`.
 
         Returns:
-            Whether that could be done; else the cut has to wait.
+            Whether the writes were undone; else the cut has to wait.
         """
         here = {threading.get_ident(), paused}
         points = self.savepoints
@@ -862,12 +865,12 @@ class Tracker:
             return False
         plain = set(map(id, self._plain()))
         if any(plain.difference(id(one) for one, _ in point.plain) for point in points):
-            return False  # came since a block began: who has changed it is not known
+            return False  # new since a block began: its writer is not known
         self._undo_log.step_back(self.savepoints, forward)
         return True
 
     def _plain(self) -> list[Any]:
-        """The plain containers in watched entries: no barrier tells when they change."""
+        """List the plain containers in watched entries, which have no barrier."""
         entries = [(n, k, slot) for n, k in self.watch.entries for slot in self.graph.slots(n, k)]
         shared = self.sharing.nodes()
         for node in shared:
@@ -880,11 +883,11 @@ class Tracker:
             found += [one for one in inside if type(one) in PLAIN]
             for one in inside:
                 if issubclass(type(one), Barrier) and one._node_ is None:
-                    self.graph.claim(one, node, key)  # detached where it was: only here it is
+                    self.graph.claim(one, node, key)  # detached elsewhere, and now only here
         return list({id(plain): plain for plain in found}.values())
 
     def inside_atomic(self) -> bool:
-        """Whether the calling thread or task is inside an `atomic()` block."""
+        """Tell whether the calling thread or task is inside an `atomic()` block."""
         if not self.savepoints:
             return False
         if not is_owned(self.lock):
@@ -893,7 +896,7 @@ class Tracker:
         return innermost(self) is not None
 
     def corrupt(self, name: str) -> CorruptStateError:
-        """An error for a state that refers to what is not stored."""
+        """Make the error for a state that refers to a node which is not stored."""
         return CorruptStateError(
             f"{name}: the stored state refers to a part that is not stored: restore the store "
             "from a copy; or call autostate.delete(name), which keeps aside what is stored, to "
@@ -902,19 +905,19 @@ class Tracker:
 
 
 def _call_backwards(steps: list[Callable[[], None]]) -> None:
-    """Call each of these, the last one first."""
+    """Call each of these steps, the last one first."""
     for step in reversed(steps):
         step()
 
 
 def _runs_loop() -> bool:
-    """Whether an event loop runs in this thread; loads no asyncio for that."""
+    """Tell whether an event loop runs in this thread; loads no asyncio for that."""
     events: Any = sys.modules.get("asyncio.events")
     return events is not None and events._get_running_loop() is not None
 
 
 def _may_step_back(point: Savepoint) -> bool:
-    """Whether what no barrier watches is as it was when a block began."""
+    """Tell whether everything without a barrier is as it was when a block began."""
     if not point.may_step_back:
         return False
     for root, fields in point.instances:
@@ -926,7 +929,7 @@ def _may_step_back(point: Savepoint) -> bool:
 
 
 def _is_same(content: Any, former: Any) -> bool:
-    """Whether two plain containers hold the same objects, in the same order."""
+    """Tell whether two plain containers hold the same objects, in the same order."""
     if len(content) != len(former):
         return False
     if isinstance(content, set):

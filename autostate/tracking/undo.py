@@ -1,8 +1,8 @@
-"""The undo log: what open `atomic()` blocks have written, and how that is taken back.
+"""The undo log: the writes of open `atomic()` blocks, and how they are undone.
 
-While a block is open every write meets the barrier, which notes what was there before. For each
-container that a block has written there is a log of who has written what, in the order of the
-writes: see `entry_log.py` for mappings and sets, `sequence_log.py` for lists and deques.
+While a block is open, containers stay armed, and the barrier notes the content before each write.
+Each container that a block has written has a log of the writes and their writers, in order: see
+`entry_log.py` for mappings and sets, `sequence_log.py` for lists and deques.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class UndoLog:
-    """What open blocks have written to the containers of one tracker. The lock is held."""
+    """The writes of open blocks to the containers of one tracker. The lock is held."""
 
     def __init__(self) -> None:
         self._logs: dict[int, EntryLog | SequenceLog] = {}
@@ -27,12 +27,12 @@ class UndoLog:
     def note(
         self, container: Any, key: Any, owner: Savepoint | None, *, removes: bool = False
     ) -> None:
-        """Note what is there before a write.
+        """Note the content before a write.
 
         Args:
-            container: What is about to be written.
-            key: What is going to change: see `barrier.before`.
-            owner: Whose block writes.
+            container: The container that is about to be written.
+            key: The part that is going to change: see `barrier.before`.
+            owner: The block that writes.
             removes: The entry of a mapping or set is going to be removed.
         """
         log = self._logs.get(id(container))
@@ -51,13 +51,13 @@ class UndoLog:
             log.written()
 
     def undo(self, owner: Savepoint) -> None:
-        """Take back what a block wrote. Ctrl-C may strike: call it again."""
+        """Undo the writes of a block. Call it again if Ctrl-C interrupts it."""
         for key, log in reversed(self._logs.items()):
             log.undo(owner)
             self._forget_unless_open(key, log)
 
     def hand_over(self, owner: Savepoint, outer: Savepoint | None) -> None:
-        """Leave what a block wrote to the block around it; None: it stays."""
+        """Let the writes of a block belong to the block around it; None: keep them for good."""
         for key, log in [*self._logs.items()]:
             log.hand_over(owner, outer)
             self._forget_unless_open(key, log)
@@ -67,12 +67,12 @@ class UndoLog:
             self._logs = {other: one for other, one in self._logs.items() if other != key}
 
     def step_back(self, owners: Iterable[Savepoint], forward: list[Callable[[], None]]) -> None:
-        """Take back for a moment what open blocks wrote.
+        """Undo for a moment the writes of open blocks.
 
         Args:
             owners: The blocks, in the order in which they began.
-            forward: Is extended by what puts it there again, each step before it is needed:
-                Ctrl-C may strike. The last one comes first; they may be repeated.
+            forward: The steps that redo the writes are appended here, each one before it is needed,
+                in case of Ctrl-C. They are called from last to first, and may be repeated.
         """
         inner_first = [*owners][::-1]
         for log in [*self._logs.values()]:

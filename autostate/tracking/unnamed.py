@@ -1,8 +1,8 @@
-"""State objects that were never given a name: nothing of them is saved, and that is said once.
+"""State objects that were never given a name: nothing of them is saved, and one warning says so.
 
-A subclass with a constructor of its own that forgets `super().__init__(name)` makes such objects.
-Until one is bound to a store, its `_key_` is UNNAMED; the methods that begin to fill a container
-look for that, where they find that there is no node.
+A subclass whose constructor forgets `super().__init__(name)` makes such objects. The `_key_` of a
+container is UNNAMED until the container is bound to a store; the methods that begin to fill a
+container check this if the container has no node.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _told: set[str] = set()
 
 
 def unnamed(container: Any) -> None:
-    """Tell, once for each class, that what is being written to has no name."""
+    """Warn, once for each class, that the container being written has no name."""
     container._key_ = None
     cls = type(container)
     name = f"{cls.__module__}.{cls.__qualname__}"

@@ -1,8 +1,8 @@
-"""Watched entries: what can change without a mark, so that every capture looks at it.
+"""Watched entries: entries that can change without a mark, so that every capture compares them.
 
-These hold plain containers that somebody else holds too, or objects without a barrier. They are
-encoded and compared at every cut until they can be converted, are removed, or fall out of the
-state.
+A watched entry holds a plain container that somebody else holds too, or an object without a
+barrier. It is encoded and compared at every cut until the container can be converted, or the entry
+is removed or leaves the state.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger("autostate")
 
 MANY: Final = 10_000
-"""Watched entries above which they are worth a hint."""
+"""The number of watched entries above which a warning is logged."""
 
 
 class Watch(DirtySource):
     """The watched entries of one tracker. In all calls the lock is held.
 
     Attributes:
-        entries: Node and entry → hash of what was saved of it; None if that is not known.
+        entries: Node and entry → hash of the saved entry; None if it is not known.
     """
 
     def __init__(self, tracker: Tracker) -> None:
@@ -42,7 +42,7 @@ class Watch(DirtySource):
         self._checked: list[tuple[Node, Any]] = []
 
     def _hint(self) -> None:
-        """Say once that this is expensive, and why."""
+        """Warn once that many watched entries are expensive, and why."""
         self._hinted = True
         node, key = next(iter(self.entries))
         logger.warning(
@@ -55,29 +55,29 @@ class Watch(DirtySource):
         )
 
     def needs_polling(self) -> bool:
-        """Whether any entry is watched."""
+        """Tell whether any entry is watched."""
         return bool(self.entries)
 
     def add(self, node: Node, key: Any) -> None:
-        """Look at an entry in every capture."""
+        """Watch an entry."""
         self._tracker.register(self)
         self.entries.setdefault((node, key))
 
     def again(self, node: Node, key: Any) -> None:
-        """Watch an entry of which it is not known any more what was saved."""
+        """Watch an entry whose saved hash is not known any more."""
         self.rehydrated(node, key, None)
 
     def rehydrated(self, node: Node, key: Any, digest: int | None) -> None:
-        """Watch an entry of which this is saved."""
+        """Watch an entry whose saved hash is this."""
         self._tracker.register(self)
         self.entries[node, key] = digest
 
     def forget(self, of: Callable[[Node], bool]) -> None:
-        """Watch no entry of such nodes any more."""
+        """Stop watching the entries of such nodes."""
         self.entries = {at: seen for at, seen in self.entries.items() if not of(at[0])}
 
     def complete(self) -> None:
-        """Mark the watched entries, and find what is at several places of them."""
+        """Mark the watched entries, and find values at several places of them."""
         self._checked = self._check()
         sharing = self._tracker.sharing
         if self.entries or sharing.nodes():
@@ -92,7 +92,7 @@ class Watch(DirtySource):
             yield from ((node, key) for key in conversion.entries_of(node))
 
     def _check(self) -> list[tuple[Node, Any]]:
-        """Mark the watched entries, converting those that became free; list them."""
+        """Mark the watched entries, convert containers that nobody else holds, and list all."""
         self._released = {}
         if len(self.entries) > MANY and not self._hinted:
             self._hint()
@@ -112,7 +112,7 @@ class Watch(DirtySource):
         return watched
 
     def _by_node(self) -> dict[Node, dict[Any, Any]]:
-        """Where the watched entries are, by node; those that are no more are forgotten."""
+        """Find the slots of the watched entries, by node; forget entries that are gone."""
         keys: dict[Node, list[Any]] = {}
         for node, key in self.entries:
             keys.setdefault(node, []).append(key)
@@ -121,7 +121,7 @@ class Watch(DirtySource):
             if not self._tracker.graph.reaches(node):
                 places: dict[Any, Any] = {}
                 if node.name is None:
-                    # should it be put back, all is looked for
+                    # if the node comes back, its entries are searched again
                     self._tracker.graph.mark_unreachable(node)
             elif node.shape == "sequence":
                 places = dict(node.locate(entries))
@@ -136,19 +136,19 @@ class Watch(DirtySource):
         return found
 
     def knows(self, node: Node, key: Any) -> bool:
-        """Whether an entry is looked at in every capture, or was until this one."""
+        """Tell whether an entry is watched, or was until this capture."""
         return (node, key) in self.entries or (node, key) in self._released
 
     def saved(self, node: Node, key: Any, digest: int | None) -> None:
-        """Remember what was saved of a watched entry."""
+        """Remember the hash of a saved watched entry."""
         if (node, key) in self.entries:
             self.entries[node, key] = digest
 
     def was_saved(self, node: Node, key: Any, digest: int) -> bool:
-        """Whether exactly that was saved of a watched entry."""
+        """Tell whether a watched entry was saved with this hash."""
         at = (node, key)
         return digest == (self.entries[at] if at in self.entries else self._released.get(at))
 
     def end(self) -> None:
-        """Take note that the capture has come to its end."""
+        """Note that the capture is encoded."""
         self._released, self._checked = {}, []

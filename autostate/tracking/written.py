@@ -1,9 +1,9 @@
-"""What was written since the last cut: re-armed and looked at, in slices or at once.
+"""The containers that were written since the last cut: re-armed and resolved, in slices or at once.
 
-A container that was written is *resolved*: what it holds is converted, or watched; what was put
-into it belongs to it; and if it was itself taken out of the state, it is detached. `prepare`
-resolves in slices, so that little is left for the cut. Settling is invisible and needs no common
-moment. The cut does: it re-arms all containers before it reads any (`barrier.py`).
+To *resolve* a written container is to convert or watch the values that it holds, to let containers
+that were put into it belong to it, and to detach it if it was itself taken out of the state.
+`prepare` resolves in slices, so that little is left for the cut. Resolving is invisible, and needs
+no common moment. The cut needs one: it re-arms all containers before it reads any (`barrier.py`).
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ _FEW: Final = 20
 """Items of a sequence up to which they are read one by one."""
 
 SLICE: Final = 200
-"""Containers or entries that `prepare` looks at with the lock held: less than a millisecond."""
+"""Containers or entries that `prepare` handles with the lock held: less than a millisecond."""
 
 
 _ROUNDS: Final = 3
-"""How often `prepare` begins again with what was written meanwhile."""
+"""How often `prepare` begins again with containers that were written meanwhile."""
 
 _YOUNG: Final = 2_000
-"""Containers to convert before the garbage collector looks at them."""
+"""Containers to convert before a collection of the youngest generation."""
 
 
 def _collect_young() -> None:
-    """Let the garbage collector look at what was converted, while that is little.
+    """Collect the youngest generation of the garbage collector while it is small.
 
-    Conversion makes one container and frees another, so that the collector's count of young ones
-    stays small while there are more and more of them. It would look at all in one go: a million
-    took 0.17 s, in which no thread ran.
+    Conversion makes one container and frees another, so that the collector's count of young
+    containers stays small while there are more and more of them. A collection of a million of them
+    in one go took 0.17 s, in which no thread ran.
     """
     if gc.isenabled():
         gc.collect(1)
@@ -69,7 +69,7 @@ class Written:
         unresolved: Those that are armed again, by `id`, and have to be resolved before the next
             cut.
         held: Inline ones that somebody held at the cut, so that a late call can reach them.
-        suspects: By `id`: what a late call could have written to, and how it was at the cut.
+        suspects: Containers that a late call can reach, by `id`, with their lengths at the cut.
     """
 
     def __init__(self, tracker: Tracker) -> None:
@@ -81,12 +81,12 @@ class Written:
         self._swept = False
 
     def mark(self, container: Any, *, all_dirty: bool) -> None:
-        """Mark a container that was written; `whole`: anything in it may have changed."""
+        """Mark a written container; `all_dirty`: any entry of it may have changed."""
         node: Node = container._node_
         if node.obj is container:
             node.all_dirty = node.all_dirty or all_dirty
             self._tracker.dirty_nodes[node] = None
-        else:  # its entry is marked when it is found to be in it still
+        else:  # its entry is marked if the container is still in it
             self.unresolved[id(container)] = container
 
     def forget_unbound(self) -> None:
@@ -101,11 +101,11 @@ class Written:
         self.held = [c for c in self.held if not of(c._node_)]
 
     def prepare(self, pause: Callable[[], None], *, full_compare: bool = False) -> None:
-        """Look in slices at what was written, as a cut would have to do at once.
+        """Resolve written containers in slices, which leaves less work for the cut.
 
         Args:
             pause: Called between slices, without the lock.
-            full_compare: The cut will be a full compare: look at everything.
+            full_compare: The cut will be a full compare: convert in all nodes.
         """
         for _ in range(_ROUNDS):  # writers may never come to an end
             for _ in range(0, len(self.containers), SLICE):
@@ -163,12 +163,12 @@ class Written:
         self._swept = True
 
     def collect(self, most: int | None = None) -> None:
-        """Re-arm all that was written, and only then look at any of it.
+        """Re-arm all written containers, and only then mark their entries.
 
-        Written for speed: the event loop stands still during a cut.
+        The code is written for speed, because the event loop is held during a cut.
 
         Args:
-            most: So many containers at the most. Only a cut needs them all at one moment.
+            most: The largest number of containers. Only a cut needs all of them at one moment.
         """
         at = 0 if most is None else -most
         written = self.containers[at:]
@@ -204,7 +204,7 @@ class Written:
                 in_place = False
             if in_place:
                 if type(one) in dicts and dict.__len__(one) <= LARGE and is_json(one):
-                    # the container itself only if nothing else in this entry was looked at
+                    # the container itself only if nothing else in this entry was marked
                     node.touched[key] = None if key in node.touched else one
                     continue
                 node.touched[key] = None
@@ -212,9 +212,9 @@ class Written:
                 unresolved[id(one)] = one  # it may have been taken out
 
     def _look_at(self, container: Any, disarmed: bool) -> None:
-        """Mark a root or a container that somebody holds, and remember what could still come.
+        """Mark a root, or a container that somebody holds, and watch for late calls.
 
-        A late call can reach it; and what it holds at the cut has to be encoded at once.
+        A late call can reach it, so the cut has to encode the entry of an inline container at once.
         """
         node: Node = container._node_
         suspect = self.suspects.get(id(container))
@@ -235,16 +235,16 @@ class Written:
         self.suspects[id(container)] = (container, _trace(container))
 
     def retrace(self, nodes: Iterable[Node]) -> None:
-        """Take note of how long those containers are whose recorded entries were taken."""
+        """Note the lengths of containers whose recorded entries a capture has taken over."""
         for node in nodes:
             if id(node.obj) in self.suspects:
                 self.suspects[id(node.obj)] = (node.obj, _trace(node.obj))
 
     def late_calls(self) -> None:
-        """Mark what has another length than when it was re-armed, although nobody marked it."""
+        """Mark containers whose length has changed without a mark since they were re-armed."""
         suspects, self.suspects = self.suspects, {}
         for key in suspects:
-            # what holds it in the state, and the tuple in `suspects`
+            # its holder in the state, and the tuple in `suspects`
             held = conversion.references(suspects[key], 0) > 2
             container, trace = suspects[key]
             node: Node | None = container._node_
@@ -252,7 +252,7 @@ class Written:
             if node is None or type(container) is variants.disarmed:
                 continue
             if type(container) is variants.recording:
-                if node.shape != "sequence":  # looked at when it is armed: its log is complete then
+                if node.shape != "sequence":  # compared when it is armed: its log is complete then
                     self.suspects[key] = (container, trace)
             elif _trace(container) != trace:
                 if node.obj is container and node.shape != "sequence" and is_keyed(container):
@@ -282,7 +282,7 @@ class Written:
         return conversion.slots_of(container)
 
     def resolve_all(self) -> None:
-        """Settle all that is left."""
+        """Resolve all containers that are left."""
         self._tracker.graph.forget()
         while self.unresolved:
             _, container = self.unresolved.popitem()
@@ -293,9 +293,9 @@ class Written:
 
     @contextlib.contextmanager
     def _isolated(self, container: Any) -> Generator[None]:
-        """Let what the user's own code raises, an `__eq__` of a key for example, cost a node only.
+        """Let an exception in the user's own code (the `__eq__` of a key) cost one node only.
 
-        It is told when the node is encoded.
+        The node reports the error when it is encoded.
         """
         node: Node = container._node_
         try:
@@ -309,7 +309,7 @@ class Written:
             logger.debug("%s could not be looked at", node.path, exc_info=True)
 
     def _resolve(self, container: Any, slots: Iterable[Any]) -> None:
-        """Convert what a container that was written holds."""
+        """Convert or watch the values that a written container holds."""
         node: Node = container._node_
         is_node = node.obj is container
         if not is_node:
@@ -331,14 +331,14 @@ class Written:
                 continue  # removed since the slots were listed
             except RecursionError:
                 complete = False
-            if container._node_ is not node:  # what it holds refers to it: it became a node
+            if container._node_ is not node:  # a value in it refers to it, so that it became a node
                 self._tracker.mark_unresolved(container)
                 return
             if not complete:
                 self._tracker.watch.again(node, container._key_)
 
     def _to_compare(self) -> list[Node]:
-        """The nodes of which it is remembered what was saved; those with what was not."""
+        """List the nodes whose hashes are kept, and those with entries that could not be saved."""
         nodes = [
             n for n in self._tracker.nodes.values() if n.tracker is self._tracker and n.declared
         ]
@@ -353,7 +353,7 @@ class Written:
         ]
 
     def full_compare(self) -> None:
-        """Look at everything that can be compared, and again at what could not be saved."""
+        """Mark all nodes that can be compared, and all entries that could not be saved."""
         if not self._swept:
             for node in self._to_compare():
                 self._look_inside(node, conversion.slots_of(node.obj), again=True)
@@ -366,7 +366,7 @@ class Written:
                 self._tracker.touch(node, key)
 
     def _look_inside(self, node: Node, slots: Iterable[Any], *, again: bool = False) -> None:
-        """Convert what a node holds, or watch it."""
+        """Convert or watch the values in slots of a node."""
         for slot in slots:
             with contextlib.suppress(LookupError):  # removed since the slots were listed
                 if again and conversion.is_resolved(item_of(node.obj, slot), node, slot):
@@ -377,9 +377,9 @@ class Written:
 
 
 def _trace(container: Any) -> Any:
-    """What every late call changes, and no recorded write.
+    """Return a value that every late call changes, and no recorded write.
 
-    It is the length, less what was recorded, or the items at the ends of a bounded deque.
+    It is the length, less the recorded growth; for a bounded deque also the items at the ends.
     """
     node: Node = container._node_
     length = VARIANTS[type(container)].length(container)
@@ -392,7 +392,7 @@ def _trace(container: Any) -> Any:
 
 
 def is_flat(container: Any) -> bool:
-    """Whether there is nothing to resolve in a container: few entries, and only atoms."""
+    """Tell whether a container holds few entries and only atoms: there is nothing to resolve."""
     if VARIANTS[type(container)].length(container) > LARGE:
         return False
     if isinstance(container, dict):
