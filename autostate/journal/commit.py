@@ -1,12 +1,13 @@
 """Commits: lists of changes, and the state that they make.
 
-A change is one JSON object about one node. Most say what is there afterwards. Those that take
-items out of the middle of a sequence, or put some in, move what lies behind; so no change is ever
-applied twice: a snapshot holds exactly the commits before those that its head names.
+A change is one JSON object about one node. Most changes give the content after the change. A change
+that takes items out of the middle of a sequence, or inserts some there, renumbers the items behind
+them; so no change is ever applied twice: a snapshot holds exactly the commits before those that
+its head names.
 
-The same rules work on two forms of values. `DecodedReplay` rebuilds what the program will hold.
-`RawReplay` leaves each value as the bytes that it came in: that is fast, and a float or an int
-of any size comes out as it went in.
+The same rules work on two forms of values. `DecodedReplay` rebuilds the values that the program
+will hold. `RawReplay` leaves each value as its bytes: that is fast, and a float or an int of any
+size is written as it was read.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ KINDS = SEQUENCES | {
     *("proxy", "object", "shared_object", "loop"),
 }
 UNREADABLE = "unreadable"
-"""The kind of a root that could not be read and is kept aside: only its name is known."""
+"""The kind of a root whose records could not be read: only its name is known."""
 
 LINE = 65_536  # about how many bytes a change may have: a fraction of a millisecond of work
 
@@ -47,27 +48,28 @@ _REFERENCE = re.compile(rb'\{"\$ref":(\d+)\}')
 class Change(msgspec.Struct, Generic[V], omit_defaults=True, forbid_unknown_fields=True):
     """One change of one node; the fields are applied in this order.
 
-    The items of a sequence are numbered, `at` is the number of the first one that is given. An
-    item keeps its number while others come and go at both ends: numbers may become negative. Where
-    items are taken out, or inserted, those behind them move down or up.
+    The items of a sequence are numbered; `at` is the number of the first item in `items`. An item
+    keeps its number while others come and go at both ends: numbers may become negative. If items
+    are taken out or inserted, the numbers of the items behind them change.
 
     Attributes:
         id: The node.
-        kind: What it is; said with its first change.
-        name: If it is a root: its name; said with its first change.
-        metadata: What has to be known to make an empty one, a deque's `maxlen` for example.
-        defaults: The defaults that this root was given: no later process fills them in again, so
-            what the program deletes of them stays deleted. Of an object only deleted fields.
-        more_defaults: Those that it was given since: they are added to `defaults`.
+        kind: The kind of the node; in its first change.
+        name: The name of a root; in its first change.
+        metadata: The description that is needed to make an empty one, a deque's `maxlen` for
+            example.
+        defaults: The defaults that this root was given. No later process fills them in again, so
+            that deleted ones stay deleted. Of an object only deleted fields.
+        more_defaults: The defaults that it was given since: they are added to `defaults`.
         assign: All content.
-        drop: Keys, or members, that are no more.
+        drop: Keys, or members, to remove.
         put: Entries: an object, or pairs where a key is no `str`; members of a set.
-        trim: Of a sequence, only the items of these numbers stay, the second not included.
-        cut: Of a sequence: ranges of numbers, ascending, the second not included, whose items are
-            taken out; numbers are those before any of them is.
-        at, items: Items put in the place of those of their numbers, or at either end.
-        insert: `items` replace none: those from `at` on move up.
-        delete: The node is no more.
+        trim: Of a sequence: the range of numbers whose items stay, the second not included.
+        cut: Of a sequence: ascending ranges of numbers, the second not included, whose items are
+            taken out. All numbers are those before the change.
+        at, items: Items that replace those with the same numbers, or are added at either end.
+        insert: Whether `items` are inserted: the items from `at` on move up.
+        delete: Whether the node is removed.
     """
 
     id: int
@@ -91,13 +93,13 @@ class NodeState(Struct):
     """A node as it was saved.
 
     Attributes:
-        kind: What it is: see `KINDS`.
+        kind: The kind of the node: see `KINDS`.
         name: The name of a root; None for a nested node.
-        metadata: What has to be known to make an empty one; None: nothing.
+        metadata: The description that is needed to make an empty one; None: there is none.
         defaults: The defaults that no process fills in any more: see `Change`.
         first: Of a sequence: the number of its first item.
-        steps: How a mapping comes to its content while it has none yet: dicts of entries to put,
-            lists of keys to drop. A million entries go into a container, not into a dict before.
+        steps: The changes of a mapping without content yet: dicts of entries to put, lists of keys
+            to drop. So a million entries go into a container, and not into a dict before.
     """
 
     kind: str
@@ -110,9 +112,9 @@ class NodeState(Struct):
 
     @property
     def content(self) -> Any:
-        """A sequence's items, a dict's entries, a set's members (as keys, each with None).
+        """The items of a sequence, the entries of a dict, the members of a set (as keys of None).
 
-        Keys and members are decoded, values are as JSON gave them (and as `convert` left them).
+        Keys and members are decoded; values are decoded JSON, as `convert` left them.
         """
         for step in self.steps:
             if isinstance(step, dict):
@@ -129,16 +131,16 @@ class NodeState(Struct):
 
 
 def references(change: bytes) -> set[int]:
-    """The nodes that the values of a change refer to.
+    """Find the nodes to which the values of a change refer.
 
-    Those bytes cannot be anything else: quotes in a string are escaped, and a user's own dict
-    of that shape is tagged.
+    The bytes of a reference cannot be anything else: quotes in a string are escaped, and a user's
+    own dict of that shape is tagged.
     """
     return set(map(int, _REFERENCE.findall(change)))
 
 
 def touched(change: bytes) -> set[int]:
-    """The node that a change is about, and those that it refers to."""
+    """Find the node of a change, and the nodes to which the change refers."""
     return references(change) | {_about(change).id}
 
 
@@ -161,8 +163,8 @@ class Replay(Generic[V]):
         """Apply one change and return the id of its node.
 
         Raises:
-            CorruptStateError: The change does not fit what was before it.
-            msgspec.MsgspecError: It is no change at all.
+            CorruptStateError: The change does not fit the state before it.
+            msgspec.MsgspecError: The line is no change.
         """
         change = self._decode(line)
         if change.delete:
@@ -173,7 +175,7 @@ class Replay(Generic[V]):
         return change.id
 
     def _node(self, change: Change[V]) -> NodeState | None:
-        """The node that is meant, new if this is its first change; None if it is long gone."""
+        """Return the node of a change, a new one for its first change; None if it was deleted."""
         node = self.nodes.get(change.id)
         if node is not None:
             if change.kind not in (None, node.kind):
@@ -225,7 +227,7 @@ class Replay(Generic[V]):
     def _put(self, node: NodeState, content: dict[str, V] | list[V]) -> None: ...
 
     def _items(self, node: NodeState, items: list[V]) -> None:
-        """See items of a sequence before they are put."""
+        """Prepare items of a sequence before they are put."""
 
 
 def _edit_sequence(node: NodeState, change: Change[Any]) -> None:
@@ -273,7 +275,7 @@ class DecodedReplay(Replay[Any]):
 
     Args:
         convert: If given, called with a node's kind and some of its entries (a dict) or items (a
-            list), just decoded. It may replace values in place by what the program will hold.
+            list), just decoded. It may replace values in place by those that the program will hold.
     """
 
     def __init__(self, convert: Convert | None = None) -> None:
@@ -312,7 +314,7 @@ class DecodedReplay(Replay[Any]):
             self._update(node, dict(zip(keys, (value for _, value in content), strict=True)))
 
     def _update(self, node: NodeState, entries: dict[Any, Any]) -> None:
-        """Put entries; what comes in small parts is looked at whenever it has doubled."""
+        """Put entries; check all keys for collisions whenever their number has doubled."""
         before = len(node.content)
         node.content.update(entries)
         if len(node.content).bit_length() != before.bit_length():
@@ -339,7 +341,7 @@ class _Entries:
         return chain.from_iterable(part.items() for part in self.parts)
 
     def update(self, new: dict[Any, Raw]) -> None:
-        """Put entries, as dict.update does; `new` is used up."""
+        """Put entries, as dict.update does; `new` is emptied."""
         *older, last = self.parts
         for part in older:
             for key in part.keys() & new.keys():
@@ -428,7 +430,7 @@ class RawReplay(Replay[Raw]):
         if isinstance(content, dict):
             entries.update(content)
         elif node.kind == "set":
-            # A member that is there stays as it is: of 1 and True, the first.
+            # Of equal members (1 and True) the first one stays.
             members = ((_key(member), member) for member in content)
             entries.update({key: raw for key, raw in members if key not in entries})
         else:

@@ -1,10 +1,10 @@
-"""Compaction: what to write again so that the journal stays short.
+"""Compaction: which records to write again so that the journal stays short.
 
-A *full* compaction replaces snapshot and commits by a new snapshot, when the commits outweigh
-it: each byte is then rewritten about once. A large state with many small commits would be
-rewritten far too often by that, so when it is only their number that is too large, the newest
-of them are *folded*: put one after another into fewer records, unread. Like the merges of an
-LSM tree this writes each byte a logarithmic number of times.
+A *full* compaction replaces snapshot and commits by a new snapshot when the commits are larger than
+the snapshot: each byte is then rewritten about once. This rule alone would rewrite a large state
+with many small commits far too often. So if only the number of commits is too large, the newest
+commits are *folded*: written one after another into fewer records, without being decoded. Like the
+merges of an LSM tree, folding writes each byte a logarithmic number of times.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Iterator
 from autostate.journal.commit import RawReplay, references
 from autostate.journal.head import Head, Ref
 
-FLOOR = 65_536  # bytes of commits that are never worth a full compaction
+FLOOR = 65_536  # bytes of commits below which a full compaction is not worth its cost
 COMMITS = 32  # references in the head to commits, at most: each commit writes them again
 COMMITS_METERED = 64  # the same where records are paid for
-_CHEAP = 2  # full instead of folded while the snapshot is at most so many times the commits
-_FOLDED = 8  # so many commits are folded at the least
+_CHEAP = 2  # full, not folded, while the snapshot is at most this many times the commits
+_FOLDED = 8  # the smallest number of commits to fold
 
 
 def _size(refs: tuple[Ref, ...]) -> int:
@@ -27,14 +27,14 @@ def _size(refs: tuple[Ref, ...]) -> int:
 
 
 def due(head: Head, *, metered: bool) -> bool:
-    """Whether the commits since the snapshot outweigh it, or are too many."""
+    """Tell whether the commits since the snapshot are larger than it, or too many."""
     commits = _size(head.commits)
     limit = COMMITS_METERED if metered else COMMITS
     return len(head.commits) >= limit or commits > max(FLOOR, _size(head.snapshot))
 
 
 def fold_from(head: Head) -> int | None:
-    """Which commit is the first to be folded with those after it; None: compact in full."""
+    """Return the index of the first commit to fold with all later ones; None: compact in full."""
     commits, snapshot = _size(head.commits), _size(head.snapshot)
     if snapshot <= max(FLOOR, _CHEAP * commits):
         return None
@@ -46,12 +46,12 @@ def fold_from(head: Head) -> int | None:
 
 
 class Reachable:
-    """The lines of all nodes that the named roots reach.
+    """The changes, as lines, of all nodes that roots reach.
 
     Args:
         replay: The state.
         late: References from changes that the replay does not hold. More may be added while the
-            lines are made: commits go on during a compaction.
+            lines are made, because commits continue during a compaction.
     """
 
     def __init__(self, replayed: RawReplay, late: set[int]) -> None:
@@ -96,7 +96,7 @@ def paused(lines: Iterable[bytes], pause: Callable[[], None]) -> Iterator[bytes]
 
 
 def up_to(limit: int, lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield lines until they are more than `limit` bytes; the rest stays in the iterator."""
+    """Yield lines until they exceed `limit` bytes; the others stay in the iterator."""
     size = 0
     while size <= limit and (line := next(lines, None)) is not None:
         size += len(line)

@@ -1,8 +1,9 @@
 """A copy of a state: the records of one moment, byte for byte, each checked on its way.
 
-The newest head and the segments that it names are a state of one moment, and nothing that a head
-names is changed. While another process writes, a segment may be gone before it was copied; then the
-copy begins again with the newest head. What was copied before, and is named no more, is deleted.
+The newest head and the segments that it names are a state of one moment, and a named segment is
+never changed. While another process writes, a segment may be deleted before it was copied; then the
+copy begins again with the newest head. Copied segments that the newest head does not name are
+deleted from the copy.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def copy_state(source: Store, target: Store, *, timeout: float | None = None) ->
     """Copy the newest state of a store into an empty one.
 
     Args:
-        source: Is only read.
+        source: The store to copy; it is only read.
         target: An empty store that is atomic.
         timeout: The most seconds to wait for each answer of a store.
 
@@ -45,7 +46,7 @@ def copy_state(source: Store, target: Store, *, timeout: float | None = None) ->
 
 
 def _copy_once(source: Store, target: Store, copied: dict[str, str], timeout: float | None) -> bool:
-    """Copy the newest head and what it names; tells whether all of that was still there."""
+    """Copy the newest head and its segments; return whether all of them were still there."""
     sighting = look(source, timeout)
     try:
         pin = check_owner_record(source, sighting, timeout)

@@ -1,4 +1,4 @@
-"""The head: the one record that says what the current state is, and the names of records."""
+"""The head: the one record that names the current state; and the keys of records."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _NAME = re.compile(
     r"(?:-([0-9]{1,18}|claim|taken))?(?:-[0-9]{1,18})?"
 )
 LAST_EPOCH: Final = 10**15
-"""Nobody gets there: a later one would not be found by its name in the end."""
+"""No process reaches it: keys with a later epoch would not sort behind all others."""
 
 
 class HeadKey(NamedTuple):
-    """The name of a head. The greatest one in a store is the one that counts.
+    """The name of a head. The greatest name in a store is that of the current head.
 
     Attributes:
-        epoch: Larger than all epochs that the incarnation saw when it began.
-        token: Decides between incarnations that began at once with the same epoch.
-        attempt: Counts the keys that one incarnation moved to; -1 is its claim, -2 says that it
-            has taken over: they have no state, and tell those before it of that.
+        epoch: A number larger than all epochs that the incarnation saw when it began.
+        token: A random name that decides between incarnations of the same epoch.
+        attempt: The number of keys that the incarnation used before. -1 names its claim, and -2 the
+            record of its takeover: these hold no state, and tell earlier incarnations about it.
     """
 
     epoch: int
@@ -44,7 +44,7 @@ class HeadKey(NamedTuple):
 
     @property
     def rank(self) -> tuple[int, str]:
-        """Who outranks whom: the same for all heads of one incarnation."""
+        """The rank of the incarnation: the same for all its heads."""
         return self.epoch, self.token
 
     @property
@@ -60,17 +60,17 @@ class HeadKey(NamedTuple):
 
     @property
     def taken(self) -> HeadKey:
-        """The key under which it says, before its first head, that it has made its claim good."""
+        """The key of the record that says, before the first head, that the claim has succeeded."""
         return self._replace(attempt=_TAKEN)
 
     @property
     def is_claim(self) -> bool:
-        """Whether this is no head with a state."""
+        """Whether the record under this name holds no state."""
         return self.attempt < 0
 
     @property
     def is_proof(self) -> bool:
-        """Whether it was written by a process that had seen that its claim was in the store."""
+        """Whether the record proves that its writer had seen its claim in the store."""
         return self.attempt != _CLAIM
 
 
@@ -84,7 +84,7 @@ def parse_key(key: str) -> HeadKey | None:
 
 
 class HeadPin(NamedTuple):
-    """The head that counts, as the record of the owner names it.
+    """The current head, as the record of the owner names it.
 
     Attributes:
         key: Its key; None: there is no head yet.
@@ -96,7 +96,7 @@ class HeadPin(NamedTuple):
 
 
 class Ref(msgspec.Struct, frozen=True, array_like=True):
-    """A reference to a segment, with the digest of the very record that is meant."""
+    """A reference to a segment, with the digest of the record."""
 
     name: str
     size: int
@@ -111,8 +111,8 @@ class Ref(msgspec.Struct, frozen=True, array_like=True):
 class Head(msgspec.Struct, frozen=True, omit_defaults=True):
     """The body of a head: the state itself while it is small, then the segments that hold it.
 
-    The state is what `nodes`, or else `snapshot`, `commits` and `changes`, make when they are
-    applied one after another.
+    The state results from applying `nodes` or, if there are none, `snapshot`, `commits` and
+    `changes`, one after another.
 
     Attributes:
         saved_at: When the last commit was made, in seconds since 1970.
@@ -142,12 +142,12 @@ def open_head(key: str, data: bytes | None, pin: HeadPin | None = None) -> tuple
 
     Args:
         key: Its key.
-        data: What lies there.
-        pin: What the record of the owner says of the newest head, if that is known.
+        data: The bytes under that key.
+        pin: The newest head according to the record of the owner, if that is known.
 
     Raises:
-        DamagedRecordError: It is missing, damaged, of a newer version, or not the one that is
-            meant.
+        DamagedRecordError: The record is missing, damaged, of a newer version, or another one than
+            `pin` names.
     """
     record = open_record(key, data, "head")
     if pin is not None and pin.key == key and pin.digest != record.digest:

@@ -1,29 +1,30 @@
-"""The journal: commits in, one state out, over a store that promises next to nothing.
+"""The journal: commits in, one state out, over a store that promises very little.
 
-Why it is as it is:
+The reasons for its design:
 
-*   Nothing that counts is overwritten while it counts. A commit that is too large for the head
-    goes into segments under keys that are never used again; then one record, the head, is
-    written, which names them. That is the commit point: before it the old state is there, after
-    it the new one, wherever the process dies. What is left lying about is swept up later.
+*   No segment of the current state is ever overwritten. A commit that is too large for the head
+    goes into segments under keys that are never used again; then one record, the head, is written,
+    which names them. Writing the head is the commit point: before it the store has the old state,
+    after it the new one, wherever the process dies. Records without a name in a head are deleted
+    later.
 
-*   A small state lies in the head itself, merged: one small write for a commit, and something to
-    read in a console. So do, later on, the last few changes: a small commit is one record even
-    when the state is large. Where records are paid for, "small" is 16 KiB. Elsewhere a second
-    record in the same transaction costs next to nothing, and the head is what every commit
-    writes again; with 1 KiB, and fewer references, a small removal writes 0.6 to 2.1 KB instead
-    of up to 18 KB, in the same time.
+*   A small state lies in the head itself, merged: a commit is one small write, and the state can be
+    read in a console. Later on, when the state is large, the last few changes lie in the head, so
+    that a small commit is still one record. Where records are paid for, "small" is 16 KiB.
+    Elsewhere a second record in the same transaction costs next to nothing, and every commit writes
+    the whole head again; with 1 KiB, and fewer references, a small removal writes 0.6 to 2.1 KB
+    instead of up to 18 KB, in the same time.
 
-*   Each incarnation has head keys of its own, so no two processes write to one key. How a write
-    of unknown outcome is repeated, and what may be deleted, is the business of `writer.py`; who
-    may write at all that of `ownership.py`.
+*   Each incarnation has head keys of its own, so that no two processes write to one key.
+    `writer.py` says how a write of unknown outcome is repeated, and which records may be deleted;
+    `ownership.py` says who may write.
 
-*   Time limits are about a store that does not answer, not about work that goes on: each call
-    of the store has the whole timeout. A limit for all of a recovery or of a compaction would
-    fail for good once the state is large enough.
+*   A time limit applies to a store that does not answer, not to work in progress: each call of the
+    store has the whole timeout. A limit for a whole recovery or compaction would always be exceeded
+    once the state is large enough.
 
-*   Only what was acknowledged is known for certain, and all is derived from that head: a
-    commit that failed leaves no trace in memory but a key that must not be used again.
+*   Only the last acknowledged head is certain, and everything in memory is derived from it: a
+    failed commit leaves no trace in memory but a key that must not be used again.
 """
 
 from __future__ import annotations
@@ -60,21 +61,21 @@ from autostate.ownership.owner import Owner
 from autostate.stores.base import Store
 from autostate.warned import shows_warnings
 
-_PART = 2 << 20  # bytes of a record: some milliseconds of work in one piece
+_PART = 2 << 20  # bytes of a record: some milliseconds of uninterrupted work
 _LARGE_PART = 8 << 20  # the same where each record is paid for; all known stores take it
 _INLINE = 1024  # bytes in the head, which every commit writes again: on average half of it
 _LARGE_INLINE = 16_384  # the same where a second record costs more than these bytes
 
 
 class Recovered(Struct, frozen=True):
-    """What was found in the store.
+    """The state that was found in the store.
 
     Attributes:
         nodes: The nodes of the state by id.
         saved_at: When the last commit was made, in seconds since 1970; None: there was none.
-        epoch: The epoch of the incarnation that made it; 0: there was none.
-        next_id: An id above all that are in use.
-        notices: What the user should know, one sentence each.
+        epoch: The epoch of the incarnation that made that commit; 0: there was none.
+        next_id: An id above all ids in use.
+        notices: Messages for the user, one sentence each.
     """
 
     nodes: dict[int, NodeState]
@@ -94,10 +95,10 @@ class Journal:
         clock: The time of day in seconds, for `saved_at`.
         token: Makes a short random name `[0-9a-z]+` for an incarnation.
         on_corrupt: "raise", or "previous" to go back to the last good state before a damaged one.
-        inline_limit: Bytes of state, and later of last changes, that lie in the head; None: what
-            suits the store.
-        part_limit: Bytes of one segment, at most; None: what suits the store.
-        convert: Makes what the program will hold of values just decoded: see `DecodedReplay`.
+        inline_limit: Bytes of state, and later of last changes, that lie in the head; None: a limit
+            that suits the store.
+        part_limit: Bytes of one segment, at most; None: a limit that suits the store.
+        convert: Converts values that were just decoded: see `DecodedReplay`.
         monotonic: Seconds that never jump, for the patience with another process's claim.
     """
 
@@ -140,7 +141,7 @@ class Journal:
 
     @property
     def last_sequence(self) -> int:
-        """The number of the last write that was tried: it may have arrived or not."""
+        """The number of the last attempted write, which may have arrived or not."""
         return self._writer.last_sequence
 
     @property
@@ -150,15 +151,15 @@ class Journal:
 
     @property
     def moved(self) -> bool:
-        """Whether it has taken another epoch since it began: another process's claim was above."""
+        """Whether this incarnation has changed its epoch, to get above another process's claim."""
         return len(self._writer.ownership.ranks) > 1
 
     @property
     def version(self) -> tuple[tuple[int, str] | None, int]:
-        """What was last acknowledged, or recovered: the same in two processes, the same state.
+        """The last acknowledged, or recovered, state: equal versions are the same state.
 
         Returns:
-            Who saved it, by epoch and token, and its number.
+            Its writer, by epoch and token, and its number.
         """
         writer = self._writer
         found = writer.ownership.found
@@ -167,7 +168,7 @@ class Journal:
 
     @property
     def possible_writers(self) -> tuple[tuple[int, str] | None, ...]:
-        """Who may have saved what is in the store, by epoch and token: a write may have failed."""
+        """The possible writers of the stored state, by epoch and token: a write may have failed."""
         found = self._writer.ownership.found.key
         before = None if found is None else found.rank
         mine = self._writer.ownership.ranks
@@ -182,7 +183,7 @@ class Journal:
 
     @property
     def needs_compaction(self) -> bool:
-        """Whether `compact` would do something that is worth its cost now."""
+        """Whether a call of `compact` is worth its cost now."""
         if not self._writer.ownership.held:
             return False
         return self._mixed or compaction.due(self._writer.head, metered=self._store.metered)
@@ -191,7 +192,7 @@ class Journal:
 
     @shows_warnings
     def recover(self, *, timeout: float | None = None) -> Recovered:
-        """Find the newest state. Only reads: the first commit takes over.
+        """Find the newest state. This only reads: the first commit takes over.
 
         Args:
             timeout: The most seconds to wait for each answer of the store.
@@ -233,12 +234,12 @@ class Journal:
         unless_others: CorruptStateError | None = None,
         timeout: float | None = None,
     ) -> Recovered:
-        """Begin a new state where the stored one cannot be read, and keep that aside.
+        """Begin a new state in the place of one that cannot be read, and keep copies of that.
 
         Args:
-            name: The root for which this is done. All others that the records name are of the
+            name: The root for which this is done. All other roots that the records name are of the
                 kind `unreadable` in the new state.
-            unless_others: Raised if the records name any others.
+            unless_others: The error to raise if the records name any other roots.
             timeout: The most seconds to wait for each answer of the store.
 
         Raises:
@@ -259,13 +260,13 @@ class Journal:
         return self.recover(timeout=timeout)
 
     def keep_aside(self, name: str, *, timeout: float | None = None) -> list[str]:
-        """Copy a root to where nothing overwrites it; return the keys of the copies."""
+        """Copy a root to keys that are never overwritten; return these keys."""
         self._check_ready()
         store, writer = self._store, self._writer
         return salvage.copy_root_aside(store, writer, name, self._part_limit, timeout)
 
     def _begin(self, found: Found, epoch: int) -> None:
-        """Become a new incarnation that builds on what was found."""
+        """Become a new incarnation that builds on the recovered state."""
         if epoch >= LAST_EPOCH:
             raise CorruptStateError(
                 f"{self._store.url} holds a record whose name says that it is of the {epoch:,}th "
@@ -280,7 +281,7 @@ class Journal:
     def commit(self, changes: Sequence[bytes], *, timeout: float | None = None) -> CommitInfo:
         """Make changes durable. The first commit takes the state over.
 
-        If it fails, call it again with the same changes, or with all that they contained.
+        If it fails, call it again with the same changes, or with changes that include them.
 
         Args:
             changes: The changes, as JSON without newlines.
@@ -303,27 +304,27 @@ class Journal:
             self._writer.prepare(changes, *self._with(changes))
         info = self._writer.send(timeout)
         if again or self._writer.head.snapshot:
-            self._replay_again()  # other things may have been tried in between
+            self._replay_again()  # other commits may have been tried in between
         self._stale = False
         return info
 
     def take_over(self, *, timeout: float | None = None) -> None:
         """Take the state over before there is anything to commit.
 
-        Whoever wrote it before is fenced from now on. Without this the first commit does it, and
-        fails if the other one has written since `recover`. With it, the first commit takes no more
-        requests than a later one.
+        The former owner is fenced from now on. Without this call the first commit takes the state
+        over, and fails if the former owner has written since `recover`. After this call, the first
+        commit takes no more requests than a later one.
 
         Raises:
-            FencedError: It has. Begin again with `recover`.
-            StoreError: The store could not be asked; the next commit tries again.
+            FencedError: The former owner has written since. Begin again with `recover`.
+            StoreError: The store could not be reached; the next commit tries again.
         """
         self._check_ready()
         ownership = self._writer.ownership
         try:
             ownership.take(timeout)
             self._writer.unswept = True
-        except OutclaimedError as error:  # it is seen when the state is read again
+        except OutclaimedError as error:  # found when the state is read again
             ownership.withdraw(timeout)
             self._writer.fenced = True
             raise FencedError(*error.args) from error
@@ -332,7 +333,7 @@ class Journal:
             raise
 
     def displace(self, *, timeout: float | None = None) -> None:
-        """Keep another process, which writes again and again, from writing; then `recover` anew.
+        """Stop another process that keeps writing; call `recover` again afterwards.
 
         Raises:
             StoreError: The store could not be asked.
@@ -340,7 +341,7 @@ class Journal:
         self._writer.ownership.displace(timeout)
 
     def renew(self, *, ended: bool = False, timeout: float | None = None) -> None:
-        """Show that the owner lives, or that it gives the state back; does nothing before that.
+        """Show that the owner lives or, with `ended`, that it has given the state back.
 
         Raises:
             FencedError: Another incarnation has taken over.
@@ -354,7 +355,7 @@ class Journal:
             raise
 
     def is_current(self, *, timeout: float | None = None) -> bool:
-        """Tell whether the state is still what `recover` has found.
+        """Tell whether the state is still the one that `recover` has found.
 
         Raises:
             StoreError: The store could not be read.
@@ -375,7 +376,7 @@ class Journal:
         return bool(self._store.list(HEADS, timeout=timeout))
 
     def last_owner(self, *, timeout: float | None = None) -> Owner | None:
-        """Give who wrote the state that was recovered, or has claimed it since, if that is known.
+        """Return the writer of the recovered state, or a later claimant, if known.
 
         Raises:
             StoreError: The store could not be read.
@@ -383,10 +384,10 @@ class Journal:
         return self.owner_record(timeout=timeout)[1]
 
     def owner_record(self, *, timeout: float | None = None) -> tuple[bytes | None, Owner | None]:
-        """Give the record of the owner of what was recovered, which may be renewed since.
+        """Return the present record of the owner of the recovered state.
 
         Returns:
-            The record, and whom it names, if that is known.
+            The record, and the owner that it names, if known.
 
         Raises:
             StoreError: The store could not be read.
@@ -400,22 +401,22 @@ class Journal:
         return data, owner_named(key, data)
 
     def begin_at(self, epoch: int) -> None:
-        """Have an epoch that is larger still: those up to it may belong to others."""
+        """Use an epoch above this one: the epochs up to it may belong to others."""
         self._check_ready()
         self._begin(self._writer.ownership.found, epoch - 1)
 
     def check_owner(self, *, timeout: float | None = None) -> None:
-        """Look whether a later incarnation has taken over; on some stores only this finds out.
+        """Check that no later incarnation has taken over; on some stores no other call does.
 
         Raises:
-            FencedError: One has. What was committed since the last check may be lost.
-            StoreError: The store could not be asked.
+            FencedError: One has. Commits since the last check may be lost.
+            StoreError: The store could not be reached.
         """
         self._check_ready()
         self._writer.check(timeout)
 
     def tidy(self, *, timeout: float | None = None) -> None:
-        """Delete what former incarnations have left behind, if `take_over` has put that off.
+        """Delete records of former incarnations, if `take_over` has put that off.
 
         Raises:
             FencedError: Another incarnation has taken over.
@@ -436,7 +437,7 @@ class Journal:
             raise self._writer.ownership.refused()
 
     def _with(self, changes: list[bytes]) -> tuple[Head, dict[str, bytes]]:
-        """The head after these changes, and the segments that it needs."""
+        """Make the head after these changes, and the new segments that it names."""
         head, saved_at = self._writer.head, self._clock()
         size = sum(map(len, changes))
         if head.snapshot:
@@ -458,8 +459,8 @@ class Journal:
         return Head(saved_at, (), refs), puts
 
     def _merged(self, changes: list[bytes]) -> list[bytes]:
-        """The small state after these changes: one line for each node."""
-        self._stale = True  # until it is acknowledged
+        """Apply changes to the small state; return one line for each node."""
+        self._stale = True  # until the commit is acknowledged
         for node_id in {self._replayed.apply(change): None for change in changes}:
             if node_id in self._replayed.nodes:
                 self._lines[node_id] = next(self._replayed.lines(node_id, sys.maxsize))
@@ -468,7 +469,7 @@ class Journal:
         return list(self._lines.values())
 
     def _replay_again(self) -> None:
-        """Bring the small state back to what was acknowledged."""
+        """Bring the small state back to the acknowledged one."""
         self._replayed = RawReplay()
         self._lines = {
             self._replayed.apply(line): line for line in map(bytes, self._writer.head.nodes)
@@ -480,8 +481,8 @@ class Journal:
     def compact(self, *, pause: Callable[[], None], timeout: float | None = None) -> frozenset[int]:
         """Write the state anew, so that fewer records hold it.
 
-        Works on the records, not on the program's memory. Nodes that no root reaches are left
-        out. `pause` may call `commit`, and may raise to give up: then nothing has changed.
+        Compaction works on the records, not on the program's memory. Nodes that no root reaches are
+        left out. `pause` may call `commit`, and may raise to give up: then nothing has changed.
 
         Args:
             pause: Called after every fraction of a millisecond of work.
@@ -493,7 +494,7 @@ class Journal:
         Raises:
             FencedError: Another incarnation has taken over.
             CorruptStateError: A record is damaged. Nothing was touched.
-            StoreError: The store did not do it; the state is as it was.
+            StoreError: The store failed; the state is unchanged.
         """
         self._check_ready()
         if not self._writer.ownership.held:
@@ -532,7 +533,7 @@ class Journal:
     def _compact_fully(
         self, replayed: RawReplay, late: set[int], pause: Callable[[], None], timeout: float | None
     ) -> tuple[Head, frozenset[int]]:
-        """Write a new snapshot; what is committed meanwhile follows it."""
+        """Write a new snapshot; the commits made meanwhile follow it."""
         old = self._writer.head
         lines = read_lines(self._store, old.refs, timeout)
         replay(replayed, compaction.paused(lines, pause), self._writer.me.text)
@@ -554,10 +555,10 @@ class Journal:
         return Head(now.saved_at, nodes), left_out
 
     def _fold(self, first: int, pause: Callable[[], None], timeout: float | None) -> Head:
-        """Write the commits from `first` on one after another, unread.
+        """Write the commits from `first` on one after another, without decoding them.
 
-        Lines that were cut are joined first: the records may have been larger there, on another
-        store or in an earlier version, and a piece of a piece could not be told from a piece.
+        Lines that were cut into pieces are joined first. The pieces may come from larger records,
+        on another store or of an earlier version, and a piece of a piece would look like a piece.
         """
         old = self._writer.head
         lines = read_lines(self._store, old.commits[first:], timeout)

@@ -1,33 +1,36 @@
-"""Ownership: at most one incarnation is acknowledged, and every other one is told.
+"""Ownership: the writes of at most one incarnation are acknowledged; every other one is told.
 
-Where the store honours `expect` inside one transaction (SQLite), a record of the owner names the
-newest head, by key and digest. It is replaced at the takeover and with every head, and expected at
-every write: the store refuses a writer that was paused through another's takeover, and a recovery
-finds out that a head was deleted, renamed, or replaced by an older one.
+If the store honours `expect` inside one transaction (SQLite), a record of the owner names the
+newest head, by key and digest. This record is replaced at the takeover and with every head, and
+expected at every write. So the store refuses a writer that was paused during another's takeover,
+and a recovery finds a head that was deleted, renamed, or replaced by an older one.
 
-Where it does not (Apify), the order of steps does it:
+If the store does not (Apify), ownership depends on the order of steps:
 
     taking over   claim (a unique key with a higher epoch) → list → read the base again → write
     owning        write → list → acknowledge
 
-When there is a head, the claim is written again and names it: with a later write, so that the
-first save takes no longer. A recovery then finds out that a head was deleted or renamed; that an
-older one was put back under the same key cannot be told there.
+When there is a head, the claim is written again and names the head: together with a later write,
+so that the first save takes no longer. A recovery then finds a head that was deleted or renamed. It
+does not find an older head that was put back under the same key.
 
-The writer before looks for claims *after* each write that it acknowledges. So either it sees
-the claim, and does not acknowledge; or its write came before the claim, and the one who claims
-sees it when reading the base again, and gives up. To check before the write, or to make the
-first head itself the claim, loses data: the first head would outrank a commit it never saw.
+The former owner looks for claims *after* each write and before it acknowledges the write. So either
+it sees the claim, and does not acknowledge; or its write came before the claim, and the claimant
+sees the write when it reads the base again, and gives up. What does not work: to check before the
+write, or to make the first head itself the claim. Both lose data: the first head would outrank a
+commit that its writer never saw.
 
-Where that is done before there is anything to write, a record that says so stands for the head.
+If a process takes over before it has anything to write, a record of the takeover stands for the
+head.
 
 A claim alone does not fence: it may have been on its way when its process died, and arrive when
-another one owns the state. Whoever has taken over has a head, or that record, which come after the
-answer to its claim; so a claim that is late is followed by nothing. The owner acknowledges nothing
-while there is a claim above its own. If nothing follows that for `PATIENCE`, it takes over anew
-itself, under an epoch above it: it claims, lists, and writes its head again. A process that was
-only slow finds that claim, or that head, at its next listing, and has acknowledged nothing.
-Patience is for its sake alone: what is safe does not depend on it.
+another process owns the state. A process that has taken over has a head, or a record of the
+takeover; both are written after the answer to its claim, so that a late claim is followed by
+nothing. The owner acknowledges nothing while there is a claim above its own. If nothing follows the
+claim for `PATIENCE`, the owner takes over again under an epoch above the claim: it claims, lists,
+and writes its head again. If the claimant was only slow, it finds the owner's new claim or head at
+its next listing, and has acknowledged nothing. Waiting only gives a slow claimant a chance; safety
+does not depend on it.
 """
 
 from __future__ import annotations
@@ -46,19 +49,19 @@ from autostate.ownership.owner import Owner
 from autostate.stores.base import Store
 
 _ASKING = 5.0
-"""Seconds to wait for who it was that has taken over."""
+"""Seconds to wait for the name of the process that has taken over."""
 
 PATIENCE: Final = 5.0
-"""Seconds for which a claim without a head may be that of a process that is just taking over."""
+"""Seconds for which a claim without a head may belong to a process that is taking over."""
 
 
 class OutclaimedError(StoreUnavailableError):
-    """There is a claim above that of this process, and nothing shows that it was made good.
+    """There is a claim above that of this process, and nothing shows that the claim succeeded.
 
     Args:
-        store: Where.
+        store: The store.
         latest: The name of the claim.
-        is_left: It has been there for so long that its process is gone.
+        is_left: Whether the claim has been there for so long that its process is gone.
     """
 
     def __init__(self, store: Store, latest: HeadKey, *, is_left: bool) -> None:
@@ -75,14 +78,14 @@ class Ownership:
     """One incarnation's right to write.
 
     Args:
-        store: Where.
-        me: Its first head key, with an epoch above all that it found.
-        found: What it recovered, and so builds on.
+        store: The store.
+        me: The first head key of the incarnation, with an epoch above all that it found.
+        found: The recovered state, on which the incarnation builds.
         clock: Seconds that never jump.
 
     Attributes:
-        held: Whether it has taken over.
-        ranks: Those under which it has written so far.
+        held: Whether the incarnation has taken over.
+        ranks: The ranks under which it has written so far.
     """
 
     def __init__(
@@ -95,7 +98,7 @@ class Ownership:
         self.held: bool = False
         self.ranks: list[tuple[int, str]] = [me.rank]
         self._clock = clock
-        self._held_as: tuple[int, str] | None = None  # the rank under which it was last the owner
+        self._held_as: tuple[int, str] | None = None  # the rank of the last confirmed ownership
         self._rival: HeadKey | None = None
         self._rival_since = 0.0
         self._store = store
@@ -113,17 +116,17 @@ class Ownership:
 
     @property
     def has_moved(self) -> bool:
-        """Whether it has another name than when it took over, and no head under that."""
+        """Whether the incarnation has a new name since it took over, and no head under it yet."""
         return self._held_as is not None and not self.held
 
     @property
     def found(self) -> Found:
-        """What was recovered."""
+        """The recovered state."""
         return self._found
 
     @property
     def sighting(self) -> Sighting:
-        """What the store held then."""
+        """The records that the store held at the recovery."""
         return self._found.sighting
 
     def begin(self, timeout: float | None) -> dict[str, bytes]:
@@ -148,7 +151,7 @@ class Ownership:
 
         Raises:
             FencedError: Another incarnation was first.
-            OutclaimedError: One may be.
+            OutclaimedError: Another incarnation may be taking over.
         """
         self.begin(timeout)
         if self._guarded:
@@ -166,16 +169,16 @@ class Ownership:
         *,
         head: HeadPin | None = None,
     ) -> dict[str, bytes]:
-        """Write as the owner, and become it by the first head; return what was put.
+        """Write as the owner, which the first head makes; return the records that were put.
 
-        The record of the owner names the head, so that it changes with it: one who recovered an
-        old head must not take over from there.
+        The record of the owner names the head, and so changes with each head: a process that has
+        recovered an old head must not take over.
 
         Args:
             puts: Records to put.
             deletes: Keys to delete.
             timeout: The most seconds to wait for each answer of the store.
-            head: The head among the puts; or the one that is there, to become the owner.
+            head: The head among the puts; or the present head, to become the owner.
 
         Raises:
             FencedError: The store refused, because another incarnation has written.
@@ -194,7 +197,7 @@ class Ownership:
         except FencedError as error:
             if not self._resolve_outcome(timeout):
                 raise self.refused() from error
-            if self._named != head:  # an earlier write of ours has come late
+            if self._named != head:  # an earlier write of this process has come late
                 return self.write(puts, deletes, timeout, head=head)
         else:
             if head is not None:
@@ -208,7 +211,7 @@ class Ownership:
         timeout: float | None,
         head: HeadPin | None,
     ) -> dict[str, bytes]:
-        """Write without conditions; before that let the claim name the head that is there."""
+        """Write without conditions; before that, let the claim name the present head."""
         there = None if self._named is None else self._named.key
         if head is not None and there != self._claim_names:
             puts = {self._me.claim.text: self._claim(self._me.claim, there), **puts}
@@ -218,11 +221,11 @@ class Ownership:
         return puts
 
     def _resolve_outcome(self, timeout: float | None) -> bool:
-        """Find out whether a record of the owner has arrived whose answer was lost."""
+        """Tell whether the record of the owner is one whose write had an unknown outcome."""
         return bool(self._sent) and self._is_mine(self._store.read(OWNER, timeout=timeout))
 
     def _is_mine(self, owner: bytes | None) -> bool:
-        """Tell whether this is a record whose answer was lost; expect it from then on."""
+        """Tell whether this record is one of unknown outcome; if so, expect it from now on."""
         if owner is None or owner not in self._sent:
             return False
         self._applied(owner)
@@ -234,18 +237,18 @@ class Ownership:
         self._sent.clear()
 
     def displace(self, timeout: float | None) -> None:
-        """Let the store refuse the owner's next write: the state stands still, to be read again.
+        """Let the store refuse the owner's next write, so that the state can be read again.
 
         The record of the owner is replaced by one that names the same head, and this process.
         """
         data = self._store.read(OWNER, timeout=timeout) if self._guarded else None
         if data is not None:
             mine = self._seal_owner(head_named(data))
-            with suppress(FencedError):  # the head has a new key by now: the next attempt does it
+            with suppress(FencedError):  # the head has a new key by now: the next attempt will do
                 self._store.write({OWNER: mine}, (), expect={OWNER: data}, timeout=timeout)
 
     def renew(self, timeout: float | None, *, ended: bool = False) -> None:
-        """Write anew who the owner is: to show that it lives, or that it gives the state back.
+        """Write the owner's record again: it lives or, with `ended`, has given the state back.
 
         Raises:
             FencedError: Another incarnation has taken over.
@@ -270,22 +273,22 @@ class Ownership:
         return seal(OWNER, "owner", (self._me.epoch, 0), "", body)[0]
 
     def _body(self, **rest: str | None) -> bytes:
-        """What a record says of the owner; another one each time it is renewed."""
+        """Make the body of a record of the owner; it differs at each renewal."""
         renewed = {"renewed": self._renewals} if self._renewals else {}
         return encode({**rest, "owner": self._told, **renewed})
 
     def confirm(self, keys: Iterable[str]) -> None:
-        """Check a listing made after a write: only now is that write acknowledged.
+        """Check a listing that was made after a write, before the write is acknowledged.
 
         Raises:
             FencedError: A later process has taken over.
-            OutclaimedError: One may be about to.
+            OutclaimedError: A later process may be about to.
         """
         self._compare(keys)
         self.held, self._held_as = True, self._me.rank
 
     def _compare(self, keys: Iterable[str]) -> None:
-        """Raise if a listing has something above this incarnation."""
+        """Raise if a listing has a head or a claim above this incarnation."""
         names = (parse_key(key) for key in keys if key.startswith(HEADS))
         later = [name for name in names if name and name.rank > self._me.rank]
         proofs = [name for name in later if name.is_proof]
@@ -311,7 +314,7 @@ class Ownership:
         self._rival = None
 
     def check(self, timeout: float | None) -> None:
-        """Look whether this incarnation still owns the state.
+        """Check that this incarnation still owns the state.
 
         Raises:
             FencedError: It does not.
@@ -326,14 +329,14 @@ class Ownership:
             raise self._outranked()
 
     def _examine_claim(self, timeout: float | None) -> None:
-        """Now that all others can see the claim: has anything changed since the recovery?"""
+        """Check, when all others can see the claim, that nothing has changed since the recovery."""
         listing = self._store.list(HEADS, timeout=timeout)
         names = {name for name in map(parse_key, listing) if name is not None}
-        # A lesser claim alone has acknowledged nothing, and will see this one.
+        # The process of a lesser claim has acknowledged nothing, and will see this claim.
         others = {name for name in names if name.rank not in self.ranks and not name.is_claim}
         try:
             self._compare(listing)
-            if self._held_as is not None:  # it builds on its own: a head below that was late
+            if self._held_as is not None:  # it builds on its own head: a lower one came late
                 rivals = {name for name in others if name.rank > self._held_as}
                 if rivals:
                     raise self._outranked(max(rivals))
@@ -347,12 +350,12 @@ class Ownership:
             raise
 
     def withdraw(self, timeout: float | None) -> None:
-        """Delete the claim of a loser, so that it stops nobody else."""
+        """Delete the claim of this incarnation, which has lost, so that it stops no other one."""
         with suppress(StoreError):
             self._store.write({}, [self._me.claim.text, self._me.taken.text], timeout=timeout)
 
     def _keep_damaged(self, timeout: float | None) -> dict[str, bytes]:
-        """Copy the records that recovery passed over to where nothing overwrites them."""
+        """Copy the records that recovery passed over to keys that are never overwritten."""
         copies = {
             CORRUPT + error.key.removeprefix(PREFIX): error.data
             for error in self._found.damaged
@@ -363,7 +366,7 @@ class Ownership:
         return copies
 
     def refused(self) -> FencedError:
-        """The error for a write that the store refused because `expect` did not hold."""
+        """Make the error for a write that the store refused because `expect` did not hold."""
         return self._outranked() if self.held else self._overtaken()
 
     def _overtaken(self) -> FencedError:
@@ -373,7 +376,7 @@ class Ownership:
         )
 
     def _outranked(self, latest: HeadKey | None = None) -> FencedError:
-        """The error for this incarnation, with whoever has taken over as far as that is known."""
+        """Make the error for this incarnation, with the new owner as far as known."""
         by, owner = "a later process", None
         with suppress(StoreError):
             key = OWNER if latest is None else latest.claim.text

@@ -3,10 +3,10 @@
     {"autostate":2,"record":"head","epoch":3,"sequence":7,"previous":"9f…","length":42,
      "digest":"c4…","body":{…}}
 
-(in one line). The digest is blake2b-128 over the record's key and every other byte of it, so that
-any byte that changed is found, and a record that lies under another key; SQLite alone passes over a
-third of them. A record stays readable in a console, and the fields up to the digest keep their form
-in all future versions, so that "newer than this program" can be told from "damaged".
+(in one line). The digest is blake2b-128 over the record's key and every other byte of the record.
+It finds any changed byte, and a record that lies under another key; SQLite alone misses a third of
+the changed bytes. A record is readable in a console. The fields up to the digest keep their form in
+all future versions, so that "newer than this program" can be told from "damaged".
 
 The body of a segment is an array with one change per line. A line is decoded on its own: one C
 call over a megabyte would hold the GIL, and with it every thread, for that long.
@@ -36,16 +36,16 @@ _PIECE = b'{"piece":'
 
 
 class DamagedRecordError(CorruptStateError):
-    """A record that cannot be read, with what is needed to keep it aside.
+    """A record that cannot be read, with the data that is needed to keep a copy.
 
     Args:
         key: The record's key.
-        problem: What is wrong with it.
+        problem: The reason why it cannot be read.
         data: Its bytes; None: it is missing.
-        intact: It is not damaged: another version of autostate reads it, or another process, or
-            whoever has the key.
-        advice: What the user can do.
-        previous: There is an earlier state to go back to.
+        intact: Whether the record is not damaged: another version of autostate, another process, or
+            a program with the key can read it.
+        advice: The steps that the user can take.
+        previous: Whether there is an earlier state to go back to.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class DamagedRecordError(CorruptStateError):
         self.previous = previous
 
     def with_advice(self, advice: str, *, previous: bool) -> DamagedRecordError:
-        """Give the same error, with what the user can do."""
+        """Return the same error with advice for the user."""
         return DamagedRecordError(
             self.key,
             self.problem,
@@ -94,7 +94,7 @@ def seal(
 
     Args:
         key: The key under which it will lie.
-        kind: What it is.
+        kind: "head" or "segment", for example.
         place: Its epoch and its sequence number.
         previous: The digest of its predecessor.
         body: JSON.
@@ -157,7 +157,7 @@ def segment_body(lines: Iterable[bytes]) -> bytes:
 
 def segment_lines(body: bytes) -> list[bytes]:
     """Take the body of a segment apart; JSON has no raw newlines but those between lines."""
-    # Searching for one byte takes a fifth of the time that searching for two takes.
+    # Searching for one byte takes a fifth of the time of searching for two.
     return [line.removesuffix(b",") for line in body[2:-2].split(b"\n")]
 
 
@@ -183,7 +183,7 @@ class _Piece(msgspec.Struct):
 
 
 def whole(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Join the pieces of lines that were cut; the rest passes through."""
+    """Join the pieces of lines that were cut, and yield other lines unchanged."""
     held = bytearray()
     cut = False
     for line in lines:
@@ -203,9 +203,9 @@ def whole(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _pieces(line: bytes, size: int) -> Iterator[bytes]:
-    """Cut one line into JSON strings; a byte of it takes at most two in one.
+    """Cut one line into JSON strings; a byte of the line takes at most two bytes there.
 
-    It is valid JSON without newlines: what has to be escaped in it are quotes and backslashes.
+    The line is valid JSON without newlines, so that only quotes and backslashes have to be escaped.
     """
     step = max((size - 64) // 2, 4)
     at = 0

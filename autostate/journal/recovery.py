@@ -1,7 +1,7 @@
-"""Recovery: which head counts, and the state that it names.
+"""Recovery: finding the current head, and the state that it names.
 
-Reads only. A record that fails its check is either an error that names it or, if the user chose
-so, the reason to go back to the next older head; never the reason to begin from nothing.
+Recovery only reads. A record that fails its check is an error that names the record or, if the user
+chose so, the reason to go back to the next older head. It is never a reason to begin from nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ROUNDS = 5  # how often a state may be replaced under a reader before it gives 
 
 
 class Sighting(Struct, frozen=True):
-    """What a store held at one look: what a takeover builds on, and checks again.
+    """The records of a store at one moment, on which a takeover builds and which it checks again.
 
     Attributes:
         keys: The names of all heads and claims.
@@ -58,14 +58,14 @@ class Sighting(Struct, frozen=True):
 
 
 class Found(Struct):
-    """What recovery found.
+    """The result of a recovery.
 
     Attributes:
-        sighting: What the store held.
+        sighting: The records that the store held.
         key: The name of the head that was recovered; None: there was none.
-        head: What it says.
-        digest: Its digest.
-        sequence: Its sequence number.
+        head: The body of the head.
+        digest: The digest of the head.
+        sequence: The sequence number of the head.
         nodes: The state.
         damaged: Records that had to be passed over.
     """
@@ -93,8 +93,8 @@ def find(
     """Find the newest state in a store and rebuild it; `convert` is as for `DecodedReplay`.
 
     Raises:
-        CorruptStateError: A record is damaged, and there is no other state to go back to or
-            that was not asked for.
+        CorruptStateError: A record is damaged, and there is no other state to go back to, or the
+            user has not asked for that.
         StoreError: The store could not be read.
     """
     for _ in range(_ROUNDS):
@@ -102,7 +102,7 @@ def find(
         if found is not None:
             return found
     at_one_moment = getattr(store, "at_one_moment", None)
-    if at_one_moment is not None:  # the owner waits so long: only where there is no other way
+    if at_one_moment is not None:  # the owner waits as long: so it is the last resort
         with at_one_moment():
             found = _find_once(store, on_corrupt, timeout, convert)
         if found is not None:
@@ -122,7 +122,7 @@ def _find_once(
         with memory.no_collections():
             found = _newest_good(store, sighting, on_corrupt, timeout, convert)
     except DamagedRecordError as error:
-        # Perhaps another incarnation has compacted meanwhile: then this is not damage.
+        # If another incarnation has compacted meanwhile, this is not damage.
         if look(store, timeout) == sighting:
             advised = _advised(store, sighting, error, timeout)
             advised.args = (f"{store.url}: {advised.args[0]}",)
@@ -132,7 +132,7 @@ def _find_once(
 
 
 def look(store: Store, timeout: float | None) -> Sighting:
-    """See which heads there are; reads the newest, and the record of the owner if there can be."""
+    """List the heads; read the newest one, and the record of the owner in stores with one."""
     watched = {}
     if store.atomic and store.conditional:
         watched[OWNER] = store.read(OWNER, timeout=timeout)
@@ -144,15 +144,15 @@ def look(store: Store, timeout: float | None) -> Sighting:
 
 
 def check_owner_record(store: Store, sighting: Sighting, timeout: float | None) -> HeadPin | None:
-    """See that the newest head has the key which the record of the owner names.
+    """Check that the newest head has the key which the record of the owner names.
 
-    Where a store is atomic they change together. If they differ, somebody has deleted or renamed a
-    record, or they are of two moments: this is a copy of the store's file, made while it was
-    written, and perhaps without its newest head.
+    In an atomic store both change together. If they differ, somebody has deleted or renamed a
+    record; or the store is a copy of a file that was made during a write, with records of two
+    moments, and perhaps without the newest head.
 
     Returns:
-        The head that is named, whose digest is still to be compared; None: the store has no such
-        record.
+        The named head, whose digest is still to be compared; None: the store has no record of the
+        owner.
 
     Raises:
         DamagedRecordError: They differ, or one of them is missing.
@@ -177,17 +177,17 @@ def check_owner_record(store: Store, sighting: Sighting, timeout: float | None) 
 
 
 def _check_claims(store: Store, sighting: Sighting, timeout: float | None) -> None:
-    """See that the newest claim which names a head has it, or a newer one.
+    """Check that the head which the newest claim names, or a newer one, is there.
 
     Raises:
-        DamagedRecordError: It is missing, or the claim is damaged.
+        DamagedRecordError: The head is missing, or the claim is damaged.
     """
     newest = next(iter(sighting.heads), None)
     for claim in sorted((key for key in sighting.keys if not key.is_proof), reverse=True):
         if newest is not None and claim.rank < newest.rank:
             return
         data = store.read(claim.text, timeout=timeout)
-        if data is None:  # a claimant that gave up has taken its claim back
+        if data is None:  # a claimant that gave up has deleted its claim
             continue
         body = _read_body(claim.text, data, "claim")
         named = None if body.head is None else parse_key(body.head)
@@ -196,10 +196,10 @@ def _check_claims(store: Store, sighting: Sighting, timeout: float | None) -> No
 
 
 def head_named(data: bytes) -> HeadPin:
-    """The head that a record of the owner names.
+    """Return the head that a record of the owner names.
 
     Raises:
-        DamagedRecordError: It is not to be read.
+        DamagedRecordError: The record cannot be read.
     """
     body = _read_body(OWNER, data, "owner")
     return HeadPin(body.head, body.digest)
@@ -217,7 +217,7 @@ def _read_body(key: str, data: bytes, kind: str) -> _OwnerBody:
 
 
 def owner_named(key: str, data: bytes | None) -> Owner | None:
-    """Who has written a record of the owner, or a claim; None if it does not say."""
+    """Return the writer of a record of the owner or of a claim; None if it is not known."""
     with suppress(DamagedRecordError, msgspec.MsgspecError):
         for kind in ("owner", "claim"):
             with suppress(DamagedRecordError):
@@ -232,10 +232,10 @@ class _OwnerBody(msgspec.Struct):
 
 
 def read_lines(store: Store, refs: Iterable[Ref], timeout: float | None) -> Iterator[bytes]:
-    """Read the lines of segments; a line that was cut still lies in pieces.
+    """Read the lines of segments; a line that was cut is still in pieces.
 
     Raises:
-        DamagedRecordError: A segment is missing, damaged, or not the one that is meant.
+        DamagedRecordError: A segment is missing, damaged, or another one than its reference names.
     """
     for ref in refs:
         data = store.read(ref.key, timeout=timeout)
@@ -248,10 +248,11 @@ def read_lines(store: Store, refs: Iterable[Ref], timeout: float | None) -> Iter
 def replay(
     replayed: Replay[msgspec.Raw] | DecodedReplay, lines: Iterable[bytes], where: str
 ) -> None:
-    """Apply lines to a replay; what does not fit is an error that says where it was.
+    """Apply lines to a replay.
 
     Raises:
-        CorruptStateError: A line is no change, or one that does not fit.
+        CorruptStateError: A line is no change, or a change that does not fit; the message names
+            its record.
     """
     try:
         for line in whole(lines):
@@ -300,7 +301,7 @@ def _newest_good(
 def _advised(
     store: Store, sighting: Sighting, error: DamagedRecordError, timeout: float | None
 ) -> DamagedRecordError:
-    """Say what helps: to go back if there is a state to go back to, else to begin anew."""
+    """Add advice: to go back if there is a state to go back to, else to begin a new one."""
     if error.intact:
         return error
     left = "Nothing was touched: restore the store from a copy"
@@ -317,7 +318,7 @@ def _advised(
 
 
 def age(found: Found) -> str:
-    """Name a state that is gone back to."""
+    """Describe the age of a state to which recovery goes back."""
     saved_at = found.head.saved_at
     if saved_at is None:
         return "the state before it"

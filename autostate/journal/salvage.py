@@ -1,10 +1,10 @@
-"""Salvage: what cannot be read is kept aside, so that a new state can begin in its place.
+"""Salvage: unreadable records are copied to other keys, so that a new state can begin.
 
-Only when the user asks for it, by `autostate.delete(name)`. Nobody knows which state objects were
-in what cannot be read, and none of the others may come back empty. So the names are looked for in
-all records, damaged or not: changes are JSON, and a name stands at the beginning of the first
-change of a root. Each name that is found but was not asked for gets a node of the kind
-`unreadable` in the new state: to create that state object is an error until it is deleted too.
+This happens only when the user asks for it, by `autostate.delete(name)`. It is not known which
+state objects were in the unreadable records, and no other state object may come back empty. So all
+records, damaged or not, are searched for names: changes are JSON, and a name is at the beginning of
+the first change of a root. Each other name that is found gets a node of the kind `unreadable` in
+the new state: creating that state object is an error until it is deleted too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PIECE = b'{"piece":'
 
 
 def names_in(data: bytes) -> set[str]:
-    """The names of roots that begin in a record, or in a part of a file."""
+    """Find the names of roots that begin in a record, or in a part of a file."""
     if _PIECE in data:  # a long line that was cut: JSON within a string of JSON
         data += data.replace(b'\\"', b'"')
     found = set()
@@ -41,14 +41,14 @@ def names_in(data: bytes) -> set[str]:
 
 
 def names_of(store: Store, timeout: float | None) -> set[str]:
-    """The names of roots that are found in the records of a state."""
+    """Find the names of roots in the records of a state."""
     keys = {key for prefix in (HEADS, SEGMENTS) for key in store.list(prefix, timeout=timeout)}
     found = (store.read(key, timeout=timeout) for key in keys)
     return set().union(*(names_in(data) for data in found if data is not None))
 
 
 def copy_aside(store: Store, timeout: float | None) -> tuple[set[str], set[str]]:
-    """Copy all records of a state to where nothing overwrites them.
+    """Copy all records of a state to keys that are never overwritten.
 
     Returns:
         The keys of the records, and the names of roots that were found in them.
@@ -64,7 +64,7 @@ def copy_aside(store: Store, timeout: float | None) -> tuple[set[str], set[str]]
 
 
 def first_changes(unreadable: Iterable[str]) -> list[bytes]:
-    """The changes that begin a new state, in which these names cannot be read."""
+    """Make the changes that begin a new state, in which these names cannot be read."""
     changes: list[dict[str, object]] = [{"id": 1, "delete": True}]  # a state needs a commit
     for node_id, name in enumerate(sorted(unreadable), 2):
         changes.append({"id": node_id, "kind": UNREADABLE, "name": name})
@@ -74,7 +74,7 @@ def first_changes(unreadable: Iterable[str]) -> list[bytes]:
 def copy_root_aside(
     store: Store, writer: Writer, name: str, part_limit: int, timeout: float | None
 ) -> list[str]:
-    """Copy a root, with all that it reaches, to where nothing overwrites it; return the keys."""
+    """Copy a root, with all nodes that it reaches, to new keys; return these keys."""
     replayed, head = RawReplay(), writer.head
     replay(replayed, map(bytes, head.nodes), writer.me.text)
     replay(replayed, read_lines(store, head.refs, timeout), writer.me.text)

@@ -1,4 +1,4 @@
-"""Checking all that a store holds of a state, also what only an earlier state needs."""
+"""Checking all records of a state in a store, also those that only an earlier state needs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from autostate.stores.base import Store
 
 
 class Verified(Struct, frozen=True):
-    """What was found.
+    """The result of a check.
 
     Attributes:
-        records: How many records were read.
-        bytes: How many bytes they have.
-        aside: How many records were kept aside before, because they could not be read.
-        problems: What is damaged, one sentence each.
+        records: The number of records that were read.
+        bytes: The number of bytes of these records.
+        aside: The number of records that were copied before because they could not be read.
+        problems: The damages, one sentence each.
     """
 
     records: int
@@ -35,11 +35,11 @@ class Verified(Struct, frozen=True):
 
 
 def verify(store: Store, signer: Signer | None = None, *, timeout: float | None = None) -> Verified:
-    """Check the digest of each record, and that they make a state. Only reads.
+    """Check the digest of each record, and that the records make a state. Only reads.
 
     Args:
-        store: What holds the state.
-        signer: Has the keys with which pickled values are to be signed; None: these are passed by.
+        store: The store that holds the state.
+        signer: The keys with which pickled values must be signed; None: they are not checked.
         timeout: The most seconds to wait for each answer of the store.
 
     Raises:
@@ -79,7 +79,7 @@ def _kind_of(key: str) -> str:
 
 
 def size_of(node: NodeState) -> tuple[int, set[int]]:
-    """Give how many bytes a node takes as JSON, and to which nodes it refers."""
+    """Return the bytes that a node takes as JSON, and the nodes to which it refers."""
     content = node.content
     data = encode(content if node.kind in SEQUENCES else list(content.values()))
     keys = () if node.kind in SEQUENCES else content
@@ -101,7 +101,7 @@ def _unsigned(nodes: dict[int, NodeState], signer: Signer) -> Iterator[str]:
 
 
 def _pickles(value: Any) -> Iterator[tuple[bytes, str]]:
-    """The pickled values in the JSON of an entry, with their signatures."""
+    """Yield the pickled values in the JSON of an entry, with their signatures."""
     todo = [value]
     while todo:
         match todo.pop():

@@ -1,16 +1,17 @@
-"""The writer: how a head gets into the store, and what nobody needs any more out of it.
+"""The writer: writes heads to the store, and deletes records that are not needed any more.
 
 *   A write that timed out may have been applied, may never be, or may be *later*, after others.
-    The same commit is therefore sent again as the same bytes to the same keys, which does no
-    harm at any time; a different one goes to a new head key, which outranks the old one, so that
-    the late duplicate lands where nobody looks. Any exception at all counts as a timeout; and a
-    key that a duplicate may still be on its way to stays so after a retry has worked.
+    So the same commit is sent again as the same bytes to the same keys, which does no harm at any
+    time. A different commit goes to a new head key, which outranks the old key; a late duplicate
+    then has no effect. Any exception counts as a timeout. A key to which a duplicate may be on its
+    way remains such a key even if a retry succeeds.
 
-*   Deletions follow a check of ownership, and spare what three heads name: the newest, the one
-    before it, and the newest that was made from another snapshot. The latter two are where
-    `on_corrupt="previous"` goes. Where a store writes several records at once, each head has a key
-    of its own, and the same write deletes the last but one. Elsewhere a deletion is one more
-    request: only the second head of an incarnation has another key than the one before it.
+*   Deletions follow a check of ownership, and spare the records that three heads name: the newest
+    head, the one before it, and the newest one that was made from another snapshot.
+    `on_corrupt="previous"` goes back to the latter two. If a store writes several records at once,
+    each head has a key of its own, and the same write deletes the last but one. Elsewhere a
+    deletion is one more request: only the second head of an incarnation has another key than the
+    head before it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _log = logging.getLogger("autostate")
 
 
 class CommitInfo(Struct, frozen=True):
-    """What a commit cost.
+    """The cost of a commit.
 
     Attributes:
         bytes: Bytes written to the store.
@@ -60,8 +61,8 @@ class Draft(Struct, frozen=True):
     """A head and its segments, ready to be sent, any number of times.
 
     Attributes:
-        changes: The commit that it was made for; empty for a compaction.
-        head: What the head says.
+        changes: The commit for which it was made; empty for a compaction.
+        head: The body of the head.
         puts: The records: segments first, the head last.
         deletes: The key of the head that is not needed any more, if there is one.
         sequence: The number of the head.
@@ -80,20 +81,20 @@ class Writer:
     """Writes heads and segments for one incarnation.
 
     Args:
-        store: Where.
+        store: The store.
         me: The first head key of the incarnation.
-        found: What it recovered, and so builds on.
+        found: The recovered state, on which the incarnation builds.
         part_limit: Bytes of one segment, at most.
         clock: Seconds that never jump.
 
     Attributes:
         me: The present head key.
-        head: The acknowledged head: the one truth that everything else is derived from.
-        sequence: Its number.
+        head: The acknowledged head, from which everything else is derived.
+        sequence: The number of that head.
         fenced: Whether another incarnation has taken over.
-        compacting: Segments are being written that no head names yet: nothing is swept.
-        forgets: The next sweep leaves nothing to go back to: what is there is not to stay.
-        unswept: Records of former incarnations may be there that no head names any more.
+        compacting: Whether segments are being written that no head names yet: nothing is swept.
+        forgets: Whether the next sweep also deletes the heads to go back to.
+        unswept: Whether there may be records of former incarnations that no head names any more.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class Writer:
 
     @property
     def last_sequence(self) -> int:
-        """The number of the last write that was tried."""
+        """The number of the last attempted write."""
         return self._next_sequence
 
     def segments(
@@ -157,9 +158,9 @@ class Writer:
         *,
         new_generation: bool = False,
     ) -> None:
-        """Fix the bytes of the next write; at a new key if the present one may still change.
+        """Fix the bytes of the next write, at a new head key if a late write may hit the old one.
 
-        A new generation moves to a new key too, and so leaves the head before it to go back to.
+        A new generation moves to a new key too, which keeps the head before it to go back to.
         """
         mine = [key for key, _ in self._latest if key[:2] == self.me[:2]]
         if new_generation or self._tainted or (mine and (self._at_once or len(mine) == 1)):
@@ -175,7 +176,7 @@ class Writer:
         self.draft = Draft(changes, head, puts, self._unneeded(), self._next_sequence, digest)
 
     def _unneeded(self) -> tuple[str, ...]:
-        """The key of the last head but one, unless it is the newest of another snapshot."""
+        """Return the key of the last head but one, unless it is the newest of another snapshot."""
         if not self._at_once or len(self._latest) < 2:
             return ()
         (_, newest), (key, before) = self._latest
@@ -183,7 +184,7 @@ class Writer:
         return () if needed else (key.text,)
 
     def send(self, timeout: float | None) -> CommitInfo:
-        """Send the draft, and acknowledge it if this incarnation still owns the state then.
+        """Send the draft, and acknowledge it if this incarnation still owns the state.
 
         Raises:
             FencedError: A later process has taken over.
@@ -220,11 +221,11 @@ class Writer:
         return CommitInfo(sum(map(len, written.values())), len(written), draft.sequence)
 
     def check(self, timeout: float | None) -> None:
-        """See that what was written is acknowledged.
+        """Check that earlier writes are acknowledged.
 
         Raises:
             FencedError: A later process has taken over.
-            StoreError: The store did not say; or it may be taken over just now.
+            StoreError: The store did not answer; or a process may be taking over.
         """
         try:
             if not self.ownership.has_moved:
@@ -237,11 +238,11 @@ class Writer:
             if not error.is_left:
                 raise
             self._move_above(error.latest)
-        self.prepare([], self.head, {})  # what is acknowledged, under the new name
+        self.prepare([], self.head, {})  # the acknowledged head, under the new name
         self.send(timeout)
 
     def sweep(self, timeout: float | None) -> None:
-        """Delete what former incarnations have left behind."""
+        """Delete the records that former incarnations have left behind."""
         keys = self._store.list(PREFIX, timeout=timeout)
         self.ownership.confirm(keys)
         self._sweep(keys, timeout)
@@ -253,10 +254,10 @@ class Writer:
         self.ownership.move_to(self.me)
 
     def _sweep(self, keys: list[str], timeout: float | None) -> None:
-        """Delete what no head that is kept names.
+        """Delete the records that no kept head names.
 
-        The listing was made after the last write and checked: nobody had taken over. Whoever
-        does so from now on builds on this head.
+        The listing was made after the last write and checked: no process had taken over. A process
+        that takes over from now on builds on this head.
         """
         if not keys or self.compacting:
             return  # while a snapshot is being written, no head names it yet
@@ -273,7 +274,7 @@ class Writer:
             _log.debug("old records are left for the next compaction: %s", error)
 
     def _kept(self, keys: list[str], timeout: float | None) -> set[str]:
-        """The newest head, the one before it, and the newest of another snapshot."""
+        """List the keys of the kept heads and their segments: see the docstring of the module."""
         kept = {self.me.text, self.me.claim.text, *(ref.key for ref in self.head.refs)}
         heads = map(parse_key, (key for key in keys if key.startswith(HEADS)))
         names = {name for name in heads if name and not name.is_claim}
