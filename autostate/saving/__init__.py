@@ -1,1 +1,1 @@
-"""When to save, one save, and what happens if it fails at the end."""
+"""When to save, one save, and the file for changes that could not be saved at the end."""

@@ -1,8 +1,8 @@
-"""Event loops that do not run: who is told of them, and where they stand.
+"""Warnings about event loops that do not run, with the function that blocks them.
 
-While a callback does not return, the loop hears no events (`migrating`, for example), and a cut
-that waits for its place between two callbacks waits in vain. Both are noticed in other threads, and
-told once until the loop runs again. Not in a notebook, of which every cell blocks the loop.
+While a callback does not return, the loop receives no events (`migrating`, for example), and a cut
+that waits for the end of the callback waits in vain. Other threads detect both, and warn once until
+the loop runs again. There is no warning in a notebook, where every cell blocks the loop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from autostate import logs
 from autostate.ownership import program
 
 TOLD_AFTER = 0.5
-"""Seconds for which a loop has to be blocked before anybody is told."""
+"""Seconds for which a loop has to be blocked before a warning."""
 
 _told: set[int] = set()
 """The loops that were reported and have not run since, by `id`."""

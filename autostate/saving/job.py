@@ -1,13 +1,13 @@
-"""One flush, from the cut to the word to whoever is interested; and compaction.
+"""One flush, from the cut to the signals about its outcome; and compaction.
 
-Nothing here knows of the thread or decides when: the flush thread calls, one call at a time. A
-flush is: cut, encode, commit, check of the owner. What cannot be saved now is marked again and
-comes with the next flush. Bytes that may have reached the store go out again unchanged within one
-flush; the journal sees to it that different bytes never follow them under the same key.
+Nothing here knows the thread, or decides when to flush: the flush thread calls, one call at a time.
+A flush is: cut, encode, commit, check of the owner. Entries that cannot be saved now are marked
+again, and are part of the next flush. Within one flush, bytes that may have reached the store are
+sent again unchanged; the journal ensures that different bytes never follow them under the same key.
 
-Why retries are written here and not left to stamina: its sleep is `time.sleep`. This one must end
-early when somebody calls `flush()`, when a migration sets a deadline and when the process ends,
-and all attempts together must fit into what is left. Backoff and jitter are a line each.
+Why retries are written here and not left to stamina: its sleep is `time.sleep`. This sleep must end
+early when somebody calls `flush()`, when a migration sets a deadline and when the process ends, and
+all attempts together must fit into the remaining time. Backoff and jitter are a line each.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ T = TypeVar("T")
 logger: logging.Logger = logging.getLogger("autostate")
 
 PAUSE_EVERY = 0.002
-"""Seconds of work between two pauses: the longest that it may hold up an event loop."""
+"""Seconds of work between two pauses, during which an event loop may be held up."""
 
 LONGEST_LAST_HOLD = 5.0
 """Seconds for which the last save waits for the end of `atomic()` blocks, then it undoes them."""
@@ -64,19 +64,19 @@ LONGEST_URGENT = 1.0
 """Seconds that a cut waits for the end of a loop's body when the process is about to end."""
 
 LOOP_PATIENCE = 5.0
-"""Seconds that a cut waits for an event loop: whatever blocks it longer is not waited for."""
+"""Seconds for which a cut waits for an event loop, at most."""
 
 TOLD = 0.1
-"""Seconds of waiting for the store that are worth a word."""
+"""Seconds of waiting for the store above which messages mention it."""
 
 FIRST_HOLD = 0.1
-"""Seconds for which a cut that waits for `atomic()` blocks lets no other one begin, at first."""
+"""Seconds for which a cut that waits for `atomic()` blocks lets no new one begin, at first."""
 
 LONGEST_KILL = 120.0
 """Seconds for which a write in a container that was replaced waits for its kill."""
 
 LONG_BLOCK = 10.0
-"""Seconds after which a block that keeps a save waiting is warned of."""
+"""Seconds after which a warning says that a block keeps a save waiting."""
 
 COMPACTION_PAUSE = 60.0
 """Seconds after a compaction that failed before the next is tried."""
@@ -95,7 +95,7 @@ _UNCHECKED = (
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a manager has saved so far.
+    """The figures of all saves of a manager so far.
 
     Attributes:
         flushes: Commits that became durable.
@@ -103,17 +103,17 @@ class Statistics:
         bytes: Bytes in these records.
         entries: Entries written in them.
         last_duration: Seconds that the last of them took.
-        staleness: For how many seconds something has been unsaved; 0 when nothing is. What a
-            save that is under way contains counts as unsaved until it is durable.
-        unsaved_bytes: An estimate of how much that is.
+        staleness: For how many seconds something has been unsaved; 0 when nothing is. The changes
+            of a save under way count as unsaved until they are durable.
+        unsaved_bytes: An estimate of the unsaved bytes.
         failures: Attempts to save that failed.
         failing: How many of them since the last that succeeded.
         last_error: Why the last attempt failed; None when it succeeded.
         waiting: For how many seconds a save has waited for the store to answer; 0 when none does.
-        unsavable: The paths of entries that cannot be saved; everything else is. An entry that has
-            changed since is left out when `flush()` or `durable()` has looked at it again.
+        unsavable: The paths of entries that cannot be saved; all other entries are saved. A path
+            stays until `flush()` or `durable()` has tried the entry again.
         compactions: Journals replaced by a snapshot.
-        fenced: A later process has taken over: nothing is saved any more.
+        fenced: Whether a later process has taken over, so that nothing is saved any more.
     """
 
     flushes: int = 0
@@ -136,28 +136,28 @@ class FlushJob:
     """Carries out flushes. Not for several threads at once.
 
     Args:
-        tracker: What is dirty.
-        journal: Where it goes.
-        policy: Told what happened, asked for deadlines.
-        conditional: The store refuses writes of a fenced incarnation by itself; where it does
-            not, ownership is checked after writing.
-        pause: Waits for so many seconds, or shorter if there is news.
+        tracker: The tracker of the state.
+        journal: The journal to which changes are committed.
+        policy: The policy, which is told the outcomes and gives deadlines.
+        conditional: Whether the store itself refuses writes of a fenced incarnation; otherwise
+            ownership is checked after writing.
+        pause: Waits for this many seconds, or less if there is news.
         check: Called before each commit; raises if this process is not the owner any more.
-        renew: Called when the store has lost everything: forgets what it had, marks everything.
+        renew: Called when the store has lost everything; begins an empty journal, marks everything.
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
         active_loops: The resumable loops that run.
-        first_wait: Seconds that the first attempt of a small commit may wait for the store. What
-            holds up a store that else answers at once is told when they are over.
+        first_wait: Seconds that the first attempt of a small commit may wait for the store. If a
+            store that normally answers at once does not, the reason is then reported.
 
     Attributes:
         fenced: The error, once a later process has taken over.
         last_error: Why the last attempt failed; None if it succeeded.
         unsavable: The paths of entries that cannot be saved, as keys in their order.
-        last: The process ends: nothing is done for the sake of what follows.
+        last: Whether this is the last save of the process, so that no time is spent on later ones.
         ending: Requests that come from an end (of an Actor, of a `with` block): for these, too,
-            an error which waiting does not mend is tried a few times only.
-        unsaved: The changes that the commit under way, or the last that failed, would save.
+            an error that waiting does not mend is retried a few times only.
+        unsaved: The changes of the commit under way, or of the last one that failed.
         saved_at: When the last commit became durable, in seconds since 1970.
         standing: The event loops whose threads wait for a flush.
     """
@@ -215,15 +215,16 @@ class FlushJob:
     def flush(
         self, requests: Sequence[FlushRequest], deadline: float, *, full_compare: bool = False
     ) -> None:
-        """Save what is dirty now.
+        """Save all dirty entries.
 
         Args:
-            requests: Who waits for it; with nobody waiting, an open `atomic()` block puts it off.
+            requests: The requests that wait for this flush; if there are none, an open `atomic()`
+                block puts the flush off.
             deadline: When to give up, by the clock.
             full_compare: Compare content that could have been changed past the barrier, too.
 
         Raises:
-            Exception: What went wrong, after it was logged; all is marked again.
+            Exception: The reason of the failure, which was logged; everything is marked again.
         """
         if self.fenced is not None:
             raise self.fenced
@@ -242,13 +243,13 @@ class FlushJob:
             changes = capture.encode(None if self.last else GilYield())
             if changes:
                 self._policy.writing()
-                if not self.last:  # however long encoding took, the store has its own time
+                if not self.last:  # the store has its own time, however long encoding took
                     deadline = self._policy.deadline(self._clock(), at_least=deadline)
                 info, waited = self._commit(changes, deadline)
             capture.saved()
         except StoreGoneError as error:
             try:
-                self._renew()  # marks everything; what was captured is part of it
+                self._renew()  # marks everything, the captured entries included
             except FencedError as fenced:
                 self._fence(fenced)
                 raise
@@ -263,27 +264,27 @@ class FlushJob:
             self._under_way = 0
             self._note_failure(error)
             raise
-        # What a flush takes from the program: the processor, and the store while it writes.
+        # The cost of a flush to the program: processor time, and the waiting for the store.
         cost = time.thread_time() - cpu + waited
         self._note_success(capture, info, self._clock() - started, cost)
-        changes.clear()  # the capture is a cycle, and may stay for long
+        changes.clear()  # the capture is a cycle, and may stay in memory for long
         memory.trim_heap(info.bytes if info is not None else 0)
         if requests and self._policy.unchecked:
             self.check_owner(deadline)
-        if full_compare:  # each entry of which something is unsure was looked at
+        if full_compare:  # each doubtful entry was encoded again
             self.unsavable.clear()
         self._report_unsupported(capture.errors, explicit=bool(requests))
 
     def check_owner(self, deadline: float, *, again: bool = True) -> None:
-        """See that no later incarnation has taken over.
+        """Check that no later incarnation has taken over.
 
         Args:
             deadline: When to give up, by the clock.
-            again: If the store does not answer, ask until then.
+            again: Whether to ask again until the deadline if the store does not answer.
 
         Raises:
             FencedError: One has.
-            FlushError: The store did not say.
+            FlushError: The store did not answer.
         """
         attempt = 0
         self._is_written = True
@@ -313,7 +314,7 @@ class FlushJob:
             self._is_written, self._waiting_since = False, None
 
     def renew(self, deadline: float) -> None:
-        """Show those who cannot ask for it that this owner lives. Failures are logged."""
+        """Show other processes that this owner lives, where they cannot ask. Log failures."""
         try:
             self._journal.renew(timeout=self._share(deadline))
         except FencedError as error:
@@ -323,13 +324,13 @@ class FlushJob:
         self._policy.renewed(self._clock())
 
     def compact(self, interlude: Callable[[], None]) -> bool:
-        """Replace the journal by a snapshot if it is time. Failures are logged.
+        """Replace the journal by a snapshot if compaction is due. Log failures.
 
         Args:
             interlude: Called between slices of about a millisecond; may flush.
 
         Returns:
-            Whether it was done, and is due again.
+            Whether compaction was done, and is due again.
         """
         if self.fenced or self._clock() < self._compact_after:
             return False
@@ -358,17 +359,17 @@ class FlushJob:
 
     @shows_warnings
     def collect(self) -> list[bytes]:
-        """Return what was written since the last cut, for the end, while a commit hangs.
+        """Return the changes since the last cut: at the end, while a commit hangs.
 
-        Applied after the changes of that commit they give the state as it is now.
+        Applied after the changes of that commit, they give the present state.
         """
-        with contextlib.suppress(Exception):  # what hangs is kept at least
+        with contextlib.suppress(Exception):  # the hanging changes at least are kept
             capture = self._tracker.cut(full_compare=True)
             return [] if capture is None else capture.encode(None)
         return []
 
     def statistics(self) -> Statistics:
-        """Return what was done so far and how things stand."""
+        """Return the figures of all saves so far, and the present state of saving."""
         return dataclasses.replace(
             self._done,
             staleness=self._policy.staleness(self._clock()),
@@ -381,7 +382,7 @@ class FlushJob:
         )
 
     def describe_unsaved(self) -> str:
-        """Say how much is unsaved, since when, and what becomes of it."""
+        """Describe how much is unsaved, since when, and when it will be saved."""
         age = self._policy.staleness(self._clock())
         told = f"about {self._unsaved_bytes():,} bytes are unsaved, the oldest for {age:.1f} s"
         if self.last:
@@ -389,13 +390,13 @@ class FlushJob:
         return f"{told}; they stay in memory, and autostate tries again to save them"
 
     def describe_late(self, timeout: float) -> str:
-        """Say what was not done in so many seconds."""
+        """Describe what was not saved within this many seconds."""
         if self._is_written:
             return f"{_UNCHECKED}, within {timeout:.3g} s"
         return f"the state was not saved within {timeout:.3g} s: {self._describe_delay()}"
 
     def _describe_delay(self) -> str:
-        """Say what a flush that is under way waits for, and what went wrong so far."""
+        """Describe what the flush under way waits for, and its errors so far."""
         reasons = []
         if self._refused:
             reasons.append("an atomic() block is open")
@@ -408,17 +409,17 @@ class FlushJob:
 
     @property
     def waiting(self) -> float:
-        """Seconds for which the store has not answered; 0 if nothing waits for it."""
+        """The seconds for which the store has not answered; 0 if nothing waits for it."""
         since = self._waiting_since  # read once: it is set by the thread that saves
         return 0.0 if since is None else max(self._clock() - since, sys.float_info.min)
 
     @property
     def dirty(self) -> bool:
-        """Whether something is unsaved; what is under way is."""
+        """Whether something is unsaved; changes under way count."""
         return self._tracker.dirty or self._under_way > 0
 
     def _unsaved_bytes(self) -> int:
-        """Estimate what is unsaved: what is under way, and what was written since."""
+        """Estimate the unsaved bytes: those under way, and those written since."""
         marked = self._tracker.estimate() if self._tracker.dirty else 0
         if self._under_way:
             return self._under_way + marked
@@ -429,7 +430,7 @@ class FlushJob:
     def _cut(
         self, requests: Sequence[FlushRequest], deadline: float, *, full_compare: bool
     ) -> Capture | None:
-        """Cut. While an `atomic()` block is open: wait for its end if somebody waits for us."""
+        """Cut. If an `atomic()` block is open, wait for its end if there are requests."""
         now, self._tracker.ending = self._clock(), self.last
         self._last_chance = now + min(self._left(deadline) / 2, LONGEST_LAST_HOLD)
         while True:
@@ -447,7 +448,7 @@ class FlushJob:
                 return None
 
     def _cut_once(self, deadline: float, *, full_compare: bool) -> Capture | None:
-        """Cut between two items of the resumable loops that run, unless that takes too long."""
+        """Cut between two items of the active loops, unless that takes too long."""
         active_loops, tracker, began = self.active_loops, self._tracker, self._clock()
 
         def waits() -> bool:
@@ -480,10 +481,10 @@ class FlushJob:
                 return capture
 
     def _cut_before_the_next_block(self, cut: Callable[[], T], deadline: float) -> T:
-        """Cut. If `atomic()` blocks are open, let no other one begin until it is done.
+        """Cut. If `atomic()` blocks are open, let no new block begin until the cut is done.
 
-        Not for long, or blocks that wait for each other would hold up the program: twice as long
-        each time in vain. What `cut` returns is None while a block is open.
+        This lasts only a short time, or blocks that wait for each other would hold up the program;
+        the time doubles after each attempt in vain. `cut` returns None while a block is open.
         """
         capture = cut()
         if capture is None:
@@ -498,7 +499,7 @@ class FlushJob:
         return capture
 
     def _warn_of_a_block(self) -> None:
-        """Say once of a block that it keeps a save waiting for long."""
+        """Warn once of a block that keeps a save waiting for long."""
         block, now = self._tracker.oldest_block, self._clock()
         if block is not self._waits_for:
             self._waits_for, self._waits_since, self._told_of_block = block, now, False
@@ -517,7 +518,7 @@ class FlushJob:
         return min(patience, LONGEST_URGENT) if kill_announced else patience
 
     def _cut_between_awaits(self, cut: Callable[[], T], deadline: float) -> T:
-        """Cut on the thread of the event loop that writes, unless it stands still."""
+        """Cut between two callbacks of the event loop that writes, if there is one."""
         loop = self._tracker.loop() if self._tracker.loops else None
         if loop is None or loop is running_loop():
             return cut()
@@ -527,7 +528,7 @@ class FlushJob:
     # -- the commit ---------------------------------------------------------------------------
 
     def _commit(self, changes: list[bytes], deadline: float) -> tuple[CommitInfo, float]:
-        """Commit, with retries of the same bytes; return what it took, with the seconds."""
+        """Commit, with retries of the same bytes; return the cost, and the seconds."""
         self._check()
         self.unsaved = changes
         self._under_way = sum(map(len, changes))
@@ -554,9 +555,9 @@ class FlushJob:
                 self._waiting_since = None
 
     def _gives_up(self, error: StoreUnavailableError, attempt: int) -> bool:
-        """Tell whether not to wait until an error goes away: at the end, or with memory full."""
+        """Tell whether to give up retrying: at the end, or when memory is full."""
         if isinstance(error.__cause__, MemoryError):
-            return True  # so that what is encoded is freed
+            return True  # so that the encoded changes are freed
         at_the_end = self.last or bool(self.ending)
         return error.lasting and at_the_end and attempt >= ATTEMPTS_AT_THE_END
 
@@ -570,12 +571,12 @@ class FlushJob:
         now, kill = self._clock(), self._policy.kill_at
         return (deadline if kill is None or kill <= now else min(deadline, kill)) - now
 
-    # -- what others are told -----------------------------------------------------------------
+    # -- reports ------------------------------------------------------------------------------
 
     def _note_success(
         self, capture: Capture, info: CommitInfo | None, duration: float, cost: float
     ) -> None:
-        """Count a flush, and say that saving works again."""
+        """Count a flush, and report that saving works again."""
         if self._failing:
             plural = "" if self._failing == 1 else "s"
             logger.warning("saving works again after %d failure%s", self._failing, plural)
@@ -606,7 +607,7 @@ class FlushJob:
     def _note_failure(self, error: BaseException) -> None:
         """Count a flush that failed; log the first, the second, the fourth, the eighth and so on.
 
-        However many flushes fail, the first is told at once, and the log does not fill the disk.
+        So the first failure is reported at once, and the log does not fill the disk.
         """
         if isinstance(error, FencedError):
             self._fence(error)
@@ -637,7 +638,7 @@ class FlushJob:
     def _report_unsupported(
         self, errors: Sequence[UnsupportedTypeError], *, explicit: bool
     ) -> None:
-        """Tell of each entry that cannot be saved once; raise the first if somebody waits."""
+        """Report each entry that cannot be saved once; raise the first error for a request."""
         for error in errors:
             self.unsavable[error.path] = None
             if error.path not in self._reported:
@@ -666,10 +667,10 @@ class FlushJob:
                 self._tracker.set_gate(self._refuse_to_write)
 
     def _refuse_to_write(self) -> None:
-        """Raise before a write that nobody would save.
+        """Raise before a write that would never be saved.
 
-        In the old container of an Actor's run that would end the run, which goes on in the new
-        one: there the write waits for the kill, which is about to come.
+        In the old container of an Actor's run an error would end the run, which continues in the
+        new container. So there the write waits for the kill, which is about to come.
         """
         assert self.fenced is not None
         owner = self.fenced.owner
@@ -685,14 +686,15 @@ def _is_power_of_two(number: int) -> bool:
 class GilYield:
     """Gives up the interpreter's lock for a moment, between slices of work.
 
-    Not after every slice: with several busy threads each pause lasts until all had their turn.
+    It does not pause after every slice, because with several busy threads each pause lasts until
+    all of them have run.
     """
 
     def __init__(self) -> None:
         self._since = time.perf_counter()
 
     def __call__(self) -> None:
-        """Pause if the last time is some milliseconds ago."""
+        """Pause if the last pause is some milliseconds ago."""
         if time.perf_counter() - self._since >= PAUSE_EVERY:
             time.sleep(0)
             self._since = time.perf_counter()

@@ -1,24 +1,25 @@
-"""When to flush: decided from what is seen, without a thread, a clock or a store.
+"""When to flush: decided from observations, without a thread, a clock or a store.
 
-The flush thread looks at the tracker, tells `FlushPolicy.step` what it saw and at which time,
-and does what it is told: sleep for so long, flush, or check that nobody has taken over. All times
-are arguments, so that every rule here is tested by arithmetic.
+The flush thread observes the tracker, passes the `Observation` to `FlushPolicy.step`, and carries
+out the returned step: sleep for some seconds, flush, or check that no other process has taken over.
+All times are arguments, so that every rule here is tested by arithmetic.
 
-The rules, in the order in which they win:
+The rules; an earlier rule overrides the later ones:
 
-1. After failures nothing is tried before the backoff ends, unless somebody asks for a flush.
-2. Unsaved bytes above `max_dirty_bytes` are saved at once, though never more than half of the
-   time goes into saving: then the store, not the policy, is what holds it up.
-3. Saving takes at most `duty_cycle` of the time: a flush begins no sooner after the one before it
-   than that one's cost divided by the duty cycle, but after `LONGEST_REST` at the latest: a kill
-   loses what is unsaved. The cost is the median of the last few, so that a single slow answer of
-   a store does not put off saving, nor does the first flush, which has everything to write.
+1. After failures there is no attempt before the backoff ends, unless somebody asks for a flush.
+2. Unsaved bytes above `max_dirty_bytes` are saved at once, though saving never takes more than half
+   of the time: beyond that the store, not the policy, is the limit.
+3. Saving takes at most `duty_cycle` of the time. The time from the beginning of one flush to that
+   of the next is at least the cost of the first divided by the duty cycle, but a flush waits no
+   longer than `LONGEST_REST` after the former one, because a kill loses unsaved changes. The cost
+   is the median of the last few flushes, so that neither a single slow answer of the store nor the
+   first flush, which has everything to write, puts off saving.
 4. Changes are saved when writes pause for `debounce`, at the latest `max_delay` after the first.
 
-From a `migrating` signal on both delays are `migrating_debounce` and half of the time may go into
-saving: whatever is not saved when the kill comes is lost. If no kill comes for minutes, the signal
-was a rehearsal or a mistake, and (on a store that costs money) urgency ends. Shortly before the
-timeout of the run all is saved, and the rest of it is spent like the time after `migrating`.
+From a `migrating` signal on, both delays are `migrating_debounce`, and saving may take half of the
+time: changes that are unsaved at the kill are lost. If no kill comes for minutes, the signal was a
+rehearsal or a mistake, and (on a store that costs money) urgency ends. Shortly before the timeout
+of the run everything is saved; from then on the rules are those after `migrating`.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ from autostate.announced import KILL_OVERDUE, UNKNOWN_TIME
 from autostate.settings import Settings
 
 POLL_INTERVAL = 0.1
-"""Seconds between looks while something is unsaved, to see pauses and large growth."""
+"""Seconds between observations while something is unsaved, to see pauses and large growth."""
 URGENT_DUTY_CYCLE = 0.5
 """Share of the time that saving may take when it is urgent."""
 TIMEOUT_LEAD = 10.0
-"""Seconds before the timeout of the run when everything is saved; more if saving takes long."""
+"""Seconds before the run's timeout at which everything is saved; more if saving is slow."""
 LONGEST_LEAD = 60.0
 RENEWALS = 3
-"""How often an owner shows that it lives while a lease lasts: two times may fail."""
+"""How often an owner shows that it lives during one lease: two attempts may fail."""
 COSTS_REMEMBERED = 5
 LONGEST_REST = 30.0
-"""Seconds from the end of one flush after which the next one may begin, whatever they cost."""
+"""Seconds after the end of a flush when the next may begin, whatever a flush costs."""
 LONGEST_BACKOFF = 60.0
 
 
@@ -52,28 +53,29 @@ class Action(enum.Enum):
 
     SLEEP = enum.auto()
     FLUSH = enum.auto()
-    FLUSH_ALL = enum.auto()  # also what could have been changed past the barrier
+    FLUSH_ALL = enum.auto()  # with a full compare
     CHECK_OWNER = enum.auto()
     RENEW = enum.auto()  # show that the owner lives
 
 
 class Step(NamedTuple):
-    """An action, and for SLEEP how long in seconds (None: until woken)."""
+    """An action, and for SLEEP the seconds (None: until woken)."""
 
     action: Action
     seconds: float | None = None
 
 
 class Observation(Struct, frozen=True):
-    """What the flush thread saw at one moment.
+    """The state of the tracker at one moment.
 
     Attributes:
-        now: The time of the clock that is used throughout, in seconds.
-        dirty: Something is marked.
-        polling: Something may change without a mark.
+        now: The time in seconds, by the flush thread's clock.
+        dirty: Whether anything is marked.
+        polling: Whether anything may change without a mark.
         activity: A number that grows with writes.
         estimate: Estimated unsaved bytes.
-        cost: Seconds that looking took: with very many dirty containers looks become rarer.
+        cost: Seconds that the observation took. With very many dirty containers, observations
+            become rarer.
     """
 
     now: float
@@ -85,13 +87,13 @@ class Observation(Struct, frozen=True):
 
 
 class FlushPolicy:
-    """The rules above over a small memory of what was seen and done. Not for several threads.
+    """The rules above, with a short memory of observations and outcomes. Not thread-safe.
 
     Args:
         settings: The limits; may be replaced at any time.
 
     Attributes:
-        kill_at: When a flush must have ended because of a kill that was announced; None: of none.
+        kill_at: When a flush must have ended because of an announced kill; None: no kill.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -116,10 +118,10 @@ class FlushPolicy:
         """Decide what to do after an observation.
 
         Args:
-            observation: What was seen; the times of successive looks never decrease.
+            observation: The present state; the times of successive observations never decrease.
 
         Returns:
-            What to do now.
+            The step to take now.
         """
         self._note(observation)
         timeout = self._timeout_at
@@ -146,7 +148,7 @@ class FlushPolicy:
     def staleness(self, now: float) -> float:
         """Return for how many seconds something has been unsaved; 0 if nothing is.
 
-        What a flush that is under way would save counts until it is durable.
+        The changes of a flush under way count until they are durable.
         """
         oldest = _earlier(self._first, self._under_way)
         return 0.0 if oldest is None else max(0.0, now - oldest)
@@ -156,7 +158,7 @@ class FlushPolicy:
 
         Args:
             now: The time.
-            at_least: When somebody stops waiting for it: it may go on until then.
+            at_least: When the callers stop waiting: the flush may go on until then.
         """
         limit = max(now + self.settings.flush_timeout, at_least)
         if self.kill_at is not None and self.kill_at > now:
@@ -164,19 +166,19 @@ class FlushPolicy:
         return limit
 
     def noticed(self, now: float) -> None:
-        """Note that something is unsaved, now at the latest."""
+        """Note that something has been unsaved since now or earlier."""
         if self._first is None:
             self._first = self._changed = now
 
     def cut(self, now: float) -> None:
-        """Note that a capture was cut: what was unsaved is under way, what follows is new."""
+        """Note a cut: the unsaved changes are under way, later ones are new."""
         self._began = now
         self._under_way = _earlier(self._first, self._under_way)
         self._first = None
         self._polling_since = None
 
     def writing(self) -> None:
-        """Note that the capture holds changes, also where nothing had announced them."""
+        """Note that the capture holds changes, even if nothing was marked before."""
         self._under_way = _earlier(self._under_way, self._began)
 
     def saved(self, cost: float) -> None:
@@ -187,7 +189,7 @@ class FlushPolicy:
         self._not_before = float("-inf")
 
     def failed(self, now: float) -> None:
-        """Note that a flush failed: what was under way waits for the next one."""
+        """Note that a flush failed: its changes wait for the next flush."""
         self.failures += 1
         self._not_before = now + backoff(self.failures, first=1.0, longest=LONGEST_BACKOFF)
         if self.kill_announced(now):
@@ -203,7 +205,7 @@ class FlushPolicy:
             time_remaining: Seconds until then, as announced; None when it is not known.
         """
         left = UNKNOWN_TIME if time_remaining is None else max(0.0, time_remaining)
-        self.kill_at = now + left - min(1.0, left / 10)  # a margin for what comes after
+        self.kill_at = now + left - min(1.0, left / 10)  # a margin for the end of the process
         self._kill_expected_until = now + left + KILL_OVERDUE
         self._not_before = float("-inf")
 
@@ -212,7 +214,7 @@ class FlushPolicy:
 
         Args:
             now: The time.
-            seconds: How far off that is.
+            seconds: The seconds until then.
         """
         self._timeout_at = now + seconds
 
@@ -221,7 +223,7 @@ class FlushPolicy:
         return min(LONGEST_LEAD, max(TIMEOUT_LEAD, 3 * max(self._costs)))
 
     def kill_announced(self, now: float) -> bool:
-        """Tell whether a kill was announced that has come or is still to come."""
+        """Tell whether a kill was announced and is still expected."""
         return now < self._kill_expected_until
 
     def committed(self, now: float) -> None:
@@ -234,16 +236,16 @@ class FlushPolicy:
         self._check_at = None
 
     def hold_lease(self, now: float, seconds: float | None) -> None:
-        """Note for how long others believe that the owner lives; None: they know it."""
+        """Note for how long others assume that the owner lives; None: they can find out."""
         self._lease = seconds
         self.renewed(now)
 
     def renewed(self, now: float) -> None:
-        """Note that others have seen the owner alive, or that it could not be shown just now."""
+        """Note that the owner has shown that it lives, or that the attempt failed."""
         self._renew_at = None if self._lease is None else now + self._lease / RENEWALS
 
     def check_failed(self, now: float) -> None:
-        """Note that the store did not say who owns the state: ask again, but not at once."""
+        """Note that the store did not tell the owner: ask again, but not at once."""
         self._check_at = now + min(self.settings.check_interval, 10.0)
 
     @property

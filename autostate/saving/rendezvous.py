@@ -1,22 +1,23 @@
-"""Where a save falls while resumable loops run: between two items, if it can.
+"""Cuts while resumable loops run: between two items, if possible.
 
-A loop's position and what its bodies write are of one moment in any case, because every cut is of
-one moment. That is not yet enough for `total["n"] += item`: a cut in the middle of a body would
-save the sum with the item, but the position without it, and the item would be counted again. So
-while loops run, the flush thread does not cut at once. It asks for a *rendezvous*; the next loop
-that stands between two items, with no other body in work, stands still until the cut is done.
+Every cut is one moment, for a loop's position and for the writes of its body. That alone is not
+enough for `total["n"] += item`: a cut in the middle of a body would save the sum with the item, but
+the position without it, and the item would be counted again. So while loops run, the flush thread
+does not cut at once. It asks for a *rendezvous*: the next loop that is between two items, while no
+body of another loop is running, waits until the cut is done.
 
-The cut runs on the flush thread, not in the loop's: Ctrl-C, which Python raises in the main
-thread, must not strike in the middle of it.
+The cut runs on the flush thread, not on the loop's thread: Ctrl-C, which Python raises in the main
+thread, must not strike in the middle of the cut.
 
-Three things end the waiting without a rendezvous: patience (`FlushJob` says how much), the end of
-all loops, and a body that itself waits for the flush thread, in `flush()` or `durable()`.
+Three things end the flush thread's waiting without a rendezvous: a time limit (set by `FlushJob`),
+the end of all loops, and a body that itself waits for the flush thread, in `flush()` or
+`durable()`.
 
-A loop that runs in the body of another one is its *inner* loop. The outer body is in work then, and
-is meant to be saved as it is: what the inner loop has done is to be found again. Which loop is
-around another one follows Python's context variables, so it is known in tasks too.
+A loop that runs in the body of another one is its *inner* loop. The outer body is running then, and
+may be saved in the middle: the progress of the inner loop has to be found again. Python's context
+variables tell which loop is around another one, also in tasks.
 
-Loops are held weakly: one that is left by `break` or an exception is gone at once.
+Loops are held weakly: a loop that is left by `break` or an exception is gone at once.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ from autostate.errors import ResumeError
 from autostate.process.interrupts import Latch
 
 LONGEST_RENDEZVOUS = 10.0
-"""Seconds after which a loop goes on although the cut is not done."""
+"""Seconds after which a loop continues although the cut is not done."""
 
 
 class ActiveLoop:
-    """A loop that runs; the part of it that saving has to know.
+    """A loop that runs, as far as saving has to know it.
 
     Attributes:
         name: The name of its state object.
-        running: It has begun, and not ended.
-        outer: The loop in whose body it runs, of the same store.
+        running: Whether it has begun and not ended.
+        outer: The loop of the same store in whose body it runs.
     """
 
     __slots__ = ("__weakref__", "name", "outer", "running")
@@ -52,7 +53,7 @@ class ActiveLoop:
         self.outer: weakref.ref[ActiveLoop] | None = None
 
     def is_inside(self, other: ActiveLoop) -> bool:
-        """Whether the other one is around this one, at any distance."""
+        """Tell whether the other loop is around this one, at any distance."""
         loop: ActiveLoop | None = self
         while loop is not None and loop.outer is not None:
             loop = loop.outer()
@@ -62,7 +63,7 @@ class ActiveLoop:
 
 
 class _Scope(NamedTuple):
-    """What a context is inside of."""
+    """The innermost loop around a context, and the scope around that loop."""
 
     loop: weakref.ref[ActiveLoop]
     active_loops: ActiveLoops
@@ -75,7 +76,7 @@ _scope: contextvars.ContextVar[_Scope | None] = contextvars.ContextVar(
 
 
 def _scope_here() -> _Scope | None:
-    """The innermost loop whose body this is; those that were left do not count."""
+    """Return the scope of the innermost loop around this context that was not left."""
     scope = _scope.get()
     while scope is not None:
         loop = scope.loop()
@@ -86,10 +87,10 @@ def _scope_here() -> _Scope | None:
 
 
 class Rendezvous:
-    """A wish of the flush thread to cut between two items.
+    """A request of the flush thread to cut between two items.
 
     Attributes:
-        reached: A loop stands still until the rendezvous is over.
+        reached: Whether a loop waits for the end of the rendezvous.
         pid: The process of the flush thread.
     """
 
@@ -99,13 +100,13 @@ class Rendezvous:
         self._over = Latch()
 
     def attend(self, tell: Callable[[], None]) -> None:
-        """Stand still until the cut is done."""
+        """Wait until the cut is done."""
         self.reached = True
         tell()
         self._over.wait(LONGEST_RENDEZVOUS)
 
     def end(self) -> None:
-        """Let the loop go on."""
+        """Let the loop continue."""
         self._over.set()
 
 
@@ -113,10 +114,10 @@ class ActiveLoops:
     """The loops of one store that run.
 
     Args:
-        tell: Makes the flush thread look; never blocks.
+        tell: Wakes the flush thread; never blocks.
 
     Attributes:
-        rendezvous: What the flush thread waits for; loops look at it after each item.
+        rendezvous: The rendezvous that the flush thread asks for; loops check it after each item.
         running: The loops by name; some may have ended unnoticed.
     """
 
@@ -129,10 +130,10 @@ class ActiveLoops:
     # -- for loops ----------------------------------------------------------------------------
 
     def enter(self, loop: ActiveLoop) -> ActiveLoop | None:
-        """Note that a loop begins, with the tracker's lock held; gives the loop around it.
+        """Note that a loop begins, with the tracker's lock held; return the loop around it.
 
         Raises:
-            ResumeError: One of that name runs already.
+            ResumeError: A loop of that name runs already.
         """
         if self._alive(loop.name) is not None:
             raise ResumeError(
@@ -148,18 +149,18 @@ class ActiveLoops:
         return outer
 
     def leave(self, loop: ActiveLoop) -> None:
-        """Note that a loop has ended, and is no part of any context any more."""
+        """Note that a loop has ended, and is in no context any more."""
         loop.running = False
         if self._alive(loop.name) is None:
             self.running.pop(loop.name, None)
         _scope.set(_scope_here())
 
     def is_running(self, name: str) -> bool:
-        """Whether a loop of this name runs."""
+        """Tell whether a loop of this name runs."""
         return self._alive(name) is not None
 
     def between(self, loop: ActiveLoop) -> None:
-        """Stand between two items: wait for a cut if one is wished and no other body is in work."""
+        """Note that a loop is between two items; wait for a requested cut if no other body runs."""
         rendezvous = self.rendezvous
         if (
             rendezvous is not None and rendezvous.pid != os.getpid()
@@ -174,12 +175,12 @@ class ActiveLoops:
 
     @property
     def in_work(self) -> bool:
-        """Whether a cut now would fall into a body that could be waited for."""
+        """Whether a cut now would fall into a running body that is worth waiting for."""
         return not self._waiting and bool(self.running) and bool(self._all())
 
     @contextlib.contextmanager
     def asked(self) -> Generator[Rendezvous]:
-        """Ask for a rendezvous, for the body."""
+        """Ask for a rendezvous during the body."""
         rendezvous = self.rendezvous = Rendezvous()
         try:
             yield rendezvous
@@ -189,7 +190,7 @@ class ActiveLoops:
 
     @contextlib.contextmanager
     def waiting(self) -> Generator[None]:
-        """Wait for the flush thread: if that happens in the body of a loop, nobody waits for it."""
+        """Mark that the body waits for the flush thread, so that no cut waits for its loop."""
         scope = _scope_here()
         if scope is None or scope.active_loops is not self:
             yield

@@ -1,14 +1,14 @@
-"""How a flush that was asked for meets the thread that asked, and the event loop that writes.
+"""Requests for a flush, and cuts between two callbacks of the event loop.
 
-A cut should fall between two callbacks of the event loop, so that what happens between two awaits
-is saved together. A loop that runs freely is asked to stand still for the cut (`cut_on_loop`). The
-cut is always taken by the flush thread: in any other one Ctrl-C could strike in the middle of
-it. Two things need care:
+A cut should fall between two callbacks of the event loop, so that everything between two awaits is
+saved together. A loop that runs is asked to hold between two callbacks (`cut_on_loop`). The cut
+itself always runs on the flush thread: on any other thread Ctrl-C could strike in the middle of the
+cut. Two cases need care:
 
-- A loop whose thread waits for the flush thread (in `flush()`, say) stands still, and would never
-  come to it: then the cut is taken at once. `BlockedLoops` knows these, and keeps such a thread
-  from going on during the cut, when it stops waiting because of a timeout or Ctrl-C.
-- A loop that does not come to it in time, or stops: then the cut is taken without it.
+- The loop's thread waits for the flush thread, in `flush()` for example, and would never reach the
+  end of its callback. Then the cut is taken at once. `BlockedLoops` has the loops of such threads,
+  and keeps a thread from continuing during the cut, when a timeout or Ctrl-C ends its waiting.
+- The loop does not reach the end of its callback in time, or stops. Then the cut is taken anyway.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOOP_CHECK = 0.05
-"""Seconds between looks whether a loop that was asked to stand still runs at all."""
+"""Seconds between checks whether a loop that was asked to hold is still running."""
 LONGEST_STAND = 10.0
-"""Seconds after which a loop goes on although the cut is not done."""
+"""Seconds after which a loop continues although the cut is not done."""
 
 
 class FlushRequest:
@@ -57,7 +57,7 @@ class FlushRequest:
         self._outcomes: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 
     def finish(self, error: BaseException | None) -> None:
-        """Hand over the outcome: None when all is durable, else what went wrong."""
+        """Hand over the outcome: None when everything is durable, else the error."""
         if self._notify is None:
             self._outcomes.put(error)
         else:
@@ -67,7 +67,7 @@ class FlushRequest:
         """Wait for the outcome.
 
         Raises:
-            queue.Empty: There is none yet after `timeout` seconds.
+            queue.Empty: There is no outcome yet after `timeout` seconds.
         """
         return self._outcomes.get(timeout=max(0.0, timeout))
 
@@ -76,7 +76,7 @@ class BlockedLoops:
     """The event loops whose threads wait for the flush thread at this moment.
 
     Attributes:
-        paused: The thread that stands still for the cut that is called; None: none does.
+        paused: The thread that is held for the present cut; None: no thread is.
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class BlockedLoops:
 
     @contextlib.contextmanager
     def here(self) -> Generator[None]:
-        """Wait in the body: the loop of this thread, if any, stands still."""
+        """Mark the loop of this thread, if any, as blocked during the body."""
         loop = running_loop()
         if loop is None:
             yield
@@ -109,12 +109,12 @@ class BlockedLoops:
 
     @contextlib.contextmanager
     def held(self, loop: asyncio.AbstractEventLoop) -> Generator[int | None]:
-        """Give the thread of this loop if it stands still: it does until the end of the body."""
+        """Give the thread of this loop if it is blocked, and hold it until the end of the body."""
         with self._lock:
             yield next((thread for one, thread in self._loops if one is loop), None)
 
     def call(self, cut: Callable[[], T], paused: int | None) -> T:
-        """Call a cut while that thread stands still."""
+        """Call a cut while that thread is held."""
         self.paused = paused
         try:
             return cut()
@@ -130,9 +130,9 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 class LateLoop:
-    """The event loop that did not come to a cut in time, until it runs again.
+    """The event loop that did not hold for a cut in time, until it runs again.
 
-    It still stands in the same callback then, and the next cut does not wait for it.
+    It is still in the same callback until then, and the next cut does not wait for it.
     """
 
     def __init__(self) -> None:
@@ -144,13 +144,13 @@ class LateLoop:
         return loop is self._loop
 
     def missed(self, loop: asyncio.AbstractEventLoop, since: float) -> None:
-        """Note that a cut was taken in another thread, and warn of it."""
+        """Note that a cut was taken without this loop, and warn."""
         if loop is not self._loop:
             self._loop, self._since = loop, since
         blocked_loop.report(loop, time.monotonic() - self._since)
 
     def ran(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Note that it runs again."""
+        """Note that this loop runs again."""
         if loop is self._loop:
             self._loop = None
         blocked_loop.ran(loop)
@@ -163,19 +163,19 @@ def cut_on_loop(
     blocked_loops: BlockedLoops,
     late: LateLoop,
 ) -> T:
-    """Call `cut` while the loop stands still between two callbacks, if it comes to that.
+    """Call `cut` while the loop is held between two callbacks, or after `patience` without that.
 
-    It is called in this thread: in the loop's, Ctrl-C could strike in the middle of it.
+    `cut` is called in this thread: in the loop's thread, Ctrl-C could strike in the middle of it.
 
     Args:
         loop: A loop that runs in another thread.
-        cut: What to call, exactly once.
+        cut: The function to call, exactly once.
         patience: Seconds to wait for the loop.
-        blocked_loops: The loops that stand still.
-        late: The loop that was not waited for the last time.
+        blocked_loops: The loops whose threads wait for the flush thread.
+        late: The loop that missed an earlier cut.
 
     Returns:
-        What `cut` returned; what it raises is raised here.
+        The result of `cut`; its exceptions are raised here.
     """
     arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
     over = Latch()

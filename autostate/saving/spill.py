@@ -2,15 +2,17 @@
 
 The file holds the commit that the store did not take, one change a line, below a header with a
 digest, so that half a file is recognised. It lies beside the SQLite file, or in `.autostate/` of
-the working directory for other stores; if that folder is full or cannot be written to, in a folder
-of the system's for temporary files that belongs to this user alone. Its name tells for which store
-it is (by a digest: a URL may hold a password). The header says on which state the changes build:
-who saved it, and the number of its commit. If another incarnation has saved since, they must not be
-applied over its work, nor over an older state, from a backup: the file is set aside for a human.
+the working directory for other stores; if that folder is full or cannot be written to, it lies
+among the system's temporary files, in a folder that belongs to this user alone. Its name tells for
+which store it is (by a digest: a URL may hold a password). The header names the state on which the
+changes build: the writer of that state, and the number of its commit. If another incarnation has
+saved since, or if the store holds an older state from a backup, the changes must not be applied:
+the file is renamed and kept for a human.
 
-What it holds becomes state: so it has to be this user's own, with one name, and nobody else may be
-able to write to it; if the program has a key, it is signed or encrypted as every record is. One
-that is not to be believed, or cannot be read, is logged and set aside, too.
+The content of the file becomes state. So the file has to belong to this user, with one name, and
+nobody else may be able to write to it; if the program has a key, the file is signed or encrypted as
+every record is. A file that does not pass these checks, or cannot be read, is reported in the log,
+renamed and kept, too.
 
 Only a store that outlives the process can be spilled for: not `memory:`.
 """
@@ -40,7 +42,7 @@ logger: logging.Logger = logging.getLogger("autostate")
 
 Seal = Callable[[str, bytes], bytes]
 Open = Callable[[str, bytes], bytes]
-"""Undoes what a `Seal` has done; raises ValueError if the bytes are not to be believed."""
+"""The inverse of a `Seal`; raises ValueError if the signature is not valid."""
 
 
 Writer = tuple[int, str]
@@ -51,9 +53,9 @@ class Base(Struct, frozen=True):
     """The states on which changes may build.
 
     Attributes:
-        writers: Who saved it: the incarnation itself, or the one before it; None: nobody yet.
-        first: The number of its commit.
-        last: That of the last commit that may have been made after all.
+        writers: The possible writers: the incarnation itself, or the one before; None: nobody yet.
+        first: The number of the acknowledged commit.
+        last: The number of the last commit that may have arrived after all.
     """
 
     writers: tuple[Writer | None, ...]
@@ -63,7 +65,7 @@ class Base(Struct, frozen=True):
     def fits(self, writer: Writer | None, number: int) -> bool:
         """Tell whether a state is one of them.
 
-        A former state of the same process is not one: they would make a mixture of it.
+        An older state of the same process is not: the changes would make a mixture of it.
         """
         return writer in self.writers and self.first <= number <= self.last
 
@@ -88,7 +90,7 @@ class Place(Struct, frozen=True):
     Attributes:
         folder: The folder; it may not exist yet.
         stem: How the names of the files begin.
-        shared: Others may write to the folder around it: it has to be ours, and private.
+        shared: Whether others may write to the parent folder, so that the owner is checked.
     """
 
     folder: Path
@@ -99,15 +101,15 @@ class Place(Struct, frozen=True):
         """Return the spills that lie here, oldest first.
 
         Raises:
-            StoreUnavailableError: The folder cannot be read. What lies there must not be missed:
-                the next save would make it outdated.
+            StoreUnavailableError: The folder cannot be read. A spill in it must not be missed,
+                because the next save would make it outdated.
         """
         if self.shared and not _is_private(self.folder):
             return []
         try:
             found = os.listdir(self.folder)  # noqa: PTH208 - names are enough
         except (FileNotFoundError, NotADirectoryError, PermissionError):
-            return []  # one that nobody may list holds none that is ours
+            return []  # a folder that this user may not list holds no spill of this user
         except OSError as error:
             raise StoreUnavailableError(
                 f"whether {self.folder} holds unsaved changes cannot be read: {error.strerror}",
@@ -120,7 +122,7 @@ class Place(Struct, frozen=True):
         """Make the folder.
 
         Raises:
-            OSError: It cannot be made, or belongs to somebody else.
+            OSError: The folder cannot be made, or belongs to somebody else.
         """
         make_folder(self.folder)
         if self.shared and not _is_private(self.folder):
@@ -137,7 +139,7 @@ def places(url: str) -> list[Place]:
     """
     scheme, _, rest = url.partition(":///")
     if scheme == "sqlite" and rest:
-        database = Path(os.path.realpath(rest))  # the same by whatever name it was opened
+        database = Path(os.path.realpath(rest))  # the same path under any name of the file
         beside = Place(database.parent, f"{database.name}.spill-")
     else:
         beside = Place(Path(".autostate").absolute(), f"spill-{_digest(url)}-")
@@ -159,14 +161,14 @@ def write(
         url: The store's.
         base: The states on which the changes may build.
         changes: The changes of a commit.
-        where: What `places` returned earlier.
+        where: An earlier result of `places`.
         seal: Signs or encrypts with the program's key; None: it has none.
 
     Returns:
         The file.
 
     Raises:
-        OSError: It could not be written at any of the places.
+        OSError: The file could not be written at any of the places.
     """
     problems = []
     for place in places(url) if where is None else where:
@@ -217,11 +219,11 @@ def pending(url: str) -> list[Path]:
 
 
 def find(url: str, opened: Open | None = None) -> list[Spill]:
-    """Return the readable spills for a store, oldest first; what is bad is logged and set aside.
+    """Return the readable spills for a store, oldest first; report and rename bad ones.
 
     Args:
         url: The store's.
-        opened: Opens what was sealed with the program's key; None: it has none.
+        opened: Opens contents sealed with the program's key; None: there is no key.
     """
     spills = []
     for place in places(url) if not url.startswith("memory:") else ():
@@ -238,7 +240,7 @@ def find(url: str, opened: Open | None = None) -> list[Spill]:
 
 
 def set_aside(path: Path, suffix: str = ".conflict") -> Path:
-    """Keep a spill that must not be applied under a name that no start looks for."""
+    """Rename a spill that must not be applied, so that no start finds it."""
     aside = path.with_suffix(suffix)
     with contextlib.suppress(OSError):
         path.rename(aside)
@@ -256,7 +258,7 @@ def _digest(text: str) -> str:
 
 
 def _temporary_folders() -> Iterator[Path]:
-    """Give this user's own folders among the temporary files, whether they exist or not.
+    """Yield this user's own folders among the temporary files, existing or not.
 
     `tempfile.gettempdir` would write a file to find out which of them works.
     """
@@ -267,7 +269,7 @@ def _temporary_folders() -> Iterator[Path]:
 
 
 def _is_private(folder: Path) -> bool:
-    """Tell whether only this user can have put something here: it becomes state."""
+    """Tell whether only this user can write to a folder: its files become state."""
     try:
         found = folder.lstat()
     except OSError:

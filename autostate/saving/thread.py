@@ -1,21 +1,22 @@
 """The thread that saves.
 
-Why one daemon thread a manager: it saves when the event loop is blocked, gone or never existed;
-nothing that it waits for (a store, a backoff) makes the program wait; and Ctrl-C, which Python
-raises in the main thread, cannot strike between a cut and its commit.
+Why there is one daemon thread for each incarnation: it saves when the event loop is blocked, gone
+or never existed; its waiting (for a store, for a backoff) does not make the program wait; and
+Ctrl-C, which Python raises in the main thread, cannot strike between a cut and its commit.
 
 Why it waits on a `queue.SimpleQueue`: `put` is re-entrant and takes no lock of Python's, so `wake`
-may be called from a signal handler, from a finalizer and while the tracker's lock is held. Who
-waits for a flush is noted beside it, until it has an outcome: what is taken out of a queue is gone
-if the next step fails, for want of memory for example.
+may be called from a signal handler, from a finalizer and while the tracker's lock is held. Requests
+for a flush are kept outside of the queue until they have an outcome: an item that was taken out of
+a queue is lost if the next step fails, for want of memory for example.
 
-What it does in a turn: serve who waits for a flush; else look at the tracker and do what
-`FlushPolicy` says, by way of `FlushJob`. Who calls `flush()` while a flush is under way gets the
-next one, together with all others that came meanwhile: the cut is always after the call. Compaction
-is the longest work; between its slices it looks for the same reasons to flush, and flushes.
+In each turn the thread serves the waiting requests; if there are none, it observes the tracker and
+carries out the step of `FlushPolicy`, by calling `FlushJob`. A caller of `flush()` that comes while
+a flush is under way gets the next flush, together with all others that came meanwhile: the cut is
+always after the call. Compaction is the longest work; between its slices the thread flushes for the
+same reasons as in a turn.
 
-When the thread does not run (it could not be started, the interpreter is being taken down), the
-caller of `flush()` does the work itself. So a flush ends: with success, with an error, or with a
+If the thread does not run (it could not be started, or the interpreter is ending), the caller of
+`flush()` does the work itself. So every flush ends: with success, with an error, or with a
 `FlushError` when its time is over.
 """
 
@@ -50,7 +51,7 @@ __all__ = ["FlushThread", "Statistics"]
 logger: logging.Logger = logging.getLogger("autostate")
 
 ALIVE_CHECK = 0.25
-"""Seconds between looks of a waiting caller whether the flush thread still runs."""
+"""Seconds between checks of a waiting caller whether the flush thread still runs."""
 
 
 class _KillAnnounced(Struct, frozen=True):
@@ -72,16 +73,16 @@ class FlushThread:
     """Saves what a tracker marks through a journal, in a thread of its own.
 
     Args:
-        tracker: What is dirty.
-        journal: Where it goes; recovered already.
-        settings: When, and within which limits.
-        conditional: The store refuses writes of a fenced incarnation by itself.
+        tracker: The tracker of the state.
+        journal: The journal to which changes are committed; recovered already.
+        settings: The delays and limits of saving.
+        conditional: Whether the store itself refuses writes of a fenced incarnation.
         check: Called before each commit; raises if this process is not the owner any more.
         renew: Called when the store has lost everything; marks everything.
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
         first_wait: Seconds that the first attempt of a small commit may wait for the store.
-        lease: Seconds for which others believe that this owner lives; None: they can find out.
+        lease: Seconds for which others assume that this owner lives; None: they can find out.
 
     Attributes:
         active_loops: The resumable loops that run.
@@ -135,7 +136,7 @@ class FlushThread:
 
     @property
     def settings(self) -> Settings:
-        """The settings; those assigned hold from the thread's next look on."""
+        """The settings; assigned ones are used from the thread's next turn on."""
         return self._policy.settings
 
     @settings.setter
@@ -150,12 +151,12 @@ class FlushThread:
 
     @property
     def unsaved(self) -> list[bytes]:
-        """The changes that the flush under way, or the last that failed, would save."""
+        """The changes of the flush under way, or of the last one that failed."""
         return self._job.unsaved
 
     @property
     def dirty(self) -> bool:
-        """Whether something is unsaved; what a flush that is under way would save is."""
+        """Whether something is unsaved; changes of a flush under way count."""
         return self._job.dirty
 
     @property
@@ -165,19 +166,19 @@ class FlushThread:
 
     @property
     def waiting(self) -> float:
-        """Seconds for which a save has waited for the store to answer; 0 when none does."""
+        """The seconds for which a save has waited for the store; 0 if none waits."""
         return self._job.waiting
 
     @property
     def stopped(self) -> bool:
-        """Whether it has come to its end, or was told to."""
+        """Whether the thread has ended, or was told to end."""
         return self._stopped
 
     def collect_unsaved(self) -> list[bytes]:
-        """Return the changes that are not saved: to be kept elsewhere.
+        """Return the unsaved changes, to be kept elsewhere.
 
-        After `stop` also those that came while a flush hangs, or of which none has begun: nobody
-        else takes them any more.
+        After `stop` these include changes that no flush has begun to save, because a flush hangs
+        for example: no later flush will take them.
         """
         changes = list(self._job.unsaved)
         if self._stopped and (self.busy() or not changes):
@@ -185,11 +186,11 @@ class FlushThread:
         return changes
 
     def statistics(self) -> Statistics:
-        """Return what was done so far and how things stand."""
+        """Return the figures of all saves so far, and the present state of saving."""
         return self._job.statistics()
 
     def start(self) -> None:
-        """Start the thread if it does not run. Where none can be started, `flush` still works.
+        """Start the thread if it does not run. If no thread can be started, `flush` still works.
 
         A process that does not own the state has nothing to save.
         """
@@ -209,27 +210,30 @@ class FlushThread:
                 )
 
     def wake(self) -> None:
-        """Make the thread look, if it does not do so regularly already.
+        """Wake the thread, if it is not awake already.
 
-        Never blocks; safe in signal handlers and under any lock.
+        This never blocks, and is safe in signal handlers and under any lock.
         """
         if not self._awake:
             self._awake = True
             self._inbox.put(None)
 
     def announce_kill(self, time_remaining: float | None) -> None:
-        """Save from now on shortly after every change: a kill comes in so many seconds.
+        """Save from now on shortly after every change, because a kill was announced.
 
-        Never blocks. None: it is not known when.
+        This never blocks.
+
+        Args:
+            time_remaining: The seconds until the kill; None: not known.
         """
         self._inbox.put(_KillAnnounced(time_remaining))
 
     def expect_timeout(self, seconds: float) -> None:
-        """Save everything shortly before the run times out, in so many seconds. Never blocks."""
+        """Save everything shortly before the run times out, in `seconds`. This never blocks."""
         self._inbox.put(_Timeout(seconds))
 
     def hold_lease(self, seconds: float | None) -> None:
-        """Show from now on that the owner lives; as of `lease`. Before the thread has begun."""
+        """Set the lease (see `lease`). To be called before the thread is started."""
         self._policy.hold_lease(self._clock(), seconds)
 
     def flush_soon(self) -> None:
@@ -240,17 +244,17 @@ class FlushThread:
     def flush(
         self, timeout: float | None = None, *, full_compare: bool = True, ending: bool = False
     ) -> None:
-        """Return when all that was written before the call is durable.
+        """Save, and return when all writes before the call are durable.
 
         Args:
             timeout: Seconds to wait; `flush_timeout` by default.
             full_compare: Also compare content that could have been changed past the barrier.
-            ending: Do not wait until an error goes away which waiting does not mend.
+            ending: Give up early on an error that waiting does not mend.
 
         Raises:
             FlushError: Not saved in time or refused by the store; it is tried again later.
             FencedError: A later process has taken over.
-            UnsupportedTypeError: An entry cannot be saved. Everything else was.
+            UnsupportedTypeError: An entry cannot be saved. Everything else was saved.
             RuntimeError: Called inside `atomic()`, or by a receiver of the flush thread's signals.
         """
         timeout = self.settings.flush_timeout if timeout is None else timeout
@@ -278,11 +282,11 @@ class FlushThread:
         *,
         ending: bool = False,
     ) -> None:
-        """Do as `flush` does, and raise what it does, without blocking the event loop.
+        """Save like `flush`, with the same errors, without blocking the event loop.
 
         Args:
-            timeout: As for `flush`.
-            ending: Do not wait until an error goes away which waiting does not mend.
+            timeout: Seconds to wait; `flush_timeout` by default.
+            ending: Give up early on an error that waiting does not mend.
         """
         import asyncio
 
@@ -323,9 +327,9 @@ class FlushThread:
         self._raise(error)
 
     def stop(self, timeout: float) -> None:
-        """Save for the last time, within so many seconds, then end the thread.
+        """Save for the last time, within `timeout` seconds, then end the thread.
 
-        Raises what `flush` raises; what could not be saved is then in `unsaved`.
+        This raises the errors of `flush`; the changes that were not saved are then in `unsaved`.
         """
         end = self._end_at = self._clock() + timeout
         self._job.last = True
@@ -333,7 +337,7 @@ class FlushThread:
             self.flush(timeout)
         except BaseException as error:
             if not isinstance(error, Exception):
-                end = 0.0  # Ctrl-C: who does not wait for the save does not wait for the thread
+                end = 0.0  # Ctrl-C: do not wait for the thread either
             raise
         finally:
             self.abandon()
@@ -348,20 +352,20 @@ class FlushThread:
 
     @contextlib.contextmanager
     def standing_still(self) -> Generator[None]:
-        """Wait for the thread in the body: what runs in this one stands still for a cut."""
+        """Mark that the body waits for the flush thread: this thread is held during a cut."""
         with self._job.blocked_loops.here(), self.active_loops.waiting():
             yield
 
     def is_this_thread(self) -> bool:
-        """Whether it is the thread that saves which asks."""
+        """Tell whether the flush thread is the caller."""
         return self._thread is threading.current_thread()
 
     def busy(self) -> bool:
-        """Whether the thread may still use the journal: it hangs in the store."""
+        """Tell whether the thread hangs in the store, and may still use the journal."""
         return self._alive() and not self.is_this_thread()
 
     def when_ended(self, do: Callable[[], None]) -> None:
-        """Do something now, or in the thread when that is about to end: it hangs in the store."""
+        """Call a function now or, if the thread hangs in the store, when the thread ends."""
         with self._starting:
             if self.busy() and not self._has_ended:
                 self._at_end = do
@@ -370,7 +374,7 @@ class FlushThread:
 
     @contextlib.contextmanager
     def exclusive(self) -> Generator[None]:
-        """Keep every flush away while the journal or the store is used otherwise."""
+        """Prevent any flush during the body, which uses the journal or the store otherwise."""
         with self._job.blocked_loops.here(), self._work:  # no cut falls into the body
             yield
 
@@ -399,14 +403,14 @@ class FlushThread:
             raise _closed()
 
     def _is_passive(self) -> bool:
-        """Whether this process does not own the state: it has nothing to save."""
+        """Tell whether this process does not own the state: it has nothing to save."""
         return self._tracker.gate is not None
 
     def _owns(self) -> bool:
-        """Whether this process owns the state; claims it if there is something to save.
+        """Tell whether this process owns the state; claim it if there is something to save.
 
         Raises:
-            StateInUseError: There is, and it belongs to another process.
+            StateInUseError: There is, and the state belongs to another process.
         """
         tracker = self._tracker
         if tracker.gate is not None and tracker.changed_past_the_gate():
@@ -414,17 +418,17 @@ class FlushThread:
         return tracker.gate is None
 
     def _alive(self) -> bool:
-        """Whether the thread can do anything."""
+        """Tell whether the thread can do anything."""
         thread = self._thread
         return thread is not None and thread.is_alive() and not sys.is_finalizing()
 
     def _ask(self, request: FlushRequest) -> None:
-        """Have the thread serve a request, with its next turn."""
+        """Let the thread serve a request in its next turn."""
         self._requests[request] = None
         self._inbox.put(None)
 
     def _outcome(self, request: FlushRequest) -> BaseException | None:
-        """Have the request served: by the thread if it runs, else here."""
+        """Have the request served, by the thread if it runs, else here; return the outcome."""
         alive = self._alive()
         if alive:
             self._ask(request)
@@ -436,7 +440,7 @@ class FlushThread:
                 if left <= 0:
                     raise
             alive = self._alive()
-        with contextlib.suppress(queue.Empty):  # the thread's last word
+        with contextlib.suppress(queue.Empty):  # the thread may have served it at its end
             return request.outcome(0)
         error = self._serve([request], request.deadline)
         if error is not None and not isinstance(error, Exception):
@@ -472,11 +476,11 @@ class FlushThread:
     def _run(self) -> None:
         """Take turns until stopped. Nothing may end this thread but `abandon`."""
         if not self.is_this_thread():
-            return  # Ctrl-C left `start` before this thread was seen to run: there is another one
+            return  # Ctrl-C left `start` too early: another thread was started
         while not self._stopped:
             try:
                 self._turns()
-            except BaseException:  # noqa: S112 - there was no memory to tell of another error
+            except BaseException:  # noqa: S112 - no memory was left to report an error
                 continue
         for request in list(self._requests):
             request.finish(_closed())
@@ -485,7 +489,7 @@ class FlushThread:
         self._at_end()
 
     def _turns(self) -> None:
-        """Take turns until stopped, or until not even an error can be told."""
+        """Take turns until stopped, or until not even an error can be reported."""
         while not self._stopped:
             try:
                 self._turn()
@@ -497,7 +501,7 @@ class FlushThread:
                 time.sleep(POLL_INTERVAL)  # it may come again
 
     def _turn(self) -> None:
-        """Flush if somebody waits or the policy says so; else sleep until one may be true."""
+        """Flush if there are requests or a flush is due; else take the policy's other step."""
         step = self._policy.step(self._observe())
         if self._flush_if_due(step.action):
             self._compact()
@@ -511,7 +515,7 @@ class FlushThread:
             self._gather(step.seconds)
 
     def _flush_if_due(self, action: Action) -> bool:
-        """Flush for whoever waits, or because the policy says so."""
+        """Flush for waiting requests, or because the policy says so; tell whether it flushed."""
         if self._requests:
             self._gather(0)  # a kill may have been announced before
             requests = list(self._requests)
@@ -528,7 +532,7 @@ class FlushThread:
         return True
 
     def _observe(self) -> Observation:
-        """See how the tracker stands; a fenced flush thread has nothing left to see."""
+        """Observe the tracker; for a fenced process there is nothing to observe."""
         tracker, now = self._tracker, self._clock()
         if self._job.fenced is not None:
             self._policy.checked()
@@ -536,10 +540,10 @@ class FlushThread:
         if self._is_passive():
             self._awake = False
             return Observation(now, dirty=False)
-        self._awake = False  # first: a write from here on wakes the thread once more
+        self._awake = False  # before the check: a later write wakes the thread again
         if not tracker.dirty:
             return Observation(now, dirty=False, polling=tracker.needs_polling)
-        self._awake = True  # while something is dirty the thread looks anyway
+        self._awake = True  # while something is dirty the thread observes regularly
         activity, estimate = tracker.activity, tracker.estimate()
         return Observation(
             now,
@@ -562,7 +566,7 @@ class FlushThread:
                 message = self._inbox.get_nowait()
 
     def _serve(self, requests: list[FlushRequest], limit: float) -> BaseException | None:
-        """Flush for those who wait: the cut comes after each of their calls."""
+        """Flush for requests: the cut comes after each of the calls."""
         error: BaseException | None = None
         has_it = is_owned(self._work)  # between two slices of a compaction
         try:
@@ -590,14 +594,15 @@ class FlushThread:
             self._work.release()
 
     def _limit(self, latest: float) -> float:
-        """Return when a flush ends at the latest: nobody's impatience makes it give up early."""
+        """Return when a flush ends at the latest; a short timeout of a caller does not end it."""
         limit = self._policy.deadline(self._clock(), at_least=latest)
         return limit if self._end_at is None else min(limit, self._end_at)
 
     def _compact(self) -> None:
-        """Compact if it is time; it saves space, so a process that ends has better things to do.
+        """Compact if that is due. It only saves space, so a process that ends does not compact.
 
-        Commits go on meanwhile, and so it may be time again: no flush need come after them.
+        Commits continue meanwhile, so compaction may be due again at its end, without another
+        flush.
         """
         again = True
         while again and self._end_at is None and not self._policy.kill_announced(self._clock()):
@@ -605,7 +610,7 @@ class FlushThread:
                 again = self._job.compact(self._interlude)
 
     def _interlude(self) -> None:
-        """Between two slices of a compaction: let others run, and flush if it is time."""
+        """Let other threads run between two slices of a compaction, and flush if that is due."""
         self._yield_gil()
         self._gather(0)
         self._flush_if_due(self._policy.step(self._observe()).action)
