@@ -168,7 +168,7 @@ records: $(STAMP)
 
 fuzz: $(STAMP)
 	AUTOSTATE_EXAMPLES=500 AUTOSTATE_STEPS=60 $(BIN)/python -m pytest -o faulthandler_timeout=0 \
-		tests/properties tests/cpython tests/test_codec.py tests/test_sequences.py tests/test_stress.py \
+		tests/properties tests/cpython tests/codec/test_codec.py tests/test_sequences.py tests/test_stress.py \
 		tests/test_journal.py tests/test_ownership.py tests/test_recovery.py tests/test_parity.py tests/test_typing.py \
 		tests/test_interrupted_load.py tests/test_interrupted_loops.py tests/test_feature_table.py \
 		tests/test_entry_log.py tests/test_sequence_log.py tests/test_store_apify.py \

@@ -22,6 +22,7 @@ import pytest
 from autostate import UnknownTypeError, codec
 from autostate.codec import Unsupported
 from autostate.errors import CorruptStateError
+from tests.codec.test_codec import SCALARS, TAGS, no_node
 from tests.conformance.types_kit import (
     OBJECTS,
     Box,
@@ -39,7 +40,6 @@ from tests.conformance.types_kit import (
     strict,
 )
 from tests.conformance.values_kit import exact
-from tests.test_codec import SCALARS, TAGS, no_node
 
 
 def nested(depth: int, wrap: Callable[[Any], Any]) -> Any:

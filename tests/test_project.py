@@ -87,7 +87,7 @@ def test_a_missing_interpreter_is_named(isolated: Path) -> None:
 
 def test_no_test_judges_how_long_something_takes() -> None:
     """A test that is imported before Hypothesis was told so has a deadline of 0.2 s."""
-    import tests.test_codec as some
+    import tests.codec.test_codec as some
 
     found = [each for each in vars(some).values() if is_hypothesis_test(each)]
     assert found

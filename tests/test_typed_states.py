@@ -13,6 +13,7 @@ from hypothesis import given
 
 import autostate
 from autostate import CorruptStateError, UnknownTypeError
+from tests.codec.test_types import objects
 from tests.conformance.state_kit import Program
 from tests.conformance.types_kit import (
     OBJECTS,
@@ -28,7 +29,6 @@ from tests.conformance.types_kit import (
 )
 from tests.conformance.values_kit import exact
 from tests.test_hostile_values import WRAPS, nested
-from tests.test_types import objects
 
 
 @pytest.mark.parametrize("make", OBJECTS, ids=numbered)

@@ -30,7 +30,7 @@ import autostate
 from autostate import Unknown, UnknownTypeError, codec
 from autostate.codec import Unsupported, classes, registry
 from autostate.errors import CorruptStateError
-from tests.test_codec import no_node
+from tests.codec.test_codec import no_node
 
 T = TypeVar("T")
 

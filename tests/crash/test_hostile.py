@@ -27,7 +27,7 @@ from autostate.journal.head import Head
 from autostate.journal.journal import _collect
 from autostate.stores.sqlite import SqliteStore
 from tests.campaign import Tally, size
-from tests.test_codec import TAGS
+from tests.codec.test_codec import TAGS
 
 CASES: Final = size("HOSTILE", 15)
 ROOM: Final = 64 << 20

@@ -17,6 +17,7 @@ from hypothesis import given, strategies as st
 
 from autostate import codec
 from autostate.errors import CorruptStateError
+from tests.codec.test_codec import SCALARS, hashable
 from tests.conformance.types_kit import (
     OBJECTS,
     RECORD,
@@ -55,7 +56,6 @@ from tests.conformance.types_kit import (
     visit,
 )
 from tests.conformance.values_kit import exact
-from tests.test_codec import SCALARS, hashable
 
 
 @pytest.mark.parametrize("make", OBJECTS, ids=numbered)

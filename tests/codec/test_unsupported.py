@@ -36,7 +36,7 @@ import autostate
 from autostate import codec
 from autostate.codec import Unsupported
 from autostate.errors import UnsupportedTypeError
-from tests.test_codec import encoded, no_node, numbered, plain
+from tests.codec.test_codec import encoded, no_node, numbered, plain
 
 
 class Lenient:
@@ -79,9 +79,15 @@ LENIENT: Final[list[tuple[Any, Any]]] = [
     (deque([LOCK, 1], 3), {"$deque": [[GAP, 1], 3]}),
     ((LOCK,), {"$tuple": [GAP]}),
     (OrderedDict(a=LOCK), {"$ordereddict": {"a": GAP}}),
-    (Holder(LOCK), {"$object": ["tests.test_unsaved:Holder", {"lock": GAP, "name": "x"}]}),
-    (Holder([LOCK]), {"$object": ["tests.test_unsaved:Holder", {"lock": [GAP], "name": "x"}]}),
-    ([Opaque(LOCK), Opaque([LOCK])], [{"$unsaved": "tests.test_unsaved.Opaque"}] * 2),
+    (
+        Holder(LOCK),
+        {"$object": ["tests.codec.test_unsupported:Holder", {"lock": GAP, "name": "x"}]},
+    ),
+    (
+        Holder([LOCK]),
+        {"$object": ["tests.codec.test_unsupported:Holder", {"lock": [GAP], "name": "x"}]},
+    ),
+    ([Opaque(LOCK), Opaque([LOCK])], [{"$unsaved": "tests.codec.test_unsupported.Opaque"}] * 2),
 ]
 
 

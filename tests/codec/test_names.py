@@ -16,6 +16,7 @@ import pytest
 
 from autostate import Unknown, UnknownTypeError, codec
 from autostate.codec import Unsupported, names
+from tests.codec.test_codec import no_node
 from tests.conformance.types_kit import (
     SOURCE,
     UNKNOWN,
@@ -33,7 +34,6 @@ from tests.conformance.types_kit import (
     strict,
 )
 from tests.conformance.values_kit import exact
-from tests.test_codec import no_node
 
 
 def test_a_class_may_move_to_another_module() -> None:

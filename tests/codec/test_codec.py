@@ -328,7 +328,11 @@ def test_messages_hold_no_values() -> None:
 
 
 HOSTILE: Final = [
-    *({"$unknown": 1}, {"$enum": ["os:system", "x"]}, {"$enum": ["tests.test_codec:Color", "NO"]}),
+    *(
+        {"$unknown": 1},
+        {"$enum": ["os:system", "x"]},
+        {"$enum": ["tests.codec.test_codec:Color", "NO"]},
+    ),
     *({"$enum": ["subprocess:Popen", ["true"]]}, {"$enum": []}, {"$enum": 5}, {"$enum": [1, 2]}),
     *({"$datetime": "x"}, {"$datetime": [1]}, {"$datetime": ["2026-01-01", 0, ["zone", "../x"]]}),
     *({"$bytes": "*"}, {"$bytes": 5}, {"$uuid": "x"}, {"$decimal": "x"}, {"$decimal": [1]}),
