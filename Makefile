@@ -171,7 +171,7 @@ fuzz: $(STAMP)
 		tests/properties tests/cpython tests/codec/test_codec.py tests/test_sequences.py tests/test_stress.py \
 		tests/test_journal.py tests/test_ownership.py tests/test_recovery.py tests/test_parity.py tests/test_typing.py \
 		tests/test_interrupted_load.py tests/test_interrupted_loops.py tests/test_feature_table.py \
-		tests/test_entry_log.py tests/test_sequence_log.py tests/test_store_apify.py \
+		tests/test_entry_log.py tests/test_sequence_log.py tests/stores/test_apify.py tests/stores/test_apify_folder.py \
 		tests/test_growth.py tests/crash/test_records.py tests/test_sequence_growth.py tests/test_typed_states.py \
 		tests/crash/test_failing_cuts.py tests/test_refcount.py tests/test_servers.py $(ARGS)
 

@@ -24,7 +24,7 @@ from tests.conformance.store_kit import opened
 
 pytestmark = pytest.mark.usefixtures("forked_programs")
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 def start(code: str, *arguments: object) -> subprocess.Popen[str]:

@@ -186,7 +186,7 @@ def test_a_file_that_cannot_grow_is_unavailable(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parent.parent.parent,
     )
     error, listing = run.stdout.splitlines()
     assert "state.db" in error
@@ -229,7 +229,7 @@ def test_what_is_not_writable_is_refused_with_advice(unwritable: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parent.parent.parent,
     )
     in_folder, new_folder, file = run.stdout.splitlines()
     told = f"cannot be made: the folder {unwritable} is not writable. Make it writable"
