@@ -122,7 +122,7 @@ kills: $(STAMP)
 		$(CAMPAIGN) tests/crash tests/test_crawl_example.py
 
 crashes: $(STAMP)
-	AUTOSTATE_EXAMPLES=1 $(CAMPAIGN) tests/test_journal.py
+	AUTOSTATE_EXAMPLES=1 $(CAMPAIGN) tests/journal/test_journal_crashes.py
 
 power: $(STAMP)
 	CAMPAIGN_POWER=$(POWER) $(CAMPAIGN) tests/crash
@@ -131,7 +131,7 @@ disk: $(STAMP)
 	CAMPAIGN_DISK=$(DISK) $(CAMPAIGN) tests/crash
 
 http: $(STAMP)
-	CAMPAIGN_HTTP=$(HTTP) $(CAMPAIGN) tests/crash tests/test_journal_on_apify.py
+	CAMPAIGN_HTTP=$(HTTP) $(CAMPAIGN) tests/crash tests/journal/test_journal_on_apify.py
 
 ends: $(STAMP)
 	CAMPAIGN_ENDS=$(ENDS) $(CAMPAIGN) tests/crash
@@ -169,7 +169,7 @@ records: $(STAMP)
 fuzz: $(STAMP)
 	AUTOSTATE_EXAMPLES=500 AUTOSTATE_STEPS=60 $(BIN)/python -m pytest -o faulthandler_timeout=0 \
 		tests/properties tests/cpython tests/codec/test_codec.py tests/test_sequences.py tests/test_stress.py \
-		tests/test_journal.py tests/test_ownership.py tests/test_recovery.py tests/test_parity.py tests/test_typing.py \
+		tests/journal/test_journal.py tests/journal/test_journal_crashes.py tests/journal/test_ownership.py tests/journal/test_recovery.py tests/test_parity.py tests/test_typing.py \
 		tests/test_interrupted_load.py tests/test_interrupted_loops.py tests/test_feature_table.py \
 		tests/test_entry_log.py tests/test_sequence_log.py tests/stores/test_apify.py tests/stores/test_apify_folder.py \
 		tests/test_growth.py tests/crash/test_records.py tests/test_sequence_growth.py tests/test_typed_states.py \

@@ -84,6 +84,7 @@ DRAWN: Final = (
     "test_growth.py",
     "test_interrupted_loops.py",
     "test_journal.py",
+    "test_journal_crashes.py",
     "test_parity.py",
     "test_refcount.py",
     "test_sequence_growth.py",

@@ -16,7 +16,7 @@ from autostate.errors import StoreUnavailableError
 from autostate.journal import Journal
 from autostate.stores.memory import MemoryStore
 from autostate.tracking import convert
-from tests.test_journal import Program, content, journal
+from tests.journal.changes import Program, content, journal
 
 LIMIT = 10.0
 """Seconds that are given to each call."""

@@ -27,6 +27,7 @@ from typing import Generic, TypeVar
 from autostate.errors import AutostateError
 from autostate.journal import Journal
 from tests.faulty import FaultyStore, Promises
+from tests.journal.changes import change
 from tests.model.processes import (
     FAILED,
     REFUSED,
@@ -41,7 +42,6 @@ from tests.model.processes import (
     same_owners,
     short,
 )
-from tests.test_journal import change
 
 T = TypeVar("T")
 Records = tuple[tuple[str, bytes], ...]

@@ -28,7 +28,7 @@ from autostate.journal.head import HeadKey
 from autostate.journal.ownership import Ownership
 from autostate.ownership.owner import Owner
 from tests.faulty import Promises
-from tests.test_journal import change
+from tests.journal.changes import change
 
 Items = tuple[tuple[str, bytes | None], ...]
 

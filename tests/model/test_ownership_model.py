@@ -10,10 +10,10 @@ import pytest
 from autostate.journal import Journal
 from tests.campaign import Tally
 from tests.faulty import STORES, FaultyStore, Promises
+from tests.journal.changes import change
 from tests.model import variants
 from tests.model.explore import Explorer, Result, applied
 from tests.model.processes import Process, Runner, same_owners, straight
-from tests.test_journal import change
 
 ALL: Final = os.environ.get("CAMPAIGN_MODEL") == "all"
 """Whether everything is explored, as `make model` does; else what takes a few seconds."""

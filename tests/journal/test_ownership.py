@@ -15,7 +15,7 @@ from autostate.journal.ownership import PATIENCE
 from tests import faulty
 from tests.campaign import sampled
 from tests.faulty import STORES, FaultyStore, Promises, Step
-from tests.test_journal import BEGIN, change, journal, stored
+from tests.journal.changes import BEGIN, change, journal, stored
 
 Order = Iterable[tuple[str, int]]
 FOREVER = 10_000

@@ -12,7 +12,7 @@ from autostate.journal.head import parse_key
 from tests import faulty
 from tests.campaign import LONG, sampled
 from tests.faulty import STORES, FaultyStore, Promises, Records, Step
-from tests.test_journal import BEGIN, Program, change, content, journal, stored
+from tests.journal.changes import BEGIN, Program, change, content, journal, stored
 
 STATE_RECORDS = ("autostate-head-", "autostate-seg-")
 

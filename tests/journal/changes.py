@@ -1,0 +1,102 @@
+"""What the tests of the journal share: changes as bytes, and a program that commits them."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from autostate.errors import StoreUnavailableError
+from autostate.journal import Journal, Recovered
+from autostate.stores import Store
+from tests import faulty
+from tests.faulty import FaultyStore, Promises
+
+Changes = list[bytes]
+State = dict[str, Any]
+
+
+def change(**fields: Any) -> bytes:
+    """Encode a change."""
+    return msgspec.json.encode(fields)
+
+
+def journal(store: Store, **arguments: Any) -> Journal:
+    """Make a journal in which everything happens that otherwise needs megabytes."""
+    tokens = (f"t{number}" for number in itertools.count(1))
+    defaults: dict[str, Any] = {"inline_limit": 150, "part_limit": 700}
+    defaults |= {"token": lambda: next(tokens), "clock": lambda: 1.5}
+    return Journal(store, **defaults | arguments)
+
+
+def content(recovered: Recovered) -> State:
+    """The content of all roots by name."""
+    return {node.name: node.content for node in recovered.nodes.values() if node.name}
+
+
+def stored(records: faulty.Records, promises: Promises) -> State:
+    """What a fresh process finds."""
+    return content(journal(FaultyStore(records, **promises)).recover())
+
+
+BEGIN: Changes = [
+    change(id=1, kind="dict", name="pages", assign={}),
+    change(id=2, kind="list", name="log", assign=[]),
+]
+
+
+@dataclass
+class Program:
+    """A program that changes its state and saves it: the model and the process in one.
+
+    Attributes:
+        states: The state after each commit; those before `acknowledged` may not be found any more.
+    """
+
+    journal: Journal
+    states: list[State] = field(default_factory=lambda: [{}])
+    acknowledged: int = 0
+    retry: str = "same"
+
+    def run(self, commits: int = 14) -> None:
+        """Make commits, of which some are large and some delete; compact now and then."""
+        self.save(BEGIN, {"pages": {}, "log": []})
+        for number in range(1, commits):
+            size = 400 if number % 5 == 3 else 1800 if number == 7 else 20
+            self.step(number, "x" * size)
+            if number % 6 == 0 or number == 11:
+                self.compact()
+
+    def step(self, number: int, value: str) -> None:
+        """Put one page, drop an older one, and add to the log."""
+        now = self.states[-1]
+        pages = {key: old for key, old in now["pages"].items() if key != f"p{number - 4}"}
+        changes = [
+            change(id=1, drop=[f"p{number - 4}"], put={f"p{number}": value}),
+            change(id=2, at=len(now["log"]), items=[number]),
+        ]
+        self.save(changes, {"pages": pages | {f"p{number}": value}, "log": [*now["log"], number]})
+
+    def save(self, changes: Changes, state: State) -> None:
+        """Commit until it is acknowledged; as the flush thread does, with the same or with more."""
+        self.states.append(state)
+        while True:
+            try:
+                self.journal.commit(changes)
+                self.journal.check_owner()
+            except StoreUnavailableError:
+                if self.retry == "more":
+                    changes = [*changes, change(id=2, at=len(state["log"]), items=["more"])]
+                    state = state | {"log": [*state["log"], "more"]}
+                    self.states.append(state)
+                continue
+            break
+        self.acknowledged = len(self.states) - 1
+
+    def compact(self) -> None:
+        """Compact; if it does not work, leave it."""
+        with suppress(StoreUnavailableError):
+            self.journal.compact(pause=lambda: None)
