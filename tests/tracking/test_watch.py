@@ -1,0 +1,113 @@
+"""What the program holds too is watched: aliases, and what they do to conversion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from autostate.containers import PersistedDict, PersistedList
+from autostate.tracking import watch
+from tests.conformance.state_kit import Program, shape
+from tests.tracking.written import recovered
+
+
+@pytest.mark.parametrize("many", [0, 300])
+def test_a_list_held_outside_is_watched_and_adopted_when_it_is_free(many: int) -> None:
+    """It stays the same object while it is held; what is appended there is saved."""
+    program = Program()
+    state = program.root("state", default={f"k{i}": i for i in range(many)})
+    queue: list[Any] = []
+    state["queue"] = queue
+    for item in (1, [2]):
+        program.flush()
+        assert state["queue"] is queue
+        assert program.tracker.needs_polling
+        assert program.flush() == []
+        queue.append(item)
+        program.flush()
+        assert recovered(program)["queue"] == queue
+    del queue, item
+    program.flush()
+    assert isinstance(state["queue"], PersistedList)
+    assert not program.tracker.watch.knows(state._node_, "queue")
+    assert program.flush() == []
+
+
+@pytest.mark.parametrize("kind", ["dict", "list"])
+def test_a_list_held_outside_inside_of_what_was_adopted_is_watched(kind: str) -> None:
+    """Conversion of what is around it does not end the watch, nor does a move."""
+    program = Program()
+    root = program.root("state", kind, {"a": 0} if kind == "dict" else [0])
+    queue: list[Any] = []
+    put = root.append if kind == "list" else (lambda value: root.update(new=value))
+    put({"inner": {"queue": queue}})
+    del put
+    for item in range(3):
+        program.flush()
+        queue.append(item)
+        program.flush()
+        assert shape(recovered(program, kind=kind)) == shape(root)
+    holder = root[1] if kind == "list" else root["new"]
+    assert isinstance(holder, PersistedDict)
+    root.clear()
+    root.append(holder) if kind == "list" else root.update(moved=holder)
+    program.flush()
+    queue.append("after the move")
+    program.flush()
+    assert shape(recovered(program, kind=kind)) == shape(root)
+
+
+def test_a_tuple_that_holds_a_list_is_watched() -> None:
+    """A list in a tuple cannot be replaced, so it is compared."""
+    program = Program()
+    state = program.root("state")
+    state["pair"] = (1, [2])
+    program.flush()
+    state["pair"][1].append(3)
+    program.flush()
+    assert recovered(program) == {"pair": (1, [2, 3])}
+
+
+def test_what_is_moved_is_saved_where_it_is() -> None:
+    """A nested container that moves marks its new home, not its old one."""
+    program = Program()
+    state = program.root("state", default={"a": {"in": {"x": 1}}, "b": {}})
+    program.flush()
+    moved = state["a"].pop("in")
+    state["b"]["in"] = moved
+    program.flush()
+    moved["x"] = 2
+    program.flush()
+    assert shape(recovered(program)) == shape({"a": {}, "b": {"in": {"x": 2}}})
+
+
+def test_watching_very_much_is_said_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an example; it names no value."""
+    monkeypatch.setattr(watch, "MANY", 10)
+    program = Program()
+    held: list[list[int]] = [[] for _ in range(20)]
+    program.root("state", default=dict(enumerate(held)))
+    for _ in range(3):
+        program.flush()
+    [record] = caplog.records
+    assert record.getMessage().startswith("20 entries, state[0] for example")
+
+
+def test_an_alias_inside_a_tuple_is_found_before_its_first_place_is_encoded() -> None:
+    """Also in the only flush that there is after it was put there."""
+    for flush_before in (False, True):
+        program = Program()
+        state = program.root("state")
+        state["a"] = {}
+        state["d"] = {"q": state["a"]}
+        if flush_before:
+            program.flush()
+        with program.tracker.atomic():
+            state["e"] = ({"s": state["d"]},)
+        program.flush(full_compare=True)
+        state = recovered(program)
+        assert state["e"][0]["s"] is state["d"]
+        assert state["d"]["q"] is state["a"]
