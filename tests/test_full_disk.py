@@ -20,7 +20,7 @@ import pytest
 
 import autostate
 from autostate import PersistedDict, hub
-from tests.test_lifecycle import ROOT, Program, stored
+from tests.process.programs import ROOT, Program, stored
 
 pytestmark = pytest.mark.usefixtures("forked_programs")
 

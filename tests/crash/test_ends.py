@@ -20,7 +20,7 @@ import pytest
 
 from tests.campaign import Tally, size
 from tests.peers.forked import ProgramServer
-from tests.test_lifecycle import stored
+from tests.process.programs import stored
 from tests.test_notebooks import RUN
 
 ROOT: Final = Path(__file__).parent.parent.parent

@@ -18,7 +18,7 @@ from autostate.ownership.lock import OF_FILES, OwnerLock
 from autostate.ownership.owner import Owner, ancestors, is_dying
 from autostate.runtime.claim import Claim
 from autostate.settings import Settings
-from tests.test_lifecycle import ROOT
+from tests.process.programs import ROOT
 
 ME = Owner.this()
 

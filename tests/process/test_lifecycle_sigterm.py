@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 import autostate
-from tests.test_lifecycle import HEADER, Program, run, stored
+from tests.process.programs import HEADER, Program, run, stored
 
 SERVER = """
 import os, signal, sys, time

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autostate.ownership import program
-from tests.test_lifecycle import ROOT
+from tests.process.programs import ROOT
 
 
 @pytest.mark.parametrize(
