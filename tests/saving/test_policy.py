@@ -7,14 +7,7 @@ import random
 import pytest
 
 from autostate.announced import KILL_OVERDUE
-from autostate.saving.policy import (
-    POLL_INTERVAL,
-    Action,
-    FlushPolicy,
-    Observation,
-    Step,
-    backoff,
-)
+from autostate.saving.policy import POLL_INTERVAL, Action, FlushPolicy, Observation, Step, backoff
 from autostate.settings import MIB, Settings
 
 SETTINGS = Settings(

@@ -7,17 +7,22 @@ journal is the real one.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import queue
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from autostate import hub
 from autostate.errors import UnsupportedTypeError
 from autostate.journal import Journal
 from autostate.saving.thread import FlushThread
 from autostate.settings import Settings
 from autostate.stores.memory import MemoryStore
 
+WAIT = 120.0
+"""Seconds after which a test that waits for an event fails."""
 CALM = Settings(debounce=3600.0, max_delay=3600.0, duty_cycle=1.0, flush_timeout=20.0)
 """Nothing is saved unless a test asks for it."""
 EAGER = Settings(debounce=0.0, max_delay=0.0, duty_cycle=1.0, flush_timeout=20.0)
@@ -200,3 +205,27 @@ class Bench:
         self.flush_thread.abandon()
         if self.flush_thread._thread is not None:
             self.flush_thread._thread.join(10)
+
+
+def waiting_for(event: threading.Event) -> Callable[[], None]:
+    """Hang until a test has seen enough."""
+
+    def wait() -> None:
+        event.wait(WAIT)
+
+    return wait
+
+
+def failing(times: int, error: Exception) -> Callable[[], None]:
+    """Fail so often, then work."""
+    left = itertools.count(times, -1)
+
+    def before_write() -> None:
+        if next(left) > 0:
+            raise error
+
+    return before_write
+
+
+Listen = Callable[[hub.HubSignal], "queue.SimpleQueue[dict[str, Any]]"]
+Make = Callable[..., Bench]

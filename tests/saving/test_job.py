@@ -10,7 +10,7 @@ import pytest
 from autostate.journal import Journal
 from autostate.saving.job import FlushJob
 from autostate.saving.policy import FlushPolicy
-from tests.flushing import CALM, Box, BoxCapture, FaultyStore
+from tests.saving.flushing import CALM, Box, BoxCapture, FaultyStore
 
 
 class Clock:

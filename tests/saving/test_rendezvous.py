@@ -15,7 +15,7 @@ from autostate.saving.job import FlushJob
 from autostate.saving.policy import FlushPolicy
 from autostate.saving.rendezvous import ActiveLoop, ActiveLoops
 from autostate.stores.memory import MemoryStore
-from tests.flushing import CALM, Box
+from tests.saving.flushing import CALM, Box
 
 WAIT = 120.0
 
