@@ -550,7 +550,7 @@ def test_the_entry_point_is_there() -> None:
     """`autostate` and `python -m autostate` are the same."""
     import tomllib
 
-    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+    project = tomllib.loads((Path(__file__).parent.parent.parent / "pyproject.toml").read_text())
     assert project["project"]["scripts"] == {"autostate": "autostate.cli:main"}
     for arguments in ([], ["--help"]):
         done = call(*arguments)

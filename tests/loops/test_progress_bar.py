@@ -17,7 +17,7 @@ from tests.programs import run
 
 pytestmark = pytest.mark.usefixtures("forked_programs")
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 SHOWN = """
 import sys

@@ -1,0 +1,31 @@
+"""Fixtures of the tests of adopt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autostate.testing import LocalPlatform
+from tests.apify.adopting import Place
+from tests.peers.forked import ProgramServer
+
+
+@pytest.fixture
+def platform() -> Iterator[LocalPlatform]:
+    """A platform of the test's own."""
+    with LocalPlatform() as platform:
+        yield platform
+
+
+@pytest.fixture(params=["local", "platform"])
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, program_server: ProgramServer
+) -> Iterator[Place]:
+    """Both."""
+    if request.param == "local":
+        yield Place(tmp_path, None, program_server)
+        return
+    with LocalPlatform() as platform:
+        yield Place(tmp_path, platform, program_server)
