@@ -173,7 +173,7 @@ fuzz: $(STAMP)
 		tests/test_interrupted_load.py tests/test_interrupted_loops.py tests/test_feature_table.py \
 		tests/tracking/test_entry_log.py tests/tracking/test_sequence_log.py tests/stores/test_apify.py tests/stores/test_apify_folder.py \
 		tests/test_growth.py tests/crash/test_records.py tests/test_sequence_growth.py tests/test_typed_states.py \
-		tests/crash/test_failing_cuts.py tests/tracking/test_refcount.py tests/test_servers.py $(ARGS)
+		tests/crash/test_failing_cuts.py tests/tracking/test_refcount.py tests/processes/test_servers.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

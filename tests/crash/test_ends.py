@@ -21,7 +21,7 @@ import pytest
 from tests.campaign import Tally, size
 from tests.peers.forked import ProgramServer
 from tests.process.programs import stored
-from tests.test_notebooks import RUN
+from tests.processes.test_notebooks import RUN
 
 ROOT: Final = Path(__file__).parent.parent.parent
 TRIED: Final = size("ENDS", 1)

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.campaign import sampled
-from tests.test_processes import WAIT, Processes, processes, stored
+from tests.processes.conftest import processes
+from tests.processes.programs import WAIT, Processes, stored
 
 __all__ = ["processes"]
 
