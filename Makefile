@@ -3,7 +3,7 @@
 #
 # `make test` spreads the tests over three processes for two cores; one that has no more takes
 # some from another. `make test ARGS=-n0` runs them in one, as `pytest` by hand does. ARGS may hold
-# any of pytest's options and files (ARGS='-x tests/test_actor.py').
+# any of pytest's options and files (ARGS='-x tests/actor').
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && \

@@ -64,7 +64,7 @@ LONG: Final = (
     "crash/test_kills.py",
     "properties/",
     "test_patterns.py::test_shared",
-    "test_actor.py::TestOffThePlatform",
+    "actor/test_off_the_platform.py",
     "test_docs.py::test_python_blocks",
     "cpython/test_suites.py",
     "test_class_changes.py",

@@ -27,7 +27,7 @@ from tests import programs
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ONCE = {"actors", "coming-from-use-state"}
-"""Actors are restarted on a platform (`test_actor.py`); a record is taken over once."""
+"""Actors are restarted on a platform (`tests/actor`); a record is taken over once."""
 RESTARTED = [each for each in DOCUMENTS if each.stem not in ONCE]
 BLOCK = re.compile(r"^```python(?P<how>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 

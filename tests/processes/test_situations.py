@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.processes.programs import ROOT
 
-FOLDERS: Final = ("processes", ".")
+FOLDERS: Final = ("processes", "actor")
 
 SITUATIONS: dict[str, list[str]] = {
     "Ctrl-C, SIGTERM or `kill -9`": [

@@ -1,0 +1,1 @@
+"""Actors: real processes with the real SDK."""
