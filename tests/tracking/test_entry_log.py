@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.atomic.blocks import Actor
 from tests.campaign import LONG
 from tests.conformance.state_kit import Program
-from tests.test_atomic import Actor
 
 LARGE = 300
 SIZES = [0, 4, 255, 258, LARGE]

@@ -1,0 +1,1 @@
+"""`atomic()`: how blocks end, what they undo, and saves beside them."""

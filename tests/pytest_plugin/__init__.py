@@ -1,0 +1,1 @@
+"""The plugin of pytest, in sessions of its own."""
