@@ -9,13 +9,11 @@ import asyncio
 import contextlib
 import copy
 import functools
-import os
 import random
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,62 +25,35 @@ from autostate.process import lifecycle
 from autostate.process.interrupts import Latch, Worker
 from autostate.runtime.api import current_manager
 from autostate.saving.request import BlockedLoops
-from autostate.stores import memory
-from tests.campaign import Tally
+from tests.crash.interrupted import (
+    EVERY,
+    LARGE,
+    SAMPLE,
+    Act,
+    Operation,
+    a_deque,
+    a_dict,
+    a_list,
+    a_set,
+    attempt,
+    check_unlocked,
+    chosen,
+    counted,
+    entries,
+    items,
+    manager_of,
+    members,
+    plain,
+    save,
+    stored,
+    two_entries,
+    urls,
+)
 from tests.interrupting import AlarmError, Interrupt
 
+__all__ = ["counted"]
+
 pytestmark = pytest.mark.campaign(name="interrupts")
-
-_SIZE: Final = os.environ.get("CAMPAIGN_INTERRUPTS", "1")
-EVERY: Final = _SIZE == "all"
-SAMPLE: Final = 1 if EVERY else int(_SIZE)
-LARGE: Final = 300
-
-
-@pytest.fixture(autouse=True)
-def counted(tally: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Count each place at which an operation was interrupted."""
-    monkeypatch.setattr(Interrupt, "tally", tally)
-
-
-def chosen(places: Sequence[int], least: int, rng: random.Random) -> Sequence[int]:
-    """All places, or so many of them."""
-    many = min(max(least, SAMPLE), len(places))
-    return places if EVERY else sorted(rng.sample(places, many))
-
-
-Act = Callable[[Any], object]
-Make = Callable[[], Any]
-
-
-@dataclass
-class Operation:
-    """What is interrupted.
-
-    Attributes:
-        make: Makes the state object, or gives the live one.
-        fill: Gives it what it has before.
-        act: The operation.
-        in_steps: It is several operations for Python too: any number of them may be done.
-        after: What it leaves when it is not interrupted, once it was tried.
-    """
-
-    make: Make
-    fill: Act
-    act: Act
-    in_steps: bool = False
-    after: list[Any] = field(default_factory=list)
-
-
-def plain(state: Any) -> Any:
-    """The content, as Python's own containers."""
-    if isinstance(state, dict):
-        return {key: plain(value) for key, value in state.items()}
-    if isinstance(state, (set, frozenset)):
-        return set(state)
-    if isinstance(state, str) or not hasattr(state, "__iter__"):
-        return {"value": vars(state)} if hasattr(state, "__dict__") else state
-    return [plain(item) for item in state]
 
 
 class Settings:
@@ -96,44 +67,9 @@ class Settings:
 Settings = autostate.persisted(name="s")(Settings)  # type: ignore[misc]
 
 
-def a_dict() -> Any:
-    """A dict."""
-    return autostate.PersistedDict("s")
-
-
-def a_set() -> Any:
-    """A set."""
-    return autostate.PersistedSet("s")
-
-
 def a_counter() -> Any:
     """A counter."""
     return autostate.PersistedCounter("s")
-
-
-def a_list() -> Any:
-    """A list."""
-    return autostate.PersistedList("s")
-
-
-def a_deque() -> Any:
-    """A deque."""
-    return autostate.PersistedDeque("s")
-
-
-def entries(number: int) -> Act:
-    """Fill a mapping."""
-    return lambda d: d.update({f"k{i}": i for i in range(number)})
-
-
-def members(number: int) -> Act:
-    """Fill a set."""
-    return lambda s: s.update(range(number))
-
-
-def items(number: int) -> Act:
-    """Fill a sequence."""
-    return lambda s: s.extend(range(number))
 
 
 def nested(d: Any) -> None:
@@ -237,236 +173,6 @@ def _change_and_wait(d: Any) -> None:
 OPERATIONS: Final = dict(operations())
 
 
-def between(found: Any, before: Any, after: Any) -> bool:
-    """Whether each entry is as it was before, or as it is afterwards."""
-    if isinstance(found, dict):
-        keys = found.keys() | before.keys() | after.keys()
-        missing = object()
-        return all(
-            any(found.get(k, missing) == one.get(k, missing) for one in (before, after))
-            for k in keys
-        )
-    return bool(before & after <= found <= before | after)
-
-
-_urls = iter(range(sys.maxsize))
-
-
-def stored(url: str, make: Make) -> Any:
-    """What the next process would find in a store in memory, as it is now."""
-    name = f"copy{next(_urls)}"
-    copied = memory._shared.setdefault(name, memory._Records())
-    copied.update(memory._shared[url.removeprefix("memory:")])
-    with autostate.open(f"memory:{name}", debounce=3600):
-        return plain(make())
-
-
-def save(timeout: float = 5.0) -> None:
-    """Save without looking at what was not marked."""
-    incarnation = current_manager()._incarnation
-    assert incarnation is not None
-    incarnation.flush_thread.flush(timeout, full_compare=False)
-
-
-def check_unlocked(url: str) -> None:
-    """See that another thread can write and save."""
-    manager, failed = current_manager(), []
-
-    def write() -> None:
-        with manager_of(manager):
-            try:
-                autostate.PersistedDict("other")["n"] = 1
-                save()
-            except BaseException as error:
-                failed.append(error)
-
-    thread = threading.Thread(target=write, daemon=True)
-    thread.start()
-    thread.join(8.0)
-    assert not thread.is_alive(), "something is locked"
-    assert not failed, failed
-
-
-@contextlib.contextmanager
-def manager_of(manager: Any) -> Iterator[None]:
-    """Let a manager be the current one in this thread."""
-    from autostate.runtime.manager import current
-
-    token = current.set(manager)
-    try:
-        yield
-    finally:
-        current.reset(token)
-
-
-def attempt(
-    operation: Operation,
-    number: int,
-    *,
-    again: bool = False,
-    error: type[BaseException] = KeyboardInterrupt,
-) -> Interrupt:
-    """Interrupt an operation at one place, and see how things stand."""
-    url = f"memory:interrupts{next(_urls)}"
-    interrupt = Interrupt(number, error)
-    raised = False
-    with autostate.open(url, debounce=3600):
-        state = operation.make()
-        operation.fill(state)
-        save()
-        before = copy.deepcopy(plain(state))
-        try:
-            with interrupt:
-                operation.act(state)
-        except error:
-            raised = True
-        found = plain(state)
-        operation.after = operation.after or [found]
-        [after] = operation.after
-        where = (number, interrupt.at)
-        assert raised or interrupt.left > 0, where
-        if operation.in_steps:
-            assert between(found, before, after), where
-        else:
-            assert found in (before, after), where
-        if again:
-            with contextlib.suppress(KeyError, ValueError, AttributeError, IndexError):
-                operation.act(state)
-        check_unlocked(url)
-        assert stored(url, operation.make) == plain(state), where
-    return interrupt
-
-
-def two_entries(d: Any) -> None:
-    """A block of two writes."""
-    with autostate.atomic():
-        d["k1"], d["k2"] = -1, -2
-
-
-def one_in_another(d: Any) -> None:
-    """A block in a block."""
-    with autostate.atomic():
-        d["k1"] = -1
-        with autostate.atomic():
-            d["k2"] = -2
-            d["new"] = [1]
-
-
-def one_that_fails(d: Any) -> None:
-    """A block that is undone."""
-    with contextlib.suppress(LookupError), autostate.atomic():
-        d["k1"] = -1
-        d["new"] = 1
-        del d["k2"]
-        raise LookupError
-
-
-@autostate.atomic()
-def decorated(d: Any) -> None:
-    """A function that is a block."""
-    d["k1"], d["k2"] = -1, -2
-
-
-def items_in_and_out(state: Any) -> None:
-    """A block that writes to a list or deque in all ways."""
-    with autostate.atomic():
-        state.append("new")
-        state[0] = "first"
-        state.insert(2, "inserted")
-        del state[3]
-        state.extend(["x", "y"])
-        state.pop()
-        state.reverse()
-
-
-def items_that_fail(state: Any) -> None:
-    """The same, undone."""
-    with contextlib.suppress(LookupError), autostate.atomic():
-        items_in_and_out(state)
-        state.remove("x")
-        raise LookupError
-
-
-def keys_that_fail(state: Any) -> None:
-    """A block that removes and inserts keys or members, undone."""
-    with contextlib.suppress(LookupError), autostate.atomic():
-        if isinstance(state, dict):
-            del state["k1"]
-            state["k1"] = state["new"] = 7
-            state.popitem()
-        else:
-            state.discard(1)
-            state.add(True)
-            state.pop()
-        raise LookupError
-
-
-@pytest.mark.parametrize("size", [5, LARGE])
-@pytest.mark.parametrize(
-    ("make", "fill", "act"),
-    [
-        (a_list, items, items_in_and_out),
-        (a_list, items, items_that_fail),
-        (a_deque, items, items_that_fail),
-        (a_dict, entries, keys_that_fail),
-        (a_set, members, keys_that_fail),
-    ],
-)
-def test_an_interrupted_undo_is_carried_on(
-    make: Make, fill: Callable[[int], Act], act: Act, size: int, rng: random.Random
-) -> None:
-    """Order and types of keys included."""
-    operation = Operation(make, fill(size), act)
-    numbers: Sequence[int] = range(1, sys.maxsize - attempt(operation, sys.maxsize).left + 1)
-    for number in chosen(numbers, 5, rng):
-        attempt(operation, number)
-
-
-BLOCKS: Final = (two_entries, one_in_another, one_that_fails, decorated)
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, AlarmError])
-@pytest.mark.parametrize("size", [5, LARGE])
-@pytest.mark.parametrize("act", BLOCKS)
-def test_an_interrupted_block_is_done_or_not(
-    act: Act, size: int, error: type[BaseException], rng: random.Random
-) -> None:
-    """`atomic()`: all of it, or nothing; also by an exception from a handler of the program's."""
-    operation = Operation(a_dict, entries(size), act)
-    numbers: Sequence[int] = range(1, sys.maxsize - attempt(operation, sys.maxsize).left + 1)
-    for number in chosen(numbers, 8, rng):
-        attempt(operation, number, error=error)
-
-
-def test_what_a_handler_raises_comes_out_of_a_block(rng: random.Random) -> None:
-    """Wherever it comes up: none of our own handlers of errors takes it for one of the values."""
-
-    def act(number: int) -> int:
-        with autostate.open(f"memory:interrupts{next(_urls)}", debounce=3600):
-            state = autostate.PersistedDict("s", rows=[], index={}, n=0)
-            save()
-            state["rows"].append([1, {2: (3, [4])}])
-            state["index"][1] = {"k": [1, 2, 3]}
-            state["more"] = {"a": [{"b": 1}]}
-            interrupt = Interrupt(number, AlarmError)
-            raised = False
-            try:
-                with interrupt, autostate.atomic():
-                    state["n"] += 1
-                    state["rows"][0].append(5)
-            except AlarmError:
-                raised = True
-            assert raised or interrupt.left > 0, (number, interrupt.at)
-            found = copy.deepcopy(plain(state))
-            save()
-            assert plain(state) == found, interrupt.at
-        return interrupt.left
-
-    numbers: Sequence[int] = range(1, sys.maxsize - act(sys.maxsize) + 1)
-    for number in chosen(numbers, 40, rng):
-        act(number)
-
-
 # Python's own word on a coroutine that was made when Ctrl-C struck, and so was never awaited.
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore:.*coroutine:pytest.PytestUnraisableExceptionWarning")
@@ -487,10 +193,10 @@ def test_an_interrupted_operation_is_done_or_not(name: str, rng: random.Random) 
 def places_of(act: Callable[[str, Interrupt], None], rng: random.Random) -> Iterator[None]:
     """Do something on a new store, interrupted at each place, or at some of them."""
     counting = Interrupt(sys.maxsize)
-    act(f"memory:places{next(_urls)}", counting)
+    act(f"memory:places{next(urls)}", counting)
     numbers: Sequence[int] = range(1, sys.maxsize - counting.left + 1)
     for number in chosen(numbers, 12, rng):
-        act(f"memory:places{next(_urls)}", Interrupt(number))
+        act(f"memory:places{next(urls)}", Interrupt(number))
         yield
 
 
@@ -585,7 +291,7 @@ def test_ctrl_c_in_pythons_own_code_for_threads_stops_none(isolated: Path) -> No
         assert names.count("autostate-flush") == 1, interrupt.at
         return interrupt.left <= 0
 
-    with autostate.open(f"memory:places{next(_urls)}", debounce=3600):
+    with autostate.open(f"memory:places{next(urls)}", debounce=3600):
         state = autostate.PersistedDict("s", n=0)
         number = 1
         while act(number):
@@ -597,7 +303,7 @@ def test_ctrl_c_in_pythons_own_code_while_a_thread_starts(isolated: Path) -> Non
 
     def act(number: int) -> bool:
         interrupt = Interrupt(number, ours="threading.py")
-        with autostate.open(f"memory:places{next(_urls)}", debounce=3600, flush_timeout=5):
+        with autostate.open(f"memory:places{next(urls)}", debounce=3600, flush_timeout=5):
             with contextlib.suppress(KeyboardInterrupt), interrupt:
                 autostate.PersistedDict("s", n=0)["n"] += 1
             state = autostate.PersistedDict("s", n=0)
@@ -656,7 +362,7 @@ def test_ctrl_c_in_a_block_that_gives_way_is_ctrl_c(monkeypatch: pytest.MonkeyPa
     from autostate.tracking import tracker
 
     monkeypatch.setattr(tracker, "LONGEST_HOLD", 0.01)
-    with autostate.open(f"memory:places{next(_urls)}", debounce=3600) as manager:
+    with autostate.open(f"memory:places{next(urls)}", debounce=3600) as manager:
         state = autostate.PersistedDict("s", n=0)
 
         def act(number: int) -> bool:

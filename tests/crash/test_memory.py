@@ -26,7 +26,8 @@ from autostate.errors import AutostateError, FlushError
 from autostate.saving.thread import FlushThread
 from autostate.stores import memory
 from tests.campaign import Tally
-from tests.crash.test_interrupts import a_dict, check_unlocked, nested, plain, save, stored
+from tests.crash.interrupted import a_dict, check_unlocked, plain, save, stored
+from tests.crash.test_interrupts import nested
 from tests.interrupting import Interrupt
 
 EVERY: Final = os.environ.get("CAMPAIGN_MEMORY") == "all"
