@@ -168,12 +168,16 @@ records: $(STAMP)
 
 fuzz: $(STAMP)
 	AUTOSTATE_EXAMPLES=500 AUTOSTATE_STEPS=60 $(BIN)/python -m pytest -o faulthandler_timeout=0 \
-		tests/properties tests/cpython tests/codec/test_codec.py tests/tracking/test_sequences.py tests/test_stress.py \
-		tests/journal/test_journal.py tests/journal/test_journal_crashes.py tests/journal/test_ownership.py tests/journal/test_recovery.py tests/test_parity.py tests/test_typing.py \
-		tests/test_interrupted_load.py tests/test_interrupted_loops.py tests/test_feature_table.py \
-		tests/tracking/test_entry_log.py tests/tracking/test_sequence_log.py tests/stores/test_apify.py tests/stores/test_apify_folder.py \
-		tests/test_growth.py tests/crash/test_records.py tests/test_sequence_growth.py tests/test_typed_states.py \
-		tests/crash/test_failing_cuts.py tests/tracking/test_refcount.py tests/processes/test_servers.py $(ARGS)
+		tests/properties tests/cpython tests/codec/test_codec.py \
+		tests/tracking/test_sequences.py tests/test_stress.py tests/journal/test_journal.py \
+		tests/journal/test_journal_crashes.py tests/journal/test_ownership.py \
+		tests/journal/test_recovery.py tests/test_parity.py tests/test_typing.py \
+		tests/test_interrupted_load.py tests/test_interrupted_loops.py \
+		tests/test_feature_table.py tests/tracking/test_entry_log.py \
+		tests/tracking/test_sequence_log.py tests/stores/test_apify.py \
+		tests/stores/test_apify_folder.py tests/growth tests/crash/test_records.py \
+		tests/classes/test_typed_states.py tests/crash/test_failing_cuts.py \
+		tests/tracking/test_refcount.py tests/processes/test_servers.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

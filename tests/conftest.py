@@ -67,7 +67,7 @@ LONG: Final = (
     "actor/test_off_the_platform.py",
     "test_docs.py::test_python_blocks",
     "cpython/test_suites.py",
-    "test_class_changes.py",
+    "classes/test_changes.py",
     "test_stress.py",
 )
 """What takes longest, in that order: begun last, it would run while others are done."""

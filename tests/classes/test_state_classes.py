@@ -9,8 +9,8 @@ import pytest
 
 import autostate
 from autostate import PersistedDeque, PersistedDict, StateTypeError
+from tests.classes.test_subclasses import bare, slotted, write
 from tests.conformance.state_kit import BUILTIN, PERSISTED, ROOTS, form
-from tests.test_subclasses import bare, slotted, write
 
 NUMBERS: Final = itertools.count()
 

@@ -192,7 +192,7 @@ def test_nothing_from_a_store_is_imported_or_executed() -> None:
     import numpy, autostate
     from autostate import codec, errors
     import tests.conformance.types_kit as types
-    from tests import test_hostile_values as hostile
+    from tests.hostile import test_values as hostile
 
     values = [{tag: payload} for tag in hostile.TAGS for payload in hostile.PAYLOADS]
     values += [{"$object": [name, {"x": 1}]} for name in hostile.NOWHERE]
@@ -222,7 +222,7 @@ def test_nothing_from_a_store_is_imported_or_executed() -> None:
         check=False,
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parent.parent.parent,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout.split()[0]) > 1000

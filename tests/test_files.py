@@ -1,17 +1,20 @@
-"""Files and folders are private, whatever the umask of the process is."""
+"""Files and folders are private, whatever the umask is; data is on the drive, on macOS too."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from autostate.files import create, make_folder
+from autostate.files import create, make_folder, sync
+from autostate.stores.sqlite import SqliteStore
 
 RUN = """
 import os, sys
@@ -149,3 +152,41 @@ def test_nothing_is_followed_or_replaced(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         make_folder(tmp_path / "link")
     assert [each.name for each in tmp_path.iterdir()] == ["link"]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_macos_is_asked_for_more_than_fsync(
+    refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And `fsync` is called where a drive does not know that."""
+    calls: list[Any] = []
+
+    def control(_handle: int, command: int) -> int:
+        calls.append(command)
+        if refused:
+            raise OSError
+        return 0
+
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", control)
+    monkeypatch.setattr(os, "fsync", lambda _handle: calls.append("fsync"))
+    with (tmp_path / "file").open("wb") as file:
+        sync(file.fileno())
+    assert calls == ([51, "fsync"] if refused else [51])
+
+
+def test_elsewhere_it_is_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There `fsync` means it."""
+    calls: list[int] = []
+    monkeypatch.delattr(fcntl, "F_FULLFSYNC", raising=False)
+    monkeypatch.setattr(os, "fsync", calls.append)
+    sync(5)
+    assert calls == [5]
+
+
+def test_sqlite_asks_for_it_too(tmp_path: Path) -> None:
+    """The setting is there on every system, and means something on macOS."""
+    store = SqliteStore(str(tmp_path / "state.db"))
+    assert store._connection is not None
+    assert store._connection.execute("PRAGMA fullfsync").fetchone() == (1,)
+    store.close()

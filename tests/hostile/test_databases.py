@@ -66,7 +66,7 @@ def limited(path: Path, code: str, memory: int) -> str:
     code += "\nexcept autostate.StoreError as error:\n    print(type(error).__name__, error)\n"
     done = subprocess.run(
         [sys.executable, "-c", code, str(path), str(memory)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
         check=False,
         capture_output=True,
         text=True,

@@ -28,7 +28,7 @@ from tests.conformance.types_kit import (
     registered,
 )
 from tests.conformance.values_kit import exact
-from tests.test_hostile_values import WRAPS, nested
+from tests.hostile.test_values import WRAPS, nested
 
 
 @pytest.mark.parametrize("make", OBJECTS, ids=numbered)

@@ -15,8 +15,8 @@ import pytest
 
 import autostate
 from autostate import PersistedDict
+from tests.classes.test_subclasses import MANY, bare, write
 from tests.conformance.state_kit import BUILTIN, PERSISTED, Program, form, shape
-from tests.test_subclasses import MANY, bare, write
 
 MAPPINGS: Final = ("dict", "counter")
 

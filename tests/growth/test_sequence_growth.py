@@ -14,7 +14,7 @@ import pytest
 import autostate
 from autostate import PersistedDeque, PersistedDict, PersistedList, hub
 from autostate.tracking import LARGE
-from tests.growing import Runs, Saves, counted_saves
+from tests.growth.growing import Runs, Saves, counted_saves
 
 STARTS = (10, LARGE - 1, LARGE, LARGE + 1, 3000)
 """Items at the first save: few, just as many as are compared, and more."""

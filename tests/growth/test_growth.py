@@ -17,7 +17,7 @@ import pytest
 import autostate
 from autostate import PersistedCounter, PersistedDict, PersistedSet, hub
 from autostate.tracking import LARGE
-from tests.growing import Runs, Saves, counted_saves
+from tests.growth.growing import Runs, Saves, counted_saves
 
 STARTS = (0, 1, 50, LARGE - 1, LARGE, LARGE + 1, 300, 1000)
 """Entries at the first save: none, few, just as many as are compared, and more."""

@@ -1,0 +1,1 @@
+"""Values, files and servers of somebody who means harm."""
