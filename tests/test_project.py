@@ -13,7 +13,12 @@ from typing import Any, Final
 import pytest
 from hypothesis import is_hypothesis_test
 
+from tests.conftest import DRAWN, LAST, LONG
+
 ROOT: Final = Path(__file__).parent.parent
+TESTS: Final = ROOT / "tests"
+LINES: Final = 600
+"""No file of tests is longer."""
 
 
 def _project() -> dict[str, Any]:
@@ -93,3 +98,49 @@ def test_no_test_judges_how_long_something_takes() -> None:
     assert found
     for each in found:
         assert each._hypothesis_internal_use_settings.deadline is None
+
+
+def test_no_file_of_tests_is_too_long_to_be_read() -> None:
+    """One that grows is split by theme, beside what its parts share."""
+    lengths = {path: path.read_text(encoding="utf-8").count("\n") for path in TESTS.rglob("*.py")}
+    assert lengths
+    assert {path: count for path, count in lengths.items() if count > LINES} == {}
+
+
+def test_tests_of_a_package_mirror_its_modules() -> None:
+    """`test_<module>.py` or `test_<module>_<theme>.py`; the package itself is a module, too."""
+    packages = [path.parent for path in (ROOT / "autostate").glob("*/__init__.py")]
+    found, strangers = 0, []
+    for package in packages:
+        modules = [package.name, *(path.stem for path in package.glob("*.py"))]
+        mirrors = re.compile(f"test_({'|'.join(modules)})(_.+)?")
+        for path in (TESTS / package.name).rglob("test_*.py"):
+            found += 1
+            if not mirrors.fullmatch(path.stem):
+                strangers.append(path.relative_to(ROOT))
+    assert found
+    assert strangers == []
+
+
+def test_folders_of_tests_are_packages_of_their_own_names() -> None:
+    """`tests/apify` is never what `import apify` finds."""
+    folders = {path.parent for path in TESTS.rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+    assert not {str(folder) for folder in folders} & set(sys.path)
+
+
+def test_files_of_tests_that_are_named_anywhere_are_there() -> None:
+    """In the documentation, by targets of the Makefile, and in what orders the tests."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "autostate").rglob("*.py")]
+    pages += [ROOT / "Makefile", ROOT / "pyproject.toml", *TESTS.rglob("*.py")]
+    texts = {page: page.read_text(encoding="utf-8") for page in pages}
+    named = {
+        (page, name)
+        for page, text in texts.items()
+        for name in re.findall(r"(?<![\w/.])tests/[\w/]+(?:\.py)?(?![\w<])", text)
+    }
+    assert len(named) > 40
+    assert {each for each in named if not (ROOT / each[1]).exists()} == set()
+    there = [path.relative_to(ROOT).as_posix() for path in TESTS.rglob("*")]
+    for name in (*LONG, *DRAWN, LAST):
+        assert any(name.partition("::")[0] in f"{path}/" for path in there), name
