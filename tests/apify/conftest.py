@@ -1,4 +1,4 @@
-"""Fixtures of the tests of adopt."""
+"""Fixtures of these tests: a platform, and places with records."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,6 @@ RUN = "asyncio.run(main())"
 WAIT = "await asyncio.Event().wait()"
 
 StartProgram = Callable[..., Run]
-
-
-@pytest.fixture
-def platform() -> Iterator[LocalPlatform]:
-    """A platform of the test's own."""
-    with LocalPlatform() as platform:
-        yield platform
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the tests of `atomic()` share: threads that do what they are told, and what is stored."""
+"""What the tests of `atomic()` share: tasks that begin and end blocks in contexts of their own."""
 
 from __future__ import annotations
 
