@@ -44,7 +44,7 @@ CAMPAIGNS: Final = {
     "model": "a state of two or three processes, reached by some order of their steps",
 }
 """What is tried in a trial of each campaign, by its name."""
-SIZES: Final = {"INTERRUPTS": "10"}
+SIZES: Final = {"INTERRUPTS": "10", "MEMORY": "200"}
 """Where the target of its own tries more than an hour is enough for."""
 _SIZES: Final = [
     "KILLS",

@@ -30,7 +30,10 @@ from tests.crash.interrupted import a_dict, check_unlocked, plain, save, stored
 from tests.crash.test_interrupts import nested
 from tests.interrupting import Interrupt
 
-EVERY: Final = os.environ.get("CAMPAIGN_MEMORY") == "all"
+WANTED: Final = os.environ.get("CAMPAIGN_MEMORY", "")
+EVERY: Final = WANTED == "all"
+MANY: Final = int(WANTED) if WANTED.isdigit() else 0
+"""At how many places of each operation memory is refused, if not at all."""
 LINUX: Final = pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS, /proc")
 TIMES: Final = (1, 6, 40)
 """How many allocations in a row fail, as long as what holds the memory is not let go of."""
@@ -44,7 +47,7 @@ def places(act: Callable[[Interrupt], None], rng: random.Random, count: int) -> 
     act(counting)
     numbers: Any = range(1, sys.maxsize - counting.left + 1)
     if not EVERY:
-        numbers = sorted(rng.sample(numbers, count))
+        numbers = sorted(rng.sample(numbers, min(max(count, MANY), len(numbers))))
     for number in numbers:
         refused = Interrupt(number, MemoryError, times=rng.choice(TIMES))
         act(refused)
@@ -310,7 +313,7 @@ def test_a_process_without_memory_saves_when_it_has_some_again(
     tmp_path: Path, rng: random.Random
 ) -> None:
     """It fills state objects until there is none, drops half of them and saves; no crash."""
-    for number in range(40 if EVERY else 1):
+    for number in range(40 if EVERY else 10 if MANY else 1):
         seed, room = rng.randrange(10**6), rng.choice([3, 12, 30, 80]) * 1_000_000
         env = os.environ | {"AUTOSTATE_URL": f"sqlite:///{tmp_path}/{number}.db"}
         outputs = []

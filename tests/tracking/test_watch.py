@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -32,6 +33,33 @@ def test_a_list_held_outside_is_watched_and_adopted_when_it_is_free(many: int) -
     assert isinstance(state["queue"], PersistedList)
     assert not program.tracker.watch.knows(state._node_, "queue")
     assert program.flush() == []
+
+
+def test_an_alias_in_a_mapping_that_has_just_grown_large_is_written_once() -> None:
+    """What was saved of watched entries is known from then on, though of no other entry."""
+    program = Program()
+    state = program.root("state")
+    program.flush()
+    state.update({f"k{number}": number for number in range(300)}, one=[0])
+    state["two"] = state["one"]
+    program.flush()
+    assert program.flush() == []
+
+
+def test_what_is_replaced_while_a_capture_is_encoded_is_not_in_it() -> None:
+    """The factory of a `defaultdict` is of the moment of the cut, as its entries are."""
+    program = Program()
+    state = program.root("state")
+    held: Any = defaultdict(list, x=[1])
+    state["made"] = state["again"] = held
+    capture = program.tracker.cut()
+    assert capture is not None
+    held.default_factory = dict
+    program.journal.commit(capture.encode())
+    capture.saved()
+    assert recovered(program)["made"].default_factory is list
+    program.flush()
+    assert recovered(program)["made"].default_factory is dict
 
 
 @pytest.mark.parametrize("kind", ["dict", "list"])
