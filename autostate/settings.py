@@ -190,8 +190,10 @@ class Settings:
         url = store if isinstance(store, str) else store.url
         base = cls(**_defaults(url))
         made = _filled(_filled(base, _from_environment(base, os.environ)), overrides)
-        # From now on nothing depends on the environment: a program may take the key out of it.
-        return dataclasses.replace(made, key=made.keys) if made.key is None else made
+        if made.key is None:
+            # From now on nothing depends on the environment: a program may take the key out of it.
+            object.__setattr__(made, "key", made.keys)
+        return made
 
     def changed(self, **overrides: Unpack[SettingsByName]) -> Settings:
         """Return a copy with some settings replaced, checked as by `for_store`.
@@ -353,6 +355,8 @@ def _at_home(environ: Mapping[str, str]) -> bool:
 
 def _filled(base: Settings, overrides: Mapping[str, Any]) -> Settings:
     """Replace, and let `max_delay` follow a longer `debounce` (or the other way round)."""
+    if not overrides:
+        return base
     values = dict(overrides)
     try:
         if "debounce" in values and "max_delay" not in values:

@@ -542,23 +542,23 @@ class StateManager:
         if self._incarnation is None:
             from autostate.runtime.incarnation import Incarnation
 
-            source = self._source()
-            if isinstance(source, str) and not self.settings.readonly:
+            source, settings = self._source(), self._made_settings()
+            if isinstance(source, str) and not settings.readonly:
                 under_test.check(source, _path_of(source))
             try:
                 lifecycle.register(self)  # first: whatever is there is saved at the end
                 place = _place_of(source)
                 while self._incarnation is None:
                     with _beginning:
-                        made = self._shared(place, source) or Incarnation(
-                            source, self.settings, self, instead_of=instead_of
+                        made = self._shared(place, source, settings) or Incarnation(
+                            source, settings, self, instead_of=instead_of
                         )
                         if made.ending is None:
                             made.place = place
                             made.users.append(self)
                             self._incarnation = made
                     if made.ending is not None:
-                        made.wait_for_end(self.settings.flush_timeout)
+                        made.wait_for_end(settings.flush_timeout)
                 if self._closed:  # meanwhile, by another thread
                     self._end(0.0)
                     self._check_open()
@@ -570,13 +570,12 @@ class StateManager:
         self._incarnation.connect()
         return self._incarnation
 
-    def _shared(self, place: object, source: str | Store) -> Incarnation | None:
+    def _shared(self, place: object, source: str | Store, settings: Settings) -> Incarnation | None:
         """The incarnation of another manager that has the same store open.
 
         Raises:
             RuntimeError: Its settings are not those of this one.
         """
-        settings = self.settings
         for other in lifecycle.keepers():
             made = other._incarnation if isinstance(other, StateManager) else None
             if made is None or made.finished or made.place != place:
