@@ -253,17 +253,16 @@ def test_there_is_a_state_to_go_back_to_until_all_was_written_anew(
     for page in (1, 2):
         with autostate.open("sqlite:///s.db", key=KEY):
             PersistedDict("state")["page"] = page
-    with autostate.open("sqlite:///s.db", key=KEY, encrypt=True) as manager:
-        state = PersistedDict("state")
-        state["large"] = ["x"] * 30_000
-        manager.flush()
+    with closing(keyed(open_store("sqlite:///s.db"), Settings(key=KEY, encrypt=True))) as store:
+        journal = Journal(store, inline_limit=100)
+        journal.recover()
+        journal.commit([b'{"id":1,"put":{"large":"%s"}}' % bytes([120] * 1000)])
         with monkeypatch.context() as patch, pytest.raises(StoreUnavailableError):
             patch.setattr(SqliteStore, "write", without_heads(SqliteStore.write))
-            compact_now(manager)
-        state["page"] = 3
-        manager.flush()  # it tidies up: the outcome of the compaction was unknown
+            journal.compact(pause=lambda: None)
+        journal.commit([b'{"id":1,"put":{"page":3}}'])  # it tidies up: that outcome was unknown
         assert len(heads()) > 1
-        compact_now(manager)
+        journal.compact(pause=lambda: None)
         assert len(heads()) == 1
 
 
@@ -282,14 +281,6 @@ def heads() -> list[str]:
     """Name the heads in the store."""
     with closing(SqliteStore("s.db")) as store:
         return [key for key in store.list(HEADS) if not key.endswith("claim")]
-
-
-def compact_now(manager: autostate.StateManager) -> None:
-    """Compact whatever there is."""
-    incarnation = manager._incarnation
-    assert incarnation is not None
-    with incarnation.flush_thread.exclusive():
-        incarnation._journal.compact(pause=lambda: None)
 
 
 def test_what_was_damaged_is_passed_over_if_wanted(encrypt: bool) -> None:
