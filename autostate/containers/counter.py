@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
     from typing_extensions import TypeVar as TypeVarWithDefault
 
-    T = TypeVarWithDefault("T", default=str)  # the keys of what is only given by keyword
+    T = TypeVarWithDefault("T", default=str)  # counts that are given by keyword have str keys
 else:
     T = TypeVar("T")
 
@@ -23,8 +23,8 @@ else:
 class PersistedCounter(DictBarrier, Counter[T]):
     """A `collections.Counter` that saves itself.
 
-    The arguments after the name are defaults, given as `Counter` takes them; see
-    `PersistedDict` for what they do, and for the errors.
+    The arguments after the name are defaults, in any form that `Counter` accepts. `PersistedDict`
+    says what defaults do, and which errors are raised.
 
     Example:
         >>> words = PersistedCounter("words")
@@ -39,7 +39,7 @@ class PersistedCounter(DictBarrier, Counter[T]):
         __delitem__ = keyed(Counter, "__delitem__")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Make an empty Counter, or give the live one of that name."""
+        """Make an empty Counter, or give the live Counter of that name."""
         made: Self = root.create(cls, Counter, "counter", args, kwargs)
         return made
 
@@ -62,7 +62,7 @@ class PersistedCounter(DictBarrier, Counter[T]):
 
         @functools.wraps(Counter.update)
         def update(self, iterable: Any = None, /, **kwargs: int) -> None:  # type: ignore[override]
-            """Add counts, as `Counter.update`."""
+            """Add counts, as `Counter.update` does."""
             if is_keyed(self):  # counts by item assignment, which is recorded
                 Counter.update(self, iterable, **kwargs)
             else:
@@ -70,7 +70,7 @@ class PersistedCounter(DictBarrier, Counter[T]):
 
         @functools.wraps(Counter.subtract)
         def subtract(self, iterable: Any = None, /, **kwargs: int) -> None:  # type: ignore[override]
-            """Subtract counts, as `Counter.subtract`."""
+            """Subtract counts, as `Counter.subtract` does."""
             if is_keyed(self):
                 Counter.subtract(self, iterable, **kwargs)
             else:

@@ -24,7 +24,7 @@ _factory: Any = vars(defaultdict)["default_factory"]
 
 
 def _goes_past_setitem() -> bool:
-    """Whether the builtin stores what it makes without a call of `__setitem__`: try it."""
+    """Try whether the builtin stores a made value without a call of `__setitem__`."""
 
     class Noting(defaultdict[str, None]):
         def __setitem__(self, key: str, value: None, /) -> None:
@@ -40,11 +40,11 @@ def _nothing() -> None:
 
 
 def _missing(self: Any, key: Any, /) -> Any:
-    """Make a value, as `defaultdict.__missing__`.
+    """Make a value, as `defaultdict.__missing__` does.
 
     From Python 3.14 on the builtin stores the value as `dict.setdefault` does, in C, where no
-    barrier sees it. Before, it calls `__setitem__`, which replaces what the factory may have
-    stored under the key.
+    barrier sees it. Earlier versions call `__setitem__`, which replaces a value that the factory
+    itself may have stored under the key.
     """
     factory = _factory.__get__(self)
     if factory is None:
@@ -60,10 +60,10 @@ GOES_PAST_SETITEM: Final = _goes_past_setitem()
 
 
 class PersistedDefaultDict(DictBarrier, defaultdict[K, V]):
-    """What a defaultdict becomes inside a state object.
+    """The class that a defaultdict gets inside a state object.
 
     Attributes:
-        default_factory: Makes the value of a key that is not there; None if nothing does.
+        default_factory: Makes the value of a missing key; None: a missing key is a KeyError.
     """
 
     __slots__ = ("_key_", "_node_")
@@ -76,7 +76,7 @@ class PersistedDefaultDict(DictBarrier, defaultdict[K, V]):
 
         @property
         def default_factory(self) -> Callable[[], V] | None:
-            """What makes a value."""
+            """The function that makes the value of a missing key."""
             return _factory.__get__(self)
 
         @default_factory.setter

@@ -44,13 +44,13 @@ from autostate.tracking.raw import maxlen_of
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
-    T = TypeVarWithDefault("T", default=Any)  # what is only named may hold anything
+    T = TypeVarWithDefault("T", default=Any)  # a deque without initial items may hold anything
 else:
     T = TypeVar("T")
 
 
 def _adding(name: str, one: str, side: int) -> Any:
-    """Wrap `extend` or `extendleft`, which put items at one end: `side` is -1 for the left."""
+    """Wrap `extend` or `extendleft`, which add items at one end: `side` is -1 for the left."""
     function = getattr(deque, name)
 
     @functools.wraps(function)
@@ -74,7 +74,7 @@ def _adding(name: str, one: str, side: int) -> Any:
 
 
 def _position(index: Any) -> int:
-    """The index in `queue[index] = …`, with the errors of the interpreter."""
+    """Check the index in `queue[index] = …`, with the errors of the interpreter."""
     if not hasattr(type(index), "__index__"):
         raise TypeError(f"sequence index must be integer, not '{type(index).__name__}'")
     position = as_index(index)
@@ -96,7 +96,7 @@ def _at_index(name: str, mark: Callable[..., None], where: Callable[..., Any]) -
 
 
 def _rotated(self: Any, length: int, steps: Any = 1) -> None:
-    """Mark after `rotate`: so many items went from the right end to the left."""
+    """Mark after `rotate`: `steps` items went from the right end to the left."""
     if length:
         right = as_index(steps) % length
         moved(self, length - right if right > length // 2 else -right)
@@ -113,17 +113,17 @@ def _plain_repr(self: Any) -> str:
 
 
 class PersistedDeque(root.StateObject, deque[T]):
-    """A deque that saves itself: both ends cheap, however long it is.
+    """A deque that saves itself: a change at either end is cheap, however long the deque is.
 
-    `iterable` is the deque at the very first start; afterwards it is what was saved. For the
-    errors see `PersistedDict`.
+    At the very first start the deque holds the items of `iterable`, afterwards the saved items.
+    `PersistedDict` says which errors are raised.
 
     Args:
         name: The name of the state object. The same name gives the same live object.
         iterable: The items at the very first start.
-        maxlen: So many items at the most; None: any number. It holds from now on, also if the
-            deque was saved with another: what is too much is dropped from the left. If it is left
-            out, it is as it was saved; None at the very first start.
+        maxlen: The largest number of items; None: any number. It replaces the saved `maxlen`:
+            items beyond it are dropped from the left. If it is left out, the saved `maxlen`
+            holds; at the very first start it is None.
 
     Example:
         >>> latest = PersistedDeque("latest", maxlen=2)
@@ -135,7 +135,7 @@ class PersistedDeque(root.StateObject, deque[T]):
     __slots__ = ("_key_", "_node_")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Make an empty deque, or give the live one of that name."""
+        """Make an empty deque, or give the live deque of that name."""
         made: Self = root.create(cls, deque, "deque", args, kwargs)
         return made
 
@@ -148,7 +148,7 @@ class PersistedDeque(root.StateObject, deque[T]):
     def __init__(
         self, name: str, /, iterable: Iterable[Any] = (), maxlen: int | EllipsisType | None = ...
     ) -> None:
-        """Take the default, if nothing is stored."""
+        """Use the default, if nothing is stored."""
         if isinstance(iterable, int):
             raise TypeError(
                 f"after the name of a {type(self).__name__} come its items, not {iterable}; for "
@@ -165,7 +165,7 @@ class PersistedDeque(root.StateObject, deque[T]):
                 deque.__init__(self, _copy(self), maxlen)
                 changed(self)
 
-    if TYPE_CHECKING:  # what gives a new deque gives a plain one
+    if TYPE_CHECKING:  # a method that returns a new deque returns a plain one
 
         def __copy__(self) -> deque[T]: ...  # type: ignore[override]
         def copy(self) -> deque[T]:  # type: ignore[override]  # ty: ignore[incompatible-method-override]
@@ -247,7 +247,7 @@ def _configure(container: deque[Any], maxlen: int | None) -> None:
 
 
 def _record_append(self: Any, item: Any, /) -> None:
-    """`append` of the recording variant: what is behind the last item that was saved is new."""
+    """Append in the recording variant: every item behind the last saved one counts as new."""
     if maxlen_of(self) is None:
         deque.append(self, item)
     else:

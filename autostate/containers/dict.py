@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
     from typing_extensions import TypeVar as TypeVarWithDefault
 
-    # What is only given by keyword has str keys, and seldom values of one type.
+    # Entries that are given by keyword have str keys, and seldom values of one type.
     K = TypeVarWithDefault("K", default=str)
     V = TypeVarWithDefault("V", default=Any)
 else:
@@ -71,18 +71,18 @@ def keyed(builtin: type, name: str) -> Callable[..., Any]:
 
 
 def recording(builtin: Any) -> dict[str, Any]:
-    """The methods of the recording variant."""
+    """Make the methods of the recording variant."""
     set_item, contains = builtin.__setitem__, dict.__contains__
 
     def record_setitem(self: Any, key: Any, value: Any, /) -> None:
-        """Set an item; see `barrier.put_late` for how it ends."""
+        """Set an item; `barrier.put_late` says how the method ends."""
         new = not contains(self, key)
         node = self._node_
         if new and type(key) is not node.key_type:
             node.key_type = None
         try:
             set_item(self, key, value)
-        except KeyboardInterrupt:  # it strikes when this is done
+        except KeyboardInterrupt:  # Ctrl-C strikes after the write
             put_late(self, key, new=new)
             raise
         node = self._node_
@@ -168,7 +168,7 @@ def defaulting(builtin: Any) -> Callable[..., Any]:
 
 
 class DictBarrier(root.StateObject):
-    """What PersistedDict and PersistedCounter share: the mutating methods of dicts, armed."""
+    """The base of PersistedDict and PersistedCounter: the mutating methods of dicts, armed."""
 
     __slots__ = ()
 
@@ -184,19 +184,19 @@ class DictBarrier(root.StateObject):
 class PersistedDict(DictBarrier, dict[K, V]):
     """A dict that saves itself.
 
-    `PersistedDict("progress", page=1)` is rehydrated from the store if there is anything to
-    resume. The arguments after the name are defaults, given as `dict` takes them: they fill in
-    what the stored state never had. A key that the program deleted stays deleted.
+    `PersistedDict("progress", page=1)` is rehydrated from the store if it was saved before. The
+    arguments after the name are defaults, in any form that `dict` accepts: they fill in keys that
+    the stored state never had. A key that the program deleted stays deleted.
 
     Args:
         name: The name of the state object. The same name gives the same live object.
 
     Raises:
         ValueError: The name is empty or cannot be used, or begins with `autostate.`.
-        StateTypeError: The name belongs to a state object of another kind, or is live as one of
+        StateTypeError: The name belongs to a state object of another kind, or to a live one of
             another class.
-        CorruptStateError: What is stored cannot be read. Nothing is overwritten.
-        StoreUnavailableError: The store cannot be reached, so it is not known what to resume.
+        CorruptStateError: The stored state cannot be read. Nothing is overwritten.
+        StoreUnavailableError: The store cannot be reached, so the state to resume is not known.
 
     Example:
         >>> progress = PersistedDict("progress", page=1)
@@ -208,7 +208,7 @@ class PersistedDict(DictBarrier, dict[K, V]):
     __slots__ = ("_key_", "_node_")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Make an empty dict, or give the live one of that name."""
+        """Make an empty dict, or give the live dict of that name."""
         made: Self = root.create(cls, dict, "dict", args, kwargs)
         return made
 
@@ -231,7 +231,7 @@ class PersistedDict(DictBarrier, dict[K, V]):
 
         @functools.wraps(dict.update)
         def update(self, /, *args: Any, **kwargs: Any) -> None:
-            """Take over entries, as `dict.update`."""
+            """Add or replace entries, as `dict.update` does."""
             if not is_keyed(self):
                 span(self, dict.update, *args, **kwargs)
                 return
@@ -240,7 +240,7 @@ class PersistedDict(DictBarrier, dict[K, V]):
 
         @functools.wraps(dict.__ior__)
         def __ior__(self, other: Any, /) -> Self:  # type: ignore[misc, override]
-            """Take over entries, as `dict.__ior__`."""
+            """Add or replace entries, as `dict.__ior__` does."""
             if not is_keyed(self):
                 return span(self, dict.__ior__, other)  # type: ignore[no-any-return]
             PersistedDict.update(self, other)
@@ -257,14 +257,14 @@ class PersistedDict(DictBarrier, dict[K, V]):
 
 
 def _pairs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
-    """The arguments of `dict.update` one pair at a time, with the errors of `dict.update`."""
+    """Give the arguments of `dict.update` pair by pair, with the errors of `dict.update`."""
     if len(args) > 1:
         raise TypeError(f"update expected at most 1 argument, got {len(args)}")
     for other in args:
         if isinstance(other, dict) and type(other).__iter__ is dict.__iter__:
             yield from dict.items(other)
         elif hasattr(other, "keys"):
-            for key in other.keys():  # noqa: SIM118 - what dict.update does
+            for key in other.keys():  # noqa: SIM118 - as dict.update does
                 yield key, other[key]
         else:
             for index, pair in enumerate(other):
@@ -279,7 +279,7 @@ def _pairs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[Any,
 
 
 def refill(container: dict[Any, Any], content: dict[Any, Any]) -> None:
-    """Replace the content of a dict in place, past any barrier."""
+    """Replace the content of a dict in place, without any barrier."""
     dict.clear(container)
     dict.update(container, content)
 

@@ -39,7 +39,7 @@ from autostate.tracking.kept import SEGMENTS
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
-    T = TypeVarWithDefault("T", default=Any)  # what is only named may hold anything
+    T = TypeVarWithDefault("T", default=Any)  # a list without initial items may hold anything
 else:
     T = TypeVar("T")
 
@@ -47,7 +47,7 @@ _list = list
 
 
 def _sequence(values: Any) -> Any:
-    """What is assigned to a slice, ready: an iterator may run code of the user."""
+    """Collect the items for a slice before the write: an iterator may run code of the user."""
     if type(values) in (list, tuple) or not hasattr(values, "__iter__"):
         return values
     return _list(values)
@@ -68,7 +68,7 @@ def _assigned(self: Any, length: int, index: Any) -> None:
 
 
 def _where(_: Any, length: int, index: Any) -> slice:
-    """Where `del self[index]` removes items."""
+    """Tell where `del self[index]` removes items."""
     if not isinstance(index, slice):
         return of_index(_, length, index)
     found = range(length)[index]
@@ -77,7 +77,7 @@ def _where(_: Any, length: int, index: Any) -> slice:
 
 
 def _where_assigned(_: Any, length: int, index: Any) -> Any:
-    """Where an assignment to `self[index]` replaces items."""
+    """Tell where an assignment to `self[index]` replaces items."""
     if not isinstance(index, slice):
         return at_index(_, length, index)
     start, stop, step = index.indices(length)
@@ -85,7 +85,7 @@ def _where_assigned(_: Any, length: int, index: Any) -> Any:
 
 
 def _where_repeated(_: Any, length: int, times: Any) -> slice:
-    """Where `self *= times` adds or removes items."""
+    """Tell where `self *= times` adds or removes items."""
     return slice(length if as_index(times) > 0 else 0, length)
 
 
@@ -98,7 +98,7 @@ def _deleted(self: Any, length: int, index: Any) -> None:
 
 
 def _taken_out(self: Any, length: int, gone: range) -> None:
-    """Mark after items were removed, the positions of which ascend."""
+    """Mark after items were removed, whose positions are in ascending order."""
     if len(gone) == gone[-1] + 1:  # at the left end
         moved(self, len(gone))
     elif len(gone) == length - gone[0]:  # at the right end
@@ -120,8 +120,8 @@ def _repeated(self: Any, length: int, times: Any) -> None:
 class PersistedList(root.StateObject, list[T]):
     """A list that saves itself.
 
-    `iterable` is the list at the very first start; afterwards the list is what was saved. For
-    the errors see `PersistedDict`.
+    At the very first start the list holds the items of `iterable`, afterwards the saved items.
+    `PersistedDict` says which errors are raised.
 
     Example:
         >>> queue = PersistedList("queue", ["https://example.com"])
@@ -132,7 +132,7 @@ class PersistedList(root.StateObject, list[T]):
     __slots__ = ("_key_", "_node_")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Make an empty list, or give the live one of that name."""
+        """Make an empty list, or give the live list of that name."""
         made: Self = root.create(cls, list, "list", args, kwargs)
         return made
 
@@ -141,7 +141,7 @@ class PersistedList(root.StateObject, list[T]):
     @overload
     def __init__(self, name: str, iterable: Iterable[T], /) -> None: ...
     def __init__(self, name: str, iterable: Iterable[Any] = (), /) -> None:
-        """Take the default, if nothing is stored."""
+        """Use the default, if nothing is stored."""
         default = _list(iterable)
         root.bind(self, name, "list")
         if self._node_ is not None:
@@ -163,7 +163,7 @@ class PersistedList(root.StateObject, list[T]):
                 list.__setitem__(self, index, value)
                 return
             if isinstance(index, slice):
-                index.indices(0)  # a wrong slice is an error before anything is taken
+                index.indices(0)  # a wrong slice is an error before the iterator is read
                 value = _sequence(value)
             tracker = self._node_.tracker
             with tracker.lock:
@@ -175,7 +175,7 @@ class PersistedList(root.StateObject, list[T]):
 
         @functools.wraps(list.extend)
         def extend(self, iterable: Iterable[T], /) -> None:
-            """Append all items, as `list.extend`."""
+            """Append all items, as `list.extend` does."""
             append_all(self, list.extend, iterable, PersistedList.append)
 
         @functools.wraps(list.__iadd__)
@@ -188,15 +188,15 @@ class PersistedList(root.StateObject, list[T]):
 
         @functools.wraps(list.sort)
         def sort(self, /, *, key: Any = None, reverse: bool = False) -> None:
-            """Sort in place, as `list.sort`."""
-            # A list that sorts itself is empty meanwhile, and a cut would save that.
+            """Sort in place, as `list.sort` does."""
+            # A list is empty while it is being sorted, and a cut would save the empty list.
             if self._node_ is None:
                 list.sort(self, key=key, reverse=reverse)
                 return
             items = list.copy(self)
             try:
                 items.sort(key=key, reverse=reverse)
-            finally:  # a comparison that fails leaves a list sorted in part
+            finally:  # a comparison that raises leaves the list partly sorted
                 with self._node_.tracker.lock:
                     if len(items) != list.__len__(self):
                         raise ValueError("list modified during sort")

@@ -1,7 +1,7 @@
 """OrderedDict, as a nested container.
 
-Its order is a list beside the dict, which only its own functions keep: `dict.__setitem__` and the
-like must not touch it, except to replace the value of a key that is there.
+An OrderedDict keeps its order in a list beside the dict, and only its own functions maintain this
+list. So `dict.__setitem__` and the like may be used only to replace the value of an existing key.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ V = TypeVar("V")
 
 
 class PersistedOrderedDict(DictBarrier, OrderedDict[K, V]):
-    """What an OrderedDict becomes inside a state object."""
+    """The class that an OrderedDict gets inside a state object."""
 
     __slots__ = ("_key_", "_node_")
 

@@ -1,7 +1,7 @@
-"""The state object that keeps how far a resumable loop is.
+"""The state object that keeps the position of a resumable loop.
 
-It is of a kind of its own, so that no state object of the program can have its name: that would
-write into the position, and the loop into that.
+A position is of a kind of its own, so that no state object of the program can have the same name:
+else the program would write into the position, and the loop into the program's state object.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The wrapper that `proxy` gives: it marks when the object was used.
+"""The wrapper that `proxy` returns: it marks when the wrapped object was used.
 
-What a method gives may go on to use the object: a coroutine, a generator, a context manager of
-`contextlib`. These are wrapped as well, and mark with every step. The object itself, as the
-result of a method, is given as its proxy, so that calls can be chained.
+The result of a method may use the object later: a coroutine, a generator, a context manager of
+`contextlib`. Such results are wrapped as well, and mark at every step. If a method returns the
+object itself, the caller gets the proxy, so that calls can be chained.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from autostate.codec.pickled import Pickled, wrap
 from autostate.codec.transparent import Proxy, Transparent, forward, shaped
 
 USES: Final = frozenset({"__call__", "__next__", "__anext__", "__aenter__", "__aexit__"})
-"""Those of the optional special methods after which the object may have changed."""
+"""The optional special methods after which the object may have changed."""
 
 
 class Proxied(Transparent):
@@ -32,7 +32,7 @@ class Proxied(Transparent):
         self._self_root.used()
 
     def _self_call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call what may change the object, and mark; see to what goes on after that."""
+        """Call a function that may change the object; mark, and wrap a result that uses it."""
         try:
             result = function(*args, **kwargs)
         finally:
@@ -53,10 +53,10 @@ class Proxied(Transparent):
         return self
 
     def _self_hold(self, value: Any) -> None:
-        """Wrap another object; of a pickled one what that wraps."""
+        """Wrap another object; of a `Pickled` wrapper, the object inside."""
         self._self_pickled = issubclass(type(value), Pickled)
         self.__wrapped__: Any = value.__wrapped__ if self._self_pickled else value
-        # wrapt would set the class of what it wraps
+        # wrapt would set the class of the wrapped object
         object.__dict__["__class__"].__set__(self, shaped(Proxied, self.__wrapped__, encode))
 
     @staticmethod
@@ -84,7 +84,7 @@ class Proxied(Transparent):
         made = iter(self.__wrapped__)
         return self if made is self.__wrapped__ else made
 
-    # Plain, and cut loose from the store:
+    # Copies and pickles are plain, and bound to no store:
 
     def __copy__(self) -> Any:
         return copy.copy(self.__wrapped__)
@@ -100,14 +100,14 @@ class Proxied(Transparent):
 
 
 def make(root: Any) -> Any:
-    """Make the proxy of a root, which does not wrap anything yet."""
+    """Make the proxy of a root; the proxy does not wrap anything yet."""
     made = shaped(Proxied, None, encode)(None)
     made._self_root, made._self_pickled = root, False
     return made
 
 
 def encode(value: Any, ref: Any) -> Any:
-    """Refer to the root; what was deleted goes on as a plain object."""
+    """Refer to the root; the object of a deleted proxy is saved as a plain object."""
     root = value._self_root
     if root._node_ is not None:
         return ref(root)
@@ -117,7 +117,7 @@ def encode(value: Any, ref: Any) -> Any:
 
 
 def itself(value: Any) -> Any:
-    """Give the object as which a pickled proxy is unpickled."""
+    """Give the object itself: a pickled proxy is unpickled as the object that it wrapped."""
     return value
 
 
@@ -150,11 +150,11 @@ for _name in ("__setitem__", "__delitem__", "__enter__", "__exit__"):
     setattr(Proxied, _name, _using(_name))
 
 
-# -- what goes on -----------------------------------------------------------------------------
+# -- results that use the object later ---------------------------------------------------------
 
 
 class Step(Proxy):
-    """Something of a proxied object's that uses it: whenever it was called, the object is saved."""
+    """A wrapped result of a method that uses the object: the object is saved after each call."""
 
     def __init__(self, wrapped: Any, proxy: Proxied) -> None:
         super().__init__(wrapped)
@@ -189,7 +189,7 @@ def _itself_again(self: Any) -> Any:
 
 
 def _step(name: str, *names: str, **methods: Any) -> type[Step]:
-    """Make the wrapper of one type: with methods that mark, and others."""
+    """Make the wrapper class for one type of results, with methods that mark, and others."""
     stepping = {each: _stepping(each) for each in names}
     return type(name, (Step,), {"__module__": __name__, **stepping, **methods})
 
@@ -206,7 +206,7 @@ AsyncManager: type[Step] = _step("AsyncManager", "__aenter__", "__aexit__", "__c
 
 
 async def _awaited(awaitable: Awaitable[Any], proxy: Proxied) -> Any:
-    """Wait for what uses the object."""
+    """Wait for an awaitable that uses the object."""
     try:
         result = await awaitable
     finally:
@@ -215,7 +215,7 @@ async def _awaited(awaitable: Awaitable[Any], proxy: Proxied) -> Any:
 
 
 def _asynchronous_steps() -> tuple[type, ...]:
-    """The types of what the methods of an asynchronous generator give."""
+    """Find the types that the methods of an asynchronous generator return."""
 
     async def none() -> Any:
         yield
@@ -223,7 +223,7 @@ def _asynchronous_steps() -> tuple[type, ...]:
     generator: Any = none()
     steps = generator.asend(None), generator.athrow(GeneratorExit)
     for step in steps:
-        step.close()  # Python 3.13 warns of one that nobody has awaited
+        step.close()  # Python 3.13 warns of a step that nobody has awaited
     return tuple(map(type, steps))
 
 

@@ -1,10 +1,11 @@
 """proxy: any object as a state object, saved when it is used.
 
-What the store keeps is a root of the kind "proxy": a dict with one entry, `value`, that holds the
-object. The object is watched, as every value without a barrier is; that it was used only tells
-the flush thread that there is something to look at, now instead of at its next look.
+The store keeps a root of the kind "proxy": a dict with one entry, `value`, that holds the object.
+The object is watched, as every value without a barrier is. A use of the object only tells the flush
+thread to compare it now, instead of at its next regular comparison.
 
-The kind is known to every program, the wrapper (`proxied.py`) is loaded by those that use it.
+The kind is known to every program; the wrapper (`proxied.py`) is loaded only by programs that use
+it.
 """
 
 from __future__ import annotations
@@ -32,31 +33,31 @@ VALUE: Final = "value"
 
 
 def proxy(name: str, obj: T) -> T:
-    """Make a state object of any object: it is saved when it is used.
+    """Make a state object of any object: the object is saved when it is used.
 
     It is saved after attribute and item writes, in-place operators, calls and method calls; also
-    when the method was taken earlier, or is asynchronous, or a generator. What is changed past
-    the proxy is found by comparing, at the next look or `flush()`.
+    if the method was looked up earlier, or is asynchronous, or a generator. Changes that bypass
+    the proxy are found by the next regular comparison or by `flush()`.
 
-    The object itself does not take part in `atomic()`: what was changed inside it stays changed
-    when the block raises. Undone is an in-place operator that made a new object (`number += 1`).
+    The object itself does not take part in `atomic()`: a change inside it is not undone when the
+    block raises. An in-place operator that makes a new object (`number += 1`) is undone.
 
     Args:
         name: The name of the state object. The same name gives the same live proxy.
-        obj: The object to begin with, when nothing is stored under that name. It must be of a
-            class that can be saved, see `register`; give `pickled(obj)` for any other.
+        obj: The object to begin with if nothing is stored under that name. It must be of a class
+            that can be saved, see `register`; pass `pickled(obj)` for any other object.
 
     Returns:
-        A transparent wrapper around the stored object, or around this one.
+        A transparent wrapper around the stored object, or around `obj` if nothing is stored.
 
     Raises:
         UnsupportedTypeError: The object cannot be saved.
-        TypeError: It is a container that has a class of its own here, `PersistedDict` for example.
+        TypeError: The object is a container, for which there is a class such as `PersistedDict`.
         ValueError: The name is empty or cannot be used, or begins with `autostate.`.
         StateTypeError: The name belongs to a state object of another kind.
-        CorruptStateError: What is stored cannot be read. Nothing is overwritten.
-        SignatureError: What is stored was pickled, and its signature does not hold.
-        StoreUnavailableError: The store cannot be reached, so it is not known what to resume.
+        CorruptStateError: The stored state cannot be read. Nothing is overwritten.
+        SignatureError: The stored object was pickled, and its signature does not hold.
+        StoreUnavailableError: The store cannot be reached, so the state to resume is not known.
 
     Example:
         >>> import autostate
@@ -76,7 +77,7 @@ def proxy(name: str, obj: T) -> T:
 
 
 def _check(name: str, obj: Any) -> None:
-    """Refuse what could never be saved, before there is a state object."""
+    """Refuse an object that could never be saved, before a state object is made."""
     cls = type(obj)
     plain = PLAIN.get(cls)
     if plain is not None:
@@ -94,7 +95,7 @@ def _check(name: str, obj: Any) -> None:
 
 
 class _Trial:
-    """Stands for an entry of the state, to see whether a value can be saved."""
+    """A stand-in for an entry of the state, to try whether a value can be saved."""
 
     def __init__(self) -> None:
         self._seen: dict[int, Any] = {}
@@ -115,7 +116,7 @@ class _Trial:
 
 
 class Content(dict[str, Any]):
-    """The plain form of what the store keeps of a proxy."""
+    """The plain form of the root of a proxy."""
 
 
 class ProxyRoot(DictBarrier, Content):
@@ -157,7 +158,7 @@ def show(root: Any) -> Any:
 
 
 def _renew(root: Any) -> None:
-    """Let the proxy wrap what the root holds now: nothing yet, while it is being rehydrated."""
+    """Let the proxy wrap the object in the root; a root that is being rehydrated has none yet."""
     made = getattr(root, "_proxy", None)
     if made is not None and VALUE in root:
         made._self_hold(root[VALUE])

@@ -1,4 +1,4 @@
-"""What all kinds share: how a state object comes by its name, and plain copies of it."""
+"""The base of all kinds: how a state object gets its name, and how plain copies are made."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _VARIANTS: Final = ("armed", "disarmed", "recording")
 def create(
     cls: Any, builtin: Any, kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Any:
-    """Make a container, or give the live one of that name.
+    """Make a container, or give the live container of that name.
 
-    The `__init__` of a subclass may take other arguments, and call that of the persisted class
-    with a name of its own making: only a live object whose name was given as it is can be given
-    back here; what is made is bound in `__init__`.
+    The `__init__` of a subclass may take other arguments, and compute the name that it passes to
+    the `__init__` of the persisted class. So a live object is returned here only if its name was
+    passed as it is; a new container is bound in `__init__`.
 
     Raises:
         StateTypeError: The live object of that name is of another class.
@@ -32,7 +32,7 @@ def create(
 
     variants = variants_of(cls)
     armed = variants.kind.tracked if variants.armed is variants.kind.unclaimed else variants.armed
-    if cls is not armed:  # `type(state)(…)`, in whatever variant the state is
+    if cls is not armed:  # a call of `type(state)(…)`: the state may be in any variant
         return armed(*args, **kwargs)
     if not args or type(args[0]) is not str:
         return blank(cls, builtin)
@@ -47,10 +47,10 @@ def create(
 
 
 def _become(live: Any, cls: Any) -> bool:
-    """Let a live object be one of the class; gives whether it is.
+    """Change a live object to the given class if possible; tell whether it is of the class.
 
-    Of what came along with another state object the program has not yet said the class. And a
-    class that was defined anew, in a notebook, is the same class.
+    The program has not yet named the class of an object that was rebuilt only because another
+    state object refers to it. And a class that was defined again, in a notebook, is the same class.
     """
     node = live._node_
     if isinstance(live, cls) or node is None:
@@ -75,7 +75,7 @@ def _full_name(cls: type) -> tuple[str, str]:
 
 
 def _other_class(live: Any, name: str, cls: type) -> StateTypeError:
-    """The error for a name whose live object is, and stays, of another class."""
+    """Make the error for a name whose live object is, and stays, of another class."""
     variants = variants_of(type(live))
     if variants.armed is variants.kind.unclaimed:
         return StateTypeError(
@@ -90,7 +90,7 @@ def _other_class(live: Any, name: str, cls: type) -> StateTypeError:
 
 def blank(cls: type, builtin: Any) -> Any:
     """Make an empty container that is bound to no store."""
-    variants_of(cls)  # a class that redirects attribute access is made to leave ours alone
+    variants_of(cls)  # shields the library's attributes if the class redirects attribute access
     made = builtin.__new__(cls)
     made._node_ = None
     made._key_ = UNNAMED
@@ -98,7 +98,7 @@ def blank(cls: type, builtin: Any) -> Any:
 
 
 def bind(container: Barrier, name: str, kind: str) -> None:
-    """Bind a container that `create` could not bind, because its name came later."""
+    """Bind a container that `create` could not bind, because its name was not known yet."""
     if type(name) is not str:
         raise TypeError(
             f"the first argument of {type(container).__name__} is its name, a str, not "
@@ -131,27 +131,27 @@ class _Signature:
 
 
 class StateObject(Barrier):
-    """What all persisted containers have beside the methods of the builtin."""
+    """The methods that all persisted containers have beside those of the builtin."""
 
     __slots__ = ()
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
         __signature__ = _Signature()
 
-        # Plain, and cut loose from the store. What `copy` and `pickle` do about a plain one,
-        # they do about its content then, deep copies and containers that hold themselves too.
+        # Copies and pickles are plain, and bound to no store. `copy` and `pickle` then handle the
+        # content as that of a plain container: deep copies, and containers that hold themselves.
 
         def __copy__(self) -> Any:
             return variants_of(type(self)).kind.copy(self)
 
         def __reduce_ex__(self, _protocol: Any, /) -> Any:
-            """Pickle as the builtin."""
+            """Pickle as the builtin does."""
             made = variants_of(type(self)).kind.copy(self).__reduce_ex__(2)
-            if made[0] is copyreg.__newobj__:  # `pickle` takes it for objects of the class only
+            if made[0] is copyreg.__newobj__:  # `pickle` accepts it for objects of the class only
                 (cls, *args), *content = made[1:]
                 return cls, tuple(args), *content
             return made
 
         def __reduce__(self) -> Any:
-            """Pickle as the builtin."""
+            """Pickle as the builtin does."""
             return self.__reduce_ex__(2)

@@ -1,4 +1,4 @@
-"""What PersistedList and PersistedDeque share: methods by position, armed."""
+"""The methods that PersistedList and PersistedDeque share: methods by position, armed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from autostate.tracking.raw import maxlen_of
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
 SIZED: Final = frozenset({list, tuple, range, str, bytes, set, frozenset, dict, deque})
-"""Iterables that run no code of the user and tell their length."""
+"""Types of iterables that run no code of the user and have a length."""
 
 
 def anywhere(*_: Any) -> Any:
-    """Any item may change."""
+    """Tell that any item may change."""
     return EVERYTHING
 
 
@@ -42,10 +42,10 @@ def marking(
 
     Args:
         builtin: The plain type.
-        name: Of the method.
-        mark: Called after it with the container, its former length and the arguments.
-        where: Called before it in the same way, inside `atomic()`: gives what it will change, as
-            for `barrier.before`.
+        name: The name of the method.
+        mark: Called after the method with the container, its former length and the arguments.
+        where: Called before the method with the same arguments, inside `atomic()`: tells which
+            items it will change, in the form that `barrier.before` takes.
     """
     function = getattr(builtin, name)
     size = builtin.__len__
@@ -77,10 +77,10 @@ def marking(
 
 
 def place(where: Callable[..., Any], self: Any, *args: Any) -> Any:
-    """What a method will change, as `where` says."""
+    """Ask `where` which items a method will change."""
     try:
         return where(self, size(self), *args)
-    except Exception as error:  # of arguments that the method will refuse, or of their own code
+    except Exception as error:  # bad arguments, which the method will refuse, or their own code
         if is_passing(error):
             raise
         return EVERYTHING
@@ -91,37 +91,37 @@ def _is_unbounded(self: Any) -> bool:
 
 
 def at_the_end(self: Any, length: int, *_: Any) -> Any:
-    """Where items are appended. A bounded deque drops others for them."""
+    """Tell where items are appended. A bounded deque drops other items for them."""
     return slice(length, length) if _is_unbounded(self) else EVERYTHING
 
 
 def at_the_start(self: Any, _length: int, *_: Any) -> Any:
-    """Where items are put to the left of a deque."""
+    """Tell where items are added at the left of a deque."""
     return slice(0, 0) if _is_unbounded(self) else EVERYTHING
 
 
 def at_index(_: Any, length: int, index: Any, *_item: Any) -> Any:
-    """Where an item is replaced."""
+    """Tell where an item is replaced."""
     position = as_index(index)
     return position + length if position < 0 else position
 
 
 def before_index(_: Any, length: int, index: Any, _item: Any) -> slice:
-    """Where an item is inserted."""
+    """Tell where an item is inserted."""
     position = as_index(index)
     position = max(position + length, 0) if position < 0 else min(position, length)
     return slice(position, position)
 
 
 def of_index(_: Any, length: int, index: Any = -1) -> slice:
-    """Where an item is removed."""
+    """Tell where an item is removed."""
     position = as_index(index)
     position = position + length if position < 0 else position
     return slice(position, position + 1)
 
 
 def inserted(self: Any, length: int, index: Any, _item: Any) -> None:
-    """Mark after `insert`; at the ends the other items stay where they are."""
+    """Mark after `insert`; an insertion at an end moves no other item."""
     position = as_index(index)
     position = max(position + length, 0) if position < 0 else min(position, length)
     if position in (0, length):
@@ -143,7 +143,7 @@ def deleted(self: Any, length: int, index: Any = -1) -> None:
 def append_all(
     self: Any, function: Callable[..., Any], argument: Any, append: Callable[..., None]
 ) -> None:
-    """Append items by a method that may run code of the user; mark in any case.
+    """Append items by a method that may run code of the user, and mark, even if it raises.
 
     Args:
         self: The list.
@@ -157,7 +157,7 @@ def append_all(
         function(self, argument)
         return
     lock = self._node_.tracker.lock
-    if self._node_.tracker.savepoints:  # no other write may come into the middle of one
+    if self._node_.tracker.savepoints:  # no other write may come between two appends
         if type(argument) in SIZED:
             with lock:
                 before(self, at_the_end(self, size(self)))
@@ -186,7 +186,7 @@ def removing(builtin: Any) -> Any:
     @functools.wraps(function)
     def remove(self: Any, value: Any, /) -> None:
         if not (is_followed(self) and type(value) in ATOMS and ATOMS.issuperset(map(type, self))):
-            span(self, function, value)  # all is compared, as it was to find the value
+            span(self, function, value)  # compares all items, as the search for the value does
             return
         with self._node_.tracker.lock:  # no code of the user compares
             length = builtin.__len__(self)
@@ -202,14 +202,14 @@ def removing(builtin: Any) -> Any:
 
 
 def is_followed(self: Any) -> bool:
-    """Whether it is of use to know which item is written: it is recorded, or may be undone."""
+    """Tell whether single items are followed: because they are recorded, or may be undone."""
     return is_keyed(self) or (self._node_ is not None and bool(self._node_.tracker.savepoints))
 
 
 def add_reflected(container: Any, other: Any) -> Any:
-    """Let the other operand of `+=` do it, if it can: Python asks it first about a plain sequence.
+    """Let the other operand of `+=` add, if it can: of a plain sequence Python asks it first.
 
-    `numbers += array` gives an array, if the array knows how to add one.
+    `numbers += array` makes an array, if the array can add a list.
     """
     reflected = getattr(type(other), "__radd__", None)
     return NotImplemented if reflected is None else reflected(other, container)

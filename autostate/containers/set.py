@@ -26,7 +26,7 @@ from autostate.tracking.unnamed import UNNAMED, unnamed
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
-    T = TypeVarWithDefault("T", default=Any)  # what is only named may hold anything
+    T = TypeVarWithDefault("T", default=Any)  # a set without initial members may hold anything
 else:
     T = TypeVar("T")
 
@@ -34,7 +34,7 @@ _set = set
 
 
 def _plain(name: str) -> Any:
-    """Wrap an operation that makes a new set: it makes a plain one."""
+    """Wrap an operation that makes a new set: the new set is a plain one."""
     function = getattr(set, name)
 
     @functools.wraps(function)
@@ -59,7 +59,7 @@ def _removing(name: str) -> Any:
                 function(self, member)
                 return
             if isinstance(member, set) and type(member).__hash__ is None:
-                member = frozenset(member)  # for which the builtin takes it
+                member = frozenset(member)  # as the builtin converts a set
             before(self, member, removes=True)
             member = held_key(self, member)
             function(self, member)
@@ -69,7 +69,7 @@ def _removing(name: str) -> Any:
 
 
 def _by_member(name: str, apply: Callable[[Any, Any], None]) -> Any:
-    """Wrap an operation in place: member by member where that is recorded."""
+    """Wrap an in-place operation: it is done member by member where members are recorded."""
     function = getattr(set, name)
     operator = name.startswith("__")
     one = operator or name == "symmetric_difference_update"
@@ -94,7 +94,7 @@ def _add_all(self: Any, other: Iterable[Any]) -> None:
 
 def _discard_all(self: Any, other: Iterable[Any]) -> None:
     for member in set.intersection(self, other) if isinstance(other, set | frozenset) else other:
-        hash(member)  # not as `discard`, which takes a set for a frozenset
+        hash(member)  # unlike `discard`, which accepts a set in place of a frozenset
         PersistedSet.discard(self, member)
 
 
@@ -107,8 +107,9 @@ def _toggle_all(self: Any, other: Iterable[Any]) -> None:
 def _keep(self: Any, kept: set[Any]) -> None:
     """Remove, one by one, the members that are not among those to keep.
 
-    An intersection of 1 and True, or of (1,) and (True,), holds the one of the two that Python
-    happens to take: a member that gives way to another one is removed, and that one is added.
+    The intersection of {1} and {True}, or of {(1,)} and {(True,)}, holds whichever of the two
+    Python picks. If that is not the former member, the former member is removed, and the other
+    one is added.
     """
     former = {member: member for member in set.__iter__(self)}
     for member in former:
@@ -125,16 +126,16 @@ _has, _add = set.__contains__, set.add
 
 
 def _record_add(self: Any, member: Any, /) -> None:
-    """`add` of the recording variant: see `barrier.put_late` for how it ends."""
+    """Add in the recording variant; `barrier.put_late` says how the method ends."""
     if _has(self, member):
-        hash(member)  # a set is found in a set, but cannot be added
+        hash(member)  # `in` accepts a set as a member, `add` does not
     else:
         node = self._node_
         if type(member) is not node.key_type:
             node.key_type = None
         try:
             _add(self, member)
-        except KeyboardInterrupt:  # it strikes when this is done
+        except KeyboardInterrupt:  # Ctrl-C strikes after the write
             put_late(self, member, new=True)
             raise
         node = self._node_
@@ -154,8 +155,8 @@ def _plain_repr(self: Any) -> str:
 class PersistedSet(root.StateObject, set[T]):
     """A set that saves itself.
 
-    The members of `iterable` are defaults; see `PersistedDict` for what they do, and for the
-    errors.
+    The members of `iterable` are defaults. `PersistedDict` says what defaults do, and which
+    errors are raised.
 
     Example:
         >>> seen = PersistedSet("seen")
@@ -167,7 +168,7 @@ class PersistedSet(root.StateObject, set[T]):
     __slots__ = ("_key_", "_node_")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Make an empty set, or give the live one of that name."""
+        """Make an empty set, or give the live set of that name."""
         made: Self = root.create(cls, set, "set", args, kwargs)
         return made
 
@@ -186,7 +187,7 @@ class PersistedSet(root.StateObject, set[T]):
 
         @functools.wraps(set.add)
         def add(self, member: T, /) -> None:
-            """Add a member, as `set.add`."""
+            """Add a member, as `set.add` does."""
             if self._node_ is None:
                 if self._key_ is UNNAMED:
                     unnamed(self)
@@ -194,7 +195,7 @@ class PersistedSet(root.StateObject, set[T]):
                 return
             with self._node_.tracker.lock:
                 if set.__contains__(self, member):
-                    set.add(self, member)  # only to raise what it raises
+                    set.add(self, member)  # only to raise the builtin's error
                     return
                 before(self, member)
                 set.add(self, member)
@@ -202,12 +203,12 @@ class PersistedSet(root.StateObject, set[T]):
 
         @functools.wraps(set.pop)
         def pop(self) -> T:
-            """Remove any member and give it, as `set.pop`."""
+            """Remove any member and give it, as `set.pop` does."""
             if self._node_ is None:
                 return set.pop(self)
             with self._node_.tracker.lock:
                 if self._node_.tracker.savepoints and set.__len__(self):
-                    member = next(set.__iter__(self))  # so that it is known before it is removed
+                    member = next(set.__iter__(self))  # known before it is removed
                     if type(member) in INTERCHANGEABLE:
                         before(self, member, removes=True)
                         set.remove(self, member)
@@ -230,7 +231,7 @@ class PersistedSet(root.StateObject, set[T]):
 
         @functools.wraps(set.intersection_update)
         def intersection_update(self, /, *others: Any) -> None:
-            """Keep what is in all others too, as `set.intersection_update`."""
+            """Keep the members that are in all others too, as `set.intersection_update` does."""
             if is_keyed(self):
                 _keep(self, set.intersection(self, *others))
             else:
@@ -243,7 +244,7 @@ class PersistedSet(root.StateObject, set[T]):
             _keep(self, set.intersection(self, other))
             return self
 
-        # Plain, and cut loose from the store:
+        # Results and copies are plain, and bound to no store:
 
         copy = _plain("copy")
         union = _plain("union")
