@@ -1,1 +1,1 @@
-"""Objects of `@persisted` classes, and the state put back after a test."""
+"""Objects of `@persisted` classes, and restoring the state after a test."""

@@ -1,4 +1,4 @@
-"""The content of each part of the state by itself, to be put back later: see `restoring.py`."""
+"""The content of each part of the state, noted so that it can be restored: see `restoring.py`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEAP_TYPE: Final = 1 << 9
 FIELDS_SET: Final = "__pydantic_fields_set__"
 _MISSING: Final = object()
 _OTHER: Final = (type, types.ModuleType, types.FunctionType, types.MethodType, Enum)
-"""What is no part of the state, however it is referred to."""
+"""Types of objects that are no part of the state, even if the state refers to them."""
 _ATOMS: Final = frozenset([str, int, float, bool, type(None), bytes, complex])
 
 
@@ -35,7 +35,7 @@ class Contents:
         self._passed: dict[int, Any] = {}
 
     def note(self, roots: Iterable[Any]) -> None:
-        """Note what roots hold, and what is inside of that. The tracker's lock is held."""
+        """Note the contents of roots, and of everything inside them. The tracker's lock is held."""
         left = [*roots]
         while left:
             part = left.pop()
@@ -48,7 +48,7 @@ class Contents:
             left += [value for value in inside if type(value) not in _ATOMS]
 
     def release(self) -> None:
-        """Untrack what still belongs to a store that is closed: it was not in the state then."""
+        """Untrack parts that belong to a closed store: they were not in the state when noted."""
         for part in self._passed.values():
             node = part._node_ if is_container(part) else None
             if node is not None and node.tracker.closed:
@@ -56,15 +56,15 @@ class Contents:
                 disarm(part)
 
     def restore(self) -> None:
-        """Put back what is not as it was. The tracker's lock is held."""
+        """Restore the parts that have changed. The tracker's lock is held."""
         for restore in self._restores:
             restore()
 
 
 def _noted(part: Any) -> tuple[Restore | None, Iterable[Any]]:
-    """Give what puts back one part, and what is inside of it."""
+    """Give the function that restores one part, and the objects inside the part."""
     cls = type(part)
-    if issubclass(cls, Transparent):  # first: it says that it is of the class of what it wraps
+    if issubclass(cls, Transparent):  # first: `isinstance` sees the class of the wrapped object
         return None, [part.__wrapped__]
     if issubclass(cls, InstanceRoot):
         return _of_instance(part)
@@ -125,7 +125,7 @@ def _of_proxy(root: ProxyRoot) -> tuple[Restore, Iterable[Any]]:
 
 
 def _of_other(part: Any) -> tuple[Restore | None, Iterable[Any]]:
-    """An object without a barrier: what it has of a builtin, and its attributes."""
+    """Note an object without a barrier: the content of its builtin base, and its attributes."""
     steps: list[Restore] = []
     inside: list[Any] = []
     builtin: Any
@@ -152,7 +152,7 @@ def _of_other(part: Any) -> tuple[Restore | None, Iterable[Any]]:
 
 
 def _of_items(part: Any) -> Restore | None:
-    """Arrays, and random numbers: what C code keeps, without references to anything."""
+    """Note arrays and random generators: C code keeps their content, which refers to nothing."""
     cls = type(part)
     if isinstance(part, bytearray) or hasattr(cls, "typecode"):
         items: Any = part[:]
@@ -167,10 +167,10 @@ def _of_items(part: Any) -> Restore | None:
 
 
 def _is_made_of_attributes(cls: Any) -> bool:
-    """Whether an object is what its attributes are.
+    """Tell whether the content of an object is just its attributes.
 
-    One that says itself how it is pickled may be known by its name only, as a logger is, and refer
-    to half of the program.
+    An object that defines how it is pickled may be pickled by its name only, as a logger is, and
+    refer to half of the program.
     """
     own = cls.__reduce__ is object.__reduce__ and cls.__reduce_ex__ is object.__reduce_ex__
     return own or hasattr(cls, "__struct_fields__")
@@ -183,7 +183,7 @@ def _refill(builtin: Any, part: Any, content: Any) -> None:
 
 
 def _slots_of(cls: type) -> Iterator[Any]:
-    """The slots of a class."""
+    """Give the slots of a class."""
     for base in cls.__mro__:
         if base.__flags__ & HEAP_TYPE:
             yield from (
@@ -194,15 +194,15 @@ def _slots_of(cls: type) -> Iterator[Any]:
 def _read(slot: Any, part: Any) -> Any:
     try:
         return slot.__get__(part)
-    except AttributeError:  # nothing is in it
+    except AttributeError:  # the slot is empty
         return _MISSING
 
 
 def _put_back(slot: Any, part: Any, former: Any) -> None:
-    """Put something into a slot, past the class: it may be frozen."""
+    """Write a slot directly, without the class's `__setattr__`: the class may be frozen."""
     if _read(slot, part) is former:
         return
-    with contextlib.suppress(AttributeError, TypeError):  # one that C code keeps for itself
+    with contextlib.suppress(AttributeError, TypeError):  # a slot that only C code writes
         if former is _MISSING:
             slot.__delete__(part)
         else:
@@ -210,7 +210,7 @@ def _put_back(slot: Any, part: Any, former: Any) -> None:
 
 
 def _dict_of(part: Any) -> dict[str, Any] | None:
-    """The attributes of an object that are in no slot."""
+    """Give the attributes of an object that are in no slot."""
     with contextlib.suppress(AttributeError):
         found = object.__getattribute__(part, "__dict__")
         return found if type(found) is dict else None
@@ -233,7 +233,7 @@ def _inside(content: Any) -> list[Any]:
 
 
 def _is_same(content: Any, former: Any) -> bool:
-    """Whether two plain containers hold the same objects, in the same order."""
+    """Tell whether two plain containers hold the same objects, in the same order."""
     if len(content) != len(former):
         return False
     if isinstance(content, (set, frozenset)):

@@ -1,8 +1,8 @@
-"""Objects of `@persisted` classes: given if they are live, else made, and then rehydrated.
+"""Objects of `@persisted` classes: a call returns the live object, or makes and rehydrates one.
 
-The class's own constructor runs first, without any lock, since it may do anything; what it made is
-then given what is stored, in the same step that makes it a live state object. If another thread
-was first, its object is the one that is given.
+The class's own constructor runs first, without any lock, since it may do anything. In one step the
+new object then gets the stored fields and becomes a live state object. If another thread was first,
+that thread's object is returned.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Call = Callable[..., Any]
 def give(
     layout: Layout, name: str, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Any:
-    """Give the live object of a name, or make it.
+    """Give the live object of a name, or make one.
 
     Args:
-        layout: That of the class that was called.
+        layout: The layout of the class that was called.
         name: The name of the state object.
-        call: What calling the class does without us: it makes an object, bound to no store.
-        args: The arguments of the constructor.
-        kwargs: Those by name.
+        call: The call of the undecorated class: makes an object that is bound to no store.
+        args: The positional arguments of the constructor.
+        kwargs: The keyword arguments of the constructor.
     """
     manager = current_manager()
     live = manager.live(name)
@@ -44,11 +44,11 @@ def give(
         made = _construct(layout, call, args, kwargs)
         live = manager.create(name, "object", lambda: InstanceRoot.of(made, layout))
     elif not isinstance(live, InstanceRoot):
-        manager.create(name, "object", InstanceRoot)  # says what is wrong
+        manager.create(name, "object", InstanceRoot)  # raises the error that says what is wrong
     if live.instance is made:
         return made
     _become(live, layout, name)
-    manager.create(name, "object", InstanceRoot)  # takes note that it was asked for
+    manager.create(name, "object", InstanceRoot)  # notes that the program has asked for it
     if not (live.claimed or live.busy):
         _claim(live, args, kwargs)
     elif layout.options.template is None and (args or kwargs):
@@ -62,15 +62,15 @@ _warned: set[type] = set()
 def _warn_of_another(
     layout: Layout, name: str, instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> None:
-    """Say once that a class has one object, to a program that seems to want several.
+    """Warn once that a class has one object, if the program seems to want several.
 
-    That is one which gives an argument that has no default, and another than it gave before.
+    It does if it passes, for a parameter without a default, another argument than before.
     """
     cls = layout.cls
     if cls in _warned:
         return
     signature, fields = inspect.signature(cls), layout.read(instance)
-    with contextlib.suppress(Exception):  # of wrong arguments, or of an `__eq__`
+    with contextlib.suppress(Exception):  # wrong arguments, or an `__eq__` that raises
         given = signature.bind(*args, **kwargs).arguments
         for key, value in given.items():
             needed = signature.parameters[key].default is inspect.Parameter.empty
@@ -90,7 +90,7 @@ def _warn_of_another(
 
 
 def _construct(layout: Layout, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Make an object, by the class's own constructor, and see that it can be saved."""
+    """Make an object by the class's own constructor, and check that it can be saved."""
     if layout.factories:
         cls: Any = layout.cls
         own = cls.__new__ is not object.__new__
@@ -114,7 +114,7 @@ def _make_transient(layout: Layout, instance: Any) -> None:
 
 
 def _check_fields(layout: Layout, instance: Any) -> None:
-    """Refuse at once what could never be saved."""
+    """Refuse at once a field that could never be saved."""
     for name, value in layout.read(instance).items():
         if name in layout.pickled:
             continue
@@ -128,10 +128,10 @@ def _check_fields(layout: Layout, instance: Any) -> None:
 
 
 def _become(root: InstanceRoot, layout: Layout, name: str) -> None:
-    """See that a live object is of the class that was called.
+    """Change a live object to the class that was called, or refuse the call.
 
-    A class that was defined anew, in a notebook, is the same class; and of an object that came
-    along with another state object the program may say only now of which class it is.
+    A class that was defined again, in a notebook, is the same class. And if an object was rebuilt
+    only because another state object refers to it, this call may be the first to name its class.
     """
     cls, instance = layout.cls, root.instance
     if isinstance(instance, cls):
@@ -154,7 +154,7 @@ def _become(root: InstanceRoot, layout: Layout, name: str) -> None:
 
 
 def _claim(root: InstanceRoot, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Let the constructor run for an object that came along with what refers to it."""
+    """Let the constructor run for an object that was rebuilt because another one refers to it."""
     node = root.bound_to()
     layout, instance = root.known_layout(), root.instance
     try:

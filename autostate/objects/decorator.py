@@ -1,12 +1,12 @@
 """persisted: objects of the program's own classes as state objects.
 
-`@persisted` gives back a class of the same name that is based on the decorated one. All that it
-adds is what happens when it is called: the live object of that name is given, or a new one is
-made, by the class's own constructor, and then given what is stored. Nothing is wrapped, so that
+`@persisted` returns a class of the same name that is derived from the decorated one. The new class
+differs only in what a call of it does: the call returns the live object of that name, or makes a
+new object by the class's own constructor, which then gets the stored fields. Nothing is wrapped, so
 methods, properties, `super()`, `==`, copies and pickles are those of the class.
 
-An object that was not made by calling the class is a plain one: a copy, an unpickled one, what
-`cls.__new__(cls)` or a pydantic model's `model_validate` gives.
+An object that was not made by calling the class is a plain one: a copy, an unpickled object, the
+result of `cls.__new__(cls)` or of a pydantic model's `model_validate`.
 """
 
 from __future__ import annotations
@@ -54,40 +54,41 @@ def persisted(
     transient: Sequence[str] = (),
     pickled: Sequence[str] = (),
 ) -> Any:
-    """Let the objects of a class be state objects: what they have is saved, by itself.
+    """Make the objects of a class state objects: their attributes are saved by themselves.
 
-    For plain classes, with `__slots__` too, dataclasses, attrs classes and pydantic models. Put it
+    For plain classes, also with `__slots__`, dataclasses, attrs classes and pydantic models. Put it
     on top of other decorators. Calling the class gives the live object of that name, or makes one:
-    its constructor runs, and what it set are defaults; what is stored takes their place. Every
-    attribute is saved, whatever sets it, but those that are transient.
+    the constructor runs, and the attributes that it sets are defaults, which the stored fields
+    replace. Every attribute is saved, whatever code sets it, except transient ones.
 
     Args:
         cls: The class, when used without arguments.
-        name: The name of the state object. "shop-{shop_id}" takes in an argument of the
+        name: The name of the state object. "shop-{shop_id}" contains an argument of the
             constructor. By default the name of the class, without its module.
-        version: Of the shape of the fields, from 1 on: raise it when `upgrade` has to be called.
-        upgrade: A function that is called with the stored fields, a dict by name, and the version
-            that they are of, once for each version up to this one. It changes the dict, or
-            gives another one. Or one function for each version, in order: the first for 1 to 2.
-        transient: Fields that are not saved: they are what the constructor makes them. As
-            `transient(…)` and `Annotated[…, Transient]` say in the body of the class.
-        pickled: Fields that are saved as pickles, as by `pickled(…)`. Also
-            `Annotated[…, pickled]`.
+        version: The version of the shape of the fields, from 1 on: raise it when `upgrade` has to
+            be called.
+        upgrade: A function that is called with the stored fields, a dict by name, and their
+            version, once for each version up to this one. It changes the dict, or returns
+            another one. Or one function for each version, in order: the first upgrades 1 to 2.
+        transient: Fields that are not saved: they keep the values that the constructor sets. The
+            same as `transient(…)` and `Annotated[…, Transient]` in the body of the class.
+        pickled: Fields that are saved as pickles, as by `pickled(…)`. The same as
+            `Annotated[…, pickled]` in the body of the class.
 
     Returns:
         The class, or a decorator for it.
 
     Raises:
-        TypeError: It is no class, or one whose objects cannot be state objects.
+        TypeError: The argument is no class, or a class whose objects cannot be state objects.
         ValueError: The name, the version or the upgrades make no sense.
 
     Calling the class raises:
-        StateTypeError: The name belongs to a state object of another kind, or is live as one of
+        StateTypeError: The name belongs to a state object of another kind, or to a live one of
             another class.
         UnsupportedTypeError: A field that the constructor made cannot be saved.
         UpgradeError: A newer version is stored, or an upgrade failed. Nothing is touched.
-        CorruptStateError: What is stored cannot be read. Nothing is overwritten.
-        StoreUnavailableError: The store cannot be reached, so it is not known what to resume.
+        CorruptStateError: The stored state cannot be read. Nothing is overwritten.
+        StoreUnavailableError: The store cannot be reached, so the state to resume is not known.
 
     Example:
         >>> import autostate
@@ -111,10 +112,10 @@ def persisted(
 
 
 def fields_of(instance: Any) -> dict[str, Any]:
-    """The fields of an object of a `@persisted` class that are saved, by name.
+    """Give the fields of an object of a `@persisted` class that are saved, by name.
 
     Args:
-        instance: The object; whether it is bound to a store does not matter.
+        instance: The object; it need not be bound to a store.
     """
     layout = layout_of(type(instance))
     fields = layout.read(instance)
@@ -180,7 +181,7 @@ def _check_class(cls: Any) -> None:
 
 
 def _is_of_another(cls: type, value: Any) -> bool:
-    """Whether a value in a class is a field that a decorator has still to make something of."""
+    """Tell whether a value in a class is a field that a decorator has still to process."""
     if isinstance(value, dataclasses.Field):
         return not dataclasses.is_dataclass(cls) and not is_transient(value)
     return type(value).__name__ == "_CountingAttr"
@@ -215,12 +216,12 @@ def _checked_upgrades(upgrade: Any, version: int) -> Upgrade | tuple[Upgrade, ..
 
 
 def _takes_two(function: Any) -> bool:
-    """Whether something can be called with fields and a version."""
+    """Tell whether an object can be called with fields and a version."""
     try:
         inspect.signature(function).bind({}, 1)
     except TypeError:
         return False
-    except ValueError:  # a function of C that does not say
+    except ValueError:  # a function of C without a signature
         return callable(function)
     return True
 
@@ -232,7 +233,7 @@ def _names(what: str, names: Any) -> frozenset[str]:
 
 
 def _check_template(cls: type, template: str) -> None:
-    """Refuse a name of the library's own, and one of which a part can never be filled in."""
+    """Refuse a name of the library's own, and a template with a part that is no parameter."""
     fields = template_fields(template)
     check_not_own(template)
     parameters = inspect.signature(cls).parameters
@@ -248,7 +249,7 @@ def _check_template(cls: type, template: str) -> None:
 
 
 def _derive(cls: Any, options: Options) -> Any:
-    """Make the class that is given back: the same, but for what calling it does."""
+    """Make the class that the decorator returns: the same, except for what a call of it does."""
     namespace = {
         "__slots__": (),
         "__module__": cls.__module__,
@@ -260,7 +261,7 @@ def _derive(cls: Any, options: Options) -> Any:
         if name in vars(cls):
             namespace[name] = vars(cls)[name]
     meta = _meta(type(cls))
-    # Not by calling it: what the metaclass of the class does, it has done for the class.
+    # Not by calling the metaclass: it has already done its work for the decorated class.
     made: Any = ABCMeta.__new__(meta, cls.__name__, (_silencer(cls), cls), namespace)
     if "__annotations__" in vars(cls):
         made.__annotations__ = vars(cls)["__annotations__"]
@@ -269,21 +270,21 @@ def _derive(cls: Any, options: Options) -> Any:
 
 
 class Silencer:
-    """Keeps the `__init_subclass__` of a class from running for one that is made of it."""
+    """A base that keeps `__init_subclass__` of a class from running for the derived class."""
 
     __slots__ = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Pass on what is meant for the classes of the program."""
+        """Pass on a call for a class of the program."""
         if OPTIONS not in vars(cls):
             super().__init_subclass__(**kwargs)
 
 
 def _silencer(cls: type) -> type:
-    """Give one that a class is not based on yet.
+    """Give a silencer that is not yet among the bases of a class.
 
-    It is one and the same for most: the layout of objects, which decides whether a live object can
-    become one of a class that was defined anew, depends on it.
+    Most classes get the same one: whether a live object can change to a class that was defined
+    again depends on the layout of objects, and the layout depends on the bases.
     """
     if not issubclass(cls, Silencer):
         return Silencer
@@ -302,10 +303,10 @@ _metas: Final[dict[type, type[ABCMeta]]] = {}
 
 
 def _meta(base: type) -> type[ABCMeta]:
-    """The metaclass that gives state objects, based on the one that a class has.
+    """Give the metaclass whose call gives state objects, derived from the metaclass of a class.
 
-    A plain class gets one that is based on `ABCMeta`, so that a class that is based on it may be
-    based on an abstract one as well.
+    A plain class gets one that is derived from `ABCMeta`, so that a subclass may have an abstract
+    class among its bases, too.
     """
     if issubclass(base, StateClass):
         return base
@@ -318,7 +319,7 @@ def _meta(base: type) -> type[ABCMeta]:
 
 
 class _Signature:
-    """The signature of a class is that of its constructor, if nothing else says it."""
+    """The signature of a class: that of its constructor, unless the class defines another."""
 
     def __get__(self, cls: Any, _meta: Any) -> inspect.Signature:
         own = cls.__init__ is not object.__init__
@@ -344,11 +345,11 @@ class StateClass(ABCMeta):
 
 
 def _is_copying(caller: Any) -> bool:
-    """Whether a class is called by what makes a copy: a plain object, as copies are.
+    """Tell whether a class is called in order to make a copy, which is a plain object.
 
-    It would else be the same live object: changes would be ignored, or made to the state.
+    Else the copy would be the same live object: changes would be ignored, or made to the state.
     """
-    if caller.f_code.co_name in ("__copy__", "__deepcopy__"):  # of the class, or of a base
+    if caller.f_code.co_name in ("__copy__", "__deepcopy__"):  # of the class or of a base
         return True
     return (
         caller.f_code.co_name in _COPYING
@@ -364,7 +365,7 @@ _ADDRESS: Final = " object at 0x"
 
 
 def _name(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-    """The name of the state object that a call means."""
+    """Give the name of the state object that a call means."""
     template = layout.options.template
     if template is None:
         return layout.cls.__name__

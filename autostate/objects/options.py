@@ -1,4 +1,4 @@
-"""What a class says about its fields: `transient(…)`, `Annotated[…, Transient]`, names."""
+"""Options in the body of a class: `transient(…)`, `Annotated[…, Transient]`, names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _METADATA: Final = "autostate.transient"
 
 
 class Transient:
-    """Marks a field that is not saved: `browser: Annotated[Browser | None, Transient] = None`."""
+    """The mark of a field that is not saved: `browser: Annotated[Browser, Transient] = None`."""
 
 
 @overload
@@ -39,20 +39,20 @@ def transient(
     repr: bool = True,  # noqa: A002 - as dataclasses.field
     compare: bool = True,
 ) -> Any:
-    """Mark a field that is not saved: after a restart it is what the constructor makes it.
+    """Mark a field that is not saved: after a restart it has the value that the constructor sets.
 
-    For the body of a dataclass, where it stands for `dataclasses.field`, of a plain class and of a
-    pydantic model. In attrs classes, and where nothing but the type is said, use
-    `Annotated[…, Transient]`; for attributes that only the constructor knows
+    Use it in the body of a dataclass, in place of `dataclasses.field`, of a plain class or of a
+    pydantic model. In attrs classes, and for fields with a type but no default, use
+    `Annotated[…, Transient]`; for attributes that only the constructor sets,
     `@persisted(transient=("browser",))`.
 
     Args:
-        *args: The default, as the only one.
-        default: The same.
+        *args: The default, as the only positional argument.
+        default: The default, as a keyword argument.
         default_factory: Makes the default of each object.
-        init: Of a dataclass: `__init__` has a parameter for it.
-        repr: Of a dataclass: `__repr__` shows it.
-        compare: Of a dataclass: it takes part in comparisons.
+        init: In a dataclass: `__init__` has a parameter for the field.
+        repr: In a dataclass: `__repr__` shows the field.
+        compare: In a dataclass: the field takes part in comparisons.
 
     Raises:
         TypeError: More than one default was given.
@@ -87,17 +87,17 @@ def transient(
 
 
 def is_transient(value: Any) -> bool:
-    """Whether a value in the body of a class is what `transient(…)` gives."""
+    """Tell whether a value in the body of a class was made by `transient(…)`."""
     return isinstance(value, dataclasses.Field) and bool(value.metadata.get(_METADATA))
 
 
 def transient_defaults(cls: type) -> tuple[frozenset[str], Mapping[str, Callable[[], Any]]]:
-    """The fields that are marked by `transient(…)`, and what makes the defaults of some.
+    """Give the fields that `transient(…)` marks, and functions that make the defaults of some.
 
-    In a plain class the marks give way to what they stand for.
+    In a plain class the marks are replaced by the defaults that they hold.
 
     Raises:
-        TypeError: It is an attrs class, which takes such a mark for a value.
+        TypeError: The class is an attrs class, which takes such a mark for a value.
     """
     fields = {field.name for field in _dataclass_fields(cls) if is_transient(field)}
     fields |= _transient_in_model(cls)
@@ -124,7 +124,7 @@ def _dataclass_fields(cls: Any) -> tuple[dataclasses.Field[Any], ...]:
 
 
 def _transient_in_model(cls: Any) -> set[str]:
-    """The fields of a pydantic model that are marked; it keeps what the mark says about schemas."""
+    """Give the marked fields of a pydantic model; the model keeps the marks in its schema."""
     fields = getattr(cls, "__pydantic_fields__", None) or {}
     extras = {name: getattr(field, "json_schema_extra", None) for name, field in fields.items()}
     return {
@@ -172,7 +172,7 @@ def _annotations(cls: type) -> Mapping[str, Any]:
 
 
 def _marks(annotation: Any, cls: type) -> Iterator[Any]:
-    """What is said beside the type."""
+    """Give the marks beside the type."""
     if isinstance(annotation, typing.ForwardRef):
         annotation = annotation.__forward_arg__
     if isinstance(annotation, str):
@@ -196,9 +196,9 @@ def _marks_in_text(annotation: str, cls: type) -> Iterator[Any]:
 
 
 def _evaluated(node: ast.expr, names: dict[str, Any]) -> Any:
-    """What an expression of names and attributes means; None if that is not known.
+    """Evaluate an expression of names and attributes; None if its value is not known.
 
-    Names that a function has imported cannot be looked up: then the name itself has to do.
+    A name that a function has imported cannot be looked up: then the name itself decides.
     """
     from autostate.codec.pickled import pickled
 
@@ -222,10 +222,10 @@ def _evaluated(node: ast.expr, names: dict[str, Any]) -> Any:
 
 @functools.cache
 def template_fields(template: str) -> frozenset[str]:
-    """The arguments that a name takes in.
+    """Give the arguments that a name contains.
 
     Raises:
-        ValueError: It is no format string, or takes arguments by position.
+        ValueError: The name is no format string, or contains arguments by position.
     """
     if not isinstance(template, str):
         raise TypeError(f"name is a str, not {type(template).__name__}")

@@ -1,14 +1,14 @@
-"""Putting the state back to what it was, after a test: for the plugin of pytest.
+"""Restoring the state after a test, for the plugin of pytest.
 
-Not by `atomic()`, which would be one block around the test: `flush()` is an error inside of it, so
-is saving by anybody while a thread is in it, and it leaves out what other threads and contexts have
-written, on purpose. Not by deep copies either: the program holds nested containers and objects by
-reference, and they have to be the same ones afterwards.
+One block of `atomic()` around the test would not do: `flush()` is an error inside a block, nobody
+can save while a thread is in the block, and the block deliberately does not undo the writes of
+other threads and contexts. Deep copies would not do either: the program holds nested containers and
+objects by reference, and they have to be the same ones afterwards.
 
 So the content of each container and object in the state is noted by itself, shallowly: the list of
-all these pairs is the whole state, aliases and circles included, and each part is refilled in place
-if it holds anything else by then. What was taken out of the state meanwhile is still the same
-object, and goes back with the container that held it.
+all these pairs is the whole state, aliases and cycles included. Each part is refilled in place if
+its content has changed by then. A container that was taken out of the state meanwhile is still the
+same object, and comes back with the container that held it.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class _Kept(NamedTuple):
 
     Attributes:
         manager: The manager.
-        tracker: Of its state objects.
-        settings: What was configured.
-        roots: By name, their kinds and their roots.
-        defaults: By name, which of their keys were offered as defaults.
+        tracker: The tracker of its state objects.
+        settings: The configured settings.
+        roots: The kinds and the roots of the state objects, by name.
+        defaults: The keys that were offered to each of them as defaults, by name.
     """
 
     manager: StateManager
@@ -50,7 +50,7 @@ class _Kept(NamedTuple):
 
 
 class Snapshot:
-    """What all live state objects hold at this moment, and which there are."""
+    """The live state objects at one moment, and their contents."""
 
     def __init__(self) -> None:
         default = api._default
@@ -66,17 +66,18 @@ class Snapshot:
 
     @classmethod
     def of_nothing(cls) -> Self:
-        """Make one of a time at which autostate was not loaded."""
+        """Make a snapshot of a time at which autostate was not loaded."""
         made = cls.__new__(cls)
         made._default, made._store, made._settings = None, None, {}
         made._kept, made._contents = [], Contents()
         return made
 
     def restore(self) -> list[str]:
-        """Put everything back.
+        """Restore everything.
 
         Returns:
-            Where modules hold state objects that are none any more, since they were created later.
+            The places where modules hold objects that are no state objects any more, since they
+            were created later.
         """
         new = [*self._new()]
         left = [*_held_by_modules([node.obj for _, node in new])]
@@ -94,7 +95,7 @@ class Snapshot:
         return left
 
     def _new(self) -> Iterator[tuple[_Kept, Node]]:
-        """What has come since: in the default manager, and in those that were there."""
+        """Give the state objects that are new since, in the default manager and the noted ones."""
         default = api._default
         kept = [one for one in self._kept if one.manager._incarnation is not None]
         known = {id(one.tracker): one for one in kept}
@@ -106,7 +107,7 @@ class Snapshot:
                     yield one, node
 
     def _restore_default(self) -> None:
-        """Let the default manager be as it was; a store that was opened meanwhile is closed."""
+        """Restore the default manager; a store that was opened meanwhile is closed."""
         former, now = self._default, api._default
         if now is not None and now is not former:
             close_default()
@@ -132,11 +133,11 @@ class Snapshot:
                 manager._incarnation.flush_thread.settings = manager.settings
 
     def _bind(self, kept: _Kept) -> Tracker:
-        """Let the former state objects be live again, those that were deleted or closed too."""
+        """Make the former state objects live again, also those that were deleted or closed."""
         manager = kept.manager
         if manager._closed:
             if manager is not self._default:
-                return kept.tracker  # of a `with` that has ended: they are plain objects
+                return kept.tracker  # its `with` has ended: the objects are plain
             self._contents.release()
             manager = current_manager()
         for name, (kind, root) in kept.roots.items():
@@ -150,7 +151,7 @@ class Snapshot:
 
 
 def reopened() -> StateManager:
-    """Save, and give a manager of a copy of what is stored: what the next process would find."""
+    """Save, and give a manager of a copy of the store: the state that the next process finds."""
     flush()
     manager = current_manager()
     incarnation = manager._incarnation
@@ -175,21 +176,21 @@ def _keep(manager: StateManager) -> _Kept:
 
 
 def _resolve(tracker: Tracker) -> None:
-    """Convert plain containers now: those that are noted would not be, since they are held then."""
+    """Convert plain containers before they are noted: a noted one has one more reference."""
     tracker.written.collect()
     tracker.scan.collect()
     tracker.written.resolve_all()
 
 
 def _take_back_offers(tracker: Tracker, node: Node, defaults: frozenset[Any]) -> None:
-    """Let defaults that came later be filled in again when they are offered again."""
+    """Forget defaults that were offered later, so that they are filled in when offered again."""
     if node.defaults != defaults:
         node.defaults, node.all_dirty = defaults, True
         tracker.dirty_nodes[node] = None
 
 
 def _blank(root: Any, kind: str) -> Any:
-    """Make a root that was detached one that can be bound: without content."""
+    """Make a detached root ready to be bound again: without content."""
     if isinstance(root, InstanceRoot):
         return InstanceRoot.of(root.instance, root.known_layout())
     empty = KINDS[kind].copy(root)
@@ -199,7 +200,7 @@ def _blank(root: Any, kind: str) -> Any:
 
 
 def _held_by_modules(roots: Iterable[Any]) -> Iterator[str]:
-    """Where modules hold these state objects, as `module.name`."""
+    """Give the places where modules hold these state objects, as `module.name`."""
     shown = {id(_shown(root)) for root in roots}
     if not shown:
         return
@@ -210,7 +211,7 @@ def _held_by_modules(roots: Iterable[Any]) -> Iterator[str]:
 
 
 def _shown(root: Any) -> Any:
-    """What the program holds of a state object."""
+    """Give the object by which the program holds a state object."""
     if isinstance(root, InstanceRoot):
         return root.instance
     proxy: Any = getattr(root, "_proxy", None)
