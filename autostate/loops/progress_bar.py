@@ -1,8 +1,8 @@
 """The progress of resumable loops, shown on a terminal by `rich`.
 
-All loops share one display: rich allows no second one at a time. It has no thread; it is drawn
-again when a loop moves on. Whatever goes wrong with it is never the loop's problem: then nothing
-is shown any more.
+All loops share one display, because rich allows no second one at a time. The display has no thread;
+it is drawn again when a loop moves on. An error of the display never reaches the loop: from then on
+nothing is shown.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 SHOWN_AFTER: Final = 0.5
-"""Seconds after which a loop is worth showing, if nobody asked for it."""
+"""Seconds after which a loop is shown if the program did not ask for it."""
 DRAWN_EVERY: Final = 0.1
 """Seconds between two drawings of a loop."""
 
 
 def is_wanted(progress: bool | None) -> bool:
-    """Whether to show a loop.
+    """Tell whether to show a loop.
 
     Args:
-        progress: What the program asked for; None: nothing.
+        progress: The program's choice; None: it made none.
     """
     return progress is not False and _is_terminal(sys.stderr) and _has_rich()
 
 
 def require(progress: bool | None) -> None:
-    """See that what was asked for can be shown.
+    """Refuse a progress that cannot be shown.
 
     Raises:
         ImportError: `rich` is not installed.
@@ -46,7 +46,7 @@ def require(progress: bool | None) -> None:
 def _is_terminal(stream: Any) -> bool:
     try:
         return bool(stream.isatty())
-    except (AttributeError, ValueError):  # there is none, or it is closed
+    except (AttributeError, ValueError):  # there is no stream, or it is closed
         return False
 
 
@@ -58,9 +58,9 @@ class Bar:
     """One loop in the display.
 
     Args:
-        name: What it is called there.
-        done: How many items were done in earlier processes.
-        total: How many there are; None: not known.
+        name: The name of the loop.
+        done: The number of items that were done in earlier processes.
+        total: The number of all items; None: not known.
         at_once: Show it now, however short the loop may be.
     """
 
@@ -93,7 +93,7 @@ class Bar:
                 self._closed = True
 
     def close(self, done: int | None = None) -> None:
-        """Draw it for the last time."""
+        """Draw the bar for the last time."""
         if not self._closed:
             self._closed = True
             try:
@@ -118,7 +118,7 @@ HIDDEN: Final = _Hidden()
 
 
 class _Display:
-    """What rich draws: a line for each loop that runs, and for those that ended beside them."""
+    """The display of rich: a line for each running loop, and for loops that ended beside it."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -161,7 +161,7 @@ _display: Final = _Display()
 
 
 def _make() -> Progress:
-    """Make the display; rich is imported here, when something is shown."""
+    """Make the display; rich is imported here, when the first loop is shown."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -176,14 +176,14 @@ def _make() -> Progress:
     from rich.text import Text
 
     class Rate(ProgressColumn):
-        """Items a second, since this process began."""
+        """A column with the items a second since this process began."""
 
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.1f}/s", style="progress.data.speed")
 
     class Name(TextColumn):
-        """The name of the loop, whatever is in it."""
+        """A column with the name of the loop, without any markup."""
 
         def render(self, task: Task) -> Text:
             return Text(task.description, style="progress.description")
@@ -197,5 +197,5 @@ def _make() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         auto_refresh=False,
-        redirect_stdout=_is_terminal(sys.stdout),  # else what is printed would go to the terminal
+        redirect_stdout=_is_terminal(sys.stdout),  # else redirected output would go to the terminal
     )

@@ -1,7 +1,8 @@
 """resume: loops that go on after the last item whose body was completed.
 
-`run.py` is one run over such a loop, `source.py` what it goes over, `saving/rendezvous.py` how
-saving meets it, `progress_bar.py` how far it is, on a terminal.
+`run.py` is one run over such a loop, `source.py` the iterable that it goes over,
+`saving/rendezvous.py` waits for a moment between two items, and `progress_bar.py` shows the
+progress on a terminal.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class AsyncLoop(Generic[T]):
         walk = self._begin()
         return _Awaited(walk.items()) if isinstance(self, Loop) else walk
 
-    if not TYPE_CHECKING:  # type checkers see that only a `Loop` has it
+    if not TYPE_CHECKING:  # for type checkers only a `Loop` has `__iter__`
 
         def __iter__(self) -> Any:
             raise TypeError(
@@ -38,12 +39,12 @@ class AsyncLoop(Generic[T]):
             )
 
     def done(self) -> None:
-        """Count the item in work as done now, together with what `atomic()` around it writes.
+        """Count the current item as done now, with the writes of the `atomic()` around the call.
 
-        For bodies that take long, or run beside those of other loops.
+        For bodies that take long, or that run beside bodies of other loops.
 
         Raises:
-            RuntimeError: No item is in work.
+            RuntimeError: There is no current item.
 
         Example:
             >>> import autostate
@@ -130,41 +131,41 @@ def resume(
     progress: bool | None = None,
     total: int | None = None,
 ) -> Loop[T] | AsyncLoop[T]:
-    """Loop over something that is the same again in the next process, and go on there.
+    """Loop over items that are the same in the next process, which goes on where this one stopped.
 
     An item is done when the loop asks for the next one: after its body was completed, `continue`
-    included. It is not done when the body raised, or left the loop by `break` or `return`, or was
-    killed: then it comes again. Its position is saved together with all other state, and while
-    loops run, saving waits for a moment between two items; so what a body writes to the state is
-    there once for each item. A body that takes longer than the setting `max_delay` after it has
-    begun to write, or that calls `flush()`, is saved half-way: for these there is `done()`.
+    included. It is not done if the body raised, or left the loop by `break` or `return`, or was
+    killed: then the item comes again. The position is saved together with all other state, and
+    while loops run, saving waits for a moment between two items; so the writes of a body to the
+    state are saved once for each item. A body that takes longer than the setting `max_delay`
+    after its first write, or that calls `flush()`, is saved half-way: use `done()` in such a body.
 
-    A loop in the body of another one is forgotten when the item of the outer one is done.
+    The position of a loop in the body of another loop is forgotten when the outer item is done.
 
     Args:
         name: The name of the position, a state object.
-        iterable: A sequence, a file, or anything else that gives the same items in the same
-            order. Sequences and files are not read from the beginning; everything else is asked
-            for the items that are done once more.
-        key: Gives what identifies an item, a value that can be saved. By default that is all of
-            it, if it can be saved; else items are not compared.
-        check: Compare the first item and one that was done lately with what they were.
+        iterable: A sequence, a file, or any other iterable that gives the same items in the same
+            order. Sequences and files are not read from the beginning; any other iterable is
+            iterated over the done items once more.
+        key: Gives a value that identifies an item, and that can be saved. By default the item
+            itself, if it can be saved; else items are not compared.
+        check: Compare the first item and a recently done one with those of the last process.
         restart: Begin with the first item, wherever the loop was.
         again: Begin with the first item if the loop came to its end the last time. Without it, a
-            loop that came to its end gives only what is new after it.
+            loop that came to its end gives only items that were added after the end.
         progress: Show the progress on standard error if that is a terminal and `rich` is
             installed, from half a second on. True: at once, and without `rich` it is an error.
             False: do not show it.
-        total: The number of all items, where `len` does not tell.
+        total: The number of all items, if `len` cannot tell it.
 
     Returns:
-        What is iterated by `for` or `async for`. Keep it to go on after a `break` with the same
+        An object for `for` or `async for`. Keep it to go on after a `break` with the same
         iterator, or to call its `done()`.
 
     Raises:
-        TypeError: It cannot be iterated, or is a set, whose order is another in each process.
+        TypeError: `iterable` is not iterable, or is a set, whose order differs between processes.
         ValueError: The name is empty or cannot be used, or begins with `autostate.`.
-        ImportError: The progress is to be shown, and `rich` is not installed.
+        ImportError: `progress` is true, and `rich` is not installed.
 
     When it begins, the loop raises `ResumeError` if the items are not the same, or if it is
     running already, and `StateTypeError` if the name belongs to another state object.

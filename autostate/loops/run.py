@@ -1,21 +1,20 @@
-"""One run over a resumable loop: where it is, what it remembers, and how it begins and ends.
+"""One run over a resumable loop: its position, its fingerprints, its begin and its end.
 
 The position is a state object like any other, a dict:
 
-    position   (how many items are done, digests of the first, number, digests and place of one
-               that was done lately)
-    inner      (number of an item, names of the loops that ran in its body): they are forgotten
-               when that item is done
-    within     the names of the loops around this one, and the number of the item that each was
-               at: what was done for another item does not count for this one
+    position   (number of done items; digests of the first item; number, digests and place of a
+               recently done item)
+    inner      (number of an item, names of the loops that ran in its body): these loops are
+               forgotten when that item is done
+    within     the names of the loops around this one, and the number of the item at which each
+               was: this loop's progress for another outer item does not count
     complete   the loop came to its end
 
-An item is done when the loop asks for the next one. Then the position is written, which is one
-write to a small dict, and after it is the moment at which saving may cut (`saving/rendezvous.py`).
-
-Ctrl-C may strike between any two steps. So the one write to the position is what decides: that a
-loop has gone on to its next item makes `within` of the loops in its body differ at the same
-moment, and to forget them afterwards only frees what they take.
+An item is done when the loop asks for the next one. Then the loop writes its position, which is one
+write to a small dict, and right after that write saving may cut (`saving/rendezvous.py`). Ctrl-C
+may strike between any two steps. So this one write decides: when the loop goes on to its next item,
+`within` of the loops in its body no longer agrees with it, at the same moment. Forgetting these
+loops afterwards only frees their memory.
 
 Digests are taken before the body, which may change the item, and only so often that they take a
 small part of the time. `loops/source.py` says what they are compared with.
@@ -42,11 +41,11 @@ if TYPE_CHECKING:
     import threading
 
 CHECK_EVERY: Final = 0.01
-"""Seconds between two fingerprints, at least."""
+"""The least number of seconds between two fingerprints."""
 CHECK_FIRST: Final = 32
-"""So many items get one in any case, so that a short loop is compared to its end."""
+"""The number of first items that always get a fingerprint, so that a short loop is compared."""
 CHECK_SHARE: Final = 20
-"""So many times as long as a fingerprint took, none is taken."""
+"""After a fingerprint, none is taken for this many times the duration of the fingerprint."""
 
 _clock: Callable[[], float] = time.perf_counter
 _BEGIN: Final = (0, None, None)
@@ -54,7 +53,7 @@ _BEGIN: Final = (0, None, None)
 
 @dataclass
 class Options:
-    """What `resume` was asked for."""
+    """The arguments of `resume`."""
 
     name: str
     source: Source
@@ -67,7 +66,7 @@ class Options:
 
 
 class LoopRun(ActiveLoop):
-    """One run over a loop, by one `for`; gone when that is left."""
+    """One run over a loop, by one `for` statement; it ends when the statement is left."""
 
     def __init__(self, options: Options) -> None:
         super().__init__(options.name)
@@ -86,7 +85,7 @@ class LoopRun(ActiveLoop):
         self._check: tuple[int, Prints, int | None] | None = None
         self._bar: progress_bar.Bar = progress_bar.HIDDEN
 
-    if TYPE_CHECKING:  # from `_start` on
+    if TYPE_CHECKING:  # set from `_start` on
         _manager: StateManager
         _state: Position
         _active_loops: ActiveLoops
@@ -136,11 +135,11 @@ class LoopRun(ActiveLoop):
         return item
 
     def count(self) -> None:
-        """Write that the item in work is done."""
+        """Write that the current item is done."""
         self._state["position"] = (self._done + 1, self._first, self._check)
 
     def _advance(self) -> None:
-        """Write that the item in work is done, and let it be saved."""
+        """Write that the current item is done, and let a waiting save cut."""
         if self._sample is not None:
             self._keep(*self._sample)
         self._done = done = self._done + 1
@@ -155,13 +154,13 @@ class LoopRun(ActiveLoop):
             self._tick(now)
 
     def _advance_past_inner(self) -> None:
-        """Write that the item in work is done, and forget the loops in its body."""
+        """Write that the current item is done, and forget the loops in its body."""
         with self._manager._lock, self._lock:
             self._state["position"] = (self._done, self._first, self._check)
             self._forget_inner()
 
     def _tick(self, now: float) -> None:
-        """Do what is not done for each item."""
+        """Do the work that is due only now and then, not for each item."""
         self._due = now + CHECK_EVERY
         self._sampling, self._place = True, self._source.place()
         self._bar.move(self._done, now)
@@ -169,9 +168,9 @@ class LoopRun(ActiveLoop):
     # -- fingerprints -------------------------------------------------------------------------
 
     def _look_at(self, item: Any) -> None:
-        """Remember what is needed to find the item again, and that there is one."""
+        """Remember the digests and the place of an item that is about to be worked on."""
         self._sampling = False
-        if "complete" in self._state:  # there is more than there was
+        if "complete" in self._state:  # items were added since the end
             del self._state["complete"]
         if not self._options.check:
             return
@@ -185,7 +184,7 @@ class LoopRun(ActiveLoop):
             self._due = began + max(CHECK_EVERY, CHECK_SHARE * took)
 
     def _keep(self, item: Any, before: str | None, place: int | None) -> None:
-        """Let the next save hold the fingerprint of an item that is done now."""
+        """Put the fingerprint of an item that is done now into the position."""
         after = fingerprint(item, self._options.key)
         prints = before, None if after == before else after
         self._check = self._done, prints, place
@@ -212,7 +211,7 @@ class LoopRun(ActiveLoop):
                 self._within = (*outer._within, (outer.name, outer._done))
             again = options.restart or (options.again and "complete" in state)
             if self._within and state.get("within", self._within) != self._within:
-                again = True  # what was done was done for another item
+                again = True  # the progress belongs to another outer item
             at, self._inner = state.get("inner", (0, ()))
             if again or at != state["position"][0]:
                 self._forget_inner()
@@ -221,13 +220,13 @@ class LoopRun(ActiveLoop):
                 state.pop("complete", None)
             if state.get("within", ()) != self._within:
                 state["within"] = self._within
-            options.restart = False  # last: Ctrl-C may have ended an attempt
+            options.restart = False  # last, since Ctrl-C may end an attempt before
         self._done, self._first, self._check = state["position"]
         self._show()
         return self._checker()
 
     def _checker(self) -> tuple[Checker, Check | None]:
-        """What is to be compared before the loop goes on."""
+        """Make the checks that are due before the loop goes on."""
         prints: dict[int, Prints] = {}
         if self._options.check and self._done:
             prints = {0: self._first or (None, None)}
@@ -237,7 +236,7 @@ class LoopRun(ActiveLoop):
         return checker, None if self._check is None else Check(*self._check)
 
     def _show(self) -> None:
-        """Show the progress, if it is to be shown."""
+        """Show the progress, if it is wanted."""
         options = self._options
         if progress_bar.is_wanted(options.progress):
             total = self._source.total() if options.total is None else options.total
@@ -270,14 +269,14 @@ class LoopRun(ActiveLoop):
                 with contextlib.suppress(AutostateError, LookupError, RuntimeError):
                     _forget(self._manager, name)
         self._inner = ()
-        self._state.pop("inner", None)  # last: so those that are left are still known
+        self._state.pop("inner", None)  # last: after an interruption the remaining ones are known
 
 
 def _position(manager: StateManager, name: str) -> Position:
     """Give the state object of a loop.
 
     Raises:
-        StateTypeError: The name belongs to something else.
+        StateTypeError: The name belongs to another state object.
     """
     state = position(manager, name)
     if not state:
@@ -286,7 +285,7 @@ def _position(manager: StateManager, name: str) -> Position:
 
 
 def _forget(manager: StateManager, name: str) -> None:
-    """Remove the position of a loop, and of those that ran in its body."""
+    """Remove the position of a loop, and of the loops that ran in its body."""
     for inner in _position(manager, name).get("inner", (0, ()))[1]:
         _forget(manager, inner)
     manager.delete(name)

@@ -1,14 +1,14 @@
-"""What a resumable loop goes over: how to begin in the middle of it, and whether it is the same.
+"""The iterable of a resumable loop: how to begin in its middle, and whether it is the same again.
 
-How the items that are done are left out depends on what is given:
+How the done items are skipped depends on the iterable:
 
-    sequences       by index: list, tuple, range, str, NumPy arrays, whatever has a length and []
-    files           by seeking to the place of an item that was remembered, then line by line
-    everything else by asking for the items that are done once more, and dropping them
+    sequences       by index: list, tuple, range, str, NumPy arrays, all types with a length and []
+    files           by seeking to the place of a remembered item, then line by line
+    everything else by iterating over the done items once more, and dropping them
 
-*Whether it is the same* is seen by fingerprints: digests of the first item, and of one that was
-done lately. A list that has become longer at its end passes, one with an item more or less before
-the position does not. The items in between are not looked at: for a sequence that would make the
+*Whether it is the same* is decided by fingerprints: digests of the first item, and of a recently
+done one. A list that has become longer at its end passes; a list with an item more or less before
+the position does not. The items in between are not compared: for a sequence that would make the
 beginning as slow as reading all of it.
 """
 
@@ -33,20 +33,20 @@ from autostate import codec
 from autostate.errors import ResumeError
 
 Prints = tuple[str | None, str | None]
-"""Digests of an item: when it was handed out, and, if it is another one, when it was done.
+"""Digests of an item: before its body, and, if it differs, after its body.
 
-The body may change an item. What comes in the next process is the item as it was, if it is read
-anew, or as it became, if it is part of the state.
+The body may change an item. The next process gets the item as it was before the body, if the item
+is read again, or as it was after the body, if it is part of the state.
 """
 
 
 class Check(NamedTuple):
-    """An item that was done lately, by which to see whether the items are the same.
+    """A recently done item, by which the loop checks that the items are the same.
 
     Attributes:
-        number: Its number, from 0.
-        prints: Its digests.
-        place: For a file, where the item begins.
+        number: The number of the item, from 0.
+        prints: The digests of the item.
+        place: In a file, where the item begins.
     """
 
     number: int
@@ -55,17 +55,17 @@ class Check(NamedTuple):
 
 
 def fingerprint(item: Any, key: Callable[[Any], Any] | None) -> str | None:
-    """Digest an item; None if it cannot be saved, and so has no form to be told from others by."""
+    """Digest an item; None if it cannot be saved, because the digest is taken of the saved form."""
     told = item if key is None else key(item)
     try:
         data = codec.dump(codec.jsonable(told, _no_node))
-    except Exception:  # not to be saved; or of a class whose own code raised
+    except Exception:  # it cannot be saved, or code of its class raised
         return None
     return blake2b(data, digest_size=8).hexdigest()
 
 
 def _no_node(_value: Any) -> None:
-    """Write every container where it stands."""
+    """Tell that no container is a node, so that all are written inline."""
 
 
 class Checker:
@@ -73,9 +73,9 @@ class Checker:
 
     Args:
         name: The name of the loop, for messages.
-        key: Gives what identifies an item.
-        done: How many items are done.
-        prints: The digests to be found, by number of the item.
+        key: Gives a value that identifies an item.
+        done: The number of items that are done.
+        prints: The expected digests, by number of the item.
     """
 
     def __init__(
@@ -95,17 +95,17 @@ class Checker:
         """Compare an item.
 
         Raises:
-            ResumeError: It is not the one that was done.
+            ResumeError: It is not the item that was done.
         """
         if fingerprint(item, self._key) not in self._prints[index]:
             self.refuse(f"item {index} (the first is item 0) is not the one that was done")
 
     def ends(self, length: int) -> NoReturn:
-        """Refuse what is too short."""
+        """Refuse an iterable that is too short."""
         self.refuse(f"it ends after {length}")
 
     def refuse(self, what: str) -> NoReturn:
-        """Say what differs, and what can be done."""
+        """Raise an error that says what differs, and what the user can do."""
         raise ResumeError(
             f"the loop {self.name!r} cannot go on ({self.done} done): its items are not "
             f"the same as before: {what}. Nothing was changed. Give the same items in "
@@ -115,12 +115,12 @@ class Checker:
 
 
 class Source:
-    """Anything that can be iterated, by asking for the items that are done once more.
+    """An iterable of any type: the items that are done are iterated once more, and dropped.
 
     Attributes:
-        is_async: It can be iterated by `async for` only.
-        once: It is an iterator, which gives each item once. A loop that is left and gone on with
-            needs the last one again.
+        is_async: Whether the iterable can be iterated by `async for` only.
+        once: Whether the iterable is an iterator, which gives each item once. A loop that is left
+            and then continued needs the last item again.
         taken: The number of the last item that was given, and the item; used for an iterator.
     """
 
@@ -132,18 +132,18 @@ class Source:
         self._begun = False
 
     def total(self) -> int | None:
-        """The number of all items, if it is known."""
+        """Give the number of all items, if it is known."""
         try:
             return len(self._iterable)
         except TypeError:
             return None
 
     def place(self) -> int | None:
-        """Where the next item begins, if that helps to find it again."""
+        """Tell where the next item begins, if that helps to find it again."""
         return None
 
     def begin(self, checker: Checker, check: Check | None) -> Iterator[Any]:
-        """Give the items that are not done yet, after comparing some that are."""
+        """Give the items that are not done yet, after comparing some of the done ones."""
         items: Iterator[Any] = iter(self._iterable)
         if self._goes_on(checker):
             return itertools.chain(self._again(checker), items)
@@ -151,7 +151,7 @@ class Source:
         return items
 
     async def begin_async(self, checker: Checker) -> AsyncIterator[Any]:
-        """Do as `begin` does, with an asynchronous iterable."""
+        """Give the items of an asynchronous iterable that are not done yet, as `begin` does."""
         items: AsyncIterator[Any] = aiter(self._iterable)
         if self._goes_on(checker):
             return _chain(self._again(checker), items)
@@ -165,7 +165,7 @@ class Source:
         return items
 
     def _goes_on(self, checker: Checker) -> bool:
-        """Whether this is an iterator that was looped over before."""
+        """Tell whether this is an iterator that an earlier run has begun to iterate."""
         if not self.once:
             return False
         if self._begun and self.taken is None:
@@ -174,7 +174,7 @@ class Source:
         return self.taken is not None
 
     def _again(self, checker: Checker) -> list[Any]:
-        """The item that was in work when the loop over this iterator was left."""
+        """Give the item that was current when the loop over this iterator was left."""
         assert self.taken is not None
         number, item = self.taken
         if checker.done - number not in {0, 1}:
@@ -190,7 +190,7 @@ async def _chain(first: list[Any], rest: AsyncIterator[Any]) -> AsyncIterator[An
 
 
 def _skip(items: Iterator[Any], at: int, checker: Checker) -> None:
-    """Go forward from item `at` to the first that is not done."""
+    """Go forward from item `at` to the first item that is not done."""
     for index in checker.indexes:
         if at <= index:
             _drop(items, at, index, checker)
@@ -211,10 +211,10 @@ def _drop(items: Iterator[Any], at: int, end: int, checker: Checker) -> None:
 
 
 class Indexed(Source):
-    """A sequence: the items that are done are never asked for, but for those compared."""
+    """A sequence: of the done items, only the compared ones are read."""
 
     def begin(self, checker: Checker, check: Check | None) -> Iterator[Any]:
-        """Give the items that are not done yet, after comparing some that are."""
+        """Give the items that are not done yet, after comparing some of the done ones."""
         total = self.total()
         if total is not None and total < checker.done:
             checker.ends(total)
@@ -257,11 +257,11 @@ _SEQUENCES: Final[tuple[Any, ...]] = (
     _Old(),
 )
 _SEQUENCE_ITERATORS: Final = {type(iter(sequence)) for sequence in _SEQUENCES}
-"""Iterators that can be set to an index. NumPy's arrays have that of `_Old`."""
+"""Types of iterators that can be set to an index. NumPy's arrays have that of `_Old`."""
 
 
 class Lines(Source):
-    """A file: lines are read by `readline`, because a text file being iterated does not tell()."""
+    """A file: lines are read by `readline`, because iterating a text file disables `tell`."""
 
     def __init__(self, file: Any) -> None:
         super().__init__(file)
@@ -270,16 +270,16 @@ class Lines(Source):
         self._start = file.tell()
 
     def total(self) -> int | None:
-        """Not known."""
+        """Return None: the number of lines is not known."""
         return None
 
     def place(self) -> int | None:
-        """Where the next line begins, as `tell` says it."""
+        """Tell where the next line begins, by `tell`."""
         place: int = self._file.tell()
         return place
 
     def begin(self, checker: Checker, check: Check | None) -> Iterator[Any]:
-        """Give the lines that are not done yet, after comparing some that are."""
+        """Give the lines that are not done yet, after comparing some of the done ones."""
         at = 0
         self._file.seek(self._start)
         lines = iter(self._file.readline, "" if isinstance(self._file, io.TextIOBase) else b"")
@@ -315,7 +315,7 @@ def _is_file(iterable: Any) -> bool:
         return False
     try:
         iterable.tell()
-    except (OSError, ValueError):  # a pipe; or a text file of which a line was taken by next()
+    except (OSError, ValueError):  # a pipe; or a text file from which next() has read a line
         return False
     return bool(iterable.seekable())
 
@@ -329,7 +329,7 @@ def source_of(iterable: Any) -> Source:
     if _is_file(iterable):
         return Lines(iterable)
     cls = type(iterable)
-    if isinstance(iterable, deque) or not hasattr(cls, "__getitem__"):  # slow in its middle
+    if isinstance(iterable, deque) or not hasattr(cls, "__getitem__"):  # a deque is slow inside
         return Source(iterable)
     by_index = hasattr(cls, "__len__") and type(iter(iterable)) in _SEQUENCE_ITERATORS
     return Indexed(iterable) if by_index or isinstance(iterable, Sequence) else Source(iterable)
