@@ -1,1 +1,1 @@
-"""What Apify tells a program, and what a program does to be an Actor."""
+"""The events of Apify, the entry point of an Actor, and records of the Apify SDK."""

@@ -1,19 +1,19 @@
-"""Taking over what a program has kept in a record of a key-value store, once.
+"""Taking over the content of a record of a key-value store, once.
 
-What has to survive a kill is *that* a record was taken over: else a key that the program deleted
-would come back, or progress would be put back to what the record says. So a state object of our own
-keeps, for each state object, which record it came from and how far that is:
+The fact *that* a record was taken over has to survive a kill: else a key that the program deleted
+would come back, or progress would return to the content of the record. So a state object of the
+library keeps, for each state object, its record and a status:
 
-    (nothing) ──▶ WANTED ──────────────▶ TAKEN     with the content, in one atomic step
+    (nothing) ──▶ WANTED ──────────────▶ TAKEN     together with the content, in one atomic step
         │            └──────────────────▶ NOTHING   there was no record
         └──────────────────────────────▶ KEPT      there was a state of that name already
 
-WANTED is noted in the same step that makes the state object, so that one which was saved with
-nothing but its defaults, because the process was killed while the record was read, is known for
-that at the next start. Every state object is saved as of one moment: the note and the content are
-both durable, or neither.
+WANTED is noted in the same step that makes the state object. If the process is killed while it
+reads the record, the state object may be saved with nothing but its defaults; the note tells the
+next start. All state objects are saved as of one moment, so the note and the content are both
+durable, or neither.
 
-The record is only read. A program that is rolled back finds it as it was.
+The record is only read. A program that is rolled back to an earlier version finds it unchanged.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ logger: logging.Logger = logging.getLogger("autostate")
 T = TypeVar("T")
 
 NOTES: Final = f"{OWN_NAMES}adopt"
-"""The name of the state object that keeps which records were taken over."""
+"""The name of the state object that keeps the status of each record."""
 
 WANTED, TAKEN, NOTHING, KEPT = "wanted", "taken", "nothing there", "state was there before"
 
@@ -80,35 +80,35 @@ def adopt(
 ) -> Any:
     """Make a state object that takes over a record of `Actor.use_state`, or of a crawler, once.
 
-    At the first start the entries of the record are put over the defaults. From the save of that
-    on the state object lives by itself: the record is never read for it again, whatever happens
-    to either. The record is left as it is. If there is none at the first start, there is nothing to
-    take over, and a record that appears later is not looked at.
+    At the first start the entries of the record replace the defaults. Once that is saved, the state
+    object is independent: the record is never read for it again, whatever happens to either of
+    them. The record is left unchanged. If there is no record at the first start, there is nothing
+    to take over, and a record that appears later is ignored.
 
     Args:
         key: The key of the record: "APIFY_GLOBAL_STATE" for `Actor.use_state`, from Python or
             JavaScript; "CRAWLEE_STATE_0" for the first crawler of a Python program,
-            "CRAWLEE_STATE" for one of a JavaScript program without an id; or any other.
+            "CRAWLEE_STATE" for a crawler of a JavaScript program without an id; or any other.
         defaults: Entries of a new `PersistedDict`, as the program gave them to `use_state`.
-        into: Makes the state object, in place of a `PersistedDict`: a `@persisted` class, or a
-            function without arguments: `lambda: PersistedDict("progress", page=1)`. The record's
-            keys are the fields.
+        into: Makes the state object, in place of a `PersistedDict`: a `@persisted` class, whose
+            fields are the record's keys, or a function without arguments:
+            `lambda: PersistedDict("progress", page=1)`.
         name: The name of the new `PersistedDict`; by default the key.
         store: The name of the key-value store that holds the record (`kvs_name` in `use_state`);
-            by default the run's default store. It need not be where state objects are saved.
-        convert: Called once with what the record holds, any JSON; gives the entries to take over.
+            by default the run's default store. State objects may be saved in another store.
+        convert: Called once with the content of the record, any JSON; returns the entries.
 
     Returns:
-        The state object, live as any other: the same one when it is asked for again.
+        The state object, live like any other: a second call returns the same object.
 
     Raises:
-        CorruptStateError: The record is damaged, or holds no JSON object. It is left as it is, and
-            nothing was taken over.
+        CorruptStateError: The record is damaged, or holds no JSON object. It is left unchanged,
+            and nothing was taken over.
         StateTypeError: The record has keys for which the class has no field.
         StoreUnavailableError: The store of the record was not reached in `flush_timeout`.
-        StoreError: It refused; the message says what to do.
-        TypeError: `into` makes nothing that has entries or fields; or came with other defaults.
-        ValueError: There can be no such key, store or name.
+        StoreError: The store of the record refused; the message says what to do.
+        TypeError: `into` makes no object with entries or fields, or was passed with `defaults`.
+        ValueError: The key, the store or the name cannot exist.
 
     Example:
         >>> import autostate
@@ -151,9 +151,9 @@ class _Record:
     """A record that is to be taken over.
 
     Args:
-        key: Its key.
+        key: The key of the record.
         store: The name of its store; None: the default one.
-        convert: What the program makes of its content.
+        convert: The program's conversion of its content.
     """
 
     def __init__(
@@ -169,10 +169,10 @@ class _Record:
         return f"the record {self.key} of the {where}"
 
     def entries(self, timeout: float) -> Mapping[str, Any] | None:
-        """Read what is to be taken over; None if there is nothing."""
+        """Read the entries to take over; None if there is no record."""
         data = self._read(timeout)
         content = None if data is None else self._parsed(data)
-        if content is None:  # `null` is what the SDKs take for nothing, too
+        if content is None:  # the SDKs, too, take `null` for no record
             return None
         if self._convert is not None:
             content = self._convert(content)
@@ -189,7 +189,7 @@ class _Record:
         return content
 
     def _read(self, timeout: float) -> bytes | None:
-        """Read, again and again while the store is not reached."""
+        """Read the record, again and again while the store is not reached."""
         end = time.monotonic() + timeout
         attempt = 0
         while True:
@@ -215,7 +215,7 @@ class _Record:
 
 
 def _take(manager: StateManager, record: _Record, name: str, made: Any) -> None:
-    """Fill the state object, and note that it is done, in one step."""
+    """Fill the state object and note that the record was taken over, in one step."""
     entries = record.entries(manager.settings.flush_timeout)
     with manager.atomic():
         if entries is not None:
@@ -228,7 +228,7 @@ def _take(manager: StateManager, record: _Record, name: str, made: Any) -> None:
 
 
 def _notes(name: str) -> dict[str, str]:
-    """What is noted about one state object."""
+    """Make the note about one state object."""
     all_notes: PersistedDict[str, dict[str, str]] = current_manager().create(
         NOTES, "dict", lambda: blank(PersistedDict, dict), own=True
     )
@@ -236,13 +236,13 @@ def _notes(name: str) -> dict[str, str]:
 
 
 def forget(manager: StateManager, name: str) -> None:
-    """Forget that records were taken over into a state object: the next time they are again."""
+    """Forget that records were taken over into a state object, so that the next start does it."""
     if manager.kind(NOTES) is not None:
         manager.create(NOTES, "dict", lambda: blank(PersistedDict, dict), own=True).pop(name, None)
 
 
 def _fields(made: Any) -> dict[str, Any] | None:
-    """The fields of an instance of a `@persisted` class; None for anything else."""
+    """Give the fields of an instance of a `@persisted` class; None for any other object."""
     if not is_persisted(type(made)):
         return None
     from autostate.objects.decorator import fields_of
@@ -251,7 +251,7 @@ def _fields(made: Any) -> dict[str, Any] | None:
 
 
 def _state_object(made: Any) -> Any:
-    """Refuse what has neither entries by key nor fields."""
+    """Refuse an object that has neither entries by key nor fields."""
     if not isinstance(made, dict) and _fields(made) is None:
         raise TypeError(
             f"into= has made a {type(made).__name__}, but a record is taken over into a "
@@ -279,11 +279,11 @@ def _fill(made: Any, entries: Mapping[str, Any], record: _Record) -> None:
 
 
 _watched: Final[dict[str, _Record | None]] = {}
-"""The records that nobody but us should go on using, by their source; None: that was said."""
+"""The records that the program should no longer use itself, by source; None: it was warned."""
 
 
 def _warn_of_use_state(_sender: object = None, **_details: Any) -> None:
-    """Say once that the program still keeps such a record with the SDK; imports nothing."""
+    """Warn once if the program still keeps such a record with the SDK; import nothing."""
     module = sys.modules.get("crawlee.storages._key_value_store")
     live = getattr(getattr(module, "KeyValueStore", None), "_autosaved_values", {})
     for source, record in list(_watched.items()):
@@ -297,7 +297,7 @@ def _warn_of_use_state(_sender: object = None, **_details: Any) -> None:
             )
 
 
-hub.persist_state.connect(_warn_of_use_state)  # it may be called after adopt()
+hub.persist_state.connect(_warn_of_use_state)  # use_state() may be called after adopt()
 
 
 def _after_fork_in_child() -> None:

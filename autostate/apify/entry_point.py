@@ -1,16 +1,16 @@
 """`@autostate.actor`: an async function becomes the entry point of an Actor.
 
-What stays to be written is the program. Its parameters say which state it has, by their types:
-those that are annotated with a persisted class are filled in with the rehydrated objects, all
-others stay with the caller. What the annotations leave open is an error when the module is
-imported, on the developer's machine, and not when a run begins.
+The types of the parameters say which state the function uses: a parameter that is annotated with a
+persisted class gets the rehydrated object, all other parameters are the caller's. An annotation
+that is not clear is an error when the module is imported, on the developer's machine, and not when
+a run begins.
 
-Nothing is saved here when this opened the Actor: leaving an Actor saves, with the decorator or
-without (apify/events.py), and one save at the end is enough.
+If the decorator has opened the Actor, it saves nothing itself: leaving an Actor saves, with or
+without the decorator (apify/events.py), and one save at the end is enough.
 
-The type of the result takes any arguments: type checkers cannot remove single parameters of a
-function, and to pretend that `main()` lacks some would be worse than not to check. They check the
-call of what was decorated, `main.__wrapped__(…)`, and what `main()` gives.
+The type of the result accepts any arguments: type checkers cannot remove single parameters of a
+function, and a type that pretends that `main()` lacks some would be worse than no check. They check
+a call of the decorated function, `main.__wrapped__(…)`, and the result of `main()`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _MANY: Final[Mapping[Any, str]] = {
 
 
 class EntryPoint(Protocol[P, R_co]):
-    """What `@autostate.actor` makes of an async function: one without its state parameters."""
+    """The result of `@autostate.actor`: an async function without its state parameters."""
 
     @property
     def __name__(self) -> str:
@@ -55,7 +55,7 @@ class EntryPoint(Protocol[P, R_co]):
 
     @property
     def __wrapped__(self) -> Callable[P, Coroutine[Any, Any, R_co]]:
-        """The function as it was written, for tests: no Actor, and all arguments are passed."""
+        """The undecorated function, for tests: it opens no Actor, and needs all arguments."""
         ...
 
     def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, R_co]:
@@ -64,7 +64,7 @@ class EntryPoint(Protocol[P, R_co]):
 
 
 class _Decorator(Protocol):
-    """`actor(…)`, with settings and without a function."""
+    """The result of `actor(…)` with settings and without a function."""
 
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R_co]], /) -> EntryPoint[P, R_co]:
         """Make an entry point."""
@@ -81,9 +81,10 @@ def actor(function: Any = None, /, **settings: Unpack[SettingsByName]) -> Any:
     """Make an async function the entry point of an Actor.
 
     `asyncio.run(main())` then opens the Actor, gives each parameter that is annotated with a
-    persisted class its rehydrated object, runs the function, and saves at the end, however it
-    ends. A container has the name of its parameter; a `@persisted` class is called without
-    arguments. Other parameters are the caller's; so are these if he passes them by name.
+    persisted class its rehydrated object, runs the function, and saves at the end, however the
+    function ends. A container has the name of its parameter; a `@persisted` class is called
+    without arguments. All other parameters are the caller's, and so is a state parameter that the
+    caller passes by name.
 
     If an Actor is open already, it is used, and stays open.
 
@@ -94,15 +95,15 @@ def actor(function: Any = None, /, **settings: Unpack[SettingsByName]) -> Any:
 
     Returns:
         An async function without the parameters that are filled in. As with `async with Actor`,
-        the process ends with it, with Apify's exit codes. `main.__wrapped__` is the function as
-        it was written.
+        the process ends with the function, with Apify's exit codes. `main.__wrapped__` is the
+        undecorated function.
 
     Raises:
-        TypeError: This is no async function, there is no setting of that name, or a parameter
-            cannot be filled in: its annotation cannot be resolved, it has a default, its class
-            needs arguments. Calling the result: an argument is missing or not expected.
+        TypeError: `function` is no async function, there is no setting of that name, or a
+            parameter cannot be filled in: its annotation cannot be resolved, it has a default, or
+            its class needs arguments. Calling the result: an argument is missing or unexpected.
         ValueError: A setting's value makes no sense.
-        ModuleNotFoundError: When it is called: the Apify SDK is not installed.
+        ModuleNotFoundError: Calling the result: the Apify SDK is not installed.
 
     Example:
         >>> import autostate
@@ -113,7 +114,7 @@ def actor(function: Any = None, /, **settings: Unpack[SettingsByName]) -> Any:
         >>> inspect.signature(main)
         <Signature () -> 'None'>
     """
-    Settings.for_store("apify:", **settings)  # raises what is wrong now, not when it runs
+    Settings.for_store("apify:", **settings)  # a wrong setting raises now, not when a run begins
     if function is None:
         return functools.partial(_entry_point, settings=settings)
     return _entry_point(function, settings)
@@ -173,7 +174,7 @@ def _apify_actor(name: str) -> Any:
 def _bound(
     name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Give what the caller passed, by the names of the parameters."""
+    """Give the caller's arguments, by the names of the parameters."""
     try:
         return signature.bind(*args, **kwargs).arguments
     except TypeError as error:
@@ -187,7 +188,7 @@ def _bound(
 
 
 def _check_function(function: Any) -> None:
-    """Refuse what is no async function."""
+    """Refuse an object that is no async function."""
     if not inspect.isfunction(function):
         raise TypeError(
             f"@autostate.actor is for an async function, not for this {type(function).__name__}; "
@@ -201,7 +202,7 @@ def _check_function(function: Any) -> None:
 
 
 def _signature(function: Any) -> inspect.Signature:
-    """Give the signature; from Python 3.14 on this is what resolves annotations."""
+    """Give the signature; from Python 3.14 on this call resolves the annotations."""
     try:
         return inspect.signature(function)
     except NameError as error:
@@ -216,7 +217,7 @@ def _unresolved(what: str, error: Exception) -> TypeError:
 
 
 def _makers(function: Any, signature: inspect.Signature) -> dict[str, Callable[[], Any]]:
-    """Give what makes the object of each parameter that is to be filled in."""
+    """Give, for each parameter that is filled in, a function that makes its object."""
     makers: dict[str, Callable[[], Any]] = {}
     for parameter in signature.parameters.values():
         what = f"the parameter {parameter.name!r} of {function.__name__}()"
@@ -235,7 +236,7 @@ def _makers(function: Any, signature: inspect.Signature) -> dict[str, Callable[[
 
 
 def _resolved(function: Any, parameter: inspect.Parameter, what: str) -> Any:
-    """Give a parameter's annotation, evaluated if it is a text."""
+    """Give a parameter's annotation, evaluated if it is a string."""
     name, annotation = parameter.name, parameter.annotation
     if annotation is parameter.empty:
         return None
@@ -248,7 +249,7 @@ def _resolved(function: Any, parameter: inspect.Parameter, what: str) -> Any:
 
 
 def _state_class(annotation: Any, what: str) -> type | None:
-    """Give the persisted class that is meant; None for anything else."""
+    """Give the persisted class that an annotation names; None for any other annotation."""
     origin = typing.get_origin(annotation)
     if origin is Annotated:
         return _state_class(annotation.__origin__, what)
@@ -268,7 +269,7 @@ def _state_class(annotation: Any, what: str) -> type | None:
 
 
 def _check_parameter(parameter: inspect.Parameter, cls: type, what: str) -> None:
-    """Refuse what does not stand for one object, or could be left out already."""
+    """Refuse a parameter that does not stand for one object, or that has a default."""
     if stars := _MANY.get(parameter.kind):
         raise TypeError(
             f"{what} stands for any number of {cls.__name__}: give each a parameter of its own, "
@@ -282,7 +283,7 @@ def _check_parameter(parameter: inspect.Parameter, cls: type, what: str) -> None
 
 
 def _maker(name: str, cls: Any, what: str) -> Callable[[], Any]:
-    """Give what makes the object: a container by name, unless its constructor names it."""
+    """Give a function that makes the object: a container by name, unless its class names it."""
     signature = _constructor(cls)
     if issubclass(cls, _CONTAINERS) and _takes(signature, name):
         return functools.partial(cls, name)
@@ -295,7 +296,7 @@ def _maker(name: str, cls: Any, what: str) -> Callable[[], Any]:
 
 
 def _constructor(cls: Any) -> inspect.Signature | None:
-    """Give what a class is called with; None if Python does not know."""
+    """Give the signature of a class's constructor; None if Python does not know it."""
     try:
         return inspect.signature(cls)
     except (TypeError, ValueError, NameError):

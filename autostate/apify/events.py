@@ -1,19 +1,19 @@
-"""Actors: what Apify tells a program becomes a signal of the hub, and a save.
+"""Actors: each event of Apify becomes a signal of the hub, and a save.
 
-`import autostate` is enough, before or after `import apify`, and does not load the SDK: a finder
-waits for its import. Then three of its functions are wrapped:
+`import autostate` is enough, before or after `import apify`, and does not load the SDK: an import
+finder waits for the import of the SDK. Then three functions of the SDK are wrapped:
 
-- entering an Actor: afterwards our listeners are registered, anew for each context, because the
-  SDK forgets all listeners when a context ends;
-- leaving it: one save, when all listeners of the program are done;
-- taking a message from the platform: the SDK drops events whose data it cannot read, and a
+- entering an Actor: afterwards the library's listeners are registered, again for each context,
+  because the SDK forgets all listeners when a context ends;
+- leaving an Actor: one save, when all listeners of the program are done;
+- receiving a message from the platform: the SDK drops events whose data it cannot read, and a
   migration must not go unnoticed because its `data` was null.
 
-Listeners go through the event manager because that is where `Actor.reboot()` looks for them. They
+Listeners are registered at the event manager because `Actor.reboot()` looks for them there. They
 wait without blocking the event loop, and the SDK waits for them where it waits at all.
 
-The SDK's internals may change: what cannot be wrapped is logged, and saving at intervals and at
-the end of the process, which needs none of this, goes on.
+The SDK's internals may change: a function that cannot be wrapped is logged. Saving at intervals
+and at the end of the process needs none of this, and goes on.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger("autostate")
 
 GRACEFUL_ABORT = 30.0
-"""Seconds between `aborting` and the kill; the event itself does not say."""
+"""Seconds between `aborting` and the kill; the event itself does not tell the time."""
 
 LOOP_WATCH = 5.0
-"""Seconds between two looks whether the event loop of an Actor still runs."""
+"""Seconds between two checks whether the event loop of an Actor still runs."""
 LOOP_BLOCKED = 5.0
 """Seconds after which a loop that does not answer counts as blocked."""
 
@@ -55,7 +55,7 @@ Listener = Callable[[Any], Coroutine[Any, Any, None]]
 
 
 def install() -> None:
-    """Hook the Apify SDK: now if it is loaded, else as soon as it is imported."""
+    """Hook the Apify SDK: now if it is loaded, else when it is imported."""
     if "apify" in sys.modules:
         _hook()
         _join(sys.modules["apify"])
@@ -64,15 +64,15 @@ def install() -> None:
 
 
 class _ApifyFinder:
-    """Lets the other finders find the SDK, and hooks it when it has been executed.
+    """A finder that lets the other finders find the SDK, and hooks it after its execution.
 
-    wrapt has the same, but its import takes longer than all of autostate's.
+    wrapt has such a finder, but importing wrapt takes longer than importing all of autostate.
     """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find `apify`, nothing else."""
+        """Find `apify`, and no other module."""
         if fullname != "apify":
             return None
         for finder in sys.meta_path:
@@ -99,7 +99,7 @@ def _call_after_execution(loader: Any, hook: Callable[[], None]) -> None:
 
 
 def _hook() -> None:
-    """Wrap what must be wrapped. Never raises: that would fail the program's `import apify`."""
+    """Wrap the functions. Never raise: that would fail the program's `import apify`."""
     try:
         import wrapt
 
@@ -147,8 +147,8 @@ def is_open(proxy: Any) -> bool:
 
 
 def _attach(actor: Any) -> None:
-    """Hear from an open Actor context what concerns saving."""
-    with contextlib.suppress(Exception):  # an SDK whose logging is another one
+    """Listen to the events of an open Actor context that concern saving."""
+    with contextlib.suppress(Exception):  # an SDK with another kind of logging
         logs.dress_as_sdk(actor)
     _listen(actor)
     _watch_loop(actor)
@@ -166,14 +166,14 @@ def _listen(actor: Any) -> None:
 
 def _expect_timeout(actor: Any) -> None:
     """Save before the run times out; the program may have configured the SDK by itself."""
-    with contextlib.suppress(Exception):  # an SDK that does not say so: the environment may
+    with contextlib.suppress(Exception):  # this SDK does not tell: the environment may
         announced.note_timeout(actor.configuration.timeout_at)
         for manager in _managers():
             manager.expect_timeout()
 
 
 def _watch_loop(actor: Any) -> None:
-    """Notice in another thread when the loop of an Actor can hear no events."""
+    """Notice in another thread when the blocked loop of an Actor hears no events."""
     import asyncio
 
     try:
@@ -187,13 +187,13 @@ def _watch_loop(actor: Any) -> None:
 
 
 def _watch(loop: Any, stop: Latch) -> None:
-    """Ask the loop for a sign of life now and then; the thread of `_watch_loop`."""
+    """Ask the loop for a sign of life regularly; this is the thread of `_watch_loop`."""
     while not stop.wait(LOOP_WATCH):
         alive = Latch()
         asked = time.monotonic()
         try:
             loop.call_soon_threadsafe(alive.set)
-        except RuntimeError:  # closed
+        except RuntimeError:  # the loop is closed
             return
         if alive.wait(LOOP_BLOCKED):
             continue
@@ -209,14 +209,14 @@ def _unwatch_loop(actor: Any) -> None:
 
 
 _watches: WeakKeyDictionary[Any, Latch] = WeakKeyDictionary()
-"""What ends the watch over the loop of an Actor."""
+"""The latches that end the watch over the loop of each Actor."""
 
 
 async def _leave(wrapped: Wrapped, actor: Any, args: Any, kwargs: Any) -> Any:
-    """Leave an Actor context, and save once, whatever it ended with.
+    """Leave an Actor context and save once, however the context ended.
 
-    The SDK's own last `persist_state` is passed on only here, when the program's listeners have
-    had the last word: what they change then would else need another save.
+    The SDK's own last `persist_state` is passed on only here, after the program's listeners have
+    run: otherwise their changes would need another save.
     """
     was_active = getattr(actor, "_active", True)
     try:
@@ -229,7 +229,7 @@ async def _leave(wrapped: Wrapped, actor: Any, args: Any, kwargs: Any) -> Any:
 
 
 async def _receive(wrapped: Wrapped, events: Any, args: Any, kwargs: Any) -> Any:
-    """Take a message from the platform; hear ourselves what the SDK could not read."""
+    """Receive a message from the platform, and handle it here if the SDK could not read it."""
     listeners = _listeners.get(events)
     message = args[0] if args else kwargs.get("message")
     heard = listeners.heard if listeners else 0
@@ -237,7 +237,7 @@ async def _receive(wrapped: Wrapped, events: Any, args: Any, kwargs: Any) -> Any
     if listeners and (hear := listeners.by_name.get(_name_of(message))):
         import asyncio
 
-        await asyncio.sleep(0)  # whatever the SDK has started has begun after this
+        await asyncio.sleep(0)  # after this, every task that the SDK has started has begun
         if listeners.heard == heard:
             logger.warning("Apify sent an event that its SDK dropped: %s.", _name_of(message))
             task = asyncio.create_task(hear(None))
@@ -255,12 +255,12 @@ def _name_of(message: Any) -> str:
 
 
 class _Listeners:
-    """What listens to the events of one Actor context.
+    """The listeners for the events of one Actor context.
 
     Attributes:
-        heard: How many events have come so far.
-        by_name: What hears an event, by the platform's name for it.
-        tasks: What was started here, kept from being collected.
+        heard: The number of events so far.
+        by_name: The listener for each event, by the platform's name for the event.
+        tasks: The tasks that were started here, which keeps them from being collected.
     """
 
     def __init__(self, actor: Any) -> None:
@@ -297,12 +297,12 @@ class _Listeners:
 
     async def _persist_state(self, data: Any) -> None:
         self.heard += 1
-        if not getattr(self._actor, "_is_exiting", False):  # else see `_leave`
+        if not getattr(self._actor, "_is_exiting", False):  # then `_leave` passes it on
             hub.persist_state.send(None, is_migrating=getattr(data, "is_migrating", False))
             await save("at persist_state")
 
     async def _reboot(self) -> None:
-        """Move now instead of working until the kill. Sleeps until this container is gone."""
+        """Reboot now instead of working until the kill. Sleep until this container is gone."""
         self._rebooting = True
         try:
             await self._actor.reboot()
@@ -313,7 +313,7 @@ class _Listeners:
 
 
 _listeners: WeakKeyDictionary[Any, _Listeners] = WeakKeyDictionary()
-"""By the event manager that they are registered at."""
+"""The listeners of each Actor context, by its event manager."""
 
 
 def _seconds(duration: Any) -> float | None:
@@ -321,22 +321,22 @@ def _seconds(duration: Any) -> float | None:
 
 
 def _managers() -> list[StateManager]:
-    """All that have state objects now."""
+    """Give all managers that have state objects now."""
     return [each for each in lifecycle.keepers() if isinstance(each, StateManager)]
 
 
 def _wants_reboot() -> bool:
-    """Also the one that has no state object yet: a program may have nothing to save so far."""
+    """Tell whether any manager is to reboot, also one without state objects so far."""
     return any(each.settings.reboot_on_migrating for each in (*_managers(), current_manager()))
 
 
 async def save(when: str, seconds: float = math.inf, *, ending: bool = False) -> bool:
-    """Make everything durable, without blocking the event loop; says whether it is.
+    """Make everything durable, without blocking the event loop; tell whether it is durable.
 
     Args:
-        when: For the message if it is not.
-        seconds: How long it may take at most.
-        ending: Do not wait until an error goes away which waiting does not mend.
+        when: The occasion, for the message about a failure.
+        seconds: The longest time that it may take.
+        ending: Do not wait for an error that waiting does not mend.
     """
     import asyncio
 

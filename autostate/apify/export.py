@@ -1,9 +1,9 @@
-"""Plain JSON of a state object, as `JSON.stringify` makes it of the same thing in JavaScript.
+"""Plain JSON of a state object, as `JSON.stringify` makes it of the same object in JavaScript.
 
-What JSON holds is given as it is. What JavaScript has something of its own for becomes what that
-becomes. For the rest there is no form that a reader would take for the same value; it is an error
-that names the path, or what the caller's `default` gives. `null` for a nan, which `JSON.stringify`
-writes without a word, is such a loss.
+A value that JSON can hold stays as it is. A value with a counterpart in JavaScript becomes the JSON
+of that counterpart. Any other value has no form that a reader would take for the same value: it is
+an error that names the path, or is replaced by the result of the caller's `default`. A nan, for
+which `JSON.stringify` silently writes `null`, is such a value.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ _DO: Final = "give export() a function default=, which says what is to stand for
 def export(obj: Any, *, default: Callable[[Any], Any] | None = None) -> Any:
     """Give a state object as plain JSON, as the JavaScript SDK's `useState` would keep it.
 
-    The result is new and made of dict, list, str, int, float, bool and None alone: give it to
-    `Actor.set_value`, `Actor.push_data` or `json.dumps`. It is the object as it is now.
+    The result is a new object, made of dict, list, str, int, float, bool and None alone: pass it
+    to `Actor.set_value`, `Actor.push_data` or `json.dumps`. It shows the object as it is now.
 
     Args:
         obj: A state object, something nested in one, or any value that can be saved.
         default: Called with each value that has no form in JSON, or that JavaScript would not read
-            as the same: gives what stands for it. Without it, such a value is an error.
+            as the same value; returns the replacement. Without it, such a value is an error.
 
     Returns:
         A dict for dicts and objects, a list for lists, sets, tuples and deques.
 
     Raises:
-        UnsupportedTypeError: There is such a value, or one that holds itself; the message names
-            its path.
+        UnsupportedTypeError: There is such a value, or a value that holds itself; the message
+            names its path.
 
     Example:
         >>> import autostate
@@ -72,7 +72,7 @@ def export(obj: Any, *, default: Callable[[Any], Any] | None = None) -> Any:
 
 
 def _label(obj: Any) -> str:
-    """What a path begins with: the name of a state object, else its class."""
+    """Give the beginning of a path: the name of a state object, else its class."""
     with contextlib.suppress(TypeError):  # no state object, or a nested one
         if type(obj) is not str:
             return _name_of(obj)
@@ -83,7 +83,7 @@ class _Export:
     """One call of `export`.
 
     Args:
-        default: What the program has for values without a form.
+        default: The program's function for values without a form.
     """
 
     def __init__(self, default: Callable[[Any], Any] | None) -> None:
@@ -95,7 +95,7 @@ class _Export:
         """Give a value as JSON."""
         if value is None or value is True or value is False:
             return value
-        if isinstance(value, Transparent):  # first: it says it is an instance of what it wraps
+        if isinstance(value, Transparent):  # first: it looks like its wrapped object
             return self.plain(value.__wrapped__)
         if isinstance(value, enum.Enum):
             return self.plain(value.value)
@@ -155,7 +155,7 @@ class _Export:
         return made
 
     def _key(self, key: Any) -> str:
-        """Give the name of a property: JavaScript makes texts of integers, too."""
+        """Give the name of a property: JavaScript makes strings of integers, too."""
         if isinstance(key, enum.Enum):
             return self._key(key.value)
         if isinstance(key, str) and _is_text(key):
@@ -186,7 +186,7 @@ class _Export:
         return self._instead(value, f"{number} is no number in JSON")
 
     def _moment(self, value: dt.date | dt.time) -> Any:
-        """Write as `Date.toJSON`: UTC, milliseconds; without a zone it stays without."""
+        """Write like `Date.toJSON`: UTC, milliseconds; a naive time stays without a zone."""
         if not isinstance(value, dt.datetime):
             return value.isoformat()
         if value.utcoffset() is None:
@@ -198,7 +198,7 @@ class _Export:
         return in_utc.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
     def _instead(self, value: Any, problem: str) -> Any:
-        """Give what the program has for a value without a form."""
+        """Give the program's replacement for a value without a form."""
         if self._default is None:
             raise Unsupported(f"{problem}: {_DO}")
         if self._asked:
@@ -221,14 +221,14 @@ def _is_text(value: str) -> bool:
 
 
 def _in_order(members: Iterable[Any]) -> list[Any]:
-    """Sort where there is an order, so that the same set is exported the same way each time."""
+    """Sort members if they have an order, so that equal sets are exported alike."""
     listed = list(members)
     kinds = set(map(type, listed))
     return sorted(listed) if kinds <= {int, float} or kinds == {str} else listed
 
 
 def _fields(value: Any) -> dict[str, Any] | None:
-    """The fields of an object whose class says them; None for any other."""
+    """Give the fields of an object whose class declares them; None for any other object."""
     if is_persisted(type(value)):
         from autostate.objects.decorator import fields_of
 

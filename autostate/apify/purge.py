@@ -1,8 +1,8 @@
 """The purge: outside of the platform the Apify SDK empties the default store when it starts.
 
-That is its way to give every local run a fresh start. A state that was resumed before, at module
-level, would then be written on top of records that are gone. So the start of an Actor is watched:
-if records of ours have vanished, the managers of that store save everything in full again.
+So every local run begins afresh. A state that was resumed before, at module level, would then be
+written on top of records that are gone. So the start of an Actor is watched: if records of the
+library have vanished, the managers of that store save everything in full again.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def surviving_a_purge(managers: Iterable[StateManager]) -> Generator[None]:
     """Save everything again if the body has emptied the local default store.
 
     Args:
-        managers: Those that may keep state there.
+        managers: The managers that may keep state there.
     """
     if not purges_on_start():
         yield
         return
     with contextlib.ExitStack() as stack:
         owners = list(_owners(managers, local_folder(None)))
-        for owner in owners:  # nothing is written between the purge and the look after it
+        for owner in owners:  # nothing is written between the purge and the check after it
             stack.enter_context(owner.flush_thread.exclusive())
         before = _records()
         yield
@@ -52,7 +52,7 @@ def surviving_a_purge(managers: Iterable[StateManager]) -> Generator[None]:
 
 
 def _records() -> set[str]:
-    """The keys of our records in the store that is purged."""
+    """Give the keys of the library's records in the purged store."""
     store = ApifyFolderStore(local_folder(None), "apify:", MAX_RECORD)
     with contextlib.suppress(AutostateError):
         return set(store.list("autostate-"))
@@ -60,7 +60,7 @@ def _records() -> set[str]:
 
 
 def _owners(managers: Iterable[StateManager], folder: Path) -> Iterator[Incarnation]:
-    """Whoever keeps state in this folder."""
+    """Give the incarnations that keep state in this folder."""
     for each in managers:
         incarnation = each._incarnation
         store = None if incarnation is None else incarnation.store
