@@ -1,1 +1,1 @@
-"""One store, its state objects by name, and the life of a process with them."""
+"""One store, its state objects by name, and their life in a process."""

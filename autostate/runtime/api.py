@@ -1,4 +1,4 @@
-"""Which manager a state object belongs to: the process default, and `open()`.
+"""The public functions, and the choice of a manager: that of the process, or of `open()`.
 
 A new state object belongs to the innermost `with autostate.open(...)` around its creation, else
 to the default manager. "Around" follows Python's context variables: tasks made in the body
@@ -36,7 +36,7 @@ _default_lock = threading.Lock()
 
 
 def current_manager() -> StateManager:
-    """Give the manager to which state objects created here belong."""
+    """Give the manager to which a state object that is created now belongs."""
     global _default
     manager = current.get()
     if manager is not None:
@@ -50,11 +50,11 @@ def current_manager() -> StateManager:
 
 
 _opened: WeakKeyDictionary[StateManager, int] = WeakKeyDictionary()
-"""Managers that `open` has made, with the thread: another one may be about to enter its own."""
+"""Managers made by `open`, with their threads: another thread may be about to enter its own."""
 
 
 def _tell_of_unused() -> None:
-    """Say of a manager that was never entered that nothing is created in it; the lock is held."""
+    """Warn of managers that were never entered: nothing is created in them. The lock is held."""
     mine = [manager for manager, thread in _opened.items() if thread == threading.get_ident()]
     for manager in mine:
         del _opened[manager]
@@ -69,7 +69,7 @@ def _tell_of_unused() -> None:
 
 
 def manager_of(obj: Any) -> StateManager:
-    """Give the manager that keeps a live state object; for a name, the current one."""
+    """Give the manager that keeps a live state object; for a name, the current manager."""
     return next((manager for manager in live() if manager.keeps(obj)), None) or current_manager()
 
 
@@ -84,7 +84,7 @@ def _affected() -> list[StateManager]:
 
 
 def _raise_first(errors: list[Exception]) -> None:
-    """Raise the first of the errors, if there is one, which tells of the others."""
+    """Raise the first of the errors, if there is one, with notes about the others."""
     if errors:
         for other in errors[1:]:
             errors[0].add_note(f"and another store: {type(other).__name__}: {other}")
@@ -92,12 +92,12 @@ def _raise_first(errors: list[Exception]) -> None:
 
 
 def _is_gone(manager: StateManager) -> bool:
-    """Whether another thread or task has closed a store of its own meanwhile, and was told all."""
+    """Tell whether another thread or task has closed a manager meanwhile, and got its errors."""
     return manager._closed and manager not in (current.get(), _default)
 
 
 def _trackers() -> list[Tracker]:
-    """The trackers for a block of `atomic()`, of all stores."""
+    """Give the trackers of all stores, for a block of `atomic()`."""
     found = []
     for manager in _affected():
         try:
@@ -153,7 +153,7 @@ def open(  # noqa: A001 - as gzip.open
     """Make a manager for a `with` or `async with`, in whose body state objects live in its store.
 
     Args:
-        url: As for `configure`, or a store.
+        url: A URL or path as for `configure`, or a store.
         settings: Attributes of `Settings`.
 
     Returns:
@@ -176,15 +176,15 @@ def open(  # noqa: A001 - as gzip.open
 
 
 def flush(timeout: float | None = None) -> None:
-    """Return when all that was written before the call is durable: it survives kill -9.
+    """Return when all writes before the call are durable: they survive kill -9.
 
     Args:
         timeout: Seconds; the setting `flush_timeout` by default.
 
     Raises:
-        FlushError: It was not saved in time. It stays in memory and is tried again.
+        FlushError: The writes were not saved in time. They stay in memory, and saving is retried.
         FencedError: A later process has taken over.
-        UnsupportedTypeError: An entry cannot be saved; everything else was.
+        UnsupportedTypeError: An entry cannot be saved; everything else was saved.
         RuntimeError: Called inside `atomic()`.
 
     Example:
@@ -196,23 +196,23 @@ def flush(timeout: float | None = None) -> None:
     _check_timeout("flush", timeout)
     end = None if timeout is None else time.monotonic() + timeout
     errors = []
-    for manager in _affected():  # each is flushed, also when another fails
+    for manager in _affected():  # each is flushed, even if another one fails
         try:
             manager.flush(None if end is None else _left(end))
-        except Exception as error:  # not Ctrl-C: whoever pressed it does not wait for the others
+        except Exception as error:  # not Ctrl-C: its sender does not wait for the other managers
             if not _is_gone(manager):
                 errors.append(error)
     _raise_first(errors)
 
 
 async def durable(timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
-    """Return when all that was written before the call is durable, without blocking the loop.
+    """Return when all writes before the call are durable, without blocking the event loop.
 
     Args:
         timeout: Seconds; the setting `flush_timeout` by default.
 
     Raises:
-        FlushError: As for `flush`, and so for the other errors.
+        FlushError: As for `flush`, which raises the same other errors, too.
     """
     _check_timeout("durable", timeout)
     end = None if timeout is None else time.monotonic() + timeout
@@ -227,7 +227,7 @@ async def durable(timeout: float | None = None) -> None:  # noqa: ASYNC109 - as 
 
 
 def _check_timeout(name: str, timeout: Any) -> None:
-    """Refuse a state object, or a function under `@durable`, in the place of the timeout."""
+    """Refuse a state object, or a function under `@durable`, in place of the timeout."""
     if timeout is not None and not isinstance(timeout, int | float):
         raise TypeError(
             f"{name}() saves all state objects; its argument is a timeout in seconds, not "
@@ -236,23 +236,23 @@ def _check_timeout(name: str, timeout: Any) -> None:
 
 
 def atomic(function: None = None, /) -> AtomicBlock:
-    """Save what happens in the body together or not at all; if the body raises, undo it.
+    """Save the writes of the body together or not at all; if the body raises, undo them.
 
     For a `with` statement, or as a decorator of a function or coroutine function.
 
-    Undone is what the block wrote: the code in the `with` statement, and tasks and threads that
-    were started there with its context. An entry goes back to what it was unless somebody has
-    written to it since. Then a number is taken back as a difference, so `stats["pages"] += 1` of
-    others stays; what is no number stays as the others left it. The same holds for the items of
-    lists and deques. Put back as a whole, with what others wrote since the block began, are
-    attributes of `@persisted` objects, and containers that the program holds elsewhere too. What
-    was done inside an object that is pickled is not undone, nor is creating and deleting of state
-    objects.
+    The writes of a block are undone: those of the code in the `with` statement, and of tasks and
+    threads that were started there with its context. An entry gets its former value, unless other
+    code has written to it since. In that case a number is taken back as a difference, so that
+    `stats["pages"] += 1` of other code stays; any other value stays as the other code left it. The
+    same holds for the items of lists and deques. Attributes of `@persisted` objects, and
+    containers that the program also holds elsewhere, are restored as a whole, including the
+    writes of other code since the block began. Changes inside a pickled object are not undone,
+    and neither are creating and deleting state objects.
 
-    This is no lock: others see what the block writes, and may write at the same time. While tasks
-    of an event loop are inside across an `await`, saves leave out what their blocks have written
-    so far. A save waits for the blocks of other threads, and a block that is about to begin gives
-    way to a save that waits.
+    A block is no lock: other code sees its writes, and may write at the same time. While a task of
+    an event loop is inside a block across an `await`, saves leave out the writes of the block so
+    far. A save waits for the blocks of other threads, and a block that is about to begin waits
+    for a save that waits.
 
     Args:
         function: Nothing: `@atomic` without parentheses is an error that says so.
@@ -261,7 +261,7 @@ def atomic(function: None = None, /) -> AtomicBlock:
         The context manager.
 
     Raises:
-        TypeError: Something was passed.
+        TypeError: An argument was passed.
 
     Example:
         >>> import autostate
@@ -287,7 +287,8 @@ def info(obj: Any) -> Info:
         obj: The object or its name.
 
     Returns:
-        Name, kind, whether it was resumed and after how long, when last saved, whether dirty.
+        Its name and kind, whether it was resumed and after how long, when it was last saved, and
+            whether it is dirty.
 
     Raises:
         LookupError: There is no live state object of that name.
@@ -302,20 +303,20 @@ def info(obj: Any) -> Info:
 
 
 def names(url: str | os.PathLike[str] | None = None) -> list[str]:
-    """Give the names of the state objects that a store holds; nothing is made or changed.
+    """Give the names of the state objects that a store holds; make and change nothing.
 
     Args:
-        url: The store, as for `configure`. By default that of this process, with what lives in it
-            and is not saved yet.
+        url: The store, as for `configure`. By default the store of this process, including live
+            state objects that are not saved yet.
 
     Returns:
-        The names in order, without those of the library's own. None if nothing was saved yet in
-        the store of this process.
+        The names in order, without the library's own names. An empty list if nothing was saved
+            yet in the store of this process.
 
     Raises:
         CorruptStateError: The state cannot be read.
         StoreError: There is no store at this URL, or it cannot be read.
-        ValueError: It is not the URL of a store.
+        ValueError: `url` is not the URL of a store.
 
     Example:
         >>> import autostate
@@ -334,18 +335,19 @@ def names(url: str | os.PathLike[str] | None = None) -> list[str]:
 def delete(obj: Any) -> None:
     """Remove a state object from the state, with the next save.
 
-    A live object goes on as a plain one. The same name begins from its defaults again.
+    A live object becomes a plain one. A new state object of the same name begins with its
+    defaults.
 
-    This is also the way out when the state cannot be read: what is stored is then kept aside
-    (the log says where), and the name begins anew. Other state objects that were stored with it
-    stay unreadable, each until it is deleted too.
+    This is also the way out when the state cannot be read: the unreadable records are then kept
+    under other names (the log says where), and the name begins anew. Other state objects that
+    were stored in the same state stay unreadable, each until it is deleted too.
 
     Args:
         obj: The object or its name; the name may also be one that is only stored.
 
     Raises:
         LookupError: There is no state object of that name.
-        CorruptStateError: The state cannot be read, but there is an earlier one to go back to,
+        CorruptStateError: The state cannot be read, but there is an earlier state to go back to,
             with other state objects in it.
         TypeError: The object is no state object, or a nested one.
     """
@@ -353,7 +355,7 @@ def delete(obj: Any) -> None:
 
 
 def statistics() -> Statistics:
-    """Tell how much was saved, and how things stand.
+    """Tell how much was saved, and the present state of saving.
 
     Returns:
         Flushes, bytes, entries, staleness, failures and so on; see `Statistics`.
@@ -362,7 +364,7 @@ def statistics() -> Statistics:
 
 
 def close_default() -> None:
-    """Close the manager of the process, for tests; what goes wrong is logged."""
+    """Close the manager of the process, for tests; log any error."""
     global _default
     with _default_lock:
         manager, _default = _default, None

@@ -1,7 +1,7 @@
 """A copy of a state in a file of its own.
 
-The file is made under a temporary name, and gets its own when it is complete: what has that name
-is a whole state, whenever this process ends.
+The file is made under a temporary name, and gets its final name when it is complete: a file with
+the final name holds a whole state, whenever this process ends.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ logger: logging.Logger = logging.getLogger("autostate")
 def backup(path: str | os.PathLike[str], url: str | os.PathLike[str] | None = None) -> str:
     """Copy the state into a new SQLite file: as of one moment, also while a process writes it.
 
-    What this process has not saved yet is saved first. The copy is a state by itself, whatever
-    store it comes from: to go on with it, in another place too, set `AUTOSTATE_URL` to what this
-    function returns. The key that signs pickled values (`state.db.key`) is copied with it.
+    Unsaved changes of this process are saved first. The copy is a state by itself, whatever store
+    it comes from: to go on with it, also in another place, set `AUTOSTATE_URL` to the returned
+    URL. The key that signs pickled values (`state.db.key`) is copied with it.
 
     Args:
         path: The new file. Missing folders are made.
-        url: The store that is copied, as for `configure`; by default that of this process.
+        url: The store that is copied, as for `configure`; by default the store of this process.
 
     Returns:
         The URL of the copy.
 
     Raises:
-        FileExistsError: Something is at the path already. It was left as it is.
+        FileExistsError: Something is at the path already. It was left unchanged.
         CorruptStateError: A record is damaged; the message names it.
         StoreError: There is no state, or it cannot be read; or the file cannot be written.
-        FlushError: As for `flush`, and so for its other errors.
+        FlushError: As for `flush`, which raises the same other errors, too.
 
     Example:
         >>> import autostate
@@ -79,7 +79,7 @@ def backup(path: str | os.PathLike[str], url: str | os.PathLike[str] | None = No
 
 @contextmanager
 def _source(url: str | os.PathLike[str] | None) -> Generator[tuple[Store, Settings]]:
-    """The store that is copied, with all that this process has written, and its settings."""
+    """Open the store that is copied, with all writes of this process; give its settings, too."""
     manager = current_manager() if url is None else _manager_of(normalized(url))
     if manager is not None:
         manager.flush()
@@ -95,14 +95,14 @@ def _source(url: str | os.PathLike[str] | None) -> Generator[tuple[Store, Settin
 
 
 def _manager_of(url: str) -> StateManager | None:
-    """The manager of this process that has a store open, if there is one."""
+    """Give the manager of this process that has a store open, if there is one."""
     place = _place_of(url)
     known: Any = (one for one in live() if place in (_place_of(one.url), one.url))
     return next(known, None)
 
 
 def _copy_key(source: Store, key: KeyFile) -> None:
-    """Let the copy be read with the key with which its values were signed."""
+    """Copy the key with which the values of the copy were signed."""
     path = file_of(source.url)
     if path is None:
         return

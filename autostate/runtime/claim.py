@@ -1,14 +1,15 @@
-"""A process's claim to a state: it owns it, or it may only read it until it can.
+"""A process's claim to a state: the process owns it, or may only read it until it claims it.
 
-Who creates the first state object claims the state at once. If another live process owns it, that
-is an error at this moment: what it has read would be old by the time it writes. Three sorts of
-processes are treated otherwise, because they often create state objects without meaning to, by
-importing the module that does. They read the state as it was, and claim it with the first write,
-which raises before anything has changed if the state is somebody else's:
+A process that creates its first state object claims the state at once. If another live process owns
+the state, that is an error at this moment: the values that this process has read would be old by
+the time it writes. Three sorts of processes are treated differently, because they often create
+state objects unintentionally, by importing the module that does. They read the last saved state,
+and claim it with their first write, which raises before anything has changed if another process
+owns the state:
 
 - children of `multiprocessing`: a worker must not lock its parent out;
-- other descendants of the owner, and workers that were forked as the owner was, from one server;
-- processes that were forked from the owner, with the objects as they were.
+- other descendants of the owner, and workers that one server has forked, like the owner;
+- processes that were forked from the owner, with copies of its objects.
 
 With `readonly=True` a state is never claimed.
 """
@@ -34,38 +35,38 @@ from autostate.stores import Store
 logger: logging.Logger = logging.getLogger("autostate")
 
 ENDING: Final = 10.0
-"""Seconds for which an owner that has begun to end is waited for, at the least."""
+"""The least number of seconds to wait for an owner that has begun to end."""
 
 LEASE: Final = 60.0
-"""Seconds for which an owner of which nobody knows whether it lives is watched: if it shows no
-sign of life meanwhile, it counts as gone. It is fenced then, should it live after all.
+"""Seconds to watch an owner when nobody can tell whether it lives: if it shows no sign of life
+meanwhile, it counts as gone. If it lives after all, it is fenced.
 """
 
 TELLING: Final = 2.0
-"""Seconds of waiting for an owner's end after which that is told of."""
+"""Seconds after which the wait for an owner's end is logged."""
 
 ASKING: Final = 2.0
-"""Seconds between questions to a platform whether an owner lives."""
+"""Seconds between two requests to a platform whether an owner lives."""
 
 LOOK: Final = 0.05
-"""Seconds between looks whether an owner has gone."""
+"""Seconds between two checks whether an owner has gone."""
 
 NAMING: Final = 2.0
-"""Seconds for which an owner that has not said who it is may still do so."""
+"""Seconds within which a new owner has to write who it is."""
 
 
 class Claim:
     """A claim to the state in one store.
 
     Args:
-        url: Where the state is.
-        owner_file: As of `Store`.
-        settings: Whether to wait, or to take over.
+        url: The URL of the state.
+        owner_file: The attribute of that name of the `Store`.
+        settings: The settings, which say whether to wait or to take over.
 
     Attributes:
         held: Whether this process owns the state.
-        lease: Seconds for which others believe that it does, once it has the state, without a
-            sign of life; None: they can find out.
+        lease: Seconds for which other processes believe that this process owns the state without
+            seeing a sign of life; None: they can find out whether it lives.
     """
 
     def __init__(self, url: str, owner_file: Path | None, settings: Settings) -> None:
@@ -91,12 +92,12 @@ class Claim:
         """Become the owner.
 
         Args:
-            epoch: That of the state which was read.
-            saved_at: When that was saved, in seconds since 1970.
-            patience: Seconds for which a living owner is waited for, if the settings say no more.
+            epoch: The epoch of the state that was read.
+            saved_at: When that state was saved, in seconds since 1970.
+            patience: Seconds to wait for a living owner, if the settings do not say more.
 
         Returns:
-            The epoch that this process is to have; None: whichever it likes.
+            The epoch that this process must use; None: it may choose.
 
         Raises:
             StateInUseError: Another live process owns the state.
@@ -124,13 +125,13 @@ class Claim:
             time.sleep(LOOK)
 
     def wait_for_others(self, journal: Journal, saved_at: float | None) -> bool:
-        """See that no owner on another machine lives; wait for it as the settings say.
+        """Check that no owner on another machine lives; wait for it as the settings say.
 
         Returns:
-            Whether the state is still what was recovered; else it has to be read anew.
+            Whether the state is still the recovered one; else it has to be read again.
 
         Raises:
-            StateInUseError: One does.
+            StateInUseError: An owner on another machine lives.
             StoreError: The store could not be read.
         """
         if self._asks is None:
@@ -145,7 +146,7 @@ class Claim:
         while owner is not None and (lives := self._lives(owner)) is not False:
             now = time.monotonic()
             patience = self._settings.wait_for_owner - (now - self._waits_since)
-            if lives is None:  # only what it does can tell
+            if lives is None:  # only its signs of life can tell
                 renewed, now_named = journal.owner_record(timeout=timeout)
                 current = journal.is_current(timeout=timeout)
                 showed_life = renewed != record or not current
@@ -170,31 +171,31 @@ class Claim:
             elif patience <= 0:
                 raise in_use(self._url, owner, saved_at)
             else:
-                seen = now  # alive, without having to show it
+                seen = now  # alive, without a sign of life
             time.sleep(min(ASKING, max(LOOK, patience)))
         return True
 
     def _lives(self, owner: Owner) -> bool | None:
-        """Whether an owner lives; containers of one run follow each other, and are no rivals."""
+        """Tell whether an owner lives; an earlier container of the same run counts as gone."""
         assert self._asks is not None
         if owner.ended or (owner.run and owner.run == self._me.run):
             return False
         return self._asks(owner)
 
     def move_to(self, epoch: int) -> None:
-        """Go with the state to a later epoch: a new one was begun in the place of the old."""
+        """Move to a later epoch: a new state was begun in place of the old one."""
         if self._lock is not None and self.held:
             with self._without_if_refused():
                 self._lock.move_to(epoch, self._me)
 
     def check(self) -> bool:
-        """See that others find the lock file, and lock another one if it was deleted.
+        """Check that other processes find the lock file; lock a new one if it was deleted.
 
         Returns:
-            Whether all is well; else the store may have been deleted with the file.
+            Whether the file was in place; else the store may have been deleted with the file.
 
         Raises:
-            FencedError: It was, and another process has begun anew since.
+            FencedError: The file was deleted, and another process has begun anew since.
         """
         if self._lock is None or not self.held or self._lock.is_in_place():
             return True
@@ -213,14 +214,14 @@ class Claim:
 
     @contextlib.contextmanager
     def _without_if_refused(self) -> Generator[None]:
-        """Do without a lock if its file was deleted, and the disk takes no other one."""
+        """Do without a lock if its file was deleted and no new one can be made."""
         try:
             yield
         except (OSError, LocksUnsupportedError) as error:
             self._do_without(f"its lock file was deleted, and cannot be made anew ({error})")
 
     def living(self, epoch: int, *, take: bool = False) -> Owner | None:
-        """Give the owner of the state if it lives; else become the owner, if that is wished."""
+        """Give the owner of the state if it lives; else become the owner, if `take` is true."""
         lock = self._lock
         if lock is None:
             return None
@@ -232,16 +233,17 @@ class Claim:
         except LocksUnsupportedError as error:
             self._do_without(f"its file system has no locks ({error})")
         except OSError as error:
-            with contextlib.suppress(OSError):  # it may be another user's
+            with contextlib.suppress(OSError):  # the file may be another user's
                 if (owner := lock.living(epoch)) is not None:
                     return owner
             self._do_without(f"the lock file {lock.path} cannot be used ({error.strerror})")
         return None
 
     def _takes_over(self, lock: OwnerLock, epoch: int) -> bool:
-        """Tell whether to become the owner beside one that lives.
+        """Tell whether to become the owner although another one lives.
 
-        Not beside one from which this process has its environment, and with it the setting.
+        Not if the living owner is a related process: this one may have its environment, and with
+        it the setting, from there.
         """
         if not self._settings.takeover:
             return False
@@ -249,7 +251,7 @@ class Claim:
         return owner is None or not is_related(owner)
 
     def _do_without(self, why: str) -> None:
-        """Go on where nobody can tell who lives: a later process will take over unseen."""
+        """Go on where nobody can tell who lives: a later process will take over unnoticed."""
         self._lock = None
         logger.warning(
             "nobody can tell whether another process uses the state in %s: %s. Let only one "
@@ -259,12 +261,12 @@ class Claim:
         )
 
     def announce_end(self) -> None:
-        """Tell whoever comes next that it is worth waiting."""
+        """Tell a process that wants the state that waiting is worthwhile."""
         if self._lock is not None and self.held:
             self._lock.announce(self._me.about_to_end())
 
     def release(self) -> None:
-        """Give the state back."""
+        """Release the state."""
         self.held = False
         if self._lock is not None:
             self._lock.release()
@@ -278,7 +280,7 @@ class Claim:
 
 
 def _named(look: Callable[[], Owner | None]) -> Owner | None:
-    """Look for a living owner, again while it has the lock but has not said yet who it is."""
+    """Find the living owner; retry while it has the lock but has not written yet who it is."""
     began = time.monotonic()
     while True:
         found = look()
@@ -288,12 +290,12 @@ def _named(look: Callable[[], Owner | None]) -> Owner | None:
 
 
 def is_ancestor(owner: Owner) -> bool:
-    """Whether this process descends from another one, by fork or otherwise."""
+    """Tell whether this process descends from another one, by fork or otherwise."""
     return owner.is_here and owner.pid in ancestors()
 
 
 def is_related(owner: Owner) -> bool:
-    """Whether this process may read what another one owns, without having asked for that."""
+    """Tell whether this process may read another one's state without `readonly=True`."""
     return owner.is_here and (owner.pid in ancestors() or is_sibling(owner.pid))
 
 
@@ -310,7 +312,7 @@ _WAYS_OF_RELATIVES: Final = (
 
 
 def in_use(url: str, owner: Owner, saved_at: float | None) -> StateInUseError:
-    """Make the error: who owns the state, and the ways out."""
+    """Make the error that says who owns the state, and names the ways out."""
     exit_status.expect(StateInUseError)
     mine = is_related(owner)
     ago = None if saved_at is None else max(0.0, time.time() - saved_at)
@@ -323,7 +325,7 @@ def in_use(url: str, owner: Owner, saved_at: float | None) -> StateInUseError:
 
 
 def changed_since(url: str) -> StateInUseError:
-    """Make the error for what was read before another process changed it."""
+    """Make the error for a state that another process has changed since it was read."""
     return StateInUseError(
         f"another process has changed the state in {url} since this one read it, so nothing can be "
         "written here, and nothing was. Let one process write; this one has to begin anew (with "
@@ -332,4 +334,4 @@ def changed_since(url: str) -> StateInUseError:
 
 
 Gate = Callable[[], None]
-"""Called before a write, in a process that does not own the state: claims it, or raises."""
+"""Called before a write in a process that does not own the state: claims the state, or raises."""

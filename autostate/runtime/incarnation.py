@@ -1,7 +1,7 @@
 """One life of a state in one process: from its recovery to its last save.
 
 A manager makes an incarnation when the first state object is created, and another one after a
-fork: nothing of the first, neither its connection nor its thread, is of any use to the child.
+fork: the child can use nothing of the first one, neither its connection nor its thread.
 """
 
 from __future__ import annotations
@@ -56,34 +56,34 @@ from autostate.tracking import Tracker, convert
 logger: logging.Logger = logging.getLogger("autostate")
 
 FIRST_WAIT = {"sqlite": 2.0, "memory": math.inf}
-"""Seconds that the first attempt to save waits for a store of this kind before that is told.
+"""Seconds that the first attempt to save waits for a store of this kind before the wait is logged.
 
-A full disk or a missing folder is an error at once. What SQLite waits for is a lock, and a reader
-that keeps one for a second is nothing to tell.
+A full disk or a missing folder is an error at once. SQLite waits for locks, and a reader that holds
+one for a second is not worth a message.
 """
 SLOW = 10.0
 """The same for any other store."""
 
 
 class Incarnation:
-    """A store, its journal, what is dirty, and who saves it.
+    """A store, its journal, its tracker and its flush thread.
 
     Args:
         source: A URL, or a store that is open; it is closed at the end.
-        settings: When to save, what to do about damage.
+        settings: When to save, and what to do about damage.
         sender: The sender of the hub's signals: the manager.
         instead_of: A name that is deleted: begin anew if the state cannot be read.
 
     Attributes:
-        place: What is the same for all URLs of the store.
-        tracker: What is dirty.
-        flush thread: Who saves it.
-        anew: What was stored could not be read, and is kept aside.
+        place: A key that is the same for all URLs of the store.
+        tracker: The tracker of the state objects.
+        flush_thread: The thread that saves them.
+        anew: Whether the stored state could not be read, and was kept under another name.
         downtime: Seconds from the last save of the previous incarnation to now, or None.
-        ending: The thread in which its last user leaves it; None: nobody does.
+        ending: The thread in which the last manager leaves this incarnation; None: none does.
 
     Raises:
-        CorruptStateError: What is stored cannot be read.
+        CorruptStateError: The stored state cannot be read.
         StoreError: The store cannot be used, or was not reached in `flush_timeout`.
     """
 
@@ -117,7 +117,7 @@ class Incarnation:
             )
             self._resumed: dict[str, bool] = {}
             self._spilled: Path | None = None
-            self.failure: FlushError | None = None  # why what was unsaved at the end is elsewhere
+            self.failure: FlushError | None = None  # why unsaved changes are in a spill file
             outlives = scheme(store.url) != "memory"  # now: the program may change its directory
             self._spill_places = spill.places(store.url) if outlives else []
             self._unreadable: set[str] = set()
@@ -159,9 +159,9 @@ class Incarnation:
         )
 
     def connect(self) -> None:
-        """Hear the signals of the hub; not before whoever closes this one knows of it."""
+        """Connect to the hub's signals; only after the manager, which disconnects, knows it."""
         if not self._connected:
-            self._disconnect()  # those of an attempt that Ctrl-C ended
+            self._disconnect()  # the handlers of an attempt that Ctrl-C ended
             for signal, handler in self._handlers:
                 signal.connect_own(handler)
             self._expect_ends()
@@ -171,7 +171,7 @@ class Incarnation:
         self.flush_thread.wake()
 
     def _expect_ends(self) -> None:
-        """Heed what was announced before there was anything to save."""
+        """Heed ends that were announced before there was anything to save."""
         kill = announced.seconds_to_kill()
         if kill is not None:
             self.flush_thread.announce_kill(kill)
@@ -184,7 +184,7 @@ class Incarnation:
             self.flush_thread.expect_timeout(timeout)
 
     def create(self, name: str, kind: str, make: Callable[[], Any]) -> tuple[Any, bool]:
-        """Give the live root of that name, or make and rehydrate it; says whether it was made."""
+        """Give the live root of that name, or make and rehydrate it; tell whether it was made."""
         found = self.tracker.kind(name)
         if found == UNREADABLE:
             raise still_unreadable(name)
@@ -196,12 +196,12 @@ class Incarnation:
         live = self.tracker.root(name)
         if live is not None:
             self.flush_thread.start()
-            self._resumed.setdefault(name, True)  # came with another root that refers to it
+            self._resumed.setdefault(name, True)  # rebuilt because another root refers to it
             return live, False
         if found is None and self.flush_thread.settings.readonly:
             raise self._not_stored(name)
         container = make()
-        self._resumed[name] = found is not None  # first: Ctrl-C may strike behind `attach`
+        self._resumed[name] = found is not None  # first: Ctrl-C may strike after `attach`
         try:
             self.tracker.attach(container, name, kind)
         except CodecError:
@@ -212,11 +212,12 @@ class Incarnation:
         return container, True
 
     def delete(self, name: str) -> None:
-        """Remove a root from the state; its live object goes on as a plain one.
+        """Remove a root from the state; its live object becomes a plain one.
 
         Raises:
             KeyError: There is no root of that name, neither live nor stored.
-            StateInUseError: This process may not write; or ReadOnlyError.
+            StateInUseError: This process may not write.
+            ReadOnlyError: The state was opened for reading only.
         """
         if self.tracker.kind(name) is None:
             raise KeyError(f"no state object is called {name!r}")
@@ -228,7 +229,7 @@ class Incarnation:
         self.flush_thread.start()
 
     def _keep_aside(self, name: str) -> None:
-        """Copy a root that could not be restored to where nothing overwrites it."""
+        """Copy a root that could not be restored to records that nothing overwrites."""
         with self.flush_thread.exclusive():
             keys = self._journal.keep_aside(name, timeout=self.flush_thread.settings.flush_timeout)
         self._unreadable.discard(name)
@@ -240,20 +241,20 @@ class Incarnation:
         )
 
     def resumed(self, name: str) -> bool:
-        """Whether a root was found in the store when it was created."""
+        """Tell whether a root was found in the store when it was created."""
         return self._resumed.get(name, True)
 
     @property
     def last_saved(self) -> float | None:
-        """When something was last saved, by this or the previous incarnation; since 1970."""
+        """The time of the last save by this or the previous incarnation, in seconds since 1970."""
         return self.flush_thread.saved_at or self._saved_before
 
     def _check_claim(self) -> None:
-        """See that this process is still the owner of what is there.
+        """Check that this process is still the owner of the state in the store.
 
         Raises:
             FencedError: The store was deleted, and another process has begun anew.
-            StoreGoneError: It was deleted.
+            StoreGoneError: The store was deleted.
         """
         timeout = self.flush_thread.settings.flush_timeout
         if self._journal.moved:
@@ -264,7 +265,7 @@ class Incarnation:
             raise StoreGoneError(f"{self.store.url} was deleted while this process used it")
 
     def store_wiped(self) -> None:
-        """Save everything again: somebody has emptied the store under us.
+        """Save everything again, after the store was emptied while it was in use.
 
         Raises:
             FencedError: Another process has begun anew there.
@@ -278,14 +279,15 @@ class Incarnation:
     def finish(self, timeout: float) -> Exception | None:
         """Save for the last time, untrack the objects, close the store.
 
-        If Ctrl-C strikes before anything was done, it is still to be done: call it again. If it
-        strikes later, what is not saved is spilled.
+        If Ctrl-C strikes before anything was done, call this method again. If it strikes later,
+        the unsaved changes are spilled.
 
         Args:
             timeout: Seconds for the save.
 
         Returns:
-            What went wrong; the unsaved changes are then in a spill file if at all possible.
+            The error, if the save failed; the unsaved changes are then in a spill file if at all
+                possible.
         """
         with self._finishing:
             return None if self.finished else self._finish(timeout)
@@ -294,7 +296,7 @@ class Incarnation:
         """Wait until the last save is done, and the store is closed.
 
         Raises:
-            StoreUnavailableError: It takes longer, or waits for this thread.
+            StoreUnavailableError: The last save takes longer, or waits for this thread.
         """
         done = False
         if threading.get_ident() != self.ending and not self.flush_thread.is_this_thread():
@@ -315,7 +317,7 @@ class Incarnation:
         except FencedError as error:
             problem = self._refused_at_the_end(error)
         except UnsupportedTypeError as error:
-            problem = error  # nothing that a spill could mend
+            problem = error  # a spill would not help
         except (StateInUseError, ReadOnlyError) as error:
             problem = ChangesLostError(
                 "values that this process holds in state objects were changed past these, and the "
@@ -323,7 +325,7 @@ class Incarnation:
             )
         except Exception as error:
             problem = self._spill(error)
-        except BaseException as error:  # Ctrl-C while it waits: no time, but what is known is kept
+        except BaseException as error:  # Ctrl-C during the wait: keep the known changes at once
             interrupted = error
             self.flush_thread.abandon()
             uninterrupted(lambda: self._spill(interrupted))
@@ -335,7 +337,7 @@ class Incarnation:
         return problem
 
     def _refused_at_the_end(self, error: FencedError) -> Exception:
-        """Say what becomes of changes that another process keeps from being saved.
+        """Make the error for changes that cannot be saved because another process has taken over.
 
         The old container of an Actor's run ends anyway, and the run goes on in the new one.
         """
@@ -356,9 +358,9 @@ class Incarnation:
         self._over.set()
 
     def _give_lease_back(self) -> None:
-        """Tell those who could not find out that this process has ended."""
+        """Tell processes that cannot find it out that this process has ended."""
         if self.claim.held and self.claim.lease is not None and not self._journal.fenced:
-            with contextlib.suppress(StoreError, FencedError):  # they wait for the lease's end
+            with contextlib.suppress(StoreError, FencedError):  # then they wait for the lease's end
                 self._journal.renew(ended=True, timeout=GIVING_BACK)
 
     # -- a process that does not own the state ------------------------------------------------
@@ -366,12 +368,12 @@ class Incarnation:
     def forked(self) -> bool:
         """Go on in the child of a fork: to read, and to write as soon as the parent has ended.
 
-        The store's connection is the parent's: it is kept, unused, so that nothing closes it. So
-        are the flush thread and the locks of threads that do not exist here.
+        The store's connection is the parent's: it is kept unused, so that nothing closes it. The
+        same holds for the flush thread and for locks of threads that do not exist here.
 
         Returns:
-            Whether there is a state to go on with; what lay in memory only has gone with the
-            parent, and its objects are plain ones.
+            Whether there is a state to go on with. A state in memory is the parent's alone, and
+            its objects become plain ones.
         """
         if scheme(self.store.url) == "memory":
             _of_parents.append(self)
@@ -395,8 +397,8 @@ class Incarnation:
     def _claim_after_fork(self) -> None:
         """Claim the state that was the parent's; the tracker's lock is held.
 
-        A daemon's parent may not have ended yet. What this process holds is what the parent had
-        at the fork: if that has saved since, it is old.
+        The parent of a daemon may not have ended yet. This process holds the values that the parent
+        had at the fork: if the parent has saved since, they are old.
 
         Raises:
             StateInUseError: The parent lives, or somebody has saved since the fork.
@@ -404,7 +406,7 @@ class Incarnation:
         settings = self.flush_thread.settings
         if settings.readonly:
             self._refuse_to_write()
-        kept = getattr(self.store, "is_stateless", False)  # it has no connection of the parent's
+        kept = getattr(self.store, "is_stateless", False)  # the store has no connection to share
         store = self.store if kept else keyed(open_store(self.store.url), settings)
         try:
             journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
@@ -431,7 +433,7 @@ class Incarnation:
 
     def _begin_to_save(self) -> None:
         self.flush_thread.start()
-        self.flush_thread.wake()  # defaults that were filled in wait for it
+        self.flush_thread.wake()  # defaults that were filled in are waiting to be saved
         for user in self.users:
             lifecycle.register(user)
         self.connect()
@@ -440,8 +442,8 @@ class Incarnation:
         """Claim the state before the first write to it; the tracker's lock is held.
 
         Raises:
-            ReadOnlyError: It was opened for reading only.
-            StateInUseError: It belongs to another process, or was changed by one.
+            ReadOnlyError: The state was opened for reading only.
+            StateInUseError: The state belongs to another process, or another one changed it.
         """
         if self.flush_thread.settings.readonly:
             self._refuse_to_write()
@@ -486,14 +488,14 @@ class Incarnation:
         try:
             self.flush_thread.flush(timeout, ending=True)
         except (FencedError, UnsupportedTypeError):
-            pass  # nothing that a spill could mend
+            pass  # a spill would not help
         except Exception as error:
             shout(self._spill(error))
             return self._after_exec
         return lambda: None
 
     def _after_exec(self) -> None:
-        """The process goes on, and what it could not save is in its memory as before."""
+        """Go on after a failed exec: the unsaved changes are in memory as before."""
         exit_status.forget()
         if self._spilled is not None:
             self._spilled.unlink(missing_ok=True)
@@ -508,7 +510,7 @@ class Incarnation:
         self.flush_thread.flush_soon()
 
     def _on_shutdown(self, sender: object, timeout: float | None = None, **rest: Any) -> None:
-        with contextlib.suppress(Exception):  # logged where it was met
+        with contextlib.suppress(Exception):  # logged where it was raised
             self.flush_thread.flush(timeout)
 
     def _disconnect(self) -> None:
@@ -516,7 +518,7 @@ class Incarnation:
             signal.disconnect_own(handler)
 
     def _spill(self, error: BaseException) -> FlushError:
-        """Keep what could not be saved in a file, and say where."""
+        """Keep the unsaved changes in a file, and make an error that says where."""
         cause = error.__cause__ or error
         told = f"the last save failed: {str(cause) or type(cause).__name__}"
         if not isinstance(cause, Exception):
@@ -540,7 +542,7 @@ class Incarnation:
         return failure
 
     def _write_spill(self) -> Path:
-        """Keep what is not saved in a file for the next start.
+        """Keep the unsaved changes in a file for the next start.
 
         Raises:
             OSError: There is nothing that could be kept, or no place for it.
@@ -556,13 +558,13 @@ class Incarnation:
 
 
 _of_parents: list[object] = []
-"""Connections of stores, and what else belongs to the parent process: never freed here."""
+"""Connections and other objects that belong to the parent process: never freed here."""
 
 PARENTS_END = 2.0
-"""Seconds for which a forked process waits for its parent's end, before its first write."""
+"""Seconds that a forked process waits for its parent's end before its first write."""
 
 GIVING_BACK = 2.0
-"""Seconds to wait for a store at the end, to tell others that this was the end."""
+"""Seconds to wait for a store at the end, to tell other processes of the end."""
 
 TAKE_OVERS = 5
 """Attempts to take over from a container that goes on saving."""
@@ -571,15 +573,15 @@ TAKE_OVERS = 5
 def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, Recovered, Claim]:
     """Open the store and read the state, again and again while the store is not reached.
 
-    `flush_timeout` limits the time for which the store does not answer. What a large state takes
-    to be read and decoded does not count: a start that gave up then would do so every time.
+    `flush_timeout` limits the time for which the store does not answer. The time to read and decode
+    a large state does not count: a start that gives up for it would give up every time.
     """
     left = settings.flush_timeout
     attempt = 0
     store = None if isinstance(source, str) else keyed(source, settings)
     while True:
         attempt += 1
-        share = max(left / 2, min(left, 2.0))  # so that another attempt may follow
+        share = max(left / 2, min(left, 2.0))  # leaves time for another attempt
         began = time.monotonic()
         try:
             if store is None:
@@ -611,7 +613,7 @@ def _gave_up(error: Exception, settings: Settings, source: str | Store) -> Autos
     url = source if isinstance(source, str) else source.url
     path = None if settings.readonly else file_of(url)
     owner = None if path is None else Claim(url, owner_file_of(path), settings).living(0)
-    if owner is not None:  # it was stopped in the midst of a commit, perhaps
+    if owner is not None:  # it may have been stopped in the middle of a commit
         return in_use(url, owner, None)
     return StoreUnavailableError(
         f"the state could not be read, in the {settings.flush_timeout:.3g} s that the setting "
@@ -620,7 +622,7 @@ def _gave_up(error: Exception, settings: Settings, source: str | Store) -> Autos
 
 
 def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Recovered, Claim]:
-    """Read the state, with what the previous process could not save, and claim it."""
+    """Read the state, including spilled changes of the previous process, and claim it."""
     claim = Claim.to(store, settings)
     try:
         journal, recovered = _claimed(claim, store, settings, timeout)
@@ -638,7 +640,7 @@ def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Re
 def _claimed(
     claim: Claim, store: Store, settings: Settings, timeout: float
 ) -> tuple[Journal, Recovered]:
-    """Read the state, and claim it unless this process is one that may only read for now."""
+    """Read the state, and claim it unless this process may only read for now."""
     attempts = 0
     while attempts < TAKE_OVERS:
         journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
@@ -657,7 +659,7 @@ def _claimed(
         attempts += 1
         if epoch is not None and epoch != journal.epoch:
             journal.begin_at(epoch)
-        with contextlib.suppress(FencedError):  # another one has just saved
+        with contextlib.suppress(FencedError):  # another process has just saved
             if _at_once(store, settings):
                 journal.take_over(timeout=timeout)
                 return journal, recovered
@@ -675,10 +677,10 @@ def _claimed(
 def _at_once(store: Store, settings: Settings) -> bool:
     """Tell whether to take over now, and not with the first commit.
 
-    On a platform the former container may still be running. It goes on to save until it is killed;
-    if it did so between our reading and our first commit, ours would be the one that is fenced. And
-    what outlives a run may be asked for by other runs before this one has saved anything. Also, a
-    kill may come soon after its announcement: the first save must not be longer than later ones.
+    On a platform the former container may still be running, and saves until it is killed. If it
+    saved between this process's reading and its first commit, this process would be fenced. And
+    another run may read a state that outlives runs before this run has saved anything. Also, a
+    kill may come soon after its announcement: the first save must not take longer than later ones.
     Elsewhere a lock is enough.
     """
     return settings.takeover or store.metered or getattr(store, "outlives_run", False)
@@ -687,7 +689,7 @@ def _at_once(store: Store, settings: Settings) -> bool:
 def _with_spilled(
     store: Store, journal: Journal, recovered: Recovered, settings: Settings, timeout: float
 ) -> tuple[Journal, Recovered]:
-    """Add what the previous process could not save."""
+    """Add the changes that the previous process could not save."""
     opened = store.believed if isinstance(store, KeyedStore) else None
     for one in spill.find(store.url, opened):
         if not one.base.fits(*journal.version):
@@ -715,10 +717,10 @@ def _with_spilled(
 
 
 def _pick_up(spilled: spill.Spill, journal: Journal, timeout: float) -> None:
-    """Save what the previous process could not save.
+    """Save the changes that the previous process could not save.
 
     Raises:
-        StoreUnavailableError: It cannot be saved now either. To go on without it would be to go
+        StoreUnavailableError: They cannot be saved now either. Without them the program would go
             on from an earlier state.
     """
     try:
@@ -732,7 +734,7 @@ def _pick_up(spilled: spill.Spill, journal: Journal, timeout: float) -> None:
 
 
 def _fits(changes: Sequence[bytes], recovered: Recovered) -> bool:
-    """Whether changes can be applied to the recovered state."""
+    """Tell whether changes can be applied to the recovered state."""
     begun = set(recovered.nodes)
     try:
         for change in map(json.loads, changes):
@@ -745,12 +747,13 @@ def _fits(changes: Sequence[bytes], recovered: Recovered) -> bool:
 
 
 def shout(error: Exception) -> None:
-    """Say in the log and on standard error that something was not saved; never raises.
+    """Say in the log and on standard error that something was not saved; never raise.
 
-    Standard error does not depend on how logging is set up: by then nobody else can tell it.
+    Standard error does not depend on how logging is set up, and at this point there is no later
+    chance to tell.
     """
     if isinstance(error, (FencedError, UnsupportedTypeError)):
-        return  # was logged when it was met
+        return  # it was logged when it was raised
     if isinstance(error, ChangesLostError):
         exit_status.note_loss()
     if logger.hasHandlers():  # else logging itself would write to standard error, too
@@ -759,11 +762,11 @@ def shout(error: Exception) -> None:
 
 
 def write_to_stderr(line: str) -> None:
-    """Write to standard error by whatever way is left."""
+    """Write to standard error by any way that is left."""
     for stream in (sys.stderr, sys.__stderr__):
         if stream is None:
             continue
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or there is none
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed or missing
             stream.write(line)
             stream.flush()
             return

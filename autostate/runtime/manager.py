@@ -1,7 +1,8 @@
 """A state manager: one store and its live state objects by name.
 
 Nothing is opened before the first state object is created: `import autostate` and `configure()`
-write to no disk and ask no network, and by then it is known whether the program is an Actor.
+write to no disk and use no network, and at the first state object it is known whether the program
+is an Actor.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ logger: logging.Logger = logging.getLogger("autostate")
 LONGEST_NAME = 200
 
 CREATING = 1.0
-"""Seconds for which the end waits for a thread that is creating a state object."""
+"""Seconds that the end of the process waits for a thread that is creating a state object."""
 
 AFTER_FAILURE = 2.0
-"""Seconds for the last save of `async with` if the one before it failed or was cancelled."""
+"""Seconds for the last save of `async with` if the save before it failed or was cancelled."""
 
 OWN_NAMES = OWN
 
@@ -54,20 +55,20 @@ current: contextvars.ContextVar[StateManager | None] = contextvars.ContextVar(
 
 @dataclass(frozen=True)
 class Info:
-    """What is known about a state object.
+    """Information about a state object.
 
     Attributes:
-        name: Its name.
-        kind: "dict", "set", "counter", "list", "deque", "proxy", "object": one of a
+        name: The name of the state object.
+        kind: "dict", "set", "counter", "list", "deque", "proxy", "object": an object of a
             `@persisted` class, or "loop": the position of a resumable loop.
-        resumed: It was found in the store when it was created.
-        downtime: When something was resumed: seconds between the last save of the previous
-            incarnation and this one's start. Else None.
-        last_saved: When its manager last saved, in seconds since 1970; None: never.
-        dirty: Something that its manager keeps is not saved yet; it may be under way.
-        unsavable: The paths of its entries that cannot be saved, as of `statistics()`.
-        last_error: Why its manager's last attempt to save failed; None when it succeeded.
-        waiting: For how many seconds a save has waited for the store to answer; 0 when none does.
+        resumed: Whether the state object was found in the store when it was created.
+        downtime: Seconds between the last save of the previous incarnation and the start of this
+            one, if a state was resumed. Else None.
+        last_saved: The time of its manager's last save, in seconds since 1970; None: never.
+        dirty: Whether any change that its manager keeps is not saved yet; a save may be under way.
+        unsavable: The paths of its entries that cannot be saved, as in `statistics()`.
+        last_error: Why its manager's last attempt to save failed; None if it succeeded.
+        waiting: Seconds for which a save has waited for the store to answer; 0 if none waits.
     """
 
     name: str
@@ -84,8 +85,8 @@ class Info:
 class StateManager:
     """One store and its live state objects. Made by `configure()` and `open()`.
 
-    As a context manager (plain or async) it is where state objects created in the body live;
-    leaving the body saves for the last time and detaches them.
+    State objects that are created in the body of `with` or `async with` belong to the manager;
+    leaving the body saves for the last time, and the objects become plain.
 
     Args:
         store: A URL, a path, or a store; by default what `AUTOSTATE_URL`, an Actor around the
@@ -119,7 +120,7 @@ class StateManager:
 
     @property
     def url(self) -> str:
-        """The URL of the store; without one given it may change until it is first used."""
+        """The URL of the store; the default URL may change until the store is first used."""
         if self._incarnation is not None:
             return self._incarnation.store.url
         store = self._store
@@ -129,7 +130,7 @@ class StateManager:
 
     @property
     def settings(self) -> Settings:
-        """The settings that hold now; once a state is open, those that it was opened with."""
+        """The present settings; once a state is open, the settings with which it was opened."""
         if self._incarnation is not None:
             return self._incarnation.flush_thread.settings
         return self._made_settings()
@@ -165,7 +166,7 @@ class StateManager:
                 )
 
     def _check_late(self, settings: SettingsByName) -> None:
-        """Refuse settings about how the state is opened: it is open."""
+        """Refuse settings about opening the state, because it is open already."""
         for name in ("readonly", "takeover", "wait_for_owner", "key", "encrypt"):
             if name in settings and settings[name] != getattr(self.settings, name):
                 raise RuntimeError(
@@ -175,7 +176,7 @@ class StateManager:
 
     def _override(self, settings: SettingsByName) -> None:
         merged: SettingsByName = {**self._overrides, **settings}
-        Settings.for_store(self.url, **merged)  # raises what is wrong now, not at the first use
+        Settings.for_store(self.url, **merged)  # a wrong setting raises now, not at the first use
         self._overrides = merged
 
     # -- state objects ------------------------------------------------------------------------
@@ -189,7 +190,7 @@ class StateManager:
             name: The name of the root.
             kind: The name of a `barrier.Kind`.
             make: Makes an empty container of that kind that is bound to no store.
-            own: It is one of the library's own notes, whose names no program can use.
+            own: Whether it is one of the library's own notes, whose names no program can use.
 
         Returns:
             The live object.
@@ -212,9 +213,9 @@ class StateManager:
         return made
 
     def _tell_of_another_store(self, name: str) -> None:
-        """Say once that a name which is new here is stored under the name of another program.
+        """Warn once if a name that is new here is in the store of another program.
 
-        A script was renamed, for example, or somebody looks from a shell.
+        For example, the script was renamed, or the program is a shell.
         """
         from autostate.stores import file_of
 
@@ -240,11 +241,11 @@ class StateManager:
         return None if incarnation is None else incarnation.tracker.root(name)
 
     def kind(self, name: str) -> str | None:
-        """Give the kind of a state object, live or stored in the store in use; None: no such."""
+        """Give the kind of a state object, live or in the store in use; None if there is none."""
         return None if self._incarnation is None else self._incarnation.tracker.kind(name)
 
     def keeps(self, obj: Any) -> bool:
-        """Whether this is a live state object of this manager, or nested in one."""
+        """Tell whether an object is a live state object of this manager, or nested in one."""
         node, incarnation = _node_of(obj), self._incarnation
         return node is not None and incarnation is not None and node.tracker is incarnation.tracker
 
@@ -304,23 +305,23 @@ class StateManager:
                 incarnation.delete(name)
 
     def atomic(self) -> AtomicBlock:
-        """Save what happens in the body together or not at all; if it raises, undo it."""
+        """Save the writes of the body together or not at all; if the body raises, undo them."""
         from autostate.tracking.savepoint import AtomicBlock
 
         return AtomicBlock(self._trackers)
 
     def _tracker(self) -> Tracker:
-        """The tracker of the state objects, which begin to be kept if they were not."""
+        """Give the tracker of the state objects; open the state if it is not open yet."""
         with self._lock:
             return self._begin().tracker
 
     def _trackers(self) -> list[Tracker]:
-        """The tracker for a block of `atomic()`; none where nothing is kept.
+        """Give the tracker for a block of `atomic()`; none if no state object is kept.
 
-        The block is one of plain writes then. That is so after the last save of a process that
-        ends: as outside of blocks, whoever goes on meanwhile, in another thread or after a signal,
-        is not interrupted. It is so in a forked process before it makes a state object of its own:
-        to open the store of its parent would take time, and announce that it is taken over.
+        Without a tracker the block just consists of plain writes. That is so after the last save of
+        a process that ends: another thread, or code after a signal, may still run such a block, and
+        is not interrupted. It is also so in a forked process before it makes a state object of its
+        own: opening the parent's store would take time, and announce a takeover.
         """
         with self._lock:
             if not (self._closed and self.ended):
@@ -331,7 +332,7 @@ class StateManager:
     # -- saving -------------------------------------------------------------------------------
 
     def flush(self, timeout: float | None = None) -> None:
-        """Return when all that was written before the call is durable; see `autostate.flush`."""
+        """Return when all writes before the call are durable; see `autostate.flush`."""
         lifecycle.recheck()
         incarnation = self._in_use()
         if incarnation is not None:
@@ -339,7 +340,7 @@ class StateManager:
                 incarnation.flush_thread.flush(timeout)
 
     async def durable(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
-        """Do as `flush` does, without blocking the event loop."""
+        """Flush without blocking the event loop; see `autostate.durable`."""
         lifecycle.recheck()
         incarnation = self._in_use()
         if incarnation is not None:
@@ -347,14 +348,14 @@ class StateManager:
                 await incarnation.flush_thread.durable(timeout)
 
     async def durable_at_end(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Do as `durable` does, but do not wait for what waiting does not mend: a full disk."""
+        """Flush without blocking, and do not wait for errors that waiting does not mend."""
         lifecycle.recheck()
         incarnation = self._in_use()
         if incarnation is not None:
             await incarnation.flush_thread.durable(timeout, ending=True)
 
     def statistics(self) -> Statistics:
-        """Tell how much was saved, and how things stand."""
+        """Tell how much was saved, and the present state of saving."""
         from autostate.saving.job import Statistics
 
         incarnation = self._incarnation
@@ -370,7 +371,7 @@ class StateManager:
         )
 
     def store_wiped(self) -> None:
-        """Save everything again: somebody has emptied the store under us."""
+        """Save everything again, after the store was emptied while it was in use."""
         if self._incarnation is not None:
             self._incarnation.store_wiped()
 
@@ -382,15 +383,16 @@ class StateManager:
 
         Raises:
             FlushError: The save failed; the message says where the unsaved changes are.
-            FencedError: As for `flush`, and so for `UnsupportedTypeError`.
+            FencedError: As for `flush`.
+            UnsupportedTypeError: As for `flush`.
         """
         problem = self._end(self.exit_timeout if timeout is None else timeout)
         if problem is not None:
             raise problem
 
     def _end(self, timeout: float) -> Exception | None:
-        # Another thread may be creating a state object, and wait for the state's owner: that ends
-        # when it sees that this manager is closed.
+        # Another thread may be creating a state object, and wait for the state's owner: it stops
+        # waiting when it sees that this manager is closed.
         taken = self._lock.acquire(timeout=min(timeout, CREATING))
         self._closed = True
         incarnation = self._incarnation
@@ -399,24 +401,24 @@ class StateManager:
         try:
             return None if incarnation is None else self._finish(incarnation, timeout)
         finally:
-            # Else Ctrl-C struck: it is to be repeated.
+            # Else Ctrl-C struck: the end has to be repeated.
             if incarnation is None or incarnation.finished or self not in incarnation.users:
                 self._incarnation = None
                 lifecycle.unregister(self)
 
     def _finish(self, incarnation: Incarnation, timeout: float) -> Exception | None:
-        """End with an incarnation; while others use it, it goes on."""
+        """Leave an incarnation; the last manager that uses it finishes it."""
         problem: Exception | None = None
         if incarnation.users != [self]:
             try:
                 incarnation.flush_thread.flush(timeout, ending=True)
             except Exception as error:
                 problem = error
-        with _beginning:  # of two that end at once, one finishes
+        with _beginning:  # of two managers that end at once, one finishes
             if incarnation.users != [self]:
                 incarnation.users.remove(self)
                 return problem
-            incarnation.ending = threading.get_ident()  # nobody joins it from here on
+            incarnation.ending = threading.get_ident()  # no manager joins it from here on
         return incarnation.finish(timeout)
 
     # -- the body of `with` -------------------------------------------------------------------
@@ -436,7 +438,7 @@ class StateManager:
         self._leave()
         if exc_type is None:
             self.close()
-        else:  # the body's exception is what the program has to hear of
+        else:  # the program gets the body's exception
             self.finish(self.exit_timeout)
 
     async def __aenter__(self) -> Self:
@@ -452,9 +454,9 @@ class StateManager:
         timeout = self.exit_timeout
         try:
             await self.durable_at_end()
-        except Exception:  # the last save, below, says what is wrong
+        except Exception:  # the last save, below, raises the error
             timeout = min(timeout, AFTER_FAILURE)
-        except BaseException:  # cancelled: the task ends, and nothing stays open behind it
+        except BaseException:  # cancelled: the task ends, and must leave nothing open
             self.finish(min(timeout, AFTER_FAILURE))
             raise
         if exc_type is None:
@@ -463,24 +465,24 @@ class StateManager:
             self.finish(timeout)
 
     def _leave(self) -> None:
-        with contextlib.suppress(ValueError, IndexError):  # left in another context
+        with contextlib.suppress(ValueError, IndexError):  # the body was left in another context
             current.reset(self._tokens.pop())
 
     # -- the keeper of `lifecycle` --------------------------------------------------------------
 
     @property
     def exit_timeout(self) -> float:
-        """Seconds that the save at exit may take."""
+        """The number of seconds that the save at exit may take."""
         return self.settings.flush_timeout
 
     def expect_timeout(self) -> None:
-        """Save everything shortly before the run times out, as far as that is known."""
+        """Save everything shortly before the run times out, if the time is known."""
         incarnation = self._incarnation
         if incarnation is not None:
             incarnation.expect_timeout()
 
     def announce_kill(self) -> None:
-        """Save shortly after every change from now on; takes no lock."""
+        """Save shortly after every change from now on; take no lock."""
         incarnation = self._incarnation
         if incarnation is not None:
             incarnation.flush_thread.announce_kill(None)
@@ -492,7 +494,7 @@ class StateManager:
             incarnation.claim.announce_end()
 
     def finish(self, timeout: float) -> None:
-        """Save for the last time, and be loud if that fails. No other default takes its place."""
+        """Save for the last time, and report a failure loudly. No other default is made."""
         self.ended = True
         incarnation = self._incarnation
         problem: Exception | None = None
@@ -508,24 +510,24 @@ class StateManager:
                 shout(problem)
 
     def before_exec(self, timeout: float) -> Callable[[], None]:
-        """Save before this process becomes another program; give what to call if it does not."""
+        """Save before this process becomes another program; give an undo function for failure."""
         incarnation = self._incarnation
         return _nothing if incarnation is None else incarnation.before_exec(timeout)
 
     def before_fork(self, timeout: float) -> Callable[[], None]:
-        """Let no other thread be in the midst of a change; give what to call after the fork."""
+        """Wait until no other thread is changing anything; give a function for after the fork."""
         incarnation = self._incarnation
         lock = None if incarnation is None else incarnation.tracker.lock
         taken = lock is not None and lock.acquire(timeout=max(0.0, timeout))
         return lock.release if lock is not None and taken else _nothing
 
     def forked(self) -> bool:
-        """Go on in the child of a fork, where the state belongs to the parent, if there is one."""
+        """Go on in the child of a fork, where the state, if any, belongs to the parent."""
         self._lock = threading.RLock()
         incarnation = self._incarnation
         if incarnation is not None:
             if self._store is None or isinstance(self._store, str):
-                self._store = incarnation.store.url  # wherever the child may go
+                self._store = incarnation.store.url  # the child may change its directory
             if not incarnation.forked():
                 self._incarnation = incarnation = None
         return incarnation is not None
@@ -546,7 +548,7 @@ class StateManager:
             if isinstance(source, str) and not settings.readonly:
                 under_test.check(source, _path_of(source))
             try:
-                lifecycle.register(self)  # first: whatever is there is saved at the end
+                lifecycle.register(self)  # first: so every state object is saved at the end
                 place = _place_of(source)
                 while self._incarnation is None:
                     with _beginning:
@@ -559,7 +561,7 @@ class StateManager:
                             self._incarnation = made
                     if made.ending is not None:
                         made.wait_for_end(settings.flush_timeout)
-                if self._closed:  # meanwhile, by another thread
+                if self._closed:  # closed meanwhile by another thread
                     self._end(0.0)
                     self._check_open()
             finally:
@@ -571,17 +573,17 @@ class StateManager:
         return self._incarnation
 
     def _shared(self, place: object, source: str | Store, settings: Settings) -> Incarnation | None:
-        """The incarnation of another manager that has the same store open.
+        """Give the incarnation of another manager that has the same store open.
 
         Raises:
-            RuntimeError: Its settings are not those of this one.
+            RuntimeError: Its settings differ from those of this manager.
         """
         for other in lifecycle.keepers():
             made = other._incarnation if isinstance(other, StateManager) else None
             if made is None or made.finished or made.place != place:
                 continue
             if isinstance(source, str) and made.flush_thread.settings.readonly != settings.readonly:
-                continue  # who only reads sees what is saved, as another process does
+                continue  # a reader sees the saved state, as another process does
             for name, value in self._overrides.items():
                 if getattr(made.flush_thread.settings, name) != value:
                     raise RuntimeError(
@@ -592,7 +594,7 @@ class StateManager:
         return None
 
     def _source(self) -> str | Store:
-        """The store, or its URL as it is to be from now on."""
+        """Give the store, or its URL, which is fixed from now on."""
         if self._store is None:
             return _named_by_environment(self.url, self._overrides)
         if isinstance(self._store, str):
@@ -600,7 +602,7 @@ class StateManager:
         return self._store
 
     def _in_use(self) -> Incarnation | None:
-        """The incarnation, if there is anything that could be saved."""
+        """Give the incarnation, if there is anything to save."""
         self._check_open()
         return self._incarnation
 
@@ -616,7 +618,7 @@ class StateManager:
 
 
 _beginning = threading.RLock()
-"""Held while a manager looks whether another one has its store open, and opens it."""
+"""Held while a manager checks whether another manager has its store open, and opens it."""
 
 
 def _after_fork_in_child() -> None:
@@ -628,9 +630,9 @@ lifecycle.on_fork(_after_fork_in_child)
 
 
 def _place_of(source: str | Store) -> object:
-    """What is the same for two URLs of one store.
+    """Give a key that is the same for two URLs of one store.
 
-    A store object that is neither a file, a folder nor on a platform is only itself.
+    A store object that is neither a file, a folder nor on a platform is its own key.
     """
     from autostate.stores import file_of
 
@@ -644,7 +646,7 @@ def _place_of(source: str | Store) -> object:
 
 
 def _path_of(url: str) -> Path | None:
-    """Where a store is; None if it is not on this machine."""
+    """Give the path of a store; None if it is not on this machine."""
     from autostate.stores import file_of
 
     scheme, _, name = url.partition(":")
@@ -661,7 +663,7 @@ def _nothing() -> None:
 
 @contextlib.contextmanager
 def _ending_first() -> Generator[None]:
-    """Tell nobody of a flush that failed because the process ends by a signal."""
+    """Suppress the error of a flush that failed because the process ends by a signal."""
     try:
         yield
     except FlushError:
@@ -672,7 +674,7 @@ def _ending_first() -> Generator[None]:
 def _checked(
     store: str | os.PathLike[str] | Store | None, settings: SettingsByName
 ) -> str | Store | None:
-    """Give a store, or the URL of one that could be opened, as far as looking tells."""
+    """Give a store, or the URL of a store that can probably be opened; open nothing."""
     if not isinstance(store, str | os.PathLike):
         if store is not None and not isinstance(getattr(store, "url", None), str):
             raise TypeError(
@@ -689,7 +691,7 @@ def _checked(
 
 
 def _named_by_environment(url: str, settings: SettingsByName) -> str:
-    """Check the URL of a store that no argument names; an error says which variable does."""
+    """Check a store's URL from the environment; an error names the variable."""
     variable = "AUTOSTATE_URL"
     try:
         return str(_checked(url, settings))
@@ -701,11 +703,11 @@ def _named_by_environment(url: str, settings: SettingsByName) -> str:
 
 
 def check_name(name: str, *, own: bool = False) -> None:
-    """Refuse what cannot be the name of a state object.
+    """Refuse an object that cannot be the name of a state object.
 
     Args:
         name: The name.
-        own: It is the library's own.
+        own: Whether the name is the library's own.
 
     Raises:
         ValueError: The name is empty, too long, the library's own, or has characters that no
@@ -725,7 +727,7 @@ def check_not_own(name: str) -> None:
     """Refuse the names of the library's own state objects.
 
     Raises:
-        ValueError: It is one of them.
+        ValueError: The name is one of them.
     """
     if name.startswith(OWN_NAMES):
         raise ValueError(
@@ -735,7 +737,7 @@ def check_not_own(name: str) -> None:
 
 
 def _root_of(obj: Any) -> Any:
-    """What the store keeps of a state object: itself, or what is behind a proxy or an object."""
+    """Give the root of a state object: itself, or the root behind a proxy or an object."""
     root = root_of(obj)
     if root is None and hasattr(type(obj), "_self_state"):
         root = obj._self_state()
@@ -743,13 +745,13 @@ def _root_of(obj: Any) -> Any:
 
 
 def _node_of(obj: Any) -> Any | None:
-    """The node to which a state object, or what is nested in one, belongs."""
+    """Give the node to which a state object, or a container nested in one, belongs."""
     root = _root_of(obj)
     return root._node_ if is_container(root) else None
 
 
 def _name_of(obj: Any) -> str:
-    """The name of a state object, given itself or by name."""
+    """Give the name of a state object, which is given itself or by name."""
     if type(obj) is str:
         check_not_own(obj)
         return obj

@@ -1,4 +1,4 @@
-"""Opening the store of a state: as the settings say, and not before it is known to be whole."""
+"""Opening the store of a state by its settings, after a check that the state is whole."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def open_state(
 
     Args:
         url: As for `open_store`.
-        settings: The keys with which it is protected.
+        settings: The settings with the keys that protect the store.
         readonly: As for `open_store`.
-        trusting: Believe what nobody has signed although a key is set.
+        trusting: Accept unsigned records although a key is set.
 
     Raises:
-        CorruptStateError: A commit that a kill has left unfinished cannot be undone: what is there
-            is damaged. Nothing was touched.
+        CorruptStateError: A commit that a kill has left unfinished cannot be undone, because its
+            journal or the database is damaged. Nothing was touched.
         StoreError: The store cannot be opened.
     """
     url = normalized(url)

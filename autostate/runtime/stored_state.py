@@ -1,7 +1,6 @@
-"""A state as it is stored, read without the program that wrote it: no class of it is needed.
+"""A stored state, read without the program that wrote it and without its classes.
 
-Values are as their JSON says (`codec/tagged.py` tells how that is to be read); of pickled values
-nothing is loaded.
+Values are kept as tagged JSON (`codec/tagged.py` explains it); pickled values are not loaded.
 """
 
 from __future__ import annotations
@@ -31,14 +30,15 @@ _LARGE: Final = 16 << 20
 
 @dataclass(frozen=True)
 class StoredState:
-    """What a store holds, as of one moment.
+    """The content of a store, as of one moment.
 
     Attributes:
-        url: The store.
+        url: The URL of the store.
         nodes: The nodes of the state by id.
-        saved_at: When it was saved last, in seconds since 1970; None: never.
-        owner: Who owns it, or did when it ended without giving it back; None: nobody, or unknown.
-        alive: The owner is a live process.
+        saved_at: The time of the last save, in seconds since 1970; None: never.
+        owner: The owner, or the last one if it ended without releasing the state; None: nobody,
+            or unknown.
+        alive: Whether the owner is a live process.
     """
 
     url: str
@@ -49,7 +49,7 @@ class StoredState:
 
     @property
     def roots(self) -> dict[str, int]:
-        """The nodes of the state objects of the program, by name."""
+        """The nodes of the program's state objects, by name."""
         found = {node.name: at for at, node in self.nodes.items() if node.name is not None}
         return {name: found[name] for name in of_programs(found)}
 
@@ -57,12 +57,12 @@ class StoredState:
 def read_state(
     url: str | os.PathLike[str], settings: Settings | None = None, *, trusting: bool = False
 ) -> StoredState:
-    """Read what a store holds; nothing is made or written, and nobody is disturbed.
+    """Read the content of a store; make and write nothing, and disturb no process.
 
     Args:
         url: As for `autostate.open`.
-        settings: Those of the store by default.
-        trusting: Believe what nobody has signed although a key is set.
+        settings: The settings; by default those of the store.
+        trusting: Accept unsigned records although a key is set.
 
     Raises:
         CorruptStateError: A record is damaged.
@@ -77,7 +77,7 @@ def read_state(
             logger.warning("%s", notice)
         owner, alive = _owner(store, found.epoch)
         asks = getattr(store, "owner_lives", None)
-        if owner is None and asks is not None:  # of another machine
+        if owner is None and asks is not None:  # the owner is on another machine
             owner = journal.last_owner(timeout=settings.flush_timeout)
             owner = None if owner is None or owner.ended else owner
             alive = owner is not None and asks(owner) is True
@@ -90,14 +90,14 @@ def names_in(url: str | os.PathLike[str], settings: Settings) -> list[str]:
 
 
 def beside(path: Path, name: str, *, among: bool = False) -> Path | None:
-    """Give another store in the folder of a store in which there is a state object of a name.
+    """Find another store in the same folder that holds a state object of a name.
 
-    Those that are large are not looked at, nor those that cannot be read.
+    Large stores, and stores that cannot be read, are skipped.
 
     Args:
-        path: The store; it need not be there.
+        path: The store; it need not exist.
         name: The name of the state object.
-        among: The store itself may be the one, too.
+        among: The store itself may be the result, too.
     """
     others = sorted(one for one in path.parent.glob(f"*{path.suffix}") if among or one != path)
     for other in others[:_OTHERS]:
@@ -108,7 +108,7 @@ def beside(path: Path, name: str, *, among: bool = False) -> Path | None:
 
 
 def _owner(store: Store, epoch: int) -> tuple[Owner | None, bool]:
-    """Who owns the state, and whether that lives."""
+    """Tell who owns the state, and whether the owner lives."""
     if store.owner_file is None:
         return None, False
     lock = OwnerLock(store.owner_file)

@@ -1,7 +1,7 @@
-"""What cannot be read makes room for a new state, when the user deletes a state object.
+"""Replacing a state that cannot be read by a new one, when the user deletes a state object.
 
-Records are copied aside within their store. A database that SQLite cannot read, or that was cut
-short, is renamed as a whole.
+Unreadable records are copied to other keys of their store. A database that SQLite cannot read, or
+that was cut short, is renamed as a whole.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def begin_anew(
     name: str,
     recover: Callable[[str | Store, Settings], Opened],
 ) -> tuple[Opened, bool]:
-    """Recover a state; if it cannot be read, keep it aside and begin a new one.
+    """Recover a state; if it cannot be read, keep it under another name and begin a new one.
 
     Args:
         source: The URL of the store, or the store.
         settings: How long to wait, and what to do about damage.
-        name: The state object that is deleted. Others that were in the unreadable state raise
+        name: The state object that is deleted. Other state objects of the unreadable state raise
             CorruptStateError when they are created.
         recover: Recovers a state that can be read.
 
@@ -48,7 +48,7 @@ def begin_anew(
         The state, and whether it is a new one.
 
     Raises:
-        CorruptStateError: There is an earlier state to go back to, with others in it.
+        CorruptStateError: There is an earlier state to go back to, with other state objects.
     """
     try:
         return recover(source, settings), False
@@ -64,7 +64,7 @@ def begin_anew(
 
 
 def still_unreadable(name: str) -> CorruptStateError:
-    """The error for a state object that could not be read before, and was not deleted."""
+    """Make the error for a state object that could not be read before, and was not deleted."""
     return CorruptStateError(
         f"{name!r} could not be read when another state object was deleted. What was stored is "
         "kept aside: as records `autostate-corrupt-…` of the store, or as a file `….corrupt-…` "
@@ -154,7 +154,7 @@ def _holds(path: Path, text: bytes) -> bool:
 
 
 def _names_in_file(path: Path) -> set[str]:
-    """The names of roots in a file that is no database any more, as far as they are whole."""
+    """Find the names of roots in a file that is no database any more, as far as they are whole."""
     names: set[str] = set()
     rest = b""
     with path.open("rb") as file:
