@@ -1,4 +1,4 @@
-"""Stores: bytes by key. Everything that makes a state of them is the journal's business."""
+"""Stores: bytes by key. The journal makes a state of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_store(url: str | os.PathLike[str], *, readonly: bool = False) -> Store:
         The open store. The caller closes it.
 
     Raises:
-        ValueError: The URL is of no known kind; the message says what to write instead.
+        ValueError: The URL is of an unknown kind; the message says what to write instead.
         StoreError: The store cannot be opened; the message says what to do.
 
     Example:
@@ -68,15 +68,15 @@ def _open_to_read(url: str) -> Store:
 
 
 def checked(source: str | os.PathLike[str], *, readonly: bool = False) -> str:
-    """Give the URL of a store that could be opened, as far as looking tells.
+    """Give the URL of a store that can probably be opened; open nothing.
 
     Args:
         source: As for `open_store`.
-        readonly: It is to be read only.
+        readonly: Whether the store is to be opened for reading only.
 
     Raises:
-        ValueError: It is no URL of a store.
-        StoreError: Nothing can be saved there, or read.
+        ValueError: `source` is not the URL of a store.
+        StoreError: Nothing can be saved there, or read from there.
     """
     url = normalized(source)
     path = file_of(url)

@@ -1,7 +1,7 @@
-"""The key-value stores of Apify: over HTTP on the platform, as the SDK's files elsewhere.
+"""The key-value stores of Apify: over HTTP on the platform, in the SDK's files elsewhere.
 
-`apify:` is the default store of the run, `apify:NAME` a named one that outlives it. Nothing here
-imports the SDK, which would cost most of a second, so state objects at module level are ready
+`apify:` is the default store of the run, `apify:NAME` a named store that outlives the run. Nothing
+here imports the SDK, which would take most of a second, so state objects at module level are ready
 before `apify` is even imported.
 """
 
@@ -28,22 +28,22 @@ from autostate.stores.apify_http import Answer, AnswerTooLargeError, HttpConnect
 from autostate.stores.urls import shown
 
 MAX_RECORD = 9_000_000
-"""Bytes of one record. The platform documents no maximum; 9,437,184 is known to be refused."""
+"""The most bytes of one record. The platform documents no maximum, but refuses 9,437,184."""
 
 MAX_FOREIGN = 256 << 20
-"""Bytes of a record of the program's own, which `adopt` reads: more than the platform takes."""
+"""The most bytes of a program's own record, which `adopt` reads: more than the platform allows."""
 
 _MAX_ANSWER = 4 << 20
-"""Bytes of an answer about a store: a page of a thousand keys has a tenth of that."""
+"""The most bytes of an answer about a store: a page of a thousand keys has a tenth of that."""
 
 _MAX_KEYS = 100_000
-"""Records of one state, at most; there are some hundreds."""
+"""The most records of one state; usually there are some hundreds."""
 
 _TIMEOUT = 30.0
 _ASKING = 10.0
 _ENDED = frozenset({"SUCCEEDED", "FAILED", "TIMED-OUT", "ABORTED"})
 _COMPRESS_FROM = 1024
-_REPEATS = 2  # of a request that only reads: a start takes many, and begins anew if one fails
+_REPEATS = 2  # of a request that only reads: a start needs many, and begins anew if one fails
 _PAUSE = 0.1
 _PAGE = 1000
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
@@ -62,7 +62,7 @@ T = TypeVar("T")
 
 
 class _Data(msgspec.Struct, Generic[T]):
-    """The envelope of what the API answers."""
+    """The envelope of an answer of the API."""
 
     data: T
 
@@ -100,11 +100,11 @@ class _Error(msgspec.Struct):
 
 
 def open_apify(name: str | None, *, make: bool = True) -> ApifyStore | ApifyFolderStore:
-    """Open the run's default store (None) or a named one; nothing is sent before it is used.
+    """Open the run's default store (None) or a named one; send nothing before the first use.
 
     Args:
-        name: As above.
-        make: Make a named store that is not there; else it is an empty one.
+        name: The name of the store, or None.
+        make: Make a missing named store; else a missing store counts as empty.
 
     Raises:
         ValueError: No store can have this name.
@@ -125,39 +125,39 @@ def open_apify(name: str | None, *, make: bool = True) -> ApifyStore | ApifyFold
 
 
 def is_at_home() -> bool:
-    """Whether this process runs on the Apify platform, as the SDK decides it."""
+    """Tell whether this process runs on the Apify platform, as the SDK decides it."""
     return _flag(_setting("APIFY_IS_AT_HOME"), default=False)
 
 
 def local_folder(name: str | None) -> Path:
-    """Where the SDK keeps a key-value store outside of the platform."""
+    """Tell where the SDK keeps a key-value store outside of the platform."""
     storage = _setting("APIFY_LOCAL_STORAGE_DIR", "CRAWLEE_STORAGE_DIR")
     base = Path("storage" if storage is None else storage)
     return (base / "key_value_stores" / (name or "default")).absolute()
 
 
 def purges_on_start() -> bool:
-    """Whether the SDK will empty the local default store when an Actor starts."""
+    """Tell whether the SDK will empty the local default store when an Actor starts."""
     if is_at_home():
         return False
     return _flag(_setting("APIFY_PURGE_ON_START", "CRAWLEE_PURGE_ON_START"), default=True)
 
 
 class ApifyStore:
-    """A key-value store on the platform, spoken to synchronously with timeouts of its own.
+    """A key-value store on the platform, used synchronously with timeouts of its own.
 
-    Not through `apify-client`: importing that takes 0.4 s, it repeats a request whose outcome is
-    unknown by itself, and the library below it hangs in a forked process. What writes is sent once
-    here; what reads, three times at most. Bodies are compressed, as the SDK does; the platform
-    keeps them like that.
+    It does not use `apify-client`: importing that takes 0.4 s, the client by itself repeats a
+    request whose outcome is unknown, and its HTTP library hangs in a forked process. Here a
+    request that writes is sent once, a request that reads at most three times. Bodies are
+    compressed, as by the SDK; the platform keeps them compressed.
 
     Args:
         api: The base URL of the API.
         token: The API token.
         url: The store's own URL: `apify:` or `apify:NAME`.
-        store_id: Its id, if known.
-        name: Else its name: found or made at the first use.
-        make: Make it if there is none; else it counts as empty.
+        store_id: The id of the store, if known.
+        name: Else the name of the store, which is found or made at the first use.
+        make: Make a missing store; else it counts as empty.
     """
 
     atomic = False
@@ -184,7 +184,7 @@ class ApifyStore:
         self.state_name: str = name or str(store_id)
         self._closed = False
         place = sha256(f"{api} {store_id} {name}".encode()).hexdigest()[:16]
-        # Of the processes in one container; what other containers do is asked of the platform.
+        # For processes in one container; the platform is asked about other containers.
         self.owner_file: Path | None = Path(gettempdir(), f"autostate-{place}-owner")
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
@@ -192,7 +192,7 @@ class ApifyStore:
         return self.read_up_to(self.max_record, key, timeout=timeout)
 
     def read_up_to(self, limit: int, key: str, *, timeout: float | None = None) -> bytes | None:
-        """Return a record of at most so many bytes, None if there is none."""
+        """Return a record of at most `limit` bytes, None if there is none."""
         path = f"records/{quote(key, safe='')}"
         try:
             answer = self._send("GET", path, _deadline(timeout), or_404=True, limit=limit)
@@ -231,7 +231,7 @@ class ApifyStore:
         deadline = _deadline(timeout)
         while True:
             answer = self._send("GET", f"keys?{urlencode(query)}", deadline)
-            if answer.status == 404:  # nobody has made the store
+            if answer.status == 404:  # the store was never made
                 return []
             page = self._data(answer, _Data[_Keys])
             keys.update(item.key for item in page.items if item.key.startswith(prefix))
@@ -249,9 +249,9 @@ class ApifyStore:
             query["exclusiveStartKey"] = following
 
     def owner_lives(self, owner: Owner) -> bool | None:
-        """Tell whether the run of an owner goes on; None if the platform does not say.
+        """Tell whether the run of an owner is still running; None if the platform does not tell.
 
-        The default store of a run is asked about other runs only.
+        For the default store of a run, only owners of other runs are looked up.
         """
         if not owner.run:
             return False
@@ -311,7 +311,7 @@ class ApifyStore:
         return self._data(answer, _Data[_Made]).id
 
     def _find(self, deadline: float) -> str | None:
-        """The id of the named store, if there is one."""
+        """Find the id of the named store, if there is one."""
         offset = 0
         while True:
             path = f"/v2/key-value-stores?{urlencode({'limit': _PAGE, 'offset': offset})}"
@@ -342,13 +342,13 @@ class ApifyStore:
 
 
 def _content_type(value: bytes) -> str:
-    """JSON shows in the Console; a part of a larger record is not JSON."""
+    """Give the content type: the Console shows JSON; a part of a larger record is not JSON."""
     whole = value.startswith(b"{") and value.endswith(b"}")
     return "application/json" if whole else "application/octet-stream"
 
 
 def _reason(answer: Answer) -> str:
-    """The API's own word for an error, such as `record-not-found`; nothing else that is said."""
+    """Give the API's type of an error, such as `record-not-found`; nothing else of the answer."""
     with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         reason = msgspec.json.decode(answer.body, type=_Error).error.type
         if _REASON.fullmatch(reason):
@@ -357,12 +357,12 @@ def _reason(answer: Answer) -> str:
 
 
 def _deadline(timeout: float | None) -> float:
-    """When to give up one request: a store that answers each of many is not given up."""
+    """Give the deadline of one request: each of many requests has its own."""
     return time.monotonic() + (_TIMEOUT if timeout is None else timeout)
 
 
 def _setting(*names: str) -> str | None:
-    """An environment variable as the SDK's settings read it: any case, the first name wins."""
+    """Read an environment variable like the SDK's settings: any case, the first name wins."""
     folded = {key.upper(): value for key, value in os.environ.items()}
     return next((folded[name] for name in names if name in folded), None)
 

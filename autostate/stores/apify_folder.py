@@ -1,21 +1,22 @@
 """A key-value store in a folder, in exactly the layout that the Apify SDK uses locally.
 
 A record is two files: `{key}` with the value and `{key}.__metadata__.json` beside it; without the
-second the SDK takes the record for missing, and so does this store. Order and syncing make a crash
-leave the old record or the new one:
+second file the SDK takes the record for missing, and so does this store. The order of the steps and
+syncing ensure that a crash leaves the old record or the new one:
 
-- put: value, then metadata, each written aside, synced and renamed; then the folder is synced.
-  A crash in between leaves a new record missing, and of a replaced one the new value.
-- delete: metadata first, then the value. A crash in between leaves a value that nobody sees.
+- put: the value, then the metadata, each written to a temporary file, synced and renamed; then the
+  folder is synced. A crash in between leaves a new record missing, and a replaced record with its
+  new value.
+- delete: the metadata first, then the value. A crash in between leaves a value that nobody sees.
 
-Records of the program's own in the same store are never touched.
+The program's own records in the same store are never touched.
 
-Somebody else may be able to write to the folder. What lies there in place of a file is not opened:
-a link would show files from anywhere as records, a pipe would never end. A file that is larger
-than a record can be is not read. The folder itself may be a link: users put `storage` on another
-disk, and whoever can plant a link there could as well plant the records. Files are private, what
-the umask says; the folders above the store are made as the SDK makes them, since the program's
-datasets lie there too.
+Other users may be able to write to the folder. Anything there that is no plain file is not opened:
+a link could show any file as a record, and a pipe would never end. A file that is larger than a
+record can be is not read. The folder itself may be a link: users put `storage` on another disk, and
+anybody who can plant a link there could as well plant the records. Files are private, whatever the
+umask is; the folders above the store are made as the SDK makes them, since the program's datasets
+lie there too.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ _ASIDE = ".autostate-tmp"
 _ABANDONED = 3600.0
 MAX_METADATA = 65_536
 _LINKS = frozenset({errno.ELOOP, getattr(errno, "EMLINK", errno.ELOOP)})
-"""What systems say of a link that is not to be followed."""
+"""The errors that systems raise for a link that must not be followed."""
 _NO_FILE = frozenset({errno.ENXIO, errno.EISDIR, errno.ENODEV, errno.EOPNOTSUPP})
-"""What they say of a socket, a folder or a device."""
+"""The errors that they raise for a socket, a folder or a device."""
 _MENDABLE = {
     errno.ENOSPC: "the disk is full: make room",
     errno.EDQUOT: "the disk quota is exhausted: make room",
@@ -53,7 +54,7 @@ _MENDABLE = {
     errno.EIO: "the disk reports an error",
 }
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOENT})
-"""What may be over in a moment."""
+"""Errors that may be over in a moment."""
 
 
 class ApifyFolderStore:
@@ -69,7 +70,7 @@ class ApifyFolderStore:
     conditional = False
     metered = False
     is_stateless = True
-    """There is nothing that a forked process could not share with its parent."""
+    """Whether a forked process can use the store together with its parent."""
 
     def __init__(self, folder: Path, url: str, max_record: int) -> None:
         self.url = url
@@ -87,15 +88,15 @@ class ApifyFolderStore:
         return None if described is None else self.read_file(value, self.max_record)
 
     def read_file(self, path: Path, limit: int) -> bytes | None:
-        """Return what is in a file of the folder, None if there is none.
+        """Return the content of a file of the folder, None if there is no file.
 
         Args:
             path: The file.
-            limit: The most bytes that it may have.
+            limit: The most bytes that the file may have.
 
         Raises:
-            DamagedStoreError: It is no file, or too large; nothing of it was read.
-            StoreError: It cannot be read; the message says what to do.
+            DamagedStoreError: It is no plain file, or too large; nothing of it was read.
+            StoreError: The file cannot be read; the message says what to do.
         """
         with self._translated():
             try:
@@ -133,7 +134,7 @@ class ApifyFolderStore:
         return sorted(key for key, name in found if _file_name(key) == name)
 
     def close(self) -> None:
-        """Refuse further use. Nothing is kept open."""
+        """Refuse further use. No file is kept open."""
         self._closed = True
 
     def _put(self, key: str, content: bytes) -> None:
@@ -154,7 +155,7 @@ class ApifyFolderStore:
         make_folder(self.folder)
 
     def _sweep(self) -> None:
-        """Remove once what killed processes have left aside; what is young may be in use."""
+        """Remove once the temporary files of killed processes; a young file may be in use."""
         if not self._swept:
             self._swept = True
             for path in self.folder.glob(f".*{_ASIDE}"):
@@ -179,22 +180,22 @@ class ApifyFolderStore:
 
 
 def _file_name(key: str) -> str:
-    """How the SDK names the file of a key; what is no text is nobody's key."""
+    """Give the SDK's name for the file of a key; a value that is no text is no key."""
     return quote(key, safe="", errors="replace")
 
 
 def _content_type(content: bytes) -> str:
-    """JSON is read as JSON by the SDK; a part of a larger record is not JSON."""
+    """Give the content type: the SDK reads JSON as JSON; a part of a larger record is not JSON."""
     whole = content.startswith(b"{") and content.endswith(b"}")
     return "application/json; charset=utf-8" if whole else "application/octet-stream"
 
 
 def _read(path: Path, limit: int) -> bytes:
-    """Read a file that is one, and no larger than it may be.
+    """Read a plain file that is no larger than `limit`.
 
     Raises:
-        DamagedStoreError: It is none, or larger.
-        OSError: It cannot be read.
+        DamagedStoreError: It is no plain file, or larger.
+        OSError: The file cannot be read.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # no link, no pipe
     try:
@@ -226,7 +227,7 @@ def _refused(path: Path, why: str) -> DamagedStoreError:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Put a file in the place of another in one step, synced before; a link is replaced, too."""
+    """Write, sync and rename a file in place of another, in one step; a link is replaced, too."""
     aside = path.with_name(f".{token_hex(8)}{_ASIDE}")
     try:
         with os.fdopen(create(aside), "wb") as file:

@@ -1,15 +1,15 @@
 """One synchronous HTTP connection with deadlines, on the standard library alone.
 
-It works where this library must: in a thread while the event loop is blocked, in `atexit`, in a
-forked child. A request is sent once and never again behind the caller's back: a first copy that
-arrives late would overwrite what was written since. To make that bearable a connection that was
-idle for long, or that the other side has closed, is replaced before it is used.
+It works where this library has to work: in a thread while the event loop is blocked, in `atexit`,
+in a forked child. A request is sent once and never repeated without the caller: a first copy that
+arrives late would overwrite later writes. To make failures rare, a connection that was idle for
+long, or that the other side has closed, is replaced before it is used.
 
-Whoever answers may be anybody: a proxy, or a server that a redirect names. `http.client` limits
-the length of one line of an answer, but not how many of them there are, and a timeout of a socket
-begins anew with every byte. So the deadline, and the most bytes of an answer with all that belongs
-to it, are seen to below it, where it reads from the socket. What it says in its errors may be what
-it was sent, or sends, and is not shown.
+The answer may come from anybody: a proxy, or a server that a redirect names. `http.client` limits
+the length of one line of an answer, but not the number of lines, and a timeout of a socket begins
+anew with every byte. So the deadline, and the limit for the bytes of an answer including its
+headers, are enforced below `http.client`, where it reads from the socket. The texts of its errors
+may contain data that was received or sent, and are not shown.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 from autostate.errors import StoreError, StoreUnavailableError
 
 _MAX_IDLE = 20.0
-"""Seconds after which servers may have dropped a connection without having told us."""
+"""Seconds after which servers may have dropped a connection without a notice."""
 
 _ENVELOPE = 1 << 20
-"""Bytes that an answer may have beside its content: headers, the lengths of chunks."""
+"""The most bytes of an answer beside its content: headers, the lengths of chunks."""
 
 _CHUNK = 256 * 1024
 _TOKEN: Final = re.compile(r"[!-~]+")
@@ -49,11 +49,11 @@ class Answer:
 
 
 class AnswerTooLargeError(StoreError):
-    """An answer is larger than what was asked for can be. It was not read to its end."""
+    """An answer is larger than the requested content can be. It was not read to its end."""
 
 
 class _BadAnswerError(http.client.HTTPException):
-    """What is wrong with an answer; the text holds nothing of it."""
+    """An error in an answer; its text contains nothing of the answer."""
 
 
 class HttpConnection:
@@ -103,12 +103,12 @@ class HttpConnection:
             path: The path and query.
             body: The body.
             headers: Headers besides those of the connection.
-            deadline: When to give up, on the monotonic clock.
-            limit: The most bytes that the body of the answer may have, decompressed.
+            deadline: The time to give up, on the monotonic clock.
+            limit: The most bytes of the decompressed body of the answer.
 
         Raises:
-            StoreUnavailableError: No answer, or not in time: the outcome is unknown.
-            AnswerTooLargeError: What was asked for is larger.
+            StoreUnavailableError: There was no answer in time: the outcome is unknown.
+            AnswerTooLargeError: The content is larger than `limit`.
             StoreError: The server cannot be trusted (its certificate is not valid).
         """
         url = f"{self._origin}{self._path}{path}"
@@ -121,10 +121,10 @@ class HttpConnection:
         except (OSError, _BadAnswerError, zlib.error) as error:
             self.close()
             raise _translated(error, self._origin, method) from error
-        except http.client.HTTPException as error:  # its text, or its cause, may be anything
+        except http.client.HTTPException as error:  # its text and its cause may contain anything
             self.close()
             raise _translated(error, self._origin, method) from None
-        except BaseException:  # in the middle of an exchange: not to be used again
+        except BaseException:  # in the middle of an exchange: the connection cannot be used again
             self.close()
             raise
 
@@ -157,7 +157,7 @@ class HttpConnection:
         return answer
 
     def _ready(self, deadline: float) -> http.client.HTTPConnection:
-        """A connection that is open as far as anybody can know."""
+        """Give a connection that is open as far as can be known."""
         connection = self._connection
         if connection is not None and self._stale(connection):
             self.close()
@@ -171,19 +171,19 @@ class HttpConnection:
             return True
         poll = select.poll()
         poll.register(connection.sock, select.POLLIN)
-        return bool(poll.poll(0))  # nothing was asked: what can be read is the end
+        return bool(poll.poll(0))  # no request is open: readable means closed
 
 
 class _TooMuchError(Exception):
-    """More was answered than there can be."""
+    """The answer is larger than it can be."""
 
 
 class _Wire:
-    """A socket for one exchange: until a deadline, and so many bytes.
+    """A socket for one exchange, with a deadline and a limit of bytes.
 
     Attributes:
-        deadline: When to give up, on the monotonic clock.
-        left: The bytes that may still come.
+        deadline: The time to give up, on the monotonic clock.
+        left: The number of bytes that may still come.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -205,11 +205,11 @@ class _Wire:
         return io.BufferedReader(_Stream(self, self._socket.makefile("rb", buffering=0)))
 
     def limit(self) -> None:
-        """See that more may be read, and for how long.
+        """Check that more may be read, and set the timeout of the socket.
 
         Raises:
             TimeoutError: No time is left.
-            _TooMuchError: Enough has come.
+            _TooMuchError: The limit of bytes is reached.
         """
         if self.left <= 0:
             raise _TooMuchError
@@ -217,7 +217,7 @@ class _Wire:
 
 
 class _Stream(io.RawIOBase):
-    """What comes over a wire."""
+    """The bytes that come over a wire, as a stream."""
 
     def __init__(self, wire: _Wire, raw: io.RawIOBase) -> None:
         self._wire = wire
@@ -238,7 +238,7 @@ class _Stream(io.RawIOBase):
 
 
 def _split(url: str, location: str = "") -> SplitResult | None:
-    """The parts of a URL with a host, and where it sends us; None if it is none."""
+    """Split a URL, or a redirect from it, that names a host; None for any other text."""
     try:
         parts = urlsplit(urljoin(url, location))
         known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
@@ -248,7 +248,7 @@ def _split(url: str, location: str = "") -> SplitResult | None:
 
 
 def _origin_of(parts: SplitResult) -> str:
-    """Scheme, host and port, without the name and the password that a URL may hold."""
+    """Give scheme, host and port, without the name and the password that a URL may contain."""
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
@@ -276,10 +276,10 @@ def _answered(
     deadline: float,
     limit: int,
 ) -> tuple[Answer, str | None]:
-    """Send one request; give the answer, and where it sends us."""
+    """Send one request; give the answer, and the target of a redirect."""
     wire: Any = connection.sock
     wire.deadline, wire.left = deadline, limit + _ENVELOPE
-    with suppress(BrokenPipeError):  # it may have answered before it had read all
+    with suppress(BrokenPipeError):  # the server may answer before it has read everything
         connection.request(method, target, body, dict(headers))
     with connection.getresponse() as response:
         data = _drain(response, limit)
@@ -292,7 +292,7 @@ def _answered(
 def _follow(
     url: str, location: str, headers: Mapping[str, str], *, deadline: float, limit: int
 ) -> Answer:
-    """Read a record from where the API sends us, without telling a stranger the token."""
+    """Read a record from the target of the API's redirect, without sending the token elsewhere."""
     parts = _split(url, location)
     if parts is None:
         raise _BadAnswerError("redirected to something that is not HTTP")
@@ -315,7 +315,7 @@ def _remaining(deadline: float) -> float:
 
 
 def _drain(response: http.client.HTTPResponse, limit: int) -> bytes:
-    """The body, in pieces."""
+    """Read the body, in pieces."""
     data = bytearray()
     while piece := response.read1(_CHUNK):
         data += piece
@@ -341,7 +341,7 @@ def _inflated(body: bytes, encoding: str | None, limit: int) -> bytes:
 
 
 def _too_large(origin: str, method: str, limit: int) -> StoreError:
-    """What it means that an answer is too large: a write may have been done."""
+    """Make the error for an answer that is too large; a write may have been done."""
     told = f"{origin} gave an answer to {method} of more than {limit:,} bytes"
     if method == "GET":
         return AnswerTooLargeError(f"{told}: check APIFY_API_BASE_URL")
@@ -349,7 +349,7 @@ def _too_large(origin: str, method: str, limit: int) -> StoreError:
 
 
 def _translated(error: Exception, origin: str, method: str) -> StoreError:
-    """What an error of the network means to the library."""
+    """Make the library's error from an error of the network."""
     if type(error).__name__ == "SSLCertVerificationError":
         return StoreError(f"{origin}: its certificate is not valid. Check APIFY_API_BASE_URL")
     if isinstance(error, TimeoutError):

@@ -1,9 +1,9 @@
 """A record that a program wrote with an SDK of Apify: read, and never touched.
 
-On the platform it is the same for all SDKs. Elsewhere the Python SDK writes `KEY` with its metadata
-beside it, the JavaScript SDK `KEY.json`, mostly without. A value without its metadata, which the
-Python SDK takes for missing, is read here: each file is written in one step, so it is what a killed
-program meant to keep.
+On the platform the record is the same for all SDKs. Elsewhere the Python SDK writes `KEY` with its
+metadata beside it, the JavaScript SDK `KEY.json`, mostly without metadata. A value without its
+metadata, which the Python SDK takes for missing, is read here: each file is written in one step, so
+a killed program meant to keep this value.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from autostate.stores.apify_folder import MAX_METADATA, ApifyFolderStore
 
 _KEY = re.compile(r"[a-zA-Z0-9!\-_.'()]{1,256}")
 _NONE = "application/x-none"
-"""The content type with which the Python SDK says that a value is None, as if there was none."""
+"""The Python SDK's content type for None: the record counts as missing."""
 
 
 def check_key(key: str) -> None:
-    """Refuse what cannot be the key of a record.
+    """Refuse an object that cannot be the key of a record.
 
     Raises:
-        TypeError: It is no text.
-        ValueError: The platform knows no such keys.
+        TypeError: The key is no text.
+        ValueError: The platform allows no such key.
     """
     if not isinstance(key, str):
         raise TypeError(f"the key of the record is a str, not {type(key).__name__}")
@@ -36,7 +36,7 @@ def check_key(key: str) -> None:
 
 
 def read_record(store: str | None, key: str, *, timeout: float | None = None) -> bytes | None:
-    """Read what a program keeps under a key of an Apify key-value store.
+    """Read the record of a program under a key of an Apify key-value store.
 
     Args:
         store: The name of the store; None for the run's default store.
@@ -47,7 +47,7 @@ def read_record(store: str | None, key: str, *, timeout: float | None = None) ->
         The value, decompressed; None if there is none.
 
     Raises:
-        StoreUnavailableError: No answer; trying again may help.
+        StoreUnavailableError: The store did not answer; trying again may help.
         StoreError: Trying again will not help; the message says what will.
         ValueError: No store can have this name.
     """

@@ -1,9 +1,9 @@
-"""What the journal asks of a store: very little, so that a new one is quickly written.
+"""The interface of a store: small, so that a new store is quickly written.
 
-A store keeps bytes by key. It does not know what a state is, makes no decisions and keeps no
-order; what it can promise beyond that it says in four attributes. The journal adds digests,
-ordering, ownership and recovery, once for all stores. `tests/conformance/store_kit.py` checks
-a store against this page.
+A store keeps bytes by key. It does not know what a state is, makes no decisions and keeps no order;
+its attributes say what it can promise beyond that. The journal adds digests, ordering, ownership
+and recovery, once for all stores. `tests/conformance/store_kit.py` checks a store against this
+page.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 FORMAT: Final = 2
-"""The version of the format of all that is stored: another one is not read."""
+"""The version of the format of everything that is stored: no other version is read."""
 
 
 class Store(Protocol):
@@ -22,26 +22,27 @@ class Store(Protocol):
 
     Keys are at most 200 characters of `a-zA-Z0-9!-_.'()`.
 
-    A timeout is about a store that does not answer: a call that takes several requests may wait
-    so long for each of them; a listing, of which nobody knows how many requests it takes, for all.
+    A timeout is for a store that does not answer: a call that needs several requests may wait this
+    long for each of them. A listing, whose number of requests is unknown, waits this long in all.
 
-    What is in a store may be anything: `read` gives no record that is larger than `max_record`, and
-    does not load it to find that out.
+    The content of a store may be anything: `read` returns no record that is larger than
+    `max_record`, and finds this out without loading the record.
 
     Attributes:
         url: The URL under which `open_store` finds the same records again.
-        atomic: A `write` of several keys is all or nothing, whatever happens meanwhile.
-        conditional: `expect` is honoured: checked in the very instant in which the write takes
-            effect. Only of use to the journal together with `atomic`.
-        metered: Every record written costs money: fewer and larger ones are better.
+        atomic: Whether a `write` of several keys is all or nothing, whatever happens meanwhile.
+        conditional: Whether `expect` is honoured: checked in the very instant in which the write
+            takes effect. The journal can use this only together with `atomic`.
+        metered: Whether every written record costs money, so that fewer, larger ones are better.
         max_record: The most bytes that one record may have.
-        owner_file: Where the owner of the state, a process on this machine, holds a lock as long
-            as it lives: see `autostate.ownership.lock`. None: nobody can tell whether it lives.
+        owner_file: The file in which the owner of the state, a process on this machine, holds a
+            lock as long as it lives: see `autostate.ownership.lock`. None: nobody can tell
+            whether it lives.
 
-    A store that can find out whether an owner lives that is on another machine has a method
-    `owner_lives(owner: Owner) -> bool | None`; None: it cannot tell in this case, and the owner
-    has to show that it lives: see `autostate.runtime.claim`. A store whose URL is not the same
-    everywhere has an attribute `state_name` in its place, to which signatures are bound: see
+    A store that can find out whether an owner on another machine lives has a method
+    `owner_lives(owner: Owner) -> bool | None`. It returns None if it cannot tell; then the owner
+    has to show signs of life, see `autostate.runtime.claim`. Signatures are bound to the URL of a
+    store; a store whose URL is not the same everywhere has an attribute `state_name` for that, see
     `keyed.py`.
     """
 
@@ -60,7 +61,7 @@ class Store(Protocol):
             timeout: The most seconds to wait; None: the store's own default.
 
         Raises:
-            StoreUnavailableError: No answer; trying again may help.
+            StoreUnavailableError: The store did not answer; trying again may help.
             StoreError: Trying again will not help; the message says what will.
         """
         ...
@@ -76,9 +77,9 @@ class Store(Protocol):
         """Write some records and delete others; durable when it returns.
 
         A store that is not atomic writes the puts in the order given, then deletes. Deleting a
-        key that is not there is no error. A write whose outcome became unknown must be reported
-        as such and not sent again behind the journal's back: a first copy that arrives late
-        would overwrite what was written since.
+        missing key is no error. A write whose outcome became unknown must be reported as such,
+        and the store must not repeat it by itself: a first copy that arrives late would
+        overwrite later writes.
 
         Args:
             puts: Records by key, created or replaced.
@@ -88,7 +89,7 @@ class Store(Protocol):
 
         Raises:
             FencedError: `expect` did not hold; nothing was written.
-            StoreUnavailableError: Not reached, or the outcome is unknown.
+            StoreUnavailableError: The store was not reached, or the outcome is unknown.
             StoreError: Trying again will not help; the message says what will.
         """
         ...

@@ -1,8 +1,8 @@
-"""A copy of a database in whose commit a process was killed, to see first what is left of it.
+"""A copy of a database in whose commit a process was killed, to try first what can be recovered.
 
-SQLite undoes such a commit as soon as the file is opened: it writes back what the journal beside it
-holds, and deletes the journal, before anybody can look whether that is damaged. So what would come
-of it is tried with a copy.
+SQLite undoes such a commit as soon as the file is opened: it writes back the content of the journal
+beside the file, and deletes the journal, before anybody can check the journal for damage. So this
+is tried with a copy first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from autostate.stores.sqlite import is_open
 
 _TOKEN = re.compile("[0-9a-f]{16}(-journal)?")
 _YOUNG = 60.0
-"""Seconds for which a copy stays whose process seems to be gone."""
+"""Seconds for which the copy of a process that seems to be gone is kept."""
 
 _LOCKS = 0x40000000  # where SQLite locks its files: see https://sqlite.org/src/file/src/os.h
 
@@ -41,7 +41,7 @@ class Copy:
         self._looked = [*map(_look, original)]
 
     def is_current(self) -> bool:
-        """Whether the files are as they were when they were copied."""
+        """Tell whether the files are unchanged since they were copied."""
         return self._looked == [*map(_look, self._original)]
 
 
@@ -79,11 +79,11 @@ def copied(path: Path) -> Generator[Copy | None]:
 
 
 def _is_left(database: Path, journal: Path) -> bool:
-    """Whether a journal has been left by a process that is gone."""
+    """Tell whether a journal was left behind by a process that is gone."""
     try:
         found = journal.lstat()
         if is_open(database) or not stat.S_ISREG(found.st_mode) or not found.st_size:
-            return False  # what is no file is an error where the database is opened
+            return False  # opening the database refuses anything that is no file
         handle = os.open(database, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False
@@ -107,7 +107,7 @@ def _remove_left(database: Path) -> None:
                 and not _lives(int(token[:8], 16))
             ):
                 path = database.with_name(name)
-                if time.time() - path.lstat().st_mtime > _YOUNG:  # it may be another machine's
+                if time.time() - path.lstat().st_mtime > _YOUNG:  # it may belong to another machine
                     path.unlink(missing_ok=True)
 
 

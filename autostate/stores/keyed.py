@@ -1,24 +1,24 @@
-"""A store whose records only those can have written who have the key, and read, where wanted.
+"""A store whose records are signed with a key, and encrypted if the user wants it.
 
-With a key, every record is signed; with `encrypt`, nobody else can read it either:
+With a key, every record is signed: nobody else can have written it. With `encrypt`, nobody else can
+read it either:
 
     {"autostate":2,"signed":"crawl.db","key":"5be1c3d2a0f4e817","mac":"…","record":{…}}
     {"autostate":2,"encrypted":"crawl.db","key":"5be1c3d2a0f4e817","salt":"…","nonce":"…"}⏎…
 
-What is authenticated is the name of the state, the key under which the record lies, and all of its
-bytes, in which the journal has noted epoch, sequence and predecessor. So a record is of no use in
-another place or in another store. Whoever can write the store can put back *all* of it as it was.
+The signature covers the name of the state, the key under which the record lies, and all bytes of
+the record, which include epoch, sequence and predecessor. So a record is of no use under another
+key or in another store. But anybody who can write the store can restore *all* of it to an earlier
+state. The name of a state is that of its file, or of its key-value store, without the folders
+around it: the folders differ from machine to machine.
 
-The name of a state is that of its file, or of its key-value store, without the folders around it:
-these differ from machine to machine.
-
-A record that is not to be believed is returned as `Unverified`; opening it is the error. Records
-are read by looks that must go on (what is there?), and only the journal knows which are needed.
+A record that cannot be trusted is returned as `Unverified`; opening it is the error. Some readers
+only list the content of a store and must go on, and only the journal knows which records it needs.
 
 Signatures are blake2b-256 in its keyed mode. Encryption is AES-256-GCM (NIST SP 800-38D), which
-authenticates, too. Each process derives a key of its own from the user's and from 16 random bytes,
-and counts its records: so no nonce can come twice with one key, however many processes there are.
-A child that is forked begins with other random bytes.
+authenticates, too. Each process derives its own key from the user's key and from 16 random bytes,
+and counts its records: so no nonce is used twice with one key, however many processes there are. A
+forked child begins with other random bytes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from autostate.stores.base import FORMAT, Store
 from autostate.stores.urls import file_of
 
 OVERHEAD: Final = 512
-"""Bytes that this adds to a record, at most."""
+"""The most bytes that signing or encrypting adds to a record."""
 
 _LONGEST_NAME: Final = 150
 _ENVELOPE = re.compile(
@@ -56,26 +56,26 @@ _SIGN = "If you trust what is there, let `autostate sign` sign it"
 
 
 class Protection(Protocol):
-    """The settings that matter here."""
+    """The settings that protect a store."""
 
     @property
     def keys(self) -> Sequence[bytes]:
-        """The user's keys; none: records are not protected."""
+        """The user's keys; without any, records are not protected."""
         ...
 
     @property
     def encrypt(self) -> bool | None:
-        """Whether to encrypt; None: as what is stored."""
+        """Whether to encrypt; None: like the stored records."""
         ...
 
 
 class Unverified(bytes):
-    """A record that is not to be believed.
+    """A record that cannot be trusted.
 
     Attributes:
-        problem: Why, to be read after its key.
-        advice: What the user can do; empty: what is to be done about damage.
-        intact: It may be as it was written: a key is missing, for example.
+        problem: The reason, to be read after the key of the record.
+        advice: What the user can do; empty: the same as about a damaged record.
+        intact: Whether the record may be undamaged: a key is missing, for example.
     """
 
     problem: str = ""
@@ -98,7 +98,7 @@ def without_key(data: bytes) -> Unverified | None:
 
 
 def _strange(data: bytes) -> Unverified:
-    """Mark what does not begin as this version of autostate would let it."""
+    """Mark a record that does not begin like a record of this version of autostate."""
     if _OF_OTHERS.match(data):
         return _unverified(data, "was written by another version of autostate, or is damaged")
     return _unverified(data, "is damaged: it does not begin like a record of autostate")
@@ -115,14 +115,14 @@ def keyed(
     """Give a store whose records are protected as the settings say.
 
     Args:
-        store: Where they lie. What lies in memory is protected by the process.
-        settings: With the keys.
+        store: The store of the records. A store in memory is protected by the process.
+        settings: The settings with the keys.
         name: The name of the state; by default that of the store.
-        trusting: Believe records that nobody has signed, or for another state.
-        like: Another store, whose records these are copies of: encrypt as they are.
+        trusting: Accept unsigned records, and records that were signed for another state.
+        like: The store of which this one gets copies: encrypt if its records are encrypted.
 
     Raises:
-        StoreError: They are to be encrypted, and the extra `crypto` is not installed.
+        StoreError: Records are to be encrypted, and the extra `crypto` is not installed.
     """
     if not settings.keys or store.url.startswith("memory:"):
         return store
@@ -141,18 +141,18 @@ def name_of(store: Store) -> str:
 
 
 class KeyedStore:
-    """Another store, with records that are authenticated, and encrypted if that is wanted.
+    """A wrapper of another store, whose records are authenticated, and encrypted if wanted.
 
     Args:
-        store: That store; it is closed with this one.
-        settings: The user's keys, at least one: the first writes, all are accepted.
+        store: The other store; it is closed with this one.
+        settings: The user's keys, at least one: the first signs, all are accepted.
         name: The name of the state.
-        trusting: Believe records that nobody has signed, or for another state.
+        trusting: Accept unsigned records, and records that were signed for another state.
 
     Attributes:
-        like: A store of whose records this one gets copies: what is encrypted there is here.
-        mixed: A record was read that a new one would not be like: it has an older key, for
-            example. What is written anew is like the others.
+        like: The store of which this one gets copies: a copy of an encrypted record is encrypted.
+        mixed: Whether a record was read that differs from a new one: it has an older key, for
+            example. Written again, it is like the others.
     """
 
     def __init__(
@@ -181,10 +181,10 @@ class KeyedStore:
         self._trusting = trusting
         self._salt, self._count, self._process = "", 0, 0
         if settings.encrypt:
-            self._first.cipher("0" * 32)  # raises what is missing now, not at the first save
+            self._first.cipher("0" * 32)  # a missing extra raises now, not at the first save
 
     def __getattr__(self, name: str) -> Any:
-        """Give what only some stores have."""
+        """Give an attribute that only some stores have."""
         return getattr(self.store, name)
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
@@ -216,7 +216,7 @@ class KeyedStore:
     def _stored(
         self, expect: Mapping[str, bytes | None], timeout: float | None
     ) -> dict[str, bytes | None]:
-        """Give what the other store has to hold: the same bytes are encrypted in many ways."""
+        """Read the bytes that the other store has to hold: each encryption gives other bytes."""
         stored = {key: self.store.read(key, timeout=timeout) for key in expect}
         for key, data in stored.items():
             if (None if data is None else self.opened(key, data)) != expect[key]:
@@ -225,12 +225,12 @@ class KeyedStore:
 
     @property
     def encrypts(self) -> bool:
-        """Whether what is written is encrypted; as what was read so far, if nobody has said."""
+        """Whether new records are encrypted; by default like the records that were read so far."""
         follows = self._follows and isinstance(self.like, KeyedStore) and self.like.encrypts
         return self._encrypts or follows
 
     def sealed(self, key: str, data: bytes) -> bytes:
-        """Make what is stored of a record; one that was not believed stays as it is."""
+        """Give the stored form of a record; an untrusted record stays as it is."""
         if isinstance(data, Unverified):
             return data
         kind = "encrypted" if self.encrypts else "signed"
@@ -275,10 +275,10 @@ class KeyedStore:
         return plain
 
     def believed(self, key: str, data: bytes) -> bytes:
-        """Do as `opened` does.
+        """Give a record as it was before it was sealed.
 
         Raises:
-            ValueError: The record is not to be believed.
+            ValueError: The record cannot be trusted.
         """
         plain = self.opened(key, data)
         if isinstance(plain, Unverified):
@@ -286,7 +286,7 @@ class KeyedStore:
         return plain
 
     def _let_deleted_be_erased(self) -> None:
-        """Let the store overwrite what it deletes: it may be what was there before encryption."""
+        """Let the store overwrite deleted records: they may be from before encryption."""
         erase = None if self._erases else getattr(self.store, "erase_deleted", None)
         self._erases = True
         if erase is not None:
@@ -306,7 +306,7 @@ class KeyedStore:
 
 
 def _shown(name: str) -> str:
-    """Give a name as it stands in records; what cannot stand there is told by a digest."""
+    """Give a name in its form for records; a name that records cannot hold becomes a digest."""
     shown = "".join(each if each.isalnum() or each in "._- " else "_" for each in name)
     if shown == name and len(name.encode()) <= _LONGEST_NAME:
         return name
@@ -320,14 +320,14 @@ class _Key:
     def __init__(self, secret: bytes) -> None:
         self._master = blake2b(secret, digest_size=32, person=b"autostate key").digest()
         self._signing = self._derived(b"sign")
-        self.id = self._derived(b"id").hex()[:16]  # tells which key it is, and nothing of it
+        self.id = self._derived(b"id").hex()[:16]  # tells which key it is, and nothing about it
         self._ciphers: dict[str, Any] = {}
 
     def _derived(self, purpose: bytes, salt: bytes = b"") -> bytes:
         return blake2b(salt, key=self._master, digest_size=32, person=purpose).digest()
 
     def signature(self, name: str, key: str, data: bytes | memoryview) -> str:
-        """Sign a record, with where it belongs; neither a name nor a key holds a newline."""
+        """Sign a record with its name and key; neither of these contains a newline."""
         mac = blake2b(f"{name}\n{key}\n".encode(), key=self._signing, digest_size=32)
         mac.update(data)
         return mac.hexdigest()

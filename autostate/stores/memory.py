@@ -1,4 +1,4 @@
-"""A store in memory: for tests, and for state that need not outlive the process."""
+"""A store in memory: for tests, and for a state that need not outlive the process."""
 
 from __future__ import annotations
 

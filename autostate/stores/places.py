@@ -1,4 +1,4 @@
-"""Where a SQLite file can be: what is refused by looking alone, before anything is made."""
+"""Paths of SQLite files: checks that make and change nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from autostate.errors import StoreError
 
 
 def refuse_place(path: Path) -> None:
-    """Refuse a path at which nothing can be saved; only looks.
+    """Refuse a path at which nothing can be saved; make and change nothing.
 
     Raises:
         StoreError: No file can be there, or it cannot be written; the message says what to do.
@@ -35,7 +35,7 @@ def refuse_place(path: Path) -> None:
 
 
 def refuse_unreadable(path: Path) -> None:
-    """Refuse a path from which nothing can be read; only looks.
+    """Refuse a path from which nothing can be read; make and change nothing.
 
     Raises:
         StoreError: No file is there, or it cannot be read; the message says what to do.
@@ -52,7 +52,7 @@ def refuse_unreadable(path: Path) -> None:
 
 
 def _others(path: Path) -> str:
-    """Name the stores that lie in the same folder, for whoever has misspelt one."""
+    """Name the stores in the same folder, in case the user has misspelt one."""
     try:
         names = sorted(each.name for each in path.parent.glob(f"*{path.suffix or '.db'}"))
     except OSError:
@@ -72,8 +72,8 @@ def is_there(path: Path) -> bool:
     """Tell whether something is at a path.
 
     Raises:
-        OSError: That cannot be told. `Path.exists` says no then, from Python 3.14 on: a program
-            would begin anew over a state that is there.
+        OSError: The answer is not known. From Python 3.14 on `Path.exists` returns False then, and
+            a program would begin a new state over an existing one.
     """
     try:
         path.stat()

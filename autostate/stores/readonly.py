@@ -1,4 +1,4 @@
-"""Stores that are only read, whatever they are: every write is refused before it begins."""
+"""Stores of any kind that are only read: every write is refused before it begins."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def refused(url: str) -> ReadOnlyError:
 
 
 class ReadOnlyStore:
-    """Another store, without its `write`.
+    """A wrapper of another store, without its `write`.
 
     Args:
-        store: That store; it is closed with this one.
+        store: The other store; it is closed with this one.
     """
 
     def __init__(self, store: Store) -> None:

@@ -1,25 +1,25 @@
 """A store in one SQLite file: the default where there is no Apify platform.
 
-With a rollback journal, and synchronous=FULL: a write is on the disk when it returns. Why not a
-write-ahead log, which is half a millisecond faster for a small commit: what was acknowledged last
-would lie in a second file. A copy of the first one alone is then silently an older state; so is
-the database after one byte of the second has changed, because SQLite takes that for its end; and
-file systems on a network are out. With a rollback journal all that was acknowledged is in one
-file. A commit of 500 bytes takes 0.76 ms, one of 100 MB half the time that it takes with a log,
-which is written twice.
+It uses a rollback journal and synchronous=FULL: a write is on the disk when it returns. A
+write-ahead log is half a millisecond faster for a small commit, but keeps the newest acknowledged
+writes in a second file. A copy of the first file alone is then silently an older state; so is the
+database after one byte of the second file has changed, because SQLite takes that place for the end
+of the log; and a log does not work on file systems on a network. With a rollback journal all
+acknowledged writes are in one file. A commit of 500 bytes takes 0.76 ms, a commit of 100 MB half
+the time that it takes with a log, which writes everything twice.
 
 The journal is truncated at each commit (`journal_mode = TRUNCATE`). DELETE would have to sync the
 folder at every commit (synchronous=EXTRA), or a power failure could bring the journal back and
-undo what was acknowledged. PERSIST is 0.14 ms faster, and leaves a file of old content behind
-that nobody can tell from one that is needed.
+undo an acknowledged commit. PERSIST is 0.14 ms faster, but leaves a file of old content behind that
+nobody can tell from a journal that is needed.
 
-The price is that whoever reads makes a commit wait, and the other way round. SQLite lets a commit
-that waits go before those who begin to read later, and both sides wait for each other with a busy
-timeout. Here each read is a transaction of its own, over before the next one begins.
+The price is that a reader makes a commit wait, and the other way round. In SQLite a waiting commit
+goes before readers that begin later, and both sides wait for each other with a busy timeout. Here
+each read is a transaction of its own, which ends before the next one begins.
 
-SQLite's own integrity check passes over most flipped bytes in values, so the digests of the
-journal are what finds damage. Here, only errors are told apart: those that trying again may mend
-(locked, disk full, an I/O error) and those that it will not (not a database, not writable).
+SQLite's own integrity check misses most flipped bytes in values, so damage is found by the digests
+of autostate's journal. This module only distinguishes errors that a retry may mend (locked, disk
+full, an I/O error) from errors that it will not mend (not a database, not writable).
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class SqliteStore:
             return self._get(connection, key)
 
     def _get(self, connection: sqlite3.Connection, key: str) -> bytes | None:
-        """Read a record that is no larger than one can be."""
+        """Read a record, unless it is larger than a record can be."""
         row = connection.execute(_GET, (self.max_record, key)).fetchone()
         if row is None:
             return None
@@ -158,18 +158,18 @@ class SqliteStore:
             return [row[0] for row in rows.fetchall()]
 
     def erase_deleted(self) -> None:
-        """Overwrite what is deleted from now on: else it stays in free pages of the file."""
+        """Overwrite records deleted from now on: else they stay in free pages of the file."""
         with self._translated():
             self._ready(None).execute("PRAGMA secure_delete = ON")
 
     def close(self) -> None:
-        """Close the file, and leave nothing beside it."""
+        """Close the file, and leave no other file beside it."""
         with self._lock:
             connection, self._connection = self._connection, None
             self._forget()
             if connection is None:
                 return
-            # Another process is writing, and needs the journal; or what is there is none.
+            # Another process is writing, and needs the journal; or the file is no journal.
             with suppress(sqlite3.Error, DamagedStoreError):
                 refuse_planted(self._real)
                 connection.execute("PRAGMA busy_timeout = 0")
@@ -177,7 +177,7 @@ class SqliteStore:
             connection.close()
 
     def _forget(self) -> None:
-        """Let a fork not wait for this store any more."""
+        """Let forks no longer wait for this store."""
         _open.discard(self)
 
     def _open(self) -> None:
@@ -190,15 +190,15 @@ class SqliteStore:
         self._use(connection)
 
     def _use(self, connection: sqlite3.Connection) -> None:
-        """Read and write records, which are larger than what was looked at to check the file."""
+        """Raise the limit of lengths for records; the check of the file needs a lower one."""
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self.max_record + LONGEST_KEY)
         self._connection = connection
 
     def _renew_if_gone(self) -> None:
-        """Begin a new file if ours was deleted or replaced: what we write to it nobody will find.
+        """Begin a new file if this one was deleted or replaced: nobody would find writes to it.
 
         Raises:
-            StoreGoneError: It was; what was in it has to be written again.
+            StoreGoneError: The file was gone; its content has to be written again.
         """
         with self._translated():
             if self._connection is None or self._identity() == self._opened:
@@ -213,13 +213,13 @@ class SqliteStore:
         )
 
     def _remove_empty(self) -> None:
-        """Remove an empty file that has taken the place of ours: this process has all of it."""
+        """Remove an empty file in place of the own one: this process has the whole state."""
         with suppress(OSError):
             if not self.path.stat().st_size:
                 self.path.unlink()
 
     def _identity(self) -> tuple[int, int] | None:
-        """The file at the path, None if there is none; what cannot be looked at is not gone."""
+        """Identify the file at the path; None if there is none. An inaccessible one is not gone."""
         try:
             found = self.path.stat()
         except FileNotFoundError:
@@ -227,7 +227,7 @@ class SqliteStore:
         return found.st_dev, found.st_ino
 
     def _ready(self, timeout: float | None) -> sqlite3.Connection:
-        """The connection, set to wait this long for locks."""
+        """Give the connection, set to wait this long for locks."""
         if self._connection is None:
             raise StoreError(f"the store {self.url} is closed: open it again with open_store()")
         refuse_planted(self._real)
@@ -254,9 +254,9 @@ class SqliteStore:
             if code == sqlite3.SQLITE_CORRUPT:
                 raise DamagedStoreError(f"{self.path} {DAMAGED}") from error
             raise StoreError(f"{self.path} {_FINAL.get(code, f'refused: {error}')}") from error
-        except MemoryError as error:  # what Python makes of SQLITE_NOMEM, as a rule
+        except MemoryError as error:  # Python usually raises it for SQLITE_NOMEM
             raise StoreUnavailableError(f"{self.path} {_NO_MEMORY}", lasting=True) from error
-        except UnicodeDecodeError as error:  # SQLite's message shows what is no text any more
+        except UnicodeDecodeError as error:  # SQLite's message contains invalid text
             raise DamagedStoreError(f"{self.path} {DAMAGED}") from error
         except OSError as error:
             raise StoreError(
@@ -267,7 +267,7 @@ class SqliteStore:
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection]:
-    """One transaction that holds the write lock from its beginning, so that `expect` is sure."""
+    """Run one transaction that holds the write lock from its beginning, so that `expect` holds."""
     if connection.in_transaction:  # there was no memory to roll it back
         connection.execute("ROLLBACK")
     connection.execute("BEGIN IMMEDIATE")
@@ -281,19 +281,20 @@ def _transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection
 
 
 # SQLite keeps in memory which locks this process holds on a file. A child that is forked during a
-# transaction inherits that note, but not the locks, and would take the file for locked for ever.
-# So a fork waits for the end of what SQLite is doing.
+# transaction inherits this information, but not the locks, and would take the file for locked for
+# ever. So a fork waits for the end of each transaction.
 
 _FORK_WAITS = 10.0
 _open: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
 _forking = threading.local()
-"""The locks that a thread holds while it forks: others may fork at the same time."""
+"""The locks that a thread holds while it forks: other threads may fork at the same time."""
 
 
 def is_open(path: Path) -> bool:
     """Tell whether this process has a database open.
 
-    If it has, nobody else may open the file here: closing it would drop the locks of SQLite.
+    If it has, no other code of this process may open the file: closing it would drop SQLite's
+    locks.
     """
     return any(os.path.realpath(store.path) == str(path) for store in list(_open))
 

@@ -1,20 +1,20 @@
-"""The file of a SQLite store: how it is made, how it is opened, and what is refused in its place.
+"""The file of a SQLite store: how it is made and opened, and which other files are refused.
 
 SQLite would make a missing file at its final path, with no byte in it until the first commit. A
-process that dies in between leaves a file that the next one takes for an empty state. So a
-database is made under a temporary name, and linked to its path when it is complete. Of two
-processes that do so at once one finds that the path exists, and opens what the other one made. An
-empty file is therefore never ours: it was cut short, and is an error.
+process that dies in between leaves a file that the next process takes for an empty state. So a
+database is made under a temporary name, and linked to its path when it is complete. If two
+processes do so at once, one finds that the path exists, and opens the file of the other. So no
+process of this library leaves an empty file: it was cut short, and is an error.
 
-Nothing here opens the database file but SQLite. POSIX drops all locks that a process holds on a
-file when the process closes *any* of its descriptors: reading a header with `open()` would take
-away the lock of a commit that another thread is in. `stat`, `link` and `rename` do no harm.
+Only SQLite opens the database file. POSIX drops all locks that a process holds on a file when the
+process closes *any* of its descriptors: reading a header with `open()` would release the lock of a
+commit in another thread. `stat`, `link` and `rename` do no harm.
 
-Whoever can write to the folder can put any file there. SQLite believes what lies beside a database:
-it empties what a link by the name of the journal points to, and a journal can name another file,
-which is deleted when the journal has been rolled back. A small file can hold tables without an end:
-its pages refer to each other. So what is beside it is looked at first, nothing is read that is
-larger than there is room for in the file, and no query goes on for ever.
+Anybody who can write to the folder can put any file there. SQLite trusts the files beside a
+database: it empties the target of a link with the journal's name, and a journal can name another
+file, which is deleted after the journal was rolled back. A small file can hold endless tables,
+whose pages refer to each other. So the files beside a database are checked first, nothing is read
+that is larger than the file has room for, and no query runs for ever.
 """
 
 from __future__ import annotations
@@ -62,21 +62,21 @@ _INDEXED_KEYS = (
 )
 _ROW = 4  # bytes that any row takes in a file, at least
 LONGEST_KEY = 65_536
-"""Bytes of a key, and of what defines a table; ours have some hundreds."""
+"""The most bytes of a key, and of the definition of a table; usually some hundreds."""
 
 _BESIDE = ("-journal", "-wal", "-shm")
 _NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
-"""How a journal ends that names another file, of a transaction over several databases."""
+"""The end of a journal that names another file, for a transaction over several databases."""
 
 STEPS = 20_000
-"""Steps of SQLite after which it is asked whether time is left: some milliseconds."""
+"""Steps of SQLite between two checks of the deadline: some milliseconds."""
 
 _LONGEST_CHECK = 30.0
-"""Seconds that a file may take to be checked; one of a hundred records takes a millisecond."""
+"""The most seconds for the check of a file; with a hundred records it takes a millisecond."""
 
 _UNFINISHED = ".new-"
 _TOKEN = re.compile(r"[0-9a-f]{16}(-\w+)?")
-"""What follows it in the names of our files, and of what SQLite has beside one."""
+"""The rest of the names of temporary files, and of SQLite's files beside them."""
 _ABANDONED = 3600.0
 """Seconds after which a file under a temporary name belongs to no process that still lives."""
 
@@ -113,7 +113,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
 
     Raises:
         StoreError: There is none, or it cannot be read; the message says what to do.
-        DamagedStoreError: It is empty, was cut short, or is of several moments.
+        DamagedStoreError: It is empty, was cut short, or has pages of several moments.
         sqlite3.Error: SQLite cannot open it.
     """
     refuse_unreadable(path)
@@ -130,14 +130,14 @@ def open_to_read(path: Path) -> sqlite3.Connection:
 
 
 def roll_back(path: Path) -> None:
-    """Undo the commit in which a process was killed; what was acknowledged stays.
+    """Undo the commit in which a process was killed; acknowledged commits stay.
 
     Raises:
         sqlite3.Error: The file or its folder cannot be written.
     """
     connection = _connect(path, "rw")
     try:
-        connection.execute("PRAGMA user_version").fetchone()  # whoever reads rolls back first
+        connection.execute("PRAGMA user_version").fetchone()  # a read rolls back first
     finally:
         connection.close()
 
@@ -153,13 +153,13 @@ def _refuse_empty(path: Path) -> None:
 
 
 def refuse_planted(path: Path) -> None:
-    """Refuse what somebody else has put beside a database.
+    """Refuse files that another user has put beside a database.
 
     Args:
         path: The database, by its real path.
 
     Raises:
-        DamagedStoreError: A file beside it is none of its own, or would have another one deleted.
+        DamagedStoreError: A file beside it is not its own, or would cause another file's deletion.
     """
     for suffix in _BESIDE:
         beside = path.with_name(f"{path.name}{suffix}")
@@ -188,17 +188,17 @@ def _names_another(journal: Path) -> bool:
 
 
 def owner_file_of(path: Path) -> Path:
-    """Where the owner of the state in a database holds its lock: see `autostate.ownership.lock`."""
+    """Give the lock file of a database, which its owner locks: see `autostate.ownership.lock`."""
     real = Path(os.path.realpath(path))
     return real.with_name(f"{real.name}-owner")
 
 
 def _warn_of_links(path: Path) -> None:
-    """Warn of a file that has another name: who uses that is not seen from here.
+    """Warn of a file with another hard link: users of the other name cannot be noticed.
 
-    While a database is made it has two for a moment.
+    A database that is being made has two names for a moment.
     """
-    with suppress(OSError):  # the folder may be one that nobody may list
+    with suppress(OSError):  # listing the folder may be forbidden
         names = os.listdir(path.parent)  # noqa: PTH208 - as below
         made = any(name.startswith(path.name + _UNFINISHED) for name in names)
         if not made and path.stat().st_nlink > 1:
@@ -240,7 +240,7 @@ def publish(unfinished: Path, path: Path) -> None:
     """Give a finished database its path.
 
     Raises:
-        FileExistsError: Something is there.
+        FileExistsError: The path exists.
     """
     try:
         os.link(unfinished, path)
@@ -268,10 +268,10 @@ def _link(unfinished: Path, path: Path) -> None:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Delete what processes that died while they made the database have left.
+    """Delete the temporary files of processes that died while they made the database.
 
-    What is young may be in use. A process that died between link and unlink has left a second
-    name of the database itself, which goes at once.
+    A young file may be in use. A process that died between link and unlink has left a second name
+    of the database itself, which is deleted at once.
     """
     with suppress(OSError):
         database = look_at(path)
@@ -287,7 +287,7 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    """Open a database that is there."""
+    """Open an existing database."""
     connection = _connect(path, "rw")
     try:
         _use_rollback_journal(connection)
@@ -313,7 +313,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _opened(path: Path, mode: str) -> sqlite3.Connection:
-    """Open a database of which nothing is known yet."""
+    """Open a database that was not checked yet."""
     connection = sqlite3.connect(
         f"{path.as_uri()}?mode={mode}",
         uri=True,
@@ -327,15 +327,15 @@ def _opened(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def until(deadline: float) -> Callable[[], bool]:
-    """Give what tells SQLite to stop, after a moment of the monotonic clock."""
+    """Give a function that tells SQLite to stop after a deadline of the monotonic clock."""
     return lambda: time.monotonic() > deadline
 
 
 def _use_rollback_journal(connection: sqlite3.Connection) -> None:
-    """Keep what a commit replaces in a journal that is empty between commits.
+    """Use a rollback journal that is empty between commits.
 
-    A database in WAL mode, as early versions made it, is switched. While another process has it
-    open it stays as it is, which works as well; the next start switches it.
+    A database in WAL mode, which early versions used, is switched. While another process has it
+    open it stays in WAL mode, which works as well; the next start switches it.
     """
     try:
         connection.execute("PRAGMA journal_mode = TRUNCATE")
@@ -345,11 +345,11 @@ def _use_rollback_journal(connection: sqlite3.Connection) -> None:
 
 
 def note_count(connection: sqlite3.Connection) -> None:
-    """Note in the first page, in the transaction that changes it, how many records there are.
+    """Write the number of records into the first page, in the transaction that changes it.
 
-    A copy of the file that is made during a commit has pages of several moments. What a record
-    holds is protected by its digest, but nothing tells of a record that is not found because a
-    page of the index is older than the one that points to it. The newest state would be missed.
+    A copy of the file that is made during a commit has pages of several moments. The content of a
+    record is protected by its digest, but a record may be missing because a page of the index is
+    older than the page that points to it. Without the number the newest state would be missed.
     """
     [count] = connection.execute("SELECT count(*) FROM records").fetchone()
     [noted] = connection.execute("PRAGMA user_version").fetchone()
@@ -358,11 +358,11 @@ def note_count(connection: sqlite3.Connection) -> None:
 
 
 def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
-    """See that our table is there, as it was made; a trigger would change what is written.
+    """Check that the library's table is there, as it was made; a trigger would change writes.
 
     Raises:
-        StoreError: It is not there: the database is another program's.
-        DamagedStoreError: It is another one, or has got triggers, indexes or columns.
+        StoreError: The table is missing: the database is another program's.
+        DamagedStoreError: The table is another one, or has new triggers, indexes or columns.
     """
     connection.execute("PRAGMA trusted_schema = OFF")
     query = "SELECT type, name, sql FROM sqlite_master WHERE lower(tbl_name) = 'records'"
@@ -380,14 +380,15 @@ def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
-    """See that the file has all its pages, and all the records that were counted.
+    """Check that the file has all its pages, and all the records that were counted.
 
-    A count of 0 is none: the store is empty, or was edited by hand. Values that are no bytes were
-    written by somebody else. Keys lie in the table and in its index, and are looked for there by
-    their order: with a bit of one changed, others too are not found, and nothing else would tell.
+    A count of 0 means no count: the store is empty, or was edited by hand. Values that are no bytes
+    were written by another program. Keys lie in the table and in its index, and are searched by
+    their order: if one bit of a key has changed, other keys are not found either, and nothing else
+    would tell.
 
     Raises:
-        DamagedStoreError: It was cut short, or is of several moments, or was changed.
+        DamagedStoreError: The file was cut short or changed, or has pages of several moments.
     """
     connection.execute("BEGIN")
     try:
@@ -406,9 +407,9 @@ def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _counted(connection: sqlite3.Connection, room: int) -> int | None:
-    """Count the records; None if table and index are not those of whole records, or endless.
+    """Count the records; None if the table or the index is damaged or endless.
 
-    The sums of the hashes of their keys tell whether both have the same: they are seeded.
+    Sums of seeded hashes of the keys tell whether table and index hold the same keys.
     """
     count = total = 0
     taken = indexed = 0

@@ -1,12 +1,12 @@
 """A SQLite store that is only read: nothing is made or written, neither in the file nor beside it.
 
-SQLite opens the file with `mode=ro`. Each read is a transaction of its own, so that a process that
-writes waits for one record at the most. `at_one_moment` holds one transaction for several reads:
-for a state that is replaced faster than it can be read in steps.
+SQLite opens the file with `mode=ro`. Each read is a transaction of its own, so that a writing
+process waits for the reading of one record at most. `at_one_moment` holds one transaction for
+several reads: for a state that is replaced faster than it can be read in steps.
 
-A process that is killed in a commit leaves a journal that has to be rolled back before anybody can
-read the file, a *hot* journal. Only a connection that may write can do that. So one is opened for
-that moment, as the next process that uses the state would do.
+A process that is killed in a commit leaves a *hot* journal, which has to be rolled back before
+anybody can read the file. Only a connection that may write can do so. One is opened for that
+moment, as the next process that uses the state would do.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class SqliteView(SqliteStore):
 
     @contextmanager
     def at_one_moment(self) -> Generator[None]:
-        """Read the same state in all of the body. Whoever writes waits for its end."""
+        """Read one state throughout the body. A writing process waits for its end."""
         connection = self._ready(None)
         with self._lock:
             connection.execute("BEGIN")
@@ -105,5 +105,5 @@ class SqliteView(SqliteStore):
 
 
 def _is_hot(error: BaseException | None) -> bool:
-    """Whether a read was refused because of a hot journal."""
+    """Tell whether a read was refused because of a hot journal."""
     return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_ROLLBACK

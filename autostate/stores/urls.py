@@ -1,4 +1,4 @@
-"""URLs of stores: what is meant, or an error that says what to write instead."""
+"""URLs of stores: their normal form, or an error that says what to write instead."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def normalized(source: str | os.PathLike[str]) -> str:
         source: A URL, or the path of a SQLite file.
 
     Raises:
-        ValueError: It is not the URL of a store; the message says what to write instead.
-        TypeError: It is neither a text nor a path.
+        ValueError: `source` is not the URL of a store; the message says what to write instead.
+        TypeError: `source` is neither a text nor a path.
 
     Example:
         >>> normalized("memory:")
@@ -95,9 +95,9 @@ def _sqlite(source: str, path: str) -> str:
 
 
 def shown(url: str) -> str:
-    """A URL for a message: without a name and a password, and without parameters.
+    """Give a URL for a message: without a name and a password, and without parameters.
 
-    Whoever means another store may have written them in any place where URLs have them.
+    A user who means another store may have written these anywhere in the URL.
 
     Example:
         >>> shown("redis:user:password@host?token=secret")
@@ -114,7 +114,7 @@ def _refuse(source: str, why: str, instead: str) -> NoReturn:
 
 
 def _refuse_unknown(source: str, scheme: str) -> NoReturn:
-    """Refuse another URL. A password that it may hold goes into no message."""
+    """Refuse an unknown URL. A password in it goes into no message."""
     if "://" in source:
         raise ValueError(f"{scheme}: begins no URL of a store. Known are: {KNOWN}")
     if source.endswith(_FILES) or (source and "/" in source):
