@@ -1,4 +1,4 @@
-"""Values as JSON, losslessly: plain JSON where it is JSON, tagged where it is not."""
+"""Values as JSON, without loss: plain JSON where JSON has the value, tagged where it has not."""
 
 from __future__ import annotations
 

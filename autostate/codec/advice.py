@@ -1,4 +1,4 @@
-"""What to save in place of values of well-known classes that cannot be saved themselves.
+"""Advice what to save in place of values of well-known classes that cannot be saved.
 
 Classes are known by their names and those of their bases: nothing is imported to give advice.
 """
@@ -82,7 +82,7 @@ ADVICE: Final[dict[str, str]] = {
     "builtins.dict_values": _VIEW,
     "builtins.dict_items": _VIEW,
 }
-"""By "module.qualname" of a class or one of its bases: what to do instead."""
+"""The advice by "module.qualname" of a class or one of its bases."""
 
 _ITERATOR: Final = (
     "its position belongs to this process: save the items, list(value), or go over them with "

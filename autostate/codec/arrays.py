@@ -1,12 +1,12 @@
 """NumPy's arrays and scalars, in NumPy's own file format: `{"$ndarray": base64}`.
 
-Only a program that has imported NumPy has any. It is never imported here: neither to save
-something, nor because a store says that there is an array. Where the program has not imported it,
-a stored array is of an unknown type.
+Only a program that has imported NumPy has arrays. NumPy is never imported here: neither to save a
+value, nor because a store contains an array. If the program has not imported NumPy, a stored array
+is of an unknown type.
 
-What a store holds is read by hand, not by `numpy.lib.format.read_array`. That makes an array of the
-size that its header says before it looks how much there is, and does not take headers of more than
-10,000 characters, which it writes.
+A stored array is not read by `numpy.lib.format.read_array`. That function makes an array of the
+size in the header before it checks how much data there is, and refuses headers of more than 10,000
+characters, though NumPy writes them.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from typing import Any, Final
 from autostate.codec.unsupported import Unsupported
 
 NAME: Final = "numpy.ndarray"
-"""What an array is called where there is no NumPy."""
+"""The name of the unknown type where the program has no NumPy."""
 
 _MAGIC: Final = b"\x93NUMPY"
 _HEADER: Final = re.compile(
     r"""(?:'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|[0-9]{1,18}|True|False|None|[()\[\]{},:\s])*+"""
 )
-"""Texts, numbers and what holds them: nothing over which the parser of Python could stumble.
+"""Texts, numbers and containers of them: nothing that could overload the parser of Python.
 
-The repetitions give nothing back, so that none of their steps is remembered.
+The repetitions are possessive, so that the matcher remembers none of their steps.
 """
 
 
@@ -41,14 +41,14 @@ class NoNumPyError(Exception):
 
 
 def is_scalar(cls: type) -> bool:
-    """Whether a class is one of NumPy's scalar types whose values never change."""
+    """Tell whether a class is one of NumPy's scalar types whose values never change."""
     numpy: Any = sys.modules.get("numpy")
     generic = getattr(numpy, "generic", None)
     return generic is not None and issubclass(cls, generic) and not issubclass(cls, numpy.void)
 
 
 def encoder_of(cls: type) -> Callable[[Any, Any], Any] | None:
-    """How to translate values of a class; None if it is not NumPy's."""
+    """Give the function that translates values of a class; None if it is not NumPy's."""
     numpy: Any = sys.modules.get("numpy")
     if getattr(numpy, "ndarray", None) is None:
         return None
@@ -63,7 +63,7 @@ def _encode_array(value: Any, _ref: Any) -> Any:
 
 
 def _encode_scalar(value: Any, _ref: Any) -> Any:
-    """Scalars are arrays without a dimension; what such an array would change is refused."""
+    """Translate a scalar as an array without a dimension; refuse a value that this would change."""
     numpy: Any = sys.modules["numpy"]
     array = numpy.array(value)
     cut = array.dtype.kind in "SU" and len(array[()]) != len(value)  # it ends with null characters
@@ -76,7 +76,7 @@ def _encode_scalar(value: Any, _ref: Any) -> Any:
 
 
 def _npy(array: Any) -> str:
-    """An array as NumPy's file format has it."""
+    """Write an array in NumPy's file format."""
     numpy: Any = sys.modules["numpy"]
     from numpy.lib import format as npy
 
@@ -87,7 +87,7 @@ def _npy(array: Any) -> str:
 
 
 def _stored(dtype: Any) -> Any:
-    """A dtype as it comes back; one that does not come back as it was is refused."""
+    """Give the dtype that is restored; refuse a dtype that would be restored differently."""
     from numpy.lib import format as npy
 
     if not dtype.hasobject and dtype.metadata is None:
@@ -116,7 +116,7 @@ def decode_array(json: Any) -> Any:
 
 
 def decode_scalar(json: Any) -> Any:
-    """Rebuild a scalar; raises as `decode_array`."""
+    """Rebuild a scalar; raise the errors of `decode_array`."""
     array = _read(json)
     if array.shape != ():
         raise ValueError
@@ -143,7 +143,7 @@ def _read(text: str) -> Any:
 
 
 def _header_of(data: bytes) -> tuple[dict[str, Any], int]:
-    """What a file says about its array, and where its content begins."""
+    """Read the header of a file, and tell where the content begins."""
     if data[:6] != _MAGIC or data[6] not in (1, 2, 3):
         raise ValueError
     start = 10 if data[6] == 1 else 12

@@ -1,19 +1,19 @@
 """Classes whose fields are known: dataclasses, attrs classes, pydantic models, named tuples.
 
-Their objects are taken apart and put together without running any code of the program: what is
-saved is what an object has in its `__dict__` and its slots; a new one is made with
-`object.__new__` and given just that. Only a field that the stored object lacks, because the class
-has got it since, takes its default from the class.
+Their objects are taken apart and put together without running any code of the program: the content
+of the `__dict__` and the slots of an object is saved; a new object is made with `object.__new__`
+and gets just this content. Only a field that the stored object lacks, because the class got it
+later, takes its default from the class.
 
-A name that is stored and that the class does not declare is an attribute as well: the program may
-have set it, or the class had a field of that name. But in the `__dict__` of an object it would hide
-a method of the class, and whoever can write to the store could take a method away, or put an object
-of another class in its place. So such a name is refused, when it is saved and when it is restored.
+A stored name that the class does not declare is an attribute as well: the program may have set it,
+or the class had a field of that name. But in the `__dict__` of an object the attribute could hide a
+method of the class: anybody who can write to the store could remove a method, or replace it by an
+object of another class. So such a name is refused, when it is saved and when it is restored.
 
-What a declared field holds is not compared with its annotation. Python does not do so either, and
-programs store `None` in an `int`, or a list in a `str` that a site has sent: refused at the next
-start, that would be a state that is lost. It would protect from nothing, since whoever can write
-to the store can put another int into an `int`.
+The value of a declared field is not compared with the field's annotation. Python does not do so
+either, and programs store `None` in an `int`, or a list from a site in a `str`: refusing it at the
+next start would lose the state. A comparison would protect from nothing, since anybody who can
+write to the store can put another int into an `int`.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _NOTHING: Final = object()
 
 _HASH: Final = "_attrs_cached_hash"
 _SKIPPED: Final = frozenset({"__weakref__", "__orig_class__", _HASH})
-"""What objects have beside their fields: type arguments, and hashes of this process."""
+"""Attributes of objects beside their fields: type arguments, and hashes of this process."""
 
 _SET: Final = "__pydantic_fields_set__"
 _DICTS: Final = frozenset({"__pydantic_extra__", "__pydantic_private__"})
 _MOST_NAMES: Final = 1_000
-"""How many names of attributes are remembered of a class: a program may use data as names."""
+"""The most attribute names that are remembered for a class: a program may use data as names."""
 
 _METHODS: Final = (
     *(classmethod, staticmethod),
@@ -49,19 +49,19 @@ _METHODS: Final = (
 
 
 class Unset:
-    """Stands for a field that an object does not have."""
+    """The mark of a declared field that an object does not have."""
 
 
 UNSET: Final = Unset()
 
 
 class Fields:
-    """How objects of one class are taken apart and put together.
+    """The way to take objects of one class apart and to put them together.
 
     Args:
         cls: The class.
-        defaults: The declared fields, each with what gives its default.
-        mutable: Objects can change.
+        defaults: The declared fields, each with a maker of its default.
+        mutable: Whether objects can change.
     """
 
     def __init__(self, cls: type, defaults: dict[str, Any], *, mutable: bool) -> None:
@@ -79,7 +79,7 @@ class Fields:
             self._allowed |= {_SET, *_DICTS}
 
     def take_apart(self, value: Any) -> dict[str, Any]:
-        """The fields of an object by name; UNSET for declared ones that it does not have.
+        """Give the fields of an object by name; UNSET for declared fields that it does not have.
 
         Raises:
             Unsupported: It has an attribute that could not be restored.
@@ -96,12 +96,12 @@ class Fields:
         return fields
 
     def parts(self, value: Any) -> Iterable[Any]:
-        """The values of all fields."""
+        """Give the values of all fields."""
         fields = attributes_by_name(value, self._slots)
         return [fields[name] for name in fields if name not in self._transient]
 
     def _check_names(self, fields: dict[str, Any]) -> None:
-        """Refuse to save what could not be restored."""
+        """Refuse names that could not be restored."""
         if not fields.keys() <= self._allowed:
             for name in fields.keys() - self._allowed:
                 if self._hides(name):
@@ -111,7 +111,7 @@ class Fields:
                     )
 
     def _hides(self, name: Any) -> bool:
-        """Whether a name that is no field of the class would hide what the class has."""
+        """Tell whether a name that is no field would hide an attribute of the class."""
         if name in self._allowed:
             return False
         if hides(self.cls, name):
@@ -121,20 +121,20 @@ class Fields:
         return False
 
     def blank(self) -> Any:
-        """An object without any field."""
+        """Make an object without any field."""
         return object.__new__(self.cls)
 
     def put_together(self, fields: dict[str, Any]) -> Any:
         """Make an object.
 
         Raises:
-            CorruptStateError: The class has a field without a default that is not stored, or lacks
-                one that is.
+            CorruptStateError: A field without a default is not stored, or a stored field is not in
+                the class.
         """
         return self.fill(self.blank(), fields)
 
     def fill(self, value: Any, fields: dict[str, Any]) -> Any:
-        """Give a blank object its fields; raises as `put_together`."""
+        """Give a blank object its fields; raise the errors of `put_together`."""
         for name, content in fields.items():
             if content is not UNSET:
                 self._set(value, name, content)
@@ -168,7 +168,7 @@ class Fields:
             )
 
     def _lacks(self, name: str) -> bool:
-        """Whether a field has no default that does not need the object."""
+        """Tell whether a field lacks a default that can be made without the object."""
         try:
             self.default(name, None)
         except (CorruptStateError, AttributeError):
@@ -176,7 +176,7 @@ class Fields:
         return False
 
     def default(self, name: str, value: Any) -> Any:
-        """The default of a field that is not stored; `value` is the object so far."""
+        """Give the default of a field that is not stored; `value` is the object so far."""
         default = _default(self._defaults[name], value)
         if default is _NOTHING:
             raise CorruptStateError(
@@ -187,16 +187,16 @@ class Fields:
 
 
 class TupleFields(Fields):
-    """The same for a named tuple."""
+    """The way to take named tuples of one class apart and to put them together."""
 
     def take_apart(self, value: Any) -> dict[str, Any]:
-        """The fields by name, and attributes that were set beside them."""
+        """Give the fields by name, and attributes that were set beside them."""
         beside = attributes_by_name(value, self._slots)
         self._check_names(beside)
         return dict(zip(self._defaults, tuple.__iter__(value), strict=True)) | beside
 
     def parts(self, value: Any) -> Iterable[Any]:
-        """The values of all fields."""
+        """Give the values of all fields."""
         return *tuple.__iter__(value), *attributes_by_name(value, self._slots).values()
 
     def put_together(self, fields: dict[str, Any]) -> Any:
@@ -212,7 +212,7 @@ class TupleFields(Fields):
 
 
 def fields_of(cls: type) -> Fields | str:
-    """Find out about the fields of a class; a problem, as a text that follows its name."""
+    """Find the fields of a class; or give a problem, as a text that follows the class's name."""
     known = _known.get(cls)
     if known is not None:
         return known
@@ -226,7 +226,7 @@ _known: Final[dict[type, Fields]] = {}
 
 
 def forget(cls: type) -> None:
-    """Forget a class, which is not kept alive for being known."""
+    """Forget a class, so that the cache does not keep it alive."""
     _known.pop(cls, None)
 
 
@@ -259,13 +259,13 @@ _HEAP: Final = 1 << 9  # a class that was made by a class statement: Py_TPFLAGS_
 
 @dataclasses.dataclass(frozen=True)
 class _Value:
-    """A default that is just that."""
+    """A default that is a value, and needs no call."""
 
     value: Any
 
 
 def _declared(cls: type) -> dict[str, Any] | None:
-    """The declared fields of a class, each with what gives its default."""
+    """Give the declared fields of a class, each with a maker of its default."""
     pydantic = _static(cls, "__pydantic_fields__")
     if isinstance(pydantic, dict):
         return dict(pydantic)
@@ -279,7 +279,7 @@ def _declared(cls: type) -> dict[str, Any] | None:
 
 
 def _default(field: Any, value: Any) -> Any:
-    """The default of a field of a named tuple, a dataclass, an attrs class or a pydantic model."""
+    """Give a field's default, of a named tuple, dataclass, attrs class or pydantic model."""
     if field is None:
         return _NOTHING
     if isinstance(field, _Value):
@@ -301,7 +301,7 @@ def _default(field: Any, value: Any) -> Any:
 
 
 def _is_frozen(cls: type) -> bool:
-    """Whether objects cannot be changed by assignment; if that is unclear, they can."""
+    """Tell whether objects cannot be changed by assignment; False if that is unclear."""
     parameters = _static(cls, "__dataclass_params__")
     if parameters is not None:
         return bool(parameters.frozen)
@@ -313,7 +313,7 @@ def _is_frozen(cls: type) -> bool:
 
 
 def _pydantics_own(name: str, content: Any) -> Any:
-    """What a model keeps beside its fields; plain, as pydantic has it."""
+    """Give a pydantic model's own attributes beside its fields, in pydantic's plain form."""
     if name == _SET:
         if type(content) is tuple and all(type(field) is str for field in content):
             return set(content)
@@ -325,7 +325,7 @@ def _pydantics_own(name: str, content: Any) -> Any:
 
 
 def by_name(fields: dict[str, Any]) -> dict[str, Any]:
-    """What a stored object had, as a registered `decode` gets it: just names and values."""
+    """Give the stored fields in the form for a registered `decode`: just names and values."""
     fields = {name: content for name, content in fields.items() if content is not UNSET}
     if type(fields.get(_SET)) is tuple:
         del fields[_SET]
@@ -335,7 +335,7 @@ def by_name(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def were_fields(json: Any) -> bool:
-    """Whether a payload in JSON shows that it was made of fields, not by an `encode`."""
+    """Tell whether a payload in JSON shows that it was made of fields, not by an `encode`."""
     if type(json) is not dict:
         return False
     own = json.get(_SET)
@@ -343,12 +343,12 @@ def were_fields(json: Any) -> bool:
 
 
 def _static(cls: type, name: str) -> Any:
-    """An attribute of a class, without running a descriptor or `__getattr__` of its metaclass."""
+    """Give an attribute of a class; run no descriptor, and no `__getattr__` of its metaclass."""
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
 
 
 def slots_of(cls: type) -> dict[str, Any]:
-    """The slots of objects of a class, by name."""
+    """Give the slots of objects of a class, by name."""
     slots: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         own = "__slots__" in vars(base)  # else members are those of a type written in C
@@ -362,7 +362,7 @@ def slots_of(cls: type) -> dict[str, Any]:
 
 
 def attributes_by_name(value: Any, slots: dict[str, Any]) -> dict[str, Any]:
-    """What an object has in its slots and its `__dict__`."""
+    """Give the content of an object's slots and its `__dict__`."""
     found: dict[str, Any] = {}
     for name, slot in slots.items():
         content = _read(slot, value)
@@ -383,10 +383,10 @@ def _read(slot: Any, value: Any) -> Any:
 
 
 def hides(cls: type, name: Any) -> bool:
-    """Whether an attribute in the `__dict__` of an object would hide what its class has.
+    """Tell whether an attribute in the `__dict__` of an object would hide what its class has.
 
-    A default may be hidden, that is what it is for, and so may what writes there itself, as a
-    `cached_property` does. A property is not hidden by that.
+    A default may be hidden, which is its purpose, and so may an attribute that itself writes to
+    the `__dict__`, such as a `cached_property`. A property is never hidden.
     """
     if type(name) is not str:
         return False
@@ -411,7 +411,7 @@ def without_caches(cls: type, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def attributes(value: Any) -> Iterable[Any]:
-    """The values that any object has in its slots and its `__dict__`."""
+    """Give the values that any object has in its slots and its `__dict__`."""
     return attributes_by_name(value, slots_of(type(value))).values()
 
 
@@ -419,12 +419,12 @@ def attributes(value: Any) -> Iterable[Any]:
 
 
 def is_enum(cls: type) -> bool:
-    """Whether a class is an enum."""
+    """Tell whether a class is an enum."""
     return issubclass(cls, enum.Enum)
 
 
 def member_of(value: enum.Enum) -> Any:
-    """How a member of an enum is stored: by its name; a combination of flags by its value."""
+    """Give the stored form of an enum's member: its name; of a combination of flags, its value."""
     name = value._name_ or ""
     return name if type(value)._member_map_.get(name) is value else value._value_
 
@@ -445,10 +445,10 @@ def member(cls: type[enum.Enum], stored: Any) -> enum.Enum:
 
 
 def _shown(stored: Any) -> str:
-    """A member as it is stored: a name, or the value of flags, which are no secrets."""
+    """Show a stored member: its name, or the value of flags; these are no secrets."""
     return f"{stored!r:.60}" if isinstance(stored, str | int) else "?"
 
 
 def is_known(cls: type) -> bool:
-    """Whether objects of a class can be saved without the class being registered."""
+    """Tell whether objects of a class can be saved without the class being registered."""
     return is_enum(cls) or not isinstance(fields_of(cls), str)

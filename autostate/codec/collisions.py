@@ -1,7 +1,8 @@
-"""Keys with one hash: to make a dict or a set of n of them takes a time that grows as n².
+"""Keys with the same hash: making a dict or a set of n of them takes a time that grows as n².
 
-Hashes of texts are drawn anew in each process; those of numbers, and of tuples of them, are known
-to whoever writes to a store: https://docs.python.org/3/using/cmdline.html#envvar-PYTHONHASHSEED
+Hashes of texts are seeded anew in each process; the hashes of numbers, and of tuples of numbers,
+can be computed by anybody who writes to a store:
+https://docs.python.org/3/using/cmdline.html#envvar-PYTHONHASHSEED
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from typing import Final
 from autostate.errors import CorruptStateError
 
 MOST: Final = 4_000
-"""Keys that may have the hash of another one: so many take a part of a second."""
+"""The most keys with the hash of another key: this many take a fraction of a second."""
 
 
 def refuse_collisions(keys: Collection[Hashable]) -> None:
-    """See that a dict or set of these keys is made in time.
+    """Refuse keys of which a dict or set could not be made in time.
 
     Raises:
-        CorruptStateError: Too many of them have one hash.
+        CorruptStateError: Too many keys have the same hash.
     """
     if len(keys) > MOST and len(keys) - len({*map(hash, keys)}) > MOST:
         raise CorruptStateError(

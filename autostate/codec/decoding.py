@@ -1,7 +1,7 @@
-"""Values from tagged JSON: what `tagged.py` wrote, rebuilt; and nothing else, whatever is stored.
+"""Values from tagged JSON: the values that `tagged.py` wrote, and no others, whatever is stored.
 
-No name from a store is imported, and of the program's own code only what it has registered for
-this runs: a `decode`, the default of a field, the `__hash__` of a key.
+No name from a store is imported. The only code of the program that runs is registered for this, or
+part of a known class: a `decode`, the default of a field, the `__hash__` of a key.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def decode(json: Any, make: Make) -> Any:
     """Rebuild a value from decoded JSON.
 
     Args:
-        json: As `msgspec.json.decode` gave it.
-        make: Builds what tracking has to know of, of a kind and a content:
+        json: The result of `msgspec.json.decode`.
+        make: Builds values that tracking has to know, from a kind and a content:
 
             - containers, of plain decoded content: "dict" and "counter" (a dict), "list", "set",
               "deque" (with its maxlen), "ordereddict", "defaultdict" (with its factory);
@@ -87,7 +87,7 @@ def _decode_tag(tag: str, json: Any, make: Make) -> Any:
 
 
 def _pairs(json: Any, make: Make) -> dict[Any, Any]:
-    """The content of a dict: an object, or pairs."""
+    """Rebuild the content of a dict from an object, or from pairs."""
     if type(json) is dict:
         return {key: _decode(item, make) for key, item in json.items()}
     keys = [decode_key(key, make) for key, _ in json]
@@ -96,7 +96,7 @@ def _pairs(json: Any, make: Make) -> dict[Any, Any]:
 
 
 def _mapping(json: Any, make: Make) -> dict[Any, Any]:
-    """The content of a dict that is written as a value of its own."""
+    """Rebuild the content of a dict that is written as a value of its own."""
     if type(json) is not dict:
         raise TypeError
     if is_tagged(json):
@@ -108,7 +108,7 @@ def _mapping(json: Any, make: Make) -> dict[Any, Any]:
 
 
 def _counts(json: Any, make: Make) -> dict[Any, Any]:
-    """The content of a Counter; earlier versions wrote it as it was, without a tag of its own."""
+    """Rebuild the content of a Counter; earlier versions wrote it without a tag of its own."""
     return _mapping(json, make) if type(json) is dict and "$dict" in json else _pairs(json, make)
 
 
@@ -160,7 +160,7 @@ def _object(json: Any, make: Make) -> Any:
 
 
 def _by_name(json: Any, make: Make) -> dict[Any, Any]:
-    """The JSON of fields, of which not all names could be written as such."""
+    """Give fields by name; names that are no plain JSON keys are stored as pairs."""
     [(tag, pairs)] = json.items()
     if tag != "$dict":
         raise ValueError
@@ -197,7 +197,7 @@ def _npscalar(json: Any, make: Make) -> Any:
 
 
 def _unknown(name: Any, json: Any, make: Make) -> Any:
-    """Let `make` decide; what is kept holds on to the nodes that it refers to."""
+    """Let `make` decide; a kept value keeps the nodes alive to which it refers."""
     if type(name) is not str:
         raise TypeError
     try:
@@ -211,7 +211,7 @@ def _unknown(name: Any, json: Any, make: Make) -> Any:
 
 
 def _unsaved(json: Any, make: Make) -> Unknown:
-    """Tell what could not be saved; there never was more of it."""
+    """Make an `Unknown` that names the class of a value that could not be saved."""
     name = _decode(json, make)
     if type(name) is not str:
         raise TypeError
@@ -240,7 +240,7 @@ _STRUCTURES: Final[dict[str, Callable[[Any, Make], Any]]] = {
 
 
 def _ints(json: Any, make: Make) -> list[int]:
-    """Ints, of any size."""
+    """Rebuild ints, of any size."""
     ints = [_decode(item, make) for item in json]
     if not all(type(item) is int for item in ints):
         raise TypeError
@@ -253,7 +253,7 @@ def _three(json: Any, make: Make) -> list[Any]:
 
 
 def _keep(kind: str, content: Any) -> Any:
-    """Inside a key: no container can be there, and what is unknown is kept."""
+    """Build a value inside a key: refuse containers, and keep a value of unknown type."""
     if kind == "unknown":
         return Unknown(*content)
     if kind == "object":
@@ -262,7 +262,7 @@ def _keep(kind: str, content: Any) -> Any:
 
 
 def _opaque(kind: str, content: Any) -> Any:
-    """Do as `_keep`, and let nothing of the program's own classes be rebuilt."""
+    """Build a value inside a key like `_keep`, but rebuild no object of the program's classes."""
     return _keep(kind, content)
 
 
@@ -311,7 +311,7 @@ def _known_key(json: Any) -> Hashable:
 
 
 def _hashable(key: Any) -> Hashable:
-    """Refuse what a damaged store may have given as a key."""
+    """Refuse a key without a hash, which may come from a damaged store."""
     try:
         hash(key)
     except Exception as error:
@@ -322,11 +322,11 @@ def _hashable(key: Any) -> Hashable:
 
 
 def resolve_key(key: Hashable, make: Make) -> Hashable:
-    """Look again at a key that `decode_key` gave: what was unknown may be known by now.
+    """Decode a key of `decode_key` again: an unknown type may be known by now.
 
     Args:
-        key: The key; itself is given back if it was known.
-        make: Decides as for `decode` about what is still unknown.
+        key: The key; it is returned unchanged if it was known.
+        make: Decides, as for `decode`, about a type that is still unknown.
 
     Raises:
         CorruptStateError: A class of the program cannot read it.

@@ -16,7 +16,7 @@ from autostate.codec.bound import OPTIONS
 
 
 def name_of(cls: type) -> str:
-    """The name under which a class is stored that was given no tag.
+    """Give the name under which a class without a tag is stored.
 
     A child of `multiprocessing` that was not forked has the program as `__mp_main__`.
     """
@@ -25,7 +25,7 @@ def name_of(cls: type) -> str:
 
 
 def find(name: str, wanted: Callable[[type], bool]) -> type | None:
-    """Find a class by its name among those that are wanted; None if it is not clear which."""
+    """Find a wanted class by its name; None if there is none, or more than one."""
     module, _, qualname = name.partition(":")
     cls = _at(module, qualname)
     if cls is not None and wanted(cls):
@@ -39,16 +39,16 @@ def find(name: str, wanted: Callable[[type], bool]) -> type | None:
 
 
 _found: Final[dict[str, weakref.ref[type] | None]] = {}
-"""Classes that were not where their name says; to look through all classes takes milliseconds."""
+"""Classes that were not where their name says; a search of all classes takes milliseconds."""
 
 
 def look_again() -> None:
-    """Forget what was found, and what was not: classes may have been made since."""
+    """Forget all results of searches: classes may have been made since."""
     _found.clear()
 
 
 def is_local(cls: type) -> bool:
-    """Whether a class is not where its name says: it is of a function's body, for example."""
+    """Tell whether a class is not where its name says: it is of a function's body, for example."""
     return _at(cls.__module__, cls.__qualname__) is None
 
 
@@ -56,10 +56,10 @@ _ANNOTATED: Final = frozenset({"__annotations__", "__annotate_func__", "__orig_b
 
 
 def is_lasting(cls: type) -> bool:
-    """Whether a later process can be expected to have the class, by that name or another.
+    """Tell whether a later process can be expected to have the class, by that name or another.
 
-    A class that `namedtuple` has made for the columns of a table is not there yet when the state is
-    restored; one that a module has made, and holds under any name, is.
+    A class that `namedtuple` has made for the columns of a table does not exist yet when the state
+    is restored; a class that a module has made, and holds under any name, does.
     """
     made = "_fields" in vars(cls) and not _ANNOTATED.intersection(vars(cls))
     if not made or not is_local(cls):
@@ -72,7 +72,7 @@ def is_lasting(cls: type) -> bool:
 
 
 def twins(cls: type, wanted: Callable[[type], bool]) -> list[type]:
-    """Other classes that are alive under the name of one that is not where its name says."""
+    """Find other live classes with the name of a class that is not where its name says."""
     name = name_of(cls)
     return [
         other
@@ -86,7 +86,7 @@ def twins(cls: type, wanted: Callable[[type], bool]) -> list[type]:
 
 
 def _is_draft(one: type, other: type) -> bool:
-    """Whether two are what a decorator was given and what it made of that."""
+    """Tell whether two classes are the argument and the result of a decorator."""
     options = vars(one).get(OPTIONS, vars(other).get(OPTIONS))
     if options is not None:
         return options.draft in (one, other)
@@ -95,7 +95,7 @@ def _is_draft(one: type, other: type) -> bool:
 
 
 def _at(module: str, qualname: str) -> type | None:
-    """The class at that place, which may be another name for it; runs no module's `__getattr__`."""
+    """Find the class at that place, by any name of it; run no module's `__getattr__`."""
     try:
         here = object.__getattribute__(sys.modules[module], "__dict__")
         *outer, last = qualname.split(".")
@@ -108,7 +108,7 @@ def _at(module: str, qualname: str) -> type | None:
 
 
 def _by_name(module: str, qualname: str, wanted: Callable[[type], bool]) -> type | None:
-    """The only class of that name. Of several in one module the last one: the others are older."""
+    """Find the only class of that name; of several in one module, the last one made."""
     modules: dict[str, type] = {}
     for cls in _subclasses(object):
         if cls.__qualname__ == qualname and wanted(cls):
@@ -119,7 +119,7 @@ def _by_name(module: str, qualname: str, wanted: Callable[[type], bool]) -> type
 
 
 def _subclasses(cls: type) -> Iterator[type]:
-    """All classes that are loaded, older ones first.
+    """Give all classes that are loaded, older ones first.
 
     They are compared by identity: what a metaclass defines as `==` may raise or warn, as that of
     `typing._UnionGenericAlias` does from Python 3.14 on. `seen` holds them, so that

@@ -1,8 +1,8 @@
 """Values that only a pickle can hold, where the user says so: `pickled(value)`.
 
-A pickle is code: whoever loads one executes it. It is signed when it is saved, and loaded only
-if its signature holds. Stored is `{"$pickled": [base64, signature]}`, of the Python version, a
-newline and the pickle; only what is stored under this tag is ever unpickled.
+A pickle is code: loading a pickle executes it. It is signed when it is saved, and loaded only if
+its signature holds. It is stored as `{"$pickled": [base64, signature]}`, where base64 holds the
+Python version, a newline and the pickle; nothing outside of this tag is ever unpickled.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from autostate.warned import shows_warnings
 
 T = TypeVar("T")
 PYTHON: Final = str(sys.implementation.cache_tag)
-"""What can execute the code in a pickle: it is bytecode, different in each version of Python."""
+"""The version of Python that can run the bytecode in a pickle, which differs between versions."""
 _ATTEMPTS: Final = 5
 Reference = Callable[[Any], str | None]
 
 
 class Pickled(Transparent):
-    """A transparent wrapper that says: this value is saved as a pickle."""
+    """A transparent wrapper, which marks that the value is saved as a pickle."""
 
     def _self_assigned(self, result: Any) -> Any:
         return self if result is self.__wrapped__ else wrap(result)
@@ -52,19 +52,19 @@ class Pickled(Transparent):
 
 
 def wrap(value: Any) -> Any:
-    """Wrap a value, without a look whether it can be pickled."""
+    """Wrap a value, without a check whether it can be pickled."""
     return shaped(Pickled, value, encode)(value)
 
 
 def pickled(value: T) -> T:
     """Let a value be saved as a pickle: a function, a closure, an object of any class.
 
-    What comes back after a restart is made by `cloudpickle`: lambdas, closures, classes defined in
-    functions or in the main program are saved with their code. Functions and classes of modules
-    are saved by name, and imported when they are loaded.
+    Pickles are made by `cloudpickle`: lambdas, closures, classes defined in functions or in the
+    main program are saved with their code. Functions and classes of modules are saved by name, and
+    imported when they are loaded.
 
-    What is inside the value is its own: an object that it shares with the rest of the state is
-    another one after a restart. State objects (those with a name) stay what they are.
+    The value is saved with everything inside it: an object that it shares with the rest of the
+    state is another object after a restart. State objects (those with a name) are saved by name.
 
     Args:
         value: The value. It is compared at every save, so changes inside it are saved as well.
@@ -95,7 +95,7 @@ def pickled(value: T) -> T:
 
 
 def encode(value: Any, ref: Any) -> Any:
-    """Translate a pickled value; `ref` signs it, and says how to refer to state objects."""
+    """Translate a pickled value; `ref` signs it, and gives references to state objects."""
     sign = getattr(ref, "sign", None)
     if sign is None:
         raise Unsupported("a pickled value cannot be a key, a member of a set, or part of one")
@@ -107,10 +107,10 @@ def encode(value: Any, ref: Any) -> Any:
 
 
 def name_of(container: Any) -> str | None:
-    """The name of a state object; None for a container that belongs to no store.
+    """Give the name of a state object; None for a container that belongs to no store.
 
     Raises:
-        Unsupported: It is a nested one, which would become another one.
+        Unsupported: It is a nested container, which would become another one.
     """
     node = container._node_
     if node is None:
@@ -125,7 +125,7 @@ def name_of(container: Any) -> str | None:
 
 @shows_warnings
 def _dump(value: Any, reference: Reference) -> bytes:
-    """Pickle a value; whatever goes wrong is something that cannot be saved."""
+    """Pickle a value; raise any error as one of a value that cannot be saved."""
     if is_container(value):
         raise Unsupported("this value is a container that saves itself")
     try:
@@ -142,8 +142,8 @@ def _dump(value: Any, reference: Reference) -> bytes:
 
 
 def _why_not(value: Any, error: Exception) -> str:
-    """Why a value cannot be pickled, and what to do."""
-    # Other messages may show the user's values.
+    """Say why a value cannot be pickled, and what to do."""
+    # Messages of other errors may show the user's values.
     of_types = isinstance(error, TypeError) or str(error).startswith("Cannot pickle files")
     reason = f": {error}" if of_types else ""
     what_to_do = "keep it outside of the state"
@@ -195,7 +195,7 @@ _finder: ContextVar[Callable[[str], Any] | None] = ContextVar("finder", default=
 
 
 def state_object(name: str) -> Any:
-    """Find the state object to which a pickled value refers, while that is loaded."""
+    """Find the state object to which a pickled value refers, while the value is loaded."""
     find = _finder.get()
     if find is None:
         raise pickle.UnpicklingError(
@@ -207,7 +207,7 @@ def state_object(name: str) -> Any:
 def load(
     json: Any, path: str, verify: Callable[[bytes, str], None], find: Callable[[str], Any]
 ) -> Any:
-    """Load what `encode` has written, if its signature holds.
+    """Load a value that `encode` has written, if its signature holds.
 
     Args:
         json: The content of the tag.
@@ -234,7 +234,7 @@ def load(
     except Exception as error:
         if is_passing(error):
             raise
-        # Other messages may show the user's values.
+        # Messages of other errors may show the user's values.
         named = isinstance(error, ImportError | AttributeError)
         reason = f"{type(error).__name__}: {error}" if named else type(error).__name__
         raise CorruptStateError(f"{path} cannot be unpickled ({reason})") from error
@@ -243,14 +243,14 @@ def load(
 
 
 def _has_code(data: bytes) -> bool:
-    """Whether functions or classes are in a pickle, not only their names."""
+    """Tell whether a pickle contains functions or classes, not only their names."""
     import pickletools
 
     return any(arg == "cloudpickle.cloudpickle" for _, arg, _ in pickletools.genops(data))
 
 
 def _parts(json: Any) -> tuple[bytes, str]:
-    """Data and signature; what has another form has none that could hold."""
+    """Give data and signature; JSON of another form gets a signature that cannot hold."""
     match json:
         case [str(text), str(signature)]:
             try:

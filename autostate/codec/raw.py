@@ -1,8 +1,8 @@
-"""JSON that is already translated: writing it as bytes, and what is to be known of its form.
+"""JSON that is already translated: writing it as bytes, tags and references.
 
-A *tag* is an object with exactly one key that begins with `$`. Two things that Python has are
-found out only when bytes are made of them, because to look at each value would slow down all of
-them: strings that UTF-8 cannot hold, and ints that have more digits than a reader accepts.
+A *tag* is an object with exactly one key that begins with `$`. Two kinds of values are detected
+only when bytes are made of them, because a check of each value would slow down all of them: strings
+that UTF-8 cannot hold, and ints that have more digits than a reader accepts.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, Final
 from autostate.memory import encode
 
 _DIGITS: Final = 4300
-"""So many digits of an int does msgspec read, whatever the interpreter's own limit is."""
+"""The most digits of an int that msgspec reads, whatever the interpreter's own limit is."""
 _BITS: Final = 2000
-"""Ints beyond it are tagged where one of them has to be: fewer digits than any limit."""
+"""If one int of a value has to be tagged, all ints of more bits are: safely below any limit."""
 _TOO_LONG: Final = re.compile(rb"\d{4301}")
 
 
@@ -38,7 +38,7 @@ def dump(json: Any) -> bytes:
 
 
 def escape(value: Any) -> Any:
-    """Tag what has no form in JSON: strings with lone surrogates, ints with very many digits."""
+    """Tag values that JSON cannot hold: strings with lone surrogates, ints with many digits."""
     if type(value) is str:
         try:
             value.encode()
@@ -62,12 +62,12 @@ def _is_utf8(text: str) -> bool:
 
 
 def is_tagged(json: dict[str, Any]) -> bool:
-    """Whether a JSON object is a tag."""
+    """Tell whether a JSON object is a tag."""
     return len(json) == 1 and next(iter(json)).startswith("$")
 
 
 def references(json: Any) -> Iterator[int]:
-    """The nodes to which a translated value refers."""
+    """Find the nodes to which a translated value refers."""
     left = [json]
     while left:
         value = left.pop()
@@ -82,7 +82,7 @@ def references(json: Any) -> Iterator[int]:
 
 
 def with_references(json: Any, ids: dict[int, int]) -> Any:
-    """A copy of a translated value in which other nodes are referred to."""
+    """Copy a translated value, with other node numbers."""
     if isinstance(json, list):
         return [with_references(item, ids) for item in json]
     if not isinstance(json, dict):

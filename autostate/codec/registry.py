@@ -34,29 +34,29 @@ C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
 
 ENCODERS: Final[dict[type, Callable[[Any, Any], Any]]] = {}
-"""How values of exactly a class become JSON; filled by `tagged.py`."""
+"""The functions that translate values of exactly one class; filled by `tagged.py`."""
 
 BUILTIN: Final[set[type]] = set()
-"""Classes that are saved without being registered, and cannot be: filled by `tagged.py`."""
+"""Classes that are saved without, and must not be, registered: filled by `tagged.py`."""
 
 ATOMS: Final[set[type]] = {str, int, bool, type(None), float, range, Fraction, *SCALARS}
-"""Classes whose values never change and never hold a container; it grows as `is_atom` is asked."""
+"""Classes whose values never change and never hold a container; `is_atom` adds others."""
 
 _TAG: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-/]{0,99}")
 
 
 class TypeEntry(Struct, frozen=True, eq=False):
-    """How the values of one class are saved.
+    """The way to save the values of one class.
 
     Attributes:
-        name: Under which they are stored.
+        name: The name under which they are stored.
         encode: Gives the payload of a value: any value that can be saved.
         decode: Makes a value of a payload.
-        mutable: Values can change, or what is inside them can.
+        mutable: Whether values, or the values inside them, can change.
         parts: Gives the values inside one.
         fields: The payload is a dict of the fields, and is no container of the state itself.
-        blank: With `fields`: makes an object to which `fill` gives its fields later; None if there
-            cannot be one without its fields.
+        blank: With `fields`: makes an object to which `fill` gives its fields later; None if an
+            object cannot exist without its fields.
         fill: Gives a blank object its fields.
     """
 
@@ -94,7 +94,7 @@ def register(
     decode: Callable[[Any], Any] | None = None,
     mutable: bool = True,
 ) -> Any:
-    """Tell how objects of a class are saved, and under which name.
+    """Register how objects of a class are saved, and under which name.
 
     Call it where the class is defined: before state objects that hold its objects are created.
     For dataclasses, attrs classes, pydantic models, named tuples and enums `encode` and `decode`
@@ -104,19 +104,20 @@ def register(
     A function can be registered as well: as the `default_factory` of a `defaultdict`.
 
     Args:
-        cls: The class. Its subclasses are not meant: register each that occurs.
-        tag: The name under which its objects are stored, such as "shop.cart". It must stay.
-        encode: Gives what has to be saved of an object, in any form that can be saved: a dict, a
-            tuple, other objects. It must not change the object.
-        decode: Makes an object of what `encode` gave. What was stored before the class had a
-            `decode` is given as a dict of the fields by name.
-        mutable: Whether objects can change. They are compared at every save then.
+        cls: The class. Its subclasses are not included: register each one that occurs.
+        tag: The name under which its objects are stored, such as "shop.cart". It must not change.
+        encode: Returns the content of an object, in any form that can be saved: a dict, a tuple,
+            other objects. It must not change the object.
+        decode: Makes an object from a result of `encode`. For an object that was stored before
+            the class had a `decode`, it gets a dict of the fields by name.
+        mutable: Whether objects can change. If they can, they are compared at every save.
 
     Returns:
         The class, or function.
 
     Raises:
-        TypeError: It is no class or function, or `encode` and `decode` are missing or no functions.
+        TypeError: `cls` is no class or function, or `encode` and `decode` are missing or no
+            functions.
         ValueError: The tag cannot be used, or it or the class is registered for something else.
 
     Example:
@@ -163,7 +164,7 @@ def _check_tag(tag: str) -> None:
 
 
 def _check_free(cls: Any, tag: str) -> None:
-    """Refuse a tag or a class that is taken; the same class from a reloaded module may take it."""
+    """Refuse a tag or a class that is taken, except by the same class before a module's reload."""
     known, _ = _by_tag.get(tag, (cls, None))
     if not _is_same(known, cls):
         raise ValueError(f"the tag {tag!r} is registered for {shown(known)} already")
@@ -173,7 +174,7 @@ def _check_free(cls: Any, tag: str) -> None:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Whether two are the same class or function, maybe of a module that was reloaded."""
+    """Tell whether two are the same class or function, maybe of a reloaded module."""
     if one is other:
         return True
     code, of_other = getattr(one, "__code__", None), getattr(other, "__code__", None)
@@ -222,7 +223,7 @@ def _no_parts(_value: Any) -> tuple[Any, ...]:
 
 
 def entry_for(cls: type) -> TypeEntry | None:
-    """How values of exactly this class are saved; None: they are builtin, or cannot be."""
+    """Give the entry for values of exactly this class; None if builtin, or not to be saved."""
     entry = _by_class.get(cls) or _automatic.get(cls)
     if entry is None and not classes.is_enum(cls):
         known = classes.fields_of(cls)
@@ -235,11 +236,11 @@ def check_name(cls: type) -> None:
     """Refuse a class without a tag that a later process would not find by its name.
 
     Raises:
-        Unsupported: It would not, or would find another class.
+        Unsupported: It would not find the class, or would find another one.
     """
     if cls in _by_class or not classes.is_known(cls):
         return
-    look_again()  # this class may be the newest of its name
+    look_again()  # this class may be the newest one of its name
     if not is_lasting(cls):
         why = "is made while the program runs, so that it is not there when the state is restored"
     elif is_local(cls) and _has_twin(cls):
@@ -253,11 +254,11 @@ def check_name(cls: type) -> None:
 
 
 def _has_twin(cls: type) -> bool:
-    """Whether another class of the same name is alive, so that objects of both may be met."""
+    """Tell whether another class of the same name is alive, so that both may have objects."""
     if cls in _refused:
         return True
     if _forget_twins(cls):
-        gc.collect()  # classes are in cycles: without it, those that nobody has any more are there
+        gc.collect()  # classes are in cycles: without it, unused classes are still alive
         if _forget_twins(cls):
             _refused.add(cls)
             return True
@@ -265,11 +266,11 @@ def _has_twin(cls: type) -> bool:
 
 
 _refused: Final[weakref.WeakSet[type]] = weakref.WeakSet()
-"""Classes that had a twin; to look for one takes milliseconds."""
+"""Classes that had a twin; the search for a twin takes milliseconds."""
 
 
 def _forget_twins(cls: type) -> bool:
-    """Whether there are others of its name; they are asked about again when they are met again."""
+    """Tell whether there are other classes of its name; they will be searched again when needed."""
     found = twins(cls, classes.is_known)
     for other in found:
         ENCODERS.pop(other, None)
@@ -283,18 +284,18 @@ _ignoring = False
 
 
 def ignore_classes() -> None:
-    """Know no class by its name from now on: this process looks at the state of other programs.
+    """Find no class by its name from now on: this process reads the states of other programs.
 
-    Here a class may be loaded that has the name of one of theirs, and is another one.
+    It may have loaded a different class with the name of one of theirs.
     """
     global _ignoring
     _ignoring = True
 
 
 def entry_named(name: str) -> TypeEntry | None:
-    """What a store's name means in this program; None if nothing.
+    """Give the entry for a name in a store; None if this program has none.
 
-    Under a name without a tag fields are stored, also if the entry is now one with a `decode`.
+    Under a name that is no tag, fields are stored, also if the entry now has a `decode`.
     """
     if ":" not in name:
         return _by_tag.get(name, (None, None))[1]
@@ -322,17 +323,17 @@ def _is_wanted(cls: type) -> bool:
 
 
 _places: Final[dict[str, tuple[ModuleType, type]]] = {}
-"""Where the class of a name was found: a look whether it is still there is all that it takes."""
+"""The place where the class of a name was found: checking it again is quick."""
 
 
 def enum_name(cls: type) -> str:
-    """The name under which the members of an enum are stored."""
+    """Give the name under which the members of an enum are stored."""
     entry = _by_class.get(cls)
     return name_of(cls) if entry is None else entry.name
 
 
 def enum_named(name: str) -> type | None:
-    """The enum that a store's name means in this program; None if there is none."""
+    """Give the enum of this program for a name in a store; None if there is none."""
     if _ignoring:
         return None
     cls = find(name, classes.is_known) if ":" in name else named(name)
@@ -340,7 +341,7 @@ def enum_named(name: str) -> type | None:
 
 
 def why_not(cls: type, *, key: bool = False) -> str:
-    """Why values of a class that is not known cannot be saved, or be a key, and what to do."""
+    """Say why values of a class that is not known cannot be saved, or be a key, and what to do."""
     name = shown(cls)
     advice = advice_for(cls, map(shown, cls.__mro__))
     if advice is not None:
@@ -386,7 +387,7 @@ def why_not(cls: type, *, key: bool = False) -> str:
 
 
 def is_atom(cls: type) -> bool:
-    """Whether values of exactly this class never change, and never hold a container."""
+    """Tell whether values of exactly this class never change, and never hold a container."""
     if cls in ATOMS:
         return True
     entry = _by_class.get(cls)
@@ -400,7 +401,7 @@ def is_atom(cls: type) -> bool:
 
 
 def parts_of(value: Any) -> Iterable[Any]:
-    """The values inside a tuple or an object that is no container: where containers may be."""
+    """Give the values inside a tuple or an object that is no container: where containers may be."""
     cls = type(value)
     if cls is tuple:
         return tuple(value)
@@ -411,14 +412,14 @@ def parts_of(value: Any) -> Iterable[Any]:
         return ()
     try:
         return entry.parts(value)
-    except Exception as error:  # it is told when the value is encoded
+    except Exception as error:  # the error is reported when the value is encoded
         if is_passing(error):
             raise
         return ()
 
 
 def levels_of(value: Any) -> int:
-    """How deeply a value is nested, whatever it consists of."""
+    """Count the levels of nesting in a value of any types."""
     return depth.levels_of([value], _inside)
 
 
@@ -433,11 +434,11 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 def named(tag: str) -> Any:
-    """The class or function that is registered under a tag; None if there is none."""
+    """Give the class or function that is registered under a tag; None if there is none."""
     return _by_tag.get(tag, (None, None))[0]
 
 
 def tag_of(function: Any) -> str | None:
-    """The tag under which a class or function is registered."""
+    """Give the tag under which a class or function is registered."""
     tags = (tag for tag, (known, _) in _by_tag.items() if _is_same(known, function))
     return next(tags, None)

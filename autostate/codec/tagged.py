@@ -1,13 +1,13 @@
-"""Tagged JSON: what JSON has is written as it is, the rest under one reserved key.
+"""Tagged JSON: values that JSON has are written as they are, all others under a reserved key.
 
 A *tag* is an object with exactly one key that begins with `$`: `{"$set": [1, 2]}`. A user's dict
 of that shape, or with a key that is no str, is written as `{"$dict": [[key, value], ...]}`, so
 that no data of the user can be taken for a tag. `{"$ref": 17}` stands for a node, and
 `{"$object": [name, payload]}` for an object of a class of the program (`registry.py`).
 
-`msgspec` does the encoding. It would silently turn tuples into arrays, nan into null, int keys
-into str: whatever is not exactly of a type in `NATIVE` is therefore translated here, before
-msgspec sees it. A value that is JSON already is handed through as it is, without a copy.
+`msgspec` does the encoding. It would silently turn tuples into arrays, nan into null, int keys into
+str. So every value that is not exactly of a type in `NATIVE` is translated here, before msgspec
+sees it. A value that is JSON already is passed on as it is, without a copy.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ _TOO_DEEP = "it is nested too deeply to be saved: keep it in a list, or in sever
 
 
 def jsonable(value: Any, ref: Ref) -> Any:
-    """Translate a value into what msgspec writes as the same JSON.
+    """Translate a value into a form that msgspec writes without loss.
 
     Args:
         value: The value; returned as it is when it is plain JSON already.
         ref: Gives `{"$ref": id}` for a container or a mutable object that is a node, None for any
-            other. If it has an attribute `lenient` that is true, a value inside this one that
-            cannot be saved is replaced by `unsaved` of it; a member, or an entry whose key cannot
-            be saved, is left out. A method `strict` gives the one for what a registered `encode`
-            gave: a `decode` gets that as it is, or is not called.
+            other. If its attribute `lenient` is true, a value inside this one that cannot be
+            saved is replaced by the result of `unsaved`; a member, or an entry whose key cannot
+            be saved, is left out. Its method `strict` gives the `ref` for results of a
+            registered `encode`: a `decode` gets such a result complete, or is not called.
 
     Raises:
         Unsupported: The value, or one inside it, is of a type that cannot be saved.
@@ -62,7 +62,7 @@ def jsonable(value: Any, ref: Ref) -> Any:
 
 
 def problem_of(value: Any) -> str | None:
-    """Why a value cannot be saved, as far as its class tells; None if it can."""
+    """Say why a value cannot be saved, as far as its class tells; None if it can."""
     cls = type(value)
     if cls in NATIVE or cls in ENCODERS:
         return None
@@ -74,7 +74,7 @@ def problem_of(value: Any) -> str | None:
 
 
 def unsaved(value: Any) -> dict[str, str]:
-    """Stand for a value that cannot be saved: decoded it is an `Unknown` that names its class."""
+    """Give JSON for a value that cannot be saved: decoded, an `Unknown` that names its class."""
     cls = type(value)
     return {"$unsaved": value.name if cls is Unknown else shown(cls)}
 
@@ -84,12 +84,12 @@ def _is_replaced(ref: Ref, problem: Unsupported) -> bool:
 
 
 def _encoder_of(cls: type, *, key: bool) -> Callable[[Any, Ref], Any]:
-    """How to translate the values of a class that was not met before."""
+    """Find the function that translates values of a class that is new."""
     return _encode_instance if is_persisted(cls) else _encoder_of_object(cls, key=key)
 
 
 def _encode_instance(value: Any, ref: Ref) -> Any:
-    """Refer to an object that is a state object; one that is not is saved as any other."""
+    """Refer to an object that is a state object; encode any other object by its fields."""
     cls = type(value)
     root = root_of(value)
     if root is None:
@@ -118,7 +118,7 @@ def _encoder_of_object(cls: type, *, key: bool) -> Callable[[Any, Ref], Any]:
 
 
 def content_of(mapping: Mapping[Any, Any], ref: Ref) -> Any:
-    """A dict's content: an object where all keys are str, else an array of pairs."""
+    """Translate a dict's content: an object if all keys are str, else an array of pairs."""
     content = _values(mapping, ref)
     if _STR.issuperset(map(type, content)):
         return content
@@ -126,7 +126,7 @@ def content_of(mapping: Mapping[Any, Any], ref: Ref) -> Any:
 
 
 def _pairs(content: Mapping[Any, Any], ref: Ref) -> list[Any]:
-    """The entries of a dict whose values are translated already."""
+    """Give the entries of a dict whose values are translated already, as pairs."""
     pairs = []
     for key, value in content.items():
         try:
@@ -138,22 +138,22 @@ def _pairs(content: Mapping[Any, Any], ref: Ref) -> list[Any]:
 
 
 def is_flat(values: Collection[Any]) -> bool:
-    """Whether values are scalars that msgspec writes as they are: JSON's, with finite floats."""
+    """Tell whether values are scalars that msgspec writes as they are, with finite floats."""
     if NATIVE.issuperset(map(type, values)):
         return True
     if not _FLOATS.issuperset(map(type, values)):
         return False
-    # The sum of finite floats may overflow; then the slower way is taken, which is right as well.
+    # The sum of finite floats may overflow; then the slower way is used, which is correct as well.
     return math.isfinite(sum([value for value in values if type(value) is float]))
 
 
 def is_json_dict(mapping: Mapping[Any, Any]) -> bool:
-    """Whether msgspec can be given a dict as it is: scalars under str keys, and not a tag."""
+    """Tell whether msgspec can be given a dict as it is: scalars under str keys, and not a tag."""
     return len(mapping) > 1 and _STR.issuperset(map(type, mapping)) and is_flat(mapping.values())
 
 
 def _values(mapping: Mapping[Any, Any], ref: Ref) -> Mapping[Any, Any]:
-    """The mapping with its values translated: itself where there is nothing to do."""
+    """Translate the values of a mapping; give the mapping itself if there is nothing to do."""
     if is_flat(mapping.values()):
         return mapping
     return {key: _step(value, ref, key) for key, value in mapping.items()}
@@ -172,7 +172,7 @@ def _step(value: Any, ref: Ref, key: Any) -> Any:
 
 
 def _show(key: Any) -> str:
-    """A key as part of a path: keys are names and numbers; a long one is cut short."""
+    """Show a key as part of a path: names and numbers; a long key is cut short."""
     cls = type(key)
     if cls is tuple:
         text = f"({', '.join(map(_show, key))})"
@@ -192,7 +192,7 @@ def _key(key: Any) -> Any:
 
 
 def _in_key(value: Any) -> None:
-    """Refuse what cannot be told from another one by its content, which is all that is saved."""
+    """Refuse a key that is equal only to itself: only its content is saved."""
     cls: Any = type(value)
     if cls.__hash__ is None:
         raise Unsupported(f"a key cannot hold a {cls.__qualname__}")
@@ -212,7 +212,7 @@ def _encode_dict(value: Mapping[Any, Any], ref: Ref) -> Any:
 
 
 def _guarded(content: Any) -> Any:
-    """The content of a dict as a value of its own, which cannot be taken for a tag."""
+    """Give the content of a dict as a value of its own, which cannot be taken for a tag."""
     if type(content) is list:
         return {"$dict": content}
     if len(content) == 1 and next(iter(content)).startswith("$"):
@@ -231,7 +231,7 @@ def _encode_members(tag: str) -> Callable[[Any, Ref], Any]:
 
 
 def _members(value: Collection[Any], ref: Ref) -> list[Any]:
-    """Members in an order that depends on them alone: that of a set differs between processes."""
+    """Sort members by content alone: the order of a set differs between processes."""
     if len(set(map(type, value))) == 1 and type(next(iter(value))) in _SORTED:
         return sorted(value)
     members = []
@@ -307,7 +307,7 @@ def _fields_of(entry: TypeEntry, value: Any) -> dict[str, Any]:
 
 
 def _encode_fields(fields: dict[str, Any], ref: Ref) -> Any:
-    """Fields by name, the content of an object; not a container of the state."""
+    """Translate an object's fields by name; their dict is no container of the state."""
     if not is_flat(fields.values()):
         fields = {name: _field(content, ref, name) for name, content in fields.items()}
     if _STR.issuperset(map(type, fields)):
@@ -330,7 +330,7 @@ def _field(value: Any, ref: Ref, name: Any) -> Any:
 
 
 def _encode_payload(entry: TypeEntry, value: Any, ref: Ref) -> Any:
-    """What the program's own function gives for an object."""
+    """Translate the result of the program's own `encode` for an object."""
     try:
         payload = entry.encode(value)
     except Exception as error:
@@ -349,7 +349,7 @@ def _encode_payload(entry: TypeEntry, value: Any, ref: Ref) -> Any:
 
 
 def _encode_unknown(value: Unknown, ref: Ref) -> Any:
-    """Give back what was stored; nodes that it refers to may have other numbers here."""
+    """Give the stored JSON; the nodes to which it refers may have other numbers here."""
     ids: dict[int, int] = {}
     for node_id, node in value._nodes.items():
         known = ref(node)
@@ -394,12 +394,12 @@ BUILTIN.update(NATIVE, ENCODERS)
 
 
 def register_container(cls: type, kind: str, copy: Callable[[Any], Any] | None = None) -> None:
-    """Make known a tracked class: saved as the builtin of its kind, or by reference as a node.
+    """Register a tracked class: saved as the builtin of its kind, or by reference as a node.
 
     Args:
         cls: The class.
         kind: The name of its kind.
-        copy: Makes a plain copy, of a class of the program that may show other than it has.
+        copy: Makes a plain copy; for a class of the program whose methods may show other content.
     """
     encode = _BUILTIN.get(kind, _BUILTIN["dict"])[1]
     if copy is None:
@@ -413,6 +413,6 @@ def encode_key(key: Any) -> Any:
     """Translate a key of a dict or a member of a set.
 
     Raises:
-        Unsupported: It cannot be saved; or it can, but would not be found again.
+        Unsupported: The key cannot be saved; or it can, but would not be found again.
     """
     return key if type(key) in NATIVE else _key(key)

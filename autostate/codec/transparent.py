@@ -1,8 +1,8 @@
-"""Wrappers that behave as what they wrap: what `pickled` and `proxy` give.
+"""Wrappers that behave like the wrapped object: the results of `pickled` and `proxy`.
 
-`wrapt.ObjectProxy` forwards attributes, operators and `isinstance`. What is added here: special
-methods that the wrapped object may or may not have, and that tell by their mere presence what an
-object is (`callable`, `await`, `next`), in-place operators that keep the wrapper, and a repr.
+`wrapt.ObjectProxy` forwards attributes, operators and `isinstance`. This module adds special
+methods that only some wrapped objects have, and whose mere presence tells the sort of an object
+(`callable`, `await`, `next`), in-place operators that keep the wrapper, and a repr.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OPTIONAL: Final = (
     *("__await__", "__aiter__", "__anext__", "__aenter__", "__aexit__"),
     *("__matmul__", "__rmatmul__", "__ceil__", "__floor__", "__trunc__"),
 )
-"""Special methods that a wrapper has if the class of what it wraps has them."""
+"""Special methods that a wrapper has if the class of the wrapped object has them."""
 
 IN_PLACE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     f"__{name}__": getattr(operator, name)
@@ -37,10 +37,10 @@ IN_PLACE: Final[dict[str, Callable[[Any, Any], Any]]] = {
 
 
 class Transparent(Proxy):
-    """A wrapper around any object; its subclasses say what in-place operators do."""
+    """A wrapper around any object; its subclasses define what in-place operators do."""
 
     def _self_assigned(self, result: Any) -> Any:
-        """Give what an in-place operator gives: `result`, wrapped."""
+        """Give the result of an in-place operator, wrapped."""
         raise NotImplementedError
 
     def _self_state(self) -> Any:
@@ -68,7 +68,7 @@ for _name, _function in IN_PLACE.items():
 
 
 def forward(name: str) -> Callable[..., Any]:
-    """Make a special method that is that of the wrapped object."""
+    """Make a special method that calls that of the wrapped object."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         wrapped = self.__wrapped__
@@ -83,7 +83,7 @@ def shaped(cls: type[Transparent], value: Any, encode: Callable[[Any, Any], Any]
 
     Args:
         cls: The wrapper's class.
-        value: What is going to be wrapped.
+        value: The object that is going to be wrapped.
         encode: How objects of the class are translated when they are saved.
     """
     names = tuple(name for name in OPTIONAL if _has(type(value), name))
@@ -98,7 +98,7 @@ def shaped(cls: type[Transparent], value: Any, encode: Callable[[Any, Any], Any]
 
 
 def _has(cls: type, name: str) -> bool:
-    """Whether objects of a class have a special method; what its metaclass has does not count."""
+    """Tell whether objects of a class have a special method; its metaclass's do not count."""
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None) is not None
 
 

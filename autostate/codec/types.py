@@ -60,7 +60,7 @@ def _unzone(zone: list[Any]) -> dt.tzinfo:
 
 
 def _encode_moment(value: dt.datetime | dt.time) -> Any:
-    """Naive and UTC moments are one ISO string; others carry zone and fold beside it."""
+    """Write naive and UTC moments as an ISO string; other moments with zone and fold beside it."""
     if value.fold == 0 and (value.tzinfo is None or value.tzinfo is dt.UTC):
         return value.isoformat()
     naive = value.replace(tzinfo=None, fold=0).isoformat()
@@ -118,8 +118,8 @@ def _decode_path(json: Any) -> pathlib.PurePath:
 
 
 def _encode_pattern(value: re.Pattern[Any]) -> list[Any]:
-    """Say whether the pattern is text, and text that has no UTF-8 form; flags, but not DEBUG."""
-    flags = value.flags & ~re.DEBUG  # it prints what it has compiled
+    """Write the form of the text (str, bytes, not UTF-8), the text, and the flags but DEBUG."""
+    flags = value.flags & ~re.DEBUG  # DEBUG prints the compiled pattern
     pattern = value.pattern
     if isinstance(pattern, bytes):
         return ["bytes", base64.b64encode(pattern).decode("ascii"), flags]
@@ -138,7 +138,7 @@ def _decode_pattern(json: Any) -> re.Pattern[Any]:
         pattern = base64.b64decode(stored, validate=True)
         if form != "bytes":
             pattern = pattern.decode("utf-8", "surrogatepass")
-    with warnings.catch_warnings():  # a warning about it, made an error, would make it unreadable
+    with warnings.catch_warnings():  # a warning that is made an error would make it unreadable
         warnings.simplefilter("ignore")
         return re.compile(pattern, flags)
 
@@ -212,7 +212,7 @@ DECODERS: dict[str, Callable[[Any], Any]] = {
     "$constant": _decode_constant,
     "$path": _decode_path,
     "$pattern": _decode_pattern,
-    "$int": _decode_int,  # one with more digits than JSON's readers take, as hexadecimals
+    "$int": _decode_int,  # hexadecimal; for ints with more digits than JSON's readers accept
     # A str with lone surrogates has no UTF-8 form: its bytes are kept as `surrogatepass` has them.
     "$str": lambda json: base64.b64decode(json, validate=True).decode("utf-8", "surrogatepass"),
 }

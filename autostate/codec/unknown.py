@@ -1,4 +1,4 @@
-"""What is kept of a value that the program cannot have: its type is not known, or not saved."""
+"""The stand-in for a value whose type is not known, or that could not be saved."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from autostate.errors import UnknownTypeError
 class Unknown:
     """A stored value of a type that this program does not know; it is written back untouched.
 
-    Or what stands for a value that could not be saved, inside one that could.
+    It also stands for a value that could not be saved, inside a value that could.
 
     Attributes:
-        name: The name of its type in the store; of what could not be saved, "module.Class".
+        name: The name of its type in the store; for a value that could not be saved,
+            "module.Class".
     """
 
     __slots__ = ("_nodes", "json", "name")
@@ -34,5 +35,5 @@ class Unknown:
         return hash(dump(self.json))
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
-        """Refuse to be the default_factory that it stands for."""
+        """Refuse a call as the default_factory for which this object stands."""
         raise UnknownTypeError(self.name)

@@ -1,4 +1,4 @@
-"""What is raised where a value cannot be saved, before it is known where that value is."""
+"""The error for a value that cannot be saved, before the path of the value is known."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Unsupported(Exception):  # noqa: N818 - becomes an UnsupportedTypeError on
 
 
 class TooDeep(Unsupported):
-    """A value that is nested too deeply: no place inside it can stand for it, all are as deep."""
+    """A value that is nested too deeply: no single place inside it is to blame."""
 
 
 def shown(cls: Any) -> str:
-    """The name of a class or function, for messages."""
+    """Give the name of a class or function, for messages."""
     return f"{cls.__module__}.{getattr(cls, '__qualname__', type(cls).__qualname__)}"
 
 
@@ -75,11 +75,11 @@ _BY_CLOUDPICKLE: Final = frozenset(
         "builtins.staticmethod",
     }
 )
-"""What `pickle` refuses, and cloudpickle, which `pickled` uses, does not."""
+"""Classes that `pickle` refuses, but not cloudpickle, which `pickled` uses."""
 
 
 def is_live(cls: type) -> bool:
-    """Whether values are a part of the running process, which not even a pickle can hold."""
+    """Tell whether values are part of the running process: not even a pickle can hold them."""
     names = {shown(base) for base in cls.__mro__}
     if not _STORED.isdisjoint(names):
         return False
@@ -87,9 +87,9 @@ def is_live(cls: type) -> bool:
 
 
 def _is_opaque(cls: type) -> bool:
-    """Whether objects hold what only C sees, and their class does not say how to pickle it.
+    """Tell whether objects hold data that only C sees, and their class cannot pickle it.
 
-    So `object.__reduce_ex__` decides, which needs a value; here there may be none.
+    `object.__reduce_ex__` decides this for a value; here there may be no value.
     """
     if issubclass(cls, (list, dict, type)) or shown(cls) in _BY_CLOUDPICKLE:
         return False
