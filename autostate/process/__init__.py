@@ -1,1 +1,1 @@
-"""Ends, signals, forks and interrupts of the process."""
+"""The ends, signals, forks and interrupts of the process."""

@@ -1,15 +1,15 @@
-"""`os.execv` and its relatives replace the program at once: no exit handler runs. So save before.
+"""Saving before `os.execv` and its relatives, which replace the program and run no exit handler.
 
-All of `os.exec*` go through `os.execv` and `os.execve`, which they look up in the module when they
-are called. Both are wrapped when autostate is imported, so `from os import execv` gives the wrapped
-one wherever it stands after that import. One that stands before gets past this.
+All functions `os.exec*` call `os.execv` or `os.execve`, which they look up in the module when they
+are called. Both are wrapped when autostate is imported, so `from os import execv` after that import
+gives the wrapped function. An earlier one bypasses this module.
 
-An audit hook (`sys.addaudithook`) would not be got past. But Python calls it for each `id()`, each
-`sys._getframe()`, each assignment to `__class__`: with an empty hook `id()` takes 340 ns in place
-of 70, `sys._getframe()`, which logging calls for each line, 360 in place of 40, and an assignment
-to `__class__`, by which containers change their form, 340 in place of 90. (`open` and `import`
-take so long that it does not show.) It can never be removed, and what it raises keeps the call
-from happening.
+Nothing would bypass an audit hook (`sys.addaudithook`). But Python calls the hook for each `id()`,
+each `sys._getframe()`, each assignment to `__class__`: with an empty hook `id()` takes 340 ns in
+place of 70, `sys._getframe()`, which logging calls for each line, 360 in place of 40, and an
+assignment to `__class__`, by which containers change their variant, 340 in place of 90. (`open` and
+`import` take so long that it does not show.) A hook can never be removed, and an exception that it
+raises prevents the call.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def install(save: Callable[[], Undo]) -> None:
     """Call `save` before this process becomes another program.
 
     Args:
-        save: Saves; returns what to call if the process goes on after all.
+        save: Saves; returns a function to call if the process goes on after all.
     """
     for name in ("execv", "execve"):
         found = getattr(os, name, None)

@@ -1,17 +1,19 @@
 """The exit code of a process that has lost changes: 74 (EX_IOERR), unless it has another one.
 
-When the loss is known, in the last of the exit handlers, Python has decided on an exit code, and
-tells nobody which: there is no trace of `raise SystemExit(3)` any more. Handlers of the program may
-still be to come, too. So the process forks. The child goes on to the end as the process would have;
-the parent waits for it, and ends with its exit code, or with 74 in place of 0. What does not work:
+The loss is known only in the last exit handler. By then Python has decided on an exit code, and
+there is no way to read it: no trace of `raise SystemExit(3)` is left. Handlers of the program may
+still follow, too. So the process forks. The child goes on to the end as the process would have; the
+parent waits for it, and ends with the child's exit code, or with 74 in place of 0. What does not
+work:
 
 - wrapping `sys.exit` misses `raise SystemExit(main())`, which is a common idiom;
-- a handler that ends the process by itself (`os._exit(74)`) hides any other code, and skips what
-  was still to be done: other handlers, buffers of standard output.
+- a handler that ends the process by itself (`os._exit(74)`) hides any other code, and skips the
+  rest of the end: other handlers, buffers of standard output.
 
-`os.fork` refuses to work at this moment since Python 3.12; the steps that it consists of do not.
-A child of `multiprocessing` is simpler while its exit code is that of the exception in flight.
-From Python 3.14 on `atexit` calls its finalizers, and ignores exceptions: there the same is done.
+Since Python 3.12 `os.fork` refuses to work at this moment; the steps of which it consists do not.
+
+A child of `multiprocessing` is simpler as long as the exception in flight decides its exit code.
+From Python 3.14 on `atexit` calls its finalizers, and ignores exceptions: there it forks as well.
 """
 
 from __future__ import annotations
@@ -25,20 +27,20 @@ from typing import Any
 
 EX_IOERR = 74
 EX_TEMPFAIL = 75
-"""The exit code of a program that may not write its state: it can be started again later."""
+"""The exit code of a program that may not write its state, and can be started again later."""
 LONGEST_END = 30.0
 """Seconds that the rest of the process, exit handlers of others included, may take."""
 POLL = 0.01
 FORK_IS_REFUSED = sys.hexversion >= 0x030C0000
 """`os.fork` raises while the interpreter ends."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
-"""By these a process ends on purpose; any other has struck the child alone."""
+"""Signals that end a process on purpose; any other signal has struck the child alone."""
 
 _lost = False
 
 
 def expect(refusal: type[Exception]) -> None:
-    """Let a program that does not catch such an error end with one line, and 75.
+    """Let a program that does not catch this error end with one line and exit code 75.
 
     An exception in `sys.excepthook` is passed on; SystemExit ends the process with its code.
     """
@@ -60,7 +62,7 @@ def expect(refusal: type[Exception]) -> None:
 
 
 def refuse() -> None:
-    """End this process at once, with 75: another one has taken over its state."""
+    """End this process at once with exit code 75: another process has taken over its state."""
     _leave(EX_TEMPFAIL)
 
 
@@ -71,21 +73,21 @@ def note_loss() -> None:
 
 
 def forget() -> None:
-    """Forget losses, in a forked process: they are its parent's."""
+    """Forget losses in a forked process: they are its parent's."""
     global _lost
     _lost = False
 
 
 def impose() -> None:
-    """Let this process, if it has lost something, end with 74 unless it ends with another code.
+    """Let this process, if it has lost changes, end with 74 unless it ends with another code.
 
-    For the last exit handler. If something was lost it returns in a child process only, which goes
-    on to the end in place of this one.
+    For the last exit handler. If changes were lost, this function returns in a child process only,
+    which goes on to the end in place of this process.
     """
     if not _lost:
         return
     watchdog: Any = sys.modules.get("faulthandler")
-    if watchdog is not None:  # the child would wait at its end for a thread that it does not have
+    if watchdog is not None:  # at its end the child would wait for a thread that it does not have
         watchdog.cancel_dump_traceback_later()
     child = -1
     with contextlib.suppress(Exception):  # not allowed here, or no process is left
@@ -104,10 +106,10 @@ def impose() -> None:
 
 
 def impose_in_child() -> None:
-    """Do the same in a process of multiprocessing, where it is about to end.
+    """Set the exit code of a process of multiprocessing that is about to end.
 
     Raises:
-        SystemExit: Something was lost, and the process would end with 0.
+        SystemExit: Changes were lost, and the process would end with 0.
     """
     if _lost and not _exceptions_count():
         impose()
@@ -116,7 +118,7 @@ def impose_in_child() -> None:
 
 
 def _exceptions_count() -> bool:
-    """Tell whether finalizers are called where an exception decides on the exit code."""
+    """Tell whether finalizers run while an exception can still decide the exit code."""
     from multiprocessing.process import BaseProcess
 
     bootstrap: Any = vars(BaseProcess)["_bootstrap"]
@@ -152,7 +154,7 @@ def _fork() -> int:
 def _wait(child: int) -> int:
     """Wait for the end of the child and return its exit code, or -N after a signal.
 
-    0 if that cannot be found out.
+    Return 0 if it cannot be found out.
     """
     end = time.monotonic() + LONGEST_END
     with contextlib.suppress(OSError):  # somebody else has waited for it, or signals are ignored
@@ -166,7 +168,7 @@ def _wait(child: int) -> int:
 
 
 def _leave(code: int) -> None:
-    """End at once, with what was printed."""
+    """End at once, after flushing the printed output."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()

@@ -1,13 +1,14 @@
 """Ctrl-C in the middle of the library's own work.
 
-Python raises KeyboardInterrupt, or whatever a handler of the program raises, between any two
-instructions of the main thread. So what has to be undone is noted before it is done; a mark is made
-in the `finally` of what it is about; and what must come to its end is repeated until it has.
+Python raises KeyboardInterrupt, or the exception of a handler of the program, between any two
+instructions of the main thread. So a step that may have to be undone is noted before it is done; a
+mark is made in the `finally` of the write; and a step that must be completed is repeated until it
+is.
 
-What does not work: to block signals meanwhile, since `pthread_sigmask` takes two system calls and
-knows nothing of signals that have arrived; to replace the handler, which only the main thread may
-do; or a context manager of Python's own around it. That is two more calls in which Ctrl-C can
-strike, and if it strikes in them nothing leaves the block.
+What does not work: blocking signals meanwhile, since `pthread_sigmask` takes two system calls and
+does not affect signals that have arrived; replacing the handler, which only the main thread may do;
+or a context manager written in Python. Its two methods are further calls in which Ctrl-C can
+strike, and then nothing leaves the block.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from typing import Any
 
 
 class Latch:
-    """What `threading.Event` is, set once: Ctrl-C in its `wait` breaks it for no other thread.
+    """An event that is set once: Ctrl-C in its `wait` breaks it for no other thread.
 
-    That of Python has a lock which Ctrl-C may leave taken: `set` then hangs in another thread.
+    `threading.Event` has a lock that Ctrl-C may leave taken: then `set` hangs in another thread.
 
     Attributes:
-        is_set: Whether it was set.
+        is_set: Whether the latch was set.
     """
 
     def __init__(self) -> None:
@@ -37,19 +38,19 @@ class Latch:
         self._lock.acquire()
 
     def set(self) -> None:
-        """Let all go on that wait; once, from one thread."""
+        """Wake all waiting threads; to be called once, from one thread."""
         if not self.is_set:
             self.is_set = True
             self._lock.release()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set.
+        """Wait until the latch is set.
 
         Args:
-            timeout: Seconds, at the most.
+            timeout: The most seconds to wait.
 
         Returns:
-            Whether it is set.
+            Whether the latch is set.
         """
         limit = -1 if timeout is None else max(0.0, timeout)
         if not self.is_set and self._lock.acquire(timeout=limit):
@@ -58,20 +59,21 @@ class Latch:
 
 
 class Worker(threading.Thread):
-    """A daemon thread that Ctrl-C cannot break, and of which it is known whether it runs.
+    """A daemon thread that Ctrl-C cannot break, and that always knows whether it runs.
 
-    `Thread.start` waits for an event that the new thread sets. Ctrl-C in there may leave the lock
-    of the event taken (`Condition.__enter__` is interrupted when it has it): then the new thread
-    hangs in `set` for ever. So another thread calls it, in which nothing is interrupted; and that
-    one is begun within a single call of C, so that it is known whether it was.
+    `Thread.start` waits for an event that the new thread sets. Ctrl-C during the wait may leave the
+    lock of the event taken (`Condition.__enter__` is interrupted after it took the lock): then the
+    new thread hangs in `set` for ever. So another thread calls `Thread.start`, where Ctrl-C does
+    not strike; and that other thread is begun by a single call of C, so that it is known whether it
+    was begun.
 
-    Up to Python 3.12 `is_alive` and `join` of a thread that runs mark it as stopped, for good, if
+    Up to Python 3.12 `is_alive` and `join` of a running thread mark it as stopped, for good, if
     Ctrl-C strikes in them: they take a lock that the thread holds, and release it for the thread.
-    Then the caller would do the work of the thread while that does it, too.
+    Then the caller would do the work of the thread while the thread does it, too.
 
     Args:
-        target: What it does.
-        name: Of the thread.
+        target: The function that the thread runs.
+        name: The name of the thread.
     """
 
     def __init__(self, target: Callable[[], None], name: str) -> None:
@@ -82,10 +84,10 @@ class Worker(threading.Thread):
         self._over = Latch()
 
     def start(self) -> None:
-        """Let it begin, and wait until it has.
+        """Start the thread, and wait until it has begun.
 
-        Else it would begin while the caller goes on: a signal that comes when that has to wait for
-        the interpreter, just before it waits for input, wakes nobody.
+        Else it would begin while the caller goes on. The caller might then have to wait for the
+        interpreter, just before it waits for input, and a signal at this moment wakes nobody.
 
         Raises:
             RuntimeError: No thread can be started.
@@ -97,7 +99,7 @@ class Worker(threading.Thread):
     def _start(self) -> None:
         try:
             super().start()
-        except RuntimeError:  # there was only one left
+        except RuntimeError:  # the system allowed only one more thread
             self._over.set()
             self._began.set()
 
@@ -110,14 +112,14 @@ class Worker(threading.Thread):
             self._over.set()
 
     def is_alive(self) -> bool:
-        """Tell whether it was started, in this process, and has not come to its end."""
+        """Tell whether the thread was started in this process, and has not ended."""
         return bool(self._starters) and not self._over.is_set and self._process == os.getpid()
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait for its end, if it was started.
+        """Wait for the end of the thread, if it was started.
 
         Args:
-            timeout: Seconds to wait at the most.
+            timeout: The most seconds to wait.
         """
         if self.is_alive():
             self._over.wait(timeout)
@@ -126,13 +128,13 @@ class Worker(threading.Thread):
 
 
 def uninterrupted(step: Callable[[], object]) -> None:
-    """Call what must come to its end, again if Ctrl-C strikes it, which is raised afterwards.
+    """Call a step that must be completed; repeat it if Ctrl-C strikes, and raise that afterwards.
 
     Args:
-        step: May be called again after it was left at any point.
+        step: The step; it can be called again after it was interrupted at any point.
 
     Raises:
-        KeyboardInterrupt: It struck meanwhile; the step is done all the same.
+        KeyboardInterrupt: Ctrl-C struck meanwhile; the step is done all the same.
     """
     interrupt: KeyboardInterrupt | None = None
     while True:
@@ -152,17 +154,17 @@ def is_owned(lock: Any) -> bool:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Tell whether an error says nothing about what was worked on, and may not come again.
+    """Tell whether an error has nothing to do with the work in progress, and may not come again.
 
-    A handler of SIGALRM may raise a TimeoutError, or an exception of the program's own: it comes
-    up wherever the main thread just is. How many calls are left depends on the caller.
+    A handler of SIGALRM may raise a TimeoutError, or an exception of the program's own, wherever
+    the main thread happens to be. A RecursionError depends on the caller's depth.
     """
     passing = MemoryError | RecursionError | TimeoutError
     return not isinstance(error, Exception) or isinstance(error, passing) or _is_of_handler(error)
 
 
 def _is_of_handler(error: BaseException) -> bool:
-    """Whether a handler of a signal has raised an error."""
+    """Tell whether a handler of a signal has raised an error."""
     handlers = [signal.getsignal(number) for number in signal.valid_signals()]
     codes = set(map(_code_of, filter(callable, handlers))) - {None}
     trace = error.__traceback__
@@ -174,7 +176,7 @@ def _is_of_handler(error: BaseException) -> bool:
 
 
 def _code_of(handler: Any) -> CodeType | None:
-    """The code of a function, a method, a partial one, or an object that can be called."""
+    """Find the code of a function, a method, a partial function, or a callable object."""
     while isinstance(handler, functools.partial):
         handler = handler.func
     for one in (handler, type(handler).__call__):

@@ -9,31 +9,29 @@ How each end comes to save, exactly once:
   here only puts the signal into a queue: a handler may run in the middle of anything, also while
   its thread holds the tracker's lock, so it takes no lock. A thread of this module saves, and
   sends the signal again to the main thread; the handler then restores the default action and
-  the process ends by the signal, with the exit status that whoever sent it expects. The program
-  runs on meanwhile, for as long as the save takes, at most `SIGNAL_TIMEOUT`: containers are
-  killed for good ten seconds after SIGTERM. (Why not save in the handler: it would have to wait
-  for locks that its own thread may hold. Why the handler has to end the process: only the main
-  thread may change a signal's action. It runs when the main thread next executes Python code; one
-  that is deep in a C call that does not return ends when it does, as with any handler.)
-- *A handler that was there before* is called first thing after the flush thread was told of the
-  kill: it may need the whole grace period for an orderly end, and the end may not come to be
-  orderly.
-- *A signal that the process sends to itself* is saved for before it is sent, by `signal_hook`:
-  whoever had a handler of its own restores what was there, and sends the signal again.
-- *`os.execv` and its relatives*: saved before, by `exec_hook`.
-- *`os._exit`, SIGKILL*: nothing runs. What was saved is saved.
+  the process ends by the signal, with the exit status that the sender expects. The program runs
+  on meanwhile, for as long as the save takes, at most `SIGNAL_TIMEOUT`: containers are killed
+  for good ten seconds after SIGTERM. (Why not save in the handler: it would have to wait for
+  locks that its own thread may hold. Why the handler has to end the process: only the main
+  thread may change a signal's action. The handler runs when the main thread next executes Python
+  code: if that is deep in a C call, the process ends when the call returns, as with any handler.)
+- *A handler that was there before* is called right after the flush thread was told of the kill: it
+  may need the whole grace period for an orderly end, and may not manage one.
+- *A signal that the process sends to itself*: `signal_hook` saves before it is sent. A program with
+  a handler of its own restores the former handler, and sends the signal again.
+- *`os.execv` and its relatives*: `exec_hook` saves before.
+- *`os._exit`, SIGKILL*: nothing runs. Only the last save counts.
 
 asyncio and Crawlee set handlers of their own and remove them later, which leaves the default
-action. `recheck` puts ours back; it costs a microsecond, and is called at every flush in the main
-thread, where alone signals can be handled. A handler that somebody else has set since then is
-left alone: it may call ours, and a circle would not end.
+action. `recheck` puts the library's handler back; it costs a microsecond, and is called at every
+flush in the main thread, the only one in which signals can be handled. A handler that other code
+has set since then is left alone: it may call this library's handler, and the cycle would not end.
 
 A fork copies the objects but not the threads. In the child the objects belong to the parent: they
-go on as plain ones, and nothing of the store's connection is touched. The signals are blocked from
-before the fork until the child has its default actions back: Python forgets a signal that reaches
-a handler in Python just after a fork, and `Process.terminate()` would then end nothing.
-`multiprocessing` ends its children by `os._exit`, without `atexit`, so there the save is one of its
-own finalizers.
+become plain, and the store's connection is not touched. The signals are blocked from before the
+fork until the child has its default actions back: Python forgets a signal that reaches a handler in
+Python just after a fork, and `Process.terminate()` would then end nothing. `multiprocessing` ends
+its children by `os._exit`, without `atexit`, so there one of its own finalizers saves.
 """
 
 from __future__ import annotations
@@ -63,12 +61,12 @@ logger: logging.Logger = logging.getLogger("autostate")
 SIGNAL_TIMEOUT = 8.0
 """Seconds that the save after SIGTERM or SIGHUP may take."""
 FORK_TIMEOUT = 2.0
-"""Seconds for which a fork waits for changes that other threads have begun."""
+"""The most seconds that a fork waits for changes that other threads have begun."""
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Keeper(Protocol):
-    """What has something to save at the end: a manager."""
+    """An object that saves at the end of the process: a manager."""
 
     @property
     def exit_timeout(self) -> float:
@@ -76,50 +74,50 @@ class Keeper(Protocol):
         ...
 
     def announce_kill(self) -> None:
-        """The end is near. Called in signal handlers: takes no lock, never raises."""
+        """Note that the end is near. Called in signal handlers: take no lock, never raise."""
         ...
 
     def announce_end(self) -> None:
-        """Tell other processes that the end has begun. Never raises."""
+        """Tell other processes that the end has begun. Never raise."""
         ...
 
     def finish(self, timeout: float) -> None:
-        """Save for the last time and untrack the objects. Never raises."""
+        """Save for the last time and untrack the objects. Never raise."""
         ...
 
     def before_exec(self, timeout: float) -> Callable[[], None]:
-        """Save before this process becomes another program; give what to call if it does not."""
+        """Save before this process becomes another program; give an undo function for failure."""
         ...
 
     def before_fork(self, timeout: float) -> Callable[[], None]:
-        """Let no other thread be in the midst of a change; give what to call after the fork."""
+        """Wait until no other thread is changing anything; give a function for after the fork."""
         ...
 
     def forked(self) -> bool:
-        """This is the child: everything belongs to the parent. Takes no lock.
+        """Go on in the child of a fork, where everything belongs to the parent. Take no lock.
 
-        Returns whether there may be something to save here, too, as soon as the parent has ended.
+        Return whether this process may have something to save, too, when the parent has ended.
         """
         ...
 
 
 _keepers: list[Keeper] = []
 _previous: dict[int, Any] = {}
-"""What our handler replaced, by number of the signal."""
+"""The handlers that the library's handler has replaced, by number of the signal."""
 _arrived: queue.SimpleQueue[int | None] = queue.SimpleQueue()
 _watcher: threading.Thread | None = None
 _lock = threading.Lock()
 _exiting = threading.Lock()
 _finalizer: Any = None
 _shutdown_sent = False
-"""By an exit that has not come to its end: Ctrl-C may make it begin again."""
+"""Whether `shutdown` was sent by an exit that has not ended: Ctrl-C may make it begin again."""
 _saves_last: threading.Thread | None = None
-"""Saves for the last time, and then sends the signal by which this process ends."""
+"""The thread that saves for the last time, and then sends the signal that ends this process."""
 _forking = threading.local()
 
 
 def register(keeper: Keeper) -> None:
-    """Save this one at the end of the process, too."""
+    """Let a keeper save at the end of the process, too."""
     with _lock:
         if keeper not in _keepers:  # Ctrl-C may have ended an attempt
             _keepers.append(keeper)
@@ -128,7 +126,7 @@ def register(keeper: Keeper) -> None:
 
 
 def unregister(keeper: Keeper) -> None:
-    """Forget one that was closed; with the last one the handlers go, too."""
+    """Forget a keeper that was closed; with the last keeper remove the handlers, too."""
     with _lock:
         if keeper in _keepers:
             _keepers.remove(keeper)
@@ -138,12 +136,12 @@ def unregister(keeper: Keeper) -> None:
 
 
 def keepers() -> tuple[Keeper, ...]:
-    """Give all that would be saved at the end."""
+    """Give all keepers that would save at the end."""
     return tuple(_keepers)
 
 
 def recheck() -> None:
-    """Install the handlers where they are missing; those of signals if this thread may."""
+    """Install missing handlers; those of signals only if this thread may."""
     if not _keepers:
         return
     if in_child():
@@ -156,12 +154,12 @@ def recheck() -> None:
 
 
 def _may_chain(found: Any) -> bool:
-    """Whether this is a handler in Python: not ours, not "ignore", not one set by C code."""
+    """Tell whether this is another handler in Python: not "ignore", not one set by C code."""
     return callable(found) and found is not _on_signal
 
 
 def _install(number: int, found: Any) -> None:
-    """Put our handler in place; without our thread the default action stays what it is."""
+    """Install the handler; if its thread cannot be started, keep the default action."""
     with contextlib.suppress(ValueError, OSError):  # not the main interpreter
         if _watch():
             _previous[number] = found
@@ -169,7 +167,7 @@ def _install(number: int, found: Any) -> None:
 
 
 def _uninstall() -> None:
-    """Put back what was there, where nobody has replaced us. May be repeated."""
+    """Restore the former handlers that were not replaced since. May be repeated."""
     global _watcher, _arrived
     for number, previous in list(_previous.items()):
         if signal.getsignal(number) is _on_signal:
@@ -188,7 +186,7 @@ def _in_main_thread() -> bool:
 
 
 def _watch() -> bool:
-    """Start the thread that saves after a signal; says whether it runs."""
+    """Start the thread that saves after a signal; tell whether it runs."""
     global _watcher
     if _watcher is None or not _watcher.is_alive():
         _watcher = Worker(_wait, "autostate-signals")
@@ -210,8 +208,8 @@ def _wait() -> None:
 def _send_again(number: int) -> None:
     """Let the process end by the signal.
 
-    It is sent until the process has ended: the main thread looks for signals, and then begins to
-    wait; one that arrives in between does not wake it.
+    The signal is sent until the process has ended: the main thread checks for signals, and then
+    begins to wait; a signal that arrives in between does not wake it.
     """
     _send(number)
     pause = 0.05
@@ -223,7 +221,7 @@ def _send_again(number: int) -> None:
 
 def _send(number: int) -> None:
     main = threading.main_thread().ident
-    # Of gevent it is the number of a greenlet, and no thread may be asked for by a wrong number.
+    # With gevent this is the number of a greenlet: no thread may be signalled by such a number.
     if hasattr(signal, "pthread_kill") and main in sys._current_frames():
         signal.pthread_kill(main, number)  # main: to interrupt what it waits for
     else:
@@ -231,7 +229,7 @@ def _send(number: int) -> None:
 
 
 def _ends(number: int) -> bool:
-    """Whether a signal that is sent to this process now ends it, or its handler does."""
+    """Tell whether a signal that is sent now ends this process, by itself or by its handler."""
     if number not in SIGNALS or not _keepers:
         return False
     found = signal.getsignal(number)
@@ -248,10 +246,10 @@ def _save_before(number: int) -> None:
 
 
 def wait_for_signal() -> None:
-    """Wait for the signal by which this process ends, if it does: it was saved for the last time.
+    """Wait for the signal that ends this process, if there is one, after the last save.
 
-    Who would save now has nothing to be told: the program ends before it could make use of it. The
-    thread that sends the signal, with the receivers of `shutdown` that it calls, does not wait.
+    A thread that wants to save now gets no answer: the program ends before it could use one. The
+    thread that sends the signal, which also calls the receivers of `shutdown`, does not wait.
     """
     end = time.monotonic() + SIGNAL_TIMEOUT
     while _saves_last not in (None, threading.current_thread()) and time.monotonic() < end:
@@ -276,8 +274,8 @@ def exit_now(timeout: float | None = None, *, reason: str = "exit") -> None:
     """Save everything for the last time. A second call waits for the first.
 
     Args:
-        timeout: Seconds for everything; by default what the keepers' settings say.
-        reason: For the receivers of `shutdown`.
+        timeout: Seconds for everything; by default as the keepers' settings say.
+        reason: The reason, for the receivers of `shutdown`.
     """
     global _shutdown_sent
     with _exiting:
@@ -290,7 +288,7 @@ def exit_now(timeout: float | None = None, *, reason: str = "exit") -> None:
         try:
             for keeper in keepers():
                 keeper.announce_end()
-            if hub.shutdown.receivers and not _shutdown_sent:  # without any, one save is enough
+            if hub.shutdown.receivers and not _shutdown_sent:  # else one save is enough
                 _shutdown_sent = True
                 hub.shutdown.send(None, timeout=timeout, reason=reason)
         except KeyboardInterrupt as error:
@@ -306,7 +304,7 @@ def exit_now(timeout: float | None = None, *, reason: str = "exit") -> None:
 
 
 def finish_others(than: object) -> None:
-    """Save what has nothing to do with one keeper, because of which this process ends at once."""
+    """Let all keepers save but the one because of which this process ends at once."""
     for keeper in keepers():
         if keeper is not than:
             with contextlib.suppress(Exception):
@@ -318,7 +316,7 @@ def _finish(keeper: Keeper, end: float) -> None:
 
 
 def _finish_in_child() -> None:
-    """Save by a finalizer of multiprocessing; it forgets those made while it imports a module."""
+    """Save by a finalizer of multiprocessing, which forgets those made during its imports."""
     global _finalizer
     if _finalizer is None or not _finalizer.still_active():
         from multiprocessing import util
@@ -327,9 +325,10 @@ def _finish_in_child() -> None:
 
 
 def _expect_end_of_child() -> None:
-    """If multiprocessing has forked this process, have its end told: it leaves out atexit.
+    """Add a finalizer if multiprocessing has forked this process: it leaves out atexit.
 
-    It forgets all finalizers a moment later, and then calls what wants to know of the fork.
+    multiprocessing forgets all finalizers a moment later, and then calls functions that were
+    registered for after a fork.
     """
     util: Any = sys.modules.get("multiprocessing.util")
     if util is not None:
@@ -337,7 +336,7 @@ def _expect_end_of_child() -> None:
 
 
 def before_exec() -> Callable[[], None]:
-    """Save before `os.exec*`; give what to call if that fails and the process goes on."""
+    """Save before `os.exec*`; give an undo function for a process that goes on."""
     undone = contextlib.ExitStack()
     for keeper in keepers():
         undone.callback(keeper.before_exec(keeper.exit_timeout))
@@ -345,31 +344,31 @@ def before_exec() -> Callable[[], None]:
 
 
 def _exit() -> None:
-    """Save at the normal end; what is lost shows in the exit status.
+    """Save at the normal end; show a loss in the exit status.
 
-    A handler of the program's may have restored the default action before it let the process end:
-    a second signal would strike in the middle of the save. With our handler it waits for it.
+    A handler of the program may have restored the default action before it ended the process: a
+    second signal would strike in the middle of the save. With the library's handler it waits.
     """
     with contextlib.suppress(KeyboardInterrupt):
         recheck()
-    with contextlib.suppress(KeyboardInterrupt):  # somebody does not want to wait, and was told
-        uninterrupted(exit_now)  # again, if it had not begun
+    with contextlib.suppress(KeyboardInterrupt):  # the user does not want to wait, and was told
+        uninterrupted(exit_now)  # repeated if Ctrl-C struck before it had begun
     exit_status.impose()
 
 
 def _exit_child() -> None:
-    """Do the same in a child of multiprocessing."""
+    """Save at the normal end of a child of multiprocessing."""
     uninterrupted(exit_now)
     exit_status.impose_in_child()
 
 
 def in_child() -> bool:
-    """Whether multiprocessing started this process: a fork server imports what children need."""
+    """Tell whether multiprocessing started this process: a child or a fork server."""
     return program.in_child() or program.in_fork_server()
 
 
 def _before_fork() -> None:
-    """Keep signals away from the child until it can handle them, and other threads' changes."""
+    """Block signals until the child can handle them; wait for the changes of other threads."""
     _await_imports()
     end = time.monotonic() + FORK_TIMEOUT
     _forking.held = [keeper.before_fork(end - time.monotonic()) for keeper in keepers()]
@@ -378,20 +377,20 @@ def _before_fork() -> None:
 
 
 def _await_imports() -> None:
-    """Let other threads come to the end of importing the library's modules.
+    """Wait until other threads have finished importing the library's modules.
 
-    The child would wait for ever for a thread that it does not have: Python forgets only one of its
-    locks of imports in a forked child.
+    The child would wait for ever for a thread that it does not have: Python resets only one of its
+    import locks in a forked child.
     """
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__spec__", None) if name.startswith("autostate.") else None
         if getattr(spec, "_initializing", False):
-            with contextlib.suppress(Exception):  # that thread is told
+            with contextlib.suppress(Exception):  # that thread gets the error
                 importlib.import_module(name)
 
 
 def _after_fork() -> None:
-    """Let other threads and the signals come, in parent and child."""
+    """Release other threads and the signals, in parent and child."""
     for go_on in vars(_forking).pop("held", ()):
         go_on()
     mask = getattr(_forking, "mask", None)
@@ -401,7 +400,7 @@ def _after_fork() -> None:
 
 
 def _after_fork_in_child() -> None:
-    """Forget everything: threads are gone, and locks may be held by threads that are gone."""
+    """Forget everything: other threads are gone, and may have held locks."""
     global _lock, _exiting, _watcher, _arrived, _finalizer, _saves_last
     _lock, _exiting = threading.Lock(), threading.Lock()
     _saves_last = None
@@ -420,13 +419,13 @@ def _after_fork_in_child() -> None:
 
 
 def on_fork(callback: Callable[[], None]) -> None:
-    """Call this in every forked child, after the keepers were told."""
+    """Call a function in every forked child, after the keepers were told."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=callback)
 
 
 atexit.register(_exit)
-atexit.register(_exit)  # if Ctrl-C strikes one before it has begun; the other has nothing to do
+atexit.register(_exit)  # in case Ctrl-C strikes the other one before it has begun
 exec_hook.install(before_exec)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

@@ -1,9 +1,9 @@
-"""A process that sends a signal to itself: it saves before, as `exec_hook` does before `os.exec`.
+"""Saving before a process sends a signal to itself, as `exec_hook` does before `os.exec`.
 
-A server that ends in good order keeps its handler of SIGTERM while it shuts down, puts back the
-one that was there before, and sends the signal again, so that whoever sent it sees it in the exit
-status. If the default action was there before, our handler is not, and the process would end in
-the middle of that call, with what was written while it shut down.
+A server that ends in good order keeps its handler of SIGTERM while it shuts down, restores the
+former handler, and sends the signal again, so that the sender sees the signal in the exit status.
+If the default action was there before, the library's handler is not installed, and the process
+would end in the middle of that call, and lose the writes of the shutdown.
 
 A call of `signal.raise_signal` or `os.kill` is no signal handler: it may wait for locks.
 """
@@ -32,7 +32,7 @@ def install(ends: Callable[[int], bool], save: Callable[[int], None]) -> None:
 
 
 def _is_own(pid: int) -> bool:
-    """Whether a signal for this number of a process, or negative of a group, comes here too."""
+    """Tell whether a signal for a process's number, or a group's negative one, comes here."""
     return pid == os.getpid() or pid == 0 or pid == -os.getpgrp()
 
 
