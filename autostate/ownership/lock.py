@@ -1,22 +1,23 @@
 """Whether the owner of a state lives: a lock that ends with its process.
 
-Beside a store on this machine lies a *lock file*. Whoever owns the state holds a lock on one byte
-of it, the byte with the number of its epoch. Such a lock (`fcntl`, of a range of bytes) ends with
-the process, however that ends; so nobody is kept out by a process that is gone.
+Beside a store on this machine lies a *lock file*. The owner of the state holds a lock on one byte
+of the file, the byte with the number of its epoch. Such a lock (`fcntl`, of a range of bytes) ends
+with the process, however the process ends; so no process is kept out by one that is gone.
 
-On Linux it belongs to the open file (`F_OFD_SETLK`, see fcntl_locking(2)): nothing that the
-process does with other descriptors of this file, as a copy of its folder does, ends it. A forked
+On Linux the lock belongs to the open file (`F_OFD_SETLK`, see fcntl_locking(2)): using other
+descriptors of the file in this process, as copying its folder does, does not end the lock. A forked
 child has the open file too, and closes it at once. Elsewhere the lock belongs to the process
-(POSIX): a child does not have it; but all of them are dropped when the process closes *any*
+(POSIX): a child does not have it; but all locks are dropped when the process closes *any*
 descriptor of the file. So each file is opened once in a process, and closed when the last lock on
 it is released.
 
-Each owner has a byte of its own, because one may take over while the former one still lives. Who
-has read the state of epoch 7 asks whether anybody holds byte 7 or a later one. If nobody does, it
-locks byte 8, and looks again whether the state is still what it has read.
+Each owner has a byte of its own, because a process may take over while the former owner still
+lives. A process that has read the state of epoch 7 asks whether anybody holds byte 7 or a later
+one. If nobody does, it locks byte 8, and checks again that the state is still the one that it has
+read.
 
-The file says who the owner is. It is removed by the owner that ends. So a file that is locked may
-have lost its name meanwhile: then the next one is opened.
+The file says who the owner is. An owner that ends removes the file. So a locked file may have lost
+its name meanwhile: then the new file with that name is opened.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _LONGEST = 65_536
 _UNSUPPORTED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 _FLOCK: Final = "qqihhi4x" if sys.platform == "darwin" else "hhqqi4x"
 OF_FILES: Final = sys.platform == "linux"
-"""Whether locks belong to open files: else they belong to processes."""
+"""Whether locks belong to open files; elsewhere they belong to processes."""
 _SET: Final = fcntl.F_OFD_SETLK if sys.platform == "linux" else fcntl.F_SETLK
 _GET: Final = fcntl.F_OFD_GETLK if sys.platform == "linux" else fcntl.F_GETLK
 
@@ -70,7 +71,7 @@ class OwnerLock:
         path: The lock file.
 
     Attributes:
-        byte: Which byte is held; None: none is.
+        byte: The number of the byte that is held; None: none is.
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,9 +82,9 @@ class OwnerLock:
         """Become the owner, unless one lives.
 
         Args:
-            epoch: That of the state that was read; the byte after it is locked.
-            owner: Who this is.
-            beside: Become the owner even if another one lives: lock the next byte that is free.
+            epoch: The epoch of the state that was read; the byte after it is locked.
+            owner: The description of this process.
+            beside: Become the owner even if another one lives: lock the next free byte.
 
         Returns:
             The owner that lives; None if this process is the owner now, of `byte`.
@@ -113,9 +114,9 @@ class OwnerLock:
                     self._close_unused(file)
 
     def move_to(self, epoch: int, owner: Owner) -> None:
-        """Hold the byte of a later epoch than that which was claimed, as far as it is free.
+        """Lock the byte of a later epoch than the claimed one, if it is free.
 
-        If somebody has deleted the file, another one is made.
+        If the file was deleted, a new one is made.
         """
         with _lock:
             file, byte = _files.get(self.path), self.byte
@@ -132,16 +133,16 @@ class OwnerLock:
                 _release(file.descriptor, byte)
 
     def is_in_place(self) -> bool:
-        """Whether others find the lock: nobody has deleted the file."""
+        """Tell whether other processes find the lock: the file was not deleted."""
         file = _files.get(self.path)
         return file is None or self.byte not in file.held or self._has_its_name(file)
 
     def keep(self, owner: Owner) -> Owner | None:
-        """Lock another file in the place of one that was deleted.
+        """Lock a new file in place of a deleted one.
 
         Returns:
-            The owner that lives: it has locked that other file, and this process has lost the
-            state. None: all is well.
+            A living owner that has locked the new file: this process has lost the state. None:
+                this process is still the owner.
         """
         with _lock:
             if self.is_in_place():
@@ -154,7 +155,7 @@ class OwnerLock:
             return living
 
     def living(self, epoch: int) -> Owner | None:
-        """Give the owner of a state of this epoch, if it lives; makes no file.
+        """Give the owner of a state of this epoch, if it lives; make no file.
 
         Raises:
             LocksUnsupportedError: The file system has no locks.
@@ -170,7 +171,7 @@ class OwnerLock:
                 self._close_unused(file)
 
     def named(self) -> Owner | None:
-        """Give whom the file names, whether it lives or not; makes no file."""
+        """Give the owner that the file names, whether it lives or not; make no file."""
         with _lock:
             try:
                 file = self._open(make=False)
@@ -184,20 +185,20 @@ class OwnerLock:
                 self._close_unused(file)
 
     def announce(self, owner: Owner) -> None:
-        """Say anew who the owner is: that it is about to end, for example."""
+        """Write the owner's description again: that it is about to end, for example."""
         with _lock:
             file = _files.get(self.path)
             if self.byte is not None and file is not None:
                 self._say(file, owner)
 
     def release(self) -> None:
-        """Give the state back. The file goes, unless another owner has taken over."""
+        """Release the state. Remove the file, unless another owner has taken over."""
         with _lock:
             file, byte = _files.get(self.path), self.byte
             if file is None:
                 self.byte = None
                 return
-            if byte not in file.held:  # also of a release that Ctrl-C ended
+            if byte not in file.held:  # also after a release that Ctrl-C ended
                 self.byte = None
                 self._close_unused(file)
                 return
@@ -212,7 +213,7 @@ class OwnerLock:
             self._close_unused(file)
 
     def __del__(self) -> None:
-        """Give back what Ctrl-C has kept from whoever would have."""
+        """Release a lock that was not released because of Ctrl-C."""
         if getattr(self, "byte", None) is not None:
             self.release()
 
@@ -249,15 +250,15 @@ class OwnerLock:
 
     def _made(self, flags: int) -> int:
         """Make the file, or open what another process has just made."""
-        make_folder(self.path.parent, 0o755)  # of the SDK's: that of a database is there
-        while True:  # the owner that ends removes it
+        make_folder(self.path.parent, 0o755)  # for the SDK's store: a database's folder exists
+        while True:  # an owner that ends removes the file
             with contextlib.suppress(FileExistsError):
                 return create(self.path, self._mode())
             with contextlib.suppress(FileNotFoundError):
                 return os.open(self.path, flags)
 
     def _mode(self) -> int:
-        """That of the database beside which it lies, which users may share by a group."""
+        """Give the mode of the database beside the file, which users may share by a group."""
         database = self.path.with_name(self.path.name.removesuffix("-owner"))
         with contextlib.suppress(OSError):
             found = database.lstat().st_mode
@@ -266,7 +267,7 @@ class OwnerLock:
         return ALONE
 
     def _check(self, found: os.stat_result) -> None:
-        """Refuse what is no file of its own: it would be overwritten with the name of the owner."""
+        """Refuse a file that is no lock file: the owner's name would overwrite it."""
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             raise OSError(errno.EINVAL, "no file of its own", str(self.path))
 
@@ -280,11 +281,11 @@ class OwnerLock:
             return os.path.samestat(os.fstat(file.descriptor), self.path.lstat())
         except FileNotFoundError:
             return False
-        except OSError:  # what cannot be looked at is not gone
+        except OSError:  # a file that cannot be accessed is not gone
             return True
 
     def _living(self, file: _File, epoch: int) -> Owner | None:
-        """The owner that holds the byte of an epoch, or a later one; it may be this process."""
+        """Give the owner that holds an epoch's byte, or a later one; it may be this process."""
         ours = [byte for byte in file.held if byte >= epoch]
         pid = os.getpid() if ours else _holder(file.descriptor, epoch)
         if pid is None:
@@ -293,17 +294,17 @@ class OwnerLock:
 
     def _say(self, file: _File, owner: Owner) -> None:
         text = json.dumps(owner.as_json()).encode()
-        with contextlib.suppress(OSError):  # a full disk: the lock is what counts
+        with contextlib.suppress(OSError):  # a full disk: only the lock counts
             os.pwrite(file.descriptor, text, 0)
             os.ftruncate(file.descriptor, len(text))
 
     def _unsay(self, file: _File) -> None:
-        """Name nobody rather than this process, for whoever else holds the file."""
+        """Remove this process's name from the file, in case another process locks it."""
         if self._said(file, 0).pid == os.getpid():
             os.ftruncate(file.descriptor, 0)
 
     def _said(self, file: _File, pid: int) -> Owner:
-        """What the file says of the owner, if it is about this one. Process 0 may be any."""
+        """Read the owner from the file, if it describes this process number; 0 stands for any."""
         said: Any = None
         with contextlib.suppress(OSError, ValueError):
             said = json.loads(os.pread(file.descriptor, _LONGEST, 0))
@@ -314,7 +315,7 @@ class OwnerLock:
 
 
 def _is_gone(owner: Owner) -> bool:
-    """Whether it cannot be the one that holds a lock, as far as this machine knows."""
+    """Tell whether an owner certainly cannot hold a lock on this machine."""
     if not owner.pid or not owner.is_here:
         return False
     try:
@@ -327,14 +328,14 @@ def _is_gone(owner: Owner) -> bool:
 
 
 def _request(kind: int, byte: int, length: int) -> bytes:
-    """A `struct flock`; a length of 0 means: up to the end."""
+    """Make a `struct flock`; a length of 0 means: up to the end."""
     if sys.platform == "darwin":
         return struct.pack(_FLOCK, byte, length, 0, kind, os.SEEK_SET, 0)
     return struct.pack(_FLOCK, kind, os.SEEK_SET, byte, length, 0)
 
 
 def _holder(descriptor: int, byte: int) -> int | None:
-    """The process that holds a byte, or a later one; 0 if it cannot be named. Not this process."""
+    """Find the other process that holds a byte, or a later one; 0 if it cannot be named."""
     try:
         answer = fcntl.fcntl(descriptor, _GET, _request(fcntl.F_WRLCK, byte, 0))
     except OSError as error:
@@ -345,7 +346,7 @@ def _holder(descriptor: int, byte: int) -> int | None:
 
 
 def _try(descriptor: int, byte: int) -> bool:
-    """Lock a byte unless somebody has it."""
+    """Lock a byte unless another process holds it."""
     try:
         fcntl.fcntl(descriptor, _SET, _request(fcntl.F_WRLCK, byte, 1))
     except OSError as error:
@@ -365,7 +366,7 @@ def _unsupported(error: OSError) -> Exception:
 
 
 def _before_fork() -> None:
-    """Let no other thread be about to open a file: the child would keep it, and its lock."""
+    """Wait until no other thread is opening a file: the child would keep it, and its lock."""
     _forking.lock = _lock if _lock.acquire(timeout=_FORK_WAITS) else None
 
 
@@ -376,7 +377,7 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    """Close the parent's files: that takes no lock from it, and keeps none when it has ended."""
+    """Close the parent's files: this releases no lock of the parent, and keeps none after it."""
     global _lock
     _lock = threading.RLock()
     while _files:

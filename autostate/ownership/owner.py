@@ -1,4 +1,4 @@
-"""Who owns a state, as others are told."""
+"""The description of a state's owner, for other processes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Owner(Struct, frozen=True):
     """A process that may write a state.
 
     Attributes:
-        pid: Its number on its machine; 0: not known.
+        pid: The number of the process on its machine; 0: not known.
         host: The name of the machine; empty: not known.
-        program: What it runs; empty: not known.
+        program: The program that it runs; empty: not known.
         since: When it became the owner, in seconds since 1970; None: not known.
-        ending: It has begun to end.
-        ended: It has given the state back.
-        run: The run of an Actor, on Apify's platform, whose container it is; else empty.
+        ending: Whether it has begun to end.
+        ended: Whether it has released the state.
+        run: The run of an Actor to whose container it belongs, on Apify's platform; else empty.
     """
 
     pid: int = 0
@@ -34,20 +34,20 @@ class Owner(Struct, frozen=True):
 
     @classmethod
     def this(cls) -> Self:
-        """This process, from now on."""
+        """Describe this process, as the owner from now on."""
         return cls(os.getpid(), _host(), program(), time.time(), run=this_run())
 
     @property
     def is_here(self) -> bool:
-        """Whether it runs on this machine, as far as that is known."""
+        """Whether the owner runs on this machine, as far as that is known."""
         return self.host in ("", _host())
 
     def about_to_end(self) -> Self:
-        """Give the same, as one that has begun to end."""
+        """Give the same owner, which has begun to end."""
         return structs.replace(self, ending=True)
 
     def at_the_end(self) -> Self:
-        """Give the same, as one that has given the state back."""
+        """Give the same owner, which has released the state."""
         return structs.replace(self, ended=True)
 
     def __str__(self) -> str:
@@ -64,26 +64,26 @@ class Owner(Struct, frozen=True):
         return told
 
     def as_json(self) -> dict[str, Any]:
-        """What is stored: with each commit, and so without what is not known."""
+        """Give the stored form, which is in each commit and so leaves out unknown attributes."""
         return {name: value for name, value in structs.asdict(self).items() if value}
 
     @classmethod
     def from_json(cls, found: Any) -> Self | None:
-        """Read what was stored; None if it is nothing of that sort."""
+        """Read the stored form; None if it is another thing."""
         if not isinstance(found, dict):
             return None
         kinds: dict[str, Any] = {"pid": int, "host": str, "program": str, "run": str}
         kinds["ending"] = kinds["ended"] = bool
         kinds["since"] = (int, float)
         known = {name: found.get(name) for name in kinds}
-        if not _is_date(known["since"]):  # of a clock that was wrong, or of somebody else
+        if not _is_date(known["since"]):  # from a wrong clock, or another writer
             known["since"] = None
         return cls(**{name: at for name, at in known.items() if isinstance(at, kinds[name])})
 
 
 def _host() -> str:
     if hasattr(os, "uname"):
-        return os.uname().nodename  # what `socket.gethostname` gives; importing that takes 3 ms
+        return os.uname().nodename  # the same as `socket.gethostname`, whose import takes 3 ms
     import socket
 
     return socket.gethostname()
@@ -119,14 +119,14 @@ _SIGKILL = 9
 
 
 def this_run() -> str:
-    """The run of an Actor to which this process belongs; empty off the platform."""
+    """Give the run of an Actor to which this process belongs; empty off the platform."""
     if os.environ.get("APIFY_IS_AT_HOME", "").lower() in ("", "0", "false"):
         return ""
     return os.environ.get("ACTOR_RUN_ID") or os.environ.get("APIFY_ACTOR_RUN_ID", "")
 
 
 def program() -> str:
-    """What this process runs, for a person to recognize it by."""
+    """Give a name of the running program that a person recognizes."""
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name and spec.name != "__main__":
@@ -139,7 +139,7 @@ def program() -> str:
 
 
 def ancestors() -> set[int]:
-    """The processes of which this one descends, as far as the system tells."""
+    """Find the ancestors of this process, as far as the system tells."""
     found: set[int] = set()
     pid: int | None = os.getppid()
     while pid and pid not in found:
@@ -149,10 +149,10 @@ def ancestors() -> set[int]:
 
 
 def is_sibling(pid: int) -> bool:
-    """Tell whether another process and this one are forks of one that lives, as workers are.
+    """Tell whether another process and this one are forks of one living process, as workers are.
 
-    A fork has its code and stack where its parent has them, at places that are drawn anew for each
-    program. Off Linux, where that is not told, no process is a sibling.
+    A fork has its code and stack at the same addresses as its parent; each program that is started
+    gets other addresses. Only Linux shows them: elsewhere no process counts as a sibling.
     """
     parent = os.getppid()
     if pid == os.getpid() or _parent(pid) != parent:
@@ -169,13 +169,13 @@ def _parent(pid: int) -> int | None:
 
 
 def _layout(pid: int) -> list[bytes]:
-    """Where the code of a process begins and ends, and its stack begins."""
+    """Find where the code of a process begins and ends, and where its stack begins."""
     places = _stat(pid)[23:26]
     return [] if b"0" in places else places
 
 
 def _stat(pid: int) -> list[bytes]:
-    """What Linux tells of a process, from its state on; nothing elsewhere."""
+    """Read the fields of Linux about a process, from its state on; elsewhere none."""
     return _read(pid, "stat").rpartition(b")")[2].split()
 
 

@@ -1,8 +1,8 @@
-"""What this process runs: the name of its store, unless another one is configured.
+"""The name of the running program, which is the name of its store unless one is configured.
 
-Everything is taken from `sys.argv`, which children of `multiprocessing` have from their parent,
-whatever way they were started: so all of them come to the same store. Its fork server has it, too,
-in Python 3.13.12, 3.14.3 and later (gh-143706); before, at most the path of the main module.
+The name comes from `sys.argv`, which children of `multiprocessing` have from their parent, whatever
+way they were started: so all of them use the same store. The fork server has `sys.argv`, too, in
+Python 3.13.12, 3.14.3 and later (gh-143706); before, it has at most the path of the main module.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 INTERACTIVE: Final = "interactive"
-"""For what is no program: a shell, `python -c`."""
+"""The name for a process without a program: a shell, `python -c`."""
 
 _SHELLS: Final = frozenset({"", "-c", "-", "-m", "ipython", "ipython3", "bpython", "ptpython"})
 _KERNELS: Final = frozenset({"ipykernel_launcher", "ipykernel"})
@@ -41,9 +41,9 @@ _NOT_ALLOWED: Final = re.compile(r"[^\w.-]+")
 _APPLICATION: Final = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(.*\))?")
 _LONGEST: Final = 100
 _OF_COMMANDS: Final = frozenset({"bin", "sbin", "Scripts"})
-"""Folders whose names say nothing."""
+"""Folders whose names say nothing about a program."""
 _FORK_SERVER: Final = "from multiprocessing.forkserver import main; main("
-"""A part of what multiprocessing starts its fork server with, after `-c`."""
+"""A part of the code after `-c` with which multiprocessing starts its fork server."""
 _MAIN: Final = re.compile(r"""'main_path': (['"])(.+?)\1""")
 
 
@@ -53,19 +53,20 @@ def name(
     *,
     here: bool = False,
 ) -> str:
-    """Give a name for what runs: of the script or module, of the notebook, of the application.
+    """Give a name for the running program: of the script, module, notebook or application.
 
     Args:
         argv: As `sys.argv`, which it is by default.
         environ: The environment variables; those of the process by default.
-        here: Tell a script from others of its name, as seen from the working directory.
+        here: Distinguish the script from others of its name, by its place below the working
+            directory.
 
     Returns:
         A text that can be the name of a file. "interactive" for a shell or `python -c`.
 
     Raises:
         ImportError: This is a fork server of multiprocessing, which does not know its program. It
-            leaves out then what it was to import before it forks, and its children import it.
+            then skips the modules that it should import before it forks; its children import them.
 
     Example:
         >>> name(["/srv/crawl.py", "--all"])
@@ -94,15 +95,15 @@ def name(
 
 
 def named(text: str, *, here: bool = False) -> str:
-    """Put the name of what runs in the place of `{program}`."""
+    """Replace `{program}` by the name of the running program."""
     return text.replace("{program}", name(here=here)) if "{program}" in text else text
 
 
 def in_child() -> bool:
-    """Whether multiprocessing started this process, as a worker; loads nothing to find out.
+    """Tell whether multiprocessing started this process, as a worker; import nothing for it.
 
-    While such a process imports the main module it does not know its parent yet, but that it is
-    about to inherit from it.
+    While such a process imports the main module it does not know its parent yet, but it has a mark
+    that it is inheriting.
     """
     process: Any = sys.modules.get("multiprocessing.process")
     if process is None:
@@ -112,7 +113,7 @@ def in_child() -> bool:
 
 
 def in_fork_server() -> bool:
-    """Whether this is the fork server of multiprocessing, or was forked from it."""
+    """Tell whether this is the fork server of multiprocessing, or was forked from it."""
     return bool(_command_of_fork_server())
 
 
@@ -121,7 +122,7 @@ def _command_of_fork_server() -> str:
 
 
 def _main_of_fork_server() -> str:
-    """The path of the main module for which this fork server was started; "" if there is none."""
+    """Give the path of the main module of this fork server's program; "" if there is none."""
     command = _command_of_fork_server()
     if found := _MAIN.search(command):
         return found[2]
@@ -135,17 +136,17 @@ def _main_of_fork_server() -> str:
 
 
 def is_notebook() -> bool:
-    """Whether this is the kernel of a notebook: its event loop stands still while a cell runs."""
+    """Tell whether this is a notebook's kernel, whose event loop is blocked while a cell runs."""
     return _module(getattr(sys, "argv", [""])[0]) in _KERNELS
 
 
 def _module(program: str) -> str:
-    """The dotted name of a script, as far as its folders are packages."""
+    """Give the dotted name of a script, as far as its folders are packages."""
     return ".".join(_located(program)[1])
 
 
 def _located(program: str) -> tuple[str, list[str]]:
-    """The folder of a script, "" in a package; and the parts of its dotted name there."""
+    """Give the folder of a script, "" in a package, and the parts of its dotted name there."""
     folder, file = os.path.split(_absolute(program))
     stem = file.removesuffix(".py").removesuffix(".pyz").removesuffix(".exe")
     parts, inside = [stem], folder
@@ -161,10 +162,10 @@ def _located(program: str) -> tuple[str, list[str]]:
 
 
 def _path_of_script(program: str) -> str:
-    """The dotted name of a script, unlike that of another one with its name in another folder.
+    """Give a dotted name that differs between scripts of the same name in different folders.
 
-    In front are the folders below the working directory, or elsewhere the one in which it is. The
-    name of a package says enough.
+    It begins with the folders below the working directory, or elsewhere with the script's folder.
+    The name of a module in a package stays as it is.
     """
     folder, parts = _located(program)
     if folder:
@@ -178,7 +179,7 @@ def _path_of_script(program: str) -> str:
 
 
 def _absolute(program: str) -> str:
-    """The path of a script, also after the program has gone to another folder."""
+    """Give the path of a script, also if the program has changed its working directory."""
     known = getattr(sys.modules.get("__main__"), "__file__", None) or ""
     if known.endswith(os.path.normpath(program)):
         program = known
@@ -194,12 +195,12 @@ def _absolute(program: str) -> str:
 def _working_directory() -> str:
     try:
         return os.getcwd()  # noqa: PTH109
-    except OSError:  # it is gone
+    except OSError:  # the folder was deleted
         return os.sep
 
 
 def _applications(arguments: Sequence[str]) -> Iterator[str]:
-    """What a server was told to run: `shop.web:app`, `-A shop`, `--app shop`, `shop.py`."""
+    """Find the applications in a server's arguments: `shop.web:app`, `-A shop`, `shop.py`."""
     for at, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
         if option in ("-A", "--app"):
@@ -213,5 +214,5 @@ def _applications(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def _tidy(text: str) -> str:
-    """A name that every file system takes."""
+    """Make a name that every file system accepts."""
     return _NOT_ALLOWED.sub("-", text).strip(".-")[:_LONGEST]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 OWN: Final = "autostate."
-"""What the names of the library's own state objects begin with."""
+"""The beginning of the names of the library's own state objects."""
 
 _SHOWN: Final = 20
 
@@ -17,7 +17,7 @@ def of_programs(names: Iterable[str]) -> list[str]:
 
 
 def listed(names: list[str]) -> str:
-    """Say in a sentence which names there are."""
+    """Make a sentence that lists the names."""
     if not names:
         return "It holds none at all"
     more = f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else ""
