@@ -1,7 +1,7 @@
 """The commands: look at a state, reset it, back it up. See `docs/commands.md`.
 
-Those that read neither write nor make anything, disturb no process, and need none of the program's
-classes. Those that write refuse while a live process owns the state.
+Commands that read neither write nor make anything, disturb no process, and need none of the
+program's classes. Commands that write refuse while a live process owns the state.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which store a command is about: as the program would choose, as far as that can be known here."""
+"""The choice of a command's store: the one that the program would use, as far as that is known."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class NoChoiceError(Exception):
 
 @dataclass(frozen=True)
 class Choice:
-    """A store, and why it is the one.
+    """A chosen store, and the reason for the choice.
 
     Attributes:
-        url: Its URL.
+        url: The URL of the store.
         why: The reason, to be read after "because".
     """
 
@@ -32,12 +32,12 @@ class Choice:
 
 
 def stores_here() -> list[Path]:
-    """The stores of programs that ran in this folder."""
+    """Give the stores of programs that ran in this folder."""
     return sorted(each for each in FOLDER.glob("*.db") if each.is_file())
 
 
 def actors_storage() -> Path | None:
-    """The folder of the default key-value store of an Actor that ran here, if it holds a state."""
+    """Give the folder of an Actor's default key-value store here, if it holds a state."""
     from autostate.stores.apify import is_at_home, local_folder
 
     folder = None if is_at_home() else local_folder(None)
@@ -48,12 +48,12 @@ def choose(url: str | None = None, program: str | None = None) -> Choice:
     """Choose a store.
 
     Args:
-        url: Its URL or path, if the user names it.
-        program: The name of a program, if the user names that.
+        url: The URL or path, if the user gives one.
+        program: The name of a program, if the user gives one.
 
     Raises:
-        NoChoiceError: There is none, or several that may be meant.
-        ValueError: It is not the URL of a store.
+        NoChoiceError: There is no store, or several that may be meant.
+        ValueError: `url` is not the URL of a store.
     """
     if url is not None and program is not None:
         raise NoChoiceError("--url and --program name two stores: give one of them")
@@ -93,7 +93,7 @@ def choose(url: str | None = None, program: str | None = None) -> Choice:
 
 
 def _of_user(url: str) -> str:
-    """The URL of a store, also where the user has given the path of its file."""
+    """Give the URL of a store, also where the user has given the path of its file."""
     if ":" not in url.partition("/")[0]:
         return normalized(Path(url))
     return normalized(url)

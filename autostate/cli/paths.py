@@ -23,10 +23,10 @@ class NoSuchPathError(Exception):
 
 
 def parsed(paths: Sequence[str]) -> list[Any]:
-    """Give the steps of a path: names as text, what stands in brackets as the value it is.
+    """Give the steps of a path: names as text, literals in brackets as their values.
 
     Raises:
-        NoSuchPathError: It is no path.
+        NoSuchPathError: The text is no path.
 
     Example:
         >>> parsed(["pages.3", '["a.b"][-1]'])
@@ -45,10 +45,10 @@ def parsed(paths: Sequence[str]) -> list[Any]:
 
 
 def follow(name: str, value: Any, steps: Sequence[Any]) -> Any:
-    """Give what is at a path.
+    """Give the value at a path.
 
     Raises:
-        NoSuchPathError: There is nothing.
+        NoSuchPathError: There is no value.
     """
     path = name
     for step in steps:
@@ -79,11 +79,11 @@ def _inside(value: Any, step: Any) -> Any:
 
 
 def _entry(entries: dict[Any, Any], step: Any) -> Any:
-    """The entry under a key; a text also stands for a key that is shown like that."""
+    """Give the entry under a key; a text also stands for a key that is shown like the text."""
     try:
         if step in entries:
             return entries[step]
-    except TypeError:  # cannot be a key
+    except TypeError:  # the step cannot be a key
         return _MISSING
     if not isinstance(step, str):
         return _MISSING

@@ -1,6 +1,6 @@
-"""Any stored value as JSON. What JSON has no form for becomes a text; nothing is an error.
+"""Any stored value as JSON. A value without a form in JSON becomes a text; no value is an error.
 
-Not `autostate.export`, which refuses what would not be read back as the same: here it is shown.
+`autostate.export` refuses a value that would be read back as another one; here it is only shown.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def plain(value: Any, inside: frozenset[int] = frozenset()) -> Any:
 
     Args:
         value: The value.
-        inside: The containers around it, by `id`: one that holds itself is cut.
+        inside: The containers around it, by `id`: a container that holds itself is cut off.
     """
     if value is None or isinstance(value, (bool, int, str)):
         return value

@@ -14,15 +14,15 @@ class NotRemovedError(Exception):
 
 
 def check(url: str, name: str, *, readable: bool) -> None:
-    """See that there is such a state object, and that no live process owns the state.
+    """Check that there is such a state object, and that no live process owns the state.
 
     Args:
         url: The store.
         name: The name of the state object.
-        readable: It is an error if the state cannot be read.
+        readable: Whether an unreadable state is an error.
 
     Raises:
-        NotRemovedError: There is none.
+        NotRemovedError: There is no such state object.
         StateInUseError: A live process owns the state.
     """
     try:

@@ -1,4 +1,4 @@
-"""Signing what is stored: for a key that is new, and for a store that was renamed or copied."""
+"""Signing all records of a store: with a new key, or after the store was renamed or copied."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from autostate.stores.keyed import KeyedStore, Unverified
 
 
 class Signed(NamedTuple):
-    """What was done.
+    """The result of signing.
 
     Attributes:
-        records: How many records were written anew.
-        left: The keys of those that were left as they are, because no key that is set fits.
+        records: The number of records that were written again.
+        left: The keys of records that were left unchanged, because no configured key fits.
     """
 
     records: int
@@ -30,7 +30,7 @@ class Signed(NamedTuple):
 
 
 def check(url: str) -> str:
-    """See that there is a key, and that no live process owns the state; return the store's URL.
+    """Check that there is a key, and that no live process owns the state; return the store's URL.
 
     Raises:
         ValueError: No key is set.
@@ -52,7 +52,7 @@ def check(url: str) -> str:
 
 
 def sign(url: str, *, remove: bool = False) -> Signed:
-    """Write every record anew with the first key that is set; believe what is there.
+    """Write every record again with the first configured key; accept unsigned records.
 
     Records are written one after another: after an interruption no program with the key reads the
     state until this is called again. Pickled values keep the signatures that they have.
@@ -82,7 +82,7 @@ def sign(url: str, *, remove: bool = False) -> Signed:
 
 
 def _sign(store: Store, timeout: float, *, remove: bool) -> Signed:
-    """Write every record anew but those that were kept aside because they could not be read."""
+    """Write every record again, except the kept records that could not be read."""
     signed, left = 0, list[str]()
     guarded = store.atomic and store.conditional
     owner = store.read(OWNER, timeout=timeout) if guarded else None
@@ -90,7 +90,7 @@ def _sign(store: Store, timeout: float, *, remove: bool) -> Signed:
     for key in store.list(PREFIX, timeout=timeout):
         data = store.read(key, timeout=timeout)
         if isinstance(data, Unverified):
-            left += [] if key.startswith(CORRUPT) else [key]  # it was sealed under another key
+            left += [] if key.startswith(CORRUPT) else [key]  # its key in the store was another one
         elif data is not None:
             if guarded and store.read(OWNER, timeout=timeout) != owner:  # taken over meanwhile
                 raise StateInUseError(owner=None)

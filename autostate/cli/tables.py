@@ -1,4 +1,4 @@
-"""What the commands print: tables for a terminal, one line of tabs for each row in a pipe."""
+"""The output of the commands: tables on a terminal, lines with tabs in a pipe."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from autostate.journal.verifying import size_of
 from autostate.runtime.stored_state import StoredState
 
 SHOWN = 100
-"""So many entries of a container are shown on a terminal, and so many levels."""
+"""The most entries of a container, and the most levels, that are shown on a terminal."""
 
 
 def object_rows(state: StoredState) -> list[dict[str, Any]]:
-    """Tell of each state object its name, kind, number of entries and bytes."""
+    """Give name, kind, number of entries and bytes of each state object."""
     roots = state.roots
     measured = {at: size_of(node) for at, node in state.nodes.items()}
     rows = []
@@ -55,12 +55,12 @@ def about(state: StoredState) -> dict[str, Any]:
 
 
 def heading(state: StoredState) -> str:
-    """Say the same in a line for a person."""
+    """Tell when a state was saved and who owns it, in a line for a person."""
     return f"{state.url}\nlast saved: {_when(state.saved_at)}; owner: {owner_of(state)}"
 
 
 def owner_of(state: StoredState) -> str:
-    """Say who owns a state, and whether that lives."""
+    """Say who owns a state, and whether the owner lives."""
     if state.owner is None:
         return "none"
     return f"{state.owner}, {'alive' if state.alive else 'not alive'}"
@@ -89,15 +89,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def say(text: str) -> None:
-    """Print for a person; not into a pipe, where rows alone are wanted."""
+    """Print for a person; print nothing into a pipe, which gets only rows."""
     if sys.stdout.isatty():
         Console().print(Text(text), soft_wrap=True)
 
 
 def pretty(value: Any, *, whole: bool) -> None:
-    """Print a value as Python would write it; on a terminal not all of what is very long.
+    """Print a value as Python would write it; on a terminal cut a very long value short.
 
-    Each level is further to the right: of what is nested very deeply, dots stand for the rest.
+    Each level is indented further: dots stand for the rest of a very deeply nested value.
     """
     if isinstance(value, (str, Opaque)):
         sys.stdout.write(f"{value!r}\n")

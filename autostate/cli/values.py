@@ -1,6 +1,6 @@
 """The values of a stored state, rebuilt without the classes of the program.
 
-An object of a class is shown as its fields. What is pickled is code, and is not loaded.
+An object of a class is shown as its fields. Pickled values are code, and are not loaded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Fields:
 
     @classmethod
     def of_class(cls, name: str, fields: dict[Any, Any]) -> Fields:
-        """Make one that is shown under the name of its class, which is "module:Class"."""
+        """Make an object that is shown under the name of its class, given as "module:Class"."""
         made: Fields = type(name.rpartition(":")[2], (cls,), {})(fields)
         return made
 
@@ -43,10 +43,10 @@ class Fields:
 
 
 class Opaque:
-    """A value that can only be named.
+    """A value of which only a description can be shown.
 
     Attributes:
-        text: What is shown of it.
+        text: The description.
     """
 
     def __init__(self, text: str) -> None:
@@ -60,7 +60,7 @@ class Values:
     """The values of one stored state.
 
     Args:
-        state: What was read.
+        state: The state that was read.
     """
 
     def __init__(self, state: StoredState) -> None:
@@ -72,7 +72,7 @@ class Values:
         """Give the content of a state object.
 
         Raises:
-            CorruptStateError: It refers to what is not stored.
+            CorruptStateError: It refers to a node that is not stored.
         """
         return self._node(self._roots[name])
 
