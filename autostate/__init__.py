@@ -25,8 +25,8 @@ below its own, and packages on one line do not import each other:
 
 `_autostate_pytest.py`, beside the package, is the plugin of pytest.
 
-`import autostate` loads little of it: the rest comes with the first state object. What it does is
-to wait for `import apify` (apify/events.py) and for the end of the process (process/lifecycle.py).
+`import autostate` loads few modules: the others come with the first state object. The import only
+prepares for `import apify` (apify/events.py) and the end of the process (process/lifecycle.py).
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ _LATE = {
     "resume": "autostate.loops.resume",
     "transient": "autostate.objects.options",
 }
-"""What is loaded when it is first asked for, and from where."""
+"""The names that are loaded at their first use, and their modules."""
 
 
 if not TYPE_CHECKING:  # or checkers would take every name for one that exists

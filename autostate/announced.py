@@ -1,7 +1,7 @@
 """Ends of this process that were announced: a kill by a signal of the hub, a timeout of the run.
 
-Both hold for state objects that are made later, too: an Actor may hear that it will be moved while
-it still reads its input.
+Both hold for state objects that are made later, too: an Actor may be told that it will be moved
+while it still reads its input.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger("autostate")
 
 UNKNOWN_TIME = 5.0
-"""Seconds that are left when `migrating` does not say: "a few seconds", as documented."""
+"""Seconds that are left if `migrating` does not tell: "a few seconds", as documented."""
 KILL_OVERDUE = 300.0
-"""Seconds after an announced kill that did not come until saving is calm again."""
+"""Seconds after an announced kill that did not come, until saving is normal again."""
 TIMEOUT_VARIABLES = ("ACTOR_TIMEOUT_AT", "APIFY_TIMEOUT_AT")
 
 _kill_at: float | None = None
-"""When this process will be killed, by the monotonic clock."""
+"""The time at which this process will be killed, by the monotonic clock."""
 _timeout_at: float | None = None
-"""When the run times out, in seconds since 1970, as the SDK's configuration says."""
+"""The time at which the run times out, in seconds since 1970, by the SDK's configuration."""
 
 
 def note_kill(time_remaining: float | None) -> None:
-    """Remember that a kill was announced: in so many seconds, or None if that is not known."""
+    """Remember an announced kill, and the seconds until it; None if they are not known."""
     global _kill_at
     left = UNKNOWN_TIME if time_remaining is None else max(0.0, time_remaining)
     _kill_at = time.monotonic() + left
 
 
 def seconds_to_kill() -> float | None:
-    """Return in how many seconds an announced kill comes: 0 if it is late; None: none was."""
+    """Return the seconds until an announced kill: 0 if it is late; None if none was announced."""
     if _kill_at is None:
         return None
     left = _kill_at - time.monotonic()
@@ -51,7 +51,7 @@ def note_timeout(at: datetime | None) -> None:
 
 
 def seconds_to_timeout() -> float | None:
-    """Return in how many seconds the run times out; None if it does not, or should have."""
+    """Return the seconds until the run times out; None if it does not, or should have already."""
     at = _timeout_at
     if at is None:
         at = timeout_of(os.environ)
@@ -65,10 +65,10 @@ def seconds_to_timeout() -> float | None:
 
 
 def timeout_of(environ: Mapping[str, str]) -> float | None:
-    """Return when the run times out, in seconds since 1970, as the environment says.
+    """Return the time at which the run times out, in seconds since 1970, by the environment.
 
     Args:
-        environ: The environment variables. Their names count in any case, as for the SDK.
+        environ: The environment variables. Upper and lower case do not matter, as in the SDK.
     """
     from datetime import datetime
 
@@ -89,7 +89,7 @@ def forget() -> None:
 
 
 def _timestamp(at: datetime) -> float:
-    """A date-time without a zone is in UTC, as all of Apify's."""
+    """Give seconds since 1970; a time without a zone is in UTC, like all of Apify's times."""
     from datetime import UTC
 
     return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()

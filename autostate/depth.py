@@ -1,8 +1,9 @@
 """Values that are nested more deeply than the recursion limit of this process allows for.
 
-They were saved under a higher one, or with fewer calls below. What has failed for it is done again
-under a limit that is raised as far as these values need it, and no further: code of the program
-that recurses for ever still ends with RecursionError, and not at the end of the stack.
+They were saved under a higher limit, or with fewer calls on the stack. A step that has failed for
+this reason is repeated under a limit that is raised as far as these values need, and no further:
+code of the program that recurses for ever still ends with RecursionError, and not at the end of the
+stack.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ class TooDeepError(CorruptStateError):
 
 
 MOST_LEVELS: Final = 10_000
-"""Up to Python 3.11 each level takes from the stack of C, of which there are 8 MB as a rule."""
+"""The most levels: up to Python 3.11 each one takes from the stack of C, usually of 8 MB."""
 
 FEW_LEVELS: Final = 50
-"""With fewer of them it is something else that recurses: code of the program, or its caller."""
+"""With fewer levels, something else recurses: code of the program, or its caller."""
 
 _CALLS_OF_A_LEVEL: Final = 10
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]+|[\]}]+')
@@ -42,10 +43,10 @@ _before = 0  # the limit without them
 
 @contextmanager
 def room_for(levels: int) -> Generator[None]:
-    """Raise the recursion limit of the interpreter meanwhile, as far as some levels need it.
+    """Raise the recursion limit during the body, as far as this many levels need it.
 
     Raises:
-        TooDeepError: They are too many.
+        TooDeepError: There are too many levels.
     """
     global _before
     if levels > MOST_LEVELS:
@@ -75,13 +76,13 @@ def _told(levels: int) -> str:
 
 
 def with_room(call: Callable[[], T], levels: int) -> T:
-    """Call what has failed with RecursionError, again, with as much room as some levels need.
+    """Repeat a call that has failed with RecursionError, with room for this many levels.
 
-    Call it while that error is handled.
+    To be used while that error is handled.
 
     Raises:
-        RecursionError: The same; there are so few levels that it is something else that recurses.
-        TooDeepError: They are too many.
+        RecursionError: The same error, if there are so few levels that something else recurses.
+        TooDeepError: There are too many levels.
     """
     if levels < FEW_LEVELS:
         raise  # noqa: PLE0704
@@ -90,7 +91,7 @@ def with_room(call: Callable[[], T], levels: int) -> T:
 
 
 def reads_deep(decode: Callable[[Any], T]) -> Callable[[Any], T]:
-    """Give a decoder that reads also what is nested more deeply than the limit allows.
+    """Give a decoder that also reads values nested more deeply than the limit allows.
 
     Args:
         decode: Takes JSON, as bytes or decoded; may be called again.
@@ -123,15 +124,15 @@ def _levels_of_text(data: bytes) -> int:
 
 
 def levels_of(values: Iterable[Any], inside: Callable[[Any], Iterable[Any]] | None = None) -> int:
-    """How deeply values are nested.
+    """Count the levels of nesting in values.
 
     Args:
-        values: The outermost ones.
+        values: The outermost values.
         inside: Gives the values inside one; by default those in dicts and lists of decoded JSON.
     """
     inside = _inside if inside is None else inside
     levels, found = 0, list(values)
-    met: dict[int, Any] = {}  # one that holds itself comes once
+    met: dict[int, Any] = {}  # a value that holds itself is counted once
     while found:
         levels += 1
         met.update((id(value), value) for value in found)

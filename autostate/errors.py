@@ -31,7 +31,7 @@ class AutostateError(Exception):
 
 
 class StoreError(AutostateError):
-    """The store refused an operation and would refuse it again: read the message and mend that."""
+    """The store refused an operation and would refuse it again: the message says what to mend."""
 
 
 class StoreUnavailableError(StoreError):
@@ -40,8 +40,8 @@ class StoreUnavailableError(StoreError):
     Autostate tries again by itself. Memory is untouched and stays dirty meanwhile.
 
     Attributes:
-        lasting: Waiting alone does not mend it: the disk is full, for example. At the end of the
-            process such an error is not waited for.
+        lasting: Whether waiting alone does not mend it: the disk is full, for example. The end of
+            the process does not wait for such an error.
     """
 
     def __init__(self, *args: object, lasting: bool = False) -> None:
@@ -63,7 +63,7 @@ class StateInUseError(StoreError):
     error ends with exit code 75 and one line, without a traceback.
 
     Attributes:
-        owner: Who owns the state, if that is known: see `autostate.ownership.owner.Owner`.
+        owner: The owner of the state, if known: see `autostate.ownership.owner.Owner`.
     """
 
     def __init__(self, *args: object, owner: object = None) -> None:
@@ -72,23 +72,23 @@ class StateInUseError(StoreError):
 
 
 class ReadOnlyError(StoreError):
-    """The state was opened with `readonly=True`: nothing of it can be changed here."""
+    """The state was opened with `readonly=True`: this process cannot change it."""
 
 
 class NotStoredError(ReadOnlyError, LookupError):
-    """The state holds no state object of this name, and none is made where it is only read.
+    """The state holds no state object of this name, and reading alone makes none.
 
-    The message lists the names that it does hold.
+    The message lists the names that the state holds.
     """
 
 
 class FencedError(StoreError):
     """A later process has taken over this state: this process must not write any more.
 
-    Stop this process, or open another store: what it changes from now on is not saved.
+    Stop this process, or open another store: its changes from now on are not saved.
 
     Attributes:
-        owner: Who has taken over, if that is known: see `autostate.ownership.owner.Owner`.
+        owner: The new owner, if known: see `autostate.ownership.owner.Owner`.
     """
 
     def __init__(self, *args: object, owner: object = None) -> None:
@@ -104,7 +104,7 @@ class UnsupportedTypeError(CodecError, TypeError):
     """A value of a type that cannot be saved. Everything else in the state is still saved.
 
     Attributes:
-        path: Where the value is, as code would write it: `crawl["pages"][3].lock`.
+        path: The place of the value, written as in code: `crawl["pages"][3].lock`.
     """
 
     def __init__(self, path: str, problem: str) -> None:
@@ -120,23 +120,23 @@ class UnsupportedTypeError(CodecError, TypeError):
 class CorruptStateError(CodecError):
     """A stored record is damaged or of an unknown format. It was left as it is.
 
-    The message says what helps: to restore the store from a copy; `on_corrupt="previous"` if there
-    is an earlier state to go back to; or `autostate.delete(name)`, which keeps aside what cannot
-    be read, and begins anew.
+    The message says what helps: restoring the store from a copy; `on_corrupt="previous"` if there
+    is an earlier state to go back to; or `autostate.delete(name)`, which keeps the unreadable
+    records under other names, and begins anew.
     """
 
 
 class DamagedStoreError(StoreError, CorruptStateError):
     """The file of a store was cut short or overwritten. It was left as it is.
 
-    Restore it from a copy; or let `autostate.delete(name)` keep it aside, and begin anew.
+    Restore it from a copy; or call `autostate.delete(name)`, which renames it, and begins anew.
     """
 
 
 class SignatureError(CodecError):
-    """A pickled value whose signature does not hold. Nothing of it ran; it was left as it is.
+    """A pickled value whose signature does not hold. None of its code ran; it was left unchanged.
 
-    Give the key with which it was saved: the setting `key` takes several.
+    Set the key with which it was saved: the setting `key` accepts several keys.
     """
 
 
@@ -173,15 +173,15 @@ def _how_to_know(name: str) -> str:
 
 
 class FlushError(AutostateError):
-    """A flush did not finish. What was not saved stays dirty and is tried again."""
+    """A flush did not finish. Unsaved changes stay dirty, and saving is retried."""
 
 
 class ChangesLostError(FlushError):
-    """The last save failed, and what was not saved could not be kept in a file either."""
+    """The last save failed, and the unsaved changes could not be kept in a file either."""
 
 
 class ResumeError(AutostateError):
-    """A resumable loop cannot go on where it was. Its position was left as it is.
+    """A resumable loop cannot go on at its position, which was left unchanged.
 
     Go over the same items in the same order; or begin again with `restart=True`.
     """

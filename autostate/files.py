@@ -1,9 +1,8 @@
 """Files and folders for the user of this process alone, whatever its umask is.
 
-A umask only takes bits away. With one of 0 a file of a plain `open()` is everybody's to write, and
-with one of 0o277 nobody can read it, its owner neither. So files are made with their mode, and get
-it again afterwards. What is there already keeps the mode that it has: users share a database by a
-group.
+A umask only removes bits. With a umask of 0 everybody can write a file of a plain `open()`, and
+with 0o277 nobody can read it, not even its owner. So files are made with their mode, and get it
+again afterwards. An existing file keeps its mode: users share a database by a group.
 
 `fsync` promises less on macOS: it leaves the data in the cache of the drive.
 """
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 ALONE: Final = 0o600
-"""Read and written by the owner."""
+"""The mode of files that only the owner can read and write."""
 
 _GITIGNORE: Final = b"*\n"
 
@@ -26,11 +25,11 @@ def create(path: Path, mode: int = ALONE) -> int:
     """Make a file and open it, to read and write; return its descriptor.
 
     Args:
-        path: Where; no link is followed.
-        mode: Its mode.
+        path: The path of the file; no link is followed.
+        mode: The mode of the file.
 
     Raises:
-        FileExistsError: Something is there.
+        FileExistsError: The path exists.
         OSError: It cannot be made.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -44,13 +43,13 @@ def create(path: Path, mode: int = ALONE) -> int:
 
 
 def make_folder(folder: Path, mode: int = 0o700) -> None:
-    """Make a folder, and those above it, unless it is there; lasting, as far as that can be.
+    """Make a missing folder, and those above it; sync them, as far as that is possible.
 
     The library's own folder is kept out of version control.
 
     Args:
-        folder: Which.
-        mode: The most that it may be; its owner can always use it.
+        folder: The path of the folder.
+        mode: The largest mode of the folder; its owner can always use it.
 
     Raises:
         OSError: It cannot be made.
@@ -74,7 +73,7 @@ def make_folder(folder: Path, mode: int = 0o700) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Let the names in a folder survive a power failure, where folders can be synced."""
+    """Make the names in a folder survive a power failure, where folders can be synced."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -87,13 +86,13 @@ def sync(handle: int) -> None:
     """Wait until a file or folder is on the drive itself.
 
     Raises:
-        OSError: The drive refuses it.
+        OSError: The drive refuses to sync.
     """
     import fcntl
 
     full: int | None = getattr(fcntl, "F_FULLFSYNC", None)
     if full is not None:
-        with suppress(OSError):  # a network drive may not know it
+        with suppress(OSError):  # a network drive may not support it
             fcntl.fcntl(handle, full)
             return
     os.fsync(handle)

@@ -1,4 +1,4 @@
-"""The signals of autostate: what the world tells it, and what it tells the world.
+"""The signals of autostate: events of the world for the library, and of the library for programs.
 
 Connect to them as to any blinker signal:
 
@@ -10,8 +10,8 @@ Connect to them as to any blinker signal:
 
 They differ from plain blinker signals where blinker would lose a save or a receiver:
 
-- The library's own handlers come first, are held strongly, and are not among the receivers: a
-  user who mutes or disconnects everything does not switch off saving.
+- The library's own handlers are called first, are held strongly, and are not among the receivers:
+  a user who mutes or disconnects everything does not switch off saving.
 - A receiver that raises is logged; the others are still called. (blinker stops at the first.)
 - `connect` holds receivers strongly. blinker's default is weak, and a bound method of an object
   that nobody else holds is then silently never called. Pass `weak=True` for blinker's way.
@@ -109,7 +109,7 @@ class HubSignal(blinker.Signal):
         details: dict[str, Any],
         results: Results,
     ) -> None:
-        """Call one receiver, and keep what it raises away from the others."""
+        """Call one receiver; log its exception, so that the others are called."""
         try:
             results.append((receiver, receiver(sender, **details)))
         except Exception:
@@ -118,7 +118,7 @@ class HubSignal(blinker.Signal):
 
 
 class KillSignal(HubSignal):
-    """A signal that a kill comes; it holds for state objects that are made later, too."""
+    """A signal that announces a kill; it also holds for state objects that are made later."""
 
     def send(self, sender: Any | None = None, /, **details: Any) -> Results:
         """Call the library's handlers, then the receivers; see `HubSignal.send`."""

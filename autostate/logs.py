@@ -1,8 +1,8 @@
-"""The library's logger: heard where it has to be, and in an Actor dressed as the SDK's own.
+"""The library's logger: kept enabled, and in an Actor formatted like the SDK's own lines.
 
-`logging.config.dictConfig` disables by default every logger that exists and is not named in it. A
-library that is imported first then loses its voice without anybody having wished for that. Whoever
-does wish it sets a level or a filter; both are left alone.
+By default `logging.config.dictConfig` disables every existing logger that it does not name. So the
+log lines of a library that is imported earlier disappear unintentionally. A program that wants this
+sets a level or a filter; both are left alone.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ _dress: logging.Handler | None = None
 
 
 class _Dress(logging.StreamHandler[Any]):
-    """Prints what nobody else prints.
+    """A handler that prints a line that no other handler prints.
 
-    The SDK lets its own loggers not propagate, so that a handler of the root prints no line twice.
-    That would hide the library's lines from whoever sets up logging for the whole program, before
-    or after the Actor was entered: Crawlee does, programs do, and so does pytest's `caplog`.
+    The SDK's own loggers do not propagate, so that a handler of the root prints no line twice. That
+    would hide the library's lines from code that sets up logging for the whole program, before or
+    after the Actor was entered, as Crawlee, programs and pytest's `caplog` do.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a line, unless the root has a handler, which gets it as well."""
+        """Print a line, unless the root has a handler, which gets the line as well."""
         if not logging.getLogger().handlers:
             super().emit(record)
 
 
 def heard() -> logging.Logger:
-    """Return the logger, enabled again if setting up logging has disabled it on the way."""
+    """Return the logger; enable it again if setting up logging has disabled it."""
     if logger.disabled:
         logger.disabled = False
         logger.warning(
@@ -43,9 +43,9 @@ def heard() -> logging.Logger:
 
 
 def dress_as_sdk(actor: Any) -> None:
-    """Let the library's lines look like those of the Apify SDK, of the same levels.
+    """Format the library's lines like those of the Apify SDK, with the same levels.
 
-    Not where the program has configured this logger, or keeps the SDK from configuring any.
+    Do nothing if the program has configured this logger, or keeps the SDK from configuring loggers.
     """
     global _dress
     if not getattr(actor, "_configure_logging", True) or _is_configured():

@@ -1,25 +1,26 @@
-"""Memory: a lack of it is a MemoryError, and what a large save has used goes back to the system.
+"""Memory: a lack of it is a MemoryError, and the memory of a large save returns to the system.
 
 **Too little.** msgspec 0.22 reads through a null pointer where the system refuses it memory: for
 the buffer of `encode`, and for a string in `decode` (`docs/msgspec-out-of-memory.md`). The process
-then ends with SIGSEGV, in the midst of whatever it does. Nothing here would be needed if it raised.
+then ends with SIGSEGV, in the middle of its work. None of this would be needed if msgspec raised.
 
 `encode_into`, which fills a bytearray, raises; it costs 0.3 µs more for a small value, and a copy.
-So everything is encoded with it but numbers, which fit into the first buffer; long texts in pieces,
-since its buffer is larger by half than what is in it. Before decoding, as much as that may need is
-asked for and given back.
+So everything is encoded with it except numbers, which fit into the first buffer. Long texts are
+encoded in pieces, since the buffer is larger by half than its content. Before decoding, as much
+memory as that may need is requested and released.
 
 **Too much.** A first save of a million entries encodes 100 MB, in pieces of some ten KiB and,
-joined, of two MiB. glibc keeps what is freed of it for the next time, in the heap of the
-flush thread, and there may be none: the process then stays at almost twice the size of the
-program's own objects.
-`malloc_trim` hands the free pages back, in 20 to 30 ms after such a save, outside the
-interpreter's lock, and no allocation of another thread was seen to wait for it.
+joined, of two MiB. glibc keeps the freed memory for the next save, in the heap of the flush thread,
+and there may be no next save: the process then stays at almost twice the size of the program's own
+objects.
 
-What else was thought of: larger buffers would be mapped one by one, but glibc raises the limit
-above which it does so with each that is freed, and fixing that limit would change the whole
-process for good; writing segments while others are still being encoded would need less at the
-peak, but a commit that fails half-way could then not be repeated byte by byte.
+`malloc_trim` returns the free pages, in 20 to 30 ms after such a save, outside the interpreter's
+lock, and no allocation of another thread was seen to wait for it.
+
+Alternatives that were rejected: larger buffers would be mapped one by one, but glibc raises the
+limit above which it does so with each freed buffer, and fixing that limit would change the whole
+process for good. Writing segments while others are still being encoded would need less memory at
+the peak, but a commit that fails half-way could then not be repeated byte by byte.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ from typing import Any, Final, Self
 import msgspec
 
 LARGE: Final = 8 << 20
-"""Bytes of a commit from which on its memory is worth giving back: some milliseconds of work."""
+"""The least bytes of a commit whose memory is returned, which takes some milliseconds."""
 
 _SPAN: Final = 1 << 20
-"""Bytes of JSON that are decoded before room is asked for again."""
+"""Bytes of JSON that are decoded before memory is requested again."""
 
 _RESERVE: Final = 8 << 20
-"""Bytes that so much may take as objects; asking for them takes some microseconds."""
+"""Bytes that this much JSON may take as objects; requesting them takes some microseconds."""
 
 _PIECE: Final = 1 << 20
 """Characters of a text that are encoded at once."""
@@ -70,11 +71,11 @@ def encode(value: Any) -> bytes:
 
 
 class Pieces(list[Any]):
-    """JSON in pieces, each bytes or `msgspec.Raw`: to be joined once, with what is around it."""
+    """JSON in pieces, each bytes or `msgspec.Raw`: joined once, with the JSON around them."""
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Self:
-        """Take an object apart, of which some values may be large and encoded.
+        """Take an object apart, some of whose values may be large and already encoded.
 
         Raises:
             MemoryError: There is not enough memory.
@@ -105,12 +106,12 @@ def encode_each(values: list[Any]) -> Iterator[bytes]:
 
 
 def ask_for(size: int) -> None:
-    """See that there is room to decode, or to encode, so many bytes of JSON.
+    """Check that there is memory to decode, or to encode, `size` bytes of JSON.
 
     Another thread may take it meanwhile: this makes a crash unlikely, not impossible.
 
     Raises:
-        MemoryError: There is not.
+        MemoryError: There is not enough memory.
     """
     global _left
     _left -= size
@@ -123,7 +124,7 @@ def ask_for(size: int) -> None:
 
 
 def trim_heap(used: int) -> bool:
-    """Return free memory to the operating system after so many bytes were in use.
+    """Return free memory to the operating system after a large save.
 
     Args:
         used: Bytes that were encoded and freed; below `LARGE` nothing is done.
@@ -153,7 +154,7 @@ def _find_trim() -> Callable[[int], Any] | None:
 
 @contextmanager
 def no_collections() -> Generator[None]:
-    """Keep the cyclic garbage collector from looking at each new container again and again."""
+    """Keep the cyclic garbage collector from traversing each new container again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:

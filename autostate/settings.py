@@ -1,8 +1,8 @@
-"""What can be set, in which unit, and what it is when nobody sets it.
+"""The settings, their units and their defaults.
 
 Defaults depend on the store. A local SQLite commit costs less than a millisecond and no money, so
-waiting buys nothing; on Apify each write costs both, so changes are gathered for tens of seconds
-and only a migration makes it hurry.
+waiting gains nothing; on Apify each write costs both time and money, so changes are gathered for
+tens of seconds, and saved sooner only in a migration.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class HasUrl(Protocol):
 
     @property
     def url(self) -> str:
-        """The URL that would open it."""
+        """The URL that opens the store."""
         ...
 
 
@@ -57,15 +57,15 @@ class SettingsByName(TypedDict, total=False):
 
 
 MOST_SECONDS = 1e9
-"""Clocks and locks count no more than ten times as many."""
+"""The most seconds of a setting: clocks and locks can count ten times as many."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How eagerly a manager saves, and what it does when something is wrong.
+    """When a manager saves, and what it does about problems.
 
-    Made by `Settings.for_store`; `configure()` and `open()` take the same names. What neither
-    sets is set by an environment variable, such as `AUTOSTATE_DEBOUNCE`, if there is one.
+    Made by `Settings.for_store`; `configure()` and `open()` take the same names. A setting that
+    neither sets comes from an environment variable, such as `AUTOSTATE_DEBOUNCE`, if there is one.
 
     Attributes:
         debounce: Seconds without a write after which changes are saved.
@@ -75,35 +75,35 @@ class Settings:
             last flush before a migration fits into the time that is left.
         duty_cycle: Largest share of the time that saving may take, 0 to 1. With slow flushes
             `debounce` and `max_delay` stretch until it is kept, to 30 s at most.
-        flush_timeout: Seconds for which a store that does not answer is waited for, retries
-            included: by a flush, when state is loaded, by the save at exit. Also how long
-            `flush()` and `durable()` wait by default.
-        check_interval: Seconds between looks whether a later process has taken over, on stores
+        flush_timeout: Seconds to wait for a store that does not answer, retries included: in a
+            flush, when state is loaded, in the save at exit. Also the default timeout of
+            `flush()` and `durable()`.
+        check_interval: Seconds between checks whether a later process has taken over, on stores
             that cannot refuse a write by themselves.
         migrating_debounce: Seconds, in place of `debounce` and `max_delay`, from a `migrating` or
             `aborting` signal on.
-        on_corrupt: What a damaged record does: "raise" CorruptStateError, or "previous": go back
-            to the newest good snapshot (the damaged record is kept aside).
-        on_unknown: What a stored value of a type that the program does not know does: "raise"
-            UnknownTypeError when its state object is created, or "keep": it is an
-            `autostate.Unknown`, and is written back untouched.
+        on_corrupt: What to do about a damaged record: "raise" CorruptStateError, or "previous": go
+            back to the newest good snapshot (the damaged record is kept under another name).
+        on_unknown: What to do about a stored value of a type that the program does not know:
+            "raise" UnknownTypeError when its state object is created, or "keep": the value
+            becomes an `autostate.Unknown`, and is written back untouched.
         reboot_on_migrating: In an Actor: save at `migrating`, then reboot at once instead of
             working until the kill.
-        key: A secret with which everything that is stored is signed, and what nobody has signed
-            is refused: at least 16 bytes, or a text of so many.
-            Of several keys in a tuple the first signs, and all are accepted. By default what
-            `AUTOSTATE_KEY` holds; several are separated by blanks there.
-        encrypt: Let nobody read what is stored who does not have the key; needs the extra
-            `crypto`. None: as what is stored already.
+        key: A secret of at least 16 bytes, or a text of as many, with which every record is
+            signed; an unsigned record is refused. Of several keys in a tuple the first signs, and
+            all are accepted. By default the content of `AUTOSTATE_KEY`, where several keys are
+            separated by blanks.
+        encrypt: Whether to encrypt records, so that only owners of the key can read them; needs
+            the extra `crypto`. None: like the stored records.
         wait_for_owner: Seconds to wait for the end of another live process that owns the state,
-            before StateInUseError is raised. An owner that has begun to end is waited for up to
-            10 s anyway.
-        takeover: Take the state over from a live process, which can save nothing from then on.
+            before StateInUseError is raised. For an owner that has begun to end the wait is up
+            to 10 s in any case.
+        takeover: Take over the state from a live process, which cannot save from then on.
         readonly: Only read: nothing is written, no other process is disturbed, and every attempt
             to change a state object raises ReadOnlyError.
-        on_fenced: What happens when another process has taken over, or has changed what this one
-            has read before it could write: "raise": writes to state objects raise FencedError, or
-            StateInUseError; "exit": the process ends at once, with exit code 75.
+        on_fenced: What happens when another process has taken over, or has changed the state after
+            this one has read it and before it could write: "raise": writes to state objects raise
+            FencedError, or StateInUseError; "exit": the process ends at once, with exit code 75.
     """
 
     debounce: float = 0.2
@@ -143,7 +143,7 @@ class Settings:
             raise ValueError("a state cannot be taken over and only be read: set one of the two")
         if self.encrypt not in (True, False, None):
             _refuse("encrypt", self.encrypt, "True, False or None")
-        if not self.keys and self.encrypt:  # raises, too, what is wrong with a key
+        if not self.keys and self.encrypt:  # reading `keys` also raises for a wrong key
             raise ValueError(f"to encrypt, autostate needs a key: set key, or {KEY_VARIABLE}")
         if self.max_delay < self.debounce:
             raise ValueError(
@@ -166,8 +166,8 @@ class Settings:
     def for_store(cls, store: str | HasUrl, /, **overrides: Unpack[SettingsByName]) -> Settings:
         """Make the settings for a store: overrides, then the environment, then defaults.
 
-        Each setting has a variable: `AUTOSTATE_` and its name in capitals. Another variable that
-        begins so is warned of once.
+        Each setting has a variable: `AUTOSTATE_` and its name in capitals. Other variables with
+        this prefix cause one warning.
 
         Args:
             store: A store or its URL; only the scheme counts.
@@ -228,17 +228,17 @@ VARIABLES: Mapping[str, str] = {name: f"AUTOSTATE_{name.upper()}" for name in NA
 """The environment variable of each setting."""
 URL_VARIABLE = "AUTOSTATE_URL"
 OF_PROGRAMS = "sqlite:///.autostate/{program}.db"
-"""The store of a program that is no Actor, unless it or its user names another one."""
+"""The store of a program that is no Actor, unless another one is configured."""
 _OF_TESTS = ("EXAMPLES", "SEED", "STEPS")
-"""What the tests of this project read: how much they do."""
+"""The variables that the tests of this project read: they set how much is tested."""
 _warned_of: set[str] = set()
 
 _WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _WORDS |= {"0": False, "false": False, "no": False, "off": False}
 
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    # Twice as often as Actor.use_state at the most, and never without a change: a container that
-    # vanishes without notice takes half a minute of work with it, and a day costs 0.15 dollars.
+    # At most twice as often as Actor.use_state, and never without a change: if a container
+    # vanishes without notice, half a minute of work is lost, and a day costs 0.15 dollars.
     "apify": {
         "debounce": 10.0,
         "max_delay": 30.0,
@@ -250,7 +250,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 
 
 def _defaults(url: str) -> Mapping[str, Any]:
-    """Off the platform Apify's store is a folder, and a write costs nothing."""
+    """Give the defaults; off the platform Apify's store is a folder, and a write costs nothing."""
     if scheme(url) == "apify" and not _at_home(os.environ):
         return {}
     return _DEFAULTS.get(scheme(url), {})
@@ -265,7 +265,7 @@ def _from_environment(base: Settings, environ: Mapping[str, str]) -> dict[str, A
     found: dict[str, Any] = {}
     for name, variable in VARIABLES.items():
         text = environ.get(variable, "").strip()
-        if not text or variable == KEY_VARIABLE:  # that one may hold several: see `keys`
+        if not text or variable == KEY_VARIABLE:  # that may hold several keys: see `keys`
             continue
         try:
             like = False if name == "encrypt" else getattr(base, name)
@@ -284,7 +284,7 @@ def _from_environment(base: Settings, environ: Mapping[str, str]) -> dict[str, A
 
 
 def _warn_of_unknown(environ: Mapping[str, str]) -> None:
-    """Say once in each process which variables set nothing, and which were meant."""
+    """Warn once in each process of variables that set nothing, and name the nearest ones."""
     known = (URL_VARIABLE, *VARIABLES.values())
     ours = {*known, *(f"AUTOSTATE_{name}" for name in _OF_TESTS)}
     for name in sorted(environ):
@@ -302,7 +302,7 @@ def _warn_of_unknown(environ: Mapping[str, str]) -> None:
 
 
 def _parsed(text: str, like: Any) -> Any:
-    """Read a value of the type that the default has; what cannot be read stays a text."""
+    """Read a value of the default's type; a text that cannot be read stays a text."""
     if isinstance(like, bool):
         return _WORDS.get(text.lower(), text)
     if isinstance(like, int | float):
@@ -315,7 +315,7 @@ def _parsed(text: str, like: Any) -> Any:
 
 
 def scheme(url: str) -> str:
-    """Return what stands before the first colon of a store's URL."""
+    """Return the part of a store's URL before the first colon."""
     return url.partition(":")[0].lower()
 
 
@@ -326,10 +326,10 @@ def default_url(environ: Mapping[str, str] | None = None) -> str:
         environ: The environment variables; those of the process by default.
 
     Returns:
-        While pytest runs, what its plugin says. `AUTOSTATE_URL` if it is set, with the name of the
-        program in the place of `{program}`; inside an Actor the run's default key-value store;
-        else a SQLite file under the working directory that has the name of the program, so that two
-        programs in one folder do not meet.
+        While pytest runs, the choice of its plugin. Else `AUTOSTATE_URL` if it is set, where
+        `{program}` stands for the name of the program; inside an Actor the run's default key-value
+        store; else a SQLite file under the working directory with the name of the program, so that
+        two programs in one folder do not share a state.
     """
     here = environ is None
     environ = os.environ if environ is None else environ
@@ -342,7 +342,7 @@ def default_url(environ: Mapping[str, str] | None = None) -> str:
 
 
 def _inside_actor(environ: Mapping[str, str]) -> bool:
-    """Tell an Actor, on the platform or on a developer's machine, from any other program."""
+    """Tell whether this is an Actor, on the platform or on a developer's machine."""
     from pathlib import Path  # here: importing it is a tenth of `import autostate`
 
     return _at_home(environ) or "apify" in sys.modules or Path(".actor").is_dir()
@@ -363,7 +363,7 @@ def _filled(base: Settings, overrides: Mapping[str, Any]) -> Settings:
             values["max_delay"] = max(base.max_delay, values["debounce"])
         elif "max_delay" in values and "debounce" not in values:
             values["debounce"] = min(base.debounce, values["max_delay"])
-    except TypeError:  # not a number: the check of each value says it better
+    except TypeError:  # not a number: the check of each value gives a better message
         pass
     return dataclasses.replace(base, **values)
 
@@ -379,7 +379,7 @@ def _check_names(overrides: Mapping[str, Any]) -> None:
 
 
 def _check_number(name: str, value: Any, *, zero: bool, unit: str) -> None:
-    """Refuse what is not a number above (or at) zero, and of a size that clocks can count."""
+    """Refuse a value that is no number above (or at) zero, or too large for clocks."""
     least = "0 or more" if zero else "more than 0"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         _refuse(name, value, f"a number of {unit}")
@@ -389,7 +389,7 @@ def _check_number(name: str, value: Any, *, zero: bool, unit: str) -> None:
 
 
 def _keys(value: Any, name: str) -> tuple[bytes, ...]:
-    """Give keys as bytes, and refuse what is none; no message holds any of it."""
+    """Give keys as bytes, and refuse other values; no message contains any part of a key."""
     keys = []
     for key in value if isinstance(value, tuple | list) else () if value is None else (value,):
         if not isinstance(key, bytes | str):

@@ -1,10 +1,10 @@
-"""Signatures: what a store gives back is executed only if this program's user wrote it.
+"""Signatures: code from a store is executed only if this program's user wrote it.
 
 A pickle is code. It is therefore signed with a key when it is saved, and nothing of it is read
-before its signature was verified. The key is the setting `key`; without one, a SQLite
-file of the user's own has a key beside it (`state.db.key`), which is made when it is first needed,
-and state in memory has one that ends with the process. Every other store needs the setting: a key
-that lay in the store would be there for whoever can write to the store.
+before its signature was verified. The key is the setting `key`. Without it, a user's own SQLite
+file has a key beside it (`state.db.key`), which is made when it is first needed, and a state in
+memory has a key that ends with the process. Every other store needs the setting: anybody who can
+write to a store could read a key in the store.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ HOW = (
 
 
 class NoKeyError(Exception):
-    """There is no key to sign with; the message says why, and how to set one."""
+    """There is no key for signing; the message says why, and how to set one."""
 
 
 class BadSignatureError(Exception):
-    """A signature that no key of this program has made; the message says what to do."""
+    """A signature was made by no key of this program; the message says what to do."""
 
 
 class Signer:
-    """Signs and verifies for one store.
+    """The signer and verifier for one store.
 
     Args:
         url: The store's URL.
-        configured: Gives the keys that the user has set, the one to sign with first.
+        configured: Gives the keys that the user has set; the first one signs.
     """
 
     def __init__(self, url: str, configured: Callable[[], Sequence[bytes]]) -> None:
@@ -54,7 +54,7 @@ class Signer:
 
         Args:
             data: The bytes.
-            place: Where they belong: elsewhere the signature does not hold.
+            place: The place of the bytes: elsewhere the signature does not hold.
 
         Raises:
             NoKeyError: No key is set, and this store has none of its own.
@@ -75,10 +75,10 @@ class Signer:
         """Check that the bytes were signed with one of the keys.
 
         Returns:
-            Whether it was the key that signs now; else they should be signed anew.
+            Whether it was the key that signs now; else the bytes should be signed again.
 
         Raises:
-            BadSignatureError: They were not.
+            BadSignatureError: None of the keys has signed the bytes.
         """
         problems: list[str] = []
         given = signature.encode(errors="replace")
@@ -95,7 +95,7 @@ class Signer:
         )
 
     def _keys(self, problems: list[str]) -> Iterator[bytes]:
-        """All keys with which something may have been signed; says why there is none."""
+        """Give all keys with which a value may have been signed; add problems to the list."""
         configured = self._configured()
         yield from configured
         if self._file is not None:
@@ -128,7 +128,7 @@ _process_key: list[bytes] = []
 
 
 def _key_of_process() -> bytes:
-    """A key for state in memory, which no other process can see."""
+    """Give the key for state in memory, which no other process can see."""
     if not _process_key:
         _process_key.append(secrets.token_bytes(_LENGTH))
     return _process_key[0]
@@ -137,14 +137,14 @@ def _key_of_process() -> bytes:
 class KeyFile:
     """The key beside a SQLite file.
 
-    Only its owner can read it, and its owner is this user: so nobody else has made it, nor can
-    make such signatures. Nothing is assumed about who may write to the database.
+    Only the file's owner can read it, and the owner is this user: so nobody else has made the
+    key, or can make such signatures. Nothing is assumed about who may write to the database.
 
     Args:
         database: The path of the SQLite file.
 
     Attributes:
-        path: Where the key is, or will be.
+        path: The path of the key's file, which need not exist yet.
     """
 
     def __init__(self, database: str) -> None:
@@ -157,8 +157,8 @@ class KeyFile:
         """Read the key.
 
         Raises:
-            FileNotFoundError: There is none.
-            NoKeyError: It is not to be trusted; the message says why.
+            FileNotFoundError: There is no key.
+            NoKeyError: The key cannot be trusted; the message says why.
         """
         try:
             handle = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -192,11 +192,11 @@ class KeyFile:
     def make(self) -> bytes:
         """Give the key; make it if there is none.
 
-        The key that is in use is put back if its file was deleted together with the database:
-        what was signed with it is written again into the new one.
+        If the key's file was deleted together with the database, the key in use is written again:
+        the values that it signed are saved again into the new database.
 
         Raises:
-            NoKeyError: There is none that can be trusted, and none can be made.
+            NoKeyError: There is no key that can be trusted, and none can be made.
         """
         with contextlib.suppress(FileNotFoundError):
             now = self.path.stat(follow_symlinks=False)
@@ -208,7 +208,7 @@ class KeyFile:
         return self.read()  # another process may have been first
 
     def give(self, key: bytes) -> None:
-        """Let this be the key, where there is none: that of the database which was copied.
+        """Set the key of a copied database, if there is none yet.
 
         Raises:
             NoKeyError: The file cannot be made.
@@ -216,7 +216,7 @@ class KeyFile:
         self._create(key)
 
     def _check_owners(self) -> None:
-        """Make a key only where nobody else is in charge; root could do anything anyway."""
+        """Refuse a folder that another user controls; root could do anything anyway."""
         for path in (self._database, self._database.parent):
             try:
                 owner = path.stat().st_uid
@@ -226,7 +226,7 @@ class KeyFile:
                 raise NoKeyError(f"no key is made beside {path}, which is another user's: {HOW}")
 
     def _create(self, key: bytes) -> None:
-        """Make the file in one step, complete and private, unless it is there."""
+        """Make the file in one step, complete and private, unless it exists."""
         draft = self.path.with_name(f"{self.path.name}.{secrets.token_hex(8)}")
         try:
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -251,7 +251,7 @@ def _identity(found: os.stat_result) -> tuple[int, ...]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """See to it that a power failure does not take a new key away, and keeps what it signed."""
+    """Sync a folder, so that a power failure does not lose a new key but keep its signatures."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         sync(handle)

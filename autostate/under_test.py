@@ -1,6 +1,7 @@
-"""What the plugin of pytest has decided about stores, while it runs tests in this process.
+"""The decisions of the pytest plugin about stores, while it runs tests in this process.
 
-The plugin does not import autostate, so it cannot tell: it is asked, where pytest has loaded it.
+The plugin does not import autostate, so it cannot announce its decisions: autostate asks the
+plugin if pytest has loaded it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def default_url(named: str) -> str | None:
     """Give the URL of the store that is used when none is configured; None: the plugin has none.
 
     Args:
-        named: The value of `AUTOSTATE_URL`. One that a test has set counts more than the plugin.
+        named: The value of `AUTOSTATE_URL`. A value that a test has set overrides the plugin.
     """
     session = _session()
     if session is None or named not in ("", session.exported):
@@ -39,14 +40,14 @@ def is_exported(url: str) -> bool:
 
 
 def check(url: str, path: Path | None) -> None:
-    """Refuse a store that tests would write to without having been told to.
+    """Refuse a store to which tests would write without being told to.
 
     Args:
-        url: Its URL.
-        path: Where it is; None if it is not on this machine.
+        url: The URL of the store.
+        path: The path of the store; None if it is not on this machine.
 
     Raises:
-        StoreError: It is neither in memory nor in a temporary folder.
+        StoreError: The store is neither in memory nor in a temporary folder.
     """
     session = _session()
     if session is None:
@@ -65,12 +66,12 @@ def check(url: str, path: Path | None) -> None:
 
 
 def _file_of(url: str) -> str | None:
-    """The file that a URL of the configuration names."""
+    """Give the file that a URL of the configuration names."""
     path = url.removeprefix("sqlite:///")
     return None if path == url else os.path.realpath(path)
 
 
 def _session() -> Any | None:
-    """The session of pytest that runs in this process; of nested ones the innermost."""
+    """Give the session of pytest that runs in this process; of nested sessions the innermost."""
     sessions = getattr(sys.modules.get(PLUGIN), "sessions", None)
     return sessions[-1] if sessions else None
