@@ -228,7 +228,7 @@ def _take(manager: StateManager, record: _Record, name: str, made: Any) -> None:
 
 
 def _notes(name: str) -> dict[str, str]:
-    """Make the note about one state object."""
+    """Give the notes about one state object, which are made if there are none."""
     all_notes: PersistedDict[str, dict[str, str]] = current_manager().create(
         NOTES, "dict", lambda: blank(PersistedDict, dict), own=True
     )
