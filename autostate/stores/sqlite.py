@@ -169,12 +169,15 @@ class SqliteStore:
             self._forget()
             if connection is None:
                 return
-            # Another process is writing, and needs the journal; or the file is no journal.
-            with suppress(sqlite3.Error, DamagedStoreError):
-                refuse_planted(self._real)
-                connection.execute("PRAGMA busy_timeout = 0")
-                connection.execute("PRAGMA journal_mode = DELETE")  # deletes the empty journal
-            connection.close()
+            try:
+                # Another process is writing, and needs the journal; or the file is no journal, or
+                # cannot be read.
+                with suppress(sqlite3.Error, DamagedStoreError, OSError):
+                    refuse_planted(self._real)
+                    connection.execute("PRAGMA busy_timeout = 0")
+                    connection.execute("PRAGMA journal_mode = DELETE")  # deletes the empty journal
+            finally:
+                connection.close()
 
     def _forget(self) -> None:
         """Let forks no longer wait for this store."""
@@ -259,6 +262,11 @@ class SqliteStore:
         except UnicodeDecodeError as error:  # SQLite's message contains invalid text
             raise DamagedStoreError(f"{self.path} {DAMAGED}") from error
         except OSError as error:
+            if self._connection is not None:  # the file is open: the one beside it cannot be read
+                raise StoreUnavailableError(
+                    f"{self.path} cannot be used now, since its journal cannot be read: "
+                    f"{error.strerror}. Check the disk"
+                ) from error
             raise StoreError(
                 f"{self.path} cannot be made: {error.strerror}. Make its folder writable, or "
                 "configure another path"

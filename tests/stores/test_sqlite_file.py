@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 import autostate
-from autostate.errors import CorruptStateError, StoreError
+from autostate.errors import CorruptStateError, StoreError, StoreUnavailableError
 from autostate.stores import sqlite_file
 from autostate.stores.sqlite import SqliteStore
 from tests import programs
@@ -408,3 +408,26 @@ def test_a_journal_that_is_emptied_while_it_is_looked_at(tmp_path: Path) -> None
     finally:
         done.set()
         thread.join()
+
+
+def test_a_journal_that_cannot_be_read_is_an_error_that_goes_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write is tried again later, and closing closes: nothing is left open."""
+    store = SqliteStore(tmp_path / "s.db")
+    store.write({"key": b"old"})
+    connection = store._connection
+
+    def broken(journal: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(journal))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("autostate.stores.sqlite.refuse_planted", broken)
+        with pytest.raises(StoreUnavailableError, match="journal cannot be read: Input/output"):
+            store.write({"key": b"new"})
+        store.close()
+    assert connection is not None
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+    with contextlib.closing(SqliteStore(tmp_path / "s.db")) as again:
+        assert again.read("key") == b"old"
