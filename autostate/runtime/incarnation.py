@@ -333,7 +333,7 @@ class Incarnation:
                 error.add_note(str(self.failure))
             raise
         finally:
-            uninterrupted(self._let_go)
+            uninterrupted(self._untrack)
         return problem
 
     def _refused_at_the_end(self, error: FencedError) -> Exception:
@@ -347,7 +347,7 @@ class Incarnation:
             return error
         return ChangesLostError(f"the unsaved changes are LOST: {error}")
 
-    def _let_go(self) -> None:
+    def _untrack(self) -> None:
         self.tracker.close()
         if self._is_ours:
             if not self.flush_thread.busy():

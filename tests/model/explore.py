@@ -17,15 +17,14 @@ In every state that is reached:
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
 
 from autostate.errors import AutostateError
 from autostate.journal import Journal
+from autostate.memory import no_collections
 from tests.faulty import FaultyStore, Promises
 from tests.journal.changes import change
 from tests.model.processes import (
@@ -134,7 +133,7 @@ class Explorer:
 
     def run(self) -> Result:
         """Go through all states, or until a property does not hold."""
-        with same_owners(), _no_collections():
+        with same_owners(), no_collections():
             result, last, _ = self._search(None)
             if result.violation:  # again, and remember where each state came from
                 _, last, parents = self._search({})
@@ -337,15 +336,3 @@ def applied(records: Records, step: Step) -> tuple[Records, Answer]:
     for key in step.deletes:
         held.pop(key, None)
     return tuple(sorted(held.items())), None
-
-
-@contextmanager
-def _no_collections() -> Iterator[None]:
-    """Collect no garbage: millions of states are none."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
