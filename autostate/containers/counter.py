@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from autostate.containers import root
 from autostate.containers.dict import RAW, DictBarrier, keyed, recording, refill
-from autostate.tracking.barrier import Kind, copy_dict, is_keyed, register_kind, span
+from autostate.tracking.barrier import is_keyed, register_kind, span
+from autostate.tracking.kind import Kind, copy_dict
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem

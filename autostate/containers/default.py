@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from autostate import codec
 from autostate.containers.dict import RAW, DictBarrier, PersistedDict, recording, refill
-from autostate.tracking.barrier import (
-    Kind,
-    before,
-    changed,
-    copy_dict,
-    register_kind,
-    spanning,
-)
+from autostate.tracking.barrier import before, changed, register_kind, spanning
+from autostate.tracking.kind import Kind, copy_dict
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -29,16 +29,8 @@ from autostate.containers.sequence import (
     removing,
     repeating,
 )
-from autostate.tracking.barrier import (
-    Kind,
-    before,
-    changed,
-    locked,
-    moved,
-    put_item,
-    register_kind,
-    span,
-)
+from autostate.tracking.barrier import before, changed, locked, moved, put_item, register_kind, span
+from autostate.tracking.kind import Kind
 from autostate.tracking.raw import maxlen_of
 
 if TYPE_CHECKING:

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from autostate.containers import root
 from autostate.tracking.barrier import (
     EVERYTHING,
-    Kind,
     before,
-    copy_dict,
     dropped,
     held_key,
     is_keyed,
@@ -21,6 +19,7 @@ from autostate.tracking.barrier import (
     register_kind,
     span,
 )
+from autostate.tracking.kind import Kind, copy_dict
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
 if TYPE_CHECKING:
@@ -78,8 +77,8 @@ def recording(builtin: Any) -> dict[str, Any]:
         """Set an item; `barrier.put_late` says how the method ends."""
         new = not contains(self, key)
         node = self._node_
-        if new and type(key) is not node.key_type:
-            node.key_type = None
+        if new and type(key) is not node.entries.key_type:
+            node.entries.key_type = None
         try:
             set_item(self, key, value)
         except KeyboardInterrupt:  # Ctrl-C strikes after the write

@@ -24,7 +24,6 @@ from autostate.containers.sequence import (
 )
 from autostate.tracking.barrier import (
     EVERYTHING,
-    Kind,
     before,
     changed,
     cut_off,
@@ -35,6 +34,7 @@ from autostate.tracking.barrier import (
     spliced,
 )
 from autostate.tracking.kept import SEGMENTS
+from autostate.tracking.kind import Kind
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault

@@ -20,7 +20,6 @@ from autostate.containers.dict import (
     recording,
 )
 from autostate.tracking.barrier import (
-    Kind,
     before,
     changed,
     dropped,
@@ -31,6 +30,7 @@ from autostate.tracking.barrier import (
     span,
     spanning,
 )
+from autostate.tracking.kind import Kind
 
 K = TypeVar("K")
 V = TypeVar("V")

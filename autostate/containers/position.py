@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from autostate.containers.dict import RAW, DictBarrier, keyed, recording, refill
 from autostate.containers.root import blank
-from autostate.tracking.barrier import Kind, copy_dict, register_kind
+from autostate.tracking.barrier import register_kind
+from autostate.tracking.kind import Kind, copy_dict
 
 if TYPE_CHECKING:
     from autostate.runtime.manager import StateManager

@@ -17,15 +17,8 @@ from autostate import codec
 from autostate.containers.dict import RAW, DictBarrier, keyed, recording, refill
 from autostate.containers.root import blank
 from autostate.errors import UnsupportedTypeError
-from autostate.tracking.barrier import (
-    PLAIN,
-    Barrier,
-    Kind,
-    before,
-    changed,
-    copy_dict,
-    register_kind,
-)
+from autostate.tracking.barrier import Barrier, before, changed, register_kind
+from autostate.tracking.kind import PLAIN, Kind, copy_dict
 
 T = TypeVar("T")
 

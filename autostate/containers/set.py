@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from autostate.containers import root
 from autostate.tracking.barrier import (
     INTERCHANGEABLE,
-    Kind,
     before,
     dropped,
     held_key,
@@ -21,6 +20,7 @@ from autostate.tracking.barrier import (
     register_kind,
     span,
 )
+from autostate.tracking.kind import Kind
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
 if TYPE_CHECKING:
@@ -131,8 +131,8 @@ def _record_add(self: Any, member: Any, /) -> None:
         hash(member)  # `in` accepts a set as a member, `add` does not
     else:
         node = self._node_
-        if type(member) is not node.key_type:
-            node.key_type = None
+        if type(member) is not node.entries.key_type:
+            node.entries.key_type = None
         try:
             _add(self, member)
         except KeyboardInterrupt:  # Ctrl-C strikes after the write

@@ -13,7 +13,8 @@ from typing import Any, Final
 from autostate.codec.bound import is_container, is_persisted, root_of, transient_fields
 from autostate.codec.transparent import Transparent
 from autostate.containers.proxy import VALUE, ProxyRoot
-from autostate.tracking.barrier import PLAIN, Barrier, Kind, before, changed, disarm, kind_of
+from autostate.tracking.barrier import Barrier, before, changed, disarm, kind_of
+from autostate.tracking.kind import PLAIN, Kind
 from autostate.tracking.mirror import InstanceRoot
 
 Restore = Callable[[], object]

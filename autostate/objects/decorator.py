@@ -25,7 +25,8 @@ from autostate.codec.unsupported import shown
 from autostate.objects.create import give
 from autostate.objects.options import is_transient, marked, template_fields, transient_defaults
 from autostate.runtime.manager import check_not_own
-from autostate.tracking.barrier import PLAIN, Barrier
+from autostate.tracking.barrier import Barrier
+from autostate.tracking.kind import PLAIN
 from autostate.tracking.layout import Layout, Options, Upgrade, layout_of
 
 __all__ = ["containers", "fields_of", "is_persisted", "persisted"]

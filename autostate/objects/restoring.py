@@ -26,7 +26,7 @@ from autostate.runtime.api import close_default, current_manager, flush, live
 from autostate.runtime.manager import StateManager
 from autostate.stores.memory import MemoryStore
 from autostate.tracking import Tracker
-from autostate.tracking.barrier import KINDS
+from autostate.tracking.kind import KINDS
 from autostate.tracking.mirror import InstanceRoot
 from autostate.tracking.node import Node
 
@@ -170,8 +170,8 @@ def reopened() -> StateManager:
 def _keep(manager: StateManager) -> _Kept:
     assert manager._incarnation is not None
     tracker = manager._incarnation.tracker
-    roots = {name: (node.kind, node.obj) for name, node in tracker.roots.items()}
-    defaults = {name: node.defaults for name, node in tracker.roots.items()}
+    roots = {name: (node.kind.name, node.obj) for name, node in tracker.roots.items()}
+    defaults = {name: node.entries.defaults for name, node in tracker.roots.items()}
     return _Kept(manager, tracker, {**manager._overrides}, roots, defaults)
 
 
@@ -184,8 +184,8 @@ def _resolve(tracker: Tracker) -> None:
 
 def _take_back_offers(tracker: Tracker, node: Node, defaults: frozenset[Any]) -> None:
     """Forget defaults that were offered later, so that they are filled in when offered again."""
-    if node.defaults != defaults:
-        node.defaults, node.all_dirty = defaults, True
+    if node.entries.defaults != defaults:
+        node.entries.defaults, node.entries.all_dirty = defaults, True
         tracker.dirty_nodes[node] = None
 
 

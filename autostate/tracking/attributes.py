@@ -22,7 +22,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from autostate.tracking.barrier import Kind
+    from autostate.tracking.kind import Kind
 
 OWN: Final = frozenset({"_key_", "_node_"})
 """The slots of a persisted container."""

@@ -53,18 +53,19 @@ import functools
 from abc import ABCMeta
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
 from autostate.tracking import probe
 from autostate.tracking.attributes import shield
 from autostate.tracking.kept import SEGMENTS
+from autostate.tracking.kind import KINDS, PLAIN, Kind
 from autostate.tracking.node import LARGE
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
 if TYPE_CHECKING:
-    from autostate.tracking.node import Node
+    from autostate.tracking.items import SequenceEntries
+    from autostate.tracking.node import KeyedEntries, Node
 
 
 class Barrier:
@@ -81,91 +82,6 @@ class Barrier:
     if TYPE_CHECKING:
         _node_: Node | None
         _key_: Any
-
-
-def _nothing(*_: Any) -> None:
-    """Describe a kind that needs no description."""
-
-
-def _itself(container: Any) -> Any:
-    """Show a container as it is."""
-    return container
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of container.
-
-    Attributes:
-        name: As stored.
-        shape: How its entries are addressed: "mapping" by key, "set" by member, "sequence" by
-            position.
-        builtin: The plain type that it replaces.
-        tracked: Its persisted class, armed.
-        nested: The same for nested containers: called, it makes a plain builtin, so that
-            `type(obj)(...)`, which `dataclasses.asdict` does, works as on the plain type.
-        copy: Makes a shallow plain copy.
-        fill: The builtin's function that fills an empty one from a plain one.
-        refill: Replaces the content in place, by the builtin's functions.
-        raw: Mutating methods that are one step of C, so that the disarmed variant can use them.
-        recording: The methods of the recording variant.
-        describe: Gives the description that is needed to make an empty one, as JSON; or None.
-        configure: Applies such a description to an empty one.
-        show: Gives the object that stands for a container where the state refers to it.
-        complete: Called for a root that was rehydrated, or begun, when everything that the root
-            refers to is there. It may fail; it returns the steps to do when no call has failed.
-        release: Called for a container that is untracked, or whose rehydration failed.
-        unclaimed: The class of a root that was rebuilt because another root refers to it. It has
-            the layout of a user's subclass, so that the root can change to that class later.
-    """
-
-    name: str
-    shape: str
-    builtin: Any
-    tracked: Any
-    copy: Callable[[Any], Any]
-    fill: Callable[[Any, Any], Any]
-    refill: Callable[[Any, Any], None]
-    raw: frozenset[str]
-    recording: Mapping[str, Any] = field(default_factory=dict)
-    describe: Callable[[Any], Any] = _nothing
-    configure: Callable[[Any, Any], None] = _nothing
-    show: Callable[[Any], Any] = _itself
-    complete: Callable[[Any], Callable[[], None]] | None = None
-    release: Callable[[Any], None] = _nothing
-    nested: Any = field(init=False)
-    unclaimed: Any = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Make the classes of nested containers and of unclaimed roots."""
-        cls, builtin = self.tracked, self.builtin
-        looks = {
-            "__module__": cls.__module__,
-            "__qualname__": cls.__qualname__,
-            "__doc__": cls.__doc__,
-        }
-        makes_plain = {
-            "__slots__": (),
-            "__new__": lambda _cls, *args, **kwargs: builtin(*args, **kwargs),
-        }
-        nested = type(cls)(cls.__name__, (cls,), looks | makes_plain)
-        object.__setattr__(self, "nested", nested)
-        object.__setattr__(self, "unclaimed", type(cls)(cls.__name__, (cls,), looks))
-
-    def make(self, content: Any, node: Node, key: Any) -> Any:
-        """Build the tracked variant of a plain container, armed, owned by an entry of `node`."""
-        made = self.builtin.__new__(self.nested)
-        self.fill(made, content)
-        made._node_ = node
-        made._key_ = key
-        return made
-
-
-def copy_dict(container: dict[Any, Any]) -> dict[Any, Any]:
-    """Make a shallow plain copy; methods of a user's class are not called."""
-    if type(container).__iter__ is dict.__iter__:
-        return dict(container)
-    return dict(dict.items(container))
 
 
 _LENGTHS: Final = frozenset(cls.__len__ for cls in (dict, set, list, deque, OrderedDict))
@@ -237,8 +153,6 @@ class ClassVariants:
 
 VARIANTS: Final[dict[type, ClassVariants]] = {}
 VARIANT_SETS: Final[defaultdict[str, set[type]]] = defaultdict(set)
-KINDS: Final[dict[str, Kind]] = {}
-PLAIN: Final[dict[type, Kind]] = {}
 
 
 def register_kind(kind: Kind) -> None:
@@ -283,6 +197,15 @@ def variants_of(cls: type) -> ClassVariants:
         return known
     kind = next(kind for kind in KINDS.values() if issubclass(cls, kind.tracked))
     return ClassVariants(cls, kind)
+
+
+def make(kind: Kind, content: Any, node: Node, entry: Any) -> Any:
+    """Build the persisted variant of a plain container, armed, owned by an entry of a node."""
+    made = kind.builtin.__new__(kind.nested)
+    kind.fill(made, content)
+    made._node_ = node
+    made._key_ = entry
+    return made
 
 
 def arm(container: Any) -> None:
@@ -365,9 +288,10 @@ def put(container: Any, key: Any, *, new: bool) -> None:
     """
     if _record(container):
         node: Node = container._node_
-        if new and type(key) is not node.key_type:
-            node.key_type = None
-        node.keys.setdefault(key, new)
+        entries: KeyedEntries = container._node_.entries
+        if new and type(key) is not entries.key_type:
+            entries.key_type = None
+        entries.keys.setdefault(key, new)
         node.tracker.writing = None
 
 
@@ -375,10 +299,11 @@ def dropped(container: Any, key: Any) -> None:
     """Mark one entry after it was removed, with the lock held; `key` comes from `held_key`."""
     if _record(container):
         node: Node = container._node_
-        if node.keys.pop(key, None):  # it came after the last cut, and has gone again
-            node.drops.setdefault(key, False)
+        entries = node.entries
+        if entries.keys.pop(key, None):  # it came after the last cut, and has gone again
+            entries.drops.setdefault(key, False)
         else:
-            node.drops[key] = True
+            entries.drops[key] = True
         node.tracker.writing = None
 
 
@@ -386,8 +311,9 @@ def spliced(container: Any, at: int, removed: int, inserted: int) -> None:
     """Mark that items of a sequence were replaced by others; the lock is held."""
     if _record(container):
         node: Node = container._node_
-        node.kept.splice(at, removed, inserted)
-        if len(node.kept.segments) > SEGMENTS:
+        entries: SequenceEntries = container._node_.entries
+        entries.kept.splice(at, removed, inserted)
+        if len(entries.kept.segments) > SEGMENTS:
             changed(container)
         node.tracker.writing = None
 
@@ -396,7 +322,8 @@ def cut_off(container: Any, index: int) -> None:
     """Mark that all items of a sequence from an index on changed; the lock is held."""
     if _record(container):
         node: Node = container._node_
-        node.kept.clip(max(index, 0))
+        entries: SequenceEntries = container._node_.entries
+        entries.kept.clip(max(index, 0))
         node.tracker.writing = None
 
 
@@ -409,8 +336,9 @@ def moved(container: Any, shift: int) -> None:
     """
     if _record(container):
         node: Node = container._node_
-        node.first += shift
-        node.kept.move(shift, size(container))
+        entries: SequenceEntries = container._node_.entries
+        entries.first += shift
+        entries.kept.move(shift, size(container))
         node.tracker.writing = None
 
 
@@ -418,7 +346,8 @@ def put_item(container: Any, index: int) -> None:
     """Mark one item that was replaced; `index` counts from the left, with the lock held."""
     if _record(container):
         node: Node = container._node_
-        node.mark_item(index)
+        entries: SequenceEntries = container._node_.entries
+        entries.mark(index)
         node.tracker.writing = None
 
 
@@ -434,7 +363,7 @@ def _record(container: Any) -> bool:
         return False
     if cls is variants.armed:
         if not node.tracker.savepoints:
-            node.log = node.keys
+            node.log = node.entries.keys
             container.__class__ = variants.recording
         node.tracker.wrote(container, all_dirty=False)
     return True
@@ -477,7 +406,9 @@ def is_keyed(container: Any) -> bool:
         return False
     if size(container) > LARGE:
         return True
-    return node.saved is None and node.declared and not node.all_dirty and node.shape != "sequence"
+    if node.kind.shape == "sequence" or not node.declared:
+        return False
+    return node.entries.saved is None and not node.entries.all_dirty
 
 
 INTERCHANGEABLE: Final = frozenset({str, int, bytes, bool, type(None)})
@@ -490,15 +421,17 @@ def held_key(container: Any, key: Any) -> Any:
     The held key is the one that is stored; see `tracking/probe.py`.
     """
     node: Node | None = container._node_
-    if node is None or type(key) is node.key_type or not is_keyed(container):
+    if node is None or node.obj is not container:
         return key
-    return probe.held_key(KINDS[node.kind].builtin, container, key)
+    if type(key) is container._node_.entries.key_type or not is_keyed(container):
+        return key
+    return probe.held_key(node.kind.builtin, container, key)
 
 
 def held_keys(container: Any, keys: Iterable[Any]) -> Iterable[Any]:
     """Return many keys as `held_key` does."""
-    node: Node = container._node_
-    if node.key_type is not None and {node.key_type}.issuperset(map(type, keys)):
+    entries: KeyedEntries = container._node_.entries
+    if entries.key_type is not None and {entries.key_type}.issuperset(map(type, keys)):
         return keys
     return [held_key(container, key) for key in keys]
 

@@ -11,7 +11,7 @@ import gc
 from typing import Any, Final
 
 from autostate import codec
-from autostate.tracking.barrier import KINDS
+from autostate.tracking.kind import KINDS
 
 FLAT: Final[frozenset[type]] = codec.NATIVE | {float}
 _ONLY_DICTS: Final = frozenset({dict})

@@ -1,7 +1,7 @@
 """A capture: the dirty entries as of one moment, and their encoding afterwards, in slices.
 
 The cut (`Tracker.cut`) leaves a `NodeCapture` at every dirty node: shallow copies of its dirty
-entries (`node_capture.py`). A hash of each saved entry, some 8 bytes, is kept (`node.saved`): it
+entries (`node_capture.py`). A hash of each saved entry, some 8 bytes, is kept (`Entries.saved`): it
 tells which entries changed where no write was recorded, and that an unchanged entry need not be
 written.
 """
@@ -51,13 +51,13 @@ class Capture:
         self.nodes.update(nodes)
         for node in nodes:
             try:
-                self.node_captures.append(NodeCapture.shapes[node.shape](self, node))
+                self.node_captures.append(NodeCapture.shapes[node.kind.shape](self, node))
             except Exception as error:  # of the user's own code: `__eq__` of a key, `__iter__` …
                 if is_passing(error) and not self.tracker.ending:
                     raise
                 problem = f"its content could not be read ({type(error).__name__})"
                 self.errors.append(UnsupportedTypeError(node.path, problem))
-                node.all_dirty = True
+                node.entries.all_dirty = True
 
     def encode(self, pause: Callable[[], None] | None = None) -> list[bytes]:
         """Encode the captured entries.
@@ -88,10 +88,10 @@ class Capture:
             for share in self.node_captures:
                 node = share.node
                 node.declared = node.declared or share.written
-                node.saved_defaults = share.saved_defaults
-                node.metadata = share.metadata
-                if share.saved is not None or node.shape != "sequence":  # it may have waited
-                    node.saved = share.saved
+                node.entries.saved_defaults = share.saved_defaults
+                node.entries.metadata = share.metadata
+                if share.saved is not None or node.kind.shape != "sequence":  # it may have waited
+                    node.entries.saved = share.saved
                 for key, digest in share.seen.items():
                     self.tracker.watch.saved(node, key, digest)
             self.node_captures = []  # they refer to this capture, and would wait for the collector
@@ -103,8 +103,8 @@ class Capture:
             for share in self.node_captures:
                 share.node.capture = None
                 self.tracker.dirty_nodes[share.node] = None
-                if share.metadata != share.node.metadata:
-                    share.node.metadata = UNSURE
+                if share.metadata != share.node.entries.metadata:
+                    share.node.entries.metadata = UNSURE
                 share.restore()
             deleted, self.deleted = self.deleted, []
             self.tracker.deleted = deleted + self.tracker.deleted

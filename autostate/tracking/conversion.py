@@ -21,19 +21,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
 from autostate.codec import arrays
-from autostate.tracking import mirror, refcount
-from autostate.tracking.barrier import (
-    KINDS,
-    PLAIN,
-    VARIANTS,
-    Barrier,
-    Kind,
-    copy_dict,
-    kind_of,
-    size,
-)
-from autostate.tracking.mirror import Mirror
-from autostate.tracking.node import LARGE, ItemRef
+from autostate.tracking import refcount
+from autostate.tracking.barrier import VARIANTS, Barrier, kind_of, make, size
+from autostate.tracking.items import ItemRef
+from autostate.tracking.kind import PLAIN, Kind, copy_dict
+from autostate.tracking.node import LARGE
 from autostate.tracking.raw import item_of, items_of
 
 if TYPE_CHECKING:
@@ -73,7 +65,7 @@ def is_held(parent: Any, slot: Any) -> bool:
     The caller must not hold the container. A container in a field is referenced by the object and
     by the object's mirror.
     """
-    return references(parent, slot) > 1 + isinstance(parent, Mirror)
+    return references(parent, slot) > kind_of(parent).holds
 
 
 def slots_of(container: Any) -> list[Any]:
@@ -205,7 +197,7 @@ def convert_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
         ):
             rest.append(key)
             continue
-        new = kind.make(value, node, key)
+        new = make(kind, value, node, key)
         if get(parent, key) is not value:
             rest.append(key)
             continue
@@ -221,18 +213,19 @@ def convert_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
 def _replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> bool:
     """Replace a plain container by its persisted kind; False if the replacement was undone."""
     box = [item_of(parent, slot)]  # and in no variable: see `refcount.py`
-    new = kind.make(box[0], node, entry)
+    new = make(kind, box[0], node, entry)
     if item_of(parent, slot) is not box[0]:
         return False
-    if isinstance(parent, Mirror):
-        if mirror.compare_and_swap(parent, slot, new, box, alone=mirror.ALONE) > mirror.ALONE:
+    owner = kind_of(parent)
+    if owner.swap is not None:
+        if not owner.swap(parent, slot, new, box):
             return False
-    elif not _put(kind_of(parent).builtin.__setitem__, parent, slot, new, box):
+    elif not _put(owner.builtin.__setitem__, parent, slot, new, box):
         return False
     if new != box[0]:
         kind.refill(new, box[0])
     if type(entry) is ItemRef and entry.ident == id(box[0]):
-        node.places.pop(entry.ident, None)
+        node.entries.forget(entry)
         entry.ident = id(new)
     if len(new) > LARGE:
         node.tracker.graph.promote(new)
@@ -247,11 +240,6 @@ def _put(put: Callable[..., None], parent: Any, slot: Any, new: Any, box: list[A
     return True
 
 
-def entry_of(node: Node, slot: Any) -> Any:
-    """Return the entry of a slot of a node's container: for a sequence, an `ItemRef`."""
-    return node.place(slot) if node.shape == "sequence" else slot
-
-
 def convert_or_watch(node: Node, slot: Any, *, again: bool = False) -> None:
     """Convert the value in a slot of a node, or watch its entry.
 
@@ -260,26 +248,22 @@ def convert_or_watch(node: Node, slot: Any, *, again: bool = False) -> None:
         slot: A key or position.
         again: The value may have been there before: search converted containers, too.
     """
-    entry = entry_of(node, slot)
+    entry = node.entries.at(slot)
     try:
         complete = (convert_deep if again else convert)(node.obj, slot, node, entry)
     except RecursionError:  # nested too deeply: that is reported when it is encoded
         complete = False
     if not complete:
-        entry = entry_of(node, slot)  # it may be another object now
+        entry = node.entries.at(slot)  # it may be another object now
         watch = node.tracker.watch
         (watch.add if again else watch.again)(node, entry)
-    elif (
-        type(entry) is ItemRef
-        and entry.ident in node.places
-        and next(inline([item_of(node.obj, slot)], node), None) is None
-    ):
-        del node.places[entry.ident]
+    elif type(entry) is ItemRef and next(inline([item_of(node.obj, slot)], node), None) is None:
+        node.entries.forget(entry)
 
 
 def entries_of(node: Node) -> list[Any]:
     """List the entries of a node whose values are no atoms."""
-    return [entry_of(node, slot) for slot in slots_of(node.obj)]
+    return [node.entries.at(slot) for slot in slots_of(node.obj)]
 
 
 def _has_to_be_watched(value: Any, node: Node, entry: Any) -> bool:
@@ -335,7 +319,7 @@ def nodes_inside(values: list[Any], node: Node) -> Iterator[Node]:
 
 def holds(values: list[Any], referrer: Node, node: Node) -> bool:
     """Tell whether the container of a node is in values of a referrer, not in further nodes."""
-    target = KINDS[node.kind].show(node.obj)
+    target = node.kind.show(node.obj)
     containers = chain([values], all_inside(values, referrer))
     return any(value is target for container in containers for value in _values_of(container))
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from autostate.tracking import conversion
 from autostate.tracking.barrier import VARIANTS, arm, disarm, kind_of, size
-from autostate.tracking.node import ItemRef, Node
-from autostate.tracking.raw import has, item_of, items_of
+from autostate.tracking.items import SequenceEntries
+from autostate.tracking.node import Node
+from autostate.tracking.raw import item_of, items_of
 
 if TYPE_CHECKING:
     from autostate.tracking.tracker import Tracker
@@ -38,12 +39,6 @@ class Graph:
         self._looked_at = None
 
     # -- belonging ----------------------------------------------------------------------------
-
-    def slots(self, node: Node, key: Any) -> list[Any]:
-        """List the slots of an entry: its key, or the position of an item of a sequence."""
-        if node.shape == "sequence":
-            return list(node.locate([key]).values()) if type(key) is ItemRef else []
-        return [key] if has(node.obj, key) else []
 
     def claim(self, container: Any, node: Node, entry: Any) -> None:
         """Note that a persisted container was found in an entry.
@@ -106,7 +101,7 @@ class Graph:
         return id(container) in self._inline_in(node, key)
 
     def _inline_in(self, node: Node, key: Any) -> frozenset[int]:
-        values = [item_of(node.obj, slot) for slot in self.slots(node, key)]
+        values = [item_of(node.obj, slot) for slot in node.entries.slots(key)]
         return frozenset(id(inner) for inner in conversion.inline(values, node))
 
     def detach(self, container: Any) -> bool:
@@ -141,7 +136,7 @@ class Graph:
         self.take_over(node, referrer, entry)
         for slot in conversion.slots_of(container):
             conversion.convert_or_watch(node, slot, again=True)
-        if node.shape == "sequence":
+        if node.kind.shape == "sequence":
             self.promote_repeated(node, range(size(container)))
         self._tracker.touch(referrer, entry)
         self.include(node)
@@ -180,9 +175,11 @@ class Graph:
 
         From now on these items refer to a node, and their stored form does not.
         """
+        entries = node.entries
+        assert isinstance(entries, SequenceEntries)
         for slot, item in enumerate(items_of(node.obj)):
             if id(item) in idents:
-                node.mark_item(slot)
+                entries.mark(slot)
         self._tracker.dirty_nodes[node] = None
 
     def take_over(self, node: Node, referrer: Node, entry: Any) -> None:
@@ -195,7 +192,7 @@ class Graph:
         moved: dict[int, Any] = {}
         twice = []
         for slot in conversion.slots_of(node.obj):
-            key = conversion.entry_of(node, slot)
+            key = node.entries.at(slot)
             for other in conversion.nodes_inside([item_of(node.obj, slot)], node):
                 other.referrers.setdefault((node.id, key))
             for inner in conversion.inline([item_of(node.obj, slot)], node):
@@ -204,7 +201,7 @@ class Graph:
                 elif inner._node_ is referrer and inner._key_ == entry:
                     inner._node_, inner._key_ = node, key
                     moved[id(inner)] = inner
-        values = [item_of(referrer.obj, slot) for slot in self.slots(referrer, entry)]
+        values = [item_of(referrer.obj, slot) for slot in referrer.entries.slots(entry)]
         rest = [inner for inner in conversion.inline(values, referrer) if id(inner) in moved]
         for inner in [*twice, *rest]:
             if conversion.is_inline(inner):
@@ -217,7 +214,7 @@ class Graph:
         tracker = self._tracker
         node = Node(tracker, tracker.new_id(), kind_of(container), container)
         node.referrers[referrer.id, entry] = None
-        node.all_dirty = True
+        node.entries.all_dirty = True
         tracker.nodes[node.id] = node
         return node
 
@@ -251,13 +248,13 @@ class Graph:
         if node.unreachable and type(node.obj) in VARIANTS:  # else see `sharing.py`
             tracker.mark_unresolved(node.obj)
         node.unreachable = False
-        node.all_dirty = True
+        node.entries.all_dirty = True
         self.include(node)
         return True
 
     def _referred_to(self, node: Node) -> Iterator[Node]:
         for slot in conversion.slots_of(node.obj):
-            key = conversion.entry_of(node, slot)
+            key = node.entries.at(slot)
             for other in conversion.nodes_inside([item_of(node.obj, slot)], node):
                 other.referrers.setdefault((node.id, key))
                 yield other
@@ -275,9 +272,8 @@ class Graph:
     def mark_unreachable(self, node: Node) -> None:
         """Forget the marks and hashes of a node that nothing refers to."""
         node.unreachable = True
-        node.all_dirty, node.saved = True, None
-        node.take_keys()
-        node.drops, node.touched, node.bad = {}, {}, {}
+        node.entries.all_dirty, node.entries.saved = True, None
+        node.entries.clear_marks()
 
     def reaches(self, node: Node) -> bool:
         """Tell whether some root refers to a node, directly or through other nodes.
@@ -319,6 +315,6 @@ class Graph:
         return found
 
     def _refers(self, referrer: Node, key: Any, node: Node) -> bool:
-        slots = self.slots(referrer, key)
+        slots = referrer.entries.slots(key)
         values = [item_of(referrer.obj, slot) for slot in slots]
         return conversion.holds(values, referrer, node)

@@ -19,7 +19,8 @@ import msgspec
 
 from autostate import codec
 from autostate.memory import Pieces
-from autostate.tracking.barrier import KINDS, VARIANT_SETS, copy_dict, held_keys
+from autostate.tracking.barrier import VARIANT_SETS, held_keys
+from autostate.tracking.kind import copy_dict
 from autostate.tracking.node_capture import KeyedCapture, NodeCapture, batches, dump_key, is_key
 
 _MISSING: Final = object()
@@ -52,7 +53,7 @@ class MappingCapture(KeyedCapture):
         }
 
     def _copy_all(self) -> dict[Any, Any]:
-        obj, builtin = self.node.obj, KINDS[self.node.kind].builtin
+        obj, builtin = self.node.obj, self.node.kind.builtin
         in_order = builtin.__iter__ is dict.__iter__
         return copy_dict(obj) if in_order else dict(builtin.items(obj))
 
@@ -60,7 +61,7 @@ class MappingCapture(KeyedCapture):
         """Encode all entries of a mapping that became small, for its hashes; the lock is held."""
         saved = {}
         for key, value in self._copy_all().items():
-            if key in self.node.bad:
+            if key in self.entries.bad:
                 continue
             encoded = self.encode_entry(key, value)
             if encoded is not None:
@@ -71,7 +72,7 @@ class MappingCapture(KeyedCapture):
 
     def changes(self) -> Iterator[dict[str, Any] | None]:
         """Encode, pausing at every `yield`."""
-        before: dict[Any, int] | None = self.node.saved
+        before: dict[Any, int] | None = self.entries.saved
         if before is None:
             return self._assigned() if self.all_dirty else self._recorded()
         if self.all_dirty and has_nan(chain(before, self.items)):
@@ -235,7 +236,7 @@ class MappingCapture(KeyedCapture):
 
     def _is_stored(self, entry: Any, encoded: bytes) -> bool:
         """Tell whether an entry is known to be stored like this."""
-        saved: dict[Any, int] | None = self.node.saved
+        saved: dict[Any, int] | None = self.entries.saved
         if saved is not None and saved.get(entry) == _hash(entry, encoded):
             return True
         watch = self.node.tracker.watch

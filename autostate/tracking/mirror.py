@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Final
 from autostate.codec.bound import ROOTS
 from autostate.errors import UnknownTypeError
 from autostate.tracking import refcount
-from autostate.tracking.barrier import Barrier, Kind, copy_dict, register_kind
+from autostate.tracking.barrier import Barrier, register_kind
+from autostate.tracking.kind import Kind, copy_dict
 from autostate.tracking.layout import MISSING, Layout, class_named, layout_of
 
 if TYPE_CHECKING:
@@ -112,16 +113,16 @@ class InstanceRoot(Barrier, Mirror):
         for name, value in fields.items():
             if dict.get(self, name, MISSING) is not value:
                 dict.__setitem__(self, name, value)
-                node.keys[name] = None
+                node.entries.keys[name] = None
         self.unknown_fields.difference_update(fields)
         for name in [
             name for name in self if name not in fields and name not in self.unknown_fields
         ]:
             dict.__delitem__(self, name)
-            node.keys.pop(name, None)
-            node.drops[name] = True
+            node.entries.keys.pop(name, None)
+            node.entries.drops[name] = True
             if not self.claimed:  # no constructor has said that it makes it
-                node.defaults |= {name}
+                node.entries.defaults |= {name}
         node.tracker.dirty_nodes[node] = None
         node.tracker.mark_unresolved(self)
         return True
@@ -167,7 +168,7 @@ class InstanceRoot(Barrier, Mirror):
                 layout.put(instance, name, self._unwrapped(name, value))
         node = self.bound_to()
         for name in layout.read(instance).keys() - self.keys():
-            if name in node.defaults:
+            if name in node.entries.defaults:
                 layout.drop(instance, name)
         if not self.claimed:
             self._fill_in(layout, instance)
@@ -182,7 +183,7 @@ class InstanceRoot(Barrier, Mirror):
 
     def _fill_in(self, layout: Layout, instance: Any) -> None:
         """Give an object for which no constructor ran the defaults that its class declares."""
-        deleted = self.bound_to().defaults
+        deleted = self.bound_to().entries.defaults
         for name in layout.declared - layout.read(instance).keys() - deleted:
             value = layout.default(instance, name)
             if value is not MISSING:
@@ -324,6 +325,14 @@ def configure(root: Any, metadata: Any) -> None:
     ROOTS[id(show(root))] = root
 
 
+def is_outdated(root: Any) -> bool:
+    """Tell whether functions of the program will upgrade the stored fields."""
+    if not isinstance(root, InstanceRoot) or root.metadata is None:
+        return False
+    version: int = root.metadata["version"]
+    return version != root.known_layout().options.version
+
+
 def complete(root: Any) -> Callable[[], None]:
     """Upgrade the rehydrated fields, and return a last step that cannot fail.
 
@@ -339,7 +348,7 @@ def complete(root: Any) -> Callable[[], None]:
         if upgraded is not None:
             dict.clear(root)
             dict.update(root, upgraded)
-            node.all_dirty = True
+            node.entries.all_dirty = True
             node.tracker.dirty_nodes[node] = None
             node.tracker.mark_unresolved(root)
         if root.metadata is not None:
@@ -360,8 +369,13 @@ def bind(root: Any) -> None:
 def offer(root: Any) -> None:
     """Save the fields that a constructor made and the store never had."""
     fields = root.read()
-    root._node_.defaults |= fields.keys() if root.claimed else _NOTHING
+    root._node_.entries.defaults |= fields.keys() if root.claimed else _NOTHING
     root.take(fields)
+
+
+def _swap(root: Any, name: str, new: Any, box: list[Any]) -> bool:
+    """Replace a container in a field, unless somebody holds the former one."""
+    return compare_and_swap(root, name, new, box, alone=ALONE) <= ALONE
 
 
 def release(root: Any) -> None:
@@ -385,6 +399,10 @@ register_kind(
         show=show,
         complete=complete,
         release=release,
+        swap=_swap,
+        holds=2,  # the object and its mirror
+        has_fields=True,
+        step=".{}".format,
     )
 )
 

@@ -28,8 +28,9 @@ from autostate.errors import UnsupportedTypeError
 from autostate.memory import Pieces
 from autostate.process.interrupts import is_passing
 from autostate.signing import NoKeyError
-from autostate.tracking.barrier import INTERCHANGEABLE, KINDS, PLAIN, Barrier, size
-from autostate.tracking.node import LARGE
+from autostate.tracking.barrier import INTERCHANGEABLE, Barrier, size
+from autostate.tracking.kind import PLAIN
+from autostate.tracking.node import LARGE, KeyedEntries
 
 if TYPE_CHECKING:
     from autostate.tracking.capture import Capture
@@ -145,7 +146,7 @@ class ReferenceResolver:
 
     def _refer(self, owner: Node) -> dict[str, int]:
         if not owner.declared:
-            KINDS[owner.kind].describe(owner.obj)  # it has to be one that can be saved
+            owner.kind.describe(owner.obj)  # it has to be one that can be saved
         owner.referrers.setdefault((self.node.id, self.key))
         self.node.tracker.graph.revive(owner)
         return {"$ref": owner.id}
@@ -174,8 +175,9 @@ class NodeCapture(ABC):
     """One node's share of a capture.
 
     Attributes:
+        entries: What is known about the entries of the node.
         all_dirty: Whether all entries of the node are to be encoded.
-        keys, touched, drops: The marks of the node: see `Node`.
+        keys, touched, drops: The marks of the node: see `Entries`.
         early: Entries that are encoded already.
         seen: Hashes of encoded entries that are watched.
         defaults: The defaults that were offered before the cut.
@@ -190,21 +192,21 @@ class NodeCapture(ABC):
     def __init__(self, capture: Capture, node: Node) -> None:
         self.capture = capture
         self.node = node
-        self.all_dirty = node.all_dirty
-        self.keys = node.take_keys()
-        self.touched, node.touched = node.touched, {}
-        self.drops, node.drops = node.drops, {}
+        self.entries = entries = node.entries
+        self.all_dirty, entries.all_dirty = entries.all_dirty, False
+        self.keys = node.close_log()
+        self.touched, entries.touched = entries.touched, {}
+        self.drops, entries.drops = entries.drops, {}
         self.early: dict[Any, Any] = {}
         self.seen: dict[Any, int] = {}
         self.written = False
         self.saved: Any = None
-        self.defaults = node.defaults  # now: this capture has no entry of a later default
-        self.saved_defaults = node.saved_defaults
-        self.metadata = node.metadata
+        self.defaults = entries.defaults  # now: this capture has no entry of a later default
+        self.saved_defaults = entries.saved_defaults
+        self.metadata = entries.metadata
         self._described = self._describe_object()  # now: a `default_factory` can be replaced
         self.count = 0
         self._header: dict[str, Any] = {}
-        node.all_dirty = False
         self.copy()
         node.capture = self
 
@@ -234,7 +236,7 @@ class NodeCapture(ABC):
 
     def find_defaults(self) -> frozenset[Hashable]:
         """Return the defaults that the store is to have; encoded entries are in the store."""
-        return self.node.saved_defaults
+        return self.entries.saved_defaults
 
     # -- what is written ----------------------------------------------------------------------
 
@@ -261,7 +263,7 @@ class NodeCapture(ABC):
             self.saved = None  # the hashes may be partly updated
             with self.node.tracker.lock:
                 # taken again when something else is marked, or at a full compare
-                self.node.all_dirty = True
+                self.entries.all_dirty = True
             if not self.node.declared:  # something refers to it
                 self._describe()
                 self._emit({})
@@ -269,7 +271,7 @@ class NodeCapture(ABC):
             self.node.capture = None
             self.release()
             if self.written and self.count:
-                self.node.weight = sum(map(len, changes[mark:])) // self.count + 1
+                self.entries.weight = sum(map(len, changes[mark:])) // self.count + 1
 
     def _report_all(self, error: Exception) -> None:
         """Note that the user's own code failed, the `__eq__` of a key for example."""
@@ -281,16 +283,16 @@ class NodeCapture(ABC):
         """Put kind, name and metadata into the next change, as far as they are new."""
         node, header = self.node, self._header
         if not node.declared:
-            header["kind"] = node.kind
+            header["kind"] = node.kind.name
             if node.name is not None:
                 header["name"] = node.name
         metadata = self._described
-        if metadata != node.metadata or (metadata is not None and not node.declared):
+        if metadata != self.entries.metadata or (metadata is not None and not node.declared):
             header["metadata"] = self.metadata = metadata
 
     def _defaults(self) -> Iterator[None]:
         """Emit the defaults that no later process fills in again."""
-        before = self.node.saved_defaults if self.node.declared else frozenset()
+        before = self.entries.saved_defaults if self.node.declared else frozenset()
         now = self.find_defaults()
         if now is not before and now != before:
             verb = "more_defaults" if before <= now else "defaults"
@@ -304,11 +306,11 @@ class NodeCapture(ABC):
 
     def _describe_object(self) -> Any:
         try:
-            return KINDS[self.node.kind].describe(self.node.obj)
+            return self.node.kind.describe(self.node.obj)
         except Unsupported as problem:
             path = self.node.path + problem.path
             self.capture.errors.append(UnsupportedTypeError(path, problem.problem))
-            return None if self.node.metadata is UNSURE else self.node.metadata
+            return None if self.entries.metadata is UNSURE else self.entries.metadata
 
     def _emit(self, change: dict[str, Any]) -> None:
         fields = {"id": self.node.id, **self._header, **change}
@@ -363,13 +365,13 @@ class NodeCapture(ABC):
     def _make_node(self, value: Any, entry: Any) -> None:
         """Make a node of a value that was not found to be shared before."""
         tracker = self.node.tracker
-        known = entry in self.node.touched
+        known = entry in self.entries.touched
         if issubclass(type(value), Barrier):
             tracker.graph.promote(value)
         else:
             tracker.sharing.promote(value, self.node, entry)
         if not known:  # the entry is encoded again right here
-            self.node.touched.pop(entry, None)
+            self.entries.touched.pop(entry, None)
 
     def _reported(self, key: Any, value: Any, encode: Callable[[], bytes]) -> bytes | None:
         """Encode a value; report it and return None if it cannot be saved."""
@@ -388,9 +390,9 @@ class NodeCapture(ABC):
 
     def report(self, key: Any, problem: Unsupported) -> None:
         """Note that an entry cannot be saved."""
-        path = self.node.path + self.node.step(key) + problem.path
+        path = self.node.path + self.entries.step(key) + problem.path
         error = UnsupportedTypeError(path, problem.problem)
-        self.node.bad[key] = error
+        self.entries.bad[key] = error
         self.capture.errors.append(error)
 
 
@@ -403,6 +405,7 @@ class KeyedCapture(NodeCapture):
         remembered: The hashes to keep, if they are known already at the cut.
     """
 
+    entries: KeyedEntries
     items: dict[Any, Any]
     remembered: Any = None
 
@@ -411,13 +414,13 @@ class KeyedCapture(NodeCapture):
         node = self.node
         length = size(node.obj)
         self.is_large = length > LARGE
-        if node.saved is None and len(self.keys) + len(self.drops) > length:
+        if self.entries.saved is None and len(self.keys) + len(self.drops) > length:
             self.all_dirty = True  # more drops than remaining entries: writing all is shorter
         self.items = self.copy_items()
         self.count = len(self.items)
-        still_bad = {} if self.all_dirty else node.bad
-        node.bad = {key: value for key, value in still_bad.items() if key not in self.items}
-        if not self.is_large and not self.all_dirty and node.saved is None:
+        still_bad = {} if self.all_dirty else self.entries.bad
+        self.entries.bad = {key: value for key, value in still_bad.items() if key not in self.items}
+        if not self.is_large and not self.all_dirty and self.entries.saved is None:
             self.remembered = self.remember()
 
     def batches(self) -> Iterator[list[Any]]:
@@ -429,10 +432,10 @@ class KeyedCapture(NodeCapture):
         for batch in batches(iter(self.items)):
             types.update(map(type, batch))
             yield batch
-        node = self.node
-        with node.tracker.lock:
-            types.update(map(type, list(node.keys)))  # recorded meanwhile
-            node.key_type = common_type(types)
+        entries = self.entries
+        with self.node.tracker.lock:
+            types.update(map(type, list(entries.keys)))  # recorded meanwhile
+            entries.key_type = common_type(types)
 
     @abstractmethod
     def remember(self) -> Any:
@@ -440,7 +443,7 @@ class KeyedCapture(NodeCapture):
 
     def remembers(self) -> bool:
         """Tell whether hashes of the saved entries are kept, to compare with next time."""
-        return not self.is_large or self.node.compare or type(self.node.obj) in PLAIN
+        return not self.is_large or self.entries.compare or type(self.node.obj) in PLAIN
 
     def dropped_keys(self, before: Iterable[Any]) -> Iterable[Any]:
         """Return the keys to be dropped: those recorded as removed, or those that are gone.
@@ -499,12 +502,12 @@ class KeyedCapture(NodeCapture):
         deleted fields count: its class may lose a field, and have another one of that name later.
         """
         node = self.node
-        if node.kind == "object":
+        if node.kind.has_fields:
             if self.all_dirty:
                 return self.defaults.difference(self.items)
             dropped = self.defaults.intersection(self.drops)
-            return node.saved_defaults.union(dropped).difference(self.items)
-        unsaved = self.defaults.intersection(node.bad).difference(self.drops)
+            return self.entries.saved_defaults.union(dropped).difference(self.items)
+        unsaved = self.defaults.intersection(self.entries.bad).difference(self.drops)
         return self.defaults.difference(unsaved) if unsaved else self.defaults
 
     def dropped(self, keys: Iterable[Any]) -> list[Any]:
@@ -513,12 +516,12 @@ class KeyedCapture(NodeCapture):
 
     def restore(self) -> None:
         """Mark again the entries of this capture."""
-        node = self.node
-        node.all_dirty = node.all_dirty or self.all_dirty or node.saved is not None
-        node.saved = None
+        node, entries = self.node, self.entries
+        entries.all_dirty = entries.all_dirty or self.all_dirty or entries.saved is not None
+        entries.saved = None
         for key in self.seen:
             node.tracker.watch.saved(node, key, None)
-        node.restore(self.keys, self.drops, self.touched)
+        entries.restore(self.keys, self.drops, self.touched)
 
 
 def common_type(types: set[type]) -> type | None:

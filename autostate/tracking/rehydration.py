@@ -22,10 +22,13 @@ from autostate.errors import (
 )
 from autostate.process.interrupts import is_passing, uninterrupted
 from autostate.signing import BadSignatureError
-from autostate.tracking.barrier import KINDS, OBJECT, Barrier, Cell, Kind, arm, size, variants_of
+from autostate.tracking import mirror
+from autostate.tracking.barrier import OBJECT, Barrier, Cell, arm, make, size, variants_of
 from autostate.tracking.bulk_conversion import CONVERTED, FLAT, Dict, List, is_flat
+from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kept import Kept
-from autostate.tracking.node import ItemRef, Node
+from autostate.tracking.kind import KINDS, Kind
+from autostate.tracking.node import Node
 from autostate.tracking.sequences import saved_as
 
 if TYPE_CHECKING:
@@ -55,16 +58,8 @@ def _again(error: AutostateError) -> AutostateError:
 
 def _completion(node: Node) -> Callable[[], None] | None:
     """Complete a root as its kind requires; return the last step, if there is one."""
-    complete = KINDS[node.kind].complete
+    complete = node.kind.complete
     return None if complete is None else complete(node.obj)
-
-
-def _is_outdated(node: Node) -> bool:
-    """Tell whether functions of the program will upgrade the content of a node."""
-    if node.kind != "object":
-        return False
-    metadata = node.obj.metadata
-    return metadata is not None and metadata["version"] != node.obj.known_layout().options.version
 
 
 def _untouched(content: Any) -> Any:
@@ -219,9 +214,9 @@ class Rehydration:
             tracker.nodes.pop(node.id, None)
             tracker.dirty_nodes.pop(node, None)
             if node.obj._node_ is node:
-                KINDS[node.kind].release(node.obj)
+                node.kind.release(node.obj)
             node.obj._node_ = None
-            KINDS[node.kind].builtin.clear(node.obj)  # the program may try again with it
+            node.kind.builtin.clear(node.obj)  # the program may try again with it
             if state.name is not None and tracker.roots.get(state.name) is node:
                 del tracker.roots[state.name]
         tracker.watch.forget(self._built.__contains__)
@@ -231,7 +226,7 @@ class Rehydration:
 
     def _keep_originals(self) -> None:
         """Copy stored content that upgrades will change, in case one is interrupted."""
-        if any(_is_outdated(node) for node in self._built):
+        if any(mirror.is_outdated(node.obj) for node in self._built):
             for state in self._built.values():
                 state.content = _untouched(state.content)
 
@@ -277,8 +272,9 @@ class Rehydration:
         self._tracker.nodes[node_id] = node
         if state.name is not None:
             self._tracker.roots[state.name] = node
-        node.saved_defaults = node.defaults = frozenset(self._keys(state.defaults, node))
-        node.metadata = state.metadata
+        entries = node.entries
+        entries.saved_defaults = entries.defaults = frozenset(self._keys(state.defaults, node))
+        entries.metadata = state.metadata
         if state.metadata is not None:
             self._configure(kind, container, state.metadata)
         return node
@@ -286,28 +282,29 @@ class Rehydration:
     def _fill(self, node: Node) -> None:
         """Fill a container with its content, and rebuild the nodes that the content refers to."""
         state, container = self._built[node], node.obj
-        if state.steps and node.kind in CONVERTED:
+        if state.steps and node.kind.name in CONVERTED:
             self._fill_in_steps(node, state.steps)
         else:
-            KINDS[node.kind].fill(container, self._content(node, state.content))
-        if node.kind == OBJECT.name:
+            node.kind.fill(container, self._content(node, state.content))
+        if node.kind is OBJECT:
             self._tracker.sharing.loaded(node)
-        if node.shape == "sequence":
-            node.saved = saved_as(state.content, state.first)
-            node.first, node.kept = state.first, Kept(size(container))
+        entries = node.entries
+        if isinstance(entries, SequenceEntries):
+            entries.saved = saved_as(state.content, state.first)
+            entries.first, entries.kept = state.first, Kept(size(container))
         else:
             self._tracker.baseline(node)
         if node in self.resigned:  # its encoded form differs from the stored one
-            node.saved = None
+            node.entries.saved = None
 
     def _content(self, node: Node, content: Any) -> Any:
-        if node.kind == OBJECT.name:
+        if node.kind is OBJECT:
             return self._object(node, content)
-        if not _STR.issuperset(map(type, content)) and node.shape != "sequence":
+        if not _STR.issuperset(map(type, content)) and node.kind.shape != "sequence":
             content = dict(zip(self._keys(content, node), content.values(), strict=True))
-        if node.shape == "set":
+        if node.kind.shape == "set":
             return content
-        if node.shape == "sequence":
+        if node.kind.shape == "sequence":
             make, numbered = _Make(self, node), enumerate(content, self._built[node].first)
             return [self._element(item, make, number) for number, item in numbered]
         make = _Make(self, node)
@@ -319,7 +316,7 @@ class Rehydration:
         Values other than dicts of scalars are decoded at the end: only then is it known whether
         they, and the nodes that they refer to, are still there.
         """
-        container, kind, tracked = node.obj, KINDS[node.kind], KINDS["dict"].nested
+        container, kind, tracked = node.obj, node.kind, KINDS["dict"].nested
         rest: dict[str, None] = {}
         for step in steps:
             if isinstance(step, list):
@@ -377,7 +374,7 @@ class Rehydration:
         element = self._decode(json, make, place)
         place.ident = id(element)
         if not issubclass(type(element), Barrier) or element._node_ is not node:
-            node.places[id(element)] = place
+            make.refs[id(element)] = place
         return element
 
     def _decode(self, json: Any, make: _Make, key: Any) -> Any:
@@ -442,7 +439,7 @@ class Rehydration:
             raise CorruptStateError(
                 f"the state refers to the state object {name}, which is not stored"
             )
-        return KINDS[node.kind].show(node.obj)
+        return node.kind.show(node.obj)
 
 
 class _Make:
@@ -450,16 +447,19 @@ class _Make:
 
     Attributes:
         node: The node to which the built containers belong.
+        refs: Of a sequence: its `SequenceEntries.refs`.
         key: The entry that holds them.
         watched: Whether the entry holds an object that can change unseen.
     """
 
-    __slots__ = ("_is_direct", "_rehydration", "_tracker", "key", "node", "watched")
+    __slots__ = ("_is_direct", "_rehydration", "_tracker", "key", "node", "refs", "watched")
 
     def __init__(self, rehydration: Rehydration, node: Node) -> None:
         self._rehydration = rehydration
         self._tracker = node.tracker
         self.node = node
+        entries = node.entries
+        self.refs = entries.refs if isinstance(entries, SequenceEntries) else {}
         self.key: Any = None
         self.watched = False
         self._is_direct = False  # references are not passed to a class
@@ -490,7 +490,7 @@ class _Make:
             known = self._rehydration.refer(content, self.node, complete=not self._is_direct)
             known.referrers.setdefault((self.node.id, self.key))
             self.watched = self.watched or type(known.obj) is Cell
-            return KINDS[known.kind].show(known.obj)
+            return known.kind.show(known.obj)
         if kind == "object":
             self.watched = True
             return content
@@ -501,13 +501,13 @@ class _Make:
             if self._tracker.on_unknown() == "raise":
                 raise UnknownTypeError(content[0])
             return codec.Unknown(*content)
-        return KINDS[kind].make(content, self.node, self.key)
+        return make(KINDS[kind], content, self.node, self.key)
 
     def _pickled(self, json: Any) -> Any:
         """Load a pickled value if its signature is valid; no code of it runs before the check."""
         from autostate.codec import pickled
 
-        path = f"{self.node.path}{self.node.step(self.key)}"
+        path = f"{self.node.path}{self.node.entries.step(self.key)}"
 
         def verify(data: bytes, signature: str) -> None:
             signer = self._tracker.signer

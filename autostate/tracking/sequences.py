@@ -28,8 +28,8 @@ from autostate import codec
 from autostate.memory import encode_each
 from autostate.tracking.alignment import UNKNOWN, align, paired
 from autostate.tracking.barrier import VARIANT_SETS, VARIANTS, size
+from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kept import Kept, Segment, gaps
-from autostate.tracking.node import LARGE, ItemRef
 from autostate.tracking.node_capture import NodeCapture, batches
 from autostate.tracking.raw import items_of
 
@@ -94,15 +94,17 @@ class SequenceCapture(NodeCapture):
         changed: Items that stayed, and have to be encoded again.
     """
 
+    entries: SequenceEntries
+
     def copy(self) -> None:
         """Copy the items to encode; the lock is held."""
-        node = self.node
-        self.before: Saved | None = node.saved
+        entries, obj = self.entries, self.node.obj
+        self.before: Saved | None = entries.saved
         # Until the outcome of this capture is known, the content of the store is not known.
-        self.saved, node.saved = node.saved, None
-        self.first, self.count = node.first, size(node.obj)
+        self.saved, entries.saved = entries.saved, None
+        self.first, self.count = entries.first, size(obj)
         self.compared = self.all_dirty and self.before is not None
-        kept, node.kept = node.kept, Kept(self.count)
+        kept, entries.kept = entries.kept, Kept(self.count)
         kept.clip(self.count)
         self._segments = kept.segments
         self._new: list[range] = []
@@ -113,19 +115,16 @@ class SequenceCapture(NodeCapture):
         self.changed = self._marked(kept)
         if self.all_dirty or self.before is None:
             ranges = [range(self.count)]
-            node.bad = {}
+            entries.bad = {}
         else:
             ranges = _merged(chain(kept.fresh(self.count), (range(p, p + 1) for p in self.changed)))
-        if len(node.places) > 2 * self.count + LARGE:
-            node.places = {
-                id(i): node.places[id(i)] for i in items_of(node.obj) if id(i) in node.places
-            }
+        entries.forget_gone(self.count)
         self._starts = [positions.start for positions in ranges]
-        self._copies = _slices(node.obj, ranges)
+        self._copies = _slices(obj, ranges)
 
     def _marked(self, kept: Kept) -> set[int]:
         """Return the positions of items in which something was marked."""
-        slots = self.node.locate(key for key in self.touched if type(key) is ItemRef)
+        slots = self.entries.locate(key for key in self.touched if type(key) is ItemRef)
         found = {*map(kept.position_of, self.keys), *slots.values()}
         return {position for position in found if position is not None}
 
@@ -342,7 +341,7 @@ class SequenceCapture(NodeCapture):
     def _encode(self, position: int, item: Any) -> bytes:
         """Encode one item; an item that cannot be saved gets a stand-in, so that no other moves."""
         node = self.node
-        entry = node.places.get(id(item))
+        entry = self.entries.refs.get(id(item))
         if entry is None and type(item) in VARIANTS and item._node_ is node:
             entry = item._key_
         if type(entry) is not ItemRef or entry.ident != id(item):
@@ -362,19 +361,19 @@ class SequenceCapture(NodeCapture):
         If items were only replaced, or came and went at the ends, the store certainly has most of
         the other items. If items were renumbered, nothing is known any more.
         """
-        node, before = self.node, self.before
-        node.all_dirty = True
+        before = self.before
+        self.entries.all_dirty = True
         if before is None or self._written is None:
-            node.saved = None
+            self.entries.saved = None
         elif self._left is None:
-            node.saved = before  # nothing of this capture was written
+            self.entries.saved = before  # nothing of this capture was written
         else:
             low, high = self._left
             hashes = before.hashes[low - before.first : high - before.first]
             for number in self._written:
                 if low <= number < high:
                     hashes[number - low] = UNKNOWN
-            node.saved = Saved(low, hashes, sure=False)
+            self.entries.saved = Saved(low, hashes, sure=False)
 
 
 def _units(ranges: Iterable[range]) -> Iterator[tuple[int, int]]:

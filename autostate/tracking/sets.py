@@ -25,7 +25,7 @@ class SetCapture(KeyedCapture):
     def copy_items(self) -> dict[Any, Any]:
         """Copy the dirty members; the lock is held."""
         obj = self.node.obj
-        if self.node.saved is not None and not self.is_large:
+        if self.entries.saved is not None and not self.is_large:
             self.all_dirty = True
         if self.all_dirty or has_nan(chain(self.keys, self.drops)):
             self.all_dirty = True
@@ -44,7 +44,7 @@ class SetCapture(KeyedCapture):
 
     def changes(self) -> Iterator[dict[str, Any] | None]:
         """Encode, pausing at every `yield`."""
-        before: dict[bytes, int] | None = self.node.saved
+        before: dict[bytes, int] | None = self.entries.saved
         if before is None:
             return self._assigned() if self.all_dirty else self._recorded()
         if self.all_dirty and (has_nan(self.items) or any(map(is_nan, before))):

@@ -18,9 +18,10 @@ from msgspec import Struct, field
 
 from autostate import codec
 from autostate.tracking import conversion
-from autostate.tracking.barrier import PLAIN, Barrier, Cell, kind_of, size
-from autostate.tracking.mirror import Mirror
-from autostate.tracking.node import ItemRef, Node
+from autostate.tracking.barrier import Barrier, Cell, kind_of, make, size
+from autostate.tracking.items import ItemRef
+from autostate.tracking.kind import PLAIN
+from autostate.tracking.node import Node
 from autostate.tracking.raw import has, item_of, items_of
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Sharing:
                 del self._nodes[key]
             else:
                 self._look_inside(node)
-            node.all_dirty = True
+            node.entries.all_dirty = True
             self._tracker.dirty_nodes[node] = None
         self._tracker.watch.forget(lambda node: type(node.obj) in PLAIN)
 
@@ -117,7 +118,7 @@ class Sharing:
         for node, entry in watched:
             if type(node.obj) in PLAIN:
                 continue  # it is visited where it is
-            if node.shape == "sequence":
+            if node.kind.shape == "sequence":
                 places.setdefault(node, {})[entry.ident] = entry
             elif has(node.obj, entry):
                 yield node, entry, entry
@@ -148,7 +149,7 @@ class Sharing:
     def _look_inside(self, node: Node) -> None:
         for slot in conversion.slots_of(node.obj):
             conversion.convert_or_watch(node, slot, again=True)
-        if node.shape == "sequence":
+        if node.kind.shape == "sequence":
             self._tracker.graph.promote_repeated(node, range(size(node.obj)))
 
     def _convert(self, node: Node, found: Found, more: int) -> bool:
@@ -164,11 +165,11 @@ class Sharing:
             return False
         # `found.holder` and the node have one reference each; a container in a field is referenced
         # by the object and by its mirror.
-        fields = sum(isinstance(parent, Mirror) for parent, _, _, _ in places)
-        if conversion.references(found.holder, 0) != len(places) + fields + more + 2:
+        holders = sum(kind_of(parent).holds for parent, _, _, _ in places)
+        if conversion.references(found.holder, 0) != holders + more + 2:
             return False
         kind = kind_of(node.obj)
-        new = kind.make(node.obj, node, None)
+        new = make(kind, node.obj, node, None)
         old, node.obj = node.obj, new
         swapped = [place for place in places if _swap(place, old, new)]
         del old
@@ -180,10 +181,7 @@ class Sharing:
         if new != found.holder[0]:
             kind.refill(new, found.holder[0])
         for parent, slot, other, entry in places:
-            is_element = parent is other.obj and other.shape == "sequence"
-            now = (
-                conversion.entry_of(other, slot) if is_element else entry
-            )  # another element by now
+            now = other.entries.at(slot) if parent is other.obj else entry  # another item by now
             self._tracker.touch(other, now)
             node.referrers.setdefault((other.id, now))
         self._look_inside(node)
@@ -264,5 +262,5 @@ class Search:
 
     def _inside(self, container: Any, node: Node, entry: Any) -> None:
         for slot in conversion.slots_of(container):
-            key = conversion.entry_of(node, slot) if node.obj is container else entry
+            key = node.entries.at(slot) if node.obj is container else entry
             self.look(container, slot, node, key)

@@ -31,8 +31,6 @@ from autostate.process.interrupts import is_owned, uninterrupted
 from autostate.tracking import conversion, savepoint
 from autostate.tracking.barrier import (
     EVERYTHING,
-    KINDS,
-    PLAIN,
     VARIANTS,
     Barrier,
     Cell,
@@ -47,7 +45,8 @@ from autostate.tracking.barrier import (
 )
 from autostate.tracking.capture import Capture
 from autostate.tracking.graph import Graph
-from autostate.tracking.node import LARGE, Node
+from autostate.tracking.kind import KINDS, PLAIN
+from autostate.tracking.node import LARGE, KeyedEntries, Node
 from autostate.tracking.node_capture import NodeCapture, common_type
 from autostate.tracking.raw import has, item_of
 from autostate.tracking.rehydration import Rehydration, State
@@ -176,7 +175,7 @@ class Tracker:
         for container in self.written.containers.copy():
             node: Node | None = container._node_
             if node is not None and node.obj is container:
-                recorded += len(node.keys)
+                recorded += len(node.entries.keys)
         with self.lock:
             return self._marks + recorded + self._differing()
 
@@ -195,12 +194,13 @@ class Tracker:
                 if node.obj is not container:
                     total += (size(container) + 1) * 16
                 elif type(container) is variants_of(type(container)).disarmed:
-                    total += size(container) * node.weight
+                    total += size(container) * node.entries.weight
                 else:
-                    total += (len(node.keys) + len(node.drops)) * node.weight
-                    if len(node.keys) >= size(container) > LARGE and node.shape == "mapping":
+                    keys, drops = node.entries.keys, node.entries.drops
+                    total += (len(keys) + len(drops)) * node.entries.weight
+                    if len(keys) >= size(container) > LARGE and node.kind.shape == "mapping":
                         changed(container)
-            touched = sum(len(node.touched) for node in self.dirty_nodes)
+            touched = sum(len(node.entries.touched) for node in self.dirty_nodes)
             return total + touched * 64
 
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -242,13 +242,13 @@ class Tracker:
         if node is None or self.closed:
             self.writing = None
             return
-        recorded = is_keyed(container) and node.shape != "sequence"
+        recorded = is_keyed(container) and node.kind.shape != "sequence"
         if recorded and type(container) is variants_of(type(container)).armed:
             if key is not EVERYTHING:
                 with contextlib.suppress(Exception):  # not a valid key: nothing was written
                     if has(container, key):
                         put(container, key, new=size(container) > length)
-            elif size(container) != length or node.kind == "ordereddict":
+            elif size(container) != length or node.kind.name == "ordereddict":
                 changed(container)
             self.writing = None
             return
@@ -373,7 +373,7 @@ class Tracker:
 
     def touch(self, node: Node, key: Any) -> None:
         """Mark one entry of a node."""
-        node.touched[key] = None
+        node.entries.touched[key] = None
         self.dirty_nodes[node] = None
 
     # -- the cut ------------------------------------------------------------------------------
@@ -445,7 +445,7 @@ class Tracker:
                     if type(container) in VARIANTS and container._node_ is not None:
                         arm(container)
                         self.mark_unresolved(container)
-                node.log, node.all_dirty = None, True
+                node.log, node.entries.all_dirty = None, True
                 self.dirty_nodes[node] = None
             self.wake()
 
@@ -518,7 +518,7 @@ class Tracker:
             for node_id in ids:
                 node = self.nodes.get(node_id)
                 if node is not None and node.name is None:
-                    node.declared, node.saved, node.all_dirty = False, None, True
+                    node.entries.forget_saved()
 
     # -- roots --------------------------------------------------------------------------------
 
@@ -546,7 +546,7 @@ class Tracker:
     def kind(self, name: str) -> str | None:
         """Return the kind of a root, live or stored; None if there is none of that name."""
         node = self.roots.get(name)
-        return node.kind if node is not None else self._rehydration.kind(name)
+        return node.kind.name if node is not None else self._rehydration.kind(name)
 
     @shows_warnings
     def attach(self, container: Any, name: str, kind: str) -> bool:
@@ -560,7 +560,7 @@ class Tracker:
             if stored is not None:
                 return True
             node = Node(self, self.new_id(), KINDS[kind], container, name)
-            node.all_dirty = True
+            node.entries.all_dirty = True
             complete = KINDS[kind].complete
             try:
                 container._node_ = node
@@ -583,7 +583,7 @@ class Tracker:
         self.nodes.pop(node.id, None)
         self.dirty_nodes.pop(node, None)
         if node.obj._node_ is node:
-            KINDS[node.kind].release(node.obj)
+            node.kind.release(node.obj)
         node.obj._node_ = None
         self.written.forget_unbound()
 
@@ -591,9 +591,9 @@ class Tracker:
         """Fill in the defaults that the stored state never had (dict, set and counter)."""
         with self.lock:
             node: Node = container._node_
-            new = [k for k in defaults if not has(container, k) and k not in node.defaults]
-            kind = KINDS[node.kind]
-            if node.all_dirty and not size(container):
+            kind, entries = node.kind, node.entries
+            new = [k for k in defaults if not has(container, k) and k not in entries.defaults]
+            if entries.all_dirty and not size(container):
                 kind.fill(container, defaults)
             elif new:
                 self.dirty_nodes[node] = None
@@ -601,35 +601,36 @@ class Tracker:
                 try:
                     kind.fill(container, {key: defaults[key] for key in new})
                 finally:
-                    node.all_dirty = node.all_dirty or size(container) <= LARGE
-                    node.keys.update(dict.fromkeys([k for k in new if has(container, k)], True))
+                    entries.all_dirty = entries.all_dirty or size(container) <= LARGE
+                    entries.keys.update(dict.fromkeys([k for k in new if has(container, k)], True))
                 self.wake()
-            if not node.defaults.issuperset(defaults):
+            if not entries.defaults.issuperset(defaults):
                 self.dirty_nodes[node] = None
                 # After filling in: else defaults would count as offered after an interruption.
-                node.defaults |= frozenset(defaults)
+                entries.defaults |= frozenset(defaults)
                 self.wake()
 
     def begin(self, container: Any, default: list[Any]) -> None:
         """Fill a list that was never saved."""
         with self.lock:
             node: Node = container._node_
-            if node.all_dirty and not node.declared and not size(container):
-                KINDS[node.kind].fill(container, default)
+            if node.entries.all_dirty and not node.declared and not size(container):
+                node.kind.fill(container, default)
 
     def baseline(self, node: Node) -> None:
         """Keep the hashes of a rehydrated node, to find later changes."""
-        if node.shape == "sequence":
+        entries = node.entries
+        if not isinstance(entries, KeyedEntries):
             return
         if size(node.obj) > LARGE:
-            node.key_type = common_type(set(map(type, KINDS[node.kind].builtin.__iter__(node.obj))))
+            entries.key_type = common_type(set(map(type, node.kind.builtin.__iter__(node.obj))))
         else:
-            node.all_dirty = True
-            share = NodeCapture.shapes[node.shape](Capture(self), node)
+            node.entries.all_dirty = True
+            share = NodeCapture.shapes[node.kind.shape](Capture(self), node)
             for _ in share.encode():
                 pass
-            node.saved = None if node.bad else share.saved
-            node.bad = {}
+            node.entries.saved = None if node.entries.bad else share.saved
+            node.entries.bad = {}
 
     @shows_warnings
     def detach(self, name: str) -> Node | None:
@@ -652,7 +653,7 @@ class Tracker:
 
     def _release(self, node: Node) -> None:
         rest = [node.obj]
-        if node.shape == "mapping":
+        if node.kind.shape == "mapping":
             for value in dict.values(node.obj):
                 known = VARIANTS.get(type(value))
                 if known is None or value._node_ is not node:
@@ -662,12 +663,12 @@ class Tracker:
                     value.__class__ = known.disarmed
                     if not is_flat(value):
                         rest.append(value)
-        KINDS[node.kind].release(node.obj)
+        node.kind.release(node.obj)
         for container in [*conversion.inline(rest, node), node.obj]:
             if type(container) not in PLAIN and container._node_ is node:  # else see `sharing.py`
                 container._node_ = None
                 disarm(container)
-        node.all_dirty, node.keys, node.drops = False, {}, {}
+        node.entries.all_dirty, node.entries.keys, node.entries.drops = False, {}, {}
         self.dirty_nodes.pop(node, None)
         self.written.forget_unbound()
         self.watch.forget(lambda other: other is node)
@@ -682,7 +683,7 @@ class Tracker:
                 except CodecError as error:
                     logger.critical("%s; the store has lost it", error)
             for node in list(self.nodes.values()):
-                node.declared, node.saved, node.all_dirty = False, None, True
+                node.entries.forget_saved()
                 self.dirty_nodes[node] = None
             self.wake()
 
@@ -871,12 +872,10 @@ class Tracker:
 
     def _plain(self) -> list[Any]:
         """List the plain containers in watched entries, which have no barrier."""
-        entries = [(n, k, slot) for n, k in self.watch.entries for slot in self.graph.slots(n, k)]
+        entries = [(n, k, slot) for n, k in self.watch.entries for slot in n.entries.slots(k)]
         shared = self.sharing.nodes()
         for node in shared:
-            entries += [
-                (node, conversion.entry_of(node, s), s) for s in conversion.slots_of(node.obj)
-            ]
+            entries += [(node, node.entries.at(s), s) for s in conversion.slots_of(node.obj)]
         found = [node.obj for node in shared if type(node.obj) is not Cell]
         for node, key, slot in entries:
             inside = [*conversion.all_inside([item_of(node.obj, slot)], node)]

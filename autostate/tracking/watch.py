@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.tracking import conversion
-from autostate.tracking.node import ItemRef, Node
-from autostate.tracking.raw import has
+from autostate.tracking.node import Node
 from autostate.tracking.source import DirtySource
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class Watch(DirtySource):
             "refers to them; instead of many small objects, keep dicts",
             len(self.entries),
             node.path,
-            node.step(key),
+            node.entries.step(key),
         )
 
     def needs_polling(self) -> bool:
@@ -105,7 +104,7 @@ class Watch(DirtySource):
                     self._released[node, key] = seen
                     watched.append((node, key))
                     continue
-                now = conversion.entry_of(node, slot)  # it may be another object now
+                now = node.entries.at(slot)  # it may be another object now
                 self._tracker.touch(node, now)
                 self.entries[node, now] = seen
                 watched.append((node, now))
@@ -123,15 +122,12 @@ class Watch(DirtySource):
                 if node.name is None:
                     # if the node comes back, its entries are searched again
                     self._tracker.graph.mark_unreachable(node)
-            elif node.shape == "sequence":
-                places = dict(node.locate(entries))
             else:
-                places = {key: key for key in entries if has(node.obj, key)}
+                places = node.entries.locate(entries)
             for key in entries:
                 if key not in places:
                     del self.entries[node, key]
-                    if type(key) is ItemRef:
-                        node.places.pop(key.ident, None)
+                    node.entries.forget(key)
             found[node] = places
         return found
 

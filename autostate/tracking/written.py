@@ -28,7 +28,8 @@ from autostate.tracking.barrier import (
     size,
     variants_of,
 )
-from autostate.tracking.node import LARGE, Node
+from autostate.tracking.items import SequenceEntries
+from autostate.tracking.node import LARGE, KeyedEntries, Node
 from autostate.tracking.raw import item_of, items_of, maxlen_of
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Written:
         """Mark a written container; `all_dirty`: any entry of it may have changed."""
         node: Node = container._node_
         if node.obj is container:
-            node.all_dirty = node.all_dirty or all_dirty
+            node.entries.all_dirty = node.entries.all_dirty or all_dirty
             self._tracker.dirty_nodes[node] = None
         else:  # its entry is marked if the container is still in it
             self.unresolved[id(container)] = container
@@ -197,7 +198,7 @@ class Written:
                 last = node
             key = one._key_
             try:
-                in_place = node.shape == "mapping" and get(node.obj, key) is one
+                in_place = node.kind.shape == "mapping" and get(node.obj, key) is one
             except Exception as error:  # of a `__hash__` or `__eq__` of the user's
                 if is_passing(error):
                     raise
@@ -205,9 +206,9 @@ class Written:
             if in_place:
                 if type(one) in dicts and dict.__len__(one) <= LARGE and is_json(one):
                     # the container itself only if nothing else in this entry was marked
-                    node.touched[key] = None if key in node.touched else one
+                    node.entries.touched[key] = None if key in node.entries.touched else one
                     continue
-                node.touched[key] = None
+                node.entries.touched[key] = None
             if not in_place or not is_flat(one):
                 unresolved[id(one)] = one  # it may have been taken out
 
@@ -221,7 +222,7 @@ class Written:
         self.mark(container, all_dirty=disarmed)
         if not is_flat(container):
             self.unresolved[id(container)] = container
-        if disarmed or node.shape == "sequence":
+        if disarmed or node.kind.shape == "sequence":
             self.suspects[id(container)] = (container, _trace(container))
         elif suspect is not None and suspect[1] != _trace(container):
             self._bypassed(container)
@@ -230,8 +231,8 @@ class Written:
 
     def _bypassed(self, container: Any) -> None:
         """Mark a mapping or set that has entries which were not recorded; the lock is held."""
-        node: Node = container._node_
-        node.all_dirty = node.compare = True
+        entries: KeyedEntries = container._node_.entries
+        entries.all_dirty = entries.compare = True
         self.suspects[id(container)] = (container, _trace(container))
 
     def retrace(self, nodes: Iterable[Node]) -> None:
@@ -252,10 +253,11 @@ class Written:
             if node is None or type(container) is variants.disarmed:
                 continue
             if type(container) is variants.recording:
-                if node.shape != "sequence":  # compared when it is armed: its log is complete then
+                # A keyed one is compared when it is armed: its log is complete then.
+                if node.kind.shape != "sequence":
                     self.suspects[key] = (container, trace)
             elif _trace(container) != trace:
-                if node.obj is container and node.shape != "sequence" and is_keyed(container):
+                if node.obj is container and node.kind.shape != "sequence" and is_keyed(container):
                     self.mark(container, all_dirty=True)
                     self.unresolved[key] = container
                     self._bypassed(container)
@@ -266,12 +268,13 @@ class Written:
 
     def _slots_to_resolve(self, container: Any) -> list[Any]:
         node: Node = container._node_
-        if node.obj is container and not node.all_dirty and node.shape == "mapping":
-            keys = held_keys(node.obj, list(node.keys))
-            return [k for k in keys if type(dict.get(node.obj, k)) not in conversion.ATOMS]
-        if node.obj is container and not node.all_dirty and node.shape == "sequence":
-            slots = set(chain.from_iterable(node.kept.fresh(size(container))))
-            replaced = map(node.kept.position_of, node.keys)
+        entries = node.entries
+        if node.obj is not container or entries.all_dirty:
+            return conversion.slots_of(container)
+        if isinstance(entries, SequenceEntries):
+            kept = entries.kept
+            slots = set(chain.from_iterable(kept.fresh(size(container))))
+            replaced = map(kept.position_of, entries.keys)
             slots.update(slot for slot in replaced if slot is not None)
             # a deque has to look for an item in its middle
             searches = isinstance(container, deque) and len(slots) > _FEW
@@ -279,7 +282,10 @@ class Written:
             return sorted(
                 slot for slot in slots if type(item_of(items, slot)) not in conversion.ATOMS
             )
-        return conversion.slots_of(container)
+        if node.kind.shape == "set":
+            return []
+        keys = held_keys(container, list(entries.keys))
+        return [k for k in keys if type(dict.get(container, k)) not in conversion.ATOMS]
 
     def resolve_all(self) -> None:
         """Resolve all containers that are left."""
@@ -301,7 +307,7 @@ class Written:
         try:
             yield
         except BaseException as error:
-            node.all_dirty = True
+            node.entries.all_dirty = True
             self._tracker.dirty_nodes[node] = None
             if is_passing(error):
                 self._tracker.mark_unresolved(container)
@@ -346,10 +352,10 @@ class Written:
         return [
             n
             for n in nodes
-            if n.saved is not None
-            or n.shape == "sequence"
-            or n.all_dirty  # it could not be read the last time
-            or (n.bad and size(n.obj) <= LARGE)
+            if n.entries.saved is not None
+            or n.kind.shape == "sequence"
+            or n.entries.all_dirty  # it could not be read the last time
+            or (n.entries.bad and size(n.obj) <= LARGE)
         ]
 
     def full_compare(self) -> None:
@@ -359,10 +365,10 @@ class Written:
                 self._look_inside(node, conversion.slots_of(node.obj), again=True)
         self._swept = False
         for node in self._to_compare():
-            node.all_dirty = True
+            node.entries.all_dirty = True
             self._tracker.dirty_nodes[node] = None
         for node in self._tracker.nodes.values():
-            for key in node.bad:
+            for key in node.entries.bad:
                 self._tracker.touch(node, key)
 
     def _look_inside(self, node: Node, slots: Iterable[Any], *, again: bool = False) -> None:
@@ -372,7 +378,7 @@ class Written:
                 if again and conversion.is_resolved(item_of(node.obj, slot), node, slot):
                     continue
                 conversion.convert_or_watch(node, slot, again=again)
-        if node.shape == "sequence":
+        if node.kind.shape == "sequence":
             self._tracker.graph.promote_repeated(node, slots)
 
 
@@ -383,9 +389,10 @@ def _trace(container: Any) -> Any:
     """
     node: Node = container._node_
     length = VARIANTS[type(container)].length(container)
-    if node.shape != "sequence":
-        recorded = node.obj is container and (node.keys or node.drops)
-        return length - node.growth() if recorded else length
+    entries = node.entries
+    if isinstance(entries, KeyedEntries):
+        recorded = node.obj is container and (entries.keys or entries.drops)
+        return length - entries.growth() if recorded else length
     if length and isinstance(container, deque) and maxlen_of(container) is not None:
         return length, id(item_of(container, 0)), id(item_of(container, -1))
     return length

@@ -230,7 +230,8 @@ def test_an_entry_that_is_put_back_is_saved_where_it_was() -> None:
     program = Program()
     state = program.root("state", default={str(number): number for number in range(LARGE)})
     program.flush()
-    state._node_.compare = state._node_.all_dirty = True
+    entries = state._node_.entries
+    entries.compare = entries.all_dirty = True
     program.tracker.dirty_nodes[state._node_] = None
     program.flush()
     before = list(state.items())

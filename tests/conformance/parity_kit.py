@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from autostate.containers.root import blank
-from autostate.tracking.barrier import KINDS
+from autostate.tracking.kind import KINDS
 from tests.conformance.state_kit import BUILTIN, PERSISTED, ROOTS, Program, form
 
 

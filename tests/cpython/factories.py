@@ -21,6 +21,7 @@ from autostate.containers.root import blank
 from autostate.tracking import barrier, conversion
 from autostate.tracking.barrier import Barrier
 from autostate.tracking.capture import Capture
+from autostate.tracking.kind import KINDS
 from tests.conformance.state_kit import BUILTIN, PERSISTED, ROOTS, Program, shape
 
 STATES: Final = ("unbound", "armed", "disarmed", "recording", "capture", "atomic", "nested")
@@ -85,7 +86,7 @@ class World:
         content = {"in": BUILTIN[self.kind](*args, **kwargs)}
         is_root = self.kind in ROOTS and self.state != "nested"
         if is_root or self.state == "unbound":
-            cls = PERSISTED[self.kind] if is_root else barrier.KINDS[self.kind].nested
+            cls = PERSISTED[self.kind] if is_root else KINDS[self.kind].nested
             made = blank(cls, BUILTIN[self.kind])
             self.bring(made, content["in"])
             return made
@@ -101,11 +102,11 @@ class World:
     def bring(self, container: Any, content: Any) -> None:
         """Fill an empty container, and bring it into the state that is tested."""
         if self.state == "unbound":
-            barrier.KINDS[self.kind].fill(container, content)
+            KINDS[self.kind].fill(container, content)
             return
         program = self._shared or self._program()
         program.tracker.attach(container, next(self._names), self.kind)
-        barrier.KINDS[self.kind].fill(container, content)
+        KINDS[self.kind].fill(container, content)
         if self.state != "atomic":
             program.flush()
             self._advance(program, container)
@@ -131,7 +132,7 @@ class World:
         program.flush(full_compare=True)
         assert not program.errors
         following = program.restart()
-        found = [following.root(name, node.kind) for name, node in nodes.items()]
+        found = [following.root(name, node.kind.name) for name, node in nodes.items()]
         assert shape(*live.values()) == shape(*found), "what was saved is something else"
 
 

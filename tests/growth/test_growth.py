@@ -393,8 +393,8 @@ def test_what_gives_way_to_an_equal_one_where_all_is_compared(
         member.add(members, new)
         entry.pop(entries, new, None)
         entry.__setitem__(entries, new, 2)
-    assert members._node_.compare
-    assert entries._node_.compare
+    assert members._node_.entries.compare
+    assert entries._node_.entries.compare
     shown = {repr(member) for member in members}, list(map(repr, entries))
     autostate.flush()
     runs.again()

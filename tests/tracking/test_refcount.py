@@ -13,7 +13,8 @@ import pytest
 
 import autostate
 from autostate.tracking import conversion, refcount
-from autostate.tracking.barrier import PLAIN, Barrier
+from autostate.tracking.barrier import Barrier
+from autostate.tracking.kind import PLAIN
 from tests.campaign import sampled
 from tests.conformance.classes_kit import Plain, life
 from tests.conformance.holders_kit import HOLDERS, MAKE, Situation

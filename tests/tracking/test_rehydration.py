@@ -13,7 +13,7 @@ import pytest
 from autostate.codec import registry
 from autostate.errors import CodecError
 from autostate.tracking import Barrier, convert
-from autostate.tracking.barrier import KINDS
+from autostate.tracking.kind import KINDS
 from tests.conformance.state_kit import Program, shape
 
 

@@ -1,0 +1,120 @@
+"""The entries of a list or deque: its items, which may change their positions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from autostate.codec.bound import is_container
+from autostate.tracking.kept import Kept
+from autostate.tracking.node import LARGE, Entries
+from autostate.tracking.raw import item_of, items_of
+
+if TYPE_CHECKING:
+    from autostate.tracking.node import Node
+
+
+class ItemRef:
+    """The entry of a sequence: one element, which may change its position.
+
+    Attributes:
+        number: The last known position of the element, counted from `SequenceEntries.first`.
+        ident: The `id` of the element.
+    """
+
+    __slots__ = ("ident", "number")
+
+    def __init__(self, number: int, ident: int) -> None:
+        self.number = number
+        self.ident = ident
+
+
+class SequenceEntries(Entries, shape="sequence"):
+    """The items of a list or deque.
+
+    Attributes:
+        first: The number of the first item in the counting of `ItemRef`. It changes when items come
+            or go at the left end, so that most elements keep their numbers.
+        kept: Which items were there at the last cut, and where they are now.
+        refs: By the elements' `id`: the entries of elements that are no inline containers of the
+            sequence, but hold some or may change.
+    """
+
+    __slots__ = ("first", "kept", "refs")
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self.first: int = 0
+        self.kept: Kept = Kept()
+        self.refs: dict[int, ItemRef] = {}
+
+    def step(self, key: Any) -> str:
+        """Return one entry, or a position, as a part of a path."""
+        position = self.locate([key]).get(key, "…") if type(key) is ItemRef else key
+        return f"[{position}]"
+
+    def at(self, slot: int) -> ItemRef:
+        """Return the entry of an element, by its position."""
+        node = self.node
+        element = item_of(node.obj, slot)
+        known = self.refs.get(id(element))
+        if known is None and is_container(element) and element._node_ is node:
+            known = element._key_
+        if type(known) is ItemRef and known.ident == id(element):
+            known.number = self.first + slot
+            return known
+        made = self.refs[id(element)] = ItemRef(self.first + slot, id(element))
+        return made
+
+    def slots(self, key: Any) -> list[int]:
+        """List the positions of an element."""
+        return list(self.locate([key]).values()) if type(key) is ItemRef else []
+
+    def locate(self, keys: Iterable[ItemRef]) -> dict[ItemRef, int]:
+        """Find the present positions of elements; leave out elements that are gone.
+
+        An element is first searched at its last known position, then at positions shifted as those
+        of other elements; one search through the whole sequence finds the rest.
+        """
+        obj, first = self.node.obj, self.first
+        found: dict[ItemRef, int] = {}
+        slots: dict[int, int] | None = None
+        drift = 0
+        for ref in keys:
+            for slot in (ref.number - first, ref.number - first + drift):
+                if _is_at(obj, slot, ref.ident):
+                    found[ref] = slot
+                    break
+            else:
+                if slots is None:
+                    slots = {id(item): slot for slot, item in enumerate(items_of(obj))}
+                if ref.ident in slots:
+                    found[ref] = slots[ref.ident]
+                    drift = found[ref] - (ref.number - first)
+            if ref in found:
+                ref.number = first + found[ref]
+        return found
+
+    def forget(self, key: Any) -> None:
+        """Note that an element has no container inside any more."""
+        if type(key) is ItemRef:
+            self.refs.pop(key.ident, None)
+
+    def forget_gone(self, length: int) -> None:
+        """Forget the entries of elements that are gone, if these are more than those there."""
+        if len(self.refs) > 2 * length + LARGE:
+            refs = self.refs
+            self.refs = {id(i): refs[id(i)] for i in items_of(self.node.obj) if id(i) in refs}
+
+    def mark(self, slot: int) -> None:
+        """Mark one item, unless it came since the last cut anyway."""
+        index = self.kept.index_at(slot)
+        if index is not None:
+            self.keys[index] = None
+
+
+def _is_at(items: Any, slot: int, ident: int) -> bool:
+    try:
+        return slot >= 0 and id(item_of(items, slot)) == ident
+    except IndexError:
+        return False
