@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import autostate
+from autostate.tracking.scan import Scan
 from benchmarks.measure import Job, Row, ratios, rounds, seconds
 
 WRITES = 100_000
@@ -112,4 +113,4 @@ def _look(folder: Path, size: int, count: int) -> Row:
 
 def _pull(tracker: Any) -> None:
     with tracker.lock:
-        tracker.scan.collect()
+        tracker.part(Scan).collect()

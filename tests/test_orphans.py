@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import autostate
-from autostate.tracking import conversion
+from autostate.tracking import search
+from autostate.tracking.watched import Watched
 from tests.conformance.state_kit import Program, shape
 
 Values = dict[str, Any]
@@ -59,7 +60,7 @@ def test_changing_what_was_removed_writes_nothing(make: Callable[[int], Any], si
         gone[1].append(1)
         assert program.flush() == []
         assert program.flush(full_compare=True) == []
-    assert not program.tracker.watch.entries
+    assert not program.tracker.part(Watched).entries
     assert shape(program.restart().root("state")) == shape(state)
 
 
@@ -158,7 +159,7 @@ def test_orphans_are_not_kept_alive() -> None:
     program.flush()
     gc.collect()
     assert node() is None
-    assert not program.tracker.watch.entries
+    assert not program.tracker.part(Watched).entries
 
 
 def test_a_child_of_an_orphan_comes_back_with_it() -> None:
@@ -369,7 +370,7 @@ def test_a_large_container_of_a_closed_store_is_looked_at_once(
 ) -> None:
     """Not once for each container in it."""
     looks = 0
-    inside = conversion.all_inside
+    inside = search.all_inside
 
     def counted(*args: Any) -> Iterator[Any]:
         nonlocal looks
@@ -377,7 +378,7 @@ def test_a_large_container_of_a_closed_store_is_looked_at_once(
             looks += 1
             yield value
 
-    monkeypatch.setattr(conversion, "all_inside", counted)
+    monkeypatch.setattr(search, "all_inside", counted)
     with autostate.open("memory:"):
         large = autostate.PersistedDict("d", large={n: [n] for n in range(1000)})["large"]
     with autostate.open("memory:"):

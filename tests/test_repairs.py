@@ -242,7 +242,7 @@ def test_a_writer_that_waits_while_its_store_is_closed_goes_on() -> None:
     with manager:
         items = PersistedList("a", range(1000))
         members = PersistedSet("b", range(1000))
-        tracker = items._node_.tracker  # type: ignore[union-attr]
+        tracker: Any = items._node_.tracker  # type: ignore[union-attr]
         started = threading.Event()
 
         def write() -> None:

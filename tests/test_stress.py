@@ -21,6 +21,7 @@ from autostate.containers.set import PersistedSet
 from autostate.journal.commit import DecodedReplay
 from autostate.stores import memory
 from autostate.tracking.capture import Capture
+from autostate.tracking.defaults import offer
 from autostate.tracking.tracker import Tracker
 from tests.campaign import Tally, size
 
@@ -43,7 +44,7 @@ class Program:
         self.members = self._root("members", PersistedSet, set, "set")
         self.items = self._root("items", PersistedList, list, "list")
         self.last = self._root("last", PersistedDict, dict, "dict")
-        tracker.offer(self.large, dict.fromkeys(range(1000), 0))
+        offer(self.large, dict.fromkeys(range(1000), 0))
         for i in range(WRITERS):
             self.first[i] = {"count": {"n": 0}}
             self.large[f"w{i}"] = 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from autostate.containers import root
 from autostate.containers.dict import RAW, DictBarrier, keyed, recording, refill
 from autostate.tracking.barrier import is_keyed, register_kind, span
+from autostate.tracking.defaults import offer
 from autostate.tracking.kind import Kind, copy_dict
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class PersistedCounter(DictBarrier, Counter[T]):
         defaults = Counter(iterable, **kwargs)
         root.bind(self, name, "counter")
         if self._node_ is not None:
-            self._node_.tracker.offer(self, defaults)
+            offer(self, defaults)
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
 

@@ -30,6 +30,7 @@ from autostate.containers.sequence import (
     repeating,
 )
 from autostate.tracking.barrier import before, changed, locked, moved, put_item, register_kind, span
+from autostate.tracking.defaults import begin
 from autostate.tracking.kind import Kind
 from autostate.tracking.raw import maxlen_of
 
@@ -151,7 +152,7 @@ class PersistedDeque(root.StateObject, deque[T]):
         if self._node_ is None:
             return
         with self._node_.tracker.lock:
-            self._node_.tracker.begin(self, list(default))
+            begin(self, list(default))
             if maxlen is not ... and maxlen != maxlen_of(self):
                 before(self)
                 deque.__init__(self, _copy(self), maxlen)

@@ -19,6 +19,7 @@ from autostate.tracking.barrier import (
     register_kind,
     span,
 )
+from autostate.tracking.defaults import offer
 from autostate.tracking.kind import Kind, copy_dict
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
@@ -224,7 +225,7 @@ class PersistedDict(DictBarrier, dict[K, V]):
         defaults = dict(*args, **kwargs)
         root.bind(self, name, "dict")
         if self._node_ is not None:
-            self._node_.tracker.offer(self, defaults)
+            offer(self, defaults)
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
 

@@ -33,6 +33,7 @@ from autostate.tracking.barrier import (
     register_kind,
     spliced,
 )
+from autostate.tracking.defaults import begin
 from autostate.tracking.kept import SEGMENTS
 from autostate.tracking.kind import Kind
 
@@ -145,7 +146,7 @@ class PersistedList(root.StateObject, list[T]):
         default = _list(iterable)
         root.bind(self, name, "list")
         if self._node_ is not None:
-            self._node_.tracker.begin(self, default)
+            begin(self, default)
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
         append = marking(list, "append", lambda self, *_: moved(self, 0), at_the_end)

@@ -18,6 +18,8 @@ from autostate.containers.dict import RAW, DictBarrier, keyed, recording, refill
 from autostate.containers.root import blank
 from autostate.errors import UnsupportedTypeError
 from autostate.tracking.barrier import Barrier, before, changed, register_kind
+from autostate.tracking.blocks import Blocks
+from autostate.tracking.defaults import offer
 from autostate.tracking.kind import PLAIN, Kind, copy_dict
 
 T = TypeVar("T")
@@ -64,7 +66,7 @@ def proxy(name: str, obj: T) -> T:
     _check(name, obj)
     root = current_manager().create(name, "proxy", lambda: blank(ProxyRoot, Content))
     with root._node_.tracker.lock:
-        root._node_.tracker.offer(root, {VALUE: obj})
+        offer(root, {VALUE: obj})
         made: T = show(root)
     return made
 
@@ -126,7 +128,8 @@ class ProxyRoot(DictBarrier, Content):
         node = self._node_
         if node is not None:
             with node.tracker.lock:
-                node.tracker.note_use()
+                if node.tracker.savepoints:
+                    node.tracker.part(Blocks).note_use()
                 changed(self)
 
     def replace(self, value: Any) -> None:

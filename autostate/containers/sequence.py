@@ -19,8 +19,8 @@ from autostate.tracking.barrier import (
     span,
     spliced,
 )
-from autostate.tracking.conversion import ATOMS
 from autostate.tracking.raw import maxlen_of
+from autostate.tracking.search import ATOMS
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
 SIZED: Final = frozenset({list, tuple, range, str, bytes, set, frozenset, dict, deque})

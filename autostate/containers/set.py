@@ -20,6 +20,7 @@ from autostate.tracking.barrier import (
     register_kind,
     span,
 )
+from autostate.tracking.defaults import offer
 from autostate.tracking.kind import Kind
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
@@ -181,7 +182,7 @@ class PersistedSet(root.StateObject, set[T]):
         defaults: dict[Any, None] = dict.fromkeys(iterable)
         root.bind(self, name, "set")
         if self._node_ is not None:
-            self._node_.tracker.offer(self, defaults)
+            offer(self, defaults)
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
 

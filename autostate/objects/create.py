@@ -19,6 +19,7 @@ from autostate.errors import StateTypeError, UnsupportedTypeError
 from autostate.runtime.api import current_manager
 from autostate.tracking.layout import Layout
 from autostate.tracking.mirror import InstanceRoot, offer
+from autostate.tracking.scan import Scan
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -145,7 +146,7 @@ def _become(root: InstanceRoot, layout: Layout, name: str) -> None:
                 pass
             else:
                 root.layout = layout
-                root.bound_to().tracker.scan.forget()
+                root.bound_to().tracker.part(Scan).forget()
                 return
     raise StateTypeError(
         f"{name!r} is live as a {shown(old)} already, which is no {shown(cls)}: give one of them "

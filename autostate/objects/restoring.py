@@ -178,7 +178,8 @@ def _keep(manager: StateManager) -> _Kept:
 def _resolve(tracker: Tracker) -> None:
     """Convert plain containers before they are noted: a noted one has one more reference."""
     tracker.written.collect()
-    tracker.scan.collect()
+    for source in tracker.sources:
+        source.collect()
     tracker.written.resolve_all()
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from autostate.saving.job import Statistics
     from autostate.stores import Store
     from autostate.tracking import Tracker
-    from autostate.tracking.savepoint import AtomicBlock
+    from autostate.tracking.atomic import AtomicBlock
 
 __all__ = ["Info", "StateManager", "current_manager"]
 
@@ -275,7 +275,7 @@ def atomic(function: None = None, /) -> AtomicBlock:
             "atomic() takes no arguments: write `with autostate.atomic():` around a block, or "
             "`@autostate.atomic()`, with parentheses, over a function"
         )
-    from autostate.tracking.savepoint import AtomicBlock
+    from autostate.tracking.atomic import AtomicBlock
 
     return AtomicBlock(_trackers)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from autostate.saving.job import Statistics
     from autostate.stores import Store
     from autostate.tracking import Tracker
-    from autostate.tracking.savepoint import AtomicBlock
+    from autostate.tracking.atomic import AtomicBlock
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -306,7 +306,7 @@ class StateManager:
 
     def atomic(self) -> AtomicBlock:
         """Save the writes of the body together or not at all; if the body raises, undo them."""
-        from autostate.tracking.savepoint import AtomicBlock
+        from autostate.tracking.atomic import AtomicBlock
 
         return AtomicBlock(self._trackers)
 

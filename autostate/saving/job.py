@@ -43,7 +43,7 @@ from autostate.saving.request import (
     cut_on_loop,
     running_loop,
 )
-from autostate.tracking.savepoint import LONGEST_HOLD
+from autostate.tracking.blocks import LONGEST_HOLD
 from autostate.warned import shows_warnings
 
 if TYPE_CHECKING:
@@ -257,10 +257,9 @@ class FlushJob:
             self.flush(requests, deadline, full_compare=full_compare)
             return
         except BaseException as error:
-            if capture is None:
-                capture = self._tracker.capture  # Ctrl-C struck on the way from the cut to here
-            if capture is not None:
-                capture.failed()
+            lost = capture or self._tracker.capture  # Ctrl-C struck on the way from the cut to here
+            if lost is not None:
+                lost.failed()
             self._under_way = 0
             self._note_failure(error)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autostate.tracking import watch
 from autostate.tracking.barrier import Barrier, changed, dropped, locked, put, register_kind
 from autostate.tracking.bulk_conversion import convert
 from autostate.tracking.capture import Capture
@@ -22,4 +23,5 @@ __all__ = [
     "locked",
     "put",
     "register_kind",
+    "watch",  # has to be loaded: it registers itself with `Watched`
 ]

@@ -9,40 +9,33 @@ written.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from autostate.codec import dumps
 from autostate.errors import UnsupportedTypeError
 from autostate.process.interrupts import is_passing
 from autostate.tracking import mappings, sequences, sets
-from autostate.tracking.node_capture import UNSURE, NodeCapture
-
-if TYPE_CHECKING:
-    from autostate.tracking.node import Node
-    from autostate.tracking.tracker import Tracker
+from autostate.tracking.node import Marks, Node
+from autostate.tracking.node_capture import UNSURE, CaptureOutput, NodeCapture
 
 __all__ = ["Capture", "mappings", "sequences", "sets"]  # the shapes, which have to be loaded
 
 
-class Capture:
+class Capture(CaptureOutput):
     """The dirty entries of all state objects as of one moment.
 
     Attributes:
+        node_captures: The parts of the nodes.
+        nodes: The nodes that were taken.
         began: Nodes have been taken: a node that is made from now on has to be taken, too.
-        changes: After `encode`: the commit, one JSON object a change.
-        errors: After `encode`: the entries that could not be saved.
-        entries: After `encode`: the number of entries to be written.
+        deleted: The numbers of deleted roots.
     """
 
-    def __init__(self, tracker: Tracker) -> None:
-        self.tracker = tracker
+    def __init__(self, tracker: Marks) -> None:
+        super().__init__(tracker)
         self.node_captures: list[NodeCapture] = []
         self.began = False
         self.nodes: set[Node] = set()
-        self.changes: list[bytes] = []
-        self.errors: list[UnsupportedTypeError] = []
         self.deleted: list[int] = []
-        self.entries = 0
 
     def take(self, nodes: Iterable[Node]) -> None:
         """Copy the dirty entries of nodes, and take over their marks; the lock is held."""
@@ -72,7 +65,10 @@ class Capture:
         while True:
             with self.tracker.lock:
                 if index == len(self.node_captures):  # it grows while nodes are promoted
-                    self.tracker.captured(self)
+                    if self.tracker.capture is self:
+                        self.tracker.capture = None
+                        for source in self.tracker.sources:
+                            source.end()
                     break
                 share = self.node_captures[index]
             for _ in share.encode():
@@ -93,7 +89,7 @@ class Capture:
                 if share.saved is not None or node.kind.shape != "sequence":  # it may have waited
                     node.entries.saved = share.saved
                 for key, digest in share.seen.items():
-                    self.tracker.watch.saved(node, key, digest)
+                    self.watched.saved(node, key, digest)
             self.node_captures = []  # they refer to this capture, and would wait for the collector
             self._forget()
 

@@ -1,33 +1,43 @@
-"""The graph of nodes: to which node and entry each container belongs, and which nodes are in use.
+"""The graph of nodes: to which node and entry each container belongs.
 
-A container that is found in another entry than its own has moved, or is at two places; a container
-at two places becomes a node. A node that no entry refers to any more is *unreachable*: it is not
-saved until an entry refers to it again. An inline container that was taken out of the state is
-*detached*: it becomes plain.
+A plain container that is found in the state is converted, or its entry is watched
+(`conversion.py`). A persisted container that is found in another entry than its own has moved, or
+is at two places; a container at two places becomes a node. An inline container that was taken out
+of the state is *detached*: it becomes plain.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from autostate.tracking import conversion
-from autostate.tracking.barrier import VARIANTS, arm, disarm, kind_of, size
-from autostate.tracking.items import SequenceEntries
-from autostate.tracking.node import Node
+from autostate import codec
+from autostate.tracking.barrier import VARIANTS, Barrier, arm, disarm, kind_of, size
+from autostate.tracking.conversion import is_held, references, replace
+from autostate.tracking.items import ItemRef, SequenceEntries
+from autostate.tracking.kind import PLAIN
+from autostate.tracking.node import LARGE, Marks, Node
 from autostate.tracking.raw import item_of, items_of
-
-if TYPE_CHECKING:
-    from autostate.tracking.tracker import Tracker
+from autostate.tracking.search import (
+    ATOMS,
+    holds_atoms,
+    inline,
+    is_inline,
+    is_object,
+    nodes_inside,
+    slots_of,
+)
+from autostate.tracking.watched import Watched
 
 
 class Graph:
     """The nodes of one tracker and their containers. In all calls the lock is held."""
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Marks) -> None:
         self._tracker = tracker
-        self._reached: dict[Node, bool] = {}
+        self._watched = tracker.part(Watched)
+        self._converting: set[int] = set()
         self._looked_at: tuple[Node, Any, frozenset[int]] | None = None
         self._found: set[int] = set()  # containers that were just claimed, by `id`
 
@@ -35,7 +45,6 @@ class Graph:
         """Forget earlier findings: another thread may have held the lock meanwhile."""
         if all_resolved:
             self._found.clear()
-        self._reached = {}
         self._looked_at = None
 
     # -- belonging ----------------------------------------------------------------------------
@@ -65,7 +74,7 @@ class Graph:
             self.promote(container).referrers.setdefault((node.id, entry))
         else:
             self._move(container, node, entry)
-            self._tracker.watch.add(node, entry)  # plain containers in it move along
+            self._watched.add(node, entry)  # plain containers in it move along
 
     def _is_left(self, owner: Node) -> bool:
         """Tell whether a container belonged to a state whose store is closed: it is plain."""
@@ -75,17 +84,17 @@ class Graph:
         """Let a container belong to another entry, with the containers inside it."""
         referrer, former = container._node_, container._key_
         container._node_, container._key_ = node, entry
-        for other in conversion.nodes_inside([container], node):
+        for other in nodes_inside([container], node):
             other.referrers.setdefault((node.id, entry))
         if referrer is not None:
             stayed = self._inline_in(referrer, former)
-            for inner in conversion.inline(container, node):
+            for inner in inline(container, node):
                 if inner._node_ is referrer and inner._key_ == former and id(inner) not in stayed:
                     inner._node_, inner._key_ = node, entry
         again = True  # below a claimed container there may be others
         while again:
             again = False
-            for inner in [*conversion.inline(container, node)]:
+            for inner in [*inline(container, node)]:
                 if self._is_strange(inner, node, entry):
                     self.claim(inner, node, entry)
                     again = True
@@ -102,7 +111,7 @@ class Graph:
 
     def _inline_in(self, node: Node, key: Any) -> frozenset[int]:
         values = [item_of(node.obj, slot) for slot in node.entries.slots(key)]
-        return frozenset(id(inner) for inner in conversion.inline(values, node))
+        return frozenset(id(inner) for inner in inline(values, node))
 
     def detach(self, container: Any) -> bool:
         """Detach a written inline container if it was taken out of its entry.
@@ -120,11 +129,116 @@ class Graph:
             known = self._looked_at = (node, key, self._inline_in(node, key))
         if id(container) in known[2]:
             return False
-        for inner in [*conversion.inline(container, node), container]:
+        for inner in [*inline(container, node), container]:
             if inner._node_ is node and inner._key_ == key and id(inner) not in known[2]:
                 inner._node_ = None
                 disarm(inner)
         return True
+
+    # -- conversion -------------------------------------------------------------------------------
+
+    def convert_inside(self, container: Any, node: Node, entry: Any) -> bool:
+        """Convert all containers in an inline container; False if something has to be watched."""
+        complete = True
+        for slot in slots_of(container):
+            complete = self.convert(container, slot, node, entry) and complete
+        return complete
+
+    def convert(self, parent: Any, slot: Any, node: Node, entry: Any) -> bool:
+        """Convert one value and all inside it.
+
+        Args:
+            parent: The container that holds the value: armed, or plain itself.
+            slot: Its key or index there.
+            node: The node to which it will belong.
+            entry: The entry of the node in which it lives.
+
+        Returns:
+            False if the value, or something inside it, has to be watched.
+        """
+        value = item_of(parent, slot)
+        cls = type(value)
+        if cls in ATOMS:
+            return True
+        if issubclass(cls, Barrier):
+            self.claim(value, node, entry)
+            return True
+        kind = PLAIN.get(cls)
+        if kind is None:
+            return not self._has_to_be_watched(value, node, entry)
+        if id(value) in self._tracker.shared:
+            return False  # it is at several places: see sharing.py
+        complete, ident = True, id(value)
+        met = self._converting
+        if not holds_atoms(value):
+            if ident in met:
+                return False  # it holds itself, or is at several places: looked into once
+            outermost = not met
+            met.add(ident)
+            try:
+                complete = self.convert_inside(value, node, entry)
+            finally:
+                if outermost:
+                    met.clear()
+        del value  # a variable is a reference
+        if is_held(parent, slot):
+            return False
+        made = replace(parent, slot, kind, node, entry)
+        if made is None:
+            return False
+        if size(made) > LARGE:
+            self.promote(made)
+        met.discard(ident)
+        return complete
+
+    def convert_deep(self, parent: Any, slot: Any, node: Node, entry: Any) -> bool:
+        """Convert one value and all inside it, also in containers that are converted already."""
+        complete = self.convert(parent, slot, node, entry)
+        for container in inline([item_of(parent, slot)], node):
+            if container._node_ is None:  # it was detached, and came back past the barrier
+                self.claim(container, node, entry)
+            if is_inline(container):
+                owner, key = container._node_, container._key_
+                complete = self.convert_inside(container, owner, key) and complete
+        return complete
+
+    def convert_or_watch(self, node: Node, slot: Any, *, again: bool = False) -> None:
+        """Convert the value in a slot of a node, or watch its entry.
+
+        Args:
+            node: The node.
+            slot: A key or position.
+            again: The value may have been there before: search converted containers, too.
+        """
+        entry = node.entries.at(slot)
+        try:
+            complete = (self.convert_deep if again else self.convert)(node.obj, slot, node, entry)
+        except RecursionError:  # nested too deeply: that is reported when it is encoded
+            complete = False
+        if not complete:
+            entry = node.entries.at(slot)  # it may be another object now
+            (self._watched.add if again else self._watched.again)(node, entry)
+        elif type(entry) is ItemRef and next(inline([item_of(node.obj, slot)], node), None) is None:
+            node.entries.forget(entry)
+
+    def _has_to_be_watched(self, value: Any, node: Node, entry: Any) -> bool:
+        """Tell whether a value, or a part of it, can change unseen; nothing in it is replaced."""
+        watched = False
+        seen: dict[int, Any] = {}
+        left = [value]
+        while left:
+            one = left.pop()
+            cls = type(one)
+            if cls in ATOMS or codec.is_atom(cls) or id(one) in seen:
+                continue
+            if issubclass(cls, Barrier):
+                self.claim(one, node, entry)
+                continue
+            seen[id(one)] = one
+            watched = watched or cls in PLAIN or is_object(cls)
+            if cls not in PLAIN and self._tracker.shared.get(id(one), node) is node:
+                left += codec.parts_of(one)
+        return watched
 
     # -- nodes --------------------------------------------------------------------------------
 
@@ -134,8 +248,8 @@ class Graph:
         node = self.new_node(container, referrer, entry)
         container._node_, container._key_ = node, None
         self.take_over(node, referrer, entry)
-        for slot in conversion.slots_of(container):
-            conversion.convert_or_watch(node, slot, again=True)
+        for slot in slots_of(container):
+            self.convert_or_watch(node, slot, again=True)
         if node.kind.shape == "sequence":
             self.promote_repeated(node, range(size(container)))
         self._tracker.touch(referrer, entry)
@@ -152,8 +266,8 @@ class Graph:
             id(item_of(items, slot))
             for slot in slots
             if slot < size(items)
-            and type(item_of(items, slot)) not in conversion.ATOMS
-            and conversion.references(items, slot) > 1
+            and type(item_of(items, slot)) not in ATOMS
+            and references(items, slot) > 1
         }
         if not held:
             return
@@ -161,10 +275,10 @@ class Graph:
         twice = {id(item): item for item in items_of(items) if found[id(item)] > 1}
         promoted = set()
         for item in twice.values():
-            inside = [item] if conversion.is_inline(item) else list(conversion.inline([item], node))
-            inside = [container for container in inside if conversion.is_inline(container)]
+            inside = [item] if is_inline(item) else list(inline([item], node))
+            inside = [container for container in inside if is_inline(container)]
             for container in inside:
-                if conversion.is_inline(container):
+                if is_inline(container):
                     self.promote(container)
             if inside:
                 promoted.add(id(item))
@@ -191,20 +305,20 @@ class Graph:
         self._looked_at = None
         moved: dict[int, Any] = {}
         twice = []
-        for slot in conversion.slots_of(node.obj):
+        for slot in slots_of(node.obj):
             key = node.entries.at(slot)
-            for other in conversion.nodes_inside([item_of(node.obj, slot)], node):
+            for other in nodes_inside([item_of(node.obj, slot)], node):
                 other.referrers.setdefault((node.id, key))
-            for inner in conversion.inline([item_of(node.obj, slot)], node):
+            for inner in inline([item_of(node.obj, slot)], node):
                 if id(inner) in moved:
                     twice.append(inner)
                 elif inner._node_ is referrer and inner._key_ == entry:
                     inner._node_, inner._key_ = node, key
                     moved[id(inner)] = inner
         values = [item_of(referrer.obj, slot) for slot in referrer.entries.slots(entry)]
-        rest = [inner for inner in conversion.inline(values, referrer) if id(inner) in moved]
+        rest = [inner for inner in inline(values, referrer) if id(inner) in moved]
         for inner in [*twice, *rest]:
-            if conversion.is_inline(inner):
+            if is_inline(inner):
                 self.promote(inner)
         for inner in rest:  # the entry refers to it too, not only the new node
             inner._node_.referrers.setdefault((referrer.id, entry))
@@ -253,68 +367,8 @@ class Graph:
         return True
 
     def _referred_to(self, node: Node) -> Iterator[Node]:
-        for slot in conversion.slots_of(node.obj):
+        for slot in slots_of(node.obj):
             key = node.entries.at(slot)
-            for other in conversion.nodes_inside([item_of(node.obj, slot)], node):
+            for other in nodes_inside([item_of(node.obj, slot)], node):
                 other.referrers.setdefault((node.id, key))
                 yield other
-
-    # -- unreachable nodes ---------------------------------------------------------------------
-
-    def in_use(self, nodes: Iterable[Node]) -> Iterator[Node]:
-        """Yield the nodes that the state reaches; mark the others as unreachable."""
-        for node in nodes:
-            if self.reaches(node):
-                yield node
-            elif node.name is None:
-                self.mark_unreachable(node)
-
-    def mark_unreachable(self, node: Node) -> None:
-        """Forget the marks and hashes of a node that nothing refers to."""
-        node.unreachable = True
-        node.entries.all_dirty, node.entries.saved = True, None
-        node.entries.clear_marks()
-
-    def reaches(self, node: Node) -> bool:
-        """Tell whether some root refers to a node, directly or through other nodes.
-
-        A root that is stored, and that the program has not asked for yet, may refer to a node that
-        was rebuilt for another root.
-        """
-        seen = {node: None}
-        left = [node]
-        while left:
-            one = left.pop()
-            if one.name is not None:
-                if self._tracker.roots.get(one.name) is not one:
-                    continue
-                self._reached[node] = True
-                return True
-            if one in self._reached:
-                if self._reached[one]:
-                    self._reached[node] = True
-                    return True
-                continue
-            for referrer in self._referrers(one):
-                if referrer not in seen:
-                    seen[referrer] = None
-                    left.append(referrer)
-        reached = self._tracker.may_be_referred_to(seen)
-        self._reached |= dict.fromkeys([node] if reached else seen, reached)
-        return reached
-
-    def _referrers(self, node: Node) -> list[Node]:
-        """List the nodes that refer to a node; forget referrers that no longer do."""
-        found = []
-        for referrer_id, key in list(node.referrers):
-            referrer = self._tracker.nodes.get(referrer_id)
-            if referrer is not None and self._refers(referrer, key, node):
-                found.append(referrer)
-            else:
-                del node.referrers[referrer_id, key]
-        return found
-
-    def _refers(self, referrer: Node, key: Any, node: Node) -> bool:
-        slots = referrer.entries.slots(key)
-        values = [item_of(referrer.obj, slot) for slot in slots]
-        return conversion.holds(values, referrer, node)

@@ -224,12 +224,12 @@ class MappingCapture(KeyedCapture):
         digest = self._note_seen(key, encoded)
         if digest is None:
             return False
-        known = self.node.tracker.watch.was_saved(self.node, key, digest)
+        known = self.capture.watched.was_saved(self.node, key, digest)
         return known and not self.all_dirty and key not in self.drops
 
     def _note_seen(self, key: Any, encoded: bytes) -> int | None:
         """Note what will be saved of a watched entry; give its hash, None for any other entry."""
-        if not self.node.tracker.watch.knows(self.node, key):
+        if not self.capture.watched.knows(self.node, key):
             return None
         digest = self.seen[key] = hash(encoded)
         return digest
@@ -239,7 +239,7 @@ class MappingCapture(KeyedCapture):
         saved: dict[Any, int] | None = self.entries.saved
         if saved is not None and saved.get(entry) == _hash(entry, encoded):
             return True
-        watch = self.node.tracker.watch
+        watch = self.capture.watched
         return watch.knows(self.node, entry) and watch.was_saved(self.node, entry, hash(encoded))
 
     def _is_native(self, key: Any, value: Any) -> bool:

@@ -26,6 +26,7 @@ from autostate.tracking import refcount
 from autostate.tracking.barrier import Barrier, register_kind
 from autostate.tracking.kind import Kind, copy_dict
 from autostate.tracking.layout import MISSING, Layout, class_named, layout_of
+from autostate.tracking.scan import Scan
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -157,7 +158,7 @@ class InstanceRoot(Barrier, Mirror):
         stored is left as it is.
         """
         layout, instance = self.known_layout(), self.instance
-        self.bound_to().tracker.scan.again(self)
+        self.bound_to().tracker.part(Scan).again(self)
         declared_before = frozenset((self.metadata or {}).get("fields", ()))
         made = layout.read(instance)  # a field that its constructor makes is one of the class
         self.unknown_fields = {
@@ -192,7 +193,7 @@ class InstanceRoot(Barrier, Mirror):
     def put_back(self, former: dict[str, Any]) -> None:
         """Give object and mirror the fields that they had before."""
         layout = self.known_layout()
-        self.bound_to().tracker.scan.again(self)
+        self.bound_to().tracker.part(Scan).again(self)
         for name in [name for name in self if name not in former]:
             layout.drop(self.instance, name)
         for name, value in former.items():
@@ -233,7 +234,7 @@ def compare_and_swap(root: Any, name: str, new: Any, box: list[Any], *, alone: i
     if name in root.unknown_fields:  # the object has not got it
         return sys.maxsize
     if root._node_ is not None:
-        root._node_.tracker.scan.again(root)
+        root._node_.tracker.part(Scan).again(root)
     get, put = root.access(name)
     setting = (dict.__setitem__, root, name)
     now = starmap(call, repeat(get))
@@ -362,7 +363,7 @@ def bind(root: Any) -> None:
     """Begin to scan the object."""
     root.layout.own_dict(root.instance)
     ROOTS[id(root.instance)] = root
-    root._node_.tracker.scan.add(root)
+    root._node_.tracker.part(Scan).add(root)
     offer(root)
 
 
@@ -381,7 +382,7 @@ def _swap(root: Any, name: str, new: Any, box: list[Any]) -> bool:
 def release(root: Any) -> None:
     """Make the object a plain one."""
     ROOTS.pop(id(root.instance), None)
-    root._node_.tracker.scan.forget()
+    root._node_.tracker.part(Scan).forget()
 
 
 register_kind(

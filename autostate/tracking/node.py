@@ -2,21 +2,26 @@
 
 `Node` says which container it is and what refers to it. Its `Entries` say which entries are dirty,
 and what the store has of the others. Mappings and sets address their entries by keys
-(`KeyedEntries`), sequences by position (`items.py`).
+(`KeyedEntries`), sequences by position (`items.py`). `Marks` are what is dirty in all nodes of one
+store: all modules of tracking know the tracker as its marks, and only `tracker.py` is above them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from operator import countOf
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar, cast
 
 from autostate.tracking.raw import has
 
 if TYPE_CHECKING:
+    from autostate.signing import Signer
     from autostate.tracking.kind import Kind
-    from autostate.tracking.node_capture import NodeCapture
-    from autostate.tracking.tracker import Tracker
+
+Part = TypeVar("Part")
 
 LARGE: Final = 256
 """Entries above which a container is *keyed*, and above which a nested one becomes a node.
@@ -60,16 +65,16 @@ class Node:
     )
 
     def __init__(
-        self, tracker: Tracker, node_id: int, kind: Kind, obj: Any, name: str | None = None
+        self, tracker: Marks, node_id: int, kind: Kind, obj: Any, name: str | None = None
     ) -> None:
-        self.tracker: Tracker = tracker
+        self.tracker: Marks = tracker
         self.id: int = node_id
         self.kind: Kind = kind
         self.obj: Any = obj
         self.name: str | None = name
         self.entries: Entries = Entries.shapes[kind.shape](self)
         self.log: dict[Any, bool | None] | None = None
-        self.capture: NodeCapture | None = None
+        self.capture: EarlyEncoding | None = None
         self.declared: bool = False
         self.referrers: dict[tuple[int, Any], None] = {}
         self.unreachable = False
@@ -254,3 +259,184 @@ class SetEntries(KeyedEntries, shape="set"):
     def step(self, key: Any) -> str:
         """Return nothing: a path ends at a set, because a member holds nothing that changes."""
         return ""
+
+
+class EarlyEncoding(Protocol):
+    """A node's part of a capture, for those who are about to change what the cut has seen."""
+
+    def encode_now(self, key: Any) -> None:
+        """Encode one entry before it is written to; the lock is held."""
+
+    def encode_rest(self) -> None:
+        """Encode entries that can still change, before the node is untracked; the lock is held."""
+
+
+class OpenCapture(Protocol):
+    """The capture that is being encoded.
+
+    Attributes:
+        began: Nodes have been taken: a node that is made from now on has to be taken, too.
+        nodes: The nodes that were taken.
+    """
+
+    began: bool
+    nodes: set[Node]
+
+    def take(self, nodes: Iterable[Node]) -> None:
+        """Copy the dirty entries of nodes, and take over their marks; the lock is held."""
+
+    def failed(self) -> None:
+        """Mark everything again: it is not known which changes the store has."""
+
+
+class DirtySource:
+    """One way to find changes without a mark. In all calls the tracker's lock is held.
+
+    A persisted container marks its writes. Changes that nothing marks, of objects and of plain
+    containers that the program also holds, are found by a source, in every cut. A source is a part
+    (`Marks.part`) that exists when it has something to compare for the first time, so that a
+    program without such values runs none of its code.
+    """
+
+    __slots__ = ()
+
+    def needs_polling(self) -> bool:
+        """Tell whether there is anything to compare, so that regular cuts are needed."""
+        return False
+
+    def differing(self) -> int:
+        """Count the values that differ from the last cut, without marking them."""
+        return 0
+
+    def collect(self) -> None:
+        """Mark changed values: in a cut, when all containers are armed and none was read."""
+
+    def complete(self) -> None:
+        """Mark further changes: in a cut, when all written containers are resolved."""
+
+    def exposed(self) -> Iterable[tuple[Node, Any]]:
+        """Yield the entries that a writer can change past the barrier during the encoding."""
+        return ()
+
+    def end(self) -> None:
+        """Note that a capture is encoded."""
+
+
+class Marks(ABC):
+    """What is marked in the state objects of one store, and the lock for it.
+
+    Args:
+        wake: Called when something becomes dirty, and when an `atomic()` block ends that had
+            refused a cut. It may run under a lock and inside a signal handler: it must not block.
+        signer: Signs pickled values, and verifies them; None: there are none.
+        on_unknown: Returns how to treat a stored value whose type the program does not know:
+            "raise" or "keep".
+
+    Attributes:
+        lock: Held while anything here is changed.
+        closed: Whether the objects are untracked, and plain.
+        gate: Called before each write while this process does not own the state. It claims the
+            state, or raises, so that nothing is changed. None: the process owns the state.
+        ending: Whether the save is the last one: an error then costs one node only, and is not
+            retried.
+        writing: The container that is about to be written, with the key and its former length: see
+            `barrier.before`.
+        savepoints: The open blocks of `atomic()`, in the order in which they began.
+        note_write: Notes the content before a write while blocks are open: see `blocks.py`.
+        nodes: All nodes, by number.
+        roots: The live roots by name.
+        deleted: The numbers of deleted roots, until they are saved.
+        dirty_nodes: The nodes in which something is marked.
+        unresolved: Written containers, by `id`, to be resolved before the next cut: `written.py`.
+        shared: The nodes whose containers are plain, or objects, by the `id` of these.
+        capture: The capture that is being encoded; None: there is none.
+        unsaved: The capture that is not yet known to be durable, and has not failed.
+        sources: The sources of changes without a mark.
+    """
+
+    note_write: Callable[..., None]
+
+    def __init__(
+        self,
+        *,
+        wake: Callable[[], None],
+        signer: Signer | None = None,
+        on_unknown: Callable[[], str] = lambda: "raise",
+    ) -> None:
+        self.lock: threading.RLock = threading.RLock()
+        self.wake = wake
+        self.signer = signer
+        self.on_unknown = on_unknown
+        self.closed: bool = False
+        self.gate: Callable[[], None] | None = None
+        self.ending: bool = False
+        self.writing: tuple[Any, Any, int] | None = None
+        self.savepoints: Collection[object] = ()
+        self.nodes: weakref.WeakValueDictionary[int, Node] = weakref.WeakValueDictionary()
+        self.roots: dict[str, Node] = {}
+        self.deleted: list[int] = []
+        self.dirty_nodes: dict[Node, None] = {}
+        self.unresolved: dict[int, Any] = {}
+        self.shared: dict[int, Node] = {}
+        self.capture: OpenCapture | None = None
+        self.unsaved: OpenCapture | None = None
+        self.sources: list[DirtySource] = []
+        self._parts: dict[Callable[[Marks], Any], Any] = {}
+        self._next_id = 1
+
+    def part(self, cls: Callable[[Marks], Part]) -> Part:
+        """Return the object of a class that belongs to this tracker; made at its first use.
+
+        So a special case is one file, and costs nothing where it does not occur.
+        """
+        found = self._parts.get(cls)
+        if found is None:
+            with self.lock:
+                found = self._parts.get(cls)  # another thread may have made it
+                if found is None:
+                    found = self._parts[cls] = cls(self)
+                    if isinstance(found, DirtySource):
+                        self.sources.append(found)
+        return cast("Part", found)
+
+    def part_in_use(self, cls: Callable[[Marks], Part]) -> Part | None:
+        """Return the object of a class that belongs to this tracker, if it was ever used."""
+        return self._parts.get(cls)
+
+    def touch(self, node: Node, key: Any) -> None:
+        """Mark one entry of a node."""
+        node.entries.touched[key] = None
+        self.dirty_nodes[node] = None
+
+    def mark_unresolved(self, container: Any) -> None:
+        """List a container to be resolved before the next cut."""
+        self.unresolved[id(container)] = container
+
+    def new_id(self) -> int:
+        """Return a number that no node has had."""
+        node_id = self._next_id
+        self._next_id += 1
+        return node_id
+
+    def pass_gate(self) -> None:
+        """Call the gate, if there is one, for a write that does not use the barrier.
+
+        Raises:
+            StateInUseError: This process may not write; the gate may raise other errors, too.
+        """
+        if self.gate is not None:
+            with self.lock:
+                if self.gate is not None:
+                    self.gate()
+
+    @abstractmethod
+    def wrote(self, container: Any, *, all_dirty: bool) -> None:
+        """List a container that was armed until now; the lock is held."""
+
+    @abstractmethod
+    def finish_write(self) -> None:
+        """Mark a write that ended before its mark; the lock is held."""
+
+    @abstractmethod
+    def may_be_referred_to(self, nodes: Iterable[Node]) -> bool:
+        """Tell whether a root that is only stored may refer to one of these nodes."""

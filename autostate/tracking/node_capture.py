@@ -18,7 +18,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -29,12 +29,11 @@ from autostate.memory import Pieces
 from autostate.process.interrupts import is_passing
 from autostate.signing import NoKeyError
 from autostate.tracking.barrier import INTERCHANGEABLE, Barrier, size
+from autostate.tracking.graph import Graph
 from autostate.tracking.kind import PLAIN
-from autostate.tracking.node import LARGE, KeyedEntries
-
-if TYPE_CHECKING:
-    from autostate.tracking.capture import Capture
-    from autostate.tracking.node import Node
+from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
+from autostate.tracking.sharing import Sharing
+from autostate.tracking.watched import Watched
 
 logger = logging.getLogger("autostate")
 
@@ -67,6 +66,7 @@ class ReferenceResolver:
     """Resolves the containers inside one entry: nodes by reference, others inline.
 
     Args:
+        graph: The graph of the tracker.
         node: The node to which the entry belongs.
         key: The entry.
         lenient: Replace values that cannot be saved: see `codec.unsaved`.
@@ -78,11 +78,22 @@ class ReferenceResolver:
             than one entry. None if that container is part of an object.
     """
 
-    __slots__ = ("_in_payload", "_left", "_looks", "key", "lenient", "node", "seen", "top")
+    __slots__ = (
+        "_graph",
+        "_in_payload",
+        "_left",
+        "_looks",
+        "key",
+        "lenient",
+        "node",
+        "seen",
+        "top",
+    )
 
     def __init__(
-        self, node: Node, key: Any, *, lenient: bool = False, divide: bool = False
+        self, graph: Graph, node: Node, key: Any, *, lenient: bool = False, divide: bool = False
     ) -> None:
+        self._graph = graph
         self.node = node
         self.key = key
         self.lenient = lenient
@@ -97,7 +108,7 @@ class ReferenceResolver:
 
         Plain containers in such a result may be new at each call: they are no part of the state.
         """
-        resolver = ReferenceResolver(self.node, self.key)
+        resolver = ReferenceResolver(self._graph, self.node, self.key)
         resolver.seen, resolver._in_payload = self.seen, True
         return resolver
 
@@ -107,7 +118,7 @@ class ReferenceResolver:
         if not issubclass(type(container), Barrier):
             return self._without_barrier(container)
         if container._node_ is not self.node or container._key_ != self.key:
-            tracker.graph.claim(container, self.node, self.key)
+            self._graph.claim(container, self.node, self.key)
         owner: Node | None = container._node_
         assert owner is not None
         if owner.tracker is not tracker:
@@ -118,7 +129,7 @@ class ReferenceResolver:
         return None
 
     def _without_barrier(self, value: Any) -> dict[str, int] | None:
-        node = self.node.tracker.sharing.node_of(value)
+        node = self.node.tracker.shared.get(id(value))
         if node is None:
             if not (self._in_payload and type(value) in PLAIN):
                 self._meet(value)
@@ -148,7 +159,7 @@ class ReferenceResolver:
         if not owner.declared:
             owner.kind.describe(owner.obj)  # it has to be one that can be saved
         owner.referrers.setdefault((self.node.id, self.key))
-        self.node.tracker.graph.revive(owner)
+        self._graph.revive(owner)
         return {"$ref": owner.id}
 
     def sign(self, data: bytes) -> str:
@@ -171,6 +182,27 @@ class ReferenceResolver:
         return name_of(container)
 
 
+class CaptureOutput:
+    """What the parts of one capture share.
+
+    Attributes:
+        tracker: The tracker of the nodes.
+        graph: Its graph.
+        watched: Its watched entries.
+        changes: The commit, one JSON object a change.
+        errors: The entries that could not be saved.
+        entries: The number of entries to be written.
+    """
+
+    def __init__(self, tracker: Marks) -> None:
+        self.tracker = tracker
+        self.graph = tracker.part(Graph)
+        self.watched = tracker.part(Watched)
+        self.changes: list[bytes] = []
+        self.errors: list[UnsupportedTypeError] = []
+        self.entries = 0
+
+
 class NodeCapture(ABC):
     """One node's share of a capture.
 
@@ -189,7 +221,7 @@ class NodeCapture(ABC):
 
     shapes: ClassVar[dict[str, type[NodeCapture]]] = {}
 
-    def __init__(self, capture: Capture, node: Node) -> None:
+    def __init__(self, capture: CaptureOutput, node: Node) -> None:
         self.capture = capture
         self.node = node
         self.entries = entries = node.entries
@@ -339,10 +371,13 @@ class NodeCapture(ABC):
         return encoded
 
     def _encoded(self, entry: Any, value: Any, *, lenient: bool = False) -> bytes:
+        current: object = self.node.tracker.capture  # another one is made only to keep hashes
         large = None  # the container that becomes a node, unless the entry is stored as it is
         while True:
-            divide = large is None and self.capture is self.node.tracker.capture
-            resolver = ReferenceResolver(self.node, entry, lenient=lenient, divide=divide)
+            divide = large is None and self.capture is current
+            resolver = ReferenceResolver(
+                self.capture.graph, self.node, entry, lenient=lenient, divide=divide
+            )
             try:
                 encoded = codec.dump(codec.jsonable(value, resolver))
             except ToBeNode as found:
@@ -364,12 +399,11 @@ class NodeCapture(ABC):
 
     def _make_node(self, value: Any, entry: Any) -> None:
         """Make a node of a value that was not found to be shared before."""
-        tracker = self.node.tracker
         known = entry in self.entries.touched
         if issubclass(type(value), Barrier):
-            tracker.graph.promote(value)
+            self.capture.graph.promote(value)
         else:
-            tracker.sharing.promote(value, self.node, entry)
+            self.node.tracker.part(Sharing).promote(value, self.node, entry)
         if not known:  # the entry is encoded again right here
             self.entries.touched.pop(entry, None)
 
@@ -520,7 +554,7 @@ class KeyedCapture(NodeCapture):
         entries.all_dirty = entries.all_dirty or self.all_dirty or entries.saved is not None
         entries.saved = None
         for key in self.seen:
-            node.tracker.watch.saved(node, key, None)
+            self.capture.watched.saved(node, key, None)
         entries.restore(self.keys, self.drops, self.touched)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Hashable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from autostate import codec, depth, memory
 from autostate.errors import (
@@ -25,15 +25,16 @@ from autostate.signing import BadSignatureError
 from autostate.tracking import mirror
 from autostate.tracking.barrier import OBJECT, Barrier, Cell, arm, make, size, variants_of
 from autostate.tracking.bulk_conversion import CONVERTED, FLAT, Dict, List, is_flat
+from autostate.tracking.capture import Capture
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kept import Kept
 from autostate.tracking.kind import KINDS, Kind
-from autostate.tracking.node import Node
+from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
+from autostate.tracking.node_capture import NodeCapture, common_type
 from autostate.tracking.sequences import saved_as
-
-if TYPE_CHECKING:
-    from autostate.tracking.tracker import Tracker
-
+from autostate.tracking.sharing import Sharing
+from autostate.tracking.watched import Watched
+from autostate.tracking.written import Written
 
 _STR = frozenset({str})
 
@@ -54,6 +55,31 @@ def _again(error: AutostateError) -> AutostateError:
     """Make the same error anew: a raised one keeps the frames of its traceback alive."""
     again: AutostateError = copy.copy(error)
     return again
+
+
+def _keep_hashes(node: Node) -> None:
+    """Keep the hashes of a rehydrated node, to find later changes."""
+    entries = node.entries
+    if not isinstance(entries, KeyedEntries):
+        return
+    if size(node.obj) > LARGE:
+        entries.key_type = common_type(set(map(type, node.kind.builtin.__iter__(node.obj))))
+    else:
+        node.entries.all_dirty = True
+        share = NodeCapture.shapes[node.kind.shape](Capture(node.tracker), node)
+        for _ in share.encode():
+            pass
+        node.entries.saved = None if node.entries.bad else share.saved
+        node.entries.bad = {}
+
+
+def _corrupt(name: str) -> CorruptStateError:
+    """Make the error for a state that refers to a node which is not stored."""
+    return CorruptStateError(
+        f"{name}: the stored state refers to a part that is not stored: restore the store "
+        "from a copy; or call autostate.delete(name), which keeps aside what is stored, to "
+        "begin anew"
+    )
 
 
 def _completion(node: Node) -> Callable[[], None] | None:
@@ -87,7 +113,7 @@ class Rehydration:
         states: The stored nodes by id; rebuilt nodes are removed.
     """
 
-    def __init__(self, tracker: Tracker, states: dict[int, State]) -> None:
+    def __init__(self, tracker: Marks, states: dict[int, State]) -> None:
         self._tracker = tracker
         self._states = states
         self._names = {state.name: i for i, state in states.items() if state.name is not None}
@@ -219,9 +245,9 @@ class Rehydration:
             node.kind.builtin.clear(node.obj)  # the program may try again with it
             if state.name is not None and tracker.roots.get(state.name) is node:
                 del tracker.roots[state.name]
-        tracker.watch.forget(self._built.__contains__)
-        tracker.sharing.forget(self._built.__contains__)
-        tracker.written.forget(self._built.__contains__)
+        tracker.part(Watched).forget(self._built.__contains__)
+        tracker.part(Sharing).forget(self._built.__contains__)
+        tracker.part(Written).forget(self._built.__contains__)
         self._begun = [node for node in self._begun if node not in self._built]
 
     def _keep_originals(self) -> None:
@@ -287,13 +313,13 @@ class Rehydration:
         else:
             node.kind.fill(container, self._content(node, state.content))
         if node.kind is OBJECT:
-            self._tracker.sharing.loaded(node)
+            self._tracker.part(Sharing).loaded(node)
         entries = node.entries
         if isinstance(entries, SequenceEntries):
             entries.saved = saved_as(state.content, state.first)
             entries.first, entries.kept = state.first, Kept(size(container))
         else:
-            self._tracker.baseline(node)
+            _keep_hashes(node)
         if node in self.resigned:  # its encoded form differs from the stored one
             node.entries.saved = None
 
@@ -381,7 +407,7 @@ class Rehydration:
         make.key, make.watched = key, False
         value = make.value(json)
         if make.watched:
-            self._tracker.watch.rehydrated(make.node, key, hash(codec.dump(json)))
+            self._tracker.part(Watched).again(make.node, key, hash(codec.dump(json)))
         return value
 
     def refer(self, node_id: int, where: Node, *, complete: bool) -> Node:
@@ -396,7 +422,7 @@ class Rehydration:
         known = self._tracker.nodes.get(node_id)
         if known is None:
             if node_id not in self._states:
-                raise self._tracker.corrupt(where.path)
+                raise _corrupt(where.path)
             if complete or self._states[node_id].kind == OBJECT.name:
                 known = self._build(node_id)
             else:
@@ -413,7 +439,7 @@ class Rehydration:
         if entry is None or entry.blank is None:
             raise CorruptStateError(f"{node.path}: an object that holds itself cannot be rebuilt")
         node.obj["value"] = entry.blank()
-        self._tracker.sharing.loaded(node)  # a node that refers to it may be complete before
+        self._tracker.part(Sharing).loaded(node)  # a node that refers to it may be complete before
 
     def _object(self, node: Node, content: dict[str, Any]) -> dict[str, Any]:
         """Build the content of a cell."""

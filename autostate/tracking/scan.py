@@ -19,19 +19,48 @@ from __future__ import annotations
 
 import gc
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain, compress, count, repeat
 from operator import ne
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from autostate.tracking.guard import guard, unguard
-from autostate.tracking.layout import MISSING, held
-from autostate.tracking.source import DirtySource
-
-if TYPE_CHECKING:
-    from autostate.tracking.mirror import InstanceRoot
+from autostate.tracking.layout import MISSING, Layout, held
+from autostate.tracking.node import DirtySource, Marks, Node
 
 _get: Final = object.__getattribute__  # runs no code of the class, as `getattr` may
+
+
+class Scanned(Protocol):
+    """What a scan asks of the root of an object: see `mirror.InstanceRoot`."""
+
+    _node_: Node | None
+    instance: Any
+    busy: bool
+
+    def keys(self) -> Iterable[str]:
+        """Return the names of the fields of the mirror."""
+
+    def __getitem__(self, name: str, /) -> Any:
+        """Return a field of the mirror."""
+
+    def known_layout(self) -> Layout:
+        """Return the layout of the class."""
+
+    def is_same(self, fields: dict[str, Any]) -> bool:
+        """Tell whether these fields are those of the mirror, by identity."""
+
+    def take(self, fields: dict[str, Any]) -> bool:
+        """Note which fields the object has now."""
+
+    def translated(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return fields as they are saved."""
+
+    def read(self) -> dict[str, Any]:
+        """Return the fields that the object has now."""
+
+    def put_back(self, former: dict[str, Any]) -> None:
+        """Give object and mirror the fields that they had before."""
 
 
 class Seen(NamedTuple):
@@ -51,17 +80,12 @@ class Seen(NamedTuple):
 
 
 class Scan(DirtySource):
-    """The objects of one tracker. In all calls the lock is held.
+    """The objects of one tracker. In all calls the lock is held."""
 
-    Args:
-        register: Lets the tracker ask this source from now on.
-    """
-
-    def __init__(self, register: Callable[[DirtySource], None]) -> None:
-        self._register = register
-        self._roots: list[InstanceRoot] = []
+    def __init__(self, tracker: Marks) -> None:
+        self._roots: list[Scanned] = []
         self._stale = False
-        self._guarding = False
+        self._guarding = tracker.gate is not None
         self._begin()
 
     def guard(self, *, on: bool) -> None:
@@ -87,14 +111,13 @@ class Scan(DirtySource):
         self._always: set[int] = set()
         self._again: set[int] = set()
 
-    def again(self, root: InstanceRoot) -> None:
+    def again(self, root: Scanned) -> None:
         """Compare an object in any case at the next scan: its mirror was given another value."""
         if id(root) in self._owners:
             self._again.add(self._owners[id(root)])
 
-    def add(self, root: InstanceRoot) -> None:
+    def add(self, root: Scanned) -> None:
         """Scan the object of a root from now on."""
-        self._register(self)
         layout, owner = root.known_layout(), len(self._roots)
         if self._guarding:
             guard(type(root.instance))
@@ -133,12 +156,12 @@ class Scan(DirtySource):
         """Count the objects that differ from the last cut."""
         return sum(not root.is_same(fields) for root, fields in self._changes())
 
-    def contents(self) -> list[tuple[InstanceRoot, dict[str, Any]]]:
+    def contents(self) -> list[tuple[Scanned, dict[str, Any]]]:
         """Return the fields of all objects, as of the last scan."""
         self._renew()
         return list(zip(self._roots, map(dict, self._roots), strict=True))
 
-    def _changes(self, *, remember: bool = False) -> Iterator[tuple[InstanceRoot, dict[str, Any]]]:
+    def _changes(self, *, remember: bool = False) -> Iterator[tuple[Scanned, dict[str, Any]]]:
         """Yield the fields of the objects that may have changed, as of one moment."""
         self._renew()
         if not self._roots:

@@ -12,20 +12,20 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct, field
 
 from autostate import codec
-from autostate.tracking import conversion
 from autostate.tracking.barrier import Barrier, Cell, kind_of, make, size
+from autostate.tracking.conversion import references
+from autostate.tracking.graph import Graph
 from autostate.tracking.items import ItemRef
 from autostate.tracking.kind import PLAIN
-from autostate.tracking.node import Node
+from autostate.tracking.node import Marks, Node
 from autostate.tracking.raw import has, item_of, items_of
-
-if TYPE_CHECKING:
-    from autostate.tracking.tracker import Tracker
+from autostate.tracking.search import is_inline, is_object, slots_of
+from autostate.tracking.watched import Watched
 
 
 class Found(Struct):
@@ -44,54 +44,46 @@ class Found(Struct):
 class Sharing:
     """The plain containers of one tracker that are nodes, by `id`."""
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Marks) -> None:
         self._tracker = tracker
-        self._nodes: dict[int, Node] = {}
-
-    def node_of(self, container: Any) -> Node | None:
-        """Return the node of a plain container or of an object; None if it is saved inline."""
-        return self._nodes.get(id(container))
-
-    def is_elsewhere(self, value: Any, node: Node) -> bool:
-        """Tell whether a value is the container or the object of another node than this one."""
-        known = self._nodes.get(id(value))
-        return known is not None and known is not node
-
-    def nodes(self) -> list[Node]:
-        """List the nodes whose containers are plain."""
-        return list(self._nodes.values())
+        self._graph = tracker.part(Graph)
+        self._watched = tracker.part(Watched)
 
     def loaded(self, node: Node) -> None:
         """Note an object that was rebuilt with its node."""
-        self._tracker.register(self._tracker.watch)
-        self._nodes[id(node.obj["value"])] = node
+        self._watched.begin()
+        self._tracker.shared[id(node.obj["value"])] = node
 
     def forget(self, of: Callable[[Node], bool]) -> None:
         """Forget such nodes."""
-        self._nodes = {key: node for key, node in self._nodes.items() if not of(node)}
+        self._tracker.shared = {
+            key: node for key, node in self._tracker.shared.items() if not of(node)
+        }
 
     def resolve(self, watched: Iterable[tuple[Node, Any]]) -> None:
         """Find values at several places of the watched entries; convert those that became free."""
         found = self._search(watched)
         parents = Counter(id(place[0]) for one in found.values() for place in one.places)
-        self._nodes = {key: node for key, node in self._nodes.items() if key in found}
+        self._tracker.shared = {
+            key: node for key, node in self._tracker.shared.items() if key in found
+        }
         elements: defaultdict[Node, set[int]] = defaultdict(set)
         for key, one in found.items():
-            if len(one.places) > 1 and key not in self._nodes:
+            if len(one.places) > 1 and key not in self._tracker.shared:
                 self._promote(one)
                 for _, _, other, entry in one.places:
                     if type(entry) is ItemRef:
                         elements[other].add(entry.ident)
         for other, idents in elements.items():
-            self._tracker.graph.touch_everywhere(other, idents)
-        for key, node in list(self._nodes.items()):
+            self._graph.touch_everywhere(other, idents)
+        for key, node in list(self._tracker.shared.items()):
             if self._convert(node, found[key], parents[key]):
-                del self._nodes[key]
+                del self._tracker.shared[key]
             else:
                 self._look_inside(node)
             node.entries.all_dirty = True
             self._tracker.dirty_nodes[node] = None
-        self._tracker.watch.forget(lambda node: type(node.obj) in PLAIN)
+        self._watched.forget(lambda node: type(node.obj) in PLAIN)
 
     def _search(self, watched: Iterable[tuple[Node, Any]]) -> dict[int, Found]:
         """Find the plain containers in the watched entries.
@@ -99,12 +91,12 @@ class Sharing:
         A container that becomes a node meanwhile is not searched any more, and has watched entries
         of its own: then the search begins again.
         """
-        entries = self._tracker.watch.entries
+        entries = self._watched.entries
         while True:
             search = Search(self)
             for node, entry, slot in self._slots(watched):
                 search.look(node.obj, slot, node, entry)
-            for node in self.nodes():
+            for node in list(self._tracker.shared.values()):
                 # a root that was not asked for yet may hold it, even if nothing else does
                 if type(node.obj) is Cell and self._tracker.may_be_referred_to([node]):
                     search.look(node.obj, "value", node, "value")
@@ -136,21 +128,21 @@ class Sharing:
 
     def _make_node(self, value: Any, referrer: Node, entry: Any) -> Node:
         container = value if type(value) in PLAIN else Cell(value=value)
-        node = self._tracker.graph.new_node(container, referrer, entry)
-        self._nodes[id(value)] = node
-        self._tracker.graph.take_over(node, referrer, entry)
+        node = self._graph.new_node(container, referrer, entry)
+        self._tracker.shared[id(value)] = node
+        self._graph.take_over(node, referrer, entry)
         return node
 
     def promote(self, value: Any, referrer: Node, entry: Any) -> None:
         """Make a node of a value that was found twice while an entry was encoded."""
-        self._tracker.graph.include(self._make_node(value, referrer, entry))
-        self._tracker.watch.add(referrer, entry)  # so that every cut searches it
+        self._graph.include(self._make_node(value, referrer, entry))
+        self._watched.add(referrer, entry)  # so that every cut searches it
 
     def _look_inside(self, node: Node) -> None:
-        for slot in conversion.slots_of(node.obj):
-            conversion.convert_or_watch(node, slot, again=True)
+        for slot in slots_of(node.obj):
+            self._graph.convert_or_watch(node, slot, again=True)
         if node.kind.shape == "sequence":
-            self._tracker.graph.promote_repeated(node, range(size(node.obj)))
+            self._graph.promote_repeated(node, range(size(node.obj)))
 
     def _convert(self, node: Node, found: Found, more: int) -> bool:
         """Put the persisted variant at all places; False if somebody else holds the plain one.
@@ -166,14 +158,14 @@ class Sharing:
         # `found.holder` and the node have one reference each; a container in a field is referenced
         # by the object and by its mirror.
         holders = sum(kind_of(parent).holds for parent, _, _, _ in places)
-        if conversion.references(found.holder, 0) != holders + more + 2:
+        if references(found.holder, 0) != holders + more + 2:
             return False
         kind = kind_of(node.obj)
         new = make(kind, node.obj, node, None)
         old, node.obj = node.obj, new
         swapped = [place for place in places if _swap(place, old, new)]
         del old
-        if conversion.references(found.holder, 0) != 1 + more:
+        if references(found.holder, 0) != 1 + more:
             node.obj = found.holder[0]
             for place in swapped:
                 _swap(place, new, node.obj)
@@ -230,27 +222,24 @@ class Search:
             if not known:
                 self._inside(
                     item_of(parent, slot),
-                    self._sharing.node_of(item_of(parent, slot)) or node,
+                    self._sharing._tracker.shared.get(id(item_of(parent, slot))) or node,
                     entry,
                 )
-        elif conversion.is_object(cls) and not _is_root(item_of(parent, slot)):
+        elif is_object(cls) and not _is_root(item_of(parent, slot)):
             known = id(item_of(parent, slot)) in self.found
             found = self.found.setdefault(id(item_of(parent, slot)), Found([item_of(parent, slot)]))
             found.places.append((_Parts(), slot, node, entry))
             if not known:
-                shared = self._sharing.node_of(item_of(parent, slot))
+                shared = self._sharing._tracker.shared.get(id(item_of(parent, slot)))
                 where = (node, entry) if shared is None else (shared, "value")
                 self._parts(item_of(parent, slot), *where)
         elif not issubclass(cls, Barrier) and not codec.is_atom(cls):
             self._parts(item_of(parent, slot), node, entry)
-        elif conversion.is_inline(item_of(parent, slot)):
+        elif is_inline(item_of(parent, slot)):
             if item_of(parent, slot)._node_ is not node or item_of(parent, slot)._key_ != entry:
                 # Found only while it is encoded, it could be part of an encoded entry already.
-                self._sharing._tracker.graph.claim(item_of(parent, slot), node, entry)
-            if (
-                conversion.is_inline(item_of(parent, slot))
-                and id(item_of(parent, slot)) not in self._inline
-            ):
+                self._sharing._graph.claim(item_of(parent, slot), node, entry)
+            if is_inline(item_of(parent, slot)) and id(item_of(parent, slot)) not in self._inline:
                 self._inline.add(id(item_of(parent, slot)))
                 self._inside(item_of(parent, slot), node, entry)
 
@@ -261,6 +250,6 @@ class Search:
             self.look(parts, index, node, entry)
 
     def _inside(self, container: Any, node: Node, entry: Any) -> None:
-        for slot in conversion.slots_of(container):
+        for slot in slots_of(container):
             key = node.entries.at(slot) if node.obj is container else entry
             self.look(container, slot, node, key)

@@ -14,11 +14,11 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from autostate import codec
 from autostate.process.interrupts import is_passing
-from autostate.tracking import conversion, refcount
+from autostate.tracking import refcount
 from autostate.tracking.barrier import (
     VARIANT_SETS,
     VARIANTS,
@@ -28,12 +28,13 @@ from autostate.tracking.barrier import (
     size,
     variants_of,
 )
+from autostate.tracking.conversion import convert_flat, is_resolved, references
+from autostate.tracking.graph import Graph
 from autostate.tracking.items import SequenceEntries
-from autostate.tracking.node import LARGE, KeyedEntries, Node
+from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
 from autostate.tracking.raw import item_of, items_of, maxlen_of
-
-if TYPE_CHECKING:
-    from autostate.tracking.tracker import Tracker
+from autostate.tracking.search import ATOMS, slots_of
+from autostate.tracking.watched import Watched
 
 logger = logging.getLogger("autostate")
 
@@ -67,16 +68,15 @@ class Written:
 
     Attributes:
         containers: Those that are still disarmed or recording.
-        unresolved: Those that are armed again, by `id`, and have to be resolved before the next
-            cut.
         held: Inline ones that somebody held at the cut, so that a late call can reach them.
         suspects: Containers that a late call can reach, by `id`, with their lengths at the cut.
     """
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Marks) -> None:
         self._tracker = tracker
+        self._graph = tracker.part(Graph)
+        self._watched = tracker.part(Watched)
         self.containers: list[Any] = []
-        self.unresolved: dict[int, Any] = {}
         self.held: list[Any] = []
         self.suspects: dict[int, tuple[Any, Any]] = {}
         self._swept = False
@@ -88,7 +88,7 @@ class Written:
             node.entries.all_dirty = node.entries.all_dirty or all_dirty
             self._tracker.dirty_nodes[node] = None
         else:  # its entry is marked if the container is still in it
-            self.unresolved[id(container)] = container
+            self._tracker.unresolved[id(container)] = container
 
     def forget_unbound(self) -> None:
         """Forget containers that belong to no store any more."""
@@ -97,7 +97,9 @@ class Written:
     def forget(self, of: Callable[[Any], bool]) -> None:
         """Forget the containers of such nodes."""
         self.containers = [c for c in self.containers if not of(c._node_)]
-        self.unresolved = {i: c for i, c in self.unresolved.items() if not of(c._node_)}
+        self._tracker.unresolved = {
+            i: c for i, c in self._tracker.unresolved.items() if not of(c._node_)
+        }
         self.suspects = {i: s for i, s in self.suspects.items() if not of(s[0]._node_)}
         self.held = [c for c in self.held if not of(c._node_)]
 
@@ -114,7 +116,7 @@ class Written:
                     self.collect(SLICE)
                 pause()
             with self._tracker.lock:
-                containers = list(self.unresolved.values())
+                containers = list(self._tracker.unresolved.values())
             if not containers:
                 break
             self._prepare(containers, pause)
@@ -129,15 +131,18 @@ class Written:
         while containers:
             container = containers.pop()
             with self._tracker.lock:
-                if self.unresolved.pop(id(container), None) is None or container._node_ is None:
+                if (
+                    self._tracker.unresolved.pop(id(container), None) is None
+                    or container._node_ is None
+                ):
                     continue
-                self._tracker.graph.forget()
+                self._graph.forget()
                 slots: list[Any] = []
                 with self._isolated(container):
                     slots = self._slots_to_resolve(container)
             for start in range(0, max(len(slots), 1), SLICE):
                 with self._tracker.lock:
-                    self._tracker.graph.forget()
+                    self._graph.forget()
                     if container._node_ is not None:  # it may be detached meanwhile
                         with self._isolated(container):
                             self._resolve(container, slots[start : start + SLICE])
@@ -155,7 +160,7 @@ class Written:
             nodes = self._to_compare()
         for node in nodes:
             with self._tracker.lock:
-                slots = conversion.slots_of(node.obj)
+                slots = slots_of(node.obj)
             for start in range(0, len(slots), SLICE):
                 with self._tracker.lock:
                     if not self._tracker.closed and self._tracker.nodes.get(node.id) is node:
@@ -182,7 +187,7 @@ class Written:
             container.__class__ = variants.armed
         container = None  # a variable is a reference
         last: Node | None = None
-        unresolved, is_json = self.unresolved, codec.is_json_dict
+        unresolved, is_json = self._tracker.unresolved, codec.is_json_dict
         references, get, dicts = refcount.count, dict.get, VARIANT_SETS["dict"]
         for index, everything in enumerate(all_dirty):
             held = references(written[index]) > _INLINE
@@ -221,7 +226,7 @@ class Written:
         suspect = self.suspects.get(id(container))
         self.mark(container, all_dirty=disarmed)
         if not is_flat(container):
-            self.unresolved[id(container)] = container
+            self._tracker.unresolved[id(container)] = container
         if disarmed or node.kind.shape == "sequence":
             self.suspects[id(container)] = (container, _trace(container))
         elif suspect is not None and suspect[1] != _trace(container):
@@ -246,7 +251,7 @@ class Written:
         suspects, self.suspects = self.suspects, {}
         for key in suspects:
             # its holder in the state, and the tuple in `suspects`
-            held = conversion.references(suspects[key], 0) > 2
+            held = references(suspects[key], 0) > 2
             container, trace = suspects[key]
             node: Node | None = container._node_
             variants = variants_of(type(container))
@@ -259,7 +264,7 @@ class Written:
             elif _trace(container) != trace:
                 if node.obj is container and node.kind.shape != "sequence" and is_keyed(container):
                     self.mark(container, all_dirty=True)
-                    self.unresolved[key] = container
+                    self._tracker.unresolved[key] = container
                     self._bypassed(container)
                 else:
                     changed(container)
@@ -270,7 +275,7 @@ class Written:
         node: Node = container._node_
         entries = node.entries
         if node.obj is not container or entries.all_dirty:
-            return conversion.slots_of(container)
+            return slots_of(container)
         if isinstance(entries, SequenceEntries):
             kept = entries.kept
             slots = set(chain.from_iterable(kept.fresh(size(container))))
@@ -279,23 +284,21 @@ class Written:
             # a deque has to look for an item in its middle
             searches = isinstance(container, deque) and len(slots) > _FEW
             items = items_of(container) if searches else container
-            return sorted(
-                slot for slot in slots if type(item_of(items, slot)) not in conversion.ATOMS
-            )
+            return sorted(slot for slot in slots if type(item_of(items, slot)) not in ATOMS)
         if node.kind.shape == "set":
             return []
         keys = held_keys(container, list(entries.keys))
-        return [k for k in keys if type(dict.get(container, k)) not in conversion.ATOMS]
+        return [k for k in keys if type(dict.get(container, k)) not in ATOMS]
 
     def resolve_all(self) -> None:
         """Resolve all containers that are left."""
-        self._tracker.graph.forget()
-        while self.unresolved:
-            _, container = self.unresolved.popitem()
+        self._graph.forget()
+        while self._tracker.unresolved:
+            _, container = self._tracker.unresolved.popitem()
             if container._node_ is not None:  # else it was detached
                 with self._isolated(container):
                     self._resolve(container, self._slots_to_resolve(container))
-        self._tracker.graph.forget(all_resolved=True)
+        self._graph.forget(all_resolved=True)
 
     @contextlib.contextmanager
     def _isolated(self, container: Any) -> Generator[None]:
@@ -319,20 +322,20 @@ class Written:
         node: Node = container._node_
         is_node = node.obj is container
         if not is_node:
-            if self._tracker.graph.detach(container):
+            if self._graph.detach(container):
                 return
             self._tracker.touch(node, container._key_)
         if not is_node and size(container) > LARGE:
-            self._tracker.graph.promote(container)
+            self._graph.promote(container)
             return
         if is_node and isinstance(container, dict):
-            slots = conversion.convert_flat(container, slots, node)
+            slots = convert_flat(container, slots, node)
         if is_node:
             self._look_inside(node, slots)
             return
         for slot in slots:
             try:
-                complete = conversion.convert(container, slot, node, container._key_)
+                complete = self._graph.convert(container, slot, node, container._key_)
             except LookupError:
                 continue  # removed since the slots were listed
             except RecursionError:
@@ -341,7 +344,7 @@ class Written:
                 self._tracker.mark_unresolved(container)
                 return
             if not complete:
-                self._tracker.watch.again(node, container._key_)
+                self._watched.again(node, container._key_)
 
     def _to_compare(self) -> list[Node]:
         """List the nodes whose hashes are kept, and those with entries that could not be saved."""
@@ -362,7 +365,7 @@ class Written:
         """Mark all nodes that can be compared, and all entries that could not be saved."""
         if not self._swept:
             for node in self._to_compare():
-                self._look_inside(node, conversion.slots_of(node.obj), again=True)
+                self._look_inside(node, slots_of(node.obj), again=True)
         self._swept = False
         for node in self._to_compare():
             node.entries.all_dirty = True
@@ -375,11 +378,11 @@ class Written:
         """Convert or watch the values in slots of a node."""
         for slot in slots:
             with contextlib.suppress(LookupError):  # removed since the slots were listed
-                if again and conversion.is_resolved(item_of(node.obj, slot), node, slot):
+                if again and is_resolved(item_of(node.obj, slot), node, slot):
                     continue
-                conversion.convert_or_watch(node, slot, again=again)
+                self._graph.convert_or_watch(node, slot, again=again)
         if node.kind.shape == "sequence":
-            self._tracker.graph.promote_repeated(node, slots)
+            self._graph.promote_repeated(node, slots)
 
 
 def _trace(container: Any) -> Any:
@@ -403,8 +406,8 @@ def is_flat(container: Any) -> bool:
     if VARIANTS[type(container)].length(container) > LARGE:
         return False
     if isinstance(container, dict):
-        return conversion.ATOMS.issuperset(map(type, dict.values(container)))
-    return isinstance(container, set) or conversion.ATOMS.issuperset(map(type, items_of(container)))
+        return ATOMS.issuperset(map(type, dict.values(container)))
+    return isinstance(container, set) or ATOMS.issuperset(map(type, items_of(container)))
 
 
 _INLINE: Final = 2 + refcount.MEASURING

@@ -139,26 +139,29 @@ def test_a_block_looks_once_at_what_is_held_and_shares_its_copy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """However large a list is that the program holds too, and however many blocks are open."""
-    from autostate.tracking import conversion
+    from autostate.tracking import search
+    from autostate.tracking.blocks import Blocks
 
     program = Program()
     held: list[Any] = list(range(LARGE))
     program.root("state").update(held=held, n=0)
     program.flush()
     looked: list[Any] = []
-    values_of = conversion._values_of
+    values_of = search._values_of
 
     def looking(container: Any) -> list[Any]:
         looked.append(container)
         return values_of(container)
 
-    monkeypatch.setattr(conversion, "_values_of", looking)
+    monkeypatch.setattr(search, "_values_of", looking)
     actors = [Actor(program.tracker.atomic) for _ in range(3)]
     for actor in actors:
         looked.clear()
         actor.begin()
         assert sum(one is held for one in looked) <= 1
-    copies = {id(content) for point in program.tracker.savepoints for _, content in point.plain}
+    copies = {
+        id(content) for point in program.tracker.part(Blocks).open for _, content in point.plain
+    }
     assert len(copies) == 1
     held.append("changed")
     late = Actor(program.tracker.atomic)

@@ -13,6 +13,7 @@ import pytest
 
 import autostate
 from autostate import PersistedCounter, PersistedList, PersistedSet
+from autostate.tracking.blocks import Blocks
 from tests.atomic.blocks import LARGE, WAIT, Actor
 from tests.conformance.state_kit import Program
 
@@ -254,7 +255,7 @@ def test_blocks_that_overlap_keep_no_records_of_those_that_have_ended() -> None:
             actor.do(state.update, {"n": state["n"] + 1})
             actor.do(state["list"].append, number)
         actors[(number + 1) % 2].end()
-    logs = program.tracker._undo_log._logs.values()
+    logs = program.tracker.part(Blocks)._log._logs.values()
     assert max(map(len, logs)) <= 4
     actors[1].end(fails=True)
     assert state["n"] == 397

@@ -25,6 +25,7 @@ from autostate.journal import Journal
 from autostate.signing import Signer
 from autostate.stores.memory import MemoryStore
 from autostate.tracking import Tracker, convert
+from autostate.tracking.defaults import begin, offer
 
 BUILTIN: Final[dict[str, Any]] = {
     "dict": dict,
@@ -80,9 +81,9 @@ class Program:
             root = blank(cls or PERSISTED[kind], BUILTIN[kind])
             self.tracker.attach(root, name, kind)
         if kind in ("list", "deque"):
-            self.tracker.begin(root, [] if default is None else default)
+            begin(root, [] if default is None else default)
         else:
-            self.tracker.offer(root, default if default is not None else {})
+            offer(root, default if default is not None else {})
         return root
 
     def flush(self, *, full_compare: bool = False, outcome: Outcome = "saved") -> list[bytes]:

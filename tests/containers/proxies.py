@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from autostate.containers.proxy import VALUE, Content, ProxyRoot, show
 from autostate.containers.root import blank
+from autostate.tracking.defaults import offer
 from tests.conformance.state_kit import Program
 
 
@@ -125,7 +126,7 @@ def proxied(program: Program, obj: Any, name: str = "p") -> Any:
     if root is None:
         root = blank(ProxyRoot, Content)
         program.tracker.attach(root, name, "proxy")
-    program.tracker.offer(root, {VALUE: obj})
+    offer(root, {VALUE: obj})
     return show(root)
 
 

@@ -18,10 +18,11 @@ import pytest
 
 from autostate.codec import registry
 from autostate.containers.root import blank
-from autostate.tracking import barrier, conversion
+from autostate.tracking import barrier
 from autostate.tracking.barrier import Barrier
 from autostate.tracking.capture import Capture
 from autostate.tracking.kind import KINDS
+from autostate.tracking.search import ATOMS
 from tests.conformance.state_kit import BUILTIN, PERSISTED, ROOTS, Program, shape
 
 STATES: Final = ("unbound", "armed", "disarmed", "recording", "capture", "atomic", "nested")
@@ -154,7 +155,7 @@ def _can_be_saved(value: Any, of: Any, depth: int = 20) -> bool:
         if value._node_ is None or value._node_.tracker is not of:
             return False
     elif type(value) not in (*BUILTIN.values(), tuple, frozenset):
-        return type(value) in conversion.ATOMS and value == value  # noqa: PLR0124 - nan is not
+        return type(value) in ATOMS and value == value  # noqa: PLR0124 - nan is not
     if getattr(value, "default_factory", None) not in (None, list, int, dict):
         return False
     parts = value

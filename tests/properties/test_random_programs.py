@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from autostate.tracking.sharing import Sharing
 from tests.conformance.state_kit import Program, shape
 from tests.properties.random_programs import (
     MANY,
@@ -214,7 +215,7 @@ def test_what_is_inside_a_shared_object_stays_inside() -> None:
     for _ in range(3):
         program.flush(full_compare=True)
     box = state["a"]["deeper"]
-    assert program.tracker.sharing.node_of(box) is not None
+    assert id(box) in program.tracker.shared
     box.left.append(2)
     [change] = program.flush(full_compare=True)
     assert b'"$ref"' not in change
@@ -265,7 +266,7 @@ def test_a_cycle_that_is_no_node_when_it_is_encoded_becomes_one(
     state = program.root("state")
     state["x"] = Box([1])
     program.flush()
-    monkeypatch.setattr(program.tracker.sharing, "resolve", lambda _watched: None)
+    monkeypatch.setattr(program.tracker.part(Sharing), "resolve", lambda _watched: None)
     box = state["x"]
     box.left.append(box)
     box.right = {"box": box, "again": [box.left]}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from autostate.containers import PersistedDict, PersistedList
+from autostate.tracking.watched import Watched
 from tests.conformance.state_kit import BUILTIN, Program, shape
 from tests.tracking.written import recovered, written
 
@@ -82,7 +83,7 @@ def test_a_plain_container_at_two_places_is_one_object_again(many: int) -> None:
         assert isinstance(state["a"], PersistedDict)
         assert state["a"] is items[0]
         assert isinstance(items[1][0], PersistedList)
-        assert not program.tracker.watch.knows(state._node_, "a")
+        assert not program.tracker.part(Watched).knows(state._node_, "a")
         following = program.restart()
         again = following.root("state"), following.root("items", "list")
         assert shape(*again) == shape(state, items)

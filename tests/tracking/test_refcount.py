@@ -15,6 +15,7 @@ import autostate
 from autostate.tracking import conversion, refcount
 from autostate.tracking.barrier import Barrier
 from autostate.tracking.kind import PLAIN
+from autostate.tracking.watched import Watched
 from tests.campaign import sampled
 from tests.conformance.classes_kit import Plain, life
 from tests.conformance.holders_kit import HOLDERS, MAKE, Situation
@@ -125,7 +126,7 @@ def test_what_nobody_holds_is_converted(where: str, traced: None) -> None:
             into.put(make())
             into.cut()
         into.cut()
-        assert not into.program.tracker.watch.entries
+        assert not into.program.tracker.part(Watched).entries
         values = [*into.state.values(), *into.state["in"].values(), *into.state["items"]]
         assert not any(type(value) in PLAIN for value in values)
 
@@ -159,10 +160,10 @@ def test_who_comes_by_a_container_while_it_is_copied_keeps_it(kind: str) -> None
     into.put(MAKE[kind]())
     node = into.state._node_
     taking = _taking(PLAIN[type(into.state["q1"])], taken)
-    assert not conversion._replace(into.state, "q1", taking, node, "q1")
+    assert not conversion.replace(into.state, "q1", taking, node, "q1")
     assert into.state["q1"] is taken[0]
     taken.clear()
-    assert conversion._replace(into.state, "q1", PLAIN[type(into.state["q1"])], node, "q1")
+    assert conversion.replace(into.state, "q1", PLAIN[type(into.state["q1"])], node, "q1")
 
 
 def test_who_comes_by_a_field_while_it_is_copied_keeps_it() -> None:
@@ -175,12 +176,12 @@ def test_who_comes_by_a_field_while_it_is_copied_keeps_it() -> None:
         root: Any = root_of(one)
         dict.__setitem__(root, "seen", [5])
         vars(one)["seen"] = root["seen"]
-        assert not conversion._replace(
+        assert not conversion.replace(
             root, "seen", _taking(PLAIN[list], taken), root._node_, "seen"
         )
         assert one.seen is root["seen"] is taken[0]
         taken.clear()
-        assert conversion._replace(root, "seen", PLAIN[list], root._node_, "seen")
+        assert conversion.replace(root, "seen", PLAIN[list], root._node_, "seen")
         assert one.seen is root["seen"]
 
 

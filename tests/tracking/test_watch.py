@@ -9,6 +9,7 @@ import pytest
 
 from autostate.containers import PersistedDict, PersistedList
 from autostate.tracking import watch
+from autostate.tracking.watched import Watched
 from tests.conformance.state_kit import Program, shape
 from tests.tracking.written import recovered
 
@@ -31,7 +32,7 @@ def test_a_list_held_outside_is_watched_and_adopted_when_it_is_free(many: int) -
     del queue, item
     program.flush()
     assert isinstance(state["queue"], PersistedList)
-    assert not program.tracker.watch.knows(state._node_, "queue")
+    assert not program.tracker.part(Watched).knows(state._node_, "queue")
     assert program.flush() == []
 
 

@@ -1,0 +1,305 @@
+"""The open blocks of `atomic()` of one tracker: what they have written, and how it is undone.
+
+While a block is open, containers stay armed, and each write is noted before it happens (`undo.py`).
+A cut takes out the writes of blocks that are held, for as long as it reads, and waits for others.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from operator import is_
+from typing import Any, Final
+
+from autostate.process.interrupts import is_owned
+from autostate.tracking.barrier import Barrier, Cell, kind_of
+from autostate.tracking.graph import Graph
+from autostate.tracking.kind import PLAIN
+from autostate.tracking.node import Marks
+from autostate.tracking.raw import item_of
+from autostate.tracking.savepoint import Savepoint, innermost
+from autostate.tracking.scan import Scan
+from autostate.tracking.search import all_inside, slots_of
+from autostate.tracking.undo import UndoLog
+from autostate.tracking.watched import Watched
+from autostate.tracking.written import Written
+
+logger: logging.Logger = logging.getLogger("autostate")
+
+LONGEST_HOLD: Final = 5.0
+"""Seconds for which a new block waits for a save, at most."""
+
+HOLD_CHECK: Final = 0.002
+"""Seconds between checks whether the block still has to wait."""
+
+
+class Blocks:
+    """The open blocks of one tracker.
+
+    Attributes:
+        open: The blocks, in the order in which they began; also `Marks.savepoints`.
+        refused: Whether a cut was refused since a block is open.
+    """
+
+    def __init__(self, tracker: Marks) -> None:
+        self._tracker = tracker
+        self._written = tracker.part(Written)
+        self._watched = tracker.part(Watched)
+        self._graph = tracker.part(Graph)
+        self._log = UndoLog()
+        self._may_begin = True
+        self._warned_of_orphaned = False
+        self.refused = False
+        self.open: dict[Savepoint, None] = {}
+        tracker.savepoints = self.open
+        tracker.note_write = self.note_write
+
+    def wrote(self, container: Any) -> None:
+        """Note that a write is done; the lock is held."""
+        self._log.written(container)
+
+    def forked(self) -> bool:
+        """Undo the blocks that no frame of this child will end, but not those around the fork.
+
+        Returns:
+            Whether all could be undone: another thread was in the midst of a write otherwise.
+        """
+        self._may_begin, complete = True, True
+        for point in reversed(list(self.open)):
+            if threading.get_ident() not in point.threads:
+                point.outcome = False
+                try:
+                    self._end(point)
+                except Exception:
+                    self.open.pop(point, None)
+                    complete = False
+        return complete
+
+    def begin(self, point: Savepoint) -> None:
+        """Begin a block. A block inside no other waits for a cut that waits for blocks."""
+        if not (point.outer is not None or self._may_begin or _runs_loop()):
+            self._give_way()
+        with self._tracker.lock:
+            self.end_left()
+            self._written.collect()
+            scan = self._tracker.part_in_use(Scan)
+            if scan is not None:
+                scan.collect()
+            self._written.resolve_all()
+            point.instances = [] if scan is None else scan.contents()
+            point.plain = self._copies()
+            self.open[point] = None
+
+    def _copies(self) -> list[tuple[Any, Any]]:
+        """Copy the contents of the plain containers in the state.
+
+        Blocks that are open at the same time share the copies of unchanged contents.
+
+        A container that is put into the state later is not copied: its writer holds it at that
+        moment, and may write to it later. To restore the content that it had then would undo these
+        writes. The reference to the container would also prevent its conversion, so that all later
+        writes to it would have this problem.
+        """
+        last = next(reversed(self.open), None)
+        pairs = () if last is None else last.plain
+        known = {id(plain): content for plain, content in pairs if type(plain) in (list, dict, set)}
+        copies = []
+        for plain in self._plain():
+            content = known.get(id(plain))
+            if content is None or not _is_same(plain, content):
+                content = kind_of(plain).copy(plain)
+            copies.append((plain, content))
+        return copies
+
+    def _give_way(self) -> None:
+        """Wait until blocks may begin, for `LONGEST_HOLD` at the most.
+
+        What does not work: an Event, which is written in Python; Ctrl-C in it raises RuntimeError.
+        """
+        end = time.monotonic() + LONGEST_HOLD
+        while not self._may_begin and time.monotonic() < end:
+            time.sleep(HOLD_CHECK)
+
+    def end(self, point: Savepoint) -> None:
+        """End a block as its outcome says. Call it again if Ctrl-C interrupts it.
+
+        If this thread is in the middle of another operation, as when the garbage collector closes
+        a generator, the next cut or block ends this one.
+        """
+        if not is_owned(self._tracker.lock):
+            with self._tracker.lock:
+                self._end(point)
+
+    def _end(self, point: Savepoint) -> None:
+        if point not in self.open:
+            return
+        if self._tracker.writing is not None:
+            self._tracker.finish_write()
+        if point.outcome:
+            outer = point.outer
+            self._log.hand_over(point, outer if outer and outer.is_open else None)
+        else:
+            self._log.undo(point)
+            for plain, content in point.plain:
+                kind_of(plain).refill(plain, content)
+            for root, fields in point.instances:
+                if root._node_ is not None and not root.busy:
+                    root.take(root.read())
+                    root.put_back(fields)
+        point.holder = None
+        del self.open[point]
+        if self.refused:
+            self.refused = bool(self.open)
+            self._tracker.wake()
+
+    def end_left(self) -> None:
+        """End blocks whose frames are gone, or whose end was put off."""
+        for point in reversed(list(self.open)):
+            if point.is_abandoned():
+                point.outcome = False
+            if not point.is_open:
+                self._end(point)
+
+    def undo_open(self) -> None:
+        """Undo blocks that do not end: while they are open nothing could be saved."""
+        if self.open:
+            logger.warning(
+                "%s of atomic() did not end before the last save: what was written in it is not "
+                "saved, everything else is",
+                "a block" if len(self.open) == 1 else f"{len(self.open)} blocks",
+            )
+        for point in reversed(list(self.open)):
+            point.outcome = False
+            self._end(point)
+
+    def note_write(self, container: Any, key: Any, *, removes: bool = False) -> None:
+        """Note the content before a write, for the undo of open blocks; the lock is held."""
+        writer = innermost(self._tracker)
+        if writer is None:
+            writer = self._orphaned()
+        if writer is not None:
+            writer.threads.add(threading.get_ident())
+        self._log.note(container, key, writer, removes=removes)
+
+    def note_use(self) -> None:
+        """Note that an object may have changed, which cannot be undone; the lock is held."""
+        writer = innermost(self._tracker) or self._orphaned() if self.open else None
+        if writer is not None:
+            writer.may_step_back = False
+
+    def _orphaned(self) -> Savepoint | None:
+        """Return the block that owns the writes of contexts that are in no block.
+
+        If a block was begun in a context that has ended, its writes are made in other contexts.
+        With several such blocks nothing tells their writes apart, so that none of them undoes a
+        write.
+        """
+        orphaned = [point for point in self.open if point.is_orphaned]
+        if len(orphaned) > 1 and any(
+            later.outer is not point for point, later in itertools.pairwise(orphaned)
+        ):
+            if not self._warned_of_orphaned:
+                self._warned_of_orphaned = True
+                logger.warning(
+                    "several blocks of atomic() were begun in contexts that have ended, as in "
+                    "FastAPI dependencies that are no coroutines; what is written now cannot be "
+                    "told apart, and none of these blocks undoes it: begin them where they write"
+                )
+            return None
+        return orphaned[-1] if orphaned else None
+
+    @property
+    def oldest(self) -> Savepoint | None:
+        """The open block that began first."""
+        return next(iter(self.open), None)
+
+    @contextmanager
+    def holding_back(self) -> Generator[None]:
+        """Let no block begin during the body, except in blocks and on threads of event loops."""
+        self._may_begin = False
+        try:
+            yield
+        finally:
+            self._may_begin = True
+
+    def step_back(self, paused: int | None, forward: list[Callable[[], None]]) -> bool:
+        """Undo the writes of open blocks for the moment of a cut.
+
+        The blocks of this thread, and those of `paused`, wait during the cut: nobody sees the
+        undone state. Blocks of other threads run, and would see it. Changes of objects and of
+        watched values have no known writer: if there are any, they can be neither undone nor saved.
+
+        Args:
+            paused: Another thread, whose blocks wait.
+            forward: As for `UndoLog.step_back`.
+
+        Returns:
+            Whether the writes were undone; else the cut has to wait.
+        """
+        here = {threading.get_ident(), paused}
+        points = self.open
+        if not all(point.threads <= here and _may_step_back(point) for point in points):
+            return False
+        plain = set(map(id, self._plain()))
+        if any(plain.difference(id(one) for one, _ in point.plain) for point in points):
+            return False  # new since a block began: its writer is not known
+        self._log.step_back(self.open, forward)
+        return True
+
+    def _plain(self) -> list[Any]:
+        """List the plain containers in watched entries, which have no barrier."""
+        entries = [(n, k, slot) for n, k in self._watched.entries for slot in n.entries.slots(k)]
+        shared = list(self._tracker.shared.values())
+        for node in shared:
+            entries += [(node, node.entries.at(s), s) for s in slots_of(node.obj)]
+        found = [node.obj for node in shared if type(node.obj) is not Cell]
+        for node, key, slot in entries:
+            inside = [*all_inside([item_of(node.obj, slot)], node)]
+            found += [one for one in inside if type(one) in PLAIN]
+            for one in inside:
+                if issubclass(type(one), Barrier) and one._node_ is None:
+                    self._graph.claim(one, node, key)  # detached elsewhere, and now only here
+        return list({id(plain): plain for plain in found}.values())
+
+    def is_inside(self) -> bool:
+        """Tell whether the calling thread or task is inside an `atomic()` block."""
+        if not self.open:
+            return False
+        if not is_owned(self._tracker.lock):
+            with self._tracker.lock:
+                self.end_left()
+        return innermost(self._tracker) is not None
+
+
+def _runs_loop() -> bool:
+    """Tell whether an event loop runs in this thread; loads no asyncio for that."""
+    events: Any = sys.modules.get("asyncio.events")
+    return events is not None and events._get_running_loop() is not None
+
+
+def _may_step_back(point: Savepoint) -> bool:
+    """Tell whether everything without a barrier is as it was when a block began."""
+    if not point.may_step_back:
+        return False
+    for root, fields in point.instances:
+        if root._node_ is not None and (
+            root.busy or not root.is_same(root.read()) or not _is_same(dict(root), fields)
+        ):
+            return False
+    return all(_is_same(kind_of(plain).copy(plain), former) for plain, former in point.plain)
+
+
+def _is_same(content: Any, former: Any) -> bool:
+    """Tell whether two plain containers hold the same objects, in the same order."""
+    if len(content) != len(former):
+        return False
+    if isinstance(content, set):
+        return set(map(id, content)) == set(map(id, former))
+    if isinstance(content, dict) and not all(map(is_, content.values(), former.values())):
+        return False
+    return all(map(is_, content, former))

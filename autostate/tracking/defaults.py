@@ -1,0 +1,47 @@
+"""What a program gives for a state object that may be stored already: defaults, first content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from autostate.tracking.barrier import size
+from autostate.tracking.node import LARGE
+from autostate.tracking.raw import has
+
+if TYPE_CHECKING:
+    from autostate.tracking.node import Node
+
+
+def offer(container: Any, defaults: Mapping[Any, Any]) -> None:
+    """Fill in the defaults that the stored state never had (dict, set and counter)."""
+    node: Node = container._node_
+    tracker = node.tracker
+    with tracker.lock:
+        kind, entries = node.kind, node.entries
+        new = [k for k in defaults if not has(container, k) and k not in entries.defaults]
+        if entries.all_dirty and not size(container):
+            kind.fill(container, defaults)
+        elif new:
+            tracker.dirty_nodes[node] = None
+            tracker.unresolved[id(container)] = container
+            try:
+                kind.fill(container, {key: defaults[key] for key in new})
+            finally:
+                entries.all_dirty = entries.all_dirty or size(container) <= LARGE
+                entries.keys.update(dict.fromkeys([k for k in new if has(container, k)], True))
+            tracker.wake()
+        if not entries.defaults.issuperset(defaults):
+            tracker.dirty_nodes[node] = None
+            # After filling in: else defaults would count as offered after an interruption.
+            entries.defaults |= frozenset(defaults)
+            tracker.wake()
+
+
+def begin(container: Any, default: list[Any]) -> None:
+    """Fill a list that was never saved."""
+    node: Node = container._node_
+    tracker = node.tracker
+    with tracker.lock:
+        if node.entries.all_dirty and not node.declared and not size(container):
+            node.kind.fill(container, default)

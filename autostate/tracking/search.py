@@ -1,0 +1,138 @@
+"""What is inside the values of a state: the containers, nodes and objects in them, at any depth."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+
+from autostate import codec
+from autostate.codec import arrays
+from autostate.tracking.barrier import Barrier, kind_of, size
+from autostate.tracking.kind import PLAIN, copy_dict
+from autostate.tracking.raw import items_of
+
+if TYPE_CHECKING:
+    from autostate.tracking.node import Node
+
+ATOMS: Final[set[type]] = codec.ATOMS
+"""Types whose values never change and never hold a container; classes are added when found."""
+
+_FIXED: Final = frozenset({tuple, frozenset, range, slice, Fraction})
+
+_MANY: Final = 10_000
+
+
+def is_object(cls: type) -> bool:
+    """Tell whether values of a class can change unseen: no container, and without a barrier."""
+    if codec.is_atom(cls) or cls in _FIXED or cls in PLAIN or issubclass(cls, Barrier):
+        return False
+    entry = codec.entry_for(cls)
+    if entry is not None:
+        return entry.mutable
+    return cls in codec.ENCODERS or codec.is_persisted(cls) or arrays.encoder_of(cls) is not None
+
+
+def holds_atoms(container: Any) -> bool:
+    """Tell whether a plain container holds atoms only: the frequent case."""
+    if isinstance(container, dict):
+        return ATOMS.issuperset(map(type, dict.values(container)))
+    return isinstance(container, set) or ATOMS.issuperset(map(type, container))
+
+
+def slots_of(container: Any) -> list[Any]:
+    """List the keys or indices of values that are no atoms; of a large container, all of them.
+
+    To search a large container in one go would hold up other threads.
+    """
+    kind = kind_of(container)
+    if kind.shape == "set":
+        return []
+    if size(container) > _MANY:
+        return list(range(size(container)) if kind.shape == "sequence" else container)
+    if kind.shape == "sequence":
+        items = items_of(container)
+        if ATOMS.issuperset(map(type, items)):
+            return []
+        return [i for i, value in enumerate(items) if type(value) not in ATOMS]
+    if ATOMS.issuperset(map(type, dict.values(container))):
+        return []
+    return [key for key, value in copy_dict(container).items() if type(value) not in ATOMS]
+
+
+def entries_of(node: Node) -> list[Any]:
+    """List the entries of a node whose values are no atoms."""
+    return [node.entries.at(slot) for slot in slots_of(node.obj)]
+
+
+def is_inline(value: Any) -> bool:
+    """Tell whether a value is a persisted container that is no node."""
+    return issubclass(type(value), Barrier) and (
+        value._node_ is None or value._node_.obj is not value
+    )
+
+
+def inline(container: Any, node: Node) -> Iterator[Any]:
+    """Yield each persisted container inside a container that is no node, at any depth, once.
+
+    Args:
+        container: The container; or a list of values that are in entries of the node.
+        node: Containers below other nodes than this one are left out.
+    """
+    for value in all_inside(container, node):
+        if issubclass(type(value), Barrier):
+            yield value
+
+
+def nodes_inside(values: list[Any], node: Node) -> Iterator[Node]:
+    """Yield the nodes among values of a node and inside them, but not inside other nodes."""
+    for container in chain([values], all_inside(values, node)):
+        for value in _values_of(container):
+            if not issubclass(type(value), Barrier):
+                known = node.tracker.shared.get(id(value))
+                if known is not None and known is not node:
+                    yield known
+            elif value._node_ is not None and value._node_.obj is value:
+                yield value._node_
+
+
+def holds(values: list[Any], referrer: Node, node: Node) -> bool:
+    """Tell whether the container of a node is in values of a referrer, not in further nodes."""
+    target = node.kind.show(node.obj)
+    containers = chain([values], all_inside(values, referrer))
+    return any(value is target for container in containers for value in _values_of(container))
+
+
+def all_inside(container: Any, node: Node) -> Iterator[Any]:
+    """Yield everything inside a value that is no atom, except below other nodes than this one.
+
+    The search works at any depth: it does not recurse.
+    """
+    shared = node.tracker.shared
+    seen: dict[int, Any] = {}
+    left = [container]
+    while left:
+        for value in _values_of(left.pop()):
+            if id(value) in seen:
+                continue
+            if is_inline(value) or not (
+                issubclass(type(value), Barrier) or shared.get(id(value), node) is not node
+            ):
+                seen[id(value)] = value
+                left.append(value)
+                yield value
+
+
+def _values_of(container: Any) -> list[Any]:
+    """List the values in a container, a tuple or an object that are no atoms."""
+    cls = type(container)  # not `isinstance`, which looks behind a wrapper
+    if issubclass(cls, set | frozenset):
+        return []
+    if issubclass(cls, dict | list | deque):
+        values: Any = dict.values(container) if issubclass(cls, dict) else items_of(container)
+        if ATOMS.issuperset(map(type, values)):  # the frequent case, six times as fast
+            return []
+        return [value for value in list(values) if type(value) not in ATOMS]
+    return [value for value in codec.parts_of(container) if type(value) not in ATOMS]
