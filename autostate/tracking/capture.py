@@ -14,24 +14,32 @@ from autostate.codec import dumps
 from autostate.errors import UnsupportedTypeError
 from autostate.process.interrupts import is_passing
 from autostate.tracking import mappings, sequences, sets
+from autostate.tracking.graph import Graph
 from autostate.tracking.node import Marks, Node
-from autostate.tracking.node_capture import UNSURE, CaptureOutput, NodeCapture
+from autostate.tracking.node_capture import UNSURE, NodeCapture
+from autostate.tracking.watched import Watched
 
 __all__ = ["Capture", "mappings", "sequences", "sets"]  # the shapes, which have to be loaded
 
 
-class Capture(CaptureOutput):
+class Capture:
     """The dirty entries of all state objects as of one moment.
 
     Attributes:
+        tracker, graph, watched, changes, errors, entries: See `CaptureOutput`.
         node_captures: The parts of the nodes.
         nodes: The nodes that were taken.
         began: Nodes have been taken: a node that is made from now on has to be taken, too.
         deleted: The numbers of deleted roots.
     """
 
-    def __init__(self, tracker: Marks) -> None:
-        super().__init__(tracker)
+    def __init__(self, tracker: Marks, graph: Graph, watched: Watched) -> None:
+        self.tracker = tracker
+        self.graph = graph
+        self.watched = watched
+        self.changes: list[bytes] = []
+        self.errors: list[UnsupportedTypeError] = []
+        self.entries = 0
         self.node_captures: list[NodeCapture] = []
         self.began = False
         self.nodes: set[Node] = set()
@@ -75,6 +83,8 @@ class Capture(CaptureOutput):
                 if pause is not None:
                     pause()
             index += 1
+            if pause is not None and index < len(self.node_captures):
+                pause()
         self.changes += [dumps({"id": node_id, "delete": True}) for node_id in self.deleted]
         return self.changes
 

@@ -25,7 +25,7 @@ def key_step(key: Any) -> str:
 
 
 def _nothing(*_: Any) -> None:
-    """Describe a kind that needs no description."""
+    """Do nothing: the kind needs no description, and no release."""
 
 
 def _itself(container: Any) -> Any:
@@ -74,7 +74,7 @@ class Kind:
     refill: Callable[[Any, Any], None]
     raw: frozenset[str]
     recording: Mapping[str, Any] = field(default_factory=dict)
-    describe: Callable[[Any], Any] = _nothing
+    describe: Callable[[Any], Any] | None = None
     configure: Callable[[Any, Any], None] = _nothing
     swap: Callable[[Any, Any, Any, list[Any]], bool] | None = None
     holds: int = 1

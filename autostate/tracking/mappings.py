@@ -9,26 +9,184 @@ was added.
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 import re
-from collections.abc import Iterable, Iterator
+from abc import abstractmethod
+from collections.abc import Hashable, Iterable, Iterator
 from itertools import chain, islice
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
 from autostate import codec
-from autostate.memory import Pieces
-from autostate.tracking.barrier import VARIANT_SETS, held_keys
-from autostate.tracking.kind import copy_dict
-from autostate.tracking.node_capture import KeyedCapture, NodeCapture, batches, dump_key, is_key
+from autostate.memory import Pieces, encode_each
+from autostate.tracking.barrier import INTERCHANGEABLE, VARIANT_SETS, held_keys
+from autostate.tracking.kind import PLAIN
+from autostate.tracking.node import LARGE, KeyedEntries
+from autostate.tracking.node_capture import NodeCapture, batches, dump_key, is_key
 
 _MISSING: Final = object()
 _STR: Final = frozenset({str})
+_LONG: Final = 4000  # bytes of an entry that may hold an int with too many digits
 _LARGE: Final = 1 << 20  # bytes of an entry above which another copy costs too much
 _DICT_FORMS: Final = VARIANT_SETS["dict"]
 _MAYBE_NAN: Final = frozenset({float, complex, decimal.Decimal, tuple, frozenset})
 _NAN: Final = re.compile(rb'\{"\$[a-z]+":"[^"]*nan', re.IGNORECASE)
+
+
+class KeyedCapture(NodeCapture):
+    """The share of a mapping or a set: its entries are addressed by keys.
+
+    Attributes:
+        items: Copy of the entries to encode: key → value, or member → member.
+        is_large: Whether the container had so many entries at the cut that writes are recorded.
+        remembered: The hashes to keep, if they are known already at the cut.
+    """
+
+    entries: KeyedEntries
+    items: dict[Any, Any]
+    remembered: Any = None
+
+    def copy(self) -> None:
+        """Copy the dirty entries; the lock is held."""
+        node = self.node
+        length = node.kind.builtin.__len__(node.obj)
+        self.is_large = length > LARGE
+        if self.entries.saved is None and len(self.keys) + len(self.drops) > length:
+            self.all_dirty = True  # more drops than remaining entries: writing all is shorter
+        self.items = self.copy_items()
+        self.count = len(self.items)
+        still_bad = {} if self.all_dirty else self.entries.bad
+        self.entries.bad = {key: value for key, value in still_bad.items() if key not in self.items}
+        if not self.is_large and not self.all_dirty and self.entries.saved is None:
+            self.remembered = self.remember()
+
+    def batches(self) -> Iterator[list[Any]]:
+        """Yield the keys of the dirty entries in batches, and find the type of all keys."""
+        if not self.all_dirty:
+            yield from batches(iter(self.items))
+            return
+        types: set[type] = set()
+        for batch in batches(iter(self.items)):
+            types.update(map(type, batch))
+            yield batch
+        entries = self.entries
+        with self.node.tracker.lock:
+            types.update(map(type, list(entries.keys)))  # recorded meanwhile
+            entries.key_type = common_type(types)
+
+    @abstractmethod
+    def remember(self) -> Any:
+        """Encode all entries of a container that became small, for its hashes; the lock is held."""
+
+    def remembers(self) -> bool:
+        """Tell whether hashes of the saved entries are kept, to compare with next time."""
+        return not self.is_large or self.entries.compare or type(self.node.obj) in PLAIN
+
+    def dropped_keys(self, before: Iterable[Any]) -> Iterable[Any]:
+        """Return the keys to be dropped: those recorded as removed, or those that are gone.
+
+        If everything is compared, a removed entry that is there again may be at its former place:
+        it must not be put at the end.
+        """
+        if not self.all_dirty:
+            return self.drops
+        return (key for key in chain(before, self.drops) if key not in self.items)
+
+    @abstractmethod
+    def copy_items(self) -> dict[Any, Any]:
+        """Copy the dirty entries; the lock is held."""
+
+    def release(self) -> None:
+        """Release the copies."""
+        super().release()
+        self.items = {}
+
+    def encode_now(self, key: Any) -> None:
+        """Encode one entry before it is written to; the lock is held."""
+        if key not in self.early and self.items.get(key) is not None:
+            self.early[key] = self.encode_entry(key, self.items[key])
+
+    def encode_rest(self) -> None:
+        """Encode entries that can still change, before the node is untracked; the lock is held."""
+        for key in [key for key, value in self.items.items() if type(value) not in codec.NATIVE]:
+            self.encode_now(key)
+
+    def encode_entry(self, key: Any, value: Any) -> bytes | None:
+        """Encode one entry; report it and return None if its value or key cannot be saved."""
+        if not is_key(key):
+            self._reported(key, key, lambda: dump_key(key))
+            return None
+        return self.encode_value(key, value, key)
+
+    def taken(self, key: Any, value: Any) -> bytes | None:
+        """Return one entry's bytes, encoded early or now; the lock is held."""
+        return self.early[key] if key in self.early else self.encode_entry(key, value)
+
+    def raws(self, batch: list[Any]) -> list[bytes | None]:
+        """Encode some entries, in one call if all are scalars; the lock is held."""
+        values = [self.items[key] for key in batch]
+        if self.early.keys().isdisjoint(batch) and self._are_json(batch, values):
+            with contextlib.suppress(ValueError):  # a lone surrogate, or too many digits
+                raws = list(encode_each(values))
+                if max(map(len, raws)) < _LONG:
+                    return cast("list[bytes | None]", raws)
+        return [self.taken(key, value) for key, value in zip(batch, values, strict=True)]
+
+    def _are_json(self, keys: list[Any], values: list[Any]) -> bool:
+        """Tell whether msgspec can be given these entries as they are."""
+        if not codec.NATIVE.issuperset(map(type, keys)):
+            return False
+        return codec.NATIVE.issuperset(map(type, values)) or all(map(self.is_json, keys, values))
+
+    def is_json(self, key: Any, value: Any) -> bool:
+        """Tell whether msgspec can be given a value as it is: a scalar, or a dict of such."""
+        cls = type(value)
+        if cls in codec.NATIVE:
+            return True
+        return (
+            cls in _DICT_FORMS
+            and value._key_ is key
+            and value._node_ is self.node
+            and codec.is_json_dict(value)
+        )
+
+    def encoded(self) -> Iterator[list[tuple[Any, bytes]]]:
+        """Yield all entries, encoded, in batches, without those that cannot be saved."""
+        for batch in self.batches():
+            with self.node.tracker.lock:
+                raws = self.raws(batch)
+                self.early.update(zip(batch, raws, strict=True))
+            yield [(key, raw) for key, raw in zip(batch, raws, strict=True) if raw is not None]
+
+    def find_defaults(self) -> frozenset[Hashable]:
+        """Return the offered defaults, without entries that could not be saved.
+
+        These are not in the store, and would look deleted to the next process. Of an object, only
+        deleted fields count: its class may lose a field, and have another one of that name later.
+        """
+        node = self.node
+        if node.kind.has_fields:
+            if self.all_dirty:
+                return self.defaults.difference(self.items)
+            dropped = self.defaults.intersection(self.drops)
+            return self.entries.saved_defaults.union(dropped).difference(self.items)
+        unsaved = self.defaults.intersection(self.entries.bad).difference(self.drops)
+        return self.defaults.difference(unsaved) if unsaved else self.defaults
+
+    def dropped(self, keys: Iterable[Any]) -> list[Any]:
+        """Return the JSON of removed keys, except keys that cannot be saved and never were."""
+        return [msgspec.Raw(dump_key(key)) for key in keys if is_key(key)]
+
+    def restore(self) -> None:
+        """Mark again the entries of this capture."""
+        node, entries = self.node, self.entries
+        entries.all_dirty = entries.all_dirty or self.all_dirty or entries.saved is not None
+        entries.saved = None
+        for key in self.seen:
+            self.capture.watched.saved(node, key, None)
+        entries.restore(self.keys, self.drops, self.touched)
 
 
 class MappingCapture(KeyedCapture):
@@ -54,8 +212,7 @@ class MappingCapture(KeyedCapture):
 
     def _copy_all(self) -> dict[Any, Any]:
         obj, builtin = self.node.obj, self.node.kind.builtin
-        in_order = builtin.__iter__ is dict.__iter__
-        return copy_dict(obj) if in_order else dict(builtin.items(obj))
+        return dict(obj) if type(obj).__iter__ is dict.__iter__ else dict(builtin.items(obj))
 
     def remember(self) -> dict[Any, int]:
         """Encode all entries of a mapping that became small, for its hashes; the lock is held."""
@@ -79,52 +236,73 @@ class MappingCapture(KeyedCapture):
             return self._compared_with_nan(before)
         if self.all_dirty and self._is_reordered(before):
             return self._assigned()
-        return self._compared(before)
+        return self._compared(before) if self.remembers() else self._grown(before)
 
     def _compared(self, before: dict[Any, int]) -> Iterator[dict[str, Any] | None]:
         """Write the entries that differ from what was saved."""
-        items, remembering = self.items, self.remembers()
-        drops = dict.fromkeys(self.dropped_keys(before))
+        drops = self._take_drops(before)
         saved = {} if self.all_dirty else before
-        for key in () if self.all_dirty else drops:
-            saved.pop(key, None)
+        if self.is_large:
+            yield from self._dropped(drops)
         puts: list[tuple[Any, Any]] = []
-        yield from self._drops_of_large(drops)
-        for batch in self.batches():
+        largest = 0
+        for number, batch in enumerate(self.batches()):
+            if number:
+                yield None
             with self.node.tracker.lock:
-                for key in batch:
-                    known = before.get(key) if key not in drops else None
-                    if known is None and not remembering and self._is_native(key, items[key]):
-                        puts.append((key, items[key]))
-                        continue
-                    encoded = self.taken(key, items[key])
-                    if encoded is None:
-                        saved.pop(key, None)
-                        continue
-                    digest = _hash(key, encoded)
-                    if known != digest:
-                        puts.append((key, msgspec.Raw(encoded)))
-                    if remembering:
-                        saved[key] = digest
-                    else:  # it has become large
-                        self._note_seen(key, encoded)
-                content = self._joined(puts) if self.is_large and puts else None
-            yield {"put": content} if content is not None else None
-            if self.is_large:
+                raws = self.raws(batch)
+            for key, raw in zip(batch, raws, strict=True):
+                if raw is None:
+                    saved.pop(key, None)
+                    continue
+                digest = hash(raw) if type(key) is str else _hash(key, raw)
+                if digest != before.get(key):
+                    puts.append((key, msgspec.Raw(raw)))
+                    largest = max(largest, len(raw))
+                saved[key] = digest
+            if self.is_large and puts:
                 self.capture.entries += len(puts)
+                yield {"put": _packed(puts, largest)}
                 puts = []
-        self.saved = saved if remembering else None
+        self.saved = saved
         change: dict[str, Any] = {}
         if drops and not self.is_large:
             change["drop"] = self.dropped(drops)
         if puts:
             self.capture.entries += len(puts)
-            change["put"] = self._joined(puts)
+            change["put"] = _packed(puts, largest)
         if change:
             yield change
 
-    def _drops_of_large(self, drops: Iterable[Any]) -> Iterator[dict[str, Any]]:
-        for batch in batches(iter(drops if self.is_large else ())):
+    def _grown(self, before: dict[Any, int]) -> Iterator[dict[str, Any] | None]:
+        """Write the entries of a mapping that has become large: most of them are new."""
+        items = self.items
+        yield from self._dropped(self._take_drops(before))
+        for batch in self.batches():
+            with self.node.tracker.lock:
+                new = [k for k in batch if k not in before and self._is_native(k, items[k])]
+                puts = [(key, items[key]) for key in new]
+                known = set(new)
+                rest = [key for key in batch if key not in known]
+                for key, raw in zip(rest, self.raws(rest), strict=True):
+                    if raw is not None:
+                        self._note_seen(key, raw)
+                        if before.get(key) != _hash(key, raw):
+                            puts.append((key, msgspec.Raw(raw)))
+                content = self._joined(puts) if puts else None
+            self.capture.entries += len(puts)
+            yield {"put": content} if content is not None else None
+        self.saved = None
+
+    def _take_drops(self, before: dict[Any, int]) -> list[Any]:
+        """Return the keys to be dropped, and forget their hashes."""
+        drops = list(dict.fromkeys(self.dropped_keys(before)))
+        for key in drops:
+            before.pop(key, None)
+        return drops
+
+    def _dropped(self, drops: Iterable[Any]) -> Iterator[dict[str, Any]]:
+        for batch in batches(iter(drops)):
             yield {"drop": self.dropped(batch)}
 
     def _compared_with_nan(self, before: dict[Any, int]) -> Iterator[dict[str, Any] | None]:
@@ -149,6 +327,9 @@ class MappingCapture(KeyedCapture):
         now = list(islice(items, len(kept)))
         if kept != now:
             return True
+        types = set(map(type, chain(kept, now)))
+        if len(types) <= 1 and types <= INTERCHANGEABLE:
+            return False
         return any(
             a is not b and not (type(a) is type(b) is str) and dump_key(a) != dump_key(b)
             for a, b in zip(kept, now, strict=True)
@@ -184,8 +365,7 @@ class MappingCapture(KeyedCapture):
 
     def _recorded(self) -> Iterator[dict[str, Any] | None]:
         """Write the recorded entries."""
-        for batch in batches(iter(self.drops)):
-            yield {"drop": self.dropped(batch)}
+        yield from self._dropped(self.drops)
         for pairs in self._translated():
             yield None if pairs is None else {"put": pairs}
         self.saved = self.remembered
@@ -245,24 +425,19 @@ class MappingCapture(KeyedCapture):
     def _is_native(self, key: Any, value: Any) -> bool:
         """Tell whether msgspec can be given an entry as it is; the lock is held."""
         return (key not in self.early and type(key) in codec.NATIVE) and (
-            self.touched.get(key, _MISSING) is value or self._is_json(key, value)
+            self.touched.get(key, _MISSING) is value or self.is_json(key, value)
         )
 
-    def _is_json(self, key: Any, value: Any) -> bool:
-        """Tell whether msgspec can be given a value as it is: a scalar, or a dict of such."""
-        cls = type(value)
-        if cls in codec.NATIVE:
-            return True
-        return (
-            cls in _DICT_FORMS
-            and value._key_ is key
-            and value._node_ is self.node
-            and codec.is_json_dict(value)
-        )
+
+def common_type(types: set[type]) -> type | None:
+    """Return the one type of all keys, if equal keys of this type are the same."""
+    return next(iter(types)) if len(types) == 1 and types <= INTERCHANGEABLE else None
 
 
 def has_nan(keys: Iterable[Any]) -> bool:
     """Tell whether a key is, or holds, nan: no other nan is equal to it."""
+    if _MAYBE_NAN.isdisjoint(map(type, keys := list(keys))):
+        return False
     return any(type(key) in _MAYBE_NAN and is_key(key) and is_nan(dump_key(key)) for key in keys)
 
 

@@ -16,22 +16,22 @@ import contextlib
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from itertools import chain, islice
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Hashable, Iterator
+from itertools import islice
+from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
 
 from autostate import codec, depth
 from autostate.codec import Unsupported
 from autostate.errors import UnsupportedTypeError
-from autostate.memory import Pieces
+from autostate.memory import Pieces, encode
 from autostate.process.interrupts import is_passing
 from autostate.signing import NoKeyError
-from autostate.tracking.barrier import INTERCHANGEABLE, Barrier, size
+from autostate.tracking.barrier import Barrier, size
 from autostate.tracking.graph import Graph
 from autostate.tracking.kind import PLAIN
-from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
+from autostate.tracking.node import LARGE, Marks, Node
 from autostate.tracking.sharing import Sharing
 from autostate.tracking.watched import Watched
 
@@ -43,6 +43,9 @@ UNSURE: Final = object()
 SLICE: Final = 0.0005
 """Seconds for which a batch of entries may hold the lock; the size of batches adapts to it."""
 
+
+_IN_PIECES: Final = frozenset({msgspec.Raw, Pieces})
+"""Types of content that may be large: it is copied once, into the whole."""
 
 INLINE: Final = LARGE
 """Entries of all containers inline in one entry; above that the outermost becomes a node."""
@@ -156,7 +159,7 @@ class ReferenceResolver:
             raise ToBeNode(self.top)
 
     def _refer(self, owner: Node) -> dict[str, int]:
-        if not owner.declared:
+        if not owner.declared and owner.kind.describe is not None:
             owner.kind.describe(owner.obj)  # it has to be one that can be saved
         owner.referrers.setdefault((self.node.id, self.key))
         self._graph.revive(owner)
@@ -182,8 +185,8 @@ class ReferenceResolver:
         return name_of(container)
 
 
-class CaptureOutput:
-    """What the parts of one capture share.
+class CaptureOutput(Protocol):
+    """What the parts of one capture share: see `capture.Capture`.
 
     Attributes:
         tracker: The tracker of the nodes.
@@ -194,13 +197,12 @@ class CaptureOutput:
         entries: The number of entries to be written.
     """
 
-    def __init__(self, tracker: Marks) -> None:
-        self.tracker = tracker
-        self.graph = tracker.part(Graph)
-        self.watched = tracker.part(Watched)
-        self.changes: list[bytes] = []
-        self.errors: list[UnsupportedTypeError] = []
-        self.entries = 0
+    tracker: Marks
+    graph: Graph
+    watched: Watched
+    changes: list[bytes]
+    errors: list[UnsupportedTypeError]
+    entries: int
 
 
 class NodeCapture(ABC):
@@ -236,7 +238,9 @@ class NodeCapture(ABC):
         self.defaults = entries.defaults  # now: this capture has no entry of a later default
         self.saved_defaults = entries.saved_defaults
         self.metadata = entries.metadata
-        self._described = self._describe_object()  # now: a `default_factory` can be replaced
+        self._described = (
+            node.kind.describe and self._describe_object()
+        )  # now: a `default_factory` can be replaced
         self.count = 0
         self._header: dict[str, Any] = {}
         self.copy()
@@ -256,7 +260,7 @@ class NodeCapture(ABC):
 
     @abstractmethod
     def changes(self) -> Iterator[dict[str, Any] | None]:
-        """Encode, pausing at every `yield`: None, or a change to be written."""
+        """Encode, pausing between two items: each is None, or a change to be written."""
 
     @abstractmethod
     def restore(self) -> None:
@@ -278,10 +282,11 @@ class NodeCapture(ABC):
         mark = len(changes)
         try:
             self._describe()
-            for change in self.changes():
+            for number, change in enumerate(self.changes()):
+                if number:
+                    yield
                 if change is not None:
                     self._emit(change)
-                yield
             if self._header:
                 self._emit({})
             yield from self._defaults()
@@ -337,6 +342,7 @@ class NodeCapture(ABC):
         self.saved_defaults = now
 
     def _describe_object(self) -> Any:
+        assert self.node.kind.describe is not None
         try:
             return self.node.kind.describe(self.node.obj)
         except Unsupported as problem:
@@ -346,7 +352,10 @@ class NodeCapture(ABC):
 
     def _emit(self, change: dict[str, Any]) -> None:
         fields = {"id": self.node.id, **self._header, **change}
-        self.capture.changes.append(Pieces.of(fields).joined())
+        if _IN_PIECES.isdisjoint(map(type, change.values())):
+            self.capture.changes.append(encode(fields))
+        else:
+            self.capture.changes.append(Pieces.of(fields).joined())
         self._header = {}
         self.written = True
 
@@ -428,139 +437,6 @@ class NodeCapture(ABC):
         error = UnsupportedTypeError(path, problem.problem)
         self.entries.bad[key] = error
         self.capture.errors.append(error)
-
-
-class KeyedCapture(NodeCapture):
-    """The share of a mapping or a set: its entries are addressed by keys.
-
-    Attributes:
-        items: Copy of the entries to encode: key → value, or member → member.
-        is_large: Whether the container had so many entries at the cut that writes are recorded.
-        remembered: The hashes to keep, if they are known already at the cut.
-    """
-
-    entries: KeyedEntries
-    items: dict[Any, Any]
-    remembered: Any = None
-
-    def copy(self) -> None:
-        """Copy the dirty entries; the lock is held."""
-        node = self.node
-        length = size(node.obj)
-        self.is_large = length > LARGE
-        if self.entries.saved is None and len(self.keys) + len(self.drops) > length:
-            self.all_dirty = True  # more drops than remaining entries: writing all is shorter
-        self.items = self.copy_items()
-        self.count = len(self.items)
-        still_bad = {} if self.all_dirty else self.entries.bad
-        self.entries.bad = {key: value for key, value in still_bad.items() if key not in self.items}
-        if not self.is_large and not self.all_dirty and self.entries.saved is None:
-            self.remembered = self.remember()
-
-    def batches(self) -> Iterator[list[Any]]:
-        """Yield the keys of the dirty entries in batches, and find the type of all keys."""
-        if not self.all_dirty:
-            yield from batches(iter(self.items))
-            return
-        types: set[type] = set()
-        for batch in batches(iter(self.items)):
-            types.update(map(type, batch))
-            yield batch
-        entries = self.entries
-        with self.node.tracker.lock:
-            types.update(map(type, list(entries.keys)))  # recorded meanwhile
-            entries.key_type = common_type(types)
-
-    @abstractmethod
-    def remember(self) -> Any:
-        """Encode all entries of a container that became small, for its hashes; the lock is held."""
-
-    def remembers(self) -> bool:
-        """Tell whether hashes of the saved entries are kept, to compare with next time."""
-        return not self.is_large or self.entries.compare or type(self.node.obj) in PLAIN
-
-    def dropped_keys(self, before: Iterable[Any]) -> Iterable[Any]:
-        """Return the keys to be dropped: those recorded as removed, or those that are gone.
-
-        If everything is compared, a removed entry that is there again may be at its former place:
-        it must not be put at the end.
-        """
-        if not self.all_dirty:
-            return self.drops
-        return (key for key in chain(before, self.drops) if key not in self.items)
-
-    @abstractmethod
-    def copy_items(self) -> dict[Any, Any]:
-        """Copy the dirty entries; the lock is held."""
-
-    def release(self) -> None:
-        """Release the copies."""
-        super().release()
-        self.items = {}
-
-    def encode_now(self, key: Any) -> None:
-        """Encode one entry before it is written to; the lock is held."""
-        if key not in self.early and self.items.get(key) is not None:
-            self.early[key] = self.encode_entry(key, self.items[key])
-
-    def encode_rest(self) -> None:
-        """Encode entries that can still change, before the node is untracked; the lock is held."""
-        for key in [key for key, value in self.items.items() if type(value) not in codec.NATIVE]:
-            self.encode_now(key)
-
-    def encode_entry(self, key: Any, value: Any) -> bytes | None:
-        """Encode one entry; report it and return None if its value or key cannot be saved."""
-        if not is_key(key):
-            self._reported(key, key, lambda: dump_key(key))
-            return None
-        return self.encode_value(key, value, key)
-
-    def taken(self, key: Any, value: Any) -> bytes | None:
-        """Return one entry's bytes, encoded early or now; the lock is held."""
-        return self.early[key] if key in self.early else self.encode_entry(key, value)
-
-    def encoded(self) -> Iterator[list[tuple[Any, bytes]]]:
-        """Yield all entries, encoded one by one, in batches."""
-        for batch in self.batches():
-            with self.node.tracker.lock:
-                for key in batch:
-                    if key not in self.early:
-                        self.early[key] = self.encode_entry(key, self.items[key])
-            taken = ((key, self.early[key]) for key in batch)
-            yield [(key, value) for key, value in taken if value is not None]
-
-    def find_defaults(self) -> frozenset[Hashable]:
-        """Return the offered defaults, without entries that could not be saved.
-
-        These are not in the store, and would look deleted to the next process. Of an object, only
-        deleted fields count: its class may lose a field, and have another one of that name later.
-        """
-        node = self.node
-        if node.kind.has_fields:
-            if self.all_dirty:
-                return self.defaults.difference(self.items)
-            dropped = self.defaults.intersection(self.drops)
-            return self.entries.saved_defaults.union(dropped).difference(self.items)
-        unsaved = self.defaults.intersection(self.entries.bad).difference(self.drops)
-        return self.defaults.difference(unsaved) if unsaved else self.defaults
-
-    def dropped(self, keys: Iterable[Any]) -> list[Any]:
-        """Return the JSON of removed keys, except keys that cannot be saved and never were."""
-        return [msgspec.Raw(dump_key(key)) for key in keys if is_key(key)]
-
-    def restore(self) -> None:
-        """Mark again the entries of this capture."""
-        node, entries = self.node, self.entries
-        entries.all_dirty = entries.all_dirty or self.all_dirty or entries.saved is not None
-        entries.saved = None
-        for key in self.seen:
-            self.capture.watched.saved(node, key, None)
-        entries.restore(self.keys, self.drops, self.touched)
-
-
-def common_type(types: set[type]) -> type | None:
-    """Return the one type of all keys, if equal keys of this type are the same."""
-    return next(iter(types)) if len(types) == 1 and types <= INTERCHANGEABLE else None
 
 
 def dump_key(key: Any) -> bytes:

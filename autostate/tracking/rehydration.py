@@ -26,11 +26,13 @@ from autostate.tracking import mirror
 from autostate.tracking.barrier import OBJECT, Barrier, Cell, arm, make, size, variants_of
 from autostate.tracking.bulk_conversion import CONVERTED, FLAT, Dict, List, is_flat
 from autostate.tracking.capture import Capture
+from autostate.tracking.graph import Graph
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kept import Kept
 from autostate.tracking.kind import KINDS, Kind
+from autostate.tracking.mappings import common_type
 from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
-from autostate.tracking.node_capture import NodeCapture, common_type
+from autostate.tracking.node_capture import NodeCapture
 from autostate.tracking.sequences import saved_as
 from autostate.tracking.sharing import Sharing
 from autostate.tracking.watched import Watched
@@ -65,8 +67,11 @@ def _keep_hashes(node: Node) -> None:
     if size(node.obj) > LARGE:
         entries.key_type = common_type(set(map(type, node.kind.builtin.__iter__(node.obj))))
     else:
+        tracker = node.tracker
         node.entries.all_dirty = True
-        share = NodeCapture.shapes[node.kind.shape](Capture(node.tracker), node)
+        share = NodeCapture.shapes[node.kind.shape](
+            Capture(tracker, tracker.part(Graph), tracker.part(Watched)), node
+        )
         for _ in share.encode():
             pass
         node.entries.saved = None if node.entries.bad else share.saved

@@ -15,8 +15,8 @@ import msgspec
 
 from autostate import codec
 from autostate.tracking.barrier import held_keys
-from autostate.tracking.mappings import has_nan, is_nan
-from autostate.tracking.node_capture import KeyedCapture, NodeCapture, batches, dump_key, is_key
+from autostate.tracking.mappings import KeyedCapture, has_nan, is_nan
+from autostate.tracking.node_capture import NodeCapture, batches, dump_key, is_key
 
 
 class SetCapture(KeyedCapture):
@@ -132,8 +132,8 @@ class SetCapture(KeyedCapture):
         """Yield the dirty members, encoded, in batches, without those that cannot be saved."""
         for batch in self.batches():
             with self.node.tracker.lock:
-                taken = [(member, self.taken(member, member)) for member in batch]
-            yield [(member, encoded) for member, encoded in taken if encoded is not None]
+                raws = self.raws(batch)
+            yield [(key, raw) for key, raw in zip(batch, raws, strict=True) if raw is not None]
 
 
 NodeCapture.shapes["set"] = SetCapture

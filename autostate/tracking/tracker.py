@@ -68,6 +68,7 @@ class Tracker(Marks):
     Attributes:
         loops: The event loops on whose threads the state was written.
         written: The containers that were written since the last cut.
+        watched: The watched entries.
         graph: To which node and entry each container belongs.
     """
 
@@ -81,6 +82,7 @@ class Tracker(Marks):
         super().__init__(wake=wake, signer=signer, on_unknown=on_unknown)
         self._changed_past_gate = False
         self.graph: Graph = self.part(Graph)
+        self.watched: Watched = self.part(Watched)
         self.written: Written = self.part(Written)
         self.loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self._marks = 0
@@ -392,11 +394,10 @@ class Tracker(Marks):
     def _take(self, *, full_compare: bool) -> Capture:
         if self.writing is not None:
             self.finish_write()
-        capture = Capture(self)
+        capture = Capture(self, self.graph, self.watched)
         self.capture = self.unsaved = capture
         if self.closed:
             return capture
-        self.graph.forget()
         if self.written.suspects:
             self.written.late_calls()
         self.written.collect()
@@ -425,10 +426,10 @@ class Tracker(Marks):
     def _encode_exposed(self) -> None:
         """Encode at once the entries that a writer could change past the barrier meanwhile."""
         held, self.written.held = self.written.held, []
+        if not held and not self.sources:
+            return
         inline = (c for c in held if c._node_ is not None and c._node_.obj is not c)
         entries = {(c._node_, c._key_): None for c in inline}
-        if not entries and not self.sources:
-            return
         done: set[tuple[Node, Any]] = set()
         # A value that is found to be shared while it is encoded becomes a node, with entries of its
         # own; a node that is found to be referred to again is taken into the capture.
@@ -558,7 +559,7 @@ class Tracker(Marks):
         node.entries.all_dirty, node.entries.keys, node.entries.drops = False, {}, {}
         self.dirty_nodes.pop(node, None)
         self.written.forget_unbound()
-        self.part(Watched).forget(lambda other: other is node)
+        self.watched.forget(lambda other: other is node)
 
     @shows_warnings
     def mark_all(self) -> None:

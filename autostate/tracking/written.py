@@ -26,9 +26,8 @@ from autostate.tracking.barrier import (
     held_keys,
     is_keyed,
     size,
-    variants_of,
 )
-from autostate.tracking.conversion import convert_flat, is_resolved, references
+from autostate.tracking.conversion import convert_flat, is_resolved
 from autostate.tracking.graph import Graph
 from autostate.tracking.items import SequenceEntries
 from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
@@ -160,7 +159,7 @@ class Written:
             nodes = self._to_compare()
         for node in nodes:
             with self._tracker.lock:
-                slots = slots_of(node.obj)
+                slots = [] if is_flat(node.obj) else slots_of(node.obj)
             for start in range(0, len(slots), SLICE):
                 with self._tracker.lock:
                     if not self._tracker.closed and self._tracker.nodes.get(node.id) is node:
@@ -251,10 +250,10 @@ class Written:
         suspects, self.suspects = self.suspects, {}
         for key in suspects:
             # its holder in the state, and the tuple in `suspects`
-            held = references(suspects[key], 0) > 2
+            held = refcount.count(suspects[key][0]) - refcount.MEASURING > 2
             container, trace = suspects[key]
             node: Node | None = container._node_
-            variants = variants_of(type(container))
+            variants = VARIANTS[type(container)]
             if node is None or type(container) is variants.disarmed:
                 continue
             if type(container) is variants.recording:
@@ -348,24 +347,25 @@ class Written:
 
     def _to_compare(self) -> list[Node]:
         """List the nodes whose hashes are kept, and those with entries that could not be saved."""
-        nodes = [
-            n for n in self._tracker.nodes.values() if n.tracker is self._tracker and n.declared
-        ]
-        nodes = [n for n in nodes if not n.unreachable]
         return [
             n
-            for n in nodes
-            if n.entries.saved is not None
-            or n.kind.shape == "sequence"
-            or n.entries.all_dirty  # it could not be read the last time
-            or (n.entries.bad and size(n.obj) <= LARGE)
+            for n in self._tracker.nodes.values()
+            if n.declared
+            and not n.unreachable
+            and (
+                n.entries.saved is not None
+                or n.kind.shape == "sequence"
+                or n.entries.all_dirty  # it could not be read the last time
+                or (n.entries.bad and size(n.obj) <= LARGE)
+            )
         ]
 
     def full_compare(self) -> None:
         """Mark all nodes that can be compared, and all entries that could not be saved."""
         if not self._swept:
             for node in self._to_compare():
-                self._look_inside(node, slots_of(node.obj), again=True)
+                if not is_flat(node.obj):
+                    self._look_inside(node, slots_of(node.obj), again=True)
         self._swept = False
         for node in self._to_compare():
             node.entries.all_dirty = True
@@ -403,7 +403,8 @@ def _trace(container: Any) -> Any:
 
 def is_flat(container: Any) -> bool:
     """Tell whether a container holds few entries and only atoms: there is nothing to resolve."""
-    if VARIANTS[type(container)].length(container) > LARGE:
+    variants = VARIANTS.get(type(container))
+    if variants is None or variants.length(container) > LARGE:  # a plain one: see `sharing.py`
         return False
     if isinstance(container, dict):
         return ATOMS.issuperset(map(type, dict.values(container)))
