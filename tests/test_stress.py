@@ -164,7 +164,7 @@ class ReadsBeforeItRearms(Tracker):
         with self.lock:
             if self.savepoints:
                 return None
-            capture = self.capture = Capture(self)
+            capture = self.capture = Capture(self, self.graph, self.watched)
             written = self.written
             written.late_calls()
             for container in list(written.containers):

@@ -13,7 +13,7 @@ import contextlib
 import decimal
 import re
 from abc import abstractmethod
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any, Final, cast
 
@@ -28,6 +28,7 @@ from autostate.tracking.node_capture import NodeCapture, batches, dump_key, is_k
 
 _MISSING: Final = object()
 _STR: Final = frozenset({str})
+_FEW: Final = 32  # entries that are one batch
 _LONG: Final = 4000  # bytes of an entry that may hold an int with too many digits
 _LARGE: Final = 1 << 20  # bytes of an entry above which another copy costs too much
 _DICT_FORMS: Final = VARIANT_SETS["dict"]
@@ -64,11 +65,13 @@ class KeyedCapture(NodeCapture):
 
     def batches(self) -> Iterator[list[Any]]:
         """Yield the keys of the dirty entries in batches, and find the type of all keys."""
+        items = self.items
+        divided = batches(iter(items)) if len(items) > _FEW else iter([[*items]] if items else [])
         if not self.all_dirty:
-            yield from batches(iter(self.items))
+            yield from divided
             return
         types: set[type] = set()
-        for batch in batches(iter(self.items)):
+        for batch in divided:
             types.update(map(type, batch))
             yield batch
         entries = self.entries
@@ -100,8 +103,7 @@ class KeyedCapture(NodeCapture):
 
     def release(self) -> None:
         """Release the copies."""
-        super().release()
-        self.items = {}
+        self.early, self.items = {}, {}
 
     def encode_now(self, key: Any) -> None:
         """Encode one entry before it is written to; the lock is held."""
@@ -124,9 +126,9 @@ class KeyedCapture(NodeCapture):
         """Return one entry's bytes, encoded early or now; the lock is held."""
         return self.early[key] if key in self.early else self.encode_entry(key, value)
 
-    def raws(self, batch: list[Any]) -> list[bytes | None]:
+    def raws(self, batch: list[Any], items: Mapping[Any, Any]) -> list[bytes | None]:
         """Encode some entries, in one call if all are scalars; the lock is held."""
-        values = [self.items[key] for key in batch]
+        values = [items[key] for key in batch]
         if self.early.keys().isdisjoint(batch) and self._are_json(batch, values):
             with contextlib.suppress(ValueError):  # a lone surrogate, or too many digits
                 raws = list(encode_each(values))
@@ -156,7 +158,7 @@ class KeyedCapture(NodeCapture):
         """Yield all entries, encoded, in batches, without those that cannot be saved."""
         for batch in self.batches():
             with self.node.tracker.lock:
-                raws = self.raws(batch)
+                raws = self.raws(batch, self.items)
                 self.early.update(zip(batch, raws, strict=True))
             yield [(key, raw) for key, raw in zip(batch, raws, strict=True) if raw is not None]
 
@@ -216,16 +218,11 @@ class MappingCapture(KeyedCapture):
 
     def remember(self) -> dict[Any, int]:
         """Encode all entries of a mapping that became small, for its hashes; the lock is held."""
-        saved = {}
-        for key, value in self._copy_all().items():
-            if key in self.entries.bad:
-                continue
-            encoded = self.encode_entry(key, value)
-            if encoded is not None:
-                saved[key] = _hash(key, encoded)
-            if key in self.items:
-                self.early[key] = encoded
-        return saved
+        content = self._copy_all()
+        keys = [key for key in content if key not in self.entries.bad]
+        raws = dict(zip(keys, self.raws(keys, content), strict=True))
+        self.early = {key: raws[key] for key in self.items if key in raws}
+        return {key: _hash(key, raw) for key, raw in raws.items() if raw is not None}
 
     def changes(self) -> Iterator[dict[str, Any] | None]:
         """Encode, pausing at every `yield`."""
@@ -250,7 +247,7 @@ class MappingCapture(KeyedCapture):
             if number:
                 yield None
             with self.node.tracker.lock:
-                raws = self.raws(batch)
+                raws = self.raws(batch, self.items)
             for key, raw in zip(batch, raws, strict=True):
                 if raw is None:
                     saved.pop(key, None)
@@ -284,7 +281,7 @@ class MappingCapture(KeyedCapture):
                 puts = [(key, items[key]) for key in new]
                 known = set(new)
                 rest = [key for key in batch if key not in known]
-                for key, raw in zip(rest, self.raws(rest), strict=True):
+                for key, raw in zip(rest, self.raws(rest, items), strict=True):
                     if raw is not None:
                         self._note_seen(key, raw)
                         if before.get(key) != _hash(key, raw):

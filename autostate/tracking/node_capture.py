@@ -266,9 +266,9 @@ class NodeCapture(ABC):
     def restore(self) -> None:
         """Mark again the entries of this capture: it is not known which of them the store has."""
 
+    @abstractmethod
     def release(self) -> None:
         """Release the copies: a container in them would look held by somebody."""
-        self.early = {}
 
     def find_defaults(self) -> frozenset[Hashable]:
         """Return the defaults that the store is to have; encoded entries are in the store."""

@@ -30,7 +30,7 @@ from autostate.tracking.graph import Graph
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kept import Kept
 from autostate.tracking.kind import KINDS, Kind
-from autostate.tracking.mappings import common_type
+from autostate.tracking.mappings import KeyedCapture, common_type
 from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
 from autostate.tracking.node_capture import NodeCapture
 from autostate.tracking.sequences import saved_as
@@ -60,22 +60,25 @@ def _again(error: AutostateError) -> AutostateError:
 
 
 def _keep_hashes(node: Node) -> None:
-    """Keep the hashes of a rehydrated node, to find later changes."""
-    entries = node.entries
+    """Keep the hashes of a rehydrated mapping or set, to find later changes."""
+    entries, tracker = node.entries, node.tracker
     if not isinstance(entries, KeyedEntries):
         return
     if size(node.obj) > LARGE:
         entries.key_type = common_type(set(map(type, node.kind.builtin.__iter__(node.obj))))
-    else:
-        tracker = node.tracker
-        node.entries.all_dirty = True
-        share = NodeCapture.shapes[node.kind.shape](
-            Capture(tracker, tracker.part(Graph), tracker.part(Watched)), node
-        )
-        for _ in share.encode():
-            pass
-        node.entries.saved = None if node.entries.bad else share.saved
-        node.entries.bad = {}
+        return
+    capture = Capture(tracker, tracker.part(Graph), tracker.part(Watched))
+    try:
+        share = NodeCapture.shapes[node.kind.shape](capture, node)
+    except Exception as error:  # of the program's own code: reported when the node is saved
+        if is_passing(error):
+            raise
+        entries.all_dirty = True
+        return
+    assert isinstance(share, KeyedCapture)
+    node.capture = None
+    entries.saved = None if entries.bad else share.remembered
+    entries.bad = {}
 
 
 def _corrupt(name: str) -> CorruptStateError:

@@ -163,7 +163,7 @@ class SequenceCapture(NodeCapture):
 
     def release(self) -> None:
         """Release the copies."""
-        super().release()
+        self.early = {}
         self._starts, self._copies, self._index = [], [], None
 
     # -- what is written ----------------------------------------------------------------------

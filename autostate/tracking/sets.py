@@ -36,7 +36,7 @@ class SetCapture(KeyedCapture):
 
     def remember(self) -> dict[bytes, int]:
         """Encode all members of a set that became small, for its hashes; the lock is held."""
-        return dict.fromkeys(map(dump_key, filter(is_key, set.__iter__(self.node.obj))), 1)
+        return dict(Counter(map(dump_key, filter(is_key, set.__iter__(self.node.obj)))))
 
     def encode_entry(self, key: Any, value: Any) -> bytes | None:
         """Encode a member; report it and return None if it cannot be saved."""
@@ -132,7 +132,7 @@ class SetCapture(KeyedCapture):
         """Yield the dirty members, encoded, in batches, without those that cannot be saved."""
         for batch in self.batches():
             with self.node.tracker.lock:
-                raws = self.raws(batch)
+                raws = self.raws(batch, self.items)
             yield [(key, raw) for key, raw in zip(batch, raws, strict=True) if raw is not None]
 
 

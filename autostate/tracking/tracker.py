@@ -140,14 +140,16 @@ class Tracker(Marks):
                 node: Node | None = container._node_
                 if node is None:
                     continue
+                variants = VARIANTS[type(container)]
+                length = variants.length(container)
                 if node.obj is not container:
-                    total += (size(container) + 1) * 16
-                elif type(container) is variants_of(type(container)).disarmed:
-                    total += size(container) * node.entries.weight
+                    total += (length + 1) * 16
+                elif type(container) is variants.disarmed:
+                    total += length * node.entries.weight
                 else:
                     keys, drops = node.entries.keys, node.entries.drops
                     total += (len(keys) + len(drops)) * node.entries.weight
-                    if len(keys) >= size(container) > LARGE and node.kind.shape == "mapping":
+                    if len(keys) >= length > LARGE and node.kind.shape == "mapping":
                         changed(container)
             touched = sum(len(node.entries.touched) for node in self.dirty_nodes)
             return total + touched * 64
@@ -371,7 +373,8 @@ class Tracker(Marks):
                     return None
             return self._take(full_compare=full_compare)
         finally:
-            _call_backwards(forward)
+            if forward:
+                _call_backwards(forward)
 
     def _mark_what_is_unsure(self) -> None:
         """Mark everything after a cut that failed half-way, for want of memory for example.

@@ -113,7 +113,8 @@ class Written:
             for _ in range(0, len(self.containers), SLICE):
                 with self._tracker.lock:
                     self.collect(SLICE)
-                pause()
+                if self.containers:
+                    pause()
             with self._tracker.lock:
                 containers = list(self._tracker.unresolved.values())
             if not containers:
