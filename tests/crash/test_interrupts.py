@@ -359,9 +359,9 @@ def test_a_loop_whose_flush_ctrl_c_ended_counts_as_running_again() -> None:
 
 def test_ctrl_c_in_a_block_that_gives_way_is_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a save waits: from Python's own events it would come out as another error."""
-    from autostate.tracking import tracker
+    from autostate.tracking import blocks
 
-    monkeypatch.setattr(tracker, "LONGEST_HOLD", 0.01)
+    monkeypatch.setattr(blocks, "LONGEST_HOLD", 0.01)
     with autostate.open(f"memory:places{next(urls)}", debounce=3600) as manager:
         state = autostate.PersistedDict("s", n=0)
 
