@@ -15,12 +15,15 @@ from __future__ import annotations
 import functools
 import threading
 import warnings
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from operator import itemgetter
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_action = itemgetter(0)
+"""What a filter of `warnings` does, such as "error"."""
 
 
 class _Protected(threading.local):
@@ -54,25 +57,18 @@ def _would_be_raised(category: type) -> bool:
     return False
 
 
-@contextmanager
-def warnings_shown() -> Generator[None]:
-    """Show warnings that would be raised as errors, in this thread."""
-    filters = warnings.filters
-    if filters and filters[0][2] is not _Shown and any(one[0] == "error" for one in filters):
-        warnings.simplefilter("always", _Shown)
-    _protected.depth += 1
-    try:
-        yield
-    finally:
-        _protected.depth -= 1
-
-
 def shows_warnings(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function show warnings that would be raised as errors."""
+    """Let a function show, in its thread, warnings that would be raised as errors."""
 
     @functools.wraps(function)
-    def method(*args: P.args, **kwargs: P.kwargs) -> R:
-        with warnings_shown():
+    def showing(*args: P.args, **kwargs: P.kwargs) -> R:
+        filters = warnings.filters  # the program may have set others since
+        if filters and filters[0][2] is not _Shown and "error" in map(_action, filters):
+            warnings.simplefilter("always", _Shown)
+        _protected.depth += 1
+        try:
             return function(*args, **kwargs)
+        finally:
+            _protected.depth -= 1
 
-    return method
+    return showing

@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 import autostate
-from autostate.warned import warnings_shown
+from autostate.warned import shows_warnings
 from tests.conformance.classes_kit import life
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -47,6 +47,10 @@ def rebuilt(cents: int) -> Money:
 def warn(what: str) -> None:
     """Warn, as a library does that changes."""
     warnings.warn(f"{what} in the old way", DeprecationWarning, stacklevel=2)
+
+
+shown = shows_warnings(warn)
+"""Warn inside of the library's own calls."""
 
 
 def encode(money: Money) -> int:
@@ -210,21 +214,19 @@ def test_an_interpreter_that_raises_all_warnings_loses_nothing(options: list[str
         assert "FutureWarning: old" in done.stderr
 
 
-class TestWarningsShown:
+class TestShowsWarnings:
     """What is raised outside is shown inside, and nothing else is changed."""
 
     def test_outside_a_warning_is_raised_as_before(self, told: list[str]) -> None:
-        with warnings_shown():
-            warn("seen")
+        shown("seen")
         assert told == ["seen in the old way"]
         with pytest.raises(DeprecationWarning):
             warn("raised")
 
     def test_what_is_ignored_stays_so(self, told: list[str]) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
-        with warnings_shown():
-            warn("ignored")
-            warnings.warn("shown", FutureWarning, stacklevel=1)
+        shown("ignored")
+        shows_warnings(warnings.warn)("shown", FutureWarning, stacklevel=1)
         assert told == ["shown"]
 
     @pytest.mark.parametrize("what", [{"message": ".*old way"}, {"module": __name__}])
@@ -233,8 +235,7 @@ class TestWarningsShown:
     ) -> None:
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", **what)  # type: ignore[arg-type]
-        with warnings_shown():
-            warn("shown")
+        shown("shown")
         assert told == ["shown in the old way"]
 
     def test_other_threads_go_on_raising(self) -> None:
@@ -246,15 +247,17 @@ class TestWarningsShown:
             except DeprecationWarning:
                 raised.append(True)
 
-        with warnings_shown():
+        @shows_warnings
+        def wait_for_another_thread() -> None:
             thread = threading.Thread(target=work)
             thread.start()
             thread.join()
+
+        wait_for_another_thread()
         assert raised == [True]
 
     def test_filters_that_are_set_later_do_not_matter(self, told: list[str]) -> None:
         for _ in range(3):
             warnings.simplefilter("error", DeprecationWarning)
-            with warnings_shown():
-                warn("seen")
+            shown("seen")
         assert told == ["seen in the old way"] * 3

@@ -322,7 +322,7 @@ def _seconds(duration: Any) -> float | None:
 
 def _managers() -> list[StateManager]:
     """Give all managers that have state objects now."""
-    return [each for each in lifecycle.keepers() if isinstance(each, StateManager)]
+    return [each for each in lifecycle.keepers if isinstance(each, StateManager)]
 
 
 def _wants_reboot() -> bool:

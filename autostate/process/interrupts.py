@@ -19,6 +19,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from operator import methodcaller
 from types import CodeType
 from typing import Any
 
@@ -147,10 +149,8 @@ def uninterrupted(step: Callable[[], object]) -> None:
         raise interrupt
 
 
-def is_owned(lock: Any) -> bool:
-    """Tell whether this thread holds an RLock; `threading.Condition` asks in the same way."""
-    owned: bool = lock._is_owned()
-    return owned
+is_owned: Callable[[AbstractContextManager[bool]], bool] = methodcaller("_is_owned")
+"""Tells whether this thread holds an RLock; `threading.Condition` asks in the same way."""
 
 
 def is_passing(error: BaseException) -> bool:

@@ -101,7 +101,8 @@ class Keeper(Protocol):
         ...
 
 
-_keepers: list[Keeper] = []
+keepers: tuple[Keeper, ...] = ()
+"""Those who would save at the end. Replaced as a whole: whoever goes through it takes no lock."""
 _previous: dict[int, Any] = {}
 """The handlers that the library's handler has replaced, by number of the signal."""
 _arrived: queue.SimpleQueue[int | None] = queue.SimpleQueue()
@@ -109,6 +110,8 @@ _watcher: threading.Thread | None = None
 _lock = threading.Lock()
 _exiting = threading.Lock()
 _finalizer: Any = None
+_end_is_expected = False
+"""Whether multiprocessing calls `_finish_in_child` in its children, and forks of this process."""
 _shutdown_sent = False
 """Whether `shutdown` was sent by an exit that has not ended: Ctrl-C may make it begin again."""
 _saves_last: threading.Thread | None = None
@@ -118,35 +121,29 @@ _forking = threading.local()
 
 def register(keeper: Keeper) -> None:
     """Let a keeper save at the end of the process, too."""
+    global keepers
     with _lock:
-        if keeper not in _keepers:  # Ctrl-C may have ended an attempt
-            _keepers.append(keeper)
+        if keeper not in keepers:  # Ctrl-C may have ended an attempt
+            keepers = (*keepers, keeper)
     signal_hook.install(_ends, _save_before)
+    if in_child():
+        _finish_in_child()
+        _expect_end_of_child()
     recheck()
 
 
 def unregister(keeper: Keeper) -> None:
     """Forget a keeper that was closed; with the last keeper remove the handlers, too."""
+    global keepers
     with _lock:
-        if keeper in _keepers:
-            _keepers.remove(keeper)
-        left = bool(_keepers)
-    if not left and _in_main_thread():
+        keepers = tuple(each for each in keepers if each is not keeper)
+    if not keepers and threading.current_thread() is threading.main_thread():
         uninterrupted(_uninstall)
 
 
-def keepers() -> tuple[Keeper, ...]:
-    """Give all keepers that would save at the end."""
-    return tuple(_keepers)
-
-
 def recheck() -> None:
-    """Install missing handlers; those of signals only if this thread may."""
-    if not _keepers:
-        return
-    if in_child():
-        _finish_in_child()
-    if _in_main_thread():
+    """Install missing handlers of signals, if this thread may."""
+    if keepers and threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             found = signal.getsignal(number)
             if found is signal.SIG_DFL or (number not in _previous and _may_chain(found)):
@@ -181,10 +178,6 @@ def _uninstall() -> None:
     _watcher = None
 
 
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
 def _watch() -> bool:
     """Start the thread that saves after a signal; tell whether it runs."""
     global _watcher
@@ -213,7 +206,7 @@ def _send_again(number: int) -> None:
     """
     _send(number)
     pause = 0.05
-    while signal.getsignal(number) is _on_signal and not _keepers:
+    while signal.getsignal(number) is _on_signal and not keepers:
         time.sleep(pause)
         pause = min(2 * pause, 1.0)
         _send(number)
@@ -230,7 +223,7 @@ def _send(number: int) -> None:
 
 def _ends(number: int) -> bool:
     """Tell whether a signal that is sent now ends this process, by itself or by its handler."""
-    if number not in SIGNALS or not _keepers:
+    if number not in SIGNALS or not keepers:
         return False
     found = signal.getsignal(number)
     if found is _on_signal:
@@ -260,10 +253,10 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     """Handle a signal, in the main thread, in the middle of anything: no lock may be taken."""
     previous = _previous.get(number, signal.SIG_DFL)
     if callable(previous):
-        for keeper in tuple(_keepers):
+        for keeper in keepers:
             keeper.announce_kill()
         previous(number, frame)
-    elif not _keepers or _watcher is None or not _watcher.is_alive():
+    elif not keepers or _watcher is None or not _watcher.is_alive():
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
     else:
@@ -279,33 +272,33 @@ def exit_now(timeout: float | None = None, *, reason: str = "exit") -> None:
     """
     global _shutdown_sent
     with _exiting:
-        if not _keepers:
+        if not keepers:
             return
         if timeout is None:
-            timeout = max(keeper.exit_timeout for keeper in keepers())
+            timeout = max(keeper.exit_timeout for keeper in keepers)
         end = time.monotonic() + timeout
         interrupt: KeyboardInterrupt | None = None
         try:
-            for keeper in keepers():
+            for keeper in keepers:
                 keeper.announce_end()
             if hub.shutdown.receivers and not _shutdown_sent:  # else one save is enough
                 _shutdown_sent = True
                 hub.shutdown.send(None, timeout=timeout, reason=reason)
         except KeyboardInterrupt as error:
             interrupt = error
-        for keeper in keepers():
+        for keeper in keepers:
             try:  # if Ctrl-C strikes before anything was done, it is done now
                 uninterrupted(functools.partial(_finish, keeper, end))
             except KeyboardInterrupt as error:
                 interrupt = error
-        _shutdown_sent = bool(_keepers)
+        _shutdown_sent = bool(keepers)
         if interrupt is not None:
             raise interrupt
 
 
 def finish_others(than: object) -> None:
     """Let all keepers save but the one because of which this process ends at once."""
-    for keeper in keepers():
+    for keeper in keepers:
         if keeper is not than:
             with contextlib.suppress(Exception):
                 keeper.finish(keeper.exit_timeout)
@@ -325,20 +318,22 @@ def _finish_in_child() -> None:
 
 
 def _expect_end_of_child() -> None:
-    """Add a finalizer if multiprocessing has forked this process: it leaves out atexit.
+    """Add a finalizer if multiprocessing has started this process: it leaves out atexit.
 
-    multiprocessing forgets all finalizers a moment later, and then calls functions that were
-    registered for after a fork.
+    multiprocessing forgets all finalizers when the work of a child begins: a moment after a fork,
+    or after the main module was imported. Then it calls functions that were registered for that.
     """
+    global _end_is_expected
     util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None:
+    if util is not None and not _end_is_expected:
+        _end_is_expected = True
         util.register_after_fork(sys.modules[__name__], lambda _: _finish_in_child())
 
 
 def before_exec() -> Callable[[], None]:
     """Save before `os.exec*`; give an undo function for a process that goes on."""
     undone = contextlib.ExitStack()
-    for keeper in keepers():
+    for keeper in keepers:
         undone.callback(keeper.before_exec(keeper.exit_timeout))
     return undone.close
 
@@ -371,7 +366,7 @@ def _before_fork() -> None:
     """Block signals until the child can handle them; wait for the changes of other threads."""
     _await_imports()
     end = time.monotonic() + FORK_TIMEOUT
-    _forking.held = [keeper.before_fork(end - time.monotonic()) for keeper in keepers()]
+    _forking.held = [keeper.before_fork(end - time.monotonic()) for keeper in keepers]
     if _previous:
         _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _previous)
 
@@ -401,16 +396,16 @@ def _after_fork() -> None:
 
 def _after_fork_in_child() -> None:
     """Forget everything: other threads are gone, and may have held locks."""
-    global _lock, _exiting, _watcher, _arrived, _finalizer, _saves_last
+    global keepers, _lock, _exiting, _watcher, _arrived, _finalizer, _saves_last
     _lock, _exiting = threading.Lock(), threading.Lock()
     _saves_last = None
     exit_status.forget()
     _watcher, _finalizer = None, None
     _arrived = queue.SimpleQueue()
-    inherited, _keepers[:] = keepers(), []
+    inherited, keepers = keepers, ()
     try:
-        _keepers.extend(keeper for keeper in inherited if keeper.forked())
-        if _keepers:
+        keepers = tuple(keeper for keeper in inherited if keeper.forked())
+        if keepers:
             _expect_end_of_child()
         with contextlib.suppress(ValueError, OSError):
             _uninstall()

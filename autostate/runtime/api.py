@@ -75,7 +75,7 @@ def manager_of(obj: Any) -> StateManager:
 
 def live() -> list[StateManager]:
     """Give all managers that have state objects."""
-    return [keeper for keeper in lifecycle.keepers() if isinstance(keeper, StateManager)]
+    return [keeper for keeper in lifecycle.keepers if isinstance(keeper, StateManager)]
 
 
 def _affected() -> list[StateManager]:
@@ -202,7 +202,8 @@ def flush(timeout: float | None = None) -> None:
         except Exception as error:  # not Ctrl-C: its sender does not wait for the other managers
             if not _is_gone(manager):
                 errors.append(error)
-    _raise_first(errors)
+    if errors:
+        _raise_first(errors)
 
 
 async def durable(timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush

@@ -578,7 +578,7 @@ class StateManager:
         Raises:
             RuntimeError: Its settings differ from those of this manager.
         """
-        for other in lifecycle.keepers():
+        for other in lifecycle.keepers:
             made = other._incarnation if isinstance(other, StateManager) else None
             if made is None or made.finished or made.place != place:
                 continue
