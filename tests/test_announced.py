@@ -97,7 +97,7 @@ def test_all_is_saved_before_the_timeout_then_each_change() -> None:
     assert policy.step(Observation(100.0, dirty=False)) == (Action.SLEEP, before - 100.0)
     assert policy.step(Observation(before, dirty=False)).action is Action.FLUSH_ALL
     policy.cut(before)
-    policy.saved(0.1)
+    policy.saved(0.0, 0.1, wrote=True)
     assert policy.step(Observation(before, dirty=False)) == (Action.SLEEP, None)
     policy.step(Observation(before + 1, dirty=True, activity=1))
     assert policy.step(Observation(before + 1.5, dirty=True, activity=1)).action is Action.FLUSH
@@ -108,7 +108,7 @@ def test_a_slow_store_is_given_more_time_before_the_timeout() -> None:
     """Three times what a save takes."""
     policy = FlushPolicy(SETTINGS)
     policy.cut(100.0)
-    policy.saved(15.0)
+    policy.saved(0.0, 15.0, wrote=True)
     policy.expect_timeout(115.0, 100.0)
     assert policy.step(Observation(169.0, dirty=False)).action is Action.SLEEP
     assert policy.step(Observation(170.0, dirty=False)).action is Action.FLUSH_ALL

@@ -69,7 +69,7 @@ def test_large_saves_and_compactions_give_their_memory_back(
             autostate.flush()
         assert manager._incarnation is not None
         flush_thread = manager._incarnation.flush_thread
-    done = flush_thread.statistics()  # its thread has ended
+    done = flush_thread.job.statistics()  # its thread has ended
     assert done.compactions
     assert sum(size > 3000 * 90 for size in given) == done.flushes - 1 + done.compactions
 

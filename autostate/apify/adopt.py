@@ -30,11 +30,11 @@ from autostate import hub
 from autostate.codec.bound import is_persisted
 from autostate.containers.dict import PersistedDict
 from autostate.containers.root import blank
+from autostate.deadline import backoff
 from autostate.errors import CorruptStateError, StateTypeError, StoreUnavailableError
 from autostate.process import lifecycle
 from autostate.runtime.api import current_manager
 from autostate.runtime.manager import OWN_NAMES, StateManager
-from autostate.saving.policy import backoff
 from autostate.stores.apify_record import check_key, read_record
 from autostate.warned import shows_warnings
 

@@ -202,7 +202,7 @@ class LoopRun(ActiveLoop):
         incarnation, node = manager._incarnation, state._node_
         if incarnation is None or node is None:
             raise RuntimeError(f"the store of the loop {self.name!r} was closed meanwhile")
-        self._active_loops = incarnation.flush_thread.active_loops
+        self._active_loops = incarnation.flush_thread.job.patient_cut.active_loops
         self._lock = node.tracker.lock
         with manager._lock, self._lock:
             outer = self._active_loops.enter(self)

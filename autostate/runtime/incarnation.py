@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from autostate import announced, hub, logs
+from autostate.deadline import backoff
 from autostate.errors import (
     AutostateError,
     ChangesLostError,
@@ -44,7 +45,8 @@ from autostate.runtime.claim import Claim, changed_since, in_use, is_related
 from autostate.runtime.opening import open_state
 from autostate.runtime.unreadable import begin_anew, still_unreadable
 from autostate.saving import spill
-from autostate.saving.policy import backoff
+from autostate.saving.job import FlushJob
+from autostate.saving.policy import FlushPolicy
 from autostate.saving.thread import FlushThread
 from autostate.settings import Settings, scheme
 from autostate.signing import Signer
@@ -146,17 +148,20 @@ class Incarnation:
             raise
 
     def _make_flush_thread(self, settings: Settings) -> FlushThread:
-        return FlushThread(
-            self.tracker,
-            self._journal,
-            settings,
-            conditional=self.store.conditional and self.store.atomic,
-            check=self._check_claim,
-            renew=self.store_wiped,
-            sender=self._sender,
-            first_wait=FIRST_WAIT.get(scheme(self.store.url), SLOW),
-            lease=self.claim.lease if self.claim.held else None,
+        made = FlushThread(
+            FlushJob(
+                self.tracker,
+                self._journal,
+                FlushPolicy(settings),
+                conditional=self.store.conditional and self.store.atomic,
+                check=self._check_claim,
+                renew=self.store_wiped,
+                sender=self._sender,
+                first_wait=FIRST_WAIT.get(scheme(self.store.url), SLOW),
+            )
         )
+        made.hold_lease(self.claim.lease if self.claim.held else None)
+        return made
 
     def connect(self) -> None:
         """Connect to the hub's signals; only after the manager, which disconnects, knows it."""
@@ -247,7 +252,7 @@ class Incarnation:
     @property
     def last_saved(self) -> float | None:
         """The time of the last save by this or the previous incarnation, in seconds since 1970."""
-        return self.flush_thread.saved_at or self._saved_before
+        return self.flush_thread.job.saved_at or self._saved_before
 
     def _check_claim(self) -> None:
         """Check that this process is still the owner of the state in the store.
@@ -256,12 +261,11 @@ class Incarnation:
             FencedError: The store was deleted, and another process has begun anew.
             StoreGoneError: The store was deleted.
         """
-        timeout = self.flush_thread.settings.flush_timeout
         if self._journal.moved:
             self.claim.move_to(self._journal.epoch)
         if self.claim.check() or self.last_saved is None:
             return
-        if not self._journal.is_stored(timeout=timeout):
+        if not self._journal.is_stored(timeout=self.flush_thread.settings.flush_timeout):
             raise StoreGoneError(f"{self.store.url} was deleted while this process used it")
 
     def store_wiped(self) -> None:
@@ -300,7 +304,7 @@ class Incarnation:
         """
         done = False
         if threading.get_ident() != self.ending and not self.flush_thread.is_this_thread():
-            with self.flush_thread.standing_still():
+            with self.flush_thread.job.patient_cut.standing_still():
                 done = self._over.wait(timeout)
         if not done:
             raise StoreUnavailableError(
@@ -343,7 +347,7 @@ class Incarnation:
         """
         owner = error.owner
         same_run = isinstance(owner, Owner) and owner.run == this_run() != ""
-        if same_run or not (self.flush_thread.dirty or self.flush_thread.unsaved):
+        if same_run or not (self.flush_thread.job.dirty or self.flush_thread.job.unsaved):
             return error
         return ChangesLostError(f"the unsaved changes are LOST: {error}")
 
@@ -524,7 +528,7 @@ class Incarnation:
         if not isinstance(cause, Exception):
             told = "the last save was interrupted"
         failure = FlushError(told)
-        something = bool(self.flush_thread.unsaved) or self.flush_thread.dirty
+        something = bool(self.flush_thread.job.unsaved) or self.flush_thread.job.dirty
         if something and scheme(self.store.url) != "memory":
             try:
                 self._spilled = self._write_spill()

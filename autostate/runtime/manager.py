@@ -12,7 +12,7 @@ import contextvars
 import logging
 import os
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from autostate.runtime.incarnation import Incarnation
-    from autostate.saving.job import Statistics
+    from autostate.saving.statistics import Statistics
     from autostate.stores import Store
     from autostate.tracking import Tracker
     from autostate.tracking.atomic import AtomicBlock
@@ -256,19 +256,19 @@ class StateManager:
         if incarnation is None or incarnation.tracker.root(name) is None:
             raise LookupError(f"no live state object is called {name!r} in {self!r}")
         resumed = incarnation.resumed(name)
-        error = incarnation.flush_thread.last_error
+        error = incarnation.flush_thread.job.last_error
         return Info(
             name=name,
             kind=incarnation.tracker.kind(name) or "",
             resumed=resumed,
             downtime=incarnation.downtime if resumed else None,
             last_saved=incarnation.last_saved,
-            dirty=incarnation.flush_thread.dirty,
+            dirty=incarnation.flush_thread.job.dirty,
             last_error=None if error is None else str(error),
-            waiting=incarnation.flush_thread.waiting,
+            waiting=incarnation.flush_thread.job.waiting,
             unsavable=tuple(
                 path
-                for path in incarnation.flush_thread.statistics().unsavable
+                for path in incarnation.flush_thread.job.statistics().unsavable
                 if path == name or path.startswith((f"{name}[", f"{name}."))
             ),
         )
@@ -333,33 +333,38 @@ class StateManager:
 
     def flush(self, timeout: float | None = None) -> None:
         """Return when all writes before the call are durable; see `autostate.flush`."""
-        lifecycle.recheck()
         incarnation = self._in_use()
-        if incarnation is not None:
-            with _ending_first():
-                incarnation.flush_thread.flush(timeout)
+        if incarnation is None:
+            return
+        try:
+            incarnation.flush_thread.flush(timeout)
+        except FlushError:
+            lifecycle.wait_for_signal()  # the process ends by a signal, and the flush was too late
+            raise
 
     async def durable(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
         """Flush without blocking the event loop; see `autostate.durable`."""
-        lifecycle.recheck()
         incarnation = self._in_use()
-        if incarnation is not None:
-            with _ending_first():
-                await incarnation.flush_thread.durable(timeout)
+        if incarnation is None:
+            return
+        try:
+            await incarnation.flush_thread.durable(timeout)
+        except FlushError:
+            lifecycle.wait_for_signal()
+            raise
 
     async def durable_at_end(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """Flush without blocking, and do not wait for errors that waiting does not mend."""
-        lifecycle.recheck()
         incarnation = self._in_use()
         if incarnation is not None:
             await incarnation.flush_thread.durable(timeout, ending=True)
 
     def statistics(self) -> Statistics:
         """Tell how much was saved, and the present state of saving."""
-        from autostate.saving.job import Statistics
+        from autostate.saving.statistics import Statistics
 
         incarnation = self._incarnation
-        return Statistics() if incarnation is None else incarnation.flush_thread.statistics()
+        return Statistics() if incarnation is None else incarnation.flush_thread.job.statistics()
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Write nothing to the store during the body."""
@@ -603,7 +608,9 @@ class StateManager:
 
     def _in_use(self) -> Incarnation | None:
         """Give the incarnation, if there is anything to save."""
-        self._check_open()
+        if self._closed:
+            self._check_open()
+        lifecycle.recheck()
         return self._incarnation
 
     def _check_open(self) -> None:
@@ -659,16 +666,6 @@ def _path_of(url: str) -> Path | None:
 
 def _nothing() -> None:
     """Undo nothing."""
-
-
-@contextlib.contextmanager
-def _ending_first() -> Generator[None]:
-    """Suppress the error of a flush that failed because the process ends by a signal."""
-    try:
-        yield
-    except FlushError:
-        lifecycle.wait_for_signal()
-        raise
 
 
 def _checked(

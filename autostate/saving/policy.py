@@ -25,12 +25,14 @@ of the run everything is saved; from then on the rules are those after `migratin
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 from typing import NamedTuple
 
 from msgspec import Struct
 
 from autostate.announced import KILL_OVERDUE, UNKNOWN_TIME
+from autostate.deadline import backoff
 from autostate.settings import Settings
 
 POLL_INTERVAL = 0.1
@@ -93,26 +95,32 @@ class FlushPolicy:
         settings: The limits; may be replaced at any time.
 
     Attributes:
-        kill_at: When a flush must have ended because of an announced kill; None: no kill.
+        last: Whether this is the last save of the process, so that no time is spent on later ones.
+        kill_at: When a flush must have ended because of an announced kill; infinite: no kill.
+        unchecked: Whether a commit waits for its check.
+        lease: Seconds for which others assume that the owner lives; None: they can find out.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.last: bool = False
+        self.kill_at: float = math.inf
+        self.unchecked: bool = False
+        self.lease: float | None = None
         self.failures: int = 0
-        self._first: float | None = None
-        self._under_way: float | None = None
+        # Times by the flush thread's clock; infinite: never.
+        self._first = math.inf  # something is unsaved, and no cut has taken it
+        self._under_way = math.inf  # the same of what a cut has taken
         self._changed = 0.0
+        self._began = -math.inf
+        self._polling_since = math.inf
+        self._not_before = -math.inf
+        self._kill_expected_until = -math.inf
+        self._timeout_at = math.inf
+        self._check_at = math.inf
+        self._renew_at = math.inf
         self._activity = -1
-        self._began = float("-inf")
-        self._polling_since: float | None = None
         self._costs: deque[float] = deque([0.0], COSTS_REMEMBERED)
-        self._not_before = float("-inf")
-        self.kill_at: float | None = None
-        self._kill_expected_until = float("-inf")
-        self._timeout_at: float | None = None
-        self._check_at: float | None = None
-        self._lease: float | None = None
-        self._renew_at: float | None = None
 
     def step(self, observation: Observation) -> Step:
         """Decide what to do after an observation.
@@ -124,34 +132,35 @@ class FlushPolicy:
             The step to take now.
         """
         self._note(observation)
-        timeout = self._timeout_at
-        if timeout is not None and timeout - self._lead() <= observation.now:
-            self._timeout_at = None
-            self.announce_kill(observation.now, timeout - observation.now)
+        now = observation.now
+        # How long before the timeout everything is to be saved.
+        lead = min(LONGEST_LEAD, max(TIMEOUT_LEAD, 3 * max(self._costs)))
+        if self._timeout_at - lead <= now:
+            seconds, self._timeout_at = self._timeout_at - now, math.inf
+            self.announce_kill(now, seconds)
             return Step(Action.FLUSH_ALL)
-        due = self._due(observation)
-        if due is not None and due <= observation.now:
+        due, look_again = math.inf, math.inf
+        if observation.dirty or observation.polling:
+            debounce, max_delay, duty_cycle = self._pace(now)
+            due = self._due(observation, debounce, max_delay, duty_cycle)
+            if observation.dirty:
+                interval = min(POLL_INTERVAL, debounce or POLL_INTERVAL)
+                look_again = now + max(interval, observation.cost / self.settings.duty_cycle)
+        if due <= now:
             return Step(Action.FLUSH)
-        if self._check_at is not None and self._check_at <= observation.now:
+        if self._check_at <= now:
             return Step(Action.CHECK_OWNER)
-        if self._renew_at is not None and self._renew_at <= observation.now:
+        if self._renew_at <= now:
             return Step(Action.RENEW)
-        times = (due, self._check_at, self._renew_at)
-        ends = [end - observation.now for end in times if end is not None]
-        if timeout is not None:
-            ends.append(timeout - self._lead() - observation.now)
-        if observation.dirty:
-            interval = min(POLL_INTERVAL, self._debounce(observation.now) or POLL_INTERVAL)
-            ends.append(max(interval, observation.cost / self.settings.duty_cycle))
-        return Step(Action.SLEEP, min(ends, default=None))
+        end = min(due, look_again, self._check_at, self._renew_at, self._timeout_at - lead)
+        return Step(Action.SLEEP, None if end == math.inf else end - now)
 
     def staleness(self, now: float) -> float:
         """Return for how many seconds something has been unsaved; 0 if nothing is.
 
         The changes of a flush under way count until they are durable.
         """
-        oldest = _earlier(self._first, self._under_way)
-        return 0.0 if oldest is None else max(0.0, now - oldest)
+        return max(0.0, now - min(self._first, self._under_way))
 
     def deadline(self, now: float, *, at_least: float = 0.0) -> float:
         """Return when a flush that begins now must have ended: before an announced kill.
@@ -161,32 +170,50 @@ class FlushPolicy:
             at_least: When the callers stop waiting: the flush may go on until then.
         """
         limit = max(now + self.settings.flush_timeout, at_least)
-        if self.kill_at is not None and self.kill_at > now:
-            return min(limit, self.kill_at)
-        return limit
+        return min(limit, self.kill_at) if self.kill_at > now else limit
 
     def noticed(self, now: float) -> None:
         """Note that something has been unsaved since now or earlier."""
-        if self._first is None:
+        if self._first == math.inf:
             self._first = self._changed = now
 
     def cut(self, now: float) -> None:
         """Note a cut: the unsaved changes are under way, later ones are new."""
         self._began = now
-        self._under_way = _earlier(self._first, self._under_way)
-        self._first = None
-        self._polling_since = None
+        self._under_way = min(self._first, self._under_way)
+        self._first = self._polling_since = math.inf
 
-    def writing(self) -> None:
-        """Note that the capture holds changes, even if nothing was marked before."""
-        self._under_way = _earlier(self._under_way, self._began)
+    def writing(self, now: float, *, at_least: float) -> float:
+        """Note that the capture holds changes, even if nothing was marked before.
 
-    def saved(self, cost: float) -> None:
-        """Note that a flush succeeded, and what it cost in seconds."""
+        Args:
+            now: The time.
+            at_least: When the callers stop waiting.
+
+        Returns:
+            When the commit must have ended: the store has its own time, however long encoding took.
+        """
+        self._under_way = min(self._under_way, self._began)
+        return at_least if self.last else self.deadline(now, at_least=at_least)
+
+    def saved(self, now: float, cost: float, *, wrote: bool, conditional: bool = True) -> None:
+        """Note that a flush succeeded.
+
+        Args:
+            now: The time.
+            cost: What the flush cost, in seconds.
+            wrote: Whether there was anything to write.
+            conditional: Whether the store has checked the owner; else a check has to follow.
+        """
         self._costs.append(cost)
-        self._under_way = None
+        self._under_way = math.inf
         self.failures = 0
-        self._not_before = float("-inf")
+        self._not_before = -math.inf
+        if wrote and self.lease is not None:
+            self.renewed(now)
+        if wrote and not (conditional or self.unchecked):
+            self.unchecked = True
+            self._check_at = now + self.settings.check_interval
 
     def failed(self, now: float) -> None:
         """Note that a flush failed: its changes wait for the next flush."""
@@ -194,8 +221,8 @@ class FlushPolicy:
         self._not_before = now + backoff(self.failures, first=1.0, longest=LONGEST_BACKOFF)
         if self.kill_announced(now):
             self._not_before = min(self._not_before, now + 1.0)
-        self._first = _earlier(self._first, self._under_way)
-        self._under_way = None
+        self._first = min(self._first, self._under_way)
+        self._under_way = math.inf
 
     def announce_kill(self, now: float, time_remaining: float | None) -> None:
         """Note that this process will be killed.
@@ -207,7 +234,7 @@ class FlushPolicy:
         left = UNKNOWN_TIME if time_remaining is None else max(0.0, time_remaining)
         self.kill_at = now + left - min(1.0, left / 10)  # a margin for the end of the process
         self._kill_expected_until = now + left + KILL_OVERDUE
-        self._not_before = float("-inf")
+        self._not_before = -math.inf
 
     def expect_timeout(self, now: float, seconds: float) -> None:
         """Note that the run will time out.
@@ -218,105 +245,63 @@ class FlushPolicy:
         """
         self._timeout_at = now + seconds
 
-    def _lead(self) -> float:
-        """Return how long before the timeout everything is to be saved."""
-        return min(LONGEST_LEAD, max(TIMEOUT_LEAD, 3 * max(self._costs)))
-
     def kill_announced(self, now: float) -> bool:
         """Tell whether a kill was announced and is still expected."""
         return now < self._kill_expected_until
 
-    def committed(self, now: float) -> None:
-        """Note a commit that a check of the owner has yet to confirm."""
-        if self._check_at is None:
-            self._check_at = now + self.settings.check_interval
-
     def checked(self) -> None:
         """Note that this incarnation still owned the state after its last commit."""
-        self._check_at = None
+        self.unchecked = False
+        self._check_at = math.inf
 
     def hold_lease(self, now: float, seconds: float | None) -> None:
         """Note for how long others assume that the owner lives; None: they can find out."""
-        self._lease = seconds
+        self.lease = seconds
         self.renewed(now)
 
     def renewed(self, now: float) -> None:
         """Note that the owner has shown that it lives, or that the attempt failed."""
-        self._renew_at = None if self._lease is None else now + self._lease / RENEWALS
+        self._renew_at = math.inf if self.lease is None else now + self.lease / RENEWALS
 
     def check_failed(self, now: float) -> None:
         """Note that the store did not tell the owner: ask again, but not at once."""
         self._check_at = now + min(self.settings.check_interval, 10.0)
 
-    @property
-    def unchecked(self) -> bool:
-        """Whether a commit waits for its check."""
-        return self._check_at is not None
-
     def _note(self, observation: Observation) -> None:
         """Remember when unsaved changes and pauses began."""
-        if observation.polling and self._polling_since is None:
-            self._polling_since = observation.now
+        if observation.polling:
+            self._polling_since = min(self._polling_since, observation.now)
         if observation.dirty:
             self.noticed(observation.now)
         else:
-            self._first = None
+            self._first = math.inf
         if observation.activity != self._activity:
             self._activity = observation.activity
             self._changed = observation.now
 
-    def _due(self, observation: Observation) -> float | None:
-        """Return when to flush, by the rules at the top; None when there is no reason to."""
+    def _pace(self, now: float) -> tuple[float, float, float]:
+        """Return debounce, max_delay and duty cycle; while a kill is expected, urgent ones."""
+        calm = self.settings
+        if not self.kill_announced(now):
+            return calm.debounce, calm.max_delay, calm.duty_cycle
+        soon = calm.migrating_debounce
+        duty_cycle = max(calm.duty_cycle, URGENT_DUTY_CYCLE)
+        return min(calm.debounce, soon), min(calm.max_delay, soon), duty_cycle
+
+    def _due(
+        self, observation: Observation, debounce: float, max_delay: float, duty_cycle: float
+    ) -> float:
+        """Return when to flush what has changed or may have changed, by the rules at the top."""
         if observation.dirty:
-            assert self._first is not None
-            quiet = self._changed + self._debounce(observation.now)
-            due = min(quiet, self._first + self._max_delay(observation.now))
-        elif observation.polling:
-            assert self._polling_since is not None
-            due = self._polling_since + self._max_delay(observation.now)
+            due = min(self._changed + debounce, self._first + max_delay)
         else:
-            return None
-        due = max(due, self._rested(observation.now, self._duty_cycle(observation.now)))
+            due = self._polling_since + max_delay
+        due = max(due, self._rested(duty_cycle))
         if observation.estimate > self.settings.max_dirty_bytes:
-            due = min(due, self._rested(observation.now, URGENT_DUTY_CYCLE))
+            due = min(due, self._rested(URGENT_DUTY_CYCLE))
         return max(due, self._not_before)
 
-    def _rested(self, now: float, duty_cycle: float) -> float:
+    def _rested(self, duty_cycle: float) -> float:
         """Return when the next flush may begin so that saving keeps to its share of the time."""
         usual = sorted(self._costs)[(len(self._costs) - 1) // 2]
         return self._began + min(usual + LONGEST_REST, usual / duty_cycle)
-
-    def _duty_cycle(self, now: float) -> float:
-        own = self.settings.duty_cycle
-        return max(own, URGENT_DUTY_CYCLE) if self.kill_announced(now) else own
-
-    def _debounce(self, now: float) -> float:
-        calm = self.settings.debounce
-        return min(calm, self.settings.migrating_debounce) if self.kill_announced(now) else calm
-
-    def _max_delay(self, now: float) -> float:
-        calm = self.settings.max_delay
-        return min(calm, self.settings.migrating_debounce) if self.kill_announced(now) else calm
-
-
-def _earlier(one: float | None, other: float | None) -> float | None:
-    """Return the earlier of two times; None is no time."""
-    return min((each for each in (one, other) if each is not None), default=None)
-
-
-def backoff(attempt: int, *, first: float, longest: float) -> float:
-    """Return how many seconds to wait after the nth failure in a row: doubling, with jitter.
-
-    Args:
-        attempt: 1 after the first failure.
-        first: Seconds after the first failure, at most.
-        longest: Seconds, at most.
-
-    Returns:
-        Between half of the nominal time and all of it, so that many processes which lost the
-        same store do not come back in step.
-    """
-    import random
-
-    nominal = min(longest, first * 2.0 ** min(attempt - 1, 30))
-    return nominal * random.uniform(0.5, 1.0)

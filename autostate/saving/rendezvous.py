@@ -113,17 +113,15 @@ class Rendezvous:
 class ActiveLoops:
     """The loops of one store that run.
 
-    Args:
-        tell: Wakes the flush thread; never blocks.
-
     Attributes:
+        tell: Wakes the flush thread; never blocks.
         rendezvous: The rendezvous that the flush thread asks for; loops check it after each item.
         running: The loops by name; some may have ended unnoticed.
     """
 
-    def __init__(self, tell: Callable[[], None] = lambda: None) -> None:
+    def __init__(self) -> None:
+        self.tell: Callable[[], None] = lambda: None
         self.rendezvous: Rendezvous | None = None
-        self._tell = tell
         self.running: dict[str, weakref.ref[ActiveLoop]] = {}
         self._waiting = 0
 
@@ -169,7 +167,7 @@ class ActiveLoops:
         if rendezvous is not None and not any(
             other is not loop and not loop.is_inside(other) for other in self._all()
         ):
-            rendezvous.attend(self._tell)
+            rendezvous.attend(self.tell)
 
     # -- for the flush thread ----------------------------------------------------------------------
 

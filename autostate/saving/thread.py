@@ -24,29 +24,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import queue
 import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING
+from functools import partial
+from operator import attrgetter
+from typing import NoReturn
 
-from msgspec import Struct
-
+from autostate.deadline import Deadline
 from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
 from autostate.process.interrupts import Worker, is_owned
-from autostate.saving.job import FlushJob, GilYield, Statistics
-from autostate.saving.policy import POLL_INTERVAL, Action, FlushPolicy, Observation
-from autostate.saving.rendezvous import ActiveLoops
+from autostate.saving.job import FlushJob, GilYield
+from autostate.saving.policy import POLL_INTERVAL, Action, Observation, Step
 from autostate.saving.request import FlushRequest, running_loop
 from autostate.settings import Settings
-
-if TYPE_CHECKING:
-    from autostate.journal import Journal
-    from autostate.tracking import Tracker
-
-__all__ = ["FlushThread", "Statistics"]
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -54,80 +47,34 @@ ALIVE_CHECK = 0.25
 """Seconds between checks of a waiting caller whether the flush thread still runs."""
 
 
-class _KillAnnounced(Struct, frozen=True):
-    """A message to the thread: this process will be killed in so many seconds."""
-
-    time_remaining: float | None
-
-
-class _Timeout(Struct, frozen=True):
-    """A message to the thread: the run times out in so many seconds."""
-
-    seconds: float
-
-
-_Message = _KillAnnounced | _Timeout | None
-
-
 class FlushThread:
     """Saves what a tracker marks through a journal, in a thread of its own.
 
     Args:
-        tracker: The tracker of the state.
-        journal: The journal to which changes are committed; recovered already.
-        settings: The delays and limits of saving.
-        conditional: Whether the store itself refuses writes of a fenced incarnation.
-        check: Called before each commit; raises if this process is not the owner any more.
-        renew: Called when the store has lost everything; marks everything.
-        sender: The sender of the hub's signals.
-        clock: Seconds that never jump.
-        first_wait: Seconds that the first attempt of a small commit may wait for the store.
-        lease: Seconds for which others assume that this owner lives; None: they can find out.
+        job: Carries out the flushes; nobody else calls it.
 
     Attributes:
-        active_loops: The resumable loops that run.
+        job: The job, with the figures of the saves so far.
+        stopped: Whether the thread has ended, or was told to end.
     """
 
-    def __init__(
-        self,
-        tracker: Tracker,
-        journal: Journal,
-        settings: Settings,
-        *,
-        conditional: bool,
-        check: Callable[[], None] = lambda: None,
-        renew: Callable[[], None] = lambda: None,
-        sender: object = None,
-        clock: Callable[[], float] = time.monotonic,
-        first_wait: float = math.inf,
-        lease: float | None = None,
-    ) -> None:
-        self._tracker = tracker
-        self._clock = clock
-        self._policy = FlushPolicy(settings)
-        self._policy.hold_lease(clock(), lease)
-        self.active_loops: ActiveLoops = ActiveLoops(lambda: self._inbox.put(None))
-        self._job = FlushJob(
-            tracker,
-            journal,
-            self._policy,
-            conditional=conditional,
-            pause=self._gather,
-            check=check,
-            renew=renew,
-            sender=sender,
-            clock=clock,
-            active_loops=self.active_loops,
-            first_wait=first_wait,
-        )
-        self._inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+    def __init__(self, job: FlushJob) -> None:
+        self.job = job
+        self.stopped: bool = False
+        self._tracker = job.tracker
+        self._policy = job.policy
+        self._clock = job.clock
+        # What to do, in the thread, before it goes on; None: nothing, it is only woken.
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        job.pause = job.patient_cut.pause = self._gather
+        job.patient_cut.active_loops.tell = partial(self._inbox.put, None)
         self._yield_gil = GilYield()
         self._awake = False
         self._requests: dict[FlushRequest, None] = {}  # without an outcome, in their order
         self._work = threading.RLock()
+        self._deadline = Deadline(0.0, self._clock)  # of the work under way
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._stopped = False
         self._has_ended = False
         self._at_end: Callable[[], None] = lambda: None
         self._end_at: float | None = None
@@ -144,65 +91,30 @@ class FlushThread:
         self._policy.settings = settings
         self.wake()
 
-    @property
-    def saved_at(self) -> float | None:
-        """When the last commit became durable, in seconds since 1970."""
-        return self._job.saved_at
-
-    @property
-    def unsaved(self) -> list[bytes]:
-        """The changes of the flush under way, or of the last one that failed."""
-        return self._job.unsaved
-
-    @property
-    def dirty(self) -> bool:
-        """Whether something is unsaved; changes of a flush under way count."""
-        return self._job.dirty
-
-    @property
-    def last_error(self) -> Exception | None:
-        """Why the last attempt to save failed; None if it succeeded."""
-        return self._job.last_error
-
-    @property
-    def waiting(self) -> float:
-        """The seconds for which a save has waited for the store; 0 if none waits."""
-        return self._job.waiting
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the thread has ended, or was told to end."""
-        return self._stopped
-
     def collect_unsaved(self) -> list[bytes]:
         """Return the unsaved changes, to be kept elsewhere.
 
         After `stop` these include changes that no flush has begun to save, because a flush hangs
         for example: no later flush will take them.
         """
-        changes = list(self._job.unsaved)
-        if self._stopped and (self.busy() or not changes):
-            changes += self._job.collect()
+        changes = list(self.job.unsaved)
+        if self.stopped and (self.busy() or not changes):
+            changes += self.job.collect()
         return changes
-
-    def statistics(self) -> Statistics:
-        """Return the figures of all saves so far, and the present state of saving."""
-        return self._job.statistics()
 
     def start(self) -> None:
         """Start the thread if it does not run. If no thread can be started, `flush` still works.
 
         A process that does not own the state has nothing to save.
         """
-        if self._alive() or self._is_passive():
+        if self._alive() or self._tracker.gate is not None:
             return
         with self._starting:
-            if self._alive() or self._stopped:
+            if self._alive() or self.stopped:
                 return
-            thread = Worker(self._run, "autostate-flush")
-            self._thread = thread
+            self._thread = Worker(self._run, "autostate-flush")
             try:
-                thread.start()
+                self._thread.start()
             except RuntimeError:  # no threads left, or the interpreter is ending
                 self._thread = None
                 logger.warning(
@@ -226,19 +138,19 @@ class FlushThread:
         Args:
             time_remaining: The seconds until the kill; None: not known.
         """
-        self._inbox.put(_KillAnnounced(time_remaining))
+        self._inbox.put(partial(self._expect_kill, time_remaining))
 
     def expect_timeout(self, seconds: float) -> None:
         """Save everything shortly before the run times out, in `seconds`. This never blocks."""
-        self._inbox.put(_Timeout(seconds))
+        self._inbox.put(lambda: self._policy.expect_timeout(self._clock(), seconds))
 
     def hold_lease(self, seconds: float | None) -> None:
-        """Set the lease (see `lease`). To be called before the thread is started."""
+        """Set for how long others assume that this owner lives; None: they can find out."""
         self._policy.hold_lease(self._clock(), seconds)
 
     def flush_soon(self) -> None:
         """Ask for a flush with a full compare, without waiting for it."""
-        if not self._stopped and not self._is_passive():
+        if not self.stopped and self._tracker.gate is None:
             self._ask(FlushRequest(self._clock()))
 
     def flush(
@@ -257,24 +169,26 @@ class FlushThread:
             UnsupportedTypeError: An entry cannot be saved. Everything else was saved.
             RuntimeError: Called inside `atomic()`, or by a receiver of the flush thread's signals.
         """
-        timeout = self.settings.flush_timeout if timeout is None else timeout
+        timeout = self._policy.settings.flush_timeout if timeout is None else timeout
         self._check_caller()
-        if not self._owns():
+        if self._tracker.gate is not None and not self._claims():
             return
         request = FlushRequest(self._clock() + timeout, full_compare=full_compare)
         if ending:
-            self._job.ending.add(request)
+            self.job.ending.add(request)
+        error: BaseException | None
         try:
-            if running_loop() is None and not self.active_loops.running:
+            if running_loop() is None and not self.job.patient_cut.active_loops.running:
                 error = self._outcome(request)
             else:
-                with self.standing_still():
+                with self.job.patient_cut.standing_still():
                     error = self._outcome(request)
         except queue.Empty:
             error = self._late(timeout)
         finally:
-            self._job.ending.discard(request)
-        self._raise(error)
+            self.job.ending.discard(request)
+        if error is not None:
+            self._raise(error)
 
     async def durable(
         self,
@@ -290,9 +204,9 @@ class FlushThread:
         """
         import asyncio
 
-        timeout = self.settings.flush_timeout if timeout is None else timeout
+        timeout = self._policy.settings.flush_timeout if timeout is None else timeout
         self._check_caller()
-        if not self._owns():
+        if self._tracker.gate is not None and not self._claims():
             return
         if not self._alive():
             self.flush(timeout)
@@ -304,35 +218,34 @@ class FlushThread:
             if not outcome.done():
                 outcome.set_result(error)
 
-        def expire() -> None:
-            arrive(self._late(timeout))
-
         def notify(error: BaseException | None) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(arrive, error)
 
         request = FlushRequest(self._clock() + timeout, notify=notify)
         if ending:
-            self._job.ending.add(request)
+            self.job.ending.add(request)
         self._ask(request)
         # Awaited as it is: `wait_for` of Python 3.11 drops a cancellation that comes together with
         # the outcome, and a task in a loop would then go on for ever.
-        timer = loop.call_later(timeout, expire)
+        timer = loop.call_later(timeout, lambda: arrive(self._late(timeout)))
         try:
-            with self.active_loops.waiting():
+            with self.job.patient_cut.active_loops.waiting():
                 error = await outcome
         finally:
             timer.cancel()
-            self._job.ending.discard(request)
-        self._raise(error)
+            self.job.ending.discard(request)
+        if error is not None:
+            self._raise(error)
 
     def stop(self, timeout: float) -> None:
         """Save for the last time, within `timeout` seconds, then end the thread.
 
-        This raises the errors of `flush`; the changes that were not saved are then in `unsaved`.
+        This raises the errors of `flush`; the changes that were not saved are then in
+        `job.unsaved`.
         """
         end = self._end_at = self._clock() + timeout
-        self._job.last = True
+        self._policy.last = True
         try:
             self.flush(timeout)
         except BaseException as error:
@@ -347,14 +260,8 @@ class FlushThread:
 
     def abandon(self) -> None:
         """End the thread without saving."""
-        self._stopped = True
+        self.stopped = True
         self._inbox.put(None)
-
-    @contextlib.contextmanager
-    def standing_still(self) -> Generator[None]:
-        """Mark that the body waits for the flush thread: this thread is held during a cut."""
-        with self._job.blocked_loops.here(), self.active_loops.waiting():
-            yield
 
     def is_this_thread(self) -> bool:
         """Tell whether the flush thread is the caller."""
@@ -375,14 +282,14 @@ class FlushThread:
     @contextlib.contextmanager
     def exclusive(self) -> Generator[None]:
         """Prevent any flush during the body, which uses the journal or the store otherwise."""
-        with self._job.blocked_loops.here(), self._work:  # no cut falls into the body
+        with self.job.patient_cut.blocked_loops.here(), self._work:  # no cut falls into the body
             yield
 
     # -- the caller's side of a flush ---------------------------------------------------------
 
     def _check_caller(self) -> None:
         """Refuse a flush that could never end, or that would save nothing."""
-        if self.is_this_thread():
+        if self._thread is threading.current_thread():
             raise RuntimeError(
                 "flush() was called by a receiver of autostate's own signals, in the thread that "
                 "saves; note there what is needed and flush elsewhere"
@@ -398,24 +305,20 @@ class FlushThread:
                 "handler of a signal: it would wait for the change, and the change for it. In a "
                 "handler, call sys.exit(): everything is saved at the end"
             )
-        self._raise(self._job.fenced)
-        if self._stopped:
+        if self.job.fenced is not None:
+            self._raise(self.job.fenced)
+        if self.stopped:
             raise _closed()
 
-    def _is_passive(self) -> bool:
-        """Tell whether this process does not own the state: it has nothing to save."""
-        return self._tracker.gate is not None
-
-    def _owns(self) -> bool:
-        """Tell whether this process owns the state; claim it if there is something to save.
+    def _claims(self) -> bool:
+        """Claim the state of another process if there is something to save; tell whether it is.
 
         Raises:
             StateInUseError: There is, and the state belongs to another process.
         """
-        tracker = self._tracker
-        if tracker.gate is not None and tracker.changed_past_the_gate():
-            tracker.pass_gate()
-        return tracker.gate is None
+        if self._tracker.changed_past_the_gate():
+            self._tracker.pass_gate()
+        return self._tracker.gate is None
 
     def _alive(self) -> bool:
         """Tell whether the thread can do anything."""
@@ -429,34 +332,32 @@ class FlushThread:
 
     def _outcome(self, request: FlushRequest) -> BaseException | None:
         """Have the request served, by the thread if it runs, else here; return the outcome."""
-        alive = self._alive()
-        if alive:
+        if self._alive():
             self._ask(request)
-        while alive:
-            left = request.deadline - self._clock()
-            try:
-                return request.outcome(min(left, ALIVE_CHECK))
-            except queue.Empty:
-                if left <= 0:
-                    raise
-            alive = self._alive()
+            while True:
+                left = request.deadline - self._clock()
+                try:
+                    return request.outcome(min(left, ALIVE_CHECK))
+                except queue.Empty:
+                    if left <= 0:
+                        raise
+                if not self._alive():
+                    break
         with contextlib.suppress(queue.Empty):  # the thread may have served it at its end
             return request.outcome(0)
-        error = self._serve([request], request.deadline)
+        error = self._serve([request], Deadline(request.deadline, self._clock))
         if error is not None and not isinstance(error, Exception):
             raise error  # Ctrl-C, which struck in this thread
         return error
 
     def _late(self, timeout: float) -> FlushError:
         """Make the error for a caller whose time is over."""
-        error = FlushError(self._job.describe_late(timeout))
-        error.__cause__ = self._job.last_error
+        error = FlushError(self.job.describe_late(timeout))
+        error.__cause__ = self.job.last_error
         return error
 
-    def _raise(self, error: BaseException | None) -> None:
+    def _raise(self, error: BaseException) -> NoReturn:
         """Raise an outcome as a fresh exception: several threads may have waited for it."""
-        if error is None:
-            return
         if isinstance(error, UnsupportedTypeError):
             fresh: Exception = UnsupportedTypeError(error.path, error.problem)
             for note in getattr(error, "__notes__", ()):
@@ -468,7 +369,7 @@ class FlushThread:
             raise type(error)(*error.args) from error.__cause__
         told = str(error) or type(error).__name__  # a MemoryError has no words
         raise FlushError(
-            f"the state was not saved: {told}; {self._job.describe_unsaved()}"
+            f"the state was not saved: {told}; {self.job.describe_unsaved()}"
         ) from error
 
     # -- the thread ---------------------------------------------------------------------------
@@ -477,7 +378,7 @@ class FlushThread:
         """Take turns until stopped. Nothing may end this thread but `abandon`."""
         if not self.is_this_thread():
             return  # Ctrl-C left `start` too early: another thread was started
-        while not self._stopped:
+        while not self.stopped:
             try:
                 self._turns()
             except BaseException:  # noqa: S112 - no memory was left to report an error
@@ -490,7 +391,7 @@ class FlushThread:
 
     def _turns(self) -> None:
         """Take turns until stopped, or until not even an error can be reported."""
-        while not self._stopped:
+        while not self.stopped:
             try:
                 self._turn()
             except BaseException:  # also a SystemExit of a receiver
@@ -502,45 +403,45 @@ class FlushThread:
 
     def _turn(self) -> None:
         """Flush if there are requests or a flush is due; else take the policy's other step."""
-        step = self._policy.step(self._observe())
-        if self._flush_if_due(step.action):
+        step = self._flush_if_due()
+        if step is None:
             self._compact()
         elif step.action is Action.CHECK_OWNER:
             with self._work, contextlib.suppress(AutostateError):
-                self._job.check_owner(self._limit(0.0), again=False)
+                self.job.check_owner(self._limit(0.0), again=False)
         elif step.action is Action.RENEW:
             with self._work:
-                self._job.renew(self._limit(0.0))
+                self.job.renew(self._limit(0.0))
         else:
             self._gather(step.seconds)
 
-    def _flush_if_due(self, action: Action) -> bool:
-        """Flush for waiting requests, or because the policy says so; tell whether it flushed."""
+    def _flush_if_due(self) -> Step | None:
+        """Flush for waiting requests, or because the policy says so; else return its step."""
         if self._requests:
             self._gather(0)  # a kill may have been announced before
             requests = list(self._requests)
-            self._serve(requests, self._limit(max(one.deadline for one in requests)))
-        elif action is Action.FLUSH or action is Action.FLUSH_ALL:
-            if self._is_passive():
-                return False
-            if action is Action.FLUSH_ALL:
-                logger.info("the run times out soon: everything is saved, then each change at once")
-            with self._work, contextlib.suppress(Exception):  # logged where it was met
-                self._job.flush((), self._limit(0.0), full_compare=action is Action.FLUSH_ALL)
-        else:
-            return False
-        return True
+            latest = max(map(_deadline_of, requests))
+            self._serve(requests, self._limit(latest))
+            return None
+        step = self._policy.step(self._observe())
+        is_due = step.action is Action.FLUSH or step.action is Action.FLUSH_ALL
+        if not is_due or self._tracker.gate is not None:
+            return step
+        if step.action is Action.FLUSH_ALL:
+            logger.info("the run times out soon: everything is saved, then each change at once")
+        with self._work, contextlib.suppress(Exception):  # logged where it was met
+            self.job.flush((), self._limit(0.0), full_compare=step.action is Action.FLUSH_ALL)
+        return None
 
     def _observe(self) -> Observation:
         """Observe the tracker; for a fenced process there is nothing to observe."""
         tracker, now = self._tracker, self._clock()
-        if self._job.fenced is not None:
+        if self.job.fenced is not None:
             self._policy.checked()
             return Observation(now, dirty=False)
-        if self._is_passive():
-            self._awake = False
-            return Observation(now, dirty=False)
         self._awake = False  # before the check: a later write wakes the thread again
+        if tracker.gate is not None:
+            return Observation(now, dirty=False)
         if not tracker.dirty:
             return Observation(now, dirty=False, polling=tracker.needs_polling)
         self._awake = True  # while something is dirty the thread observes regularly
@@ -559,44 +460,44 @@ class FlushThread:
         with contextlib.suppress(queue.Empty):
             message = self._inbox.get(timeout=timeout)
             while True:
-                if isinstance(message, _Timeout):
-                    self._policy.expect_timeout(self._clock(), message.seconds)
-                elif message is not None:
-                    self._policy.announce_kill(self._clock(), message.time_remaining)
+                if message is not None:
+                    message()
                 message = self._inbox.get_nowait()
 
-    def _serve(self, requests: list[FlushRequest], limit: float) -> BaseException | None:
+    def _expect_kill(self, time_remaining: float | None) -> None:
+        """Note an announced kill; the work under way must have ended before."""
+        self._policy.announce_kill(self._clock(), time_remaining)
+        self._deadline.at = min(self._deadline.at, self._policy.kill_at)
+
+    def _serve(self, requests: list[FlushRequest], deadline: Deadline) -> BaseException | None:
         """Flush for requests: the cut comes after each of the calls."""
         error: BaseException | None = None
+        full_compare = any(map(_compares_all, requests))
         has_it = is_owned(self._work)  # between two slices of a compaction
         try:
-            self._flush_in_turn(requests, limit, has_it=has_it)
+            try:
+                is_free = has_it or self._work.acquire(blocking=False)
+                if not (is_free or self._work.acquire(timeout=deadline.left())):
+                    raise FlushError("another operation keeps the store and does not end")
+                self.job.flush(requests, deadline, full_compare=full_compare)
+            finally:
+                if not has_it and is_owned(self._work):
+                    self._work.release()
         except BaseException as raised:
-            if not has_it:
-                self._leave_work()  # again: Ctrl-C may have struck in the midst of it
+            if not has_it and is_owned(self._work):
+                self._work.release()  # again: Ctrl-C may have struck in the midst of it
             error = raised
         for request in requests:
             request.finish(error)
             self._requests.pop(request, None)
         return error
 
-    def _flush_in_turn(self, requests: list[FlushRequest], limit: float, *, has_it: bool) -> None:
-        try:
-            if not has_it and not self._work.acquire(timeout=max(0.0, limit - self._clock())):
-                raise FlushError("another operation keeps the store and does not end")
-            self._job.flush(requests, limit, full_compare=any(one.full_compare for one in requests))
-        finally:
-            if not has_it:
-                self._leave_work()
-
-    def _leave_work(self) -> None:
-        if is_owned(self._work):
-            self._work.release()
-
-    def _limit(self, latest: float) -> float:
+    def _limit(self, latest: float) -> Deadline:
         """Return when a flush ends at the latest; a short timeout of a caller does not end it."""
         limit = self._policy.deadline(self._clock(), at_least=latest)
-        return limit if self._end_at is None else min(limit, self._end_at)
+        limit = limit if self._end_at is None else min(limit, self._end_at)
+        self._deadline = Deadline(limit, self._clock)
+        return self._deadline
 
     def _compact(self) -> None:
         """Compact if that is due. It only saves space, so a process that ends does not compact.
@@ -607,13 +508,17 @@ class FlushThread:
         again = True
         while again and self._end_at is None and not self._policy.kill_announced(self._clock()):
             with self._work:
-                again = self._job.compact(self._interlude)
+                again = self.job.compact(self._interlude)
 
     def _interlude(self) -> None:
         """Let other threads run between two slices of a compaction, and flush if that is due."""
         self._yield_gil()
         self._gather(0)
-        self._flush_if_due(self._policy.step(self._observe()).action)
+        self._flush_if_due()
+
+
+_deadline_of = attrgetter("deadline")
+_compares_all = attrgetter("full_compare")
 
 
 def _closed() -> FlushError:

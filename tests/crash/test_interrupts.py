@@ -24,7 +24,7 @@ from autostate import hub
 from autostate.process import lifecycle
 from autostate.process.interrupts import Latch, Worker
 from autostate.runtime.api import current_manager
-from autostate.saving.request import BlockedLoops
+from autostate.saving.patient_cut import BlockedLoops
 from tests.crash.interrupted import (
     EVERY,
     LARGE,
@@ -340,7 +340,7 @@ def test_a_loop_whose_flush_ctrl_c_ended_counts_as_running_again() -> None:
 
     async def act(number: int) -> bool:
         loop = asyncio.get_running_loop()
-        interrupt = Interrupt(number, ours="saving/request.py")
+        interrupt = Interrupt(number, ours="saving/patient_cut.py")
         with (
             contextlib.suppress(KeyboardInterrupt),
             interrupt,

@@ -22,6 +22,7 @@ from typing import Any, Final
 import pytest
 
 import autostate
+from autostate.deadline import Deadline
 from autostate.errors import AutostateError, FlushError
 from autostate.saving.thread import FlushThread
 from autostate.stores import memory
@@ -177,7 +178,7 @@ def test_a_request_outlives_an_error_of_the_thread(monkeypatch: pytest.MonkeyPat
     """It is served with the next turn; it was forgotten, and the caller waited in vain."""
     limit, errors = FlushThread._limit, iter([MemoryError, MemoryError])
 
-    def without_memory(flush_thread: FlushThread, latest: float) -> float:
+    def without_memory(flush_thread: FlushThread, latest: float) -> Deadline:
         for error in errors:
             raise error
         return limit(flush_thread, latest)

@@ -189,8 +189,8 @@ def test_a_block_that_does_not_end_costs_only_what_it_wrote(isolated: Path, how:
     """The rest of the program's state is in the last save."""
     program = Program(
         f"""
-        import autostate.saving.job
-        autostate.saving.job.LONGEST_LAST_HOLD = 0.2
+        import autostate.saving.patient_cut
+        autostate.saving.patient_cut.LONGEST_LAST_HOLD = 0.2
         state = PersistedDict("state", n=0, items=[])
         begun = threading.Event()
 

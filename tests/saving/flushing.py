@@ -17,6 +17,8 @@ from typing import Any
 from autostate import hub
 from autostate.errors import UnsupportedTypeError
 from autostate.journal import Journal
+from autostate.saving.job import FlushJob
+from autostate.saving.policy import FlushPolicy
 from autostate.saving.thread import FlushThread
 from autostate.settings import Settings
 from autostate.stores.memory import MemoryStore
@@ -73,7 +75,7 @@ class Box:
     def estimate(self) -> int:
         return len(self.unsaved) * self.bytes_of_entry
 
-    loops = True
+    loops: bool = True
 
     def loop(self) -> Any:
         return self.on_loop if self.on_loop is not None and self.on_loop.is_running() else None
@@ -188,8 +190,9 @@ class Bench:
         self.journal = Journal(self.store)
         self.journal.recover()
         tracker: Any = self.box
+        policy = FlushPolicy(settings)
         self.flush_thread = FlushThread(
-            tracker, self.journal, settings, conditional=conditional, sender=self
+            FlushJob(tracker, self.journal, policy, conditional=conditional, sender=self)
         )
         self.box.wake = self.flush_thread.wake
 

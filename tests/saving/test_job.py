@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from autostate.deadline import Deadline
 from autostate.journal import Journal
 from autostate.saving.job import FlushJob
 from autostate.saving.policy import FlushPolicy
@@ -41,12 +42,9 @@ class Slow:
             tracker,
             self.journal,
             self.policy,
-            conditional=True,
-            pause=lambda _: None,
-            check=lambda: None,
-            renew=lambda: None,
             clock=self.clock,
         )
+        self.job.pause = lambda _: None
         encode = BoxCapture.encode
 
         def slowly(capture: BoxCapture, pause: Callable[[], None] | None = None) -> list[bytes]:
@@ -57,7 +55,7 @@ class Slow:
 
     def flush(self) -> None:
         """Flush with the time that a flush has when nobody waits for it."""
-        self.job.flush((), self.policy.deadline(self.clock.now))
+        self.job.flush((), Deadline(self.policy.deadline(self.clock.now), self.clock))
 
 
 def test_the_store_has_its_own_time_after_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,8 +84,8 @@ def test_the_last_save_ends_when_it_was_told_to(monkeypatch: pytest.MonkeyPatch)
     """At the end of the process somebody waits, and goes when the time is over."""
     slow = Slow(monkeypatch, 3.0)
     slow.box.write("page")
-    slow.job.last = True
-    slow.job.flush((), slow.clock.now + 4.0)
+    slow.policy.last = True
+    slow.job.flush((), Deadline.after(4.0, slow.clock))
     [timeout] = slow.store.timeouts
     assert timeout is not None
     assert timeout <= 1.0

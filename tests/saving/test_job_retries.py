@@ -70,13 +70,13 @@ def test_the_first_failed_attempt_is_told_before_the_flush_gives_up(
         assert failed.get(timeout=WAIT)["failures"] == 1
     assert raised.value.__cause__ is full
     assert "saving failed: StoreUnavailableError: the disk is full" in caplog.text
-    told = bench.flush_thread.statistics()
+    told = bench.flush_thread.job.statistics()
     assert told.failures == told.failing >= 1
     assert told.last_error == "the disk is full"
     bench.store.before_write = lambda: None
     bench.flush_thread.flush()
     assert "saving works again" in caplog.text
-    told = bench.flush_thread.statistics()
+    told = bench.flush_thread.job.statistics()
     assert (told.last_error, told.unsaved_bytes) == (None, 0)
 
 
@@ -94,22 +94,22 @@ def test_what_is_under_way_counts_as_unsaved(make: Make) -> None:
     bench.flush_thread.flush_soon()
     assert writing.wait(WAIT)
     assert not bench.box.dirty
-    assert bench.flush_thread.dirty
-    told = bench.flush_thread.statistics()
+    assert bench.flush_thread.job.dirty
+    told = bench.flush_thread.job.statistics()
     assert told.unsaved_bytes > 0
     assert told.staleness > 0
     bench.box.write("b")
-    assert bench.flush_thread.statistics().unsaved_bytes == told.unsaved_bytes + 10
+    assert bench.flush_thread.job.statistics().unsaved_bytes == told.unsaved_bytes + 10
     go_on.set()
     bench.flush_thread.flush()
-    told = bench.flush_thread.statistics()
+    told = bench.flush_thread.job.statistics()
     assert (told.unsaved_bytes, told.staleness) == (0, 0)
 
 
 def test_a_store_that_is_held_up_is_told_before_its_time_is_over(make: Make) -> None:
     """The first attempt of a small commit waits shortly, a large one and the second do not."""
     bench = make(start=False)
-    bench.flush_thread._job._first_wait = 0.5
+    bench.flush_thread.job._first_wait = 0.5
     bench.store.before_write = failing(1, StoreUnavailableError("locked"))
     bench.box.write("a")
     bench.flush_thread.flush()

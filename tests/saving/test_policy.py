@@ -7,7 +7,8 @@ import random
 import pytest
 
 from autostate.announced import KILL_OVERDUE
-from autostate.saving.policy import POLL_INTERVAL, Action, FlushPolicy, Observation, Step, backoff
+from autostate.deadline import backoff
+from autostate.saving.policy import POLL_INTERVAL, Action, FlushPolicy, Observation, Step
 from autostate.settings import MIB, Settings
 
 SETTINGS = Settings(
@@ -76,7 +77,7 @@ def test_large_changes_take_at_most_half_of_the_time(policy: FlushPolicy) -> Non
     """A program that outruns its store is not stopped by saving."""
     for _ in range(2):
         policy.cut(100.0)
-        policy.saved(cost=3.0)
+        policy.saved(0.0, 3.0, wrote=True)
     assert run(policy, 103.0, 200.0, estimate=MIB + 1) == pytest.approx(106.0)
 
 
@@ -84,14 +85,14 @@ def test_saving_keeps_to_its_share_of_the_time(policy: FlushPolicy) -> None:
     """Flushes that cost a second come no more often than every twenty."""
     for _ in range(2):
         policy.cut(100.0)
-        policy.saved(cost=1.0)
+        policy.saved(0.0, 1.0, wrote=True)
     assert run(policy, 101.0, 200.0) == pytest.approx(120.0)
 
 
 def test_the_first_flush_says_nothing_about_those_that_follow(policy: FlushPolicy) -> None:
     """It has everything to write: five seconds would mean a hundred of what a kill loses."""
     policy.cut(100.0)
-    policy.saved(cost=5.0)
+    policy.saved(0.0, 5.0, wrote=True)
     assert run(policy, 105.0, 200.0) == pytest.approx(107.0, abs=2 * POLL_INTERVAL)
 
 
@@ -100,7 +101,7 @@ def test_saving_is_never_put_off_for_long(policy: FlushPolicy) -> None:
     for cost in (5.0, 40.0):
         for _ in range(9):
             policy.cut(100.0)
-            policy.saved(cost=cost)
+            policy.saved(0.0, cost, wrote=True)
         begins = run(policy, 100.0 + cost, 300.0)
         assert begins == pytest.approx(130.0 + cost, abs=2 * POLL_INTERVAL)
 
@@ -109,7 +110,7 @@ def test_one_slow_answer_does_not_put_off_saving(policy: FlushPolicy) -> None:
     """The cost is a median: an outlier of a minute would otherwise mean twenty minutes."""
     for cost in (0.01, 0.01, 60.0):
         policy.cut(100.0)
-        policy.saved(cost=cost)
+        policy.saved(0.0, cost, wrote=True)
     assert run(policy, 101.0, 200.0) == pytest.approx(103.0)
 
 
@@ -123,7 +124,7 @@ def test_saving_keeps_to_its_share_over_any_run_of_costs(
         flush = run(policy, now, now + 10_000)
         assert flush is not None
         policy.cut(flush)
-        policy.saved(cost)
+        policy.saved(0.0, cost, wrote=True)
         now = flush + cost
         spent += cost
     # the last flush has not been rested from yet
@@ -169,7 +170,7 @@ def test_what_is_under_way_is_unsaved_until_it_is_durable(policy: FlushPolicy) -
     policy.cut(flush)
     assert policy.staleness(flush + 5) == pytest.approx(flush + 5 - 100.0)
     policy.step(Observation(flush + 6, dirty=True, activity=1))
-    policy.saved(cost=0.0)
+    policy.saved(0.0, 0.0, wrote=True)
     assert policy.staleness(flush + 7) == pytest.approx(1.0)
 
 
@@ -177,9 +178,9 @@ def test_a_capture_without_an_announcement_is_unsaved_from_its_cut_on(policy: Fl
     """What was found by comparing may be older, which nobody can know."""
     policy.cut(100.0)
     assert policy.staleness(103.0) == 0
-    policy.writing()
+    policy.writing(0.0, at_least=0.0)
     assert policy.staleness(103.0) == 3.0
-    policy.saved(cost=0.0)
+    policy.saved(0.0, 0.0, wrote=True)
     assert policy.staleness(103.0) == 0
 
 
@@ -188,7 +189,7 @@ def test_success_ends_the_backoff(policy: FlushPolicy) -> None:
     for _ in range(5):
         policy.failed(100.0)
     policy.cut(101.0)
-    policy.saved(cost=0.0)
+    policy.saved(0.0, 0.0, wrote=True)
     assert policy.failures == 0
     assert run(policy, 101.0, 200.0) == pytest.approx(103.0)
 
@@ -199,7 +200,7 @@ def test_migrating_makes_saves_urgent(policy: FlushPolicy) -> None:
     assert run(policy, 100.0, 200.0, writes_until=1000.0) == pytest.approx(100.5)
     for _ in range(2):
         policy.cut(100.5)
-        policy.saved(cost=1.0)
+        policy.saved(0.0, 1.0, wrote=True)
     assert run(policy, 101.0, 200.0, writes_until=1000.0) == pytest.approx(102.5)
 
 
@@ -241,8 +242,8 @@ def test_urgency_ends_when_no_kill_comes(policy: FlushPolicy) -> None:
 
 def test_every_commit_is_checked_within_the_interval(policy: FlushPolicy) -> None:
     """Also when the program falls idle right after it."""
-    policy.committed(100.0)
-    policy.committed(150.0)
+    policy.saved(100.0, 0.0, wrote=True, conditional=False)
+    policy.saved(150.0, 0.0, wrote=True, conditional=False)
     assert policy.step(Observation(150.0, dirty=False)) == Step(Action.SLEEP, 10.0)
     assert policy.step(Observation(160.0, dirty=False)).action is Action.CHECK_OWNER
     policy.checked()
@@ -251,7 +252,7 @@ def test_every_commit_is_checked_within_the_interval(policy: FlushPolicy) -> Non
 
 def test_a_check_that_failed_is_repeated(policy: FlushPolicy) -> None:
     """But not at once."""
-    policy.committed(100.0)
+    policy.saved(100.0, 0.0, wrote=True, conditional=False)
     policy.check_failed(160.0)
     assert policy.step(Observation(160.0, dirty=False)) == Step(Action.SLEEP, 10.0)
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from autostate.deadline import Deadline
 from autostate.errors import ResumeError
-from autostate.journal import Journal
-from autostate.saving.job import FlushJob
+from autostate.saving.patient_cut import PatientCut
 from autostate.saving.policy import FlushPolicy
 from autostate.saving.rendezvous import ActiveLoop, ActiveLoops
-from autostate.stores.memory import MemoryStore
 from tests.saving.flushing import CALM, Box
 
 WAIT = 120.0
@@ -40,7 +40,7 @@ def waited_for(loops: ActiveLoops) -> bool:
 def meets(loops: ActiveLoops, loop: ActiveLoop) -> bool:
     """Whether a loop that is between two items is met there."""
     told = threading.Event()
-    loops._tell = told.set
+    loops.tell = told.set
     thread = threading.Thread(target=loops.between, args=(loop,))
     with loops.asked() as rendezvous:
         thread.start()
@@ -54,7 +54,8 @@ def meets(loops: ActiveLoops, loop: ActiveLoop) -> bool:
 def test_a_loop_stands_still_between_two_items_until_the_cut_is_done() -> None:
     """And tells the flush thread that it does."""
     told = threading.Event()
-    loops = ActiveLoops(told.set)
+    loops = ActiveLoops()
+    loops.tell = told.set
     loop = elsewhere(begun, loops, "loop")
     went_on = threading.Event()
 
@@ -173,7 +174,8 @@ class BeginsALoop:
         self._lock.release()
 
 
-def test_a_loop_that_begins_before_the_cut_is_waited_for() -> None:
+@pytest.mark.parametrize("event_loops", [True, False])
+def test_a_loop_that_begins_before_the_cut_is_waited_for(event_loops: bool) -> None:
     """Between the look whether one runs and the cut itself."""
     box, loops = Box(), ActiveLoops()
     box.write("a")
@@ -186,16 +188,13 @@ def test_a_loop_that_begins_before_the_cut_is_waited_for() -> None:
         loops.leave(lock.loop)
 
     tracker: Any = box
-    job = FlushJob(
-        tracker,
-        Journal(MemoryStore()),
-        FlushPolicy(CALM),
-        conditional=True,
-        pause=pause,
-        check=lambda: None,
-        renew=lambda: None,
-        active_loops=loops,
-    )
-    job._cut_once(1e9, full_compare=False)
+    box.loops = event_loops
+    patient_cut = PatientCut(tracker, FlushPolicy(CALM), str, time.monotonic)
+    patient_cut.pause = pause
+    patient_cut.active_loops = loops
+    if event_loops:
+        patient_cut._between_items(box.cut, Deadline.after(1e9))
+    else:
+        patient_cut.take((), Deadline.after(1e9), lambda: None, full_compare=False)
     assert cuts_before_the_end == [0]
     assert len(box.cuts) == 1

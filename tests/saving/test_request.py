@@ -100,7 +100,7 @@ async def test_a_loop_that_stays_blocked_is_told_once_and_not_waited_for_again(
     for number in range(3):
         bench.box.write("a", number)
         flushed.get(timeout=WAIT)  # blocks this loop
-    bench.flush_thread._job._patience = lambda deadline: deadline  # type: ignore[method-assign]
+    bench.flush_thread.job.patient_cut._patience = lambda deadline: deadline.left()  # type: ignore[method-assign]
     bench.box.write("b")
     flushed.get(timeout=WAIT)  # the loop is still in the same callback
     [told] = [one.message for one in caplog.records if "event loop has been blocked" in one.message]
@@ -109,7 +109,7 @@ async def test_a_loop_that_stays_blocked_is_told_once_and_not_waited_for_again(
     await asyncio.sleep(0)  # the callbacks of the cuts run
     bench.box.write("c")
     await bench.flush_thread.durable()
-    assert not bench.flush_thread._job._late_loop.is_late(asyncio.get_running_loop())
+    assert not bench.flush_thread.job.patient_cut._late_loop.is_late(asyncio.get_running_loop())
 
 
 def test_a_loop_that_stops_meanwhile_does_not_hold_up_a_capture(make: Make) -> None:
@@ -203,10 +203,10 @@ async def within_a_group(bench: Bench) -> None:
 def when_durable(bench: Bench, call: Callable[[], object]) -> None:
     """Call, in the event loop, right after the outcome of a flush has come to it."""
     loop = asyncio.get_running_loop()
-    before = bench.flush_thread.statistics().flushes
+    before = bench.flush_thread.job.statistics().flushes
     bench.box.write("last")
     bench.flush_thread.flush(WAIT)  # blocks the loop: what the task waits for is queued meanwhile
-    assert bench.flush_thread.statistics().flushes > before
+    assert bench.flush_thread.job.statistics().flushes > before
     loop.call_soon(call)
 
 

@@ -21,7 +21,7 @@ from autostate.errors import (
     UnsupportedTypeError,
 )
 from autostate.journal import Journal
-from autostate.saving.job import Statistics
+from autostate.saving.statistics import Statistics
 from tests.saving.flushing import EAGER, WAIT, Listen, Make, failing, waiting_for
 
 
@@ -106,7 +106,7 @@ def test_an_unsupported_entry_does_not_keep_the_rest_from_being_saved(
         assert "worse" in str(raised.value.__notes__)
     assert bench.stored() == {"good": 1}
     assert caplog.text.count('box["bad"]') == 1
-    assert bench.flush_thread.statistics().failures == 0
+    assert bench.flush_thread.job.statistics().failures == 0
 
 
 # -- ownership --------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def test_a_fenced_flush_thread_stops_for_good(
     assert fenced.get(timeout=WAIT)
     assert fenced.empty()
     assert [record.levelno for record in caplog.records].count(logging.CRITICAL) == 1
-    assert bench.flush_thread.statistics().fenced
+    assert bench.flush_thread.job.statistics().fenced
     assert bench.stored() == {"a": 1, "later": 1}
 
 
@@ -184,7 +184,7 @@ def test_the_journal_is_compacted_when_it_is_time(make: Make) -> None:
         bench.box.write(f"key{number % 10}", "x" * 20_000)
         bench.flush_thread.flush()
     bench.flush_thread.flush()
-    assert bench.flush_thread.statistics().compactions > 0
+    assert bench.flush_thread.job.statistics().compactions > 0
     assert set(bench.stored()) == {f"key{number}" for number in range(10)}
 
 
@@ -292,7 +292,7 @@ def test_a_last_save_that_fails_leaves_its_changes_to_be_spilled(make: Make) -> 
     bench.box.write("a")
     with pytest.raises(FlushError):
         bench.flush_thread.stop(0.5)
-    assert b'"a"' in b"".join(bench.flush_thread.unsaved)
+    assert b'"a"' in b"".join(bench.flush_thread.job.unsaved)
 
 
 def test_stop_ends_in_time_although_the_store_hangs(make: Make) -> None:
@@ -303,22 +303,22 @@ def test_stop_ends_in_time_although_the_store_hangs(make: Make) -> None:
     bench.box.write("a")
     with pytest.raises(FlushError):
         bench.flush_thread.stop(0.3)
-    assert b'"a"' in b"".join(bench.flush_thread.unsaved)
+    assert b'"a"' in b"".join(bench.flush_thread.job.unsaved)
     go_on.set()
 
 
 def test_statistics_tell_what_was_done(make: Make) -> None:
     """Flushes, writes, bytes, entries, staleness."""
     bench = make(start=False)
-    assert bench.flush_thread.statistics() == Statistics()
+    assert bench.flush_thread.job.statistics() == Statistics()
     bench.box.write("a")
     bench.box.write("b")
-    assert bench.flush_thread.statistics().unsaved_bytes == 20
+    assert bench.flush_thread.job.statistics().unsaved_bytes == 20
     bench.flush_thread.flush()
-    done = bench.flush_thread.statistics()
+    done = bench.flush_thread.job.statistics()
     assert (done.flushes, done.entries, done.failing, done.staleness) == (1, 2, 0, 0.0)
     assert done.bytes >= sum(map(len, bench.store.writes[0].values()))
-    assert bench.flush_thread.saved_at is not None
+    assert bench.flush_thread.job.saved_at is not None
 
 
 def test_staleness_is_the_age_of_the_oldest_unsaved_change(make: Make) -> None:
@@ -326,14 +326,14 @@ def test_staleness_is_the_age_of_the_oldest_unsaved_change(make: Make) -> None:
     bench = make(start=False)
     now = 100.0
     bench.flush_thread._clock = lambda: now
-    bench.flush_thread._job._clock = lambda: now
+    bench.flush_thread.job.clock = lambda: now
     bench.box.write("a")
     bench.flush_thread._policy.step(bench.flush_thread._observe())
     bench.store.before_write = failing(1, StoreError("no"))
     now = 107.0
     with pytest.raises(FlushError, match=r"the oldest for 7\.0 s"):
         bench.flush_thread.flush()
-    assert bench.flush_thread.statistics().staleness == 7.0
+    assert bench.flush_thread.job.statistics().staleness == 7.0
 
 
 @pytest.mark.parametrize("which", ["_thread.start_new_thread", "threading.Thread.start"])

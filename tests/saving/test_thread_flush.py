@@ -42,7 +42,7 @@ def test_ctrl_c_in_a_caller_that_does_the_work_is_ctrl_c(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(bench.flush_thread._job, "_cut", strike)
+        patched.setattr(bench.flush_thread.job.patient_cut, "take", strike)
         with pytest.raises(KeyboardInterrupt):
             bench.flush_thread.flush()
     bench.flush_thread.flush()

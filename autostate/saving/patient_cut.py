@@ -1,0 +1,354 @@
+"""Cuts that wait for the end of what the program is doing, for some time.
+
+A program without loops and blocks is cut at once. Otherwise a cut waits, in this order:
+
+- for a resumable loop to be between two items: `rendezvous.py` says why;
+- for `atomic()` blocks to end, because a block is saved as a whole;
+- for the event loop to be between two callbacks, so that everything between two awaits is saved
+  together.
+
+A cut waits for a share of the time that is left, at most for `max_delay`, and then falls into the
+middle of the body or of the callback. It never falls into the middle of a block.
+
+The cut always runs on the flush thread, or in the caller of `flush()` if there is no such thread:
+on an event loop's thread Ctrl-C, which Python raises in the main thread, could strike in the middle
+of the cut. So the loop is asked to hold between two callbacks. Two cases need care:
+
+- The loop's thread waits for the flush thread, in `flush()` for example, and would never reach the
+  end of its callback. Then the cut is taken at once. `BlockedLoops` has the loops of such threads,
+  and keeps a thread from continuing during the cut, when a timeout or Ctrl-C ends its waiting.
+- The loop does not reach the end of its callback in time, or stops. Then the cut is taken anyway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from types import EllipsisType
+from typing import TYPE_CHECKING, TypeVar
+
+from autostate import logs
+from autostate.deadline import Deadline
+from autostate.errors import FlushError
+from autostate.process.interrupts import Latch
+from autostate.saving import blocked_loop
+from autostate.saving.policy import POLL_INTERVAL, FlushPolicy
+from autostate.saving.rendezvous import ActiveLoops
+from autostate.saving.request import FlushRequest, running_loop
+from autostate.tracking.blocks import LONGEST_HOLD
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from autostate.tracking import Capture, Tracker
+
+T = TypeVar("T")
+
+LOOP_CHECK = 0.05
+"""Seconds between checks whether a loop that was asked to hold is still running."""
+LONGEST_STAND = 10.0
+"""Seconds after which a loop continues although the cut is not done."""
+LOOP_PATIENCE = 5.0
+"""Seconds for which a cut waits for an event loop, at most."""
+LONGEST_URGENT = 1.0
+"""Seconds that a cut waits for the end of a loop's body when the process is about to end."""
+LONGEST_LAST_HOLD = 5.0
+"""Seconds for which the last save waits for the end of `atomic()` blocks, then it undoes them."""
+FIRST_HOLD = 0.1
+"""Seconds for which a cut that waits for `atomic()` blocks lets no new one begin, at first."""
+LONG_BLOCK = 10.0
+"""Seconds after which a warning says that a block keeps a save waiting."""
+
+
+class PatientCut:
+    """Takes cuts of a tracker. Not for several threads at once.
+
+    Args:
+        tracker: The tracker.
+        policy: The policy, which is told of each cut, and knows of announced kills.
+        describe: Describes what is unsaved, for warnings.
+        clock: Seconds that never jump.
+
+    Attributes:
+        pause: Waits for this many seconds, or less if there is news.
+        active_loops: The resumable loops that run.
+        blocked_loops: The event loops whose threads wait for a flush.
+        refused: Whether the last attempt was refused by an open block.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        policy: FlushPolicy,
+        describe: Callable[[], str],
+        clock: Callable[[], float],
+    ) -> None:
+        self.pause: Callable[[float], None] = time.sleep
+        self.active_loops: ActiveLoops = ActiveLoops()
+        self.blocked_loops: BlockedLoops = BlockedLoops()
+        self.refused: bool = False
+        self._tracker = tracker
+        self._policy = policy
+        self._describe = describe
+        self._clock = clock
+        self._late_loop = LateLoop()
+        self._refusals = 0
+        self._waits_for: object = None  # a block
+        self._waits_since = 0.0
+        self._told_of_block = False
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Generator[None]:
+        """Mark that the body waits for the flush thread: this thread is held during a cut."""
+        with self.blocked_loops.here(), self.active_loops.waiting():
+            yield
+
+    def take(
+        self,
+        requests: Sequence[FlushRequest],
+        deadline: Deadline,
+        yield_gil: Callable[[], None],
+        *,
+        full_compare: bool,
+    ) -> Capture | None:
+        """Cut, now or when everything is between two steps.
+
+        Args:
+            requests: The requests that wait for the flush; if there are none, an open `atomic()`
+                block puts the flush off.
+            deadline: When to give up.
+            yield_gil: Called between slices of the preparation.
+            full_compare: Compare content that could have been changed past the barrier, too.
+
+        Returns:
+            The capture; None if an open block puts the flush off.
+
+        Raises:
+            FlushError: A block is still open at the deadline.
+        """
+        tracker, policy = self._tracker, self._policy
+        tracker.ending = policy.last
+        now = self._clock()
+        last_chance = now + min((deadline.at - now) / 2, LONGEST_LAST_HOLD)
+
+        def cut() -> Capture | None:
+            ending = policy.last and self._clock() >= last_chance
+            paused = self.blocked_loops.paused
+            return tracker.cut(full_compare=full_compare, paused=paused, ending=ending)
+
+        while True:
+            if not policy.last:
+                tracker.prepare(yield_gil, full_compare=full_compare)
+            with tracker.lock:  # no loop begins meanwhile
+                waits = self.active_loops.running or tracker.loops or policy.last
+                capture = None if waits else tracker.cut(full_compare=full_compare)
+            if capture is None:
+                capture = self._between_items(cut, deadline)
+            self.refused = capture is None
+            if capture is not None:
+                policy.cut(self._clock())
+                return capture
+            if requests and not deadline.left():
+                raise FlushError("an atomic() block is still open")
+            self.pause(POLL_INTERVAL)  # the end of the block ends the pause
+            if not requests:
+                return None
+
+    def _between_items(self, cut: Callable[[], T], deadline: Deadline) -> T:
+        """Cut between two items of the active loops, unless that takes too long."""
+        loops, began = self.active_loops, self._clock()
+
+        def waits() -> bool:
+            return loops.in_work and self._clock() - began < self._patience(deadline)
+
+        def cut_unless_in_work() -> T | EllipsisType:
+            with self._tracker.lock:  # no loop begins meanwhile
+                return ... if waits() else cut()
+
+        while True:
+            if waits():
+                with loops.asked() as rendezvous:
+                    while waits() and not rendezvous.reached:
+                        self.pause(LOOP_CHECK)
+                    if rendezvous.reached:
+                        return self._between_blocks(cut, deadline)
+            capture = self._between_blocks(
+                lambda: self._between_awaits(cut_unless_in_work, deadline), deadline
+            )
+            if not isinstance(capture, EllipsisType):
+                return capture
+
+    def _between_blocks(self, cut: Callable[[], T], deadline: Deadline) -> T:
+        """Cut. If `atomic()` blocks are open, let no new block begin until the cut is done.
+
+        This lasts only a short time, or blocks that wait for each other would hold up the program;
+        the time doubles after each attempt in vain. `cut` returns None while a block is open.
+        """
+        capture = cut()
+        if capture is None:
+            self._warn_of_a_block()
+            hold = min(FIRST_HOLD * 2**self._refusals, self._patience(deadline), LONGEST_HOLD)
+            end = self._clock() + hold
+            with self._tracker.holding_back():
+                while capture is None and self._clock() < end:
+                    self.pause(min(POLL_INTERVAL, hold))  # ended by the end of a block
+                    capture = cut()
+        self._refusals = 0 if capture is not None else self._refusals + 1
+        return capture
+
+    def _warn_of_a_block(self) -> None:
+        """Warn once of a block that keeps a save waiting for long."""
+        block, now = self._tracker.oldest_block, self._clock()
+        if block is not self._waits_for:
+            self._waits_for, self._waits_since, self._told_of_block = block, now, False
+        elif not self._told_of_block and now - self._waits_since >= LONG_BLOCK:
+            self._told_of_block = True
+            logs.heard().warning(
+                "a block of atomic() has been open for %.0f s, and nothing is saved meanwhile; %s",
+                now - self._waits_since,
+                self._describe(),
+            )
+
+    def _patience(self, deadline: Deadline) -> float:
+        """Return the seconds for which a cut may wait for its place."""
+        patience = min(self._policy.settings.max_delay, deadline.left() / 4)
+        is_urgent = self._policy.last or self._policy.kill_announced(self._clock())
+        return min(patience, LONGEST_URGENT) if is_urgent else patience
+
+    def _between_awaits(self, cut: Callable[[], T], deadline: Deadline) -> T:
+        """Cut between two callbacks of the event loop that writes, if there is one."""
+        loop = self._tracker.loop() if self._tracker.loops else None
+        if loop is None or loop is running_loop():
+            return cut()
+        patience = min(self._patience(deadline), LOOP_PATIENCE)
+        return cut_on_loop(loop, cut, patience, self.blocked_loops, self._late_loop)
+
+
+class BlockedLoops:
+    """The event loops whose threads wait for the flush thread at this moment.
+
+    Attributes:
+        paused: The thread that is held for the present cut; None: no thread is.
+    """
+
+    def __init__(self) -> None:
+        self.paused: int | None = None
+        self._lock = threading.Lock()
+        self._loops: list[tuple[asyncio.AbstractEventLoop, int]] = []
+
+    @contextlib.contextmanager
+    def here(self) -> Generator[None]:
+        """Mark the loop of this thread, if any, as blocked during the body."""
+        loop = running_loop()
+        if loop is None:
+            yield
+            return
+        here = loop, threading.get_ident()
+        try:
+            try:
+                with self._lock:
+                    self._loops.append(here)
+                yield
+            finally:
+                self._goes_on(here)
+        except BaseException:
+            self._goes_on(here)  # again: Ctrl-C may have struck in the midst of it
+            raise
+
+    def _goes_on(self, here: tuple[asyncio.AbstractEventLoop, int]) -> None:
+        with self._lock:
+            self._loops = [one for one in self._loops if one is not here]
+
+    @contextlib.contextmanager
+    def held(self, loop: asyncio.AbstractEventLoop) -> Generator[int | None]:
+        """Give the thread of this loop if it is blocked, and hold it until the end of the body."""
+        with self._lock:
+            yield next((thread for one, thread in self._loops if one is loop), None)
+
+    def call(self, cut: Callable[[], T], paused: int | None) -> T:
+        """Call a cut while that thread is held."""
+        self.paused = paused
+        try:
+            return cut()
+        finally:
+            self.paused = None
+
+
+class LateLoop:
+    """The event loop that did not hold for a cut in time, until it runs again.
+
+    It is still in the same callback until then, and the next cut does not wait for it.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._since = 0.0
+
+    def is_late(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Tell whether this loop was late and has not run since."""
+        return loop is self._loop
+
+    def missed(self, loop: asyncio.AbstractEventLoop, since: float) -> None:
+        """Note that a cut was taken without this loop, and warn."""
+        if loop is not self._loop:
+            self._loop, self._since = loop, since
+        blocked_loop.report(loop, time.monotonic() - self._since)
+
+    def ran(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Note that this loop runs again."""
+        if loop is self._loop:
+            self._loop = None
+        blocked_loop.ran(loop)
+
+
+def cut_on_loop(
+    loop: asyncio.AbstractEventLoop,
+    cut: Callable[[], T],
+    patience: float,
+    blocked_loops: BlockedLoops,
+    late: LateLoop,
+) -> T:
+    """Call `cut` while the loop is held between two callbacks, or after `patience` without that.
+
+    `cut` is called in this thread: in the loop's thread, Ctrl-C could strike in the middle of it.
+
+    Args:
+        loop: A loop that runs in another thread.
+        cut: The function to call, exactly once.
+        patience: Seconds to wait for the loop.
+        blocked_loops: The loops whose threads wait for the flush thread.
+        late: The loop that missed an earlier cut.
+
+    Returns:
+        The result of `cut`; its exceptions are raised here.
+    """
+    arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
+    over = Latch()
+
+    def stand_still() -> None:
+        late.ran(loop)
+        arrived.put(threading.get_ident())
+        over.wait(LONGEST_STAND)
+
+    try:
+        with contextlib.suppress(RuntimeError):  # closed meanwhile: it does not run either
+            loop.call_soon_threadsafe(stand_still)
+        began = time.monotonic()
+        end = began if late.is_late(loop) else began + patience
+        while True:
+            with blocked_loops.held(loop) as thread:
+                running = loop.is_running()
+                if thread is not None or time.monotonic() >= end or not running:
+                    if running and thread is None:
+                        late.missed(loop, began)
+                    return blocked_loops.call(cut, thread)
+            try:
+                thread = arrived.get(timeout=LOOP_CHECK)
+            except queue.Empty:
+                continue
+            return blocked_loops.call(cut, thread)
+    finally:
+        over.set()
