@@ -29,7 +29,7 @@ class Deadline:
 
     Args:
         at: The moment, by the clock.
-        clock: Seconds that never jump.
+        clock: Seconds that never jump; `time.monotonic` by default.
 
     Attributes:
         at: The moment; assign another one to move the deadline.
@@ -37,13 +37,14 @@ class Deadline:
 
     __slots__ = ("_clock", "at")
 
-    def __init__(self, at: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, at: float, clock: Callable[[], float] | None = None) -> None:
         self.at = at
-        self._clock = clock
+        self._clock = clock or time.monotonic
 
     @classmethod
-    def after(cls, seconds: float, clock: Callable[[], float] = time.monotonic) -> Self:
+    def after(cls, seconds: float, clock: Callable[[], float] | None = None) -> Self:
         """Make the deadline that comes after so many seconds."""
+        clock = clock or time.monotonic
         return cls(clock() + seconds, clock)
 
     def left(self) -> float:
@@ -70,7 +71,7 @@ def retried(
     *,
     gives_up: Callable[[StoreUnavailableError, int], bool],
     report: Callable[[StoreUnavailableError], None],
-    pause: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], None],
     first: float = math.inf,
 ) -> R_co:
     """Call a store until it answers.

@@ -141,7 +141,7 @@ def test_a_start_may_take_as_long_as_its_state_needs(monkeypatch: pytest.MonkeyP
         watch.now += 3600
         convert(kind, entries)
 
-    monkeypatch.setattr("autostate.runtime.incarnation.convert", slowly)
+    monkeypatch.setattr("autostate.runtime.start.convert", slowly)
     for failing in range(4):
         store = SlowStore(name, 1.0, watch, fails={failing})
         with autostate.open(store, flush_timeout=30):

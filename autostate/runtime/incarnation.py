@@ -7,21 +7,16 @@ fork: the child can use nothing of the first one, neither its connection nor its
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import math
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from autostate import announced, hub, logs
-from autostate.deadline import backoff
 from autostate.errors import (
-    AutostateError,
     ChangesLostError,
     CodecError,
     FencedError,
@@ -35,23 +30,23 @@ from autostate.errors import (
     StoreUnavailableError,
     UnsupportedTypeError,
 )
-from autostate.journal import Journal, Recovered
+from autostate.journal import Journal
 from autostate.journal.commit import UNREADABLE
 from autostate.ownership.owner import Owner, this_run
 from autostate.ownership.state_names import listed, of_programs
 from autostate.process import exit_status, lifecycle
 from autostate.process.interrupts import Latch, uninterrupted
-from autostate.runtime.claim import Claim, changed_since, in_use, is_related
-from autostate.runtime.opening import open_state
+from autostate.runtime.claim import changed_since
+from autostate.runtime.last_resort import LastResort, shout
+from autostate.runtime.start import start
 from autostate.runtime.unreadable import begin_anew, still_unreadable
-from autostate.saving import spill
 from autostate.saving.job import FlushJob
 from autostate.saving.policy import FlushPolicy
 from autostate.saving.thread import FlushThread
 from autostate.settings import Settings, scheme
 from autostate.signing import Signer
-from autostate.stores import Store, file_of, open_store
-from autostate.stores.keyed import KeyedStore, keyed
+from autostate.stores import Store, open_store
+from autostate.stores.keyed import keyed
 from autostate.stores.readonly import refused
 from autostate.tracking import Tracker, convert
 
@@ -97,32 +92,32 @@ class Incarnation:
         *,
         instead_of: str | None = None,
     ) -> None:
-        self.anew: bool = False
-        self.place: object = None
         if instead_of is None:
-            store, journal, recovered, claim = _recover(source, settings)
+            opened, anew = start(source, settings), False
         else:
-            found, self.anew = begin_anew(source, settings, instead_of, _recover)
-            store, journal, recovered, claim = found
+            opened, anew = begin_anew(source, settings, instead_of)
+        store, journal, recovered, claim = opened
+        self.anew: bool = anew
+        self.place: object = None
+        self.users: list[lifecycle.Keeper] = []
+        self.finished = False
+        self.ending: int | None = None
+        self._sender = sender
+        self._pid = os.getpid()
+        self._is_ours = True  # the store's connection
+        self._has_waited = False
+        self._connected = False
+        self._finishing = threading.RLock()
+        self._over = Latch()
         try:
             self.store = store
             self.claim = claim
-            self._sender = sender
-            self._pid = os.getpid()
-            self._is_ours = True  # the store's connection
-            self._has_waited = False
-            self.users: list[lifecycle.Keeper] = []
             self._journal = journal
-            self._saved_before = recovered.saved_at
-            self.downtime: float | None = (
-                None if recovered.saved_at is None else max(0.0, time.time() - recovered.saved_at)
-            )
+            self._saved_before = saved_at = recovered.saved_at
+            self.downtime = None if saved_at is None else max(0.0, time.time() - saved_at)
             self._resumed: dict[str, bool] = {}
-            self._spilled: Path | None = None
-            self.failure: FlushError | None = None  # why unsaved changes are in a spill file
-            outlives = scheme(store.url) != "memory"  # now: the program may change its directory
-            self._spill_places = spill.places(store.url) if outlives else []
             self._unreadable: set[str] = set()
+            self.last_resort: LastResort = LastResort(store.url)
             self._signer = Signer(store.url, lambda: self.flush_thread.settings.keys)
             self.tracker: Tracker = Tracker(
                 wake=self._wake, signer=self._signer, on_unknown=lambda: settings.on_unknown
@@ -136,11 +131,6 @@ class Incarnation:
                 (hub.persist_state, self._on_persist_state),
                 (hub.shutdown, self._on_shutdown),
             ]
-            self._connected = False
-            self._finishing = threading.RLock()
-            self.finished = False
-            self.ending: int | None = None
-            self._over = Latch()
         except BaseException:  # Ctrl-C: the next attempt opens it again
             claim.release()
             if isinstance(source, str):
@@ -328,13 +318,13 @@ class Incarnation:
                 f"changes are LOST: {error}"
             )
         except Exception as error:
-            problem = self._spill(error)
+            problem = self._keep_unsaved(error)
         except BaseException as error:  # Ctrl-C during the wait: keep the known changes at once
             interrupted = error
             self.flush_thread.abandon()
-            uninterrupted(lambda: self._spill(interrupted))
-            if self.failure is not None:
-                error.add_note(str(self.failure))
+            uninterrupted(lambda: self._keep_unsaved(interrupted))
+            if self.last_resort.failure is not None:
+                error.add_note(str(self.last_resort.failure))
             raise
         finally:
             uninterrupted(self._untrack)
@@ -417,25 +407,39 @@ class Incarnation:
             recovered = journal.recover(timeout=settings.flush_timeout)
             waits = not (lifecycle.in_child() or self._has_waited)
             patience, self._has_waited = (PARENTS_END if waits else 0.0), True
-            epoch = self.claim.acquire(journal.epoch - 1, recovered.saved_at, patience)
-            current = self.claim.wait_for_others(journal, recovered.saved_at)
-            current = current and journal.is_current(timeout=settings.flush_timeout)
-            if not current or journal.version != self._journal.version:
-                self._refuse_what_is_old()
+            self._claim_current(journal, recovered.saved_at, patience)
         except BaseException:
-            self.claim.release()
             if not kept:
                 store.close()
             raise
-        if epoch is not None and epoch != journal.epoch:
-            journal.begin_at(epoch)
         self.store, self._journal, self._is_ours = store, journal, True
         self.flush_thread = self._make_flush_thread(settings)
-        self.tracker.set_gate(None)
         self.tracker.mark_all()
         self._begin_to_save()
 
+    def _claim_current(
+        self, journal: Journal, saved_at: float | None, patience: float = 0.0
+    ) -> None:
+        """Claim the state that a journal has recovered, if this process holds the same state.
+
+        Raises:
+            StateInUseError: The state belongs to another process, or another one changed it.
+        """
+        epoch = self.claim.acquire(journal.epoch - 1, saved_at, patience)
+        try:
+            is_current = self.claim.wait_for_others(journal, saved_at) and journal.is_current(
+                timeout=self.flush_thread.settings.flush_timeout
+            )
+            if not is_current or journal.version != self._journal.version:
+                self._refuse_what_is_old()
+        except BaseException:
+            self.claim.release()
+            raise
+        if epoch is not None and epoch != journal.epoch:
+            journal.begin_at(epoch)
+
     def _begin_to_save(self) -> None:
+        self.tracker.set_gate(None)
         self.flush_thread.start()
         self.flush_thread.wake()  # defaults that were filled in are waiting to be saved
         for user in self.users:
@@ -451,18 +455,7 @@ class Incarnation:
         """
         if self.flush_thread.settings.readonly:
             self._refuse_to_write()
-        timeout = self.flush_thread.settings.flush_timeout
-        epoch = self.claim.acquire(self._journal.epoch - 1, self._saved_before)
-        try:
-            current = self.claim.wait_for_others(self._journal, self._saved_before)
-            if not (current and self._journal.is_current(timeout=timeout)):
-                self._refuse_what_is_old()
-        except BaseException:
-            self.claim.release()
-            raise
-        if epoch is not None and epoch != self._journal.epoch:
-            self._journal.begin_at(epoch)
-        self.tracker.set_gate(None)
+        self._claim_current(self._journal, self._saved_before)
         self.flush_thread.hold_lease(self.claim.lease)
         self._begin_to_save()
 
@@ -494,15 +487,12 @@ class Incarnation:
         except (FencedError, UnsupportedTypeError):
             pass  # a spill would not help
         except Exception as error:
-            shout(self._spill(error))
-            return self._after_exec
+            shout(self._keep_unsaved(error))
+            return self.last_resort.undo
         return lambda: None
 
-    def _after_exec(self) -> None:
-        """Go on after a failed exec: the unsaved changes are in memory as before."""
-        exit_status.forget()
-        if self._spilled is not None:
-            self._spilled.unlink(missing_ok=True)
+    def _keep_unsaved(self, error: BaseException) -> FlushError:
+        return self.last_resort.keep(error, self.flush_thread, self._journal, self.store)
 
     def _on_migrating(
         self, sender: object, time_remaining: float | None = None, **rest: Any
@@ -521,45 +511,6 @@ class Incarnation:
         for signal, handler in self._handlers:
             signal.disconnect_own(handler)
 
-    def _spill(self, error: BaseException) -> FlushError:
-        """Keep the unsaved changes in a file, and make an error that says where."""
-        cause = error.__cause__ or error
-        told = f"the last save failed: {str(cause) or type(cause).__name__}"
-        if not isinstance(cause, Exception):
-            told = "the last save was interrupted"
-        failure = FlushError(told)
-        something = bool(self.flush_thread.job.unsaved) or self.flush_thread.job.dirty
-        if something and scheme(self.store.url) != "memory":
-            try:
-                self._spilled = self._write_spill()
-                failure = FlushError(
-                    f"{told}. The unsaved changes are in {self._spilled}; the next start picks "
-                    "them up"
-                )
-            except OSError as reason:
-                failure = ChangesLostError(
-                    f"{told}. The unsaved changes are LOST: they could not be kept in a file "
-                    f"either: {reason}"
-                )
-            self.failure = failure
-        failure.__cause__ = error
-        return failure
-
-    def _write_spill(self) -> Path:
-        """Keep the unsaved changes in a file for the next start.
-
-        Raises:
-            OSError: There is nothing that could be kept, or no place for it.
-        """
-        changes = self.flush_thread.collect_unsaved()
-        if not changes:
-            raise OSError("they could not be collected")
-        seal = self.store.sealed if isinstance(self.store, KeyedStore) else None
-        base = spill.Base(
-            self._journal.possible_writers, self._journal.sequence, self._journal.last_sequence
-        )
-        return spill.write(self.store.url, base, changes, where=self._spill_places, seal=seal)
-
 
 _of_parents: list[object] = []
 """Connections and other objects that belong to the parent process: never freed here."""
@@ -569,210 +520,3 @@ PARENTS_END = 2.0
 
 GIVING_BACK = 2.0
 """Seconds to wait for a store at the end, to tell other processes of the end."""
-
-TAKE_OVERS = 5
-"""Attempts to take over from a container that goes on saving."""
-
-
-def _recover(source: str | Store, settings: Settings) -> tuple[Store, Journal, Recovered, Claim]:
-    """Open the store and read the state, again and again while the store is not reached.
-
-    `flush_timeout` limits the time for which the store does not answer. The time to read and decode
-    a large state does not count: a start that gives up for it would give up every time.
-    """
-    left = settings.flush_timeout
-    attempt = 0
-    store = None if isinstance(source, str) else keyed(source, settings)
-    while True:
-        attempt += 1
-        share = max(left / 2, min(left, 2.0))  # leaves time for another attempt
-        began = time.monotonic()
-        try:
-            if store is None:
-                store = open_state(str(source), settings, readonly=settings.readonly)
-            return store, *_read(store, settings, share)
-        except BaseException as error:
-            if not isinstance(error, Exception):  # Ctrl-C: the next attempt opens it again
-                if store is not None and isinstance(source, str):
-                    store.close()
-                raise
-            pause = backoff(attempt, first=0.2, longest=5.0)
-            left -= min(time.monotonic() - began, share) + pause
-            waits = isinstance(error, StoreUnavailableError) and not error.lasting
-            if left <= 0 or not waits:
-                given_up = _gave_up(error, settings, source) if waits else None
-                if store is not None and isinstance(source, str):
-                    store.close()
-                if given_up is not None:
-                    raise given_up from error
-                raise
-            logger.warning("the state cannot be read yet, and autostate tries again: %s", error)
-            time.sleep(pause)
-
-
-def _gave_up(error: Exception, settings: Settings, source: str | Store) -> AutostateError:
-    """Make the error for a state that could not be read: its owner may be the reason."""
-    from autostate.stores.sqlite_file import owner_file_of
-
-    url = source if isinstance(source, str) else source.url
-    path = None if settings.readonly else file_of(url)
-    owner = None if path is None else Claim(url, owner_file_of(path), settings).living(0)
-    if owner is not None:  # it may have been stopped in the middle of a commit
-        return in_use(url, owner, None)
-    return StoreUnavailableError(
-        f"the state could not be read, in the {settings.flush_timeout:.3g} s that the setting "
-        f"flush_timeout gives to a store that does not answer: {error}"
-    )
-
-
-def _read(store: Store, settings: Settings, timeout: float) -> tuple[Journal, Recovered, Claim]:
-    """Read the state, including spilled changes of the previous process, and claim it."""
-    claim = Claim.to(store, settings)
-    try:
-        journal, recovered = _claimed(claim, store, settings, timeout)
-        for notice in recovered.notices:
-            logger.warning("%s", notice)
-        if claim.held:
-            journal, recovered = _with_spilled(store, journal, recovered, settings, timeout)
-            claim.move_to(journal.epoch)
-    except BaseException:
-        claim.release()
-        raise
-    return journal, recovered, claim
-
-
-def _claimed(
-    claim: Claim, store: Store, settings: Settings, timeout: float
-) -> tuple[Journal, Recovered]:
-    """Read the state, and claim it unless this process may only read for now."""
-    attempts = 0
-    while attempts < TAKE_OVERS:
-        journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
-        recovered = journal.recover(timeout=timeout)
-        if settings.readonly or lifecycle.in_child():
-            return journal, recovered
-        try:
-            epoch = claim.acquire(journal.epoch - 1, recovered.saved_at)
-        except StateInUseError as error:
-            if isinstance(error.owner, Owner) and is_related(error.owner):
-                return journal, recovered
-            raise
-        if not claim.wait_for_others(journal, recovered.saved_at):
-            claim.release()
-            continue
-        attempts += 1
-        if epoch is not None and epoch != journal.epoch:
-            journal.begin_at(epoch)
-        with contextlib.suppress(FencedError):  # another process has just saved
-            if _at_once(store, settings):
-                journal.take_over(timeout=timeout)
-                return journal, recovered
-            if journal.is_current(timeout=timeout):
-                return journal, recovered
-        if settings.takeover:
-            journal.displace(timeout=timeout)
-        claim.release()
-    raise StoreUnavailableError(
-        f"the state in {store.url} is changed by another process again and again while this one "
-        "takes it over: end that process, or try again"
-    )
-
-
-def _at_once(store: Store, settings: Settings) -> bool:
-    """Tell whether to take over now, and not with the first commit.
-
-    On a platform the former container may still be running, and saves until it is killed. If it
-    saved between this process's reading and its first commit, this process would be fenced. And
-    another run may read a state that outlives runs before this run has saved anything. Also, a
-    kill may come soon after its announcement: the first save must not take longer than later ones.
-    Elsewhere a lock is enough.
-    """
-    return settings.takeover or store.metered or getattr(store, "outlives_run", False)
-
-
-def _with_spilled(
-    store: Store, journal: Journal, recovered: Recovered, settings: Settings, timeout: float
-) -> tuple[Journal, Recovered]:
-    """Add the changes that the previous process could not save."""
-    opened = store.believed if isinstance(store, KeyedStore) else None
-    for one in spill.find(store.url, opened):
-        if not one.base.fits(*journal.version):
-            logger.error(
-                "%s holds changes of a process that could not save them, but the state is not the "
-                "one from which they go on: another process has saved since, or it was put back. "
-                "The changes were not applied",
-                spill.set_aside(one.path),
-            )
-            continue
-        if not _fits(one.changes, recovered):
-            logger.error(
-                "%s holds changes that do not fit the stored state, and were not applied",
-                spill.set_aside(one.path),
-            )
-            continue
-        _pick_up(one, journal, timeout)
-        spill.remove(one)
-        logger.warning(
-            "the changes that the previous process could not save were picked up from %s", one.path
-        )
-        journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
-        recovered = journal.recover(timeout=timeout)
-    return journal, recovered
-
-
-def _pick_up(spilled: spill.Spill, journal: Journal, timeout: float) -> None:
-    """Save the changes that the previous process could not save.
-
-    Raises:
-        StoreUnavailableError: They cannot be saved now either. Without them the program would go
-            on from an earlier state.
-    """
-    try:
-        journal.commit(spilled.changes, timeout=timeout)
-    except StoreUnavailableError as error:
-        raise StoreUnavailableError(
-            f"the changes that the previous process could not save cannot be saved now either: "
-            f"{error}. They stay in {spilled.path}, and the next start picks them up",
-            lasting=error.lasting,
-        ) from error
-
-
-def _fits(changes: Sequence[bytes], recovered: Recovered) -> bool:
-    """Tell whether changes can be applied to the recovered state."""
-    begun = set(recovered.nodes)
-    try:
-        for change in map(json.loads, changes):
-            if change["id"] not in begun and "kind" not in change and not change.get("delete"):
-                return False
-            begun.add(change["id"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return False
-    return True
-
-
-def shout(error: Exception) -> None:
-    """Say in the log and on standard error that something was not saved; never raise.
-
-    Standard error does not depend on how logging is set up, and at this point there is no later
-    chance to tell.
-    """
-    if isinstance(error, (FencedError, UnsupportedTypeError)):
-        return  # it was logged when it was raised
-    if isinstance(error, ChangesLostError):
-        exit_status.note_loss()
-    if logger.hasHandlers():  # else logging itself would write to standard error, too
-        logs.heard().critical("%s", error)
-    write_to_stderr(f"autostate: {error}\n")
-
-
-def write_to_stderr(line: str) -> None:
-    """Write to standard error by any way that is left."""
-    for stream in (sys.stderr, sys.__stderr__):
-        if stream is None:
-            continue
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed or missing
-            stream.write(line)
-            stream.flush()
-            return
-    with contextlib.suppress(OSError):
-        os.write(2, line.encode(errors="replace"))

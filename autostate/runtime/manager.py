@@ -506,11 +506,11 @@ class StateManager:
         try:
             problem = self._end(timeout)
         except BaseException:
-            problem = None if incarnation is None else incarnation.failure
+            problem = None if incarnation is None else incarnation.last_resort.failure
             raise
         finally:
             if problem is not None:
-                from autostate.runtime.incarnation import shout
+                from autostate.runtime.last_resort import shout
 
                 shout(problem)
 

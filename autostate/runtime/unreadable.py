@@ -7,13 +7,13 @@ that was cut short, is renamed as a whole.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from autostate.errors import CorruptStateError, DamagedStoreError
 from autostate.journal import Journal, Recovered
 from autostate.journal.salvage import names_in
 from autostate.runtime.claim import Claim
+from autostate.runtime.start import Opened, start
 from autostate.settings import Settings
 from autostate.stores import Store, open_store
 from autostate.stores.base import FORMAT
@@ -23,18 +23,11 @@ from autostate.tracking import convert
 
 logger: logging.Logger = logging.getLogger("autostate")
 
-Opened = tuple[Store, Journal, Recovered, Claim]
-
 _CHUNK = 8 << 20
 _OVERLAP = 4096
 
 
-def begin_anew(
-    source: str | Store,
-    settings: Settings,
-    name: str,
-    recover: Callable[[str | Store, Settings], Opened],
-) -> tuple[Opened, bool]:
+def begin_anew(source: str | Store, settings: Settings, name: str) -> tuple[Opened, bool]:
     """Recover a state; if it cannot be read, keep it under another name and begin a new one.
 
     Args:
@@ -42,7 +35,6 @@ def begin_anew(
         settings: How long to wait, and what to do about damage.
         name: The state object that is deleted. Other state objects of the unreadable state raise
             CorruptStateError when they are created.
-        recover: Recovers a state that can be read.
 
     Returns:
         The state, and whether it is a new one.
@@ -51,7 +43,7 @@ def begin_anew(
         CorruptStateError: There is an earlier state to go back to, with other state objects.
     """
     try:
-        return recover(source, settings), False
+        return start(source, settings), False
     except DamagedStoreError as error:
         return _without_file(source, settings, name, error), True
     except CorruptStateError as error:
@@ -99,7 +91,7 @@ def _without_records(
         "under keys that begin with autostate-corrupt-%s",
         *(store.url, error, name, _others(recovered)),
     )
-    return store, journal, recovered, claim
+    return Opened(store, journal, recovered, claim)
 
 
 def _without_file(
@@ -132,7 +124,7 @@ def _without_file(
         "%s. %s begins anew; the whole file is kept aside as %s%s",
         *(error, name, aside, _others(recovered)),
     )
-    return store, journal, recovered, claim
+    return Opened(store, journal, recovered, claim)
 
 
 def _names_unknown(error: CorruptStateError) -> CorruptStateError:

@@ -138,13 +138,13 @@ def test_a_manager_that_is_closed_while_it_creates_gives_the_state_back(
         from autostate.runtime import incarnation
         from autostate.runtime import manager as managers
         managers.CREATING = 0.05
-        recover, begun, goes_on = incarnation._recover, threading.Event(), threading.Event()
+        recover, begun, goes_on = incarnation.start, threading.Event(), threading.Event()
         def slowly(*args):
             found = recover(*args)
             begun.set()
             goes_on.wait()
             return found
-        incarnation._recover = slowly
+        incarnation.start = slowly
         manager = autostate.open("sqlite:///s.db")
         def create():
             with manager:
