@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypedDict, Unpack
+from typing import Any, Literal, Protocol, TypedDict, Unpack, get_args
 
 from autostate import under_test
 from autostate.ownership import program
@@ -130,19 +130,11 @@ class Settings:
         _check_number("duty_cycle", self.duty_cycle, zero=False, unit="a share")
         if self.duty_cycle > 1:
             _refuse("duty_cycle", self.duty_cycle, "a share above 0 and at most 1, such as 0.05")
-        if self.on_corrupt not in ("raise", "previous"):
-            _refuse("on_corrupt", self.on_corrupt, '"raise" or "previous"')
-        if self.on_unknown not in ("raise", "keep"):
-            _refuse("on_unknown", self.on_unknown, '"raise" or "keep"')
-        if self.on_fenced not in ("raise", "exit"):
-            _refuse("on_fenced", self.on_fenced, '"raise" or "exit"')
-        for name in ("reboot_on_migrating", "takeover", "readonly"):
-            if getattr(self, name) not in (True, False):
-                _refuse(name, getattr(self, name), "True or False")
+        for name, (choices, wanted) in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                _refuse(name, getattr(self, name), wanted)
         if self.takeover and self.readonly:
             raise ValueError("a state cannot be taken over and only be read: set one of the two")
-        if self.encrypt not in (True, False, None):
-            _refuse("encrypt", self.encrypt, "True, False or None")
         if not self.keys and self.encrypt:  # reading `keys` also raises for a wrong key
             raise ValueError(f"to encrypt, autostate needs a key: set key, or {KEY_VARIABLE}")
         if self.max_delay < self.debounce:
@@ -220,6 +212,16 @@ _SECONDS = (
     "migrating_debounce",
     "wait_for_owner",
 )
+_YES_OR_NO = ((True, False), "True or False")
+_CHOICES: Mapping[str, tuple[tuple[object, ...], str]] = {
+    "on_corrupt": (get_args(OnCorrupt), '"raise" or "previous"'),
+    "on_unknown": (get_args(OnUnknown), '"raise" or "keep"'),
+    "on_fenced": (get_args(OnFenced), '"raise" or "exit"'),
+    "reboot_on_migrating": _YES_OR_NO,
+    "takeover": _YES_OR_NO,
+    "readonly": _YES_OR_NO,
+    "encrypt": ((True, False, None), "True, False or None"),
+}
 _MAY_BE_ZERO = ("debounce", "max_delay", "migrating_debounce", "wait_for_owner")
 NAMES = tuple(each.name for each in dataclasses.fields(Settings))
 KEY_VARIABLE = "AUTOSTATE_KEY"

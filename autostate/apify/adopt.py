@@ -32,9 +32,10 @@ from autostate.containers.dict import PersistedDict
 from autostate.containers.root import blank
 from autostate.deadline import backoff
 from autostate.errors import CorruptStateError, StateTypeError, StoreUnavailableError
+from autostate.ownership.state_names import OWN
 from autostate.process import lifecycle
 from autostate.runtime.api import current_manager
-from autostate.runtime.manager import OWN_NAMES, StateManager
+from autostate.runtime.manager import StateManager
 from autostate.stores.apify_record import check_key, read_record
 from autostate.warned import shows_warnings
 
@@ -42,7 +43,7 @@ logger: logging.Logger = logging.getLogger("autostate")
 
 T = TypeVar("T")
 
-NOTES: Final = f"{OWN_NAMES}adopt"
+NOTES: Final = f"{OWN}adopt"
 """The name of the state object that keeps the status of each record."""
 
 WANTED, TAKEN, NOTHING, KEPT = "wanted", "taken", "nothing there", "state was there before"

@@ -24,7 +24,7 @@ from autostate.codec.bound import is_persisted
 from autostate.codec.transparent import Transparent
 from autostate.codec.unsupported import Unsupported, shown
 from autostate.errors import UnsupportedTypeError
-from autostate.runtime.manager import _name_of
+from autostate.runtime.names import name_of
 from autostate.warned import shows_warnings
 
 LARGEST: Final = 2**53 - 1
@@ -75,7 +75,7 @@ def _label(obj: Any) -> str:
     """Give the beginning of a path: the name of a state object, else its class."""
     with contextlib.suppress(TypeError):  # no state object, or a nested one
         if type(obj) is not str:
-            return _name_of(obj)
+            return name_of(obj)
     return type(obj).__name__
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 from autostate.loops import progress_bar
 from autostate.loops.run import LoopRun, Options
 from autostate.loops.source import source_of
-from autostate.runtime.manager import check_name
+from autostate.runtime.names import check_name
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ from autostate.codec.bound import OPTIONS, is_persisted
 from autostate.codec.unsupported import shown
 from autostate.objects.create import give
 from autostate.objects.options import is_transient, marked, template_fields, transient_defaults
-from autostate.runtime.manager import check_not_own
+from autostate.runtime.names import check_not_own
 from autostate.tracking.barrier import Barrier
 from autostate.tracking.kind import PLAIN
 from autostate.tracking.layout import Layout, Options, Upgrade, layout_of

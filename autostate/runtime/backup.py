@@ -17,8 +17,9 @@ from typing import Any
 
 from autostate.journal.copying import copy_state
 from autostate.runtime.api import current_manager, live
-from autostate.runtime.manager import StateManager, _place_of
+from autostate.runtime.manager import StateManager
 from autostate.runtime.opening import open_state
+from autostate.runtime.place import place_of
 from autostate.settings import Settings
 from autostate.signing import KeyFile, NoKeyError
 from autostate.stores import Store, file_of
@@ -96,8 +97,8 @@ def _source(url: str | os.PathLike[str] | None) -> Generator[tuple[Store, Settin
 
 def _manager_of(url: str) -> StateManager | None:
     """Give the manager of this process that has a store open, if there is one."""
-    place = _place_of(url)
-    known: Any = (one for one in live() if place in (_place_of(one.url), one.url))
+    place = place_of(url)
+    known: Any = (one for one in live() if place in (place_of(one.url), one.url))
     return next(known, None)
 
 

@@ -19,16 +19,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from autostate import hub, under_test
-from autostate.codec.bound import is_container, root_of
-from autostate.errors import FlushError, StoreError
+from autostate.errors import FlushError
 from autostate.ownership import program
-from autostate.ownership.state_names import OWN, of_programs
+from autostate.ownership.state_names import of_programs
 from autostate.process import lifecycle
+from autostate.runtime.names import check_name, name_of, node_of
+from autostate.runtime.place import checked, named_by_environment, path_of, place_of
 from autostate.settings import OF_PROGRAMS, Settings, SettingsByName, default_url
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from autostate.runtime.incarnation import Incarnation
     from autostate.saving.statistics import Statistics
     from autostate.stores import Store
@@ -37,15 +36,11 @@ if TYPE_CHECKING:
 
 logger: logging.Logger = logging.getLogger("autostate")
 
-LONGEST_NAME = 200
-
 CREATING = 1.0
 """Seconds that the end of the process waits for a thread that is creating a state object."""
 
 AFTER_FAILURE = 2.0
 """Seconds for the last save of `async with` if the save before it failed or was cancelled."""
-
-OWN_NAMES = OWN
 
 current: contextvars.ContextVar[StateManager | None] = contextvars.ContextVar(
     "autostate_manager", default=None
@@ -104,7 +99,7 @@ class StateManager:
         store: str | os.PathLike[str] | Store | None = None,
         **settings: Unpack[SettingsByName],
     ) -> None:
-        self._store: str | Store | None = _checked(store, settings)
+        self._store: str | Store | None = checked(store, settings)
         self._overrides: SettingsByName = {}
         self._lock = threading.RLock()
         self._incarnation: Incarnation | None = None
@@ -148,7 +143,7 @@ class StateManager:
             TypeError: There is no such setting.
             ValueError: A setting's value makes no sense.
         """
-        url = _checked(store, {**self._overrides, **settings})
+        url = checked(store, {**self._overrides, **settings})
         with self._lock:
             if url is not None and url != self._store:
                 if self._incarnation is not None:
@@ -246,30 +241,29 @@ class StateManager:
 
     def keeps(self, obj: Any) -> bool:
         """Tell whether an object is a live state object of this manager, or nested in one."""
-        node, incarnation = _node_of(obj), self._incarnation
+        node, incarnation = node_of(obj), self._incarnation
         return node is not None and incarnation is not None and node.tracker is incarnation.tracker
 
     def info(self, obj: Any) -> Info:
         """Tell what is known about a live state object, or a name; see `autostate.info`."""
         incarnation = self._incarnation
-        name = _name_of(obj)
+        name = name_of(obj)
         if incarnation is None or incarnation.tracker.root(name) is None:
             raise LookupError(f"no live state object is called {name!r} in {self!r}")
-        resumed = incarnation.resumed(name)
-        error = incarnation.flush_thread.job.last_error
+        resumed, job = incarnation.resumed(name), incarnation.flush_thread.job
+        inside = (f"{name}[", f"{name}.")
+        error = job.last_error
         return Info(
             name=name,
             kind=incarnation.tracker.kind(name) or "",
             resumed=resumed,
             downtime=incarnation.downtime if resumed else None,
             last_saved=incarnation.last_saved,
-            dirty=incarnation.flush_thread.job.dirty,
+            dirty=job.dirty,
             last_error=None if error is None else str(error),
-            waiting=incarnation.flush_thread.job.waiting,
+            waiting=job.waiting,
             unsavable=tuple(
-                path
-                for path in incarnation.flush_thread.job.statistics().unsavable
-                if path == name or path.startswith((f"{name}[", f"{name}."))
+                path for path in list(job.unsavable) if path == name or path.startswith(inside)
             ),
         )
 
@@ -293,7 +287,7 @@ class StateManager:
 
     def delete(self, obj: Any) -> None:
         """Remove a state object, given itself or by name; see `autostate.delete`."""
-        name = _name_of(obj)
+        name = name_of(obj)
         with self._lock:
             if self.settings.readonly:
                 from autostate.stores.readonly import refused
@@ -369,11 +363,9 @@ class StateManager:
     def exclusive(self) -> AbstractContextManager[None]:
         """Write nothing to the store during the body."""
         incarnation = self._incarnation
-        return (
-            contextlib.nullcontext()
-            if incarnation is None
-            else incarnation.flush_thread.exclusive()
-        )
+        if incarnation is None:
+            return contextlib.nullcontext()
+        return incarnation.flush_thread.exclusive()
 
     def store_wiped(self) -> None:
         """Save everything again, after the store was emptied while it was in use."""
@@ -546,36 +538,51 @@ class StateManager:
             instead_of: A name that is deleted: begin anew if the state cannot be read.
         """
         self._check_open()
-        if self._incarnation is None:
-            from autostate.runtime.incarnation import Incarnation
-
-            source, settings = self._source(), self._made_settings()
+        incarnation = self._incarnation
+        if incarnation is not None:
+            lifecycle.recheck()
+        else:
+            source = self._store
+            if source is None:  # fixed from now on
+                source = named_by_environment(self.url, self._overrides)
+            settings = self._made_settings()
             if isinstance(source, str) and not settings.readonly:
-                under_test.check(source, _path_of(source))
+                under_test.check(source, path_of(source))
             try:
                 lifecycle.register(self)  # first: so every state object is saved at the end
-                place = _place_of(source)
-                while self._incarnation is None:
-                    with _beginning:
-                        made = self._shared(place, source, settings) or Incarnation(
-                            source, settings, self, instead_of=instead_of
-                        )
-                        if made.ending is None:
-                            made.place = place
-                            made.users.append(self)
-                            self._incarnation = made
-                    if made.ending is not None:
-                        made.wait_for_end(settings.flush_timeout)
+                place = place_of(source)
+                while incarnation is None:
+                    incarnation = self._join(place, source, settings, instead_of)
                 if self._closed:  # closed meanwhile by another thread
                     self._end(0.0)
                     self._check_open()
             finally:
                 if self._incarnation is None:
                     lifecycle.unregister(self)
-        else:
-            lifecycle.recheck()
-        self._incarnation.connect()
-        return self._incarnation
+        incarnation.connect()
+        return incarnation
+
+    def _join(
+        self, place: object, source: str | Store, settings: Settings, instead_of: str | None
+    ) -> Incarnation | None:
+        """Use the incarnation of another manager that has the same store open, or make one.
+
+        Returns:
+            The incarnation; None if the other manager's was ending, and has ended now.
+        """
+        from autostate.runtime.incarnation import Incarnation
+
+        with _beginning:
+            made = self._shared(place, source, settings) or Incarnation(
+                source, settings, self, instead_of=instead_of
+            )
+            if made.ending is None:
+                made.place = place
+                made.users.append(self)
+                self._incarnation = made
+                return made
+        made.wait_for_end(settings.flush_timeout)
+        return None
 
     def _shared(self, place: object, source: str | Store, settings: Settings) -> Incarnation | None:
         """Give the incarnation of another manager that has the same store open.
@@ -597,14 +604,6 @@ class StateManager:
                     )
             return made
         return None
-
-    def _source(self) -> str | Store:
-        """Give the store, or its URL, which is fixed from now on."""
-        if self._store is None:
-            return _named_by_environment(self.url, self._overrides)
-        if isinstance(self._store, str):
-            return self._store
-        return self._store
 
     def _in_use(self) -> Incarnation | None:
         """Give the incarnation, if there is anything to save."""
@@ -636,128 +635,5 @@ def _after_fork_in_child() -> None:
 lifecycle.on_fork(_after_fork_in_child)
 
 
-def _place_of(source: str | Store) -> object:
-    """Give a key that is the same for two URLs of one store.
-
-    A store object that is neither a file, a folder nor on a platform is its own key.
-    """
-    from autostate.stores import file_of
-
-    if isinstance(source, str):
-        path = _path_of(source)
-        name = object() if source == "memory:" else source
-    else:
-        path = getattr(source, "folder", None) or file_of(source.url)
-        name = source.url if hasattr(source, "owner_lives") else source
-    return name if path is None else os.path.realpath(path)
-
-
-def _path_of(url: str) -> Path | None:
-    """Give the path of a store; None if it is not on this machine."""
-    from autostate.stores import file_of
-
-    scheme, _, name = url.partition(":")
-    if scheme == "apify":
-        from autostate.stores.apify import is_at_home, local_folder
-
-        return None if is_at_home() else local_folder(name or None)
-    return file_of(url)
-
-
 def _nothing() -> None:
     """Undo nothing."""
-
-
-def _checked(
-    store: str | os.PathLike[str] | Store | None, settings: SettingsByName
-) -> str | Store | None:
-    """Give a store, or the URL of a store that can probably be opened; open nothing."""
-    if not isinstance(store, str | os.PathLike):
-        if store is not None and not isinstance(getattr(store, "url", None), str):
-            raise TypeError(
-                f"this needs a store's URL, a path or a store, not {type(store).__name__}: write "
-                'autostate.open("sqlite:///state.db"), and settings by name'
-            )
-        return store
-    from autostate.stores import checked
-    from autostate.stores.urls import normalized
-
-    if under_test.is_exported(str(store)):  # the program has asked the environment
-        store = under_test.default_url(str(store)) or store
-    return checked(store, readonly=Settings.for_store(normalized(store), **settings).readonly)
-
-
-def _named_by_environment(url: str, settings: SettingsByName) -> str:
-    """Check a store's URL from the environment; an error names the variable."""
-    variable = "AUTOSTATE_URL"
-    try:
-        return str(_checked(url, settings))
-    except (ValueError, StoreError) as error:
-        if not os.environ.get(variable, "").strip():
-            raise
-        problem = f"the environment variable {variable}: {error}"
-        raise type(error)(problem) from None
-
-
-def check_name(name: str, *, own: bool = False) -> None:
-    """Refuse an object that cannot be the name of a state object.
-
-    Args:
-        name: The name.
-        own: Whether the name is the library's own.
-
-    Raises:
-        ValueError: The name is empty, too long, the library's own, or has characters that no
-            console shows.
-    """
-    if type(name) is not str or not name.strip():
-        raise ValueError("a state object needs a name: a text that is not blank")
-    if len(name) > LONGEST_NAME:
-        raise ValueError(f"the name {name[:20]!r}… is longer than {LONGEST_NAME} characters")
-    if any(not (char.isprintable() or char == " ") for char in name):
-        raise ValueError(f"the name {name!r} has control or other unprintable characters")
-    if not own:
-        check_not_own(name)
-
-
-def check_not_own(name: str) -> None:
-    """Refuse the names of the library's own state objects.
-
-    Raises:
-        ValueError: The name is one of them.
-    """
-    if name.startswith(OWN_NAMES):
-        raise ValueError(
-            f"the name {name!r} begins with {OWN_NAMES!r}, under which the library keeps notes of "
-            f"its own: choose another one, {'my-' + name!r} for example"
-        )
-
-
-def _root_of(obj: Any) -> Any:
-    """Give the root of a state object: itself, or the root behind a proxy or an object."""
-    root = root_of(obj)
-    if root is None and hasattr(type(obj), "_self_state"):
-        root = obj._self_state()
-    return obj if root is None else root
-
-
-def _node_of(obj: Any) -> Any | None:
-    """Give the node to which a state object, or a container nested in one, belongs."""
-    root = _root_of(obj)
-    return root._node_ if is_container(root) else None
-
-
-def _name_of(obj: Any) -> str:
-    """Give the name of a state object, which is given itself or by name."""
-    if type(obj) is str:
-        check_not_own(obj)
-        return obj
-    known, obj = obj, _root_of(obj)
-    node = obj._node_ if is_container(obj) else None
-    if node is None:
-        raise TypeError(f"this {type(known).__name__} is no state object that is bound to a store")
-    if node.name is None or node.obj is not obj:
-        raise TypeError(
-            "this object is nested in a state object: ask about the one that has a name"
-        )
-    return str(node.name)

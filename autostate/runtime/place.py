@@ -1,0 +1,74 @@
+"""Where a manager's store is: its URL, checked, and the place that two URLs may share."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from autostate import under_test
+from autostate.errors import StoreError
+from autostate.settings import Settings, SettingsByName
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from autostate.stores import Store
+
+
+def place_of(source: str | Store) -> object:
+    """Give a key that is the same for two URLs of one store.
+
+    A store object that is neither a file, a folder nor on a platform is its own key.
+    """
+    from autostate.stores import file_of
+
+    if isinstance(source, str):
+        path = path_of(source)
+        name = object() if source == "memory:" else source
+    else:
+        path = getattr(source, "folder", None) or file_of(source.url)
+        name = source.url if hasattr(source, "owner_lives") else source
+    return name if path is None else os.path.realpath(path)
+
+
+def path_of(url: str) -> Path | None:
+    """Give the path of a store; None if it is not on this machine."""
+    from autostate.stores import file_of
+
+    scheme, _, name = url.partition(":")
+    if scheme == "apify":
+        from autostate.stores.apify import is_at_home, local_folder
+
+        return None if is_at_home() else local_folder(name or None)
+    return file_of(url)
+
+
+def checked(
+    store: str | os.PathLike[str] | Store | None, settings: SettingsByName
+) -> str | Store | None:
+    """Give a store, or the URL of a store that can probably be opened; open nothing."""
+    if not isinstance(store, str | os.PathLike):
+        if store is not None and not isinstance(getattr(store, "url", None), str):
+            raise TypeError(
+                f"this needs a store's URL, a path or a store, not {type(store).__name__}: write "
+                'autostate.open("sqlite:///state.db"), and settings by name'
+            )
+        return store
+    from autostate.stores import checked as checked_url
+    from autostate.stores.urls import normalized
+
+    if under_test.is_exported(str(store)):  # the program has asked the environment
+        store = under_test.default_url(str(store)) or store
+    return checked_url(store, readonly=Settings.for_store(normalized(store), **settings).readonly)
+
+
+def named_by_environment(url: str, settings: SettingsByName) -> str:
+    """Check a store's URL from the environment; an error names the variable."""
+    variable = "AUTOSTATE_URL"
+    try:
+        return str(checked(url, settings))
+    except (ValueError, StoreError) as error:
+        if not os.environ.get(variable, "").strip():
+            raise
+        problem = f"the environment variable {variable}: {error}"
+        raise type(error)(problem) from None
