@@ -25,6 +25,8 @@ import sys
 import time
 from typing import Any
 
+from autostate.deadline import Deadline
+
 EX_IOERR = 74
 EX_TEMPFAIL = 75
 """The exit code of a program that may not write its state, and can be started again later."""
@@ -156,9 +158,9 @@ def _wait(child: int) -> int:
 
     Return 0 if it cannot be found out.
     """
-    end = time.monotonic() + LONGEST_END
+    deadline = Deadline.after(LONGEST_END)
     with contextlib.suppress(OSError):  # somebody else has waited for it, or signals are ignored
-        while time.monotonic() < end:
+        while deadline.left():
             found, status = os.waitpid(child, os.WNOHANG)
             if found:
                 return os.waitstatus_to_exitcode(status)

@@ -52,6 +52,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from autostate import hub
+from autostate.deadline import Deadline
 from autostate.ownership import program
 from autostate.process import exec_hook, exit_status, signal_hook
 from autostate.process.interrupts import Worker, uninterrupted
@@ -244,8 +245,8 @@ def wait_for_signal() -> None:
     A thread that wants to save now gets no answer: the program ends before it could use one. The
     thread that sends the signal, which also calls the receivers of `shutdown`, does not wait.
     """
-    end = time.monotonic() + SIGNAL_TIMEOUT
-    while _saves_last not in (None, threading.current_thread()) and time.monotonic() < end:
+    deadline = Deadline.after(SIGNAL_TIMEOUT)
+    while _saves_last not in (None, threading.current_thread()) and deadline.left():
         time.sleep(0.01)
 
 
@@ -276,7 +277,7 @@ def exit_now(timeout: float | None = None, *, reason: str = "exit") -> None:
             return
         if timeout is None:
             timeout = max(keeper.exit_timeout for keeper in keepers)
-        end = time.monotonic() + timeout
+        deadline = Deadline.after(timeout)
         interrupt: KeyboardInterrupt | None = None
         try:
             for keeper in keepers:
@@ -288,7 +289,7 @@ def exit_now(timeout: float | None = None, *, reason: str = "exit") -> None:
             interrupt = error
         for keeper in keepers:
             try:  # if Ctrl-C strikes before anything was done, it is done now
-                uninterrupted(functools.partial(_finish, keeper, end))
+                uninterrupted(functools.partial(_finish, keeper, deadline))
             except KeyboardInterrupt as error:
                 interrupt = error
         _shutdown_sent = bool(keepers)
@@ -304,8 +305,8 @@ def finish_others(than: object) -> None:
                 keeper.finish(keeper.exit_timeout)
 
 
-def _finish(keeper: Keeper, end: float) -> None:
-    keeper.finish(max(0.1, end - time.monotonic()))
+def _finish(keeper: Keeper, deadline: Deadline) -> None:
+    keeper.finish(max(0.1, deadline.left()))
 
 
 def _finish_in_child() -> None:
@@ -365,8 +366,8 @@ def in_child() -> bool:
 def _before_fork() -> None:
     """Block signals until the child can handle them; wait for the changes of other threads."""
     _await_imports()
-    end = time.monotonic() + FORK_TIMEOUT
-    _forking.held = [keeper.before_fork(end - time.monotonic()) for keeper in keepers]
+    deadline = Deadline.after(FORK_TIMEOUT)
+    _forking.held = [keeper.before_fork(deadline.left()) for keeper in keepers]
     if _previous:
         _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _previous)
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from typing import TYPE_CHECKING, Any, Unpack
 from weakref import WeakKeyDictionary
 
 from autostate import announced, logs
+from autostate.deadline import Deadline
 from autostate.process import exit_status, lifecycle
 from autostate.runtime.manager import Info, StateManager, current
 from autostate.settings import Settings, SettingsByName
@@ -108,10 +108,6 @@ def _trackers() -> list[Tracker]:
     return found
 
 
-def _left(end: float) -> float:
-    return max(0.0, end - time.monotonic())
-
-
 def configure(
     url: str | os.PathLike[str] | None = None, **settings: Unpack[SettingsByName]
 ) -> StateManager:
@@ -194,11 +190,11 @@ def flush(timeout: float | None = None) -> None:
         >>> autostate.flush()
     """
     _check_timeout("flush", timeout)
-    end = None if timeout is None else time.monotonic() + timeout
+    deadline = None if timeout is None else Deadline.after(timeout)
     errors = []
     for manager in _affected():  # each is flushed, even if another one fails
         try:
-            manager.flush(None if end is None else _left(end))
+            manager.flush(None if deadline is None else deadline.left())
         except Exception as error:  # not Ctrl-C: its sender does not wait for the other managers
             if not _is_gone(manager):
                 errors.append(error)
@@ -216,11 +212,11 @@ async def durable(timeout: float | None = None) -> None:  # noqa: ASYNC109 - as 
         FlushError: As for `flush`, which raises the same other errors, too.
     """
     _check_timeout("durable", timeout)
-    end = None if timeout is None else time.monotonic() + timeout
+    deadline = None if timeout is None else Deadline.after(timeout)
     errors = []
     for manager in _affected():
         try:
-            await manager.durable(None if end is None else _left(end))
+            await manager.durable(None if deadline is None else deadline.left())
         except Exception as error:  # not a cancellation: a task that is cancelled ends now
             if not _is_gone(manager):
                 errors.append(error)

@@ -24,6 +24,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Final, Self
 
+from autostate.deadline import Deadline
 from autostate.errors import FencedError, StateInUseError
 from autostate.journal import Journal
 from autostate.ownership.lock import LocksUnsupportedError, OwnerLock
@@ -281,10 +282,10 @@ class Claim:
 
 def _named(look: Callable[[], Owner | None]) -> Owner | None:
     """Find the living owner; retry while it has the lock but has not written yet who it is."""
-    began = time.monotonic()
+    deadline = Deadline.after(NAMING)
     while True:
         found = look()
-        if found is None or found.pid or time.monotonic() - began >= NAMING:
+        if found is None or found.pid or not deadline.left():
             return found
         time.sleep(LOOK / 10)
 

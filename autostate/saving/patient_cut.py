@@ -191,9 +191,9 @@ class PatientCut:
         if capture is None:
             self._warn_of_a_block()
             hold = min(FIRST_HOLD * 2**self._refusals, self._patience(deadline), LONGEST_HOLD)
-            end = self._clock() + hold
+            held = Deadline.after(hold, self._clock)
             with self._tracker.holding_back():
-                while capture is None and self._clock() < end:
+                while capture is None and held.left():
                     self.pause(min(POLL_INTERVAL, hold))  # ended by the end of a block
                     capture = cut()
         self._refusals = 0 if capture is not None else self._refusals + 1
@@ -337,11 +337,11 @@ def cut_on_loop(
         with contextlib.suppress(RuntimeError):  # closed meanwhile: it does not run either
             loop.call_soon_threadsafe(stand_still)
         began = time.monotonic()
-        end = began if late.is_late(loop) else began + patience
+        deadline = Deadline.after(0.0 if late.is_late(loop) else patience)
         while True:
             with blocked_loops.held(loop) as thread:
                 running = loop.is_running()
-                if thread is not None or time.monotonic() >= end or not running:
+                if thread is not None or not (running and deadline.left()):
                     if running and thread is None:
                         late.missed(loop, began)
                     return blocked_loops.call(cut, thread)

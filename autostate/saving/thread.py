@@ -244,19 +244,20 @@ class FlushThread:
         This raises the errors of `flush`; the changes that were not saved are then in
         `job.unsaved`.
         """
-        end = self._end_at = self._clock() + timeout
+        end = Deadline.after(timeout, self._clock)
+        self._end_at = end.at
         self._policy.last = True
         try:
             self.flush(timeout)
         except BaseException as error:
             if not isinstance(error, Exception):
-                end = 0.0  # Ctrl-C: do not wait for the thread either
+                end.at = 0.0  # Ctrl-C: do not wait for the thread either
             raise
         finally:
             self.abandon()
             thread = self._thread
             if thread is not None and thread is not threading.current_thread():
-                thread.join(max(0.2, end - self._clock()))
+                thread.join(max(0.2, end.left()))
 
     def abandon(self) -> None:
         """End the thread without saving."""
