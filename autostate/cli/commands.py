@@ -183,8 +183,8 @@ def verify(url: Url = None, program: Program = None) -> None:
     with contextlib.closing(store):
         signer = Signer(store.url, lambda: settings.keys)
         found = verify_records(store, signer, timeout=settings.flush_timeout)
-    aside = f"; {found.aside} records were kept aside before" if found.aside else ""
-    _print(f"{store.url}: {found.records} records, {found.bytes} bytes{aside}")
+    copies = f"; copies of {found.copies} unreadable records are kept" if found.copies else ""
+    _print(f"{store.url}: {found.records} records, {found.bytes} bytes{copies}")
     for problem in found.problems:
         sys.stderr.write(f"autostate: {problem}\n")
     if found.problems:
@@ -223,7 +223,7 @@ def reset(name: Name, url: Url = None, program: Program = None, yes: Yes = False
 
 @app.command()
 def delete(name: Name, url: Url = None, program: Program = None, yes: Yes = False) -> None:
-    """Remove a state object; one that cannot be read is kept aside."""
+    """Remove a state object; of one that cannot be read, a copy is kept."""
     chosen = choose(url, program)
     check(chosen.url, name, readable=False)
     _ask(f"Delete {name} in {chosen.url}?", yes=yes)

@@ -103,7 +103,7 @@ class Values:
             made = self._made[node_id] = Fields.of_class(str(node.metadata["class"]), {})
             made.fields.update({key: self._value(value) for key, value in content.items()})
         elif node.kind == "unreadable":
-            made = Opaque("<could not be read; kept aside>")
+            made = Opaque("<could not be read; a copy is kept>")
         else:
             made = self._made[node_id] = {}
             made.update({self._key(key): self._value(value) for key, value in content.items()})

@@ -211,8 +211,8 @@ class Journal:
             found.key.epoch if found.key else 0,
             max(found.nodes, default=0) + 1,
             [
-                f"{error.key} {error.problem}: went back to {age(found)}. The record is kept "
-                "aside at the next save"
+                f"{error.key} {error.problem}: went back to {age(found)}. The next save keeps a "
+                "copy of the record"
                 for error in found.damaged
             ],
         )
@@ -248,7 +248,7 @@ class Journal:
         sighting = look(self._store, timeout)
         if unless_others is not None and salvage.names_of(self._store, timeout) - {name}:
             raise unless_others
-        keys, names = salvage.copy_aside(self._store, timeout)
+        keys, names = salvage.copy_records(self._store, timeout)
         known = [key.epoch for key in map(parse_key, keys) if key is not None]
         self._begin(Found(sighting), max(known, default=0))
         self._recovered = True
@@ -259,11 +259,11 @@ class Journal:
         self.commit(salvage.first_changes(unreadable), timeout=timeout)
         return self.recover(timeout=timeout)
 
-    def keep_aside(self, name: str, *, timeout: float | None = None) -> list[str]:
+    def keep_copy(self, name: str, *, timeout: float | None = None) -> list[str]:
         """Copy a root to keys that are never overwritten; return these keys."""
         self._check_ready()
         store, writer = self._store, self._writer
-        return salvage.copy_root_aside(store, writer, name, self._part_limit, timeout)
+        return salvage.copy_root(store, writer, name, self._part_limit, timeout)
 
     def _begin(self, found: Found, epoch: int) -> None:
         """Become a new incarnation that builds on the recovered state."""

@@ -312,7 +312,7 @@ def _advised(
             return error.with_advice(back, previous=True)
     anew = (
         f"{left}. {store.url} holds no earlier state to go back to. To begin anew, call "
-        "autostate.delete(name): it keeps aside what cannot be read"
+        "autostate.delete(name): it keeps a copy of what cannot be read"
     )
     return error.with_advice(anew, previous=False)
 

@@ -47,7 +47,7 @@ def names_of(store: Store, timeout: float | None) -> set[str]:
     return set().union(*(names_in(data) for data in found if data is not None))
 
 
-def copy_aside(store: Store, timeout: float | None) -> tuple[set[str], set[str]]:
+def copy_records(store: Store, timeout: float | None) -> tuple[set[str], set[str]]:
     """Copy all records of a state to keys that are never overwritten.
 
     Returns:
@@ -71,7 +71,7 @@ def first_changes(unreadable: Iterable[str]) -> list[bytes]:
     return [encode(change) for change in changes]
 
 
-def copy_root_aside(
+def copy_root(
     store: Store, writer: Writer, name: str, part_limit: int, timeout: float | None
 ) -> list[str]:
     """Copy a root, with all nodes that it reaches, to new keys; return these keys."""

@@ -24,13 +24,13 @@ class Verified(Struct, frozen=True):
     Attributes:
         records: The number of records that were read.
         bytes: The number of bytes of these records.
-        aside: The number of records that were copied before because they could not be read.
+        copies: The number of records that were copied before because they could not be read.
         problems: The damages, one sentence each.
     """
 
     records: int
     bytes: int
-    aside: int
+    copies: int
     problems: list[str]
 
 
@@ -46,11 +46,11 @@ def verify(store: Store, signer: Signer | None = None, *, timeout: float | None 
         StoreError: The store could not be read.
     """
     keys = store.list(PREFIX, timeout=timeout)
-    kept_aside = [key for key in keys if key.startswith(CORRUPT)]
+    copies = [key for key in keys if key.startswith(CORRUPT)]
     records = size = 0
     problems: list[str] = []
     for key in keys:
-        data = None if key in kept_aside else store.read(key, timeout=timeout)
+        data = None if key in copies else store.read(key, timeout=timeout)
         if data is None:  # the owner of the state has deleted it meanwhile
             continue
         records, size = records + 1, size + len(data)
@@ -66,7 +66,7 @@ def verify(store: Store, signer: Signer | None = None, *, timeout: float | None 
         raise
     except CorruptStateError as error:
         problems.append(str(error))
-    return Verified(records, size, len(kept_aside), problems)
+    return Verified(records, size, len(copies), problems)
 
 
 def _kind_of(key: str) -> str:

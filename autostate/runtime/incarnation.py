@@ -218,18 +218,18 @@ class Incarnation:
             raise KeyError(f"no state object is called {name!r}")
         self.tracker.pass_gate()
         if name in self._unreadable:
-            self._keep_aside(name)
+            self._keep_copy(name)
         self.tracker.detach(name)
         self._resumed.pop(name, None)
         self.flush_thread.start()
 
-    def _keep_aside(self, name: str) -> None:
+    def _keep_copy(self, name: str) -> None:
         """Copy a root that could not be restored to records that nothing overwrites."""
         with self.flush_thread.exclusive():
-            keys = self._journal.keep_aside(name, timeout=self.flush_thread.settings.flush_timeout)
+            keys = self._journal.keep_copy(name, timeout=self.flush_thread.settings.flush_timeout)
         self._unreadable.discard(name)
         logger.warning(
-            "%s is deleted without having been read; it is kept aside in %s, as %s",
+            "%s is deleted without having been read; a copy is kept in %s, as %s",
             name,
             self.store.url,
             ", ".join(keys),

@@ -110,13 +110,13 @@ def with_spilled(
                 "%s holds changes of a process that could not save them, but the state is not the "
                 "one from which they go on: another process has saved since, or it was put back. "
                 "The changes were not applied",
-                spill.set_aside(one.path),
+                spill.renamed(one.path),
             )
             continue
         if not _fits(one.changes, recovered):
             logger.error(
                 "%s holds changes that do not fit the stored state, and were not applied",
-                spill.set_aside(one.path),
+                spill.renamed(one.path),
             )
             continue
         _pick_up(one, journal, timeout)

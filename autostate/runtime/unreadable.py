@@ -59,7 +59,7 @@ def still_unreadable(name: str) -> CorruptStateError:
     """Make the error for a state object that could not be read before, and was not deleted."""
     return CorruptStateError(
         f"{name!r} could not be read when another state object was deleted. What was stored is "
-        "kept aside: as records `autostate-corrupt-…` of the store, or as a file `….corrupt-…` "
+        "kept in records `autostate-corrupt-…` of the store, or in a file `….corrupt-…` "
         f"beside the database. Restore it, or call autostate.delete({name!r}) to begin it anew"
     )
 
@@ -87,8 +87,8 @@ def _without_records(
             store.close()
         raise
     logger.error(
-        "the state in %s could not be read: %s. %s begins anew; the records are kept aside there, "
-        "under keys that begin with autostate-corrupt-%s",
+        "the state in %s could not be read: %s. %s begins anew; copies of the records are kept "
+        "there, under keys that begin with autostate-corrupt-%s",
         *(store.url, error, name, _others(recovered)),
     )
     return Opened(store, journal, recovered, claim)
@@ -100,7 +100,7 @@ def _without_file(
     path = file_of(source) if isinstance(source, str) else None
     if path is None:
         raise error
-    from autostate.stores.sqlite_file import owner_file_of, set_aside
+    from autostate.stores.sqlite_file import owner_file_of, renamed
 
     if settings.keys and _holds(path, b'{"autostate":%d,"encrypted":"' % FORMAT):
         raise _names_unknown(error)
@@ -108,8 +108,8 @@ def _without_file(
     claim.acquire(0, None)
     store = None
     try:
-        aside = set_aside(path)
-        names = _names_in_file(aside)
+        kept = renamed(path)
+        names = _names_in_file(kept)
         store = keyed(open_store(str(source)), settings)
         journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
         journal.recover(timeout=settings.flush_timeout)
@@ -121,8 +121,8 @@ def _without_file(
             store.close()
         raise
     logger.error(
-        "%s. %s begins anew; the whole file is kept aside as %s%s",
-        *(error, name, aside, _others(recovered)),
+        "%s. %s begins anew; the whole file is kept as %s%s",
+        *(error, name, kept, _others(recovered)),
     )
     return Opened(store, journal, recovered, claim)
 

@@ -233,18 +233,18 @@ def find(url: str, opened: Open | None = None) -> list[Spill]:
             except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 logger.error(  # noqa: TRY400 - what is wrong with the file, not where we noticed
                     "%s holds unsaved changes, but is not to be believed, or cannot be read (%s): "
-                    "it was not applied, and is set aside as %s",
-                    *(path, error, set_aside(path, ".bad")),
+                    "it was not applied, and is kept as %s",
+                    *(path, error, renamed(path, ".bad")),
                 )
     return spills
 
 
-def set_aside(path: Path, suffix: str = ".conflict") -> Path:
-    """Rename a spill that must not be applied, so that no start finds it."""
-    aside = path.with_suffix(suffix)
+def renamed(path: Path, suffix: str = ".conflict") -> Path:
+    """Rename a spill that must not be applied, so that no start finds it; return the new path."""
+    kept = path.with_suffix(suffix)
     with contextlib.suppress(OSError):
-        path.rename(aside)
-    return aside
+        path.rename(kept)
+    return kept
 
 
 def remove(spill: Spill) -> None:

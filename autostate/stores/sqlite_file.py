@@ -40,7 +40,7 @@ _SCHEMA = "CREATE TABLE records (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT N
 _INDEX = "sqlite_autoindex_records_1"  # of the primary key
 _RESTORE = (
     "Restore it from another copy. To begin anew, call autostate.delete(name): it keeps the file "
-    "aside"
+    "under another name"
 )
 DAMAGED = (
     "is damaged: it was cut short or overwritten, or it is a copy that was made while a process "
@@ -210,14 +210,14 @@ def _warn_of_links(path: Path) -> None:
             )
 
 
-def set_aside(path: Path) -> Path:
+def renamed(path: Path) -> Path:
     """Give a file that cannot be read another name, with its journal; return that name."""
-    aside = path.with_name(f"{path.name}.corrupt-{time.time_ns()}")
-    path.rename(aside)
+    kept = path.with_name(f"{path.name}.corrupt-{time.time_ns()}")
+    path.rename(kept)
     journal = path.with_name(f"{path.name}-journal")
     with suppress(FileNotFoundError):
-        journal.rename(aside.with_name(f"{aside.name}-journal"))
-    return aside
+        journal.rename(kept.with_name(f"{kept.name}-journal"))
+    return kept
 
 
 def _make(path: Path) -> None:

@@ -85,8 +85,8 @@ def _corrupt(name: str) -> CorruptStateError:
     """Make the error for a state that refers to a node which is not stored."""
     return CorruptStateError(
         f"{name}: the stored state refers to a part that is not stored: restore the store "
-        "from a copy; or call autostate.delete(name), which keeps aside what is stored, to "
-        "begin anew"
+        "from a copy; or call autostate.delete(name), which keeps a copy of what is "
+        "stored, to begin anew"
     )
 
 
@@ -187,7 +187,7 @@ class Rehydration:
         if node_id is None:
             return None
         if self._states[node_id].kind not in KINDS:  # marked as unreadable by `journal.salvage`
-            raise CorruptStateError(f"{name} could not be read before, and is kept aside")
+            raise CorruptStateError(f"{name} could not be read before; a copy is kept")
         if name in self._broken:
             raise _again(self._broken[name])
         codec.look_again()  # for classes that were made since

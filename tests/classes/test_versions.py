@@ -114,7 +114,7 @@ def test_a_field_that_was_removed_is_not_on_the_object(make_class: Any) -> None:
 
 
 def test_a_method_or_property_of_the_name_of_a_former_field_is_not_hidden() -> None:
-    """The field is kept aside, of a plain class too."""
+    """The field is kept as an unknown one, of a plain class too."""
     with life():
         shop = autostate.persisted(_plain({"page": 1, "total": 7, "last": 8}))()
         shop.page = 2
@@ -295,7 +295,7 @@ def test_an_upgrade_that_fails_touches_nothing(make: Any, isolated: Path) -> Non
         assert (shop.page, shop.items) == (1, [1])
 
 
-def test_what_an_upgrade_gives_and_the_class_has_not_is_kept_aside(make: Any) -> None:
+def test_what_an_upgrade_gives_and_the_class_has_not_is_an_unknown_field(make: Any) -> None:
     """Containers that the program holds elsewhere, too."""
     kept = [1]
 

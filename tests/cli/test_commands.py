@@ -505,7 +505,7 @@ class TestVerify:
         connection.close()
         assert call("reset", "hits", "-y").returncode == 1
         assert call("delete", "hits", "-y").returncode == 0
-        assert "records were kept aside before" in told("verify")
+        assert "unreadable records are kept" in told("verify")
 
 
 def test_backup_says_how_to_move_it(crawl: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,7 +192,7 @@ class Shop:
 
 
 def test_no_method_of_a_state_object_is_taken_away(tmp_path: Path) -> None:
-    """What is stored under the name of a method is kept aside, as of a former field."""
+    """What is stored under the name of a method is kept, as of a former field."""
     with autostate.open(f"sqlite:///{tmp_path}/state.db"):
         Shop().page = 2
     store = SqliteStore(tmp_path / "state.db")

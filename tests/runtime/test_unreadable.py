@@ -1,4 +1,4 @@
-"""What cannot be read: each message says what helps, and `delete` keeps it aside."""
+"""What cannot be read: each message says what helps, and `delete` keeps a copy."""
 
 from __future__ import annotations
 
@@ -133,17 +133,17 @@ def test_delete_does_not_empty_what_was_stored_with_it(isolated: Path) -> None:
         manager.delete("a")
         a = PersistedDict[str, Any]("a")
         for name in ("b", "c"):
-            with pytest.raises(CorruptStateError, match="kept aside"):
+            with pytest.raises(CorruptStateError, match="is kept in records"):
                 PersistedDict(name)
         for number in range(200):
             a[str(number)] = "y" * 2000
             manager.flush()
         a["n"] = 1
-    assert "kept aside" in problem("b")
+    assert "is kept in records" in problem("b")
     with autostate.open(URL) as manager:
         manager.delete("b")
         assert PersistedDict("b", n=2) == {"n": 2}
-    assert "kept aside" in problem("c")
+    assert "is kept in records" in problem("c")
     with autostate.open(URL):
         assert PersistedDict("b") == {"n": 2}
         assert len(PersistedDict("a")) == 201
@@ -166,13 +166,13 @@ def test_delete_works_on_a_damaged_file_and_keeps_it(
     with caplog.at_level(logging.ERROR, "autostate"), autostate.open(URL) as manager:
         manager.delete("a")
         assert PersistedDict("a", n=3) == {"n": 3}
-    [aside] = Path().glob("state.db.corrupt-*")
-    assert aside.read_bytes() == content
-    assert str(aside) in caplog.text
+    [kept] = Path().glob("state.db.corrupt-*")
+    assert kept.read_bytes() == content
+    assert str(kept) in caplog.text
     with autostate.open(URL):
         assert PersistedDict("a") == {"n": 3}
     if names_in(content) - {"a"}:
-        assert "kept aside" in problem("b")
+        assert "is kept in records" in problem("b")
 
 
 def test_delete_keeps_aside_a_state_object_that_was_not_restored(

@@ -51,7 +51,7 @@ def test_a_last_save_that_fails_is_picked_up_by_the_next_start(
 def test_a_spill_is_not_applied_over_later_work(
     isolated: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another incarnation has saved since: the file is kept aside and named in an error."""
+    """Another incarnation has saved since: the file is renamed and named in an error."""
     _leave_a_spill()
     journal = Journal(SqliteStore("s.db"))
     journal.recover()
@@ -60,12 +60,12 @@ def test_a_spill_is_not_applied_over_later_work(
     with autostate.open("sqlite:///s.db"):
         assert PersistedDict("a") == {"x": 1, "z": 3}
     assert not list(isolated.glob("*.jsonl"))
-    [aside] = isolated.glob("*.conflict")
-    assert aside.name in caplog.text
-    assert b'"y":2' in aside.read_bytes()
+    [kept] = isolated.glob("*.conflict")
+    assert kept.name in caplog.text
+    assert b'"y":2' in kept.read_bytes()
 
 
-def test_a_damaged_spill_is_set_aside(
+def test_a_damaged_spill_is_renamed(
     isolated: Path, caplog: pytest.LogCaptureFixture, rng: random.Random
 ) -> None:
     """Half a file, or one with another byte, is logged and kept; the state is resumed without."""
@@ -84,13 +84,13 @@ def test_a_damaged_spill_is_set_aside(
             assert PersistedDict("a") == {"x": 1, "y": 3}
         assert not path.exists()
         if content != whole:
-            assert "set aside" in caplog.text or "not applied" in caplog.text
+            assert "is kept as" in caplog.text or "not applied" in caplog.text
 
 
 def test_a_spill_of_a_program_with_a_key_is_signed(
     isolated: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without the signature, or with that of another key or store, it is set aside."""
+    """Without the signature, or with that of another key or store, it is renamed."""
     key, other = "a secret of at least sixteen bytes", "another secret of sixteen"
     forged: dict[str, bytes] = {}
     for sort, settings in {"unsigned": {}, "other": {"key": other}}.items():
