@@ -14,8 +14,10 @@ import pytest
 
 import autostate
 from autostate import depth
+from autostate.journal import recovery
 from autostate.journal.head import HEADS, OWNER, parse_key
 from autostate.journal.record import DamagedRecordError, open_record, seal
+from autostate.stores.memory import MemoryStore
 from autostate.stores.sqlite import SqliteStore
 from tests import programs
 
@@ -237,7 +239,7 @@ def test_levels_are_counted(levels: int, make: Callable[[object], object]) -> No
 def test_an_intact_record_is_no_damage() -> None:
     """So `on_corrupt` says nothing about it, and a copy with advice stays one."""
     error = DamagedRecordError("key", "is of tomorrow", b"", intact=True)
-    assert error.with_advice("Wait", previous=False).intact
+    assert recovery._advised(MemoryStore(), error, None).intact
 
 
 def test_a_value_that_holds_itself() -> None:

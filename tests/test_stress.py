@@ -18,7 +18,7 @@ from autostate.containers.dict import PersistedDict
 from autostate.containers.list import PersistedList
 from autostate.containers.root import blank
 from autostate.containers.set import PersistedSet
-from autostate.journal.commit import DecodedReplay
+from autostate.journal.replay import DecodedReplay
 from autostate.stores import memory
 from autostate.tracking.capture import Capture
 from autostate.tracking.defaults import offer

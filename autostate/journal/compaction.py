@@ -11,9 +11,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
-from autostate.journal.commit import RawReplay, references
+from msgspec import Raw, structs
+
+from autostate.journal.commit import references, touched
 from autostate.journal.head import Head, Ref
+from autostate.journal.record import whole
+from autostate.journal.recovery import read_lines, replay
+from autostate.journal.replay import RawReplay
+from autostate.journal.writer import Writer
+from autostate.stores.base import Store
 
 FLOOR = 65_536  # bytes of commits below which a full compaction is not worth its cost
 COMMITS = 32  # references in the head to commits, at most: each commit writes them again
@@ -28,9 +36,10 @@ def _size(refs: tuple[Ref, ...]) -> int:
 
 def due(head: Head, *, metered: bool) -> bool:
     """Tell whether the commits since the snapshot are larger than it, or too many."""
-    commits = _size(head.commits)
+    if not head.commits:
+        return False
     limit = COMMITS_METERED if metered else COMMITS
-    return len(head.commits) >= limit or commits > max(FLOOR, _size(head.snapshot))
+    return len(head.commits) >= limit or _size(head.commits) > max(FLOOR, _size(head.snapshot))
 
 
 def fold_from(head: Head) -> int | None:
@@ -49,7 +58,7 @@ class Reachable:
     """The changes, as lines, of all nodes that roots reach.
 
     Args:
-        replay: The state.
+        replayed: The state.
         late: References from changes that the replay does not hold. More may be added while the
             lines are made, because commits continue during a compaction.
     """
@@ -76,26 +85,138 @@ class Reachable:
                 yield line
                 pause()
 
-    def walk(self) -> set[int]:
-        """Go through all lines at once; return the nodes that were reached."""
-        for _ in self.lines(pause=lambda: None):
-            pass
-        return self._seen
-
     @property
     def left_out(self) -> frozenset[int]:
         """The nodes that nothing reached."""
         return frozenset(self._replayed.nodes.keys() - self._seen)
 
 
-def paused(lines: Iterable[bytes], pause: Callable[[], None]) -> Iterator[bytes]:
-    """Pause after each line."""
-    for line in lines:
-        yield line
-        pause()
+class Compaction:
+    """One compaction of the state that a writer has acknowledged.
+
+    Commits may be made while it pauses. They follow the new snapshot, or the folded commits.
+
+    Args:
+        store: The store.
+        writer: The writer of the owner.
+        small: The most bytes of a state that lies in the head itself.
+        anew: Write everything again, and keep no head to go back to: some records have an old key.
+        pause: Called after every fraction of a millisecond of work.
+        timeout: The most seconds to wait for each answer of the store.
+
+    Attributes:
+        late: References to nodes, from the commits that were made meanwhile.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        small: int,
+        *,
+        anew: bool,
+        pause: Callable[[], None],
+        timeout: float | None,
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._small = small
+        self._anew = anew
+        self._pause = pause
+        self._timeout = timeout
+        self._old = writer.head
+        self.late: set[int] = set().union(*map(touched, map(bytes, self._old.changes)))
+
+    def run(self) -> frozenset[int]:
+        """Write the state anew; return the nodes that were left out.
+
+        Raises:
+            FencedError: Another incarnation has taken over.
+            CorruptStateError: A record is damaged. Nothing was touched.
+            StoreError: The store failed; the state is unchanged.
+        """
+        replayed, left_out = RawReplay(), frozenset[int]()
+        first = None if self._anew else fold_from(self._old)
+        self._writer.compacting = True  # no head names the new segments yet: they are not swept
+        try:
+            if not self._old.snapshot:
+                head, left_out = self._small_state(replayed)
+            elif first is None:
+                head, left_out = self._snapshot(replayed)
+            else:
+                head = self._fold(first)
+        finally:
+            self._writer.compacting = False
+        if self._old.snapshot or left_out or self._anew:
+            self._replace(head, new_generation=first is None)
+        replayed.release()
+        return left_out
+
+    def _small_state(self, replayed: RawReplay) -> tuple[Head, frozenset[int]]:
+        """Leave out the nodes of a small state that no root reaches."""
+        replay(replayed, map(bytes, self._old.nodes), self._writer.me.text)
+        reachable = Reachable(replayed, set())
+        for _ in reachable.lines(pause=lambda: None):
+            pass
+        return self._in_head(self._old.saved_at, replayed, reachable.left_out)
+
+    def _snapshot(self, replayed: RawReplay) -> tuple[Head, frozenset[int]]:
+        """Write a new snapshot; the commits made meanwhile follow it."""
+        writer, old = self._writer, self._old
+        stored = read_lines(self._store, old.refs, self._timeout)
+        replay(replayed, self._paused(stored), writer.me.text)
+        reachable = Reachable(replayed, self.late)
+        lines = reachable.lines(self._pause)
+        small = list(_up_to(self._small, lines))
+        refs: tuple[Ref, ...] = ()
+        if sum(map(len, small)) > self._small:
+            refs = writer.write_segments(chain(small, lines), self._timeout)
+        newer = writer.head.commits[len(old.commits) :]
+        if newer and not refs:
+            refs = writer.write_segments(small, self._timeout)
+        now, left_out = writer.head, reachable.left_out
+        if refs:
+            return Head(now.saved_at, (), refs, newer, now.changes), left_out
+        replay(replayed, map(bytes, now.changes), writer.me.text)  # may bring new nodes
+        return self._in_head(now.saved_at, replayed, left_out)
+
+    def _in_head(
+        self, saved_at: float | None, replayed: RawReplay, left_out: frozenset[int]
+    ) -> tuple[Head, frozenset[int]]:
+        """Make a head that holds the state itself."""
+        kept = (node_id for node_id in replayed.nodes if node_id not in left_out)
+        return Head(saved_at, tuple(Raw(replayed.line(node_id)) for node_id in kept)), left_out
+
+    def _fold(self, first: int) -> Head:
+        """Write the commits from `first` on one after another, without decoding them.
+
+        Lines that were cut into pieces are joined first. The pieces may come from larger records,
+        on another store or of an earlier version, and a piece of a piece would look like a piece.
+        """
+        old = self._old
+        lines = read_lines(self._store, old.commits[first:], self._timeout)
+        refs = self._writer.write_segments(whole(self._paused(lines)), self._timeout)
+        now = self._writer.head
+        commits = old.commits[:first] + refs + now.commits[len(old.commits) :]
+        return structs.replace(now, commits=commits)
+
+    def _paused(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        for line in lines:
+            yield line
+            self._pause()
+
+    def _replace(self, head: Head, *, new_generation: bool) -> None:
+        writer = self._writer
+        writer.prepare([], head, {}, new_generation=new_generation)
+        forgets, writer.forgets = writer.forgets, writer.forgets or self._anew
+        try:
+            writer.send(self._timeout)
+        except BaseException:
+            writer.forgets = forgets
+            raise
 
 
-def up_to(limit: int, lines: Iterator[bytes]) -> Iterator[bytes]:
+def _up_to(limit: int, lines: Iterator[bytes]) -> Iterator[bytes]:
     """Yield lines until they exceed `limit` bytes; the others stay in the iterator."""
     size = 0
     while size <= limit and (line := next(lines, None)) is not None:

@@ -30,21 +30,17 @@ The reasons for its design:
 from __future__ import annotations
 
 import secrets
-import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec import Raw, Struct
 
-from autostate.errors import CorruptStateError, FencedError
-from autostate.journal import compaction, salvage
-from autostate.journal.commit import Convert, NodeState, RawReplay, touched
-from autostate.journal.compaction import Reachable
-from autostate.journal.head import HEADS, LAST_EPOCH, OWNER, Head, HeadKey, Ref, parse_key
-from autostate.journal.ownership import OutclaimedError
-from autostate.journal.record import whole
+from autostate.errors import CorruptStateError
+from autostate.journal import salvage
+from autostate.journal.commit import NodeState, touched
+from autostate.journal.compaction import Compaction, due
+from autostate.journal.head import HEADS, LAST_EPOCH, OWNER, Head, HeadKey, parse_key
 from autostate.journal.recovery import (
     Found,
     OnCorrupt,
@@ -53,9 +49,8 @@ from autostate.journal.recovery import (
     find,
     look,
     owner_named,
-    read_lines,
-    replay,
 )
+from autostate.journal.replay import Convert, merged
 from autostate.journal.writer import CommitInfo, Writer
 from autostate.ownership.owner import Owner
 from autostate.stores.base import Store
@@ -126,13 +121,13 @@ class Journal:
         self._part_limit = min(limit, store.max_record)
         self._recovered = False
         self._mixed = False  # some records have an older key: see `stores/keyed.py`
-        self._late: set[int] | None = None  # while compacting: references in newer changes
+        self._compaction: Compaction | None = None
         self._begin(Found(), 0)
 
     @property
     def fenced(self) -> bool:
         """Whether another incarnation has taken over: nothing more can be saved."""
-        return self._writer.fenced
+        return self._writer.ownership.fenced
 
     @property
     def sequence(self) -> int:
@@ -161,20 +156,19 @@ class Journal:
         Returns:
             Its writer, by epoch and token, and its number.
         """
-        writer = self._writer
-        found = writer.ownership.found
+        writer, found = self._writer, self._writer.ownership.found
         before = None if found.key is None else found.key.rank
         return writer.me.rank if writer.sequence > found.sequence else before, writer.sequence
 
     @property
     def possible_writers(self) -> tuple[tuple[int, str] | None, ...]:
         """The possible writers of the stored state, by epoch and token: a write may have failed."""
-        found = self._writer.ownership.found.key
-        before = None if found is None else found.rank
-        mine = self._writer.ownership.ranks
-        if self._writer.sequence > self._writer.ownership.found.sequence:
+        writer, found = self._writer, self._writer.ownership.found
+        before = None if found.key is None else found.key.rank
+        mine = writer.ownership.ranks
+        if writer.sequence > found.sequence:
             return tuple(mine)
-        return (before, *mine) if self._writer.last_sequence > self._writer.sequence else (before,)
+        return (before, *mine) if writer.last_sequence > writer.sequence else (before,)
 
     @property
     def size(self) -> int:
@@ -184,9 +178,10 @@ class Journal:
     @property
     def needs_compaction(self) -> bool:
         """Whether a call of `compact` is worth its cost now."""
-        if not self._writer.ownership.held:
-            return False
-        return self._mixed or compaction.due(self._writer.head, metered=self._store.metered)
+        writer = self._writer
+        return writer.ownership.held and (
+            self._mixed or due(writer.head, metered=self._store.metered)
+        )
 
     # --- From the store to the state ------------------------------------------------------
 
@@ -274,7 +269,6 @@ class Journal:
             )
         me = HeadKey(epoch + 1, self._token())
         self._writer = Writer(self._store, me, found, self._part_limit, self._monotonic)
-        self._replay_again()
 
     # --- From a commit to the store -------------------------------------------------------
 
@@ -296,17 +290,12 @@ class Journal:
         changes = list(changes)
         if not changes:
             return CommitInfo(0, 0, self.sequence)
-        if self._late is not None:
-            self._late.update(*map(touched, changes))
+        if self._compaction is not None:
+            self._compaction.late.update(*map(touched, changes))
         draft = self._writer.draft
-        again = draft is not None and draft.changes == changes
-        if not again:
+        if draft is None or draft.changes != changes:
             self._writer.prepare(changes, *self._with(changes))
-        info = self._writer.send(timeout)
-        if again or self._writer.head.snapshot:
-            self._replay_again()  # other commits may have been tried in between
-        self._stale = False
-        return info
+        return self._writer.send(timeout)
 
     def take_over(self, *, timeout: float | None = None) -> None:
         """Take the state over before there is anything to commit.
@@ -320,17 +309,8 @@ class Journal:
             StoreError: The store could not be reached; the next commit tries again.
         """
         self._check_ready()
-        ownership = self._writer.ownership
-        try:
-            ownership.take(timeout)
-            self._writer.unswept = True
-        except OutclaimedError as error:  # found when the state is read again
-            ownership.withdraw(timeout)
-            self._writer.fenced = True
-            raise FencedError(*error.args) from error
-        except FencedError:
-            self._writer.fenced = True
-            raise
+        self._writer.ownership.take(timeout)
+        self._writer.unswept = True
 
     def displace(self, *, timeout: float | None = None) -> None:
         """Stop another process that keeps writing; call `recover` again afterwards.
@@ -348,11 +328,7 @@ class Journal:
             StoreError: The store could not be written.
         """
         self._check_ready()
-        try:
-            self._writer.ownership.renew(timeout, ended=ended)
-        except FencedError:
-            self._writer.fenced = True
-            raise
+        self._writer.ownership.renew(timeout, ended=ended)
 
     def is_current(self, *, timeout: float | None = None) -> bool:
         """Tell whether the state is still the one that `recover` has found.
@@ -361,7 +337,7 @@ class Journal:
             StoreError: The store could not be read.
         """
         self._check_ready()
-        sighting = self._writer.ownership.sighting
+        sighting = self._writer.ownership.found.sighting
         names = set(map(parse_key, self._store.list(HEADS, timeout=timeout))) - {None}
         return names == sighting.keys and all(
             self._store.read(key, timeout=timeout) == data for key, data in sighting.watched.items()
@@ -392,7 +368,7 @@ class Journal:
         Raises:
             StoreError: The store could not be read.
         """
-        sighting = self._writer.ownership.sighting
+        sighting = self._writer.ownership.found.sighting
         newest = max(sighting.keys, default=None)
         if OWNER not in sighting.watched and newest is None:
             return None, None
@@ -423,58 +399,35 @@ class Journal:
             StoreError: The store could not be asked.
         """
         self._check_ready()
-        try:
-            if self._writer.unswept and self._writer.ownership.held:
-                self._writer.sweep(timeout)
-        except FencedError:
-            self._writer.fenced = True
-            raise
+        if self._writer.unswept and self._writer.ownership.held:
+            self._writer.sweep(timeout)
 
     def _check_ready(self) -> None:
         if not self._recovered:
             raise RuntimeError("recover() first: a commit must build on what is there")
-        if self.fenced:
+        if self._writer.ownership.fenced:
             raise self._writer.ownership.refused()
 
     def _with(self, changes: list[bytes]) -> tuple[Head, dict[str, bytes]]:
         """Make the head after these changes, and the new segments that it names."""
-        head, saved_at = self._writer.head, self._clock()
+        writer, head, saved_at = self._writer, self._writer.head, self._clock()
         size = sum(map(len, changes))
         if head.snapshot:
-            kept = list(map(bytes, head.changes))
-            if sum(map(len, kept)) + size <= self._inline_limit:
+            lines = [*map(bytes, head.changes), *changes]
+            if sum(map(len, lines)) <= self._inline_limit:
                 tail = (*head.changes, *map(Raw, changes))
                 return msgspec.structs.replace(head, saved_at=saved_at, changes=tail), {}
-            refs, puts = _collect(self._writer.segments([*kept, *changes], head.refs))
+            refs, puts = writer.segments(lines, head.refs)
             return Head(saved_at, (), head.snapshot, head.commits + refs), puts
-        if self._stale:
-            self._replay_again()
+        lines = [*map(bytes, head.nodes), *changes]
         if size <= self._inline_limit:
-            changes = self._merged(changes)
-            if sum(map(len, changes)) <= self._inline_limit:
-                return Head(saved_at, tuple(map(Raw, changes))), {}
-        else:
-            changes = [*self._lines.values(), *changes]
-        refs, puts = _collect(self._writer.segments(changes))
+            # The lines are decoded again for each commit. A replay that was kept would be faster by
+            # some microseconds, and would have to be undone after each commit that failed.
+            lines = merged(lines)
+            if sum(map(len, lines)) <= self._inline_limit:
+                return Head(saved_at, tuple(map(Raw, lines))), {}
+        refs, puts = writer.segments(lines)
         return Head(saved_at, (), refs), puts
-
-    def _merged(self, changes: list[bytes]) -> list[bytes]:
-        """Apply changes to the small state; return one line for each node."""
-        self._stale = True  # until the commit is acknowledged
-        for node_id in {self._replayed.apply(change): None for change in changes}:
-            if node_id in self._replayed.nodes:
-                self._lines[node_id] = next(self._replayed.lines(node_id, sys.maxsize))
-            else:
-                self._lines.pop(node_id, None)
-        return list(self._lines.values())
-
-    def _replay_again(self) -> None:
-        """Bring the small state back to the acknowledged one."""
-        self._replayed = RawReplay()
-        self._lines = {
-            self._replayed.apply(line): line for line in map(bytes, self._writer.head.nodes)
-        }
-        self._stale = False
 
     # --- Compaction -----------------------------------------------------------------------
 
@@ -499,88 +452,17 @@ class Journal:
         self._check_ready()
         if not self._writer.ownership.held:
             return frozenset()
-        if not self._writer.head.snapshot:
-            return self._compact_inline(timeout)
-        replayed = RawReplay()
-        first = None if self._mixed else compaction.fold_from(self._writer.head)
-        self._writer.compacting = True
-        self._late = set().union(*map(touched, map(bytes, self._writer.head.changes)))
+        self._compaction = Compaction(
+            self._store,
+            self._writer,
+            self._inline_limit,
+            anew=self._mixed,
+            pause=pause,
+            timeout=timeout,
+        )
         try:
-            if first is None:
-                head, left_out = self._compact_fully(replayed, self._late, pause, timeout)
-            else:
-                head, left_out = self._fold(first, pause, timeout), frozenset()
-        except FencedError:
-            self._writer.fenced = True
-            raise
+            left_out = self._compaction.run()
         finally:
-            self._late, self._writer.compacting = None, False
-        self._replace(head, timeout, new_generation=first is None)
-        replayed.release()
-        return left_out
-
-    def _compact_inline(self, timeout: float | None) -> frozenset[int]:
-        """Leave out the nodes of a small state that no root reaches, if there are any."""
-        if self._stale:
-            self._replay_again()
-        reachable = Reachable(self._replayed, set())
-        seen = reachable.walk()
-        if reachable.left_out or self._mixed:
-            nodes = tuple(Raw(line) for node_id, line in self._lines.items() if node_id in seen)
-            self._replace(Head(self._writer.head.saved_at, nodes), timeout, new_generation=True)
-        return reachable.left_out
-
-    def _compact_fully(
-        self, replayed: RawReplay, late: set[int], pause: Callable[[], None], timeout: float | None
-    ) -> tuple[Head, frozenset[int]]:
-        """Write a new snapshot; the commits made meanwhile follow it."""
-        old = self._writer.head
-        lines = read_lines(self._store, old.refs, timeout)
-        replay(replayed, compaction.paused(lines, pause), self._writer.me.text)
-        reachable = Reachable(replayed, late)
-        lines = reachable.lines(pause)
-        small = list(compaction.up_to(self._inline_limit, lines))
-        refs: tuple[Ref, ...] = ()
-        if sum(map(len, small)) > self._inline_limit:
-            refs = self._writer.write_segments(chain(small, lines), timeout)
-        now, left_out = self._writer.head, reachable.left_out
-        newer = now.commits[len(old.commits) :]
-        if newer and not refs:
-            refs = self._writer.write_segments(small, timeout)
-        if refs:
-            return Head(now.saved_at, (), refs, newer, now.changes), left_out
-        replay(replayed, map(bytes, now.changes), self._writer.me.text)
-        kept = [node_id for node_id in replayed.nodes if node_id not in left_out]
-        nodes = tuple(Raw(next(replayed.lines(node_id, sys.maxsize))) for node_id in kept)
-        return Head(now.saved_at, nodes), left_out
-
-    def _fold(self, first: int, pause: Callable[[], None], timeout: float | None) -> Head:
-        """Write the commits from `first` on one after another, without decoding them.
-
-        Lines that were cut into pieces are joined first. The pieces may come from larger records,
-        on another store or of an earlier version, and a piece of a piece would look like a piece.
-        """
-        old = self._writer.head
-        lines = read_lines(self._store, old.commits[first:], timeout)
-        refs = self._writer.write_segments(whole(compaction.paused(lines, pause)), timeout)
-        now = self._writer.head
-        commits = old.commits[:first] + refs + now.commits[len(old.commits) :]
-        return msgspec.structs.replace(now, commits=commits)
-
-    def _replace(self, head: Head, timeout: float | None, *, new_generation: bool) -> None:
-        self._writer.prepare([], head, {}, new_generation=new_generation)
-        forgets, self._writer.forgets = self._writer.forgets, self._writer.forgets or self._mixed
-        try:
-            self._writer.send(timeout)
-        except BaseException:
-            self._writer.forgets = forgets
-            raise
+            self._compaction = None
         self._mixed = False
-        self._replay_again()
-
-
-def _collect(
-    segments: Iterable[tuple[Ref, bytes]],
-) -> tuple[tuple[Ref, ...], dict[str, bytes]]:
-    made = list(segments)
-    return tuple(ref for ref, _ in made), {ref.key: data for ref, data in made}
+        return left_out

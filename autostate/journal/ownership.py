@@ -38,12 +38,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from autostate.errors import FencedError, StoreError, StoreUnavailableError
 from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, HeadKey, HeadPin, parse_key
 from autostate.journal.record import seal
-from autostate.journal.recovery import Found, Sighting, head_named, owner_named
+from autostate.journal.recovery import Found, head_named, owner_named
 from autostate.memory import encode
 from autostate.ownership.owner import Owner
 from autostate.stores.base import Store
@@ -84,7 +84,9 @@ class Ownership:
         clock: Seconds that never jump.
 
     Attributes:
+        found: The recovered state.
         held: Whether the incarnation has taken over.
+        fenced: Whether another incarnation has taken over: nothing more is written.
         ranks: The ranks under which it has written so far.
     """
 
@@ -95,7 +97,9 @@ class Ownership:
         found: Found,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.found: Found = found
         self.held: bool = False
+        self.fenced: bool = False
         self.ranks: list[tuple[int, str]] = [me.rank]
         self._clock = clock
         self._held_as: tuple[int, str] | None = None  # the rank of the last confirmed ownership
@@ -103,12 +107,11 @@ class Ownership:
         self._rival_since = 0.0
         self._store = store
         self._me = me
-        self._found = found
         self._guarded = store.atomic and store.conditional
         self._claimed = self._kept = False
         self._renewals = 0
-        self._owner = Owner.this()
-        self._told = self._owner.as_json()
+        self._owner: Owner | None = None  # this process, from its first write on
+        self._told: dict[str, Any] = {}  # the same, in its stored form
         self._expect: dict[str, bytes | None] = dict(found.sighting.watched)
         self._named: HeadPin | None = None  # the head that was written last
         self._claim_names: str | None = None
@@ -119,16 +122,6 @@ class Ownership:
         """Whether the incarnation has a new name since it took over, and no head under it yet."""
         return self._held_as is not None and not self.held
 
-    @property
-    def found(self) -> Found:
-        """The recovered state."""
-        return self._found
-
-    @property
-    def sighting(self) -> Sighting:
-        """The records that the store held at the recovery."""
-        return self._found.sighting
-
     def begin(self, timeout: float | None) -> dict[str, bytes]:
         """Prepare the first write; return the records that were written for that.
 
@@ -137,11 +130,17 @@ class Ownership:
         """
         written: dict[str, bytes] = {}
         if not self._kept:
-            written = self._keep_damaged(timeout)
+            # Records that recovery passed over go to keys that are never overwritten.
+            written = {
+                CORRUPT + error.key.removeprefix(PREFIX): error.data
+                for error in self.found.damaged
+                if error.data is not None
+            }
+            if written:
+                self._store.write(written, timeout=timeout)
             self._kept = True
         if not self._guarded and not self._claimed:
-            claim = written[self._me.claim.text] = self._claim(self._me.claim)
-            self._store.write({self._me.claim.text: claim}, timeout=timeout)
+            written |= self._write_record(self._me.claim, timeout)
             self._examine_claim(timeout)
             self._claimed = True
         return written
@@ -150,16 +149,19 @@ class Ownership:
         """Become the owner before there is a head.
 
         Raises:
-            FencedError: Another incarnation was first.
-            OutclaimedError: Another incarnation may be taking over.
+            FencedError: Another incarnation was first, or may be taking over.
         """
-        self.begin(timeout)
-        if self._guarded:
-            self.write({}, (), timeout, head=self._found.pin)
-        else:
-            taken = self._me.taken
-            self._store.write({taken.text: self._claim(taken)}, timeout=timeout)
-            self.confirm(self._store.list(HEADS, timeout=timeout))
+        try:
+            self.begin(timeout)
+            if self._guarded:
+                self.write({}, (), timeout, head=self.found.pin)
+            else:
+                self._write_record(self._me.taken, timeout)
+                self.confirm(self._store.list(HEADS, timeout=timeout))
+        except OutclaimedError as error:  # nothing is lost yet: the state is read again
+            self.withdraw(timeout)
+            self.fenced = True
+            raise FencedError(*error.args) from error
 
     def write(
         self,
@@ -185,13 +187,13 @@ class Ownership:
         """
         if not self._guarded:
             return self._write_after_claim(puts, deletes, timeout, head)
-        if head is not None and not puts and self._named is not None:
-            head = self._named  # a write that failed may have arrived since
-        written = puts
-        owner = b"" if head is None else self._seal_owner(head)
+        written, owner = puts, b""
         if head is not None:
+            if not puts and self._named is not None:
+                head = self._named  # a write that failed may have arrived since
+            owner = self._sealed(OWNER, "owner", "", head=head.key, digest=head.digest)
             written = {OWNER: owner, **puts}
-            self._sent[owner] = head
+            self._sent[owner] = head  # until the answer comes: the write may arrive without one
         try:
             self._store.write(written, deletes, expect=self._expect, timeout=timeout)
         except FencedError as error:
@@ -201,7 +203,7 @@ class Ownership:
                 return self.write(puts, deletes, timeout, head=head)
         else:
             if head is not None:
-                self._applied(owner)
+                self._is_mine(owner)
         return written
 
     def _write_after_claim(
@@ -225,16 +227,13 @@ class Ownership:
         return bool(self._sent) and self._is_mine(self._store.read(OWNER, timeout=timeout))
 
     def _is_mine(self, owner: bytes | None) -> bool:
-        """Tell whether this record is one of unknown outcome; if so, expect it from now on."""
-        if owner is None or owner not in self._sent:
+        """Tell whether this record was sent by this process; if so, expect it from now on."""
+        named = None if owner is None else self._sent.get(owner)
+        if named is None:
             return False
-        self._applied(owner)
-        return True
-
-    def _applied(self, owner: bytes) -> None:
-        self._named = self._sent[owner]
-        self._expect = {OWNER: owner}
+        self._named, self._expect = named, {OWNER: owner}
         self._sent.clear()
+        return True
 
     def displace(self, timeout: float | None) -> None:
         """Let the store refuse the owner's next write, so that the state can be read again.
@@ -243,7 +242,8 @@ class Ownership:
         """
         data = self._store.read(OWNER, timeout=timeout) if self._guarded else None
         if data is not None:
-            mine = self._seal_owner(head_named(data))
+            key, digest = head_named(data)
+            mine = self._sealed(OWNER, "owner", "", head=key, digest=digest)
             with suppress(FencedError):  # the head has a new key by now: the next attempt will do
                 self._store.write({OWNER: mine}, (), expect={OWNER: data}, timeout=timeout)
 
@@ -255,27 +255,33 @@ class Ownership:
         """
         self._renewals += 1
         if ended:
-            self._owner = self._owner.at_the_end()
-            self._told = self._owner.as_json()
+            self._owner, self._told = (self._owner or Owner.this()).at_the_end(), {}
         if not self._guarded and self._claimed:
-            claim = self._claim(self._me.claim, self._claim_names)
-            self._store.write({self._me.claim.text: claim}, timeout=timeout)
+            self._write_record(self._me.claim, timeout, self._claim_names)
             self._compare(self._store.list(HEADS, timeout=timeout))
         elif self._named is not None:
             self.write({}, (), timeout, head=self._named)
 
-    def _claim(self, name: HeadKey, head: str | None = None) -> bytes:
-        body = self._body(token=self._me.token, head=head)
-        return seal(name.text, "claim", (name.epoch, 0), self._found.digest, body)[0]
+    def _write_record(
+        self, name: HeadKey, timeout: float | None, head: str | None = None
+    ) -> dict[str, bytes]:
+        """Write a claim or the record of a takeover; return it by its key."""
+        record = {name.text: self._claim(name, head)}
+        self._store.write(record, timeout=timeout)
+        return record
 
-    def _seal_owner(self, head: HeadPin) -> bytes:
-        body = self._body(head=head.key, digest=head.digest)
-        return seal(OWNER, "owner", (self._me.epoch, 0), "", body)[0]
+    def _claim(self, name: HeadKey, head: str | None) -> bytes:
+        digest = self.found.digest
+        return self._sealed(name.text, "claim", digest, token=name.token, head=head)
 
-    def _body(self, **rest: str | None) -> bytes:
-        """Make the body of a record of the owner; it differs at each renewal."""
+    def _sealed(self, key: str, kind: str, previous: str, **body: str | None) -> bytes:
+        """Make a record of the owner; it differs at each renewal."""
+        if not self._told:
+            self._owner = self._owner or Owner.this()
+            self._told = self._owner.as_json()
         renewed = {"renewed": self._renewals} if self._renewals else {}
-        return encode({**rest, "owner": self._told, **renewed})
+        data = encode({**body, "owner": self._told, **renewed})
+        return seal(key, kind, (self._me.epoch, 0), previous, data)[0]
 
     def confirm(self, keys: Iterable[str]) -> None:
         """Check a listing that was made after a write, before the write is acknowledged.
@@ -340,9 +346,9 @@ class Ownership:
                 rivals = {name for name in others if name.rank > self._held_as}
                 if rivals:
                     raise self._outranked(max(rivals))
-            elif others - self._found.sighting.keys or any(
+            elif others - self.found.sighting.keys or any(
                 self._store.read(key, timeout=timeout) != data
-                for key, data in self._found.sighting.watched.items()
+                for key, data in self.found.sighting.watched.items()
             ):
                 raise self._overtaken()
         except FencedError:
@@ -354,22 +360,12 @@ class Ownership:
         with suppress(StoreError):
             self._store.write({}, [self._me.claim.text, self._me.taken.text], timeout=timeout)
 
-    def _keep_damaged(self, timeout: float | None) -> dict[str, bytes]:
-        """Copy the records that recovery passed over to keys that are never overwritten."""
-        copies = {
-            CORRUPT + error.key.removeprefix(PREFIX): error.data
-            for error in self._found.damaged
-            if error.data is not None
-        }
-        if copies:
-            self._store.write(copies, timeout=timeout)
-        return copies
-
     def refused(self) -> FencedError:
         """Make the error for a write that the store refused because `expect` did not hold."""
         return self._outranked() if self.held else self._overtaken()
 
     def _overtaken(self) -> FencedError:
+        self.fenced = True
         return FencedError(
             f"another process wrote to {self._store.url} after this one had read it: nothing "
             "was saved. Let only one process at a time use this state"
@@ -385,6 +381,7 @@ class Ownership:
             by = f"{by}, {owner},"
         elif latest is not None:
             by = f"{by} (epoch {latest.epoch})"
+        self.fenced = True
         return FencedError(
             f"{by} has taken over the state in {self._store.url}: what this process changes "
             "from now on is not saved. Stop it, or let it use another store",

@@ -32,7 +32,8 @@ _HEADER = re.compile(
     rb'\{"autostate":([0-9]{1,18}),"record":"([a-z]+)","epoch":([0-9]{1,18}),"sequence":([0-9]{1,18}),'
     rb'"previous":"([0-9a-f]*)","length":([0-9]{1,18}),"digest":"([0-9a-f]{32})","body":'
 )
-_PIECE = b'{"piece":'
+PIECE = b'{"piece":'
+"""The beginning of a line that is a piece of a longer one."""
 
 
 class DamagedRecordError(CorruptStateError):
@@ -46,6 +47,7 @@ class DamagedRecordError(CorruptStateError):
             a program with the key can read it.
         advice: The steps that the user can take.
         previous: Whether there is an earlier state to go back to.
+        store: The URL of the store, if the message names it.
     """
 
     def __init__(
@@ -57,24 +59,16 @@ class DamagedRecordError(CorruptStateError):
         intact: bool = False,
         advice: str = "Nothing was touched",
         previous: bool = False,
+        store: str = "",
     ) -> None:
-        super().__init__(f"the record {key} {problem}. {advice}")
+        where = f"{store}: " if store else ""
+        super().__init__(f"{where}the record {key} {problem}. {advice}")
         self.key = key
         self.problem = problem
         self.data = data
         self.intact = intact
+        self.advice = advice
         self.previous = previous
-
-    def with_advice(self, advice: str, *, previous: bool) -> DamagedRecordError:
-        """Return the same error with advice for the user."""
-        return DamagedRecordError(
-            self.key,
-            self.problem,
-            self.data,
-            intact=self.intact,
-            advice=advice,
-            previous=previous,
-        )
 
 
 class Record(NamedTuple):
@@ -108,7 +102,9 @@ def seal(
         f'"previous":"{previous}","length":{len(body)},"digest":"'
     ).encode()
     rest = b"".join((b'","body":', body, b"}"))
-    digest = _digest(key, start, rest)
+    state = blake2b(b"\0".join((key.encode(), start)), digest_size=16)
+    state.update(rest)
+    digest = state.hexdigest()
     return b"".join((start, digest.encode(), rest)), digest
 
 
@@ -120,34 +116,45 @@ def open_record(key: str, data: bytes | None, kind: str) -> Record:
     """
     if data is None:
         raise DamagedRecordError(key, "is missing", None)
-    marked = data if isinstance(data, Unverified) else without_key(data)
-    if marked is not None:
-        advice = f"{marked.advice}. Nothing was touched" if marked.advice else "Nothing was touched"
-        raise DamagedRecordError(key, marked.problem, data, intact=marked.intact, advice=advice)
-    header = _HEADER.match(data)
+    header = None if isinstance(data, Unverified) else _HEADER.match(data)
     if header is None:
-        raise DamagedRecordError(key, "does not begin like a record of autostate", data)
+        raise _unopened(key, data)
     version, found, epoch, sequence, _, length, digest = header.groups()
     if len(data) != header.end() + int(length) + 1:
         raise DamagedRecordError(key, "is cut short or has grown", data)
     view = memoryview(data)
-    if _digest(key, view[: header.start(7)], view[header.end(7) :]) != digest.decode():
+    state = blake2b(key.encode() + b"\0", digest_size=16)
+    state.update(view[: header.start(7)])
+    state.update(view[header.end(7) :])
+    if state.hexdigest() != digest.decode():
         raise DamagedRecordError(
             key, "is damaged, or belongs under another key: its digest does not fit", data
         )
     if int(version) != FORMAT:
-        older = int(version) < FORMAT
-        raise DamagedRecordError(
-            key,
-            f"was written by {'an older' if older else 'a newer'} version of autostate",
-            data,
-            intact=True,
-            advice="Nothing was touched: use that version"
-            + (", or begin anew with autostate.delete(name)" if older else ""),
-        )
+        raise _of_another_version(key, data, is_older=int(version) < FORMAT)
     if found.decode() != kind:
         raise DamagedRecordError(key, f"is a {found.decode()} where a {kind} belongs", data)
     return Record(kind, int(epoch), int(sequence), digest.decode(), data[header.end() : -1])
+
+
+def _unopened(key: str, data: bytes) -> DamagedRecordError:
+    """Make the error for data that do not begin like a record, or that cannot be trusted."""
+    marked = data if isinstance(data, Unverified) else without_key(data)
+    if marked is None:
+        return DamagedRecordError(key, "does not begin like a record of autostate", data)
+    advice = f"{marked.advice}. Nothing was touched" if marked.advice else "Nothing was touched"
+    return DamagedRecordError(key, marked.problem, data, intact=marked.intact, advice=advice)
+
+
+def _of_another_version(key: str, data: bytes, *, is_older: bool) -> DamagedRecordError:
+    return DamagedRecordError(
+        key,
+        f"was written by {'an older' if is_older else 'a newer'} version of autostate",
+        data,
+        intact=True,
+        advice="Nothing was touched: use that version"
+        + (", or begin anew with autostate.delete(name)" if is_older else ""),
+    )
 
 
 def segment_body(lines: Iterable[bytes]) -> bytes:
@@ -187,7 +194,7 @@ def whole(lines: Iterable[bytes]) -> Iterator[bytes]:
     held = bytearray()
     cut = False
     for line in lines:
-        if not line.startswith(_PIECE):
+        if not line.startswith(PIECE):
             yield line
             continue
         memory.ask_for(len(line))
@@ -215,10 +222,3 @@ def _pieces(line: bytes, size: int) -> Iterator[bytes]:
             end -= 1  # not in the midst of a character
         yield memory.encode({"piece": line[at:end].decode(), "end": end == len(line)})
         at = end
-
-
-def _digest(key: str, *parts: bytes | memoryview) -> str:
-    state = blake2b(key.encode() + b"\0", digest_size=16)
-    for part in parts:
-        state.update(part)
-    return state.hexdigest()

@@ -7,17 +7,18 @@ chose so, the reason to go back to the next older head. It is never a reason to 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext, suppress
+from itertools import chain
+from typing import Literal, TypeVar
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 
 from autostate import memory
 from autostate.depth import TooDeepError
 from autostate.errors import CorruptStateError, StoreError, StoreUnavailableError
-from autostate.journal.commit import Convert, DecodedReplay, NodeState, Replay
+from autostate.journal.commit import NodeState
 from autostate.journal.head import (
     HEADS,
     OWNER,
@@ -29,10 +30,12 @@ from autostate.journal.head import (
     open_head,
     parse_key,
 )
-from autostate.journal.record import DamagedRecordError, open_record, segment_lines, whole
+from autostate.journal.record import DamagedRecordError, Record, open_record, segment_lines, whole
+from autostate.journal.replay import Convert, DecodedReplay, Replay
 from autostate.ownership.owner import Owner
 from autostate.stores.base import Store
 
+T = TypeVar("T")
 OnCorrupt = Literal["raise", "previous"]
 
 _COPIED = ": perhaps the store is a copy that was made while a process was writing to it"
@@ -43,18 +46,20 @@ class Sighting(Struct, frozen=True):
     """The records of a store at one moment, on which a takeover builds and which it checks again.
 
     Attributes:
-        keys: The names of all heads and claims.
+        heads: The names of the heads that have a state, the newest first.
+        claims: The names of the other heads.
         watched: Records that must still be the same when this incarnation takes over: the
             newest head, the one that was recovered, the record of the owner.
     """
 
-    keys: frozenset[HeadKey] = frozenset()
+    heads: tuple[HeadKey, ...] = ()
+    claims: tuple[HeadKey, ...] = ()
     watched: dict[str, bytes | None] = field(default_factory=dict)
 
     @property
-    def heads(self) -> list[HeadKey]:
-        """The names of the heads that have a state, the newest first."""
-        return sorted((key for key in self.keys if not key.is_claim), reverse=True)
+    def keys(self) -> set[HeadKey]:
+        """The names of all heads and claims."""
+        return {*self.heads, *self.claims}
 
 
 class Found(Struct):
@@ -97,38 +102,48 @@ def find(
             user has not asked for that.
         StoreError: The store could not be read.
     """
-    for _ in range(_ROUNDS):
-        found = _find_once(store, on_corrupt, timeout, convert)
-        if found is not None:
-            return found
-    at_one_moment = getattr(store, "at_one_moment", None)
-    if at_one_moment is not None:  # the owner waits as long: so it is the last resort
-        with at_one_moment():
-            found = _find_once(store, on_corrupt, timeout, convert)
-        if found is not None:
-            return found
-    raise StoreUnavailableError(
-        f"{store.url} is being written by another process, faster than it can be read: "
-        "stop that process, or try again"
-    )
 
-
-def _find_once(
-    store: Store, on_corrupt: OnCorrupt, timeout: float | None, convert: Convert | None
-) -> Found | None:
-    """Find the newest state; None if it was replaced while it was read."""
-    sighting = look(store, timeout)
-    try:
+    def rebuild(sighting: Sighting) -> Found:
         with memory.no_collections():
             found = _newest_good(store, sighting, on_corrupt, timeout, convert)
+        if found.damaged and look(store, timeout) != sighting:
+            raise found.damaged[0]
+        return found
+
+    try:
+        return unchanging(store, timeout, rebuild, "read")
     except DamagedRecordError as error:
-        # If another incarnation has compacted meanwhile, this is not damage.
-        if look(store, timeout) == sighting:
-            advised = _advised(store, sighting, error, timeout)
-            advised.args = (f"{store.url}: {advised.args[0]}",)
-            raise advised from error
-        return None
-    return found if not found.damaged or look(store, timeout) == sighting else None
+        raise _advised(store, error, timeout) from error
+
+
+def unchanging(store: Store, timeout: float | None, read: Callable[[Sighting], T], what: str) -> T:
+    """Read the newest state; begin again if it was replaced meanwhile.
+
+    Args:
+        store: The store.
+        timeout: The most seconds to wait for each answer of the store.
+        read: Reads the state that was sighted.
+        what: What `read` does with the state, as a participle.
+
+    Raises:
+        DamagedRecordError: `read` has raised it, and the store was unchanged.
+        StoreUnavailableError: The state was replaced again and again.
+    """
+    for left in reversed(range(_ROUNDS + 1)):
+        # The owner waits for a reader of one moment, so that it is the last resort.
+        at_one_moment = nullcontext if left else getattr(store, "at_one_moment", nullcontext)
+        with at_one_moment():
+            sighting = look(store, timeout)
+            try:
+                return read(sighting)
+            except DamagedRecordError:
+                # Another incarnation may have compacted, and deleted the record: no damage.
+                if look(store, timeout) == sighting:
+                    raise
+    raise StoreUnavailableError(
+        f"{store.url} is being written by another process, faster than it can be {what}: "
+        "stop that process, or try again"
+    )
 
 
 def look(store: Store, timeout: float | None) -> Sighting:
@@ -136,11 +151,15 @@ def look(store: Store, timeout: float | None) -> Sighting:
     watched = {}
     if store.atomic and store.conditional:
         watched[OWNER] = store.read(OWNER, timeout=timeout)
-    names = map(parse_key, store.list(HEADS, timeout=timeout))
-    sighting = Sighting(frozenset(name for name in names if name is not None), watched)
-    for key in sighting.heads[:1]:
-        watched[key.text] = store.read(key.text, timeout=timeout)
-    return sighting
+    heads: list[HeadKey] = []
+    claims: list[HeadKey] = []
+    for name in filter(None, map(parse_key, store.list(HEADS, timeout=timeout))):
+        (claims if name.is_claim else heads).append(name)
+    heads.sort(reverse=True)
+    if heads:
+        newest = heads[0].text
+        watched[newest] = store.read(newest, timeout=timeout)
+    return Sighting(tuple(heads), tuple(claims), watched)
 
 
 def check_owner_record(store: Store, sighting: Sighting, timeout: float | None) -> HeadPin | None:
@@ -161,7 +180,7 @@ def check_owner_record(store: Store, sighting: Sighting, timeout: float | None) 
         _check_claims(store, sighting, timeout)
         return None
     data = sighting.watched[OWNER]
-    newest = next(iter(sighting.heads), None)
+    newest = sighting.heads[0] if sighting.heads else None
     if data is None:
         if newest is not None or any(map(parse_key, store.list(SEGMENTS, timeout=timeout))):
             raise DamagedRecordError(OWNER, f"is missing{_COPIED}", None)
@@ -182,8 +201,10 @@ def _check_claims(store: Store, sighting: Sighting, timeout: float | None) -> No
     Raises:
         DamagedRecordError: The head is missing, or the claim is damaged.
     """
-    newest = next(iter(sighting.heads), None)
-    for claim in sorted((key for key in sighting.keys if not key.is_proof), reverse=True):
+    newest = sighting.heads[0] if sighting.heads else None
+    for claim in sorted(sighting.claims, reverse=True):
+        if claim.is_proof:  # the record of a takeover names no head
+            continue
         if newest is not None and claim.rank < newest.rank:
             return
         data = store.read(claim.text, timeout=timeout)
@@ -239,15 +260,28 @@ def read_lines(store: Store, refs: Iterable[Ref], timeout: float | None) -> Iter
     """
     for ref in refs:
         data = store.read(ref.key, timeout=timeout)
-        record = open_record(ref.key, data, "segment")
-        if record.digest != ref.digest:
-            raise DamagedRecordError(ref.key, "is not the one that its head names", data)
-        yield from segment_lines(record.body)
+        yield from segment_lines(open_segment(ref, data).body)
 
 
-def replay(
-    replayed: Replay[msgspec.Raw] | DecodedReplay, lines: Iterable[bytes], where: str
-) -> None:
+def open_segment(ref: Ref, data: bytes | None) -> Record:
+    """Check a segment and take it apart.
+
+    Raises:
+        DamagedRecordError: It is missing, damaged, or another one than its reference names.
+    """
+    record = open_record(ref.key, data, "segment")
+    if record.digest != ref.digest:
+        raise DamagedRecordError(ref.key, "is not the one that its head names", data)
+    return record
+
+
+def lines_of(store: Store, head: Head, timeout: float | None) -> Iterator[bytes]:
+    """Read all changes that make the state of a head; see `read_lines`."""
+    segments = read_lines(store, head.refs, timeout)
+    return chain(map(bytes, head.nodes), segments, map(bytes, head.changes))
+
+
+def replay(replayed: Replay[Raw] | DecodedReplay, lines: Iterable[bytes], where: str) -> None:
     """Apply lines to a replay.
 
     Raises:
@@ -279,42 +313,52 @@ def _newest_good(
             raise
         damaged.append(error)
     for key in sighting.heads:
-        data = sighting.watched.get(key.text) or store.read(key.text, timeout=timeout)
+        text = key.text
+        data = sighting.watched.get(text) or store.read(text, timeout=timeout)
+        replayed = DecodedReplay(convert)
         try:
-            found = _rebuild(store, sighting, key, data, timeout, convert=convert, pin=pin)
+            head, record = open_head(text, data, pin)
+            replay(replayed, lines_of(store, head, timeout), text)
         except StoreError:  # a damaged file is no reason to go back, and then to write to it
             raise
         except CorruptStateError as error:
-            problem = _as_damage(error, key, data)
+            problem = _as_damage(error, text, data)
             if on_corrupt == "raise" or problem.intact:
                 raise problem from error
             damaged.append(problem)
             continue
-        found.sighting = Sighting(sighting.keys, {**sighting.watched, key.text: data})
-        found.damaged = damaged
-        return found
+        watched = {**sighting.watched, text: data}
+        seen = Sighting(sighting.heads, sighting.claims, watched)
+        return Found(seen, key, head, record.digest, record.sequence, replayed.nodes, damaged)
     if damaged:
         raise damaged[0]
     return Found(sighting)
 
 
-def _advised(
-    store: Store, sighting: Sighting, error: DamagedRecordError, timeout: float | None
-) -> DamagedRecordError:
+def _advised(store: Store, error: DamagedRecordError, timeout: float | None) -> DamagedRecordError:
     """Add advice: to go back if there is a state to go back to, else to begin a new one."""
-    if error.intact:
-        return error
-    left = "Nothing was touched: restore the store from a copy"
-    with suppress(CorruptStateError, StoreError):
-        found = _newest_good(store, sighting, "previous", timeout, None)
-        if found.key is not None:
-            back = f'{left}, or go back to {age(found)} with on_corrupt="previous"'
-            return error.with_advice(back, previous=True)
-    anew = (
-        f"{left}. {store.url} holds no earlier state to go back to. To begin anew, call "
-        "autostate.delete(name): it keeps a copy of what cannot be read"
+    advice, previous = error.advice, error.previous
+    if not error.intact:
+        advice = "Nothing was touched: restore the store from a copy"
+        found = Found()
+        with suppress(CorruptStateError, StoreError):
+            found = _newest_good(store, look(store, timeout), "previous", timeout, None)
+        previous = found.key is not None
+        advice += (
+            f', or go back to {age(found)} with on_corrupt="previous"'
+            if previous
+            else f". {store.url} holds no earlier state to go back to. To begin anew, call "
+            "autostate.delete(name): it keeps a copy of what cannot be read"
+        )
+    return DamagedRecordError(
+        error.key,
+        error.problem,
+        error.data,
+        intact=error.intact,
+        advice=advice,
+        previous=previous,
+        store=store.url,
     )
-    return error.with_advice(anew, previous=False)
 
 
 def age(found: Found) -> str:
@@ -325,29 +369,11 @@ def age(found: Found) -> str:
     return f"the state of {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(saved_at))}"
 
 
-def _rebuild(
-    store: Store,
-    sighting: Sighting,
-    key: HeadKey,
-    data: bytes | None,
-    timeout: float | None,
-    *,
-    convert: Convert | None,
-    pin: HeadPin | None,
-) -> Found:
-    head, record = open_head(key.text, data, pin)
-    replayed = DecodedReplay(convert)
-    replay(replayed, map(bytes, head.nodes), key.text)
-    replay(replayed, read_lines(store, head.refs, timeout), key.text)
-    replay(replayed, map(bytes, head.changes), key.text)
-    return Found(sighting, key, head, record.digest, record.sequence, replayed.nodes)
-
-
-def _as_damage(error: CorruptStateError, key: HeadKey, data: bytes | None) -> DamagedRecordError:
+def _as_damage(error: CorruptStateError, key: str, data: bytes | None) -> DamagedRecordError:
     if isinstance(error, DamagedRecordError):
         return error
     if isinstance(error, TooDeepError):
         return DamagedRecordError(
-            key.text, f"names a state that is intact, but {error}", data, intact=True
+            key, f"names a state that is intact, but {error}", data, intact=True
         )
-    return DamagedRecordError(key.text, f"names a state that does not fit ({error})", data)
+    return DamagedRecordError(key, f"names a state that does not fit ({error})", data)

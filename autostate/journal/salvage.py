@@ -14,21 +14,21 @@ from collections.abc import Iterable
 
 import msgspec
 
-from autostate.journal.commit import KINDS, UNREADABLE, RawReplay, references
+from autostate.journal.commit import KINDS, UNREADABLE, references
 from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, SEGMENTS
-from autostate.journal.record import parts, seal, segment_body
-from autostate.journal.recovery import read_lines, replay
+from autostate.journal.record import PIECE, parts, seal, segment_body
+from autostate.journal.recovery import lines_of, replay
+from autostate.journal.replay import RawReplay
 from autostate.journal.writer import Writer
 from autostate.memory import encode
 from autostate.stores.base import Store
 
 _ROOT = re.compile(rb'\{"id":\d+,"kind":"(\w+)","name":("(?:[^"\\]|\\.)*")')
-_PIECE = b'{"piece":'
 
 
 def names_in(data: bytes) -> set[str]:
     """Find the names of roots that begin in a record, or in a part of a file."""
-    if _PIECE in data:  # a long line that was cut: JSON within a string of JSON
+    if PIECE in data:  # a long line that was cut: JSON within a string of JSON
         data += data.replace(b'\\"', b'"')
     found = set()
     for kind, name in _ROOT.findall(data):
@@ -76,9 +76,7 @@ def copy_root(
 ) -> list[str]:
     """Copy a root, with all nodes that it reaches, to new keys; return these keys."""
     replayed, head = RawReplay(), writer.head
-    replay(replayed, map(bytes, head.nodes), writer.me.text)
-    replay(replayed, read_lines(store, head.refs, timeout), writer.me.text)
-    replay(replayed, map(bytes, head.changes), writer.me.text)
+    replay(replayed, lines_of(store, head, timeout), writer.me.text)
     todo = [node_id for node_id, node in replayed.nodes.items() if node.name == name]
     lines: dict[int, list[bytes]] = {}
     while todo:

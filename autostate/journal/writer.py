@@ -66,7 +66,7 @@ class Draft(Struct, frozen=True):
         puts: The records: segments first, the head last.
         deletes: The key of the head that is not needed any more, if there is one.
         sequence: The number of the head.
-        digest: The digest of the head.
+        pin: The key of the head, and its digest.
     """
 
     changes: list[bytes]
@@ -74,7 +74,7 @@ class Draft(Struct, frozen=True):
     puts: dict[str, bytes]
     deletes: tuple[str, ...]
     sequence: int
-    digest: str
+    pin: HeadPin
 
 
 class Writer:
@@ -91,7 +91,7 @@ class Writer:
         me: The present head key.
         head: The acknowledged head, from which everything else is derived.
         sequence: The number of that head.
-        fenced: Whether another incarnation has taken over.
+        last_sequence: The number of the last attempted write.
         compacting: Whether segments are being written that no head names yet: nothing is swept.
         forgets: Whether the next sweep also deletes the heads to go back to.
         unswept: Whether there may be records of former incarnations that no head names any more.
@@ -108,9 +108,8 @@ class Writer:
         self.me: HeadKey = me
         self.head: Head = found.head
         self.sequence: int = found.sequence
-        self._next_sequence = found.sequence
+        self.last_sequence: int = found.sequence
         self.ownership: Ownership = Ownership(store, me, found, clock)
-        self.fenced: bool = False
         self.compacting: bool = False
         self.unswept: bool = False
         self.forgets: bool = False
@@ -124,31 +123,33 @@ class Writer:
         self._latest: list[tuple[HeadKey, Head]] = [(found.key, found.head)] if found.key else []
         self._at_once = store.atomic and store.conditional
 
-    @property
-    def last_sequence(self) -> int:
-        """The number of the last attempted write."""
-        return self._next_sequence
-
     def segments(
+        self, lines: Iterable[bytes], after: tuple[Ref, ...] = ()
+    ) -> tuple[tuple[Ref, ...], dict[str, bytes]]:
+        """Make segments of lines; return the references to them, and the records."""
+        made = [*self._segments(lines, after)]
+        return tuple(ref for ref, _ in made), {ref.key: data for ref, data in made}
+
+    def write_segments(self, lines: Iterable[bytes], timeout: float | None) -> tuple[Ref, ...]:
+        """Write segments that no head names yet."""
+        refs = []
+        for ref, data in self._segments(lines):
+            self.ownership.write({ref.key: data}, (), timeout)
+            refs.append(ref)
+        return tuple(refs)
+
+    def _segments(
         self, lines: Iterable[bytes], after: tuple[Ref, ...] = ()
     ) -> Iterator[tuple[Ref, bytes]]:
         """Make segments of lines under a sequence number of their own."""
-        self._next_sequence += 1
-        name = f"{self.me.epoch:08d}-{self.me.token}-{self._next_sequence:08d}"
-        place = self.me.epoch, self._next_sequence
+        self.last_sequence += 1
+        name = f"{self.me.epoch:08d}-{self.me.token}-{self.last_sequence:08d}"
+        place = self.me.epoch, self.last_sequence
         digest = after[-1].digest if after else ""
         for part, group in enumerate(parts(lines, self._part_limit)):
             key = f"{SEGMENTS}{name}-{part}"
             data, digest = seal(key, "segment", place, digest, segment_body(group))
             yield Ref(f"{name}-{part}", len(data), digest), data
-
-    def write_segments(self, lines: Iterable[bytes], timeout: float | None) -> tuple[Ref, ...]:
-        """Write segments that no head names yet."""
-        refs = []
-        for ref, data in self.segments(lines):
-            self.ownership.write({ref.key: data}, (), timeout)
-            refs.append(ref)
-        return tuple(refs)
 
     def prepare(
         self,
@@ -168,12 +169,12 @@ class Writer:
             self.me = self.me._replace(attempt=self.me.attempt + 1)
             self._tainted = False
         self._untidy |= not changes  # a compaction leaves records behind
-        self._next_sequence += 1
+        self.last_sequence += 1
         body = encode(head)
-        key, place = self.me.text, (self.me.epoch, self._next_sequence)
+        key, place = self.me.text, (self.me.epoch, self.last_sequence)
         data, digest = seal(key, "head", place, self._digest, body)
-        puts = {**segments, key: data}
-        self.draft = Draft(changes, head, puts, self._unneeded(), self._next_sequence, digest)
+        puts, pin = {**segments, key: data}, HeadPin(key, digest)
+        self.draft = Draft(changes, head, puts, self._unneeded(), self.last_sequence, pin)
 
     def _unneeded(self) -> tuple[str, ...]:
         """Return the key of the last head but one, unless it is the newest of another snapshot."""
@@ -195,29 +196,25 @@ class Writer:
         keys: list[str] = []
         try:
             written = owner.begin(timeout)
+            # Until the answer comes, the outcome is unknown: a copy may still be on its way to this
+            # key. If there was one before, its repetition, too, leaves the first copy on its way.
             tainted, self._tainted = self._tainted, True
-            written |= owner.write(
-                draft.puts, draft.deletes, timeout, head=HeadPin(self.me.text, draft.digest)
-            )
+            written |= owner.write(draft.puts, draft.deletes, timeout, head=draft.pin)
             self._tainted = tainted
             if self._untidy or not owner.held:
                 keys = self._store.list(PREFIX, timeout=timeout)
                 owner.confirm(keys)
-        except FencedError:
-            self.fenced = True
-            raise
         except OutclaimedError as error:
-            if not error.is_left:
-                raise
-            self._move_above(error.latest)
+            self._move_above(error)
             segments = {key: data for key, data in draft.puts.items() if key.startswith(SEGMENTS)}
             self.prepare(draft.changes, draft.head, segments)
             return self.send(timeout)
-        self.head, self._digest, self.sequence = draft.head, draft.digest, draft.sequence
+        self.head, self._digest, self.sequence = draft.head, draft.pin.digest, draft.sequence
         self.draft = None
         before = [one for one in self._latest if one[0] != self.me]
         self._latest = [(self.me, draft.head), *before[:1]]
-        self._sweep(keys, timeout)
+        if keys:
+            self._sweep(keys, timeout)
         return CommitInfo(sum(map(len, written.values())), len(written), draft.sequence)
 
     def check(self, timeout: float | None) -> None:
@@ -231,13 +228,8 @@ class Writer:
             if not self.ownership.has_moved:
                 self.ownership.check(timeout)
                 return
-        except FencedError:
-            self.fenced = True
-            raise
         except OutclaimedError as error:
-            if not error.is_left:
-                raise
-            self._move_above(error.latest)
+            self._move_above(error)
         self.prepare([], self.head, {})  # the acknowledged head, under the new name
         self.send(timeout)
 
@@ -247,9 +239,11 @@ class Writer:
         self.ownership.confirm(keys)
         self._sweep(keys, timeout)
 
-    def _move_above(self, claim: HeadKey) -> None:
-        """Take another name, above a claim whose process is gone."""
-        self.me = HeadKey(claim.epoch + 1, self.me.token)
+    def _move_above(self, error: OutclaimedError) -> None:
+        """Take another name, above a claim whose process is gone; else raise the error."""
+        if not error.is_left:
+            raise error
+        self.me = HeadKey(error.latest.epoch + 1, self.me.token)
         self._tainted = False
         self.ownership.move_to(self.me)
 
@@ -259,7 +253,7 @@ class Writer:
         The listing was made after the last write and checked: no process had taken over. A process
         that takes over from now on builds on this head.
         """
-        if not keys or self.compacting:
+        if self.compacting:
             return  # while a snapshot is being written, no head names it yet
         self._untidy = self.unswept = False
         try:
@@ -268,7 +262,6 @@ class Writer:
             if garbage:
                 self.ownership.write({}, garbage, timeout)
         except FencedError:
-            self.fenced = True
             raise
         except StoreError as error:
             _log.debug("old records are left for the next compaction: %s", error)

@@ -24,7 +24,6 @@ from autostate import codec
 from autostate.errors import AutostateError, StateTypeError
 from autostate.journal import Journal
 from autostate.journal.head import Head
-from autostate.journal.journal import _collect
 from autostate.stores.sqlite import SqliteStore
 from tests.campaign import Tally, size
 from tests.codec.test_codec import TAGS
@@ -210,7 +209,7 @@ class Unchecked(Journal):
     """Seals what it is given, as somebody does who can write to a store."""
 
     def _with(self, changes: list[bytes]) -> tuple[Head, dict[str, bytes]]:
-        refs, puts = _collect(self._writer.segments(changes))
+        refs, puts = self._writer.segments(changes)
         return Head(1.0, (), refs), puts
 
 

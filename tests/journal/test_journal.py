@@ -13,6 +13,7 @@ import pytest
 
 from autostate.errors import CorruptStateError, FencedError, StoreUnavailableError
 from autostate.journal import Journal, Recovered
+from autostate.journal.compaction import Compaction
 from autostate.journal.head import OWNER
 from autostate.stores.memory import MemoryStore
 from tests import faulty
@@ -373,6 +374,9 @@ def test_large_records_are_folded_into_small_ones() -> None:
             journal.commit([json.dumps({"id": 1, "put": put}).encode()])
         else:
             journal.commit([b'{"id":1,"put":{"last":1}}'])
-            journal._replace(journal._fold(0, lambda: None, None), None, new_generation=False)
+            folding = Compaction(
+                store, journal._writer, 100, anew=False, pause=lambda: None, timeout=None
+            )
+            folding._replace(folding._fold(0), new_generation=False)
     nodes = Journal(store).recover().nodes
     assert nodes[1].content == {"first": 200 * "y", **put, "last": 1}

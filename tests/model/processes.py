@@ -23,7 +23,6 @@ import pytest
 
 from autostate.errors import CorruptStateError, FencedError, StoreUnavailableError
 from autostate.journal import Journal, Recovered
-from autostate.journal.commit import RawReplay
 from autostate.journal.head import HeadKey
 from autostate.journal.ownership import Ownership
 from autostate.ownership.owner import Owner
@@ -135,17 +134,12 @@ class AnsweringStore:
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles a journal without its store, and functions by their place in it."""
+    """Pickles a journal without its store and its clock."""
 
     def persistent_id(self, obj: Any) -> str | None:
         if isinstance(obj, AnsweringStore):
             return "store"
         return "clock" if obj is _clock else None
-
-    def reducer_override(self, obj: Any) -> Any:
-        if type(obj) is RawReplay:  # what it has beyond this, its constructor makes
-            return RawReplay, (), {"nodes": obj.nodes, "_gone": obj._gone}
-        return NotImplemented
 
 
 class _Unpickler(pickle.Unpickler):

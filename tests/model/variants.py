@@ -133,11 +133,10 @@ def head_before_its_segments(patch: pytest.MonkeyPatch) -> None:
 def readers_believe_their_first_look(patch: pytest.MonkeyPatch) -> None:
     """What is missing counts as damage, also where a compaction has just replaced it."""
 
-    def once(store: Any, on_corrupt: Any, timeout: Any, convert: Any) -> Any:
-        sighting = recovery.look(store, timeout)
-        return recovery._newest_good(store, sighting, on_corrupt, timeout, convert)
+    def once(store: Any, timeout: Any, read: Any, _: str) -> Any:
+        return read(recovery.look(store, timeout))
 
-    patch.setattr(recovery, "_find_once", once)
+    patch.setattr(recovery, "unchanging", once)
 
 
 def a_refusal_is_always_a_takeover(patch: pytest.MonkeyPatch) -> None:

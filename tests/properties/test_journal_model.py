@@ -14,7 +14,8 @@ from hypothesis import given, strategies as st
 from autostate.codec import decode_key
 from autostate.errors import StoreUnavailableError
 from autostate.journal import Journal
-from autostate.journal.commit import DecodedReplay, RawReplay, references, touched
+from autostate.journal.commit import references, touched
+from autostate.journal.replay import DecodedReplay, RawReplay, merged
 from tests import faulty
 from tests.faulty import STORES, FaultyStore, Step
 
@@ -202,6 +203,7 @@ def test_a_rewritten_state_is_the_same_state(
     """What compaction writes, however it is cut into changes, makes the same containers."""
     lines, expected = history
     assert decoded(rewritten(lines, limit)) == expected
+    assert decoded(merged(lines)) == expected
 
 
 @given(histories())
