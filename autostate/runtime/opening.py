@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 
 from autostate.errors import CorruptStateError, StoreError, StoreUnavailableError
 from autostate.journal import Journal
@@ -49,21 +50,19 @@ def _try_to_undo(url: str, settings: Settings, *, trusting: bool) -> None:
     if path is None or not os.path.lexists(f"{os.path.realpath(path)}-journal"):
         return
     from autostate.stores.hot_journal import copied
+    from autostate.stores.places import refuse_planted
+    from autostate.stores.sqlite import SqliteStore
 
+    refuse_planted(Path(os.path.realpath(path)))
     with copied(path) as copy:
         if copy is None:
             return
         try:
-            with contextlib.closing(open_store(copy.path)) as plain:
-                name = os.path.basename(os.path.realpath(path))  # noqa: PTH119 - as `name_of`
-                store = keyed(plain, settings, name=name, trusting=trusting)
+            with contextlib.closing(SqliteStore(path, copy=copy.path)) as plain:
+                store = keyed(plain, settings, trusting=trusting)
                 Journal(store, on_corrupt=settings.on_corrupt).recover()
         except StoreUnavailableError:  # of the copy, which has no room, for example: nobody knows
             return
-        except (CorruptStateError, StoreError) as error:  # also: it is no database any more
+        except (CorruptStateError, StoreError):  # also: it is no database any more
             if copy.is_current():
-                error.args = tuple(
-                    each.replace(str(copy.path), str(path)) if isinstance(each, str) else each
-                    for each in error.args
-                )
                 raise

@@ -84,6 +84,8 @@ def _is_left(database: Path, journal: Path) -> bool:
         found = journal.lstat()
         if is_open(database) or not stat.S_ISREG(found.st_mode) or not found.st_size:
             return False  # opening the database refuses anything that is no file
+        if not database.stat().st_size:
+            return False  # and an empty one
         handle = os.open(database, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False

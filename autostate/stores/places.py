@@ -1,16 +1,33 @@
-"""Paths of SQLite files: checks that make and change nothing."""
+"""Paths of SQLite files: checks that make and change nothing.
+
+Anybody who can write to the folder can put any file there. SQLite trusts the files beside a
+database: it empties the target of a link with the journal's name, and a journal can name another
+file, which is deleted after the journal was rolled back. So the files beside a database are checked
+before SQLite sees them.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
-from autostate.errors import StoreError
+from autostate.errors import DamagedStoreError, StoreError
+
+_BESIDE = ("-journal", "-wal", "-shm")
+_NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
+"""The end of a journal that names another file, for a transaction over several databases."""
+
+_EFFECTIVE = os.access in os.supports_effective_ids
+RESTORE = (
+    "Restore it from another copy. To begin anew, call autostate.delete(name): it keeps the file "
+    "under another name"
+)
 
 
-def refuse_place(path: Path) -> None:
-    """Refuse a path at which nothing can be saved; make and change nothing.
+def refuse_place(path: Path) -> os.stat_result | None:
+    """Refuse a path at which nothing can be saved; return what is there, None if nothing is.
 
     Raises:
         StoreError: No file can be there, or it cannot be written; the message says what to do.
@@ -25,17 +42,18 @@ def refuse_place(path: Path) -> None:
         )
     elif not stat.S_ISREG(found.st_mode):
         raise StoreError(f"{path} cannot be opened: it is no file. Configure another path")
-    elif not _writable(path):
+    elif not os.access(path, os.W_OK, effective_ids=_EFFECTIVE):
         raise StoreError(f"{path} is not writable: check the permissions of the file")
-    elif not _writable(path.parent):
+    elif not os.access(path.parent, os.W_OK, effective_ids=_EFFECTIVE):
         raise StoreError(
             f"{path} is not writable: SQLite keeps a journal beside the file while it writes. "
             f"Make the folder {path.parent} writable, or configure another path"
         )
+    return found
 
 
-def refuse_unreadable(path: Path) -> None:
-    """Refuse a path from which nothing can be read; make and change nothing.
+def refuse_unreadable(path: Path) -> os.stat_result:
+    """Refuse a path from which nothing can be read; return what is there.
 
     Raises:
         StoreError: No file is there, or it cannot be read; the message says what to do.
@@ -47,8 +65,9 @@ def refuse_unreadable(path: Path) -> None:
         raise StoreError(f"{path} cannot be read: it is a folder. Name a file in it")
     if not stat.S_ISREG(found.st_mode):
         raise StoreError(f"{path} cannot be read: it is no file. Name another path")
-    if not _may(path, os.R_OK):
+    if not os.access(path, os.R_OK, effective_ids=_EFFECTIVE):
         raise StoreError(f"{path} is not readable: check the permissions of the file")
+    return found
 
 
 def _others(path: Path) -> str:
@@ -89,17 +108,57 @@ def _refuse_folder(path: Path) -> None:
         raise StoreError(
             f"{path} cannot be made: {folder} is a file, not a folder. Configure another path"
         )
-    if not _writable(folder):
+    if not os.access(folder, os.W_OK, effective_ids=_EFFECTIVE):
         raise StoreError(
             f"{path} cannot be made: the folder {folder} is not writable. Make it writable, or "
             "configure another path"
         )
 
 
-def _writable(path: Path) -> bool:
-    return _may(path, os.W_OK)
+def refuse_empty(path: Path, found: os.stat_result | None) -> None:
+    """Refuse a file without content.
+
+    Raises:
+        DamagedStoreError: It is empty.
+    """
+    if found is not None and not found.st_size:
+        raise DamagedStoreError(
+            f"{path} is empty, and no state of autostate ever is: it was cut short, or made by "
+            "another program. Restore it from a copy. To begin anew, delete the file, or call "
+            "autostate.delete(name)"
+        )
 
 
-def _may(path: Path, mode: int) -> bool:
-    effective = os.access in os.supports_effective_ids
-    return os.access(path, mode, effective_ids=effective)
+def refuse_planted(path: Path) -> None:
+    """Refuse files that another user has put beside a database.
+
+    Args:
+        path: The database, by its real path.
+
+    Raises:
+        DamagedStoreError: A file beside it is not its own, or would cause another file's deletion.
+    """
+    for suffix in _BESIDE:
+        beside = path.with_name(f"{path.name}{suffix}")
+        try:
+            found = beside.lstat()
+        except OSError:
+            continue
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise DamagedStoreError(
+                f"{beside} is no file of its own: somebody else has put it there, and SQLite would "
+                "write to what it stands for. Nothing was changed. Move it away"
+            )
+        if suffix == "-journal" and found.st_size and _names_another(beside):
+            raise DamagedStoreError(
+                f"{beside} names another file, which SQLite would delete, and no journal of "
+                f"autostate does: somebody else has put it there. Nothing was changed. {RESTORE}"
+            )
+
+
+def _names_another(journal: Path) -> bool:
+    with suppress(FileNotFoundError), journal.open("rb") as file:
+        begins = max(0, os.fstat(file.fileno()).st_size - len(_NAMES_ANOTHER))
+        # In one step: its owner may empty it at any moment.
+        return os.pread(file.fileno(), len(_NAMES_ANOTHER), begins) == _NAMES_ANOTHER
+    return False

@@ -28,10 +28,9 @@ import builtins
 import os
 import sqlite3
 import threading
-import time
 import weakref
-from collections.abc import Collection, Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from autostate.errors import (
@@ -41,16 +40,9 @@ from autostate.errors import (
     StoreGoneError,
     StoreUnavailableError,
 )
-from autostate.stores.sqlite_file import (
-    DAMAGED,
-    LONGEST_KEY,
-    STEPS,
-    note_count,
-    open_database,
-    owner_file_of,
-    refuse_planted,
-    until,
-)
+from autostate.stores.places import refuse_planted
+from autostate.stores.sqlite_connection import DAMAGED, LONGEST_KEY, limit_time, note_count
+from autostate.stores.sqlite_file import open_copy, open_database, owner_file_of
 
 _PUT = (
     "INSERT INTO records (key, value) VALUES (?, ?) "
@@ -60,6 +52,9 @@ _GET = (
     "SELECT CASE WHEN typeof(value) = 'blob' AND length(value) <= ? THEN value END "
     "FROM records WHERE key = ?"
 )
+_DELETE = "DELETE FROM records WHERE key = ?"
+_LIST = "SELECT key FROM records WHERE key >= ? AND key < ? ORDER BY key"
+_TRANSLATED = (sqlite3.Error, MemoryError, UnicodeDecodeError, OSError)
 _TIMEOUT = 5.0  # seconds to wait for a lock that another process holds
 _LOCKED = (
     "is locked by another process, for longer than the {wait:.3g} s that the setting flush_timeout "
@@ -92,6 +87,7 @@ class SqliteStore:
 
     Args:
         path: The file. Missing folders are made, with mode 0700.
+        copy: A copy that is used in place of the file, which messages name all the same.
     """
 
     atomic = True
@@ -99,24 +95,29 @@ class SqliteStore:
     metered = False
     max_record = 256 << 20
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, copy: Path | None = None) -> None:
         self.path: Path = Path(path).absolute()
         self.url: str = f"sqlite:///{self.path}"
-        self._real = Path(os.path.realpath(self.path))
         self.owner_file: Path | None = owner_file_of(self.path)
+        self._copy = copy
+        self._real = Path(os.path.realpath(copy or self.path))
         self._wait = -1.0
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
-        with self._translated():
+        try:
             self._open()
+        except _TRANSLATED as error:
+            raise self._translated(error) from error
         _open.add(self)
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none."""
-        with self._translated():
-            connection = self._ready(timeout)
-            return self._get(connection, key)
+        try:
+            with self._lock:
+                return self._get(self._ready(timeout), key)
+        except _TRANSLATED as error:
+            raise self._translated(error) from error
 
     def _get(self, connection: sqlite3.Connection, key: str) -> bytes | None:
         """Read a record, unless it is larger than a record can be."""
@@ -141,26 +142,47 @@ class SqliteStore:
         timeout: float | None = None,
     ) -> None:
         """Write and delete records in one transaction; see `Store.write`."""
-        self._renew_if_gone()
-        with self._translated(), _transaction(self._ready(timeout)) as connection:
-            for key, value in (expect or {}).items():
-                if self._get(connection, key) != value:
-                    raise FencedError(f"{key} in {self.path} is not what it was: nothing written")
-            connection.executemany(_PUT, puts.items())
-            connection.executemany("DELETE FROM records WHERE key = ?", ((k,) for k in deletes))
-            note_count(connection)
+        try:
+            with self._lock:
+                if self._connection is not None and self._identity() != self._opened:
+                    raise self._begun_anew()
+                connection = self._ready(timeout)
+                if connection.in_transaction:  # there was no memory to roll it back
+                    connection.execute("ROLLBACK")
+                # It holds the write lock from its beginning, so that `expect` holds to its end.
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    for key, value in (expect or {}).items():
+                        if self._get(connection, key) != value:
+                            told = f"{key} in {self.path} is not what it was: nothing written"
+                            raise FencedError(told)
+                    connection.executemany(_PUT, puts.items())
+                    connection.executemany(_DELETE, [(key,) for key in deletes])
+                    note_count(connection)
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:  # else SQLite has already rolled back
+                        connection.execute("ROLLBACK")
+                    raise
+        except _TRANSLATED as error:
+            raise self._translated(error) from error
 
     def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
         """Return all keys that begin with the prefix, sorted."""
-        query = "SELECT key FROM records WHERE key >= ? AND key < ? ORDER BY key"
-        with self._translated():
-            rows = self._ready(timeout).execute(query, (prefix, prefix + "\U0010ffff"))
-            return [row[0] for row in rows.fetchall()]
+        try:
+            with self._lock:
+                rows = self._ready(timeout).execute(_LIST, (prefix, prefix + "\U0010ffff"))
+                return [row[0] for row in rows.fetchall()]
+        except _TRANSLATED as error:
+            raise self._translated(error) from error
 
     def erase_deleted(self) -> None:
         """Overwrite records deleted from now on: else they stay in free pages of the file."""
-        with self._translated():
-            self._ready(None).execute("PRAGMA secure_delete = ON")
+        try:
+            with self._lock:
+                self._ready(None).execute("PRAGMA secure_delete = ON")
+        except _TRANSLATED as error:
+            raise self._translated(error) from error
 
     def close(self) -> None:
         """Close the file, and leave no other file beside it."""
@@ -184,7 +206,8 @@ class SqliteStore:
         _open.discard(self)
 
     def _open(self) -> None:
-        connection = open_database(self.path)
+        copy = self._copy
+        connection = open_database(self.path) if copy is None else open_copy(copy, self.path)
         try:
             self._opened = self._identity()
         except BaseException:
@@ -197,29 +220,23 @@ class SqliteStore:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self.max_record + LONGEST_KEY)
         self._connection = connection
 
-    def _renew_if_gone(self) -> None:
-        """Begin a new file if this one was deleted or replaced: nobody would find writes to it.
+    def _begun_anew(self) -> StoreGoneError:
+        """Begin a new file; this one was deleted or replaced, and nobody would find writes to it.
 
-        Raises:
-            StoreGoneError: The file was gone; its content has to be written again.
+        Returns:
+            The error that says so: its content has to be written again.
         """
-        with self._translated():
-            if self._connection is None or self._identity() == self._opened:
-                return
-            replaced = self._connection
-            self._remove_empty()
-            self._open()  # if that fails, the next write comes here again
-            self._wait = -1.0
-            replaced.close()
-        raise StoreGoneError(
-            f"{self.path} was deleted or replaced while this process used it: a new one was begun"
-        )
-
-    def _remove_empty(self) -> None:
-        """Remove an empty file in place of the own one: this process has the whole state."""
+        replaced = self._connection
+        assert replaced is not None
         with suppress(OSError):
             if not self.path.stat().st_size:
-                self.path.unlink()
+                self.path.unlink()  # this process has the whole state
+        self._open()  # if that fails, the next write comes here again
+        self._wait = -1.0
+        replaced.close()
+        return StoreGoneError(
+            f"{self.path} was deleted or replaced while this process used it: a new one was begun"
+        )
 
     def _identity(self) -> tuple[int, int] | None:
         """Identify the file at the path; None if there is none. An inaccessible one is not gone."""
@@ -235,57 +252,36 @@ class SqliteStore:
             raise StoreError(f"the store {self.url} is closed: open it again with open_store()")
         refuse_planted(self._real)
         wait = _TIMEOUT if timeout is None else max(timeout, 0.0)
-        self._connection.set_progress_handler(until(time.monotonic() + wait), STEPS)
+        limit_time(self._connection, wait)
         if wait != self._wait:
             self._connection.execute(f"PRAGMA busy_timeout = {int(wait * 1000)}")
             self._wait = wait
         return self._connection
 
-    @contextmanager
-    def _translated(self) -> Generator[None]:
-        """Turn SQLite's errors into the library's: what happened, where, and what to do."""
-        try:
-            with self._lock:
-                yield
-        except sqlite3.Error as error:
+    def _translated(self, error: Exception) -> StoreError:
+        """Turn an error of SQLite into the library's: what happened, where, and what to do."""
+        if isinstance(error, sqlite3.Error):
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in _MENDABLE:
                 waited = _TIMEOUT if self._wait < 0 else self._wait
                 told = _MENDABLE[code].format(wait=waited)
-                lasting = code in _LASTING
-                raise StoreUnavailableError(f"{self.path} {told}", lasting=lasting) from error
+                return StoreUnavailableError(f"{self.path} {told}", lasting=code in _LASTING)
             if code == sqlite3.SQLITE_CORRUPT:
-                raise DamagedStoreError(f"{self.path} {DAMAGED}") from error
-            raise StoreError(f"{self.path} {_FINAL.get(code, f'refused: {error}')}") from error
-        except MemoryError as error:  # Python usually raises it for SQLITE_NOMEM
-            raise StoreUnavailableError(f"{self.path} {_NO_MEMORY}", lasting=True) from error
-        except UnicodeDecodeError as error:  # SQLite's message contains invalid text
-            raise DamagedStoreError(f"{self.path} {DAMAGED}") from error
-        except OSError as error:
-            if self._connection is not None:  # the file is open: the one beside it cannot be read
-                raise StoreUnavailableError(
-                    f"{self.path} cannot be used now, since its journal cannot be read: "
-                    f"{error.strerror}. Check the disk"
-                ) from error
-            raise StoreError(
-                f"{self.path} cannot be made: {error.strerror}. Make its folder writable, or "
-                "configure another path"
-            ) from error
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection]:
-    """Run one transaction that holds the write lock from its beginning, so that `expect` holds."""
-    if connection.in_transaction:  # there was no memory to roll it back
-        connection.execute("ROLLBACK")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield connection
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # after some errors SQLite has already rolled back
-            connection.execute("ROLLBACK")
-        raise
+                return DamagedStoreError(f"{self.path} {DAMAGED}")
+            return StoreError(f"{self.path} {_FINAL.get(code, f'refused: {error}')}")
+        if isinstance(error, MemoryError):  # Python usually raises it for SQLITE_NOMEM
+            return StoreUnavailableError(f"{self.path} {_NO_MEMORY}", lasting=True)
+        if isinstance(error, OSError):
+            if self._connection is None:
+                return StoreError(
+                    f"{self.path} cannot be made: {error.strerror}. Make its folder writable, or "
+                    "configure another path"
+                )
+            return StoreUnavailableError(  # the file is open: the one beside it cannot be read
+                f"{self.path} cannot be used now, since its journal cannot be read: "
+                f"{error.strerror}. Check the disk"
+            )
+        return DamagedStoreError(f"{self.path} {DAMAGED}")  # SQLite's message has invalid text
 
 
 # SQLite keeps in memory which locks this process holds on a file. A child that is forked during a
@@ -304,7 +300,7 @@ def is_open(path: Path) -> bool:
     If it has, no other code of this process may open the file: closing it would drop SQLite's
     locks.
     """
-    return any(os.path.realpath(store.path) == str(path) for store in list(_open))
+    return any(store._real == path for store in list(_open))
 
 
 def _before_fork() -> None:

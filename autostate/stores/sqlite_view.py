@@ -20,7 +20,8 @@ from typing import TypeVar
 from autostate.errors import StoreError
 from autostate.stores.readonly import refused
 from autostate.stores.sqlite import SqliteStore
-from autostate.stores.sqlite_file import open_to_read, roll_back
+from autostate.stores.sqlite_connection import roll_back
+from autostate.stores.sqlite_file import open_to_read
 
 T = TypeVar("T")
 
@@ -79,18 +80,15 @@ class SqliteView(SqliteStore):
                 connection.close()
 
     def _open(self) -> None:
-        self._rolled_back(self._connect)
-
-    def _connect(self) -> None:
-        with self._translated():
-            self._use(open_to_read(self.path))
+        self._rolled_back(lambda: self._use(open_to_read(self.path)))
 
     def _rolled_back(self, read: Callable[[], T]) -> T:
         """Read; if a process was killed in a commit, roll that back first."""
         try:
             return read()
-        except StoreError as error:
-            if not _is_hot(error.__cause__):
+        except (StoreError, sqlite3.Error) as error:
+            cause = error if isinstance(error, sqlite3.Error) else error.__cause__
+            if getattr(cause, "sqlite_errorcode", 0) != sqlite3.SQLITE_READONLY_ROLLBACK:
                 raise
         try:
             with self._lock:
@@ -102,8 +100,3 @@ class SqliteView(SqliteStore):
                 "writable, or copy the file, with the one that ends in -journal, to another folder"
             ) from error
         return read()
-
-
-def _is_hot(error: BaseException | None) -> bool:
-    """Tell whether a read was refused because of a hot journal."""
-    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_ROLLBACK

@@ -22,7 +22,7 @@ from typing import Any, Protocol, Self, TypeVar
 import apsw
 import pytest
 
-import autostate.stores.sqlite_file
+import autostate.stores.sqlite_connection
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ class Calls:
             patch.setattr(os, "fdopen", self._fdopened(os.fdopen))
             patch.setattr(pathlib.Path, "open", self._opened(pathlib.Path.open))
             patch.setattr(pathlib.Path, "read_bytes", self._named("read", Path.read_bytes))
-            patch.setattr(autostate.stores.sqlite_file, "sqlite3", _Sqlite(vfs))
+            patch.setattr(autostate.stores.sqlite_connection, "sqlite3", _Sqlite(vfs))
             try:
                 yield
             finally:

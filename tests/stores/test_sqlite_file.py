@@ -17,8 +17,9 @@ import pytest
 
 import autostate
 from autostate.errors import CorruptStateError, StoreError, StoreUnavailableError
-from autostate.stores import sqlite_file
+from autostate.stores import places, sqlite_file
 from autostate.stores.sqlite import SqliteStore
+from autostate.stores.sqlite_connection import SCHEMA
 from tests import programs
 from tests.conformance.store_kit import opened
 
@@ -129,7 +130,8 @@ def test_a_folder_without_hard_links_will_do(
     assert [each.name for each in tmp_path.iterdir()] == ["state.db"]
     unfinished = tmp_path / "other"
     unfinished.write_text("")
-    sqlite_file._link(unfinished, path)
+    with pytest.raises(FileExistsError):
+        sqlite_file.publish(unfinished, path)
     with opened(lambda: SqliteStore(path)) as store:
         assert store.read("key") == b"2"
 
@@ -191,7 +193,7 @@ def test_a_database_with_a_write_ahead_log_is_switched(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     old = sqlite3.connect(path)
     old.execute("PRAGMA journal_mode = WAL")
-    old.execute(sqlite_file._SCHEMA)
+    old.execute(SCHEMA)
     old.execute("INSERT INTO records VALUES ('key', x'31')")
     old.commit()
     with opened(lambda: SqliteStore(path)) as store:  # while the other process has it open
@@ -404,7 +406,7 @@ def test_a_journal_that_is_emptied_while_it_is_looked_at(tmp_path: Path) -> None
     thread.start()
     try:
         for _ in range(20_000):
-            sqlite_file.refuse_planted(tmp_path / "state.db")
+            places.refuse_planted(tmp_path / "state.db")
     finally:
         done.set()
         thread.join()
