@@ -69,17 +69,29 @@ def make_folder(folder: Path, mode: int = 0o700) -> None:
     if folder.name == ".autostate":
         with suppress(FileExistsError), os.fdopen(create(folder / ".gitignore"), "wb") as file:
             file.write(_GITIGNORE)
-    sync_folder(folder.parent)
+    with suppress(OSError):
+        sync_folder(folder.parent)
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Make a file with some content, which is on the drive when this returns; see `create`."""
+    with os.fdopen(create(path), "wb") as file:
+        file.write(content)
+        file.flush()
+        sync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power failure, where folders can be synced."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            sync(handle)
-        finally:
-            os.close(handle)
+    """Make the names in a folder survive a power failure.
+
+    Raises:
+        OSError: Folders cannot be synced here, or the drive refuses to sync.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        sync(handle)
+    finally:
+        os.close(handle)
 
 
 def sync(handle: int) -> None:

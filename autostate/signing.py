@@ -17,7 +17,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from autostate.files import sync
+from autostate.files import sync_folder, write_new
 
 _DOMAIN = b"autostate pickled 1\0"  # so that no other use of the same key gives such a signature
 _LENGTH = 32
@@ -162,9 +162,9 @@ class KeyFile:
         """
         try:
             handle = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise
         except OSError as error:
+            if isinstance(error, FileNotFoundError):
+                raise
             raise NoKeyError(f"{self.path} cannot be read ({error.strerror}): {HOW}") from None
         try:
             found = os.fstat(handle)
@@ -229,31 +229,16 @@ class KeyFile:
         """Make the file in one step, complete and private, unless it exists."""
         draft = self.path.with_name(f"{self.path.name}.{secrets.token_hex(8)}")
         try:
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
-                os.fchmod(handle, 0o600)
-                os.write(handle, key)
-                sync(handle)
-            finally:
-                os.close(handle)
-            try:
+                write_new(draft, key)
                 with contextlib.suppress(FileExistsError):
                     self.path.hardlink_to(draft)
             finally:
-                draft.unlink()
-            _sync_folder(self.path.parent)
+                draft.unlink(missing_ok=True)
+            sync_folder(self.path.parent)  # else a power failure could lose the key alone
         except OSError as error:
             raise NoKeyError(f"{self.path} cannot be made ({error.strerror}): {HOW}") from None
 
 
 def _identity(found: os.stat_result) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_mode, found.st_uid
-
-
-def _sync_folder(folder: Path) -> None:
-    """Sync a folder, so that a power failure does not lose a new key but keep its signatures."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        sync(handle)
-    finally:
-        os.close(handle)

@@ -332,6 +332,14 @@ class TestReadOnlyStores:
         with autostate.open(url, readonly=True):
             assert autostate.PersistedDict("d") == {"a": 1}
 
+    @pytest.mark.parametrize("url", ["sqlite:///s.db", "apify:shop"])
+    def test_signed_records_are_those_of_the_same_state(self, isolated: Path, url: str) -> None:
+        """Signatures are bound to a name that the reader knows, too."""
+        with autostate.open(url, key="k" * 20):
+            autostate.PersistedDict("d", a=1)
+        with autostate.open(url, key="k" * 20, readonly=True):
+            assert autostate.PersistedDict("d") == {"a": 1}
+
     def test_a_folder_of_apify_is_not_made(self, isolated: Path) -> None:
         """By a look at a store that is not there."""
         with autostate.open("apify:shop", readonly=True), pytest.raises(NotStoredError):
@@ -355,7 +363,7 @@ class TestOnThePlatform:
         self, platform: LocalPlatform, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """By a look at one that is not there; one that is there is found among many."""
-        monkeypatch.setattr("autostate.stores.apify._PAGE", 2)
+        monkeypatch.setattr("autostate.stores.apify_platform._PAGE", 2)
         for number in range(5):
             platform.stores.create(f"other-{number}")
         with autostate.open("apify:shop", readonly=True), pytest.raises(NotStoredError):

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autostate.errors import AutostateError
-from autostate.stores.apify import MAX_RECORD, local_folder, purges_on_start
+from autostate.stores.apify import local_folder, purges_on_start
 from autostate.stores.apify_folder import ApifyFolderStore
+from autostate.stores.apify_platform import MAX_RECORD
 
 if TYPE_CHECKING:
     from autostate.runtime.incarnation import Incarnation

@@ -14,7 +14,8 @@ from autostate.runtime.stored_state import read_state
 from autostate.saving import spill
 from autostate.settings import KEY_VARIABLE, Settings
 from autostate.stores import Store
-from autostate.stores.keyed import KeyedStore, Unverified
+from autostate.stores.envelope import Unverified
+from autostate.stores.keyed import KeyedStore
 
 
 class Signed(NamedTuple):

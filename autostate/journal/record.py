@@ -24,7 +24,7 @@ import msgspec
 from autostate import memory
 from autostate.errors import CorruptStateError
 from autostate.stores.base import FORMAT
-from autostate.stores.keyed import Unverified, without_key
+from autostate.stores.envelope import Unverified, without_key
 
 OVERHEAD = 256  # bytes that a header and the brackets of a body take, at most
 

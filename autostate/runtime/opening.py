@@ -9,7 +9,7 @@ from pathlib import Path
 from autostate.errors import CorruptStateError, StoreError, StoreUnavailableError
 from autostate.journal import Journal
 from autostate.settings import Settings
-from autostate.stores import Store, file_of, open_store
+from autostate.stores import Store, file_of, opened
 from autostate.stores.keyed import keyed
 from autostate.stores.urls import normalized
 
@@ -36,7 +36,7 @@ def open_state(
     """
     url = normalized(url)
     _try_to_undo(url, settings, trusting=trusting)
-    store = open_store(url, readonly=readonly)
+    store = opened(url, readonly=readonly)
     try:
         return keyed(store, settings, trusting=trusting)
     except BaseException:

@@ -7,7 +7,7 @@ import os
 from autostate.stores.base import Store
 from autostate.stores.urls import file_of, normalized
 
-__all__ = ["Store", "checked", "file_of", "open_store"]
+__all__ = ["Store", "checked", "file_of", "open_store", "opened"]
 
 
 def open_store(url: str | os.PathLike[str], *, readonly: bool = False) -> Store:
@@ -33,38 +33,35 @@ def open_store(url: str | os.PathLike[str], *, readonly: bool = False) -> Store:
         >>> store.read("greeting")
         b'hello'
     """
-    url = normalized(url)
-    if readonly:
-        return _open_to_read(url)
+    return opened(normalized(url), readonly=readonly)
+
+
+def opened(url: str, *, readonly: bool = False) -> Store:
+    """Open the store that a normalized URL names; see `open_store`."""
     path = file_of(url)
     if path is not None:
+        if readonly:
+            from autostate.stores.sqlite_view import SqliteView
+
+            return SqliteView(path)
         from autostate.stores.sqlite import SqliteStore
 
         return SqliteStore(path)
     scheme, _, name = url.partition(":")
+    store: Store
     if scheme == "memory":
         from autostate.stores.memory import MemoryStore
 
-        return MemoryStore(name or None)
-    from autostate.stores.apify import open_apify
-
-    return open_apify(name or None)
-
-
-def _open_to_read(url: str) -> Store:
-    path = file_of(url)
-    if path is not None:
-        from autostate.stores.sqlite_view import SqliteView
-
-        return SqliteView(path)
-    from autostate.stores.readonly import ReadOnlyStore
-
-    scheme, _, name = url.partition(":")
-    if scheme == "apify":
+        store = MemoryStore(name or None)
+    else:
         from autostate.stores.apify import open_apify
 
-        return ReadOnlyStore(open_apify(name or None, make=False))
-    return ReadOnlyStore(open_store(url))
+        store = open_apify(name or None, make=not readonly)
+    if readonly:
+        from autostate.stores.readonly import ReadOnlyStore
+
+        return ReadOnlyStore(store)
+    return store
 
 
 def checked(source: str | os.PathLike[str], *, readonly: bool = False) -> str:

@@ -34,7 +34,7 @@ from secrets import token_hex
 from urllib.parse import quote, unquote
 
 from autostate.errors import DamagedStoreError, StoreError, StoreUnavailableError
-from autostate.files import create, make_folder, sync
+from autostate.files import make_folder, sync_folder, write_new
 
 _METADATA = ".__metadata__.json"
 _ASIDE = ".autostate-tmp"
@@ -120,7 +120,7 @@ class ApifyFolderStore:
                 for path in reversed(self._paths(key)):
                     path.unlink(missing_ok=True)
             if deletes and self.folder.is_dir():
-                _sync_folder(self.folder)
+                sync_folder(self.folder)
 
     def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
         """Return all keys that begin with the prefix, sorted."""
@@ -144,7 +144,7 @@ class ApifyFolderStore:
         described = {"key": key, "content_type": _content_type(content), "size": len(content)}
         _replace(value, content)
         _replace(metadata, json.dumps(described, indent=2).encode())
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
 
     def _paths(self, key: str) -> tuple[Path, Path]:
         name = _file_name(key)
@@ -230,20 +230,8 @@ def _replace(path: Path, content: bytes) -> None:
     """Write, sync and rename a file in place of another, in one step; a link is replaced, too."""
     aside = path.with_name(f".{token_hex(8)}{_ASIDE}")
     try:
-        with os.fdopen(create(aside), "wb") as file:
-            file.write(content)
-            file.flush()
-            sync(file.fileno())
+        write_new(aside, content)
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        sync(handle)
-    finally:
-        os.close(handle)

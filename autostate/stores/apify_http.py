@@ -22,9 +22,10 @@ import socket
 import time
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from autostate.errors import StoreError, StoreUnavailableError
@@ -48,12 +49,36 @@ class Answer:
     body: bytes
 
 
+class Request(NamedTuple):
+    """An HTTP request.
+
+    Attributes:
+        method: The HTTP method.
+        path: The path and query.
+        deadline: The time to give up, on the monotonic clock.
+        limit: The most bytes of the decompressed body of the answer.
+        body: The body.
+        headers: Headers besides those of the connection.
+    """
+
+    method: str
+    path: str
+    deadline: float
+    limit: int
+    body: bytes | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
 class AnswerTooLargeError(StoreError):
     """An answer is larger than the requested content can be. It was not read to its end."""
 
 
 class _BadAnswerError(http.client.HTTPException):
     """An error in an answer; its text contains nothing of the answer."""
+
+
+_HARMLESS = (OSError, _BadAnswerError, zlib.error)
+"""Errors whose text contains nothing of an answer."""
 
 
 class HttpConnection:
@@ -86,47 +111,23 @@ class HttpConnection:
         self._connection: http.client.HTTPConnection | None = None
         self._used = 0.0
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None,
-        headers: Mapping[str, str],
-        *,
-        deadline: float,
-        limit: int,
-    ) -> Answer:
+    def request(self, request: Request) -> Answer:
         """Send one request and read the answer.
-
-        Args:
-            method: The HTTP method.
-            path: The path and query.
-            body: The body.
-            headers: Headers besides those of the connection.
-            deadline: The time to give up, on the monotonic clock.
-            limit: The most bytes of the decompressed body of the answer.
 
         Raises:
             StoreUnavailableError: There was no answer in time: the outcome is unknown.
-            AnswerTooLargeError: The content is larger than `limit`.
+            AnswerTooLargeError: The content is larger than the request allows.
             StoreError: The server cannot be trusted (its certificate is not valid).
         """
-        url = f"{self._origin}{self._path}{path}"
         try:
-            sent = {**self._headers, **headers}
-            return self._exchange(method, url, body, sent, deadline=deadline, limit=limit)
-        except _TooMuchError:
-            self.close()
-            raise _too_large(self._origin, method, limit) from None
-        except (OSError, _BadAnswerError, zlib.error) as error:
-            self.close()
-            raise _translated(error, self._origin, method) from error
-        except http.client.HTTPException as error:  # its text and its cause may contain anything
-            self.close()
-            raise _translated(error, self._origin, method) from None
-        except BaseException:  # in the middle of an exchange: the connection cannot be used again
-            self.close()
-            raise
+            return self._exchange(request)
+        except BaseException as error:
+            self.close()  # in the middle of an exchange: the connection cannot be used again
+            translated = _translated(error, self._origin, request)
+            if translated is None:
+                raise
+            # The text and the cause of any other error of `http.client` may contain anything.
+            raise translated from (error if isinstance(error, _HARMLESS) else None)
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
@@ -134,26 +135,16 @@ class HttpConnection:
         if connection is not None:
             connection.close()
 
-    def _exchange(
-        self,
-        method: str,
-        url: str,
-        body: bytes | None,
-        headers: Mapping[str, str],
-        *,
-        deadline: float,
-        limit: int,
-    ) -> Answer:
-        connection = self._ready(deadline)
-        target = url.removeprefix(self._origin)
-        answer, location = _answered(
-            connection, method, target, body, headers, deadline=deadline, limit=limit
-        )
+    def _exchange(self, request: Request) -> Answer:
+        connection = self._ready(request.deadline)
+        headers = {**self._headers, **request.headers}
+        target = f"{self._path}{request.path}"
+        answer, location = _answered(connection, target, headers, request)
         self._used = time.monotonic()
         if connection.sock is None:
             self.close()
-        if method == "GET" and answer.status in _REDIRECTS and location:
-            return _follow(url, location, headers, deadline=deadline, limit=limit)
+        if request.method == "GET" and answer.status in _REDIRECTS and location:
+            return _follow(f"{self._origin}{target}", location, headers, request)
         return answer
 
     def _ready(self, deadline: float) -> http.client.HTTPConnection:
@@ -256,42 +247,31 @@ def _connected(origin: str, deadline: float) -> http.client.HTTPConnection:
     parts = urlsplit(origin)
     assert parts.hostname is not None
     remaining = _remaining(deadline)
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=remaining)
-    else:
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=remaining)
+    secure = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    connection = kind(parts.hostname, parts.port, timeout=remaining)
     connection.connect()
     connection.sock = _Wire(connection.sock)
     return connection
 
 
 def _answered(
-    connection: http.client.HTTPConnection,
-    method: str,
-    target: str,
-    body: bytes | None,
-    headers: Mapping[str, str],
-    *,
-    deadline: float,
-    limit: int,
+    connection: http.client.HTTPConnection, target: str, headers: dict[str, str], request: Request
 ) -> tuple[Answer, str | None]:
     """Send one request; give the answer, and the target of a redirect."""
     wire: Any = connection.sock
-    wire.deadline, wire.left = deadline, limit + _ENVELOPE
+    wire.deadline, wire.left = request.deadline, request.limit + _ENVELOPE
     with suppress(BrokenPipeError):  # the server may answer before it has read everything
-        connection.request(method, target, body, dict(headers))
+        connection.request(request.method, target, request.body, headers)
     with connection.getresponse() as response:
-        data = _drain(response, limit)
+        data = _drain(response, request.limit)
     if response.will_close:
         connection.close()
-    plain = _inflated(data, response.getheader("content-encoding"), limit)
+    plain = _inflated(data, response.getheader("content-encoding"), request.limit)
     return Answer(response.status, plain), response.getheader("location")
 
 
-def _follow(
-    url: str, location: str, headers: Mapping[str, str], *, deadline: float, limit: int
-) -> Answer:
+def _follow(url: str, location: str, headers: dict[str, str], request: Request) -> Answer:
     """Read a record from the target of the API's redirect, without sending the token elsewhere."""
     parts = _split(url, location)
     if parts is None:
@@ -299,12 +279,8 @@ def _follow(
     elsewhere, target = _origin_of(parts), urlunsplit(("", "", parts.path or "/", parts.query, ""))
     known = elsewhere == _origin_of(urlsplit(url))
     kept = {k: v for k, v in headers.items() if known or k != "authorization"}
-    connection = _connected(elsewhere, deadline)
-    try:
-        answer, _ = _answered(connection, "GET", target, None, kept, deadline=deadline, limit=limit)
-        return answer
-    finally:
-        connection.close()
+    with closing(_connected(elsewhere, request.deadline)) as connection:
+        return _answered(connection, target, kept, request)[0]
 
 
 def _remaining(deadline: float) -> float:
@@ -340,16 +316,14 @@ def _inflated(body: bytes, encoding: str | None, limit: int) -> bytes:
     return plain
 
 
-def _too_large(origin: str, method: str, limit: int) -> StoreError:
-    """Make the error for an answer that is too large; a write may have been done."""
-    told = f"{origin} gave an answer to {method} of more than {limit:,} bytes"
-    if method == "GET":
-        return AnswerTooLargeError(f"{told}: check APIFY_API_BASE_URL")
-    return StoreUnavailableError(told)
-
-
-def _translated(error: Exception, origin: str, method: str) -> StoreError:
-    """Make the library's error from an error of the network."""
+def _translated(error: BaseException, origin: str, request: Request) -> StoreError | None:
+    """Make the library's error from an error of the network; None for any other."""
+    method = request.method
+    if isinstance(error, _TooMuchError):
+        told = f"{origin} gave an answer to {method} of more than {request.limit:,} bytes"
+        if method == "GET":
+            return AnswerTooLargeError(f"{told}: check APIFY_API_BASE_URL")
+        return StoreUnavailableError(told)  # a write may have been done
     if type(error).__name__ == "SSLCertVerificationError":
         return StoreError(f"{origin}: its certificate is not valid. Check APIFY_API_BASE_URL")
     if isinstance(error, TimeoutError):
@@ -358,6 +332,8 @@ def _translated(error: Exception, origin: str, method: str) -> StoreError:
             "setting flush_timeout left for it"
         )
     what = type(error).__name__.strip("_")
-    if isinstance(error, OSError | _BadAnswerError | zlib.error):
-        what = f"{what}: {error}"
-    return StoreUnavailableError(f"{origin} was lost during {method}: {what}")
+    if isinstance(error, _HARMLESS):
+        return StoreUnavailableError(f"{origin} was lost during {method}: {what}: {error}")
+    if isinstance(error, http.client.HTTPException):
+        return StoreUnavailableError(f"{origin} was lost during {method}: {what}")
+    return None

@@ -11,8 +11,11 @@ from __future__ import annotations
 import json
 import re
 
-from autostate.stores.apify import MAX_FOREIGN, open_apify
+from autostate.stores.apify import open_apify
 from autostate.stores.apify_folder import MAX_METADATA, ApifyFolderStore
+
+MAX_FOREIGN = 256 << 20
+"""The most bytes of a program's own record, which `adopt` reads: more than the platform allows."""
 
 _KEY = re.compile(r"[a-zA-Z0-9!\-_.'()]{1,256}")
 _NONE = "application/x-none"

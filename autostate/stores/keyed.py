@@ -1,10 +1,7 @@
 """A store whose records are signed with a key, and encrypted if the user wants it.
 
 With a key, every record is signed: nobody else can have written it. With `encrypt`, nobody else can
-read it either:
-
-    {"autostate":2,"signed":"crawl.db","key":"5be1c3d2a0f4e817","mac":"…","record":{…}}
-    {"autostate":2,"encrypted":"crawl.db","key":"5be1c3d2a0f4e817","salt":"…","nonce":"…"}⏎…
+read it either. `envelope.py` has the form of such records.
 
 The signature covers the name of the state, the key under which the record lies, and all bytes of
 the record, which include epoch, sequence and predecessor. So a record is of no use under another
@@ -15,43 +12,37 @@ around it: the folders differ from machine to machine.
 A record that cannot be trusted is returned as `Unverified`; opening it is the error. Some readers
 only list the content of a store and must go on, and only the journal knows which records it needs.
 
-Signatures are blake2b-256 in its keyed mode. Encryption is AES-256-GCM (NIST SP 800-38D), which
-authenticates, too. Each process derives its own key from the user's key and from 16 random bytes,
+Each process derives its own key from the user's key and from 16 random bytes,
 and counts its records: so no nonce is used twice with one key, however many processes there are. A
 forked child begins with other random bytes.
 """
 
 from __future__ import annotations
 
-import builtins
 import os
-import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from hashlib import blake2b
-from hmac import compare_digest
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from autostate.errors import FencedError, StoreError
+from autostate.errors import FencedError
 from autostate.stores.base import FORMAT, Store
+from autostate.stores.envelope import (
+    ENVELOPE,
+    HOW,
+    PLAIN,
+    Key,
+    Unverified,
+    shown,
+    strange,
+    unverified,
+)
 from autostate.stores.urls import file_of
+from autostate.stores.wrapping import StoreAround
 
 OVERHEAD: Final = 512
 """The most bytes that signing or encrypting adds to a record."""
 
-_LONGEST_NAME: Final = 150
-_ENVELOPE = re.compile(
-    rb'\{"autostate":%d,"(signed|encrypted)":"([^"\\]{1,150})","key":"([0-9a-f]{16})",'
-    rb'(?:"mac":"([0-9a-f]{64})","record":|"salt":"([0-9a-f]{32})","nonce":"([0-9a-f]{24})"\}\n)'
-    % FORMAT
-)
-_OF_OTHERS = re.compile(rb'\{"autostate":(?!%d,)[0-9]{1,18},"(?:signed|encrypted)":' % FORMAT)
-_PLAIN = b'{"autostate":%d,"record":' % FORMAT
-_HOW = (
-    "Set AUTOSTATE_KEY, or configure(key=…), to the key with which it was written; if that is "
-    "lost, move the store away to begin anew"
-)
 _SIGN = "If you trust what is there, let `autostate sign` sign it"
 
 
@@ -67,41 +58,6 @@ class Protection(Protocol):
     def encrypt(self) -> bool | None:
         """Whether to encrypt; None: like the stored records."""
         ...
-
-
-class Unverified(bytes):
-    """A record that cannot be trusted.
-
-    Attributes:
-        problem: The reason, to be read after the key of the record.
-        advice: What the user can do; empty: the same as about a damaged record.
-        intact: Whether the record may be undamaged: a key is missing, for example.
-    """
-
-    problem: str = ""
-    advice: str = ""
-    intact: bool = False
-
-
-def _unverified(data: bytes, problem: str, advice: str = "") -> Unverified:
-    marked = Unverified(data)
-    marked.problem, marked.advice, marked.intact = problem, advice, bool(advice)
-    return marked
-
-
-def without_key(data: bytes) -> Unverified | None:
-    """Mark a record that was signed or encrypted, where no key is set; None for any other."""
-    found = _ENVELOPE.match(data)
-    if found is not None:
-        return _unverified(data, f"is {found[1].decode()}, and no key is set", _HOW)
-    return _strange(data) if _OF_OTHERS.match(data) else None
-
-
-def _strange(data: bytes) -> Unverified:
-    """Mark a record that does not begin like a record of this version of autostate."""
-    if _OF_OTHERS.match(data):
-        return _unverified(data, "was written by another version of autostate, or is damaged")
-    return _unverified(data, "is damaged: it does not begin like a record of autostate")
 
 
 def keyed(
@@ -140,7 +96,7 @@ def name_of(store: Store) -> str:
     return str(getattr(store, "state_name", store.url))
 
 
-class KeyedStore:
+class KeyedStore(StoreAround):
     """A wrapper of another store, whose records are authenticated, and encrypted if wanted.
 
     Args:
@@ -163,16 +119,11 @@ class KeyedStore:
         name: str,
         trusting: bool = False,
     ) -> None:
-        self.store: Store = store
-        self.url: str = store.url
-        self.atomic: bool = store.atomic
-        self.conditional: bool = store.conditional
-        self.metered: bool = store.metered
-        self.max_record: int = store.max_record - OVERHEAD
-        self.owner_file: Path | None = store.owner_file
+        super().__init__(store)
+        self.max_record -= OVERHEAD
         self.mixed: bool = False
-        self._name = _shown(name)
-        self._first, *_ = made = [*map(_Key, settings.keys)]
+        self._name = shown(name)
+        self._first, *_ = made = [*map(Key, settings.keys)]
         self._keys = {key.id: key for key in reversed(made)}
         self._encrypts = bool(settings.encrypt)
         self.like: Store | None = None
@@ -182,10 +133,6 @@ class KeyedStore:
         self._salt, self._count, self._process = "", 0, 0
         if settings.encrypt:
             self._first.cipher("0" * 32)  # a missing extra raises now, not at the first save
-
-    def __getattr__(self, name: str) -> Any:
-        """Give an attribute that only some stores have."""
-        return getattr(self.store, name)
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none; see `Unverified`."""
@@ -204,14 +151,6 @@ class KeyedStore:
         expected = None if expect is None else self._stored(expect, timeout)
         sealed = {key: self.sealed(key, data) for key, data in puts.items()}
         self.store.write(sealed, deletes, expect=expected, timeout=timeout)
-
-    def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
-        """Return all keys that begin with the prefix, sorted."""
-        return self.store.list(prefix, timeout=timeout)
-
-    def close(self) -> None:
-        """Close the other store."""
-        self.store.close()
 
     def _stored(
         self, expect: Mapping[str, bytes | None], timeout: float | None
@@ -247,28 +186,28 @@ class KeyedStore:
 
     def opened(self, key: str, data: bytes) -> bytes:
         """Give a record as it was before it was sealed, or an `Unverified`."""
-        found = _ENVELOPE.match(data)
+        found = ENVELOPE.match(data)
         if found is None:
-            if not data.startswith(_PLAIN):
-                return _strange(data)
-            unsigned = _unverified(data, "is not signed, and a key is set", _SIGN)
+            if not data.startswith(PLAIN):
+                return strange(data)
+            unsigned = unverified(data, "is not signed, and a key is set", _SIGN)
             return data if self._trusting else unsigned
         is_encrypted = found[5] is not None
         name, mine = found[2].decode(errors="replace"), self._keys.get(found[3].decode())
         if mine is None:
             others = " or ".join(self._keys)
-            return _unverified(
+            return unverified(
                 data,
                 f"was written with the key {found[3].decode()}, and what is set is {others}",
-                f"{_HOW}. Several keys are separated by blanks. Nobody else can tell who has "
+                f"{HOW}. Several keys are separated by blanks. Nobody else can tell who has "
                 f"written it{', or read it' if is_encrypted else ''}",
             )
-        plain = (_decrypted if is_encrypted else _verified)(mine, found, key, data)
+        plain = mine.opened(found, key, data)
         if plain is None:
-            return _unverified(data, "was changed, by a fault or by somebody without the key")
+            return unverified(data, "was changed, by a fault or by somebody without the key")
         if name != self._name and not self._trusting:
             problem = f"was written for the state {name}, not for {self._name}"
-            return _unverified(data, problem, f"{_SIGN} for its new name")
+            return unverified(data, problem, f"{_SIGN} for its new name")
         if self._follows:
             self._encrypts |= is_encrypted
         self.mixed |= mine is not self._first or self.encrypts != is_encrypted
@@ -295,7 +234,7 @@ class KeyedStore:
     def holds_encrypted(self) -> bool:
         """Tell whether there is a record that was encrypted."""
         found = (self.store.read(key) for key in self.store.list(""))
-        return any((match := _ENVELOPE.match(data or b"")) and match[5] for data in found)
+        return any((match := ENVELOPE.match(data or b"")) and match[5] for data in found)
 
     def _next(self) -> tuple[str, str]:
         """Give the salt of this process, and a nonce that was never used with it."""
@@ -303,66 +242,3 @@ class KeyedStore:
             self._salt, self._count, self._process = secrets.token_hex(16), 0, os.getpid()
         self._count += 1
         return self._salt, f"{secrets.token_hex(4)}{self._count:016x}"
-
-
-def _shown(name: str) -> str:
-    """Give a name in its form for records; a name that records cannot hold becomes a digest."""
-    shown = "".join(each if each.isalnum() or each in "._- " else "_" for each in name)
-    if shown == name and len(name.encode()) <= _LONGEST_NAME:
-        return name
-    digest = blake2b(name.encode(errors="surrogatepass"), digest_size=8).hexdigest()
-    return f"{shown.encode()[-_LONGEST_NAME + 20 :].decode(errors='ignore')} {digest}"
-
-
-class _Key:
-    """One key of the user's."""
-
-    def __init__(self, secret: bytes) -> None:
-        self._master = blake2b(secret, digest_size=32, person=b"autostate key").digest()
-        self._signing = self._derived(b"sign")
-        self.id = self._derived(b"id").hex()[:16]  # tells which key it is, and nothing about it
-        self._ciphers: dict[str, Any] = {}
-
-    def _derived(self, purpose: bytes, salt: bytes = b"") -> bytes:
-        return blake2b(salt, key=self._master, digest_size=32, person=purpose).digest()
-
-    def signature(self, name: str, key: str, data: bytes | memoryview) -> str:
-        """Sign a record with its name and key; neither of these contains a newline."""
-        mac = blake2b(f"{name}\n{key}\n".encode(), key=self._signing, digest_size=32)
-        mac.update(data)
-        return mac.hexdigest()
-
-    def cipher(self, salt: str) -> Any:
-        """Give the cipher of the process that has drawn this salt.
-
-        Raises:
-            StoreError: The extra `crypto` is not installed.
-        """
-        if salt not in self._ciphers:
-            try:
-                from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-            except ImportError:
-                raise StoreError(
-                    "to encrypt, and to read what is encrypted, autostate needs the package "
-                    "cryptography: pip install 'autostate[crypto]'"
-                ) from None
-            self._ciphers[salt] = AESGCM(self._derived(b"encrypt", bytes.fromhex(salt)))
-        return self._ciphers[salt]
-
-
-def _verified(mine: _Key, found: re.Match[bytes], key: str, data: bytes) -> bytes | None:
-    record = memoryview(data)[found.end() : -1]
-    mac = mine.signature(found[2].decode(errors="replace"), key, record)
-    fits = compare_digest(mac.encode(), found[4]) and data.endswith(b"}")
-    return bytes(record) if fits else None
-
-
-def _decrypted(mine: _Key, found: re.Match[bytes], key: str, data: bytes) -> bytes | None:
-    cipher = mine.cipher(found[5].decode())
-    from cryptography.exceptions import InvalidTag
-
-    nonce = bytes.fromhex(found[6].decode())
-    try:
-        return bytes(cipher.decrypt(nonce, data[found.end() :], found[0] + key.encode()))
-    except InvalidTag:
-        return None

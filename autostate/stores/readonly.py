@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
-from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping
 
 from autostate.errors import ReadOnlyError
-from autostate.ownership.owner import Owner
-from autostate.stores.base import Store
+from autostate.stores.wrapping import StoreAround
 
 
 def refused(url: str) -> ReadOnlyError:
@@ -19,28 +16,10 @@ def refused(url: str) -> ReadOnlyError:
     )
 
 
-class ReadOnlyStore:
-    """A wrapper of another store, without its `write`.
+class Unwritable:
+    """A store without `write`."""
 
-    Args:
-        store: The other store; it is closed with this one.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.url: str = store.url
-        self.atomic: bool = store.atomic
-        self.conditional: bool = store.conditional
-        self.metered: bool = store.metered
-        self.max_record: int = store.max_record
-        self.owner_file: Path | None = store.owner_file
-        asks: Callable[[Owner], bool | None] | None = getattr(store, "owner_lives", None)
-        if asks is not None:
-            self.owner_lives: Callable[[Owner], bool | None] = asks
-
-    def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
-        """Return the record under this key, None if there is none."""
-        return self._store.read(key, timeout=timeout)
+    url: str
 
     def write(
         self,
@@ -57,10 +36,6 @@ class ReadOnlyStore:
         """
         raise refused(self.url)
 
-    def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
-        """Return all keys that begin with the prefix, sorted."""
-        return self._store.list(prefix, timeout=timeout)
 
-    def close(self) -> None:
-        """Close the other store."""
-        self._store.close()
+class ReadOnlyStore(Unwritable, StoreAround):
+    """Another store, without its `write`."""

@@ -28,6 +28,7 @@ import builtins
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -41,7 +42,7 @@ from autostate.errors import (
     StoreUnavailableError,
 )
 from autostate.stores.places import refuse_planted
-from autostate.stores.sqlite_connection import DAMAGED, LONGEST_KEY, limit_time, note_count
+from autostate.stores.sqlite_connection import DAMAGED, LONGEST_KEY, STEPS, note_count
 from autostate.stores.sqlite_file import open_copy, open_database, owner_file_of
 
 _PUT = (
@@ -252,7 +253,8 @@ class SqliteStore:
             raise StoreError(f"the store {self.url} is closed: open it again with open_store()")
         refuse_planted(self._real)
         wait = _TIMEOUT if timeout is None else max(timeout, 0.0)
-        limit_time(self._connection, wait)
+        deadline = time.monotonic() + wait  # for endless tables
+        self._connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
         if wait != self._wait:
             self._connection.execute(f"PRAGMA busy_timeout = {int(wait * 1000)}")
             self._wait = wait

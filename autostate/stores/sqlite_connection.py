@@ -34,7 +34,7 @@ _ROW = 4  # bytes that any row takes in a file, at least
 LONGEST_KEY = 65_536
 """The most bytes of a key, and of the definition of a table; usually some hundreds."""
 
-_STEPS = 20_000
+STEPS = 20_000
 """Steps of SQLite between two checks of the deadline: some milliseconds."""
 
 _LONGEST_CHECK = 30.0
@@ -79,7 +79,8 @@ def connected(file: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
         check_same_thread=False,
     )
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_KEY)
-    limit_time(connection, _LONGEST_CHECK)
+    deadline = time.monotonic() + _LONGEST_CHECK
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
     if mode == "rw":
         try:
             # FULL also syncs the truncation of the journal, without which a power failure could
@@ -90,12 +91,6 @@ def connected(file: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
-
-
-def limit_time(connection: sqlite3.Connection, seconds: float) -> None:
-    """Let SQLite stop queries after some seconds from now."""
-    deadline = time.monotonic() + seconds
-    connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
 
 
 def roll_back(file: Path) -> None:

@@ -108,7 +108,8 @@ def _make(path: Path) -> None:
             connection.execute(SCHEMA)
         publish(unfinished, path)
     except FileExistsError:  # another process was faster, and may not have come to this
-        sync_folder(path.parent)
+        with suppress(OSError):
+            sync_folder(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -129,7 +130,8 @@ def publish(unfinished: Path, path: Path) -> None:
         # in this very moment; that process finds out at its next write, as for every file that
         # is replaced while it is used, and writes its state again.
         unfinished.rename(path)
-    sync_folder(path.parent)
+    with suppress(OSError):  # where folders can be synced
+        sync_folder(path.parent)
 
 
 def _tidy(path: Path, found: os.stat_result | None) -> None:

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import builtins
 import sqlite3
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from autostate.errors import StoreError
-from autostate.stores.readonly import refused
+from autostate.stores.readonly import Unwritable
 from autostate.stores.sqlite import SqliteStore
 from autostate.stores.sqlite_connection import roll_back
 from autostate.stores.sqlite_file import open_to_read
@@ -26,7 +26,7 @@ from autostate.stores.sqlite_file import open_to_read
 T = TypeVar("T")
 
 
-class SqliteView(SqliteStore):
+class SqliteView(Unwritable, SqliteStore):
     """The records of a SQLite file, to be read.
 
     Args:
@@ -39,21 +39,6 @@ class SqliteView(SqliteStore):
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none."""
         return self._rolled_back(lambda: super(SqliteView, self).read(key, timeout=timeout))
-
-    def write(
-        self,
-        puts: Mapping[str, bytes],
-        deletes: Collection[str] = (),
-        *,
-        expect: Mapping[str, bytes | None] | None = None,
-        timeout: float | None = None,
-    ) -> None:
-        """Refuse to write.
-
-        Raises:
-            ReadOnlyError: Always.
-        """
-        raise refused(self.url)
 
     def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
         """Return all keys that begin with the prefix, sorted."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 
 from autostate.journal import Journal
-from autostate.stores.apify import ApifyStore
+from autostate.stores.apify_platform import ApifyStore
 from autostate.testing import LocalPlatform, Run
 from autostate.testing.wire import Request, Response
 from tests.campaign import Tally, size

@@ -21,7 +21,8 @@ import pytest
 
 from autostate.errors import AutostateError, DamagedStoreError, StoreError, StoreUnavailableError
 from autostate.ownership.owner import Owner
-from autostate.stores.apify import MAX_RECORD, ApifyStore, open_apify
+from autostate.stores.apify import open_apify
+from autostate.stores.apify_platform import MAX_RECORD, ApifyStore
 
 TOKEN = "apify_api_TheSecretToken123"
 Answer = Callable[[], Iterator[bytes]]

@@ -11,7 +11,7 @@ import pytest
 
 from autostate.errors import FencedError, StoreUnavailableError
 from autostate.journal import Journal
-from autostate.stores.apify import ApifyStore
+from autostate.stores.apify_platform import ApifyStore
 from autostate.testing import LocalPlatform
 from tests.campaign import Tally
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from autostate.stores import Store, open_store
-from autostate.stores.apify import ApifyStore
+from autostate.stores.apify_platform import ApifyStore
 from autostate.testing import LocalPlatform
 
 

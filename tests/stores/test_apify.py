@@ -17,7 +17,7 @@ import autostate
 from autostate import hub
 from autostate.errors import StoreError, StoreUnavailableError
 from autostate.stores import Store, open_store
-from autostate.stores.apify import ApifyStore
+from autostate.stores.apify_platform import ApifyStore
 from autostate.testing import KeyValueStore, LocalPlatform
 from autostate.testing.wire import Request, Response
 from tests.conformance import store_kit

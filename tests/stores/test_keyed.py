@@ -23,7 +23,8 @@ from autostate.process.exit_status import EX_TEMPFAIL
 from autostate.settings import Settings
 from autostate.stores import open_store
 from autostate.stores.base import Store
-from autostate.stores.keyed import KeyedStore, Unverified, keyed
+from autostate.stores.envelope import Unverified
+from autostate.stores.keyed import KeyedStore, keyed
 from autostate.stores.memory import MemoryStore
 from autostate.stores.sqlite import SqliteStore
 from tests.programs import run, run_python
