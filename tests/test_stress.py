@@ -38,12 +38,12 @@ class Program:
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
-        self.first = self._root("first", PersistedDict, dict, "dict")
-        self.large = self._root("large", PersistedDict, dict, "dict")
-        self.counter = self._root("counter", PersistedCounter, dict, "counter")
-        self.members = self._root("members", PersistedSet, set, "set")
-        self.items = self._root("items", PersistedList, list, "list")
-        self.last = self._root("last", PersistedDict, dict, "dict")
+        self.first = self._root("first", PersistedDict, "dict")
+        self.large = self._root("large", PersistedDict, "dict")
+        self.counter = self._root("counter", PersistedCounter, "counter")
+        self.members = self._root("members", PersistedSet, "set")
+        self.items = self._root("items", PersistedList, "list")
+        self.last = self._root("last", PersistedDict, "dict")
         offer(self.large, dict.fromkeys(range(1000), 0))
         for i in range(WRITERS):
             self.first[i] = {"count": {"n": 0}}
@@ -52,8 +52,8 @@ class Program:
         self.merge = DecodedReplay()
         self.stop = threading.Event()
 
-    def _root(self, name: str, cls: Any, builtin: Any, kind: str) -> Any:
-        made = blank(cls, builtin)
+    def _root(self, name: str, cls: Any, kind: str) -> Any:
+        made = blank(cls)
         self.tracker.attach(made, name, kind)
         return made
 

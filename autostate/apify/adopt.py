@@ -18,6 +18,7 @@ The record is only read. A program that is rolled back to an earlier version fin
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import sys
@@ -230,16 +231,20 @@ def _take(manager: StateManager, record: _Record, name: str, made: Any) -> None:
 
 def _notes(name: str) -> dict[str, str]:
     """Give the notes about one state object, which are made if there are none."""
-    all_notes: PersistedDict[str, dict[str, str]] = current_manager().create(
-        NOTES, "dict", lambda: blank(PersistedDict, dict), own=True
+    return _all_notes(current_manager()).setdefault(name, {})
+
+
+def _all_notes(manager: StateManager) -> PersistedDict[str, dict[str, str]]:
+    notes: PersistedDict[str, dict[str, str]] = manager.create(
+        NOTES, "dict", functools.partial(blank, PersistedDict), own=True
     )
-    return all_notes.setdefault(name, {})
+    return notes
 
 
 def forget(manager: StateManager, name: str) -> None:
     """Forget that records were taken over into a state object, so that the next start does it."""
     if manager.kind(NOTES) is not None:
-        manager.create(NOTES, "dict", lambda: blank(PersistedDict, dict), own=True).pop(name, None)
+        _all_notes(manager).pop(name, None)
 
 
 def _fields(made: Any) -> dict[str, Any] | None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from autostate.containers import root
-from autostate.containers.dict import RAW, DictBarrier, keyed, recording, refill
-from autostate.tracking.barrier import is_keyed, register_kind, span
-from autostate.tracking.defaults import offer
-from autostate.tracking.kind import Kind, copy_dict
+from autostate.containers.dict import DictBarrier, by_items, keyed, register_mapping
+from autostate.tracking.kind import copy_dict
 
 if TYPE_CHECKING:
     from _typeshed import SupportsKeysAndGetItem
@@ -39,11 +36,9 @@ class PersistedCounter(DictBarrier, Counter[T]):
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
         __delitem__ = keyed(Counter, "__delitem__")
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Make an empty Counter, or give the live Counter of that name."""
-        made: Self = root.create(cls, Counter, "counter", args, kwargs)
-        return made
+        update = by_items(Counter, "update")
+        subtract = by_items(Counter, "subtract")
+        __repr__ = root.shown_plain("PersistedCounter", Counter)
 
     @overload
     def __init__(self, name: str, iterable: None = None, /, **kwargs: int) -> None: ...
@@ -55,33 +50,7 @@ class PersistedCounter(DictBarrier, Counter[T]):
     def __init__(self, name: str, iterable: Iterable[T], /, **kwargs: int) -> None: ...
     def __init__(self, name: str, iterable: Any = None, /, **kwargs: int) -> None:
         """Offer the defaults."""
-        defaults = Counter(iterable, **kwargs)
-        root.bind(self, name, "counter")
-        if self._node_ is not None:
-            offer(self, defaults)
-
-    if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
-
-        @functools.wraps(Counter.update)
-        def update(self, iterable: Any = None, /, **kwargs: int) -> None:  # type: ignore[override]
-            """Add counts, as `Counter.update` does."""
-            if is_keyed(self):  # counts by item assignment, which is recorded
-                Counter.update(self, iterable, **kwargs)
-            else:
-                span(self, Counter.update, iterable, **kwargs)
-
-        @functools.wraps(Counter.subtract)
-        def subtract(self, iterable: Any = None, /, **kwargs: int) -> None:  # type: ignore[override]
-            """Subtract counts, as `Counter.subtract` does."""
-            if is_keyed(self):
-                Counter.subtract(self, iterable, **kwargs)
-            else:
-                span(self, Counter.subtract, iterable, **kwargs)
-
-    def __repr__(self) -> str:
-        if type(self).__name__ == "PersistedCounter":  # invisible, as in a dict that holds it
-            return repr(_copy(self))
-        return Counter.__repr__(self)
+        root.bind(self, name, Counter(iterable, **kwargs))
 
     def copy(self) -> Counter[T]:  # type: ignore[override]  # ty: ignore[incompatible-method-override]
         """Make a plain, shallow copy."""
@@ -101,16 +70,4 @@ def _copy(container: Counter[Any]) -> Counter[Any]:
     return made
 
 
-register_kind(
-    Kind(
-        name="counter",
-        shape="mapping",
-        builtin=Counter,
-        tracked=PersistedCounter,
-        copy=_copy,
-        fill=dict.update,
-        refill=refill,
-        raw=RAW,
-        recording=recording(dict),
-    )
-)
+register_mapping("counter", Counter, PersistedCounter, copy=_copy)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from autostate import codec
-from autostate.containers.dict import RAW, DictBarrier, PersistedDict, recording, refill
-from autostate.tracking.barrier import before, changed, register_kind, spanning
-from autostate.tracking.kind import Kind, copy_dict
+from autostate.containers.dict import DictBarrier, PersistedDict, refill, register_mapping
+from autostate.tracking.barrier import before, changed, spanning
+from autostate.tracking.kind import copy_dict
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -110,18 +110,13 @@ def _configure(container: defaultdict[Any, Any], description: Any) -> None:
     _factory.__set__(container, codec.decode_factory(description))
 
 
-register_kind(
-    Kind(
-        name="defaultdict",
-        shape="mapping",
-        builtin=defaultdict,
-        tracked=PersistedDefaultDict,
-        copy=_copy,
-        fill=_fill,
-        refill=_refill,
-        raw=RAW,
-        recording=recording(dict),
-        describe=lambda container: codec.encode_factory(_factory.__get__(container)),
-        configure=_configure,
-    )
+register_mapping(
+    "defaultdict",
+    defaultdict,
+    PersistedDefaultDict,
+    copy=_copy,
+    fill=_fill,
+    refill=_refill,
+    describe=lambda container: codec.encode_factory(_factory.__get__(container)),
+    configure=_configure,
 )

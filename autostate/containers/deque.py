@@ -7,9 +7,8 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from operator import index as as_index
-from reprlib import recursive_repr
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from autostate.containers import root
 from autostate.containers.sequence import (
@@ -30,7 +29,6 @@ from autostate.containers.sequence import (
     repeating,
 )
 from autostate.tracking.barrier import before, changed, locked, moved, put_item, register_kind, span
-from autostate.tracking.defaults import begin
 from autostate.tracking.kind import Kind
 from autostate.tracking.raw import maxlen_of
 
@@ -100,11 +98,6 @@ def _repeated(self: Any, length: int, times: Any) -> None:
     moved(self, length * max(as_index(times), 0) - deque.__len__(self))
 
 
-@recursive_repr("[...]")
-def _plain_repr(self: Any) -> str:
-    return repr(_copy(self))
-
-
 class PersistedDeque(root.StateObject, deque[T]):
     """A deque that saves itself: a change at either end is cheap, however long the deque is.
 
@@ -127,11 +120,6 @@ class PersistedDeque(root.StateObject, deque[T]):
 
     __slots__ = ("_key_", "_node_")
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Make an empty deque, or give the live deque of that name."""
-        made: Self = root.create(cls, deque, "deque", args, kwargs)
-        return made
-
     @overload
     def __init__(self, name: str, /, *, maxlen: int | EllipsisType | None = ...) -> None: ...
     @overload
@@ -147,13 +135,11 @@ class PersistedDeque(root.StateObject, deque[T]):
                 f"after the name of a {type(self).__name__} come its items, not {iterable}; for "
                 f"its greatest length say {type(self).__name__}({name!r}, maxlen={iterable})"
             )
-        default = deque(iterable, None if maxlen is ... else maxlen)
-        root.bind(self, name, "deque")
-        if self._node_ is None:
-            return
-        with self._node_.tracker.lock:
-            begin(self, list(default))
-            if maxlen is not ... and maxlen != maxlen_of(self):
+        # A new deque gets its `maxlen` along with its items (`_fill`), before any cut.
+        root.bind(self, name, list(iterable) if maxlen is ... else deque(iterable, maxlen))
+        node = self._node_
+        if node is not None and maxlen is not ... and maxlen != maxlen_of(self):
+            with node.tracker.lock:
                 before(self)
                 deque.__init__(self, _copy(self), maxlen)
                 changed(self)
@@ -214,11 +200,7 @@ class PersistedDeque(root.StateObject, deque[T]):
             return _copy(self) * times if hasattr(type(times), "__index__") else NotImplemented
 
         __rmul__ = __mul__
-
-    def __repr__(self) -> str:
-        if type(self).__name__ == "PersistedDeque":  # invisible, as in a dict that holds it
-            return _plain_repr(self)
-        return deque.__repr__(self)
+        __repr__ = root.shown_plain("PersistedDeque", deque, inside="[...]")
 
 
 def _copy(container: deque[Any]) -> deque[Any]:

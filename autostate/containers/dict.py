@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 from autostate.containers import root
 from autostate.tracking.barrier import (
@@ -19,7 +19,6 @@ from autostate.tracking.barrier import (
     register_kind,
     span,
 )
-from autostate.tracking.defaults import offer
 from autostate.tracking.kind import Kind, copy_dict
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
@@ -167,6 +166,19 @@ def defaulting(builtin: Any) -> Callable[..., Any]:
     return setdefault
 
 
+def by_items(builtin: Any, name: str) -> Callable[..., Any]:
+    """Wrap a method that assigns item by item: where entries are recorded, each item is."""
+    function = getattr(builtin, name)
+
+    @functools.wraps(function)
+    def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if is_keyed(self):
+            return function(self, *args, **kwargs)
+        return span(self, function, *args, **kwargs)
+
+    return method
+
+
 class DictBarrier(root.StateObject):
     """The base of PersistedDict and PersistedCounter: the mutating methods of dicts, armed."""
 
@@ -207,11 +219,6 @@ class PersistedDict(DictBarrier, dict[K, V]):
 
     __slots__ = ("_key_", "_node_")
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Make an empty dict, or give the live dict of that name."""
-        made: Self = root.create(cls, dict, "dict", args, kwargs)
-        return made
-
     @overload
     def __init__(self, name: str, /) -> None: ...
     @overload
@@ -222,10 +229,7 @@ class PersistedDict(DictBarrier, dict[K, V]):
     def __init__(self, name: str, iterable: Iterable[tuple[K, V]], /, **kwargs: V) -> None: ...
     def __init__(self, name: str, /, *args: Any, **kwargs: Any) -> None:
         """Offer the defaults."""
-        defaults = dict(*args, **kwargs)
-        root.bind(self, name, "dict")
-        if self._node_ is not None:
-            offer(self, defaults)
+        root.bind(self, name, dict(*args, **kwargs))
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
 
@@ -284,18 +288,19 @@ def refill(container: dict[Any, Any], content: dict[Any, Any]) -> None:
     dict.update(container, content)
 
 
-RAW = frozenset({"__setitem__", "__delitem__", "pop", "popitem", "clear", "setdefault"})
+_RAW: Final = frozenset({"__setitem__", "__delitem__", "pop", "popitem", "clear", "setdefault"})
 
-register_kind(
-    Kind(
-        name="dict",
-        shape="mapping",
-        builtin=dict,
-        tracked=PersistedDict,
-        copy=copy_dict,
-        fill=dict.update,
-        refill=refill,
-        raw=RAW,
-        recording=recording(dict),
-    )
-)
+
+def register_mapping(name: str, builtin: type, tracked: type, **differences: Any) -> None:
+    """Make a kind of dict known; `differences` are what its `Kind` has other than that of dict."""
+    same: dict[str, Any] = {
+        "copy": copy_dict,
+        "fill": dict.update,
+        "refill": refill,
+        "raw": _RAW,
+        "recording": recording(dict),
+    }
+    register_kind(Kind(name, "mapping", builtin, tracked, **(same | differences)))
+
+
+register_mapping("dict", dict, PersistedDict)

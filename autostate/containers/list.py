@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from operator import index as as_index
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from autostate.containers import root
 from autostate.containers.sequence import (
@@ -33,7 +33,6 @@ from autostate.tracking.barrier import (
     register_kind,
     spliced,
 )
-from autostate.tracking.defaults import begin
 from autostate.tracking.kept import SEGMENTS
 from autostate.tracking.kind import Kind
 
@@ -132,21 +131,13 @@ class PersistedList(root.StateObject, list[T]):
 
     __slots__ = ("_key_", "_node_")
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Make an empty list, or give the live list of that name."""
-        made: Self = root.create(cls, list, "list", args, kwargs)
-        return made
-
     @overload
     def __init__(self, name: str, /) -> None: ...
     @overload
     def __init__(self, name: str, iterable: Iterable[T], /) -> None: ...
     def __init__(self, name: str, iterable: Iterable[Any] = (), /) -> None:
         """Use the default, if nothing is stored."""
-        default = _list(iterable)
-        root.bind(self, name, "list")
-        if self._node_ is not None:
-            begin(self, default)
+        root.bind(self, name, _list(iterable))
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
         append = marking(list, "append", lambda self, *_: moved(self, 0), at_the_end)

@@ -11,26 +11,16 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autostate.containers.dict import (
-    RAW,
     DictBarrier,
+    by_items,
     defaulting,
     keyed,
     popping,
     popping_item,
     recording,
+    register_mapping,
 )
-from autostate.tracking.barrier import (
-    before,
-    changed,
-    dropped,
-    is_keyed,
-    locked,
-    put,
-    register_kind,
-    span,
-    spanning,
-)
-from autostate.tracking.kind import Kind
+from autostate.tracking.barrier import before, changed, dropped, locked, put, spanning
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -49,6 +39,8 @@ class PersistedOrderedDict(DictBarrier, OrderedDict[K, V]):
         pop = popping(OrderedDict)
         popitem = popping_item(OrderedDict)
         setdefault = defaulting(OrderedDict)
+        update = by_items(OrderedDict, "update")
+        __ior__ = by_items(OrderedDict, "__ior__")
 
         @functools.wraps(OrderedDict.move_to_end)
         def move_to_end(self, /, key: Any, last: bool = True) -> None:
@@ -65,21 +57,6 @@ class PersistedOrderedDict(DictBarrier, OrderedDict[K, V]):
                     put(self, key, new=True)
                 else:
                     changed(self)
-
-        @functools.wraps(OrderedDict.update)
-        def update(self, /, *args: Any, **kwargs: Any) -> None:
-            """Take over entries, as `OrderedDict.update`."""
-            if is_keyed(self):  # by item assignment, which is recorded
-                OrderedDict.update(self, *args, **kwargs)
-            else:
-                span(self, OrderedDict.update, *args, **kwargs)
-
-        @functools.wraps(OrderedDict.__ior__)
-        def __ior__(self, other: Any, /) -> Any:
-            """Take over entries, as `OrderedDict.__ior__`."""
-            if is_keyed(self):
-                return OrderedDict.__ior__(self, other)
-            return span(self, OrderedDict.__ior__, other)
 
 
 PersistedOrderedDict.__name__ = "OrderedDict"  # which its repr shows
@@ -101,16 +78,12 @@ def _refill(container: OrderedDict[Any, Any], content: Any) -> None:
     _fill(container, content)
 
 
-register_kind(
-    Kind(
-        name="ordereddict",
-        shape="mapping",
-        builtin=OrderedDict,
-        tracked=PersistedOrderedDict,
-        copy=_copy,
-        fill=_fill,
-        refill=_refill,
-        raw=RAW,
-        recording=recording(OrderedDict),
-    )
+register_mapping(
+    "ordereddict",
+    OrderedDict,
+    PersistedOrderedDict,
+    copy=_copy,
+    fill=_fill,
+    refill=_refill,
+    recording=recording(OrderedDict),
 )

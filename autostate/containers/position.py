@@ -6,12 +6,11 @@ else the program would write into the position, and the loop into the program's 
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
-from autostate.containers.dict import RAW, DictBarrier, keyed, recording, refill
+from autostate.containers.dict import DictBarrier, register_mapping
 from autostate.containers.root import blank
-from autostate.tracking.barrier import register_kind
-from autostate.tracking.kind import Kind, copy_dict
 
 if TYPE_CHECKING:
     from autostate.runtime.manager import StateManager
@@ -28,10 +27,6 @@ class Position(DictBarrier, Content):
 
     __slots__ = ("_key_", "_node_")
 
-    if not TYPE_CHECKING:
-        __setitem__ = keyed(dict, "__setitem__")
-        __delitem__ = keyed(dict, "__delitem__")
-
 
 def position(manager: StateManager, name: str) -> Position:
     """Give the position of the loop of that name, empty if it is new.
@@ -39,20 +34,8 @@ def position(manager: StateManager, name: str) -> Position:
     Raises:
         StateTypeError: The name belongs to a state object of the program.
     """
-    made: Position = manager.create(name, "loop", lambda: blank(Position, Content))
+    made: Position = manager.create(name, "loop", functools.partial(blank, Position))
     return made
 
 
-register_kind(
-    Kind(
-        name="loop",
-        shape="mapping",
-        builtin=Content,
-        tracked=Position,
-        copy=copy_dict,
-        fill=dict.update,
-        refill=refill,
-        raw=RAW,
-        recording=recording(dict),
-    )
-)
+register_mapping("loop", Content, Position)

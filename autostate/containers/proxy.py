@@ -11,16 +11,17 @@ it.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+import functools
+from typing import Any, Final, TypeVar
 
 from autostate import codec
-from autostate.containers.dict import RAW, DictBarrier, keyed, recording, refill
+from autostate.containers.dict import DictBarrier, refill, register_mapping
 from autostate.containers.root import blank
 from autostate.errors import UnsupportedTypeError
-from autostate.tracking.barrier import Barrier, before, changed, register_kind
+from autostate.tracking.barrier import Barrier, before, changed
 from autostate.tracking.blocks import Blocks
 from autostate.tracking.defaults import offer
-from autostate.tracking.kind import PLAIN, Kind, copy_dict
+from autostate.tracking.kind import PLAIN
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ def proxy(name: str, obj: T) -> T:
     from autostate.runtime.api import current_manager
 
     _check(name, obj)
-    root = current_manager().create(name, "proxy", lambda: blank(ProxyRoot, Content))
+    root = current_manager().create(name, "proxy", functools.partial(blank, ProxyRoot))
     with root._node_.tracker.lock:
         offer(root, {VALUE: obj})
         made: T = show(root)
@@ -119,10 +120,6 @@ class ProxyRoot(DictBarrier, Content):
 
     __slots__ = ("_key_", "_node_", "_proxy")
 
-    if not TYPE_CHECKING:
-        __setitem__ = keyed(dict, "__setitem__")
-        __delitem__ = keyed(dict, "__delitem__")
-
     def used(self) -> None:
         """Mark: the object may have changed."""
         node = self._node_
@@ -170,17 +167,4 @@ def _refill(root: Any, content: Any) -> None:
     _renew(root)
 
 
-register_kind(
-    Kind(
-        name="proxy",
-        shape="mapping",
-        builtin=Content,
-        tracked=ProxyRoot,
-        copy=copy_dict,
-        fill=_fill,
-        refill=_refill,
-        raw=RAW,
-        recording=recording(dict),
-        show=show,
-    )
-)
+register_mapping("proxy", Content, ProxyRoot, fill=_fill, refill=_refill, show=show)

@@ -3,47 +3,19 @@
 from __future__ import annotations
 
 import copyreg
-from typing import TYPE_CHECKING, Any, Final
+import functools
+from reprlib import recursive_repr
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from autostate.errors import StateTypeError
 from autostate.tracking.barrier import Barrier, variants_of
+from autostate.tracking.defaults import begin, offer
 from autostate.tracking.unnamed import UNNAMED
 
 if TYPE_CHECKING:
     import inspect
-    from collections.abc import Mapping
 
 _VARIANTS: Final = ("armed", "disarmed", "recording")
-
-
-def create(
-    cls: Any, builtin: Any, kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Any:
-    """Make a container, or give the live container of that name.
-
-    The `__init__` of a subclass may take other arguments, and compute the name that it passes to
-    the `__init__` of the persisted class. So a live object is returned here only if its name was
-    passed as it is; a new container is bound in `__init__`.
-
-    Raises:
-        StateTypeError: The live object of that name is of another class.
-    """
-    from autostate.runtime.api import current_manager
-
-    variants = variants_of(cls)
-    armed = variants.kind.tracked if variants.armed is variants.kind.unclaimed else variants.armed
-    if cls is not armed:  # a call of `type(state)(…)`: the state may be in any variant
-        return armed(*args, **kwargs)
-    if not args or type(args[0]) is not str:
-        return blank(cls, builtin)
-    name = args[0]
-    if cls.__init__ is variants.kind.tracked.__init__:
-        made = current_manager().create(name, kind, lambda: blank(cls, builtin))
-        if not _become(made, cls):
-            raise _other_class(made, name, cls)
-        return made
-    live = current_manager().live(name)
-    return live if live is not None and _become(live, cls) else blank(cls, builtin)
 
 
 def _become(live: Any, cls: Any) -> bool:
@@ -88,29 +60,38 @@ def _other_class(live: Any, name: str, cls: type) -> StateTypeError:
     )
 
 
-def blank(cls: type, builtin: Any) -> Any:
+def blank(cls: Any) -> Any:
     """Make an empty container that is bound to no store."""
-    variants_of(cls)  # shields the library's attributes if the class redirects attribute access
-    made = builtin.__new__(cls)
+    # `variants_of` comes first: it shields `_node_` and `_key_` from a class that redirects
+    # attribute access.
+    made = variants_of(cls).kind.builtin.__new__(cls)
     made._node_ = None
     made._key_ = UNNAMED
     return made
 
 
-def bind(container: Barrier, name: str, kind: str) -> None:
-    """Bind a container that `create` could not bind, because its name was not known yet."""
+def bind(container: Barrier, name: str, defaults: Any) -> None:
+    """Bind a container that `__new__` could not bind, and give it its defaults.
+
+    Args:
+        container: The container; it is bound already if `__new__` knew its name.
+        name: The name.
+        defaults: A mapping of entries or members that the stored state may lack; for a sequence the
+            items if nothing is stored.
+    """
     if type(name) is not str:
         raise TypeError(
             f"the first argument of {type(container).__name__} is its name, a str, not "
             f"{type(name).__name__}: {type(container).__name__}('progress', …)"
         )
-    from autostate.runtime.api import current_manager
-
     node, cls = container._node_, type(container)
+    kind = variants_of(cls).kind
     if node is not None and node.name != name:
         raise TypeError(f"this {cls.__name__} has the name {node.name!r} already, not {name!r}")
     if node is None:
-        live = current_manager().create(name, kind, lambda: container)
+        from autostate.runtime.api import current_manager
+
+        live = current_manager().create(name, kind.name, lambda: container)
         if live is not container:
             if not isinstance(live, variants_of(cls).armed):
                 raise _other_class(live, name, cls)
@@ -118,6 +99,29 @@ def bind(container: Barrier, name: str, kind: str) -> None:
                 f"{name} is live already: pass the name as the first argument of "
                 f"{cls.__name__}, so that the live object can be given back"
             )
+        node = container._node_
+    if node is not None:  # else another thread has deleted it meanwhile
+        (begin if kind.shape == "sequence" else offer)(container, defaults)
+
+
+def shown_plain(name: str, builtin: Any, inside: str = "{...}") -> Any:
+    """Make a `__repr__` that shows a container like a plain one, as a list that holds it does.
+
+    Args:
+        name: The name of its persisted class; a subclass with another name is shown by that name.
+        builtin: The plain type.
+        inside: Stands for the container where it holds itself.
+    """
+
+    @recursive_repr(inside)
+    def plain(self: Any) -> str:
+        return repr(variants_of(type(self)).kind.copy(self))
+
+    @functools.wraps(builtin.__repr__)
+    def __repr__(self: Any) -> str:  # noqa: N807
+        return plain(self) if type(self).__name__ == name else str(builtin.__repr__(self))
+
+    return __repr__
 
 
 class _Signature:
@@ -134,6 +138,38 @@ class StateObject(Barrier):
     """The methods that all persisted containers have beside those of the builtin."""
 
     __slots__ = ()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Make an empty container, or give the live container of that name.
+
+        The `__init__` of a subclass may take other arguments, and compute the name that it passes
+        to the `__init__` of the persisted class. So a live object is returned here only if its name
+        was passed as it is; a new container is bound in `__init__`.
+
+        Raises:
+            StateTypeError: The live object of that name is of another class.
+        """
+        made: Self
+        variants = variants_of(cls)
+        kind = variants.kind
+        armed = kind.tracked if variants.armed is kind.unclaimed else variants.armed
+        if cls is not armed:  # a call of `type(state)(…)`: the state may be in any variant
+            made = armed(*args, **kwargs)
+            return made
+        if not args or type(args[0]) is not str:
+            made = blank(cls)
+            return made
+        from autostate.runtime.api import current_manager
+
+        name, manager = args[0], current_manager()
+        if cls.__init__ is kind.tracked.__init__:
+            made = manager.create(name, kind.name, functools.partial(blank, cls))
+            if not _become(made, cls):
+                raise _other_class(made, name, cls)
+            return made
+        live = manager.live(name)
+        made = live if live is not None and _become(live, cls) else blank(cls)
+        return made
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
         __signature__ = _Signature()

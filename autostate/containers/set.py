@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from reprlib import recursive_repr
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from autostate.containers import root
@@ -20,7 +19,6 @@ from autostate.tracking.barrier import (
     register_kind,
     span,
 )
-from autostate.tracking.defaults import offer
 from autostate.tracking.kind import Kind
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
@@ -148,11 +146,6 @@ def _record_add(self: Any, member: Any, /) -> None:
         put_late(self, member, new=True)
 
 
-@recursive_repr("set(...)")
-def _plain_repr(self: Any) -> str:
-    return repr(_set(self))
-
-
 class PersistedSet(root.StateObject, set[T]):
     """A set that saves itself.
 
@@ -168,21 +161,13 @@ class PersistedSet(root.StateObject, set[T]):
 
     __slots__ = ("_key_", "_node_")
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Make an empty set, or give the live set of that name."""
-        made: Self = root.create(cls, set, "set", args, kwargs)
-        return made
-
     @overload
     def __init__(self, name: str, /) -> None: ...
     @overload
     def __init__(self, name: str, iterable: Iterable[T], /) -> None: ...
     def __init__(self, name: str, iterable: Iterable[Any] = (), /) -> None:
         """Offer the defaults."""
-        defaults: dict[Any, None] = dict.fromkeys(iterable)
-        root.bind(self, name, "set")
-        if self._node_ is not None:
-            offer(self, defaults)
+        root.bind(self, name, dict.fromkeys(iterable))
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
 
@@ -256,11 +241,7 @@ class PersistedSet(root.StateObject, set[T]):
         __sub__ = _plain("__sub__")
         symmetric_difference = _plain("symmetric_difference")
         __xor__ = _plain("__xor__")
-
-    def __repr__(self) -> str:
-        if type(self).__name__ == "PersistedSet":  # invisible, as in a dict that holds it
-            return _plain_repr(self)
-        return set.__repr__(self)
+        __repr__ = root.shown_plain("PersistedSet", set, inside="set(...)")
 
 
 def _refill(container: set[Any], content: set[Any]) -> None:

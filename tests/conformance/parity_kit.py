@@ -360,7 +360,7 @@ def prepare(program: Program, called: str, shown: str) -> Any:
     kind = kind_of(called)
     if shown == "unbound":
         cls = PERSISTED[kind] if kind in ROOTS else KINDS[kind].nested
-        target = blank(cls, BUILTIN[kind])
+        target = blank(cls)
         KINDS[kind].fill(target, content(called, 0))
         return target
     many = {"recording": 300, "grown": 253}.get(shown, 0)

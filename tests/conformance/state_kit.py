@@ -78,7 +78,7 @@ class Program:
         """Make a state object, or rehydrate it; `cls` is a subclass of the kind's."""
         root = self.tracker.root(name)
         if root is None:
-            root = blank(cls or PERSISTED[kind], BUILTIN[kind])
+            root = blank(cls or PERSISTED[kind])
             self.tracker.attach(root, name, kind)
         if kind in ("list", "deque"):
             begin(root, [] if default is None else default)

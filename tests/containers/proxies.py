@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Self
 
-from autostate.containers.proxy import VALUE, Content, ProxyRoot, show
+from autostate.containers.proxy import VALUE, ProxyRoot, show
 from autostate.containers.root import blank
 from autostate.tracking.defaults import offer
 from tests.conformance.state_kit import Program
@@ -124,7 +124,7 @@ def proxied(program: Program, obj: Any, name: str = "p") -> Any:
     """Do as `autostate.proxy` does, with the store of a program."""
     root = program.tracker.root(name)
     if root is None:
-        root = blank(ProxyRoot, Content)
+        root = blank(ProxyRoot)
         program.tracker.attach(root, name, "proxy")
     offer(root, {VALUE: obj})
     return show(root)

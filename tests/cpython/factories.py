@@ -88,7 +88,7 @@ class World:
         is_root = self.kind in ROOTS and self.state != "nested"
         if is_root or self.state == "unbound":
             cls = PERSISTED[self.kind] if is_root else KINDS[self.kind].nested
-            made = blank(cls, BUILTIN[self.kind])
+            made = blank(cls)
             self.bring(made, content["in"])
             return made
         program = self._program()
@@ -200,7 +200,7 @@ def factory(world: World) -> Any:
     builtin, persisted = BUILTIN[world.kind], PERSISTED[world.kind]
 
     def new(cls: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return blank(cls, builtin)
+        return blank(cls)
 
     def init(self: Any, /, *args: Any, **kwargs: Any) -> None:
         content = builtin(*args, **kwargs)
