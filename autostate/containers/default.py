@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from autostate import codec
 from autostate.containers.dict import DictBarrier, PersistedDict, refill, register_mapping
-from autostate.tracking.barrier import before, changed, spanning
+from autostate.tracking.barrier import locked, spanning
 from autostate.tracking.kind import copy_dict
 
 K = TypeVar("K")
@@ -68,24 +67,12 @@ class PersistedDefaultDict(DictBarrier, defaultdict[K, V]):
         update = PersistedDict.update
         __ior__ = PersistedDict.__ior__
 
-        @property
-        def default_factory(self) -> Callable[[], V] | None:
-            """The function that makes the value of a missing key."""
-            return _factory.__get__(self)
-
-        @default_factory.setter
-        def default_factory(self, factory: Callable[[], V] | None) -> None:
-            if self._node_ is None:
-                _factory.__set__(self, factory)
-                return
-            with self._node_.tracker.lock:
-                before(self)
-                _factory.__set__(self, factory)
-                changed(self)
-
-        @default_factory.deleter
-        def default_factory(self) -> None:
-            self.default_factory = None  # which is what the builtin has then
+        default_factory = property(
+            _factory.__get__,
+            locked(_factory, "__set__"),
+            lambda self: setattr(self, "default_factory", None),  # which the builtin has then
+            "The function that makes the value of a missing key.",
+        )
 
 
 PersistedDefaultDict.__name__ = "defaultdict"  # which its repr shows

@@ -14,6 +14,7 @@ from autostate.containers import root
 from autostate.containers.sequence import (
     SIZED,
     add_reflected,
+    adding,
     anywhere,
     at_index,
     at_the_end,
@@ -170,6 +171,7 @@ class PersistedDeque(root.StateObject, deque[T]):
         remove = removing(deque)
         extend = _adding("extend", "append", 1)
         extendleft = _adding("extendleft", "appendleft", -1)
+        __iadd__ = adding(deque, extend)
         clear = locked(deque, "clear")
         reverse = locked(deque, "reverse")
         __setitem__ = _at_index(
@@ -177,14 +179,6 @@ class PersistedDeque(root.StateObject, deque[T]):
         )
         __delitem__ = _at_index("__delitem__", deleted, of_index)
         __imul__ = repeating(deque, _repeated, anywhere)
-
-        @functools.wraps(deque.__iadd__)
-        def __iadd__(self, other: Any, /) -> Any:
-            made = add_reflected(self, other)
-            if made is not NotImplemented:
-                return made
-            PersistedDeque.extend(self, other)
-            return self
 
         def copy(self) -> deque[T]:
             """Make a plain, shallow copy."""

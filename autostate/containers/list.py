@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from autostate.containers import root
 from autostate.containers.sequence import (
-    add_reflected,
-    append_all,
+    SIZED,
+    adding,
     at_index,
     at_the_end,
     before_index,
@@ -35,6 +35,7 @@ from autostate.tracking.barrier import (
 )
 from autostate.tracking.kept import SEGMENTS
 from autostate.tracking.kind import Kind
+from autostate.tracking.unnamed import UNNAMED, unnamed
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -166,17 +167,36 @@ class PersistedList(root.StateObject, list[T]):
                 _assigned(self, length, index)
 
         @functools.wraps(list.extend)
-        def extend(self, iterable: Iterable[T], /) -> None:
-            """Append all items, as `list.extend` does."""
-            append_all(self, list.extend, iterable, PersistedList.append)
+        def extend(self, iterable: Any, /) -> None:
+            """Append all items; the iterable may run code of the user, and raise half-way."""
+            node = self._node_
+            if node is None:
+                if self._key_ is UNNAMED:
+                    unnamed(self)
+                list.extend(self, iterable)
+                return
+            tracker = node.tracker
+            if not tracker.savepoints:
+                with tracker.lock:
+                    before(self)
+                    start = list.__len__(self)
+                    cut_off(self, start)  # a cut may come before the last item is there
+                try:
+                    list.extend(self, iterable)
+                finally:
+                    with tracker.lock:
+                        cut_off(self, start)
+            elif type(iterable) in SIZED:  # no other write may come between two appends
+                with tracker.lock:
+                    start = list.__len__(self)
+                    before(self, slice(start, start))
+                    list.extend(self, iterable)
+                    cut_off(self, start)
+            else:
+                for item in list(iterable) if iterable is self else iterable:
+                    PersistedList.append(self, item)
 
-        @functools.wraps(list.__iadd__)
-        def __iadd__(self, other: Any, /) -> Any:
-            made = add_reflected(self, other)
-            if made is not NotImplemented:
-                return made
-            append_all(self, list.extend, other, PersistedList.append)
-            return self
+        __iadd__ = adding(list, extend)
 
         @functools.wraps(list.sort)
         def sort(self, /, *, key: Any = None, reverse: bool = False) -> None:

@@ -21,7 +21,23 @@ USES: Final = frozenset({"__call__", "__next__", "__anext__", "__aenter__", "__a
 """The optional special methods after which the object may have changed."""
 
 
-class Proxied(Transparent):
+class Plain(Proxy):
+    """A wrapper whose copies and pickles are plain, and bound to no store."""
+
+    def __copy__(self) -> Any:
+        return copy.copy(self.__wrapped__)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copy.deepcopy(self.__wrapped__, memo)
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        return itself, (self.__wrapped__,)
+
+    def __reduce__(self) -> Any:
+        return itself, (self.__wrapped__,)
+
+
+class Proxied(Plain, Transparent):
     """A transparent wrapper; `_self_root` is the state object that holds the object."""
 
     def _self_state(self) -> Any:
@@ -84,20 +100,6 @@ class Proxied(Transparent):
         made = iter(self.__wrapped__)
         return self if made is self.__wrapped__ else made
 
-    # Copies and pickles are plain, and bound to no store:
-
-    def __copy__(self) -> Any:
-        return copy.copy(self.__wrapped__)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return copy.deepcopy(self.__wrapped__, memo)
-
-    def __reduce_ex__(self, _protocol: Any) -> Any:
-        return itself, (self.__wrapped__,)
-
-    def __reduce__(self) -> Any:
-        return itself, (self.__wrapped__,)
-
 
 def make(root: Any) -> Any:
     """Make the proxy of a root; the proxy does not wrap anything yet."""
@@ -153,7 +155,7 @@ for _name in ("__setitem__", "__delitem__", "__enter__", "__exit__"):
 # -- results that use the object later ---------------------------------------------------------
 
 
-class Step(Proxy):
+class Step(Plain):
     """A wrapped result of a method that uses the object: the object is saved after each call."""
 
     def __init__(self, wrapped: Any, proxy: Proxied) -> None:
@@ -162,18 +164,6 @@ class Step(Proxy):
 
     def __repr__(self) -> str:
         return repr(self.__wrapped__)
-
-    def __copy__(self) -> Any:
-        return copy.copy(self.__wrapped__)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return copy.deepcopy(self.__wrapped__, memo)
-
-    def __reduce_ex__(self, _protocol: Any) -> Any:
-        return itself, (self.__wrapped__,)
-
-    def __reduce__(self) -> Any:
-        return itself, (self.__wrapped__,)
 
 
 def _stepping(name: str) -> Callable[..., Any]:

@@ -12,7 +12,6 @@ from autostate.process.interrupts import is_passing
 from autostate.tracking.barrier import (
     EVERYTHING,
     before,
-    cut_off,
     is_keyed,
     moved,
     size,
@@ -140,45 +139,6 @@ def deleted(self: Any, length: int, index: Any = -1) -> None:
         spliced(self, position, 1, 0)
 
 
-def append_all(
-    self: Any, function: Callable[..., Any], argument: Any, append: Callable[..., None]
-) -> None:
-    """Append items by a method that may run code of the user, and mark, even if it raises.
-
-    Args:
-        self: The list.
-        function: The method.
-        argument: The items.
-        append: Appends one item.
-    """
-    if self._node_ is None:
-        if self._key_ is UNNAMED:
-            unnamed(self)
-        function(self, argument)
-        return
-    lock = self._node_.tracker.lock
-    if self._node_.tracker.savepoints:  # no other write may come between two appends
-        if type(argument) in SIZED:
-            with lock:
-                before(self, at_the_end(self, size(self)))
-                start = size(self)
-                function(self, argument)
-                cut_off(self, start)
-            return
-        for item in list(argument) if argument is self else argument:
-            append(self, item)
-        return
-    with lock:
-        before(self)
-        start = size(self)
-        cut_off(self, start)
-    try:
-        function(self, argument)
-    finally:
-        with lock:
-            cut_off(self, start)
-
-
 def removing(builtin: Any) -> Any:
     """Wrap `remove`."""
     function, find = builtin.remove, builtin.index
@@ -204,6 +164,20 @@ def removing(builtin: Any) -> Any:
 def is_followed(self: Any) -> bool:
     """Tell whether single items are followed: because they are recorded, or may be undone."""
     return is_keyed(self) or (self._node_ is not None and bool(self._node_.tracker.savepoints))
+
+
+def adding(builtin: Any, extend: Callable[[Any, Any], None]) -> Any:
+    """Wrap `__iadd__`, which adds all items of any iterable."""
+
+    @functools.wraps(builtin.__iadd__)
+    def iadd(self: Any, other: Any, /) -> Any:
+        made = add_reflected(self, other)
+        if made is NotImplemented:
+            extend(self, other)
+            made = self
+        return made
+
+    return iadd
 
 
 def add_reflected(container: Any, other: Any) -> Any:
