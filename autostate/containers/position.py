@@ -7,13 +7,17 @@ else the program would write into the position, and the loop into the program's 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from autostate.containers.dict import DictBarrier, register_mapping
 from autostate.containers.root import blank
 
 if TYPE_CHECKING:
     from autostate.runtime.manager import StateManager
+
+
+BEGIN: Final = (0, None, None)
+"""The position of a loop that has done nothing."""
 
 
 class Content(dict[str, Any]):
@@ -29,12 +33,14 @@ class Position(DictBarrier, Content):
 
 
 def position(manager: StateManager, name: str) -> Position:
-    """Give the position of the loop of that name, empty if it is new.
+    """Give the position of the loop of that name, at its beginning if it is new.
 
     Raises:
         StateTypeError: The name belongs to a state object of the program.
     """
     made: Position = manager.create(name, "loop", functools.partial(blank, Position))
+    if not made:
+        made["position"] = BEGIN
     return made
 
 

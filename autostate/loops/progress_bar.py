@@ -31,13 +31,13 @@ def is_wanted(progress: bool | None) -> bool:
     return progress is not False and _is_terminal(sys.stderr) and _has_rich()
 
 
-def require(progress: bool | None) -> None:
-    """Refuse a progress that cannot be shown.
+def require() -> None:
+    """Refuse to show progress without `rich`.
 
     Raises:
         ImportError: `rich` is not installed.
     """
-    if progress and not _has_rich():
+    if not _has_rich():
         raise ImportError(
             "progress=True needs rich: pip install 'autostate[progress]'", name="rich"
         )
@@ -103,20 +103,6 @@ class Bar:
                 return
 
 
-class _Hidden(Bar):
-    """The bar of a loop that is not shown."""
-
-    def __init__(self) -> None:
-        super().__init__("", 0, None, at_once=False)
-        self._closed = True
-
-    def move(self, done: int, now: float) -> None:
-        """Show nothing."""
-
-
-HIDDEN: Final = _Hidden()
-
-
 class _Display:
     """The display of rich: a line for each running loop, and for loops that ended beside it."""
 
@@ -162,39 +148,30 @@ _display: Final = _Display()
 
 def _make() -> Progress:
     """Make the display; rich is imported here, when the first loop is shown."""
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
     from rich.text import Text
 
-    class Rate(ProgressColumn):
+    class Rate(progress.ProgressColumn):
         """A column with the items a second since this process began."""
 
-        def render(self, task: Task) -> Text:
+        def render(self, task: progress.Task) -> Text:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.1f}/s", style="progress.data.speed")
 
-    class Name(TextColumn):
+    class Name(progress.TextColumn):
         """A column with the name of the loop, without any markup."""
 
-        def render(self, task: Task) -> Text:
+        def render(self, task: progress.Task) -> Text:
             return Text(task.description, style="progress.description")
 
-    return Progress(
+    return progress.Progress(
         Name(""),
-        BarColumn(),
-        MofNCompleteColumn(),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
         Rate(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
         console=Console(stderr=True),
         auto_refresh=False,
         redirect_stdout=_is_terminal(sys.stdout),  # else redirected output would go to the terminal

@@ -201,6 +201,7 @@ def resume(
                 f"the loop {name!r} was given a {type(iterable).__name__}, which cannot be iterated"
             )
         loop = AsyncLoop
-    progress_bar.require(progress)
+    if progress:
+        progress_bar.require()
     source = source_of(iterable)
     return loop(Options(name, source, key, check, restart, again, progress, total))

@@ -29,7 +29,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from autostate.containers.position import Position, position
+from autostate import codec
+from autostate.containers.position import BEGIN, Position, position
 from autostate.errors import AutostateError
 from autostate.loops import progress_bar
 from autostate.loops.source import Check, Checker, Prints, Source, fingerprint
@@ -48,7 +49,6 @@ CHECK_SHARE: Final = 20
 """After a fingerprint, none is taken for this many times the duration of the fingerprint."""
 
 _clock: Callable[[], float] = time.perf_counter
-_BEGIN: Final = (0, None, None)
 
 
 @dataclass
@@ -83,7 +83,7 @@ class LoopRun(ActiveLoop):
         self._done = 0
         self._first: Prints | None = None
         self._check: tuple[int, Prints, int | None] | None = None
-        self._bar: progress_bar.Bar = progress_bar.HIDDEN
+        self._bar: progress_bar.Bar | None = None
 
     if TYPE_CHECKING:  # set from `_start` on
         _manager: StateManager
@@ -98,7 +98,7 @@ class LoopRun(ActiveLoop):
         item, complete = None, False
         number: int | None = None
         try:
-            items = self._source.begin(*self._start())
+            items = self._source.begin(self._start())
             number = self._done - 1
             self._tick(_clock())
             advance = self._advance
@@ -122,7 +122,7 @@ class LoopRun(ActiveLoop):
             if self.running:
                 self._advance()
             elif self._items is None:
-                self._items = await self._source.begin_async(self._start()[0])
+                self._items = await self._source.begin_async(self._start())
                 self._tick(_clock())
             item = await anext(self._items)
         except BaseException as error:
@@ -162,8 +162,11 @@ class LoopRun(ActiveLoop):
     def _tick(self, now: float) -> None:
         """Do the work that is due only now and then, not for each item."""
         self._due = now + CHECK_EVERY
-        self._sampling, self._place = True, self._source.place()
-        self._bar.move(self._done, now)
+        self._sampling = True
+        if (tell := self._source.tell) is not None:
+            self._place = tell()
+        if self._bar is not None:
+            self._bar.move(self._done, now)
 
     # -- fingerprints -------------------------------------------------------------------------
 
@@ -185,7 +188,11 @@ class LoopRun(ActiveLoop):
 
     def _keep(self, item: Any, before: str | None, place: int | None) -> None:
         """Put the fingerprint of an item that is done now into the position."""
-        after = fingerprint(item, self._options.key)
+        key = self._options.key
+        if key is not None or type(item) not in codec.ATOMS:  # its body may have changed it
+            after = fingerprint(item, key)
+        else:
+            after = before
         prints = before, None if after == before else after
         self._check = self._done, prints, place
         if not self._done:
@@ -194,11 +201,11 @@ class LoopRun(ActiveLoop):
 
     # -- begin and end ------------------------------------------------------------------------
 
-    def _start(self) -> tuple[Checker, Check | None]:
-        """Find the position, and the loop around this one."""
+    def _start(self) -> Checker:
+        """Find the position, and the loop around this one; give the checks that are due."""
         options = self._options
         self._manager = manager = current_manager()
-        self._state = state = _position(manager, self.name)
+        self._state = state = position(manager, self.name)
         incarnation, node = manager._incarnation, state._node_
         if incarnation is None or node is None:
             raise RuntimeError(f"the store of the loop {self.name!r} was closed meanwhile")
@@ -216,34 +223,25 @@ class LoopRun(ActiveLoop):
             if again or at != state["position"][0]:
                 self._forget_inner()
             if again:
-                state["position"] = _BEGIN
+                state["position"] = BEGIN
                 state.pop("complete", None)
             if state.get("within", ()) != self._within:
                 state["within"] = self._within
             options.restart = False  # last, since Ctrl-C may end an attempt before
         self._done, self._first, self._check = state["position"]
-        self._show()
-        return self._checker()
-
-    def _checker(self) -> tuple[Checker, Check | None]:
-        """Make the checks that are due before the loop goes on."""
-        prints: dict[int, Prints] = {}
-        if self._options.check and self._done:
-            prints = {0: self._first or (None, None)}
-            if self._check is not None:
-                prints[self._check[0]] = self._check[1]
-        checker = Checker(self.name, self._options.key, self._done, prints)
-        return checker, None if self._check is None else Check(*self._check)
+        if progress_bar.is_wanted(options.progress):
+            self._show()
+        first = (self._first or (None, None)) if options.check and self._done else None
+        recent = None if self._check is None else Check(*self._check)
+        return Checker(self.name, options.key, self._done, first, recent)
 
     def _show(self) -> None:
-        """Show the progress, if it is wanted."""
-        options = self._options
-        if progress_bar.is_wanted(options.progress):
-            total = self._source.total() if options.total is None else options.total
-            self._bar = progress_bar.Bar(
-                self.name, self._done, total, at_once=options.progress is True
-            )
-            weakref.finalize(self, self._bar.close)
+        """Show the progress."""
+        total, progress = self._options.total, self._options.progress
+        if total is None:
+            total = self._source.total()
+        self._bar = progress_bar.Bar(self.name, self._done, total, at_once=progress is True)
+        weakref.finalize(self, self._bar.close)
 
     def _end(self, *, complete: bool) -> None:
         """Leave the loop: it came to its end, or something raised."""
@@ -252,7 +250,8 @@ class LoopRun(ActiveLoop):
         if complete and "complete" not in self._state:
             self._state["complete"] = True
         self._active_loops.leave(self)
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     # -- inner loops --------------------------------------------------------------------------
 
@@ -272,20 +271,8 @@ class LoopRun(ActiveLoop):
         self._state.pop("inner", None)  # last: after an interruption the remaining ones are known
 
 
-def _position(manager: StateManager, name: str) -> Position:
-    """Give the state object of a loop.
-
-    Raises:
-        StateTypeError: The name belongs to another state object.
-    """
-    state = position(manager, name)
-    if not state:
-        state["position"] = _BEGIN
-    return state
-
-
 def _forget(manager: StateManager, name: str) -> None:
     """Remove the position of a loop, and of the loops that ran in its body."""
-    for inner in _position(manager, name).get("inner", (0, ()))[1]:
+    for inner in position(manager, name).get("inner", (0, ()))[1]:
         _forget(manager, inner)
     manager.delete(name)

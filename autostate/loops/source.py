@@ -18,14 +18,7 @@ import io
 import itertools
 from array import array
 from collections import deque
-from collections.abc import (
-    AsyncIterator,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
@@ -75,7 +68,11 @@ class Checker:
         name: The name of the loop, for messages.
         key: Gives a value that identifies an item.
         done: The number of items that are done.
-        prints: The expected digests, by number of the item.
+        first: The digests of the first item; None: no item is compared.
+        recent: A recently done item.
+
+    Attributes:
+        indexes: The numbers of the items to compare, in order.
     """
 
     def __init__(
@@ -83,13 +80,19 @@ class Checker:
         name: str,
         key: Callable[[Any], Any] | None,
         done: int,
-        prints: Mapping[int, Prints],
+        first: Prints | None,
+        recent: Check | None,
     ) -> None:
         self.name: str = name
         self.done: int = done
-        self.indexes: list[int] = [index for index in sorted(prints) if any(prints[index])]
+        self.recent: Check | None = recent
         self._key = key
-        self._prints = prints
+        self._prints: dict[int, Prints] = {}
+        if first is not None:
+            self._prints[0] = first
+            if recent is not None:
+                self._prints[recent.number] = recent.prints
+        self.indexes: list[int] = [at for at, prints in sorted(self._prints.items()) if any(prints)]
 
     def check(self, index: int, item: Any) -> None:
         """Compare an item.
@@ -122,6 +125,7 @@ class Source:
         once: Whether the iterable is an iterator, which gives each item once. A loop that is left
             and then continued needs the last item again.
         taken: The number of the last item that was given, and the item; used for an iterator.
+        tell: Tells where the next item begins; None: that would not help to find it again.
     """
 
     def __init__(self, iterable: Any) -> None:
@@ -129,6 +133,7 @@ class Source:
         self.once: bool = isinstance(iterable, Iterator | AsyncIterator)
         self.is_async: bool = not _iterates(iterable)
         self.taken: tuple[int, Any] | None = None
+        self.tell: Callable[[], int] | None = None
         self._begun = False
 
     def total(self) -> int | None:
@@ -138,11 +143,7 @@ class Source:
         except TypeError:
             return None
 
-    def place(self) -> int | None:
-        """Tell where the next item begins, if that helps to find it again."""
-        return None
-
-    def begin(self, checker: Checker, check: Check | None) -> Iterator[Any]:
+    def begin(self, checker: Checker) -> Iterator[Any]:
         """Give the items that are not done yet, after comparing some of the done ones."""
         items: Iterator[Any] = iter(self._iterable)
         if self._goes_on(checker):
@@ -213,7 +214,7 @@ def _drop(items: Iterator[Any], at: int, end: int, checker: Checker) -> None:
 class Indexed(Source):
     """A sequence: of the done items, only the compared ones are read."""
 
-    def begin(self, checker: Checker, check: Check | None) -> Iterator[Any]:
+    def begin(self, checker: Checker) -> Iterator[Any]:
         """Give the items that are not done yet, after comparing some of the done ones."""
         total = self.total()
         if total is not None and total < checker.done:
@@ -266,6 +267,7 @@ class Lines(Source):
     def __init__(self, file: Any) -> None:
         super().__init__(file)
         self.once: bool = False
+        self.tell = file.tell
         self._file = file
         self._start = file.tell()
 
@@ -273,14 +275,9 @@ class Lines(Source):
         """Return None: the number of lines is not known."""
         return None
 
-    def place(self) -> int | None:
-        """Tell where the next line begins, by `tell`."""
-        place: int = self._file.tell()
-        return place
-
-    def begin(self, checker: Checker, check: Check | None) -> Iterator[Any]:
+    def begin(self, checker: Checker) -> Iterator[Any]:
         """Give the lines that are not done yet, after comparing some of the done ones."""
-        at = 0
+        at, check = 0, checker.recent
         self._file.seek(self._start)
         lines = iter(self._file.readline, "" if isinstance(self._file, io.TextIOBase) else b"")
         if check is not None and check.place is not None and check.number in checker.indexes:
