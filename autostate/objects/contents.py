@@ -15,6 +15,7 @@ from autostate.codec.transparent import Transparent
 from autostate.containers.proxy import VALUE, ProxyRoot
 from autostate.tracking.barrier import Barrier, before, changed, disarm, kind_of
 from autostate.tracking.kind import PLAIN, Kind
+from autostate.tracking.layout import MISSING, read_slot
 from autostate.tracking.mirror import InstanceRoot
 
 Restore = Callable[[], object]
@@ -22,7 +23,6 @@ Restore = Callable[[], object]
 HEAP_TYPE: Final = 1 << 9
 """The flag of classes that were made by a `class` statement."""
 FIELDS_SET: Final = "__pydantic_fields_set__"
-_MISSING: Final = object()
 _OTHER: Final = (type, types.ModuleType, types.FunctionType, types.MethodType, Enum)
 """Types of objects that are no part of the state, even if the state refers to them."""
 _ATOMS: Final = frozenset([str, int, float, bool, type(None), bytes, complex])
@@ -72,7 +72,7 @@ def _noted(part: Any) -> tuple[Restore | None, Iterable[Any]]:
     if issubclass(cls, ProxyRoot):
         return _of_proxy(part)
     if issubclass(cls, Barrier) or cls in PLAIN:
-        return _of_container(part)
+        return _of_container(part, kind_of(part))
     if issubclass(cls, (tuple, frozenset)):
         return None, part
     if isinstance(part, _OTHER) or (is_persisted(cls) and root_of(part) is not None):
@@ -80,8 +80,7 @@ def _noted(part: Any) -> tuple[Restore | None, Iterable[Any]]:
     return _of_other(part)
 
 
-def _of_container(part: Any) -> tuple[Restore, Iterable[Any]]:
-    kind = kind_of(part)
+def _of_container(part: Any, kind: Kind) -> tuple[Restore, Iterable[Any]]:
     former = kind.copy(part)
     return functools.partial(_refill_container, part, kind, former), _inside(former)
 
@@ -108,7 +107,7 @@ def _of_instance(root: InstanceRoot) -> tuple[Restore, Iterable[Any]]:
         for name in now.keys() - former.keys():
             layout.drop(instance, name)
         for name, value in former.items():
-            if now.get(name, _MISSING) is not value:
+            if now.get(name, MISSING) is not value:
                 layout.put(instance, name, value)
 
     return restore, former.values()
@@ -129,19 +128,18 @@ def _of_other(part: Any) -> tuple[Restore | None, Iterable[Any]]:
     """Note an object without a barrier: the content of its builtin base, and its attributes."""
     steps: list[Restore] = []
     inside: list[Any] = []
-    builtin: Any
     for builtin in (dict, list, set, deque):
         if isinstance(part, builtin):
-            content = builtin.copy(part)
-            steps.append(functools.partial(_refill, builtin, part, content))
-            inside += _inside(content)
+            step, content = _of_container(part, PLAIN[builtin])
+            steps.append(step)
+            inside += content
     if (items := _of_items(part)) is not None:
         steps.append(items)
     elif _is_made_of_attributes(type(part)):
         left_out = transient_fields(type(part))
         for slot in _slots_of(type(part)):
             if slot.__name__ not in left_out:
-                former = _read(slot, part)
+                former = read_slot(slot, part)
                 steps.append(functools.partial(_put_back, slot, part, former))
                 inside.append(former)
         attributes = _dict_of(part)
@@ -177,12 +175,6 @@ def _is_made_of_attributes(cls: Any) -> bool:
     return own or hasattr(cls, "__struct_fields__")
 
 
-def _refill(builtin: Any, part: Any, content: Any) -> None:
-    if not _is_same(builtin.copy(part), content):
-        builtin.clear(part)
-        (builtin.update if builtin in (dict, set) else builtin.extend)(part, content)
-
-
 def _slots_of(cls: type) -> Iterator[Any]:
     """Give the slots of a class."""
     for base in cls.__mro__:
@@ -192,19 +184,12 @@ def _slots_of(cls: type) -> Iterator[Any]:
             )
 
 
-def _read(slot: Any, part: Any) -> Any:
-    try:
-        return slot.__get__(part)
-    except AttributeError:  # the slot is empty
-        return _MISSING
-
-
 def _put_back(slot: Any, part: Any, former: Any) -> None:
     """Write a slot directly, without the class's `__setattr__`: the class may be frozen."""
-    if _read(slot, part) is former:
+    if read_slot(slot, part) is former:
         return
     with contextlib.suppress(AttributeError, TypeError):  # a slot that only C code writes
-        if former is _MISSING:
+        if former is MISSING:
             slot.__delete__(part)
         else:
             slot.__set__(part, former)
@@ -225,7 +210,7 @@ def _put_back_all(part: Any, former: Mapping[str, Any], left_out: frozenset[str]
     for name in [name for name in now if name not in former and name not in left_out]:
         del now[name]
     for name, value in former.items():
-        if now.get(name, _MISSING) is not value:
+        if now.get(name, MISSING) is not value:
             now[name] = value
 
 

@@ -8,16 +8,18 @@ that thread's object is returned.
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from autostate import codec
 from autostate.codec.unsupported import shown
 from autostate.errors import StateTypeError, UnsupportedTypeError
+from autostate.objects.options import template_fields
 from autostate.runtime.api import current_manager
-from autostate.tracking.layout import Layout
+from autostate.tracking.layout import Layout, layout_of
 from autostate.tracking.mirror import InstanceRoot, offer
 from autostate.tracking.scan import Scan
 
@@ -26,24 +28,23 @@ logger: logging.Logger = logging.getLogger("autostate")
 Call = Callable[..., Any]
 
 
-def give(
-    layout: Layout, name: str, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Any:
-    """Give the live object of a name, or make one.
+def give(cls: type, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Give the live object that a call of a class means, or make one.
 
     Args:
-        layout: The layout of the class that was called.
-        name: The name of the state object.
+        cls: The class.
         call: The call of the undecorated class: makes an object that is bound to no store.
         args: The positional arguments of the constructor.
         kwargs: The keyword arguments of the constructor.
     """
+    layout = layout_of(cls)
+    name = _name_of(layout, args, kwargs)
     manager = current_manager()
     live = manager.live(name)
     made = None
     if live is None:
         made = _construct(layout, call, args, kwargs)
-        live = manager.create(name, "object", lambda: InstanceRoot.of(made, layout))
+        live = manager.create(name, "object", functools.partial(InstanceRoot.of, made, layout))
     elif not isinstance(live, InstanceRoot):
         manager.create(name, "object", InstanceRoot)  # raises the error that says what is wrong
     if live.instance is made:
@@ -55,6 +56,34 @@ def give(
     elif layout.options.template is None and (args or kwargs):
         _warn_of_another(layout, name, live.instance, args, kwargs)
     return live.instance
+
+
+_ADDRESS: Final = " object at 0x"
+
+
+def _name_of(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """Give the name of the state object that a call means."""
+    template = layout.options.template
+    if template is None:
+        return layout.cls.__name__
+    if not template_fields(template):
+        return template.format()
+    bound = inspect.signature(layout.cls).bind(*args, **kwargs)
+    bound.apply_defaults()
+    given = dict(bound.arguments)
+    for parameter in bound.signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            given |= given.pop(parameter.name)
+    try:
+        name = template.format(**given)
+        if _ADDRESS in name:
+            raise ValueError("an argument has no text of its own but its address")
+        return name
+    except (LookupError, AttributeError, ValueError, TypeError) as error:
+        raise TypeError(
+            f"the name {template!r} of {shown(layout.cls)} cannot be made of the arguments of the "
+            f"constructor ({type(error).__name__}: {error})"
+        ) from None
 
 
 _warned: set[type] = set()

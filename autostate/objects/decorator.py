@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import inspect
 import sys
 from abc import ABCMeta
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+
+from msgspec.structs import replace
 
 from autostate import containers
 from autostate.codec.bound import OPTIONS, is_persisted
@@ -27,7 +30,7 @@ from autostate.objects.options import is_transient, marked, template_fields, tra
 from autostate.runtime.names import check_not_own
 from autostate.tracking.barrier import Barrier
 from autostate.tracking.kind import PLAIN
-from autostate.tracking.layout import Layout, Options, Upgrade, layout_of
+from autostate.tracking.layout import Options, Upgrade, layout_of
 
 __all__ = ["containers", "fields_of", "is_persisted", "persisted"]
 
@@ -103,12 +106,15 @@ def persisted(
         >>> Shop(7) is shop
         True
     """
-
-    def decorate(cls: Any) -> Any:
-        return _decorate(
-            cls, name=name, version=version, upgrade=upgrade, transient=transient, pickled=pickled
-        )
-
+    options = Options(
+        draft=object,
+        template=name,
+        version=_checked_version(version),
+        upgrades=_checked_upgrades(upgrade, version),
+        transient=_names("transient", transient),
+        pickled=_names("pickled", pickled),
+    )
+    decorate = functools.partial(_decorate, options)
     return decorate if cls is None else decorate(cls)
 
 
@@ -126,30 +132,21 @@ def fields_of(instance: Any) -> dict[str, Any]:
 # -- the class --------------------------------------------------------------------------------
 
 
-def _decorate(
-    cls: Any,
-    *,
-    name: str | None,
-    version: int,
-    upgrade: Upgrade | Sequence[Upgrade] | None,
-    transient: Sequence[str],
-    pickled: Sequence[str],
-) -> Any:
+def _decorate(options: Options, cls: Any) -> Any:
+    """Add the options in the body of a class to the given ones, and derive the class."""
     _check_class(cls)
     defaults, factories = transient_defaults(cls)
     in_body = marked(cls)
-    options = Options(
+    options = replace(
+        options,
         draft=cls,
-        template=name,
-        version=_checked_version(version),
-        upgrades=_checked_upgrades(upgrade, version),
-        transient=_names("transient", transient) | defaults | in_body.transient,
-        pickled=_names("pickled", pickled) | in_body.pickled,
+        transient=options.transient | defaults | in_body.transient,
+        pickled=options.pickled | in_body.pickled,
         factories=factories,
     )
     made = _derive(cls, options)
-    if name is not None:
-        _check_template(made, name)
+    if options.template is not None:
+        _check_template(made, options.template)
     both = options.transient & options.pickled
     if both:
         raise ValueError(f"{shown(cls)}.{min(both)} cannot be transient and pickled")
@@ -198,15 +195,14 @@ def _checked_version(version: Any) -> int:
 
 
 def _checked_upgrades(upgrade: Any, version: int) -> Upgrade | tuple[Upgrade, ...] | None:
-    upgrades = () if upgrade is None else (upgrade,) if callable(upgrade) else tuple(upgrade)
-    for function in upgrades:
-        if not _takes_two(function):
-            raise TypeError(
-                "upgrade is a function upgrade(state, from_version), or several in a list"
-            )
+    if upgrade is None:
+        return None
+    upgrades = (upgrade,) if callable(upgrade) else tuple(upgrade)
+    if not all(map(_takes_two, upgrades)):
+        raise TypeError("upgrade is a function upgrade(state, from_version), or several in a list")
     if callable(upgrade) and version == 1:
         raise ValueError("upgrade is called for versions from 2 on: give version=2 as well")
-    if upgrade is None or callable(upgrade):
+    if callable(upgrade):
         return upgrade  # type: ignore[no-any-return]
     if len(upgrades) != version - 1:
         raise ValueError(
@@ -263,41 +259,31 @@ def _derive(cls: Any, options: Options) -> Any:
             namespace[name] = vars(cls)[name]
     meta = _meta(type(cls))
     # Not by calling the metaclass: it has already done its work for the decorated class.
-    made: Any = ABCMeta.__new__(meta, cls.__name__, (_silencer(cls), cls), namespace)
+    silencer = _new_silencer() if issubclass(cls, _SILENCER) else _SILENCER  # no base twice
+    made: Any = ABCMeta.__new__(meta, cls.__name__, (silencer, cls), namespace)
     if "__annotations__" in vars(cls):
         made.__annotations__ = vars(cls)["__annotations__"]
     layout_of(made)
     return made
 
 
-class Silencer:
-    """A base that keeps `__init_subclass__` of a class from running for the derived class."""
+def _new_silencer() -> type:
+    """Make a base that keeps `__init_subclass__` of a class from running for the derived class."""
 
-    __slots__ = ()
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Pass on a call for a class of the program."""
-        if OPTIONS not in vars(cls):
-            super().__init_subclass__(**kwargs)
-
-
-def _silencer(cls: type) -> type:
-    """Give a silencer that is not yet among the bases of a class.
-
-    Most classes get the same one: whether a live object can change to a class that was defined
-    again depends on the layout of objects, and the layout depends on the bases.
-    """
-    if not issubclass(cls, Silencer):
-        return Silencer
-
-    class Further:
+    class Silencer:
         __slots__ = ()
 
         def __init_subclass__(cls, **kwargs: Any) -> None:
+            """Pass on a call for a class of the program."""
             if OPTIONS not in vars(cls):
                 super().__init_subclass__(**kwargs)
 
-    return Further
+    return Silencer
+
+
+_SILENCER: Final = _new_silencer()
+"""Most classes get the same one: whether a live object can change to a class that was defined again
+depends on the layout of objects, and the layout depends on the bases."""
 
 
 _metas: Final[dict[type, type[ABCMeta]]] = {}
@@ -336,10 +322,9 @@ class StateClass(ABCMeta):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Give the live object of the name, or make one and rehydrate it."""
-        layout = layout_of(cls)
         if _is_copying(sys._getframe(1)):
             return super().__call__(*args, **kwargs)
-        return give(layout, _name(layout, args, kwargs), super().__call__, args, kwargs)
+        return give(cls, super().__call__, args, kwargs)
 
     if not TYPE_CHECKING:  # type checkers look at the class itself
         __signature__ = _Signature()
@@ -360,31 +345,3 @@ def _is_copying(caller: Any) -> bool:
 
 _COPYING: Final = frozenset({"replace", "_replace", "evolve", "assoc", "_reconstruct"})
 _COPIERS: Final = frozenset({"copy", "dataclasses", "attr", "attrs"})
-
-
-_ADDRESS: Final = " object at 0x"
-
-
-def _name(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-    """Give the name of the state object that a call means."""
-    template = layout.options.template
-    if template is None:
-        return layout.cls.__name__
-    if not template_fields(template):
-        return template.format()
-    bound = inspect.signature(layout.cls).bind(*args, **kwargs)
-    bound.apply_defaults()
-    given = dict(bound.arguments)
-    for parameter in bound.signature.parameters.values():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            given |= given.pop(parameter.name)
-    try:
-        name = template.format(**given)
-        if _ADDRESS in name:
-            raise ValueError("an argument has no text of its own but its address")
-        return name
-    except (LookupError, AttributeError, ValueError, TypeError) as error:
-        raise TypeError(
-            f"the name {template!r} of {shown(layout.cls)} cannot be made of the arguments of the "
-            f"constructor ({type(error).__name__}: {error})"
-        ) from None

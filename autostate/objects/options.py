@@ -72,13 +72,9 @@ def transient(
         raise TypeError("transient() takes one default: a value, default= or default_factory=")
     if default_factory is not MISSING and not callable(default_factory):
         raise TypeError("transient(default_factory=…) takes a function")
-    known = {"default": args[0]} if args else {}
-    if default is not MISSING:
-        known["default"] = default
-    if default_factory is not MISSING:
-        known["default_factory"] = default_factory
     return dataclasses.field(
-        **known,
+        default=args[0] if args else default,
+        default_factory=default_factory,
         init=init,
         repr=repr,
         compare=compare,
@@ -108,7 +104,9 @@ def transient_defaults(cls: type) -> tuple[frozenset[str], Mapping[str, Callable
                 f"write {attribute.name}: Annotated[…, autostate.Transient] = …"
             )
     factories: dict[str, Callable[[], Any]] = {}
-    for name, mark in [(name, value) for name, value in vars(cls).items() if is_transient(value)]:
+    for name, mark in [*vars(cls).items()]:
+        if not is_transient(mark):
+            continue
         fields.add(name)
         if mark.default_factory is not MISSING:
             factories[name] = mark.default_factory
