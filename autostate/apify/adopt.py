@@ -129,23 +129,27 @@ def adopt(
     _watched.setdefault(record.source, record)
     _warn_of_use_state()
     with _lock:
-        manager = current_manager()
-        with manager.atomic():
-            made = make()
-            about = manager.info(_state_object(made))
-            notes = _notes(about.name)
-            if record.source not in notes:
-                notes[record.source] = KEPT if about.resumed else WANTED
-                if about.resumed:
-                    logger.warning(
-                        "the state object %r was there before %s was to be adopted: it goes on "
-                        "from its own state, and the record is left alone. To begin from the "
-                        "record, choose another name",
-                        about.name,
-                        record,
-                    )
-        if notes[record.source] == WANTED:
-            _take(manager, record, about.name, made)
+        return _adopted(current_manager(), record, make)
+
+
+def _adopted(manager: StateManager, record: _Record, make: Callable[[], Any]) -> Any:
+    """Make the state object and note its record, in one step; then take over the record if due."""
+    with manager.atomic():
+        made = make()
+        about = manager.info(_state_object(made))
+        notes = _notes(about.name)
+        if record.source not in notes:
+            notes[record.source] = KEPT if about.resumed else WANTED
+            if about.resumed:
+                logger.warning(
+                    "the state object %r was there before %s was to be adopted: it goes on from "
+                    "its own state, and the record is left alone. To begin from the record, choose "
+                    "another name",
+                    about.name,
+                    record,
+                )
+    if notes[record.source] == WANTED:
+        _take(manager, record, about.name, made)
     return made
 
 

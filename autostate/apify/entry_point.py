@@ -24,13 +24,7 @@ from typing import Annotated, Any, Final, ParamSpec, Protocol, TypeVar, Unpack, 
 
 from autostate.apify import events
 from autostate.codec import is_persisted
-from autostate.containers import (
-    PersistedCounter,
-    PersistedDeque,
-    PersistedDict,
-    PersistedList,
-    PersistedSet,
-)
+from autostate.containers.root import StateObject
 from autostate.runtime import api
 from autostate.runtime.manager import current
 from autostate.settings import Settings, SettingsByName
@@ -38,7 +32,6 @@ from autostate.settings import Settings, SettingsByName
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
 
-_CONTAINERS = (PersistedCounter, PersistedDeque, PersistedDict, PersistedList, PersistedSet)
 _MANY: Final[Mapping[Any, str]] = {
     inspect.Parameter.VAR_POSITIONAL: "*",
     inspect.Parameter.VAR_KEYWORD: "**",
@@ -264,7 +257,7 @@ def _state_class(annotation: Any, what: str) -> type | None:
                 )
         return None
     cls = origin or annotation
-    is_state = isinstance(cls, type) and (issubclass(cls, _CONTAINERS) or is_persisted(cls))
+    is_state = isinstance(cls, type) and (issubclass(cls, StateObject) or is_persisted(cls))
     return cls if is_state else None
 
 
@@ -285,7 +278,7 @@ def _check_parameter(parameter: inspect.Parameter, cls: type, what: str) -> None
 def _maker(name: str, cls: Any, what: str) -> Callable[[], Any]:
     """Give a function that makes the object: a container by name, unless its class names it."""
     signature = _constructor(cls)
-    if issubclass(cls, _CONTAINERS) and _takes(signature, name):
+    if issubclass(cls, StateObject) and _takes(signature, name):
         return functools.partial(cls, name)
     if _takes(signature):
         return cls  # type: ignore[no-any-return]

@@ -31,13 +31,14 @@ from weakref import WeakKeyDictionary
 
 from autostate import announced, hub, logs
 from autostate.errors import AutostateError
-from autostate.process import lifecycle
 from autostate.process.interrupts import Latch, Worker
-from autostate.runtime.api import current_manager
+from autostate.runtime.api import current_manager, live
 from autostate.runtime.manager import StateManager
 from autostate.saving import blocked_loop
 
 if TYPE_CHECKING:
+    import asyncio
+    from datetime import timedelta
     from importlib.machinery import ModuleSpec
 
 logger: logging.Logger = logging.getLogger("autostate")
@@ -51,6 +52,8 @@ LOOP_BLOCKED = 5.0
 """Seconds after which a loop that does not answer counts as blocked."""
 
 Wrapped = Callable[..., Awaitable[Any]]
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
 Listener = Callable[[Any], Coroutine[Any, Any, None]]
 
 
@@ -124,11 +127,11 @@ def _degraded(what: str) -> None:
     logger.warning("This version of the Apify SDK is not known (%r): %s.", error, what)
 
 
-async def _enter(wrapped: Wrapped, actor: Any, args: Any, kwargs: Any) -> Any:
+async def _enter(wrapped: Wrapped, actor: Any, args: Args, kwargs: Kwargs) -> Any:
     """Enter an Actor context, and listen to its events."""
     from autostate.apify.purge import surviving_a_purge
 
-    with surviving_a_purge(_managers()):
+    with surviving_a_purge(live()):
         entered = await wrapped(*args, **kwargs)
     _attach(actor)
     return entered
@@ -168,7 +171,7 @@ def _expect_timeout(actor: Any) -> None:
     """Save before the run times out; the program may have configured the SDK by itself."""
     with contextlib.suppress(Exception):  # this SDK does not tell: the environment may
         announced.note_timeout(actor.configuration.timeout_at)
-        for manager in _managers():
+        for manager in live():
             manager.expect_timeout()
 
 
@@ -186,7 +189,7 @@ def _watch_loop(actor: Any) -> None:
     Worker(functools.partial(_watch, loop, stop), "autostate-loop-watch").start()
 
 
-def _watch(loop: Any, stop: Latch) -> None:
+def _watch(loop: asyncio.AbstractEventLoop, stop: Latch) -> None:
     """Ask the loop for a sign of life regularly; this is the thread of `_watch_loop`."""
     while not stop.wait(LOOP_WATCH):
         alive = Latch()
@@ -212,7 +215,7 @@ _watches: WeakKeyDictionary[Any, Latch] = WeakKeyDictionary()
 """The latches that end the watch over the loop of each Actor."""
 
 
-async def _leave(wrapped: Wrapped, actor: Any, args: Any, kwargs: Any) -> Any:
+async def _leave(wrapped: Wrapped, actor: Any, args: Args, kwargs: Kwargs) -> Any:
     """Leave an Actor context and save once, however the context ended.
 
     The SDK's own last `persist_state` is passed on only here, after the program's listeners have
@@ -228,7 +231,7 @@ async def _leave(wrapped: Wrapped, actor: Any, args: Any, kwargs: Any) -> Any:
             await save("at the end of the Actor", ending=True)
 
 
-async def _receive(wrapped: Wrapped, events: Any, args: Any, kwargs: Any) -> Any:
+async def _receive(wrapped: Wrapped, events: Any, args: Args, kwargs: Kwargs) -> Any:
     """Receive a message from the platform, and handle it here if the SDK could not read it."""
     listeners = _listeners.get(events)
     message = args[0] if args else kwargs.get("message")
@@ -267,7 +270,7 @@ class _Listeners:
         self._actor = actor
         self._rebooting = False
         self.heard = 0
-        self.tasks: set[Any] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
         self.by_name: dict[str, Listener] = {
             "migrating": self._migrating,
             "aborting": self._aborting,
@@ -316,18 +319,13 @@ _listeners: WeakKeyDictionary[Any, _Listeners] = WeakKeyDictionary()
 """The listeners of each Actor context, by its event manager."""
 
 
-def _seconds(duration: Any) -> float | None:
+def _seconds(duration: timedelta | None) -> float | None:
     return None if duration is None else max(0.0, duration.total_seconds())
-
-
-def _managers() -> list[StateManager]:
-    """Give all managers that have state objects now."""
-    return [each for each in lifecycle.keepers if isinstance(each, StateManager)]
 
 
 def _wants_reboot() -> bool:
     """Tell whether any manager is to reboot, also one without state objects so far."""
-    return any(each.settings.reboot_on_migrating for each in (*_managers(), current_manager()))
+    return any(each.settings.reboot_on_migrating for each in (*live(), current_manager()))
 
 
 async def save(when: str, seconds: float = math.inf, *, ending: bool = False) -> bool:
@@ -340,7 +338,7 @@ async def save(when: str, seconds: float = math.inf, *, ending: bool = False) ->
     """
     import asyncio
 
-    saves = [_save_one(owner, when, seconds, ending=ending) for owner in _managers()]
+    saves = [_save_one(owner, when, seconds, ending=ending) for owner in live()]
     return all(await asyncio.gather(*saves))
 
 

@@ -7,6 +7,7 @@ nothing is shown.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 import threading
@@ -92,15 +93,12 @@ class Bar:
             except Exception:
                 self._closed = True
 
-    def close(self, done: int | None = None) -> None:
+    def close(self) -> None:
         """Draw the bar for the last time."""
-        if not self._closed:
-            self._closed = True
-            try:
-                if self._task is not None:
-                    _display.close(self._task, self._done if done is None else done)
-            except Exception:
-                return
+        closed, self._closed = self._closed, True
+        if self._task is not None and not closed:
+            with contextlib.suppress(Exception):
+                _display.close(self._task, self._done)
 
 
 class _Display:

@@ -38,7 +38,8 @@ def give(cls: type, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
         kwargs: The keyword arguments of the constructor.
     """
     layout = layout_of(cls)
-    name = _name_of(layout, args, kwargs)
+    template = layout.options.template
+    name = cls.__name__ if template is None else _named(cls, template, args, kwargs)
     manager = current_manager()
     live = manager.live(name)
     made = None
@@ -53,7 +54,7 @@ def give(cls: type, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     manager.create(name, "object", InstanceRoot)  # notes that the program has asked for it
     if not (live.claimed or live.busy):
         _claim(live, args, kwargs)
-    elif layout.options.template is None and (args or kwargs):
+    elif template is None and (args or kwargs):
         _warn_of_another(layout, name, live.instance, args, kwargs)
     return live.instance
 
@@ -61,14 +62,11 @@ def give(cls: type, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 _ADDRESS: Final = " object at 0x"
 
 
-def _name_of(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-    """Give the name of the state object that a call means."""
-    template = layout.options.template
-    if template is None:
-        return layout.cls.__name__
+def _named(cls: type, template: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """Give the name of the state object that a call means: the template holds its arguments."""
     if not template_fields(template):
         return template.format()
-    bound = inspect.signature(layout.cls).bind(*args, **kwargs)
+    bound = inspect.signature(cls).bind(*args, **kwargs)
     bound.apply_defaults()
     given = dict(bound.arguments)
     for parameter in bound.signature.parameters.values():
@@ -81,7 +79,7 @@ def _name_of(layout: Layout, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
         return name
     except (LookupError, AttributeError, ValueError, TypeError) as error:
         raise TypeError(
-            f"the name {template!r} of {shown(layout.cls)} cannot be made of the arguments of the "
+            f"the name {template!r} of {shown(cls)} cannot be made of the arguments of the "
             f"constructor ({type(error).__name__}: {error})"
         ) from None
 

@@ -148,17 +148,15 @@ def marked(cls: type) -> Marked:
     """
     from autostate.codec.pickled import pickled
 
-    found: dict[Any, set[str]] = {Transient: set(), transient: set(), pickled: set()}
+    in_transient, in_pickled = set(), set()
     for base in cls.__mro__:
         for name, annotation in _annotations(base).items():
             for mark in _marks(annotation, base):
-                for known, names in found.items():
-                    if mark is known or (known is Transient and isinstance(mark, Transient)):
-                        names.add(name)
-    return Marked(
-        frozenset(found[Transient] | found[transient]),
-        frozenset(found[pickled]),
-    )
+                if mark is Transient or mark is transient or isinstance(mark, Transient):
+                    in_transient.add(name)
+                elif mark is pickled:
+                    in_pickled.add(name)
+    return Marked(frozenset(in_transient), frozenset(in_pickled))
 
 
 def _annotations(cls: type) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ class Dataset(Storage):
                 return json_response({}, 201)
             case "GET", ["items"]:
                 return self._list_items(request)
-        raise ApiError(404, "page-not-found", "There is nothing at this path.")
+        raise ApiError.no_such_path()
 
     def _list_items(self, request: Request) -> Response:
         descending = request.flag("desc")

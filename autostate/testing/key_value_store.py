@@ -60,7 +60,7 @@ class KeyValueStore(Storage):
                 self.records.pop(key, None)
                 self.touch()
                 return Response(204)
-        raise ApiError(404, "page-not-found", "There is nothing at this path.")
+        raise ApiError.no_such_path()
 
     def _list_keys(self, request: Request) -> Response:
         limit = min(request.number("limit", _PAGE), _PAGE)

@@ -155,4 +155,4 @@ class LocalPlatform:
                 return self.runs[run_id].answer(request, rest)
             case ["v2", "users", "me"]:
                 return data_response({"id": "local-user", "username": "local"})
-        raise ApiError(404, "page-not-found", "There is nothing at this path.")
+        raise ApiError.no_such_path()

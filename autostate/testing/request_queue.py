@@ -90,7 +90,7 @@ class RequestQueue(Storage):
                 return data_response({"items": items, "limit": 10_000})
             case _, ["requests", id_, *lock]:
                 return self._answer_one(request, id_, lock)
-        raise ApiError(404, "page-not-found", "There is nothing at this path.")
+        raise ApiError.no_such_path()
 
     def _answer_one(self, request: Request, id_: str, lock: list[str]) -> Response:
         entry = self._entries.get(id_)
@@ -110,7 +110,7 @@ class RequestQueue(Storage):
             case "DELETE", ["lock"]:
                 entry.locked_until = 0.0
                 return Response(204)
-        raise ApiError(404, "page-not-found", "There is nothing at this path.")
+        raise ApiError.no_such_path()
 
     def _order(self, *, forefront: bool) -> int:
         if forefront:

@@ -169,7 +169,7 @@ class Run:
             case "POST", ["charge"]:
                 return data_response({}, 201)
             case _:
-                raise ApiError(404, "page-not-found", "There is nothing at this path.")
+                raise ApiError.no_such_path()
         return data_response(self._describe())
 
     def _environment(self) -> dict[str, str]:

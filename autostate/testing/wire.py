@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 if TYPE_CHECKING:
@@ -67,6 +67,11 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
         self.kind = kind
+
+    @classmethod
+    def no_such_path(cls) -> Self:
+        """The error for a path at which there is nothing."""
+        return cls(404, "page-not-found", "There is nothing at this path.")
 
     def response(self) -> Response:
         """The error in the API's own format."""
