@@ -143,7 +143,7 @@ persist_state: HubSignal = HubSignal(
 shutdown: HubSignal = HubSignal(
     "shutdown",
     """Inbound: an orderly end; what receivers change is still saved. `timeout`: seconds that
-    the first save may take.""",
+    the first save may take. `reason`: "exit", or the name of a signal such as "SIGTERM".""",
 )
 rehydrated: HubSignal = HubSignal(
     "rehydrated",

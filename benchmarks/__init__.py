@@ -1,1 +1,1 @@
-"""Figures beside the goals of docs/design.md: `make bench`."""
+"""Figures beside their goals: `make bench`."""

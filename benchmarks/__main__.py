@@ -1,4 +1,4 @@
-"""Figures beside the goals of docs/design.md.
+"""Figures beside their goals.
 
 make bench                    all, a million entries: some minutes
 make bench ARGS=--quick       small sizes, to see that it works; the figures mean little

@@ -1,4 +1,4 @@
-"""What the documentation shows runs: python blocks of README.md and docs, examples in docstrings.
+"""What the documentation shows runs: python blocks of all documents, examples in docstrings.
 
 The blocks of one file run in order, in one namespace, in a directory of their own, with `await`
 allowed at the top. A block that begins with ```python no-run is only compiled.
@@ -25,11 +25,15 @@ import autostate
 from tests import programs
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 ONCE = {"actors", "coming-from-use-state"}
 """Actors are restarted on a platform (`tests/actor`); a record is taken over once."""
-RESTARTED = [each for each in DOCUMENTS if each.stem not in ONCE]
 BLOCK = re.compile(r"^```python(?P<how>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+RESTARTED = [
+    each
+    for each in DOCUMENTS
+    if each.stem not in ONCE and any(not match["how"] for match in BLOCK.finditer(each.read_text()))
+]
 
 
 def _blocks(document: Path) -> list[tuple[bool, CodeType]]:
@@ -99,13 +103,19 @@ def test_the_example_in_a_docstring_runs(example: doctest.DocTest) -> None:
     assert "".join(output) == ""
 
 
-def test_the_reference_has_all_fields_and_errors() -> None:
-    """Those of `info()` and `statistics()`, and each class of errors."""
+def test_the_reference_has_all_fields_signals_and_errors() -> None:
+    """Those of `info()` and `statistics()`, each signal's arguments, each class of errors."""
     text = (ROOT / "docs" / "reference.md").read_text()
     for heading, cls in (("`info(obj)`", autostate.Info), ("`statistics()`", autostate.Statistics)):
         section = text.partition(f"## {heading}")[2].partition("\n## ")[0]
         cells = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("|"))
         for each in dataclasses.fields(cls):
             assert f"`{each.name}`" in cells
+    section = text.partition("## Signals")[2].partition("\n## ")[0]
+    for name, signal in vars(autostate.hub).items():
+        if isinstance(signal, autostate.hub.HubSignal):
+            [row] = [line for line in section.splitlines() if line.startswith(f"| `{name}` |")]
+            said = set(re.findall(r"`(\w+)`", signal.__doc__ or "")) - {"migrating"}
+            assert said <= set(re.findall(r"`(\w+)`", row.split("|")[2]))
     names = {name for name, cls in vars(autostate.errors).items() if name.endswith("Error")}
     assert names - set(re.findall(r"`(\w+Error)`", text)) == set()
