@@ -79,7 +79,11 @@ class Loop(AsyncLoop[T]):
 
 
 class _Awaited(Generic[T]):
-    """The items of an iterable, for `async for`."""
+    """The items of an iterable, for `async for`.
+
+    An asynchronous generator would not do: if the loop is left by `break`, the event loop closes it
+    some time later, and until then the run would not have ended.
+    """
 
     def __init__(self, items: Iterator[T]) -> None:
         self._items = items
@@ -194,14 +198,12 @@ def resume(
             f"the order of a {type(iterable).__name__} is another one in each process: give "
             f"sorted(…) to the loop {name!r}"
         )
-    loop: type[Loop[T] | AsyncLoop[T]] = Loop
-    if not isinstance(iterable, Iterable) and not hasattr(type(iterable), "__getitem__"):
-        if not isinstance(iterable, AsyncIterable):
-            raise TypeError(
-                f"the loop {name!r} was given a {type(iterable).__name__}, which cannot be iterated"
-            )
-        loop = AsyncLoop
+    source = source_of(iterable)
+    if source.is_async and not isinstance(iterable, AsyncIterable):
+        raise TypeError(
+            f"the loop {name!r} was given a {type(iterable).__name__}, which cannot be iterated"
+        )
     if progress:
         progress_bar.require()
-    source = source_of(iterable)
-    return loop(Options(name, source, key, check, restart, again, progress, total))
+    options = Options(name, source, key, check, restart, again, progress, total)
+    return AsyncLoop(options) if source.is_async else Loop(options)

@@ -131,7 +131,9 @@ class Source:
     def __init__(self, iterable: Any) -> None:
         self._iterable = iterable
         self.once: bool = isinstance(iterable, Iterator | AsyncIterator)
-        self.is_async: bool = not _iterates(iterable)
+        self.is_async: bool = not (
+            isinstance(iterable, Iterable) or hasattr(type(iterable), "__getitem__")
+        )
         self.taken: tuple[int, Any] | None = None
         self.tell: Callable[[], int] | None = None
         self._begun = False
@@ -315,10 +317,6 @@ def _is_file(iterable: Any) -> bool:
     except (OSError, ValueError):  # a pipe; or a text file from which next() has read a line
         return False
     return bool(iterable.seekable())
-
-
-def _iterates(iterable: Any) -> bool:
-    return isinstance(iterable, Iterable) or hasattr(type(iterable), "__getitem__")
 
 
 def source_of(iterable: Any) -> Source:
