@@ -1,28 +1,18 @@
-"""What the tests of growth share: saves that are counted, and runs of a program."""
+"""What the tests of growth share: a URL for each number, and runs of a program."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
 
 import autostate
-from autostate import hub
 
 Saves = list[tuple[int, int]]
 """Entries and bytes of each save."""
 
 
-@contextlib.contextmanager
-def counted_saves() -> Iterator[Saves]:
-    """Count every save."""
-    counted: Saves = []
-
-    def count(_: object, **counts: Any) -> None:
-        counted.append((counts["entries"], counts["bytes"]))
-
-    with hub.flushed.connected_to(count):
-        yield counted
+def url(number: int) -> str:
+    """Give the text of a key or an item."""
+    return f"https://example.com/{number}"
 
 
 class Runs:

@@ -7,7 +7,7 @@ import itertools
 import queue
 import random
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -17,32 +17,17 @@ import pytest
 import autostate
 from autostate import PersistedCounter, PersistedDict, PersistedSet, hub
 from autostate.tracking import LARGE
-from tests.growth.growing import Runs, Saves, counted_saves
+from tests.growth.growing import Runs, Saves, url
 
 STARTS = (0, 1, 50, LARGE - 1, LARGE, LARGE + 1, 300, 1000)
 """Entries at the first save: none, few, just as many as are compared, and more."""
 
+KINDS: dict[str, Any] = {
+    "set": PersistedSet,
+    "dict": PersistedDict,
+    "counter": PersistedCounter,
+}
 NESTED = {"set": set, "dict": dict, "counter": Counter, "ordereddict": OrderedDict}
-
-
-def url(number: int) -> str:
-    """Give the text of a key."""
-    return f"https://example.com/{number}"
-
-
-@pytest.fixture
-def saves() -> Iterator[Saves]:
-    """The entries and bytes of every save."""
-    with counted_saves() as counted:
-        yield counted
-
-
-@pytest.fixture(autouse=True)
-def runs(isolated: Any) -> Iterator[Runs]:
-    """The first run."""
-    made = Runs()
-    yield made
-    made.end()
 
 
 def written(saves: Saves, *, since: int = 0) -> int:
@@ -52,9 +37,7 @@ def written(saves: Saves, *, since: int = 0) -> int:
 
 def filled(kind: str, count: int) -> Any:
     """A state object that was empty when it was first saved, and has grown since."""
-    made: Any = {"set": PersistedSet, "dict": PersistedDict, "counter": PersistedCounter}[kind](
-        kind
-    )
+    made = KINDS[kind](kind)
     autostate.flush()
     insert(made, range(count))
     autostate.flush()
@@ -97,7 +80,7 @@ def remove(container: Any, number: int) -> None:
 
 @pytest.mark.parametrize("way", [insert, insert_at_once, set_defaults])
 @pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize("kind", ["set", "dict", "counter"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_container_that_grows_is_saved_entry_by_entry(
     kind: str, start: int, way: Callable[[Any, range], None], saves: Saves
 ) -> None:
@@ -111,7 +94,7 @@ def test_a_container_that_grows_is_saved_entry_by_entry(
 
 
 @pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize("kind", ["set", "dict", "counter"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_growth_at_once_writes_no_entry_again(kind: str, start: int, saves: Saves) -> None:
     """What grows to many times its size between two saves is written without what was saved."""
     container = filled(kind, start)
@@ -121,7 +104,7 @@ def test_growth_at_once_writes_no_entry_again(kind: str, start: int, saves: Save
 
 
 @pytest.mark.parametrize("start", [10, LARGE - 1, LARGE, LARGE + 1, LARGE + 3, 300, 5000])
-@pytest.mark.parametrize("kind", ["set", "dict", "counter"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_removal_writes_a_few_hundred_bytes(kind: str, start: int, saves: Saves) -> None:
     """Whatever the size, and also where a container becomes small."""
     container = filled(kind, start)
@@ -154,7 +137,7 @@ def test_defaults_that_are_worked_off_cost_a_few_hundred_bytes(
     assert PersistedSet("todo", map(url, range(start))) == left
 
 
-@pytest.mark.parametrize("kind", ["set", "dict", "counter"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_container_that_shrinks_and_grows_is_saved_entry_by_entry(
     kind: str, saves: Saves, rng: random.Random, runs: Runs
 ) -> None:
@@ -183,8 +166,7 @@ def stored(runs: Runs, container: Any, kind: str) -> set[str]:
     plain = dict(container) if kind != "set" else set(container)
     name = "seen" if kind == "set" and "first" in container else kind
     runs.again()
-    made: Any = {"set": PersistedSet, "dict": PersistedDict, "counter": PersistedCounter}[kind]
-    again = made(name)
+    again = KINDS[kind](name)
     assert again == plain
     return set(again)
 
@@ -212,7 +194,7 @@ def test_a_default_dict_that_grows_is_saved_entry_by_entry(saves: Saves) -> None
     assert [entries for entries, _ in saves[-6:]] == [100] * 6
 
 
-@pytest.mark.parametrize("kind", ["set", "dict", "counter"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_saves_that_come_by_themselves_write_what_changed(kind: str, saves: Saves) -> None:
     """A container that grows while the program works costs no more than one that is flushed."""
     announced: queue.SimpleQueue[int] = queue.SimpleQueue()

@@ -6,7 +6,7 @@ import heapq
 import queue
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 import autostate
 from autostate import PersistedDeque, PersistedDict, PersistedList, hub
 from autostate.tracking import LARGE
-from tests.growth.growing import Runs, Saves, counted_saves
+from tests.growth.growing import Runs, Saves, url
 
 STARTS = (10, LARGE - 1, LARGE, LARGE + 1, 3000)
 """Items at the first save: few, just as many as are compared, and more."""
@@ -73,31 +73,11 @@ OPERATIONS = {
 }
 
 
-def page(number: int) -> str:
-    """Give the text of an item."""
-    return f"https://example.com/{number}"
-
-
-@pytest.fixture
-def saves() -> Iterator[Saves]:
-    """The entries and bytes of every save."""
-    with counted_saves() as counted:
-        yield counted
-
-
-@pytest.fixture(autouse=True)
-def again(isolated: Any) -> Iterator[Callable[[], None]]:
-    """End the run of the program, and begin the next one; it saves only when asked to."""
-    runs = Runs()
-    yield runs.again
-    runs.end()
-
-
 def grown(kind: str, count: int) -> Any:
     """A sequence that was empty when it was first saved, and has grown since."""
     made = KINDS[kind]("items")
     autostate.flush()
-    made.extend(map(page, range(count)))
+    made.extend(map(url, range(count)))
     autostate.flush()
     return made
 
@@ -116,14 +96,14 @@ def check(sequence: Any, operation: Operation, saves: Saves) -> int:
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_change_writes_the_items_that_came(
-    kind: str, start: int, saves: Saves, again: Callable[[], None]
+    kind: str, start: int, saves: Saves, runs: Runs
 ) -> None:
     """Whatever the size, and wherever the change is."""
     sequence = grown(kind, start)
     for name, (operation, cost) in OPERATIONS[kind].items():
         assert (name, check(sequence, operation, saves)) == (name, cost)
     plain = sequence.copy()
-    again()
+    runs.again()
     assert KINDS[kind]("items") == plain
 
 
@@ -146,13 +126,13 @@ def test_a_removal_writes_a_few_hundred_bytes(kind: str, start: int, saves: Save
 @pytest.mark.parametrize("start", [LARGE, 3000])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_change_in_the_next_run_writes_the_items_that_came(
-    kind: str, start: int, saves: Saves, again: Callable[[], None]
+    kind: str, start: int, saves: Saves, runs: Runs
 ) -> None:
     """What is stored is compared as what was saved in the same run."""
     sequence = grown(kind, start)
     for name, (operation, cost) in OPERATIONS[kind].items():
         plain = sequence.copy()
-        again()
+        runs.again()
         sequence = KINDS[kind]("items")
         assert sequence == plain
         assert (name, check(sequence, operation, saves)) == (name, cost)
@@ -167,7 +147,7 @@ def test_a_large_sequence_in_a_dict_is_saved_item_by_item(
     state: Any = PersistedDict("state")
     state["items"] = {"list": list, "deque": deque}[kind]()
     autostate.flush()
-    state["items"].extend(map(page, range(start)))
+    state["items"].extend(map(url, range(start)))
     autostate.flush()
     for name, (operation, cost) in OPERATIONS[kind].items():
         assert (name, check(state["items"], operation, saves)) == (name, cost)
@@ -176,7 +156,7 @@ def test_a_large_sequence_in_a_dict_is_saved_item_by_item(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("start", [0, 5, 200, LARGE, 400, 3000])
 def test_any_edits_write_what_came(
-    kind: str, start: int, rng: random.Random, saves: Saves, again: Callable[[], None]
+    kind: str, start: int, rng: random.Random, saves: Saves, runs: Runs
 ) -> None:
     """Insertions, removals and replacements anywhere, some of them in one save."""
     sequence = grown(kind, start)
@@ -188,9 +168,9 @@ def test_any_edits_write_what_came(
             fresh += 1
             match rng.randrange(5 if position < len(sequence) else 1):
                 case 0 | 1:
-                    sequence.insert(position, page(fresh))
+                    sequence.insert(position, url(fresh))
                 case 2:
-                    sequence[position] = page(fresh)
+                    sequence[position] = url(fresh)
                 case _:
                     del sequence[position]
         count = len(saves)
@@ -198,7 +178,7 @@ def test_any_edits_write_what_came(
         assert sum(entries for entries, _ in saves[count:]) == len(set(sequence) - before)
         if step % 10 == 9:
             plain = sequence.copy()
-            again()
+            runs.again()
             sequence = KINDS[kind]("items")
             assert sequence == plain
 
@@ -219,14 +199,14 @@ def test_saves_that_come_by_themselves_write_what_changed(kind: str) -> None:
         for step in range(6):
             with autostate.atomic():
                 del sequence[step * 3]
-                sequence.insert(500, page(-step))
+                sequence.insert(500, url(-step))
                 sequence[700] = f"replaced {step}"
             assert announced.get(timeout=60) == 2
 
 
-def test_a_full_deque_writes_what_comes(saves: Saves, again: Callable[[], None]) -> None:
+def test_a_full_deque_writes_what_comes(saves: Saves, runs: Runs) -> None:
     """What it drops at the other end costs nothing."""
-    latest = PersistedDeque("latest", map(page, range(1000)), maxlen=1000)
+    latest = PersistedDeque("latest", map(url, range(1000)), maxlen=1000)
     autostate.flush()
     for step in range(10):
         latest.append(f"a{step}")
@@ -238,13 +218,13 @@ def test_a_full_deque_writes_what_comes(saves: Saves, again: Callable[[], None])
         autostate.flush()
         assert saves[-1][0] == 3
     plain = latest.copy()
-    again()
+    runs.again()
     assert PersistedDeque("latest") == plain
 
 
 @pytest.mark.parametrize("start", [200, 2000])
 def test_what_moves_is_written_at_the_most(
-    start: int, saves: Saves, rng: random.Random, again: Callable[[], None]
+    start: int, saves: Saves, rng: random.Random, runs: Runs
 ) -> None:
     """Sorting nearly sorted items costs those that have moved; a heap costs its paths."""
     numbers = PersistedList("numbers", range(0, start * 2, 2))
@@ -263,5 +243,5 @@ def test_what_moves_is_written_at_the_most(
     autostate.flush()
     assert saves[-1][0] <= start + 2
     plain = numbers.copy()
-    again()
+    runs.again()
     assert PersistedList("numbers") == plain

@@ -69,6 +69,12 @@ class Processes:
         self._started.append(process)
         return process
 
+    def working(self, *command: str, **env: str) -> subprocess.Popen[str]:
+        """Start Python, and wait until it says that it works."""
+        process = self.start(*command, **env)
+        hear(process, "works")
+        return process
+
     def run(self, *command: str, **env: str) -> tuple[int, str, str]:
         """Run Python to its end: exit code, output, errors."""
         process = self.start(*command, **env)

@@ -16,11 +16,9 @@ def test_a_run_that_was_ended_can_be_started_again_at_once(
 ) -> None:
     """Whatever ended it."""
     job = processes.write(JOB)
-    first = processes.start(job)
-    hear(first, "works")
+    first = processes.working(job)
     first.send_signal(how)
-    second = processes.start(job)
-    hear(second, "works")
+    second = processes.working(job)
     first.communicate(timeout=WAIT)
     assert end(second)[0] == 0
     assert stored() == {"page": 3}
@@ -41,8 +39,7 @@ def test_a_killed_run_is_started_again_while_its_children_live_on(processes: Pro
         time.sleep(600)
         """
     )
-    first = processes.start(job, "child")
-    hear(first, "works")
+    first = processes.working(job, "child")
     first.kill()
     first.wait(WAIT)
     assert processes.run(job) == (0, "", "")
@@ -53,8 +50,7 @@ def test_a_killed_run_is_started_again_while_its_children_live_on(processes: Pro
 def test_the_same_program_twice(processes: Processes) -> None:
     """A cron job overlaps itself: the second run ends with 75 and one line; the first saves on."""
     job = processes.write(JOB)
-    first = processes.start(job)
-    hear(first, "works")
+    first = processes.working(job)
     code, output, error = processes.run(job)
     assert (code, output) == (75, "")
     assert error.count("\n") == 1
@@ -72,8 +68,7 @@ def test_the_same_program_twice(processes: Processes) -> None:
 def test_the_same_program_twice_with_the_sdks_folder(processes: Processes) -> None:
     """Its store is a folder that does not exist at first."""
     job = processes.write("autostate.configure('apify:jobs')\n" + JOB)
-    first = processes.start(job)
-    hear(first, "works")
+    first = processes.working(job)
     code, _, error = processes.run(job)
     assert code == 75
     assert f"process {first.pid} (job.py)" in error
@@ -84,8 +79,7 @@ def test_the_same_program_twice_with_the_sdks_folder(processes: Processes) -> No
 def test_a_program_may_wait_for_the_owner_to_end(processes: Processes) -> None:
     """As long as it was told to; and for one that has begun to end without being told."""
     job = processes.write("from autostate.runtime import claim; claim.TELLING = 0\n" + JOB)
-    first = processes.start(job)
-    hear(first, "works")
+    first = processes.working(job)
     second = processes.start(job, AUTOSTATE_WAIT_FOR_OWNER="60")
     assert second.stderr is not None
     assert f"process {first.pid} (job.py)" in (told := second.stderr.readline())
@@ -99,8 +93,7 @@ def test_a_program_may_wait_for_the_owner_to_end(processes: Processes) -> None:
 def test_a_program_that_waits_for_the_owner_ends_by_sigterm(processes: Processes) -> None:
     """Whoever waits for an hour is not killed for that."""
     job = processes.write("from autostate.runtime import claim; claim.TELLING = 0\n" + JOB)
-    first = processes.start(job)
-    hear(first, "works")
+    first = processes.working(job)
     second = processes.start(job, AUTOSTATE_WAIT_FOR_OWNER="3600")
     assert second.stderr is not None
     assert "its end is waited for" in second.stderr.readline()
@@ -155,10 +148,8 @@ def test_a_program_may_take_over(processes: Processes) -> None:
                 say(dict(progress))
         """
     )
-    first = processes.start(job)
-    hear(first, "works")
-    second = processes.start(job, AUTOSTATE_TAKEOVER="yes")
-    hear(second, "works")
+    first = processes.working(job)
+    second = processes.working(job, AUTOSTATE_TAKEOVER="yes")
     third_code, _, third_error = processes.run(job)
     assert third_code == 75
     assert f"process {second.pid} " in third_error
@@ -187,8 +178,7 @@ def test_an_owner_that_stands_still_in_the_midst_of_a_commit(processes: Processe
         database.close()
         """
     )
-    first = processes.start(job)
-    hear(first, "works")
+    first = processes.working(job)
     code, _, error = processes.run(job, AUTOSTATE_FLUSH_TIMEOUT="0.5")
     assert code == 75
     assert f"belongs to process {first.pid} (job.py)" in error
@@ -211,8 +201,7 @@ def test_an_owner_that_saves_again_and_again_is_taken_over(processes: Processes)
         progress["taken"] = progress["page"]
         """
     )
-    first = processes.start(job, "first")
-    hear(first, "works")
+    first = processes.working(job, "first")
     code, _, error = processes.run(job, AUTOSTATE_TAKEOVER="yes")
     assert (code, error) == (0, "")
     output, _ = first.communicate(timeout=WAIT)
@@ -236,10 +225,8 @@ def test_a_fenced_process_may_end_at_once(processes: Processes) -> None:
         time.sleep(600)
         """
     )
-    first = processes.start(job)
-    hear(first, "works")
-    second = processes.start(job, AUTOSTATE_TAKEOVER="yes")
-    hear(second, "works")
+    first = processes.working(job)
+    processes.working(job, AUTOSTATE_TAKEOVER="yes")
     tell(first)
     assert first.wait(WAIT) == 75
 
@@ -298,8 +285,7 @@ def test_what_a_fenced_process_loses_shows_in_its_exit_code(processes: Processes
             progress["page"] += 100
         """
     )
-    first = processes.start(job, "waits")
-    hear(first, "works")
+    first = processes.working(job, "waits")
     assert processes.run(job, AUTOSTATE_TAKEOVER="1") == (0, "works\n", "")
     _, error = first.communicate("")
     assert first.returncode == 74
@@ -324,8 +310,7 @@ def test_the_other_stores_of_a_fenced_process_that_ends_are_saved(processes: Pro
                 time.sleep(600)
         """
     )
-    first = processes.start(job, "waits", AUTOSTATE_ON_FENCED="exit")
-    hear(first, "works")
+    first = processes.working(job, "waits", AUTOSTATE_ON_FENCED="exit")
     assert processes.run(job, AUTOSTATE_TAKEOVER="1") == (0, "", "")
     first.communicate("\n", timeout=WAIT)
     assert first.returncode == 75

@@ -8,14 +8,13 @@ import pty
 import subprocess
 import sys
 
-from tests.processes.programs import HEADER, JOB, Processes, end, hear, stored
+from tests.processes.programs import HEADER, JOB, Processes, end, stored
 
 
 def test_a_look_from_a_shell_beside_a_job(processes: Processes) -> None:
     """It has a store of its own; on that of the job it can look, and is refused to create."""
     job = processes.write(JOB)
-    first = processes.start(job)
-    hear(first, "works")
+    first = processes.working(job)
     look = HEADER + "say(dict(PersistedDict('progress')))"
     code, output, error = processes.run("-c", look)
     assert (code, output) == (0, "{}\n")
@@ -32,8 +31,7 @@ def test_a_look_from_a_shell_beside_a_job(processes: Processes) -> None:
 
 def test_an_interpreter_in_a_terminal_beside_a_job(processes: Processes) -> None:
     """It has a store of its own; is refused that of the job, and goes on; and may read it."""
-    job = processes.start(processes.write(JOB))
-    hear(job, "works")
+    job = processes.working(processes.write(JOB))
     url = "sqlite:///.autostate/job.db"
     lines = [
         "import autostate",

@@ -235,8 +235,7 @@ def test_a_store_that_was_deleted_is_owned_again(processes: Processes) -> None:
         sys.stdin.readline()
         """
     )
-    first = processes.start(job)
-    hear(first, "works")
+    first = processes.working(job)
     assert processes.run(job)[0] == 75
     assert end(first)[0] == 0
     assert stored() == {"page": 1}
@@ -305,8 +304,7 @@ def test_a_folder_of_the_sdk_that_was_deleted_is_saved_again(
         sys.stdin.readline()
         """
     )
-    first = processes.start(job)
-    hear(first, "works")
+    first = processes.working(job)
     assert processes.run(job)[0] == 75
     code, _, error = end(first)
     assert code == 0

@@ -68,8 +68,7 @@ def test_an_orphaned_child_becomes_the_owner(processes: Processes) -> None:
             """
         )
     )
-    parent = processes.start(job)
-    hear(parent, "works")
+    parent = processes.working(job)
     parent.kill()
     hear(parent, "saved")
     assert stored() == {"page": 2}

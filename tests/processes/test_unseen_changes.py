@@ -88,8 +88,7 @@ def test_a_renamed_class_is_saved_by_the_child_that_becomes_the_owner(
             """
         )
     )
-    parent = processes.start(job)
-    hear(parent, "works")
+    parent = processes.working(job)
     parent.kill()
     hear(parent, "saved")
     [shop] = [node for node in recovered() if node.name == "shop"]

@@ -210,10 +210,12 @@ class Bench:
             self.flush_thread._thread.join(10)
 
 
-def waiting_for(event: threading.Event) -> Callable[[], None]:
-    """Hang until a test has seen enough."""
+def waiting_for(event: threading.Event, busy: threading.Event | None = None) -> Callable[[], None]:
+    """Hang until a test has seen enough; tell it by `busy` that it may look."""
 
     def wait() -> None:
+        if busy is not None:
+            busy.set()
         event.wait(WAIT)
 
     return wait

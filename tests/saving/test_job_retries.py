@@ -11,7 +11,7 @@ import pytest
 import autostate
 from autostate import hub
 from autostate.errors import FlushError, StoreError, StoreUnavailableError
-from tests.saving.flushing import CALM, WAIT, FaultyStore, Listen, Make, failing
+from tests.saving.flushing import CALM, WAIT, FaultyStore, Listen, Make, failing, waiting_for
 
 
 def test_an_unreached_store_gets_the_same_bytes_again(make: Make) -> None:
@@ -84,12 +84,7 @@ def test_what_is_under_way_counts_as_unsaved(make: Make) -> None:
     """While the store does not answer; with what was written since."""
     bench = make()
     writing, go_on = threading.Event(), threading.Event()
-
-    def hang() -> None:
-        writing.set()
-        go_on.wait(WAIT)
-
-    bench.store.before_write = hang
+    bench.store.before_write = waiting_for(go_on, writing)
     bench.box.write("a")
     bench.flush_thread.flush_soon()
     assert writing.wait(WAIT)

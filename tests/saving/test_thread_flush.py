@@ -65,12 +65,7 @@ def test_callers_that_come_together_share_one_flush(make: Make) -> None:
     """Eight threads that wait while the store is busy take one more write, not eight."""
     bench = make()
     busy, go_on = threading.Event(), threading.Event()
-
-    def before_write() -> None:
-        busy.set()
-        go_on.wait(WAIT)
-
-    bench.store.before_write = before_write
+    bench.store.before_write = waiting_for(go_on, busy)
     bench.box.write("first")
     callers = [threading.Thread(target=bench.flush_thread.flush) for _ in range(9)]
     callers[0].start()
@@ -91,12 +86,7 @@ def test_a_flush_never_shares_a_cut_made_before_the_call(make: Make) -> None:
     """What is written while a flush is under way is durable after the *next* flush()."""
     bench = make()
     busy, go_on = threading.Event(), threading.Event()
-
-    def before_write() -> None:
-        busy.set()
-        go_on.wait(WAIT)
-
-    bench.store.before_write = before_write
+    bench.store.before_write = waiting_for(go_on, busy)
     bench.box.write("first")
     early = threading.Thread(target=bench.flush_thread.flush)
     early.start()
