@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from operator import index as as_index
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from autostate.containers import root
+from autostate.containers.root import T
 from autostate.containers.sequence import (
     SIZED,
     add_reflected,
@@ -32,13 +33,6 @@ from autostate.containers.sequence import (
 from autostate.tracking.barrier import before, changed, locked, moved, put_item, register_kind, span
 from autostate.tracking.kind import Kind
 from autostate.tracking.raw import maxlen_of
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeVar as TypeVarWithDefault
-
-    T = TypeVarWithDefault("T", default=Any)  # a deque without initial items may hold anything
-else:
-    T = TypeVar("T")
 
 
 def _adding(name: str, one: str, side: int) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from operator import index as as_index
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from autostate.containers import root
+from autostate.containers.root import T
 from autostate.containers.sequence import (
     SIZED,
     adding,
@@ -36,13 +37,6 @@ from autostate.tracking.barrier import (
 from autostate.tracking.kept import SEGMENTS
 from autostate.tracking.kind import Kind
 from autostate.tracking.unnamed import UNNAMED, unnamed
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeVar as TypeVarWithDefault
-
-    T = TypeVarWithDefault("T", default=Any)  # a list without initial items may hold anything
-else:
-    T = TypeVar("T")
 
 _list = list
 

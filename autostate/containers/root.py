@@ -5,7 +5,7 @@ from __future__ import annotations
 import copyreg
 import functools
 from reprlib import recursive_repr
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from autostate.errors import StateTypeError
 from autostate.tracking.barrier import Barrier, variants_of
@@ -14,6 +14,12 @@ from autostate.tracking.unnamed import UNNAMED
 
 if TYPE_CHECKING:
     import inspect
+
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    T = TypeVarWithDefault("T", default=Any)  # what is made without initial items may hold anything
+else:
+    T = TypeVar("T")
 
 _VARIANTS: Final = ("armed", "disarmed", "recording")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from autostate.containers import root
+from autostate.containers.root import T
 from autostate.tracking.barrier import (
     INTERCHANGEABLE,
     before,
@@ -21,13 +22,6 @@ from autostate.tracking.barrier import (
 )
 from autostate.tracking.kind import Kind
 from autostate.tracking.unnamed import UNNAMED, unnamed
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeVar as TypeVarWithDefault
-
-    T = TypeVarWithDefault("T", default=Any)  # a set without initial members may hold anything
-else:
-    T = TypeVar("T")
 
 _set = set
 
@@ -103,13 +97,14 @@ def _toggle_all(self: Any, other: Iterable[Any]) -> None:
         (PersistedSet.discard if known else PersistedSet.add)(self, member)
 
 
-def _keep(self: Any, kept: set[Any]) -> None:
-    """Remove, one by one, the members that are not among those to keep.
+def _keep(self: Any, *others: Any) -> None:
+    """Remove, one by one, the members that are not in all others too.
 
     The intersection of {1} and {True}, or of {(1,)} and {(True,)}, holds whichever of the two
     Python picks. If that is not the former member, the former member is removed, and the other
     one is added.
     """
+    kept = set.intersection(self, *others)
     former = {member: member for member in set.__iter__(self)}
     for member in former:
         if member not in kept:
@@ -214,21 +209,15 @@ class PersistedSet(root.StateObject, set[T]):
         __isub__ = _by_member("__isub__", _discard_all)
         symmetric_difference_update = _by_member("symmetric_difference_update", _toggle_all)
         __ixor__ = _by_member("__ixor__", _toggle_all)
+        __iand__ = _by_member("__iand__", _keep)
 
         @functools.wraps(set.intersection_update)
         def intersection_update(self, /, *others: Any) -> None:
             """Keep the members that are in all others too, as `set.intersection_update` does."""
             if is_keyed(self):
-                _keep(self, set.intersection(self, *others))
+                _keep(self, *others)
             else:
                 span(self, set.intersection_update, *others)
-
-        @functools.wraps(set.__iand__)
-        def __iand__(self, other: Any, /) -> Self:
-            if not is_keyed(self) or not isinstance(other, set | frozenset):
-                return span(self, set.__iand__, other)  # type: ignore[no-any-return]
-            _keep(self, set.intersection(self, other))
-            return self
 
         # Results and copies are plain, and bound to no store:
 
