@@ -18,7 +18,7 @@ import time
 from collections import defaultdict
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -27,6 +27,9 @@ from tests import hypothesis_profile, programs  # noqa: F401 - the profile befor
 from tests.campaign import LONG as LONG_RUN, Tally, summed
 from tests.conformance.types_kit import registrations_kept
 from tests.peers.forked import ProgramServer
+
+if TYPE_CHECKING:
+    from autostate.testing import LocalPlatform
 
 MEMORY: Final = Path("/dev/shm")
 ROOM: Final = 1 << 32
@@ -161,6 +164,15 @@ def pytest_collection_finish() -> None:
 
 _TALLY: Final = pytest.StashKey[Tally]()
 _FIGURES: Final = "campaign"
+
+
+@pytest.fixture
+def platform() -> Iterator[LocalPlatform]:
+    """A platform of the test's own."""
+    from autostate.testing import LocalPlatform  # loads websockets, which few tests need
+
+    with LocalPlatform() as platform:
+        yield platform
 
 
 @pytest.fixture

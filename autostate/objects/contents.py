@@ -8,6 +8,7 @@ import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
+from operator import is_
 from typing import Any, Final
 
 from autostate.codec.bound import is_container, is_persisted, root_of, transient_fields
@@ -226,8 +227,4 @@ def _is_same(content: Any, former: Any) -> bool:
         return set(map(id, content)) == set(map(id, former))
     if getattr(content, "default_factory", None) is not getattr(former, "default_factory", None):
         return False
-    if isinstance(content, dict):
-        return all(a is b for a, b in zip(content.values(), former.values(), strict=True)) and all(
-            a is b for a, b in zip(content, former, strict=True)
-        )
-    return all(a is b for a, b in zip(content, former, strict=True))
+    return all(map(is_, _inside(content), _inside(former)))

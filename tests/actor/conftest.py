@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,6 @@ import pytest
 from autostate.testing import LocalPlatform
 from tests.actor.programs import WITH_AUTOSTATE
 from tests.actor_runs import StartActor, starter
-
-
-@pytest.fixture
-def platform() -> Iterator[LocalPlatform]:
-    """A platform of the test's own."""
-    with LocalPlatform() as platform:
-        yield platform
 
 
 @pytest.fixture

@@ -12,13 +12,6 @@ from tests.apify.adopting import Place
 from tests.peers.forked import ProgramServer
 
 
-@pytest.fixture
-def platform() -> Iterator[LocalPlatform]:
-    """A platform of the test's own."""
-    with LocalPlatform() as platform:
-        yield platform
-
-
 @pytest.fixture(params=["local", "platform"])
 def place(
     request: pytest.FixtureRequest, tmp_path: Path, program_server: ProgramServer

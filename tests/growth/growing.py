@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import queue
+from collections.abc import Iterator
+from typing import Any
 
 import autostate
+from autostate import hub
 
 Saves = list[tuple[int, int]]
 """Entries and bytes of each save."""
@@ -13,6 +17,19 @@ Saves = list[tuple[int, int]]
 def url(number: int) -> str:
     """Give the text of a key or an item."""
     return f"https://example.com/{number}"
+
+
+@contextlib.contextmanager
+def saving_by_itself() -> Iterator[queue.SimpleQueue[int]]:
+    """Save after each write in the body; give a queue of the entries of each save."""
+    announced: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def announce(_: object, **counts: Any) -> None:
+        announced.put(counts["entries"])
+
+    eager = autostate.open("sqlite:///eager.db", debounce=0.0, max_delay=0.0)
+    with eager, hub.flushed.connected_to(announce):
+        yield announced
 
 
 class Runs:

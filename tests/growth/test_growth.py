@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import itertools
-import queue
 import random
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
@@ -15,9 +14,9 @@ import numpy as np
 import pytest
 
 import autostate
-from autostate import PersistedCounter, PersistedDict, PersistedSet, hub
+from autostate import PersistedCounter, PersistedDict, PersistedSet
 from autostate.tracking import LARGE
-from tests.growth.growing import Runs, Saves, url
+from tests.growth.growing import Runs, Saves, saving_by_itself, url
 
 STARTS = (0, 1, 50, LARGE - 1, LARGE, LARGE + 1, 300, 1000)
 """Entries at the first save: none, few, just as many as are compared, and more."""
@@ -197,13 +196,7 @@ def test_a_default_dict_that_grows_is_saved_entry_by_entry(saves: Saves) -> None
 @pytest.mark.parametrize("kind", KINDS)
 def test_saves_that_come_by_themselves_write_what_changed(kind: str, saves: Saves) -> None:
     """A container that grows while the program works costs no more than one that is flushed."""
-    announced: queue.SimpleQueue[int] = queue.SimpleQueue()
-
-    def announce(_: object, **counts: Any) -> None:
-        announced.put(counts["entries"])
-
-    eager = autostate.open("sqlite:///eager.db", debounce=0.0, max_delay=0.0)
-    with eager, hub.flushed.connected_to(announce):
+    with saving_by_itself() as announced:
         container = filled(kind, 300)
         autostate.flush()
         while not announced.empty():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import queue
 import random
 from collections import deque
 from collections.abc import Callable
@@ -12,9 +11,9 @@ from typing import Any
 import pytest
 
 import autostate
-from autostate import PersistedDeque, PersistedDict, PersistedList, hub
+from autostate import PersistedDeque, PersistedDict, PersistedList
 from autostate.tracking import LARGE
-from tests.growth.growing import Runs, Saves, url
+from tests.growth.growing import Runs, Saves, saving_by_itself, url
 
 STARTS = (10, LARGE - 1, LARGE, LARGE + 1, 3000)
 """Items at the first save: few, just as many as are compared, and more."""
@@ -186,13 +185,7 @@ def test_any_edits_write_what_came(
 @pytest.mark.parametrize("kind", KINDS)
 def test_saves_that_come_by_themselves_write_what_changed(kind: str) -> None:
     """Where nothing is compared, what was recorded is written."""
-    announced: queue.SimpleQueue[int] = queue.SimpleQueue()
-
-    def announce(_: object, **counts: Any) -> None:
-        announced.put(counts["entries"])
-
-    eager = autostate.open("sqlite:///eager.db", debounce=0.0, max_delay=0.0)
-    with eager, hub.flushed.connected_to(announce):
+    with saving_by_itself() as announced:
         sequence = grown(kind, 1000)
         while not announced.empty():
             announced.get()

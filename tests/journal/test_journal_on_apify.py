@@ -17,13 +17,6 @@ from tests.campaign import Tally
 
 
 @pytest.fixture
-def platform() -> Iterator[LocalPlatform]:
-    """A platform of the test's own."""
-    with LocalPlatform() as platform:
-        yield platform
-
-
-@pytest.fixture
 def stores(platform: LocalPlatform) -> Iterator[Iterator[ApifyStore]]:
     """As many stores as wanted, each a connection of its own to the same records."""
     opened: list[ApifyStore] = []

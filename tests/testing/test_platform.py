@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import sys
 import urllib.request
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,13 +25,6 @@ def rust_runtime() -> None:
     """Let the client's HTTP library start what it then keeps for the life of the process."""
     with LocalPlatform() as platform:
         client(platform).key_value_stores().list()
-
-
-@pytest.fixture
-def platform() -> Iterator[LocalPlatform]:
-    """A platform of the test's own."""
-    with LocalPlatform() as platform:
-        yield platform
 
 
 @pytest.fixture
