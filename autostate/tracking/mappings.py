@@ -277,11 +277,12 @@ class MappingCapture(KeyedCapture):
         yield from self._dropped(self._take_drops(before))
         for batch in self.batches():
             with self.node.tracker.lock:
-                new = [k for k in batch if k not in before and self._is_native(k, items[k])]
-                puts = [(key, items[key]) for key in new]
-                known = set(new)
-                rest = [key for key in batch if key not in known]
-                for key, raw in zip(rest, self.raws(rest, items), strict=True):
+                puts = []
+                for key in batch:
+                    if key not in before and self._is_native(key, items[key]):
+                        puts.append((key, items[key]))
+                        continue
+                    raw = self.taken(key, items[key])
                     if raw is not None:
                         self._note_seen(key, raw)
                         if before.get(key) != _hash(key, raw):
