@@ -119,22 +119,27 @@ class Written:
                 containers = list(self._tracker.unresolved.values())
             if not containers:
                 break
-            self._prepare(containers, pause)
+            self._resolve_each(containers, pause)
             del containers
         if full_compare:
-            self._prepare_sweep(pause)
+            self._look_into_all(pause)
+            self._swept = True
 
-    def _prepare(self, containers: list[Any], pause: Callable[[], None]) -> None:
-        done = 0
-        since = 0
+    def resolve_all(self) -> None:
+        """Resolve all containers that are left; the lock is held."""
+        while self._tracker.unresolved:
+            self._resolve_each(list(self._tracker.unresolved.values()), None)
+        self._graph.forget(all_resolved=True)
+
+    def _resolve_each(self, containers: list[Any], pause: Callable[[], None] | None) -> None:
+        """Resolve containers, in slices; without a pause the caller holds the lock all the time."""
+        done = since = 0
         containers.reverse()  # outer ones first: a large one becomes a node, with many entries
         while containers:
             container = containers.pop()
             with self._tracker.lock:
-                if (
-                    self._tracker.unresolved.pop(id(container), None) is None
-                    or container._node_ is None
-                ):
+                listed = self._tracker.unresolved.pop(id(container), None) is not None
+                if not listed or container._node_ is None:
                     continue
                 self._graph.forget()
                 slots: list[Any] = []
@@ -146,6 +151,8 @@ class Written:
                     if container._node_ is not None:  # it may be detached meanwhile
                         with self._isolated(container):
                             self._resolve(container, slots[start : start + SLICE])
+                if pause is None:
+                    continue
                 done += min(SLICE, len(slots) - start) + 1
                 if done >= SLICE:
                     since += done
@@ -155,7 +162,8 @@ class Written:
                     since = 0
                     _collect_young()
 
-    def _prepare_sweep(self, pause: Callable[[], None]) -> None:
+    def _look_into_all(self, pause: Callable[[], None] | None) -> None:
+        """Convert or watch the values in all nodes that can be compared, in slices."""
         with self._tracker.lock:
             nodes = self._to_compare()
         for node in nodes:
@@ -165,8 +173,8 @@ class Written:
                 with self._tracker.lock:
                     if not self._tracker.closed and self._tracker.nodes.get(node.id) is node:
                         self._look_inside(node, slots[start : start + SLICE], again=True)
-                pause()
-        self._swept = True
+                if pause is not None:
+                    pause()
 
     def collect(self, most: int | None = None) -> None:
         """Re-arm all written containers, and only then mark their entries.
@@ -290,16 +298,6 @@ class Written:
         keys = held_keys(container, list(entries.keys))
         return [k for k in keys if type(dict.get(container, k)) not in ATOMS]
 
-    def resolve_all(self) -> None:
-        """Resolve all containers that are left."""
-        self._graph.forget()
-        while self._tracker.unresolved:
-            _, container = self._tracker.unresolved.popitem()
-            if container._node_ is not None:  # else it was detached
-                with self._isolated(container):
-                    self._resolve(container, self._slots_to_resolve(container))
-        self._graph.forget(all_resolved=True)
-
     @contextlib.contextmanager
     def _isolated(self, container: Any) -> Generator[None]:
         """Let an exception in the user's own code (the `__eq__` of a key) cost one node only.
@@ -364,9 +362,7 @@ class Written:
     def full_compare(self) -> None:
         """Mark all nodes that can be compared, and all entries that could not be saved."""
         if not self._swept:
-            for node in self._to_compare():
-                if not is_flat(node.obj):
-                    self._look_inside(node, slots_of(node.obj), again=True)
+            self._look_into_all(None)
         self._swept = False
         for node in self._to_compare():
             node.entries.all_dirty = True
