@@ -183,7 +183,7 @@ class StateManager:
 
         Args:
             name: The name of the root.
-            kind: The name of a `barrier.Kind`.
+            kind: The name of a `tracking.kind.Kind`.
             make: Makes an empty container of that kind that is bound to no store.
             own: Whether it is one of the library's own notes, whose names no program can use.
 
