@@ -251,7 +251,8 @@ class Incarnation:
             FencedError: The store was deleted, and another process has begun anew.
             StoreGoneError: The store was deleted.
         """
-        if self._journal.moved:
+        is_guarded = self.store.conditional and self.store.atomic
+        if not is_guarded and self._journal.moved:
             self.claim.move_to(self._journal.epoch)
         if self.claim.check() or self.last_saved is None:
             return

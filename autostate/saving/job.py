@@ -188,6 +188,7 @@ class FlushJob:
             changes = capture.encode(None if policy.last else yield_gil)
             if changes:
                 deadline.at = policy.writing(self.clock(), at_least=deadline.at)
+                self._check()
                 info, waited = self._commit(changes, deadline)
             capture.saved()
         except StoreGoneError:
@@ -347,7 +348,6 @@ class FlushJob:
 
     def _commit(self, changes: list[bytes], deadline: Deadline) -> tuple[CommitInfo, float]:
         """Commit, with retries of the same bytes; return the cost, and the seconds of waiting."""
-        self._check()
         self.unsaved = changes
         self._under_way = sum(map(len, changes))
         first = self._first_wait if self._under_way < SMALL else math.inf

@@ -12,19 +12,12 @@ middle of the body or of the callback. It never falls into the middle of a block
 
 The cut always runs on the flush thread, or in the caller of `flush()` if there is no such thread:
 on an event loop's thread Ctrl-C, which Python raises in the main thread, could strike in the middle
-of the cut. So the loop is asked to hold between two callbacks. Two cases need care:
-
-- The loop's thread waits for the flush thread, in `flush()` for example, and would never reach the
-  end of its callback. Then the cut is taken at once. `BlockedLoops` has the loops of such threads,
-  and keeps a thread from continuing during the cut, when a timeout or Ctrl-C ends its waiting.
-- The loop does not reach the end of its callback in time, or stops. Then the cut is taken anyway.
+of the cut.
 """
 
 from __future__ import annotations
 
 import contextlib
-import queue
-import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from types import EllipsisType
@@ -33,24 +26,19 @@ from typing import TYPE_CHECKING, TypeVar
 from autostate import logs
 from autostate.deadline import Deadline
 from autostate.errors import FlushError
-from autostate.process.interrupts import Latch
-from autostate.saving import blocked_loop
+from autostate.saving.event_loops import EventLoops
 from autostate.saving.policy import POLL_INTERVAL, FlushPolicy
 from autostate.saving.rendezvous import ActiveLoops
 from autostate.saving.request import FlushRequest, running_loop
 from autostate.tracking.blocks import LONGEST_HOLD
 
 if TYPE_CHECKING:
-    import asyncio
-
     from autostate.tracking import Capture, Tracker
 
 T = TypeVar("T")
 
-LOOP_CHECK = 0.05
+BODY_CHECK = 0.05
 """Seconds between checks whether a loop that was asked to hold is still running."""
-LONGEST_STAND = 10.0
-"""Seconds after which a loop continues although the cut is not done."""
 LOOP_PATIENCE = 5.0
 """Seconds for which a cut waits for an event loop, at most."""
 LONGEST_URGENT = 1.0
@@ -75,7 +63,7 @@ class PatientCut:
     Attributes:
         pause: Waits for this many seconds, or less if there is news.
         active_loops: The resumable loops that run.
-        blocked_loops: The event loops whose threads wait for a flush.
+        event_loops: The event loops that were held or blocked.
         refused: Whether the last attempt was refused by an open block.
     """
 
@@ -88,13 +76,12 @@ class PatientCut:
     ) -> None:
         self.pause: Callable[[float], None] = time.sleep
         self.active_loops: ActiveLoops = ActiveLoops()
-        self.blocked_loops: BlockedLoops = BlockedLoops()
+        self.event_loops: EventLoops = EventLoops()
         self.refused: bool = False
         self._tracker = tracker
         self._policy = policy
         self._describe = describe
         self._clock = clock
-        self._late_loop = LateLoop()
         self._refusals = 0
         self._waits_for: object = None  # a block
         self._waits_since = 0.0
@@ -103,7 +90,7 @@ class PatientCut:
     @contextlib.contextmanager
     def standing_still(self) -> Generator[None]:
         """Mark that the body waits for the flush thread: this thread is held during a cut."""
-        with self.blocked_loops.here(), self.active_loops.waiting():
+        with self.event_loops.blocked(), self.active_loops.waiting():
             yield
 
     def take(
@@ -134,9 +121,8 @@ class PatientCut:
         now = self._clock()
         last_chance = now + min((deadline.at - now) / 2, LONGEST_LAST_HOLD)
 
-        def cut() -> Capture | None:
+        def cut(paused: int | None) -> Capture | None:
             ending = policy.last and self._clock() >= last_chance
-            paused = self.blocked_loops.paused
             return tracker.cut(full_compare=full_compare, paused=paused, ending=ending)
 
         while True:
@@ -157,24 +143,24 @@ class PatientCut:
             if not requests:
                 return None
 
-    def _between_items(self, cut: Callable[[], T], deadline: Deadline) -> T:
+    def _between_items(self, cut: Callable[[int | None], T], deadline: Deadline) -> T:
         """Cut between two items of the active loops, unless that takes too long."""
         loops, began = self.active_loops, self._clock()
 
         def waits() -> bool:
             return loops.in_work and self._clock() - began < self._patience(deadline)
 
-        def cut_unless_in_work() -> T | EllipsisType:
+        def cut_unless_in_work(paused: int | None) -> T | EllipsisType:
             with self._tracker.lock:  # no loop begins meanwhile
-                return ... if waits() else cut()
+                return ... if waits() else cut(paused)
 
         while True:
             if waits():
                 with loops.asked() as rendezvous:
                     while waits() and not rendezvous.reached:
-                        self.pause(LOOP_CHECK)
+                        self.pause(BODY_CHECK)
                     if rendezvous.reached:
-                        return self._between_blocks(cut, deadline)
+                        return self._between_blocks(lambda: cut(None), deadline)
             capture = self._between_blocks(
                 lambda: self._between_awaits(cut_unless_in_work, deadline), deadline
             )
@@ -218,137 +204,10 @@ class PatientCut:
         is_urgent = self._policy.last or self._policy.kill_announced(self._clock())
         return min(patience, LONGEST_URGENT) if is_urgent else patience
 
-    def _between_awaits(self, cut: Callable[[], T], deadline: Deadline) -> T:
+    def _between_awaits(self, cut: Callable[[int | None], T], deadline: Deadline) -> T:
         """Cut between two callbacks of the event loop that writes, if there is one."""
         loop = self._tracker.loop() if self._tracker.loops else None
         if loop is None or loop is running_loop():
-            return cut()
+            return cut(None)
         patience = min(self._patience(deadline), LOOP_PATIENCE)
-        return cut_on_loop(loop, cut, patience, self.blocked_loops, self._late_loop)
-
-
-class BlockedLoops:
-    """The event loops whose threads wait for the flush thread at this moment.
-
-    Attributes:
-        paused: The thread that is held for the present cut; None: no thread is.
-    """
-
-    def __init__(self) -> None:
-        self.paused: int | None = None
-        self._lock = threading.Lock()
-        self._loops: list[tuple[asyncio.AbstractEventLoop, int]] = []
-
-    @contextlib.contextmanager
-    def here(self) -> Generator[None]:
-        """Mark the loop of this thread, if any, as blocked during the body."""
-        loop = running_loop()
-        if loop is None:
-            yield
-            return
-        here = loop, threading.get_ident()
-        try:
-            try:
-                with self._lock:
-                    self._loops.append(here)
-                yield
-            finally:
-                self._goes_on(here)
-        except BaseException:
-            self._goes_on(here)  # again: Ctrl-C may have struck in the midst of it
-            raise
-
-    def _goes_on(self, here: tuple[asyncio.AbstractEventLoop, int]) -> None:
-        with self._lock:
-            self._loops = [one for one in self._loops if one is not here]
-
-    @contextlib.contextmanager
-    def held(self, loop: asyncio.AbstractEventLoop) -> Generator[int | None]:
-        """Give the thread of this loop if it is blocked, and hold it until the end of the body."""
-        with self._lock:
-            yield next((thread for one, thread in self._loops if one is loop), None)
-
-    def call(self, cut: Callable[[], T], paused: int | None) -> T:
-        """Call a cut while that thread is held."""
-        self.paused = paused
-        try:
-            return cut()
-        finally:
-            self.paused = None
-
-
-class LateLoop:
-    """The event loop that did not hold for a cut in time, until it runs again.
-
-    It is still in the same callback until then, and the next cut does not wait for it.
-    """
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._since = 0.0
-
-    def is_late(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Tell whether this loop was late and has not run since."""
-        return loop is self._loop
-
-    def missed(self, loop: asyncio.AbstractEventLoop, since: float) -> None:
-        """Note that a cut was taken without this loop, and warn."""
-        if loop is not self._loop:
-            self._loop, self._since = loop, since
-        blocked_loop.report(loop, time.monotonic() - self._since)
-
-    def ran(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Note that this loop runs again."""
-        if loop is self._loop:
-            self._loop = None
-        blocked_loop.ran(loop)
-
-
-def cut_on_loop(
-    loop: asyncio.AbstractEventLoop,
-    cut: Callable[[], T],
-    patience: float,
-    blocked_loops: BlockedLoops,
-    late: LateLoop,
-) -> T:
-    """Call `cut` while the loop is held between two callbacks, or after `patience` without that.
-
-    `cut` is called in this thread: in the loop's thread, Ctrl-C could strike in the middle of it.
-
-    Args:
-        loop: A loop that runs in another thread.
-        cut: The function to call, exactly once.
-        patience: Seconds to wait for the loop.
-        blocked_loops: The loops whose threads wait for the flush thread.
-        late: The loop that missed an earlier cut.
-
-    Returns:
-        The result of `cut`; its exceptions are raised here.
-    """
-    arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
-    over = Latch()
-
-    def stand_still() -> None:
-        late.ran(loop)
-        arrived.put(threading.get_ident())
-        over.wait(LONGEST_STAND)
-
-    try:
-        with contextlib.suppress(RuntimeError):  # closed meanwhile: it does not run either
-            loop.call_soon_threadsafe(stand_still)
-        began = time.monotonic()
-        deadline = Deadline.after(0.0 if late.is_late(loop) else patience)
-        while True:
-            with blocked_loops.held(loop) as thread:
-                running = loop.is_running()
-                if thread is not None or not (running and deadline.left()):
-                    if running and thread is None:
-                        late.missed(loop, began)
-                    return blocked_loops.call(cut, thread)
-            try:
-                thread = arrived.get(timeout=LOOP_CHECK)
-            except queue.Empty:
-                continue
-            return blocked_loops.call(cut, thread)
-    finally:
-        over.set()
+        return self.event_loops.hold(loop, cut, patience)

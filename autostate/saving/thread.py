@@ -283,7 +283,7 @@ class FlushThread:
     @contextlib.contextmanager
     def exclusive(self) -> Generator[None]:
         """Prevent any flush during the body, which uses the journal or the store otherwise."""
-        with self.job.patient_cut.blocked_loops.here(), self._work:  # no cut falls into the body
+        with self.job.patient_cut.event_loops.blocked(), self._work:  # no cut falls into the body
             yield
 
     # -- the caller's side of a flush ---------------------------------------------------------
@@ -346,7 +346,8 @@ class FlushThread:
                     break
         with contextlib.suppress(queue.Empty):  # the thread may have served it at its end
             return request.outcome(0)
-        error = self._serve([request], Deadline(request.deadline, self._clock))
+        self._deadline.at = request.deadline
+        error = self._serve([request], self._deadline)
         if error is not None and not isinstance(error, Exception):
             raise error  # Ctrl-C, which struck in this thread
         return error
@@ -496,8 +497,7 @@ class FlushThread:
     def _limit(self, latest: float) -> Deadline:
         """Return when a flush ends at the latest; a short timeout of a caller does not end it."""
         limit = self._policy.deadline(self._clock(), at_least=latest)
-        limit = limit if self._end_at is None else min(limit, self._end_at)
-        self._deadline = Deadline(limit, self._clock)
+        self._deadline.at = limit if self._end_at is None else min(limit, self._end_at)
         return self._deadline
 
     def _compact(self) -> None:

@@ -24,7 +24,7 @@ from autostate import hub
 from autostate.process import lifecycle
 from autostate.process.interrupts import Latch, Worker
 from autostate.runtime.api import current_manager
-from autostate.saving.patient_cut import BlockedLoops
+from autostate.saving.event_loops import EventLoops
 from tests.crash.interrupted import (
     EVERY,
     LARGE,
@@ -336,19 +336,19 @@ def test_a_thread_has_begun_when_start_returns() -> None:
 
 def test_a_loop_whose_flush_ctrl_c_ended_counts_as_running_again() -> None:
     """Else every later cut would be taken in the middle of what runs on it."""
-    blocked_loops = BlockedLoops()
+    event_loops = EventLoops()
 
     async def act(number: int) -> bool:
         loop = asyncio.get_running_loop()
-        interrupt = Interrupt(number, ours="saving/patient_cut.py")
+        interrupt = Interrupt(number, ours="saving/event_loops.py")
         with (
             contextlib.suppress(KeyboardInterrupt),
             interrupt,
-            blocked_loops.here(),
-            blocked_loops.held(loop) as thread,
+            event_loops.blocked(),
+            event_loops.blocked_thread(loop) as thread,
         ):
             assert thread == threading.get_ident()
-        with blocked_loops.held(loop) as thread:
+        with event_loops.blocked_thread(loop) as thread:
             assert thread is None, interrupt.at
         return interrupt.left <= 0
 

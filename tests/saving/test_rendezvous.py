@@ -193,7 +193,7 @@ def test_a_loop_that_begins_before_the_cut_is_waited_for(event_loops: bool) -> N
     patient_cut.pause = pause
     patient_cut.active_loops = loops
     if event_loops:
-        patient_cut._between_items(box.cut, Deadline.after(1e9))
+        patient_cut._between_items(lambda _: box.cut(), Deadline.after(1e9))
     else:
         patient_cut.take((), Deadline.after(1e9), lambda: None, full_compare=False)
     assert cuts_before_the_end == [0]

@@ -109,7 +109,7 @@ async def test_a_loop_that_stays_blocked_is_told_once_and_not_waited_for_again(
     await asyncio.sleep(0)  # the callbacks of the cuts run
     bench.box.write("c")
     await bench.flush_thread.durable()
-    assert not bench.flush_thread.job.patient_cut._late_loop.is_late(asyncio.get_running_loop())
+    assert bench.flush_thread.job.patient_cut.event_loops.late is None
 
 
 def test_a_loop_that_stops_meanwhile_does_not_hold_up_a_capture(make: Make) -> None:
