@@ -95,7 +95,7 @@ if TYPE_CHECKING:
     from autostate.objects.decorator import persisted
     from autostate.objects.options import Transient, transient
     from autostate.runtime.backup import backup
-    from autostate.saving.statistics import Statistics
+    from autostate.saving.outcomes import Statistics
 
 __version__ = "0.1.0"
 
@@ -155,7 +155,7 @@ _LATE = {
     "PersistedDict": "autostate.containers",
     "PersistedList": "autostate.containers",
     "PersistedSet": "autostate.containers",
-    "Statistics": "autostate.saving.statistics",
+    "Statistics": "autostate.saving.outcomes",
     "Transient": "autostate.objects.options",
     "Unknown": "autostate.codec",
     "actor": "autostate.apify.entry_point",

@@ -125,6 +125,11 @@ def this_run() -> str:
     return os.environ.get("ACTOR_RUN_ID") or os.environ.get("APIFY_ACTOR_RUN_ID", "")
 
 
+def is_of_this_run(owner: object) -> bool:
+    """Tell whether an owner belongs to the same run of an Actor, in another container."""
+    return isinstance(owner, Owner) and owner.run != "" and owner.run == this_run()
+
+
 def program() -> str:
     """Give a name of the running program that a person recognizes."""
     main = sys.modules.get("__main__")

@@ -22,7 +22,7 @@ from autostate.runtime.manager import Info, StateManager, current
 from autostate.settings import Settings, SettingsByName
 
 if TYPE_CHECKING:
-    from autostate.saving.statistics import Statistics
+    from autostate.saving.outcomes import Statistics
     from autostate.stores import Store
     from autostate.tracking import Tracker
     from autostate.tracking.atomic import AtomicBlock

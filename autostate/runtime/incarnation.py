@@ -32,7 +32,7 @@ from autostate.errors import (
 )
 from autostate.journal import Journal
 from autostate.journal.commit import UNREADABLE
-from autostate.ownership.owner import Owner, this_run
+from autostate.ownership.owner import is_of_this_run
 from autostate.ownership.state_names import listed, of_programs
 from autostate.process import exit_status, lifecycle
 from autostate.process.interrupts import Latch, uninterrupted
@@ -336,9 +336,9 @@ class Incarnation:
 
         The old container of an Actor's run ends anyway, and the run goes on in the new one.
         """
-        owner = error.owner
-        same_run = isinstance(owner, Owner) and owner.run == this_run() != ""
-        if same_run or not (self.flush_thread.job.dirty or self.flush_thread.job.unsaved):
+        if is_of_this_run(error.owner) or not (
+            self.flush_thread.job.dirty or self.flush_thread.job.unsaved
+        ):
             return error
         return ChangesLostError(f"the unsaved changes are LOST: {error}")
 

@@ -29,7 +29,7 @@ from autostate.settings import OF_PROGRAMS, Settings, SettingsByName, default_ur
 
 if TYPE_CHECKING:
     from autostate.runtime.incarnation import Incarnation
-    from autostate.saving.statistics import Statistics
+    from autostate.saving.outcomes import Statistics
     from autostate.stores import Store
     from autostate.tracking import Tracker
     from autostate.tracking.atomic import AtomicBlock
@@ -252,7 +252,7 @@ class StateManager:
             raise LookupError(f"no live state object is called {name!r} in {self!r}")
         resumed, job = incarnation.resumed(name), incarnation.flush_thread.job
         inside = (f"{name}[", f"{name}.")
-        error = job.last_error
+        error = job.outcomes.last_error
         return Info(
             name=name,
             kind=incarnation.tracker.kind(name) or "",
@@ -263,7 +263,9 @@ class StateManager:
             last_error=None if error is None else str(error),
             waiting=job.waiting,
             unsavable=tuple(
-                path for path in list(job.unsavable) if path == name or path.startswith(inside)
+                path
+                for path in list(job.outcomes.unsavable)
+                if path == name or path.startswith(inside)
             ),
         )
 
@@ -355,7 +357,7 @@ class StateManager:
 
     def statistics(self) -> Statistics:
         """Tell how much was saved, and the present state of saving."""
-        from autostate.saving.statistics import Statistics
+        from autostate.saving.outcomes import Statistics
 
         incarnation = self._incarnation
         return Statistics() if incarnation is None else incarnation.flush_thread.job.statistics()

@@ -25,14 +25,13 @@ from autostate.errors import (
     FlushError,
     StoreGoneError,
     StoreUnavailableError,
-    UnsupportedTypeError,
 )
-from autostate.ownership.owner import Owner, this_run
+from autostate.ownership.owner import is_of_this_run
 from autostate.process import exit_status, lifecycle
+from autostate.saving.outcomes import Outcomes, Statistics
 from autostate.saving.patient_cut import PatientCut
 from autostate.saving.policy import FlushPolicy
 from autostate.saving.request import FlushRequest
-from autostate.saving.statistics import Statistics
 from autostate.warned import shows_warnings
 
 if TYPE_CHECKING:
@@ -85,9 +84,8 @@ class FlushJob:
         clock: The clock.
         pause: Waits for this many seconds, or less if there is news.
         patient_cut: Takes the cuts, and knows the loops that run.
+        outcomes: The outcomes so far.
         fenced: The error, once a later process has taken over.
-        last_error: Why the last attempt failed; None if it succeeded.
-        unsavable: The paths of entries that cannot be saved, as keys in their order.
         ending: Requests that come from an end (of an Actor, of a `with` block): for these, too,
             an error that waiting does not mend is retried a few times only.
         unsaved: The changes of the commit under way, or of the last one that failed.
@@ -113,8 +111,7 @@ class FlushJob:
         self.pause: Callable[[float], None] = time.sleep
         self.patient_cut: PatientCut = PatientCut(tracker, policy, self.describe_unsaved, clock)
         self.fenced: FencedError | None = None
-        self.last_error: Exception | None = None
-        self.unsavable: dict[str, None] = {}
+        self.outcomes: Outcomes = Outcomes(sender, self.describe_unsaved)
         self.ending: set[FlushRequest] = set()
         self.unsaved: list[bytes] = []
         self.saved_at: float | None = None
@@ -124,12 +121,9 @@ class FlushJob:
         self._renew = renew
         self._sender = sender
         self._first_wait = first_wait
-        self._done = Statistics()
-        self._failing = 0
         self._under_way = 0
         self._waiting_since: float | None = None
         self._is_written = False
-        self._reported: set[str] = set()
         self._compact_after = -math.inf
 
     @shows_warnings
@@ -165,9 +159,9 @@ class FlushJob:
         if requests and self.policy.unchecked:
             self.check_owner(deadline)
         if full_compare:  # each doubtful entry was encoded again
-            self.unsavable.clear()
+            self.outcomes.unsavable.clear()
         if capture.errors:
-            self._report_unsupported(capture.errors, explicit=bool(requests))
+            self.outcomes.unsupported(capture.errors, explicit=bool(requests))
 
     def _save(
         self, requests: Sequence[FlushRequest], deadline: Deadline, *, full_compare: bool
@@ -198,11 +192,18 @@ class FlushJob:
             if lost is not None:
                 lost.failed()
             self._under_way = 0
-            self._note_failure(error)
+            if isinstance(error, FencedError):
+                self._fence(error)
+            else:
+                policy.failed(self.clock())
+                self.outcomes.failed(error, in_a_row=policy.failures)
             raise
         # The cost of a flush to the program: processor time, and the waiting for the store.
         cost = time.thread_time() - cpu + waited
-        self._note_success(capture, info, self.clock() - started, cost)
+        now, wrote = self.clock(), info is not None
+        policy.saved(now, cost, wrote=wrote, conditional=self._conditional)
+        self._under_way = 0
+        self.outcomes.succeeded(info, capture.entries, now - started)
         changes.clear()  # the capture is a cycle, and may stay in memory for long
         memory.trim_heap(info.bytes if info is not None else 0)
         return capture
@@ -271,7 +272,7 @@ class FlushJob:
             )
         else:
             self.tracker.collected(left_out)
-            self._done = dataclasses.replace(self._done, compactions=self._done.compactions + 1)
+            self.outcomes.compacted()
             memory.trim_heap(self._journal.size)
             return self._journal.needs_compaction
         return False
@@ -289,14 +290,15 @@ class FlushJob:
 
     def statistics(self) -> Statistics:
         """Return the figures of all saves so far, and the present state of saving."""
+        outcomes = self.outcomes
         return dataclasses.replace(
-            self._done,
+            outcomes.done,
             staleness=self.policy.staleness(self.clock()),
             unsaved_bytes=self._unsaved_bytes(),
-            failing=self._failing,
-            last_error=None if self.last_error is None else str(self.last_error),
+            failing=outcomes.failing,
+            last_error=None if outcomes.last_error is None else str(outcomes.last_error),
             waiting=self.waiting,
-            unsavable=tuple(self.unsavable),
+            unsavable=tuple(outcomes.unsavable),
             fenced=self.fenced is not None,
         )
 
@@ -319,9 +321,10 @@ class FlushJob:
         reasons = []
         if self.patient_cut.refused:
             reasons.append("an atomic() block is open")
-        if self.last_error is not None:
-            which = "the attempt" if self._failing == 1 else f"the last of {self._failing} attempts"
-            reasons.append(f"{which} to save failed: {self.last_error}")
+        if (error := self.outcomes.last_error) is not None:
+            tries = self.outcomes.failing
+            which = "the attempt" if tries == 1 else f"the last of {tries} attempts"
+            reasons.append(f"{which} to save failed: {error}")
         if waiting := self.waiting:
             reasons.append(f"the store has not answered for {waiting:.1f} s")
         return "; ".join([*reasons, self.describe_unsaved()])
@@ -352,7 +355,7 @@ class FlushJob:
         self._under_way = sum(map(len, changes))
         first = self._first_wait if self._under_way < SMALL else math.inf
         commit = partial(self._journal.commit, changes)
-        info, waited = self._ask(commit, deadline, self._gives_up, self._note_attempt, first)
+        info, waited = self._ask(commit, deadline, self._gives_up, self.outcomes.failed, first)
         self.unsaved = []
         self.saved_at = time.time()
         return info, waited
@@ -388,87 +391,6 @@ class FlushJob:
         at_the_end = self.policy.last or bool(self.ending)
         return error.lasting and at_the_end and attempt >= ATTEMPTS_AT_THE_END
 
-    # -- reports ------------------------------------------------------------------------------
-
-    def _note_success(
-        self, capture: Capture, info: CommitInfo | None, duration: float, cost: float
-    ) -> None:
-        """Count a flush, and report that saving works again."""
-        if self._failing:
-            plural = "" if self._failing == 1 else "s"
-            logger.warning("saving works again after %d failure%s", self._failing, plural)
-        wrote = info is not None
-        self.policy.saved(self.clock(), cost, wrote=wrote, conditional=self._conditional)
-        self._failing, self._under_way, self.last_error = 0, 0, None
-        if info is None:
-            return
-        done = self._done
-        self._done = dataclasses.replace(
-            done,
-            flushes=done.flushes + 1,
-            bytes=done.bytes + info.bytes,
-            writes=done.writes + info.writes,
-            entries=done.entries + capture.entries,
-            last_duration=duration,
-        )
-        counts = {"bytes": info.bytes, "writes": info.writes, "entries": capture.entries}
-        hub.flushed.send(self._sender, duration=duration, **counts)
-
-    def _note_attempt(self, error: StoreUnavailableError) -> None:
-        """Count an attempt that failed and is repeated; log as `_note_failure` does."""
-        self._count_failure(error)
-        if _is_power_of_two(self._failing):
-            self._log_failure(logging.WARNING, error)
-        hub.flush_failed.send(self._sender, error=error, failures=self._failing)
-
-    def _note_failure(self, error: BaseException) -> None:
-        """Count a flush that failed; log the first, the second, the fourth, the eighth and so on.
-
-        So the first failure is reported at once, and the log does not fill the disk.
-        """
-        if isinstance(error, FencedError):
-            self._fence(error)
-            return
-        self._count_failure(error)
-        self.policy.failed(self.clock())
-        if _is_power_of_two(self.policy.failures):
-            self._log_failure(logging.ERROR, error)
-        hub.flush_failed.send(self._sender, error=error, failures=self._failing)
-
-    def _count_failure(self, error: BaseException) -> None:
-        if isinstance(error, Exception):
-            self.last_error = error
-        self._failing += 1
-        self._done = dataclasses.replace(self._done, failures=self._done.failures + 1)
-
-    def _log_failure(self, level: int, error: BaseException) -> None:
-        expected = isinstance(error, StoreUnavailableError)
-        logs.heard().log(
-            level,
-            "saving failed%s: %s; %s",
-            "" if self._failing == 1 else f" {self._failing} times in a row",
-            ": ".join(filter(None, (type(error).__name__, str(error)))),
-            self.describe_unsaved(),
-            exc_info=None if expected else error,
-        )
-
-    def _report_unsupported(
-        self, errors: Sequence[UnsupportedTypeError], *, explicit: bool
-    ) -> None:
-        """Report each entry that cannot be saved once; raise the first error for a request."""
-        for error in errors:
-            self.unsavable[error.path] = None
-            if error.path not in self._reported:
-                self._reported.add(error.path)
-                logs.heard().error("a value is not saved, everything else is: %s", error)
-                hub.flush_failed.send(self._sender, error=error, failures=0)
-        if explicit and errors:
-            first = errors[0]
-            if len(errors) > 1:
-                others = ", ".join(error.path for error in errors[1:6])
-                first.add_note(f"and {len(errors) - 1} more: {others}")
-            raise first
-
     def _fence(self, error: FencedError) -> None:
         """Stop writing for good."""
         if self.fenced is None:
@@ -476,8 +398,7 @@ class FlushJob:
             self.policy.hold_lease(self.clock(), None)
             logs.heard().critical("%s", error)
             hub.fenced.send(self._sender, error=error)
-            same_run = isinstance(error.owner, Owner) and error.owner.run == this_run() != ""
-            if self.policy.settings.on_fenced == "exit" and not same_run:
+            if self.policy.settings.on_fenced == "exit" and not is_of_this_run(error.owner):
                 lifecycle.finish_others(self._sender)
                 exit_status.refuse()
             with self.tracker.lock:
@@ -490,18 +411,13 @@ class FlushJob:
         new container. So there the write waits for the kill, which is about to come.
         """
         assert self.fenced is not None
-        owner = self.fenced.owner
-        if isinstance(owner, Owner) and owner.run and owner.run == this_run():
+        if is_of_this_run(self.fenced.owner):
             time.sleep(LONGEST_KILL)
-        raise FencedError(*self.fenced.args, owner=owner)
+        raise FencedError(*self.fenced.args, owner=self.fenced.owner)
 
 
 def _note_silence(error: StoreUnavailableError) -> None:
     logger.debug("the store is asked again for its owner: %s", error)
-
-
-def _is_power_of_two(number: int) -> bool:
-    return number & (number - 1) == 0
 
 
 class GilYield:

@@ -355,7 +355,7 @@ class FlushThread:
     def _late(self, timeout: float) -> FlushError:
         """Make the error for a caller whose time is over."""
         error = FlushError(self.job.describe_late(timeout))
-        error.__cause__ = self.job.last_error
+        error.__cause__ = self.job.outcomes.last_error
         return error
 
     def _raise(self, error: BaseException) -> NoReturn:
