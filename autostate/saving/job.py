@@ -86,8 +86,7 @@ class FlushJob:
         patient_cut: Takes the cuts, and knows the loops that run.
         outcomes: The outcomes so far.
         fenced: The error, once a later process has taken over.
-        ending: Requests that come from an end (of an Actor, of a `with` block): for these, too,
-            an error that waiting does not mend is retried a few times only.
+        requests: The requests without an outcome, as keys in their order.
         unsaved: The changes of the commit under way, or of the last one that failed.
         saved_at: When the last commit became durable, in seconds since 1970.
     """
@@ -112,7 +111,7 @@ class FlushJob:
         self.patient_cut: PatientCut = PatientCut(tracker, policy, self.describe_unsaved, clock)
         self.fenced: FencedError | None = None
         self.outcomes: Outcomes = Outcomes(sender, self.describe_unsaved)
-        self.ending: set[FlushRequest] = set()
+        self.requests: dict[FlushRequest, None] = {}
         self.unsaved: list[bytes] = []
         self.saved_at: float | None = None
         self._journal = journal
@@ -388,7 +387,7 @@ class FlushJob:
         """Tell whether to give up retrying: at the end, or when memory is full."""
         if isinstance(error.__cause__, MemoryError):
             return True  # so that the encoded changes are freed
-        at_the_end = self.policy.last or bool(self.ending)
+        at_the_end = self.policy.last or any(one.ending for one in list(self.requests))
         return error.lasting and at_the_end and attempt >= ATTEMPTS_AT_THE_END
 
     def _fence(self, error: FencedError) -> None:

@@ -31,14 +31,13 @@ import time
 from collections.abc import Callable, Generator
 from functools import partial
 from operator import attrgetter
-from typing import NoReturn
 
 from autostate.deadline import Deadline
-from autostate.errors import AutostateError, FencedError, FlushError, UnsupportedTypeError
+from autostate.errors import AutostateError, FlushError
 from autostate.process.interrupts import Worker, is_owned
 from autostate.saving.job import FlushJob, GilYield
 from autostate.saving.policy import POLL_INTERVAL, Action, Observation, Step
-from autostate.saving.request import FlushRequest, running_loop
+from autostate.saving.request import AwaitedRequest, FlushRequest, fresh, running_loop
 from autostate.settings import Settings
 
 logger: logging.Logger = logging.getLogger("autostate")
@@ -70,7 +69,7 @@ class FlushThread:
         job.patient_cut.active_loops.tell = partial(self._inbox.put, None)
         self._yield_gil = GilYield()
         self._awake = False
-        self._requests: dict[FlushRequest, None] = {}  # without an outcome, in their order
+        self._requests = job.requests
         self._work = threading.RLock()
         self._deadline = Deadline(0.0, self._clock)  # of the work under way
         self._starting = threading.Lock()
@@ -170,12 +169,9 @@ class FlushThread:
             RuntimeError: Called inside `atomic()`, or by a receiver of the flush thread's signals.
         """
         timeout = self._policy.settings.flush_timeout if timeout is None else timeout
-        self._check_caller()
-        if self._tracker.gate is not None and not self._claims():
+        if not self._may_save():
             return
-        request = FlushRequest(self._clock() + timeout, full_compare=full_compare)
-        if ending:
-            self.job.ending.add(request)
+        request = FlushRequest(self._clock() + timeout, full_compare=full_compare, ending=ending)
         error: BaseException | None
         try:
             if running_loop() is None and not self.job.patient_cut.active_loops.running:
@@ -185,10 +181,8 @@ class FlushThread:
                     error = self._outcome(request)
         except queue.Empty:
             error = self._late(timeout)
-        finally:
-            self.job.ending.discard(request)
         if error is not None:
-            self._raise(error)
+            raise fresh(error, self.job.describe_unsaved)
 
     async def durable(
         self,
@@ -202,41 +196,18 @@ class FlushThread:
             timeout: Seconds to wait; `flush_timeout` by default.
             ending: Give up early on an error that waiting does not mend.
         """
-        import asyncio
-
         timeout = self._policy.settings.flush_timeout if timeout is None else timeout
-        self._check_caller()
-        if self._tracker.gate is not None and not self._claims():
+        if not self._may_save():
             return
         if not self._alive():
             self.flush(timeout)
             return
-        loop = asyncio.get_running_loop()
-        outcome: asyncio.Future[BaseException | None] = loop.create_future()
-
-        def arrive(error: BaseException | None) -> None:
-            if not outcome.done():
-                outcome.set_result(error)
-
-        def notify(error: BaseException | None) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(arrive, error)
-
-        request = FlushRequest(self._clock() + timeout, notify=notify)
-        if ending:
-            self.job.ending.add(request)
+        request = AwaitedRequest(self._clock() + timeout, ending=ending)
         self._ask(request)
-        # Awaited as it is: `wait_for` of Python 3.11 drops a cancellation that comes together with
-        # the outcome, and a task in a loop would then go on for ever.
-        timer = loop.call_later(timeout, lambda: arrive(self._late(timeout)))
-        try:
-            with self.job.patient_cut.active_loops.waiting():
-                error = await outcome
-        finally:
-            timer.cancel()
-            self.job.ending.discard(request)
+        with self.job.patient_cut.active_loops.waiting():
+            error = await request.awaited(timeout, lambda: self._late(timeout))
         if error is not None:
-            self._raise(error)
+            raise fresh(error, self.job.describe_unsaved)
 
     def stop(self, timeout: float) -> None:
         """Save for the last time, within `timeout` seconds, then end the thread.
@@ -288,8 +259,11 @@ class FlushThread:
 
     # -- the caller's side of a flush ---------------------------------------------------------
 
-    def _check_caller(self) -> None:
-        """Refuse a flush that could never end, or that would save nothing."""
+    def _may_save(self) -> bool:
+        """Refuse a flush that could never end; tell whether this process owns the state.
+
+        A process that does not own it claims it if it has changed something unnoticed.
+        """
         if self._thread is threading.current_thread():
             raise RuntimeError(
                 "flush() was called by a receiver of autostate's own signals, in the thread that "
@@ -307,17 +281,10 @@ class FlushThread:
                 "handler, call sys.exit(): everything is saved at the end"
             )
         if self.job.fenced is not None:
-            self._raise(self.job.fenced)
+            raise fresh(self.job.fenced, self.job.describe_unsaved)
         if self.stopped:
             raise _closed()
-
-    def _claims(self) -> bool:
-        """Claim the state of another process if there is something to save; tell whether it is.
-
-        Raises:
-            StateInUseError: There is, and the state belongs to another process.
-        """
-        if self._tracker.changed_past_the_gate():
+        if self._tracker.gate is not None and self._tracker.changed_past_the_gate():
             self._tracker.pass_gate()
         return self._tracker.gate is None
 
@@ -346,6 +313,7 @@ class FlushThread:
                     break
         with contextlib.suppress(queue.Empty):  # the thread may have served it at its end
             return request.outcome(0)
+        self._requests[request] = None
         self._deadline.at = request.deadline
         error = self._serve([request], self._deadline)
         if error is not None and not isinstance(error, Exception):
@@ -357,22 +325,6 @@ class FlushThread:
         error = FlushError(self.job.describe_late(timeout))
         error.__cause__ = self.job.outcomes.last_error
         return error
-
-    def _raise(self, error: BaseException) -> NoReturn:
-        """Raise an outcome as a fresh exception: several threads may have waited for it."""
-        if isinstance(error, UnsupportedTypeError):
-            fresh: Exception = UnsupportedTypeError(error.path, error.problem)
-            for note in getattr(error, "__notes__", ()):
-                fresh.add_note(note)
-            raise fresh
-        if isinstance(error, FencedError):
-            raise FencedError(*error.args, owner=error.owner) from error.__cause__
-        if isinstance(error, FlushError):
-            raise type(error)(*error.args) from error.__cause__
-        told = str(error) or type(error).__name__  # a MemoryError has no words
-        raise FlushError(
-            f"the state was not saved: {told}; {self.job.describe_unsaved()}"
-        ) from error
 
     # -- the thread ---------------------------------------------------------------------------
 
