@@ -189,8 +189,11 @@ class Claim:
             with self._without_if_refused():
                 self._lock.move_to(epoch, self._me)
 
-    def check(self) -> bool:
+    def check(self, journal: Journal) -> bool:
         """Check that other processes find the lock file; lock a new one if it was deleted.
+
+        Args:
+            journal: The journal of the state, which may have moved to a later epoch.
 
         Returns:
             Whether the file was in place; else the store may have been deleted with the file.
@@ -198,6 +201,8 @@ class Claim:
         Raises:
             FencedError: The file was deleted, and another process has begun anew since.
         """
+        if journal.moved:
+            self.move_to(journal.epoch)
         if self._lock is None or not self.held or self._lock.is_in_place():
             return True
         living = None

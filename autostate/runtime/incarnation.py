@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from autostate import announced, hub, logs
@@ -144,7 +145,8 @@ class Incarnation:
                 self._journal,
                 FlushPolicy(settings),
                 conditional=self.store.conditional and self.store.atomic,
-                check=self._check_claim,
+                check=partial(self.claim.check, self._journal),
+                check_stored=self._check_stored,
                 renew=self.store_wiped,
                 sender=self._sender,
                 first_wait=FIRST_WAIT.get(scheme(self.store.url), SLOW),
@@ -244,19 +246,14 @@ class Incarnation:
         """The time of the last save by this or the previous incarnation, in seconds since 1970."""
         return self.flush_thread.job.saved_at or self._saved_before
 
-    def _check_claim(self) -> None:
-        """Check that this process is still the owner of the state in the store.
+    def _check_stored(self) -> None:
+        """Check that the store was not deleted together with the lock file.
 
         Raises:
-            FencedError: The store was deleted, and another process has begun anew.
-            StoreGoneError: The store was deleted.
+            StoreGoneError: It was.
         """
-        is_guarded = self.store.conditional and self.store.atomic
-        if not is_guarded and self._journal.moved:
-            self.claim.move_to(self._journal.epoch)
-        if self.claim.check() or self.last_saved is None:
-            return
-        if not self._journal.is_stored(timeout=self.flush_thread.settings.flush_timeout):
+        timeout = self.flush_thread.settings.flush_timeout
+        if self.last_saved is not None and not self._journal.is_stored(timeout=timeout):
             raise StoreGoneError(f"{self.store.url} was deleted while this process used it")
 
     def store_wiped(self) -> None:
@@ -266,7 +263,7 @@ class Incarnation:
             FencedError: Another process has begun anew there.
         """
         with self.flush_thread.exclusive():
-            self.claim.check()
+            self.claim.check(self._journal)
             self._journal.reset()
             self.claim.move_to(self._journal.epoch)
             self.tracker.mark_all()

@@ -71,7 +71,9 @@ class FlushJob:
         policy: The policy, which is told the outcomes and gives deadlines.
         conditional: Whether the store itself refuses writes of a fenced incarnation; otherwise
             ownership is checked after writing.
-        check: Called before each commit; raises if this process is not the owner any more.
+        check: Called before each commit; tells whether the lock file is in place, and raises if
+            this process is not the owner any more.
+        check_stored: Called if it was not; raises if the state was deleted, too.
         renew: Called when the store has lost everything; begins an empty journal, marks everything.
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
@@ -98,7 +100,8 @@ class FlushJob:
         policy: FlushPolicy,
         *,
         conditional: bool = True,
-        check: Callable[[], None] = lambda: None,
+        check: Callable[[], bool] = lambda: True,
+        check_stored: Callable[[], None] = lambda: None,
         renew: Callable[[], None] = lambda: None,
         sender: object = None,
         clock: Callable[[], float] = time.monotonic,
@@ -117,6 +120,7 @@ class FlushJob:
         self._journal = journal
         self._conditional = conditional
         self._check = check
+        self._check_stored = check_stored
         self._renew = renew
         self._sender = sender
         self._first_wait = first_wait
@@ -181,7 +185,8 @@ class FlushJob:
             changes = capture.encode(None if policy.last else yield_gil)
             if changes:
                 deadline.at = policy.writing(self.clock(), at_least=deadline.at)
-                self._check()
+                if not self._check():
+                    self._check_stored()
                 info, waited = self._commit(changes, deadline)
             capture.saved()
         except StoreGoneError:

@@ -300,7 +300,7 @@ class FlushThread:
 
     def _outcome(self, request: FlushRequest) -> BaseException | None:
         """Have the request served, by the thread if it runs, else here; return the outcome."""
-        if self._alive():
+        if self._thread is not None:
             self._ask(request)
             while True:
                 left = request.deadline - self._clock()
@@ -309,7 +309,7 @@ class FlushThread:
                 except queue.Empty:
                     if left <= 0:
                         raise
-                if not self._alive():
+                if not self._alive():  # rare: so the first check is only now
                     break
         with contextlib.suppress(queue.Empty):  # the thread may have served it at its end
             return request.outcome(0)

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from autostate.errors import StateInUseError
+from autostate.journal import Journal
 from autostate.ownership.lock import OF_FILES, OwnerLock
 from autostate.ownership.owner import Owner, ancestors, is_dying
 from autostate.runtime.claim import Claim
 from autostate.settings import Settings
+from autostate.stores.memory import MemoryStore
 from tests.process.programs import ROOT
 
 ME = Owner.this()
@@ -26,6 +28,7 @@ OTHER = """
 import sys
 from pathlib import Path
 from autostate.ownership.owner import Owner
+from autostate.journal import Journal
 from autostate.ownership.lock import OwnerLock
 lock = OwnerLock(Path(sys.argv[1]))
 for line in sys.stdin:
@@ -247,9 +250,9 @@ def test_an_owner_whose_lock_file_cannot_be_made_anew_says_so(
 ) -> None:
     """It was deleted, and from now on nobody can tell that this process lives."""
     path = tmp_path / "store-owner"
-    claim = Claim("sqlite:///store", path, Settings())
+    claim, journal = Claim("sqlite:///store", path, Settings()), Journal(MemoryStore())
     claim.acquire(3, None)
-    assert claim.check()
+    assert claim.check(journal)
     path.unlink()
 
     def fails(*_: object, **__: object) -> int:
@@ -257,8 +260,8 @@ def test_an_owner_whose_lock_file_cannot_be_made_anew_says_so(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", fails)
-        assert not claim.check()
-    assert claim.check()
+        assert not claim.check(journal)
+    assert claim.check(journal)
     assert "its lock file was deleted, and cannot be made anew" in caplog.text
     claim.release()
 
