@@ -181,8 +181,9 @@ class FlushJob:
             capture = take(requests, deadline, yield_gil, full_compare=full_compare)
             if capture is None:
                 return None
-            self._under_way = marked
+            self._under_way, cut_at = marked, self.clock()
             changes = capture.encode(None if policy.last else yield_gil)
+            policy.cut(cut_at)
             if changes:
                 deadline.at = policy.writing(self.clock(), at_least=deadline.at)
                 if not self._check():

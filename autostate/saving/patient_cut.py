@@ -56,7 +56,7 @@ class PatientCut:
 
     Args:
         tracker: The tracker.
-        policy: The policy, which is told of each cut, and knows of announced kills.
+        policy: The policy, which knows the settings and announced kills.
         describe: Describes what is unsaved, for warnings.
         clock: Seconds that never jump.
 
@@ -135,7 +135,6 @@ class PatientCut:
                 capture = self._between_items(cut, deadline)
             self.refused = capture is None
             if capture is not None:
-                policy.cut(self._clock())
                 return capture
             if requests and not deadline.left():
                 raise FlushError("an atomic() block is still open")

@@ -97,6 +97,7 @@ class FlushPolicy:
     Attributes:
         last: Whether this is the last save of the process, so that no time is spent on later ones.
         kill_at: When a flush must have ended because of an announced kill; infinite: no kill.
+        kill_expected_until: When an announced kill that has not come counts as a mistake.
         unchecked: Whether a commit waits for its check.
         lease: Seconds for which others assume that the owner lives; None: they can find out.
     """
@@ -105,6 +106,7 @@ class FlushPolicy:
         self.settings = settings
         self.last: bool = False
         self.kill_at: float = math.inf
+        self.kill_expected_until: float = -math.inf
         self.unchecked: bool = False
         self.lease: float | None = None
         self.failures: int = 0
@@ -115,7 +117,6 @@ class FlushPolicy:
         self._began = -math.inf
         self._polling_since = math.inf
         self._not_before = -math.inf
-        self._kill_expected_until = -math.inf
         self._timeout_at = math.inf
         self._check_at = math.inf
         self._renew_at = math.inf
@@ -233,7 +234,7 @@ class FlushPolicy:
         """
         left = UNKNOWN_TIME if time_remaining is None else max(0.0, time_remaining)
         self.kill_at = now + left - min(1.0, left / 10)  # a margin for the end of the process
-        self._kill_expected_until = now + left + KILL_OVERDUE
+        self.kill_expected_until = now + left + KILL_OVERDUE
         self._not_before = -math.inf
 
     def expect_timeout(self, now: float, seconds: float) -> None:
@@ -247,7 +248,7 @@ class FlushPolicy:
 
     def kill_announced(self, now: float) -> bool:
         """Tell whether a kill was announced and is still expected."""
-        return now < self._kill_expected_until
+        return now < self.kill_expected_until
 
     def checked(self) -> None:
         """Note that this incarnation still owned the state after its last commit."""

@@ -459,7 +459,7 @@ class FlushThread:
         flush.
         """
         again = True
-        while again and self._end_at is None and not self._policy.kill_announced(self._clock()):
+        while again and self._end_at is None and self._clock() >= self._policy.kill_expected_until:
             with self._work:
                 again = self.job.compact(self._interlude)
 
