@@ -23,10 +23,10 @@ from typing import Any, Final, TypeVar
 import pytest
 
 import autostate
-from autostate import PersistedDict
+from autostate import PersistedDict, deadline
 from autostate.errors import AutostateError, StoreError, StoreGoneError
 from autostate.journal import compaction
-from autostate.saving import job, policy, spill
+from autostate.saving import policy, spill
 from autostate.stores.sqlite import SqliteStore
 from tests.campaign import Tally, size
 from tests.crash.calls import Calls
@@ -182,7 +182,7 @@ def trial(folder: Path, url: str, faults: Faults) -> tuple[bool, bool, str]:
 def quickly() -> Iterator[None]:
     """Let a failure be tried again at once, and the journal be compacted soon."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "backoff", lambda *_, **__: 0.001)
+        patch.setattr(deadline, "backoff", lambda *_, **__: 0.001)
         patch.setattr(policy, "backoff", lambda *_, **__: 0.001)
         patch.setattr(compaction, "FLOOR", 1)
         patch.setattr("sys.stderr", io.StringIO())  # what is told at an end, many times

@@ -27,12 +27,12 @@ A_STATE: Final = 500
 WORKER: Final = """
 import random, sys
 import autostate
-from autostate.saving import job, policy
-from autostate.runtime import incarnation
+from autostate import deadline
+from autostate.saving import policy
 from autostate.stores.apify_http import HttpConnection
 
 rng = random.Random(int(sys.argv[1]))
-for module in (job, policy, incarnation):
+for module in (deadline, policy):
     module.backoff = lambda *_, **__: 0.002
 ready = HttpConnection._ready
 def refused(connection, deadline):  # as if nobody listened
