@@ -63,12 +63,12 @@ class Owner(Struct, frozen=True):
             told += f", since {began:%Y-%m-%d %H:%M:%S}"
         return told
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Give the stored form, which is in each commit and so leaves out unknown attributes."""
         return {name: value for name, value in structs.asdict(self).items() if value}
 
     @classmethod
-    def from_json(cls, found: Any) -> Self | None:
+    def from_json(cls, found: object) -> Self | None:
         """Read the stored form; None if it is another thing."""
         if not isinstance(found, dict):
             return None

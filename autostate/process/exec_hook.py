@@ -17,7 +17,10 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MARK = "_saves_for_autostate"
 Undo = Callable[[], None]
@@ -40,9 +43,9 @@ def install(save: Callable[[], Undo]) -> None:
             os.supports_fd.add(wrapper)
 
 
-def _saving(execute: Callable[..., Any], save: Callable[[], Undo]) -> Callable[..., Any]:
+def _saving(execute: Callable[P, R], save: Callable[[], Undo]) -> Callable[P, R]:
     @functools.wraps(execute)
-    def save_and_execute(*args: Any, **kwargs: Any) -> Any:
+    def save_and_execute(*args: P.args, **kwargs: P.kwargs) -> R:
         undo = save()
         try:
             return execute(*args, **kwargs)

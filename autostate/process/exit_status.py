@@ -23,6 +23,7 @@ import os
 import signal
 import sys
 import time
+from types import TracebackType
 from typing import Any
 
 from autostate.deadline import Deadline
@@ -50,7 +51,9 @@ def expect(refusal: type[Exception]) -> None:
     if hasattr(previous, "_says_who_owns"):
         return
 
-    def hook(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+    def hook(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
         if not issubclass(kind, refusal):
             previous(kind, error, traceback)
             return

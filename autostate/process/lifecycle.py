@@ -49,7 +49,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from autostate import hub
 from autostate.deadline import Deadline
@@ -57,12 +57,18 @@ from autostate.ownership import program
 from autostate.process import exec_hook, exit_status, signal_hook
 from autostate.process.interrupts import Worker, uninterrupted
 
+if TYPE_CHECKING:
+    from multiprocessing.util import Finalize
+
 logger: logging.Logger = logging.getLogger("autostate")
 
 SIGNAL_TIMEOUT = 8.0
 """Seconds that the save after SIGTERM or SIGHUP may take."""
 FORK_TIMEOUT = 2.0
 """The most seconds that a fork waits for changes that other threads have begun."""
+Action = Callable[[int, FrameType | None], Any] | int | None
+"""What happens at a signal: a handler, a constant of `signal`, or None: C code has set it."""
+
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -104,13 +110,13 @@ class Keeper(Protocol):
 
 keepers: tuple[Keeper, ...] = ()
 """Those who would save at the end. Replaced as a whole: whoever goes through it takes no lock."""
-_previous: dict[int, Any] = {}
+_previous: dict[int, Action] = {}
 """The handlers that the library's handler has replaced, by number of the signal."""
 _arrived: queue.SimpleQueue[int | None] = queue.SimpleQueue()
 _watcher: threading.Thread | None = None
 _lock = threading.Lock()
 _exiting = threading.Lock()
-_finalizer: Any = None
+_finalizer: Finalize | None = None
 _end_is_expected = False
 """Whether multiprocessing calls `_finish_in_child` in its children, and forks of this process."""
 _shutdown_sent = False
@@ -151,12 +157,12 @@ def recheck() -> None:
                 _install(number, found)
 
 
-def _may_chain(found: Any) -> bool:
+def _may_chain(found: Action) -> bool:
     """Tell whether this is another handler in Python: not "ignore", not one set by C code."""
     return callable(found) and found is not _on_signal
 
 
-def _install(number: int, found: Any) -> None:
+def _install(number: int, found: Action) -> None:
     """Install the handler; if its thread cannot be started, keep the default action."""
     with contextlib.suppress(ValueError, OSError):  # not the main interpreter
         if _watch():

@@ -14,6 +14,7 @@ import functools
 import os
 import signal
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 MARK = "_saves_for_autostate"
@@ -37,7 +38,7 @@ def _is_own(pid: int) -> bool:
 
 
 def _wrap(
-    module: Any,
+    module: ModuleType,
     name: str,
     own: Callable[..., int | None],
     ends: Callable[[int], bool],

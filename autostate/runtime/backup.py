@@ -13,7 +13,6 @@ import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from autostate.journal.copying import copy_state
 from autostate.runtime.api import current_manager, live
@@ -98,7 +97,7 @@ def _source(url: str | os.PathLike[str] | None) -> Generator[tuple[Store, Settin
 def _manager_of(url: str) -> StateManager | None:
     """Give the manager of this process that has a store open, if there is one."""
     place = place_of(url)
-    known: Any = (one for one in live() if place in (place_of(one.url), one.url))
+    known = (one for one in live() if place in (place_of(one.url), one.url))
     return next(known, None)
 
 

@@ -493,15 +493,15 @@ class Incarnation:
         return self.last_resort.keep(error, self.flush_thread, self._journal, self.store)
 
     def _on_migrating(
-        self, sender: object, time_remaining: float | None = None, **rest: Any
+        self, sender: object, time_remaining: float | None = None, **rest: object
     ) -> None:
         self.flush_thread.announce_kill(time_remaining)
         self.flush_thread.flush_soon()
 
-    def _on_persist_state(self, sender: object, **rest: Any) -> None:
+    def _on_persist_state(self, sender: object, **rest: object) -> None:
         self.flush_thread.flush_soon()
 
-    def _on_shutdown(self, sender: object, timeout: float | None = None, **rest: Any) -> None:
+    def _on_shutdown(self, sender: object, timeout: float | None = None, **rest: object) -> None:
         with contextlib.suppress(Exception):  # logged where it was raised
             self.flush_thread.flush(timeout)
 

@@ -11,10 +11,13 @@ import os
 import sys
 import threading
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from autostate import logs
 from autostate.ownership import program
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 TOLD_AFTER = 0.5
 """Seconds for which a loop has to be blocked before a warning."""
@@ -23,7 +26,7 @@ _told: set[int] = set()
 """The loops that were reported and have not run since, by `id`."""
 
 
-def report(loop: Any, seconds: float) -> None:
+def report(loop: AbstractEventLoop, seconds: float) -> None:
     """Warn that a loop has not run for so many seconds, once until `ran` is called."""
     if seconds < TOLD_AFTER or id(loop) in _told or program.is_notebook():
         return
@@ -37,12 +40,12 @@ def report(loop: Any, seconds: float) -> None:
     )
 
 
-def ran(loop: Any) -> None:
+def ran(loop: AbstractEventLoop) -> None:
     """Note that a loop runs again. Called in its thread."""
     _told.discard(id(loop))
 
 
-def _where(loop: Any) -> str:
+def _where(loop: AbstractEventLoop) -> str:
     """Name the function of the program in which a loop's thread is, without values."""
     import sysconfig
 
