@@ -239,7 +239,7 @@ def test_levels_are_counted(levels: int, make: Callable[[object], object]) -> No
 def test_an_intact_record_is_no_damage() -> None:
     """So `on_corrupt` says nothing about it, and a copy with advice stays one."""
     error = DamagedRecordError("key", "is of tomorrow", b"", intact=True)
-    assert recovery._advised(MemoryStore(), error, None).intact
+    assert recovery.Recovery(MemoryStore(), "raise", None)._advised(error).intact
 
 
 def test_a_value_that_holds_itself() -> None:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
-from msgspec import Raw, structs
+from msgspec import Raw, Struct, field, structs
 
 from autostate.journal.commit import references, touched
 from autostate.journal.head import Head, Ref
@@ -91,41 +91,29 @@ class Reachable:
         return frozenset(self._replayed.nodes.keys() - self._seen)
 
 
-class Compaction:
+class Compaction(Struct):
     """One compaction of the state that a writer has acknowledged.
 
     Commits may be made while it pauses. They follow the new snapshot, or the folded commits.
 
-    Args:
+    Attributes:
         store: The store.
         writer: The writer of the owner.
         small: The most bytes of a state that lies in the head itself.
         anew: Write everything again, and keep no head to go back to: some records have an old key.
         pause: Called after every fraction of a millisecond of work.
         timeout: The most seconds to wait for each answer of the store.
-
-    Attributes:
-        late: References to nodes, from the commits that were made meanwhile.
+        late: References to nodes, from changes that are in no segment yet, and from the commits
+            that are made meanwhile.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        writer: Writer,
-        small: int,
-        *,
-        anew: bool,
-        pause: Callable[[], None],
-        timeout: float | None,
-    ) -> None:
-        self._store = store
-        self._writer = writer
-        self._small = small
-        self._anew = anew
-        self._pause = pause
-        self._timeout = timeout
-        self._old = writer.head
-        self.late: set[int] = set().union(*map(touched, map(bytes, self._old.changes)))
+    store: Store
+    writer: Writer
+    small: int
+    anew: bool
+    pause: Callable[[], None]
+    timeout: float | None
+    late: set[int] = field(default_factory=set)
 
     def run(self) -> frozenset[int]:
         """Write the state anew; return the nodes that were left out.
@@ -135,45 +123,47 @@ class Compaction:
             CorruptStateError: A record is damaged. Nothing was touched.
             StoreError: The store failed; the state is unchanged.
         """
-        replayed, left_out = RawReplay(), frozenset[int]()
-        first = None if self._anew else fold_from(self._old)
-        self._writer.compacting = True  # no head names the new segments yet: they are not swept
+        replayed, left_out, old = RawReplay(), frozenset[int](), self.writer.head
+        first = None if self.anew else fold_from(old)
+        self.late.update(*map(touched, map(bytes, old.changes)))
+        self.writer.compacting = True  # no head names the new segments yet: they are not swept
         try:
-            if not self._old.snapshot:
+            if not old.snapshot:
                 head, left_out = self._small_state(replayed)
             elif first is None:
                 head, left_out = self._snapshot(replayed)
             else:
                 head = self._fold(first)
         finally:
-            self._writer.compacting = False
-        if self._old.snapshot or left_out or self._anew:
+            self.writer.compacting = False
+        if old.snapshot or left_out or self.anew:
             self._replace(head, new_generation=first is None)
         replayed.release()
         return left_out
 
     def _small_state(self, replayed: RawReplay) -> tuple[Head, frozenset[int]]:
         """Leave out the nodes of a small state that no root reaches."""
-        replay(replayed, map(bytes, self._old.nodes), self._writer.me.text)
+        old = self.writer.head
+        replay(replayed, map(bytes, old.nodes), self.writer.me.text)
         reachable = Reachable(replayed, set())
         for _ in reachable.lines(pause=lambda: None):
             pass
-        return self._in_head(self._old.saved_at, replayed, reachable.left_out)
+        return self._in_head(old.saved_at, replayed, reachable.left_out)
 
     def _snapshot(self, replayed: RawReplay) -> tuple[Head, frozenset[int]]:
         """Write a new snapshot; the commits made meanwhile follow it."""
-        writer, old = self._writer, self._old
-        stored = read_lines(self._store, old.refs, self._timeout)
+        writer, old = self.writer, self.writer.head
+        stored = read_lines(self.store, old.refs, self.timeout)
         replay(replayed, self._paused(stored), writer.me.text)
         reachable = Reachable(replayed, self.late)
-        lines = reachable.lines(self._pause)
-        small = list(_up_to(self._small, lines))
+        lines = reachable.lines(self.pause)
+        small = list(_up_to(self.small, lines))
         refs: tuple[Ref, ...] = ()
-        if sum(map(len, small)) > self._small:
-            refs = writer.write_segments(chain(small, lines), self._timeout)
+        if sum(map(len, small)) > self.small:
+            refs = writer.write_segments(chain(small, lines), self.timeout)
         newer = writer.head.commits[len(old.commits) :]
         if newer and not refs:
-            refs = writer.write_segments(small, self._timeout)
+            refs = writer.write_segments(small, self.timeout)
         now, left_out = writer.head, reachable.left_out
         if refs:
             return Head(now.saved_at, (), refs, newer, now.changes), left_out
@@ -193,24 +183,24 @@ class Compaction:
         Lines that were cut into pieces are joined first. The pieces may come from larger records,
         on another store or of an earlier version, and a piece of a piece would look like a piece.
         """
-        old = self._old
-        lines = read_lines(self._store, old.commits[first:], self._timeout)
-        refs = self._writer.write_segments(whole(self._paused(lines)), self._timeout)
-        now = self._writer.head
+        old = self.writer.head
+        lines = read_lines(self.store, old.commits[first:], self.timeout)
+        refs = self.writer.write_segments(whole(self._paused(lines)), self.timeout)
+        now = self.writer.head
         commits = old.commits[:first] + refs + now.commits[len(old.commits) :]
         return structs.replace(now, commits=commits)
 
     def _paused(self, lines: Iterable[bytes]) -> Iterator[bytes]:
         for line in lines:
             yield line
-            self._pause()
+            self.pause()
 
     def _replace(self, head: Head, *, new_generation: bool) -> None:
-        writer = self._writer
+        writer = self.writer
         writer.prepare([], head, {}, new_generation=new_generation)
-        forgets, writer.forgets = writer.forgets, writer.forgets or self._anew
+        forgets, writer.forgets = writer.forgets, writer.forgets or self.anew
         try:
-            writer.send(self._timeout)
+            writer.send(self.timeout)
         except BaseException:
             writer.forgets = forgets
             raise

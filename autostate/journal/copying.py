@@ -8,10 +8,13 @@ deleted from the copy.
 
 from __future__ import annotations
 
+from functools import partial
+
 from autostate.errors import StoreError
 from autostate.journal.head import OWNER, open_head
 from autostate.journal.record import seal
-from autostate.journal.recovery import Sighting, check_owner_record, open_segment, unchanging
+from autostate.journal.recovery import open_segment
+from autostate.journal.sighting import Sighting, check_owner_record, unchanging
 from autostate.memory import encode
 from autostate.stores.base import Store
 
@@ -28,20 +31,13 @@ def copy_state(source: Store, target: Store, *, timeout: float | None = None) ->
         CorruptStateError: A record is damaged; the message names it.
         StoreError: There is no state, or a store could not be read or written.
     """
-    copied: dict[str, str] = {}
-
-    def copy(sighting: Sighting) -> None:
-        _copy_once(source, target, sighting, copied, timeout)
-
+    copied: dict[str, str] = {}  # the digests of segments by key: those that are there by now
+    copy = partial(_copy_once, source, target, copied, timeout)
     unchanging(source, timeout, copy, "copied")
 
 
 def _copy_once(
-    source: Store,
-    target: Store,
-    sighting: Sighting,
-    copied: dict[str, str],
-    timeout: float | None,
+    source: Store, target: Store, copied: dict[str, str], timeout: float | None, sighting: Sighting
 ) -> None:
     """Copy the newest head and its segments."""
     pin = check_owner_record(source, sighting, timeout)

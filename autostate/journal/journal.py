@@ -44,13 +44,11 @@ from autostate.journal.head import HEADS, LAST_EPOCH, OWNER, Head, HeadKey, pars
 from autostate.journal.recovery import (
     Found,
     OnCorrupt,
-    Sighting,
+    Recovery,
     age,
-    find,
-    look,
-    owner_named,
 )
 from autostate.journal.replay import Convert, merged
+from autostate.journal.sighting import Sighting, look, owner_named
 from autostate.journal.writer import CommitInfo, Writer
 from autostate.ownership.owner import Owner
 from autostate.stores.base import Store
@@ -196,7 +194,7 @@ class Journal:
             CorruptStateError: A record is damaged; the message names it. Nothing was touched.
             StoreError: The store could not be read.
         """
-        found = find(self._store, self._on_corrupt, timeout, self._convert)
+        found = Recovery(self._store, self._on_corrupt, timeout, self._convert).find()
         self._mixed = getattr(self._store, "mixed", False)
         self._begin(found, max((key.epoch for key in found.sighting.keys), default=0))
         self._recovered = True
@@ -452,14 +450,8 @@ class Journal:
         self._check_ready()
         if not self._writer.ownership.held:
             return frozenset()
-        self._compaction = Compaction(
-            self._store,
-            self._writer,
-            self._inline_limit,
-            anew=self._mixed,
-            pause=pause,
-            timeout=timeout,
-        )
+        small, anew = self._inline_limit, self._mixed
+        self._compaction = Compaction(self._store, self._writer, small, anew, pause, timeout)
         try:
             left_out = self._compaction.run()
         finally:

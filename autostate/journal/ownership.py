@@ -43,7 +43,8 @@ from typing import Any, Final
 from autostate.errors import FencedError, StoreError, StoreUnavailableError
 from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, HeadKey, HeadPin, parse_key
 from autostate.journal.record import seal
-from autostate.journal.recovery import Found, head_named, owner_named
+from autostate.journal.recovery import Found
+from autostate.journal.sighting import head_named, owner_named
 from autostate.memory import encode
 from autostate.ownership.owner import Owner
 from autostate.stores.base import Store

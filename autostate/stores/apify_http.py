@@ -56,17 +56,18 @@ class Request(NamedTuple):
         method: The HTTP method.
         path: The path and query.
         deadline: The time to give up, on the monotonic clock.
-        limit: The most bytes of the decompressed body of the answer.
         body: The body.
         headers: Headers besides those of the connection.
+        limit: The most bytes of the decompressed body of the answer. An answer about a store, a
+            page of a thousand keys for example, has a tenth of the default.
     """
 
     method: str
     path: str
     deadline: float
-    limit: int
     body: bytes | None = None
     headers: Mapping[str, str] = MappingProxyType({})
+    limit: int = 4 << 20
 
 
 class AnswerTooLargeError(StoreError):

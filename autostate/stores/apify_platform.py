@@ -22,9 +22,6 @@ from autostate.stores.apify_http import Answer, AnswerTooLargeError, HttpConnect
 MAX_RECORD = 9_000_000
 """The most bytes of one record. The platform documents no maximum, but refuses 9,437,184."""
 
-_MAX_ANSWER = 4 << 20
-"""The most bytes of an answer about a store: a page of a thousand keys has a tenth of that."""
-
 _MAX_KEYS = 100_000
 """The most records of one state; usually there are some hundreds."""
 
@@ -137,8 +134,9 @@ class ApifyStore:
 
     def read_up_to(self, limit: int, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return a record of at most `limit` bytes, None if there is none."""
+        request = Request("GET", _path_of(key), _deadline(timeout), limit=limit)
         try:
-            answer = self._record("GET", key, timeout, or_404=True, limit=limit)
+            answer = self._send(request, or_404=True)
         except AnswerTooLargeError:
             raise DamagedStoreError(
                 f"the record {key} of {self.url} has more than {limit:,} bytes, as none has: "
@@ -163,9 +161,9 @@ class ApifyStore:
 
                 body = gzip.compress(value, 1, mtime=0)
                 headers["content-encoding"] = "gzip"
-            self._record("PUT", key, timeout, body, headers)
+            self._send(Request("PUT", _path_of(key), _deadline(timeout), body, headers))
         for key in deletes:
-            self._record("DELETE", key, timeout, or_404=True)
+            self._send(Request("DELETE", _path_of(key), _deadline(timeout)), or_404=True)
 
     def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
         """Return all keys that begin with the prefix, sorted: all pages within the timeout."""
@@ -173,8 +171,7 @@ class ApifyStore:
         query = {"limit": str(_PAGE), "prefix": prefix}
         deadline = _deadline(timeout)
         while True:
-            request = Request("GET", f"keys?{urlencode(query)}", deadline, _MAX_ANSWER)
-            answer = self._send(request)
+            answer = self._send(Request("GET", f"keys?{urlencode(query)}", deadline))
             if answer.status == 404:  # the store was never made
                 return []
             page = self._data(answer, _Data[_Keys])
@@ -203,7 +200,7 @@ class ApifyStore:
             return True
         path = f"/v2/actor-runs/{quote(owner.run, safe='')}"
         try:
-            answer = self._answer(Request("GET", path, _deadline(_ASKING), _MAX_ANSWER))
+            answer = self._answer(Request("GET", path, _deadline(_ASKING)))
             return self._data(answer, _Data[_Run]).status not in _ENDED
         except StoreError:
             return None
@@ -212,22 +209,6 @@ class ApifyStore:
         """Close the connection."""
         self._closed = True
         self._http.close()
-
-    def _record(
-        self,
-        method: str,
-        key: str,
-        timeout: float | None,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        *,
-        or_404: bool = False,
-        limit: int = _MAX_ANSWER,
-    ) -> Answer:
-        """Send a request about one record."""
-        path = f"records/{quote(key, safe='')}"
-        request = Request(method, path, _deadline(timeout), limit, body, headers or {})
-        return self._send(request, or_404=or_404)
 
     def _send(self, request: Request, *, or_404: bool = False) -> Answer:
         """Send a request to the store, whose path is below that of the store."""
@@ -252,7 +233,7 @@ class ApifyStore:
 
     def _get_or_create(self, deadline: float) -> str:
         path = f"/v2/key-value-stores?{urlencode({'name': self._name or ''})}"
-        answer = self._answer(Request("POST", path, deadline, _MAX_ANSWER, b""))
+        answer = self._answer(Request("POST", path, deadline, b""))
         return self._data(answer, _Data[_Made]).id
 
     def _find(self, deadline: float) -> str | None:
@@ -260,7 +241,7 @@ class ApifyStore:
         offset = 0
         while True:
             path = f"/v2/key-value-stores?{urlencode({'limit': _PAGE, 'offset': offset})}"
-            answer = self._answer(Request("GET", path, deadline, _MAX_ANSWER))
+            answer = self._answer(Request("GET", path, deadline))
             page = self._data(answer, _Data[_Stores])
             for item in page.items:
                 if item.name == self._name:
@@ -288,6 +269,10 @@ class ApifyStore:
 
     def _strange(self) -> StoreUnavailableError:
         return StoreUnavailableError(f"The store {self.url} gave an answer that is not the API's")
+
+
+def _path_of(key: str) -> str:
+    return f"records/{quote(key, safe='')}"
 
 
 def _content_type(value: bytes) -> str:

@@ -374,9 +374,7 @@ def test_large_records_are_folded_into_small_ones() -> None:
             journal.commit([json.dumps({"id": 1, "put": put}).encode()])
         else:
             journal.commit([b'{"id":1,"put":{"last":1}}'])
-            folding = Compaction(
-                store, journal._writer, 100, anew=False, pause=lambda: None, timeout=None
-            )
+            folding = Compaction(store, journal._writer, 100, False, lambda: None, None)
             folding._replace(folding._fold(0), new_generation=False)
     nodes = Journal(store).recover().nodes
     assert nodes[1].content == {"first": 200 * "y", **put, "last": 1}

@@ -11,6 +11,7 @@ from autostate.journal import Journal, recovery
 from autostate.journal.head import HEADS, HeadKey
 from autostate.journal.ownership import Ownership
 from autostate.journal.recovery import Found
+from autostate.journal.sighting import look
 from autostate.journal.writer import Writer
 from tests.model.processes import AnsweringStore
 
@@ -134,7 +135,7 @@ def readers_believe_their_first_look(patch: pytest.MonkeyPatch) -> None:
     """What is missing counts as damage, also where a compaction has just replaced it."""
 
     def once(store: Any, timeout: Any, read: Any, _: str) -> Any:
-        return read(recovery.look(store, timeout))
+        return read(look(store, timeout))
 
     patch.setattr(recovery, "unchanging", once)
 
