@@ -47,7 +47,8 @@ class Signer:
     def __init__(self, url: str, configured: Callable[[], Sequence[bytes]]) -> None:
         self._url = url
         self._configured = configured
-        self._file = KeyFile(url.removeprefix("sqlite:///")) if _is_sqlite(url) else None
+        scheme, _, path = url.partition(":///")
+        self._file = KeyFile(path) if scheme == "sqlite" else None
 
     def sign(self, data: bytes, place: str = "") -> str:
         """Sign some bytes.
@@ -110,10 +111,6 @@ class Signer:
             yield _key_of_process()
         elif not configured:
             problems.append("no key is set")
-
-
-def _is_sqlite(url: str) -> bool:
-    return url.startswith("sqlite:///")
 
 
 def _signature(key: bytes, data: bytes, place: str) -> str:
@@ -204,16 +201,8 @@ class KeyFile:
                 return self._key
             return self.read()
         self._check_owners()
-        self._create(secrets.token_bytes(_LENGTH) if self._key is None else self._key)
+        self.give(secrets.token_bytes(_LENGTH) if self._key is None else self._key)
         return self.read()  # another process may have been first
-
-    def give(self, key: bytes) -> None:
-        """Set the key of a copied database, if there is none yet.
-
-        Raises:
-            NoKeyError: The file cannot be made.
-        """
-        self._create(key)
 
     def _check_owners(self) -> None:
         """Refuse a folder that another user controls; root could do anything anyway."""
@@ -225,8 +214,12 @@ class KeyFile:
             if owner not in (os.geteuid(), 0):
                 raise NoKeyError(f"no key is made beside {path}, which is another user's: {HOW}")
 
-    def _create(self, key: bytes) -> None:
-        """Make the file in one step, complete and private, unless it exists."""
+    def give(self, key: bytes) -> None:
+        """Set the key of a database, if there is none yet: in one step, complete and private.
+
+        Raises:
+            NoKeyError: The file cannot be made.
+        """
         draft = self.path.with_name(f"{self.path.name}.{secrets.token_hex(8)}")
         try:
             try:

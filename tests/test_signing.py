@@ -128,7 +128,7 @@ def test_of_two_that_make_a_key_at_once_the_first_wins(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One has seen that there is no key; before it makes one, another process does."""
-    create = KeyFile._create
+    create = KeyFile.give
     others: list[str] = []
 
     def overtaken(self: KeyFile, key: bytes) -> None:
@@ -137,7 +137,7 @@ def test_of_two_that_make_a_key_at_once_the_first_wins(
             others[0] = signer(database).sign(DATA)
         create(self, key)
 
-    monkeypatch.setattr(KeyFile, "_create", overtaken)
+    monkeypatch.setattr(KeyFile, "give", overtaken)
     assert signer(database).sign(DATA) == others[0]
     assert names(database) == ["state.db", "state.db.key"]
     signer(database).verify(DATA, others[0])

@@ -196,6 +196,7 @@ class Journal:
         """
         found = Recovery(self._store, self._on_corrupt, timeout, self._convert).find()
         self._mixed = getattr(self._store, "mixed", False)
+        # Above the epochs of claims, too: each of them would stop this process at its next check.
         self._begin(found, max((key.epoch for key in found.sighting.keys), default=0))
         self._recovered = True
         return Recovered(

@@ -141,6 +141,8 @@ class Ownership:
                 self._store.write(written, timeout=timeout)
             self._kept = True
         if not self._guarded and not self._claimed:
+            # In this order. If the base were read first, its owner could write once more in
+            # between, and acknowledge that write because it saw no claim.
             written |= self._write_record(self._me.claim, timeout)
             self._examine_claim(timeout)
             self._claimed = True
@@ -198,6 +200,7 @@ class Ownership:
         try:
             self._store.write(written, deletes, expect=self._expect, timeout=timeout)
         except FencedError as error:
+            # Perhaps by a write of this very process, whose answer was lost.
             if not self._resolve_outcome(timeout):
                 raise self.refused() from error
             if self._named != head:  # an earlier write of this process has come late
@@ -296,6 +299,7 @@ class Ownership:
 
     def _compare(self, keys: Iterable[str]) -> None:
         """Raise if a listing has a head or a claim above this incarnation."""
+        # Two newcomers may have the same epoch: then their tokens decide, for both of them alike.
         names = (parse_key(key) for key in keys if key.startswith(HEADS))
         later = [name for name in names if name and name.rank > self._me.rank]
         proofs = [name for name in later if name.is_proof]

@@ -33,11 +33,11 @@ _SCALARS = frozenset({str, int, float, bool, type(None)})
 class Replay(Generic[V]):
     """The nodes that a run of changes makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, decode: Callable[[bytes], Change[V]]) -> None:
         self.nodes: dict[int, NodeState] = {}
         self._gone: set[int] = set()
+        self._decode = decode
 
-    @abstractmethod
     def apply(self, line: bytes) -> None:
         """Apply one change.
 
@@ -45,6 +45,7 @@ class Replay(Generic[V]):
             CorruptStateError: The change does not fit the state before it.
             msgspec.MsgspecError: The line is no change.
         """
+        self._apply(self._decode(line))
 
     def _apply(self, change: Change[V]) -> None:
         node = self.nodes.get(change.id)
@@ -88,15 +89,15 @@ class Replay(Generic[V]):
             raise CorruptStateError(f"a change of node {change.id}, which nothing has begun")
         if change.kind not in KINDS and change.kind != UNREADABLE:
             raise CorruptStateError(f"node {change.id} is of the unknown kind {change.kind:.60}")
-        content = [] if change.kind in SEQUENCES else self._empty()
-        return NodeState(change.kind, change.name, base=content)
+        empty: object = [] if change.kind in SEQUENCES else self._empty()
+        return NodeState(change.kind, change.name, base=empty)
 
     @abstractmethod
-    def _empty(self) -> Any:
+    def _empty(self) -> dict[Hashable, V] | _Entries:
         """Make the empty content of a mapping or a set."""
 
-    @abstractmethod
-    def _defaults(self, keys: list[V]) -> list[Any]: ...
+    def _defaults(self, keys: list[V]) -> list[Hashable]:
+        return [*keys]
 
     @abstractmethod
     def _drop(self, node: NodeState, keys: list[V]) -> None: ...
@@ -108,7 +109,7 @@ class Replay(Generic[V]):
         """Prepare items of a sequence before they are put."""
 
 
-def _edit_sequence(node: NodeState, change: Change[Any]) -> None:
+def _edit_sequence(node: NodeState, change: Change[V]) -> None:
     if change.assign is not None:
         node.base, node.first = list(change.assign), change.at or 0
     items: list[Any] = node.base
@@ -134,7 +135,7 @@ def _edit_sequence(node: NodeState, change: Change[Any]) -> None:
 
 def _cut(node: NodeState, node_id: int, ranges: list[tuple[int, int]]) -> None:
     """Take items out, in one pass however many ranges there are."""
-    items: list[Any] = node.base
+    items = node.base
     done, kept = 0, []
     for low, high in ranges:
         start, stop = low - node.first, high - node.first
@@ -158,17 +159,13 @@ class DecodedReplay(Replay[Any]):
     """
 
     def __init__(self, convert: Convert | None = None) -> None:
-        super().__init__()
+        super().__init__(_decoded)
         self._convert = convert
 
-    def apply(self, line: bytes) -> None:
-        """Apply one change."""
-        self._apply(_decoded(line))
-
-    def _empty(self) -> Any:
+    def _empty(self) -> dict[Hashable, Any]:
         return {}
 
-    def _defaults(self, keys: list[Any]) -> list[Any]:
+    def _defaults(self, keys: list[Any]) -> list[Hashable]:
         return [decode_key(key) for key in keys]
 
     def _drop(self, node: NodeState, keys: list[Any]) -> None:
@@ -196,7 +193,7 @@ class DecodedReplay(Replay[Any]):
             refuse_collisions(keys)
             self._update(node, dict(zip(keys, (value for _, value in content), strict=True)))
 
-    def _update(self, node: NodeState, entries: dict[Any, Any]) -> None:
+    def _update(self, node: NodeState, entries: dict[Hashable, Any]) -> None:
         """Put entries; check all keys for collisions whenever their number has doubled."""
         before = len(node.content)
         node.content.update(entries)
@@ -244,9 +241,8 @@ class _Entries:
 class RawReplay(Replay[Raw]):
     """A replay whose values stay bytes, and which can be written out as changes again."""
 
-    def apply(self, line: bytes) -> None:
-        """Apply one change."""
-        self._apply(_raw(line))
+    def __init__(self) -> None:
+        super().__init__(_raw)
 
     def apply_all(self, lines: Iterable[bytes]) -> None:
         """Apply a few changes in one call of C; see `apply`."""
@@ -279,9 +275,6 @@ class RawReplay(Replay[Raw]):
 
     def _empty(self) -> _Entries:
         return _Entries()
-
-    def _defaults(self, keys: list[Raw]) -> list[Raw]:
-        return [*keys]
 
     def _drop(self, node: NodeState, keys: list[Raw]) -> None:
         node.base.discard(set(map(_key, keys)))

@@ -10,7 +10,7 @@ the new state: creating that state object is an error until it is deleted too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -42,9 +42,18 @@ def names_in(data: bytes) -> set[str]:
 
 def names_of(store: Store, timeout: float | None) -> set[str]:
     """Find the names of roots in the records of a state."""
-    keys = {key for prefix in (HEADS, SEGMENTS) for key in store.list(prefix, timeout=timeout)}
-    found = (store.read(key, timeout=timeout) for key in keys)
-    return set().union(*(names_in(data) for data in found if data is not None))
+    found = _records(store, (HEADS, SEGMENTS), timeout)
+    return set().union(*(names_in(data) for _, data in found))
+
+
+def _records(
+    store: Store, prefixes: Iterable[str], timeout: float | None
+) -> Iterator[tuple[str, bytes]]:
+    """Read all records of some kinds."""
+    for key in sorted(key for prefix in prefixes for key in store.list(prefix, timeout=timeout)):
+        data = store.read(key, timeout=timeout)
+        if data is not None:
+            yield key, data
 
 
 def copy_records(store: Store, timeout: float | None) -> tuple[set[str], set[str]]:
@@ -53,13 +62,11 @@ def copy_records(store: Store, timeout: float | None) -> tuple[set[str], set[str
     Returns:
         The keys of the records, and the names of roots that were found in them.
     """
-    names: set[str] = set()
-    keys = {key for prefix in (HEADS, SEGMENTS, OWNER) for key in store.list(prefix)}
-    for key in sorted(keys):
-        data = store.read(key, timeout=timeout)
-        if data is not None:
-            names |= names_in(data)
-            store.write({CORRUPT + key.removeprefix(PREFIX): data}, timeout=timeout)
+    keys, names = set[str](), set[str]()
+    for key, data in _records(store, (HEADS, SEGMENTS, OWNER), timeout):
+        keys.add(key)
+        names |= names_in(data)
+        store.write({CORRUPT + key.removeprefix(PREFIX): data}, timeout=timeout)
     return keys, names
 
 

@@ -142,7 +142,7 @@ class Writer:
         self, lines: Iterable[bytes], after: tuple[Ref, ...] = ()
     ) -> Iterator[tuple[Ref, bytes]]:
         """Make segments of lines under a sequence number of their own."""
-        self.last_sequence += 1
+        self.last_sequence += 1  # for good: a write that failed may still arrive under its number
         name = f"{self.me.epoch:08d}-{self.me.token}-{self.last_sequence:08d}"
         place = self.me.epoch, self.last_sequence
         digest = after[-1].digest if after else ""

@@ -179,33 +179,22 @@ class _Wire:
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
+        self.socket = sock
         self.deadline = 0.0
         self.left = 0
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        return self.socket.fileno()
 
     def close(self) -> None:
-        self._socket.close()
+        self.socket.close()
 
     def sendall(self, data: Any) -> None:
-        self._socket.settimeout(_remaining(self.deadline))
-        self._socket.sendall(data)
+        self.socket.settimeout(_remaining(self.deadline))
+        self.socket.sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Stream(self, self._socket.makefile("rb", buffering=0)))
-
-    def limit(self) -> None:
-        """Check that more may be read, and set the timeout of the socket.
-
-        Raises:
-            TimeoutError: No time is left.
-            _TooMuchError: The limit of bytes is reached.
-        """
-        if self.left <= 0:
-            raise _TooMuchError
-        self._socket.settimeout(_remaining(self.deadline))
+        return io.BufferedReader(_Stream(self, self.socket.makefile("rb", buffering=0)))
 
 
 class _Stream(io.RawIOBase):
@@ -219,9 +208,12 @@ class _Stream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._wire.limit()
+        wire = self._wire
+        if wire.left <= 0:
+            raise _TooMuchError
+        wire.socket.settimeout(_remaining(wire.deadline))
         count = self._raw.readinto(buffer)
-        self._wire.left -= count or 0
+        wire.left -= count or 0
         return count
 
     def close(self) -> None:

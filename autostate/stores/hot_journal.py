@@ -17,6 +17,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from autostate.files import create
 from autostate.stores.sqlite import is_open
@@ -28,21 +29,22 @@ _YOUNG = 60.0
 _LOCKS = 0x40000000  # where SQLite locks its files: see https://sqlite.org/src/file/src/os.h
 
 
-class Copy:
+class Copy(NamedTuple):
     """A copy of a database and of its journal.
 
     Attributes:
         path: The copy of the database.
+        files: The database and its journal.
+        before: How these looked before they were copied.
     """
 
-    def __init__(self, path: Path, original: list[Path]) -> None:
-        self.path = path
-        self._original = original
-        self._looked = [*map(_look, original)]
+    path: Path
+    files: tuple[Path, Path]
+    before: list[tuple[int, ...] | None]
 
     def is_current(self) -> bool:
         """Tell whether the files are unchanged since they were copied."""
-        return self._looked == [*map(_look, self._original)]
+        return self.before == [*map(_look, self.files)]
 
 
 @contextmanager
@@ -57,18 +59,18 @@ def copied(path: Path) -> Generator[Copy | None]:
         database, or there is no room for a copy.
     """
     real = Path(os.path.realpath(path))
-    files = [real, real.with_name(f"{real.name}-journal")]
+    files = (real, real.with_name(f"{real.name}-journal"))
     if not _is_left(*files):
         yield None
         return
     _remove_left(real)
-    copies = [real.with_name(f"{real.name}.new-{os.getpid():08x}{secrets.token_hex(4)}")]
-    copies.append(copies[0].with_name(f"{copies[0].name}-journal"))
+    copy = real.with_name(f"{real.name}.new-{os.getpid():08x}{secrets.token_hex(4)}")
+    copies = (copy, copy.with_name(f"{copy.name}-journal"))
+    made: Copy | None = Copy(copy, files, [*map(_look, files)])
     try:
-        made: Copy | None = Copy(copies[0], files)
         try:
-            for file, copy in zip(files, copies, strict=True):
-                _copy(file, copy)
+            for source, target in zip(files, copies, strict=True):
+                _copy(source, target)
         except OSError:
             made = None
         yield made

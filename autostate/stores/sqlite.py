@@ -42,7 +42,7 @@ from autostate.errors import (
     StoreUnavailableError,
 )
 from autostate.stores.places import refuse_planted
-from autostate.stores.sqlite_connection import DAMAGED, LONGEST_KEY, STEPS, note_count
+from autostate.stores.sqlite_connection import DAMAGED, LONGEST_KEY, STEPS
 from autostate.stores.sqlite_file import open_copy, open_database, owner_file_of
 
 _PUT = (
@@ -159,7 +159,7 @@ class SqliteStore:
                             raise FencedError(told)
                     connection.executemany(_PUT, puts.items())
                     connection.executemany(_DELETE, [(key,) for key in deletes])
-                    note_count(connection)
+                    _note_count(connection)
                     connection.execute("COMMIT")
                 except BaseException:
                     if connection.in_transaction:  # else SQLite has already rolled back
@@ -251,7 +251,7 @@ class SqliteStore:
         """Give the connection, set to wait this long for locks."""
         if self._connection is None:
             raise StoreError(f"the store {self.url} is closed: open it again with open_store()")
-        refuse_planted(self._real)
+        refuse_planted(self._real)  # each time: every read looks for a hot journal, and follows it
         wait = _TIMEOUT if timeout is None else max(timeout, 0.0)
         deadline = time.monotonic() + wait  # for endless tables
         self._connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
@@ -284,6 +284,19 @@ class SqliteStore:
                 f"{error.strerror}. Check the disk"
             )
         return DamagedStoreError(f"{self.path} {DAMAGED}")  # SQLite's message has invalid text
+
+
+def _note_count(connection: sqlite3.Connection) -> None:
+    """Write the number of records into the first page, in the transaction that changes it.
+
+    A copy of the file that is made during a commit has pages of several moments. The content of a
+    record is protected by its digest, but a record may be missing because a page of the index is
+    older than the page that points to it. Without the number the newest state would be missed.
+    """
+    [count] = connection.execute("SELECT count(*) FROM records").fetchone()
+    [noted] = connection.execute("PRAGMA user_version").fetchone()
+    if count != noted:
+        connection.execute(f"PRAGMA user_version = {count}")
 
 
 # SQLite keeps in memory which locks this process holds on a file. A child that is forked during a

@@ -116,19 +116,6 @@ def _use_rollback_journal(connection: sqlite3.Connection) -> None:
             raise
 
 
-def note_count(connection: sqlite3.Connection) -> None:
-    """Write the number of records into the first page, in the transaction that changes it.
-
-    A copy of the file that is made during a commit has pages of several moments. The content of a
-    record is protected by its digest, but a record may be missing because a page of the index is
-    older than the page that points to it. Without the number the newest state would be missed.
-    """
-    [count] = connection.execute("SELECT count(*) FROM records").fetchone()
-    [noted] = connection.execute("PRAGMA user_version").fetchone()
-    if count != noted:
-        connection.execute(f"PRAGMA user_version = {count}")
-
-
 def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
     """Check that the library's table is there, as it was made; a trigger would change writes.
 
