@@ -17,7 +17,7 @@ The reasons for its design:
 
 *   Each incarnation has head keys of its own, so that no two processes write to one key.
     `writer.py` says how a write of unknown outcome is repeated, and which records may be deleted;
-    `ownership.py` says who may write.
+    `guarded.py` and `claimed.py` say who may write.
 
 *   A time limit applies to a store that does not answer, not to work in progress: each call of the
     store has the whole timeout. A limit for a whole recovery or compaction would always be exceeded

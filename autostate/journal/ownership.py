@@ -1,42 +1,11 @@
 """Ownership: the writes of at most one incarnation are acknowledged; every other one is told.
 
-If the store honours `expect` inside one transaction (SQLite), a record of the owner names the
-newest head, by key and digest. This record is replaced at the takeover and with every head, and
-expected at every write. So the store refuses a writer that was paused during another's takeover,
-and a recovery finds a head that was deleted, renamed, or replaced by an older one.
-
-If the store does not (Apify), ownership depends on the order of steps:
-
-    taking over   claim (a unique key with a higher epoch) → list → read the base again → write
-    owning        write → list → acknowledge
-
-When there is a head, the claim is written again and names the head: together with a later write,
-so that the first save takes no longer. A recovery then finds a head that was deleted or renamed. It
-does not find an older head that was put back under the same key.
-
-The former owner looks for claims *after* each write and before it acknowledges the write. So either
-it sees the claim, and does not acknowledge; or its write came before the claim, and the claimant
-sees the write when it reads the base again, and gives up. What does not work: to check before the
-write, or to make the first head itself the claim. Both lose data: the first head would outrank a
-commit that its writer never saw.
-
-If a process takes over before it has anything to write, a record of the takeover stands for the
-head.
-
-A claim alone does not fence: it may have been on its way when its process died, and arrive when
-another process owns the state. A process that has taken over has a head, or a record of the
-takeover; both are written after the answer to its claim, so that a late claim is followed by
-nothing. The owner acknowledges nothing while there is a claim above its own. If nothing follows the
-claim for `PATIENCE`, the owner takes over again under an epoch above the claim: it claims, lists,
-and writes its head again. If the claimant was only slow, it finds the owner's new claim or head at
-its next listing, and has acknowledged nothing. Waiting only gives a slow claimant a chance; safety
-does not depend on it.
+`guarded.py` is for stores that honour `expect` inside one transaction, `claimed.py` for all others.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -44,7 +13,7 @@ from autostate.errors import FencedError, StoreError, StoreUnavailableError
 from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, HeadKey, HeadPin, parse_key
 from autostate.journal.record import seal
 from autostate.journal.recovery import Found
-from autostate.journal.sighting import head_named, owner_named
+from autostate.journal.sighting import owner_named
 from autostate.memory import encode
 from autostate.ownership.owner import Owner
 from autostate.stores.base import Store
@@ -54,6 +23,9 @@ _ASKING = 5.0
 
 PATIENCE: Final = 5.0
 """Seconds for which a claim without a head may belong to a process that is taking over."""
+
+
+Clock = Callable[[], float]
 
 
 class OutclaimedError(StoreUnavailableError):
@@ -76,7 +48,7 @@ class OutclaimedError(StoreUnavailableError):
 
 
 class Ownership:
-    """One incarnation's right to write.
+    """One incarnation's right to write, as far as it is the same in all stores.
 
     Args:
         store: The store.
@@ -91,13 +63,7 @@ class Ownership:
         ranks: The ranks under which it has written so far.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        me: HeadKey,
-        found: Found,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, store: Store, me: HeadKey, found: Found, clock: Clock) -> None:
         self.found: Found = found
         self.held: bool = False
         self.fenced: bool = False
@@ -108,15 +74,11 @@ class Ownership:
         self._rival_since = 0.0
         self._store = store
         self._me = me
-        self._guarded = store.atomic and store.conditional
-        self._claimed = self._kept = False
+        self._kept = False
         self._renewals = 0
         self._owner: Owner | None = None  # this process, from its first write on
         self._told: dict[str, Any] = {}  # the same, in its stored form
-        self._expect: dict[str, bytes | None] = dict(found.sighting.watched)
         self._named: HeadPin | None = None  # the head that was written last
-        self._claim_names: str | None = None
-        self._sent: dict[bytes, HeadPin] = {}  # records of the owner whose outcome is unknown
 
     @property
     def has_moved(self) -> bool:
@@ -129,154 +91,27 @@ class Ownership:
         Raises:
             FencedError: Another incarnation was first.
         """
-        written: dict[str, bytes] = {}
-        if not self._kept:
-            # Records that recovery passed over go to keys that are never overwritten.
-            written = {
-                CORRUPT + error.key.removeprefix(PREFIX): error.data
-                for error in self.found.damaged
-                if error.data is not None
-            }
-            if written:
-                self._store.write(written, timeout=timeout)
-            self._kept = True
-        if not self._guarded and not self._claimed:
-            # In this order. If the base were read first, its owner could write once more in
-            # between, and acknowledge that write because it saw no claim.
-            written |= self._write_record(self._me.claim, timeout)
-            self._examine_claim(timeout)
-            self._claimed = True
+        if self._kept:
+            return {}
+        # Records that recovery passed over go to keys that are never overwritten.
+        written = {
+            CORRUPT + error.key.removeprefix(PREFIX): error.data
+            for error in self.found.damaged
+            if error.data is not None
+        }
+        if written:
+            self._store.write(written, timeout=timeout)
+        self._kept = True
         return written
-
-    def take(self, timeout: float | None) -> None:
-        """Become the owner before there is a head.
-
-        Raises:
-            FencedError: Another incarnation was first, or may be taking over.
-        """
-        try:
-            self.begin(timeout)
-            if self._guarded:
-                self.write({}, (), timeout, head=self.found.pin)
-            else:
-                self._write_record(self._me.taken, timeout)
-                self.confirm(self._store.list(HEADS, timeout=timeout))
-        except OutclaimedError as error:  # nothing is lost yet: the state is read again
-            self.withdraw(timeout)
-            self.fenced = True
-            raise FencedError(*error.args) from error
-
-    def write(
-        self,
-        puts: dict[str, bytes],
-        deletes: Collection[str],
-        timeout: float | None,
-        *,
-        head: HeadPin | None = None,
-    ) -> dict[str, bytes]:
-        """Write as the owner, which the first head makes; return the records that were put.
-
-        The record of the owner names the head, and so changes with each head: a process that has
-        recovered an old head must not take over.
-
-        Args:
-            puts: Records to put.
-            deletes: Keys to delete.
-            timeout: The most seconds to wait for each answer of the store.
-            head: The head among the puts; or the present head, to become the owner.
-
-        Raises:
-            FencedError: The store refused, because another incarnation has written.
-        """
-        if not self._guarded:
-            return self._write_after_claim(puts, deletes, timeout, head)
-        written, owner = puts, b""
-        if head is not None:
-            if not puts and self._named is not None:
-                head = self._named  # a write that failed may have arrived since
-            owner = self._sealed(OWNER, "owner", "", head=head.key, digest=head.digest)
-            written = {OWNER: owner, **puts}
-            self._sent[owner] = head  # until the answer comes: the write may arrive without one
-        try:
-            self._store.write(written, deletes, expect=self._expect, timeout=timeout)
-        except FencedError as error:
-            # Perhaps by a write of this very process, whose answer was lost.
-            if not self._resolve_outcome(timeout):
-                raise self.refused() from error
-            if self._named != head:  # an earlier write of this process has come late
-                return self.write(puts, deletes, timeout, head=head)
-        else:
-            if head is not None:
-                self._is_mine(owner)
-        return written
-
-    def _write_after_claim(
-        self,
-        puts: dict[str, bytes],
-        deletes: Collection[str],
-        timeout: float | None,
-        head: HeadPin | None,
-    ) -> dict[str, bytes]:
-        """Write without conditions; before that, let the claim name the present head."""
-        there = None if self._named is None else self._named.key
-        if head is not None and there != self._claim_names:
-            puts = {self._me.claim.text: self._claim(self._me.claim, there), **puts}
-        self._store.write(puts, deletes, timeout=timeout)
-        if head is not None:
-            self._claim_names, self._named = there, head
-        return puts
-
-    def _resolve_outcome(self, timeout: float | None) -> bool:
-        """Tell whether the record of the owner is one whose write had an unknown outcome."""
-        return bool(self._sent) and self._is_mine(self._store.read(OWNER, timeout=timeout))
-
-    def _is_mine(self, owner: bytes | None) -> bool:
-        """Tell whether this record was sent by this process; if so, expect it from now on."""
-        named = None if owner is None else self._sent.get(owner)
-        if named is None:
-            return False
-        self._named, self._expect = named, {OWNER: owner}
-        self._sent.clear()
-        return True
 
     def displace(self, timeout: float | None) -> None:
-        """Let the store refuse the owner's next write, so that the state can be read again.
+        """Let the store refuse the owner's next write, so that the state can be read again."""
 
-        The record of the owner is replaced by one that names the same head, and this process.
-        """
-        data = self._store.read(OWNER, timeout=timeout) if self._guarded else None
-        if data is not None:
-            key, digest = head_named(data)
-            mine = self._sealed(OWNER, "owner", "", head=key, digest=digest)
-            with suppress(FencedError):  # the head has a new key by now: the next attempt will do
-                self._store.write({OWNER: mine}, (), expect={OWNER: data}, timeout=timeout)
-
-    def renew(self, timeout: float | None, *, ended: bool = False) -> None:
-        """Write the owner's record again: it lives or, with `ended`, has given the state back.
-
-        Raises:
-            FencedError: Another incarnation has taken over.
-        """
+    def _describe(self, *, ended: bool) -> None:
+        """Let the next record of the owner differ from the one before."""
         self._renewals += 1
         if ended:
             self._owner, self._told = (self._owner or Owner.this()).at_the_end(), {}
-        if not self._guarded and self._claimed:
-            self._write_record(self._me.claim, timeout, self._claim_names)
-            self._compare(self._store.list(HEADS, timeout=timeout))
-        elif self._named is not None:
-            self.write({}, (), timeout, head=self._named)
-
-    def _write_record(
-        self, name: HeadKey, timeout: float | None, head: str | None = None
-    ) -> dict[str, bytes]:
-        """Write a claim or the record of a takeover; return it by its key."""
-        record = {name.text: self._claim(name, head)}
-        self._store.write(record, timeout=timeout)
-        return record
-
-    def _claim(self, name: HeadKey, head: str | None) -> bytes:
-        digest = self.found.digest
-        return self._sealed(name.text, "claim", digest, token=name.token, head=head)
 
     def _sealed(self, key: str, kind: str, previous: str, **body: str | None) -> bytes:
         """Make a record of the owner; it differs at each renewal."""
@@ -321,7 +156,7 @@ class Ownership:
         """Take over anew under another name, above a claim that nothing follows."""
         self._me = me
         self.ranks.append(me.rank)
-        self._claimed = self.held = False
+        self.held = False
         self._rival = None
 
     def check(self, timeout: float | None) -> None:
@@ -330,40 +165,8 @@ class Ownership:
         Raises:
             FencedError: It does not.
         """
-        if not self.held:
-            return
-        if not self._guarded:
+        if self.held:
             self.confirm(self._store.list(HEADS, timeout=timeout))
-            return
-        owner = self._store.read(OWNER, timeout=timeout)  # once: a late write may come in between
-        if not self._is_mine(owner) and owner != self._expect[OWNER]:
-            raise self._outranked()
-
-    def _examine_claim(self, timeout: float | None) -> None:
-        """Check, when all others can see the claim, that nothing has changed since the recovery."""
-        listing = self._store.list(HEADS, timeout=timeout)
-        names = {name for name in map(parse_key, listing) if name is not None}
-        # The process of a lesser claim has acknowledged nothing, and will see this claim.
-        others = {name for name in names if name.rank not in self.ranks and not name.is_claim}
-        try:
-            self._compare(listing)
-            if self._held_as is not None:  # it builds on its own head: a lower one came late
-                rivals = {name for name in others if name.rank > self._held_as}
-                if rivals:
-                    raise self._outranked(max(rivals))
-            elif others - self.found.sighting.keys or any(
-                self._store.read(key, timeout=timeout) != data
-                for key, data in self.found.sighting.watched.items()
-            ):
-                raise self._overtaken()
-        except FencedError:
-            self.withdraw(timeout)
-            raise
-
-    def withdraw(self, timeout: float | None) -> None:
-        """Delete the claim of this incarnation, which has lost, so that it stops no other one."""
-        with suppress(StoreError):
-            self._store.write({}, [self._me.claim.text, self._me.taken.text], timeout=timeout)
 
     def refused(self) -> FencedError:
         """Make the error for a write that the store refused because `expect` did not hold."""

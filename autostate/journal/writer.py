@@ -17,12 +17,13 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
 from autostate.errors import CorruptStateError, FencedError, StoreError
+from autostate.journal.claimed import ClaimedOwnership
+from autostate.journal.guarded import GuardedOwnership
 from autostate.journal.head import (
     HEADS,
     PREFIX,
@@ -34,7 +35,7 @@ from autostate.journal.head import (
     open_head,
     parse_key,
 )
-from autostate.journal.ownership import OutclaimedError, Ownership
+from autostate.journal.ownership import Clock, OutclaimedError
 from autostate.journal.record import parts, seal, segment_body
 from autostate.journal.recovery import Found
 from autostate.memory import encode
@@ -103,13 +104,12 @@ class Writer:
         me: HeadKey,
         found: Found,
         part_limit: int,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock,
     ) -> None:
         self.me: HeadKey = me
         self.head: Head = found.head
         self.sequence: int = found.sequence
         self.last_sequence: int = found.sequence
-        self.ownership: Ownership = Ownership(store, me, found, clock)
         self.compacting: bool = False
         self.unswept: bool = False
         self.forgets: bool = False
@@ -122,6 +122,8 @@ class Writer:
         # The heads that were acknowledged last, with their keys, the newest first.
         self._latest: list[tuple[HeadKey, Head]] = [(found.key, found.head)] if found.key else []
         self._at_once = store.atomic and store.conditional
+        kind = GuardedOwnership if self._at_once else ClaimedOwnership
+        self.ownership: GuardedOwnership | ClaimedOwnership = kind(store, me, found, clock)
 
     def segments(
         self, lines: Iterable[bytes], after: tuple[Ref, ...] = ()

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from autostate.journal import Journal, recovery
+from autostate.journal.claimed import ClaimedOwnership
+from autostate.journal.guarded import GuardedOwnership
 from autostate.journal.head import HEADS, HeadKey
 from autostate.journal.ownership import Ownership
 from autostate.journal.recovery import Found
@@ -38,23 +40,23 @@ def checks_before_the_write(patch: pytest.MonkeyPatch) -> None:
 def first_head_is_the_claim(patch: pytest.MonkeyPatch) -> None:
     """A newcomer writes no claim: it looks whether its base is still there, and writes a head."""
 
-    def begin(self: Ownership, timeout: float | None) -> dict[str, bytes]:
-        if not self._guarded and not self._claimed:
+    def begin(self: ClaimedOwnership, timeout: float | None) -> dict[str, bytes]:
+        if not self._claimed:
             self._examine_claim(timeout)
             self._claimed = True
         return {}
 
-    patch.setattr(Ownership, "begin", begin)
+    patch.setattr(ClaimedOwnership, "begin", begin)
 
 
 def base_is_not_read_again(patch: pytest.MonkeyPatch) -> None:
     """A newcomer does not compare its base once its claim is written."""
 
-    def examine(self: Ownership, timeout: float | None) -> None:
+    def examine(self: ClaimedOwnership, timeout: float | None) -> None:
         self.confirm(self._store.list(HEADS, timeout=timeout))
         self.held = False
 
-    patch.setattr(Ownership, "_examine_claim", examine)
+    patch.setattr(ClaimedOwnership, "_examine_claim", examine)
 
 
 def deletes_unchecked(patch: pytest.MonkeyPatch) -> None:
@@ -92,12 +94,14 @@ def forgets_a_lost_answer(patch: pytest.MonkeyPatch) -> None:
 
 def owner_names_no_later_head(patch: pytest.MonkeyPatch) -> None:
     """The record of the owner stays as it is when the head gets a new key."""
-    write = Ownership.write
+    write = GuardedOwnership.write
 
-    def once(self: Ownership, puts: Any, deletes: Any, timeout: Any, *, head: Any = None) -> Any:
+    def once(
+        self: GuardedOwnership, puts: Any, deletes: Any, timeout: Any, *, head: Any = None
+    ) -> Any:
         return write(self, puts, deletes, timeout, head=None if self._named else head)
 
-    patch.setattr(Ownership, "write", once)
+    patch.setattr(GuardedOwnership, "write", once)
     patch.setattr(recovery, "check_owner_record", lambda *_: None)
 
 
@@ -123,12 +127,12 @@ def claims_are_not_counted(patch: pytest.MonkeyPatch) -> None:
 
 def head_before_its_segments(patch: pytest.MonkeyPatch) -> None:
     """The head is written first, and then what it names."""
-    write = Ownership.write
+    write = ClaimedOwnership.write
 
-    def reversed_(self: Ownership, puts: Any, *arguments: Any, **named: Any) -> Any:
+    def reversed_(self: ClaimedOwnership, puts: Any, *arguments: Any, **named: Any) -> Any:
         return write(self, dict(reversed(puts.items())), *arguments, **named)
 
-    patch.setattr(Ownership, "write", reversed_)
+    patch.setattr(ClaimedOwnership, "write", reversed_)
 
 
 def readers_believe_their_first_look(patch: pytest.MonkeyPatch) -> None:
@@ -142,15 +146,15 @@ def readers_believe_their_first_look(patch: pytest.MonkeyPatch) -> None:
 
 def a_refusal_is_always_a_takeover(patch: pytest.MonkeyPatch) -> None:
     """A refused write is not compared with those whose answers were lost."""
-    patch.setattr(Ownership, "_resolve_outcome", lambda *_: False)
+    patch.setattr(GuardedOwnership, "_resolve_outcome", lambda *_: False)
 
 
 def builds_on_its_last_claim(patch: pytest.MonkeyPatch) -> None:
     """Who takes over anew looks for heads above its last claim, not above its last head."""
-    move_to = Ownership.move_to
+    move_to = ClaimedOwnership.move_to
 
-    def careless(self: Ownership, me: HeadKey) -> None:
+    def careless(self: ClaimedOwnership, me: HeadKey) -> None:
         move_to(self, me)
         self._held_as = self.ranks[-2]
 
-    patch.setattr(Ownership, "move_to", careless)
+    patch.setattr(ClaimedOwnership, "move_to", careless)

@@ -18,6 +18,7 @@ import pytest
 import autostate
 from autostate import CorruptStateError, PersistedDict, PersistedList, StoreUnavailableError
 from autostate.journal import Journal
+from autostate.journal.guarded import GuardedOwnership
 from autostate.journal.head import HEADS, OWNER
 from autostate.process.exit_status import EX_TEMPFAIL
 from autostate.settings import Settings
@@ -180,7 +181,9 @@ def test_a_forged_head_is_found(encrypt: bool) -> None:
         lies = Journal(target)
         lies._recovered = True
         lies.begin_at(50)
-        lies._writer.ownership._expect = {}
+        ownership = lies._writer.ownership
+        assert isinstance(ownership, GuardedOwnership)
+        ownership._expect = {}
         lies.commit([b'{"id":1,"kind":"dict","name":"s","assign":{"page":9}}'])
         with pytest.raises(CorruptStateError):
             Journal(KeyedStore(forged, Settings(key=KEY), name="a")).recover()

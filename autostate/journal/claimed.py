@@ -1,0 +1,147 @@
+"""Ownership in a store that does not honour `expect`, such as Apify's.
+
+It depends on the order of steps:
+
+    taking over   claim (a unique key with a higher epoch) → list → read the base again → write
+    owning        write → list → acknowledge
+
+When there is a head, the claim is written again and names the head: together with a later write,
+so that the first save takes no longer. A recovery then finds a head that was deleted or renamed. It
+does not find an older head that was put back under the same key.
+
+The former owner looks for claims *after* each write and before it acknowledges the write. So either
+it sees the claim, and does not acknowledge; or its write came before the claim, and the claimant
+sees the write when it reads the base again, and gives up. What does not work: to check before the
+write, or to make the first head itself the claim. Both lose data: the first head would outrank a
+commit that its writer never saw.
+
+If a process takes over before it has anything to write, a record of the takeover stands for the
+head.
+
+A claim alone does not fence: it may have been on its way when its process died, and arrive when
+another process owns the state. A process that has taken over has a head, or a record of the
+takeover; both are written after the answer to its claim, so that a late claim is followed by
+nothing. The owner acknowledges nothing while there is a claim above its own. If nothing follows the
+claim for `PATIENCE`, the owner takes over again under an epoch above the claim: it claims, lists,
+and writes its head again. If the claimant was only slow, it finds the owner's new claim or head at
+its next listing, and has acknowledged nothing. Waiting only gives a slow claimant a chance; safety
+does not depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+
+from autostate.errors import FencedError, StoreError
+from autostate.journal.head import HEADS, HeadKey, HeadPin, parse_key
+from autostate.journal.ownership import Clock, OutclaimedError, Ownership
+from autostate.journal.recovery import Found
+from autostate.stores.base import Store
+
+
+class ClaimedOwnership(Ownership):
+    """The right to write to a store in which each incarnation claims the state."""
+
+    def __init__(self, store: Store, me: HeadKey, found: Found, clock: Clock) -> None:
+        super().__init__(store, me, found, clock)
+        self._claimed = False
+        self._claim_names: str | None = None
+
+    def begin(self, timeout: float | None) -> dict[str, bytes]:
+        """Claim the state before the first write; see `Ownership.begin`."""
+        written = super().begin(timeout)
+        if not self._claimed:
+            # In this order. If the base were read first, its owner could write once more in
+            # between, and acknowledge that write because it saw no claim.
+            written |= self._write_record(self._me.claim, timeout)
+            self._examine_claim(timeout)
+            self._claimed = True
+        return written
+
+    def take(self, timeout: float | None) -> None:
+        """Become the owner before there is a head.
+
+        Raises:
+            FencedError: Another incarnation was first, or may be taking over.
+        """
+        try:
+            self.begin(timeout)
+            self._write_record(self._me.taken, timeout)
+            self.confirm(self._store.list(HEADS, timeout=timeout))
+        except OutclaimedError as error:  # nothing is lost yet: the state is read again
+            self._withdraw(timeout)
+            self.fenced = True
+            raise FencedError(*error.args) from error
+
+    def write(
+        self,
+        puts: dict[str, bytes],
+        deletes: Collection[str],
+        timeout: float | None,
+        *,
+        head: HeadPin | None = None,
+    ) -> dict[str, bytes]:
+        """Write as the owner; see `GuardedOwnership.write`.
+
+        Before that, the claim is written again if it does not name the present head.
+        """
+        there = None if self._named is None else self._named.key
+        if head is not None and there != self._claim_names:
+            puts = {self._me.claim.text: self._claim(self._me.claim, there), **puts}
+        self._store.write(puts, deletes, timeout=timeout)
+        if head is not None:
+            self._claim_names, self._named = there, head
+        return puts
+
+    def renew(self, timeout: float | None, *, ended: bool = False) -> None:
+        """Write the claim again; see `GuardedOwnership.renew`."""
+        self._describe(ended=ended)
+        if self._claimed:
+            self._write_record(self._me.claim, timeout, self._claim_names)
+            self._compare(self._store.list(HEADS, timeout=timeout))
+        elif self._named is not None:
+            self.write({}, (), timeout, head=self._named)
+
+    def move_to(self, me: HeadKey) -> None:
+        """Take over anew under another name; see `Ownership.move_to`."""
+        super().move_to(me)
+        self._claimed = False
+
+    def _write_record(
+        self, name: HeadKey, timeout: float | None, head: str | None = None
+    ) -> dict[str, bytes]:
+        """Write a claim or the record of a takeover; return it by its key."""
+        record = {name.text: self._claim(name, head)}
+        self._store.write(record, timeout=timeout)
+        return record
+
+    def _claim(self, name: HeadKey, head: str | None) -> bytes:
+        digest = self.found.digest
+        return self._sealed(name.text, "claim", digest, token=name.token, head=head)
+
+    def _examine_claim(self, timeout: float | None) -> None:
+        """Check, when all others can see the claim, that nothing has changed since the recovery."""
+        listing = self._store.list(HEADS, timeout=timeout)
+        names = {name for name in map(parse_key, listing) if name is not None}
+        # The process of a lesser claim has acknowledged nothing, and will see this claim.
+        others = {name for name in names if name.rank not in self.ranks and not name.is_claim}
+        try:
+            self._compare(listing)
+            if self._held_as is not None:  # it builds on its own head: a lower one came late
+                rivals = {name for name in others if name.rank > self._held_as}
+                if rivals:
+                    raise self._outranked(max(rivals))
+            elif others - self.found.sighting.keys or any(
+                self._store.read(key, timeout=timeout) != data
+                for key, data in self.found.sighting.watched.items()
+            ):
+                raise self._overtaken()
+        except FencedError:
+            self._withdraw(timeout)
+            raise
+
+    def _withdraw(self, timeout: float | None) -> None:
+        """Delete the claim of this incarnation, which has lost, so that it stops no other one."""
+        with suppress(StoreError):
+            self._store.write({}, [self._me.claim.text, self._me.taken.text], timeout=timeout)
