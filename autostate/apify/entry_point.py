@@ -114,7 +114,7 @@ def actor(function: Any = None, /, **settings: Unpack[SettingsByName]) -> Any:
 
 
 def _entry_point(
-    function: Any, settings: SettingsByName
+    function: types.FunctionType, settings: SettingsByName
 ) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Wrap an async function."""
     _check_function(function)
@@ -180,7 +180,7 @@ def _bound(
 # -- when the function is decorated ----------------------------------------------------------------
 
 
-def _check_function(function: Any) -> None:
+def _check_function(function: object) -> None:
     """Refuse an object that is no async function."""
     if not inspect.isfunction(function):
         raise TypeError(
@@ -194,7 +194,7 @@ def _check_function(function: Any) -> None:
         )
 
 
-def _signature(function: Any) -> inspect.Signature:
+def _signature(function: types.FunctionType) -> inspect.Signature:
     """Give the signature; from Python 3.14 on this call resolves the annotations."""
     try:
         return inspect.signature(function)
@@ -209,7 +209,9 @@ def _unresolved(what: str, error: Exception) -> TypeError:
     )
 
 
-def _makers(function: Any, signature: inspect.Signature) -> dict[str, Callable[[], Any]]:
+def _makers(
+    function: types.FunctionType, signature: inspect.Signature
+) -> dict[str, Callable[[], Any]]:
     """Give, for each parameter that is filled in, a function that makes its object."""
     makers: dict[str, Callable[[], Any]] = {}
     for parameter in signature.parameters.values():
@@ -228,7 +230,7 @@ def _makers(function: Any, signature: inspect.Signature) -> dict[str, Callable[[
     return makers
 
 
-def _resolved(function: Any, parameter: inspect.Parameter, what: str) -> Any:
+def _resolved(function: types.FunctionType, parameter: inspect.Parameter, what: str) -> Any:
     """Give a parameter's annotation, evaluated if it is a string."""
     name, annotation = parameter.name, parameter.annotation
     if annotation is parameter.empty:
@@ -275,20 +277,20 @@ def _check_parameter(parameter: inspect.Parameter, cls: type, what: str) -> None
         )
 
 
-def _maker(name: str, cls: Any, what: str) -> Callable[[], Any]:
+def _maker(name: str, cls: type, what: str) -> Callable[[], Any]:
     """Give a function that makes the object: a container by name, unless its class names it."""
     signature = _constructor(cls)
     if issubclass(cls, StateObject) and _takes(signature, name):
         return functools.partial(cls, name)
     if _takes(signature):
-        return cls  # type: ignore[no-any-return]
+        return cls
     raise TypeError(
         f"{what} cannot be filled in: {cls.__name__}{signature} needs arguments. Give them "
         f"defaults, or create the {cls.__name__} in the body of the function"
     )
 
 
-def _constructor(cls: Any) -> inspect.Signature | None:
+def _constructor(cls: type) -> inspect.Signature | None:
     """Give the signature of a class's constructor; None if Python does not know it."""
     try:
         return inspect.signature(cls)

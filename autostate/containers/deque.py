@@ -75,20 +75,20 @@ def _at_index(name: str, mark: Callable[..., None], where: Callable[..., Any]) -
     function = getattr(deque, name)
 
     @functools.wraps(function)
-    def wrapper(self: Any, index: Any, /, *args: Any) -> None:
+    def wrapper(self: PersistedDeque[Any], index: Any, /, *args: Any) -> None:
         method(self, _position(index), *args)
 
     return wrapper
 
 
-def _rotated(self: Any, length: int, steps: Any = 1) -> None:
+def _rotated(self: PersistedDeque[Any], length: int, steps: Any = 1) -> None:
     """Mark after `rotate`: `steps` items went from the right end to the left."""
     if length:
         right = as_index(steps) % length
         moved(self, length - right if right > length // 2 else -right)
 
 
-def _repeated(self: Any, length: int, times: Any) -> None:
+def _repeated(self: PersistedDeque[Any], length: int, times: Any) -> None:
     """Mark after `self *= times`: a bounded deque keeps the last items."""
     moved(self, length * max(as_index(times), 0) - deque.__len__(self))
 
@@ -209,7 +209,7 @@ def _configure(container: deque[Any], maxlen: int | None) -> None:
     deque.__init__(container, (), maxlen)
 
 
-def _record_append(self: Any, item: Any, /) -> None:
+def _record_append(self: PersistedDeque[Any], item: Any, /) -> None:
     """Append in the recording variant: every item behind the last saved one counts as new."""
     if maxlen_of(self) is None:
         deque.append(self, item)

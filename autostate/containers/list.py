@@ -25,6 +25,7 @@ from autostate.containers.sequence import (
 )
 from autostate.tracking.barrier import (
     EVERYTHING,
+    Barrier,
     before,
     changed,
     cut_off,
@@ -48,7 +49,7 @@ def _sequence(values: Any) -> Any:
     return _list(values)
 
 
-def _assigned(self: Any, length: int, index: Any) -> None:
+def _assigned(self: PersistedList[Any], length: int, index: Any) -> None:
     """Mark after an assignment to `self[index]`."""
     if not isinstance(index, slice):
         put_item(self, as_index(index) % length)
@@ -84,7 +85,7 @@ def _where_repeated(_: Any, length: int, times: Any) -> slice:
     return slice(length if as_index(times) > 0 else 0, length)
 
 
-def _deleted(self: Any, length: int, index: Any) -> None:
+def _deleted(self: Barrier, length: int, index: Any) -> None:
     """Mark after `del self[index]`."""
     if not isinstance(index, slice):
         deleted(self, length, index)
@@ -92,7 +93,7 @@ def _deleted(self: Any, length: int, index: Any) -> None:
         _taken_out(self, length, gone if gone.step > 0 else gone[::-1])
 
 
-def _taken_out(self: Any, length: int, gone: range) -> None:
+def _taken_out(self: Barrier, length: int, gone: range) -> None:
     """Mark after items were removed, whose positions are in ascending order."""
     if len(gone) == gone[-1] + 1:  # at the left end
         moved(self, len(gone))
@@ -107,7 +108,7 @@ def _taken_out(self: Any, length: int, gone: range) -> None:
             spliced(self, position, 1, 0)
 
 
-def _repeated(self: Any, length: int, times: Any) -> None:
+def _repeated(self: Barrier, length: int, times: Any) -> None:
     """Mark after `self *= times`."""
     cut_off(self, length if as_index(times) > 0 else 0)
 

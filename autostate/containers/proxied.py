@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from autostate import codec
 from autostate.codec.pickled import Pickled, wrap
+from autostate.codec.tagged import Ref
 from autostate.codec.transparent import Proxy, Transparent, forward, shaped
 
 USES: Final = frozenset({"__call__", "__next__", "__anext__", "__aenter__", "__aexit__"})
@@ -101,14 +102,14 @@ class Proxied(Plain, Transparent):
         return self if made is self.__wrapped__ else made
 
 
-def make(root: Any) -> Any:
+def make(root: Any) -> Proxied:
     """Make the proxy of a root; the proxy does not wrap anything yet."""
-    made = shaped(Proxied, None, encode)(None)
+    made: Proxied = shaped(Proxied, None, encode)(None)
     made._self_root, made._self_pickled = root, False
     return made
 
 
-def encode(value: Any, ref: Any) -> Any:
+def encode(value: Proxied, ref: Ref) -> Any:
     """Refer to the root; the object of a deleted proxy is saved as a plain object."""
     root = value._self_root
     if root._node_ is not None:
@@ -126,7 +127,7 @@ def itself(value: Any) -> Any:
 def _using(name: str) -> Callable[..., Any]:
     """Make a special method that may change the object."""
 
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def method(self: Proxied, *args: Any, **kwargs: Any) -> Any:
         wrapped = self.__wrapped__
         return self._self_call(getattr(type(wrapped), name), wrapped, *args, **kwargs)
 
@@ -134,7 +135,7 @@ def _using(name: str) -> Callable[..., Any]:
     return method
 
 
-def _await(self: Any) -> Any:
+def _await(self: Proxied) -> Any:
     try:
         result = yield from type(self.__wrapped__).__await__(self.__wrapped__)
     finally:
@@ -142,7 +143,7 @@ def _await(self: Any) -> Any:
     return self._self_result(result)
 
 
-def _aiter(self: Any) -> Any:
+def _aiter(self: Proxied) -> Any:
     return self._self_result(type(self.__wrapped__).__aiter__(self.__wrapped__))
 
 
@@ -167,14 +168,14 @@ class Step(Plain):
 
 
 def _stepping(name: str) -> Callable[..., Any]:
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def method(self: Step, *args: Any, **kwargs: Any) -> Any:
         return self._self_proxy._self_call(getattr(self.__wrapped__, name), *args, **kwargs)
 
     method.__name__ = method.__qualname__ = name
     return method
 
 
-def _itself_again(self: Any) -> Any:
+def _itself_again(self: Step) -> Step:
     return self
 
 
@@ -217,7 +218,7 @@ def _asynchronous_steps() -> tuple[type, ...]:
     return tuple(map(type, steps))
 
 
-_GOES_ON: Final[dict[type, Callable[[Any, Any], Any]]] = {
+_GOES_ON: Final[dict[type, Callable[[Any, Proxied], Any]]] = {
     types.CoroutineType: _awaited,
     **dict.fromkeys(_asynchronous_steps(), _awaited),
     types.GeneratorType: Generator,

@@ -150,19 +150,19 @@ def show(root: Any) -> Any:
     return made
 
 
-def _renew(root: Any) -> None:
+def _renew(root: ProxyRoot) -> None:
     """Let the proxy wrap the object in the root; a root that is being rehydrated has none yet."""
     made = getattr(root, "_proxy", None)
     if made is not None and VALUE in root:
         made._self_hold(root[VALUE])
 
 
-def _fill(root: Any, content: Any) -> None:
+def _fill(root: ProxyRoot, content: dict[str, Any]) -> None:
     dict.update(root, content)
     _renew(root)
 
 
-def _refill(root: Any, content: Any) -> None:
+def _refill(root: ProxyRoot, content: dict[str, Any]) -> None:
     refill(root, content)
     _renew(root)
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from autostate.process.interrupts import is_passing
 from autostate.tracking.barrier import (
     EVERYTHING,
+    Barrier,
     before,
     is_keyed,
     moved,
@@ -50,7 +51,7 @@ def marking(
     size = builtin.__len__
 
     @functools.wraps(function)
-    def method(self: Any, /, *args: Any) -> Any:
+    def method(self: Barrier, /, *args: Any) -> Any:
         node = self._node_
         if node is None:
             if self._key_ is UNNAMED:
@@ -85,16 +86,16 @@ def place(where: Callable[..., Any], self: Any, *args: Any) -> Any:
         return EVERYTHING
 
 
-def _is_unbounded(self: Any) -> bool:
+def _is_unbounded(self: Barrier) -> bool:
     return not isinstance(self, deque) or maxlen_of(self) is None
 
 
-def at_the_end(self: Any, length: int, *_: Any) -> Any:
+def at_the_end(self: Barrier, length: int, *_: Any) -> Any:
     """Tell where items are appended. A bounded deque drops other items for them."""
     return slice(length, length) if _is_unbounded(self) else EVERYTHING
 
 
-def at_the_start(self: Any, _length: int, *_: Any) -> Any:
+def at_the_start(self: Barrier, _length: int, *_: Any) -> Any:
     """Tell where items are added at the left of a deque."""
     return slice(0, 0) if _is_unbounded(self) else EVERYTHING
 
@@ -119,7 +120,7 @@ def of_index(_: Any, length: int, index: Any = -1) -> slice:
     return slice(position, position + 1)
 
 
-def inserted(self: Any, length: int, index: Any, _item: Any) -> None:
+def inserted(self: Barrier, length: int, index: Any, _item: Any) -> None:
     """Mark after `insert`; an insertion at an end moves no other item."""
     position = as_index(index)
     position = max(position + length, 0) if position < 0 else min(position, length)
@@ -129,7 +130,7 @@ def inserted(self: Any, length: int, index: Any, _item: Any) -> None:
         spliced(self, position, 0, 1)
 
 
-def deleted(self: Any, length: int, index: Any = -1) -> None:
+def deleted(self: Barrier, length: int, index: Any = -1) -> None:
     """Mark after one item was removed."""
     position = as_index(index)
     position = position + length if position < 0 else position
@@ -161,7 +162,7 @@ def removing(builtin: Any) -> Any:
     return remove
 
 
-def is_followed(self: Any) -> bool:
+def is_followed(self: Barrier) -> bool:
     """Tell whether single items are followed: because they are recorded, or may be undone."""
     return is_keyed(self) or (self._node_ is not None and bool(self._node_.tracker.savepoints))
 
@@ -170,7 +171,7 @@ def adding(builtin: Any, extend: Callable[[Any, Any], None]) -> Any:
     """Wrap `__iadd__`, which adds all items of any iterable."""
 
     @functools.wraps(builtin.__iadd__)
-    def iadd(self: Any, other: Any, /) -> Any:
+    def iadd(self: Barrier, other: Any, /) -> Any:
         made = add_reflected(self, other)
         if made is NotImplemented:
             extend(self, other)
@@ -180,7 +181,7 @@ def adding(builtin: Any, extend: Callable[[Any, Any], None]) -> Any:
     return iadd
 
 
-def add_reflected(container: Any, other: Any) -> Any:
+def add_reflected(container: Barrier, other: Any) -> Any:
     """Let the other operand of `+=` add, if it can: of a plain sequence Python asks it first.
 
     `numbers += array` makes an array, if the array can add a list.
@@ -194,7 +195,7 @@ def repeating(builtin: Any, mark: Callable[..., None], where: Callable[..., Any]
     repeat = marking(builtin, "__imul__", mark, where)
 
     @functools.wraps(builtin.__imul__)
-    def imul(self: Any, times: Any, /) -> Any:
+    def imul(self: Barrier, times: Any, /) -> Any:
         return repeat(self, times) if hasattr(type(times), "__index__") else NotImplemented
 
     return imul

@@ -31,7 +31,7 @@ def _plain(name: str) -> Any:
     function = getattr(set, name)
 
     @functools.wraps(function)
-    def method(self: Any, /, *others: Any) -> Any:
+    def method(self: PersistedSet[Any], /, *others: Any) -> Any:
         made = function(self, *others)
         return made if made is NotImplemented or type(made) is _set else _set(made)
 
@@ -43,7 +43,7 @@ def _removing(name: str) -> Any:
     function = getattr(set, name)
 
     @functools.wraps(function)
-    def method(self: Any, member: Any, /) -> None:
+    def method(self: PersistedSet[Any], member: Any, /) -> None:
         if self._node_ is None:
             function(self, member)
             return
@@ -68,7 +68,7 @@ def _by_member(name: str, apply: Callable[[Any, Any], None]) -> Any:
     one = operator or name == "symmetric_difference_update"
 
     @functools.wraps(function)
-    def method(self: Any, /, *others: Any) -> Any:
+    def method(self: PersistedSet[Any], /, *others: Any) -> Any:
         wrong = one and len(others) != 1
         wrong = wrong or (operator and not isinstance(others[0], set | frozenset))
         if wrong or not is_keyed(self):
@@ -80,24 +80,24 @@ def _by_member(name: str, apply: Callable[[Any, Any], None]) -> Any:
     return method
 
 
-def _add_all(self: Any, other: Iterable[Any]) -> None:
+def _add_all(self: PersistedSet[Any], other: Iterable[Any]) -> None:
     for member in other:
         PersistedSet.add(self, member)
 
 
-def _discard_all(self: Any, other: Iterable[Any]) -> None:
+def _discard_all(self: PersistedSet[Any], other: Iterable[Any]) -> None:
     for member in set.intersection(self, other) if isinstance(other, set | frozenset) else other:
         hash(member)  # unlike `discard`, which accepts a set in place of a frozenset
         PersistedSet.discard(self, member)
 
 
-def _toggle_all(self: Any, other: Iterable[Any]) -> None:
+def _toggle_all(self: PersistedSet[Any], other: Iterable[Any]) -> None:
     for member in _set(other):
         known = set.__contains__(self, member)
         (PersistedSet.discard if known else PersistedSet.add)(self, member)
 
 
-def _keep(self: Any, *others: Any) -> None:
+def _keep(self: PersistedSet[Any], *others: Any) -> None:
     """Remove, one by one, the members that are not in all others too.
 
     The intersection of {1} and {True}, or of {(1,)} and {(True,)}, holds whichever of the two

@@ -176,7 +176,7 @@ def _is_made_of_attributes(cls: Any) -> bool:
     return own or hasattr(cls, "__struct_fields__")
 
 
-def _slots_of(cls: type) -> Iterator[Any]:
+def _slots_of(cls: type) -> Iterator[types.MemberDescriptorType]:
     """Give the slots of a class."""
     for base in cls.__mro__:
         if base.__flags__ & HEAP_TYPE:
@@ -185,7 +185,7 @@ def _slots_of(cls: type) -> Iterator[Any]:
             )
 
 
-def _put_back(slot: Any, part: Any, former: Any) -> None:
+def _put_back(slot: types.MemberDescriptorType, part: Any, former: Any) -> None:
     """Write a slot directly, without the class's `__setattr__`: the class may be frozen."""
     if read_slot(slot, part) is former:
         return
