@@ -128,7 +128,7 @@ def adopt(
     record = _Record(key, store, convert)
     _watched.setdefault(record.source, record)
     _warn_of_use_state()
-    with _lock:
+    with _lock:  # held while the record is read, so that two threads do not take it over twice
         return _adopted(current_manager(), record, make)
 
 

@@ -45,7 +45,7 @@ def _adding(name: str, one: str, side: int) -> Any:
             span(self, function, iterable)
             return
         if type(iterable) in SIZED:
-            with self._node_.tracker.lock:
+            with self._node_.tracker.lock:  # such an iterable runs no code of the user
                 ends = at_the_start if side < 0 else at_the_end
                 before(self, place(ends, self))
                 many = deque.__len__(self) + len(iterable)

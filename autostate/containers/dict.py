@@ -60,7 +60,7 @@ def keyed(builtin: type, name: str) -> Callable[..., Any]:
             return
         with node.tracker.lock:
             before(self, key, removes=True)
-            key = held_key(self, key)
+            key = held_key(self, key)  # before it is gone: the store has the key that was held
             former = length(self)
             function(self, key)
             if length(self) < former:  # a Counter ignores a key that it lacks
@@ -219,8 +219,6 @@ class PersistedDict(DictBarrier, dict[K, V]):
 
     __slots__ = ("_key_", "_node_")
 
-    @overload
-    def __init__(self, name: str, /) -> None: ...
     @overload
     def __init__(self, name: str, /, **kwargs: Any) -> None: ...
     @overload

@@ -40,6 +40,7 @@ def _become(live: Any, cls: Any) -> bool:
         named_alike = _full_name(old.armed) == _full_name(cls)
         if old.kind is not new.kind or not (named_alike or old.armed is old.kind.unclaimed):
             return False
+        # The variant stays: it says what is recorded of the writes since the last cut.
         variants = {getattr(old, variant): getattr(new, variant) for variant in _VARIANTS}
         try:
             live.__class__ = variants[type(live)]

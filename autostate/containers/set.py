@@ -116,7 +116,7 @@ def _keep(self: PersistedSet[Any], *others: Any) -> None:
             PersistedSet.add(self, member)
 
 
-_has, _add = set.__contains__, set.add
+_has, _add = set.__contains__, set.add  # a name of the module is found faster than an attribute
 
 
 def _record_add(self: Any, member: Any, /) -> None:
@@ -219,18 +219,14 @@ class PersistedSet(root.StateObject, set[T]):
             else:
                 span(self, set.intersection_update, *others)
 
-        # Results and copies are plain, and bound to no store:
-
-        copy = _plain("copy")
-        union = _plain("union")
-        __or__ = _plain("__or__")
-        intersection = _plain("intersection")
-        __and__ = _plain("__and__")
-        difference = _plain("difference")
-        __sub__ = _plain("__sub__")
-        symmetric_difference = _plain("symmetric_difference")
-        __xor__ = _plain("__xor__")
         __repr__ = root.shown_plain("PersistedSet", set, inside="set(...)")
+
+
+for _name in (
+    *("copy", "union", "intersection", "difference", "symmetric_difference"),
+    *("__or__", "__and__", "__sub__", "__xor__"),
+):
+    setattr(PersistedSet, _name, _plain(_name))
 
 
 def _refill(container: set[Any], content: set[Any]) -> None:

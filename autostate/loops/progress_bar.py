@@ -105,7 +105,7 @@ class _Display:
     """The display of rich: a line for each running loop, and for loops that ended beside it."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # loops of several threads share the display
         self._progress: Progress | None = None
         self._open: list[TaskID] = []
 

@@ -147,7 +147,7 @@ class LoopRun(ActiveLoop):
             self._advance_past_inner()
         else:
             self._state["position"] = (done, self._first, self._check)
-        if self._active_loops.rendezvous is not None:
+        if self._active_loops.rendezvous is not None:  # only now: the cut has the new position
             self._active_loops.between(self)
         now = _clock()
         if now >= self._due:
@@ -212,6 +212,8 @@ class LoopRun(ActiveLoop):
         self._active_loops = incarnation.flush_thread.job.patient_cut.active_loops
         self._lock = node.tracker.lock
         with manager._lock, self._lock:
+            # In one step with `enter`: no cut may see this loop run before its outer loop knows it,
+            # or the outer loop would not forget it.
             outer = self._active_loops.enter(self)
             if isinstance(outer, LoopRun):
                 outer._adopt(self.name)

@@ -90,7 +90,7 @@ def _refill_container(part: Any, kind: Kind, former: Any) -> None:
     if _is_same(kind.copy(part), former):
         return
     tracked = is_container(part)
-    if tracked:
+    if tracked:  # `refill` goes past the barrier
         before(part)
     kind.refill(part, former)
     if tracked:

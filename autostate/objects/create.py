@@ -43,13 +43,14 @@ def give(cls: type, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     manager = current_manager()
     live = manager.live(name)
     made = None
-    if live is None:
+    if live is None:  # the constructor runs without a lock, since it may do anything
         made = _construct(layout, call, args, kwargs)
         live = manager.create(name, "object", functools.partial(InstanceRoot.of, made, layout))
     elif not isinstance(live, InstanceRoot):
         manager.create(name, "object", InstanceRoot)  # raises the error that says what is wrong
     if live.instance is made:
         return made
+    # The object was there before, or another thread was faster. What was made here is dropped.
     _become(live, layout, name)
     manager.create(name, "object", InstanceRoot)  # notes that the program has asked for it
     if not (live.claimed or live.busy):
@@ -119,7 +120,7 @@ def _warn_of_another(
 
 def _construct(layout: Layout, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Make an object by the class's own constructor, and check that it can be saved."""
-    if layout.factories:
+    if layout.factories:  # before `__init__`, which may use the transient fields
         cls: Any = layout.cls
         own = cls.__new__ is not object.__new__
         made: Any = cls.__new__(cls, *args, **kwargs) if own else object.__new__(cls)
@@ -187,6 +188,8 @@ def _claim(root: InstanceRoot, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     layout, instance = root.known_layout(), root.instance
     try:
         with node.tracker.lock:
+            # What the program has written to the object by now must not be lost. While the
+            # constructor sets its defaults no cut may take these for changes.
             root.take(root.read())
             root.busy = True
         _make_transient(layout, instance)
