@@ -136,12 +136,12 @@ def _decorate(options: Options, cls: Any) -> Any:
     """Add the options in the body of a class to the given ones, and derive the class."""
     _check_class(cls)
     defaults, factories = transient_defaults(cls)
-    in_body = marked(cls)
+    in_transient, in_pickled = marked(cls)
     options = replace(
         options,
         draft=cls,
-        transient=options.transient | defaults | in_body.transient,
-        pickled=options.pickled | in_body.pickled,
+        transient=options.transient | defaults | in_transient,
+        pickled=options.pickled | in_pickled,
         factories=factories,
     )
     made = _derive(cls, options)

@@ -10,7 +10,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING
-from typing import Any, Final, NamedTuple, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -133,15 +133,8 @@ def _transient_in_model(cls: Any) -> set[str]:
 # -- Annotated --------------------------------------------------------------------------------
 
 
-class Marked(NamedTuple):
-    """The fields that annotations mark."""
-
-    transient: frozenset[str]
-    pickled: frozenset[str]
-
-
-def marked(cls: type) -> Marked:
-    """Find the fields that `Annotated[…, Transient]` and `Annotated[…, pickled]` mark.
+def marked(cls: type) -> tuple[frozenset[str], frozenset[str]]:
+    """Find the fields that annotations mark: by `Transient`, and by `pickled`.
 
     Annotations that cannot be evaluated, because a name in them is imported for type checkers
     only, are read as far as their marks go.
@@ -156,7 +149,7 @@ def marked(cls: type) -> Marked:
                     in_transient.add(name)
                 elif mark is pickled:
                     in_pickled.add(name)
-    return Marked(frozenset(in_transient), frozenset(in_pickled))
+    return frozenset(in_transient), frozenset(in_pickled)
 
 
 def _annotations(cls: type) -> Mapping[str, Any]:

@@ -212,14 +212,15 @@ class StateManager:
 
         For example, the script was renamed, or the program is a shell.
         """
+        chosen = self._store is not None or os.environ.get("AUTOSTATE_URL", "").strip()
+        if chosen or self._told or lifecycle.in_child():
+            return
+        from autostate.runtime.stored_state import beside
         from autostate.stores import file_of
 
         path = file_of(self.url)
-        chosen = self._store is not None or os.environ.get("AUTOSTATE_URL", "").strip()
-        if chosen or self._told or lifecycle.in_child() or (path is None and self.url != "apify:"):
+        if path is None and self.url != "apify:":
             return
-        from autostate.runtime.stored_state import beside
-
         usual = path or file_of(program.named(OF_PROGRAMS, here=True))
         other = None if usual is None else beside(usual, name, among=path is None)
         if other is not None:

@@ -26,42 +26,24 @@ IMPORTS = {
 }
 
 
-@pytest.mark.parametrize("imports", IMPORTS)
+@pytest.mark.parametrize("imports", [*IMPORTS, "inside the context"])
 def test_imports_may_come_in_any_order(
     platform: LocalPlatform, start: StartActor, imports: str
 ) -> None:
-    """`import autostate` is all it takes, wherever it stands."""
+    """`import autostate` is all it takes; a context that is already entered is joined."""
+    before, inside = PATIENT, ""
+    if imports not in IMPORTS:
+        before, inside = inside, f"import autostate; {PATIENT}"
     run = start(
         f"""
-        {PATIENT}
+        {before}
         async with Actor:
+            {inside}
             autostate.PersistedDict("state", n=0)["n"] = 1
             print("ready")
             await asyncio.Event().wait()
         """,
-        prelude=IMPORTS[imports],
-    )
-    run.container.wait_for_output("ready")
-    run.persist_state()
-    platform.traffic.wait_for_calls("PUT", SAVES)
-    run.kill()
-    assert resumed(run) == {"n": 1}
-
-
-def test_autostate_may_be_imported_inside_the_context(
-    platform: LocalPlatform, start: StartActor
-) -> None:
-    """A context that is already entered is joined."""
-    run = start(
-        f"""
-        async with Actor:
-            import autostate
-            {PATIENT}
-            autostate.PersistedDict("state", n=0)["n"] = 1
-            print("ready")
-            await asyncio.Event().wait()
-        """,
-        prelude=PRELUDE,
+        prelude=IMPORTS.get(imports, PRELUDE),
     )
     run.container.wait_for_output("ready")
     run.persist_state()
