@@ -56,20 +56,14 @@ class EntryPoint(Protocol[P, R_co]):
         ...
 
 
-class _Decorator(Protocol):
-    """The result of `actor(…)` with settings and without a function."""
-
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R_co]], /) -> EntryPoint[P, R_co]:
-        """Make an entry point."""
-        ...
-
-
 @overload
 def actor(
     function: Callable[P, Coroutine[Any, Any, R_co]], /, **settings: Unpack[SettingsByName]
 ) -> EntryPoint[P, R_co]: ...
 @overload
-def actor(**settings: Unpack[SettingsByName]) -> _Decorator: ...
+def actor(
+    **settings: Unpack[SettingsByName],
+) -> Callable[[Callable[P, Coroutine[Any, Any, R_co]]], EntryPoint[P, R_co]]: ...
 def actor(function: Any = None, /, **settings: Unpack[SettingsByName]) -> Any:
     """Make an async function the entry point of an Actor.
 
