@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from autostate.codec import classes, registry
 from autostate.codec.bound import is_persisted
+from autostate.codec.introspection import attributes_by_name
 from autostate.codec.transparent import Transparent
 from autostate.codec.unsupported import Unsupported, shown
 from autostate.errors import UnsupportedTypeError
@@ -237,11 +238,11 @@ def _fields(value: Any) -> dict[str, Any] | None:
     entry = registry.entry_for(cls)
     if entry is None or not entry.fields:
         return None
-    found = classes.without_caches(cls, classes.attributes_by_name(value, classes.slots_of(cls)))
+    found = classes.without_caches(cls, attributes_by_name(value))
     extra = found.get("__pydantic_extra__") or {}
     found = {name: v for name, v in found.items() if not name.startswith("__")} | extra
     known = classes.fields_of(cls)
-    declared = () if isinstance(known, str) else known._defaults  # slots have no such order
+    declared = () if known is None else known.defaults  # slots have no such order
     return {name: found[name] for name in declared if name in found} | found
 
 

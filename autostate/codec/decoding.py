@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from fractions import Fraction
 from typing import Any, Final
 
-from autostate.codec import arrays, classes, names, registry
+from autostate.codec import arrays, classes, enums, names, registry
 from autostate.codec.collisions import refuse_collisions
 from autostate.codec.factories import decode_factory
 from autostate.codec.raw import is_tagged, references
@@ -136,7 +136,7 @@ def _enum(json: Any, make: Make) -> Any:
     cls = None if make is _opaque else registry.enum_named(name)
     if cls is None:
         return _unknown(name, {"$enum": json}, make)
-    return classes.member(cls, member)  # ty: ignore[invalid-argument-type]
+    return enums.member(cls, member)  # ty: ignore[invalid-argument-type]
 
 
 def _object(json: Any, make: Make) -> Any:

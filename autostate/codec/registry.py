@@ -21,9 +21,10 @@ from typing import Any, Final, TypeVar, overload
 from msgspec import Struct
 
 from autostate import depth
-from autostate.codec import arrays, classes
+from autostate.codec import arrays, classes, enums
 from autostate.codec.advice import advice_for
 from autostate.codec.bound import is_persisted, root_of
+from autostate.codec.introspection import attributes_by_name
 from autostate.codec.names import find, is_lasting, is_local, look_again, name_of, twins
 from autostate.codec.types import SCALARS
 from autostate.codec.unknown import Unknown
@@ -186,18 +187,19 @@ def _is_same(one: Any, other: Any) -> bool:
 def _custom(cls: type, tag: str, encode: Any, decode: Any, *, mutable: bool) -> TypeEntry:
     if cls in BUILTIN:
         raise ValueError(f"{shown(cls)} is a type that is saved without being registered")
-    if classes.is_enum(cls):
+    if enums.is_enum(cls):
         if encode is not None or decode is not None:
             raise TypeError(f"{shown(cls)} is an enum: its members are saved by name")
         return TypeEntry(tag, _itself, _itself, mutable=False, parts=_no_parts)
     if encode is None and decode is None:
         known = classes.fields_of(cls)
-        if isinstance(known, str):
-            raise TypeError(f"{shown(cls)} {known}: give encode= and decode= as well")
+        if known is None:
+            why = classes.why_unknown(cls)
+            raise TypeError(f"{shown(cls)} {why}: give encode= and decode= as well")
         return _of_fields(tag, known, mutable=mutable and known.mutable)
     if not (callable(encode) and callable(decode)):
         raise TypeError(f"to register {shown(cls)}, give both encode= and decode=, two functions")
-    parts = classes.attributes if mutable else _no_parts
+    parts = _attributes if mutable else _no_parts
     return TypeEntry(tag, encode, decode, mutable, parts)
 
 
@@ -218,6 +220,10 @@ def _itself(value: Any) -> Any:
     return value
 
 
+def _attributes(value: Any) -> Iterable[Any]:
+    return attributes_by_name(value).values()
+
+
 def _no_parts(_value: Any) -> tuple[Any, ...]:
     return ()
 
@@ -225,9 +231,9 @@ def _no_parts(_value: Any) -> tuple[Any, ...]:
 def entry_for(cls: type) -> TypeEntry | None:
     """Give the entry for values of exactly this class; None if builtin, or not to be saved."""
     entry = _by_class.get(cls) or _automatic.get(cls)
-    if entry is None and not classes.is_enum(cls):
+    if entry is None and not enums.is_enum(cls):
         known = classes.fields_of(cls)
-        if not isinstance(known, str):
+        if known is not None:
             entry = _automatic[cls] = _of_fields(name_of(cls), known, mutable=known.mutable)
     return entry
 
@@ -307,7 +313,7 @@ def entry_named(name: str) -> TypeEntry | None:
     if place is not None and place[0] is where and vars(where).get(qualname) is place[1]:
         return entry_for(place[1])
     cls = find(name, _is_wanted)
-    if cls is None or classes.is_enum(cls):
+    if cls is None or enums.is_enum(cls):
         return None
     entry = entry_for(cls)
     if entry is None:
@@ -337,7 +343,7 @@ def enum_named(name: str) -> type | None:
     if _ignoring:
         return None
     cls = find(name, classes.is_known) if ":" in name else named(name)
-    return cls if isinstance(cls, type) and classes.is_enum(cls) else None
+    return cls if isinstance(cls, type) and enums.is_enum(cls) else None
 
 
 def why_not(cls: type, *, key: bool = False) -> str:
@@ -394,7 +400,7 @@ def is_atom(cls: type) -> bool:
     if entry is not None:
         atom = not entry.mutable and not entry.fields
     else:
-        atom = classes.is_enum(cls) or cls is Unknown or arrays.is_scalar(cls)
+        atom = enums.is_enum(cls) or cls is Unknown or arrays.is_scalar(cls)
     if atom:
         ATOMS.add(cls)
     return atom

@@ -19,7 +19,7 @@ from fractions import Fraction
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from autostate.codec import arrays, classes, registry
+from autostate.codec import arrays, classes, enums, registry
 from autostate.codec.bound import is_persisted, root_of
 from autostate.codec.factories import encode_factory
 from autostate.codec.raw import dump, with_references
@@ -106,7 +106,7 @@ _UNBOUND: WeakKeyDictionary[type, Callable[[Any, Ref], Any]] = WeakKeyDictionary
 
 def _encoder_of_object(cls: type, *, key: bool) -> Callable[[Any, Ref], Any]:
     registry.check_name(cls)
-    if classes.is_enum(cls):
+    if enums.is_enum(cls):
         return _encode_enum
     entry = registry.entry_for(cls)
     if entry is not None:
@@ -276,7 +276,7 @@ def _by_reference(encode: Callable[[Any, Ref], Any]) -> Callable[[Any, Ref], Any
 
 
 def _encode_enum(value: Any, _ref: Ref) -> Any:
-    return {"$enum": [registry.enum_name(type(value)), classes.member_of(value)]}
+    return {"$enum": [registry.enum_name(type(value)), enums.member_of(value)]}
 
 
 def _encode_object(value: Any, ref: Ref) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 
+from autostate.codec.introspection import static
 from autostate.codec.registry import ENCODERS
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def shaped(cls: type[Transparent], value: Any, encode: Callable[[Any, Any], Any]
         value: The object that is going to be wrapped.
         encode: How objects of the class are translated when they are saved.
     """
-    names = tuple(name for name in OPTIONAL if _has(type(value), name))
+    # Those of the metaclass do not count, so `hasattr` does not do.
+    names = tuple(name for name in OPTIONAL if static(type(value), name) is not None)
     known = _SHAPED.get((cls, names))
     if known is None:
         methods = {name: cls._self_special(name) for name in names}
@@ -95,11 +97,6 @@ def shaped(cls: type[Transparent], value: Any, encode: Callable[[Any, Any], Any]
         known = _SHAPED.setdefault((cls, names), make(cls.__name__, (cls,), namespace))
         ENCODERS[known] = encode
     return known
-
-
-def _has(cls: type, name: str) -> bool:
-    """Tell whether objects of a class have a special method; its metaclass's do not count."""
-    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None) is not None
 
 
 _SHAPED: Final[dict[tuple[type, tuple[str, ...]], type[Transparent]]] = {}

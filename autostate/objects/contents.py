@@ -12,18 +12,17 @@ from operator import is_
 from typing import Any, Final
 
 from autostate.codec.bound import is_container, is_persisted, root_of, transient_fields
+from autostate.codec.introspection import FIELDS_SET, MISSING, read_slot
 from autostate.codec.transparent import Transparent
 from autostate.containers.proxy import VALUE, ProxyRoot
 from autostate.tracking.barrier import Barrier, before, changed, disarm, kind_of
 from autostate.tracking.kind import PLAIN, Kind
-from autostate.tracking.layout import MISSING, read_slot
 from autostate.tracking.mirror import InstanceRoot
 
 Restore = Callable[[], object]
 
 HEAP_TYPE: Final = 1 << 9
 """The flag of classes that were made by a `class` statement."""
-FIELDS_SET: Final = "__pydantic_fields_set__"
 _OTHER: Final = (type, types.ModuleType, types.FunctionType, types.MethodType, Enum)
 """Types of objects that are no part of the state, even if the state refers to them."""
 _ATOMS: Final = frozenset([str, int, float, bool, type(None), bytes, complex])

@@ -24,6 +24,7 @@ from msgspec.structs import replace
 
 from autostate import containers
 from autostate.codec.bound import OPTIONS, is_persisted
+from autostate.codec.introspection import builtin_base
 from autostate.codec.unsupported import shown
 from autostate.objects.create import give
 from autostate.objects.options import is_transient, marked, template_fields, transient_defaults
@@ -170,8 +171,7 @@ def _check_class(cls: Any) -> None:
             f"put @persisted above the decorator that makes the fields of {shown(cls)}: "
             "@autostate.persisted, then @dataclass or @attrs.define"
         )
-    builtin = next(base for base in cls.__mro__ if not base.__flags__ & _HEAP)
-    if builtin is not object or issubclass(cls, enum.Enum):
+    if builtin_base(cls) is not object or issubclass(cls, enum.Enum):
         raise TypeError(
             f"@persisted cannot be used for {shown(cls)}, whose objects do not consist of fields: "
             "hold them in a field of another class"
@@ -183,9 +183,6 @@ def _is_of_another(cls: type, value: Any) -> bool:
     if isinstance(value, dataclasses.Field):
         return not dataclasses.is_dataclass(cls) and not is_transient(value)
     return type(value).__name__ == "_CountingAttr"
-
-
-_HEAP: Final = 1 << 9  # a class that was made by a class statement: Py_TPFLAGS_HEAPTYPE
 
 
 def _checked_version(version: Any) -> int:

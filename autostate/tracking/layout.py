@@ -7,26 +7,20 @@ pydantic model. Reading and writing fields here runs no code of the program: no 
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from types import MemberDescriptorType
 from typing import Any, Final
 
 from msgspec import Struct, field
 
-from autostate.codec import classes
-from autostate.codec.bound import OPTIONS, is_persisted
-from autostate.codec.classes import _static
+from autostate.codec import introspection
+from autostate.codec.bound import is_persisted, options_of
+from autostate.codec.classes import fields_of
+from autostate.codec.introspection import EXTRA, FIELDS_SET, MISSING, PRIVATE, read_slot, static
 from autostate.codec.names import find, name_of
 from autostate.errors import UpgradeError
 from autostate.process.interrupts import is_passing
 from autostate.tracking import refcount
-
-MISSING: Final = object()
-_NOT_FIELDS: Final = frozenset({"__weakref__", "__orig_class__", "_attrs_cached_hash"})
-_FIELDS_SET: Final = "__pydantic_fields_set__"
-_EXTRA: Final = "__pydantic_extra__"
-_PRIVATE: Final = "__pydantic_private__"
-_PYDANTICS: Final = frozenset({_FIELDS_SET, _EXTRA, _PRIVATE})
 
 Upgrade = Callable[[dict[str, Any], int], Any]
 
@@ -68,6 +62,7 @@ class Layout(Struct, frozen=True):
         slots: Slots that hold a field, by name.
         reads_slots: Whether `getattr` reads slots, even unset ones, without code of the class.
         dicts: Names of the attributes that hold fields by name.
+        private: The private attributes of a pydantic model.
         factories: As in `Options`.
     """
 
@@ -76,9 +71,10 @@ class Layout(Struct, frozen=True):
     skipped: frozenset[str]
     pickled: frozenset[str]
     declared: frozenset[str]
-    slots: Mapping[str, Any]
+    slots: Mapping[str, MemberDescriptorType]
     reads_slots: bool
     dicts: tuple[str, ...]
+    private: frozenset[str]
     factories: Mapping[str, Callable[[], Any]]
 
     @property
@@ -89,7 +85,7 @@ class Layout(Struct, frozen=True):
     @property
     def is_model(self) -> bool:
         """Whether the class is a pydantic model."""
-        return _FIELDS_SET in self.slots
+        return FIELDS_SET in self.slots
 
     def read(self, instance: Any) -> dict[str, Any]:
         """Return the fields of one object that are saved, by name."""
@@ -115,16 +111,16 @@ class Layout(Struct, frozen=True):
 
     def plain(self, fields: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
         """Return fields as they are saved: the set names of a model are stored as a tuple."""
-        if self.is_model and _FIELDS_SET in fields:
-            names = tuple(sorted(fields[_FIELDS_SET]))
-            known = before.get(_FIELDS_SET)
-            fields[_FIELDS_SET] = known if known == names else names
+        if self.is_model and FIELDS_SET in fields:
+            names = tuple(sorted(fields[FIELDS_SET]))
+            known = before.get(FIELDS_SET)
+            fields[FIELDS_SET] = known if known == names else names
         return fields
 
     def put(self, instance: Any, name: str, value: Any) -> None:
         """Set a field of an object."""
         slot = self.slots.get(name)
-        value = set(value) if name == _FIELDS_SET else value
+        value = set(value) if name == FIELDS_SET else value
         if slot is not None:
             slot.__set__(instance, value)
         else:
@@ -140,18 +136,14 @@ class Layout(Struct, frozen=True):
 
     def holder(self, instance: Any, name: str) -> dict[str, Any]:
         """Return the dict of an object that holds a field without a slot."""
-        for where in self.dicts[1:]:
-            content = _get(instance, where, None)
-            if where == _PRIVATE and name in _static(self.cls, "__private_attributes__"):
-                if content is None:
-                    content = {}
-                    object.__setattr__(instance, where, content)
-                found: dict[str, Any] = content
-                return found
-            if where == _EXTRA and name not in self.declared and content is not None:
-                return content  # type: ignore[no-any-return]
-        own: dict[str, Any] = _get(instance, "__dict__")
-        return own
+        if name in self.private:
+            if _get(instance, PRIVATE) is None:
+                object.__setattr__(instance, PRIVATE, {})
+            return _get(instance, PRIVATE)  # type: ignore[no-any-return]
+        extra = _get(instance, EXTRA) if EXTRA in self.dicts else None
+        if extra is not None and name not in self.declared:
+            return extra  # type: ignore[no-any-return]
+        return _get(instance, "__dict__")  # type: ignore[no-any-return]
 
     def own_dict(self, instance: Any) -> None:
         """Give an object a `__dict__` that does not share its keys with others of the class.
@@ -182,24 +174,23 @@ class Layout(Struct, frozen=True):
         if not self.dicts or type(name) is not str or name in declared_before:
             return False
         if self.is_model:
-            private = name in (_static(self.cls, "__private_attributes__") or ())
-            return private or _EXTRA in self.dicts
-        found = _static(self.cls, name)
-        return not hasattr(type(found), "__get__") and not classes.hides(self.cls, name)
+            return name in self.private or EXTRA in self.dicts
+        found = static(self.cls, name)
+        return not hasattr(type(found), "__get__") and not introspection.hides(self.cls, name)
 
     def blank(self) -> Any:
         """Make an object of the class without its constructor, with the defaults of its fields."""
         made: Any = object.__new__(self.cls)
         if self.is_model:
-            for name in (_EXTRA, _PRIVATE):
+            for name in (EXTRA, PRIVATE):
                 object.__setattr__(made, name, {} if name in self.dicts else None)
-            object.__setattr__(made, _FIELDS_SET, set())
+            object.__setattr__(made, FIELDS_SET, set())
         return made
 
     def default(self, instance: Any, name: str) -> Any:
         """Return the class's default for a declared field; MISSING if there is none."""
-        known = classes.fields_of(self.cls)
-        if isinstance(known, str):
+        known = fields_of(self.cls)
+        if known is None:
             return MISSING
         try:
             return known.default(name, instance)
@@ -253,28 +244,17 @@ class Layout(Struct, frozen=True):
         return state
 
 
-def _get(instance: Any, name: str, default: Any = MISSING) -> Any:
-    """Read an attribute without running code of the class."""
+def _get(instance: Any, name: str) -> Any:
+    """Read an attribute without running code of the class; None if there is none."""
     try:
         return object.__getattribute__(instance, name)
     except AttributeError:
-        if default is MISSING:
-            raise
-        return default
+        return None
 
 
 def held(instance: Any, name: str) -> dict[str, Any]:
     """Return the dict in an attribute of an object; an empty one if there is none."""
-    found: dict[str, Any] = _get(instance, name, None) or {}
-    return found
-
-
-def read_slot(slot: Any, instance: Any) -> Any:
-    """Return the content of a slot; MISSING if it is unset."""
-    try:
-        return slot.__get__(instance)
-    except AttributeError:
-        return MISSING
+    return _get(instance, name) or {}
 
 
 def _checked(result: Any, state: dict[str, Any]) -> dict[str, Any]:
@@ -297,64 +277,40 @@ def layout_of(cls: type) -> Layout:
 _LAYOUT: Final = "__autostate_layout__"
 
 
-def options_of(cls: type) -> Iterator[Options]:
-    """Yield the options of a class and of its bases, the nearest first."""
-    return (vars(base)[OPTIONS] for base in cls.__mro__ if OPTIONS in vars(base))
-
-
 def class_named(name: str) -> type | None:
     """Return the `@persisted` class of a name, among those that the program has loaded."""
     return find(name, is_persisted)
 
 
 def _inspect(cls: type) -> Layout:
-    options = list(options_of(cls))
-    slots = {name: slot for name, slot in classes.slots_of(cls).items() if name not in _NOT_FIELDS}
-    model = _FIELDS_SET in slots
-    dicts = ["__dict__"] if cls.__dictoffset__ != 0 or "__dict__" in slots else []
-    slots.pop("__dict__", None)
-    if model:
-        config = _static(cls, "model_config") or {}
-        if _static(cls, "__private_attributes__"):
-            dicts.append(_PRIVATE)
-        if config.get("extra") == "allow":
-            dicts.append(_EXTRA)
-        slots = {name: slot for name, slot in slots.items() if name not in {_EXTRA, _PRIVATE}}
-    caches = {
-        name
-        for base in cls.__mro__
-        for name, value in vars(base).items()
-        if isinstance(value, functools.cached_property)
-    }
-    caches |= _cached_by_attrs(cls)
-    known = classes.fields_of(cls)
-    declared = frozenset() if isinstance(known, str) else known.names
+    options: list[Options] = list(options_of(cls))
+    slots, private = introspection.slots_of(cls), frozenset[str]()
+    dicts = ["__dict__"] if cls.__dictoffset__ != 0 else []
+    if FIELDS_SET in slots:
+        slots = {name: slot for name, slot in slots.items() if name not in {EXTRA, PRIVATE}}
+        private = introspection.private_names(cls)
+        if private:
+            dicts.append(PRIVATE)
+        if introspection.model_config(cls).get("extra") == "allow":
+            dicts.append(EXTRA)
+    known = fields_of(cls)
+    declared = frozenset(() if known is None else known.defaults)
     reads_slots = (
-        _static(cls, "__getattribute__") is vars(object)["__getattribute__"]
-        and _static(cls, "__getattr__") is None
-        and all(_static(cls, name) is slot for name, slot in slots.items())
+        static(cls, "__getattribute__") is vars(object)["__getattribute__"]
+        and static(cls, "__getattr__") is None
+        and all(static(cls, name) is slot for name, slot in slots.items())
     )
     return Layout(
         cls=cls,
         options=options[0] if options else Options(cls),
-        skipped=_NOT_FIELDS.union(caches, *(each.transient for each in options)),
+        skipped=introspection.NOT_FIELDS.union(
+            introspection.cached_names(cls), *(each.transient for each in options)
+        ),
         pickled=frozenset().union(*(each.pickled for each in options)),
-        declared=declared | frozenset(slots) - _PYDANTICS,
+        declared=declared | slots.keys() - {FIELDS_SET},
         slots=slots,
         reads_slots=reads_slots or not slots,
         dicts=tuple(dicts),
+        private=private,
         factories={k: make for each in reversed(options) for k, make in each.factories.items()},
     )
-
-
-def _cached_by_attrs(cls: type) -> set[str]:
-    """Find the slots in which attrs keeps the values of `cached_property`.
-
-    attrs makes all slots of such a class: for the fields, and for these values.
-    """
-    caches: set[str] = set()
-    for base in cls.__mro__:
-        fields = vars(base).get("__attrs_attrs__")
-        if fields is not None and "__slots__" in vars(base):
-            caches.update({*vars(base)["__slots__"]} - {field.name for field in fields})
-    return caches

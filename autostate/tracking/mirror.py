@@ -21,11 +21,12 @@ from operator import call, is_
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.codec.bound import ROOTS
+from autostate.codec.introspection import MISSING
 from autostate.errors import UnknownTypeError
 from autostate.tracking import refcount
 from autostate.tracking.barrier import Barrier, register_kind
 from autostate.tracking.kind import Kind, copy_dict
-from autostate.tracking.layout import MISSING, Layout, class_named, layout_of
+from autostate.tracking.layout import Layout, class_named, layout_of
 from autostate.tracking.scan import Scan
 
 if TYPE_CHECKING:

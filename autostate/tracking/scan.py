@@ -24,8 +24,9 @@ from itertools import accumulate, chain, compress, count, repeat
 from operator import ne
 from typing import Any, Final, NamedTuple, Protocol
 
+from autostate.codec.introspection import MISSING
 from autostate.tracking.guard import guard, unguard
-from autostate.tracking.layout import MISSING, Layout, held
+from autostate.tracking.layout import Layout, held
 from autostate.tracking.node import DirtySource, Marks, Node
 
 _get: Final = object.__getattribute__  # runs no code of the class, as `getattr` may

@@ -318,8 +318,8 @@ OBJECTS: Final[list[Callable[[], Any]]] = [
 def first_field(cls: type) -> str:
     """The first field of a class: it has no default."""
     known = classes.fields_of(cls)
-    assert not isinstance(known, str)
-    return next(iter(known._defaults))
+    assert known is not None
+    return next(iter(known.defaults))
 
 
 def field_of(cls: type, **fields: Any) -> Any:

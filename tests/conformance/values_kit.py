@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from autostate.codec.classes import attributes_by_name, slots_of
+from autostate.codec.introspection import attributes_by_name, slots_of
 from autostate.tracking.barrier import VARIANTS
 
 OPAQUE = (PurePath, Fraction, range)
