@@ -236,7 +236,7 @@ def _fields(value: Any) -> dict[str, Any] | None:
         return fields_of(value)
     cls = type(value)
     entry = registry.entry_for(cls)
-    if entry is None or not entry.fields:
+    if entry is None or entry.fields is None:
         return None
     found = classes.without_caches(cls, attributes_by_name(value))
     extra = found.get("__pydantic_extra__") or {}

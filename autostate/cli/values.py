@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 from autostate.codec.decoding import decode
 from autostate.codec.unknown import Unknown
 from autostate.journal import NodeState
+from autostate.journal.commit import SEQUENCES
 from autostate.runtime.stored_state import StoredState
-
-_PLAIN: Final = {"counter": dict, "defaultdict": dict, "ordereddict": dict}
 
 
 class Fields:
@@ -92,8 +91,8 @@ class Values:
 
     def _container(self, node_id: int, node: NodeState, content: Any) -> Any:
         made: Any
-        if node.kind in ("list", "deque"):
-            made = [] if node.kind == "list" else deque(maxlen=node.metadata)
+        if node.kind in SEQUENCES:
+            made = deque(maxlen=node.metadata) if node.kind == "deque" else []
             self._made[node_id] = made
             made.extend(map(self._value, content))
         elif node.kind == "set":
@@ -122,7 +121,7 @@ class Values:
             return Opaque("<pickled>")
         if kind == "unknown":
             return self._of_unknown_class(*content)
-        return _PLAIN[kind](content) if kind in _PLAIN else content
+        return dict(content) if isinstance(content, dict) else content
 
     def _of_unknown_class(self, name: str, json: Any) -> Any:
         [(tag, content)] = json.items()

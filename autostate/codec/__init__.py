@@ -6,6 +6,7 @@ from autostate.codec.bound import is_persisted, root_of
 from autostate.codec.collisions import refuse_collisions
 from autostate.codec.decoding import decode, decode_key, resolve_key
 from autostate.codec.factories import decode_factory, encode_factory
+from autostate.codec.kinds import CONTAINERS, register_container
 from autostate.codec.names import look_again
 from autostate.codec.raw import dump, escape, is_tagged
 from autostate.codec.registry import (
@@ -27,7 +28,6 @@ from autostate.codec.tagged import (
     is_json_dict,
     jsonable,
     problem_of,
-    register_container,
     unsaved,
 )
 from autostate.codec.unknown import Unknown
@@ -36,6 +36,7 @@ from autostate.memory import encode as dumps
 
 __all__ = [
     "ATOMS",
+    "CONTAINERS",
     "ENCODERS",
     "NATIVE",
     "TooDeep",

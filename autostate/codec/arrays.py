@@ -18,9 +18,9 @@ import io
 import math
 import re
 import sys
-from collections.abc import Callable
 from typing import Any, Final
 
+from autostate.codec.signatures import Encode, Json, Ref, Stored
 from autostate.codec.unsupported import Unsupported
 
 NAME: Final = "numpy.ndarray"
@@ -47,7 +47,7 @@ def is_scalar(cls: type) -> bool:
     return generic is not None and issubclass(cls, generic) and not issubclass(cls, numpy.void)
 
 
-def encoder_of(cls: type) -> Callable[[Any, Any], Any] | None:
+def encoder_of(cls: type) -> Encode | None:
     """Give the function that translates values of a class; None if it is not NumPy's."""
     numpy: Any = sys.modules.get("numpy")
     if getattr(numpy, "ndarray", None) is None:
@@ -57,12 +57,12 @@ def encoder_of(cls: type) -> Callable[[Any, Any], Any] | None:
     return _encode_scalar if issubclass(cls, numpy.generic) else None
 
 
-def _encode_array(value: Any, _ref: Any) -> Any:
+def _encode_array(value: Any, _ref: Ref) -> Json:
     data = _npy(value)
     return {"$ndarray": data if value.flags.writeable else [data, "readonly"]}
 
 
-def _encode_scalar(value: Any, _ref: Any) -> Any:
+def _encode_scalar(value: Any, _ref: Ref) -> Json:
     """Translate a scalar as an array without a dimension; refuse a value that this would change."""
     numpy: Any = sys.modules["numpy"]
     array = numpy.array(value)
@@ -101,7 +101,7 @@ def _stored(dtype: Any) -> Any:
     )
 
 
-def decode_array(json: Any) -> Any:
+def decode_array(json: Stored) -> Any:
     """Rebuild an array.
 
     Raises:
@@ -115,7 +115,7 @@ def decode_array(json: Any) -> Any:
     return array
 
 
-def decode_scalar(json: Any) -> Any:
+def decode_scalar(json: Stored) -> Any:
     """Rebuild a scalar; raise the errors of `decode_array`."""
     array = _read(json)
     if array.shape != ():

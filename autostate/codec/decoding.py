@@ -6,28 +6,29 @@ part of a known class: a `decode`, the default of a field, the `__hash__` of a k
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Hashable
 from fractions import Fraction
 from typing import Any, Final
 
 from autostate.codec import arrays, classes, enums, names, registry
 from autostate.codec.collisions import refuse_collisions
-from autostate.codec.factories import decode_factory
 from autostate.codec.raw import is_tagged, references
 from autostate.codec.registry import TypeEntry
-from autostate.codec.types import DECODERS, MUTABLE_DECODERS
+from autostate.codec.signatures import Decode, Make, Stored
+from autostate.codec.types import SCALARS
 from autostate.codec.unknown import Unknown
 from autostate.depth import reads_deep
 from autostate.errors import AutostateError, CorruptStateError, UnknownTypeError
 from autostate.process.interrupts import is_passing
 
-Make = Callable[[str, Any], Any]
-
 _UNSET: Final = {"$unset": None}
+_SCALARS: Final = {scalar.tag: scalar for scalar in SCALARS}
+
+CONTAINERS: Final[dict[str, tuple[str, Decode]]] = {}
+"""Kinds of containers and the functions that rebuild their content, by tag: see `kinds.py`."""
 
 
-def decode(json: Any, make: Make) -> Any:
+def decode(json: Stored, make: Make) -> Any:
     """Rebuild a value from decoded JSON.
 
     Args:
@@ -47,32 +48,29 @@ def decode(json: Any, make: Make) -> Any:
         UnknownTypeError: As `make` decides.
         RecursionError: It is nested more deeply than the recursion limit allows for.
     """
-    return _decode(json, make)
-
-
-def _decode(json: Any, make: Make) -> Any:
     cls = type(json)
     if cls is dict:
         if is_tagged(json):
             tag, content = next(iter(json.items()))
             return _decode_tag(tag, content, make)
-        return make("dict", {key: _decode(item, make) for key, item in json.items()})
+        return make("dict", {key: decode(item, make) for key, item in json.items()})
     if cls is list:
-        return make("list", [_decode(item, make) for item in json])
+        return make("list", [decode(item, make) for item in json])
     return json
 
 
-def _decode_tag(tag: str, json: Any, make: Make) -> Any:
-    structure = _STRUCTURES.get(tag)
+def _decode_tag(tag: str, json: Stored, make: Make) -> Any:
     try:
         if tag == "$tuple":  # here, not in a function of its own: values may be nested deeply
-            return tuple([_decode(item, make) for item in json])
-        if structure is not None:
-            return structure(json, make)
-        if tag in DECODERS:
-            return DECODERS[tag](json)
-        if tag in MUTABLE_DECODERS:
-            return make("object", MUTABLE_DECODERS[tag](json))
+            return tuple([decode(item, make) for item in json])
+        if tag in CONTAINERS:
+            kind, content_of = CONTAINERS[tag]
+            return make(kind, content_of(json, make))
+        if tag in _STRUCTURES:
+            return _STRUCTURES[tag](json, make)
+        if tag in _SCALARS:
+            value = _SCALARS[tag].decode(json)
+            return make("object", value) if _SCALARS[tag].mutable else value
     except (AutostateError, RecursionError):
         raise
     except Exception as error:
@@ -86,16 +84,16 @@ def _decode_tag(tag: str, json: Any, make: Make) -> Any:
     )
 
 
-def _pairs(json: Any, make: Make) -> dict[Any, Any]:
+def decode_entries(json: Stored, make: Make) -> dict[Any, Any]:
     """Rebuild the content of a dict from an object, or from pairs."""
     if type(json) is dict:
-        return {key: _decode(item, make) for key, item in json.items()}
+        return {key: decode(item, make) for key, item in json.items()}
     keys = [decode_key(key, make) for key, _ in json]
     refuse_collisions(keys)
-    return {key: _decode(item, make) for key, (_, item) in zip(keys, json, strict=True)}
+    return {key: decode(item, make) for key, (_, item) in zip(keys, json, strict=True)}
 
 
-def _mapping(json: Any, make: Make) -> dict[Any, Any]:
+def decode_mapping(json: Stored, make: Make) -> dict[Any, Any]:
     """Rebuild the content of a dict that is written as a value of its own."""
     if type(json) is not dict:
         raise TypeError
@@ -103,35 +101,18 @@ def _mapping(json: Any, make: Make) -> dict[Any, Any]:
         [(tag, content)] = json.items()
         if tag != "$dict" or type(content) is not list:
             raise ValueError
-        return _pairs(content, make)
-    return _pairs(json, make)
+        json = content
+    return decode_entries(json, make)
 
 
-def _counts(json: Any, make: Make) -> dict[Any, Any]:
-    """Rebuild the content of a Counter; earlier versions wrote it without a tag of its own."""
-    return _mapping(json, make) if type(json) is dict and "$dict" in json else _pairs(json, make)
-
-
-def _set(json: Any, make: Make) -> set[Any]:
+def decode_members(json: Stored, make: Make) -> set[Any]:
+    """Rebuild the members of a set."""
     members = [decode_key(item, make) for item in json]
     refuse_collisions(members)
     return {*members}
 
 
-def _deque(json: Any, make: Make) -> Any:
-    items, maxlen = json
-    if type(items) is not list or not (maxlen is None or type(maxlen) is int):
-        raise TypeError
-    return make("deque", deque((_decode(item, make) for item in items), maxlen))
-
-
-def _defaultdict(json: Any, make: Make) -> Any:
-    factory, content = json
-    found = decode_factory(factory, make)
-    return make("defaultdict", defaultdict(found, _mapping(content, make)))
-
-
-def _enum(json: Any, make: Make) -> Any:
+def _enum(json: Stored, make: Make) -> Any:
     name, member = json
     cls = None if make is _opaque else registry.enum_named(name)
     if cls is None:
@@ -139,27 +120,27 @@ def _enum(json: Any, make: Make) -> Any:
     return enums.member(cls, member)  # ty: ignore[invalid-argument-type]
 
 
-def _object(json: Any, make: Make) -> Any:
+def _object(json: Stored, make: Make) -> Any:
     name, payload = json
     entry = None if make is _opaque else registry.entry_named(name)
     if entry is None:
         return _unknown(name, {"$object": json}, make)
-    if entry.fields or ":" in name or classes.were_fields(payload):
+    if entry.fields is not None or ":" in name or classes.were_fields(payload):
         named = _by_name(payload, make) if is_tagged(payload) else payload
         fields = {  # here, not in a function of its own: values may be nested deeply
-            name: classes.UNSET if item == _UNSET else _decode(item, make)
+            name: classes.UNSET if item == _UNSET else decode(item, make)
             for name, item in named.items()
         }
-        if entry.fields:
+        if entry.fields is not None:
             value = entry.decode(fields)
         else:  # stored before it had a decode
             value = _registered(entry, classes.by_name(fields))
     else:
-        value = _registered(entry, _decode(payload, make))
+        value = _registered(entry, decode(payload, make))
     return make("object", value) if entry.mutable else value
 
 
-def _by_name(json: Any, make: Make) -> dict[Any, Any]:
+def _by_name(json: Stored, make: Make) -> dict[Any, Any]:
     """Give fields by name; names that are no plain JSON keys are stored as pairs."""
     [(tag, pairs)] = json.items()
     if tag != "$dict":
@@ -180,20 +161,15 @@ def _registered(entry: TypeEntry, content: Any) -> Any:
         ) from error
 
 
-def _array(json: Any, make: Make) -> Any:
-    try:
-        value = arrays.decode_array(json)
-    except arrays.NoNumPyError:
-        return _unknown(arrays.NAME, {"$ndarray": json}, make)
-    return make("object", value)
+def _array(tag: str, read: Callable[[Stored], Any]) -> Decode:
+    def decode_array(json: Stored, make: Make) -> Any:
+        try:
+            value = read(json)
+        except arrays.NoNumPyError:
+            return _unknown(arrays.NAME, {tag: json}, make)
+        return value if arrays.is_scalar(type(value)) else make("object", value)
 
-
-def _npscalar(json: Any, make: Make) -> Any:
-    try:
-        value = arrays.decode_scalar(json)
-    except arrays.NoNumPyError:
-        return _unknown(arrays.NAME, {"$npscalar": json}, make)
-    return value if arrays.is_scalar(type(value)) else make("object", value)
+    return decode_array
 
 
 def _unknown(name: Any, json: Any, make: Make) -> Any:
@@ -210,46 +186,40 @@ def _unknown(name: Any, json: Any, make: Make) -> Any:
     return kept
 
 
-def _unsaved(json: Any, make: Make) -> Unknown:
+def _unsaved(json: Stored, make: Make) -> Unknown:
     """Make an `Unknown` that names the class of a value that could not be saved."""
-    name = _decode(json, make)
+    name = decode(json, make)
     if type(name) is not str:
         raise TypeError
     return Unknown(name, {"$unsaved": json})
 
 
-_STRUCTURES: Final[dict[str, Callable[[Any, Make], Any]]] = {
-    "$dict": lambda json, make: make("dict", _pairs(json, make)),
-    "$counter": lambda json, make: make("counter", _counts(json, make)),
-    "$ordereddict": lambda json, make: make("ordereddict", OrderedDict(_mapping(json, make))),
-    "$defaultdict": _defaultdict,
-    "$deque": _deque,
-    "$set": lambda json, make: make("set", _set(json, make)),
-    "$frozenset": lambda json, make: frozenset(_set(json, make)),
+_STRUCTURES: Final[dict[str, Decode]] = {
+    "$frozenset": lambda json, make: frozenset(decode_members(json, make)),
     "$fraction": lambda json, make: Fraction(*_ints(json, make)),
     "$range": lambda json, make: range(*_ints(json, make)),
     "$slice": lambda json, make: slice(*_three(json, make)),
     "$object": _object,
     "$enum": _enum,
-    "$ndarray": _array,
-    "$npscalar": _npscalar,
+    "$ndarray": _array("$ndarray", arrays.decode_array),
+    "$npscalar": _array("$npscalar", arrays.decode_scalar),
     "$ref": lambda json, make: make("ref", json),
     "$unsaved": _unsaved,
     "$pickled": lambda json, make: make("pickled", json),
 }
 
 
-def _ints(json: Any, make: Make) -> list[int]:
+def _ints(json: Stored, make: Make) -> list[int]:
     """Rebuild ints, of any size."""
-    ints = [_decode(item, make) for item in json]
+    ints = [decode(item, make) for item in json]
     if not all(type(item) is int for item in ints):
         raise TypeError
     return ints
 
 
-def _three(json: Any, make: Make) -> list[Any]:
+def _three(json: Stored, make: Make) -> list[Any]:
     start, stop, step = json
-    return [_decode(item, make) for item in (start, stop, step)]
+    return [decode(item, make) for item in (start, stop, step)]
 
 
 def _keep(kind: str, content: Any) -> Any:
@@ -266,7 +236,7 @@ def _opaque(kind: str, content: Any) -> Any:
     return _keep(kind, content)
 
 
-def decode_key(json: Any, make: Make | None = None) -> Hashable:
+def decode_key(json: Stored, make: Make | None = None) -> Hashable:
     """Rebuild a key of a dict or a member of a set from decoded JSON.
 
     Args:
@@ -293,7 +263,7 @@ def decode_key(json: Any, make: Make | None = None) -> Hashable:
 
 
 @reads_deep
-def _known_key(json: Any) -> Hashable:
+def _known_key(json: Stored) -> Hashable:
     """Rebuild a key, or keep all of it as it is stored."""
     unknown: list[str] = []
 

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable
 from typing import Any, Final
 
-from autostate.codec.names import find
+from autostate.codec.names import find, name_of
 from autostate.codec.registry import entry_for, named, tag_of
+from autostate.codec.signatures import Json, Make, Stored
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import Unsupported
 from autostate.errors import UnknownTypeError
 
-_FACTORIES: Final[dict[str, Callable[[], Any]]] = {
-    f"{cls.__module__}:{cls.__qualname__}": cls
-    for cls in (
-        *(list, dict, set, tuple, frozenset, str, int, float, bool, bytes, bytearray, complex),
-        *(Counter, OrderedDict, deque, defaultdict),
-    )
+FACTORIES: Final[dict[str, type]] = {
+    name_of(cls): cls
+    for cls in (tuple, frozenset, str, int, float, bool, bytes, bytearray, complex)
 }
-_FACTORY_NAMES: Final = {factory: name for name, factory in _FACTORIES.items()}
+"""The builtin types, by their names in a store; `kinds.py` adds those of the containers."""
 
 
-def encode_factory(factory: Any) -> Any:
+def encode_factory(factory: Any) -> Json:
     """Name the `default_factory` of a defaultdict.
 
     Returns:
@@ -34,26 +30,24 @@ def encode_factory(factory: Any) -> Any:
     if factory is None:
         return None
     if type(factory) is Unknown:
-        return factory.json
-    try:
-        if factory in _FACTORY_NAMES:
-            return _FACTORY_NAMES[factory]
-    except TypeError:  # it has no hash
-        pass
+        return factory.json  # type: ignore[no-any-return]
     if isinstance(factory, type):
+        if FACTORIES.get(name_of(factory)) is factory:
+            return name_of(factory)
         entry = entry_for(factory)
         if entry is not None:
             return entry.name
     tag = tag_of(factory)
     if tag is not None:
         return tag
+    shown = getattr(factory, "__qualname__", type(factory).__qualname__)
     raise Unsupported(
-        f"the default_factory {_shown(factory)} has no name in the store: give it one with "
+        f"the default_factory {shown} has no name in the store: give it one with "
         "autostate.register(function, 'name')"
     )
 
 
-def decode_factory(json: Any, make: Callable[[str, Any], Any] | None = None) -> Any:
+def decode_factory(json: Stored, make: Make | None = None) -> Any:
     """Find the `default_factory` that a store names.
 
     Args:
@@ -67,7 +61,7 @@ def decode_factory(json: Any, make: Callable[[str, Any], Any] | None = None) -> 
         return None
     if not isinstance(json, str):
         raise TypeError("the name of a default_factory is a str")
-    known = _FACTORIES.get(json) or named(json)
+    known = FACTORIES.get(json) or named(json)
     if known is None and ":" in json:
         known = find(json, lambda cls: entry_for(cls) is not None)
     if known is not None:
@@ -75,7 +69,3 @@ def decode_factory(json: Any, make: Callable[[str, Any], Any] | None = None) -> 
     if make is None:
         raise UnknownTypeError(json)
     return make("unknown", [json, json])
-
-
-def _shown(factory: Any) -> str:
-    return str(getattr(factory, "__qualname__", type(factory).__qualname__))

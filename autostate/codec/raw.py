@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
+from autostate.codec.signatures import Json
 from autostate.memory import encode
 
 _DIGITS: Final = 4300
@@ -22,7 +23,7 @@ _BITS: Final = 2000
 _TOO_LONG: Final = re.compile(rb"\d{4301}")
 
 
-def dump(json: Any) -> bytes:
+def dump(json: Json) -> bytes:
     """Write a translated value as JSON.
 
     Raises:
@@ -66,7 +67,7 @@ def is_tagged(json: dict[str, Any]) -> bool:
     return len(json) == 1 and next(iter(json)).startswith("$")
 
 
-def references(json: Any) -> Iterator[int]:
+def references(json: Json) -> Iterator[int]:
     """Find the nodes to which a translated value refers."""
     left = [json]
     while left:
@@ -81,7 +82,7 @@ def references(json: Any) -> Iterator[int]:
                 left += value.values()
 
 
-def with_references(json: Any, ids: dict[int, int]) -> Any:
+def with_references(json: Json, ids: dict[int, int]) -> Json:
     """Copy a translated value, with other node numbers."""
     if isinstance(json, list):
         return [with_references(item, ids) for item in json]

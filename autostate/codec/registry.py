@@ -26,7 +26,8 @@ from autostate.codec.advice import advice_for
 from autostate.codec.bound import is_persisted, root_of
 from autostate.codec.introspection import attributes_by_name
 from autostate.codec.names import find, is_lasting, is_local, look_again, name_of, twins
-from autostate.codec.types import SCALARS
+from autostate.codec.signatures import Encode
+from autostate.codec.types import FIXED
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import Unsupported, is_live, shown
 from autostate.process.interrupts import is_passing
@@ -34,13 +35,13 @@ from autostate.process.interrupts import is_passing
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
 
-ENCODERS: Final[dict[type, Callable[[Any, Any], Any]]] = {}
+ENCODERS: Final[dict[type, Encode]] = {}
 """The functions that translate values of exactly one class; filled by `tagged.py`."""
 
 BUILTIN: Final[set[type]] = set()
 """Classes that are saved without, and must not be, registered: filled by `tagged.py`."""
 
-ATOMS: Final[set[type]] = {str, int, bool, type(None), float, range, Fraction, *SCALARS}
+ATOMS: Final[set[type]] = {str, int, bool, type(None), float, range, Fraction, *FIXED}
 """Classes whose values never change and never hold a container; `is_atom` adds others."""
 
 _TAG: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-/]{0,99}")
@@ -55,10 +56,8 @@ class TypeEntry(Struct, frozen=True, eq=False):
         decode: Makes a value of a payload.
         mutable: Whether values, or the values inside them, can change.
         parts: Gives the values inside one.
-        fields: The payload is a dict of the fields, and is no container of the state itself.
-        blank: With `fields`: makes an object to which `fill` gives its fields later; None if an
-            object cannot exist without its fields.
-        fill: Gives a blank object its fields.
+        fields: The fields of the class, if the payload is the dict of them, which is no container
+            of the state itself; None for a class with an `encode` of its own, or an enum.
     """
 
     name: str
@@ -66,9 +65,7 @@ class TypeEntry(Struct, frozen=True, eq=False):
     decode: Callable[[Any], Any]
     mutable: bool
     parts: Callable[[Any], Iterable[Any]]
-    fields: bool = False
-    blank: Callable[[], Any] | None = None
-    fill: Callable[[Any, Any], Any] | None = None
+    fields: classes.Fields | None = None
 
 
 _by_class: Final[dict[type, TypeEntry]] = {}
@@ -204,16 +201,7 @@ def _custom(cls: type, tag: str, encode: Any, decode: Any, *, mutable: bool) -> 
 
 
 def _of_fields(name: str, known: classes.Fields, *, mutable: bool) -> TypeEntry:
-    return TypeEntry(
-        name,
-        known.take_apart,
-        known.put_together,
-        mutable=mutable,
-        parts=known.parts,
-        fields=True,
-        blank=known.blank,
-        fill=known.fill,
-    )
+    return TypeEntry(name, known.take_apart, known.put_together, mutable, known.parts, known)
 
 
 def _itself(value: Any) -> Any:
@@ -398,7 +386,7 @@ def is_atom(cls: type) -> bool:
         return True
     entry = _by_class.get(cls)
     if entry is not None:
-        atom = not entry.mutable and not entry.fields
+        atom = not entry.mutable and entry.fields is None
     else:
         atom = enums.is_enum(cls) or cls is Unknown or arrays.is_scalar(cls)
     if atom:

@@ -13,32 +13,32 @@ sees it. A value that is JSON already is passed on as it is, without a copy.
 from __future__ import annotations
 
 import math
-from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from itertools import repeat
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from autostate.codec import arrays, classes, enums, registry
 from autostate.codec.bound import is_persisted, root_of
-from autostate.codec.factories import encode_factory
 from autostate.codec.raw import dump, with_references
 from autostate.codec.registry import ATOMS, BUILTIN, ENCODERS, TypeEntry
-from autostate.codec.types import MUTABLE, SCALARS
+from autostate.codec.signatures import Encode, Json, Ref
+from autostate.codec.types import SCALARS
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import TooDeep, Unsupported, shown
 from autostate.process.interrupts import is_passing
 
-Ref = Callable[[Any], dict[str, int] | None]
+NATIVE: Final[frozenset[type]] = frozenset({str, int, bool, type(None)})
+_FLOATS: Final = NATIVE | {float}
+_STR: Final = frozenset({str})
+_SORTED: Final = frozenset({str, int})
+_TOO_DEEP: Final = (
+    "it is nested too deeply to be saved: keep it in a list, or in several state objects"
+)
 
-NATIVE: frozenset[type] = frozenset({str, int, bool, type(None)})
-_FLOATS = NATIVE | {float}
-_STR = frozenset({str})
-_SORTED = frozenset({str, int})
-_TOO_DEEP = "it is nested too deeply to be saved: keep it in a list, or in several state objects"
 
-
-def jsonable(value: Any, ref: Ref) -> Any:
+def jsonable(value: Any, ref: Ref) -> Json:
     """Translate a value into a form that msgspec writes without loss.
 
     Args:
@@ -54,7 +54,7 @@ def jsonable(value: Any, ref: Ref) -> Any:
     """
     cls = type(value)
     if cls in NATIVE:
-        return value
+        return value  # type: ignore[no-any-return]
     encode = ENCODERS.get(cls)
     if encode is None:
         encode = ENCODERS[cls] = _encoder_of(cls, key=ref is _in_key)
@@ -83,12 +83,12 @@ def _is_replaced(ref: Ref, problem: Unsupported) -> bool:
     return getattr(ref, "lenient", False) and type(problem) is not TooDeep
 
 
-def _encoder_of(cls: type, *, key: bool) -> Callable[[Any, Ref], Any]:
+def _encoder_of(cls: type, *, key: bool) -> Encode:
     """Find the function that translates values of a class that is new."""
     return _encode_instance if is_persisted(cls) else _encoder_of_object(cls, key=key)
 
 
-def _encode_instance(value: Any, ref: Ref) -> Any:
+def _encode_instance(value: Any, ref: Ref) -> Json:
     """Refer to an object that is a state object; encode any other object by its fields."""
     cls = type(value)
     root = root_of(value)
@@ -101,36 +101,38 @@ def _encode_instance(value: Any, ref: Ref) -> Any:
     return ref(root)
 
 
-_UNBOUND: WeakKeyDictionary[type, Callable[[Any, Ref], Any]] = WeakKeyDictionary()
+_UNBOUND: Final[WeakKeyDictionary[type, Encode]] = WeakKeyDictionary()
 
 
-def _encoder_of_object(cls: type, *, key: bool) -> Callable[[Any, Ref], Any]:
+def _encoder_of_object(cls: type, *, key: bool) -> Encode:
     registry.check_name(cls)
     if enums.is_enum(cls):
         return _encode_enum
     entry = registry.entry_for(cls)
     if entry is not None:
-        return _by_reference(_encode_object) if entry.mutable else _encode_object
+        return by_reference(_encode_object) if entry.mutable else _encode_object
     known = arrays.encoder_of(cls)
     if known is not None:
-        return known if registry.is_atom(cls) else _by_reference(known)
+        return known if registry.is_atom(cls) else by_reference(known)
     raise Unsupported(registry.why_not(cls, key=key))
 
 
-def content_of(mapping: Mapping[Any, Any], ref: Ref) -> Any:
+def content_of(mapping: Mapping[Any, Any], ref: Ref) -> Mapping[str, Any] | list[Any]:
     """Translate a dict's content: an object if all keys are str, else an array of pairs."""
-    content = _values(mapping, ref)
-    if _STR.issuperset(map(type, content)):
-        return content
-    return _pairs(content, ref)
+    values = mapping.values()
+    if not is_flat(values):
+        mapping = {key: _step(value, ref, key) for key, value in mapping.items()}
+    if _STR.issuperset(map(type, mapping)):
+        return mapping
+    return _pairs(mapping.items(), ref)
 
 
-def _pairs(content: Mapping[Any, Any], ref: Ref) -> list[Any]:
-    """Give the entries of a dict whose values are translated already, as pairs."""
+def _pairs(entries: Iterable[tuple[Any, Json]], ref: Ref) -> list[list[Json]]:
+    """Translate the keys of entries; leave out a key that cannot be saved, if `ref` is lenient."""
     pairs = []
-    for key, value in content.items():
+    for key, value in entries:
         try:
-            pairs.append([_key(key), value])
+            pairs.append([encode_key(key), value])
         except Unsupported as problem:
             if not _is_replaced(ref, problem):
                 raise
@@ -152,20 +154,22 @@ def is_json_dict(mapping: Mapping[Any, Any]) -> bool:
     return len(mapping) > 1 and _STR.issuperset(map(type, mapping)) and is_flat(mapping.values())
 
 
-def _values(mapping: Mapping[Any, Any], ref: Ref) -> Mapping[Any, Any]:
-    """Translate the values of a mapping; give the mapping itself if there is nothing to do."""
-    if is_flat(mapping.values()):
-        return mapping
-    return {key: _step(value, ref, key) for key, value in mapping.items()}
+def _index(key: Any) -> str:
+    return f"[{_show(key)}]"
 
 
-def _step(value: Any, ref: Ref, key: Any) -> Any:
+def _attribute(name: Any) -> str:
+    return f".{name}" if type(name) is str else f".__dict__[{_show(name)}]"
+
+
+def _step(value: Any, ref: Ref, key: Any, step: Callable[[Any], str] = _index) -> Json:
+    """Translate a value inside another one; `step` shows the way to it in the path of an error."""
     try:
         return jsonable(value, ref)
     except Unsupported as problem:
         if _is_replaced(ref, problem):
             return unsaved(value)
-        problem.steps.append(f"[{_show(key)}]")
+        problem.steps.append(step(key))
         raise
     except RecursionError:
         raise TooDeep(_TOO_DEEP) from None
@@ -183,7 +187,12 @@ def _show(key: Any) -> str:
     return text if len(text) <= 60 else f"{text[:56]}…{text[-1]}"
 
 
-def _key(key: Any) -> Any:
+def encode_key(key: Any) -> Json:
+    """Translate a key of a dict or a member of a set.
+
+    Raises:
+        Unsupported: The key cannot be saved; or it can, but would not be found again.
+    """
     try:
         return jsonable(key, _in_key)
     except Unsupported as problem:
@@ -203,66 +212,44 @@ def _in_key(value: Any) -> None:
         )
 
 
-def _encode_float(value: float, _ref: Ref) -> Any:
-    return value if math.isfinite(value) else {"$float": repr(value)}
-
-
-def _encode_dict(value: Mapping[Any, Any], ref: Ref) -> Any:
+def encode_dict(value: Mapping[Any, Any], ref: Ref) -> Json:
+    """Translate a dict."""
     return _guarded(content_of(value, ref))
 
 
-def _guarded(content: Any) -> Any:
+def _guarded(content: Mapping[str, Any] | list[Any]) -> Mapping[str, Any]:
     """Give the content of a dict as a value of its own, which cannot be taken for a tag."""
-    if type(content) is list:
+    if isinstance(content, list):
         return {"$dict": content}
     if len(content) == 1 and next(iter(content)).startswith("$"):
         return {"$dict": [[key, item] for key, item in content.items()]}
     return content
 
 
-def _items(value: Collection[Any], ref: Ref) -> Any:
+def encode_items(value: Sequence[Any], ref: Ref) -> Json:
+    """Translate the items of a sequence, as an array."""
     if is_flat(value):
         return value
     return [_step(item, ref, index) for index, item in enumerate(value)]
 
 
-def _encode_members(tag: str) -> Callable[[Any, Ref], Any]:
-    return lambda value, ref: {tag: _members(value, ref)}
-
-
-def _members(value: Collection[Any], ref: Ref) -> list[Any]:
+def encode_members(value: Collection[Any], ref: Ref) -> list[Json]:
     """Sort members by content alone: the order of a set differs between processes."""
     if len(set(map(type, value))) == 1 and type(next(iter(value))) in _SORTED:
         return sorted(value)
-    members = []
-    for member in value:
-        try:
-            members.append(_key(member))
-        except Unsupported as problem:
-            if not _is_replaced(ref, problem):
-                raise
-    return sorted(members, key=dump)
+    return sorted((member for member, _ in _pairs(zip(value, repeat(None)), ref)), key=dump)
 
 
-def _encode_deque(value: deque[Any], ref: Ref) -> Any:
-    return {"$deque": [_items(list(value), ref), value.maxlen]}
+def _encode_float(value: float, _ref: Ref) -> Json:
+    return value if math.isfinite(value) else {"$float": repr(value)}
 
 
-def _encode_defaultdict(value: defaultdict[Any, Any], ref: Ref) -> Any:
-    factory = encode_factory(value.default_factory)
-    return {"$defaultdict": [factory, _encode_dict(value, ref)]}
+def _encode_slice(value: slice, ref: Ref) -> Json:
+    return {"$slice": encode_items((value.start, value.stop, value.step), ref)}
 
 
-def _encode_range(value: range, _ref: Ref) -> Any:
-    return {"$range": [value.start, value.stop, value.step]}
-
-
-def _encode_slice(value: slice, ref: Ref) -> Any:
-    return {"$slice": _items((value.start, value.stop, value.step), ref)}
-
-
-def _encode_scalar(tag: str, encode: Callable[[Any], Any]) -> Callable[[Any, Ref], Any]:
-    def encode_scalar(value: Any, _ref: Ref) -> Any:
+def _encode_scalar(tag: str, encode: Callable[[Any], Json]) -> Encode:
+    def encode_scalar(value: Any, _ref: Ref) -> Json:
         try:
             return {tag: encode(value)}
         except TypeError as problem:
@@ -271,73 +258,59 @@ def _encode_scalar(tag: str, encode: Callable[[Any], Any]) -> Callable[[Any, Ref
     return encode_scalar
 
 
-def _by_reference(encode: Callable[[Any, Ref], Any]) -> Callable[[Any, Ref], Any]:
-    return lambda value, ref: ref(value) or encode(value, ref)
+def by_reference(encode: Encode, copy: Callable[[Any], Any] | None = None) -> Encode:
+    """Let a function translate values, or plain copies of them, unless they are nodes."""
+    if copy is None:
+        return lambda value, ref: ref(value) or encode(value, ref)
+    return lambda value, ref: ref(value) or encode(copy(value), ref)
 
 
-def _encode_enum(value: Any, _ref: Ref) -> Any:
+def _encode_enum(value: Any, _ref: Ref) -> Json:
     return {"$enum": [registry.enum_name(type(value)), enums.member_of(value)]}
 
 
-def _encode_object(value: Any, ref: Ref) -> Any:
+def _encode_object(value: Any, ref: Ref) -> Json:
     cls = type(value)
     entry = registry.entry_for(cls)
     assert entry is not None
     if ref is _in_key:
         _in_key(value)
-    if entry.fields:
-        fields = _fields_of(entry, value)
-        if ref is _in_key:
-            fields = classes.without_caches(cls, fields)
-        return {"$object": [entry.name, _encode_fields(fields, ref)]}
-    return {"$object": [entry.name, _encode_payload(entry, value, ref)]}
+    content = _content_of_object(entry, value)
+    if entry.fields is None:
+        return {"$object": [entry.name, _encode_payload(entry, value, content, ref)]}
+    if ref is _in_key:
+        content = classes.without_caches(cls, content)
+    return {"$object": [entry.name, _encode_fields(content, ref)]}
 
 
-def _fields_of(entry: TypeEntry, value: Any) -> dict[str, Any]:
+def _content_of_object(entry: TypeEntry, value: Any) -> Any:
+    """Take an object apart, or call the program's own `encode` for it."""
     try:
-        return entry.encode(value)  # type: ignore[no-any-return]
+        return entry.encode(value)
     except Unsupported:
         raise
-    except Exception as error:  # of a class that does something of its own with its attributes
+    except Exception as error:  # fields: of a class that does something of its own with attributes
         if is_passing(error):
             raise
+        name = type(error).__name__
         raise Unsupported(
-            f"the fields of the object cannot be read ({type(error).__name__})"
+            f"the encode that is registered for {entry.name} raised {name}"
+            if entry.fields is None
+            else f"the fields of the object cannot be read ({name})"
         ) from error
 
 
-def _encode_fields(fields: dict[str, Any], ref: Ref) -> Any:
+def _encode_fields(fields: dict[str, Any], ref: Ref) -> Json:
     """Translate an object's fields by name; their dict is no container of the state."""
     if not is_flat(fields.values()):
-        fields = {name: _field(content, ref, name) for name, content in fields.items()}
+        fields = {name: _step(value, ref, name, _attribute) for name, value in fields.items()}
     if _STR.issuperset(map(type, fields)):
         return _guarded(fields)
-    return {"$dict": [[_key(name), content] for name, content in fields.items()]}
+    return {"$dict": [[encode_key(name), content] for name, content in fields.items()]}
 
 
-def _field(value: Any, ref: Ref, name: Any) -> Any:
-    if value is classes.UNSET:
-        return {"$unset": None}
-    try:
-        return jsonable(value, ref)
-    except Unsupported as problem:
-        if _is_replaced(ref, problem):
-            return unsaved(value)
-        problem.steps.append(f".{name}" if type(name) is str else f".__dict__[{_show(name)}]")
-        raise
-    except RecursionError:
-        raise TooDeep(_TOO_DEEP) from None
-
-
-def _encode_payload(entry: TypeEntry, value: Any, ref: Ref) -> Any:
+def _encode_payload(entry: TypeEntry, value: Any, payload: Any, ref: Ref) -> Json:
     """Translate the result of the program's own `encode` for an object."""
-    try:
-        payload = entry.encode(value)
-    except Exception as error:
-        if is_passing(error):
-            raise
-        problem = f"the encode that is registered for {entry.name} raised {type(error).__name__}"
-        raise Unsupported(problem) from error
     if payload is value:
         raise Unsupported(f"the encode that is registered for {entry.name} gave the object itself")
     try:
@@ -348,7 +321,7 @@ def _encode_payload(entry: TypeEntry, value: Any, ref: Ref) -> Any:
         raise
 
 
-def _encode_unknown(value: Unknown, ref: Ref) -> Any:
+def _encode_unknown(value: Unknown, ref: Ref) -> Json:
     """Give the stored JSON; the nodes to which it refers may have other numbers here."""
     ids: dict[int, int] = {}
     for node_id, node in value._nodes.items():
@@ -356,63 +329,24 @@ def _encode_unknown(value: Unknown, ref: Ref) -> Any:
         if known is None:
             raise Unsupported(f"a kept {value.name} cannot be moved to another store")
         ids[node_id] = known["$ref"]
-    return with_references(value.json, ids) if ids else value.json
-
-
-_BUILTIN: dict[str, tuple[type, Callable[[Any, Ref], Any]]] = {
-    "dict": (dict, _encode_dict),
-    "list": (list, _items),
-    "set": (set, _encode_members("$set")),
-    "counter": (Counter, lambda value, ref: {"$counter": _encode_dict(value, ref)}),
-    "deque": (deque, _encode_deque),
-    "ordereddict": (OrderedDict, lambda value, ref: {"$ordereddict": _ordered(value, ref)}),
-    "defaultdict": (defaultdict, _encode_defaultdict),
-}
-
-
-def _ordered(value: OrderedDict[Any, Any], ref: Ref) -> Any:
-    return _encode_dict(dict(value.items()), ref)  # msgspec would take the order of insertion
+    json: Json = value.json
+    return with_references(json, ids) if ids else json
 
 
 ENCODERS.update(
     {
         float: _encode_float,
-        tuple: lambda value, ref: {"$tuple": _items(value, ref)},
-        frozenset: _encode_members("$frozenset"),
-        range: _encode_range,
+        tuple: lambda value, ref: {"$tuple": encode_items(value, ref)},
+        frozenset: lambda value, ref: {"$frozenset": encode_members(value, ref)},
+        range: lambda value, _ref: {"$range": [value.start, value.stop, value.step]},
         slice: _encode_slice,
         Fraction: lambda value, _ref: {"$fraction": [value.numerator, value.denominator]},
         Unknown: _encode_unknown,
-        **{cls: _by_reference(encode) for cls, encode in _BUILTIN.values()},
-        **{cls: _encode_scalar(tag, encode) for cls, (tag, encode) in SCALARS.items()},
-        **{cls: _by_reference(encode) for cls, encode in MUTABLE.items()},
+        classes.Unset: lambda _value, _ref: {"$unset": None},
     }
 )
-
-
+for _scalar in SCALARS:
+    _encode = _encode_scalar(_scalar.tag, _scalar.encode)
+    for _cls in _scalar.classes:
+        ENCODERS[_cls] = by_reference(_encode) if _scalar.mutable else _encode
 BUILTIN.update(NATIVE, ENCODERS)
-
-
-def register_container(cls: type, kind: str, copy: Callable[[Any], Any] | None = None) -> None:
-    """Register a tracked class: saved as the builtin of its kind, or by reference as a node.
-
-    Args:
-        cls: The class.
-        kind: The name of its kind.
-        copy: Makes a plain copy; for a class of the program whose methods may show other content.
-    """
-    encode = _BUILTIN.get(kind, _BUILTIN["dict"])[1]
-    if copy is None:
-        ENCODERS[cls] = _by_reference(encode)
-    else:
-        ENCODERS[cls] = lambda value, ref: ref(value) or encode(copy(value), ref)
-    BUILTIN.add(cls)
-
-
-def encode_key(key: Any) -> Any:
-    """Translate a key of a dict or a member of a set.
-
-    Raises:
-        Unsupported: The key cannot be saved; or it can, but would not be found again.
-    """
-    return key if type(key) in NATIVE else _key(key)

@@ -17,11 +17,36 @@ import uuid
 import warnings
 import zoneinfo
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final, NamedTuple
 
+from autostate.codec.signatures import Json, Stored
 from autostate.errors import CorruptStateError
 
-Encode = Callable[[Any], Any]
+
+class Scalar(NamedTuple):
+    """One type of values that hold no other value.
+
+    Attributes:
+        tag: The key under which a value is stored.
+        encode: Gives what stands under the tag; a TypeError says that this value cannot be saved.
+        decode: Gives the value.
+        classes: The exact classes of the values; none if another encoder writes the tag.
+        mutable: Whether values can change.
+    """
+
+    tag: str
+    encode: Callable[[Any], Json]
+    decode: Callable[[Stored], Any]
+    classes: tuple[type, ...] = ()
+    mutable: bool = False
+
+
+def _encode_bytes(value: bytes | bytearray) -> str:
+    return base64.b64encode(value).decode("ascii")
+
+
+def _decode_bytes(json: Stored) -> bytes:
+    return base64.b64decode(json, validate=True)
 
 
 def _zone(tz: dt.tzinfo) -> list[Any]:
@@ -68,7 +93,7 @@ def _encode_moment(value: dt.datetime | dt.time) -> Any:
 
 
 def _decode_moment(cls: type[dt.datetime | dt.time]) -> Callable[[Any], Any]:
-    def decode(json: Any) -> Any:
+    def decode(json: Stored) -> Any:
         if isinstance(json, str):
             return cls.fromisoformat(json)
         naive, fold, zone = json
@@ -86,7 +111,7 @@ def _encode_complex(value: complex) -> list[str]:
     return [repr(value.real), repr(value.imag)]
 
 
-def _decode_complex(json: Any) -> complex:
+def _decode_complex(json: Stored) -> complex:
     real, imaginary = json
     return complex(float(real), float(imaginary))
 
@@ -106,7 +131,7 @@ def _encode_path(value: pathlib.PurePath) -> list[str]:
     return [type(value).__name__, str(value)]
 
 
-def _decode_path(json: Any) -> pathlib.PurePath:
+def _decode_path(json: Stored) -> pathlib.PurePath:
     name, path = json
     try:
         return _PATHS[name](path)
@@ -122,97 +147,87 @@ def _encode_pattern(value: re.Pattern[Any]) -> list[Any]:
     flags = value.flags & ~re.DEBUG  # DEBUG prints the compiled pattern
     pattern = value.pattern
     if isinstance(pattern, bytes):
-        return ["bytes", base64.b64encode(pattern).decode("ascii"), flags]
+        return ["bytes", _encode_bytes(pattern), flags]
     try:
         pattern.encode()
     except UnicodeEncodeError:
-        data = pattern.encode("utf-8", "surrogatepass")
-        return ["surrogates", base64.b64encode(data).decode("ascii"), flags]
+        return ["surrogates", _encode_text(pattern), flags]
     return ["str", pattern, flags]
 
 
-def _decode_pattern(json: Any) -> re.Pattern[Any]:
+def _decode_pattern(json: Stored) -> re.Pattern[Any]:
     form, stored, flags = json
-    pattern: Any = stored
-    if form != "str":
-        pattern = base64.b64decode(stored, validate=True)
-        if form != "bytes":
-            pattern = pattern.decode("utf-8", "surrogatepass")
+    pattern: str | bytes = stored
+    if form == "bytes":
+        pattern = _decode_bytes(stored)
+    elif form != "str":
+        pattern = _decode_text(stored)
     with warnings.catch_warnings():  # a warning that is made an error would make it unreadable
         warnings.simplefilter("ignore")
         return re.compile(pattern, flags)
 
 
-def _decode_int(json: Any) -> int:
+def _decode_int(json: Stored) -> int:
     if not isinstance(json, str):
         raise TypeError
     return int(json, 16)
 
 
-def _decode_constant(json: Any) -> Any:
+def _encode_text(value: str) -> str:
+    return _encode_bytes(value.encode("utf-8", "surrogatepass"))
+
+
+def _decode_text(json: Stored) -> str:
+    return _decode_bytes(json).decode("utf-8", "surrogatepass")
+
+
+def _decode_constant(json: Stored) -> Any:
     return {"Ellipsis": ..., "NotImplemented": NotImplemented}[json]
-
-
-SCALARS: dict[type, tuple[str, Encode]] = {
-    bytes: ("$bytes", lambda value: base64.b64encode(value).decode("ascii")),
-    dt.datetime: ("$datetime", _encode_moment),
-    dt.date: ("$date", dt.date.isoformat),
-    dt.time: ("$time", _encode_moment),
-    dt.timedelta: ("$timedelta", _encode_timedelta),
-    decimal.Decimal: ("$decimal", str),
-    uuid.UUID: ("$uuid", str),
-    complex: ("$complex", _encode_complex),
-    dt.timezone: ("$timezone", _zone),
-    zoneinfo.ZoneInfo: ("$timezone", _zone),
-    re.Pattern: ("$pattern", _encode_pattern),
-    type(...): ("$constant", repr),
-    type(NotImplemented): ("$constant", repr),
-    **dict.fromkeys(_PATHS.values(), ("$path", _encode_path)),
-}
 
 
 def _encode_random(value: random.Random) -> Any:
     version, numbers, gauss = value.getstate()
     data = struct.pack(f"<{len(numbers)}I", *numbers)
-    return [version, base64.b64encode(data).decode("ascii"), gauss]
+    return [version, _encode_bytes(data), gauss]
 
 
-def _decode_random(json: Any) -> random.Random:
+def _decode_random(json: Stored) -> random.Random:
     version, data, gauss = json
     if not isinstance(gauss, float | None):
         raise TypeError
-    numbers = base64.b64decode(data, validate=True)
+    numbers = _decode_bytes(data)
     value = random.Random()
     value.setstate((version, struct.unpack(f"<{len(numbers) // 4}I", numbers), gauss))
     return value
 
 
-MUTABLE: dict[type, Callable[[Any, Any], Any]] = {
-    bytearray: lambda value, _: {"$bytearray": base64.b64encode(value).decode("ascii")},
-    random.Random: lambda value, _: {"$random": _encode_random(value)},
-}
-"""Types that can change, but hold nothing else that can."""
+SCALARS: Final = (
+    Scalar("$bytes", _encode_bytes, _decode_bytes, (bytes,)),
+    Scalar("$datetime", _encode_moment, _decode_moment(dt.datetime), (dt.datetime,)),
+    Scalar("$date", dt.date.isoformat, dt.date.fromisoformat, (dt.date,)),
+    Scalar("$time", _encode_moment, _decode_moment(dt.time), (dt.time,)),
+    Scalar("$timedelta", _encode_timedelta, lambda json: dt.timedelta(*json), (dt.timedelta,)),
+    Scalar("$decimal", str, decimal.Decimal, (decimal.Decimal,)),
+    Scalar("$uuid", str, uuid.UUID, (uuid.UUID,)),
+    Scalar("$complex", _encode_complex, _decode_complex, (complex,)),
+    Scalar("$timezone", _zone, _unzone, (dt.timezone, zoneinfo.ZoneInfo)),
+    Scalar("$pattern", _encode_pattern, _decode_pattern, (re.Pattern,)),
+    Scalar("$constant", repr, _decode_constant, (type(...), type(NotImplemented))),
+    Scalar("$path", _encode_path, _decode_path, (*_PATHS.values(),)),
+    Scalar(
+        "$bytearray",
+        _encode_bytes,
+        lambda json: bytearray(_decode_bytes(json)),
+        (bytearray,),
+        mutable=True,
+    ),
+    Scalar("$random", _encode_random, _decode_random, (random.Random,), mutable=True),
+    # Only floats that JSON lacks are tagged: see `tagged.py`.
+    Scalar("$float", repr, float),
+    # For ints and texts that JSON's readers refuse: `raw.escape` writes these.
+    Scalar("$int", hex, _decode_int),
+    Scalar("$str", _encode_text, _decode_text),
+)
 
-MUTABLE_DECODERS: dict[str, Callable[[Any], Any]] = {
-    "$bytearray": lambda json: bytearray(base64.b64decode(json, validate=True)),
-    "$random": _decode_random,
-}
-
-DECODERS: dict[str, Callable[[Any], Any]] = {
-    "$bytes": lambda json: base64.b64decode(json, validate=True),
-    "$datetime": _decode_moment(dt.datetime),
-    "$date": dt.date.fromisoformat,
-    "$time": _decode_moment(dt.time),
-    "$timedelta": lambda json: dt.timedelta(*json),
-    "$decimal": decimal.Decimal,
-    "$uuid": uuid.UUID,
-    "$float": float,
-    "$complex": _decode_complex,
-    "$timezone": _unzone,
-    "$constant": _decode_constant,
-    "$path": _decode_path,
-    "$pattern": _decode_pattern,
-    "$int": _decode_int,  # hexadecimal; for ints with more digits than JSON's readers accept
-    # A str with lone surrogates has no UTF-8 form: its bytes are kept as `surrogatepass` has them.
-    "$str": lambda json: base64.b64decode(json, validate=True).decode("utf-8", "surrogatepass"),
-}
+FIXED: Final = frozenset(cls for each in SCALARS if not each.mutable for cls in each.classes)
+"""The classes whose values never change."""

@@ -17,15 +17,13 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from msgspec import Struct, field
 
+from autostate.codec import CONTAINERS
 from autostate.depth import reads_deep
 
 V = TypeVar("V")
 
-SEQUENCES = frozenset({"list", "deque"})
-KINDS = SEQUENCES | {
-    *("dict", "counter", "ordereddict", "defaultdict", "set"),
-    *("proxy", "object", "shared_object", "loop"),
-}
+SEQUENCES: Final = {kind.name for kind in CONTAINERS.values() if kind.shape == "sequence"}
+KINDS: Final = CONTAINERS.keys() | {"proxy", "object", "shared_object", "loop"}
 UNREADABLE = "unreadable"
 """The kind of a root whose records could not be read: only its name is known."""
 

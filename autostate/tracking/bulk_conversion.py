@@ -15,7 +15,7 @@ from autostate.tracking.kind import KINDS
 
 FLAT: Final[frozenset[type]] = codec.NATIVE | {float}
 _ONLY_DICTS: Final = frozenset({dict})
-CONVERTED: Final = frozenset({"dict", "counter", "ordereddict", "defaultdict", "list", "deque"})
+CONVERTED: Final = frozenset(k.name for k in codec.CONTAINERS.values() if k.shape != "set")
 """Kinds whose entries are converted; the entries of other kinds are only decoded."""
 
 

@@ -141,7 +141,7 @@ class ReferenceResolver:
             if id(value) not in self.seen:
                 self.seen[id(value)] = value  # the object of the node itself
                 return None
-            if getattr(codec.entry_for(type(value)), "blank", None) is None:
+            if getattr(codec.entry_for(type(value)), "fields", None) is None:
                 raise Unsupported("an object that holds itself cannot be saved")
         return self._refer(node)
 

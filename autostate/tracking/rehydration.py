@@ -444,9 +444,9 @@ class Rehydration:
         """Make an object that is referred to from inside itself, without its fields as yet."""
         json = self._built[node].content["value"]
         entry = codec.entry_named(json["$object"][0]) if "$object" in json else None
-        if entry is None or entry.blank is None:
+        if entry is None or entry.fields is None:
             raise CorruptStateError(f"{node.path}: an object that holds itself cannot be rebuilt")
-        node.obj["value"] = entry.blank()
+        node.obj["value"] = entry.fields.blank()
         self._tracker.part(Sharing).loaded(node)  # a node that refers to it may be complete before
 
     def _object(self, node: Node, content: dict[str, Any]) -> dict[str, Any]:
@@ -456,8 +456,8 @@ class Rehydration:
         if begun is not None:
             entry = codec.entry_for(type(value))
             assert entry is not None
-            assert entry.fill is not None
-            value = entry.fill(begun, entry.encode(value))
+            assert entry.fields is not None
+            value = entry.fields.fill(begun, entry.encode(value))
         return {"value": value}
 
     def root(self, name: str) -> Any:
