@@ -8,7 +8,7 @@ import functools
 import string
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING
 from typing import Any, Final, TypeVar, overload
 
@@ -160,31 +160,29 @@ def _annotations(cls: type) -> Mapping[str, Any]:
     return vars(cls).get("__annotations__") or {}
 
 
-def _marks(annotation: Any, cls: type) -> Iterator[Any]:
-    """Give the marks beside the type."""
+def _marks(annotation: Any, cls: type) -> Iterable[Any]:
+    """Give the marks beside the type.
+
+    An annotation that is a text is not evaluated as a whole, as `typing.get_type_hints` does: one
+    name that is imported for type checkers only would hide all marks of the class.
+    """
     if isinstance(annotation, typing.ForwardRef):
         annotation = annotation.__forward_arg__
-    if isinstance(annotation, str):
-        yield from _marks_in_text(annotation, cls)
-    else:
-        yield from getattr(annotation, "__metadata__", ())
-
-
-def _marks_in_text(annotation: str, cls: type) -> Iterator[Any]:
+    if not isinstance(annotation, str):
+        return getattr(annotation, "__metadata__", ())
     names = {**vars(sys.modules.get(cls.__module__, typing)), **vars(cls)}
     try:
         tree = ast.parse(annotation, mode="eval").body
     except SyntaxError:
-        return
-    if not (isinstance(tree, ast.Subscript) and isinstance(tree.slice, ast.Tuple)):
-        return
-    if _evaluated(tree.value, names) is not typing.Annotated:
-        return
-    for mark in tree.slice.elts[1:]:
-        yield _evaluated(mark, names)
+        return ()
+    match tree:
+        case ast.Subscript(value=of, slice=ast.Tuple(elts=[_, *marks])):
+            if _evaluated(of, names) is typing.Annotated:
+                return [_evaluated(mark, names) for mark in marks]
+    return ()
 
 
-def _evaluated(node: ast.expr, names: dict[str, Any]) -> Any:
+def _evaluated(node: ast.expr, names: Mapping[str, Any]) -> Any:
     """Evaluate an expression of names and attributes; None if its value is not known.
 
     A name that a function has imported cannot be looked up: then the name itself decides.
@@ -197,12 +195,13 @@ def _evaluated(node: ast.expr, names: dict[str, Any]) -> Any:
         "transient": transient,
         "pickled": pickled,
     }
-    if isinstance(node, ast.Name):
-        return names.get(node.id, by_name.get(node.id))
-    if isinstance(node, ast.Attribute):
-        return getattr(_evaluated(node.value, names), node.attr, by_name.get(node.attr))
-    if isinstance(node, ast.Call):
-        return _evaluated(node.func, names)
+    match node:
+        case ast.Name(id=name):
+            return names.get(name, by_name.get(name))
+        case ast.Attribute(value=value, attr=name):
+            return getattr(_evaluated(value, names), name, by_name.get(name))
+        case ast.Call(func=function):
+            return _evaluated(function, names)
     return None
 
 
