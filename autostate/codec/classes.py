@@ -48,7 +48,11 @@ class Fields:
         cls: The class.
         defaults: The declared fields, in their order, with the makers of their defaults.
         mutable: Whether objects can change.
+        begins_blank: Whether an object can exist before its fields do, as one that holds itself
+            has to when it is rebuilt.
     """
+
+    begins_blank = True
 
     def __init__(self, cls: type) -> None:
         self.cls = cls
@@ -174,6 +178,8 @@ class Fields:
 
 class TupleFields(Fields):
     """The way to take named tuples of one class apart and to put them together."""
+
+    begins_blank = False
 
     def take_apart(self, value: Any) -> dict[str, Any]:
         """Give the fields by name, and attributes that were set beside them."""

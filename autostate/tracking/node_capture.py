@@ -141,7 +141,8 @@ class ReferenceResolver:
             if id(value) not in self.seen:
                 self.seen[id(value)] = value  # the object of the node itself
                 return None
-            if getattr(codec.entry_for(type(value)), "fields", None) is None:
+            fields = getattr(codec.entry_for(type(value)), "fields", None)
+            if fields is None or not fields.begins_blank:
                 raise Unsupported("an object that holds itself cannot be saved")
         return self._refer(node)
 

@@ -444,9 +444,10 @@ class Rehydration:
         """Make an object that is referred to from inside itself, without its fields as yet."""
         json = self._built[node].content["value"]
         entry = codec.entry_named(json["$object"][0]) if "$object" in json else None
-        if entry is None or entry.fields is None:
+        fields = None if entry is None else entry.fields
+        if fields is None or not fields.begins_blank:
             raise CorruptStateError(f"{node.path}: an object that holds itself cannot be rebuilt")
-        node.obj["value"] = entry.fields.blank()
+        node.obj["value"] = fields.blank()
         self._tracker.part(Sharing).loaded(node)  # a node that refers to it may be complete before
 
     def _object(self, node: Node, content: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from tests.conformance.types_kit import (
     Level,
     Model,
     Point,
+    Row,
     Slotted,
     Visit,
     gauss,
@@ -118,6 +119,23 @@ def test_an_object_that_holds_itself_comes_back() -> None:
     now = program.restart().root("state")["one"]
     assert now.links[0] is now
     assert now.links[1].a is now
+
+
+class Link(Row):
+    """A tuple that can hold itself."""
+
+
+def test_a_tuple_that_holds_itself_is_an_error() -> None:
+    """It cannot exist before its items do: it is refused when it is saved, not when it is read."""
+    program = Program()
+    state = program.root("state")
+    state["link"] = Link("x")
+    state["again"] = state["link"]
+    state["link"].own = state["link"]
+    program.flush()
+    [error, *_] = program.errors
+    assert "holds itself" in str(error)
+    assert program.restart().root("state")["again"].key == "x"
 
 
 @given(objects)
