@@ -1,12 +1,17 @@
-"""Advice what to save in place of values of well-known classes that cannot be saved.
+"""Why a value cannot be saved, and advice what to save in place of it.
 
-Classes are known by their names and those of their bases: nothing is imported to give advice.
+Well-known classes are known by their names and those of their bases: nothing is imported to give
+advice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
+
+from autostate.codec.bound import is_persisted
+from autostate.codec.live import is_live
+from autostate.codec.registry import BUILTIN, ENCODERS
+from autostate.codec.unsupported import shown
 
 _URL: Final = (
     'save its text, str(url), or register its class: autostate.register({cls}, "url", encode=str, '
@@ -90,16 +95,51 @@ _ITERATOR: Final = (
 )
 
 
-def advice_for(cls: type, names: Iterable[str]) -> str | None:
-    """Return what to save in place of a value of a class, if that is known.
+def why_not(cls: type, *, key: bool = False) -> str:
+    """Say why values of a class that is not known cannot be saved, or be a key, and what to do."""
+    live, problem = is_live(cls), f"a value of type {shown(cls)} cannot be saved"
+    advice = _advice_for(cls)
+    if advice is not None:
+        pickled = "" if key or live else "; or store autostate.pickled(value)"
+        return f"{problem}: {advice}{pickled}; or keep it outside of the state"
+    if live:
+        return (
+            f"{problem}, not even as a pickle, because it belongs to this process: keep it outside "
+            "of the state, or register the class of the object that holds it, with an encode= that "
+            "leaves it out and a decode= that makes a new one"
+        )
+    if not key and is_persisted(cls):
+        return (
+            f"a copy of a {shown(cls)}, or one that was made without calling the class, is a plain "
+            "object and cannot be saved: put in the state object itself, or a dict of the fields, "
+            "dict(vars(value)); or make the class a dataclass under @autostate.persisted; or store "
+            "autostate.pickled(value)"
+        )
+    base = next((base for base in cls.__mro__[1:] if base in ENCODERS or base in BUILTIN), None)
+    if base is not None and not issubclass(cls, type):
+        return (
+            f"a value of type {shown(cls)}, which may hold more than the {base.__qualname__} that "
+            "it is based on, cannot be saved as it is: convert it, or register its class with "
+            "autostate.register(cls, tag, encode=…, decode=…)"
+        )
+    if key:
+        return (
+            f"a value of type {shown(cls)} cannot be a key, or a member of a set: make its class a "
+            "frozen dataclass, or register it with "
+            "autostate.register(cls, tag, encode=…, decode=…); or keep it outside of the state"
+        )
+    return (
+        f"{problem}: make its class a dataclass, or register it with "
+        "autostate.register(cls, tag, encode=…, decode=…); or store autostate.pickled(value); or "
+        "keep it outside of the state"
+    )
 
-    Args:
-        cls: The class.
-        names: "module.qualname" of the class and its bases, the class itself first.
-    """
-    for name in names:
-        if name in ADVICE:
-            return ADVICE[name].format(cls=cls.__name__)
+
+def _advice_for(cls: type) -> str | None:
+    """Give the advice for the nearest base that is well known."""
+    for base in cls.__mro__:
+        if shown(base) in ADVICE:
+            return ADVICE[shown(base)].format(cls=cls.__name__)
     if hasattr(cls, "__next__") and cls.__module__ in ("builtins", "itertools", "_csv"):
         return _ITERATOR
     return None

@@ -19,8 +19,9 @@ from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 from autostate.codec.bound import is_container, root_of
+from autostate.codec.live import is_live
 from autostate.codec.transparent import Transparent, shaped
-from autostate.codec.unsupported import Unsupported, is_live
+from autostate.codec.unsupported import Unsupported
 from autostate.errors import AutostateError, CorruptStateError, UnsupportedTypeError
 from autostate.process.interrupts import is_passing
 from autostate.warned import shows_warnings

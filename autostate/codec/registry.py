@@ -15,21 +15,21 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from itertools import chain
-from types import ModuleType
 from typing import Any, Final, TypeVar, overload
 
 from msgspec import Struct
 
 from autostate import depth
-from autostate.codec import arrays, classes, enums
-from autostate.codec.advice import advice_for
-from autostate.codec.bound import is_persisted, root_of
+from autostate.codec import arrays
+from autostate.codec.bound import root_of
+from autostate.codec.classes import Fields, fields_of, forget, is_known, why_unknown
+from autostate.codec.enums import is_enum
 from autostate.codec.introspection import attributes_by_name
 from autostate.codec.names import find, is_lasting, is_local, look_again, name_of, twins
 from autostate.codec.signatures import Encode
 from autostate.codec.types import FIXED
 from autostate.codec.unknown import Unknown
-from autostate.codec.unsupported import Unsupported, is_live, shown
+from autostate.codec.unsupported import Unsupported, shown
 from autostate.process.interrupts import is_passing
 
 C = TypeVar("C")
@@ -55,21 +55,25 @@ class TypeEntry(Struct, frozen=True, eq=False):
         encode: Gives the payload of a value: any value that can be saved.
         decode: Makes a value of a payload.
         mutable: Whether values, or the values inside them, can change.
-        parts: Gives the values inside one.
         fields: The fields of the class, if the payload is the dict of them, which is no container
-            of the state itself; None for a class with an `encode` of its own, or an enum.
+            of the state itself; None for a class with an `encode` of its own, and for an enum.
     """
 
     name: str
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
     mutable: bool
-    parts: Callable[[Any], Iterable[Any]]
-    fields: classes.Fields | None = None
+    fields: Fields | None = None
+
+    def parts(self, value: Any) -> Iterable[Any]:
+        """Give the values inside one, as far as they can change."""
+        if self.fields is not None:
+            return self.fields.parts(value)
+        return attributes_by_name(value).values() if self.mutable else ()
 
 
 _by_class: Final[dict[type, TypeEntry]] = {}
-_by_tag: Final[dict[str, tuple[Any, TypeEntry | None]]] = {}
+_by_tag: Final[dict[str, type | Callable[..., Any]]] = {}
 _automatic: Final[dict[type, TypeEntry]] = {}
 
 
@@ -135,19 +139,17 @@ def register(
     if not callable(cls):
         raise TypeError(f"register() takes a class, not {type(cls).__name__}")
     _check_free(cls, tag)
-    if not isinstance(cls, type):
-        if encode is not None or decode is not None:
-            raise TypeError(f"{shown(cls)} is no class: encode and decode have no meaning for it")
-        _by_tag[tag] = (cls, None)
-        return cls
-    entry = _custom(cls, tag, encode, decode, mutable=mutable)
-    _by_tag[tag] = (cls, entry)
-    for old, known in list(_by_class.items()):
-        if known.name == tag:  # of the module before it was reloaded
-            _by_class[old] = entry
-    _by_class[cls] = entry
-    ENCODERS.pop(cls, None)
-    ATOMS.discard(cls)
+    if isinstance(cls, type):
+        entry = _entry(cls, tag, encode, decode, mutable=mutable)
+        for old, known in list(_by_class.items()):
+            if known.name == tag:  # of the module before it was reloaded
+                _by_class[old] = entry
+        _by_class[cls] = entry
+        ENCODERS.pop(cls, None)
+        ATOMS.discard(cls)
+    elif encode is not None or decode is not None:
+        raise TypeError(f"{shown(cls)} is no class: encode and decode have no meaning for it")
+    _by_tag[tag] = cls
     return cls
 
 
@@ -163,10 +165,10 @@ def _check_tag(tag: str) -> None:
 
 def _check_free(cls: Any, tag: str) -> None:
     """Refuse a tag or a class that is taken, except by the same class before a module's reload."""
-    known, _ = _by_tag.get(tag, (cls, None))
+    known = _by_tag.get(tag, cls)
     if not _is_same(known, cls):
         raise ValueError(f"the tag {tag!r} is registered for {shown(known)} already")
-    for other, (known, _) in _by_tag.items():
+    for other, known in _by_tag.items():
         if known is cls and other != tag:
             raise ValueError(f"{shown(cls)} is registered already, under the tag {other!r}")
 
@@ -181,46 +183,44 @@ def _is_same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and shown(one) == shown(other)
 
 
-def _custom(cls: type, tag: str, encode: Any, decode: Any, *, mutable: bool) -> TypeEntry:
+def _entry(
+    cls: type,
+    tag: str,
+    encode: Callable[[Any], Any] | None,
+    decode: Callable[[Any], Any] | None,
+    *,
+    mutable: bool,
+) -> TypeEntry:
     if cls in BUILTIN:
         raise ValueError(f"{shown(cls)} is a type that is saved without being registered")
-    if enums.is_enum(cls):
+    if is_enum(cls):
         if encode is not None or decode is not None:
             raise TypeError(f"{shown(cls)} is an enum: its members are saved by name")
-        return TypeEntry(tag, _itself, _itself, mutable=False, parts=_no_parts)
+        return TypeEntry(tag, _itself, _itself, mutable=False)
     if encode is None and decode is None:
-        known = classes.fields_of(cls)
+        known = fields_of(cls)
         if known is None:
-            why = classes.why_unknown(cls)
+            why = why_unknown(cls)
             raise TypeError(f"{shown(cls)} {why}: give encode= and decode= as well")
         return _of_fields(tag, known, mutable=mutable and known.mutable)
     if not (callable(encode) and callable(decode)):
         raise TypeError(f"to register {shown(cls)}, give both encode= and decode=, two functions")
-    parts = _attributes if mutable else _no_parts
-    return TypeEntry(tag, encode, decode, mutable, parts)
+    return TypeEntry(tag, encode, decode, mutable)
 
 
-def _of_fields(name: str, known: classes.Fields, *, mutable: bool) -> TypeEntry:
-    return TypeEntry(name, known.take_apart, known.put_together, mutable, known.parts, known)
+def _of_fields(name: str, fields: Fields, *, mutable: bool) -> TypeEntry:
+    return TypeEntry(name, fields.take_apart, fields.put_together, mutable, fields)
 
 
 def _itself(value: Any) -> Any:
     return value
 
 
-def _attributes(value: Any) -> Iterable[Any]:
-    return attributes_by_name(value).values()
-
-
-def _no_parts(_value: Any) -> tuple[Any, ...]:
-    return ()
-
-
 def entry_for(cls: type) -> TypeEntry | None:
     """Give the entry for values of exactly this class; None if builtin, or not to be saved."""
     entry = _by_class.get(cls) or _automatic.get(cls)
-    if entry is None and not enums.is_enum(cls):
-        known = classes.fields_of(cls)
+    if entry is None and not is_enum(cls):
+        known = fields_of(cls)
         if known is not None:
             entry = _automatic[cls] = _of_fields(name_of(cls), known, mutable=known.mutable)
     return entry
@@ -232,7 +232,7 @@ def check_name(cls: type) -> None:
     Raises:
         Unsupported: It would not find the class, or would find another one.
     """
-    if cls in _by_class or not classes.is_known(cls):
+    if cls in _by_class or not is_known(cls):
         return
     look_again()  # this class may be the newest one of its name
     if not is_lasting(cls):
@@ -265,12 +265,12 @@ _refused: Final[weakref.WeakSet[type]] = weakref.WeakSet()
 
 def _forget_twins(cls: type) -> bool:
     """Tell whether there are other classes of its name; they will be searched again when needed."""
-    found = twins(cls, classes.is_known)
+    found = twins(cls, is_known)
     for other in found:
         ENCODERS.pop(other, None)
         ATOMS.discard(other)
         _automatic.pop(other, None)
-        classes.forget(other)
+        forget(other)
     return bool(found)
 
 
@@ -292,32 +292,30 @@ def entry_named(name: str) -> TypeEntry | None:
     Under a name that is no tag, fields are stored, also if the entry now has a `decode`.
     """
     if ":" not in name:
-        return _by_tag.get(name, (None, None))[1]
+        known = named(name)
+        return _by_class.get(known) if isinstance(known, type) else None
     if _ignoring:
         return None
     module, _, qualname = name.partition(":")
     where = sys.modules.get(module)
-    place = _places.get(name)
-    if place is not None and place[0] is where and vars(where).get(qualname) is place[1]:
-        return entry_for(place[1])
-    cls = find(name, _is_wanted)
-    if cls is None or enums.is_enum(cls):
+    here: object = None if where is None else vars(where).get(qualname)
+    known = _places.get(name)
+    if known is not None and known is here:
+        return entry_for(known)
+    found = find(name, _is_wanted)
+    if found is None or is_enum(found):
         return None
-    entry = entry_for(cls)
-    if entry is None:
-        return None
-    found: type = cls
-    if where is not None and vars(where).get(qualname) is found:
-        _places[name] = (where, cls)
-    return entry
+    if found is here:
+        _places[name] = found
+    return entry_for(found)
 
 
 def _is_wanted(cls: type) -> bool:
-    return cls in _by_class or classes.is_known(cls)
+    return cls in _by_class or is_known(cls)
 
 
-_places: Final[dict[str, tuple[ModuleType, type]]] = {}
-"""The place where the class of a name was found: checking it again is quick."""
+_places: Final[dict[str, type]] = {}
+"""Classes that were found where their names say: to look there again is quick."""
 
 
 def enum_name(cls: type) -> str:
@@ -330,54 +328,8 @@ def enum_named(name: str) -> type | None:
     """Give the enum of this program for a name in a store; None if there is none."""
     if _ignoring:
         return None
-    cls = find(name, classes.is_known) if ":" in name else named(name)
-    return cls if isinstance(cls, type) and enums.is_enum(cls) else None
-
-
-def why_not(cls: type, *, key: bool = False) -> str:
-    """Say why values of a class that is not known cannot be saved, or be a key, and what to do."""
-    name = shown(cls)
-    advice = advice_for(cls, map(shown, cls.__mro__))
-    if advice is not None:
-        pickled = "" if key or is_live(cls) else "; or store autostate.pickled(value)"
-        return (
-            f"a value of type {name} cannot be saved: {advice}{pickled}; or keep it outside of the "
-            "state"
-        )
-    if is_live(cls):
-        return (
-            f"a value of type {name} cannot be saved, not even as a pickle, because it belongs to "
-            "this process: keep it outside of the state, or register the class of the object that "
-            "holds it, with an encode= that leaves it out and a decode= that makes a new one"
-        )
-    if not key and is_persisted(cls):
-        return (
-            f"a copy of a {name}, or one that was made without calling the class, is a plain "
-            "object and cannot be saved: put in the state object itself, or a dict of the fields, "
-            "dict(vars(value)); or make the class a dataclass under @autostate.persisted; or store "
-            "autostate.pickled(value)"
-        )
-    bases = (base for base in cls.__mro__[1:] if base in ENCODERS or base in BUILTIN)
-    base = next(bases, None)
-    if base is not None and issubclass(cls, type):
-        base = None
-    if base is not None:
-        why = f", which may hold more than the {base.__qualname__} that it is based on,"
-        return (
-            f"a value of type {name}{why} cannot be saved as it is: convert it, or register its "
-            "class with autostate.register(cls, tag, encode=…, decode=…)"
-        )
-    if key:
-        return (
-            f"a value of type {name} cannot be a key, or a member of a set: make its class a "
-            "frozen dataclass, or register it with "
-            "autostate.register(cls, tag, encode=…, decode=…); or keep it outside of the state"
-        )
-    return (
-        f"a value of type {name} cannot be saved: make its class a dataclass, or register it with "
-        "autostate.register(cls, tag, encode=…, decode=…); or store autostate.pickled(value); or "
-        "keep it outside of the state"
-    )
+    cls = find(name, is_known) if ":" in name else named(name)
+    return cls if isinstance(cls, type) and is_enum(cls) else None
 
 
 def is_atom(cls: type) -> bool:
@@ -388,7 +340,7 @@ def is_atom(cls: type) -> bool:
     if entry is not None:
         atom = not entry.mutable and entry.fields is None
     else:
-        atom = enums.is_enum(cls) or cls is Unknown or arrays.is_scalar(cls)
+        atom = is_enum(cls) or cls is Unknown or arrays.is_scalar(cls)
     if atom:
         ATOMS.add(cls)
     return atom
@@ -429,10 +381,10 @@ def _inside(value: Any) -> Iterable[Any]:
 
 def named(tag: str) -> Any:
     """Give the class or function that is registered under a tag; None if there is none."""
-    return _by_tag.get(tag, (None, None))[0]
+    return _by_tag.get(tag)
 
 
 def tag_of(function: Any) -> str | None:
     """Give the tag under which a class or function is registered."""
-    tags = (tag for tag, (known, _) in _by_tag.items() if _is_same(known, function))
+    tags = (tag for tag, known in _by_tag.items() if _is_same(known, function))
     return next(tags, None)

@@ -20,6 +20,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from autostate.codec import arrays, classes, enums, registry
+from autostate.codec.advice import why_not
 from autostate.codec.bound import is_persisted, root_of
 from autostate.codec.raw import dump, with_references
 from autostate.codec.registry import ATOMS, BUILTIN, ENCODERS, TypeEntry
@@ -114,7 +115,7 @@ def _encoder_of_object(cls: type, *, key: bool) -> Encode:
     known = arrays.encoder_of(cls)
     if known is not None:
         return known if registry.is_atom(cls) else by_reference(known)
-    raise Unsupported(registry.why_not(cls, key=key))
+    raise Unsupported(why_not(cls, key=key))
 
 
 def content_of(mapping: Mapping[Any, Any], ref: Ref) -> Mapping[str, Any] | list[Any]:
