@@ -6,7 +6,6 @@ program's classes. Commands that write refuse while a live process owns the stat
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 
 MISSING = (
@@ -17,15 +16,12 @@ MISSING = (
 
 def main() -> None:
     """Run the command that the arguments of the process name."""
-    if any(
-        sys.modules.get(name, name) is None or not _is_there(name) for name in ("typer", "rich")
-    ):
+    try:
+        import rich  # noqa: F401 - the commands need both
+        import typer  # noqa: F401
+    except ImportError:
         sys.stderr.write(f"autostate: {MISSING}\n")
-        raise SystemExit(1)
+        raise SystemExit(1) from None
     from autostate.cli.commands import run
 
     run()
-
-
-def _is_there(name: str) -> bool:
-    return name in sys.modules or importlib.util.find_spec(name) is not None

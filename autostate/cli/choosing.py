@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from autostate.cli.errors import CommandError
 from autostate.settings import _inside_actor
 from autostate.stores.urls import normalized
 
 FOLDER: Final = Path(".autostate")
 VARIABLE: Final = "AUTOSTATE_URL"
-
-
-class NoChoiceError(Exception):
-    """It is not clear which store is meant; the message says how to choose one."""
+_PROGRAM: Final = "{program}"
+"""What stands for the name of a program in a URL."""
 
 
 @dataclass(frozen=True)
@@ -52,22 +51,18 @@ def choose(url: str | None = None, program: str | None = None) -> Choice:
         program: The name of a program, if the user gives one.
 
     Raises:
-        NoChoiceError: There is no store, or several that may be meant.
+        CommandError: There is no store, or several that may be meant.
         ValueError: `url` is not the URL of a store.
     """
     if url is not None and program is not None:
-        raise NoChoiceError("--url and --program name two stores: give one of them")
+        raise CommandError("--url and --program name two stores: give one of them")
     if url is not None:
-        return Choice(_of_user(url), "--url names it")
+        return Choice(normalized(Path(url) if is_path(url) else url), "--url names it")
     named = os.environ.get(VARIABLE, "").strip()
-    if program is not None and "{program}" in named:
-        url = named.replace("{program}", program.removesuffix(".py"))
-        why = f"it is that of the program {program}, says the environment variable {VARIABLE}"
-        return Choice(normalized(url), why)
     if program is not None:
-        return Choice(_of_program(program), f"it is that of the program {program}")
-    if "{program}" in named:
-        raise NoChoiceError(
+        return _of_program(program, named)
+    if _PROGRAM in named:
+        raise CommandError(
             f"the environment variable {VARIABLE} is {named}, a store for each program: name the "
             "one that is meant, --program NAME"
         )
@@ -79,29 +74,31 @@ def choose(url: str | None = None, program: str | None = None) -> Choice:
     if storage is not None and not found:
         return Choice("apify:", f"an Actor that ran here has a state in {storage}")
     if not found:
-        raise NoChoiceError(
+        raise CommandError(
             f"there is no state in {Path.cwd()}: {FOLDER} holds no store. Go to the folder in "
             f"which the program runs; or name the store: --url, or {VARIABLE}"
         )
     if len(found) > 1 or storage is not None:
         also = "" if storage is None else f"; and that of an Actor in {storage}: --url apify:"
-        raise NoChoiceError(
+        raise CommandError(
             f"there are several stores here, in {FOLDER} one for each program: "
             f"{', '.join(each.stem for each in found)}. Choose one: --program {found[0].stem}{also}"
         )
     return Choice(f"sqlite:///{found[0]}", f"it is the only store in {FOLDER}")
 
 
-def _of_user(url: str) -> str:
-    """Give the URL of a store, also where the user has given the path of its file."""
-    if ":" not in url.partition("/")[0]:
-        return normalized(Path(url))
-    return normalized(url)
+def is_path(source: str) -> bool:
+    """Tell whether the user has given the path of a file where the URL of a store may stand."""
+    return ":" not in source.partition("/")[0]
 
 
-def _of_program(program: str) -> str:
-    path = FOLDER / f"{program.removesuffix('.py')}.db"
+def _of_program(program: str, named: str) -> Choice:
+    name, why = program.removesuffix(".py"), f"it is that of the program {program}"
+    if _PROGRAM in named:
+        why += f", says the environment variable {VARIABLE}"
+        return Choice(normalized(named.replace(_PROGRAM, name)), why)
+    path = FOLDER / f"{name}.db"
     if not path.is_file():
         there = ", ".join(each.stem for each in stores_here()) or "none"
-        raise NoChoiceError(f"there is no {path}. Programs that have a store in {FOLDER}: {there}")
-    return f"sqlite:///{path}"
+        raise CommandError(f"there is no {path}. Programs that have a store in {FOLDER}: {there}")
+    return Choice(f"sqlite:///{path}", why)

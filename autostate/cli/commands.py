@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import sys
 from pathlib import Path
@@ -14,21 +13,14 @@ import typer
 
 from autostate import __version__
 from autostate.cli import paths, plain, signing, tables
-from autostate.cli.choosing import (
-    VARIABLE,
-    Choice,
-    NoChoiceError,
-    actors_storage,
-    choose,
-    stores_here,
-)
-from autostate.cli.removing import NotRemovedError, check, remove
-from autostate.cli.values import Values
+from autostate.cli.choosing import VARIABLE, Choice, actors_storage, choose, is_path, stores_here
+from autostate.cli.errors import CommandError
+from autostate.cli.removing import check, remove
+from autostate.cli.values import Values, check_name
 from autostate.codec.registry import ignore_classes
 from autostate.depth import MOST_LEVELS
 from autostate.errors import AutostateError, StateInUseError
 from autostate.journal.verifying import verify as verify_records
-from autostate.ownership.state_names import listed
 from autostate.process.exit_status import EX_TEMPFAIL
 from autostate.runtime.backup import backup as copy_state
 from autostate.runtime.opening import open_state
@@ -79,9 +71,7 @@ def run() -> None:
     except StateInUseError as error:
         owner = error.owner or "another process"
         _fail(f"nothing was changed: the state belongs to {owner}. End that first", EX_TEMPFAIL)
-    except (AutostateError, NoChoiceError, NotRemovedError, OSError, ValueError) as error:
-        _fail(str(error))
-    except paths.NoSuchPathError as error:
+    except (AutostateError, CommandError, OSError, ValueError) as error:
         _fail(str(error))
 
 
@@ -114,7 +104,7 @@ def ls(url: Url = None, program: Program = None, as_json: Json = False) -> None:
     state = _read(url, program)
     rows = tables.object_rows(state)
     if as_json:
-        _print(json.dumps({**tables.about(state), "objects": rows}, ensure_ascii=False, indent=2))
+        _print(plain.as_json({**tables.about(state), "objects": rows}))
         return
     tables.say(tables.heading(state))
     tables.table(["name", "kind", "entries", "bytes"], [list(row.values()) for row in rows])
@@ -153,7 +143,7 @@ def where(url: Url = None, program: Program = None) -> None:
     """Say which store is used here and why, and which ones there are."""
     try:
         chosen: Choice | None = choose(url, program)
-    except NoChoiceError as error:
+    except CommandError as error:
         _print(str(error))
         chosen = None
     if chosen is not None:
@@ -199,7 +189,7 @@ def backup(
     program: Program = None,
 ) -> None:
     """Copy the state into a new file, also while its program runs."""
-    target = file_of(file) if ":" in file.partition("/")[0] else Path(file)
+    target = Path(file) if is_path(file) else file_of(file)
     if target is None:
         raise ValueError(f"{file} is no file on this machine: a copy is a new SQLite file")
     made = copy_state(target, choose(url, program).url)
@@ -214,21 +204,21 @@ def backup(
 @app.command()
 def reset(name: Name, url: Url = None, program: Program = None, yes: Yes = False) -> None:
     """Put a state object back to nothing: the program begins it from its defaults."""
-    chosen = choose(url, program)
-    check(chosen.url, name, readable=True)
-    _ask(f"Reset {name} in {chosen.url}?", yes=yes)
-    remove(chosen.url, name, also_notes=True)
-    _print(f"{name} was reset")
+    _remove("reset", name, url, program, yes=yes)
 
 
 @app.command()
 def delete(name: Name, url: Url = None, program: Program = None, yes: Yes = False) -> None:
     """Remove a state object; of one that cannot be read, a copy is kept."""
-    chosen = choose(url, program)
-    check(chosen.url, name, readable=False)
-    _ask(f"Delete {name} in {chosen.url}?", yes=yes)
-    remove(chosen.url, name, also_notes=False)
-    _print(f"{name} was deleted")
+    _remove("delete", name, url, program, yes=yes)
+
+
+def _remove(verb: str, name: str, url: str | None, program: str | None, *, yes: bool) -> None:
+    chosen, begins_anew = choose(url, program).url, verb == "reset"
+    check(chosen, name, readable=begins_anew)
+    _ask(f"{verb.capitalize()} {name} in {chosen}?", yes=yes)
+    remove(chosen, name, also_notes=begins_anew)
+    _print(f"{name} was {'reset' if begins_anew else 'deleted'}")
 
 
 @app.command()
@@ -265,8 +255,7 @@ def _read(url: str | None, program: str | None) -> StoredState:
 
 def _value(name: str, path: list[str] | None, url: str | None, program: str | None) -> Any:
     state = _read(url, program)
-    if name not in state.roots:
-        _fail(f"{state.url} holds no state object {name!r}. {listed(list(state.roots))}")
+    check_name(state, name)
     return paths.follow(name, Values(state).of(name), paths.parsed(path or []))
 
 

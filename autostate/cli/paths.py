@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
+from autostate.cli.errors import CommandError
 from autostate.cli.values import Fields
 
 _STEP: Final = re.compile(
@@ -18,15 +19,11 @@ _STEP: Final = re.compile(
 _MISSING: Final = object()
 
 
-class NoSuchPathError(Exception):
-    """There is nothing at a path; the message says from where on."""
-
-
 def parsed(paths: Sequence[str]) -> list[Any]:
     """Give the steps of a path: names as text, literals in brackets as their values.
 
     Raises:
-        NoSuchPathError: The text is no path.
+        CommandError: The text is no path.
 
     Example:
         >>> parsed(["pages.3", '["a.b"][-1]'])
@@ -38,7 +35,7 @@ def parsed(paths: Sequence[str]) -> list[Any]:
         while at < len(path):
             found = _STEP.match(path, at)
             if found is None:
-                raise NoSuchPathError(f"{path!r} is no path: write pages.3.title, for example")
+                raise CommandError(f"{path!r} is no path: write pages.3.title, for example")
             steps.append(found["name"] if found["literal"] is None else _literal(found["literal"]))
             at = found.end()
     return steps
@@ -48,13 +45,13 @@ def follow(name: str, value: Any, steps: Sequence[Any]) -> Any:
     """Give the value at a path.
 
     Raises:
-        NoSuchPathError: There is no value.
+        CommandError: There is no value.
     """
     path = name
     for step in steps:
         value = _inside(value, step)
         if value is _MISSING:
-            raise NoSuchPathError(f"there is no {step!r} in {path}")
+            raise CommandError(f"there is no {step!r} in {path}")
         path += f"[{step!r}]"
     return value
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from autostate.apify.adopt import forget
+from autostate.cli.values import check_name
 from autostate.errors import CorruptStateError, StateInUseError
-from autostate.ownership.state_names import listed
 from autostate.runtime.api import open as open_state
 from autostate.runtime.stored_state import read_state
-
-
-class NotRemovedError(Exception):
-    """Nothing was removed; the message says why."""
 
 
 def check(url: str, name: str, *, readable: bool) -> None:
@@ -22,7 +18,7 @@ def check(url: str, name: str, *, readable: bool) -> None:
         readable: Whether an unreadable state is an error.
 
     Raises:
-        NotRemovedError: There is no such state object.
+        CommandError: There is no such state object.
         StateInUseError: A live process owns the state.
     """
     try:
@@ -31,10 +27,7 @@ def check(url: str, name: str, *, readable: bool) -> None:
         if readable:
             raise
         return
-    if name not in state.roots:
-        raise NotRemovedError(
-            f"{state.url} holds no state object {name!r}. {listed(list(state.roots))}"
-        )
+    check_name(state, name)
     if state.alive:
         raise StateInUseError(owner=state.owner)
 

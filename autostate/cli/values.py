@@ -9,10 +9,12 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from autostate.cli.errors import CommandError
 from autostate.codec.decoding import decode
 from autostate.codec.unknown import Unknown
 from autostate.journal import NodeState
 from autostate.journal.commit import SEQUENCES
+from autostate.ownership.state_names import listed
 from autostate.runtime.stored_state import StoredState
 
 
@@ -53,6 +55,18 @@ class Opaque:
 
     def __repr__(self) -> str:
         return self.text
+
+
+def check_name(state: StoredState, name: str) -> None:
+    """Refuse a name that no state object has.
+
+    Raises:
+        CommandError: There is no such state object.
+    """
+    if name not in state.roots:
+        raise CommandError(
+            f"{state.url} holds no state object {name!r}. {listed(list(state.roots))}"
+        )
 
 
 class Values:
