@@ -8,11 +8,10 @@ from autostate.codec.decoding import decode, decode_key, resolve_key
 from autostate.codec.factories import decode_factory, encode_factory
 from autostate.codec.kinds import CONTAINERS, register_container
 from autostate.codec.names import look_again
-from autostate.codec.raw import dump, escape, is_tagged
+from autostate.codec.raw import NATIVE, dump, is_flat, is_json_dict, is_tagged
 from autostate.codec.registry import (
     ATOMS,
     ENCODERS,
-    TypeEntry,
     entry_for,
     entry_named,
     is_atom,
@@ -21,11 +20,7 @@ from autostate.codec.registry import (
     register,
 )
 from autostate.codec.tagged import (
-    NATIVE,
-    content_of,
     encode_key,
-    is_flat,
-    is_json_dict,
     jsonable,
     problem_of,
     unsaved,
@@ -40,10 +35,8 @@ __all__ = [
     "ENCODERS",
     "NATIVE",
     "TooDeep",
-    "TypeEntry",
     "Unknown",
     "Unsupported",
-    "content_of",
     "decode",
     "decode_factory",
     "decode_key",
@@ -53,7 +46,6 @@ __all__ = [
     "encode_key",
     "entry_for",
     "entry_named",
-    "escape",
     "is_atom",
     "is_flat",
     "is_json_dict",

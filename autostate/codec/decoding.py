@@ -117,7 +117,7 @@ def _enum(json: Stored, make: Make) -> Any:
     cls = None if make is _opaque else registry.enum_named(name)
     if cls is None:
         return _unknown(name, {"$enum": json}, make)
-    return enums.member(cls, member)  # ty: ignore[invalid-argument-type]
+    return enums.member(cls, member)
 
 
 def _object(json: Stored, make: Make) -> Any:

@@ -1,4 +1,4 @@
-"""JSON that is already translated: writing it as bytes, tags and references.
+"""JSON that needs no translation, or has had it: writing it as bytes, tags and references.
 
 A *tag* is an object with exactly one key that begins with `$`. Two kinds of values are detected
 only when bytes are made of them, because a check of each value would slow down all of them: strings
@@ -8,9 +8,10 @@ that UTF-8 cannot hold, and ints that have more digits than a reader accepts.
 from __future__ import annotations
 
 import base64
+import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from autostate.codec.signatures import Json
@@ -21,6 +22,28 @@ _DIGITS: Final = 4300
 _BITS: Final = 2000
 """If one int of a value has to be tagged, all ints of more bits are: safely below any limit."""
 _TOO_LONG: Final = re.compile(rb"\d{4301}")
+
+
+NATIVE: Final[frozenset[type]] = frozenset({str, int, bool, type(None)})
+"""The types whose values msgspec writes as they are."""
+
+_FLOATS: Final = NATIVE | {float}
+_STR: Final = frozenset({str})
+
+
+def is_flat(values: Collection[Any]) -> bool:
+    """Tell whether values are scalars that msgspec writes as they are, with finite floats."""
+    if NATIVE.issuperset(map(type, values)):
+        return True
+    if not _FLOATS.issuperset(map(type, values)):
+        return False
+    # The sum of finite floats may overflow; then the slower way is used, which is correct as well.
+    return math.isfinite(sum([value for value in values if type(value) is float]))
+
+
+def is_json_dict(mapping: Mapping[Any, Any]) -> bool:
+    """Tell whether msgspec can be given a dict as it is: scalars under str keys, and not a tag."""
+    return len(mapping) > 1 and _STR.issuperset(map(type, mapping)) and is_flat(mapping.values())
 
 
 def dump(json: Json) -> bytes:

@@ -7,6 +7,7 @@ the program has loaded. Nothing is imported for it.
 
 from __future__ import annotations
 
+import enum
 import gc
 import re
 import sys
@@ -324,12 +325,12 @@ def enum_name(cls: type) -> str:
     return name_of(cls) if entry is None else entry.name
 
 
-def enum_named(name: str) -> type | None:
+def enum_named(name: str) -> type[enum.Enum] | None:
     """Give the enum of this program for a name in a store; None if there is none."""
     if _ignoring:
         return None
     cls = find(name, is_known) if ":" in name else named(name)
-    return cls if isinstance(cls, type) and is_enum(cls) else None
+    return cls if isinstance(cls, type) and issubclass(cls, enum.Enum) else None
 
 
 def is_atom(cls: type) -> bool:

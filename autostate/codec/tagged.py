@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 from autostate.codec import arrays, classes, enums, registry
 from autostate.codec.advice import why_not
 from autostate.codec.bound import is_persisted, root_of
-from autostate.codec.raw import dump, with_references
+from autostate.codec.raw import NATIVE, dump, is_flat, with_references
 from autostate.codec.registry import ATOMS, BUILTIN, ENCODERS, TypeEntry
 from autostate.codec.signatures import Encode, Json, Ref
 from autostate.codec.types import SCALARS
@@ -30,8 +30,6 @@ from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import TooDeep, Unsupported, shown
 from autostate.process.interrupts import is_passing
 
-NATIVE: Final[frozenset[type]] = frozenset({str, int, bool, type(None)})
-_FLOATS: Final = NATIVE | {float}
 _STR: Final = frozenset({str})
 _SORTED: Final = frozenset({str, int})
 _TOO_DEEP: Final = (
@@ -138,21 +136,6 @@ def _pairs(entries: Iterable[tuple[Any, Json]], ref: Ref) -> list[list[Json]]:
             if not _is_replaced(ref, problem):
                 raise
     return pairs
-
-
-def is_flat(values: Collection[Any]) -> bool:
-    """Tell whether values are scalars that msgspec writes as they are, with finite floats."""
-    if NATIVE.issuperset(map(type, values)):
-        return True
-    if not _FLOATS.issuperset(map(type, values)):
-        return False
-    # The sum of finite floats may overflow; then the slower way is used, which is correct as well.
-    return math.isfinite(sum([value for value in values if type(value) is float]))
-
-
-def is_json_dict(mapping: Mapping[Any, Any]) -> bool:
-    """Tell whether msgspec can be given a dict as it is: scalars under str keys, and not a tag."""
-    return len(mapping) > 1 and _STR.issuperset(map(type, mapping)) and is_flat(mapping.values())
 
 
 def _index(key: Any) -> str:

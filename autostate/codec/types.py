@@ -22,6 +22,8 @@ from typing import Any, Final, NamedTuple
 from autostate.codec.signatures import Json, Stored
 from autostate.errors import CorruptStateError
 
+_Moment = dt.datetime | dt.time
+
 
 class Scalar(NamedTuple):
     """One type of values that hold no other value.
@@ -62,29 +64,23 @@ def _zone(tz: dt.tzinfo) -> list[Any]:
 _KEY = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 
 
-def _zone_of(key: Any) -> zoneinfo.ZoneInfo:
-    if not _KEY.fullmatch(key):
+def _unzone(zone: Stored) -> dt.tzinfo:
+    if zone[0] == "offset":
+        offset = dt.timedelta(microseconds=zone[1])
+        if zone[2] is not None:
+            return dt.timezone(offset, zone[2])
+        return dt.timezone(offset) if offset else dt.UTC
+    if zone[0] != "zone" or not _KEY.fullmatch(zone[1]):  # a key is the path of a file
         raise ValueError
     try:
-        return zoneinfo.ZoneInfo(key)
+        return zoneinfo.ZoneInfo(zone[1])
     except zoneinfo.ZoneInfoNotFoundError:
         raise CorruptStateError(
-            f"a time zone is stored that is not known here: {key}; install tzdata"
+            f"a time zone is stored that is not known here: {zone[1]}; install tzdata"
         ) from None
 
 
-def _unzone(zone: list[Any]) -> dt.tzinfo:
-    if zone[0] == "zone":
-        return _zone_of(zone[1])
-    if zone[0] != "offset":
-        raise ValueError
-    offset = dt.timedelta(microseconds=zone[1])
-    if zone[2] is not None:
-        return dt.timezone(offset, zone[2])
-    return dt.timezone(offset) if offset else dt.UTC
-
-
-def _encode_moment(value: dt.datetime | dt.time) -> Any:
+def _encode_moment(value: _Moment) -> Json:
     """Write naive and UTC moments as an ISO string; other moments with zone and fold beside it."""
     if value.fold == 0 and (value.tzinfo is None or value.tzinfo is dt.UTC):
         return value.isoformat()
@@ -92,8 +88,8 @@ def _encode_moment(value: dt.datetime | dt.time) -> Any:
     return [naive, value.fold, None if value.tzinfo is None else _zone(value.tzinfo)]
 
 
-def _decode_moment(cls: type[dt.datetime | dt.time]) -> Callable[[Any], Any]:
-    def decode(json: Stored) -> Any:
+def _decode_moment(cls: type[_Moment]) -> Callable[[Stored], _Moment]:
+    def decode(json: Stored) -> _Moment:
         if isinstance(json, str):
             return cls.fromisoformat(json)
         naive, fold, zone = json
@@ -103,12 +99,8 @@ def _decode_moment(cls: type[dt.datetime | dt.time]) -> Callable[[Any], Any]:
     return decode
 
 
-def _encode_timedelta(value: dt.timedelta) -> list[int]:
+def _encode_timedelta(value: dt.timedelta) -> Json:
     return [value.days, value.seconds, value.microseconds]
-
-
-def _encode_complex(value: complex) -> list[str]:
-    return [repr(value.real), repr(value.imag)]
 
 
 def _decode_complex(json: Stored) -> complex:
@@ -116,13 +108,11 @@ def _decode_complex(json: Stored) -> complex:
     return complex(float(real), float(imaginary))
 
 
-_PATHS: dict[str, type[pathlib.PurePath]] = {
+_PATHS: Final = {
     cls.__name__: cls
     for cls in (
-        pathlib.PurePosixPath,
-        pathlib.PureWindowsPath,
-        pathlib.PosixPath,
-        pathlib.WindowsPath,
+        *(pathlib.PurePosixPath, pathlib.PureWindowsPath),
+        *(pathlib.PosixPath, pathlib.WindowsPath),
     )
 }
 
@@ -209,7 +199,7 @@ SCALARS: Final = (
     Scalar("$timedelta", _encode_timedelta, lambda json: dt.timedelta(*json), (dt.timedelta,)),
     Scalar("$decimal", str, decimal.Decimal, (decimal.Decimal,)),
     Scalar("$uuid", str, uuid.UUID, (uuid.UUID,)),
-    Scalar("$complex", _encode_complex, _decode_complex, (complex,)),
+    Scalar("$complex", lambda z: [repr(z.real), repr(z.imag)], _decode_complex, (complex,)),
     Scalar("$timezone", _zone, _unzone, (dt.timezone, zoneinfo.ZoneInfo)),
     Scalar("$pattern", _encode_pattern, _decode_pattern, (re.Pattern,)),
     Scalar("$constant", repr, _decode_constant, (type(...), type(NotImplemented))),
