@@ -28,7 +28,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar, overload
 
 from autostate import hub
-from autostate.codec.bound import is_persisted
+from autostate.codec.options import is_persisted
 from autostate.containers.dict import PersistedDict
 from autostate.containers.root import blank
 from autostate.deadline import backoff

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from autostate.codec import classes, registry
-from autostate.codec.bound import is_persisted
 from autostate.codec.introspection import attributes_by_name
+from autostate.codec.options import is_persisted
 from autostate.codec.transparent import Transparent
 from autostate.codec.unsupported import Unsupported, shown
 from autostate.errors import UnsupportedTypeError

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from autostate.codec.bound import is_persisted, root_of
+from autostate.codec.bound import root_of
 from autostate.codec.collisions import refuse_collisions
 from autostate.codec.decoding import decode, decode_key, resolve_key
 from autostate.codec.factories import decode_factory, encode_factory
 from autostate.codec.kinds import CONTAINERS, register_container
 from autostate.codec.names import look_again
+from autostate.codec.options import is_persisted
 from autostate.codec.raw import NATIVE, dump, is_flat, is_json_dict, is_tagged
 from autostate.codec.registry import (
     ATOMS,

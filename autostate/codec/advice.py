@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from autostate.codec.bound import is_persisted
 from autostate.codec.live import is_live
+from autostate.codec.options import is_persisted
 from autostate.codec.registry import BUILTIN, ENCODERS
 from autostate.codec.unsupported import shown
 

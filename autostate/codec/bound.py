@@ -7,11 +7,7 @@ this, and is found by its identity as long as it is bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
-
-OPTIONS: Final = "__autostate__"
-"""The attribute of a `@persisted` class that holds its options."""
 
 ROOTS: Final[dict[int, Any]] = {}
 """The roots by the `id` of the bound object; a root keeps its object alive."""
@@ -26,18 +22,3 @@ def is_container(value: Any) -> bool:
     """Tell whether a value is of a persisted class: it has the slots of `tracking.barrier`."""
     cls = type(value)
     return hasattr(cls, "_node_") and hasattr(cls, "_key_")
-
-
-def options_of(cls: type) -> Iterator[Any]:
-    """Give the options of a class and of its bases, the nearest first."""
-    return (vars(base)[OPTIONS] for base in cls.__mro__ if OPTIONS in vars(base))
-
-
-def transient_fields(cls: type) -> frozenset[str]:
-    """Give the fields of a class that are not saved; it need not be `@persisted`."""
-    return frozenset().union(*(each.transient for each in options_of(cls)))
-
-
-def is_persisted(cls: Any) -> bool:
-    """Tell whether a class is `@persisted`, or based on one that is."""
-    return isinstance(cls, type) and next(options_of(cls), None) is not None

@@ -22,10 +22,10 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from autostate.codec import introspection
-from autostate.codec.bound import transient_fields
 from autostate.codec.enums import is_enum
 from autostate.codec.introspection import EXTRA, FIELDS_SET, PRIVATE, attributes_by_name, static
 from autostate.codec.names import name_of
+from autostate.codec.options import transient_fields
 from autostate.codec.unsupported import Unsupported
 from autostate.errors import CorruptStateError
 

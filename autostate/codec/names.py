@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from autostate.codec.bound import OPTIONS
+from autostate.codec.options import OPTIONS
 
 
 def name_of(cls: type) -> str:

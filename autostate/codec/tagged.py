@@ -21,7 +21,8 @@ from weakref import WeakKeyDictionary
 
 from autostate.codec import arrays, classes, enums, registry
 from autostate.codec.advice import why_not
-from autostate.codec.bound import is_persisted, root_of
+from autostate.codec.bound import root_of
+from autostate.codec.options import is_persisted
 from autostate.codec.raw import NATIVE, dump, is_flat, with_references
 from autostate.codec.registry import ATOMS, BUILTIN, ENCODERS, TypeEntry
 from autostate.codec.signatures import Encode, Json, Ref

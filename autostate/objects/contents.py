@@ -11,8 +11,9 @@ from enum import Enum
 from operator import is_
 from typing import Any, Final
 
-from autostate.codec.bound import is_container, is_persisted, root_of, transient_fields
+from autostate.codec.bound import is_container, root_of
 from autostate.codec.introspection import FIELDS_SET, MISSING, read_slot
+from autostate.codec.options import is_persisted, transient_fields
 from autostate.codec.transparent import Transparent
 from autostate.containers.proxy import VALUE, ProxyRoot
 from autostate.tracking.barrier import Barrier, before, changed, disarm, kind_of

@@ -23,15 +23,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 from msgspec.structs import replace
 
 from autostate import containers
-from autostate.codec.bound import OPTIONS, is_persisted
 from autostate.codec.introspection import builtin_base
+from autostate.codec.options import OPTIONS, Options, Upgrade, is_persisted
 from autostate.codec.unsupported import shown
 from autostate.objects.create import give
 from autostate.objects.options import is_transient, marked, template_fields, transient_defaults
 from autostate.runtime.names import check_not_own
 from autostate.tracking.barrier import Barrier
 from autostate.tracking.kind import PLAIN
-from autostate.tracking.layout import Options, Upgrade, layout_of
+from autostate.tracking.layout import layout_of
 
 __all__ = ["containers", "fields_of", "is_persisted", "persisted"]
 

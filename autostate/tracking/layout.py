@@ -11,42 +11,15 @@ from collections.abc import Callable, Mapping
 from types import MemberDescriptorType
 from typing import Any, Final
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from autostate.codec import introspection
-from autostate.codec.bound import is_persisted, options_of
 from autostate.codec.classes import fields_of
 from autostate.codec.introspection import EXTRA, FIELDS_SET, MISSING, PRIVATE, read_slot, static
 from autostate.codec.names import find, name_of
-from autostate.errors import UpgradeError
+from autostate.codec.options import Options, is_persisted, options_of
 from autostate.process.interrupts import is_passing
 from autostate.tracking import refcount
-
-Upgrade = Callable[[dict[str, Any], int], Any]
-
-
-class Options(Struct, frozen=True):
-    """The options of one class, as given to `@persisted` and in the body of the class.
-
-    Attributes:
-        draft: The class as it was before it was decorated.
-        template: The name of its state objects, in which "{argument}" stands for the value of that
-            argument of the constructor; None: the name of the class.
-        version: The version of the stored shape.
-        upgrades: Functions that bring stored fields to the next version; one for all versions, or
-            one for each version from the first on.
-        transient: Fields that are not saved.
-        pickled: Fields that are saved as pickles.
-        factories: Functions that make the default of a transient field of a plain class.
-    """
-
-    draft: type
-    template: str | None = None
-    version: int = 1
-    upgrades: Upgrade | tuple[Upgrade, ...] | None = None
-    transient: frozenset[str] = frozenset()
-    pickled: frozenset[str] = frozenset()
-    factories: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
 
 
 class Layout(Struct, frozen=True):
@@ -199,50 +172,6 @@ class Layout(Struct, frozen=True):
                 raise
             return MISSING
 
-    def check_version(self, version: int, name: str) -> None:
-        """Refuse fields that a newer version of the class has stored.
-
-        Raises:
-            UpgradeError: The version is newer than that of the class.
-        """
-        if version > self.options.version:
-            raise UpgradeError(
-                f"{name} was stored by version {version} of {self.name}, and this program has "
-                f"version {self.options.version}: run the newer program, or "
-                f"autostate.delete({name!r}). Nothing was touched"
-            )
-
-    def upgraded(self, state: dict[str, Any], version: int, name: str) -> dict[str, Any] | None:
-        """Bring stored fields to the version of the class.
-
-        Args:
-            state: The fields; may be changed.
-            version: The version under which they were stored.
-            name: The name of the state object, for messages.
-
-        Returns:
-            The fields; None if they have the version of the class already.
-
-        Raises:
-            UpgradeError: A function on the way to that version failed.
-        """
-        wanted, upgrades = self.options.version, self.options.upgrades
-        if version == wanted:
-            return None
-        for step in range(version, wanted if upgrades is not None else version):
-            function: Any = upgrades[step - 1] if isinstance(upgrades, tuple) else upgrades
-            try:
-                state = _checked(function(state, step), state)
-            except Exception as error:
-                if is_passing(error):
-                    raise
-                raise UpgradeError(
-                    f"{name} could not be upgraded from version {step} of {self.name} to "
-                    f"{step + 1}: {type(error).__name__} in {function.__qualname__}. It is left as "
-                    f"it is stored, at version {version}"
-                ) from error
-        return state
-
 
 def _get(instance: Any, name: str) -> Any:
     """Read an attribute without running code of the class; None if there is none."""
@@ -255,14 +184,6 @@ def _get(instance: Any, name: str) -> Any:
 def held(instance: Any, name: str) -> dict[str, Any]:
     """Return the dict in an attribute of an object; an empty one if there is none."""
     return _get(instance, name) or {}
-
-
-def _checked(result: Any, state: dict[str, Any]) -> dict[str, Any]:
-    """Check the result of an upgrade: a new dict of fields, or None if it changed its argument."""
-    fields = state if result is None else result
-    if not isinstance(fields, dict) or not all(type(name) is str for name in fields):
-        raise TypeError("an upgrade gives the fields, a dict by name, or None")
-    return dict(fields)
 
 
 def layout_of(cls: type) -> Layout:
@@ -283,7 +204,7 @@ def class_named(name: str) -> type | None:
 
 
 def _inspect(cls: type) -> Layout:
-    options: list[Options] = list(options_of(cls))
+    options = list(options_of(cls))
     slots, private = introspection.slots_of(cls), frozenset[str]()
     dicts = ["__dict__"] if cls.__dictoffset__ != 0 else []
     if FIELDS_SET in slots:

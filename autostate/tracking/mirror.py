@@ -322,7 +322,7 @@ def configure(root: Any, metadata: Any) -> None:
             )
             raise error
         root.layout = layout_of(cls)
-    root.layout.check_version(version, root._node_.name)
+    root.layout.options.check_version(version, root._node_.name, root.layout.name)
     # Entries that refer to the root are encoded for their hashes before the root is bound.
     ROOTS[id(show(root))] = root
 
@@ -343,7 +343,8 @@ def complete(root: Any) -> Callable[[], None]:
     """
     node, upgraded = root._node_, None
     if root.metadata is not None:
-        upgraded = root.layout.upgraded(copy_dict(root), root.metadata["version"], node.name)
+        layout, version = root.layout, root.metadata["version"]
+        upgraded = layout.options.upgraded(copy_dict(root), version, node.name, layout.name)
     show(root)
 
     def finish() -> None:
