@@ -9,23 +9,10 @@ from autostate.codec.factories import decode_factory, encode_factory
 from autostate.codec.kinds import CONTAINERS, register_container
 from autostate.codec.names import look_again
 from autostate.codec.options import is_persisted
+from autostate.codec.parts import levels_of, parts_of
 from autostate.codec.raw import NATIVE, dump, is_flat, is_json_dict, is_tagged
-from autostate.codec.registry import (
-    ATOMS,
-    ENCODERS,
-    entry_for,
-    entry_named,
-    is_atom,
-    levels_of,
-    parts_of,
-    register,
-)
-from autostate.codec.tagged import (
-    encode_key,
-    jsonable,
-    problem_of,
-    unsaved,
-)
+from autostate.codec.registry import ATOMS, ENCODERS, entry_for, entry_named, is_atom, register
+from autostate.codec.tagged import encode_key, jsonable, problem_of, unsaved
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import TooDeep, Unsupported
 from autostate.memory import encode as dumps

@@ -101,7 +101,7 @@ class Fields:
 
     def _hides(self, name: Any) -> bool:
         """Tell whether a name that is no field would hide an attribute of the class."""
-        if name in self._allowed:
+        if name in self._allowed:  # asked for every field of every object: remembered
             return False
         if introspection.hides(self.cls, name):
             return True

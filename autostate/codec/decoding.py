@@ -14,7 +14,7 @@ from autostate.codec import arrays, classes, enums, names, registry
 from autostate.codec.collisions import refuse_collisions
 from autostate.codec.raw import is_tagged, references
 from autostate.codec.registry import TypeEntry
-from autostate.codec.signatures import Decode, Make, Stored
+from autostate.codec.signatures import Decode, Json, Make, Stored
 from autostate.codec.types import SCALARS
 from autostate.codec.unknown import Unknown
 from autostate.depth import reads_deep
@@ -61,7 +61,9 @@ def decode(json: Stored, make: Make) -> Any:
 
 def _decode_tag(tag: str, json: Stored, make: Make) -> Any:
     try:
-        if tag == "$tuple":  # here, not in a function of its own: values may be nested deeply
+        # Here, not in a function of its own: each call takes from the recursion limit, and values
+        # may be nested deeply.
+        if tag == "$tuple":
             return tuple([decode(item, make) for item in json])
         if tag in CONTAINERS:
             kind, content_of = CONTAINERS[tag]
@@ -84,7 +86,7 @@ def _decode_tag(tag: str, json: Stored, make: Make) -> Any:
     )
 
 
-def decode_entries(json: Stored, make: Make) -> dict[Any, Any]:
+def decode_entries(json: Stored, make: Make) -> dict[Hashable, Any]:
     """Rebuild the content of a dict from an object, or from pairs."""
     if type(json) is dict:
         return {key: decode(item, make) for key, item in json.items()}
@@ -93,7 +95,7 @@ def decode_entries(json: Stored, make: Make) -> dict[Any, Any]:
     return {key: decode(item, make) for key, (_, item) in zip(keys, json, strict=True)}
 
 
-def decode_mapping(json: Stored, make: Make) -> dict[Any, Any]:
+def decode_mapping(json: Stored, make: Make) -> dict[Hashable, Any]:
     """Rebuild the content of a dict that is written as a value of its own."""
     if type(json) is not dict:
         raise TypeError
@@ -105,7 +107,7 @@ def decode_mapping(json: Stored, make: Make) -> dict[Any, Any]:
     return decode_entries(json, make)
 
 
-def decode_members(json: Stored, make: Make) -> set[Any]:
+def decode_members(json: Stored, make: Make) -> set[Hashable]:
     """Rebuild the members of a set."""
     members = [decode_key(item, make) for item in json]
     refuse_collisions(members)
@@ -127,7 +129,7 @@ def _object(json: Stored, make: Make) -> Any:
         return _unknown(name, {"$object": json}, make)
     if entry.fields is not None or ":" in name or classes.were_fields(payload):
         named = _by_name(payload, make) if is_tagged(payload) else payload
-        fields = {  # here, not in a function of its own: values may be nested deeply
+        fields = {  # not in a function of its own: see `_decode_tag`
             name: classes.UNSET if item == _UNSET else decode(item, make)
             for name, item in named.items()
         }
@@ -172,7 +174,7 @@ def _array(tag: str, read: Callable[[Stored], Any]) -> Decode:
     return decode_array
 
 
-def _unknown(name: Any, json: Any, make: Make) -> Any:
+def _unknown(name: Stored, json: Json, make: Make) -> Any:
     """Let `make` decide; a kept value keeps the nodes alive to which it refers."""
     if type(name) is not str:
         raise TypeError
@@ -274,7 +276,9 @@ def _known_key(json: Stored) -> Hashable:
 
     try:
         key = _hashable(decode(json, make_key))
-    except (CorruptStateError, RecursionError):  # it may be the program's class that fails
+    except (CorruptStateError, RecursionError):
+        # If it is a class of the program that fails, the key is kept. If it is the JSON that no
+        # key can have, decoding without the classes fails as well.
         _hashable(decode(json, _opaque))
         return Unknown("key", json)
     return Unknown(unknown[0], json) if unknown else key

@@ -58,7 +58,8 @@ def slots_of(cls: type) -> dict[str, MemberDescriptorType]:
     """Give the slots of objects of a class, by name."""
     slots: dict[str, MemberDescriptorType] = {}
     for base in reversed(cls.__mro__):
-        own = "__slots__" in vars(base)  # else members are those of a type written in C
+        # A type written in C has members too, which C code fills and reads.
+        own = "__slots__" in vars(base)
         for name, member in vars(base).items():
             if isinstance(member, MemberDescriptorType):
                 if own and name not in NOT_FIELDS:
@@ -71,7 +72,7 @@ def slots_of(cls: type) -> dict[str, MemberDescriptorType]:
 def read_slot(slot: MemberDescriptorType, value: Any) -> Any:
     """Give the content of a slot; MISSING if it is unset."""
     try:
-        return slot.__get__(value)
+        return slot.__get__(value)  # `getattr` might run code of the class
     except AttributeError:
         return MISSING
 
@@ -155,6 +156,7 @@ def _of_attrs(attribute: Attribute[Any]) -> Default:
 def _of_model(field: FieldInfo) -> Default:
     if field.is_required():
         return None
+    # A factory of a model may take the fields before it, as a dict.
     return lambda value: field.get_default(call_default_factory=True, validated_data=value.__dict__)
 
 

@@ -8,7 +8,7 @@ track their changes come on top: see `tracking.barrier.register_kind`.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -49,7 +49,7 @@ def _encode_counter(value: Counter[Any], ref: Ref) -> Json:
     return {"$counter": encode_dict(value, ref)}
 
 
-def _decode_counter(json: Stored, make: Make) -> dict[Any, Any]:
+def _decode_counter(json: Stored, make: Make) -> dict[Hashable, Any]:
     """Rebuild the content of a Counter; earlier versions wrote it without a tag of its own."""
     own = type(json) is dict and "$dict" in json
     return decode_mapping(json, make) if own else decode_entries(json, make)
@@ -71,7 +71,7 @@ def _encode_ordered(value: OrderedDict[Any, Any], ref: Ref) -> Json:
     return {"$ordereddict": encode_dict(dict(value.items()), ref)}
 
 
-def _decode_ordered(json: Stored, make: Make) -> OrderedDict[Any, Any]:
+def _decode_ordered(json: Stored, make: Make) -> OrderedDict[Hashable, Any]:
     return OrderedDict(decode_mapping(json, make))
 
 
@@ -79,7 +79,7 @@ def _encode_defaultdict(value: defaultdict[Any, Any], ref: Ref) -> Json:
     return {"$defaultdict": [encode_factory(value.default_factory), encode_dict(value, ref)]}
 
 
-def _decode_defaultdict(json: Stored, make: Make) -> defaultdict[Any, Any]:
+def _decode_defaultdict(json: Stored, make: Make) -> defaultdict[Hashable, Any]:
     factory, content = json
     found = decode_factory(factory, make)
     return defaultdict(found, decode_mapping(content, make))

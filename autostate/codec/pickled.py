@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 from autostate.codec.bound import is_container, root_of
 from autostate.codec.live import is_live
+from autostate.codec.signatures import Json, Stored
 from autostate.codec.transparent import Transparent, shaped
 from autostate.codec.unsupported import Unsupported
 from autostate.errors import AutostateError, CorruptStateError, UnsupportedTypeError
@@ -95,12 +96,12 @@ def pickled(value: T) -> T:
     return made
 
 
-def encode(value: Any, ref: Any) -> Any:
+def encode(value: Any, ref: Any) -> Json:
     """Translate a pickled value; `ref` signs it, and gives references to state objects."""
     sign = getattr(ref, "sign", None)
     if sign is None:
         raise Unsupported("a pickled value cannot be a key, a member of a set, or part of one")
-    known = ref(value)
+    known: Json = ref(value)
     if known is not None:
         return known  # it is at several places
     data = _dump(value.__wrapped__, ref.name_of)
@@ -133,7 +134,7 @@ def _dump(value: Any, reference: Reference) -> bytes:
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(RuntimeError):  # another thread has put something in meanwhile
                 return _pickle(value, reference)
-        return _pickle(value, reference)
+        return _pickle(value, reference)  # its error is the value's own, or that of a busy thread
     except Unsupported:
         raise
     except Exception as error:
@@ -206,7 +207,7 @@ def state_object(name: str) -> Any:
 
 
 def load(
-    json: Any, path: str, verify: Callable[[bytes, str], None], find: Callable[[str], Any]
+    json: Stored, path: str, verify: Callable[[bytes, str], None], find: Callable[[str], Any]
 ) -> Any:
     """Load a value that `encode` has written, if its signature holds.
 
@@ -250,7 +251,7 @@ def _has_code(data: bytes) -> bool:
     return any(arg == "cloudpickle.cloudpickle" for _, arg, _ in pickletools.genops(data))
 
 
-def _parts(json: Any) -> tuple[bytes, str]:
+def _parts(json: Stored) -> tuple[bytes, str]:
     """Give data and signature; JSON of another form gets a signature that cannot hold."""
     match json:
         case [str(text), str(signature)]:

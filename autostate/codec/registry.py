@@ -12,17 +12,13 @@ import gc
 import re
 import sys
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable
 from fractions import Fraction
-from itertools import chain
 from typing import Any, Final, TypeVar, overload
 
 from msgspec import Struct
 
-from autostate import depth
 from autostate.codec import arrays
-from autostate.codec.bound import root_of
 from autostate.codec.classes import Fields, fields_of, forget, is_known, why_unknown
 from autostate.codec.enums import is_enum
 from autostate.codec.introspection import attributes_by_name
@@ -31,10 +27,11 @@ from autostate.codec.signatures import Encode
 from autostate.codec.types import FIXED
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import Unsupported, shown
-from autostate.process.interrupts import is_passing
 
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
+Named = type | Callable[..., Any]
+"""What can have a tag: a class or a function."""
 
 ENCODERS: Final[dict[type, Encode]] = {}
 """The functions that translate values of exactly one class; filled by `tagged.py`."""
@@ -74,7 +71,7 @@ class TypeEntry(Struct, frozen=True, eq=False):
 
 
 _by_class: Final[dict[type, TypeEntry]] = {}
-_by_tag: Final[dict[str, type | Callable[..., Any]]] = {}
+_by_tag: Final[dict[str, Named]] = {}
 _automatic: Final[dict[type, TypeEntry]] = {}
 
 
@@ -164,7 +161,7 @@ def _check_tag(tag: str) -> None:
         )
 
 
-def _check_free(cls: Any, tag: str) -> None:
+def _check_free(cls: Named, tag: str) -> None:
     """Refuse a tag or a class that is taken, except by the same class before a module's reload."""
     known = _by_tag.get(tag, cls)
     if not _is_same(known, cls):
@@ -174,12 +171,12 @@ def _check_free(cls: Any, tag: str) -> None:
             raise ValueError(f"{shown(cls)} is registered already, under the tag {other!r}")
 
 
-def _is_same(one: Any, other: Any) -> bool:
+def _is_same(one: Named, other: Named) -> bool:
     """Tell whether two are the same class or function, maybe of a reloaded module."""
     if one is other:
         return True
     code, of_other = getattr(one, "__code__", None), getattr(other, "__code__", None)
-    if code is not None and code.co_name == "<lambda>":
+    if code is not None and code.co_name == "<lambda>":  # all of a module have this name
         return bool(code == of_other)
     return type(one) is type(other) and shown(one) == shown(other)
 
@@ -347,45 +344,12 @@ def is_atom(cls: type) -> bool:
     return atom
 
 
-def parts_of(value: Any) -> Iterable[Any]:
-    """Give the values inside a tuple or an object that is no container: where containers may be."""
-    cls = type(value)
-    if cls is tuple:
-        return tuple(value)
-    if cls is slice:
-        return value.start, value.stop, value.step
-    entry = entry_for(cls)
-    if entry is None or root_of(value) is not None:
-        return ()
-    try:
-        return entry.parts(value)
-    except Exception as error:  # the error is reported when the value is encoded
-        if is_passing(error):
-            raise
-        return ()
-
-
-def levels_of(value: Any) -> int:
-    """Count the levels of nesting in a value of any types."""
-    return depth.levels_of([value], _inside)
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    if type(value) in ATOMS:
-        return ()
-    if isinstance(value, dict):
-        return chain(dict.keys(value), dict.values(value))
-    if isinstance(value, list | tuple | set | frozenset | deque):
-        return tuple(value)
-    return parts_of(value)
-
-
-def named(tag: str) -> Any:
+def named(tag: str) -> Named | None:
     """Give the class or function that is registered under a tag; None if there is none."""
     return _by_tag.get(tag)
 
 
-def tag_of(function: Any) -> str | None:
+def tag_of(function: Named) -> str | None:
     """Give the tag under which a class or function is registered."""
     tags = (tag for tag, known in _by_tag.items() if _is_same(known, function))
     return next(tags, None)

@@ -56,7 +56,7 @@ def jsonable(value: Any, ref: Ref) -> Json:
     if cls in NATIVE:
         return value  # type: ignore[no-any-return]
     encode = ENCODERS.get(cls)
-    if encode is None:
+    if encode is None:  # an error is not remembered: the program may register the class after it
         encode = ENCODERS[cls] = _encoder_of(cls, key=ref is _in_key)
     return encode(value, ref)
 
@@ -102,6 +102,8 @@ def _encode_instance(value: Any, ref: Ref) -> Json:
 
 
 _UNBOUND: Final[WeakKeyDictionary[type, Encode]] = WeakKeyDictionary()
+"""The encoders of objects that are no state objects. `ENCODERS` cannot hold these: whether an
+object of a `@persisted` class is a state object is not known from its class."""
 
 
 def _encoder_of_object(cls: type, *, key: bool) -> Encode:
@@ -221,7 +223,7 @@ def encode_items(value: Sequence[Any], ref: Ref) -> Json:
 def encode_members(value: Collection[Any], ref: Ref) -> list[Json]:
     """Sort members by content alone: the order of a set differs between processes."""
     if len(set(map(type, value))) == 1 and type(next(iter(value))) in _SORTED:
-        return sorted(value)
+        return sorted(value)  # not of a mix: `1` and `True` are in no order, texts and ints fail
     return sorted((member for member, _ in _pairs(zip(value, repeat(None)), ref)), key=dump)
 
 
@@ -245,7 +247,7 @@ def _encode_scalar(tag: str, encode: Callable[[Any], Json]) -> Encode:
 
 def by_reference(encode: Encode, copy: Callable[[Any], Any] | None = None) -> Encode:
     """Let a function translate values, or plain copies of them, unless they are nodes."""
-    if copy is None:
+    if copy is None:  # two functions, so that each level of a nested value costs one call less
         return lambda value, ref: ref(value) or encode(value, ref)
     return lambda value, ref: ref(value) or encode(copy(value), ref)
 

@@ -15,6 +15,7 @@ import wrapt
 
 from autostate.codec.introspection import static
 from autostate.codec.registry import ENCODERS
+from autostate.codec.signatures import Encode
 
 if TYPE_CHECKING:
     Proxy = wrapt.ObjectProxy[Any]
@@ -79,7 +80,7 @@ def forward(name: str) -> Callable[..., Any]:
     return method
 
 
-def shaped(cls: type[Transparent], value: Any, encode: Callable[[Any, Any], Any]) -> Any:
+def shaped(cls: type[Transparent], value: Any, encode: Encode) -> Any:
     """Give the subclass of a wrapper's class that has the special methods of a value.
 
     Args:
