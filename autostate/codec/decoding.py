@@ -65,14 +65,15 @@ def _decode_tag(tag: str, json: Stored, make: Make) -> Any:
         # may be nested deeply.
         if tag == "$tuple":
             return tuple([decode(item, make) for item in json])
+        scalar = _SCALARS.get(tag)
+        if scalar is not None:
+            value = scalar.decode(json)
+            return make("object", value) if scalar.mutable else value
         if tag in CONTAINERS:
             kind, content_of = CONTAINERS[tag]
             return make(kind, content_of(json, make))
         if tag in _STRUCTURES:
             return _STRUCTURES[tag](json, make)
-        if tag in _SCALARS:
-            value = _SCALARS[tag].decode(json)
-            return make("object", value) if _SCALARS[tag].mutable else value
     except (AutostateError, RecursionError):
         raise
     except Exception as error:

@@ -11,11 +11,18 @@ from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import Unsupported
 from autostate.errors import UnknownTypeError
 
-FACTORIES: Final[dict[str, type]] = {
-    name_of(cls): cls
-    for cls in (tuple, frozenset, str, int, float, bool, bytes, bytearray, complex)
-}
-"""The builtin types, by their names in a store; `kinds.py` adds those of the containers."""
+_BUILTIN: Final[dict[str, type]] = {}
+_NAMES: Final[dict[type, str]] = {}
+
+
+def register_builtin(cls: type) -> None:
+    """Let a builtin type be a factory."""
+    name = name_of(cls)
+    _BUILTIN[name], _NAMES[cls] = cls, name
+
+
+for _cls in (tuple, frozenset, str, int, float, bool, bytes, bytearray, complex):
+    register_builtin(_cls)  # `kinds.py` adds the containers
 
 
 def encode_factory(factory: Any) -> Json:
@@ -31,9 +38,9 @@ def encode_factory(factory: Any) -> Json:
         return None
     if type(factory) is Unknown:
         return factory.json  # type: ignore[no-any-return]
+    if type(factory) is type and factory in _NAMES:
+        return _NAMES[factory]
     if isinstance(factory, type):
-        if FACTORIES.get(name_of(factory)) is factory:
-            return name_of(factory)
         entry = entry_for(factory)
         if entry is not None:
             return entry.name
@@ -61,7 +68,7 @@ def decode_factory(json: Stored, make: Make | None = None) -> Any:
         return None
     if not isinstance(json, str):
         raise TypeError("the name of a default_factory is a str")
-    known = FACTORIES.get(json) or named(json)
+    known = _BUILTIN.get(json) or named(json)
     if known is None and ":" in json:
         known = find(json, lambda cls: entry_for(cls) is not None)
     if known is not None:

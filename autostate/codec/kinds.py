@@ -15,8 +15,7 @@ from msgspec import Struct
 
 from autostate.codec import decoding
 from autostate.codec.decoding import decode, decode_entries, decode_mapping, decode_members
-from autostate.codec.factories import FACTORIES, decode_factory, encode_factory
-from autostate.codec.names import name_of
+from autostate.codec.factories import decode_factory, encode_factory, register_builtin
 from autostate.codec.registry import BUILTIN, ENCODERS
 from autostate.codec.signatures import Decode, Encode, Json, Make, Ref, Stored
 from autostate.codec.tagged import by_reference, encode_dict, encode_items, encode_members
@@ -102,7 +101,7 @@ CONTAINERS: Final = {
 for _kind in CONTAINERS.values():
     ENCODERS[_kind.builtin] = by_reference(_kind.encode)
     BUILTIN.add(_kind.builtin)
-    FACTORIES[name_of(_kind.builtin)] = _kind.builtin
+    register_builtin(_kind.builtin)
     if _kind.decode is not None:
         decoding.CONTAINERS[f"${_kind.name}"] = (_kind.name, _kind.decode)
 

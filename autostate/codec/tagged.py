@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
-from itertools import repeat
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -224,7 +223,14 @@ def encode_members(value: Collection[Any], ref: Ref) -> list[Json]:
     """Sort members by content alone: the order of a set differs between processes."""
     if len(set(map(type, value))) == 1 and type(next(iter(value))) in _SORTED:
         return sorted(value)  # not of a mix: `1` and `True` are in no order, texts and ints fail
-    return sorted((member for member, _ in _pairs(zip(value, repeat(None)), ref)), key=dump)
+    members = []
+    for member in value:
+        try:
+            members.append(encode_key(member))
+        except Unsupported as problem:
+            if not _is_replaced(ref, problem):
+                raise
+    return sorted(members, key=dump)
 
 
 def _encode_float(value: float, _ref: Ref) -> Json:
