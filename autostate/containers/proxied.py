@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from autostate import codec
 from autostate.codec.pickled import Pickled, wrap
-from autostate.codec.tagged import Ref
+from autostate.codec.signatures import Ref
 from autostate.codec.transparent import Proxy, Transparent, forward, shaped
 
 USES: Final = frozenset({"__call__", "__next__", "__anext__", "__aenter__", "__aexit__"})

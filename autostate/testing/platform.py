@@ -48,7 +48,7 @@ class LocalPlatform:
         self._disks = TemporaryDirectory(prefix="local-apify-", ignore_cleanup_errors=True)
         self.runs: dict[str, Run] = {}
         self._lock = threading.RLock()
-        self._http = HttpServer(self._answer, self.traffic)
+        self._http = HttpServer(lambda request: self.traffic.pass_through(request, self._answer))
         self._events = EventServer(system_info_interval)
         self.stores: Storages[KeyValueStore] = Storages(KeyValueStore, self.url)
         self.datasets: Storages[Dataset] = Storages(Dataset, self.url)

@@ -15,11 +15,8 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
-
-if TYPE_CHECKING:
-    from autostate.testing.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -113,10 +110,14 @@ def decompress(body: bytes, encoding: str) -> bytes:
 
 
 class HttpServer:
-    """An HTTP/1.1 server on a free loopback port, one thread a connection."""
+    """An HTTP/1.1 server on a free loopback port, one thread a connection.
 
-    def __init__(self, answer: Callable[[Request], Response], traffic: Traffic) -> None:
-        self._server = _Server(answer, traffic)
+    Args:
+        answer: Answers a request; None: the connection is cut.
+    """
+
+    def __init__(self, answer: Callable[[Request], Response | None]) -> None:
+        self._server = _Server(answer)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="local-apify-http", daemon=True
         )
@@ -138,9 +139,8 @@ class HttpServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, answer: Callable[[Request], Response], traffic: Traffic) -> None:
+    def __init__(self, answer: Callable[[Request], Response | None]) -> None:
         self.answer = answer
-        self.traffic = traffic
         self._open: set[socket.socket] = set()
         super().__init__(("127.0.0.1", 0), _Handler)
 
@@ -199,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers={name.lower(): value for name, value in self.headers.items()},
             body=body,
         )
-        response = self.server.traffic.pass_through(request, self.server.answer)
+        response = self.server.answer(request)
         if response is None:
             self._cut()
         else:

@@ -79,14 +79,14 @@ def fail(platform: LocalPlatform, rng: random.Random) -> None:
     def sometimes(share: float) -> Callable[[Request], bool]:
         return lambda _: rng.random() < share
 
-    fault, server = platform.traffic.fault, platform._http._server
+    fault = platform.traffic.fault
     fault(when=sometimes(0.04), cut=True)
     fault(when=sometimes(0.04), lose_answer=True)
     for status in (429, 500, 503):
         fault(when=sometimes(0.04), status=status)
     fault(when=sometimes(0.04), status=502, lose_answer=True)
     fault(when=sometimes(0.01), delay=0.6)  # is applied when the client has given up
-    answer = server.answer
+    answer = platform._answer
 
     def cutting(request: Request) -> Response:
         response = answer(request)
@@ -95,7 +95,7 @@ def fail(platform: LocalPlatform, rng: random.Random) -> None:
             return Response(response.status, body, {**response.headers, "connection": "close"})
         return response
 
-    server.answer = cutting  # type: ignore[method-assign, unused-ignore]
+    platform._answer = cutting  # type: ignore[method-assign, unused-ignore]
 
 
 def found_in(platform: LocalPlatform, run: Run) -> dict[Any, Any]:

@@ -205,7 +205,7 @@ def test_an_answer_that_is_not_the_apis_is_unavailable(
         ("read", Response(200, b"?", {"content-encoding": "zstd"})),
     ]
     for use, answer in strange:
-        monkeypatch.setattr(platform._http._server, "answer", lambda _, answer=answer: answer)
+        monkeypatch.setattr(platform, "_answer", lambda _, answer=answer: answer)
         with pytest.raises(StoreUnavailableError):
             USES[use](store)
 
@@ -223,7 +223,7 @@ def test_a_record_is_read_from_where_the_api_sends_us_without_the_token(
         location = platform.url.replace("127.0.0.1", "localhost") + "/files/1"
         return Response(302, b"", {"location": location})
 
-    monkeypatch.setattr(platform._http._server, "answer", serve)
+    monkeypatch.setattr(platform, "_answer", serve)
     assert store.read("key") == b"{}"
     assert ["authorization" in request.headers for request in seen] == [True, False]
 
