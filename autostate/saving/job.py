@@ -210,7 +210,8 @@ class FlushJob:
         self._under_way = 0
         self.outcomes.succeeded(info, capture.entries, now - started)
         changes.clear()  # the capture is a cycle, and may stay in memory for long
-        memory.trim_heap(info.bytes if info is not None else 0)
+        if info is not None and info.bytes >= memory.LARGE:
+            memory.trim_heap(info.bytes)
         return capture
 
     def check_owner(self, deadline: Deadline, *, again: bool = True) -> None:

@@ -330,7 +330,10 @@ class NodeCapture(ABC):
 
     def _defaults(self) -> Iterator[None]:
         """Emit the defaults that no later process fills in again."""
-        before = self.entries.saved_defaults if self.node.declared else frozenset()
+        node, same = self.node, self.defaults is self.saved_defaults
+        if same and node.declared and not (self.entries.bad or node.kind.has_fields):
+            return
+        before = self.entries.saved_defaults if node.declared else frozenset()
         now = self.find_defaults()
         if now is not before and now != before:
             verb = "more_defaults" if before <= now else "defaults"

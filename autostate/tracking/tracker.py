@@ -414,14 +414,12 @@ class Tracker(Marks):
             source.complete()
         nodes, self.dirty_nodes = self.dirty_nodes, {}
         capture.deleted, self.deleted = self.deleted, []
-        roots = self.roots  # most states consist of these alone
-        are_roots = all(roots.get(node.name or "") is node for node in nodes)
-        if not are_roots:
+        if nodes.keys() <= set(self.roots.values()):  # most states consist of these alone
+            capture.take(nodes)
+        else:
             reach = self.part(Reach)
             capture.take(reach.in_use(nodes))
             reach.forget()
-        else:
-            capture.take(nodes)
         self.written.retrace(capture.nodes)
         self._encode_exposed()
         return capture
