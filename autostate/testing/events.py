@@ -53,11 +53,6 @@ class EventServer:
         for connection in connections:
             _send(connection, json.dumps(event))
 
-    def send_text(self, run_id: str, text: str) -> None:
-        """Send something that need not be an event."""
-        for connection in self._of(run_id):
-            _send(connection, text)
-
     def disconnect(self, run_id: str, code: int = 1011) -> None:
         """Close the connections of a run, as a platform in trouble does."""
         for connection in self._of(run_id):
