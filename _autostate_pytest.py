@@ -199,7 +199,7 @@ def _snapshot() -> Callable[[], list[str]]:
             return []
         from autostate.objects.restoring import Snapshot
 
-        return Snapshot.of_nothing().restore()
+        return Snapshot(loaded=False).restore()
 
     return delete_all
 

@@ -95,8 +95,9 @@ def transient_defaults(cls: type) -> tuple[frozenset[str], Mapping[str, Callable
     Raises:
         TypeError: The class is an attrs class, which takes such a mark for a value.
     """
-    fields = {field.name for field in _dataclass_fields(cls) if is_transient(field)}
-    fields |= _transient_in_model(cls)
+    fields = _transient_in_model(cls)
+    if dataclasses.is_dataclass(cls):
+        fields |= {field.name for field in dataclasses.fields(cls) if is_transient(field)}
     for attribute in getattr(cls, "__attrs_attrs__", ()):
         if is_transient(attribute.default):
             raise TypeError(
@@ -115,10 +116,6 @@ def transient_defaults(cls: type) -> tuple[frozenset[str], Mapping[str, Callable
         else:
             delattr(cls, name)
     return frozenset(fields), factories
-
-
-def _dataclass_fields(cls: Any) -> tuple[dataclasses.Field[Any], ...]:
-    return dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
 
 
 def _transient_in_model(cls: Any) -> set[str]:

@@ -17,7 +17,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from autostate.memory import no_collections
 from autostate.objects.contents import Contents
@@ -50,27 +50,24 @@ class _Kept(NamedTuple):
 
 
 class Snapshot:
-    """The live state objects at one moment, and their contents."""
+    """The live state objects at one moment, and their contents.
 
-    def __init__(self) -> None:
-        default = api._default
+    Args:
+        loaded: Whether autostate was loaded at that moment; else there was nothing.
+    """
+
+    def __init__(self, *, loaded: bool = True) -> None:
+        default = api._default if loaded else None
         self._default: StateManager | None = default
         self._store = None if default is None else default._store
         self._settings: dict[str, Any] = {} if default is None else {**default._overrides}
-        self._kept = [_keep(one) for one in live() if one._incarnation is not None]
+        managers = live() if loaded else []
+        self._kept = [_keep(one) for one in managers if one._incarnation is not None]
         self._contents = Contents()
         for kept in self._kept:
             with kept.tracker.lock, no_collections():
                 _resolve(kept.tracker)
                 self._contents.note(root for _, root in kept.roots.values())
-
-    @classmethod
-    def of_nothing(cls) -> Self:
-        """Make a snapshot of a time at which autostate was not loaded."""
-        made = cls.__new__(cls)
-        made._default, made._store, made._settings = None, None, {}
-        made._kept, made._contents = [], Contents()
-        return made
 
     def restore(self) -> list[str]:
         """Restore everything.
