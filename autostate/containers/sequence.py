@@ -115,8 +115,7 @@ def before_index(_: Any, length: int, index: Any, _item: Any) -> slice:
 
 def of_index(_: Any, length: int, index: Any = -1) -> slice:
     """Tell where an item is removed."""
-    position = as_index(index)
-    position = position + length if position < 0 else position
+    position = at_index(_, length, index)
     return slice(position, position + 1)
 
 
