@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from autostate.loops import progress_bar
 from autostate.loops.run import LoopRun, Options
-from autostate.loops.source import source_of
+from autostate.loops.source import Source, source_of
 from autostate.runtime.names import check_name
 
 T = TypeVar("T")
@@ -182,6 +182,15 @@ def resume(
         >>> lengths
         {'one': 3, 'two': 3, 'three': 5}
     """
+    source = _source(name, iterable)
+    if progress:
+        progress_bar.require()
+    options = Options(name, source, key, check, restart, again, progress, total)
+    return AsyncLoop(options) if source.is_async else Loop(options)
+
+
+def _source(name: str, iterable: Any) -> Source:
+    """Check the name and the iterable of a loop, and choose how to begin in its middle."""
     if iterable is _NOT_GIVEN:
         raise TypeError(
             "resume() needs a name for its position, and what the loop goes over: "
@@ -203,7 +212,4 @@ def resume(
         raise TypeError(
             f"the loop {name!r} was given a {type(iterable).__name__}, which cannot be iterated"
         )
-    if progress:
-        progress_bar.require()
-    options = Options(name, source, key, check, restart, again, progress, total)
-    return AsyncLoop(options) if source.is_async else Loop(options)
+    return source
