@@ -40,17 +40,22 @@ class NoNumPyError(Exception):
     """The program has not imported NumPy."""
 
 
+def _numpy() -> Any:
+    """Give NumPy if the program has imported it; None also while it is being imported."""
+    numpy = sys.modules.get("numpy")
+    return numpy if hasattr(numpy, "ndarray") else None
+
+
 def is_scalar(cls: type) -> bool:
     """Tell whether a class is one of NumPy's scalar types whose values never change."""
-    numpy: Any = sys.modules.get("numpy")
-    generic = getattr(numpy, "generic", None)
-    return generic is not None and issubclass(cls, generic) and not issubclass(cls, numpy.void)
+    numpy = _numpy()
+    return numpy is not None and issubclass(cls, numpy.generic) and not issubclass(cls, numpy.void)
 
 
 def encoder_of(cls: type) -> Encode | None:
     """Give the function that translates values of a class; None if it is not NumPy's."""
-    numpy: Any = sys.modules.get("numpy")
-    if getattr(numpy, "ndarray", None) is None:
+    numpy = _numpy()
+    if numpy is None:
         return None
     if cls is numpy.ndarray:
         return _encode_array
@@ -64,7 +69,7 @@ def _encode_array(value: Any, _ref: Ref) -> Json:
 
 def _encode_scalar(value: Any, _ref: Ref) -> Json:
     """Translate a scalar as an array without a dimension; refuse a value that this would change."""
-    numpy: Any = sys.modules["numpy"]
+    numpy = _numpy()
     array = numpy.array(value)
     cut = array.dtype.kind in "SU" and len(array[()]) != len(value)  # it ends with null characters
     if _stored(array.dtype).type is not type(value) or cut:
@@ -77,7 +82,7 @@ def _encode_scalar(value: Any, _ref: Ref) -> Json:
 
 def _npy(array: Any) -> str:
     """Write an array in NumPy's file format."""
-    numpy: Any = sys.modules["numpy"]
+    numpy = _numpy()
     from numpy.lib import format as npy
 
     _stored(array.dtype)
@@ -124,8 +129,8 @@ def decode_scalar(json: Stored) -> Any:
 
 
 def _read(text: str) -> Any:
-    numpy: Any = sys.modules.get("numpy")
-    if getattr(numpy, "ndarray", None) is None:
+    numpy = _numpy()
+    if numpy is None:
         raise NoNumPyError
     from numpy.lib import format as npy
 

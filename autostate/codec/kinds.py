@@ -8,7 +8,7 @@ track their changes come on top: see `tracking.barrier.register_kind`.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -35,7 +35,7 @@ class StoredKind(Struct, frozen=True):
 
     name: str
     shape: Literal["mapping", "set", "sequence"]
-    builtin: type
+    builtin: type[Collection[Any]]
     encode: Encode
     decode: Decode | None = None
 

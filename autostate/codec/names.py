@@ -12,8 +12,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from autostate.codec.options import OPTIONS
-
 
 def name_of(cls: type) -> str:
     """Give the name under which a class without a tag is stored.
@@ -27,7 +25,7 @@ def name_of(cls: type) -> str:
 def find(name: str, wanted: Callable[[type], bool]) -> type | None:
     """Find a wanted class by its name; None if there is none, or more than one."""
     module, _, qualname = name.partition(":")
-    cls = _at(module, qualname)
+    cls = class_at(module, qualname)
     if cls is not None and wanted(cls):
         return cls
     try:
@@ -47,54 +45,7 @@ def look_again() -> None:
     _found.clear()
 
 
-def is_local(cls: type) -> bool:
-    """Tell whether a class is not where its name says: it is of a function's body, for example."""
-    return _at(cls.__module__, cls.__qualname__) is None
-
-
-_ANNOTATED: Final = frozenset({"__annotations__", "__annotate_func__", "__orig_bases__"})
-
-
-def is_lasting(cls: type) -> bool:
-    """Tell whether a later process can be expected to have the class, by that name or another.
-
-    A class that `namedtuple` has made for the columns of a table does not exist yet when the state
-    is restored; a class that a module has made, and holds under any name, does.
-    """
-    made = "_fields" in vars(cls) and not _ANNOTATED.intersection(vars(cls))
-    if not made or not is_local(cls):
-        return True
-    try:
-        here = object.__getattribute__(sys.modules[cls.__module__], "__dict__")
-    except (KeyError, AttributeError):
-        return False
-    return any(value is cls for value in list(here.values()))
-
-
-def twins(cls: type, wanted: Callable[[type], bool]) -> list[type]:
-    """Find other live classes with the name of a class that is not where its name says."""
-    name = name_of(cls)
-    return [
-        other
-        for other in _subclasses(object)
-        if other.__qualname__ == cls.__qualname__
-        and other is not cls
-        and name_of(other) == name
-        and not _is_draft(other, cls)
-        and wanted(other)
-    ]
-
-
-def _is_draft(one: type, other: type) -> bool:
-    """Tell whether two classes are the argument and the result of a decorator."""
-    options = vars(one).get(OPTIONS, vars(other).get(OPTIONS))
-    if options is not None:
-        return options.draft in (one, other)
-    fields = vars(one).get("__dataclass_fields__")
-    return fields is not None and fields is vars(other).get("__dataclass_fields__")
-
-
-def _at(module: str, qualname: str) -> type | None:
+def class_at(module: str, qualname: str) -> type | None:
     """Find the class at that place, by any name of it; run no module's `__getattr__`."""
     try:
         here = object.__getattribute__(sys.modules[module], "__dict__")
@@ -110,7 +61,7 @@ def _at(module: str, qualname: str) -> type | None:
 def _by_name(module: str, qualname: str, wanted: Callable[[type], bool]) -> type | None:
     """Find the only class of that name; of several in one module, the last one made."""
     modules: dict[str, type] = {}
-    for cls in _subclasses(object):
+    for cls in loaded_classes():
         if cls.__qualname__ == qualname and wanted(cls):
             modules[cls.__module__] = cls
     if module in modules:
@@ -118,7 +69,7 @@ def _by_name(module: str, qualname: str, wanted: Callable[[type], bool]) -> type
     return next(iter(modules.values())) if len(modules) == 1 else None
 
 
-def _subclasses(cls: type) -> Iterator[type]:
+def loaded_classes() -> Iterator[type]:
     """Give all classes that are loaded, older ones first.
 
     They are compared by identity: what a metaclass defines as `==` may raise or warn, as that of
@@ -126,7 +77,7 @@ def _subclasses(cls: type) -> Iterator[type]:
     no identity is used twice.
     """
     seen: dict[int, type] = {}
-    left = [cls]
+    left: list[type] = [object]
     while left:
         subs: list[type] = type.__subclasses__(left.pop())
         for sub in subs:

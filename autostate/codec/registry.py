@@ -8,25 +8,23 @@ the program has loaded. Nothing is imported for it.
 from __future__ import annotations
 
 import enum
-import gc
 import re
 import sys
-import weakref
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any, Final, TypeVar, overload
 
 from msgspec import Struct
 
-from autostate.codec import arrays
-from autostate.codec.classes import Fields, fields_of, forget, is_known, why_unknown
+from autostate.codec import arrays, classes
+from autostate.codec.classes import Fields, fields_of, is_known, why_unknown
 from autostate.codec.enums import is_enum
 from autostate.codec.introspection import attributes_by_name
-from autostate.codec.names import find, is_lasting, is_local, look_again, name_of, twins
+from autostate.codec.names import find, name_of
 from autostate.codec.signatures import Encode
 from autostate.codec.types import FIXED
 from autostate.codec.unknown import Unknown
-from autostate.codec.unsupported import Unsupported, shown
+from autostate.codec.unsupported import shown
 
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -224,52 +222,17 @@ def entry_for(cls: type) -> TypeEntry | None:
     return entry
 
 
-def check_name(cls: type) -> None:
-    """Refuse a class without a tag that a later process would not find by its name.
-
-    Raises:
-        Unsupported: It would not find the class, or would find another one.
-    """
-    if cls in _by_class or not is_known(cls):
-        return
-    look_again()  # this class may be the newest one of its name
-    if not is_lasting(cls):
-        why = "is made while the program runs, so that it is not there when the state is restored"
-    elif is_local(cls) and _has_twin(cls):
-        why = "has the same name as another class"
-    else:
-        return
-    raise Unsupported(
-        f"a value of type {shown(cls)} cannot be saved: its class {why}; give it a name of its own "
-        "with autostate.register(cls, tag)"
-    )
+def forget(cls: type) -> None:
+    """Forget what was found out about a class: it will be found out again when it is needed."""
+    ENCODERS.pop(cls, None)
+    ATOMS.discard(cls)
+    _automatic.pop(cls, None)
+    classes.forget(cls)
 
 
-def _has_twin(cls: type) -> bool:
-    """Tell whether another class of the same name is alive, so that both may have objects."""
-    if cls in _refused:
-        return True
-    if _forget_twins(cls):
-        gc.collect()  # classes are in cycles: without it, unused classes are still alive
-        if _forget_twins(cls):
-            _refused.add(cls)
-            return True
-    return False
-
-
-_refused: Final[weakref.WeakSet[type]] = weakref.WeakSet()
-"""Classes that had a twin; the search for a twin takes milliseconds."""
-
-
-def _forget_twins(cls: type) -> bool:
-    """Tell whether there are other classes of its name; they will be searched again when needed."""
-    found = twins(cls, is_known)
-    for other in found:
-        ENCODERS.pop(other, None)
-        ATOMS.discard(other)
-        _automatic.pop(other, None)
-        forget(other)
-    return bool(found)
+def has_tag(cls: type) -> bool:
+    """Tell whether a class is registered."""
+    return cls in _by_class
 
 
 _ignoring = False

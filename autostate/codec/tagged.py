@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 from autostate.codec import arrays, classes, enums, registry
 from autostate.codec.advice import why_not
 from autostate.codec.bound import root_of
+from autostate.codec.lasting import check_name
 from autostate.codec.options import is_persisted
 from autostate.codec.raw import NATIVE, dump, is_flat, with_references
 from autostate.codec.registry import ATOMS, BUILTIN, ENCODERS, TypeEntry
@@ -106,7 +107,7 @@ object of a `@persisted` class is a state object is not known from its class."""
 
 
 def _encoder_of_object(cls: type, *, key: bool) -> Encode:
-    registry.check_name(cls)
+    check_name(cls)
     if enums.is_enum(cls):
         return _encode_enum
     entry = registry.entry_for(cls)

@@ -51,7 +51,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABCMeta
-from collections import OrderedDict, defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -84,7 +84,7 @@ class Barrier:
         _key_: Any
 
 
-_LENGTHS: Final = frozenset(cls.__len__ for cls in (dict, set, list, deque, OrderedDict))
+_LENGTHS: Final = frozenset(kind.builtin.__len__ for kind in codec.CONTAINERS.values())
 
 
 def size(container: Any) -> int:
