@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import copy
 import dataclasses
+import functools
 import inspect
 import pickle
 from collections.abc import Callable
@@ -213,6 +214,25 @@ def test_a_cached_property_is_worked_out_again() -> None:
             one.page = -1
     with life():
         assert Guarded(1).twice == 20
+
+
+def test_a_field_in_the_place_of_a_cached_property_is_saved() -> None:
+    """The class says last what the name means."""
+
+    class Base:
+        @functools.cached_property
+        def size(self) -> int:
+            raise NotImplementedError
+
+    @autostate.persisted
+    @dataclass
+    class Sized(Base):
+        size: int = 3
+
+    with life():
+        Sized().size = 5
+    with life():
+        assert Sized().size == 5
 
 
 def test_post_init_and_init_only_fields_run_before_what_is_stored() -> None:
