@@ -223,7 +223,7 @@ def encode_items(value: Sequence[Any], ref: Ref) -> Json:
 def encode_members(value: Collection[Any], ref: Ref) -> list[Json]:
     """Sort members by content alone: the order of a set differs between processes."""
     if len(set(map(type, value))) == 1 and type(next(iter(value))) in _SORTED:
-        return sorted(value)  # not of a mix: `1` and `True` are in no order, texts and ints fail
+        return sorted(value)  # the frequent case; Python has no order for a mix of types
     members = []
     for member in value:
         try:
