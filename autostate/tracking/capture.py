@@ -64,7 +64,7 @@ class Capture:
         """Encode the captured entries.
 
         Args:
-            pause: Called between slices of about a millisecond, without the lock.
+            pause: Called between slices of about half a millisecond, without the lock.
 
         Returns:
             The changes of the commit; empty if nothing has to be saved.
