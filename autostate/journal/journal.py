@@ -197,7 +197,8 @@ class Journal:
         found = Recovery(self._store, self._on_corrupt, timeout, self._convert).find()
         self._mixed = getattr(self._store, "mixed", False)
         # Above the epochs of claims, too: each of them would stop this process at its next check.
-        self._begin(found, max((key.epoch for key in found.sighting.keys), default=0))
+        newest = max(found.sighting.keys, default=None)
+        self._begin(found, newest.epoch if newest else 0)
         self._recovered = True
         return Recovered(
             found.nodes,
@@ -338,9 +339,10 @@ class Journal:
         self._check_ready()
         sighting = self._writer.ownership.found.sighting
         names = set(map(parse_key, self._store.list(HEADS, timeout=timeout))) - {None}
-        return names == sighting.keys and all(
-            self._store.read(key, timeout=timeout) == data for key, data in sighting.watched.items()
-        )
+        if names != sighting.keys:
+            return False
+        now = [self._store.read(key, timeout=timeout) for key in sighting.watched]
+        return now == [*sighting.watched.values()]
 
     def is_stored(self, *, timeout: float | None = None) -> bool:
         """Tell whether there is any state in the store.
