@@ -102,9 +102,7 @@ def seal(
         f'"previous":"{previous}","length":{len(body)},"digest":"'
     ).encode()
     rest = b"".join((b'","body":', body, b"}"))
-    state = blake2b(b"\0".join((key.encode(), start)), digest_size=16)
-    state.update(rest)
-    digest = state.hexdigest()
+    digest = _digest(key, start, rest)
     return b"".join((start, digest.encode(), rest)), digest
 
 
@@ -123,10 +121,7 @@ def open_record(key: str, data: bytes | None, kind: str) -> Record:
     if len(data) != header.end() + int(length) + 1:
         raise DamagedRecordError(key, "is cut short or has grown", data)
     view = memoryview(data)
-    state = blake2b(key.encode() + b"\0", digest_size=16)
-    state.update(view[: header.start(7)])
-    state.update(view[header.end(7) :])
-    if state.hexdigest() != digest.decode():
+    if _digest(key, view[: header.start(7)], view[header.end(7) :]) != digest.decode():
         raise DamagedRecordError(
             key, "is damaged, or belongs under another key: its digest does not fit", data
         )
@@ -222,3 +217,10 @@ def _pieces(line: bytes, size: int) -> Iterator[bytes]:
             end -= 1  # not in the midst of a character
         yield memory.encode({"piece": line[at:end].decode(), "end": end == len(line)})
         at = end
+
+
+def _digest(key: str, *parts: bytes | memoryview) -> str:
+    state = blake2b(key.encode() + b"\0", digest_size=16)
+    for part in parts:
+        state.update(part)
+    return state.hexdigest()
