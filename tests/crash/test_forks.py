@@ -91,7 +91,8 @@ def campaign(
     command = [sys.executable, "worker.py", url, str(rng.randrange(1 << 32)), str(forks)]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "AUTOSTATE_URL": ""}
     process = server.popen(command, env=env, cwd=None)
-    words = [line.split() for line in process.stdout.read().splitlines()]  # also the child's
+    said = filter(str.strip, process.stdout.read().splitlines())  # also what the child said
+    words = [line.split() for line in said]
     process.stdout.close()
     process.wait()
     told = {word[0]: int(word[1]) for word in words if word[0] in ("acknowledged", "child")}
