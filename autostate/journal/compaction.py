@@ -15,7 +15,7 @@ from itertools import chain
 
 from msgspec import Raw, Struct, field, structs
 
-from autostate.journal.commit import references, touched
+from autostate.journal.commit import touched
 from autostate.journal.head import Head, Ref
 from autostate.journal.record import whole
 from autostate.journal.recovery import read_lines, replay
@@ -52,43 +52,6 @@ def fold_from(head: Head) -> int | None:
         first -= 1
         total += head.commits[first].size
     return first
-
-
-class Reachable:
-    """The changes, as lines, of all nodes that roots reach.
-
-    Args:
-        replayed: The state.
-        late: References from changes that the replay does not hold. More may be added while the
-            lines are made, because commits continue during a compaction.
-    """
-
-    def __init__(self, replayed: RawReplay, late: set[int]) -> None:
-        self._replayed = replayed
-        self._late = late
-        self._seen: set[int] = set()
-
-    def lines(self, pause: Callable[[], None]) -> Iterator[bytes]:
-        """Yield the lines, roots first; `pause` is called after each."""
-        nodes = self._replayed.nodes
-        todo = deque(key for key, node in nodes.items() if node.name is not None)
-        while todo or self._late:
-            if not todo:
-                todo.extend(self._late)
-                self._late.clear()
-            node_id = todo.popleft()
-            if node_id in self._seen or node_id not in nodes:
-                continue
-            self._seen.add(node_id)
-            for line in self._replayed.lines(node_id):
-                todo.extend(references(line) - self._seen)
-                yield line
-                pause()
-
-    @property
-    def left_out(self) -> frozenset[int]:
-        """The nodes that nothing reached."""
-        return frozenset(self._replayed.nodes.keys() - self._seen)
 
 
 class Compaction(Struct):
@@ -145,18 +108,17 @@ class Compaction(Struct):
         """Leave out the nodes of a small state that no root reaches."""
         old = self.writer.head
         replay(replayed, map(bytes, old.nodes), self.writer.me.text)
-        reachable = Reachable(replayed, set())
-        for _ in reachable.lines(pause=lambda: None):
-            pass
-        return self._in_head(old.saved_at, replayed, reachable.left_out)
+        seen = set[int]()
+        deque(replayed.reached(replayed.roots(), seen, set()), maxlen=0)
+        return self._in_head(old.saved_at, replayed, frozenset(replayed.nodes.keys() - seen))
 
     def _snapshot(self, replayed: RawReplay) -> tuple[Head, frozenset[int]]:
         """Write a new snapshot; the commits made meanwhile follow it."""
         writer, old = self.writer, self.writer.head
         stored = read_lines(self.store, old.refs, self.timeout)
         replay(replayed, self._paused(stored), writer.me.text)
-        reachable = Reachable(replayed, self.late)
-        lines = reachable.lines(self.pause)
+        seen = set[int]()
+        lines = self._paused(replayed.reached(replayed.roots(), seen, self.late))
         small = list(_up_to(self.small, lines))
         refs: tuple[Ref, ...] = ()
         if sum(map(len, small)) > self.small:
@@ -164,7 +126,7 @@ class Compaction(Struct):
         newer = writer.head.commits[len(old.commits) :]
         if newer and not refs:
             refs = writer.write_segments(small, self.timeout)
-        now, left_out = writer.head, reachable.left_out
+        now, left_out = writer.head, frozenset(replayed.nodes.keys() - seen)
         if refs:
             return Head(now.saved_at, (), refs, newer, now.changes), left_out
         replay(replayed, map(bytes, now.changes), writer.me.text)  # may bring new nodes

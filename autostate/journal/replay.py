@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, Final, Generic, TypeVar
@@ -19,7 +20,7 @@ from msgspec import Raw
 from autostate.codec import decode_key, refuse_collisions
 from autostate.depth import reads_deep
 from autostate.errors import CorruptStateError
-from autostate.journal.commit import KINDS, SEQUENCES, UNREADABLE, Change, NodeState
+from autostate.journal.commit import KINDS, SEQUENCES, UNREADABLE, Change, NodeState, references
 from autostate.memory import encode
 
 V = TypeVar("V")
@@ -263,6 +264,33 @@ class RawReplay(Replay[Raw]):
         while (chunk := list(islice(items, 512))) or not at:
             yield from _encoded(node_id, node, at, chunk, limit)
             at += len(chunk) or 1
+
+    def roots(self, name: str | None = None) -> list[int]:
+        """Give the roots, or the one of this name."""
+        nodes = self.nodes.items()
+        return [key for key, node in nodes if node.name is not None and name in (None, node.name)]
+
+    def reached(self, begin: list[int], seen: set[int], late: set[int]) -> Iterator[bytes]:
+        """Write all nodes that some nodes reach as changes, nearer ones first.
+
+        Args:
+            begin: The nodes to begin with.
+            seen: Gets the nodes that were reached.
+            late: References from changes that the replay does not hold. More may be added while
+                the lines are made, because commits continue during a compaction.
+        """
+        todo = deque(begin)
+        while todo or late:
+            if not todo:
+                todo.extend(late)
+                late.clear()
+            node_id = todo.popleft()
+            if node_id in seen or node_id not in self.nodes:
+                continue
+            seen.add(node_id)
+            for line in self.lines(node_id):
+                todo.extend(references(line) - seen)
+                yield line
 
     def release(self) -> None:
         """Free all values, bit by bit: to free millions at once stops every thread."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from autostate.journal.commit import KINDS, UNREADABLE, references
+from autostate.journal.commit import KINDS, UNREADABLE
 from autostate.journal.head import CORRUPT, HEADS, OWNER, PREFIX, SEGMENTS
 from autostate.journal.record import PIECE, parts, seal, segment_body
 from autostate.journal.recovery import lines_of, replay
@@ -84,16 +84,9 @@ def copy_root(
     """Copy a root, with all nodes that it reaches, to new keys; return these keys."""
     replayed, head = RawReplay(), writer.head
     replay(replayed, lines_of(store, head, timeout), writer.me.text)
-    todo = [node_id for node_id, node in replayed.nodes.items() if node.name == name]
-    lines: dict[int, list[bytes]] = {}
-    while todo:
-        node_id = todo.pop()
-        if node_id not in lines and node_id in replayed.nodes:
-            lines[node_id] = list(replayed.lines(node_id))
-            todo.extend(reference for line in lines[node_id] for reference in references(line))
     keys: list[str] = []
     me, taken = writer.me, len(store.list(f"{CORRUPT}root-"))
-    for group in parts((line for node in lines.values() for line in node), part_limit):
+    for group in parts(replayed.reached(replayed.roots(name), set(), set()), part_limit):
         key = f"{CORRUPT}root-{me.epoch:08d}-{me.token}-{taken + len(keys)}"
         data, _ = seal(key, "segment", (me.epoch, 0), "", segment_body(group))
         store.write({key: data}, timeout=timeout)

@@ -309,18 +309,18 @@ class OwnerLock:
         with contextlib.suppress(OSError, ValueError):
             said = json.loads(os.pread(file.descriptor, _LONGEST, 0))
         known = Owner.from_json(said)
-        if known is not None and (known.pid == pid if pid else not _is_gone(known)):
+        if known is not None and (known.pid == pid if pid else not is_gone(known)):
             return known
         return Owner(pid=pid)
 
 
-def _is_gone(owner: Owner) -> bool:
+def is_gone(owner: Owner) -> bool:
     """Tell whether an owner certainly cannot hold a lock on this machine."""
     if not owner.pid or not owner.is_here:
         return False
     try:
         os.kill(owner.pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return True
     except OSError:
         pass

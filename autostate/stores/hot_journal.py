@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autostate.files import create
+from autostate.ownership.lock import is_gone
+from autostate.ownership.owner import Owner
 from autostate.stores.sqlite import is_open
 
 _TOKEN = re.compile("[0-9a-f]{16}(-journal)?")
@@ -108,21 +110,11 @@ def _remove_left(database: Path) -> None:
             if (
                 begins == database.name
                 and _TOKEN.fullmatch(token)
-                and not _lives(int(token[:8], 16))
+                and is_gone(Owner(int(token[:8], 16)))
             ):
                 path = database.with_name(name)
                 if time.time() - path.lstat().st_mtime > _YOUNG:  # it may belong to another machine
                     path.unlink(missing_ok=True)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        pass
-    return True
 
 
 def _copy(file: Path, copy: Path) -> None:
