@@ -83,6 +83,16 @@ def parse_key(key: str) -> HeadKey | None:
     return HeadKey(int(name[1]), name[2], _ATTEMPTS.get(attempt) or int(attempt))
 
 
+def kind_of(key: str) -> str:
+    """Tell the kind of the record that lies under a key."""
+    if key.startswith(SEGMENTS):
+        return "segment"
+    if key == OWNER:
+        return "owner"
+    name = parse_key(key)
+    return "claim" if name is not None and name.is_claim else "head"
+
+
 class HeadPin(NamedTuple):
     """The current head, as the record of the owner names it.
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct, field
 
 from autostate.errors import StoreUnavailableError
-from autostate.journal.head import HEADS, OWNER, SEGMENTS, HeadKey, HeadPin, parse_key
+from autostate.journal.head import HEADS, OWNER, SEGMENTS, HeadKey, HeadPin, kind_of, parse_key
 from autostate.journal.record import DamagedRecordError, open_record
 from autostate.ownership.owner import Owner
 from autostate.stores.base import Store
@@ -165,10 +165,8 @@ def _read_body(key: str, data: bytes, kind: str) -> _OwnerBody:
 def owner_named(key: str, data: bytes | None) -> Owner | None:
     """Return the writer of a record of the owner or of a claim; None if it is not known."""
     with suppress(DamagedRecordError, msgspec.MsgspecError):
-        for kind in ("owner", "claim"):
-            with suppress(DamagedRecordError):
-                body = msgspec.json.decode(open_record(key, data, kind).body)
-                return Owner.from_json(body.get("owner"))
+        body = msgspec.json.decode(open_record(key, data, kind_of(key)).body)
+        return Owner.from_json(body.get("owner"))
     return None
 
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from autostate.errors import CorruptStateError, StoreError
 from autostate.journal.commit import SEQUENCES, NodeState, references
-from autostate.journal.head import CORRUPT, OWNER, PREFIX, SEGMENTS, parse_key
+from autostate.journal.head import CORRUPT, PREFIX, kind_of
 from autostate.journal.journal import Journal
 from autostate.journal.record import DamagedRecordError, open_record
 from autostate.memory import encode
@@ -55,7 +55,7 @@ def verify(store: Store, signer: Signer | None = None, *, timeout: float | None 
             continue
         records, size = records + 1, size + len(data)
         try:
-            open_record(key, data, _kind_of(key))
+            open_record(key, data, kind_of(key))
         except DamagedRecordError as error:
             problems.append(f"the record {error.key} {error.problem}")
     try:
@@ -67,15 +67,6 @@ def verify(store: Store, signer: Signer | None = None, *, timeout: float | None 
     except CorruptStateError as error:
         problems.append(str(error))
     return Verified(records, size, len(copies), problems)
-
-
-def _kind_of(key: str) -> str:
-    if key.startswith(SEGMENTS):
-        return "segment"
-    if key == OWNER:
-        return "owner"
-    name = parse_key(key)
-    return "claim" if name is not None and name.is_claim else "head"
 
 
 def size_of(node: NodeState) -> tuple[int, set[int]]:
