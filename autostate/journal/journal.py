@@ -120,7 +120,7 @@ class Journal:
         self._recovered = False
         self._mixed = False  # some records have an older key: see `stores/keyed.py`
         self._compaction: Compaction | None = None
-        self._begin(Found(), 0)
+        self._writer: Writer  # from `recover` on
 
     @property
     def fenced(self) -> bool:
@@ -199,7 +199,6 @@ class Journal:
         # Above the epochs of claims, too: each of them would stop this process at its next check.
         newest = max(found.sighting.keys, default=None)
         self._begin(found, newest.epoch if newest else 0)
-        self._recovered = True
         return Recovered(
             found.nodes,
             found.head.saved_at,
@@ -220,7 +219,6 @@ class Journal:
         guarded = self._store.atomic and self._store.conditional
         nothing = Sighting(watched={OWNER: None} if guarded else {})
         self._begin(Found(nothing, sequence=self.sequence), self._writer.me.epoch)
-        self._recovered = True
 
     def begin_anew(
         self,
@@ -246,7 +244,6 @@ class Journal:
         keys, names = salvage.copy_records(self._store, timeout)
         known = [key.epoch for key in map(parse_key, keys) if key is not None]
         self._begin(Found(sighting), max(known, default=0))
-        self._recovered = True
         return self.begin_with(names - {name}, timeout=timeout)
 
     def begin_with(self, unreadable: set[str], *, timeout: float | None = None) -> Recovered:
@@ -269,6 +266,7 @@ class Journal:
             )
         me = HeadKey(epoch + 1, self._token())
         self._writer = Writer(self._store, me, found, self._part_limit, self._monotonic)
+        self._recovered = True
 
     # --- From a commit to the store -------------------------------------------------------
 

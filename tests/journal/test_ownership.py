@@ -332,7 +332,8 @@ def test_a_newcomer_that_has_written_fences_an_owner_without_patience(promises: 
         with suppress(faulty.KilledError):
             newcomer.journal.recover()
             newcomer.save([change(id=1, put={"b": 1})], "b")
-        has_head = newcomer.journal._writer.me.text in records
+        began = newcomer.journal._recovered
+        has_head = began and newcomer.journal._writer.me.text in records
         assert owner.is_told() == has_head, steps
         told.add(has_head)
         if is_late and left:

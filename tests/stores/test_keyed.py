@@ -20,6 +20,7 @@ from autostate import CorruptStateError, PersistedDict, PersistedList, StoreUnav
 from autostate.journal import Journal
 from autostate.journal.guarded import GuardedOwnership
 from autostate.journal.head import HEADS, OWNER
+from autostate.journal.recovery import Found
 from autostate.process.exit_status import EX_TEMPFAIL
 from autostate.settings import Settings
 from autostate.stores import open_store
@@ -179,8 +180,7 @@ def test_a_forged_head_is_found(encrypt: bool) -> None:
             forged if forger is store else KeyedStore(forged, Settings(key=OTHER), name="a")
         )
         lies = Journal(target)
-        lies._recovered = True
-        lies.begin_at(50)
+        lies._begin(Found(), 49)
         ownership = lies._writer.ownership
         assert isinstance(ownership, GuardedOwnership)
         ownership._expect = {}
