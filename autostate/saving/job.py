@@ -210,7 +210,7 @@ class FlushJob:
         self._under_way = 0
         self.outcomes.succeeded(info, capture.entries, now - started)
         changes.clear()  # the capture is a cycle, and may stay in memory for long
-        if info is not None and info.bytes >= memory.LARGE:
+        if info is not None:
             memory.trim_heap(info.bytes)
         return capture
 
