@@ -33,12 +33,15 @@ class Deadline:
 
     Attributes:
         at: The moment; assign another one to move the deadline.
+        sooner: A moment that counts in its place until it has passed, such as that of a kill that
+            was announced, and may not come.
     """
 
-    __slots__ = ("_clock", "at")
+    __slots__ = ("_clock", "at", "sooner")
 
     def __init__(self, at: float, clock: Callable[[], float] | None = None) -> None:
         self.at = at
+        self.sooner = math.inf
         self._clock = clock or time.monotonic
 
     @classmethod
@@ -49,11 +52,13 @@ class Deadline:
 
     def left(self) -> float:
         """Return the seconds that are left; 0 if the deadline is over."""
-        return max(0.0, self.at - self._clock())
+        now = self._clock()
+        end = self.sooner if now < self.sooner < self.at else self.at
+        return max(0.0, end - now)
 
     def share(self) -> float:
         """Return the seconds for one attempt: half of what is left, so that another may follow."""
-        left = max(LEAST_SHARE, self.at - self._clock())
+        left = max(LEAST_SHARE, self.left())
         return max(left / 2, min(left, SHORT_SHARE))
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import queue
 import sys
 import threading
@@ -421,7 +422,7 @@ class FlushThread:
     def _expect_kill(self, time_remaining: float | None) -> None:
         """Note an announced kill; the work under way must have ended before."""
         self._policy.announce_kill(self._clock(), time_remaining)
-        self._deadline.at = min(self._deadline.at, self._policy.kill_at)
+        self._deadline.sooner = self._policy.kill_at
 
     def _serve(self, requests: list[FlushRequest], deadline: Deadline) -> BaseException | None:
         """Flush for requests: the cut comes after each of the calls."""
@@ -450,6 +451,7 @@ class FlushThread:
         """Return when a flush ends at the latest; a short timeout of a caller does not end it."""
         limit = self._policy.deadline(self._clock(), at_least=latest)
         self._deadline.at = limit if self._end_at is None else min(limit, self._end_at)
+        self._deadline.sooner = math.inf
         return self._deadline
 
     def _compact(self) -> None:

@@ -7,7 +7,6 @@ import random
 import pytest
 
 from autostate.announced import KILL_OVERDUE
-from autostate.deadline import backoff
 from autostate.saving.policy import POLL_INTERVAL, Action, FlushPolicy, Observation, Step
 from autostate.settings import MIB, Settings
 
@@ -268,10 +267,3 @@ def test_new_settings_hold_from_the_next_observation(policy: FlushPolicy) -> Non
     assert policy.step(Observation(100.0, dirty=True)).action is Action.SLEEP
     policy.settings = SETTINGS.changed(debounce=0.05)
     assert policy.step(Observation(100.1, dirty=True)).action is Action.FLUSH
-
-
-def test_backoff_doubles_up_to_its_limit() -> None:
-    """With jitter between half and all, whatever the number of attempts."""
-    for attempt in (1, 2, 3, 10, 5000):
-        nominal = min(60.0, 2.0 ** min(attempt - 1, 40))
-        assert nominal / 2 <= backoff(attempt, first=1.0, longest=60.0) <= nominal
