@@ -147,7 +147,9 @@ class Claim:
         while owner is not None and (lives := self._lives(owner)) is not False:
             now = time.monotonic()
             patience = self._settings.wait_for_owner - (now - self._waits_since)
-            if lives is None:  # only its signs of life can tell
+            if lives is None:
+                # Nobody can be asked: only its signs of life can tell. A sign is a renewed record
+                # of the owner, or a commit; after the latter the state has to be read again.
                 renewed, now_named = journal.owner_record(timeout=timeout)
                 current = journal.is_current(timeout=timeout)
                 showed_life = renewed != record or not current
@@ -158,7 +160,7 @@ class Claim:
                 if not current:
                     return False
                 patience = seen + LEASE - now
-                if patience <= 0:
+                if patience <= 0:  # no sign for a whole lease: it counts as gone
                     return True
                 if not self._has_warned:
                     logger.warning(

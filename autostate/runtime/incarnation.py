@@ -126,12 +126,6 @@ class Incarnation:
             self.tracker.load(recovered.nodes, recovered.next_id)
             self.tracker.set_gate(None if claim.held else self._claim_late)
             self.flush_thread: FlushThread = self._make_flush_thread(settings)
-            self._handlers: list[tuple[hub.HubSignal, Callable[..., None]]] = [
-                (hub.migrating, self._on_migrating),
-                (hub.aborting, self._on_migrating),
-                (hub.persist_state, self._on_persist_state),
-                (hub.shutdown, self._on_shutdown),
-            ]
         except BaseException:  # Ctrl-C: the next attempt opens it again
             claim.release()
             if isinstance(source, str):
@@ -159,20 +153,16 @@ class Incarnation:
         """Connect to the hub's signals; only after the manager, which disconnects, knows it."""
         if not self._connected:
             self._disconnect()  # the handlers of an attempt that Ctrl-C ended
-            for signal, handler in self._handlers:
+            for signal, handler in self._handlers():
                 signal.connect_own(handler)
-            self._expect_ends()
+            kill = announced.seconds_to_kill()  # before there was anything to save
+            if kill is not None:
+                self.flush_thread.announce_kill(kill)
+            self.expect_timeout()
             self._connected = True
 
-    def _wake(self) -> None:
+    def _wake(self) -> None:  # the child of a fork has another thread
         self.flush_thread.wake()
-
-    def _expect_ends(self) -> None:
-        """Heed ends that were announced before there was anything to save."""
-        kill = announced.seconds_to_kill()
-        if kill is not None:
-            self.flush_thread.announce_kill(kill)
-        self.expect_timeout()
 
     def expect_timeout(self) -> None:
         """Save everything shortly before the run times out, as far as that is known."""
@@ -506,8 +496,16 @@ class Incarnation:
             self.flush_thread.flush(timeout)
 
     def _disconnect(self) -> None:
-        for signal, handler in self._handlers:
+        for signal, handler in self._handlers():
             signal.disconnect_own(handler)
+
+    def _handlers(self) -> tuple[tuple[hub.HubSignal, Callable[..., None]], ...]:
+        return (
+            (hub.migrating, self._on_migrating),
+            (hub.aborting, self._on_migrating),
+            (hub.persist_state, self._on_persist_state),
+            (hub.shutdown, self._on_shutdown),
+        )
 
 
 _of_parents: list[object] = []

@@ -181,19 +181,22 @@ class FlushJob:
             capture = take(requests, deadline, yield_gil, full_compare=full_compare)
             if capture is None:
                 return None
+            # From here on changes belong to the next flush.
             self._under_way, cut_at = marked, self.clock()
             changes = capture.encode(None if policy.last else yield_gil)
             policy.cut(cut_at)
-            if changes:
+            if changes:  # a comparison may have found none, and an idle process writes nothing
                 deadline.at = policy.writing(self.clock(), at_least=deadline.at)
                 if not self._check():
                     self._check_stored()
                 info, waited = self._commit(changes, deadline)
             capture.saved()
-        except StoreGoneError:
+        except StoreGoneError:  # `flush` saves everything again
             raise
         except BaseException as error:
-            lost = capture or tracker.capture  # Ctrl-C struck on the way from the cut to here
+            # Whether the commit has arrived is not known: everything is marked again. A cut that
+            # Ctrl-C has interrupted has left its capture with the tracker.
+            lost = capture or tracker.capture
             if lost is not None:
                 lost.failed()
             self._under_way = 0
