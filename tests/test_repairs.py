@@ -88,9 +88,10 @@ def test_a_wiped_store_gets_back_what_nobody_has_asked_for() -> None:
         PersistedDict("late", n=1)
     with autostate.open("memory:wiped") as manager:
         early = PersistedDict[str, int]("early")
-        store = manager._incarnation.store  # type: ignore[union-attr]
-        store.write({}, store.list(""))
-        manager.store_wiped()
+        incarnation = manager._incarnation
+        assert incarnation is not None
+        incarnation.store.write({}, incarnation.store.list(""))
+        incarnation.store_wiped()
         early["n"] += 1
         late = PersistedDict[str, int]("late")
         late["n"] += 1

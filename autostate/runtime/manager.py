@@ -370,11 +370,6 @@ class StateManager:
             return contextlib.nullcontext()
         return incarnation.flush_thread.exclusive()
 
-    def store_wiped(self) -> None:
-        """Save everything again, after the store was emptied while it was in use."""
-        if self._incarnation is not None:
-            self._incarnation.store_wiped()
-
     def close(self, timeout: float | None = None) -> None:
         """Save for the last time, detach the state objects and close the store.
 

@@ -283,7 +283,8 @@ def test_a_wiped_store_gets_everything_again() -> None:
         made = PersistedDict("a", x=1)
         autostate.flush()
         store._records.clear()
-        manager.store_wiped()
+        assert manager._incarnation is not None
+        manager._incarnation.store_wiped()
         made["y"] = 2
         autostate.flush()
         nodes = Journal(MemoryStore("emptied")).recover().nodes
