@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
-from autostate import announced, hub, logs
+from autostate import logs
 from autostate.errors import (
     ChangesLostError,
     CodecError,
@@ -38,6 +38,7 @@ from autostate.ownership.state_names import listed, of_programs
 from autostate.process import exit_status, lifecycle
 from autostate.process.interrupts import Latch, uninterrupted
 from autostate.runtime.claim import changed_since
+from autostate.runtime.handlers import Handlers
 from autostate.runtime.last_resort import LastResort, shout
 from autostate.runtime.start import start
 from autostate.runtime.unreadable import begin_anew, still_unreadable
@@ -76,6 +77,8 @@ class Incarnation:
         place: A key that is the same for all URLs of the store.
         tracker: The tracker of the state objects.
         flush_thread: The thread that saves them.
+        handlers: The handlers of the hub's signals. Connect them only when a manager, which
+            disconnects them, knows this incarnation.
         anew: Whether the stored state could not be read, and was kept under another name.
         downtime: Seconds from the last save of the previous incarnation to now, or None.
         ending: The thread in which the last manager leaves this incarnation; None: none does.
@@ -107,7 +110,6 @@ class Incarnation:
         self._pid = os.getpid()
         self._is_ours = True  # the store's connection
         self._has_waited = False
-        self._connected = False
         self._finishing = threading.RLock()
         self._over = Latch()
         try:
@@ -126,6 +128,7 @@ class Incarnation:
             self.tracker.load(recovered.nodes, recovered.next_id)
             self.tracker.set_gate(None if claim.held else self._claim_late)
             self.flush_thread: FlushThread = self._make_flush_thread(settings)
+            self.handlers: Handlers = Handlers(lambda: self.flush_thread)
         except BaseException:  # Ctrl-C: the next attempt opens it again
             claim.release()
             if isinstance(source, str):
@@ -149,26 +152,8 @@ class Incarnation:
         made.hold_lease(self.claim.lease if self.claim.held else None)
         return made
 
-    def connect(self) -> None:
-        """Connect to the hub's signals; only after the manager, which disconnects, knows it."""
-        if not self._connected:
-            self._disconnect()  # the handlers of an attempt that Ctrl-C ended
-            for signal, handler in self._handlers():
-                signal.connect_own(handler)
-            kill = announced.seconds_to_kill()  # before there was anything to save
-            if kill is not None:
-                self.flush_thread.announce_kill(kill)
-            self.expect_timeout()
-            self._connected = True
-
     def _wake(self) -> None:  # the child of a fork has another thread
         self.flush_thread.wake()
-
-    def expect_timeout(self) -> None:
-        """Save everything shortly before the run times out, as far as that is known."""
-        timeout = announced.seconds_to_timeout()
-        if timeout is not None:
-            self.flush_thread.expect_timeout(timeout)
 
     def create(self, name: str, kind: str, make: Callable[[], Any]) -> tuple[Any, bool]:
         """Give the live root of that name, or make and rehydrate it; tell whether it was made."""
@@ -293,7 +278,7 @@ class Incarnation:
     def _finish(self, timeout: float) -> Exception | None:
         problem: Exception | None = None
         try:
-            self._disconnect()
+            self.handlers.disconnect()
             if not self.flush_thread.stopped:
                 self.flush_thread.stop(timeout)
         except FencedError as error:
@@ -360,7 +345,7 @@ class Incarnation:
         if scheme(self.store.url) == "memory":
             _of_parents.append(self)
             self.tracker.lock, self.tracker.closed = threading.RLock(), True
-            self._disconnect()
+            self.handlers.disconnect()
             return False
         if self._pid == os.getpid():
             return True
@@ -370,8 +355,7 @@ class Incarnation:
         self.claim.forget()
         self._finishing = threading.RLock()
         self.ending = None
-        self._disconnect()
-        self._connected = False
+        self.handlers.disconnect()
         self.tracker.forked(self._claim_after_fork)
         self.flush_thread = self._make_flush_thread(self.flush_thread.settings)
         return True
@@ -432,7 +416,7 @@ class Incarnation:
         self.flush_thread.wake()  # defaults that were filled in are waiting to be saved
         for user in self.users:
             lifecycle.register(user)
-        self.connect()
+        self.handlers.connect()
 
     def _claim_late(self) -> None:
         """Claim the state before the first write to it; the tracker's lock is held.
@@ -481,31 +465,6 @@ class Incarnation:
 
     def _keep_unsaved(self, error: BaseException) -> FlushError:
         return self.last_resort.keep(error, self.flush_thread, self._journal, self.store)
-
-    def _on_migrating(
-        self, sender: object, time_remaining: float | None = None, **rest: object
-    ) -> None:
-        self.flush_thread.announce_kill(time_remaining)
-        self.flush_thread.flush_soon()
-
-    def _on_persist_state(self, sender: object, **rest: object) -> None:
-        self.flush_thread.flush_soon()
-
-    def _on_shutdown(self, sender: object, timeout: float | None = None, **rest: object) -> None:
-        with contextlib.suppress(Exception):  # logged where it was raised
-            self.flush_thread.flush(timeout)
-
-    def _disconnect(self) -> None:
-        for signal, handler in self._handlers():
-            signal.disconnect_own(handler)
-
-    def _handlers(self) -> tuple[tuple[hub.HubSignal, Callable[..., None]], ...]:
-        return (
-            (hub.migrating, self._on_migrating),
-            (hub.aborting, self._on_migrating),
-            (hub.persist_state, self._on_persist_state),
-            (hub.shutdown, self._on_shutdown),
-        )
 
 
 _of_parents: list[object] = []

@@ -474,7 +474,7 @@ class StateManager:
         """Save everything shortly before the run times out, if the time is known."""
         incarnation = self._incarnation
         if incarnation is not None:
-            incarnation.expect_timeout()
+            incarnation.handlers.expect_timeout()
 
     def announce_kill(self) -> None:
         """Save shortly after every change from now on; take no lock."""
@@ -557,7 +557,7 @@ class StateManager:
             finally:
                 if self._incarnation is None:
                     lifecycle.unregister(self)
-        incarnation.connect()
+        incarnation.handlers.connect()
         return incarnation
 
     def _join(
