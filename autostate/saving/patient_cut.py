@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BODY_CHECK = 0.05
-"""Seconds between checks whether a loop that was asked to hold is still running."""
+"""Seconds between checks whether the body of a resumable loop is still running."""
 LOOP_PATIENCE = 5.0
 """Seconds for which a cut waits for an event loop, at most."""
 LONGEST_URGENT = 1.0
@@ -128,7 +128,7 @@ class PatientCut:
         while True:
             if not policy.last:
                 tracker.prepare(yield_gil, full_compare=full_compare)
-            with tracker.lock:  # no loop begins meanwhile
+            with tracker.lock:  # no loop begins between the look and the cut
                 waits = self.active_loops.running or tracker.loops or policy.last
                 capture = None if waits else tracker.cut(full_compare=full_compare)
             if capture is None:

@@ -310,7 +310,7 @@ class FlushThread:
                 except queue.Empty:
                     if left <= 0:
                         raise
-                if not self._alive():  # rare: so the first check is only now
+                if not self._alive():  # only asked after a wait: that is rare
                     break
         with contextlib.suppress(queue.Empty):  # the thread may have served it at its end
             return request.outcome(0)
