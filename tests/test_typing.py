@@ -40,6 +40,7 @@ PUBLIC = (
     "hub",
     "loops.resume",
     "runtime.api",
+    "runtime.info",
     "runtime.manager",
     "settings",
     "stores",

@@ -18,7 +18,8 @@ from weakref import WeakKeyDictionary
 from autostate import announced, logs
 from autostate.deadline import Deadline
 from autostate.process import exit_status, lifecycle
-from autostate.runtime.manager import Info, StateManager, current
+from autostate.runtime.info import Info
+from autostate.runtime.manager import StateManager, current
 from autostate.settings import Settings, SettingsByName
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -23,6 +22,7 @@ from autostate.errors import FlushError
 from autostate.ownership import program
 from autostate.ownership.state_names import of_programs
 from autostate.process import lifecycle
+from autostate.runtime.info import Info, info_of
 from autostate.runtime.names import check_name, name_of, node_of
 from autostate.runtime.place import checked, named_by_environment, path_of, place_of
 from autostate.settings import OF_PROGRAMS, Settings, SettingsByName, default_url
@@ -46,35 +46,6 @@ current: contextvars.ContextVar[StateManager | None] = contextvars.ContextVar(
     "autostate_manager", default=None
 )
 """The manager of the innermost `with autostate.open(...)`."""
-
-
-@dataclass(frozen=True)
-class Info:
-    """Information about a state object.
-
-    Attributes:
-        name: The name of the state object.
-        kind: "dict", "set", "counter", "list", "deque", "proxy", "object": an object of a
-            `@persisted` class, or "loop": the position of a resumable loop.
-        resumed: Whether the state object was found in the store when it was created.
-        downtime: Seconds between the last save of the previous incarnation and the start of this
-            one, if a state was resumed. Else None.
-        last_saved: The time of its manager's last save, in seconds since 1970; None: never.
-        dirty: Whether any change that its manager keeps is not saved yet; a save may be under way.
-        unsavable: The paths of its entries that cannot be saved, as in `statistics()`.
-        last_error: Why its manager's last attempt to save failed; None if it succeeded.
-        waiting: Seconds for which a save has waited for the store to answer; 0 if none waits.
-    """
-
-    name: str
-    kind: str
-    resumed: bool
-    downtime: float | None
-    last_saved: float | None
-    dirty: bool
-    last_error: str | None = None
-    waiting: float = 0.0
-    unsavable: tuple[str, ...] = ()
 
 
 class StateManager:
@@ -251,24 +222,7 @@ class StateManager:
         name = name_of(obj)
         if incarnation is None or incarnation.tracker.root(name) is None:
             raise LookupError(f"no live state object is called {name!r} in {self!r}")
-        resumed, job = incarnation.resumed(name), incarnation.flush_thread.job
-        inside = (f"{name}[", f"{name}.")
-        error = job.outcomes.last_error
-        return Info(
-            name=name,
-            kind=incarnation.tracker.kind(name) or "",
-            resumed=resumed,
-            downtime=incarnation.downtime if resumed else None,
-            last_saved=incarnation.last_saved,
-            dirty=job.dirty,
-            last_error=None if error is None else str(error),
-            waiting=job.waiting,
-            unsavable=tuple(
-                path
-                for path in list(job.outcomes.unsavable)
-                if path == name or path.startswith(inside)
-            ),
-        )
+        return info_of(incarnation, name)
 
     def names(self) -> list[str]:
         """Give the names of the state objects, live or stored; see `autostate.names`."""
