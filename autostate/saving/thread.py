@@ -374,9 +374,7 @@ class FlushThread:
         """Flush for waiting requests, or because the policy says so; else return its step."""
         if self._requests:
             self._gather(0)  # a kill may have been announced before
-            requests = list(self._requests)
-            latest = max(map(_deadline_of, requests))
-            self._serve(requests, self._limit(latest))
+            self._serve(list(self._requests))
             return None
         step = self._policy.step(self._observe())
         is_due = step.action is Action.FLUSH or step.action is Action.FLUSH_ALL
@@ -424,8 +422,12 @@ class FlushThread:
         self._policy.announce_kill(self._clock(), time_remaining)
         self._deadline.sooner = self._policy.kill_at
 
-    def _serve(self, requests: list[FlushRequest], deadline: Deadline) -> BaseException | None:
+    def _serve(
+        self, requests: list[FlushRequest], deadline: Deadline | None = None
+    ) -> BaseException | None:
         """Flush for requests: the cut comes after each of the calls."""
+        if deadline is None:
+            deadline = self._limit(max(map(_deadline_of, requests)))
         error: BaseException | None = None
         full_compare = any(map(_compares_all, requests))
         has_it = is_owned(self._work)  # between two slices of a compaction
