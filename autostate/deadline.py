@@ -40,8 +40,8 @@ class Deadline:
     __slots__ = ("_clock", "at", "sooner")
 
     def __init__(self, at: float, clock: Callable[[], float] | None = None) -> None:
-        self.at = at
-        self.sooner = math.inf
+        self.at: float = at
+        self.sooner: float = math.inf
         self._clock = clock or time.monotonic
 
     @classmethod

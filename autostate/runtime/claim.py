@@ -71,7 +71,7 @@ class Claim:
     """
 
     def __init__(self, url: str, owner_file: Path | None, settings: Settings) -> None:
-        self.held = False
+        self.held: bool = False
         self.lease: float | None = None
         self._waits_since = math.inf
         self._has_warned = False

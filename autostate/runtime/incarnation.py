@@ -37,7 +37,7 @@ from autostate.ownership.owner import is_of_this_run
 from autostate.ownership.state_names import listed, of_programs
 from autostate.process import exit_status, lifecycle
 from autostate.process.interrupts import Latch, uninterrupted
-from autostate.runtime.claim import changed_since
+from autostate.runtime.claim import Claim, changed_since
 from autostate.runtime.handlers import Handlers
 from autostate.runtime.last_resort import LastResort, shout
 from autostate.runtime.start import start
@@ -104,7 +104,7 @@ class Incarnation:
         self.anew: bool = anew
         self.place: object = None
         self.users: list[lifecycle.Keeper] = []
-        self.finished = False
+        self.finished: bool = False
         self.ending: int | None = None
         self._sender = sender
         self._pid = os.getpid()
@@ -113,11 +113,13 @@ class Incarnation:
         self._finishing = threading.RLock()
         self._over = Latch()
         try:
-            self.store = store
-            self.claim = claim
+            self.store: Store = store
+            self.claim: Claim = claim
             self._journal = journal
             self._saved_before = saved_at = recovered.saved_at
-            self.downtime = None if saved_at is None else max(0.0, time.time() - saved_at)
+            self.downtime: float | None = (
+                None if saved_at is None else max(0.0, time.time() - saved_at)
+            )
             self._resumed: dict[str, bool] = {}
             self._unreadable: set[str] = set()
             self.last_resort: LastResort = LastResort(store.url)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from autostate.runtime.incarnation import Incarnation
 
 
 @dataclass(frozen=True)
@@ -36,23 +32,3 @@ class Info:
     last_error: str | None = None
     waiting: float = 0.0
     unsavable: tuple[str, ...] = ()
-
-
-def info_of(incarnation: Incarnation, name: str) -> Info:
-    """Tell what an incarnation knows about a live state object."""
-    resumed, job = incarnation.resumed(name), incarnation.flush_thread.job
-    inside = (f"{name}[", f"{name}.")
-    error = job.outcomes.last_error
-    return Info(
-        name=name,
-        kind=incarnation.tracker.kind(name) or "",
-        resumed=resumed,
-        downtime=incarnation.downtime if resumed else None,
-        last_saved=incarnation.last_saved,
-        dirty=job.dirty,
-        last_error=None if error is None else str(error),
-        waiting=job.waiting,
-        unsavable=tuple(
-            path for path in list(job.outcomes.unsavable) if path == name or path.startswith(inside)
-        ),
-    )

@@ -22,7 +22,7 @@ from autostate.errors import FlushError
 from autostate.ownership import program
 from autostate.ownership.state_names import of_programs
 from autostate.process import lifecycle
-from autostate.runtime.info import Info, info_of
+from autostate.runtime.info import Info
 from autostate.runtime.names import check_name, name_of, node_of
 from autostate.runtime.place import checked, named_by_environment, path_of, place_of
 from autostate.settings import OF_PROGRAMS, Settings, SettingsByName, default_url
@@ -222,7 +222,24 @@ class StateManager:
         name = name_of(obj)
         if incarnation is None or incarnation.tracker.root(name) is None:
             raise LookupError(f"no live state object is called {name!r} in {self!r}")
-        return info_of(incarnation, name)
+        resumed, job = incarnation.resumed(name), incarnation.flush_thread.job
+        inside = (f"{name}[", f"{name}.")
+        error = job.outcomes.last_error
+        return Info(
+            name=name,
+            kind=incarnation.tracker.kind(name) or "",
+            resumed=resumed,
+            downtime=incarnation.downtime if resumed else None,
+            last_saved=incarnation.last_saved,
+            dirty=job.dirty,
+            last_error=None if error is None else str(error),
+            waiting=job.waiting,
+            unsavable=tuple(
+                path
+                for path in list(job.outcomes.unsavable)
+                if path == name or path.startswith(inside)
+            ),
+        )
 
     def names(self) -> list[str]:
         """Give the names of the state objects, live or stored; see `autostate.names`."""
