@@ -120,7 +120,7 @@ class KeyedStore(StoreAround):
         trusting: bool = False,
     ) -> None:
         super().__init__(store)
-        self.max_record -= OVERHEAD
+        self.max_record: int = store.max_record - OVERHEAD
         self.mixed: bool = False
         self._name = shown(name)
         self._first, *_ = made = [*map(Key, settings.keys)]
