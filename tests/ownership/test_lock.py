@@ -251,6 +251,7 @@ def test_an_owner_whose_lock_file_cannot_be_made_anew_says_so(
     """It was deleted, and from now on nobody can tell that this process lives."""
     path = tmp_path / "store-owner"
     claim, journal = Claim("sqlite:///store", path, Settings()), Journal(MemoryStore())
+    journal.recover()
     claim.acquire(3, None)
     assert claim.check(journal)
     path.unlink()
