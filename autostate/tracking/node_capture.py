@@ -27,11 +27,10 @@ from autostate.codec import Unsupported
 from autostate.errors import UnsupportedTypeError
 from autostate.memory import Pieces, encode
 from autostate.process.interrupts import is_passing
-from autostate.signing import NoKeyError
-from autostate.tracking.barrier import Barrier, size
+from autostate.tracking.barrier import Barrier
 from autostate.tracking.graph import Graph
-from autostate.tracking.kind import PLAIN
-from autostate.tracking.node import LARGE, Marks, Node
+from autostate.tracking.node import Marks, Node
+from autostate.tracking.resolver import ReferenceResolver, ToBeNode
 from autostate.tracking.sharing import Sharing
 from autostate.tracking.watched import Watched
 
@@ -47,143 +46,8 @@ SLICE: Final = 0.0005
 _IN_PIECES: Final = frozenset({msgspec.Raw, Pieces})
 """Types of content that may be large: it is copied once, into the whole."""
 
-INLINE: Final = LARGE
-"""Entries of all containers inline in one entry; above that the outermost becomes a node."""
-
 LARGEST_ENTRY: Final = 16_384
 """Bytes of an entry; above that its outermost container becomes a node."""
-
-
-class ToBeNode(Exception):  # noqa: N818 - not an error
-    """A container, or an object, inside an entry has to become a node.
-
-    It was found there a second time; or the entry, with everything inline in it, would be so large
-    that each write would cost much more than the changed part.
-    """
-
-    def __init__(self, container: Any) -> None:
-        self.container = container
-
-
-class ReferenceResolver:
-    """Resolves the containers inside one entry: nodes by reference, others inline.
-
-    Args:
-        graph: The graph of the tracker.
-        node: The node to which the entry belongs.
-        key: The entry.
-        lenient: Replace values that cannot be saved: see `codec.unsaved`.
-        divide: Make a container a node if the entry is large.
-
-    Attributes:
-        seen: Containers and objects that are saved inline, by identity.
-        top: The container that becomes a node if the entry is large: the outermost one with other
-            than one entry. None if that container is part of an object.
-    """
-
-    __slots__ = (
-        "_graph",
-        "_in_payload",
-        "_left",
-        "_looks",
-        "key",
-        "lenient",
-        "node",
-        "seen",
-        "top",
-    )
-
-    def __init__(
-        self, graph: Graph, node: Node, key: Any, *, lenient: bool = False, divide: bool = False
-    ) -> None:
-        self._graph = graph
-        self.node = node
-        self.key = key
-        self.lenient = lenient
-        self.seen: dict[int, Any] = {}
-        self.top: Any = None
-        self._looks = divide
-        self._left = INLINE
-        self._in_payload = False
-
-    def strict(self) -> ReferenceResolver:
-        """Return a resolver for the result of a registered `encode`: it replaces nothing.
-
-        Plain containers in such a result may be new at each call: they are no part of the state.
-        """
-        resolver = ReferenceResolver(self._graph, self.node, self.key)
-        resolver.seen, resolver._in_payload = self.seen, True
-        return resolver
-
-    def __call__(self, container: Any) -> dict[str, int] | None:
-        """Return a reference to a node; None for a container or an object that is saved inline."""
-        tracker = self.node.tracker
-        if not issubclass(type(container), Barrier):
-            return self._without_barrier(container)
-        if container._node_ is not self.node or container._key_ != self.key:
-            self._graph.claim(container, self.node, self.key)
-        owner: Node | None = container._node_
-        assert owner is not None
-        if owner.tracker is not tracker:
-            raise Unsupported("a state object of another store cannot be part of this one")
-        if owner.obj is container:
-            return self._refer(owner)
-        self._meet(container)
-        return None
-
-    def _without_barrier(self, value: Any) -> dict[str, int] | None:
-        node = self.node.tracker.shared.get(id(value))
-        if node is None:
-            if not (self._in_payload and type(value) in PLAIN):
-                self._meet(value)
-            return None
-        if node is self.node and type(value) not in PLAIN:
-            if id(value) not in self.seen:
-                self.seen[id(value)] = value  # the object of the node itself
-                return None
-            fields = getattr(codec.entry_for(type(value)), "fields", None)
-            if fields is None or not fields.begins_blank:
-                raise Unsupported("an object that holds itself cannot be saved")
-        return self._refer(node)
-
-    def _meet(self, value: Any) -> None:
-        """Note a value that is saved inline; at a second place it has to become a node."""
-        if id(value) in self.seen:
-            raise ToBeNode(value)
-        self.seen[id(value)] = value
-        entries = size(value) if issubclass(type(value), Barrier) else 0
-        self._left -= entries + 1
-        if self._looks and entries != 1:
-            self._looks = False
-            self.top = value if entries else None
-        elif self._left < 0 and self.top is not None:
-            raise ToBeNode(self.top)
-
-    def _refer(self, owner: Node) -> dict[str, int]:
-        if not owner.declared and owner.kind.describe is not None:
-            owner.kind.describe(owner.obj)  # it has to be one that can be saved
-        owner.referrers.setdefault((self.node.id, self.key))
-        self._graph.revive(owner)
-        return {"$ref": owner.id}
-
-    def sign(self, data: bytes) -> str:
-        """Sign a pickled value."""
-        signer = self.node.tracker.signer
-        if signer is None:
-            raise Unsupported("a pickled value has to be signed, and here is no key to sign it")
-        try:
-            return signer.sign(data, self.node.place_of(self.key))
-        except NoKeyError as problem:
-            raise Unsupported(str(problem)) from None
-
-    def name_of(self, container: Any) -> str | None:
-        """Name a state object to which a pickled value refers."""
-        from autostate.codec.pickled import name_of
-
-        node: Node | None = container._node_
-        if node is not None and node.tracker is not self.node.tracker:
-            raise Unsupported("a pickled value cannot refer to a state object of another store")
-        return name_of(container)
 
 
 class CaptureOutput(Protocol):

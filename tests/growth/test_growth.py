@@ -457,7 +457,7 @@ def test_a_tree_that_was_saved_in_one_entry_is_divided_when_it_changes(
     state: Any = PersistedDict("state")
     with monkeypatch.context() as patch:
         patch.setattr("autostate.tracking.node_capture.LARGEST_ENTRY", 2**40)
-        patch.setattr("autostate.tracking.node_capture.INLINE", 2**40)
+        patch.setattr("autostate.tracking.resolver.INLINE", 2**40)
         state["tree"] = make()
         autostate.flush()
     runs.again()

@@ -148,7 +148,7 @@ def test_they_come_back_when_small_containers_are_nodes_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An entry that is large with all that is inline in it is divided, while it is encoded."""
-    monkeypatch.setattr("autostate.tracking.node_capture.INLINE", 10)
+    monkeypatch.setattr("autostate.tracking.resolver.INLINE", 10)
     monkeypatch.setattr("autostate.tracking.node_capture.LARGEST_ENTRY", 300)
     rng = random.Random(6)
     programs = [DIVIDED, *(random_steps(rng, STEPS) for _ in range(EXAMPLES // 2))]
