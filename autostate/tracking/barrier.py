@@ -163,33 +163,6 @@ def register_kind(kind: Kind) -> None:
     ClassVariants(kind.nested, kind)
 
 
-class Cell(dict[str, Any]):
-    """The container of a node that is an object: the object is at several places."""
-
-    __slots__ = ("_key_", "_node_")
-
-
-def _refill_cell(cell: Cell, content: dict[str, Any]) -> None:
-    cell.update(content)
-
-
-OBJECT: Final = Kind(
-    name="shared_object",
-    shape="mapping",
-    builtin=Cell,
-    tracked=Cell,
-    copy=dict,
-    fill=dict.update,
-    refill=_refill_cell,
-    raw=frozenset(),
-    show=lambda cell: cell["value"],
-)
-"""An object without a barrier: saved as a whole, as the one entry "value"."""
-
-object.__setattr__(OBJECT, "nested", Cell)  # there is nothing to hide about it
-KINDS[OBJECT.name] = PLAIN[Cell] = OBJECT
-
-
 def variants_of(cls: type) -> ClassVariants:
     """Return the variants of a class of persisted containers; made at its first use."""
     known = VARIANTS.get(cls)

@@ -17,7 +17,8 @@ from operator import is_
 from typing import Any, Final
 
 from autostate.process.interrupts import is_owned
-from autostate.tracking.barrier import Barrier, Cell, kind_of
+from autostate.tracking.barrier import Barrier, kind_of
+from autostate.tracking.cell import Cell
 from autostate.tracking.graph import Graph
 from autostate.tracking.kind import PLAIN
 from autostate.tracking.node import Marks

@@ -23,9 +23,10 @@ from autostate.errors import (
 from autostate.process.interrupts import is_passing, uninterrupted
 from autostate.signing import BadSignatureError
 from autostate.tracking import mirror
-from autostate.tracking.barrier import OBJECT, Barrier, Cell, arm, make, size, variants_of
+from autostate.tracking.barrier import Barrier, arm, make, size, variants_of
 from autostate.tracking.bulk_conversion import CONVERTED, FLAT, Dict, List, is_flat
 from autostate.tracking.capture import Capture
+from autostate.tracking.cell import OBJECT, Cell
 from autostate.tracking.graph import Graph
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kept import Kept

@@ -17,7 +17,8 @@ from typing import Any
 from msgspec import Struct, field
 
 from autostate import codec
-from autostate.tracking.barrier import Barrier, Cell, kind_of, make, size
+from autostate.tracking.barrier import Barrier, kind_of, make, size
+from autostate.tracking.cell import Cell
 from autostate.tracking.conversion import references
 from autostate.tracking.graph import Graph
 from autostate.tracking.items import ItemRef
