@@ -412,6 +412,16 @@ class Marks(ABC):
         """List a container to be resolved before the next cut."""
         self.unresolved[id(container)] = container
 
+    def discard(self, node: Node) -> None:
+        """Forget a node that could not be made; it may be repeated."""
+        self.nodes.pop(node.id, None)
+        self.dirty_nodes.pop(node, None)
+        if node.name is not None and self.roots.get(node.name) is node:
+            del self.roots[node.name]
+        if node.obj._node_ is node:
+            node.kind.release(node.obj)
+        node.obj._node_ = None
+
     def new_id(self) -> int:
         """Return a number that no node has had."""
         node_id = self._next_id

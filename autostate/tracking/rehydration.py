@@ -21,14 +21,14 @@ from autostate.errors import (
     UpgradeError,
 )
 from autostate.process.interrupts import is_passing, uninterrupted
-from autostate.signing import BadSignatureError
 from autostate.tracking import mirror
-from autostate.tracking.barrier import Barrier, arm, make, size, variants_of
-from autostate.tracking.bulk_conversion import CONVERTED, FLAT, Dict, List, is_flat
+from autostate.tracking.barrier import arm, size, variants_of
+from autostate.tracking.builder import Builder
+from autostate.tracking.bulk_conversion import CONVERTED, FLAT, Dict
 from autostate.tracking.capture import Capture
 from autostate.tracking.cell import OBJECT, Cell
 from autostate.tracking.graph import Graph
-from autostate.tracking.items import ItemRef, SequenceEntries
+from autostate.tracking.items import SequenceEntries
 from autostate.tracking.kept import Kept
 from autostate.tracking.kind import KINDS, Kind
 from autostate.tracking.mappings import KeyedCapture, common_type
@@ -38,8 +38,6 @@ from autostate.tracking.sequences import saved_as
 from autostate.tracking.sharing import Sharing
 from autostate.tracking.watched import Watched
 from autostate.tracking.written import Written
-
-_STR = frozenset({str})
 
 
 class State(Protocol):
@@ -245,15 +243,9 @@ class Rehydration:
     def _take_back(self) -> None:
         """Discard nodes that were rebuilt half-way: the store has all of them."""
         tracker = self._tracker
-        for node, state in self._built.items():
-            tracker.nodes.pop(node.id, None)
-            tracker.dirty_nodes.pop(node, None)
-            if node.obj._node_ is node:
-                node.kind.release(node.obj)
-            node.obj._node_ = None
+        for node in self._built:
+            tracker.discard(node)
             node.kind.builtin.clear(node.obj)  # the program may try again with it
-            if state.name is not None and tracker.roots.get(state.name) is node:
-                del tracker.roots[state.name]
         tracker.part(Watched).forget(self._built.__contains__)
         tracker.part(Sharing).forget(self._built.__contains__)
         tracker.part(Written).forget(self._built.__contains__)
@@ -308,7 +300,9 @@ class Rehydration:
         if state.name is not None:
             self._tracker.roots[state.name] = node
         entries = node.entries
-        entries.saved_defaults = entries.defaults = frozenset(self._keys(state.defaults, node))
+        entries.saved_defaults = entries.defaults = frozenset(
+            Builder(self, node).keys(state.defaults)
+        )
         entries.metadata = state.metadata
         if state.metadata is not None:
             self._configure(kind, container, state.metadata)
@@ -320,7 +314,7 @@ class Rehydration:
         if state.steps and node.kind.name in CONVERTED:
             self._fill_in_steps(node, state.steps)
         else:
-            node.kind.fill(container, self._content(node, state.content))
+            node.kind.fill(container, self._content(node, state))
         if node.kind is OBJECT:
             self._tracker.part(Sharing).loaded(node)
         entries = node.entries
@@ -332,18 +326,10 @@ class Rehydration:
         if node in self.resigned:  # its encoded form differs from the stored one
             node.entries.saved = None
 
-    def _content(self, node: Node, content: Any) -> Any:
+    def _content(self, node: Node, state: State) -> Any:
         if node.kind is OBJECT:
-            return self._object(node, content)
-        if not _STR.issuperset(map(type, content)) and node.kind.shape != "sequence":
-            content = dict(zip(self._keys(content, node), content.values(), strict=True))
-        if node.kind.shape == "set":
-            return content
-        if node.kind.shape == "sequence":
-            make, numbered = _Make(self, node), enumerate(content, self._built[node].first)
-            return [self._element(item, make, number) for number, item in numbered]
-        make = _Make(self, node)
-        return {key: self._value(value, make, key) for key, value in content.items()}
+            return self._object(node, state.content)
+        return Builder(self, node).content(state.content, state.first)
 
     def _fill_in_steps(self, node: Node, steps: list[Any]) -> None:
         """Fill a mapping by its changes, one after another.
@@ -365,20 +351,11 @@ class Rehydration:
             elif not types <= FLAT:
                 rest.update((key, None) for key, value in step.items() if type(value) not in FLAT)
             kind.fill(container, step)
-        make = _Make(self, node)
+        builder = Builder(self, node)
         for key in rest:
             json = dict.get(container, key)
             if json is not None:
-                kind.builtin.__setitem__(container, key, self._value(json, make, key))
-
-    def _value(self, json: Any, make: _Make, key: Any) -> Any:
-        """Build the value of an entry of a mapping."""
-        if type(json) in FLAT:
-            return json
-        if type(json) is KINDS["dict"].nested:
-            json._node_ = make.node
-            return json
-        return self._decode(json, make, key)
+                kind.builtin.__setitem__(container, key, builder.entry(key, json))
 
     def _configure(self, kind: Kind, container: Any, metadata: Any) -> None:
         try:
@@ -391,33 +368,6 @@ class Rehydration:
             raise CorruptStateError(
                 f"the stored metadata of a {kind.name} cannot be read ({type(error).__name__})"
             ) from None
-
-    def _keys(self, keys: Iterable[Hashable], node: Node) -> list[Hashable]:
-        """Decode keys or members again if their classes were unknown before."""
-        make = _Make(self, node)
-        return [key if type(key) is str else codec.resolve_key(key, make) for key in keys]
-
-    def _element(self, json: Any, make: _Make, number: int) -> Any:
-        """Build an element of a sequence, and its entry."""
-        if type(json) in FLAT:
-            return json
-        node, place = make.node, ItemRef(number, id(json))
-        if type(json) is KINDS["dict"].nested:
-            json._node_ = node
-            json._key_ = place
-            return json
-        element = self._decode(json, make, place)
-        place.ident = id(element)
-        if not issubclass(type(element), Barrier) or element._node_ is not node:
-            make.refs[id(element)] = place
-        return element
-
-    def _decode(self, json: Any, make: _Make, key: Any) -> Any:
-        make.key, make.watched = key, False
-        value = make.value(json)
-        if make.watched:
-            self._tracker.part(Watched).again(make.node, key, hash(codec.dump(json)))
-        return value
 
     def refer(self, node_id: int, where: Node, *, complete: bool) -> Node:
         """Return a node that is referred to, rebuilt if it was not yet.
@@ -453,7 +403,7 @@ class Rehydration:
 
     def _object(self, node: Node, content: dict[str, Any]) -> dict[str, Any]:
         """Build the content of a cell."""
-        value = self._decode(content["value"], _Make(self, node), "value")
+        value = Builder(self, node).decode("value", content["value"])
         begun = node.obj.get("value")
         if begun is not None:
             entry = codec.entry_for(type(value))
@@ -476,83 +426,3 @@ class Rehydration:
                 f"the state refers to the state object {name}, which is not stored"
             )
         return node.kind.show(node.obj)
-
-
-class _Make:
-    """Builds containers and objects for `codec.decode`, and makes them known to tracking.
-
-    Attributes:
-        node: The node to which the built containers belong.
-        refs: Of a sequence: its `SequenceEntries.refs`.
-        key: The entry that holds them.
-        watched: Whether the entry holds an object that can change unseen.
-    """
-
-    __slots__ = ("_is_direct", "_rehydration", "_tracker", "key", "node", "refs", "watched")
-
-    def __init__(self, rehydration: Rehydration, node: Node) -> None:
-        self._rehydration = rehydration
-        self._tracker = node.tracker
-        self.node = node
-        entries = node.entries
-        self.refs = entries.refs if isinstance(entries, SequenceEntries) else {}
-        self.key: Any = None
-        self.watched = False
-        self._is_direct = False  # references are not passed to a class
-
-    def value(self, json: Any) -> Any:
-        """Decode like `codec.decode`; dicts and lists, which are frequent, are handled here."""
-        made: Any
-        if type(json) is dict and not codec.is_tagged(json):
-            if not is_flat(json):
-                json = {k: v if type(v) in FLAT else self.value(v) for k, v in json.items()}
-            made = Dict(json)
-            made.__class__ = KINDS["dict"].nested
-        elif type(json) is list:
-            if not FLAT.issuperset(map(type, json)):
-                json = [v if type(v) in FLAT else self.value(v) for v in json]
-            made = List(json)
-            made.__class__ = KINDS["list"].nested
-        else:
-            self._is_direct = "$ref" in json
-            return codec.decode(json, self)
-        made._node_ = self.node
-        made._key_ = self.key
-        return made
-
-    def __call__(self, kind: str, content: Any) -> Any:
-        """Build one container or object."""
-        if kind == "ref":
-            known = self._rehydration.refer(content, self.node, complete=not self._is_direct)
-            known.referrers.setdefault((self.node.id, self.key))
-            self.watched = self.watched or type(known.obj) is Cell
-            return known.kind.show(known.obj)
-        if kind == "object":
-            self.watched = True
-            return content
-        if kind == "pickled":
-            self.watched = True
-            return self._pickled(content)
-        if kind == "unknown":
-            if self._tracker.on_unknown() == "raise":
-                raise UnknownTypeError(content[0])
-            return codec.Unknown(*content)
-        return make(KINDS[kind], content, self.node, self.key)
-
-    def _pickled(self, json: Any) -> Any:
-        """Load a pickled value if its signature is valid; no code of it runs before the check."""
-        from autostate.codec import pickled
-
-        path = f"{self.node.path}{self.node.entries.step(self.key)}"
-
-        def verify(data: bytes, signature: str) -> None:
-            signer = self._tracker.signer
-            try:
-                if signer is None:
-                    raise BadSignatureError("here is no key to verify a pickled value")
-                if not signer.verify(data, signature, self.node.place_of(self.key)):
-                    self._rehydration.resigned.add(self.node)
-            except BadSignatureError as problem:
-                raise SignatureError(f"{path}: {problem}") from None
-
-        return pickled.load(json, path, verify, self._rehydration.root)

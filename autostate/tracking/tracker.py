@@ -513,12 +513,7 @@ class Tracker(Marks):
 
     def _take_back(self, node: Node) -> None:
         """Forget a root that could not be made."""
-        self.roots.pop(node.name or "", None)
-        self.nodes.pop(node.id, None)
-        self.dirty_nodes.pop(node, None)
-        if node.obj._node_ is node:
-            node.kind.release(node.obj)
-        node.obj._node_ = None
+        self.discard(node)
         self.written.forget_unbound()
 
     @shows_warnings

@@ -1,0 +1,166 @@
+"""Builds the values in the entries of one node that is rehydrated.
+
+A dict of scalars is a tracked dict already when it arrives here: see `bulk_conversion.py`. The dict
+has no node yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any, Final, Protocol
+
+from autostate import codec
+from autostate.errors import SignatureError, UnknownTypeError
+from autostate.signing import BadSignatureError
+from autostate.tracking.barrier import Barrier, make
+from autostate.tracking.bulk_conversion import FLAT, Dict, List, is_flat
+from autostate.tracking.cell import Cell
+from autostate.tracking.items import ItemRef, SequenceEntries
+from autostate.tracking.kind import KINDS
+from autostate.tracking.node import Node
+from autostate.tracking.watched import Watched
+
+_STR: Final = frozenset({str})
+
+
+class Referred(Protocol):
+    """The nodes and roots to which values refer: see `rehydration.Rehydration`.
+
+    Attributes:
+        resigned: Nodes with pickled values that an older key has signed.
+    """
+
+    resigned: set[Node]
+
+    def refer(self, node_id: int, where: Node, *, complete: bool) -> Node:
+        """Return a node that is referred to, rebuilt if it was not yet."""
+
+    def root(self, name: str) -> Any:
+        """Find the state object to which a pickled value refers."""
+
+
+class Builder:
+    """Builds containers and objects for `codec.decode`, and makes them known to tracking.
+
+    Attributes:
+        node: The node to which the built containers belong.
+    """
+
+    __slots__ = ("_is_direct", "_key", "_referred", "_refs", "_watched", "node")
+
+    def __init__(self, referred: Referred, node: Node) -> None:
+        self._referred = referred
+        self.node = node
+        entries = node.entries
+        self._refs = entries.refs if isinstance(entries, SequenceEntries) else {}
+        self._key: Any = None  # the entry that is being built
+        self._watched = False  # whether it holds an object that can change unseen
+        self._is_direct = False  # references are not passed to a class
+
+    # -- entries ----------------------------------------------------------------------------------
+
+    def content(self, json: Any, first: int) -> Any:
+        """Build the content of a mapping, set or sequence, whose first item has that number."""
+        shape = self.node.kind.shape
+        if shape == "sequence":
+            return [self._item(item, number) for number, item in enumerate(json, first)]
+        if not _STR.issuperset(map(type, json)):
+            json = dict(zip(self.keys(json), json.values(), strict=True))
+        if shape == "set":
+            return json
+        return {key: self.entry(key, value) for key, value in json.items()}
+
+    def keys(self, keys: Iterable[Hashable]) -> list[Hashable]:
+        """Decode keys or members again if their classes were unknown before."""
+        return [key if type(key) is str else codec.resolve_key(key, self) for key in keys]
+
+    def entry(self, key: Any, json: Any) -> Any:
+        """Build the value of an entry of a mapping."""
+        if type(json) in FLAT:
+            return json
+        if type(json) is KINDS["dict"].nested:
+            json._node_ = self.node
+            return json
+        return self.decode(key, json)
+
+    def _item(self, json: Any, number: int) -> Any:
+        """Build an item of a sequence, and its entry."""
+        if type(json) in FLAT:
+            return json
+        ref = ItemRef(number, id(json))
+        if type(json) is KINDS["dict"].nested:
+            json._node_, json._key_ = self.node, ref
+            return json
+        item = self.decode(ref, json)
+        ref.ident = id(item)
+        if not issubclass(type(item), Barrier) or item._node_ is not self.node:
+            self._refs[id(item)] = ref
+        return item
+
+    def decode(self, key: Any, json: Any) -> Any:
+        """Build a value, and watch its entry if the value can change unseen."""
+        self._key, self._watched = key, False
+        value = self.value(json)
+        if self._watched:
+            watched = self.node.tracker.part(Watched)
+            watched.again(self.node, key, hash(codec.dump(json)))
+        return value
+
+    # -- parts of an entry, for `codec.decode` ----------------------------------------------------
+
+    def value(self, json: Any) -> Any:
+        """Decode like `codec.decode`; dicts and lists, which are frequent, are handled here."""
+        made: Any
+        if type(json) is dict and not codec.is_tagged(json):
+            if not is_flat(json):
+                json = {k: v if type(v) in FLAT else self.value(v) for k, v in json.items()}
+            made = Dict(json)
+            made.__class__ = KINDS["dict"].nested
+        elif type(json) is list:
+            if not FLAT.issuperset(map(type, json)):
+                json = [v if type(v) in FLAT else self.value(v) for v in json]
+            made = List(json)
+            made.__class__ = KINDS["list"].nested
+        else:
+            self._is_direct = "$ref" in json
+            return codec.decode(json, self)
+        made._node_ = self.node
+        made._key_ = self._key
+        return made
+
+    def __call__(self, kind: str, content: Any) -> Any:
+        """Build one container or object."""
+        if kind == "ref":
+            known = self._referred.refer(content, self.node, complete=not self._is_direct)
+            known.referrers.setdefault((self.node.id, self._key))
+            self._watched = self._watched or type(known.obj) is Cell
+            return known.kind.show(known.obj)
+        if kind == "object":
+            self._watched = True
+            return content
+        if kind == "pickled":
+            self._watched = True
+            return self._pickled(content)
+        if kind == "unknown":
+            if self.node.tracker.on_unknown() == "raise":
+                raise UnknownTypeError(content[0])
+            return codec.Unknown(*content)
+        return make(KINDS[kind], content, self.node, self._key)
+
+    def _pickled(self, json: Any) -> Any:
+        """Load a pickled value if its signature is valid; no code of it runs before the check."""
+        from autostate.codec import pickled
+
+        path = f"{self.node.path}{self.node.entries.step(self._key)}"
+
+        def verify(data: bytes, signature: str) -> None:
+            signer = self.node.tracker.signer
+            try:
+                if signer is None:
+                    raise BadSignatureError("here is no key to verify a pickled value")
+                if not signer.verify(data, signature, self.node.place_of(self._key)):
+                    self._referred.resigned.add(self.node)
+            except BadSignatureError as problem:
+                raise SignatureError(f"{path}: {problem}") from None
+
+        return pickled.load(json, path, verify, self._referred.root)
