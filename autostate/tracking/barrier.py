@@ -50,7 +50,6 @@ Why this is safe:
 from __future__ import annotations
 
 import functools
-from abc import ABCMeta
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -58,6 +57,7 @@ from typing import TYPE_CHECKING, Any, Final
 from autostate import codec
 from autostate.tracking import probe
 from autostate.tracking.attributes import shield
+from autostate.tracking.derive import derive
 from autostate.tracking.kept import SEGMENTS
 from autostate.tracking.kind import KINDS, PLAIN, Kind
 from autostate.tracking.node import LARGE
@@ -101,15 +101,6 @@ def kind_of(container: Any) -> Kind:
     return plain if plain is not None else variants_of(type(container)).kind
 
 
-class _Twin:
-    """Keeps `__init_subclass__` of a user's class from running for its variants."""
-
-    __slots__ = ()
-
-    def __init_subclass__(cls) -> None:
-        """Do nothing."""
-
-
 class ClassVariants:
     """The variants of one class."""
 
@@ -132,8 +123,7 @@ class ClassVariants:
     def _twin(self, methods: Mapping[str, Any]) -> Any:
         """Make a subclass of the same layout and name, with some methods replaced.
 
-        A method that the user's class overrides is not replaced. The metaclass is not called: it
-        was called for the user's class.
+        A method that the user's class overrides is not replaced.
         """
         cls, tracked = self.armed, self.kind.tracked
         namespace = {
@@ -147,8 +137,7 @@ class ClassVariants:
             for name, method in methods.items()
             if getattr(cls, name) is getattr(tracked, name)
         }
-        make: Any = ABCMeta.__new__ if isinstance(cls, ABCMeta) else type.__new__
-        return make(type(cls), cls.__name__, (_Twin, cls), namespace | ours)
+        return derive(cls, namespace | ours)
 
 
 VARIANTS: Final[dict[type, ClassVariants]] = {}

@@ -110,8 +110,7 @@ class Graph:
         return id(container) in self._inline_in(node, key)
 
     def _inline_in(self, node: Node, key: Any) -> frozenset[int]:
-        values = [item_of(node.obj, slot) for slot in node.entries.slots(key)]
-        return frozenset(id(inner) for inner in inline(values, node))
+        return frozenset(id(inner) for inner in inline(node.entries.values(key), node))
 
     def detach(self, container: Any) -> bool:
         """Detach a written inline container if it was taken out of its entry.
@@ -221,6 +220,13 @@ class Graph:
         elif type(entry) is ItemRef and next(inline([item_of(node.obj, slot)], node), None) is None:
             node.entries.forget(entry)
 
+    def look_inside(self, node: Node) -> None:
+        """Convert or watch all values in a node."""
+        for slot in slots_of(node.obj):
+            self.convert_or_watch(node, slot, again=True)
+        if node.kind.shape == "sequence":
+            self.promote_repeated(node, range(size(node.obj)))
+
     def _has_to_be_watched(self, value: Any, node: Node, entry: Any) -> bool:
         """Tell whether a value, or a part of it, can change unseen; nothing in it is replaced."""
         watched = False
@@ -248,10 +254,7 @@ class Graph:
         node = self.new_node(container, referrer, entry)
         container._node_, container._key_ = node, None
         self.take_over(node, referrer, entry)
-        for slot in slots_of(container):
-            self.convert_or_watch(node, slot, again=True)
-        if node.kind.shape == "sequence":
-            self.promote_repeated(node, range(size(container)))
+        self.look_inside(node)
         self._tracker.touch(referrer, entry)
         self.include(node)
         return node
@@ -315,7 +318,7 @@ class Graph:
                 elif inner._node_ is referrer and inner._key_ == entry:
                     inner._node_, inner._key_ = node, key
                     moved[id(inner)] = inner
-        values = [item_of(referrer.obj, slot) for slot in referrer.entries.slots(entry)]
+        values = referrer.entries.values(entry)
         rest = [inner for inner in inline(values, referrer) if id(inner) in moved]
         for inner in [*twice, *rest]:
             if is_inline(inner):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from operator import countOf
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar, cast
 
-from autostate.tracking.raw import has
+from autostate.tracking.raw import has, item_of
 
 if TYPE_CHECKING:
     from autostate.signing import Signer
@@ -185,6 +185,10 @@ class Entries:
     def slots(self, key: Any) -> list[Any]:
         """List the slots of an entry: its key, or the position of an item of a sequence."""
         return [key] if has(self.node.obj, key) else []
+
+    def values(self, key: Any) -> list[Any]:
+        """List the value of an entry; nothing if the entry is gone."""
+        return [item_of(self.node.obj, slot) for slot in self.slots(key)]
 
     def locate(self, keys: Iterable[Any]) -> dict[Any, Any]:
         """Find the slots of entries; leave out entries that are gone."""

@@ -20,13 +20,13 @@ would note an int. `__array_ufunc__ = None` makes the scalar leave the compariso
 
 from __future__ import annotations
 
-from abc import ABCMeta
 from collections.abc import Iterable
 from types import FunctionType
 from typing import Any, Final
 from weakref import WeakKeyDictionary, ref
 
 from autostate.process.interrupts import is_passing
+from autostate.tracking.derive import derive
 
 _NOTHING: Final = object()
 
@@ -64,15 +64,6 @@ class _Probe:
         return self._note.compare(other)
 
 
-class _Silent:
-    """Keeps `__init_subclass__` of a user's class from running for a class of probes."""
-
-    __slots__ = ()
-
-    def __init_subclass__(cls) -> None:
-        """Do nothing."""
-
-
 _IN_C: Final = type(object.__new__)
 _derived: Final[WeakKeyDictionary[type, ref[type]]] = WeakKeyDictionary()
 """Classes of probes by the class of keys; weak: a derived class keeps its base alive."""
@@ -91,9 +82,7 @@ def _derive(cls: Any) -> type:
         "__hash__": lambda self: hash(_note_of(self).wanted),
         "__del__": lambda _: None,  # a probe was never initialised
     }
-    make: Any = ABCMeta.__new__ if isinstance(cls, ABCMeta) else type.__new__
-    made: type = make(type(cls), cls.__name__, (_Silent, cls), namespace)
-    return made
+    return derive(cls, namespace)
 
 
 def _probe(note: _Note) -> Any:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from autostate.tracking.node import Marks, Node
-from autostate.tracking.raw import item_of
 from autostate.tracking.search import holds
 
 
@@ -79,6 +78,4 @@ class Reach:
         return found
 
     def _refers(self, referrer: Node, key: Any, node: Node) -> bool:
-        slots = referrer.entries.slots(key)
-        values = [item_of(referrer.obj, slot) for slot in slots]
-        return holds(values, referrer, node)
+        return holds(referrer.entries.values(key), referrer, node)

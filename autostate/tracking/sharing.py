@@ -17,7 +17,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from autostate import codec
-from autostate.tracking.barrier import Barrier, kind_of, make, size
+from autostate.tracking.barrier import Barrier, kind_of, make
 from autostate.tracking.cell import Cell
 from autostate.tracking.conversion import references
 from autostate.tracking.graph import Graph
@@ -28,18 +28,20 @@ from autostate.tracking.raw import has, item_of, items_of
 from autostate.tracking.search import is_inline, is_object, slots_of
 from autostate.tracking.watched import Watched
 
+Place = tuple[Any, Any, Node, Any]
+"""A container, the key or index of a value there, and the node and entry to which it belongs."""
+
 
 class Found(Struct):
     """A container or object in the state, held by a list so that references can be counted.
 
     Attributes:
         holder: A list of the container.
-        places: For each place where it was found: the container that holds it, the key or index
-            there, and the node and entry to which that container belongs.
+        places: The places where it was found.
     """
 
     holder: list[Any]
-    places: list[tuple[Any, Any, Node, Any]] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
 
 
 class Sharing:
@@ -81,7 +83,7 @@ class Sharing:
             if self._convert(node, found[key], parents[key]):
                 del self._tracker.shared[key]
             else:
-                self._look_inside(node)
+                self._graph.look_inside(node)
             node.entries.all_dirty = True
             self._tracker.dirty_nodes[node] = None
         self._watched.forget(lambda node: type(node.obj) in PLAIN)
@@ -94,7 +96,7 @@ class Sharing:
         """
         entries = self._watched.entries
         while True:
-            search = Search(self)
+            search = _Search(self._graph, self._tracker.shared)
             for node, entry, slot in self._slots(watched):
                 search.look(node.obj, slot, node, entry)
             for node in list(self._tracker.shared.values()):
@@ -139,12 +141,6 @@ class Sharing:
         self._graph.include(self._make_node(value, referrer, entry))
         self._watched.add(referrer, entry)  # so that every cut searches it
 
-    def _look_inside(self, node: Node) -> None:
-        for slot in slots_of(node.obj):
-            self._graph.convert_or_watch(node, slot, again=True)
-        if node.kind.shape == "sequence":
-            self._graph.promote_repeated(node, range(size(node.obj)))
-
     def _convert(self, node: Node, found: Found, more: int) -> bool:
         """Put the persisted variant at all places; False if somebody else holds the plain one.
 
@@ -177,7 +173,7 @@ class Sharing:
             now = other.entries.at(slot) if parent is other.obj else entry  # another item by now
             self._tracker.touch(other, now)
             node.referrers.setdefault((other.id, now))
-        self._look_inside(node)
+        self._graph.look_inside(node)
         return True
 
 
@@ -190,7 +186,7 @@ class _Parts(list[Any]):
     """The values in a tuple or an object."""
 
 
-def _swap(place: tuple[Any, Any, Node, Any], old: Any, new: Any) -> bool:
+def _swap(place: Place, old: Any, new: Any) -> bool:
     parent, slot, _, _ = place
     try:
         if item_of(parent, slot) is not old:
@@ -201,48 +197,52 @@ def _swap(place: tuple[Any, Any, Node, Any], old: Any, new: Any) -> bool:
     return True
 
 
-class Search:
+class _Search:
     """Visits everything in the watched entries, each container once.
 
     Attributes:
         found: The plain containers that were found, by `id`.
     """
 
-    def __init__(self, sharing: Sharing) -> None:
-        self._sharing = sharing
+    def __init__(self, graph: Graph, shared: dict[int, Node]) -> None:
+        self._graph = graph
+        self._shared = shared
         self._inline: set[int] = set()
         self.found: dict[int, Found] = {}
 
     def look(self, parent: Any, slot: Any, node: Node, entry: Any) -> None:
         """Visit the value at one place, which belongs to `entry` of `node`."""
-        cls = type(item_of(parent, slot))
+        # A variable is a reference, but does no harm here: `found` holds each plain container of
+        # the path anyway, and these are counted only when the search has ended.
+        value = item_of(parent, slot)
+        cls = type(value)
         if cls in PLAIN:
-            known = id(item_of(parent, slot)) in self.found
-            found = self.found.setdefault(id(item_of(parent, slot)), Found([item_of(parent, slot)]))
-            found.places.append((parent, slot, node, entry))
-            if not known:
-                self._inside(
-                    item_of(parent, slot),
-                    self._sharing._tracker.shared.get(id(item_of(parent, slot))) or node,
-                    entry,
-                )
-        elif is_object(cls) and not _is_root(item_of(parent, slot)):
-            known = id(item_of(parent, slot)) in self.found
-            found = self.found.setdefault(id(item_of(parent, slot)), Found([item_of(parent, slot)]))
-            found.places.append((_Parts(), slot, node, entry))
-            if not known:
-                shared = self._sharing._tracker.shared.get(id(item_of(parent, slot)))
+            if self._is_new(value, (parent, slot, node, entry)):
+                self._inside(value, self._shared.get(id(value), node), entry)
+        elif is_object(cls) and not _is_root(value):
+            if self._is_new(value, (_Parts(), slot, node, entry)):
+                shared = self._shared.get(id(value))
                 where = (node, entry) if shared is None else (shared, "value")
-                self._parts(item_of(parent, slot), *where)
+                self._parts(value, *where)
         elif not issubclass(cls, Barrier) and not codec.is_atom(cls):
-            self._parts(item_of(parent, slot), node, entry)
-        elif is_inline(item_of(parent, slot)):
-            if item_of(parent, slot)._node_ is not node or item_of(parent, slot)._key_ != entry:
+            self._parts(value, node, entry)
+        elif is_inline(value):
+            if value._node_ is not node or value._key_ != entry:
                 # Found only while it is encoded, it could be part of an encoded entry already.
-                self._sharing._graph.claim(item_of(parent, slot), node, entry)
-            if is_inline(item_of(parent, slot)) and id(item_of(parent, slot)) not in self._inline:
-                self._inline.add(id(item_of(parent, slot)))
-                self._inside(item_of(parent, slot), node, entry)
+                self._graph.claim(value, node, entry)
+            # it is no inline container any more if it is at two places
+            if is_inline(value) and id(value) not in self._inline:
+                self._inline.add(id(value))
+                self._inside(value, node, entry)
+
+    def _is_new(self, value: Any, place: Place) -> bool:
+        """Note a place of a value; tell whether the value was found for the first time."""
+        known = self.found.get(id(value))
+        if known is None:
+            self.found[id(value)] = Found([value], [place])
+            return True
+        known.places.append(place)
+        return False
 
     def _parts(self, value: Any, node: Node, entry: Any) -> None:
         """Visit the values in a tuple or an object: nothing can be replaced there."""
