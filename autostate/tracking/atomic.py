@@ -182,16 +182,25 @@ def _leave_by_hand(block: AtomicBlock, *error: object) -> None:
 
 def _leave(entry: Entry, kind: object = None, *_: object) -> None:
     """End a block: keep its writes, or undo them if it raises."""
-    kept = kind is None
-    for point in entry.savepoints:
-        if point.outcome is None:
-            point.outcome = kept
+    _decide(entry, kept=kind is None)
     uninterrupted(lambda: _end(entry))
 
 
-def _end(entry: Entry) -> None:
+def _decide(entry: Entry, *, kept: bool) -> None:
+    """Store the outcome of a block, before it is carried out: any thread can complete it then."""
+    for point in entry.savepoints:
+        if point.is_open:
+            point.outcome = kept
+
+
+def _carry_out(entry: Entry) -> None:
+    """Keep or undo the writes of a block, as its outcome says; it may be repeated."""
     for point in reversed(entry.savepoints):
         point.tracker.part(Blocks).end(point)
+
+
+def _end(entry: Entry) -> None:
+    _carry_out(entry)
     member = None if entry.membership is None else entry.membership()
     if member is not None and inside.get() is member:
         inside.set(member.outer)
@@ -217,7 +226,7 @@ def _dropped(entry: Entry) -> None:
 
     Nothing is logged here: the collector may run this in the middle of a handler of logging.
     """
-    if entry.place is not None and any(point.outcome is None for point in entry.savepoints):
+    if entry.place is not None and any(point.is_open for point in entry.savepoints):
         untold.append(entry.place)
     _abandoned(entry)
 
@@ -237,8 +246,5 @@ def tell_of_dropped() -> None:
 
 def _abandoned(entry: Entry) -> None:
     """Undo a block that was left without a call of `__exit__`, or with one that Ctrl-C ended."""
-    for point in entry.savepoints:
-        if point.outcome is None:
-            point.outcome = False
-    for point in reversed(entry.savepoints):
-        point.tracker.part(Blocks).end(point)
+    _decide(entry, kept=False)
+    _carry_out(entry)

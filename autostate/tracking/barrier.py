@@ -213,6 +213,12 @@ def before(container: Any, key: Any = EVERYTHING, *, removes: bool = False) -> N
     tracker.writing = (container, EVERYTHING if removes else key, size(container))
 
 
+def note_writing(container: Any, key: Any, length: int) -> None:
+    """Note which entry an undo is about to write, as `before` does; the lock is held."""
+    if container._node_ is not None:
+        container._node_.tracker.writing = (container, key, length)
+
+
 def encode_first(container: Any) -> None:
     """Encode the entry of a container if it belongs to a cut; the lock is held."""
     node: Node | None = container._node_

@@ -13,12 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from operator import is_
 from typing import Any, Final
 
 from autostate.process.interrupts import is_owned
 from autostate.tracking.barrier import Barrier, kind_of
 from autostate.tracking.cell import Cell
+from autostate.tracking.differences import same_items
 from autostate.tracking.graph import Graph
 from autostate.tracking.kind import PLAIN
 from autostate.tracking.node import Marks
@@ -297,10 +297,8 @@ def _may_step_back(point: Savepoint) -> bool:
 
 def _is_same(content: Any, former: Any) -> bool:
     """Tell whether two plain containers hold the same objects, in the same order."""
-    if len(content) != len(former):
-        return False
     if isinstance(content, set):
         return set(map(id, content)) == set(map(id, former))
-    if isinstance(content, dict) and not all(map(is_, content.values(), former.values())):
+    if isinstance(content, dict) and not same_items(content.values(), former.values()):
         return False
-    return all(map(is_, content, former))
+    return same_items(content, former)

@@ -1,12 +1,19 @@
-"""Numbers that several writers have changed: one writer's change is undone as a difference."""
+"""Former and present values, compared when the writes of one of several writers are undone."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
+from operator import is_
 from typing import Any, Final
 
 MISSING: Final = object()
 """In the place of a value that is missing."""
+
+
+def same_items(items: Collection[Any], others: Collection[Any]) -> bool:
+    """Tell whether two collections hold the same objects, in the same order."""
+    return len(items) == len(others) and all(map(is_, items, others))
 
 
 def _is_number(value: Any) -> bool:
@@ -18,12 +25,17 @@ def _is_number(value: Any) -> bool:
 
 
 def shifted(values: list[Any], former: Any, after: Any) -> list[Any] | None:
-    """Subtract a difference from numbers; None if a value is no number. MISSING counts as 0.
+    """Undo one writer's change of a number as a difference, since others have written, too.
+
+    MISSING counts as 0.
 
     Args:
         values: The numbers.
         former: The value before the write that is undone.
         after: The value that this write left.
+
+    Returns:
+        The numbers less the difference; None if a value is no number.
     """
     numbers = [0 if value is MISSING else value for value in (former, after, *values)]
     if (former is MISSING and after is MISSING) or not all(map(_is_number, numbers)):

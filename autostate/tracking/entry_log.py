@@ -14,19 +14,15 @@ An entry gets its former value back if nobody has written to it since. If somebo
 corrected by the difference, in the records of later writers too, which may be undone after that.
 A value that is no number stays as the later writer left it.
 
-A key that is removed comes back as it was held (`1` is not `True`), and at its former place. So
-there is one list of the keys for all records, `_order`, made before the first removal; keys that
-come later are appended. At a given time, a key's place is its last occurrence in the part of the
-list that was filled then. (What does not work: a copy of the content with each change of writer.)
+A key that is removed comes back as it was held (`1` is not `True`), and at its former place
+(`key_order.py`).
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import chain, pairwise
-from operator import is_
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field, structs
@@ -41,16 +37,17 @@ from autostate.tracking.barrier import (
     held_key,
     is_keyed,
     kind_of,
+    note_writing,
     put,
     size,
 )
-from autostate.tracking.differences import MISSING, shifted
+from autostate.tracking.differences import MISSING, same_items, shifted
+from autostate.tracking.key_order import KeyOrder, arranged, refill_in_order
 
 if TYPE_CHECKING:
     from autostate.tracking.savepoint import Savepoint
 
 _UNKNOWN: Final = object()
-_GONE: Final = object()
 
 
 class Former(Struct):
@@ -97,8 +94,7 @@ class EntryLog:
         self._kind = kind_of(container)
         self._is_set = self._kind.shape == "set"
         self._records = list(records)
-        self._order: list[Any] | None = None
-        self._base = 0
+        self._order = KeyOrder()
         self._back: dict[Any, int | None] = {}
         self._under_way: tuple[Record, list[Callable[[], None]]] | None = None
         self._in_order: Any = None
@@ -142,43 +138,32 @@ class EntryLog:
             known = last.entries.setdefault(key, former)
             if known.key is _UNKNOWN and known.value is not MISSING:
                 known.key = former.key
-        if former.value is MISSING and self._order is not None:
-            self._order.append(key)
+        if former.value is MISSING:
+            self._order.add(key)
 
     def _begin(self, owner: Savepoint | None, last: Record | None, *, whole: bool) -> Record:
-        if last is not None and last.entries is None:
-            self._note_order()
+        if last is not None and last.entries is None and self._order.time is not None:
+            self._order.add_unseen(self._keys())
         if whole:
             self._know_order()
         content = self._kind.copy(self.container) if whole else None
-        record = Record(owner, None if whole else {}, content, self._time())
+        record = Record(owner, None if whole else {}, content, self._order.time)
         self._records.append(record)
         return record
 
     def _former(self, key: Any, *, removes: bool) -> Former:
         value = self._value(self.container, key)
         if self._is_set or value is MISSING or not removes:
-            return Former(value, time=self._time())
+            return Former(value, time=self._order.time)
         self._know_order()
-        return Former(value, self._held(self.container, key), self._time())
+        return Former(value, self._held(self.container, key), self._order.time)
 
     def written(self) -> None:
         """Note that a write is done."""
 
-    def _time(self) -> int | None:
-        return None if self._order is None else len(self._order)
-
     def _know_order(self) -> None:
-        if self._order is None and not self._is_set:
-            order = self._keys()
-            self._base, self._order = len(order), order
-
-    def _note_order(self) -> None:
-        """Note the keys that came, in unknown order, while a whole copy was kept."""
-        if self._order is not None:
-            keys = self._keys()
-            if not _is_same(self._order[len(self._order) - len(keys) :], keys):
-                self._order.extend(keys)
+        if self._order.time is None and not self._is_set:
+            self._order.begin(self._keys())
 
     def _keys(self) -> list[Any]:
         return list(self._kind.builtin.__iter__(self.container))
@@ -227,7 +212,7 @@ class EntryLog:
                 self._under_way = record, self._steps(record)
                 self._finish()
         if self._back:
-            self._arrange(self._ranks(self._back))
+            self._arrange(self._order.ranks(self._back))
 
     def step_back(self, owners: Iterable[Savepoint], forward: list[Callable[[], None]]) -> None:
         """Undo the writes of these blocks; append to `forward` the steps that redo them."""
@@ -239,7 +224,7 @@ class EntryLog:
         comes_again = any(one.value is not MISSING for one in values.values())
         order = self._keys() if comes_again and not self._is_set else None
         log = EntryLog(container, map(self._copied, self._records))
-        log._order, log._base = None if self._order is None else [*self._order], self._base
+        log._order = self._order.copy()
 
         def step_forward() -> None:
             if whole:
@@ -361,9 +346,9 @@ class EntryLog:
                 builtin.__setitem__(content, held, former.value)
                 if now is MISSING or former.key is not _UNKNOWN:
                     back[key] = former.time
-        if back and self._order is not None:
-            ranks = self._ranks(back, time, forget=False)
-            _fill(builtin, content, _sorted(list(content), ranks))
+        if back and self._order.time is not None:
+            ranks = self._order.ranks(back, time, forget=False)
+            refill_in_order(builtin, content, arranged(list(content), ranks))
 
     def _difference(self, former: Any, after: Any, time: int | None) -> dict[Any, Former]:
         """Return the entries that differ between two contents, as they were in the first."""
@@ -398,38 +383,15 @@ class EntryLog:
     def _is_equal(self, value: Any, other: Any) -> bool:
         return value is other or (self._is_set and _is_one_key(value, other))
 
-    # -- order --------------------------------------------------------------------------------
-
-    def _ranks(
-        self, back: Mapping[Any, int | None], time: int | None = None, *, forget: bool = True
-    ) -> dict[Any, int]:
-        """Rank the keys by their places.
-
-        Args:
-            back: The keys that have been put back, with the times of their former places.
-            time: The time of the other keys' places; None: now.
-            forget: Forget any later places of the keys that have been put back.
-        """
-        order, ranks = self._order or [], {}
-        for index, key in enumerate(order):
-            if key is _GONE:
-                continue
-            then = back[key] or self._base if key in back else time
-            if then is None or index < then:
-                ranks[key] = index
-            elif forget:
-                order[index] = _GONE
-        return ranks
-
     def _arrange(self, ranks: Mapping[Any, int]) -> None:
         """Put the keys of the container in order, when all keys have been put back."""
         keys = self._keys()
-        order = _sorted(keys, ranks)
-        if self._is_set or _is_same(keys, order):
+        order = arranged(keys, ranks)
+        if self._is_set or same_items(keys, order):
             self._back = {}
             return
         content = self._kind.copy(self.container)
-        _fill(self._kind.builtin, content, order)
+        refill_in_order(self._kind.builtin, content, order)
         self._in_order = content
         self._finish()
 
@@ -448,7 +410,7 @@ class EntryLog:
             return
         encode_first(container)
         key = key if former.key is _UNKNOWN or now is not MISSING else former.key
-        _note(container, value if self._is_set else key, size(container))
+        note_writing(container, value if self._is_set else key, size(container))
         if self._is_set:
             set.add(container, value)
         else:
@@ -466,7 +428,7 @@ class EntryLog:
         container = self.container
         encode_first(container)
         held = held_key(container, key)
-        _note(container, EVERYTHING, -1)
+        note_writing(container, EVERYTHING, -1)
         (set.discard if self._is_set else self._kind.builtin.pop)(container, key)
         if container._node_ is not None:
             dropped(container, held)
@@ -492,15 +454,9 @@ class EntryLog:
         """Replace the whole content."""
         container = self.container
         encode_first(container)
-        _note(container, EVERYTHING, -1)
+        note_writing(container, EVERYTHING, -1)
         self._kind.refill(container, content)
         changed(container)
-
-
-def _note(container: Any, key: Any, length: int) -> None:
-    """Note which entry is about to be written, as `barrier.before` does, in case of Ctrl-C."""
-    if container._node_ is not None:
-        container._node_.tracker.writing = (container, key, length)
 
 
 def _earlier(former: Former, later: Former | None) -> Former:
@@ -523,23 +479,6 @@ def _is_one_key(key: Any, other: Any) -> bool:
     if key is other:
         return True
     return type(key) is type(other) and type(key) in INTERCHANGEABLE and key == other
-
-
-def _is_same(items: list[Any], others: list[Any]) -> bool:
-    return len(items) == len(others) and all(map(is_, items, others))
-
-
-def _sorted(keys: list[Any], ranks: Mapping[Any, int]) -> list[Any]:
-    """Sort the keys by rank; keys without a rank come last."""
-    return sorted(keys, key=lambda key: ranks.get(key, sys.maxsize))
-
-
-def _fill(builtin: Any, content: Any, keys: list[Any]) -> None:
-    """Fill a plain mapping with its entries in the order of these keys."""
-    values = [dict.get(content, key) for key in keys]
-    builtin.clear(content)
-    for key, value in zip(keys, values, strict=True):
-        builtin.__setitem__(content, key, value)
 
 
 def _is_reordered(content: Any, now: Any) -> bool:

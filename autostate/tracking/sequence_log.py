@@ -24,6 +24,7 @@ from autostate.tracking.barrier import (
     encode_first,
     is_keyed,
     kind_of,
+    note_writing,
     size,
     spliced,
 )
@@ -234,8 +235,7 @@ class SequenceLog:
         encode_first(container)
         now = items_of(container)
         start, end = same_ends(now, content)
-        if container._node_ is not None:  # as `barrier.before` does, in case of Ctrl-C
-            container._node_.tracker.writing = (container, EVERYTHING, -1)
+        note_writing(container, EVERYTHING, -1)
         kind.refill(container, content)
         if is_keyed(container):
             spliced(container, start, len(now) - end - start, len(content) - end - start)

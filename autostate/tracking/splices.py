@@ -23,12 +23,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import compress, count
-from operator import attrgetter, is_, is_not
+from operator import attrgetter, is_not
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from autostate.tracking.differences import shifted
+from autostate.tracking.differences import same_items, shifted
 
 if TYPE_CHECKING:
     from autostate.tracking.savepoint import Savepoint
@@ -116,7 +116,7 @@ class Seams:
         met = self.seams[low:high]
         self._shift(high, write)
         seam = _composed(met, write)
-        self._put(low, high, [] if _is_same(seam.removed, seam.added) else [seam])
+        self._put(low, high, [] if same_items(seam.removed, seam.added) else [seam])
 
     def _parted(self, write: Splice) -> list[Splice]:
         """Divide a splice and the seams that it touches, so that replaced items stay entries.
@@ -206,7 +206,7 @@ class Seams:
         made: list[Any] = []
         at = 0
         for seam in self.seams:
-            if seam.start < at or not _is_same(items[seam.start : seam.end], seam.added):
+            if seam.start < at or not same_items(items[seam.start : seam.end], seam.added):
                 return self._by_identity(items)
             made += items[at : seam.start]
             made += seam.removed
@@ -338,12 +338,8 @@ def _find(items: list[Any], run: list[Any], near: int) -> int | None:
     if not run:
         return min(near, len(items))
     found = (place for place, item in enumerate(items) if item is run[0])
-    places = [place for place in found if _is_same(items[place : place + len(run)], run)]
+    places = [place for place in found if same_items(items[place : place + len(run)], run)]
     return min(places, key=lambda place: abs(place - near), default=None)
-
-
-def _is_same(items: list[Any], others: list[Any]) -> bool:
-    return len(items) == len(others) and all(map(is_, items, others))
 
 
 def same_ends(items: Any, others: Any) -> tuple[int, int]:
