@@ -12,7 +12,7 @@ from autostate import codec
 from autostate.codec import arrays
 from autostate.tracking.barrier import Barrier, kind_of, size
 from autostate.tracking.kind import PLAIN, copy_dict
-from autostate.tracking.raw import items_of
+from autostate.tracking.raw import items_of, iterate
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -36,10 +36,10 @@ def is_object(cls: type) -> bool:
 
 
 def holds_atoms(container: Any) -> bool:
-    """Tell whether a plain container holds atoms only: the frequent case."""
+    """Tell whether a container holds atoms only: the frequent case."""
     if isinstance(container, dict):
         return ATOMS.issuperset(map(type, dict.values(container)))
-    return isinstance(container, set) or ATOMS.issuperset(map(type, container))
+    return isinstance(container, set) or ATOMS.issuperset(map(type, iterate(container)))
 
 
 def slots_of(container: Any) -> list[Any]:

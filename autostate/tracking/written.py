@@ -32,7 +32,7 @@ from autostate.tracking.graph import Graph
 from autostate.tracking.items import SequenceEntries
 from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
 from autostate.tracking.raw import item_of, items_of, maxlen_of
-from autostate.tracking.search import ATOMS, slots_of
+from autostate.tracking.search import ATOMS, holds_atoms, slots_of
 from autostate.tracking.watched import Watched
 
 logger = logging.getLogger("autostate")
@@ -403,9 +403,7 @@ def is_flat(container: Any) -> bool:
     variants = VARIANTS.get(type(container))
     if variants is None or variants.length(container) > LARGE:  # a plain one: see `sharing.py`
         return False
-    if isinstance(container, dict):
-        return ATOMS.issuperset(map(type, dict.values(container)))
-    return isinstance(container, set) or ATOMS.issuperset(map(type, items_of(container)))
+    return holds_atoms(container)
 
 
 _INLINE: Final = 2 + refcount.MEASURING
