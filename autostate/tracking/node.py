@@ -361,11 +361,7 @@ class Marks(ABC):
     note_write: Callable[..., None]
 
     def __init__(
-        self,
-        *,
-        wake: Callable[[], None],
-        signer: Signer | None = None,
-        on_unknown: Callable[[], str] = lambda: "raise",
+        self, *, wake: Callable[[], None], signer: Signer | None, on_unknown: Callable[[], str]
     ) -> None:
         self.lock: threading.RLock = threading.RLock()
         self.wake = wake
