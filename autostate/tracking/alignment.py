@@ -18,10 +18,10 @@ from autostate.tracking.kept import Segment, gaps
 UNKNOWN: Final = -1
 """In the place of a hash that is not known: no object has this hash."""
 
-_STRIDE: Final = 4096
-_SHORT: Final = 600
+_STRIDE: Final = 4096  # items that are compared by one comparison of slices, which is C
+_SHORT: Final = 600  # items up to which the longest common subsequence is searched at once
 _STEPS: Final = 200_000  # of all searches for longest common subsequences: some 40 ms
-_DEPTH: Final = 20
+_DEPTH: Final = 20  # stretches between anchors inside stretches between anchors
 
 
 def align(before: array[int], now: array[int]) -> list[Segment]:
@@ -31,7 +31,7 @@ def align(before: array[int], now: array[int]) -> list[Segment]:
         Segments of equal items, in order.
     """
     found = list(_joined(_Search().align(before, now)))
-    same = _in_place(before, now)
+    same = _in_place(before, now)  # the better one where the search came to its bound
     return same if _length(same) > _length(found) else found
 
 
@@ -175,7 +175,7 @@ def _common_at_the_end(before: array[int], now: array[int], limit: int) -> int:
 def _unique(old: array[int], new: array[int]) -> list[Segment]:
     """Find the longest ordered series of items that occur once in both versions."""
     indices = _once(old)
-    indices.pop(UNKNOWN, None)
+    indices.pop(UNKNOWN, None)  # equal to another UNKNOWN, which may be any item
     positions = _once(new)
     pairs = [(i, positions[digest]) for digest, i in indices.items() if digest in positions]
     # The longest increasing subsequence: `ends` holds the least last position for each length.

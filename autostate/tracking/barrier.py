@@ -102,12 +102,18 @@ def kind_of(container: Any) -> Kind:
 
 
 class ClassVariants:
-    """The variants of one class."""
+    """The variants of one class.
+
+    Attributes:
+        armed, disarmed, recording: The variants: see above.
+        kind: The kind of container.
+        length: The builtin's `__len__`, whatever the class says.
+    """
 
     __slots__ = ("armed", "disarmed", "kind", "length", "recording")
 
     def __init__(self, armed: Any, kind: Kind) -> None:
-        self.length: Callable[[Any], int] = kind.builtin.__len__  # whatever the class says
+        self.length: Callable[[Any], int] = kind.builtin.__len__
         self.armed: Any = armed
         self.kind: Kind = kind
         shield(armed, kind, VARIANTS, write_entry)
@@ -205,11 +211,14 @@ def before(container: Any, key: Any = EVERYTHING, *, removes: bool = False) -> N
         return
     tracker = node.tracker
     if tracker.gate is not None:
-        tracker.gate()
+        tracker.gate()  # before anything is noted: it may raise
     if tracker.savepoints:
         tracker.note_write(container, key, removes=removes)
+    # A note that is still there was left by Ctrl-C or by an error, never by a write under way: the
+    # lock is held.
     if tracker.writing is not None:
         tracker.finish_write()
+    # A removed key cannot be looked up afterwards; the length tells whether anything was removed.
     tracker.writing = (container, EVERYTHING if removes else key, size(container))
 
 
@@ -241,9 +250,9 @@ def changed(container: Any) -> None:
     if cls is not variants.disarmed:
         if not node.tracker.savepoints:  # inside atomic() every write has to be seen
             container.__class__ = variants.disarmed
-        if cls is variants.armed:
+        if cls is variants.armed:  # a recording container is listed already
             node.tracker.wrote(container, all_dirty=True)
-    node.tracker.writing = None
+    node.tracker.writing = None  # without a call in between, in which Ctrl-C could strike
 
 
 def put(container: Any, key: Any, *, new: bool) -> None:
@@ -259,7 +268,7 @@ def put(container: Any, key: Any, *, new: bool) -> None:
         entries: KeyedEntries = container._node_.entries
         if new and type(key) is not entries.key_type:
             entries.key_type = None
-        entries.keys.setdefault(key, new)
+        entries.keys.setdefault(key, new)  # the first write tells whether the last cut had the key
         node.tracker.writing = None
 
 
@@ -346,7 +355,7 @@ def write_entry(function: Callable[..., Any], container: Any, key: Any, /, *valu
     with node.tracker.lock:
         before(container, key, removes=not value)
     try:
-        return function(container, key, *value)
+        return function(container, key, *value)  # without the lock: it is code of the program
     finally:
         now = dict.get(container, key, EVERYTHING)
         if now is not former and container._node_ is node:
@@ -366,8 +375,8 @@ def put_late(container: Any, key: Any, *, new: bool) -> None:
 def is_keyed(container: Any) -> bool:
     """Tell whether writes to the container are recorded by entry.
 
-    Writes to a large node are. A node that has become small is recorded until a capture has
-    remembered the hashes of its entries: without hashes, only all entries could be written again.
+    Writes to a large node are recorded. Writes to a node that has become small are recorded until a
+    capture has remembered the hashes of its entries: without hashes, all entries would be written.
     """
     node: Node | None = container._node_
     if node is None or node.obj is not container:
@@ -397,7 +406,7 @@ def held_key(container: Any, key: Any) -> Any:
 
 
 def held_keys(container: Any, keys: Iterable[Any]) -> Iterable[Any]:
-    """Return many keys as `held_key` does."""
+    """Return many keys as `held_key` does; the container is a node."""
     entries: KeyedEntries = container._node_.entries
     if entries.key_type is not None and {entries.key_type}.issuperset(map(type, keys)):
         return keys
@@ -446,7 +455,7 @@ def span(container: Any, function: Callable[..., Any], /, *args: Any, **kwargs: 
     lock = node.tracker.lock
     with lock:
         before(container)
-        changed(container)
+        changed(container)  # before the call, too: whatever a cut in its middle finds is dirty
     try:
         return function(container, *args, **kwargs)
     finally:

@@ -87,7 +87,7 @@ class Blocks:
             self._give_way()
         with self._tracker.lock:
             self.end_left()
-            self._written.collect()
+            self._written.collect()  # armed, so that every write in the block is seen
             scan = self._tracker.part_in_use(Scan)
             if scan is not None:
                 scan.collect()
@@ -150,17 +150,17 @@ class Blocks:
                 kind_of(plain).refill(plain, content)
             for root, fields in point.instances:
                 if root._node_ is not None and not root.busy:
-                    root.take(root.read())
+                    root.take(root.read())  # what the block did since the last scan
                     root.put_back(fields)
         point.holder = None
-        del self.open[point]
+        del self.open[point]  # last: until here the end can be repeated
         if self.refused:
             self.refused = bool(self.open)
             self._tracker.wake()
 
     def end_left(self) -> None:
         """End blocks whose frames are gone, or whose end was put off."""
-        for point in reversed(list(self.open)):
+        for point in reversed(list(self.open)):  # inner blocks first
             if point.is_abandoned():
                 point.outcome = False
             if not point.is_open:
@@ -184,7 +184,7 @@ class Blocks:
         if writer is None:
             writer = self._orphaned()
         if writer is not None:
-            writer.threads.add(threading.get_ident())
+            writer.threads.add(threading.get_ident())  # a cut asks whether all are held
         self._log.note(container, key, writer, removes=removes)
 
     def note_use(self) -> None:

@@ -73,13 +73,14 @@ class Capture:
         while True:
             with self.tracker.lock:
                 if index == len(self.node_captures):  # it grows while nodes are promoted
+                    # with the lock: from now on a promoted node belongs to the next capture
                     if self.tracker.capture is self:
                         self.tracker.capture = None
                         for source in self.tracker.sources:
                             source.end()
                     break
-                share = self.node_captures[index]
-            for _ in share.encode():
+                part = self.node_captures[index]
+            for _ in part.encode():
                 if pause is not None:
                     pause()
             index += 1
@@ -89,29 +90,29 @@ class Capture:
         return self.changes
 
     def saved(self) -> None:
-        """Take note that the commit is durable."""
+        """Make the known content of the store that of this capture: the commit is durable."""
         with self.tracker.lock:
-            for share in self.node_captures:
-                node = share.node
-                node.declared = node.declared or share.written
-                node.entries.saved_defaults = share.saved_defaults
-                node.entries.metadata = share.metadata
-                if share.saved is not None or node.kind.shape != "sequence":  # it may have waited
-                    node.entries.saved = share.saved
-                for key, digest in share.seen.items():
+            for part in self.node_captures:
+                node = part.node
+                node.declared = node.declared or part.written
+                node.entries.saved_defaults = part.saved_defaults
+                node.entries.metadata = part.metadata
+                node.entries.saved = part.saved
+                for key, digest in part.seen.items():
                     self.watched.saved(node, key, digest)
             self.node_captures = []  # they refer to this capture, and would wait for the collector
             self._forget()
 
     def failed(self) -> None:
         """Mark everything again: it is not known which changes the store has."""
+        # The store may have all, some or none of the changes. What the parts know of that differs.
         with self.tracker.lock:
-            for share in self.node_captures:
-                share.node.capture = None
-                self.tracker.dirty_nodes[share.node] = None
-                if share.metadata != share.node.entries.metadata:
-                    share.node.entries.metadata = UNSURE
-                share.restore()
+            for part in self.node_captures:
+                part.node.capture = None
+                self.tracker.dirty_nodes[part.node] = None
+                if part.metadata != part.node.entries.metadata:
+                    part.node.entries.metadata = UNSURE  # differs from everything: saved again
+                part.restore()
             deleted, self.deleted = self.deleted, []
             self.tracker.deleted = deleted + self.tracker.deleted
             self.node_captures = []

@@ -73,20 +73,21 @@ def convert_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
             type(value) is not dict
             or len(value) > LARGE
             or not ATOMS.issuperset(map(type, value.values()))
-            # the entry's, the variable's, and that of the stack; `_put` decides, without a variable
+            # The entry's, the variable's, and that of the stack. This count only spares copies: a
+            # variable may count twice under a debugger. `_put` decides, without a variable.
             or refcount.count(get(parent, key)) > 2 + refcount.MEASURING
         ):
             rest.append(key)
             continue
         new = make(kind, value, node, key)
-        if get(parent, key) is not value:
+        if get(parent, key) is not value:  # the copy took time, in which others may have written
             rest.append(key)
             continue
         box = [value]
         del value
         if not _put(dict.__setitem__, parent, key, new, box):
             rest.append(key)
-        elif new != box[0]:
+        elif new != box[0]:  # changed after it was copied; nobody can reach it any more
             kind.refill(new, box[0])
     return rest
 
@@ -99,7 +100,7 @@ def replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> Any:
     """
     box = [item_of(parent, slot)]  # and in no variable: see `refcount.py`
     new = make(kind, box[0], node, entry)
-    if item_of(parent, slot) is not box[0]:
+    if item_of(parent, slot) is not box[0]:  # the copy took time, in which others may have written
         return None
     owner = kind_of(parent)
     if owner.swap is not None:
@@ -107,9 +108,11 @@ def replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> Any:
             return None
     elif not _put(owner.builtin.__setitem__, parent, slot, new, box):
         return None
-    if new != box[0]:
+    if new != box[0]:  # changed after it was copied; nobody can reach it any more
         kind.refill(new, box[0])
     if type(entry) is ItemRef and entry.ident == id(box[0]):
+        # The entry follows the item. With the `id` of the plain container, which is freed, it would
+        # not be found any more.
         node.entries.forget(entry)
         entry.ident = id(new)
     return new

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class ItemRef:
-    """The entry of a sequence: one element, which may change its position.
+    """The entry of a sequence: one item, which may change its position.
 
     Attributes:
-        number: The last known position of the element, counted from `SequenceEntries.first`.
-        ident: The `id` of the element.
+        number: The last known position of the item, counted from `SequenceEntries.first`.
+        ident: The `id` of the item.
     """
 
     __slots__ = ("ident", "number")
@@ -34,9 +34,9 @@ class SequenceEntries(Entries, shape="sequence"):
 
     Attributes:
         first: The number of the first item in the counting of `ItemRef`. It changes when items come
-            or go at the left end, so that most elements keep their numbers.
+            or go at the left end, so that most items keep their numbers.
         kept: Which items were there at the last cut, and where they are now.
-        refs: By the elements' `id`: the entries of elements that are no inline containers of the
+        refs: By the items' `id`: the entries of items that are no inline containers of the
             sequence, but hold some or may change.
     """
 
@@ -54,27 +54,27 @@ class SequenceEntries(Entries, shape="sequence"):
         return f"[{position}]"
 
     def at(self, slot: int) -> ItemRef:
-        """Return the entry of an element, by its position."""
+        """Return the entry of an item, by its position."""
         node = self.node
-        element = item_of(node.obj, slot)
-        known = self.refs.get(id(element))
-        if known is None and is_container(element) and element._node_ is node:
-            known = element._key_
-        if type(known) is ItemRef and known.ident == id(element):
+        item = item_of(node.obj, slot)
+        known = self.refs.get(id(item))
+        if known is None and is_container(item) and item._node_ is node:
+            known = item._key_
+        if type(known) is ItemRef and known.ident == id(item):
             known.number = self.first + slot
             return known
-        made = self.refs[id(element)] = ItemRef(self.first + slot, id(element))
+        made = self.refs[id(item)] = ItemRef(self.first + slot, id(item))
         return made
 
     def slots(self, key: Any) -> list[int]:
-        """List the positions of an element."""
+        """List the positions of an item."""
         return list(self.locate([key]).values()) if type(key) is ItemRef else []
 
     def locate(self, keys: Iterable[ItemRef]) -> dict[ItemRef, int]:
-        """Find the present positions of elements; leave out elements that are gone.
+        """Find the present positions of items; leave out items that are gone.
 
-        An element is first searched at its last known position, then at positions shifted as those
-        of other elements; one search through the whole sequence finds the rest.
+        An item is first searched at its last known position, then at positions shifted as those
+        of other items; one search through the whole sequence finds the rest.
         """
         obj, first = self.node.obj, self.first
         found: dict[ItemRef, int] = {}
@@ -96,12 +96,12 @@ class SequenceEntries(Entries, shape="sequence"):
         return found
 
     def forget(self, key: Any) -> None:
-        """Note that an element has no container inside any more."""
+        """Forget the entry of an item that has no container inside any more."""
         if type(key) is ItemRef:
             self.refs.pop(key.ident, None)
 
     def forget_gone(self, length: int) -> None:
-        """Forget the entries of elements that are gone, if these are more than those there."""
+        """Forget the entries of items that are gone, if these are more than those there."""
         if len(self.refs) > 2 * length + LARGE:
             refs = self.refs
             self.refs = {id(i): refs[id(i)] for i in items_of(self.node.obj) if id(i) in refs}

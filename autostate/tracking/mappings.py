@@ -37,7 +37,7 @@ _NAN: Final = re.compile(rb'\{"\$[a-z]+":"[^"]*nan', re.IGNORECASE)
 
 
 class KeyedCapture(NodeCapture):
-    """The share of a mapping or a set: its entries are addressed by keys.
+    """The part of a mapping or a set: its entries are addressed by keys.
 
     Attributes:
         items: Copy of the entries to encode: key → value, or member → member.
@@ -192,7 +192,7 @@ class KeyedCapture(NodeCapture):
 
 
 class MappingCapture(KeyedCapture):
-    """The share of a dict, counter, OrderedDict or defaultdict in a capture."""
+    """The part of a dict, counter, OrderedDict or defaultdict in a capture."""
 
     def copy_items(self) -> dict[Any, Any]:
         """Copy the dirty entries; the lock is held."""

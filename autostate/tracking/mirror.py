@@ -104,7 +104,7 @@ class InstanceRoot(Barrier, Mirror):
         return all(map(is_, map(self.get, fields, repeat(MISSING)), fields.values()))
 
     def take(self, fields: dict[str, Any]) -> bool:
-        """Note which fields the object has now; the tracker's lock is held.
+        """Make the mirror the same as the object, and mark what differs; the lock is held.
 
         Returns:
             Whether any field has another value than before.
@@ -238,14 +238,18 @@ def compare_and_swap(root: Any, name: str, new: Any, box: list[Any], *, alone: i
         root._node_.tracker.part(Scan).again(root)
     get, put = root.access(name)
     setting = (dict.__setitem__, root, name)
+    # Nothing runs yet: these are iterators of C. `now` reads the field each time that it is asked.
+    # The first step, which writes the field, is taken if the field holds the old container; the
+    # second one, which writes the mirror, if the first was taken. `back` is the same in reverse.
     now = starmap(call, repeat(get))
     steps = compress(((*put, new), (*setting, new)), map(is_, now, (box[0], new)))
     back = compress(((*put, box[0]), (*setting, box[0])), map(is_, now, (new, box[0])))
     try:
+        # all of it in one step of C: compare, write twice, count
         *done, count = chain(starmap(call, steps), map(refcount.count, box))
     except AttributeError:  # the slot is unset by now
         return sys.maxsize
-    if count > alone:
+    if count > alone:  # the field may have been assigned since: `back` compares as well
         _ = [*starmap(call, back)]
         return int(count)
     return int(count) if done else sys.maxsize
@@ -271,7 +275,7 @@ def _calibrate() -> int:
         root = InstanceRoot.of(instance, layout_of(cls))
         dict.__setitem__(root, "field", instance.field)
         found.add(_exchanged(root))
-    [count] = found
+    [count] = found  # a field and a slot have to count alike
     return count
 
 

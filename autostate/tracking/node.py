@@ -109,10 +109,12 @@ class Node:
 
         A thread that records without the lock writes to `log`, and then checks that `log` is still
         the same. So the log is closed first and copied afterwards: a thread whose key was not
-        copied finds the log closed.
+        copied finds the log closed, and marks again with the lock.
         """
         self.log = None
         taken, self.entries.keys = self.entries.keys, {}
+        # What does not work: to hand out `taken` itself, to which a late thread may still add while
+        # a cut reads it; or to let that thread add to the new dict, since nobody lists the node.
         return dict(taken)
 
 
@@ -195,7 +197,7 @@ class Entries:
         return {key: key for key in keys if has(self.node.obj, key)}
 
     def forget(self, key: Any) -> None:
-        """Note that an entry has no container inside any more."""
+        """Forget an entry that has no container inside any more."""
 
     def clear_marks(self) -> None:
         """Forget all marks."""
@@ -203,7 +205,7 @@ class Entries:
         self.drops, self.touched, self.bad = {}, {}, {}
 
     def forget_saved(self) -> None:
-        """Note that the store does not have the node: all entries have to be saved."""
+        """Forget what the store has of the node: all entries have to be saved."""
         self.node.declared, self.saved, self.all_dirty = False, None, True
 
 
@@ -235,11 +237,12 @@ class KeyedEntries(Entries):
 
         They do not count for `growth`: the length at the last cut includes them already.
         """
+        # Without the containers, which may have left their entries since.
         self.touched = dict.fromkeys(touched) | self.touched
         recording = self.node.log is not None
         newer = self.node.close_log()
         older: dict[Any, bool | None] = dict.fromkeys(k for k in keys if k not in self.drops)
-        self.keys = older | newer
+        self.keys = older | newer  # the oldest first: keys are put in the order of this dict
         self.drops = dict.fromkeys(drops, False) | self.drops
         if recording:
             self.node.log = self.keys
@@ -266,7 +269,7 @@ class SetEntries(KeyedEntries, shape="set"):
 
 
 class EarlyEncoding(Protocol):
-    """A node's part of a capture, for those who are about to change what the cut has seen."""
+    """A node's part of a capture, for a writer who is about to change what the cut has seen."""
 
     def encode_now(self, key: Any) -> None:
         """Encode one entry before it is written to; the lock is held."""
@@ -305,7 +308,7 @@ class DirtySource:
     __slots__ = ()
 
     def needs_polling(self) -> bool:
-        """Tell whether there is anything to compare, so that regular cuts are needed."""
+        """Tell whether there is anything to compare: only regular cuts find a change of it."""
         return False
 
     def differing(self) -> int:
@@ -323,7 +326,7 @@ class DirtySource:
         return ()
 
     def end(self) -> None:
-        """Note that a capture is encoded."""
+        """Forget what was kept for a capture: it is encoded."""
 
 
 class Marks(ABC):

@@ -1,4 +1,4 @@
-"""One node's share of a capture: copies of its dirty entries, encoded after the cut.
+"""One node's part of a capture: copies of its dirty entries, encoded after the cut.
 
 Later writes to the node itself cannot reach the copies. The program can still reach the *inline*
 containers inside the entries; these are armed, and a write to one of them first encodes its entry
@@ -51,7 +51,7 @@ LARGEST_ENTRY: Final = 16_384
 
 
 class CaptureOutput(Protocol):
-    """What the parts of one capture share: see `capture.Capture`.
+    """What the parts of one capture have in common: see `capture.Capture`.
 
     Attributes:
         tracker: The tracker of the nodes.
@@ -71,9 +71,11 @@ class CaptureOutput(Protocol):
 
 
 class NodeCapture(ABC):
-    """One node's share of a capture.
+    """One node's part of a capture.
 
     Attributes:
+        capture: What all parts of the capture have in common.
+        node: The node.
         entries: What is known about the entries of the node.
         all_dirty: Whether all entries of the node are to be encoded.
         keys, touched, drops: The marks of the node: see `Entries`.
@@ -81,6 +83,7 @@ class NodeCapture(ABC):
         seen: Hashes of encoded entries that are watched.
         defaults: The defaults that were offered before the cut.
         saved_defaults: The part of them that the store will have.
+        metadata: The metadata that the store will have.
         count: The number of entries to encode.
         written: Whether there is anything to write.
         saved: The hashes to keep once the commit is durable.
@@ -100,16 +103,16 @@ class NodeCapture(ABC):
         self.seen: dict[Any, int] = {}
         self.written = False
         self.saved: Any = None
-        self.defaults = entries.defaults  # now: this capture has no entry of a later default
+        # Defaults and metadata as of the cut: the capture has no entry of a default that is offered
+        # later, and a `default_factory` that is replaced later would make a mixture of two moments.
+        self.defaults = entries.defaults
         self.saved_defaults = entries.saved_defaults
         self.metadata = entries.metadata
-        self._described = (
-            node.kind.describe and self._describe_object()
-        )  # now: a `default_factory` can be replaced
+        self._described = node.kind.describe and self._describe_object()
         self.count = 0
         self._header: dict[str, Any] = {}
         self.copy()
-        node.capture = self
+        node.capture = self  # from now on a writer encodes the entry that it is going to change
 
     @abstractmethod
     def copy(self) -> None:
@@ -160,7 +163,7 @@ class NodeCapture(ABC):
                 raise  # the capture has failed, and is taken again
             self._report_all(error)
             self._header = {}
-            del changes[mark:]
+            del changes[mark:]  # all changes of a node, or none
             self.written = False
             self.saved = None  # the hashes may be partly updated
             with self.node.tracker.lock:
@@ -169,7 +172,7 @@ class NodeCapture(ABC):
             if not self.node.declared:  # something refers to it
                 self._describe()
                 self._emit({})
-        with self.node.tracker.lock:
+        with self.node.tracker.lock:  # a writer may be about to encode an entry early
             self.node.capture = None
             self.release()
             if self.written and self.count:
@@ -259,7 +262,7 @@ class NodeCapture(ABC):
                 encoded = codec.dump(codec.jsonable(value, resolver))
             except ToBeNode as found:
                 if found.container is resolver.top:
-                    large = resolver.top
+                    large = resolver.top  # not at once: the entry may be stored as a whole already
                 else:
                     self._make_node(found.container, entry)
                 continue

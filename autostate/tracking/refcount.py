@@ -60,12 +60,17 @@ def put(function: Callable[..., None], parent: Any, slot: Any, new: Any, box: li
         The references to the old container: that of the box, that of a tuple here, and those of
         everybody who holds it.
     """
+    # The unpacking, too, is done by C. What does not work: two statements, between which another
+    # thread could read the new container from the parent.
     _, found = starmap(call, ((function, parent, slot, new), (count, box[0])))
     return int(found)
 
 
 def _count_in(parent: list[Any]) -> int:
     return put(list.__setitem__, parent, 0, None, [parent[0]])
+
+
+# Ways to hold a value. Whatever the version and the debugger, each has to add a reference.
 
 
 def _by_a_variable() -> int:
@@ -92,7 +97,7 @@ def _by_a_generator(held: list[Any]) -> Iterator[int]:
 
 
 def _held() -> Iterator[int]:
-    """Yield the counts of a value that somebody holds, in different ways."""
+    """Yield the counts of a value that somebody holds, for each way."""
     variable: list[Any] = []
     yield _by_a_variable()
     yield _by_the_callers_variable(variable)
@@ -115,7 +120,7 @@ def is_reliable() -> bool:
     gil: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
     if not gil() or "t" in getattr(sys, "abiflags", "") or count is _unknown:
         return False
-    holder = [[None]]
+    holder = [[None]]  # an item that nobody else holds has to count exactly this
     if count(holder[0]) - MEASURING != 1 or _count_in([[None]]) != ALONE:
         return False
     return all(found > ALONE for found in _held())

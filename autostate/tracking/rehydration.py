@@ -1,8 +1,8 @@
 """Rehydration: containers rebuilt from stored nodes.
 
-A dict of scalars is a tracked dict already when it arrives here: see `bulk_conversion.py`. The dict
-has no node yet. Entries are put straight into their container, so that a million keys are hashed
-once.
+Entries are put straight into their container, so that a million keys are hashed once. What is built
+is committed as a whole, and taken back as a whole before that: a load that Ctrl-C interrupts can be
+tried again, and does not count as damage.
 """
 
 from __future__ import annotations
@@ -52,14 +52,18 @@ class State(Protocol):
     steps: Any
 
 
-def _again(error: AutostateError) -> AutostateError:
+def _copied(error: AutostateError) -> AutostateError:
     """Make the same error anew: a raised one keeps the frames of its traceback alive."""
-    again: AutostateError = copy.copy(error)
-    return again
+    copied: AutostateError = copy.copy(error)
+    return copied
 
 
 def _keep_hashes(node: Node) -> None:
-    """Keep the hashes of a rehydrated mapping or set, to find later changes."""
+    """Remember the hashes of a rehydrated small mapping or set, to find later changes.
+
+    A capture of the node that nobody saves does what is needed: it remembers the hashes of all
+    entries, as of a mapping that has become small.
+    """
     entries, tracker = node.entries, node.tracker
     if not isinstance(entries, KeyedEntries):
         return
@@ -68,15 +72,15 @@ def _keep_hashes(node: Node) -> None:
         return
     capture = Capture(tracker, tracker.part(Graph), tracker.part(Watched))
     try:
-        share = NodeCapture.shapes[node.kind.shape](capture, node)
+        part = NodeCapture.shapes[node.kind.shape](capture, node)
     except Exception as error:  # of the program's own code: reported when the node is saved
         if is_passing(error):
             raise
         entries.all_dirty = True
         return
-    assert isinstance(share, KeyedCapture)
+    assert isinstance(part, KeyedCapture)
     node.capture = None
-    entries.saved = None if entries.bad else share.remembered
+    entries.saved = None if entries.bad else part.remembered
     entries.bad = {}
 
 
@@ -188,7 +192,7 @@ class Rehydration:
         if self._states[node_id].kind not in KINDS:  # marked as unreadable by `journal.salvage`
             raise CorruptStateError(f"{name} could not be read before; a copy is kept")
         if name in self._broken:
-            raise _again(self._broken[name])
+            raise _copied(self._broken[name])
         codec.look_again()  # for classes that were made since
         complete = False
         outer, self._built = self._built, {}  # a module that a pickle imports may create others
@@ -200,7 +204,7 @@ class Rehydration:
                 completions = [done for built in self._built if (done := _completion(built))]
             node.obj._key_ = None
             arm(node.obj)
-            for done in completions:
+            for done in completions:  # only now: an upgrade that fails must touch nothing
                 done()
             complete = True  # from here on nothing is undone
             self._commit()
@@ -223,7 +227,7 @@ class Rehydration:
             signature = isinstance(error, SignatureError)
             self._refuse(SignatureError(told) if signature else CorruptStateError(told))
             if isinstance(error, CorruptStateError | SignatureError):
-                raise _again(self._broken[name]) from error.__cause__
+                raise _copied(self._broken[name]) from error.__cause__
             raise
         else:
             return node

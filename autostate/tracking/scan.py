@@ -172,10 +172,11 @@ class Scan(DirtySource):
         ends = [*accumulate(lengths)]
         owners = sorted({*self._changed(seen, ends), *self._always, *self._again})
         if remember:
+            # `ids` alone: the caller takes the values into the mirrors, which keep them alive
             self._seen, self._again = seen, set()
         for owner in owners:
             root = self._roots[owner]
-            if root.busy:
+            if root.busy:  # a constructor is at work on it
                 self._again.add(owner)
                 continue
             dicts = [
@@ -215,9 +216,9 @@ class Scan(DirtySource):
             map(getattr, *self._slots[:2], repeat(MISSING)),
         )
         collecting = gc.isenabled()
-        gc.disable()
+        gc.disable()  # the lists are allocated meanwhile, and a collection could run a finalizer
         try:
-            return [*map(lists, reading)]
+            return [*map(lists, reading)]  # one call of C: all objects at one moment
         except (TypeError, AttributeError):  # no dict, as it may be in a pydantic model
             dicts = [held(*at) for at in zip(objects, names, strict=True)]
             in_slots = map(getattr, *self._slots[:2], repeat(MISSING))

@@ -87,7 +87,7 @@ def saved_as(content: list[Any], first: int) -> Saved:
 
 
 class SequenceCapture(NodeCapture):
-    """The share of a list or deque in a capture. Items are named by their positions at the cut.
+    """The part of a list or deque in a capture. Items are named by their positions at the cut.
 
     Attributes:
         compared: Whether all items are compared with the saved ones.
@@ -142,7 +142,7 @@ class SequenceCapture(NodeCapture):
                     self.early[position] = self._encode(position, item)
 
     def _position(self, place: ItemRef) -> int | None:
-        """Return the position of an element at the cut; None if it is not to be encoded."""
+        """Return the position of an item at the cut; None if it is not to be encoded."""
         if id(self._item(place.number - self.first)) == place.ident:
             return place.number - self.first
         if self._index is None:

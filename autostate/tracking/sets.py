@@ -20,7 +20,7 @@ from autostate.tracking.node_capture import NodeCapture, batches, dump_key, is_k
 
 
 class SetCapture(KeyedCapture):
-    """The share of a set in a capture."""
+    """The part of a set in a capture."""
 
     def copy_items(self) -> dict[Any, Any]:
         """Copy the dirty members; the lock is held."""

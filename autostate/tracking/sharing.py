@@ -70,14 +70,14 @@ class Sharing:
         self._tracker.shared = {
             key: node for key, node in self._tracker.shared.items() if key in found
         }
-        elements: defaultdict[Node, set[int]] = defaultdict(set)
+        items: defaultdict[Node, set[int]] = defaultdict(set)
         for key, one in found.items():
             if len(one.places) > 1 and key not in self._tracker.shared:
                 self._promote(one)
                 for _, _, other, entry in one.places:
                     if type(entry) is ItemRef:
-                        elements[other].add(entry.ident)
-        for other, idents in elements.items():
+                        items[other].add(entry.ident)
+        for other, idents in items.items():
             self._graph.touch_everywhere(other, idents)
         for key, node in list(self._tracker.shared.items()):
             if self._convert(node, found[key], parents[key]):
@@ -108,7 +108,7 @@ class Sharing:
             watched = list(entries)
 
     def _slots(self, watched: Iterable[tuple[Node, Any]]) -> Iterator[tuple[Node, Any, Any]]:
-        """Yield the slots of watched entries: an element can be at several positions."""
+        """Yield the slots of watched entries: an item can be at several positions."""
         places: dict[Node, dict[int, Any]] = {}
         for node, entry in watched:
             if type(node.obj) in PLAIN:

@@ -150,7 +150,7 @@ class Tracker(Roots):
         """List a container that was armed until now; the lock is held."""
         if self.closed:
             return
-        clean = not self.marked
+        clean = not self.marked  # asked first: it is the first mark that wakes the flush thread
         if self.savepoints:
             self.part(Blocks).wrote(container)
             self.written.mark(container, all_dirty=all_dirty)
@@ -158,7 +158,7 @@ class Tracker(Roots):
         else:
             self.written.containers.append(container)
         self._marks += 1
-        asyncio_events = sys.modules.get("asyncio.events")
+        asyncio_events = sys.modules.get("asyncio.events")  # a program without it does not load it
         if asyncio_events is not None:
             running = asyncio_events._get_running_loop()
             if running is not None:
@@ -170,8 +170,8 @@ class Tracker(Roots):
         """Mark a write that ended before its mark; the lock is held.
 
         Ctrl-C ended the write; or an error of the builtin did; or there was nothing to write. In
-        the last two cases the container has its former length. Call it again if Ctrl-C interrupts
-        it.
+        the last two cases the container has its former length. The note is deleted last: if Ctrl-C
+        interrupts this call, the next write or cut makes it again.
         """
         assert self.writing is not None
         container, key, length = self.writing
@@ -180,15 +180,17 @@ class Tracker(Roots):
             self.writing = None
             return
         recorded = is_keyed(container) and node.kind.shape != "sequence"
+        # Armed means that the mark has not begun, so that it can be made here, for one entry.
         if recorded and type(container) is variants_of(type(container)).armed:
             if key is not EVERYTHING:
                 with contextlib.suppress(Exception):  # not a valid key: nothing was written
                     if has(container, key):
                         put(container, key, new=size(container) > length)
-            elif size(container) != length or node.kind.name == "ordereddict":
+            elif size(container) != length or node.kind.name == "ordereddict":  # it may have moved
                 changed(container)
             self.writing = None
             return
+        # Ctrl-C may have struck in the mark: the container is past the barrier, and not listed.
         node.log = None
         arm(container)
         self.written.mark(container, all_dirty=True)
@@ -278,9 +280,9 @@ class Tracker(Roots):
             only_classes = all(change.keys() <= {"id", "metadata"} for change in changes)
             changed = [one for one in unseen if one.node.id in ids]
             capture.node_captures = [one for one in unseen if one.node.id not in ids]
-            capture.saved()
+            capture.saved()  # what has not changed stays unmarked, so that later changes are found
         finally:
-            capture.node_captures = marked + changed
+            capture.node_captures = marked + changed  # to be saved: nobody commits this capture
             capture.failed()
         return bool(changed) and not only_classes
 
@@ -344,7 +346,9 @@ class Tracker(Roots):
             try:
                 return self._cut_without_open_blocks(paused, forward, full_compare=full_compare)
             except BaseException:
-                _call_backwards(forward)  # again: Ctrl-C may have struck in the midst of it
+                # Again: Ctrl-C may have struck in the midst of it. Each step sets values, so that a
+                # repetition does no harm.
+                _call_backwards(forward)
                 self._mark_what_is_unsure()
                 raise
 
@@ -359,6 +363,8 @@ class Tracker(Roots):
                     return None
             return self._take(full_compare=full_compare)
         finally:
+            # The lock is held until here, and the threads of these blocks wait: nobody has seen the
+            # state without their writes.
             if forward:
                 _call_backwards(forward)
 
@@ -383,15 +389,22 @@ class Tracker(Roots):
     def _take(self, *, full_compare: bool) -> Capture:
         if self.writing is not None:
             self.finish_write()
+        # Known from the beginning: a failure half-way must find the marks that were taken over, and
+        # a node that is made meanwhile belongs to this capture.
         capture = Capture(self, self.graph, self.watched)
         self.capture = self.unsaved = capture
         if self.closed:
             return capture
+        # Late calls come first: `collect` notes the lengths anew.
         if self.written.suspects:
             self.written.late_calls()
+        # From here on each writer of a container waits. Objects have no barrier; but a thread that
+        # wrote to one before it wrote to a container is seen, because they are scanned afterwards.
         self.written.collect()
         for source in self.sources:
             source.collect()
+        # Objects may hold new containers, so that these are resolved after the scan; and what is
+        # watched, or at several places, is known when everything is resolved.
         if self.unresolved:
             self.written.resolve_all()
         if full_compare:

@@ -120,7 +120,6 @@ class Written:
             if not containers:
                 break
             self._resolve_each(containers, pause)
-            del containers
         if full_compare:
             self._look_into_all(pause)
             self._swept = True
@@ -140,7 +139,7 @@ class Written:
             with self._tracker.lock:
                 listed = self._tracker.unresolved.pop(id(container), None) is not None
                 if not listed or container._node_ is None:
-                    continue
+                    continue  # resolved or detached during a pause
                 self._graph.forget()
                 slots: list[Any] = []
                 with self._isolated(container):
@@ -187,18 +186,20 @@ class Written:
         at = 0 if most is None else -most
         written = self.containers[at:]
         del self.containers[at:]
+        # First loop: no container is read before all are armed, or the cut is of no one moment. A
+        # thread that writes from here on waits for the lock.
         all_dirty = []
         for container in written:
             cls = type(container)
             variants = VARIANTS[cls]
             all_dirty.append(cls is variants.disarmed)
             container.__class__ = variants.armed
-        container = None  # a variable is a reference
+        container = None  # a variable is a reference, and the next loop counts
         last: Node | None = None
         unresolved, is_json = self._tracker.unresolved, codec.is_json_dict
         references, get, dicts = refcount.count, dict.get, VARIANT_SETS["dict"]
         for index, everything in enumerate(all_dirty):
-            held = references(written[index]) > _INLINE
+            held = references(written[index]) > _INLINE  # before a variable holds it
             one: Any = written[index]
             node: Node | None = one._node_
             if node is None:
@@ -218,7 +219,8 @@ class Written:
                 in_place = False
             if in_place:
                 if type(one) in dicts and dict.__len__(one) <= LARGE and is_json(one):
-                    # the container itself only if nothing else in this entry was marked
+                    # The capture may encode the container without looking at it again, unless
+                    # something else in this entry was marked as well.
                     node.entries.touched[key] = None if key in node.entries.touched else one
                     continue
                 node.entries.touched[key] = None
@@ -226,10 +228,7 @@ class Written:
                 unresolved[id(one)] = one  # it may have been taken out
 
     def _look_at(self, container: Any, disarmed: bool) -> None:
-        """Mark a root, or a container that somebody holds, and watch for late calls.
-
-        A late call can reach it, so the cut has to encode the entry of an inline container at once.
-        """
+        """Mark a node, or an inline container that somebody holds: a late call can reach it."""
         node: Node = container._node_
         suspect = self.suspects.get(id(container))
         self.mark(container, all_dirty=disarmed)
@@ -238,18 +237,23 @@ class Written:
         if disarmed or node.kind.shape == "sequence":
             self.suspects[id(container)] = (container, _trace(container))
         elif suspect is not None and suspect[1] != _trace(container):
-            self._bypassed(container)
+            self._bypassed(container)  # it was recorded, and the log does not account for its size
         if node.obj is not container:
-            self.held.append(container)
+            self.held.append(container)  # the cut has to encode its entry at once
 
     def _bypassed(self, container: Any) -> None:
         """Mark a mapping or set that has entries which were not recorded; the lock is held."""
         entries: KeyedEntries = container._node_.entries
+        # Once this is written in full, hashes are kept: the same may happen again.
         entries.all_dirty = entries.compare = True
         self.suspects[id(container)] = (container, _trace(container))
 
     def retrace(self, nodes: Iterable[Node]) -> None:
-        """Note the lengths of containers whose recorded entries a capture has taken over."""
+        """Note the lengths of containers whose recorded entries a capture has taken over.
+
+        The traces counted these entries. Without this, the next cut took recorded growth for a late
+        call, and wrote the whole container.
+        """
         for node in nodes:
             if id(node.obj) in self.suspects:
                 self.suspects[id(node.obj)] = (node.obj, _trace(node.obj))
@@ -258,15 +262,15 @@ class Written:
         """Mark containers whose length has changed without a mark since they were re-armed."""
         suspects, self.suspects = self.suspects, {}
         for key in suspects:
-            # its holder in the state, and the tuple in `suspects`
+            # Two are its holder in the state, and the tuple in `suspects`; a variable comes later.
             held = refcount.count(suspects[key][0]) - refcount.MEASURING > 2
             container, trace = suspects[key]
             node: Node | None = container._node_
             variants = VARIANTS[type(container)]
             if node is None or type(container) is variants.disarmed:
-                continue
+                continue  # all of it is compared anyway
             if type(container) is variants.recording:
-                # A keyed one is compared when it is armed: its log is complete then.
+                # A mapping or set is compared when it is armed: its log is complete then.
                 if node.kind.shape != "sequence":
                     self.suspects[key] = (container, trace)
             elif _trace(container) != trace:
@@ -276,7 +280,7 @@ class Written:
                     self._bypassed(container)
                 else:
                     changed(container)
-            elif held or node.obj is container:
+            elif held or node.obj is container:  # else no late call can come any more
                 self.suspects[key] = (container, trace)
 
     def _slots_to_resolve(self, container: Any) -> list[Any]:
@@ -338,7 +342,8 @@ class Written:
                 continue  # removed since the slots were listed
             except RecursionError:
                 complete = False
-            if container._node_ is not node:  # a value in it refers to it, so that it became a node
+            # a value in it refers to it, so that it became a node, with entries of its own
+            if container._node_ is not node:
                 self._tracker.mark_unresolved(container)
                 return
             if not complete:
@@ -407,5 +412,5 @@ def is_flat(container: Any) -> bool:
 
 
 _INLINE: Final = 2 + refcount.MEASURING
-"""References to an inline container that nobody holds: its parent's, and that of the list in
-`collect`, from which it is read onto the stack."""
+"""References to an inline container that nobody holds: its parent's, that of the list in `collect`,
+and that of the stack, onto which it is read from the list."""
