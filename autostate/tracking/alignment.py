@@ -111,6 +111,8 @@ class _Search:
             yield Segment(len(before) - right, len(before), len(now) - right)
 
     def _between(self, old: array[int], new: array[int], depth: int) -> list[Segment]:
+        # The search takes (items × differences) steps: where many may differ, unique items divide
+        # the rest first.
         short = len(old) + len(new) <= _SHORT
         found = self._longest(old.tolist(), new.tolist()) if short else None
         if found is not None:

@@ -118,12 +118,14 @@ class EntryLog:
         """
         whole = key is EVERYTHING
         if removes and self._value(self.container, key) is MISSING:
-            return
+            return  # as by `pop` with a default
         last = self._records[-1] if self._records else None
         if last is None or last.owner is not owner:
             last = self._begin(owner, last, whole=whole)
         if last.entries is None:
             if not whole:
+                # Else the copy alone would not tell an entry that was written twice, and left as it
+                # was, from one that was not written: a later undo of an earlier block took it back.
                 last.written.add(key)
             return
         if whole:
@@ -159,7 +161,7 @@ class EntryLog:
         return Former(value, self._held(self.container, key), self._order.time)
 
     def written(self) -> None:
-        """Note that a write is done."""
+        """Do nothing after a write: what was there before it is all that is noted."""
 
     def _know_order(self) -> None:
         if self._order.time is None and not self._is_set:
@@ -223,6 +225,7 @@ class EntryLog:
         values = {} if whole else {key: self._present(key) for key in keys}
         comes_again = any(one.value is not MISSING for one in values.values())
         order = self._keys() if comes_again and not self._is_set else None
+        # undone by a copy of this log: the records stay, for the blocks are still open
         log = EntryLog(container, map(self._copied, self._records))
         log._order = self._order.copy()
 
@@ -235,7 +238,7 @@ class EntryLog:
             if order is not None:
                 self._arrange({key: index for index, key in enumerate(order)})
 
-        forward.append(step_forward)
+        forward.append(step_forward)  # before anything is undone, in case of Ctrl-C
         for owner in owners:
             log.undo(owner)
 
@@ -264,7 +267,7 @@ class EntryLog:
     def _steps(self, record: Record) -> list[Callable[[], None]]:
         """Plan the steps that undo a record."""
         later = self._records[_index(self._records, record) + 1 :]
-        if record.entries is None and not later:
+        if record.entries is None and not later:  # nobody else has written since
             return [partial(self._restore, record.content)]
         entries = record.entries
         if entries is None:
@@ -284,13 +287,13 @@ class EntryLog:
             for at, (value, after) in enumerate(pairwise([*found, now]))
             if later[at].has_written(key) or not self._is_equal(value, after)
         ]
-        if not writers:
+        if not writers:  # the entry gets its former value back; so do the records of others
             return [
                 *(partial(self._set_found, record, key, former) for record in later),
                 partial(self._put, key, former),
             ]
         numbers = None if self._is_set else shifted([*found, now], former.value, found[0])
-        if numbers is None:
+        if numbers is None:  # the later writer's value stays; that writer has found the former one
             first = later[: writers[0] + 1]
             return [partial(self._set_found, record, key, former) for record in first]
         return [

@@ -61,7 +61,7 @@ class Graph:
             container._node_ = None
             arm(container)
             self._found.add(id(container))
-            self._tracker.mark_unresolved(container)  # before those in it: see `Written.prepare`
+            self._tracker.mark_unresolved(container)  # before those in it: outer ones come first
             self._move(container, node, entry)
         elif owner.tracker is not self._tracker or (owner is node and container._key_ == entry):
             return
@@ -69,7 +69,9 @@ class Graph:
             owner.referrers.setdefault((node.id, entry))
             if owner.unreachable:
                 self.revive(owner)
-        elif self._is_in(container, owner, container._key_):
+        elif id(container) in self._inline_in(
+            owner, container._key_
+        ):  # still there, so that it is at both
             self._tracker.touch(owner, container._key_)
             self.promote(container).referrers.setdefault((node.id, entry))
         else:
@@ -87,6 +89,8 @@ class Graph:
         for other in nodes_inside([container], node):
             other.referrers.setdefault((node.id, entry))
         if referrer is not None:
+            # What is still in the former entry does not move along: that entry would not be
+            # searched again.
             stayed = self._inline_in(referrer, former)
             for inner in inline(container, node):
                 if inner._node_ is referrer and inner._key_ == former and id(inner) not in stayed:
@@ -105,9 +109,6 @@ class Graph:
         if owner is None or self._is_left(owner):
             return True
         return owner.tracker is self._tracker and (owner is not node or container._key_ != entry)
-
-    def _is_in(self, container: Any, node: Node, key: Any) -> bool:
-        return id(container) in self._inline_in(node, key)
 
     def _inline_in(self, node: Node, key: Any) -> frozenset[int]:
         return frozenset(id(inner) for inner in inline(node.entries.values(key), node))
@@ -179,7 +180,7 @@ class Graph:
             finally:
                 if outermost:
                     met.clear()
-        del value  # a variable is a reference
+        del value  # a variable is a reference, and `is_held` counts
         if is_held(parent, slot):
             return False
         made = replace(parent, slot, kind, node, entry)

@@ -70,6 +70,8 @@ class KeyedCapture(NodeCapture):
         if not self.all_dirty:
             yield from divided
             return
+        # Only now are all keys read anyway. If they are of one type, no write has to look for the
+        # key that is held in the place of an equal one.
         types: set[type] = set()
         for batch in divided:
             types.update(map(type, batch))
@@ -107,6 +109,7 @@ class KeyedCapture(NodeCapture):
 
     def encode_now(self, key: Any) -> None:
         """Encode one entry before it is written to; the lock is held."""
+        # once: what the first of several writers has found is what the cut has seen
         if key not in self.early and self.items.get(key) is not None:
             self.early[key] = self.encode_entry(key, self.items[key])
 
@@ -159,6 +162,7 @@ class KeyedCapture(NodeCapture):
         for batch in self.batches():
             with self.node.tracker.lock:
                 raws = self.raws(batch, self.items)
+                # the entries may be asked for a second time, when a comparison tells nothing
                 self.early.update(zip(batch, raws, strict=True))
             yield [(key, raw) for key, raw in zip(batch, raws, strict=True) if raw is not None]
 
@@ -184,6 +188,8 @@ class KeyedCapture(NodeCapture):
     def restore(self) -> None:
         """Mark again the entries of this capture."""
         node, entries = self.node, self.entries
+        # Which entries the store has is not known any more, and the hashes are partly those of this
+        # capture: so all entries are written if they were compared, else the recorded ones.
         entries.all_dirty = entries.all_dirty or self.all_dirty or entries.saved is not None
         entries.saved = None
         for key in self.seen:
@@ -198,13 +204,13 @@ class MappingCapture(KeyedCapture):
         """Copy the dirty entries; the lock is held."""
         obj = self.node.obj
         if not self.all_dirty and has_nan(chain(self.keys, self.drops)):
-            self.all_dirty = True
+            self.all_dirty = True  # no key is equal to nan: nothing can be put or dropped by it
         if self.all_dirty:
             return self._copy_all()
         get, touched, drops = dict.get, self.touched, self.drops
         if not self.keys and not drops and None not in touched.values():
             return touched.copy()  # each entry is the container that changed, still in its place
-        keys = dict.fromkeys(held_keys(obj, self.keys))
+        keys = dict.fromkeys(held_keys(obj, self.keys))  # the store has the keys that are held
         entries = [key for key in touched if key not in keys] if keys else touched
         return {
             key: value
@@ -237,6 +243,8 @@ class MappingCapture(KeyedCapture):
 
     def _compared(self, before: dict[Any, int]) -> Iterator[dict[str, Any] | None]:
         """Write the entries that differ from what was saved."""
+        # Drops come before puts, here and everywhere: a key that was removed and put again lies at
+        # the end, and a key may have been replaced by an equal one of another type.
         drops = self._take_drops(before)
         saved = {} if self.all_dirty else before
         if self.is_large:
@@ -278,7 +286,7 @@ class MappingCapture(KeyedCapture):
         for batch in self.batches():
             with self.node.tracker.lock:
                 puts = []
-                for key in batch:
+                for key in batch:  # in one loop, or the order of the entries is lost
                     if key not in before and self._is_native(key, items[key]):
                         puts.append((key, items[key]))
                         continue

@@ -35,6 +35,7 @@ class Reach:
     def mark_unreachable(self, node: Node) -> None:
         """Forget the marks and hashes of a node that nothing refers to."""
         node.unreachable = True
+        # Compaction removes the node from the store: if it is revived, it is saved as a whole.
         node.entries.all_dirty, node.entries.saved = True, None
         node.entries.clear_marks()
 
@@ -63,12 +64,14 @@ class Reach:
                     seen[referrer] = None
                     left.append(referrer)
         reached = self._tracker.may_be_referred_to(seen)
+        # If no root was found, none reaches any node on the way; if one may, it is not known which.
         self._reached |= dict.fromkeys([node] if reached else seen, reached)
         return reached
 
     def _referrers(self, node: Node) -> list[Node]:
         """List the nodes that refer to a node; forget referrers that no longer do."""
         found = []
+        # Referrers are noted and never taken back: whether one still refers is seen only here.
         for referrer_id, key in list(node.referrers):
             referrer = self._tracker.nodes.get(referrer_id)
             if referrer is not None and self._refers(referrer, key, node):

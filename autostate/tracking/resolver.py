@@ -115,7 +115,7 @@ class ReferenceResolver:
         self.seen[id(value)] = value
         entries = size(value) if issubclass(type(value), Barrier) else 0
         self._left -= entries + 1
-        if self._looks and entries != 1:
+        if self._looks and entries != 1:  # the outermost one that has anything to divide
             self._looks = False
             self.top = value if entries else None
         elif self._left < 0 and self.top is not None:

@@ -55,7 +55,7 @@ class Savepoint:
         self.threads: set[int] = {threading.get_ident()}
         self.instances: list[tuple[Scanned, dict[str, Any]]] = []
         self.plain: list[tuple[Any, Any]] = []
-        self._membership = weakref.ref(membership)
+        self._membership = weakref.ref(membership)  # only contexts keep it
 
     @property
     def is_open(self) -> bool:
@@ -85,7 +85,7 @@ class Membership:
     def __init__(self, outer: Membership | None) -> None:
         self.savepoints: list[Savepoint] = []
         while outer is not None and not any(point.is_open for point in outer.savepoints):
-            outer = outer.outer  # ended in another context
+            outer = outer.outer  # ended in another context, so that nobody reset the variable here
         self.outer: Membership | None = outer
 
 

@@ -96,7 +96,7 @@ class SequenceLog:
         """
         assert not removes
         write = self._write
-        if write is not None and write.whole and write.owner is owner:
+        if write is not None and write.whole and write.owner is owner:  # the copy tells all
             write.paired = write.paired and type(key) is int
             return
         self.written()
@@ -189,7 +189,7 @@ class SequenceLog:
         former = kind_of(self.container).copy(self.container)
         plan = self._plan(set(owners))
         if plan is not None:
-            forward.append(lambda: self._refill(former))
+            forward.append(lambda: self._refill(former))  # first, in case of Ctrl-C
             self._refill(plan[1])
 
     def _finish(self) -> None:

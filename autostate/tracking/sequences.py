@@ -90,6 +90,8 @@ class SequenceCapture(NodeCapture):
     """The part of a list or deque in a capture. Items are named by their positions at the cut.
 
     Attributes:
+        before: What was saved; None if that is not known.
+        first: `SequenceEntries.first` at the cut.
         compared: Whether all items are compared with the saved ones.
         changed: Items that stayed, and have to be encoded again.
     """
@@ -109,7 +111,9 @@ class SequenceCapture(NodeCapture):
         self._segments = kept.segments
         self._new: list[range] = []
         self._replaced: list[range] = []
-        self._written: set[int] | None = set()  # numbers; None: items have moved
+        # What the store may have of this capture, if its outcome is unknown: the numbers that were
+        # written (None: items were renumbered), and the range of numbers that was left.
+        self._written: set[int] | None = set()
         self._left: tuple[int, int] | None = None
         self._index: dict[int, int] | None = None
         self.changed = self._marked(kept)
@@ -183,7 +187,7 @@ class SequenceCapture(NodeCapture):
         after = array("q", [UNKNOWN]) * self.count
         for start, stop, at in self._segments:
             after[at : at + stop - start] = before.hashes[start:stop]
-        yield from self._take_out(before)
+        yield from self._take_out(before)  # first: the numbers of the other items depend on it
         yield from self._write(first, after)
         self.saved = Saved(first, after)
 
@@ -193,7 +197,7 @@ class SequenceCapture(NodeCapture):
         if self.compared:
             yield from self._hash([range(self.count)], hashes)
             if not self._is_confirmed(before, hashes):
-                segments = []  # a write was not recorded
+                segments = []  # a write was not recorded: all of it is aligned by the hashes
         else:
             open_ = gaps(segments, len(before), self.count)
             yield from self._hash([new for old, new in open_ if old and new], hashes)
@@ -362,7 +366,7 @@ class SequenceCapture(NodeCapture):
         the other items. If items were renumbered, nothing is known any more.
         """
         before = self.before
-        self.entries.all_dirty = True
+        self.entries.all_dirty = True  # compared again, as far as anything is known
         if before is None or self._written is None:
             self.entries.saved = None
         elif self._left is None:
@@ -373,6 +377,7 @@ class SequenceCapture(NodeCapture):
             for number in self._written:
                 if low <= number < high:
                     hashes[number - low] = UNKNOWN
+            # Not sure: the store may still have the items outside of `low` and `high`.
             self.entries.saved = Saved(low, hashes, sure=False)
 
 

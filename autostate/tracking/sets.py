@@ -27,7 +27,7 @@ class SetCapture(KeyedCapture):
         obj = self.node.obj
         if self.entries.saved is not None and not self.is_large:
             self.all_dirty = True
-        if self.all_dirty or has_nan(chain(self.keys, self.drops)):
+        if self.all_dirty or has_nan(chain(self.keys, self.drops)):  # see `MappingCapture`
             self.all_dirty = True
             members = set(obj)
             return dict(zip(members, members, strict=True))

@@ -58,7 +58,7 @@ class Sharing:
         self._tracker.shared[id(node.obj["value"])] = node
 
     def forget(self, of: Callable[[Node], bool]) -> None:
-        """Forget such nodes."""
+        """Forget the nodes that fulfil a condition."""
         self._tracker.shared = {
             key: node for key, node in self._tracker.shared.items() if not of(node)
         }
@@ -79,6 +79,7 @@ class Sharing:
                         items[other].add(entry.ident)
         for other, idents in items.items():
             self._graph.touch_everywhere(other, idents)
+        # Plain containers and objects have no barrier: each is compared as a whole in every cut.
         for key, node in list(self._tracker.shared.items()):
             if self._convert(node, found[key], parents[key]):
                 del self._tracker.shared[key]
@@ -153,7 +154,7 @@ class Sharing:
         if type(node.obj) is Cell or any(type(parent) is _Parts for parent, _, _, _ in places):
             return False
         # `found.holder` and the node have one reference each; a container in a field is referenced
-        # by the object and by its mirror.
+        # by the object and by its mirror; one that holds itself, by itself.
         holders = sum(kind_of(parent).holds for parent, _, _, _ in places)
         if references(found.holder, 0) != holders + more + 2:
             return False
@@ -162,12 +163,14 @@ class Sharing:
         old, node.obj = node.obj, new
         swapped = [place for place in places if _swap(place, old, new)]
         del old
+        # Several places cannot be swapped in one step, as `conversion.replace` does: so it is
+        # counted once more, and undone if another thread took a reference meanwhile.
         if references(found.holder, 0) != 1 + more:
             node.obj = found.holder[0]
             for place in swapped:
                 _swap(place, new, node.obj)
             return False
-        if new != found.holder[0]:
+        if new != found.holder[0]:  # changed after it was copied
             kind.refill(new, found.holder[0])
         for parent, slot, other, entry in places:
             now = other.entries.at(slot) if parent is other.obj else entry  # another item by now

@@ -113,7 +113,7 @@ class Watch(DirtySource):
         return found
 
     def end(self) -> None:
-        """Note that the capture is encoded."""
+        """Forget what was kept for the capture: it is encoded."""
         self._watched.released, self._checked = {}, []
 
 

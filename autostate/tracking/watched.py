@@ -39,12 +39,12 @@ class Watched:
         self.entries.setdefault((node, key))
 
     def again(self, node: Node, key: Any, digest: int | None = None) -> None:
-        """Watch an entry whose saved hash is this, or is not known any more."""
+        """Watch an entry; `digest` is the hash of the saved entry, None if it is not known."""
         self.begin()
         self.entries[node, key] = digest
 
     def forget(self, of: Callable[[Node], bool]) -> None:
-        """Stop watching the entries of such nodes."""
+        """Stop watching the entries of the nodes that fulfil a condition."""
         self.entries = {at: seen for at, seen in self.entries.items() if not of(at[0])}
 
     def knows(self, node: Node, key: Any) -> bool:

@@ -93,8 +93,8 @@ class Written:
         """Forget containers that belong to no store any more."""
         self.forget(lambda node: node is None)
 
-    def forget(self, of: Callable[[Any], bool]) -> None:
-        """Forget the containers of such nodes."""
+    def forget(self, of: Callable[[Node | None], bool]) -> None:
+        """Forget the containers whose node fulfils a condition."""
         self.containers = [c for c in self.containers if not of(c._node_)]
         self._tracker.unresolved = {
             i: c for i, c in self._tracker.unresolved.items() if not of(c._node_)
