@@ -112,21 +112,21 @@ class ClassVariants:
 
     __slots__ = ("armed", "disarmed", "kind", "length", "recording")
 
-    def __init__(self, armed: Any, kind: Kind) -> None:
+    def __init__(self, armed: type[Any], kind: Kind) -> None:
         self.length: Callable[[Any], int] = kind.builtin.__len__
-        self.armed: Any = armed
+        self.armed = armed
         self.kind: Kind = kind
         shield(armed, kind, VARIANTS, write_entry)
         raw = {name: getattr(kind.builtin, name) for name in kind.raw}
-        self.disarmed: Any = self._twin(raw)
-        self.recording: Any = self._twin(kind.recording)
+        self.disarmed = self._twin(raw)
+        self.recording = self._twin(kind.recording)
         for variant in (armed, self.disarmed, self.recording):
             VARIANTS[variant] = self
             VARIANT_SETS[kind.name].add(variant)
             ours = armed in (kind.tracked, kind.nested, kind.unclaimed)
             codec.register_container(variant, kind.name, None if ours else kind.copy)
 
-    def _twin(self, methods: Mapping[str, Any]) -> Any:
+    def _twin(self, methods: Mapping[str, Callable[..., Any]]) -> type[Any]:
         """Make a subclass of the same layout and name, with some methods replaced.
 
         A method that the user's class overrides is not replaced.
@@ -413,7 +413,7 @@ def held_keys(container: Any, keys: Iterable[Any]) -> Iterable[Any]:
     return [held_key(container, key) for key in keys]
 
 
-def locked(builtin: type, name: str) -> Any:
+def locked(builtin: type, name: str) -> Callable[..., Any]:
     """Wrap a mutating method of a builtin that is one step of C."""
     function = getattr(builtin, name)
 
@@ -431,7 +431,7 @@ def locked(builtin: type, name: str) -> Any:
     return method
 
 
-def spanning(builtin: type, name: str) -> Any:
+def spanning(builtin: type, name: str) -> Callable[..., Any]:
     """Wrap a mutating method of a builtin that can run Python code half-way.
 
     The method runs without the lock, because its Python code may wait for another thread.

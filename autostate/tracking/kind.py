@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from autostate.codec.signatures import Json, Stored
 
 
 def copy_dict(container: dict[Any, Any]) -> dict[Any, Any]:
@@ -67,15 +70,15 @@ class Kind:
 
     name: str
     shape: str
-    builtin: Any
-    tracked: Any
+    builtin: Any  # its functions are looked up by name
+    tracked: type[Any]
     copy: Callable[[Any], Any]
     fill: Callable[[Any, Any], Any]
     refill: Callable[[Any, Any], None]
     raw: frozenset[str]
     recording: Mapping[str, Any] = field(default_factory=dict)
-    describe: Callable[[Any], Any] | None = None
-    configure: Callable[[Any, Any], None] = _nothing
+    describe: Callable[[Any], Json] | None = None
+    configure: Callable[[Any, Stored], None] = _nothing
     swap: Callable[[Any, Any, Any, list[Any]], bool] | None = None
     holds: int = 1
     has_fields: bool = False
@@ -83,12 +86,13 @@ class Kind:
     show: Callable[[Any], Any] = _itself
     complete: Callable[[Any], Callable[[], None]] | None = None
     release: Callable[[Any], None] = _nothing
-    nested: Any = field(init=False)
-    unclaimed: Any = field(init=False)
+    nested: type[Any] = field(init=False)
+    unclaimed: type[Any] = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the classes of nested containers and of unclaimed roots."""
         cls, builtin = self.tracked, self.builtin
+        metaclass: Any = type(cls)
         looks = {
             "__module__": cls.__module__,
             "__qualname__": cls.__qualname__,
@@ -98,9 +102,9 @@ class Kind:
             "__slots__": (),
             "__new__": lambda _cls, *args, **kwargs: builtin(*args, **kwargs),
         }
-        nested = type(cls)(cls.__name__, (cls,), looks | makes_plain)
+        nested = metaclass(cls.__name__, (cls,), looks | makes_plain)
         object.__setattr__(self, "nested", nested)
-        object.__setattr__(self, "unclaimed", type(cls)(cls.__name__, (cls,), looks))
+        object.__setattr__(self, "unclaimed", metaclass(cls.__name__, (cls,), looks))
 
 
 KINDS: Final[dict[str, Kind]] = {}

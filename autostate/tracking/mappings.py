@@ -24,7 +24,7 @@ from autostate.memory import Pieces, encode_each
 from autostate.tracking.barrier import INTERCHANGEABLE, VARIANT_SETS, held_keys
 from autostate.tracking.kind import PLAIN
 from autostate.tracking.node import LARGE, KeyedEntries
-from autostate.tracking.node_capture import NodeCapture, batches, dump_key, is_key
+from autostate.tracking.node_capture import Changes, NodeCapture, batches, dump_key, is_key
 
 _MISSING: Final = object()
 _STR: Final = frozenset({str})
@@ -46,8 +46,9 @@ class KeyedCapture(NodeCapture):
     """
 
     entries: KeyedEntries
+    early: dict[Any, bytes | None]
     items: dict[Any, Any]
-    remembered: Any = None
+    remembered: dict[Any, int] | None = None
 
     def copy(self) -> None:
         """Copy the dirty entries; the lock is held."""
@@ -82,7 +83,7 @@ class KeyedCapture(NodeCapture):
             entries.key_type = common_type(types)
 
     @abstractmethod
-    def remember(self) -> Any:
+    def remember(self) -> dict[Any, int]:
         """Encode all entries of a container that became small, for its hashes; the lock is held."""
 
     def remembers(self) -> bool:
@@ -181,7 +182,7 @@ class KeyedCapture(NodeCapture):
         unsaved = self.defaults.intersection(self.entries.bad).difference(self.drops)
         return self.defaults.difference(unsaved) if unsaved else self.defaults
 
-    def dropped(self, keys: Iterable[Any]) -> list[Any]:
+    def dropped(self, keys: Iterable[Any]) -> list[msgspec.Raw]:
         """Return the JSON of removed keys, except keys that cannot be saved and never were."""
         return [msgspec.Raw(dump_key(key)) for key in keys if is_key(key)]
 
@@ -230,9 +231,9 @@ class MappingCapture(KeyedCapture):
         self.early = {key: raws[key] for key in self.items if key in raws}
         return {key: _hash(key, raw) for key, raw in raws.items() if raw is not None}
 
-    def changes(self) -> Iterator[dict[str, Any] | None]:
-        """Encode, pausing at every `yield`."""
-        before: dict[Any, int] | None = self.entries.saved
+    def changes(self) -> Changes:
+        """Encode, and yield what is to be written."""
+        before = self.entries.saved
         if before is None:
             return self._assigned() if self.all_dirty else self._recorded()
         if self.all_dirty and has_nan(chain(before, self.items)):
@@ -241,7 +242,7 @@ class MappingCapture(KeyedCapture):
             return self._assigned()
         return self._compared(before) if self.remembers() else self._grown(before)
 
-    def _compared(self, before: dict[Any, int]) -> Iterator[dict[str, Any] | None]:
+    def _compared(self, before: dict[Any, int]) -> Changes:
         """Write the entries that differ from what was saved."""
         # Drops come before puts, here and everywhere: a key that was removed and put again lies at
         # the end, and a key may have been replaced by an equal one of another type.
@@ -249,7 +250,7 @@ class MappingCapture(KeyedCapture):
         saved = {} if self.all_dirty else before
         if self.is_large:
             yield from self._dropped(drops)
-        puts: list[tuple[Any, Any]] = []
+        puts: list[tuple[Any, msgspec.Raw]] = []
         largest = 0
         for number, batch in enumerate(self.batches()):
             if number:
@@ -279,7 +280,7 @@ class MappingCapture(KeyedCapture):
         if change:
             yield change
 
-    def _grown(self, before: dict[Any, int]) -> Iterator[dict[str, Any] | None]:
+    def _grown(self, before: dict[Any, int]) -> Changes:
         """Write the entries of a mapping that has become large: most of them are new."""
         items = self.items
         yield from self._dropped(self._take_drops(before))
@@ -311,7 +312,7 @@ class MappingCapture(KeyedCapture):
         for batch in batches(iter(drops)):
             yield {"drop": self.dropped(batch)}
 
-    def _compared_with_nan(self, before: dict[Any, int]) -> Iterator[dict[str, Any] | None]:
+    def _compared_with_nan(self, before: dict[Any, int]) -> Changes:
         """Write all entries if one of them differs: no stored key is equal to nan."""
         hashes: dict[Any, int] = {}
         for batch in self.encoded():
@@ -342,7 +343,7 @@ class MappingCapture(KeyedCapture):
             if is_key(b)
         )
 
-    def _assigned(self) -> Iterator[dict[str, Any] | None]:
+    def _assigned(self) -> Changes:
         """Write all entries."""
         verb = "assign"
         if not self.remembers():
@@ -350,7 +351,7 @@ class MappingCapture(KeyedCapture):
                 yield None if pairs is None else {verb: pairs}
                 verb = verb if pairs is None else "put"
         else:
-            entries: list[tuple[Any, Any]] = []
+            entries: list[tuple[Any, msgspec.Raw]] = []
             largest = 0
             self.saved = {}
             for batch in self.encoded():
@@ -369,7 +370,7 @@ class MappingCapture(KeyedCapture):
         if verb == "assign":
             yield {"assign": {}}
 
-    def _recorded(self) -> Iterator[dict[str, Any] | None]:
+    def _recorded(self) -> Changes:
         """Write the recorded entries."""
         yield from self._dropped(self.drops)
         for pairs in self._translated():
@@ -422,7 +423,7 @@ class MappingCapture(KeyedCapture):
 
     def _is_stored(self, entry: Any, encoded: bytes) -> bool:
         """Tell whether an entry is known to be stored like this."""
-        saved: dict[Any, int] | None = self.entries.saved
+        saved = self.entries.saved
         if saved is not None and saved.get(entry) == _hash(entry, encoded):
             return True
         watch = self.capture.watched
@@ -457,14 +458,14 @@ def _hash(key: Any, encoded: bytes) -> int:
     return hash(encoded) if type(key) is str else hash((dump_key(key), encoded))
 
 
-def _content(pairs: list[tuple[Any, Any]]) -> Any:
+def _content(pairs: list[tuple[Any, Any]]) -> dict[str, Any] | list[list[Any]]:
     """Build content from entries: an object if all keys are str, else pairs."""
     if _STR.issuperset(map(type, dict(pairs))) and _utf8([key for key, _ in pairs]):
         return dict(pairs)
     return [[msgspec.Raw(dump_key(key)), value] for key, value in pairs]
 
 
-def _packed(pairs: list[tuple[Any, Any]], largest: int) -> Any:
+def _packed(pairs: list[tuple[Any, msgspec.Raw]], largest: int) -> object:
     """Build content from encoded entries; join them here if one of them is large."""
     content = _content(pairs)
     if largest > _LARGE and type(content) is dict:

@@ -30,6 +30,7 @@ from autostate.tracking.layout import Layout, class_named, layout_of
 from autostate.tracking.scan import Scan
 
 if TYPE_CHECKING:
+    from autostate.codec.signatures import Json, Stored
     from autostate.tracking.node import Node
 
 _NOTHING: Final[frozenset[str]] = frozenset()
@@ -94,6 +95,12 @@ class InstanceRoot(Barrier, Mirror):
         """Return the node, which exists while the object is bound."""
         assert self._node_ is not None
         return self._node_
+
+    def state_name(self) -> str:
+        """Return the name under which the object is bound."""
+        name = self.bound_to().name
+        assert name is not None
+        return name
 
     # -- from the object to the mirror --------------------------------------------------------
 
@@ -279,23 +286,23 @@ def _calibrate() -> int:
     return count
 
 
-def _exchanged(root: Any) -> int:
+def _exchanged(root: InstanceRoot) -> int:
     return compare_and_swap(root, "field", [], [root["field"]], alone=sys.maxsize - 1)
 
 
 # -- the kind ---------------------------------------------------------------------------------
 
 
-def show(root: Any) -> Any:
+def show(root: InstanceRoot) -> Any:
     """Give the object of a root, made without a constructor if the program has none yet."""
     if root.instance is None:
-        root.instance = root.layout.blank()
+        root.instance = root.known_layout().blank()
     return root.instance
 
 
-def describe(root: Any) -> Any:
+def describe(root: InstanceRoot) -> Json:
     """Describe the class: its name, its version, and the fields that it declares."""
-    layout: Layout = root.layout
+    layout = root.known_layout()
     before = (root.metadata or {}).get("fields", ())
     kept = [name for name in before if name in root.unknown_fields]
     return {
@@ -305,7 +312,7 @@ def describe(root: Any) -> Any:
     }
 
 
-def configure(root: Any, metadata: Any) -> None:
+def configure(root: InstanceRoot, metadata: Stored) -> None:
     """Find the class of a stored root, unless the program has named it.
 
     Raises:
@@ -321,12 +328,12 @@ def configure(root: Any, metadata: Any) -> None:
         if cls is None:
             error = UnknownTypeError(name)
             error.add_note(
-                f"it is the class of the state object {root._node_.name}: if it has another name "
+                f"it is the class of the state object {root.state_name()}: if it has another name "
                 "by now, call it before creating what refers to that"
             )
             raise error
         root.layout = layout_of(cls)
-    root.layout.options.check_version(version, root._node_.name, root.layout.name)
+    root.layout.options.check_version(version, root.state_name(), root.layout.name)
     # Entries that refer to the root are encoded for their hashes before the root is bound.
     ROOTS[id(show(root))] = root
 
@@ -339,16 +346,17 @@ def is_outdated(root: Any) -> bool:
     return version != root.known_layout().options.version
 
 
-def complete(root: Any) -> Callable[[], None]:
+def complete(root: InstanceRoot) -> Callable[[], None]:
     """Upgrade the rehydrated fields, and return a last step that cannot fail.
 
     Raises:
         UpgradeError: A function of the program failed. Nothing was touched.
     """
     node, upgraded = root._node_, None
+    assert node is not None
     if root.metadata is not None:
-        layout, version = root.layout, root.metadata["version"]
-        upgraded = layout.options.upgraded(copy_dict(root), version, node.name, layout.name)
+        layout, version = root.known_layout(), root.metadata["version"]
+        upgraded = layout.options.upgraded(copy_dict(root), version, root.state_name(), layout.name)
     show(root)
 
     def finish() -> None:
@@ -365,30 +373,33 @@ def complete(root: Any) -> Callable[[], None]:
     return finish
 
 
-def bind(root: Any) -> None:
+def bind(root: InstanceRoot) -> None:
     """Begin to scan the object."""
-    root.layout.own_dict(root.instance)
+    node, layout = root._node_, root.layout
+    assert node is not None
+    assert layout is not None
+    layout.own_dict(root.instance)
     ROOTS[id(root.instance)] = root
-    root._node_.tracker.part(Scan).add(root)
+    node.tracker.part(Scan).add(root)
     offer(root)
 
 
-def offer(root: Any) -> None:
+def offer(root: InstanceRoot) -> None:
     """Save the fields that a constructor made and the store never had."""
     fields = root.read()
-    root._node_.entries.defaults |= fields.keys() if root.claimed else _NOTHING
+    root.bound_to().entries.defaults |= fields.keys() if root.claimed else _NOTHING
     root.take(fields)
 
 
-def _swap(root: Any, name: str, new: Any, box: list[Any]) -> bool:
+def _swap(root: InstanceRoot, name: str, new: Any, box: list[Any]) -> bool:
     """Replace a container in a field, unless somebody holds the former one."""
     return compare_and_swap(root, name, new, box, alone=ALONE) <= ALONE
 
 
-def release(root: Any) -> None:
+def release(root: InstanceRoot) -> None:
     """Make the object a plain one."""
     ROOTS.pop(id(root.instance), None)
-    root._node_.tracker.part(Scan).forget()
+    root.bound_to().tracker.part(Scan).forget()
 
 
 register_kind(

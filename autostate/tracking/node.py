@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar, cast
 from autostate.tracking.raw import has, item_of
 
 if TYPE_CHECKING:
+    from autostate.codec.signatures import Json
+    from autostate.errors import UnsupportedTypeError
     from autostate.signing import Signer
     from autostate.tracking.kind import Kind
 
@@ -166,11 +168,11 @@ class Entries:
         self.touched: dict[Any, Any] = {}
         self.drops: dict[Any, bool] = {}
         self.saved: Any = None
-        self.bad: dict[Any, Any] = {}
+        self.bad: dict[Any, UnsupportedTypeError] = {}
         self.weight: int = 64
         self.defaults: frozenset[Hashable] = frozenset()
         self.saved_defaults: frozenset[Hashable] = frozenset()
-        self.metadata: Any = None
+        self.metadata: Json | object = None
 
     def __init_subclass__(cls, shape: str = "") -> None:
         """Make the entries of a shape."""
@@ -220,6 +222,9 @@ class KeyedEntries(Entries):
     """
 
     __slots__ = ("compare", "key_type")
+
+    if TYPE_CHECKING:
+        saved: dict[Any, int] | None
 
     def __init__(self, node: Node) -> None:
         super().__init__(node)

@@ -24,6 +24,7 @@ import msgspec
 
 from autostate import codec, depth
 from autostate.codec import Unsupported
+from autostate.codec.signatures import Json
 from autostate.errors import UnsupportedTypeError
 from autostate.memory import Pieces, encode
 from autostate.process.interrupts import is_passing
@@ -35,6 +36,9 @@ from autostate.tracking.sharing import Sharing
 from autostate.tracking.watched import Watched
 
 logger = logging.getLogger("autostate")
+
+Changes = Iterator[dict[str, Any] | None]
+"""The fields of each change to be written; None where the encoder can pause."""
 
 UNSURE: Final = object()
 """The `metadata` of a node whose stored metadata is not known."""
@@ -127,8 +131,8 @@ class NodeCapture(ABC):
         """Encode entries that can still change, before the node is untracked; the lock is held."""
 
     @abstractmethod
-    def changes(self) -> Iterator[dict[str, Any] | None]:
-        """Encode, pausing between two items: each is None, or a change to be written."""
+    def changes(self) -> Changes:
+        """Encode, and yield what is to be written."""
 
     @abstractmethod
     def restore(self) -> None:
@@ -212,7 +216,7 @@ class NodeCapture(ABC):
                 self._emit({"defaults": []})
         self.saved_defaults = now
 
-    def _describe_object(self) -> Any:
+    def _describe_object(self) -> Json | object:
         assert self.node.kind.describe is not None
         try:
             return self.node.kind.describe(self.node.obj)

@@ -41,7 +41,7 @@ def has(container: Any, key: Any) -> bool:
 
 
 def iterate(sequence: Any) -> Iterator[Any]:
-    """Iterate over the items of a list or deque, in one step of C: nobody may write meanwhile."""
+    """Iterate over the items of a list or deque; the caller does that in one step of C."""
     return (list if isinstance(sequence, list) else deque).__iter__(sequence)
 
 

@@ -30,7 +30,7 @@ from autostate.tracking.alignment import UNKNOWN, align, paired
 from autostate.tracking.barrier import VARIANT_SETS, VARIANTS, size
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kept import Kept, Segment, gaps
-from autostate.tracking.node_capture import NodeCapture, batches
+from autostate.tracking.node_capture import Changes, NodeCapture, batches
 from autostate.tracking.raw import items_of
 
 _DICT_FORMS: Final = VARIANT_SETS["dict"]
@@ -97,6 +97,7 @@ class SequenceCapture(NodeCapture):
     """
 
     entries: SequenceEntries
+    early: dict[int, bytes]
 
     def copy(self) -> None:
         """Copy the items to encode; the lock is held."""
@@ -172,8 +173,8 @@ class SequenceCapture(NodeCapture):
 
     # -- what is written ----------------------------------------------------------------------
 
-    def changes(self) -> Iterator[dict[str, Any] | None]:
-        """Encode, pausing at every `yield`."""
+    def changes(self) -> Changes:
+        """Encode, and yield what is to be written."""
         before = self.before
         if before is not None and before.sure and not self.count and not before.hashes:
             return  # it was empty, and is
@@ -235,7 +236,7 @@ class SequenceCapture(NodeCapture):
                     hashes[start:stop] = array("q", map(hash, self._raws(start, stop)))
             yield None
 
-    def _assign(self, hashes: array[int]) -> Iterator[dict[str, Any] | None]:
+    def _assign(self, hashes: array[int]) -> Changes:
         """Write all items."""
         self._written = None
         verb = "assign"
@@ -281,7 +282,7 @@ class SequenceCapture(NodeCapture):
             self._written = None
             yield {"cut": cuts[max(stop - _CUTS, 0) : stop]}
 
-    def _write(self, first: int, hashes: array[int]) -> Iterator[dict[str, Any] | None]:
+    def _write(self, first: int, hashes: array[int]) -> Changes:
         """Encode items, and write those that differ from the saved ones."""
         left = self._segments[0].at
         for batch in batches(self._plan()):
@@ -323,7 +324,7 @@ class SequenceCapture(NodeCapture):
 
     def _raw(self, position: int, item: Any) -> bytes:
         if position in self.early:
-            return self.early[position]  # type: ignore[no-any-return]
+            return self.early[position]
         told = len(self.capture.errors)
         raw = self._encode(position, item)
         if len(self.capture.errors) > told:

@@ -16,7 +16,7 @@ import msgspec
 from autostate import codec
 from autostate.tracking.barrier import held_keys
 from autostate.tracking.mappings import KeyedCapture, has_nan, is_nan
-from autostate.tracking.node_capture import NodeCapture, batches, dump_key, is_key
+from autostate.tracking.node_capture import Changes, NodeCapture, batches, dump_key, is_key
 
 
 class SetCapture(KeyedCapture):
@@ -42,16 +42,16 @@ class SetCapture(KeyedCapture):
         """Encode a member; report it and return None if it cannot be saved."""
         return self._reported(key, value, lambda: dump_key(value))
 
-    def changes(self) -> Iterator[dict[str, Any] | None]:
-        """Encode, pausing at every `yield`."""
-        before: dict[bytes, int] | None = self.entries.saved
+    def changes(self) -> Changes:
+        """Encode, and yield what is to be written."""
+        before = self.entries.saved
         if before is None:
             return self._assigned() if self.all_dirty else self._recorded()
         if self.all_dirty and (has_nan(self.items) or any(map(is_nan, before))):
             return self._compared_with_nan(before)
         return self._compared(before) if self.all_dirty else self._updated(before)
 
-    def _compared(self, before: dict[bytes, int]) -> Iterator[dict[str, Any] | None]:
+    def _compared(self, before: dict[bytes, int]) -> Changes:
         """Drop the members that are gone, then write those that were not saved.
 
         The drops come first: a member may have been replaced by an equal one of another type, which
@@ -81,7 +81,7 @@ class SetCapture(KeyedCapture):
         while pieces:
             yield {"put": pieces.popleft()}
 
-    def _compared_with_nan(self, before: dict[bytes, int]) -> Iterator[dict[str, Any] | None]:
+    def _compared_with_nan(self, before: dict[bytes, int]) -> Changes:
         """Write all members if any has changed: each nan is a member of its own."""
         members: list[bytes] = []
         for batch in self.encoded():
@@ -92,7 +92,7 @@ class SetCapture(KeyedCapture):
         else:
             yield from self._assigned()
 
-    def _assigned(self) -> Iterator[dict[str, Any] | None]:
+    def _assigned(self) -> Changes:
         """Write all members."""
         verb = "assign"
         remembering = self.remembers()
@@ -108,7 +108,7 @@ class SetCapture(KeyedCapture):
         if verb == "assign":
             yield {"assign": []}
 
-    def _recorded(self) -> Iterator[dict[str, Any] | None]:
+    def _recorded(self) -> Changes:
         """Write the recorded members."""
         for batch in batches(iter(self.drops)):
             yield {"drop": self.dropped(batch)}
@@ -117,7 +117,7 @@ class SetCapture(KeyedCapture):
             yield {"put": [msgspec.Raw(encoded) for _, encoded in taken]}
         self.saved = self.remembered
 
-    def _updated(self, before: dict[bytes, int]) -> Iterator[dict[str, Any] | None]:
+    def _updated(self, before: dict[bytes, int]) -> Changes:
         """Write the recorded members of a large set whose hashes are kept."""
         for key in self.drops:
             if is_key(key):

@@ -408,6 +408,8 @@ def is_flat(container: Any) -> bool:
     variants = VARIANTS.get(type(container))
     if variants is None or variants.length(container) > LARGE:  # a plain one: see `sharing.py`
         return False
+    if isinstance(container, dict):  # the frequent case, without another call
+        return ATOMS.issuperset(map(type, dict.values(container)))
     return holds_atoms(container)
 
 
