@@ -8,13 +8,14 @@ of the state is *detached*: it becomes plain.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 from autostate import codec
 from autostate.tracking.barrier import VARIANTS, Barrier, arm, disarm, kind_of, size
-from autostate.tracking.conversion import is_held, references, replace
+from autostate.tracking.conversion import is_held, is_resolved, references, replace
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kind import PLAIN
 from autostate.tracking.node import LARGE, Marks, Node
@@ -221,12 +222,15 @@ class Graph:
         elif type(entry) is ItemRef and next(inline([item_of(node.obj, slot)], node), None) is None:
             node.entries.forget(entry)
 
-    def look_inside(self, node: Node) -> None:
-        """Convert or watch all values in a node."""
-        for slot in slots_of(node.obj):
-            self.convert_or_watch(node, slot, again=True)
+    def look_inside(self, node: Node, slots: Iterable[Any], *, again: bool = False) -> None:
+        """Convert or watch the values in slots of a node: see `convert_or_watch`."""
+        for slot in slots:
+            with contextlib.suppress(LookupError):  # removed since the slots were listed
+                if again and is_resolved(item_of(node.obj, slot), node, slot):
+                    continue
+                self.convert_or_watch(node, slot, again=again)
         if node.kind.shape == "sequence":
-            self.promote_repeated(node, range(size(node.obj)))
+            self.promote_repeated(node, slots)
 
     def _has_to_be_watched(self, value: Any, node: Node, entry: Any) -> bool:
         """Tell whether a value, or a part of it, can change unseen; nothing in it is replaced."""
@@ -255,7 +259,7 @@ class Graph:
         node = self.new_node(container, referrer, entry)
         container._node_, container._key_ = node, None
         self.take_over(node, referrer, entry)
-        self.look_inside(node)
+        self.look_inside(node, slots_of(container), again=True)
         self._tracker.touch(referrer, entry)
         self.include(node)
         return node

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Part = TypeVar("Part")
 
 LARGE: Final = 256
-"""Entries above which a container is *keyed*, and above which a nested one becomes a node.
+"""Entries above which a nested container becomes a node, and writes to a node are recorded singly.
 
 Smaller containers are compared with the hashes of their saved entries, so that a write at full
 speed costs only the changed entries; comparing 256 entries takes about 0.1 ms.

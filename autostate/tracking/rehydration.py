@@ -182,8 +182,8 @@ class Rehydration:
             with depth.room_for(levels):
                 return self._attach(container, name)
         except depth.TooDeepError as error:
-            told = f"{name} was not restored, and is left as it is stored: {error}"
-            raise CorruptStateError(told) from None
+            message = f"{name} was not restored, and is left as it is stored: {error}"
+            raise CorruptStateError(message) from None
 
     def _attach(self, container: Any, name: str) -> Node | None:
         node_id = self._names.get(name)
@@ -214,7 +214,7 @@ class Rehydration:
                 raise
             uninterrupted(self._take_back)
             reason = str(error) or type(error).__name__
-            told = f"{name} was not restored, and is left as it is stored: {reason}"
+            message = f"{name} was not restored, and is left as it is stored: {reason}"
             if isinstance(error, UnknownTypeError | UpgradeError):
                 # The program may have loaded the class by the next attempt; but nobody knows how
                 # far an upgrade function of its own has come.
@@ -225,7 +225,7 @@ class Rehydration:
             if isinstance(error, StateTypeError) or is_passing(error.__cause__ or error):
                 raise
             signature = isinstance(error, SignatureError)
-            self._refuse(SignatureError(told) if signature else CorruptStateError(told))
+            self._refuse(SignatureError(message) if signature else CorruptStateError(message))
             if isinstance(error, CorruptStateError | SignatureError):
                 raise _copied(self._broken[name]) from error.__cause__
             raise

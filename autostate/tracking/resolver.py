@@ -47,7 +47,7 @@ class ReferenceResolver:
         "_graph",
         "_in_payload",
         "_left",
-        "_looks",
+        "_seeks_top",
         "key",
         "lenient",
         "node",
@@ -64,7 +64,7 @@ class ReferenceResolver:
         self.lenient = lenient
         self.seen: dict[int, Any] = {}
         self.top: Any = None
-        self._looks = divide
+        self._seeks_top = divide
         self._left = INLINE
         self._in_payload = False
 
@@ -90,14 +90,14 @@ class ReferenceResolver:
             raise Unsupported("a state object of another store cannot be part of this one")
         if owner.obj is container:
             return self._refer(owner)
-        self._meet(container)
+        self._note_inline(container)
         return None
 
     def _without_barrier(self, value: Any) -> dict[str, int] | None:
         node = self.node.tracker.shared.get(id(value))
         if node is None:
             if not (self._in_payload and type(value) in PLAIN):
-                self._meet(value)
+                self._note_inline(value)
             return None
         if node is self.node and type(value) not in PLAIN:
             if id(value) not in self.seen:
@@ -108,15 +108,15 @@ class ReferenceResolver:
                 raise Unsupported("an object that holds itself cannot be saved")
         return self._refer(node)
 
-    def _meet(self, value: Any) -> None:
+    def _note_inline(self, value: Any) -> None:
         """Note a value that is saved inline; at a second place it has to become a node."""
         if id(value) in self.seen:
             raise ToBeNode(value)
         self.seen[id(value)] = value
         entries = size(value) if issubclass(type(value), Barrier) else 0
         self._left -= entries + 1
-        if self._looks and entries != 1:  # the outermost one that has anything to divide
-            self._looks = False
+        if self._seeks_top and entries != 1:  # the outermost one that has anything to divide
+            self._seeks_top = False
             self.top = value if entries else None
         elif self._left < 0 and self.top is not None:
             raise ToBeNode(self.top)

@@ -325,9 +325,9 @@ class SequenceCapture(NodeCapture):
     def _raw(self, position: int, item: Any) -> bytes:
         if position in self.early:
             return self.early[position]
-        told = len(self.capture.errors)
+        reported = len(self.capture.errors)
         raw = self._encode(position, item)
-        if len(self.capture.errors) > told:
+        if len(self.capture.errors) > reported:
             self.early[position] = raw  # so that an error is reported once
         return raw
 

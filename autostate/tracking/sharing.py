@@ -84,7 +84,7 @@ class Sharing:
             if self._convert(node, found[key], parents[key]):
                 del self._tracker.shared[key]
             else:
-                self._graph.look_inside(node)
+                self._graph.look_inside(node, slots_of(node.obj), again=True)
             node.entries.all_dirty = True
             self._tracker.dirty_nodes[node] = None
         self._watched.forget(lambda node: type(node.obj) in PLAIN)
@@ -176,7 +176,7 @@ class Sharing:
             now = other.entries.at(slot) if parent is other.obj else entry  # another item by now
             self._tracker.touch(other, now)
             node.referrers.setdefault((other.id, now))
-        self._graph.look_inside(node)
+        self._graph.look_inside(node, slots_of(node.obj), again=True)
         return True
 
 

@@ -117,7 +117,7 @@ class Tracker(Roots):
     def estimate(self) -> int:
         """Estimate the bytes that a flush would write.
 
-        A keyed mapping whose entries are all dirty becomes disarmed, to be saved as a whole: its
+        A large mapping whose entries are all dirty becomes disarmed, to be saved as a whole: its
         writes run at full speed again.
         """
         with self.lock:

@@ -27,7 +27,7 @@ from autostate.tracking.barrier import (
     is_keyed,
     size,
 )
-from autostate.tracking.conversion import convert_flat, is_resolved
+from autostate.tracking.conversion import convert_flat
 from autostate.tracking.graph import Graph
 from autostate.tracking.items import SequenceEntries
 from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
@@ -171,7 +171,7 @@ class Written:
             for start in range(0, len(slots), SLICE):
                 with self._tracker.lock:
                     if not self._tracker.closed and self._tracker.nodes.get(node.id) is node:
-                        self._look_inside(node, slots[start : start + SLICE], again=True)
+                        self._graph.look_inside(node, slots[start : start + SLICE], again=True)
                 if pause is not None:
                     pause()
 
@@ -333,7 +333,7 @@ class Written:
         if is_node and isinstance(container, dict):
             slots = convert_flat(container, slots, node)
         if is_node:
-            self._look_inside(node, slots)
+            self._graph.look_inside(node, slots)
             return
         for slot in slots:
             try:
@@ -375,16 +375,6 @@ class Written:
         for node in self._tracker.nodes.values():
             for key in node.entries.bad:
                 self._tracker.touch(node, key)
-
-    def _look_inside(self, node: Node, slots: Iterable[Any], *, again: bool = False) -> None:
-        """Convert or watch the values in slots of a node."""
-        for slot in slots:
-            with contextlib.suppress(LookupError):  # removed since the slots were listed
-                if again and is_resolved(item_of(node.obj, slot), node, slot):
-                    continue
-                self._graph.convert_or_watch(node, slot, again=again)
-        if node.kind.shape == "sequence":
-            self._graph.promote_repeated(node, slots)
 
 
 def _trace(container: Any) -> Any:
