@@ -83,7 +83,7 @@ class AtomicBlock:
         self._trackers = trackers
 
     def __enter__(self) -> None:
-        """Begin."""
+        """Begin the block in each tracker."""
         entry, self.asked = self.asked, None
         if entry is None or entry.holder is None or entry.holder() is None:
             entry = Entry(_place(sys._getframe(1)))  # no `with` has asked for the way out
@@ -107,7 +107,7 @@ class AtomicBlock:
     if TYPE_CHECKING:
 
         def __exit__(self, *error: object) -> None:
-            """End."""
+            """End the block: see `_Exit`."""
     else:
         __exit__ = _Exit()
 

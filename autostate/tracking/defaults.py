@@ -24,7 +24,7 @@ def offer(container: Any, defaults: Mapping[Any, Any]) -> None:
             kind.fill(container, defaults)
         elif new:
             tracker.dirty_nodes[node] = None
-            tracker.unresolved[id(container)] = container
+            tracker.mark_unresolved(container)
             try:
                 kind.fill(container, {key: defaults[key] for key in new})
             finally:

@@ -23,14 +23,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct, field, structs
+from msgspec import structs
 
 from autostate.tracking import probe
 from autostate.tracking.barrier import (
     EVERYTHING,
-    INTERCHANGEABLE,
     changed,
     dropped,
     encode_first,
@@ -42,48 +41,11 @@ from autostate.tracking.barrier import (
     size,
 )
 from autostate.tracking.differences import MISSING, same_items, shifted
+from autostate.tracking.former import UNKNOWN, Former, Record, earlier, is_one_key, shifted_former
 from autostate.tracking.key_order import KeyOrder, arranged, refill_in_order
 
 if TYPE_CHECKING:
     from autostate.tracking.savepoint import Savepoint
-
-_UNKNOWN: Final = object()
-
-
-class Former(Struct):
-    """The former state of an entry.
-
-    Attributes:
-        value: The value under a key, or the member as it was held; MISSING if there was none.
-        key: The key as it was held, if it was removed.
-        time: The length of the list of keys at that time; None: there was no list.
-    """
-
-    value: Any
-    key: Any = _UNKNOWN
-    time: int | None = None
-
-
-class Record(Struct):
-    """The content that consecutive writes of one owner have found in a container.
-
-    Attributes:
-        owner: The savepoint of the block that wrote; None for those of no open block.
-        entries: The former entries by key or member; None if the whole content is kept.
-        content: A plain copy of the whole former content.
-        time: The length of the list of keys at first; None: there was no list.
-        written: With a whole copy: the keys that are known to have been written.
-    """
-
-    owner: Savepoint | None
-    entries: dict[Any, Former] | None
-    content: Any = None
-    time: int | None = None
-    written: set[Any] = field(default_factory=set)
-
-    def has_written(self, key: Any) -> bool:
-        """Tell whether an entry was certainly written; a copy of the content does not tell."""
-        return key in (self.written if self.entries is None else self.entries)
 
 
 class EntryLog:
@@ -138,7 +100,7 @@ class EntryLog:
         former = self._former(key, removes=removes)  # an `__eq__` may write to the container
         if last.entries is not None:
             known = last.entries.setdefault(key, former)
-            if known.key is _UNKNOWN and known.value is not MISSING:
+            if known.key is UNKNOWN and known.value is not MISSING:
                 known.key = former.key
         if former.value is MISSING:
             self._order.add(key)
@@ -200,7 +162,7 @@ class EntryLog:
             else:
                 entries = dict(record.entries)
                 for key, former in first.entries.items():
-                    entries[key] = _earlier(former, entries.get(key))
+                    entries[key] = earlier(former, entries.get(key))
                 merged[-1] = Record(first.owner, entries, time=first.time)
         return merged
 
@@ -298,7 +260,7 @@ class EntryLog:
             return [partial(self._set_found, record, key, former) for record in first]
         return [
             *(
-                partial(self._set_found, record, key, _shifted(number, value, former))
+                partial(self._set_found, record, key, shifted_former(number, value, former))
                 for record, value, number in zip(later, found, numbers, strict=False)
             ),
             partial(self._put, key, Former(numbers[-1])),
@@ -315,7 +277,7 @@ class EntryLog:
         if record.entries is None:
             self._take_entries_back(record.content, {key: former}, record.time)
         else:
-            record.entries[key] = _earlier(former, record.entries[key])
+            record.entries[key] = earlier(former, record.entries[key])
 
     def _content_at(self, later: list[Record]) -> Any:
         """Return the whole content before the first of these records, which are the last ones."""
@@ -345,9 +307,9 @@ class EntryLog:
                 builtin.pop(content, key)
                 now = MISSING
             if former.value is not MISSING:
-                held = key if former.key is _UNKNOWN else former.key
+                held = key if former.key is UNKNOWN else former.key
                 builtin.__setitem__(content, held, former.value)
-                if now is MISSING or former.key is not _UNKNOWN:
+                if now is MISSING or former.key is not UNKNOWN:
                     back[key] = former.time
         if back and self._order.time is not None:
             ranks = self._order.ranks(back, time, forget=False)
@@ -361,9 +323,9 @@ class EntryLog:
         found = {}
         for key in dict.fromkeys([*old, *new]):
             value, now = dict.get(old, key, MISSING), dict.get(new, key, MISSING)
-            other_key = value is not MISSING and not _is_one_key(key, held.get(key, MISSING))
+            other_key = value is not MISSING and not is_one_key(key, held.get(key, MISSING))
             if not self._is_equal(value, now) or (now is not MISSING and other_key):
-                found[key] = Former(value, _UNKNOWN if value is MISSING else key, time)
+                found[key] = Former(value, UNKNOWN if value is MISSING else key, time)
         return found
 
     def _value(self, content: Any, key: Any) -> Any:
@@ -379,12 +341,12 @@ class EntryLog:
 
     def _holds_other(self, content: Any, key: Any, former: Former) -> bool:
         """Tell whether a content now holds another key that is equal to the former one."""
-        if former.key is _UNKNOWN:
+        if former.key is UNKNOWN:
             return False
-        return not _is_one_key(self._held(content, key), former.key)
+        return not is_one_key(self._held(content, key), former.key)
 
     def _is_equal(self, value: Any, other: Any) -> bool:
-        return value is other or (self._is_set and _is_one_key(value, other))
+        return value is other or (self._is_set and is_one_key(value, other))
 
     def _arrange(self, ranks: Mapping[Any, int]) -> None:
         """Put the keys of the container in order, when all keys have been put back."""
@@ -407,12 +369,12 @@ class EntryLog:
         if now is not MISSING and (value is MISSING or self._is_other(key, now, former)):
             self._drop(key)
             now = MISSING
-        if value is not MISSING and (now is MISSING or former.key is not _UNKNOWN):
+        if value is not MISSING and (now is MISSING or former.key is not UNKNOWN):
             self._back[key] = former.time
         if self._is_equal(now, value):
             return
         encode_first(container)
-        key = key if former.key is _UNKNOWN or now is not MISSING else former.key
+        key = key if former.key is UNKNOWN or now is not MISSING else former.key
         note_writing(container, value if self._is_set else key, size(container))
         if self._is_set:
             set.add(container, value)
@@ -424,7 +386,7 @@ class EntryLog:
     def _is_other(self, key: Any, now: Any, former: Former) -> bool:
         """Tell whether the present member or key is another object than the equal former one."""
         if self._is_set:
-            return not _is_one_key(now, former.value)
+            return not is_one_key(now, former.value)
         return self._holds_other(self.container, key, former)
 
     def _drop(self, key: Any) -> None:
@@ -462,32 +424,10 @@ class EntryLog:
         changed(container)
 
 
-def _earlier(former: Former, later: Former | None) -> Former:
-    """Merge the former states before two writes; the key comes from the write that removed it."""
-    if later is None:
-        return former
-    key = former.key
-    if key is _UNKNOWN and former.value is not MISSING and later.value is not MISSING:
-        key = later.key
-    return Former(former.value, key, later.time if former.time is None else former.time)
-
-
-def _shifted(number: Any, value: Any, former: Former) -> Former:
-    """Subtract the difference from the state that a later writer found; a missed key is back."""
-    return structs.replace(former, value=number) if value is MISSING else Former(number)
-
-
-def _is_one_key(key: Any, other: Any) -> bool:
-    """Tell whether equal keys are the same in every respect."""
-    if key is other:
-        return True
-    return type(key) is type(other) and type(key) in INTERCHANGEABLE and key == other
-
-
 def _is_reordered(content: Any, now: Any) -> bool:
     """Tell whether the keys of `content`, all of them in `now`, come there in another order."""
     common = (key for key in now if key in content)
-    return any(not _is_one_key(key, other) for key, other in zip(content, common, strict=True))
+    return any(not is_one_key(key, other) for key, other in zip(content, common, strict=True))
 
 
 def _index(records: list[Record], record: Record) -> int:

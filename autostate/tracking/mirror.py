@@ -363,8 +363,7 @@ def complete(root: InstanceRoot) -> Callable[[], None]:
         if upgraded is not None:
             dict.clear(root)
             dict.update(root, upgraded)
-            node.entries.all_dirty = True
-            node.tracker.dirty_nodes[node] = None
+            node.tracker.touch_all(node)
             node.tracker.mark_unresolved(root)
         if root.metadata is not None:
             root.push()

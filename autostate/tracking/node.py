@@ -416,6 +416,11 @@ class Marks(ABC):
         node.entries.touched[key] = None
         self.dirty_nodes[node] = None
 
+    def touch_all(self, node: Node) -> None:
+        """Mark all entries of a node."""
+        node.entries.all_dirty = True
+        self.dirty_nodes[node] = None
+
     def mark_unresolved(self, container: Any) -> None:
         """List a container to be resolved before the next cut."""
         self.unresolved[id(container)] = container

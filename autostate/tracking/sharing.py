@@ -85,8 +85,7 @@ class Sharing:
                 del self._tracker.shared[key]
             else:
                 self._graph.look_inside(node, slots_of(node.obj), again=True)
-            node.entries.all_dirty = True
-            self._tracker.dirty_nodes[node] = None
+            self._tracker.touch_all(node)
         self._watched.forget(lambda node: type(node.obj) in PLAIN)
 
     def _search(self, watched: Iterable[tuple[Node, Any]]) -> dict[int, Found]:

@@ -154,7 +154,7 @@ class Tracker(Roots):
         if self.savepoints:
             self.part(Blocks).wrote(container)
             self.written.mark(container, all_dirty=all_dirty)
-            self.unresolved[id(container)] = container
+            self.mark_unresolved(container)
         else:
             self.written.containers.append(container)
         self._marks += 1
@@ -194,7 +194,7 @@ class Tracker(Roots):
         node.log = None
         arm(container)
         self.written.mark(container, all_dirty=True)
-        self.unresolved[id(container)] = container
+        self.mark_unresolved(container)
         self.wake()
         self.writing = None
 

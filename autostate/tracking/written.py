@@ -87,7 +87,7 @@ class Written:
             node.entries.all_dirty = node.entries.all_dirty or all_dirty
             self._tracker.dirty_nodes[node] = None
         else:  # its entry is marked if the container is still in it
-            self._tracker.unresolved[id(container)] = container
+            self._tracker.mark_unresolved(container)
 
     def forget_unbound(self) -> None:
         """Forget containers that belong to no store any more."""
@@ -233,7 +233,7 @@ class Written:
         suspect = self.suspects.get(id(container))
         self.mark(container, all_dirty=disarmed)
         if not is_flat(container):
-            self._tracker.unresolved[id(container)] = container
+            self._tracker.mark_unresolved(container)
         if disarmed or node.kind.shape == "sequence":
             self.suspects[id(container)] = (container, _trace(container))
         elif suspect is not None and suspect[1] != _trace(container):
@@ -276,7 +276,7 @@ class Written:
             elif _trace(container) != trace:
                 if node.obj is container and node.kind.shape != "sequence" and is_keyed(container):
                     self.mark(container, all_dirty=True)
-                    self._tracker.unresolved[key] = container
+                    self._tracker.mark_unresolved(container)
                     self._bypassed(container)
                 else:
                     changed(container)
@@ -312,8 +312,7 @@ class Written:
         try:
             yield
         except BaseException as error:
-            node.entries.all_dirty = True
-            self._tracker.dirty_nodes[node] = None
+            self._tracker.touch_all(node)
             if is_passing(error):
                 self._tracker.mark_unresolved(container)
                 raise
@@ -370,8 +369,7 @@ class Written:
             self._look_into_all(None)
         self._swept = False
         for node in self._to_compare():
-            node.entries.all_dirty = True
-            self._tracker.dirty_nodes[node] = None
+            self._tracker.touch_all(node)
         for node in self._tracker.nodes.values():
             for key in node.entries.bad:
                 self._tracker.touch(node, key)
