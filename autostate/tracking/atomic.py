@@ -100,7 +100,7 @@ class AtomicBlock:
                 member.savepoints.append(point)
                 tracker.part(Blocks).begin(point)
             inside.set(member)
-        except BaseException:
+        except BaseException:  # of which a `with` statement would not tell by calling `__exit__`
             _leave(entry, BaseException)
             raise
 
@@ -177,7 +177,7 @@ def _leave_by_hand(block: AtomicBlock, *error: object) -> None:
     if not block.by_hand:
         raise RuntimeError("this atomic() block was not entered, or has ended")
     _leave(block.by_hand[-1], *error)
-    block.by_hand.pop()
+    block.by_hand.pop()  # afterwards, so that the block can be left again after Ctrl-C
 
 
 def _leave(entry: Entry, kind: object = None, *_: object) -> None:

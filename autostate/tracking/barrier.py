@@ -233,6 +233,7 @@ def encode_first(container: Any) -> None:
     node: Node | None = container._node_
     if node is None:
         return  # its store was closed while this thread waited for the lock
+    # A write to the node itself needs none of that: the capture has copies of its entries.
     while node.capture is not None and node.obj is not container:
         node.capture.encode_now(container._key_)
         if container._node_ is node:
@@ -408,6 +409,7 @@ def held_key(container: Any, key: Any) -> Any:
 def held_keys(container: Any, keys: Iterable[Any]) -> Iterable[Any]:
     """Return many keys as `held_key` does; the container is a node."""
     entries: KeyedEntries = container._node_.entries
+    # one step of C for all of them, in the frequent case
     if entries.key_type is not None and {entries.key_type}.issuperset(map(type, keys)):
         return keys
     return [held_key(container, key) for key in keys]

@@ -83,6 +83,7 @@ class Blocks:
 
     def begin(self, point: Savepoint) -> None:
         """Begin a block. A block inside no other waits for a cut that waits for blocks."""
+        # An inner block has to begin, or its outer one never ends; nothing may hold an event loop.
         if not (point.outer is not None or self._may_begin or _runs_loop()):
             self._give_way()
         with self._tracker.lock:

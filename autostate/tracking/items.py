@@ -114,7 +114,7 @@ class SequenceEntries(Entries, shape="sequence"):
 
 
 def _is_at(items: Any, slot: int, ident: int) -> bool:
-    try:
+    try:  # a negative index would count from the right
         return slot >= 0 and id(item_of(items, slot)) == ident
     except IndexError:
         return False

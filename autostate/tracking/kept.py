@@ -103,6 +103,7 @@ class Kept:
 
     def index_at(self, position: int) -> int | None:
         """Return the index that the item at a position had at the cut; None if it came since."""
+        # Called for each write: it translates the position, and does not go through all segments.
         segments, number = self._segments, position + self._left
         index = 0 if len(segments) == 1 else bisect_right(segments, number, key=_at) - 1
         if index < 0 or not self._low <= number < self._high:

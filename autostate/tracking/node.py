@@ -85,7 +85,7 @@ class Node:
     def path(self) -> str:
         """The path of the node, as code would write it."""
         steps: list[str] = []
-        node, seen = self, {self}
+        node, seen = self, {self}  # nodes may refer to each other in a circle
         while node.name is None:
             referrers = [
                 (self.tracker.nodes.get(referrer_id), key) for referrer_id, key in node.referrers
@@ -103,7 +103,7 @@ class Node:
         return f"{node.name}{''.join(reversed(steps))}"
 
     def place_of(self, key: Any) -> str:
-        """Name an entry as long as it is stored; all items of a sequence share one name."""
+        """Name an entry as long as it is stored; an item, which moves, by its sequence alone."""
         return f"{self.id}/{key}" if type(key) is str else f"{self.id}"
 
     def close_log(self) -> dict[Any, bool | None]:
@@ -233,6 +233,7 @@ class KeyedEntries(Entries):
 
     def growth(self) -> int:
         """Return by how much recorded writes made the container longer since the last cut."""
+        # copied in one step of C: a thread that records without the lock may add keys meanwhile
         return countOf(self.keys.copy().values(), True) - countOf(self.drops.values(), True)
 
     def restore(
@@ -380,6 +381,7 @@ class Marks(ABC):
         self.ending: bool = False
         self.writing: tuple[Any, Any, int] | None = None
         self.savepoints: Collection[object] = ()
+        # Weak: a node lives as long as something refers to its container.
         self.nodes: weakref.WeakValueDictionary[int, Node] = weakref.WeakValueDictionary()
         self.roots: dict[str, Node] = {}
         self.deleted: list[int] = []

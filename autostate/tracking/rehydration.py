@@ -241,6 +241,7 @@ class Rehydration:
             if state.name is not None:
                 self._names.pop(state.name, None)
             state.content = None  # the caller of the recovery may still hold the state
+        # Kept until all roots are rebuilt: see `may_refer_to`.
         nested = [built for built in self._built if built.name is None]
         self._shared = [*self._shared, *nested] if self._names else []
 

@@ -202,6 +202,8 @@ class Scan(DirtySource):
         if last is None or last.lengths != seen.lengths or last.names != seen.names:
             yield from range(len(self._roots))
             return
+        # The mirrors keep the values of the last scan alive: an `id` that is the same is the same
+        # value. The comparison runs in C, over all objects.
         for at in compress(count(), map(ne, seen.values, last.values)):
             yield owners[bisect_right(ends, at)]
         yield from compress(self._slots[2], map(ne, seen.in_slots, last.in_slots))

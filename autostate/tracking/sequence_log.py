@@ -99,7 +99,7 @@ class SequenceLog:
         if write is not None and write.whole and write.owner is owner:  # the copy tells all
             write.paired = write.paired and type(key) is int
             return
-        self.written()
+        self.written()  # if the write before this one was left before its mark
         if write is not None and write.whole:
             self._end_whole()
         container, length = self.container, size(self.container)
@@ -128,7 +128,7 @@ class SequenceLog:
         """Add splices, unless they are in the log already, and forget the write that made them."""
         last = self._splices[-1] if self._splices else None
         one = joined(last, made[0]) if last is not None and len(made) == 1 else None
-        if not made or last is made[-1]:
+        if not made or last is made[-1]:  # Ctrl-C came after they were added
             self._write = None
         elif one is not None:  # no call between these two: Ctrl-C does not strike there
             self._splices[-1], self._write = one, None

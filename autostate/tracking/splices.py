@@ -148,7 +148,9 @@ class Seams:
         if any(seam.paired != write.paired for seam in self.seams[low:high]):
             return low, high  # an adjacent seam is of another kind than the joined one
         low, high = self._met_by(write, joins=True)
-        if low and _is_behind(self.seams[low - 1], write):  # a seam of another kind lies between
+        # A seam of another kind may lie between. Joined past it, the seams would be out of order,
+        # and an item that was replaced would come back.
+        if low and _is_behind(self.seams[low - 1], write):
             return self._met_by(write, joins=False)
         return low, high
 
@@ -207,6 +209,7 @@ class Seams:
         at = 0
         for seam in self.seams:
             if seam.start < at or not same_items(items[seam.start : seam.end], seam.added):
+                # a write bypassed the barrier, so that the positions are not right
                 return self._by_identity(items)
             made += items[at : seam.start]
             made += seam.removed

@@ -368,8 +368,9 @@ class Written:
         if not self._swept:
             self._look_into_all(None)
         self._swept = False
-        for node in self._to_compare():
-            self._tracker.touch_all(node)
+        for node in self._to_compare():  # all of the state, while the event loop is held: no calls
+            node.entries.all_dirty = True
+            self._tracker.dirty_nodes[node] = None
         for node in self._tracker.nodes.values():
             for key in node.entries.bad:
                 self._tracker.touch(node, key)
