@@ -166,7 +166,7 @@ class ReadsBeforeItRearms(Tracker):
                 return None
             capture = self.capture = Capture(self, self.graph, self.watched)
             written = self.written
-            written.late_calls()
+            written.late_calls.mark()
             for container in list(written.containers):
                 written.containers.remove(container)
                 rest, written.containers = written.containers, [container]

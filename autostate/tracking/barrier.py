@@ -34,7 +34,7 @@ Why this is safe:
 - `results.append(await page())` looks `append` up *before* the await: if a cut happens meanwhile,
   the builtin's function is called on an armed container. Such a *late call* always changes the
   length. So a cut remembers the lengths of the re-armed containers that somebody else holds, and
-  the next cut compares them (`Written.late_calls`). `reverse` does not change the length, and is
+  the next cut compares them (`late_calls.py`). `reverse` does not change the length, and is
   never the builtin's own method.
 - Ctrl-C may strike between a write and its mark, and in the middle of marking. So `before` notes
   in `Tracker.writing` which entry is about to be written, and the mark deletes the note as its

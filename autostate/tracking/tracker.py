@@ -101,7 +101,9 @@ class Tracker(Roots):
     @property
     def needs_polling(self) -> bool:
         """Whether something can change without a mark: objects, watched entries, late calls."""
-        return bool(self.written.suspects) or any(s.needs_polling() for s in self.sources)
+        return bool(self.written.late_calls.suspects) or any(
+            s.needs_polling() for s in self.sources
+        )
 
     @property
     def activity(self) -> int:
@@ -396,8 +398,9 @@ class Tracker(Roots):
         if self.closed:
             return capture
         # Late calls come first: `collect` notes the lengths anew.
-        if self.written.suspects:
-            self.written.late_calls()
+        late_calls = self.written.late_calls
+        if late_calls.suspects:
+            late_calls.mark()
         # From here on each writer of a container waits. Objects have no barrier; but a thread that
         # wrote to one before it wrote to a container is seen, because they are scanned afterwards.
         self.written.collect()
@@ -419,7 +422,7 @@ class Tracker(Roots):
             reach = self.part(Reach)
             capture.take(reach.in_use(nodes))
             reach.forget()
-        self.written.retrace(capture.nodes)
+        late_calls.retrace(capture.nodes)
         self._encode_exposed()
         return capture
 

@@ -22,16 +22,15 @@ from autostate.tracking import refcount
 from autostate.tracking.barrier import (
     VARIANT_SETS,
     VARIANTS,
-    changed,
     held_keys,
-    is_keyed,
     size,
 )
 from autostate.tracking.conversion import convert_flat
 from autostate.tracking.graph import Graph
 from autostate.tracking.items import SequenceEntries
-from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
-from autostate.tracking.raw import item_of, items_of, maxlen_of
+from autostate.tracking.late_calls import LateCalls
+from autostate.tracking.node import LARGE, Marks, Node
+from autostate.tracking.raw import item_of, items_of
 from autostate.tracking.search import ATOMS, holds_atoms, slots_of
 from autostate.tracking.watched import Watched
 
@@ -68,16 +67,16 @@ class Written:
     Attributes:
         containers: Those that are still disarmed or recording.
         held: Inline ones that somebody held at the cut, so that a late call can reach them.
-        suspects: Containers that a late call can reach, by `id`, with their lengths at the cut.
+        late_calls: The containers that a late call can reach.
     """
 
     def __init__(self, tracker: Marks) -> None:
         self._tracker = tracker
         self._graph = tracker.part(Graph)
         self._watched = tracker.part(Watched)
+        self.late_calls = tracker.part(LateCalls)
         self.containers: list[Any] = []
         self.held: list[Any] = []
-        self.suspects: dict[int, tuple[Any, Any]] = {}
         self._swept = False
 
     def mark(self, container: Any, *, all_dirty: bool) -> None:
@@ -99,7 +98,7 @@ class Written:
         self._tracker.unresolved = {
             i: c for i, c in self._tracker.unresolved.items() if not of(c._node_)
         }
-        self.suspects = {i: s for i, s in self.suspects.items() if not of(s[0]._node_)}
+        self.late_calls.forget(of)
         self.held = [c for c in self.held if not of(c._node_)]
 
     def prepare(self, pause: Callable[[], None], *, full_compare: bool = False) -> None:
@@ -230,58 +229,12 @@ class Written:
     def _look_at(self, container: Any, disarmed: bool) -> None:
         """Mark a node, or an inline container that somebody holds: a late call can reach it."""
         node: Node = container._node_
-        suspect = self.suspects.get(id(container))
         self.mark(container, all_dirty=disarmed)
         if not is_flat(container):
             self._tracker.mark_unresolved(container)
-        if disarmed or node.kind.shape == "sequence":
-            self.suspects[id(container)] = (container, _trace(container))
-        elif suspect is not None and suspect[1] != _trace(container):
-            self._bypassed(container)  # it was recorded, and the log does not account for its size
+        self.late_calls.add(container, disarmed=disarmed)
         if node.obj is not container:
             self.held.append(container)  # the cut has to encode its entry at once
-
-    def _bypassed(self, container: Any) -> None:
-        """Mark a mapping or set that has entries which were not recorded; the lock is held."""
-        entries: KeyedEntries = container._node_.entries
-        # Once this is written in full, hashes are kept: the same may happen again.
-        entries.all_dirty = entries.compare = True
-        self.suspects[id(container)] = (container, _trace(container))
-
-    def retrace(self, nodes: Iterable[Node]) -> None:
-        """Note the lengths of containers whose recorded entries a capture has taken over.
-
-        The traces counted these entries. Without this, the next cut took recorded growth for a late
-        call, and wrote the whole container.
-        """
-        for node in nodes:
-            if id(node.obj) in self.suspects:
-                self.suspects[id(node.obj)] = (node.obj, _trace(node.obj))
-
-    def late_calls(self) -> None:
-        """Mark containers whose length has changed without a mark since they were re-armed."""
-        suspects, self.suspects = self.suspects, {}
-        for key in suspects:
-            # Two are its holder in the state, and the tuple in `suspects`; a variable comes later.
-            held = refcount.count(suspects[key][0]) - refcount.MEASURING > 2
-            container, trace = suspects[key]
-            node: Node | None = container._node_
-            variants = VARIANTS[type(container)]
-            if node is None or type(container) is variants.disarmed:
-                continue  # all of it is compared anyway
-            if type(container) is variants.recording:
-                # A mapping or set is compared when it is armed: its log is complete then.
-                if node.kind.shape != "sequence":
-                    self.suspects[key] = (container, trace)
-            elif _trace(container) != trace:
-                if node.obj is container and node.kind.shape != "sequence" and is_keyed(container):
-                    self.mark(container, all_dirty=True)
-                    self._tracker.mark_unresolved(container)
-                    self._bypassed(container)
-                else:
-                    changed(container)
-            elif held or node.obj is container:  # else no late call can come any more
-                self.suspects[key] = (container, trace)
 
     def _slots_to_resolve(self, container: Any) -> list[Any]:
         node: Node = container._node_
@@ -374,22 +327,6 @@ class Written:
         for node in self._tracker.nodes.values():
             for key in node.entries.bad:
                 self._tracker.touch(node, key)
-
-
-def _trace(container: Any) -> Any:
-    """Return a value that every late call changes, and no recorded write.
-
-    It is the length, less the recorded growth; for a bounded deque also the items at the ends.
-    """
-    node: Node = container._node_
-    length = VARIANTS[type(container)].length(container)
-    entries = node.entries
-    if isinstance(entries, KeyedEntries):
-        recorded = node.obj is container and (entries.keys or entries.drops)
-        return length - entries.growth() if recorded else length
-    if length and isinstance(container, deque) and maxlen_of(container) is not None:
-        return length, id(item_of(container, 0)), id(item_of(container, -1))
-    return length
 
 
 def is_flat(container: Any) -> bool:
