@@ -100,7 +100,7 @@ class AtomicBlock:
                 member.savepoints.append(point)
                 tracker.part(Blocks).begin(point)
             inside.set(member)
-        except BaseException:  # of which a `with` statement would not tell by calling `__exit__`
+        except BaseException:  # a `with` statement calls no `__exit__` then
             _leave(entry, BaseException)
             raise
 

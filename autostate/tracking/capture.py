@@ -105,7 +105,7 @@ class Capture:
 
     def failed(self) -> None:
         """Mark everything again: it is not known which changes the store has."""
-        # The store may have all, some or none of the changes. What the parts know of that differs.
+        # The store may have all, some or none of the changes. Each shape says what is still known.
         with self.tracker.lock:
             for part in self.node_captures:
                 part.node.capture = None

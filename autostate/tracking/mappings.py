@@ -71,7 +71,7 @@ class KeyedCapture(NodeCapture):
         if not self.all_dirty:
             yield from divided
             return
-        # Only now are all keys read anyway. If they are of one type, no write has to look for the
+        # Here all keys are read anyway. If they are of one type, no write has to look for the
         # key that is held in the place of an equal one.
         types: set[type] = set()
         for batch in divided:

@@ -65,8 +65,8 @@ class ReferenceResolver:
         self.seen: dict[int, Any] = {}
         self.top: Any = None
         self._seeks_top = divide
-        self._left = INLINE
-        self._in_payload = False
+        self._left = INLINE  # entries that may still be inline
+        self._in_payload = False  # inside the result of a registered `encode`
 
     def strict(self) -> ReferenceResolver:
         """Return a resolver for the result of a registered `encode`: it replaces nothing.

@@ -185,8 +185,8 @@ class Written:
         at = 0 if most is None else -most
         written = self.containers[at:]
         del self.containers[at:]
-        # First loop: no container is read before all are armed, or the cut is of no one moment. A
-        # thread that writes from here on waits for the lock.
+        # First loop: no container is read before all are armed, or the cut would mix several
+        # moments. A thread that writes from here on waits for the lock.
         all_dirty = []
         for container in written:
             cls = type(container)
