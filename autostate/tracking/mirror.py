@@ -7,17 +7,16 @@ then `type(shop) is Shop` would be false half of the time. Both would miss write
 dict of the fields that the object had when it was last scanned. Every cut scans all objects, which
 takes some two microseconds for each (`scan.py`); a field with another value than before is dirty.
 
-So a field is referenced twice, by the object and by its mirror. When a plain container in a field
-is converted, it has to be replaced in both, and nobody locks the object meanwhile: see
-`compare_and_swap`.
+So a container in a field is referenced twice, by the object and by its mirror. `swap.py` replaces
+it in both.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from itertools import chain, compress, repeat, starmap
-from operator import call, is_
+from itertools import repeat
+from operator import is_
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.codec.bound import ROOTS
@@ -28,6 +27,7 @@ from autostate.tracking.barrier import Barrier, register_kind
 from autostate.tracking.kind import Kind, copy_dict
 from autostate.tracking.layout import Layout, class_named, layout_of
 from autostate.tracking.scan import Scan
+from autostate.tracking.swap import compare_and_swap
 
 if TYPE_CHECKING:
     from autostate.codec.signatures import Json, Stored
@@ -217,49 +217,6 @@ class InstanceRoot(Barrier, Mirror):
             return (slot.__get__, self.instance), (slot.__set__, self.instance)
         holder = layout.holder(self.instance, name)
         return (dict.get, holder, name), (dict.__setitem__, holder, name)
-
-
-def compare_and_swap(root: Any, name: str, new: Any, box: list[Any], *, alone: int) -> int:
-    """Replace the container in a field by another one, if the object still has the former one.
-
-    The object is not locked: its field may be assigned at any time. So the comparison and the
-    writes are one step of C, in which no other thread runs, as in `refcount.put`. The counted
-    container is in the box, in tuples and in iterators, but in no variable: so the measurement adds
-    the same number of references each time.
-
-    Args:
-        root: The mirror.
-        name: The field.
-        new: The container to be put there.
-        box: A list of the container that is there. The caller has that in no variable.
-        alone: The number of references to the old container, as counted here, if nobody else
-            holds it.
-
-    Returns:
-        The number of references to the old container. If it is above `alone`, or if the object has
-        another value by now, nothing was changed.
-    """
-    if name in root.unknown_fields:  # the object has not got it
-        return sys.maxsize
-    if root._node_ is not None:
-        root._node_.tracker.part(Scan).again(root)
-    get, put = root.access(name)
-    setting = (dict.__setitem__, root, name)
-    # Nothing runs yet: these are iterators of C. `now` reads the field each time that it is asked.
-    # The first step, which writes the field, is taken if the field holds the old container; the
-    # second one, which writes the mirror, if the first was taken. `back` is the same in reverse.
-    now = starmap(call, repeat(get))
-    steps = compress(((*put, new), (*setting, new)), map(is_, now, (box[0], new)))
-    back = compress(((*put, box[0]), (*setting, box[0])), map(is_, now, (new, box[0])))
-    try:
-        # all of it in one step of C: compare, write twice, count
-        *done, count = chain(starmap(call, steps), map(refcount.count, box))
-    except AttributeError:  # the slot is unset by now
-        return sys.maxsize
-    if count > alone:  # the field may have been assigned since: `back` compares as well
-        _ = [*starmap(call, back)]
-        return int(count)
-    return int(count) if done else sys.maxsize
 
 
 class _Example:

@@ -49,7 +49,7 @@ def test_objects_are_looked_at_after_all_containers_were_armed(
 def test_a_container_is_not_exchanged_where_the_object_has_another_one(cls: Any) -> None:
     """Nor where the field is gone by then."""
     from autostate.codec import root_of
-    from autostate.tracking.mirror import compare_and_swap
+    from autostate.tracking.swap import compare_and_swap
 
     with life():
         one = cls(n=1)
