@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterable
 from typing import Any, Final, Protocol
 
 from autostate import codec
+from autostate.codec.signatures import Stored
 from autostate.errors import SignatureError, UnknownTypeError
 from autostate.signing import BadSignatureError
 from autostate.tracking.barrier import Barrier, make
@@ -59,7 +60,7 @@ class Builder:
 
     # -- entries ----------------------------------------------------------------------------------
 
-    def content(self, json: Any, first: int) -> Any:
+    def content(self, json: Stored, first: int) -> Any:
         """Build the content of a mapping, set or sequence, whose first item has that number."""
         shape = self.node.kind.shape
         if shape == "sequence":
@@ -74,7 +75,7 @@ class Builder:
         """Decode keys or members again if their classes were unknown before."""
         return [key if type(key) is str else codec.resolve_key(key, self) for key in keys]
 
-    def entry(self, key: Any, json: Any) -> Any:
+    def entry(self, key: Any, json: Stored) -> Any:
         """Build the value of an entry of a mapping."""
         if type(json) in FLAT:
             return json
@@ -83,7 +84,7 @@ class Builder:
             return json
         return self.decode(key, json)
 
-    def _item(self, json: Any, number: int) -> Any:
+    def _item(self, json: Stored, number: int) -> Any:
         """Build an item of a sequence, and its entry."""
         if type(json) in FLAT:
             return json
@@ -97,7 +98,7 @@ class Builder:
             self._refs[id(item)] = ref
         return item
 
-    def decode(self, key: Any, json: Any) -> Any:
+    def decode(self, key: Any, json: Stored) -> Any:
         """Build a value, and watch its entry if the value can change unseen."""
         self._key, self._watched = key, False
         value = self.value(json)
@@ -108,7 +109,7 @@ class Builder:
 
     # -- parts of an entry, for `codec.decode` ----------------------------------------------------
 
-    def value(self, json: Any) -> Any:
+    def value(self, json: Stored) -> Any:
         """Decode like `codec.decode`; dicts and lists, which are frequent, are handled here."""
         made: Any
         if type(json) is dict and not codec.is_tagged(json):
@@ -147,7 +148,7 @@ class Builder:
             return codec.Unknown(*content)
         return make(KINDS[kind], content, self.node, self._key)
 
-    def _pickled(self, json: Any) -> Any:
+    def _pickled(self, json: Stored) -> Any:
         """Load a pickled value if its signature is valid; no code of it runs before the check."""
         from autostate.codec import pickled
 

@@ -20,7 +20,7 @@ def derive(cls: Any, namespace: Mapping[str, Any]) -> type:
     """Make a class of the same name that is based on a class.
 
     The metaclass is not called: it was called for the program's class, and a second call could run
-    hooks, or want arguments. `ABCMeta` alone has a `__new__` that the class cannot do without.
+    hooks, or want arguments. But an abstract class needs what `ABCMeta.__new__` makes.
     """
     make: Any = ABCMeta.__new__ if isinstance(cls, ABCMeta) else type.__new__
     made: type = make(type(cls), cls.__name__, (_Silent, cls), dict(namespace))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Protocol
 
 from autostate import codec, depth, memory
+from autostate.codec.signatures import Stored
 from autostate.errors import (
     AutostateError,
     CorruptStateError,
@@ -45,11 +46,11 @@ class State(Protocol):
 
     kind: str
     name: str | None
-    metadata: Any
+    metadata: Stored
     defaults: list[Hashable]
-    content: Any
+    content: Stored
     first: int
-    steps: Any
+    steps: Stored
 
 
 def _copied(error: AutostateError) -> AutostateError:
@@ -84,6 +85,10 @@ def _keep_hashes(node: Node) -> None:
     entries.bad = {}
 
 
+def _not_restored(name: str) -> str:
+    return f"{name} was not restored, and is left as it is stored"
+
+
 def _corrupt(name: str) -> CorruptStateError:
     """Make the error for a state that refers to a node which is not stored."""
     return CorruptStateError(
@@ -99,7 +104,7 @@ def _completion(node: Node) -> Callable[[], None] | None:
     return None if complete is None else complete(node.obj)
 
 
-def _untouched(content: Any) -> Any:
+def _untouched(content: Stored) -> Stored:
     """Copy stored content where a container would take it over without a copy."""
     tracked = KINDS["dict"].nested
 
@@ -172,9 +177,9 @@ class Rehydration:
             objects = sum(state.kind == OBJECT.name for state in self._states.values())
             if levels < depth.FEW_LEVELS <= objects:  # a chain of references: each level recurses
                 raise CorruptStateError(
-                    f"{name} was not restored, and is left as it is stored: up to {objects:,} "
-                    "objects refer to each other, one after another, and the recursion limit of "
-                    "this process does not allow for that: raise it, with sys.setrecursionlimit"
+                    f"{_not_restored(name)}: up to {objects:,} objects refer to each other, one "
+                    "after another, and the recursion limit of this process does not allow for "
+                    "that: raise it, with sys.setrecursionlimit"
                 ) from error
             if levels < depth.FEW_LEVELS:
                 raise
@@ -182,8 +187,7 @@ class Rehydration:
             with depth.room_for(levels):
                 return self._attach(container, name)
         except depth.TooDeepError as error:
-            message = f"{name} was not restored, and is left as it is stored: {error}"
-            raise CorruptStateError(message) from None
+            raise CorruptStateError(f"{_not_restored(name)}: {error}") from None
 
     def _attach(self, container: Any, name: str) -> Node | None:
         node_id = self._names.get(name)
@@ -214,13 +218,13 @@ class Rehydration:
                 raise
             uninterrupted(self._take_back)
             reason = str(error) or type(error).__name__
-            message = f"{name} was not restored, and is left as it is stored: {reason}"
+            message = f"{_not_restored(name)}: {reason}"
             if isinstance(error, UnknownTypeError | UpgradeError):
                 # The program may have loaded the class by the next attempt; but nobody knows how
                 # far an upgrade function of its own has come.
                 if error.__cause__ is not None:
                     self._refuse(error)
-                error.add_note(f"{name} was not restored, and is left as it is stored")
+                error.add_note(_not_restored(name))
                 raise
             if isinstance(error, StateTypeError) or is_passing(error.__cause__ or error):
                 raise
@@ -362,7 +366,7 @@ class Rehydration:
             if json is not None:
                 kind.builtin.__setitem__(container, key, builder.entry(key, json))
 
-    def _configure(self, kind: Kind, container: Any, metadata: Any) -> None:
+    def _configure(self, kind: Kind, container: Any, metadata: Stored) -> None:
         try:
             kind.configure(container, metadata)
         except AutostateError:
