@@ -152,8 +152,8 @@ class Tracker(Roots):
         """List a container that was armed until now; the lock is held."""
         if self.closed:
             return
-        clean = not self.marked  # asked first: it is the first mark that wakes the flush thread
-        if self.savepoints:
+        clean = not self.marked  # only the first mark wakes the flush thread
+        if self.savepoints:  # it stays armed, so that there is nothing to collect
             self.part(Blocks).wrote(container)
             self.written.mark(container, all_dirty=all_dirty)
             self.mark_unresolved(container)
