@@ -59,7 +59,7 @@ def _copied(error: AutostateError) -> AutostateError:
     return copied
 
 
-def _keep_hashes(node: Node) -> None:
+def _remember_hashes(node: Node) -> None:
     """Remember the hashes of a rehydrated small mapping or set, to find later changes.
 
     A capture of the node that nobody saves does what is needed: it remembers the hashes of all
@@ -331,7 +331,7 @@ class Rehydration:
             entries.saved = saved_as(state.content, state.first)
             entries.first, entries.kept = state.first, Kept(size(container))
         else:
-            _keep_hashes(node)
+            _remember_hashes(node)
         if node in self.resigned:  # its encoded form differs from the stored one
             node.entries.saved = None
 
