@@ -167,12 +167,15 @@ def defaulting(builtin: Any) -> Callable[..., Any]:
 
 
 def by_items(builtin: Any, name: str) -> Callable[..., Any]:
-    """Wrap a method that assigns item by item: where entries are recorded, each item is."""
+    """Wrap a method that assigns item by item: where entries are recorded, each item is.
+
+    An empty counter is filled by `dict.update` instead, which assigns nothing that could be seen.
+    """
     function = getattr(builtin, name)
 
     @functools.wraps(function)
     def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if is_keyed(self):
+        if is_keyed(self) and dict.__len__(self):
             return function(self, *args, **kwargs)
         return span(self, function, *args, **kwargs)
 

@@ -120,11 +120,14 @@ class ClassVariants:
         raw = {name: getattr(kind.builtin, name) for name in kind.raw}
         self.disarmed = self._twin(raw)
         self.recording = self._twin(kind.recording)
-        for variant in (armed, self.disarmed, self.recording):
-            VARIANTS[variant] = self
+        variants = (armed, self.disarmed, self.recording)
+        ours = armed in (kind.tracked, kind.nested, kind.unclaimed)
+        for variant in variants:
             VARIANT_SETS[kind.name].add(variant)
-            ours = armed in (kind.tracked, kind.nested, kind.unclaimed)
             codec.register_container(variant, kind.name, None if ours else kind.copy)
+        # In one step of C: a class of which Ctrl-C left only one variant here would look like a
+        # class of the program, and get variants of its own.
+        VARIANTS.update(dict.fromkeys(variants, self))
 
     def _twin(self, methods: Mapping[str, Callable[..., Any]]) -> type[Any]:
         """Make a subclass of the same layout and name, with some methods replaced.

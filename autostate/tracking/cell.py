@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from autostate import codec
 from autostate.tracking.kind import KINDS, PLAIN, Kind
 
 
@@ -22,6 +23,7 @@ OBJECT: Final = Kind(
     fill=dict.update,
     refill=dict.update,
     raw=frozenset(),
+    stand_in=codec.unsaved,  # entries refer to the node, and nobody could read these without
     show=lambda cell: cell["value"],
 )
 """An object without a barrier: saved as a whole, as the one entry "value"."""

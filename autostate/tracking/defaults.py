@@ -10,6 +10,7 @@ from autostate.tracking.node import LARGE
 from autostate.tracking.raw import has
 
 if TYPE_CHECKING:
+    from autostate.tracking.items import SequenceEntries
     from autostate.tracking.node import Node
 
 
@@ -20,8 +21,8 @@ def offer(container: Any, defaults: Mapping[Any, Any]) -> None:
     with tracker.lock:
         kind, entries = node.kind, node.entries
         new = [k for k in defaults if not has(container, k) and k not in entries.defaults]
-        if entries.all_dirty and not size(container):
-            kind.fill(container, defaults)
+        if not (node.declared or entries.defaults or size(container)):
+            kind.fill(container, defaults)  # all of it is dirty: it is new
         elif new:
             tracker.dirty_nodes[node] = None
             tracker.mark_unresolved(container)
@@ -39,9 +40,10 @@ def offer(container: Any, defaults: Mapping[Any, Any]) -> None:
 
 
 def begin(container: Any, default: list[Any]) -> None:
-    """Fill a list that was never saved."""
+    """Fill a list that was never saved, unless that was done before."""
     node: Node = container._node_
-    tracker = node.tracker
-    with tracker.lock:
-        if node.entries.all_dirty and not node.declared and not size(container):
+    entries: SequenceEntries = container._node_.entries
+    with node.tracker.lock:
+        if not (node.declared or entries.begun or size(container)):
             node.kind.fill(container, default)
+        entries.begun = True

@@ -18,7 +18,7 @@ from autostate.tracking.barrier import VARIANTS, Barrier, arm, disarm, kind_of, 
 from autostate.tracking.conversion import is_held, is_resolved, references, replace
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kind import PLAIN
-from autostate.tracking.node import LARGE, Marks, Node
+from autostate.tracking.node import LARGE, Marks, Node, is_one_entry
 from autostate.tracking.raw import item_of, items_of
 from autostate.tracking.search import (
     ATOMS,
@@ -64,7 +64,9 @@ class Graph:
             self._found.add(id(container))
             self._tracker.mark_unresolved(container)  # before those in it: outer ones come first
             self._move(container, node, entry)
-        elif owner.tracker is not self._tracker or (owner is node and container._key_ == entry):
+        elif owner.tracker is not self._tracker or (
+            owner is node and is_one_entry(container._key_, entry)
+        ):
             return
         elif owner.obj is container:
             owner.referrers.setdefault((node.id, entry))
@@ -109,7 +111,9 @@ class Graph:
         owner: Node | None = container._node_
         if owner is None or self._is_left(owner):
             return True
-        return owner.tracker is self._tracker and (owner is not node or container._key_ != entry)
+        return owner.tracker is self._tracker and (
+            owner is not node or not is_one_entry(container._key_, entry)
+        )
 
     def _inline_in(self, node: Node, key: Any) -> frozenset[int]:
         return frozenset(id(inner) for inner in inline(node.entries.values(key), node))

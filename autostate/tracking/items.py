@@ -33,6 +33,7 @@ class SequenceEntries(Entries, shape="sequence"):
     """The items of a list or deque.
 
     Attributes:
+        begun: Whether the program has given the first content.
         first: The number of the first item in the counting of `ItemRef`. It changes when items come
             or go at the left end, so that most items keep their numbers.
         kept: Which items were there at the last cut, and where they are now.
@@ -40,10 +41,11 @@ class SequenceEntries(Entries, shape="sequence"):
             sequence, but hold some or may change.
     """
 
-    __slots__ = ("first", "kept", "refs")
+    __slots__ = ("begun", "first", "kept", "refs")
 
     def __init__(self, node: Node) -> None:
         super().__init__(node)
+        self.begun: bool = False
         self.first: int = 0
         self.kept: Kept = Kept()
         self.refs: dict[int, ItemRef] = {}

@@ -23,7 +23,7 @@ def key_step(key: Any) -> str:
         return f'["{key}"]'
     try:
         return f"[{key!r}]"
-    except RecursionError:
+    except (RecursionError, ValueError):  # nested deeply, or an int with too many digits
         return f"[a {type(key).__name__}]"
 
 
@@ -59,6 +59,7 @@ class Kind:
         holds: References that a container of this kind has to each of its values.
         has_fields: Whether defaults are the fields of a class. The class may lose a field, and have
             another one of that name later: so only deleted fields count as offered.
+        stand_in: Gives JSON for an entry that cannot be saved, if the container has to have it.
         step: Gives a key as a part of a path.
         show: Gives the object that stands for a container where the state refers to it.
         complete: Called for a root that was rehydrated, or begun, when everything that the root
@@ -81,6 +82,7 @@ class Kind:
     configure: Callable[[Any, Stored], None] = _nothing
     swap: Callable[[Any, Any, Any, list[Any]], bool] | None = None
     holds: int = 1
+    stand_in: Callable[[Any], Any] | None = None
     has_fields: bool = False
     step: Callable[[Any], str] = key_step
     show: Callable[[Any], Any] = _itself

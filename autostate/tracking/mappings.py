@@ -15,6 +15,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import chain, islice
+from operator import countOf
 from typing import Any, Final, cast
 
 import msgspec
@@ -57,6 +58,12 @@ class KeyedCapture(NodeCapture):
         self.is_large = length > LARGE
         if self.entries.saved is None and len(self.keys) + len(self.drops) > length:
             self.all_dirty = True  # more drops than remaining entries: writing all is shorter
+        self.entries.length, former = length, self.entries.length
+        recorded = countOf(self.keys.values(), True) - countOf(self.drops.values(), True)
+        if self.entries.saved is None and former is not None and former + recorded != length:
+            # Something bypassed the methods of the container. The hashes of a container that has
+            # become small would count its unsaved entries as saved.
+            self.all_dirty = True
         self.items = self.copy_items()
         self.count = len(self.items)
         still_bad = {} if self.all_dirty else self.entries.bad
@@ -124,7 +131,11 @@ class KeyedCapture(NodeCapture):
         if not is_key(key):
             self._reported(key, key, lambda: dump_key(key))
             return None
-        return self.encode_value(key, value, key)
+        encoded = self.encode_value(key, value, key)
+        stand_in = self.node.kind.stand_in
+        if encoded is None and stand_in is not None and not self.node.declared:
+            return codec.dump(stand_in(value))
+        return encoded
 
     def taken(self, key: Any, value: Any) -> bytes | None:
         """Return one entry's bytes, encoded early or now; the lock is held."""
@@ -204,7 +215,7 @@ class MappingCapture(KeyedCapture):
     def copy_items(self) -> dict[Any, Any]:
         """Copy the dirty entries; the lock is held."""
         obj = self.node.obj
-        if not self.all_dirty and has_nan(chain(self.keys, self.drops)):
+        if not self.all_dirty and has_nan(chain(self.keys, self.drops, self.touched)):
             self.all_dirty = True  # no key is equal to nan: nothing can be put or dropped by it
         if self.all_dirty:
             return self._copy_all()
@@ -318,7 +329,7 @@ class MappingCapture(KeyedCapture):
         for batch in self.encoded():
             hashes.update((key, _hash(key, encoded)) for key, encoded in batch)
             yield None
-        if hashes == before:
+        if [*hashes.items()] == [*before.items()]:  # the order counts, too
             self.saved = before
         else:
             yield from self._assigned()

@@ -211,6 +211,11 @@ class Entries:
         self.node.declared, self.saved, self.all_dirty = False, None, True
 
 
+def is_one_entry(key: Any, other: Any) -> bool:
+    """Tell whether two keys address one entry; nan is never equal to itself."""
+    return key is other or bool(key == other)
+
+
 class KeyedEntries(Entries):
     """The entries of a mapping or set.
 
@@ -219,9 +224,10 @@ class KeyedEntries(Entries):
             if they are of several types, of another type, or of an unknown type.
         compare: Whether hashes are kept although the container is large: something has bypassed
             its methods, and may do so again.
+        length: How many entries there were at the last cut; None before the first one.
     """
 
-    __slots__ = ("compare", "key_type")
+    __slots__ = ("compare", "key_type", "length")
 
     if TYPE_CHECKING:
         saved: dict[Any, int] | None
@@ -230,6 +236,7 @@ class KeyedEntries(Entries):
         super().__init__(node)
         self.key_type: type | None = None
         self.compare: bool = False
+        self.length: int | None = None
 
     def growth(self) -> int:
         """Return by how much recorded writes made the container longer since the last cut."""
@@ -404,9 +411,13 @@ class Marks(ABC):
             with self.lock:
                 found = self._parts.get(cls)  # another thread may have made it
                 if found is None:
-                    found = self._parts[cls] = cls(self)
+                    found = cls(self)
+                    # First asked, then found: after Ctrl-C in between, it is made once more. The
+                    # other way round it would be in use, and never be asked.
                     if isinstance(found, DirtySource):
-                        self.sources.append(found)
+                        others = [one for one in self.sources if type(one) is not type(found)]
+                        self.sources = [*others, found]
+                    self._parts[cls] = found
         return cast("Part", found)
 
     def part_in_use(self, cls: Callable[[Marks], Part]) -> Part | None:

@@ -175,7 +175,8 @@ class NodeCapture(ABC):
                 self.entries.all_dirty = True
             if not self.node.declared:  # something refers to it
                 self._describe()
-                self._emit({})
+                stand_in, obj = self.node.kind.stand_in, self.node.obj
+                self._emit({"assign": {k: stand_in(obj[k]) for k in obj}} if stand_in else {})
         with self.node.tracker.lock:  # a writer may be about to encode an entry early
             self.node.capture = None
             self.release()

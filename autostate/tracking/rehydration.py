@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Protocol
 
 from autostate import codec, depth, memory
+from autostate.codec.classes import Fields
 from autostate.codec.signatures import Stored
 from autostate.errors import (
     AutostateError,
@@ -68,7 +69,8 @@ def _remember_hashes(node: Node) -> None:
     entries, tracker = node.entries, node.tracker
     if not isinstance(entries, KeyedEntries):
         return
-    if size(node.obj) > LARGE:
+    entries.length = size(node.obj)
+    if entries.length > LARGE:
         entries.key_type = common_type(set(map(type, node.kind.builtin.__iter__(node.obj))))
         return
     capture = Capture(tracker, tracker.part(Graph), tracker.part(Watched))
@@ -119,6 +121,10 @@ def _untouched(content: Stored) -> Stored:
     if type(content) is dict:
         return {key: copied(value) for key, value in content.items()}
     return [copied(value) for value in content] if type(content) is list else content
+
+
+class _CircleError(CorruptStateError):
+    """An object is needed that is being built, and that cannot be made without its fields."""
 
 
 class Rehydration:
@@ -259,6 +265,7 @@ class Rehydration:
         tracker.part(Sharing).forget(self._built.__contains__)
         tracker.part(Written).forget(self._built.__contains__)
         self._begun = [node for node in self._begun if node not in self._built]
+        self._empty = []
 
     def _keep_originals(self) -> None:
         """Copy stored content that upgrades will change, in case one is interrupted."""
@@ -287,7 +294,11 @@ class Rehydration:
         outer, self._empty = self._empty, [node]
         try:
             while self._empty:
-                self._fill(self._empty.pop())
+                node = self._empty.pop()
+                self._fill(node)
+        except _CircleError:  # filled later, those inside it first
+            outer += [node, *self._empty]
+            raise
         finally:
             self._empty = outer
 
@@ -392,7 +403,7 @@ class Rehydration:
             if node_id not in self._states:
                 raise _corrupt(where.path)
             if complete or self._states[node_id].kind == OBJECT.name:
-                known = self._build(node_id)
+                known = self._build_unless_in_a_circle(node_id)
             else:
                 known = self._begin(node_id)
                 self._empty.append(known)
@@ -400,13 +411,32 @@ class Rehydration:
             self._begin_object(known)
         return known
 
-    def _begin_object(self, node: Node) -> None:
-        """Make an object that is referred to from inside itself, without its fields as yet."""
+    def _build_unless_in_a_circle(self, node_id: int) -> Node:
+        """Build a node, or begin one that holds an object which is being built.
+
+        Such an object needs the node first. A container is empty until the object is complete; an
+        object that can be made without its fields gets these later.
+        """
+        try:
+            return self._build(node_id)
+        except _CircleError:
+            node = self._tracker.nodes[node_id]
+            if type(node.obj) is Cell and not node.obj and self._fields_of(node) is None:
+                raise
+            return node
+
+    def _fields_of(self, node: Node) -> Fields | None:
+        """Return how the object of a node is made without its fields; None if it cannot be."""
         json = self._built[node].content["value"]
         entry = codec.entry_named(json["$object"][0]) if "$object" in json else None
         fields = None if entry is None else entry.fields
-        if fields is None or not fields.begins_blank:
-            raise CorruptStateError(f"{node.path}: an object that holds itself cannot be rebuilt")
+        return fields if fields is not None and fields.begins_blank else None
+
+    def _begin_object(self, node: Node) -> None:
+        """Make an object that is referred to from inside itself, without its fields as yet."""
+        fields = self._fields_of(node)
+        if fields is None:
+            raise _CircleError(f"{node.path}: an object that holds itself cannot be rebuilt")
         node.obj["value"] = fields.blank()
         self._tracker.part(Sharing).loaded(node)  # a node that refers to it may be complete before
 

@@ -8,9 +8,11 @@ from autostate import codec
 from autostate.codec import Unsupported
 from autostate.signing import NoKeyError
 from autostate.tracking.barrier import Barrier, size
+from autostate.tracking.cell import Cell
 from autostate.tracking.graph import Graph
 from autostate.tracking.kind import PLAIN
-from autostate.tracking.node import LARGE, Node
+from autostate.tracking.node import LARGE, Node, is_one_entry
+from autostate.tracking.search import holds
 
 INLINE: Final = LARGE
 """Entries of all containers inline in one entry; above that the outermost becomes a node."""
@@ -82,7 +84,7 @@ class ReferenceResolver:
         tracker = self.node.tracker
         if not issubclass(type(container), Barrier):
             return self._without_barrier(container)
-        if container._node_ is not self.node or container._key_ != self.key:
+        if container._node_ is not self.node or not is_one_entry(container._key_, self.key):
             self._graph.claim(container, self.node, self.key)
         owner: Node | None = container._node_
         assert owner is not None
@@ -99,14 +101,38 @@ class ReferenceResolver:
             if not (self._in_payload and type(value) in PLAIN):
                 self._note_inline(value)
             return None
-        if node is self.node and type(value) not in PLAIN:
-            if id(value) not in self.seen:
-                self.seen[id(value)] = value  # the object of the node itself
-                return None
-            fields = getattr(codec.entry_for(type(value)), "fields", None)
-            if fields is None or not fields.begins_blank:
-                raise Unsupported("an object that holds itself cannot be saved")
+        if node is self.node and type(value) not in PLAIN and id(value) not in self.seen:
+            self.seen[id(value)] = value  # the object of the node itself
+            return None
+        if self._is_inside(node):
+            raise Unsupported(
+                "an object that holds itself, or is held by one that it holds, cannot be saved"
+            )
         return self._refer(node)
+
+    def _is_inside(self, owner: Node) -> bool:
+        """Tell whether the object of a node holds the entry, directly or through other objects.
+
+        None of these objects could be rebuilt: each one would have to be complete before the
+        others. If there is a container among them, or an object that can be made without its
+        fields, the circle begins there.
+        """
+        seen = {self.node}
+        left = [self.node]
+        while left:
+            node = left.pop()
+            if not _has_to_be_complete(node):
+                continue
+            if node is owner:
+                return True
+            for referrer_id, _ in list(node.referrers):
+                referrer = node.tracker.nodes.get(referrer_id)
+                if referrer is None or referrer in seen or not _has_to_be_complete(referrer):
+                    continue
+                if holds([referrer.obj["value"]], referrer, node):  # it may have done once
+                    seen.add(referrer)
+                    left.append(referrer)
+        return False
 
     def _note_inline(self, value: Any) -> None:
         """Note a value that is saved inline; at a second place it has to become a node."""
@@ -146,3 +172,11 @@ class ReferenceResolver:
         if node is not None and node.tracker is not self.node.tracker:
             raise Unsupported("a pickled value cannot refer to a state object of another store")
         return name_of(container)
+
+
+def _has_to_be_complete(node: Node) -> bool:
+    """Tell whether the content of a node is an object that cannot be made without its fields."""
+    if type(node.obj) is not Cell or not node.obj:
+        return False
+    fields = getattr(codec.entry_for(type(node.obj["value"])), "fields", None)
+    return fields is None or not fields.begins_blank

@@ -23,7 +23,7 @@ from autostate.tracking.conversion import references
 from autostate.tracking.graph import Graph
 from autostate.tracking.items import ItemRef
 from autostate.tracking.kind import PLAIN
-from autostate.tracking.node import Marks, Node
+from autostate.tracking.node import Marks, Node, is_one_entry
 from autostate.tracking.raw import has, item_of, items_of
 from autostate.tracking.search import is_inline, is_object, slots_of
 from autostate.tracking.watched import Watched
@@ -229,7 +229,7 @@ class _Search:
         elif not issubclass(cls, Barrier) and not codec.is_atom(cls):
             self._parts(value, node, entry)
         elif is_inline(value):
-            if value._node_ is not node or value._key_ != entry:
+            if value._node_ is not node or not is_one_entry(value._key_, entry):
                 # Found only while it is encoded, it could be part of an encoded entry already.
                 self._graph.claim(value, node, entry)
             # it is no inline container any more if it is at two places

@@ -29,7 +29,7 @@ from autostate.tracking.conversion import convert_flat
 from autostate.tracking.graph import Graph
 from autostate.tracking.items import SequenceEntries
 from autostate.tracking.late_calls import LateCalls
-from autostate.tracking.node import LARGE, Marks, Node
+from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
 from autostate.tracking.raw import item_of, items_of
 from autostate.tracking.search import ATOMS, holds_atoms, slots_of
 from autostate.tracking.watched import Watched
@@ -327,6 +327,21 @@ class Written:
         for node in self._tracker.nodes.values():
             for key in node.entries.bad:
                 self._tracker.touch(node, key)
+        for node in [*self._tracker.nodes.values()]:
+            if node.declared and node.entries.saved is None and _is_bypassed(node):
+                self._tracker.touch_all(node)
+                self._graph.look_inside(node, slots_of(node.obj), again=True)
+
+
+def _is_bypassed(node: Node) -> bool:
+    """Tell whether entries came or went without a mark; their hashes are kept from now on."""
+    entries = node.entries
+    if not isinstance(entries, KeyedEntries) or entries.length is None:
+        return False
+    if node.kind.builtin.__len__(node.obj) - entries.growth() == entries.length:
+        return False
+    entries.compare = True
+    return True
 
 
 def is_flat(container: Any) -> bool:
