@@ -1,0 +1,63 @@
+"""What a full compare finds of writes past the barrier in large containers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from autostate.tracking import LARGE
+from tests.conformance.state_kit import Program, shape
+
+MANY = LARGE + 50
+CONTENT: dict[str, Any] = {
+    "dict": {number: number for number in range(MANY)},
+    "counter": {number: number for number in range(MANY)},
+    "set": set(range(MANY)),
+}
+WRITE: dict[str, Callable[[Any], object]] = {
+    "dict": lambda root: dict.__setitem__(root, "new", [1]),
+    "counter": lambda root: dict.__setitem__(root, "new", 1),
+    "set": lambda root: set.add(root, "new"),
+}
+REMOVE: dict[str, Callable[[Any], object]] = {
+    "dict": lambda root: dict.__delitem__(root, 7),
+    "counter": lambda root: dict.__delitem__(root, 7),
+    "set": lambda root: set.discard(root, 7),
+}
+
+
+@pytest.mark.parametrize("kind", CONTENT)
+@pytest.mark.parametrize("write", [WRITE, REMOVE])
+@pytest.mark.parametrize("rehydrated", [False, True])
+def test_entries_that_came_or_went_past_the_barrier_are_found(
+    kind: str, write: dict[str, Callable[[Any], object]], rehydrated: bool
+) -> None:
+    """In a container that was not written otherwise; and nothing is written twice."""
+    program = Program()
+    program.root("r", kind, CONTENT[kind])
+    program.flush()
+    program = program.restart() if rehydrated else program
+    root = program.root("r", kind)
+    assert program.flush(full_compare=True) == []
+    write[kind](root)
+    program.flush(full_compare=True)
+    assert shape(program.restart().root("r", kind)) == shape(root)
+    assert program.flush(full_compare=True) == []
+
+
+@pytest.mark.parametrize("kind", CONTENT)
+def test_what_came_past_the_barrier_while_it_shrank_is_saved(kind: str) -> None:
+    """The hashes of a container that has become small are not those of unsaved entries."""
+    program = Program()
+    program.root("r", kind, CONTENT[kind])
+    program.flush()
+    program = program.restart()
+    root = program.root("r", kind)
+    for number in range(100):
+        root.remove(number) if kind == "set" else root.pop(number)
+    WRITE[kind](root)
+    program.flush(full_compare=True)
+    program.flush(full_compare=True)
+    assert shape(program.restart().root("r", kind)) == shape(root)
