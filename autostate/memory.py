@@ -39,18 +39,11 @@ import msgspec
 LARGE: Final = 8 << 20
 """The least bytes of a commit whose memory is returned, which takes some milliseconds."""
 
-_SPAN: Final = 1 << 20
-"""Bytes of JSON that are decoded before memory is requested again."""
-
-_RESERVE: Final = 8 << 20
-"""Bytes that this much JSON may take as objects; requesting them takes some microseconds."""
-
 _PIECE: Final = 1 << 20
 """Characters of a text that are encoded at once."""
 
 _SHORT: Final = frozenset({int, float, bool, NoneType})
 _encoder: Final = msgspec.json.Encoder()
-_left = 0
 
 
 def encode(value: Any) -> bytes:
@@ -101,26 +94,47 @@ def encode_each(values: list[Any]) -> Iterator[bytes]:
     Raises:
         MemoryError: There is not enough memory.
     """
-    ask_for(sum(map(sys.getsizeof, values)))
+    ask_to_encode(sum(map(sys.getsizeof, values)))
     return map(_encoder.encode, values)
 
 
-def ask_for(size: int) -> None:
-    """Check that there is memory to decode, or to encode, `size` bytes of JSON.
+class Budget:
+    """Memory that is requested, and released at once, before some of it is needed.
 
     Another thread may take it meanwhile: this makes a crash unlikely, not impossible.
 
-    Raises:
-        MemoryError: There is not enough memory.
+    Args:
+        span: Bytes of JSON that are handled before memory is requested again.
+        reserve: Bytes that this much JSON may take; requesting them takes some microseconds.
     """
-    global _left
-    _left -= size
-    if _left < 0:
-        try:
-            mmap.mmap(-1, 2 * size + _RESERVE).close()  # never touched
-        except OSError:
-            raise MemoryError from None
-        _left = _SPAN
+
+    __slots__ = ("_left", "_reserve", "_span")
+
+    def __init__(self, span: int, reserve: int) -> None:
+        self._left = 0
+        self._span = span
+        self._reserve = reserve
+
+    def ask(self, size: int) -> None:
+        """Check that there is memory for `size` bytes of JSON.
+
+        Raises:
+            MemoryError: There is not enough memory.
+        """
+        self._left -= size
+        if self._left < 0:
+            try:
+                mmap.mmap(-1, 2 * size + self._reserve).close()  # never touched
+            except OSError:
+                raise MemoryError from None
+            self._left = self._span
+
+
+ask_for: Final = Budget(1 << 20, 8 << 20).ask
+"""Check that there is memory to decode JSON: as objects it takes several times as much."""
+
+ask_to_encode: Final = Budget(1 << 17, 1 << 19).ask
+"""Check that there is memory to encode values, so that a save needs no more than it has to."""
 
 
 def trim_heap(used: int) -> bool:
