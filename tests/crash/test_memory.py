@@ -258,7 +258,7 @@ def test_a_compaction_that_gets_no_memory_changes_nothing(rng: random.Random) ->
 
 
 FILLS = """
-import os, random, resource, sys
+import os, random, resource, sys, time
 import autostate
 from autostate import PersistedDict, PersistedList
 
@@ -292,7 +292,7 @@ if sys.argv[1:]:
             fill()
         except (MemoryError, autostate.AutostateError):
             pass
-        saved = False
+        saved, tries = False, 0
         while not saved:
             del items[len(items) // 2 :]
             for key in list(state)[::2]:
@@ -301,8 +301,10 @@ if sys.argv[1:]:
                 autostate.flush()
                 saved = True
             except (MemoryError, autostate.AutostateError):
-                if not state and not items:
+                tries += not state and not items
+                if tries > 50:  # the flush thread may hold some for a moment
                     raise
+                time.sleep(0.02)
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 print(told(), flush=True)
 os._exit(0)
