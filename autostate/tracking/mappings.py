@@ -215,7 +215,7 @@ class MappingCapture(KeyedCapture):
     def copy_items(self) -> dict[Any, Any]:
         """Copy the dirty entries; the lock is held."""
         obj = self.node.obj
-        if not self.all_dirty and has_nan(chain(self.keys, self.drops, self.touched)):
+        if not self.all_dirty and has_nan(self.keys, self.drops, self.touched):
             self.all_dirty = True  # no key is equal to nan: nothing can be put or dropped by it
         if self.all_dirty:
             return self._copy_all()
@@ -247,7 +247,7 @@ class MappingCapture(KeyedCapture):
         before = self.entries.saved
         if before is None:
             return self._assigned() if self.all_dirty else self._recorded()
-        if self.all_dirty and has_nan(chain(before, self.items)):
+        if self.all_dirty and has_nan(before, self.items):
             return self._compared_with_nan(before)
         if self.all_dirty and self._is_reordered(before):
             return self._assigned()
@@ -452,11 +452,14 @@ def common_type(types: set[type]) -> type | None:
     return next(iter(types)) if len(types) == 1 and types <= INTERCHANGEABLE else None
 
 
-def has_nan(keys: Iterable[Any]) -> bool:
+def has_nan(*several: Iterable[Any]) -> bool:
     """Tell whether a key is, or holds, nan: no other nan is equal to it."""
-    if _MAYBE_NAN.isdisjoint(map(type, keys := list(keys))):
-        return False
-    return any(type(key) in _MAYBE_NAN and is_key(key) and is_nan(dump_key(key)) for key in keys)
+    for keys in several:
+        if not _MAYBE_NAN.isdisjoint(map(type, keys)):  # the types alone are enough, mostly
+            found = (key for key in keys if type(key) in _MAYBE_NAN and is_key(key))
+            if any(is_nan(dump_key(key)) for key in found):
+                return True
+    return False
 
 
 def is_nan(encoded: bytes) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -27,7 +26,7 @@ class SetCapture(KeyedCapture):
         obj = self.node.obj
         if self.entries.saved is not None and not self.is_large:
             self.all_dirty = True
-        if self.all_dirty or has_nan(chain(self.keys, self.drops)):  # see `MappingCapture`
+        if self.all_dirty or has_nan(self.keys, self.drops):  # see `MappingCapture`
             self.all_dirty = True
             members = set(obj)
             return dict(zip(members, members, strict=True))
