@@ -198,7 +198,7 @@ def backup(
     )
     key = KeyFile(str(target)).path
     if key.exists():
-        _print(f"Values in it are pickled: take their key along, {key}, and keep it private")
+        _print(f"Pickled values that were signed with {key} need that file, too: keep it private")
 
 
 @app.command()
@@ -231,7 +231,7 @@ def sign(
     ] = False,
 ) -> None:
     """Sign what is stored with the key that is set, AUTOSTATE_KEY, whoever has written it."""
-    named = signing.check(choose(url, program).url)
+    named = signing.check(choose(url, program).url, remove=remove)
     question = f"Whoever could write to {named} may have changed it. Sign what is there?"
     if remove:
         question = f"Remove all signatures, and encryption, from {named}?"

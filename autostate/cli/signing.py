@@ -8,6 +8,7 @@ from typing import NamedTuple
 from autostate.errors import StateInUseError
 from autostate.journal import Journal
 from autostate.journal.head import CORRUPT, OWNER, PREFIX
+from autostate.journal.verifying import holds_pickled
 from autostate.runtime.claim import Claim
 from autostate.runtime.opening import open_state
 from autostate.runtime.stored_state import read_state
@@ -30,11 +31,11 @@ class Signed(NamedTuple):
     left: list[str]
 
 
-def check(url: str) -> str:
+def check(url: str, *, remove: bool = False) -> str:
     """Check that there is a key, and that no live process owns the state; return the store's URL.
 
     Raises:
-        ValueError: No key is set.
+        ValueError: No key is set; or signatures are to be removed, and values are pickled.
         StateInUseError: A live process owns the state.
         AutostateError: The state cannot be read, whoever may have written it.
     """
@@ -44,6 +45,11 @@ def check(url: str) -> str:
     state = read_state(url, settings, trusting=True)
     if state.alive:
         raise StateInUseError(owner=state.owner)
+    if remove and holds_pickled(state.nodes.values()):
+        raise ValueError(
+            f"{state.url} holds pickled values, which are read only with the key that signed them: "
+            "remove these values first, or keep the key"
+        )
     for path in spill.pending(state.url):
         raise ValueError(
             f"{path} holds changes that a process could not save, which only the key of that "

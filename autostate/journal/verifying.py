@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -89,6 +89,16 @@ def _unsigned(nodes: dict[int, NodeState], signer: Signer) -> Iterator[str]:
                     signer.verify(data, signature, place)
                 except BadSignatureError as error:
                     yield f"{where}: {error}"
+
+
+def holds_pickled(nodes: Iterable[NodeState]) -> bool:
+    """Tell whether there are pickled values, which only their key opens."""
+    for node in nodes:
+        content = node.content
+        values = content.values() if isinstance(content, dict) else content
+        if any(True for value in values for _ in _pickles(value)):
+            return True
+    return False
 
 
 def _pickles(value: Any) -> Iterator[tuple[bytes, str]]:

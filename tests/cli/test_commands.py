@@ -511,7 +511,7 @@ class TestVerify:
 def test_backup_says_how_to_move_it(crawl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it prints works."""
     line, key = told("backup", "elsewhere/copy.db").splitlines()[-2:]
-    assert f"{crawl}/elsewhere/copy.db.key, and keep it private" in key
+    assert f"{crawl}/elsewhere/copy.db.key need that file, too" in key
     [url] = [word.partition("=")[2] for word in line.split() if word.startswith("AUTOSTATE_URL=")]
     monkeypatch.setenv("AUTOSTATE_URL", url)
     assert told("get", "crawl", "text") == "two words\n"

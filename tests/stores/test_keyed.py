@@ -436,6 +436,20 @@ def test_the_signatures_of_a_state_can_be_removed(encrypt: bool) -> None:
         assert PersistedDict("state")["page"] == 1
 
 
+def test_the_key_of_pickled_values_is_not_taken_away() -> None:
+    """Nobody could read them without."""
+    with autostate.open("sqlite:///s.db", key=KEY):
+        PersistedDict("state", jobs=[autostate.pickled(Job(1))])
+    code, told = command("sign", "--remove", "--url", "s.db", "--yes")
+    assert code
+    assert "holds pickled values" in told
+    with autostate.open("sqlite:///s.db", key=KEY):
+        state = PersistedDict("state")
+        assert state["jobs"][0].page == 1
+        del state["jobs"]
+    assert command("sign", "--remove", "--url", "s.db", "--yes")[0] == 0
+
+
 class Job:
     """What is pickled."""
 
