@@ -191,13 +191,24 @@ def _decode_random(json: Stored) -> random.Random:
     return value
 
 
+def _of_text(make: Callable[[str], Any]) -> Callable[[Stored], Any]:
+    """Make a decoder that takes text alone, of a class that would take numbers, too."""
+
+    def decode(json: Stored) -> Any:
+        if type(json) is not str:
+            raise TypeError
+        return make(json)
+
+    return decode
+
+
 SCALARS: Final = (
     Scalar("$bytes", _encode_bytes, _decode_bytes, (bytes,)),
     Scalar("$datetime", _encode_moment, _decode_moment(dt.datetime), (dt.datetime,)),
     Scalar("$date", dt.date.isoformat, dt.date.fromisoformat, (dt.date,)),
     Scalar("$time", _encode_moment, _decode_moment(dt.time), (dt.time,)),
     Scalar("$timedelta", _encode_timedelta, lambda json: dt.timedelta(*json), (dt.timedelta,)),
-    Scalar("$decimal", str, decimal.Decimal, (decimal.Decimal,)),
+    Scalar("$decimal", str, _of_text(decimal.Decimal), (decimal.Decimal,)),
     Scalar("$uuid", str, uuid.UUID, (uuid.UUID,)),
     Scalar("$complex", lambda z: [repr(z.real), repr(z.imag)], _decode_complex, (complex,)),
     Scalar("$timezone", _zone, _unzone, (dt.timezone, zoneinfo.ZoneInfo)),
@@ -213,7 +224,7 @@ SCALARS: Final = (
     ),
     Scalar("$random", _encode_random, _decode_random, (random.Random,), mutable=True),
     # Only floats that JSON lacks are tagged: see `tagged.py`.
-    Scalar("$float", repr, float),
+    Scalar("$float", repr, _of_text(float)),
     # For ints and texts that JSON's readers refuse: `raw.escape` writes these.
     Scalar("$int", hex, _decode_int),
     Scalar("$str", _encode_text, _decode_text),

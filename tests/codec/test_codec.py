@@ -328,6 +328,9 @@ def test_messages_hold_no_values() -> None:
 
 
 HOSTILE: Final = [
+    {"$decimal": 5},
+    {"$decimal": True},
+    {"$float": 5},
     *(
         {"$unknown": 1},
         {"$enum": ["os:system", "x"]},
