@@ -315,8 +315,9 @@ class FlushThread:
         with contextlib.suppress(queue.Empty):  # the thread may have served it at its end
             return request.outcome(0)
         self._requests[request] = None
-        self._deadline.at = request.deadline
-        error = self._serve([request], self._deadline)
+        # Of its own: another caller may be at work here, with the deadline that it has.
+        deadline = Deadline(request.deadline, self._clock)
+        error = self._serve([request], deadline)
         if error is not None and not isinstance(error, Exception):
             raise error  # Ctrl-C, which struck in this thread
         return error

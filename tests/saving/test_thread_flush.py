@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from autostate import hub
+from autostate.deadline import Deadline
 from autostate.errors import FlushError, StoreError
 from tests.saving.flushing import WAIT, Make, failing, waiting_for
 
@@ -194,3 +195,27 @@ def test_flush_gives_up_on_a_block_that_does_not_end(make: Make, start: bool) ->
         bench.box.write("a")
         with pytest.raises(FlushError, match="atomic"):
             bench.flush_thread.flush(timeout=0.3)
+
+
+def test_callers_without_the_thread_have_deadlines_of_their_own(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hasty one does not end the flush of another."""
+    bench = make(start=False)
+    began, go, left = threading.Event(), threading.Event(), list[float]()
+
+    def flush(_requests: object, deadline: Deadline, *, full_compare: bool) -> None:
+        began.set()
+        assert go.wait(WAIT)
+        left.append(deadline.left())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.flush_thread.job, "flush", flush)
+        first = threading.Thread(target=bench.flush_thread.flush, args=(3600.0,))
+        first.start()
+        assert began.wait(WAIT)
+        with pytest.raises(FlushError):
+            bench.flush_thread.flush(0.01)
+        go.set()
+        first.join(WAIT)
+    assert left[0] > 1000
