@@ -164,14 +164,15 @@ class FlushPolicy:
         return max(0.0, now - min(self._first, self._under_way))
 
     def deadline(self, now: float, *, at_least: float = 0.0) -> float:
-        """Return when a flush that begins now must have ended: before an announced kill.
+        """Return when a flush that begins now must have ended, if no kill is announced.
+
+        An announced kill may not come: see `Deadline.sooner`.
 
         Args:
             now: The time.
             at_least: When the callers stop waiting: the flush may go on until then.
         """
-        limit = max(now + self.settings.flush_timeout, at_least)
-        return min(limit, self.kill_at) if self.kill_at > now else limit
+        return max(now + self.settings.flush_timeout, at_least)
 
     def noticed(self, now: float) -> None:
         """Note that something has been unsaved since now or earlier."""

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import queue
 import sys
 import threading
@@ -317,6 +316,7 @@ class FlushThread:
         self._requests[request] = None
         # Of its own: another caller may be at work here, with the deadline that it has.
         deadline = Deadline(request.deadline, self._clock)
+        deadline.sooner = self._policy.kill_at
         error = self._serve([request], deadline)
         if error is not None and not isinstance(error, Exception):
             raise error  # Ctrl-C, which struck in this thread
@@ -454,7 +454,7 @@ class FlushThread:
         """Return when a flush ends at the latest; a short timeout of a caller does not end it."""
         limit = self._policy.deadline(self._clock(), at_least=latest)
         self._deadline.at = limit if self._end_at is None else min(limit, self._end_at)
-        self._deadline.sooner = math.inf
+        self._deadline.sooner = self._policy.kill_at  # may not come
         return self._deadline
 
     def _compact(self) -> None:

@@ -55,7 +55,9 @@ class Slow:
 
     def flush(self) -> None:
         """Flush with the time that a flush has when nobody waits for it."""
-        self.job.flush((), Deadline(self.policy.deadline(self.clock.now), self.clock))
+        deadline = Deadline(self.policy.deadline(self.clock.now), self.clock)
+        deadline.sooner = self.policy.kill_at
+        self.job.flush((), deadline)
 
 
 def test_the_store_has_its_own_time_after_encoding(monkeypatch: pytest.MonkeyPatch) -> None:

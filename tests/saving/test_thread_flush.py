@@ -219,3 +219,15 @@ def test_callers_without_the_thread_have_deadlines_of_their_own(
         go.set()
         first.join(WAIT)
     assert left[0] > 1000
+
+
+def test_a_flush_goes_on_after_a_kill_that_was_announced_before_it(make: Make) -> None:
+    """It should have ended before; as the kill has not come, it has the time of any flush."""
+    bench = make(start=False)
+    flush_thread = bench.flush_thread
+    now = flush_thread._clock()
+    flush_thread._policy.announce_kill(now, 1.0)
+    deadline = flush_thread._limit(now)
+    assert deadline.left() <= 1.0
+    deadline.sooner = now - 1.0  # later, that moment has passed
+    assert deadline.left() > 1.0
