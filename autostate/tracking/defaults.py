@@ -21,8 +21,9 @@ def offer(container: Any, defaults: Mapping[Any, Any]) -> None:
     with tracker.lock:
         kind, entries = node.kind, node.entries
         new = [k for k in defaults if not has(container, k) and k not in entries.defaults]
-        if not (node.declared or entries.defaults or size(container)):
-            kind.fill(container, defaults)  # all of it is dirty: it is new
+        is_new = not (node.declared or entries.defaults or size(container))
+        if is_new and entries.all_dirty:  # not if a capture has taken the mark
+            kind.fill(container, defaults)
         elif new:
             tracker.dirty_nodes[node] = None
             tracker.mark_unresolved(container)
@@ -44,6 +45,7 @@ def begin(container: Any, default: list[Any]) -> None:
     node: Node = container._node_
     entries: SequenceEntries = container._node_.entries
     with node.tracker.lock:
-        if not (node.declared or entries.begun or size(container)):
+        is_new = not (node.declared or entries.begun or size(container))
+        if is_new and entries.all_dirty:
             node.kind.fill(container, default)
-        entries.begun = True
+            entries.begun = bool(default)

@@ -11,7 +11,7 @@ from tests.conformance.state_kit import Program, shape
 GIVEN: dict[str, Any] = {
     "dict": {"a": 1},
     "counter": {"a": 1},
-    "set": {1},
+    "set": {1: None},  # as `PersistedSet` gives them
     "list": ["a"],
     "deque": ["a"],
 }
@@ -44,3 +44,28 @@ def test_a_default_that_is_new_is_given_to_a_live_object() -> None:
     assert shape(program.root("r", default={"a": 1, "b": 2})) == shape({"b": 2})
     program.flush()
     assert shape(program.restart().root("r")) == shape({"b": 2})
+
+
+@pytest.mark.parametrize("kind", ["dict", "counter", "set"])
+def test_defaults_that_are_given_while_the_first_save_is_under_way_are_saved(kind: str) -> None:
+    """The capture has taken the marks of the new object, and has nothing of the defaults."""
+    program = Program()
+    program.root("r", kind)
+    capture = program.tracker.cut()
+    assert capture is not None
+    root = program.root("r", kind, GIVEN[kind])
+    assert len(root) == 1
+    program.journal.commit(list(capture.encode()))
+    capture.saved()
+    program.flush()
+    assert shape(program.restart().root("r", kind)) == shape(root)
+
+
+@pytest.mark.parametrize("kind", ["list", "deque"])
+def test_the_first_content_may_come_after_the_object(kind: str) -> None:
+    """As long as nothing was in it."""
+    program = Program()
+    program.root("r", kind)
+    assert list(program.root("r", kind, ["a"])) == ["a"]
+    program.flush()
+    assert list(program.restart().root("r", kind)) == ["a"]
