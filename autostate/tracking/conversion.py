@@ -13,16 +13,16 @@ copy once more. A thread that reaches the new container meanwhile waits for the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from autostate.tracking import refcount
 from autostate.tracking.barrier import VARIANTS, kind_of, make, size
 from autostate.tracking.items import ItemRef
-from autostate.tracking.kind import PLAIN, Kind
+from autostate.tracking.kind import Kind
 from autostate.tracking.node import LARGE
 from autostate.tracking.raw import item_of
-from autostate.tracking.search import ATOMS, holds_atoms
+from autostate.tracking.search import holds_atoms
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -53,43 +53,6 @@ def is_resolved(value: Any, node: Node, slot: Any) -> bool:
     key = value._key_
     here = key.ident == id(value) if type(key) is ItemRef else key is slot
     return here and holds_atoms(value)
-
-
-def convert_flat(parent: Any, keys: Iterable[Any], node: Node) -> list[Any]:
-    """Convert the dicts of atoms among the entries of a dict: the frequent case, made fast.
-
-    Returns:
-        The keys that are left to `convert`.
-    """
-    kind, get = PLAIN[dict], dict.get
-    rest = []
-    for key in keys:
-        value = get(parent, key)
-        if type(value) in ATOMS:
-            continue
-        if is_resolved(value, node, key):
-            continue
-        if (
-            type(value) is not dict
-            or len(value) > LARGE
-            or not ATOMS.issuperset(map(type, value.values()))
-            # The entry's, the variable's, and that of the stack. This count only spares copies: a
-            # variable may count twice under a debugger. `_put` decides, without a variable.
-            or refcount.count(get(parent, key)) > 2 + refcount.MEASURING
-        ):
-            rest.append(key)
-            continue
-        new = make(kind, value, node, key)
-        if get(parent, key) is not value:  # the copy took time, in which others may have written
-            rest.append(key)
-            continue
-        box = [value]
-        del value
-        if not _put(dict.__setitem__, parent, key, new, box):
-            rest.append(key)
-        elif new != box[0]:  # changed after it was copied; nobody can reach it any more
-            kind.refill(new, box[0])
-    return rest
 
 
 def replace(parent: Any, slot: Any, kind: Kind, node: Node, entry: Any) -> Any:

@@ -115,6 +115,11 @@ ALONE: Final = 2
 """References to a container that nobody holds, as `put` counts: its box, and the tuple."""
 
 
+IN_A_BATCH: Final = 3
+"""References to a container that only its parent holds, as `map(count, containers)` counts them:
+those of the parent, of the list of all containers, and of the call."""
+
+
 def is_reliable() -> bool:
     """Test whether counts tell here if somebody holds a container."""
     gil: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
@@ -122,6 +127,8 @@ def is_reliable() -> bool:
         return False
     holder = [[None]]  # an item that nobody else holds has to count exactly this
     if count(holder[0]) - MEASURING != 1 or _count_in([[None]]) != ALONE:
+        return False
+    if [*map(count, [*holder])] != [IN_A_BATCH]:
         return False
     return all(found > ALONE for found in _held())
 

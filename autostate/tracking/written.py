@@ -12,7 +12,7 @@ import contextlib
 import gc
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from itertools import chain
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from autostate.tracking.barrier import (
     held_keys,
     size,
 )
-from autostate.tracking.conversion import convert_flat
+from autostate.tracking.batch_conversion import Batch
 from autostate.tracking.graph import Graph
 from autostate.tracking.items import SequenceEntries
 from autostate.tracking.late_calls import LateCalls
@@ -39,7 +39,7 @@ logger = logging.getLogger("autostate")
 _FEW: Final = 20
 """Items of a sequence up to which they are read one by one."""
 
-SLICE: Final = 200
+SLICE: Final = 500
 """Containers or entries that `prepare` handles with the lock held: less than a millisecond."""
 
 
@@ -252,8 +252,7 @@ class Written:
             return sorted(slot for slot in slots if type(item_of(items, slot)) not in ATOMS)
         if node.kind.shape == "set":
             return []
-        keys = held_keys(container, list(entries.keys))
-        return [k for k in keys if type(dict.get(container, k)) not in ATOMS]
+        return list(held_keys(container, list(entries.keys)))
 
     @contextlib.contextmanager
     def _isolated(self, container: Any) -> Generator[None]:
@@ -271,7 +270,7 @@ class Written:
                 raise
             logger.debug("%s could not be looked at", node.path, exc_info=True)
 
-    def _resolve(self, container: Any, slots: Iterable[Any]) -> None:
+    def _resolve(self, container: Any, slots: list[Any]) -> None:
         """Convert or watch the values that a written container holds."""
         node: Node = container._node_
         is_node = node.obj is container
@@ -282,24 +281,32 @@ class Written:
         if not is_node and size(container) > LARGE:
             self._graph.promote(container)
             return
-        if is_node and isinstance(container, dict):
-            slots = convert_flat(container, slots, node)
-        if is_node:
-            self._graph.look_inside(node, slots)
+        if not is_node:
+            for slot in slots:
+                self._convert(container, slot, node, container._key_)
             return
-        for slot in slots:
-            try:
-                complete = self._graph.convert(container, slot, node, container._key_)
-            except LookupError:
-                continue  # removed since the slots were listed
-            except RecursionError:
-                complete = False
-            # a value in it refers to it, so that it became a node, with entries of its own
-            if container._node_ is not node:
-                self._tracker.mark_unresolved(container)
-                return
-            if not complete:
-                self._watched.again(node, container._key_)
+        batch = Batch(node)
+        batch.convert(slots)
+        self._graph.look_inside(node, [slot for at, slot, _ in batch.left if at is container])
+        for inner, slot, key in batch.left:
+            if inner is not container:
+                self._convert(inner, slot, node, key)
+
+    def _convert(self, container: Any, slot: Any, node: Node, key: Any) -> None:
+        """Convert a value in an inline container, or watch the entry of that."""
+        if container._node_ is not node:
+            return  # it has become a node, with entries of its own, that is listed
+        try:
+            complete = self._graph.convert(container, slot, node, key)
+        except LookupError:
+            return  # removed since the slots were listed
+        except RecursionError:
+            complete = False
+        # a value in it refers to it, so that it became a node
+        if container._node_ is not node:
+            self._tracker.mark_unresolved(container)
+        elif not complete:
+            self._watched.again(node, key)
 
     def _to_compare(self) -> list[Node]:
         """List the nodes whose hashes are kept, and those with entries that could not be saved."""

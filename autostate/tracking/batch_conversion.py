@@ -1,0 +1,193 @@
+"""Converting many plain containers at once.
+
+The first save of a large state converts every container in it; Python code for each of them took
+most of the time of the save. Here some hundred dicts or lists are replaced by a few calls of C,
+level by level: the values of a node first, then the containers inside these. A special case (a
+container that somebody holds, a large one, one of another type) is left to `Graph.convert`.
+
+No other thread runs between the steps of a replacement: one call of C makes them all, the collector
+is off, and the interpreter switches threads only in code of Python. So a container is replaced only
+if it is still there and nobody else holds it, and the copy has its content.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import chain, compress, repeat, starmap
+from operator import and_, call, eq, is_, not_
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+
+from autostate.tracking import refcount
+from autostate.tracking.barrier import INTERCHANGEABLE, VARIANTS, kind_of, size
+from autostate.tracking.bulk_conversion import Dict, List
+from autostate.tracking.conversion import is_resolved
+from autostate.tracking.items import ItemRef, SequenceEntries
+from autostate.tracking.kind import KINDS, Kind
+from autostate.tracking.node import LARGE
+from autostate.tracking.refcount import IN_A_BATCH
+from autostate.tracking.search import ATOMS
+
+if TYPE_CHECKING:
+    from autostate.tracking.node import Node
+
+_drain: Final = deque[Any](maxlen=0).extend
+
+_MADE: Final[dict[type, tuple[str, type]]] = {dict: ("dict", Dict), list: ("list", List)}
+"""By plain type: the kind, and a class of its layout of which one call of C makes a copy."""
+
+_READ: Final[dict[str, Callable[..., Any]]] = {"mapping": dict.get, "sequence": list.__getitem__}
+"""By the shape of a parent: how a value is read."""
+
+
+class Group(Struct):
+    """Values of one type, and where they are.
+
+    Attributes:
+        kind: The kind of their parents.
+        parents: The persisted containers that hold them.
+        slots: Their keys or positions there.
+        keys: The entries of the node to which they belong.
+        values: The values; nothing else in this module refers to them.
+    """
+
+    kind: Kind
+    parents: list[Any]
+    slots: list[Any]
+    keys: list[Any]
+    values: list[Any]
+
+    def only(self, which: list[bool]) -> Group:
+        """Make a group of some of the values."""
+        columns = self.parents, self.slots, self.keys, self.values
+        return Group(self.kind, *([*compress(column, which)] for column in columns))
+
+
+class Batch:
+    """The conversion of some values of one node, and of everything inside them.
+
+    Args:
+        node: The node; the lock of its tracker is held.
+
+    Attributes:
+        left: What is left to `Graph.convert`: the container, the slot there, and the entry.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._groups: list[Group] = []
+        self.left: list[tuple[Any, Any, Any]] = []
+
+    def convert(self, slots: list[Any]) -> None:
+        """Convert the plain dicts and lists in some slots of the node that nobody holds."""
+        node, parent = self._node, self._node.obj
+        kind, entries = kind_of(parent), node.entries
+        if kind.builtin is list and slots and max(slots) >= size(parent):
+            slots = [slot for slot in slots if slot < size(parent)]  # items were removed meanwhile
+        group = Group(kind, [parent] * len(slots), slots, slots, [])
+        # Comparing a key of another type may run code of the program.
+        if not _is_readable(kind) or not INTERCHANGEABLE.issuperset(map(type, slots)):
+            self._leave(group)
+            return
+        group.values = [*map(_READ[kind.shape], group.parents, slots)]
+        if isinstance(entries, SequenceEntries):
+            if not entries.refs.keys().isdisjoint(map(id, group.values)):
+                self._leave(group)  # an item was watched, and has an entry
+                return
+            group.keys = [ItemRef(entries.first + slot, 0) for slot in slots]
+        self._divide(group)
+        del group  # it refers to each container
+        while self._groups:
+            self._convert(self._groups.pop())
+
+    def _leave(self, group: Group) -> None:
+        self.left += zip(group.parents, group.slots, group.keys, strict=True)
+
+    def _divide(self, group: Group) -> None:
+        """Divide values by type; leave out those that are complete."""
+        types = [*map(type, group.values)]
+        for cls in {*types} - ATOMS:
+            one = group.only([*map(is_, types, repeat(cls))])
+            if cls in _MADE:
+                self._groups.append(one)
+                continue
+            if cls in VARIANTS:
+                pairs = zip(one.values, one.keys, strict=True)
+                one = one.only([not is_resolved(value, self._node, key) for value, key in pairs])
+            self._leave(one)
+
+    def _convert(self, group: Group) -> None:
+        """Convert plain containers of one type, except those that are held, or large."""
+        values = group.values
+        if {*map(refcount.count, values)} != {IN_A_BATCH} or max(map(len, values)) > LARGE:
+            alone = map(eq, map(refcount.count, values), repeat(IN_A_BATCH))
+            fits = [*map(and_, alone, map(LARGE.__ge__, map(len, values)))]
+            self._leave(group.only([*map(not_, fits)]))
+            group = group.only(fits)
+        if not group.values:
+            return
+        name, make = _MADE[type(group.values[0])]
+        del values
+        news = self._replace(group, make, KINDS[name].nested)
+        if not news:
+            self._leave(group)
+            return
+        group.values = []  # they are freed, and what is in them counts
+        self._look_inside(KINDS[name], news, group.keys)
+
+    def _replace(self, group: Group, make: type, tracked: type) -> list[Any]:
+        """Replace containers by persisted ones; return these, or none if somebody holds any."""
+        olds, parents, slots, keys = group.values, group.parents, group.slots, group.keys
+        put, is_item = group.kind.builtin.__setitem__, type(keys[0]) is ItemRef
+        refs = keys if is_item and parents[0] is self._node.obj else []
+        done: list[bool] = []
+        news: list[Any] = []
+        there = map(is_, map(_READ[group.kind.shape], parents, slots), olds)
+        alone = map(eq, map(refcount.count, olds), repeat(IN_A_BATCH))
+        # Done for all, or for none: `compress` asks for the condition first.
+        puts = chain.from_iterable(compress([map(put, parents, slots, news)], done))
+        steps = (
+            (done.extend, map(all, [map(and_, there, alone)])),
+            (news.extend, map(make, olds)),
+            (_drain, map(setattr, news, repeat("_node_"), repeat(self._node))),
+            (_drain, map(setattr, news, repeat("_key_"), keys)),
+            (_drain, map(setattr, refs, repeat("ident"), map(id, news))),
+            (_drain, map(setattr, news, repeat("__class__"), repeat(tracked))),
+            (_drain, puts),
+        )
+        collecting = gc.isenabled()
+        gc.disable()  # a collection may run finalizers, which are code of the program
+        try:
+            _drain(starmap(call, steps))
+        finally:
+            if collecting:
+                gc.enable()
+        return news if done[0] else []
+
+    def _look_inside(self, kind: Kind, parents: list[Any], keys: list[Any]) -> None:
+        """List what is to be converted inside persisted dicts, or lists."""
+        is_dict = kind.builtin is dict
+
+        def values() -> Iterator[Any]:
+            return chain.from_iterable(map(dict.values, parents) if is_dict else parents)
+
+        if ATOMS.issuperset(map(type, values())):
+            return
+        lengths = [*map(len, parents)]
+        slots = [*chain.from_iterable(parents if is_dict else map(range, lengths))]
+        holders = [*chain.from_iterable(map(repeat, parents, lengths))]
+        entries = [*chain.from_iterable(map(repeat, keys, lengths))]
+        group = Group(kind, holders, slots, entries, [*values()])
+        group = group.only([cls not in ATOMS for cls in map(type, group.values)])
+        if INTERCHANGEABLE.issuperset(map(type, group.slots)):
+            self._divide(group)
+        else:
+            self._leave(group)
+
+
+def _is_readable(kind: Kind) -> bool:
+    """Tell whether the values of a kind are read and replaced by one call of C each."""
+    return not kind.swap and (kind.shape == "mapping" or kind.builtin is list)
