@@ -10,7 +10,7 @@ from autostate.codec.kinds import CONTAINERS, register_container
 from autostate.codec.names import look_again
 from autostate.codec.options import is_persisted
 from autostate.codec.parts import levels_of, parts_of
-from autostate.codec.raw import NATIVE, dump, is_flat, is_json_dict, is_tagged
+from autostate.codec.raw import NATIVE, dump, dump_as_is, is_flat, is_tagged
 from autostate.codec.registry import ATOMS, ENCODERS, entry_for, entry_named, is_atom, register
 from autostate.codec.tagged import encode_key, jsonable, problem_of, unsaved
 from autostate.codec.unknown import Unknown
@@ -29,6 +29,7 @@ __all__ = [
     "decode_factory",
     "decode_key",
     "dump",
+    "dump_as_is",
     "dumps",
     "encode_factory",
     "encode_key",
@@ -36,7 +37,6 @@ __all__ = [
     "entry_named",
     "is_atom",
     "is_flat",
-    "is_json_dict",
     "is_persisted",
     "is_tagged",
     "jsonable",

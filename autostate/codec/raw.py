@@ -11,7 +11,7 @@ import base64
 import math
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from autostate.codec.signatures import Json
@@ -41,23 +41,24 @@ def is_flat(values: Collection[Any]) -> bool:
     return math.isfinite(sum([value for value in values if type(value) is float]))
 
 
-def is_json_dict(mapping: Mapping[Any, Any]) -> bool:
-    """Tell whether msgspec can be given a dict as it is: scalars under str keys, and not a tag."""
-    return len(mapping) > 1 and _STR.issuperset(map(type, mapping)) and is_flat(mapping.values())
-
-
 def dump(json: Json) -> bytes:
     """Write a translated value as JSON.
 
     Raises:
         RecursionError: It is nested more deeply than the interpreter allows.
     """
+    data = dump_as_is(json)
+    return encode(escape(json)) if data is None else data
+
+
+def dump_as_is(json: Json) -> bytes | None:
+    """Write a translated value as JSON; None if it holds a lone surrogate, or too many digits."""
     try:
         data = encode(json)
-    except ValueError:  # a lone surrogate, or an int with too many digits
-        return encode(escape(json))
+    except ValueError:
+        return None
     if len(data) > _DIGITS and sys.get_int_max_str_digits() != _DIGITS and _TOO_LONG.search(data):
-        return encode(escape(json))
+        return None
     return data
 
 

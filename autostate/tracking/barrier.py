@@ -122,8 +122,9 @@ class ClassVariants:
         self.recording = self._twin(kind.recording)
         variants = (armed, self.disarmed, self.recording)
         ours = armed in (kind.tracked, kind.nested, kind.unclaimed)
+        if ours:
+            VARIANT_SETS[kind.name].update(variants)
         for variant in variants:
-            VARIANT_SETS[kind.name].add(variant)
             codec.register_container(variant, kind.name, None if ours else kind.copy)
         # In one step of C: a class of which Ctrl-C left only one variant here would look like a
         # class of the program, and get variants of its own.
@@ -151,6 +152,7 @@ class ClassVariants:
 
 VARIANTS: Final[dict[type, ClassVariants]] = {}
 VARIANT_SETS: Final[defaultdict[str, set[type]]] = defaultdict(set)
+"""The variants of the library's own classes, by kind."""
 
 
 def register_kind(kind: Kind) -> None:

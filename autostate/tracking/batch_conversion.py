@@ -16,15 +16,14 @@ import gc
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain, compress, repeat, starmap
-from operator import and_, call, eq, is_, not_
+from operator import and_, attrgetter, call, eq, is_, not_
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
 from autostate.tracking import refcount
-from autostate.tracking.barrier import INTERCHANGEABLE, VARIANTS, kind_of, size
+from autostate.tracking.barrier import INTERCHANGEABLE, VARIANT_SETS, VARIANTS, kind_of, size
 from autostate.tracking.bulk_conversion import Dict, List
-from autostate.tracking.conversion import is_resolved
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kind import KINDS, Kind
 from autostate.tracking.node import LARGE
@@ -34,6 +33,8 @@ from autostate.tracking.search import ATOMS
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
 
+_node_of: Final = attrgetter("_node_")
+_key_of: Final = attrgetter("_key_")
 _drain: Final = deque[Any](maxlen=0).extend
 
 _MADE: Final[dict[type, tuple[str, type]]] = {dict: ("dict", Dict), list: ("list", List)}
@@ -100,6 +101,19 @@ class Batch:
             group.keys = [ItemRef(entries.first + slot, 0) for slot in slots]
         self._divide(group)
         del group  # it refers to each container
+        self._convert_all()
+
+    def convert_inside(self, containers: list[Any], keys: list[Any]) -> None:
+        """Convert what is inside some inline dicts and lists of the node, of these entries."""
+        types = [*map(type, containers)]
+        for name in ("dict", "list"):
+            which = [*map(VARIANT_SETS[name].__contains__, types)]
+            found = [*compress(containers, which)]
+            if found:
+                self._look_inside(KINDS[name], found, [*compress(keys, which)])
+        self._convert_all()
+
+    def _convert_all(self) -> None:
         while self._groups:
             self._convert(self._groups.pop())
 
@@ -115,8 +129,9 @@ class Batch:
                 self._groups.append(one)
                 continue
             if cls in VARIANTS:
-                pairs = zip(one.values, one.keys, strict=True)
-                one = one.only([not is_resolved(value, self._node, key) for value, key in pairs])
+                ours = map(is_, map(_node_of, one.values), repeat(self._node))
+                here = map(is_, map(_key_of, one.values), one.keys)
+                one = one.only([*map(not_, map(and_, ours, here))])
             self._leave(one)
 
     def _convert(self, group: Group) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from autostate.codec.bound import is_container
 from autostate.tracking.kept import Kept
 from autostate.tracking.node import LARGE, Entries
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from autostate.tracking.node import Node
 
 
-class ItemRef:
+class ItemRef(Struct, eq=False, gc=False):
     """The entry of a sequence: one item, which may change its position.
 
     Attributes:
@@ -22,11 +24,8 @@ class ItemRef:
         ident: The `id` of the item.
     """
 
-    __slots__ = ("ident", "number")
-
-    def __init__(self, number: int, ident: int) -> None:
-        self.number = number
-        self.ident = ident
+    number: int
+    ident: int
 
 
 class SequenceEntries(Entries, shape="sequence"):

@@ -9,30 +9,29 @@ was added.
 
 from __future__ import annotations
 
-import contextlib
 import decimal
 import re
 from abc import abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from itertools import chain, islice
-from operator import countOf
-from typing import Any, Final, cast
+from collections.abc import Hashable, Iterable, Iterator
+from itertools import chain, islice, repeat
+from operator import countOf, is_
+from types import NoneType
+from typing import Any, Final
 
 import msgspec
 
 from autostate import codec
-from autostate.memory import Pieces, encode_each
-from autostate.tracking.barrier import INTERCHANGEABLE, VARIANT_SETS, held_keys
+from autostate.memory import Pieces
+from autostate.tracking.barrier import INTERCHANGEABLE, held_keys
 from autostate.tracking.kind import PLAIN
 from autostate.tracking.node import LARGE, KeyedEntries
 from autostate.tracking.node_capture import Changes, NodeCapture, batches, dump_key, is_key
+from autostate.tracking.verbatim import verbatim
 
 _MISSING: Final = object()
 _STR: Final = frozenset({str})
 _FEW: Final = 32  # entries that are one batch
-_LONG: Final = 4000  # bytes of an entry that may hold an int with too many digits
 _LARGE: Final = 1 << 20  # bytes of an entry above which another copy costs too much
-_DICT_FORMS: Final = VARIANT_SETS["dict"]
 _MAYBE_NAN: Final = frozenset({float, complex, decimal.Decimal, tuple, frozenset})
 _NAN: Final = re.compile(rb'\{"\$[a-z]+":"[^"]*nan', re.IGNORECASE)
 
@@ -41,14 +40,14 @@ class KeyedCapture(NodeCapture):
     """The part of a mapping or a set: its entries are addressed by keys.
 
     Attributes:
-        items: Copy of the entries to encode: key → value, or member → member.
+        items: Copy of the entries to encode: key → value, or a set of members.
         is_large: Whether the container had so many entries at the cut that writes are recorded.
         remembered: The hashes to keep, if they are known already at the cut.
     """
 
     entries: KeyedEntries
     early: dict[Any, bytes | None]
-    items: dict[Any, Any]
+    items: Any
     remembered: dict[Any, int] | None = None
 
     def copy(self) -> None:
@@ -108,7 +107,7 @@ class KeyedCapture(NodeCapture):
         return (key for key in chain(before, self.drops) if key not in self.items)
 
     @abstractmethod
-    def copy_items(self) -> dict[Any, Any]:
+    def copy_items(self) -> Any:
         """Copy the dirty entries; the lock is held."""
 
     def release(self) -> None:
@@ -141,39 +140,28 @@ class KeyedCapture(NodeCapture):
         """Return one entry's bytes, encoded early or now; the lock is held."""
         return self.early[key] if key in self.early else self.encode_entry(key, value)
 
-    def raws(self, batch: list[Any], items: Mapping[Any, Any]) -> list[bytes | None]:
-        """Encode some entries, in one call if all are scalars; the lock is held."""
-        values = [items[key] for key in batch]
-        if self.early.keys().isdisjoint(batch) and self._are_json(batch, values):
-            with contextlib.suppress(ValueError):  # a lone surrogate, or too many digits
-                raws = list(encode_each(values))
-                if max(map(len, raws)) < _LONG:
-                    return cast("list[bytes | None]", raws)
+    def values(self, batch: list[Any]) -> list[Any]:
+        """Return the copies of some entries."""
+        return [*map(self.items.__getitem__, batch)]
+
+    def raws(self, batch: list[Any], values: list[Any] | None = None) -> list[bytes | None]:
+        """Encode some entries, in a few calls if they are JSON already; the lock is held."""
+        values = self.values(batch) if values is None else values
+        known = verbatim(self.node, values, batch) if self.are_plain(batch) else None
+        raws = None if known is None else known.each()
+        if raws is not None:
+            return [*raws]
         return [self.taken(key, value) for key, value in zip(batch, values, strict=True)]
 
-    def _are_json(self, keys: list[Any], values: list[Any]) -> bool:
-        """Tell whether msgspec can be given these entries as they are."""
-        if not codec.NATIVE.issuperset(map(type, keys)):
-            return False
-        return codec.NATIVE.issuperset(map(type, values)) or all(map(self.is_json, keys, values))
-
-    def is_json(self, key: Any, value: Any) -> bool:
-        """Tell whether msgspec can be given a value as it is: a scalar, or a dict of such."""
-        cls = type(value)
-        if cls in codec.NATIVE:
-            return True
-        return (
-            cls in _DICT_FORMS
-            and value._key_ is key
-            and value._node_ is self.node
-            and codec.is_json_dict(value)
-        )
+    def are_plain(self, keys: list[Any]) -> bool:
+        """Tell whether all keys are JSON scalars, and none of these entries is encoded yet."""
+        return self.early.keys().isdisjoint(keys) and codec.NATIVE.issuperset(map(type, keys))
 
     def encoded(self) -> Iterator[list[tuple[Any, bytes]]]:
         """Yield all entries, encoded, in batches, without those that cannot be saved."""
         for batch in self.batches():
             with self.node.tracker.lock:
-                raws = self.raws(batch, self.items)
+                raws = self.raws(batch)
                 # the entries may be asked for a second time, when a comparison tells nothing
                 self.early.update(zip(batch, raws, strict=True))
             yield [(key, raw) for key, raw in zip(batch, raws, strict=True) if raw is not None]
@@ -212,6 +200,8 @@ class KeyedCapture(NodeCapture):
 class MappingCapture(KeyedCapture):
     """The part of a dict, counter, OrderedDict or defaultdict in a capture."""
 
+    items: dict[Any, Any]
+
     def copy_items(self) -> dict[Any, Any]:
         """Copy the dirty entries; the lock is held."""
         obj = self.node.obj
@@ -219,16 +209,18 @@ class MappingCapture(KeyedCapture):
             self.all_dirty = True  # no key is equal to nan: nothing can be put or dropped by it
         if self.all_dirty:
             return self._copy_all()
-        get, touched, drops = dict.get, self.touched, self.drops
-        if not self.keys and not drops and None not in touched.values():
+        touched = self.touched
+        if not self.keys and not self.drops and NoneType not in set(map(type, touched.values())):
             return touched.copy()  # each entry is the container that changed, still in its place
-        keys = dict.fromkeys(held_keys(obj, self.keys))  # the store has the keys that are held
-        entries = [key for key in touched if key not in keys] if keys else touched
-        return {
-            key: value
-            for key in chain(entries, keys)
-            if (value := get(obj, key, _MISSING)) is not _MISSING
-        }
+        keys = held_keys(obj, self.keys)  # the store has the keys that are held
+        if touched:
+            recorded = {*keys}
+            keys = [*(key for key in touched if key not in recorded), *keys]
+        values = map(dict.get, repeat(obj), keys, repeat(_MISSING))
+        items = dict(zip(keys, values, strict=True))
+        if any(map(is_, items.values(), repeat(_MISSING))):
+            return {key: value for key, value in items.items() if value is not _MISSING}
+        return items
 
     def _copy_all(self) -> dict[Any, Any]:
         obj, builtin = self.node.obj, self.node.kind.builtin
@@ -238,7 +230,7 @@ class MappingCapture(KeyedCapture):
         """Encode all entries of a mapping that became small, for its hashes; the lock is held."""
         content = self._copy_all()
         keys = [key for key in content if key not in self.entries.bad]
-        raws = dict(zip(keys, self.raws(keys, content), strict=True))
+        raws = dict(zip(keys, self.raws(keys, [content[key] for key in keys]), strict=True))
         self.early = {key: raws[key] for key in self.items if key in raws}
         return {key: _hash(key, raw) for key, raw in raws.items() if raw is not None}
 
@@ -267,7 +259,7 @@ class MappingCapture(KeyedCapture):
             if number:
                 yield None
             with self.node.tracker.lock:
-                raws = self.raws(batch, self.items)
+                raws = self.raws(batch)
             for key, raw in zip(batch, raws, strict=True):
                 if raw is None:
                     saved.pop(key, None)
@@ -293,24 +285,27 @@ class MappingCapture(KeyedCapture):
 
     def _grown(self, before: dict[Any, int]) -> Changes:
         """Write the entries of a mapping that has become large: most of them are new."""
-        items = self.items
         yield from self._dropped(self._take_drops(before))
         for batch in self.batches():
             with self.node.tracker.lock:
-                puts = []
-                for key in batch:  # in one loop, or the order of the entries is lost
-                    if key not in before and self._is_native(key, items[key]):
-                        puts.append((key, items[key]))
-                        continue
-                    raw = self.taken(key, items[key])
-                    if raw is not None:
-                        self._note_seen(key, raw)
-                        if before.get(key) != _hash(key, raw):
-                            puts.append((key, msgspec.Raw(raw)))
-                content = self._joined(puts) if puts else None
-            self.capture.entries += len(puts)
+                content = (
+                    self._together(batch)
+                    if before.keys().isdisjoint(batch)
+                    else self._differing(batch, before)
+                )
             yield {"put": content} if content is not None else None
         self.saved = None
+
+    def _differing(self, batch: list[Any], before: dict[Any, int]) -> msgspec.Raw | None:
+        """Encode those entries of a batch that differ from the saved ones."""
+        puts = []
+        for key, raw in zip(batch, self.raws(batch), strict=True):
+            if raw is not None:
+                self._note_seen(key, raw)
+                if before.get(key) != _hash(key, raw):
+                    puts.append((key, msgspec.Raw(raw)))
+        self.capture.entries += len(puts)
+        return msgspec.Raw(codec.dump(_content(puts))) if puts else None
 
     def _take_drops(self, before: dict[Any, int]) -> list[Any]:
         """Return the keys to be dropped, and forget their hashes."""
@@ -390,32 +385,30 @@ class MappingCapture(KeyedCapture):
 
     def _translated(self) -> Iterator[msgspec.Raw | None]:
         """Yield batches of entries as encoded content, with pauses (None) in between."""
-        items = self.items
         for batch in self.batches():
-            pairs: list[tuple[Any, Any]] = []
             with self.node.tracker.lock:
-                for key in batch:
-                    value = items[key]
-                    items[key] = None
-                    if self._is_native(key, value):
-                        pairs.append((key, value))
-                        continue
-                    encoded = self.taken(key, value)
-                    if encoded is not None and not self._was_seen(key, encoded):
-                        pairs.append((key, msgspec.Raw(encoded)))
-                content = self._joined(pairs) if pairs else None
-            self.capture.entries += len(pairs)
+                content = self._together(batch)
             yield content
 
-    def _joined(self, pairs: list[tuple[Any, Any]]) -> msgspec.Raw:
-        """Encode a batch in one call; entry by entry if an int has too many digits."""
-        try:
-            return msgspec.Raw(codec.dump(_content(pairs)))
-        except ValueError:
-            raw = msgspec.Raw
-            single = ((k, v if type(v) is raw else self.encode_entry(k, v)) for k, v in pairs)
-            kept = [(k, v if type(v) is raw else raw(v)) for k, v in single if v is not None]
-            return raw(codec.dump(_content(kept)))
+    def _together(self, batch: list[Any]) -> msgspec.Raw | None:
+        """Encode a batch of entries as content, in one call if they are JSON already."""
+        items = self.items
+        values = self.values(batch)
+        items.update(zip(batch, repeat(None)))  # from now on no writer encodes them early
+        if self.are_plain(batch):
+            known = verbatim(self.node, values, batch)
+            data = None if known is None else known.under(batch)
+            if data is not None:
+                self.capture.entries += len(batch)
+                return msgspec.Raw(data)
+        raws = [self.taken(key, value) for key, value in zip(batch, values, strict=True)]
+        pairs = [
+            (key, msgspec.Raw(raw))
+            for key, raw in zip(batch, raws, strict=True)
+            if raw is not None and not self._was_seen(key, raw)
+        ]
+        self.capture.entries += len(pairs)
+        return msgspec.Raw(codec.dump(_content(pairs))) if pairs else None
 
     def _was_seen(self, key: Any, encoded: bytes) -> bool:
         """Tell whether a watched entry, which every capture encodes, is as it was saved."""
@@ -439,12 +432,6 @@ class MappingCapture(KeyedCapture):
             return True
         watch = self.capture.watched
         return watch.knows(self.node, entry) and watch.was_saved(self.node, entry, hash(encoded))
-
-    def _is_native(self, key: Any, value: Any) -> bool:
-        """Tell whether msgspec can be given an entry as it is; the lock is held."""
-        return (key not in self.early and type(key) in codec.NATIVE) and (
-            self.touched.get(key, _MISSING) is value or self.is_json(key, value)
-        )
 
 
 def common_type(types: set[type]) -> type | None:

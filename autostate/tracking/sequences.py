@@ -13,7 +13,6 @@ versions are aligned by their hashes (`alignment.py`). Items that replace a slic
 
 from __future__ import annotations
 
-import contextlib
 from array import array
 from bisect import bisect_right
 from collections import deque
@@ -27,21 +26,18 @@ from msgspec import Struct
 from autostate import codec
 from autostate.memory import encode_each
 from autostate.tracking.alignment import UNKNOWN, align, paired
-from autostate.tracking.barrier import VARIANT_SETS, VARIANTS, size
+from autostate.tracking.barrier import VARIANTS, size
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kept import Kept, Segment, gaps
 from autostate.tracking.node_capture import Changes, NodeCapture, batches
 from autostate.tracking.raw import items_of
-
-_DICT_FORMS: Final = VARIANT_SETS["dict"]
+from autostate.tracking.verbatim import verbatim
 
 UNIT: Final = 32
 """Items that are encoded at once."""
 
 _CUTS: Final = 4096
 """Ranges that one change takes out, at the most: some 64 KiB."""
-
-_LONG: Final = 4000  # bytes of an item that may hold an int with too many digits
 
 
 class Saved(Struct):
@@ -315,11 +311,11 @@ class SequenceCapture(NodeCapture):
         index = bisect_right(self._starts, start) - 1
         at = self._starts[index]
         items = self._copies[index][start - at : stop - at]
-        if codec.is_flat(items) or self._is_json(start, items):
-            with contextlib.suppress(ValueError):  # an int with too many digits: found below
-                raws = list(encode_each(items))
-                if max(map(len, raws)) < _LONG:
-                    return raws
+        if not self.early or self.early.keys().isdisjoint(range(start, start + len(items))):
+            known = verbatim(self.node, items, None)
+            raws = None if known is None else known.each()
+            if raws is not None:
+                return raws
         return [self._raw(position, item) for position, item in enumerate(items, start)]
 
     def _raw(self, position: int, item: Any) -> bytes:
@@ -330,18 +326,6 @@ class SequenceCapture(NodeCapture):
         if len(self.capture.errors) > reported:
             self.early[position] = raw  # so that an error is reported once
         return raw
-
-    def _is_json(self, start: int, items: list[Any]) -> bool:
-        """Tell whether msgspec can encode items as they are: dicts of scalars that are entries."""
-        if not _DICT_FORMS.issuperset(map(type, items)):
-            return False
-        if self.early and not self.early.keys().isdisjoint(range(start, start + len(items))):
-            return False
-        node = self.node
-        return all(
-            item._node_ is node and item._key_.ident == id(item) and codec.is_json_dict(item)
-            for item in items
-        )
 
     def _encode(self, position: int, item: Any) -> bytes:
         """Encode one item; an item that cannot be saved gets a stand-in, so that no other moves."""

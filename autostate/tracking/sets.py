@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
+from itertools import compress, repeat
 from typing import Any
 
 import msgspec
@@ -16,26 +17,42 @@ from autostate import codec
 from autostate.tracking.barrier import held_keys
 from autostate.tracking.mappings import KeyedCapture, has_nan, is_nan
 from autostate.tracking.node_capture import Changes, NodeCapture, batches, dump_key, is_key
+from autostate.tracking.verbatim import verbatim
 
 
 class SetCapture(KeyedCapture):
     """The part of a set in a capture."""
 
-    def copy_items(self) -> dict[Any, Any]:
+    items: set[Any]
+
+    def copy_items(self) -> set[Any]:
         """Copy the dirty members; the lock is held."""
         obj = self.node.obj
         if self.entries.saved is not None and not self.is_large:
             self.all_dirty = True
         if self.all_dirty or has_nan(self.keys, self.drops):  # see `MappingCapture`
             self.all_dirty = True
-            members = set(obj)
-            return dict(zip(members, members, strict=True))
-        keys = held_keys(obj, self.keys)
-        return {member: member for member in keys if set.__contains__(obj, member)}
+            return set(obj)
+        keys = [*held_keys(obj, self.keys)]
+        return set(compress(keys, map(set.__contains__, repeat(obj), keys)))
+
+    def values(self, batch: list[Any]) -> list[Any]:
+        """Return the members themselves."""
+        return batch
 
     def remember(self) -> dict[bytes, int]:
         """Encode all members of a set that became small, for its hashes; the lock is held."""
         return dict(Counter(map(dump_key, filter(is_key, set.__iter__(self.node.obj)))))
+
+    def encode_now(self, key: Any) -> None:
+        """Encode one member before it is written to; the lock is held."""
+        if key not in self.early and key in self.items:
+            self.early[key] = self.encode_entry(key, key)
+
+    def encode_rest(self) -> None:
+        """Encode members that can still change, before the node is untracked."""
+        for member in [member for member in self.items if type(member) not in codec.NATIVE]:
+            self.encode_now(member)
 
     def encode_entry(self, key: Any, value: Any) -> bytes | None:
         """Encode a member; report it and return None if it cannot be saved."""
@@ -94,16 +111,19 @@ class SetCapture(KeyedCapture):
     def _assigned(self) -> Changes:
         """Write all members."""
         verb = "assign"
-        remembering = self.remembers()
-        saved: Counter[bytes] = Counter()
-        for batch in self.encoded() if remembering else self._taken():
-            members = [encoded for _, encoded in batch]
-            if remembering:
+        if not self.remembers():
+            for content in self._together():
+                yield {verb: content}
+                verb = "put"
+        else:
+            saved: Counter[bytes] = Counter()
+            for batch in self.encoded():
+                members = [encoded for _, encoded in batch]
                 saved.update(members)
-            self.capture.entries += len(members)
-            yield {verb: list(map(msgspec.Raw, members))}
-            verb = "put"
-        self.saved = dict(saved) if remembering else None
+                self.capture.entries += len(members)
+                yield {verb: list(map(msgspec.Raw, members))}
+                verb = "put"
+            self.saved = dict(saved)
         if verb == "assign":
             yield {"assign": []}
 
@@ -111,9 +131,8 @@ class SetCapture(KeyedCapture):
         """Write the recorded members."""
         for batch in batches(iter(self.drops)):
             yield {"drop": self.dropped(batch)}
-        for taken in self._taken():
-            self.capture.entries += len(taken)
-            yield {"put": [msgspec.Raw(encoded) for _, encoded in taken]}
+        for content in self._together():
+            yield {"put": content}
         self.saved = self.remembered
 
     def _updated(self, before: dict[bytes, int]) -> Changes:
@@ -121,18 +140,27 @@ class SetCapture(KeyedCapture):
         for key in self.drops:
             if is_key(key):
                 before.pop(dump_key(key), None)
-        for change in self._recorded():
-            if change is not None and "put" in change:
-                before.update(dict.fromkeys(map(bytes, change["put"]), 1))
-            yield change
+        for batch in batches(iter(self.drops)):
+            yield {"drop": self.dropped(batch)}
+        for members in self.encoded():
+            self.capture.entries += len(members)
+            before.update((encoded, 1) for _, encoded in members)
+            yield {"put": [msgspec.Raw(encoded) for _, encoded in members]}
         self.saved = before if self.remembers() else None
 
-    def _taken(self) -> Iterator[list[tuple[Any, bytes]]]:
-        """Yield the dirty members, encoded, in batches, without those that cannot be saved."""
+    def _together(self) -> Iterator[msgspec.Raw]:
+        """Yield the dirty members as content, in batches: one call for each if they are JSON."""
         for batch in self.batches():
             with self.node.tracker.lock:
-                raws = self.raws(batch, self.items)
-            yield [(key, raw) for key, raw in zip(batch, raws, strict=True) if raw is not None]
+                known = verbatim(self.node, batch, batch) if self.are_plain(batch) else None
+                data = None if known is None else codec.dump_as_is(batch)
+                if data is None:
+                    raws = [raw for raw in self.raws(batch) if raw is not None]
+                    data = codec.dump([msgspec.Raw(raw) for raw in raws])
+                    self.capture.entries += len(raws)
+                else:
+                    self.capture.entries += len(batch)
+            yield msgspec.Raw(data)
 
 
 NodeCapture.shapes["set"] = SetCapture

@@ -13,13 +13,14 @@ import gc
 import logging
 from collections import deque
 from collections.abc import Callable, Generator
-from itertools import chain
+from itertools import chain, compress, repeat
+from operator import attrgetter, is_
 from typing import Any, Final
 
-from autostate import codec
 from autostate.process.interrupts import is_passing
 from autostate.tracking import refcount
 from autostate.tracking.barrier import (
+    INTERCHANGEABLE,
     VARIANT_SETS,
     VARIANTS,
     held_keys,
@@ -31,6 +32,7 @@ from autostate.tracking.items import SequenceEntries
 from autostate.tracking.late_calls import LateCalls
 from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
 from autostate.tracking.raw import item_of, items_of
+from autostate.tracking.refcount import IN_A_BATCH
 from autostate.tracking.search import ATOMS, holds_atoms, slots_of
 from autostate.tracking.watched import Watched
 
@@ -131,6 +133,12 @@ class Written:
 
     def _resolve_each(self, containers: list[Any], pause: Callable[[], None] | None) -> None:
         """Resolve containers, in slices; without a pause the caller holds the lock all the time."""
+        for start in range(0, len(containers), SLICE):
+            with self._tracker.lock:
+                self._graph.forget()
+                self._resolve_together(containers[start : start + SLICE])
+            if pause is not None:
+                pause()
         done = since = 0
         containers.reverse()  # outer ones first: a large one becomes a node, with many entries
         while containers:
@@ -160,6 +168,35 @@ class Written:
                     since = 0
                     _collect_young()
 
+    def _resolve_together(self, containers: list[Any]) -> None:
+        """Resolve those of some containers that are still the whole values of their entries."""
+        node: Node | None = containers[0]._node_
+        if node is None or node.kind.shape != "mapping" or node.obj is containers[0]:
+            return
+        unresolved, keys = self._tracker.unresolved, [*map(_key_of, containers)]
+        if not INTERCHANGEABLE.issuperset(map(type, keys)):
+            return
+        types = [*map(type, containers)]
+        kinds = VARIANT_SETS["dict"] | VARIANT_SETS["list"]
+        if not kinds.issuperset(types):
+            which = [*map(kinds.__contains__, types)]
+            containers, keys = [*compress(containers, which)], [*compress(keys, which)]
+        here = map(is_, map(dict.get, repeat(node.obj), keys), containers)
+        ours = map(is_, map(_node_of, containers), repeat(node))
+        listed = map(unresolved.__contains__, map(id, containers))
+        small = map(LARGE.__ge__, map(len, containers))
+        which = [*map(all, zip(here, ours, listed, small, strict=True))]
+        containers, keys = [*compress(containers, which)], [*compress(keys, which)]
+        for container in containers:
+            del unresolved[id(container)]
+        node.entries.touched.update(dict.fromkeys(keys))
+        self._tracker.dirty_nodes[node] = None
+        batch = Batch(node)
+        batch.convert_inside(containers, keys)
+        for inner, slot, key in batch.left:
+            with self._isolated(inner):
+                self._convert(inner, slot, node, key)
+
     def _look_into_all(self, pause: Callable[[], None] | None) -> None:
         """Convert or watch the values in all nodes that can be compared, in slices."""
         with self._tracker.lock:
@@ -187,24 +224,23 @@ class Written:
         del self.containers[at:]
         # First loop: no container is read before all are armed, or the cut would mix several
         # moments. A thread that writes from here on waits for the lock.
-        all_dirty = []
-        for container in written:
-            cls = type(container)
-            variants = VARIANTS[cls]
-            all_dirty.append(cls is variants.disarmed)
+        classes = [*map(type, written)]
+        for container, variants in zip(written, map(VARIANTS.__getitem__, classes), strict=True):
             container.__class__ = variants.armed
-        container = None  # a variable is a reference, and the next loop counts
+        container = None  # a variable is a reference, and what follows counts
+        if self._touch_all(written):
+            return
         last: Node | None = None
-        unresolved, is_json = self._tracker.unresolved, codec.is_json_dict
-        references, get, dicts = refcount.count, dict.get, VARIANT_SETS["dict"]
-        for index, everything in enumerate(all_dirty):
+        unresolved = self._tracker.unresolved
+        references, get = refcount.count, dict.get
+        for index, cls in enumerate(classes):
             held = references(written[index]) > _INLINE  # before a variable holds it
             one: Any = written[index]
             node: Node | None = one._node_
             if node is None:
                 continue  # it was detached
             if held or node.obj is one:
-                self._look_at(one, everything)
+                self._look_at(one, cls is VARIANTS[cls].disarmed)
                 continue
             if node is not last:
                 self._tracker.dirty_nodes[node] = None
@@ -217,14 +253,38 @@ class Written:
                     raise
                 in_place = False
             if in_place:
-                if type(one) in dicts and dict.__len__(one) <= LARGE and is_json(one):
-                    # The capture may encode the container without looking at it again, unless
-                    # something else in this entry was marked as well.
-                    node.entries.touched[key] = None if key in node.entries.touched else one
-                    continue
                 node.entries.touched[key] = None
             if not in_place or not is_flat(one):
                 unresolved[id(one)] = one  # it may have been taken out
+
+    def _touch_all(self, written: list[Any]) -> bool:
+        """Mark the entries of written containers in a few calls of C.
+
+        Returns:
+            False if nothing was done: they are not all of one mapping, each the whole value of its
+            entry, and held by nobody.
+        """
+        node = written[0]._node_ if written else None
+        if node is None or node.kind.shape != "mapping":
+            return False
+        if {*map(refcount.count, written)} != {IN_A_BATCH}:
+            return False
+        keys = [*map(_key_of, written)]
+        if not (
+            all(map(is_, map(_node_of, written), repeat(node)))
+            and INTERCHANGEABLE.issuperset(map(type, keys))
+            and all(map(is_, map(dict.get, repeat(node.obj), keys), written))
+        ):
+            return False
+        self._tracker.dirty_nodes[node] = None
+        if not are_flat(written):
+            self._tracker.unresolved.update(zip(map(id, written), written, strict=True))
+            return True
+        touched = node.entries.touched
+        again = [*filter(touched.__contains__, keys)] if touched else ()
+        touched.update(zip(keys, written, strict=True))
+        touched.update(dict.fromkeys(again))  # something else was marked there, too
+        return True
 
     def _look_at(self, container: Any, disarmed: bool) -> None:
         """Mark a node, or an inline container that somebody holds: a late call can reach it."""
@@ -360,6 +420,17 @@ def is_flat(container: Any) -> bool:
         return ATOMS.issuperset(map(type, dict.values(container)))
     return holds_atoms(container)
 
+
+def are_flat(containers: list[Any]) -> bool:
+    """Tell whether persisted containers hold few entries, and only atoms."""
+    kinds = {VARIANTS[cls].kind.shape for cls in {*map(type, containers)}}
+    if kinds != {"mapping"} or max(map(dict.__len__, containers)) > LARGE:
+        return all(map(is_flat, containers))
+    return ATOMS.issuperset(map(type, chain.from_iterable(map(dict.values, containers))))
+
+
+_node_of: Final = attrgetter("_node_")
+_key_of: Final = attrgetter("_key_")
 
 _INLINE: Final = 2 + refcount.MEASURING
 """References to an inline container that nobody holds: its parent's, that of the list in `collect`,

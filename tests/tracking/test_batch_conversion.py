@@ -55,43 +55,43 @@ def test_a_conversion_costs_few_calls_of_python(make: Callable[[int], Any], root
     assert shape(recovered(program, kind=root)) == shape(state)
 
 
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("root", ["dict", "list"])
-def test_what_is_special_among_many_is_handled(root: str) -> None:
+def test_what_is_special_among_many_is_handled(root: str, seed: int) -> None:
     """Held containers stay plain, at any depth; large, shared and other ones are handled."""
-    for number in range(3):
-        rng = random.Random(number)
-        program = Program()
-        state = program.root("state", root)
-        held: list[Any] = []
-        shared = ["shared"]
+    rng = random.Random(seed)
+    program = Program()
+    state = program.root("state", root)
+    held: list[Any] = []
+    shared = ["shared"]
 
-        def value(n: int, depth: int = 0) -> Any:
-            kind = rng.randrange(12 if depth < 3 else 4)
-            made: Any = [n, f"text {n}", None, n / 3][kind % 4]
-            if 4 <= kind < 7:
-                made = {f"f{i}": value(n, depth + 1) for i in range(rng.randrange(4))}
-            elif 7 <= kind < 10:
-                made = [value(n, depth + 1) for _ in range(rng.randrange(4))]
-            elif kind == 10:
-                made = rng.choice([{n}, (n, [n]), shared, list(range(300)), {1: [n], None: {}}])
-            if type(made) in {dict, list} and rng.random() < 0.1:
-                held.append(made)
-            return made
+    def value(n: int, depth: int = 0) -> Any:
+        kind = rng.randrange(12 if depth < 3 else 4)
+        made: Any = [n, f"text {n}", None, n / 3][kind % 4]
+        if 4 <= kind < 7:
+            made = {f"f{i}": value(n, depth + 1) for i in range(rng.randrange(4))}
+        elif 7 <= kind < 10:
+            made = [value(n, depth + 1) for _ in range(rng.randrange(4))]
+        elif kind == 10:
+            made = rng.choice([{n}, (n, [n]), shared, list(range(300)), {1: [n], None: {}}])
+        if type(made) in {dict, list} and rng.random() < 0.1:
+            held.append(made)
+        return made
 
-        for n in range(700):
-            state.append(value(n)) if root == "list" else state.__setitem__(f"k{n}", value(n))
-        program.flush()
-        assert shape(recovered(program, kind=root)) == shape(state), number
-        for one in rng.sample(held, 20):
-            one.append("later") if type(one) is list else one.update(later=1)
-        some = list(range(700)) if root == "list" else list(state)
-        for at in rng.sample(some, 100):
-            if isinstance(state[at], dict):
-                state[at]["more"] = at
-            elif isinstance(state[at], list):
-                state[at].append(at)
-        program.flush()
-        assert shape(recovered(program, kind=root)) == shape(state), number
-        held.clear()
-        program.flush()
-        assert shape(recovered(program, kind=root)) == shape(state), number
+    for n in range(700):
+        state.append(value(n)) if root == "list" else state.__setitem__(f"k{n}", value(n))
+    program.flush()
+    assert shape(recovered(program, kind=root)) == shape(state)
+    for one in rng.sample(held, 20):
+        one.append("later") if type(one) is list else one.update(later=1)
+    some = list(range(700)) if root == "list" else list(state)
+    for at in rng.sample(some, 100):
+        if isinstance(state[at], dict):
+            state[at]["more"] = at
+        elif isinstance(state[at], list):
+            state[at].append(at)
+    program.flush()
+    assert shape(recovered(program, kind=root)) == shape(state)
+    held.clear()
+    program.flush()
+    assert shape(recovered(program, kind=root)) == shape(state)
