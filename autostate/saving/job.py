@@ -173,7 +173,7 @@ class FlushJob:
         tracker, policy, capture = self.tracker, self.policy, None
         info, waited, marked = None, 0.0, 0
         started, cpu, yield_gil = self.clock(), time.thread_time(), GilYield()
-        if tracker.dirty:
+        if tracker.marked:
             marked = tracker.estimate()
             policy.noticed(started)
         try:
@@ -351,7 +351,7 @@ class FlushJob:
 
     def _unsaved_bytes(self) -> int:
         """Estimate the unsaved bytes: those under way, and those written since."""
-        marked = self.tracker.estimate() if self.tracker.dirty else 0
+        marked = self.tracker.estimate() if self.tracker.marked else 0
         if self._under_way:
             return self._under_way + marked
         return max(marked, sum(map(len, self.unsaved)))

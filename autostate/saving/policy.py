@@ -15,6 +15,11 @@ The rules; an earlier rule overrides the later ones:
    is the median of the last few flushes, so that neither a single slow answer of the store nor the
    first flush, which has everything to write, puts off saving.
 4. Changes are saved when writes pause for `debounce`, at the latest `max_delay` after the first.
+5. What changes without a mark (`Tracker.needs_polling`) is looked for every `max_delay`. If that is
+   less than a second, looks that find nothing become rarer, down to one a second: an idle program
+   wakes no more often. What does not work: to look still more rarely after some time in vain. A
+   program may write one result a minute, and each of these writes may be without a mark
+   (`results.append(await page())`); a kill would then cost more than `max_delay`.
 
 From a `migrating` signal on, both delays are `migrating_debounce`, and saving may take half of the
 time: changes that are unsaved at the kill are lost. If no kill comes for minutes, the signal was a
@@ -37,6 +42,9 @@ from autostate.settings import Settings
 
 POLL_INTERVAL = 0.1
 """Seconds between observations while something is unsaved, to see pauses and large growth."""
+RARE_POLL_INTERVAL = 1.0
+"""Seconds between looks for changes without a mark after some in vain; `max_delay` if longer."""
+MOST_FRUITLESS = 8
 URGENT_DUTY_CYCLE = 0.5
 """Share of the time that saving may take when it is urgent."""
 TIMEOUT_LEAD = 10.0
@@ -54,6 +62,7 @@ class Action(enum.Enum):
     """What the flush thread does next."""
 
     SLEEP = enum.auto()
+    LOOK = enum.auto()  # for changes without a mark
     FLUSH = enum.auto()
     FLUSH_ALL = enum.auto()  # with a full compare
     CHECK_OWNER = enum.auto()
@@ -116,6 +125,8 @@ class FlushPolicy:
         self._changed = 0.0
         self._began = -math.inf
         self._polling_since = math.inf
+        self._look_after = -math.inf
+        self._fruitless = 0  # looks in a row that have found nothing
         self._not_before = -math.inf
         self._timeout_at = math.inf
         self._check_at = math.inf
@@ -148,7 +159,7 @@ class FlushPolicy:
                 interval = min(POLL_INTERVAL, debounce or POLL_INTERVAL)
                 look_again = now + max(interval, observation.cost / self.settings.duty_cycle)
         if due <= now:
-            return Step(Action.FLUSH)
+            return Step(Action.FLUSH if observation.dirty else Action.LOOK)
         if self._check_at <= now:
             return Step(Action.CHECK_OWNER)
         if self._renew_at <= now:
@@ -185,6 +196,17 @@ class FlushPolicy:
         self._under_way = min(self._first, self._under_way)
         self._first = self._polling_since = math.inf
 
+    def looked(self, now: float, cost: float) -> None:
+        """Note a look for changes without a mark, before the flush if there may be any.
+
+        Args:
+            now: The time.
+            cost: The seconds that it took.
+        """
+        self._fruitless = min(self._fruitless + 1, MOST_FRUITLESS)
+        self._polling_since = now
+        self._look_after = now + min(LONGEST_REST, cost / self.settings.duty_cycle)
+
     def writing(self, now: float, *, at_least: float) -> float:
         """Note that the capture holds changes, even if nothing was marked before.
 
@@ -211,6 +233,8 @@ class FlushPolicy:
         self._under_way = math.inf
         self.failures = 0
         self._not_before = -math.inf
+        if wrote:
+            self._fruitless = 0
         if wrote and self.lease is not None:
             self.renewed(now)
         if wrote and not (conditional or self.unchecked):
@@ -274,6 +298,7 @@ class FlushPolicy:
         if observation.polling:
             self._polling_since = min(self._polling_since, observation.now)
         if observation.dirty:
+            self._fruitless = 0
             self.noticed(observation.now)
         else:
             self._first = math.inf
@@ -297,7 +322,9 @@ class FlushPolicy:
         if observation.dirty:
             due = min(self._changed + debounce, self._first + max_delay)
         else:
-            due = self._polling_since + max_delay
+            rare = min(RARE_POLL_INTERVAL, POLL_INTERVAL * (2**self._fruitless - 1))
+            rare = 0.0 if self.kill_announced(observation.now) else rare
+            due = max(self._polling_since + max(max_delay, rare), self._look_after)
         due = max(due, self._rested(duty_cycle))
         if observation.estimate > self.settings.max_dirty_bytes:
             due = min(due, self._rested(URGENT_DUTY_CYCLE))

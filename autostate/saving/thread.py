@@ -368,7 +368,7 @@ class FlushThread:
         elif step.action is Action.RENEW:
             with self._work:
                 self.job.renew(self._limit(0.0))
-        else:
+        elif step.action is Action.SLEEP:
             self._gather(step.seconds)
 
     def _flush_if_due(self) -> Step | None:
@@ -378,6 +378,8 @@ class FlushThread:
             self._serve(list(self._requests))
             return None
         step = self._policy.step(self._observe())
+        if step.action is Action.LOOK and self._look():
+            step = Step(Action.FLUSH)
         is_due = step.action is Action.FLUSH or step.action is Action.FLUSH_ALL
         if not is_due or self._tracker.gate is not None:
             return step
@@ -386,6 +388,15 @@ class FlushThread:
         with self._work, contextlib.suppress(Exception):  # logged where it was met
             self.job.flush((), self._limit(0.0), full_compare=step.action is Action.FLUSH_ALL)
         return None
+
+    def _look(self) -> bool:
+        """Look for changes without a mark; tell whether there may be any."""
+        started, found = self._clock(), True
+        with contextlib.suppress(Exception):  # the flush meets it too, and reports it
+            found = self._tracker.look()
+        now = self._clock()
+        self._policy.looked(now, now - started)
+        return found
 
     def _observe(self) -> Observation:
         """Observe the tracker; for a fenced process there is nothing to observe."""
@@ -396,7 +407,7 @@ class FlushThread:
         self._awake = False  # before the check: a later write wakes the thread again
         if tracker.gate is not None:
             return Observation(now, dirty=False)
-        if not tracker.dirty:
+        if not tracker.marked:
             return Observation(now, dirty=False, polling=tracker.needs_polling)
         self._awake = True  # while something is dirty the thread observes regularly
         activity, estimate = tracker.activity, tracker.estimate()

@@ -8,7 +8,7 @@ pydantic model. Reading and writing fields here runs no code of the program: no 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MemberDescriptorType
+from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
 from msgspec import Struct
@@ -34,6 +34,7 @@ class Layout(Struct, frozen=True):
         declared: Fields that the class declares.
         slots: Slots that hold a field, by name.
         reads_slots: Whether `getattr` reads slots, even unset ones, without code of the class.
+        reads_dict: Whether `getattr` reads `__dict__` without code of the class.
         dicts: Names of the attributes that hold fields by name.
         private: The private attributes of a pydantic model.
         factories: As in `Options`.
@@ -46,6 +47,7 @@ class Layout(Struct, frozen=True):
     declared: frozenset[str]
     slots: Mapping[str, MemberDescriptorType]
     reads_slots: bool
+    reads_dict: bool
     dicts: tuple[str, ...]
     private: frozenset[str]
     factories: Mapping[str, Callable[[], Any]]
@@ -203,6 +205,10 @@ def class_named(name: str) -> type | None:
     return find(name, is_persisted)
 
 
+def _has_usual_dict(cls: type) -> bool:
+    return isinstance(static(cls, "__dict__"), GetSetDescriptorType)
+
+
 def _inspect(cls: type) -> Layout:
     options = list(options_of(cls))
     slots, private = introspection.slots_of(cls), frozenset[str]()
@@ -216,8 +222,9 @@ def _inspect(cls: type) -> Layout:
             dicts.append(EXTRA)
     known = fields_of(cls)
     declared = frozenset(() if known is None else known.defaults)
+    is_usual = static(cls, "__getattribute__") is vars(object)["__getattribute__"]
     reads_slots = (
-        static(cls, "__getattribute__") is vars(object)["__getattribute__"]
+        is_usual
         and static(cls, "__getattr__") is None
         and all(static(cls, name) is slot for name, slot in slots.items())
     )
@@ -231,6 +238,7 @@ def _inspect(cls: type) -> Layout:
         declared=declared | slots.keys() - {FIELDS_SET},
         slots=slots,
         reads_slots=reads_slots or not slots,
+        reads_dict=is_usual and dicts == ["__dict__"] and _has_usual_dict(cls),
         dicts=tuple(dicts),
         private=private,
         factories={k: make for each in reversed(options) for k, make in each.factories.items()},

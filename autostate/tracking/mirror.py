@@ -5,7 +5,7 @@ Python, over ten times as slow as a plain assignment; or class variants, as cont
 then `type(shop) is Shop` would be false half of the time. Both would miss writes that bypass them:
 `vars(shop)["page"] = 2`, or pydantic's own writes. Instead the root *mirrors* the object: it is a
 dict of the fields that the object had when it was last scanned. Every cut scans all objects, which
-takes some two microseconds for each (`scan.py`); a field with another value than before is dirty.
+takes half a microsecond for each (`scan.py`); a field with another value than before is dirty.
 
 So a container in a field is referenced twice, by the object and by its mirror. `swap.py` replaces
 it in both.
@@ -48,9 +48,10 @@ class Mirror(dict[str, Any]):
         claimed: Whether the program has created the object; else it was rebuilt because another
             root refers to it.
         busy: Whether a constructor is at work on the object, which is then not scanned.
+        place: The position of the object among those of its class, while it is scanned.
     """
 
-    __slots__ = ("busy", "claimed", "instance", "layout", "metadata", "unknown_fields")
+    __slots__ = ("busy", "claimed", "instance", "layout", "metadata", "place", "unknown_fields")
 
     def __new__(cls, *_: Any) -> Any:
         """Make an empty one."""
@@ -58,6 +59,7 @@ class Mirror(dict[str, Any]):
         made.instance = made.layout = made.metadata = None
         made.unknown_fields = set()
         made.claimed = made.busy = False
+        made.place = 0
         return made
 
     if TYPE_CHECKING:
@@ -67,6 +69,7 @@ class Mirror(dict[str, Any]):
         unknown_fields: set[str]
         claimed: bool
         busy: bool
+        place: int
 
     def __setitem__(self, name: str, value: Any) -> None:
         """Replace a field of the mirror, and of the object if that still has the field."""

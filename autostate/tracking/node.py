@@ -321,12 +321,16 @@ class DirtySource:
     __slots__ = ()
 
     def needs_polling(self) -> bool:
-        """Tell whether there is anything to compare: only regular cuts find a change of it."""
+        """Tell whether there is anything to compare: only regular looks find a change of it."""
         return False
 
-    def differing(self) -> int:
-        """Count the values that differ from the last cut, without marking them."""
-        return 0
+    def differs(self) -> bool:
+        """Tell whether a value is seen to differ from the last cut, without marking it."""
+        return False
+
+    def look(self) -> bool:
+        """Mark changed values between two cuts; tell whether only a cut can find more of them."""
+        return self.needs_polling()
 
     def collect(self) -> None:
         """Mark changed values: in a cut, when all containers are armed and none was read."""
@@ -367,6 +371,8 @@ class Marks(ABC):
         roots: The live roots by name.
         deleted: The numbers of deleted roots, until they are saved.
         dirty_nodes: The nodes in which something is marked.
+        settled: The nodes of objects that hold atoms alone, and are saved as their mirrors are: the
+            scan finds each change of them, so that a full compare leaves them out.
         unresolved: Written containers, by `id`, to be resolved before the next cut: `written.py`.
         shared: The nodes whose containers are plain, or objects, by the `id` of these.
         capture: The capture that is being encoded; None: there is none.
@@ -393,6 +399,7 @@ class Marks(ABC):
         self.roots: dict[str, Node] = {}
         self.deleted: list[int] = []
         self.dirty_nodes: dict[Node, None] = {}
+        self.settled: set[Node] = set()
         self.unresolved: dict[int, Any] = {}
         self.shared: dict[int, Node] = {}
         self.capture: OpenCapture | None = None

@@ -14,8 +14,8 @@ import weakref
 from contextvars import ContextVar
 from typing import Any, Final
 
+from autostate.tracking.instances import Scanned
 from autostate.tracking.node import Marks
-from autostate.tracking.scan import Scanned
 
 
 class Savepoint:

@@ -82,21 +82,38 @@ class Tracker(Roots):
         if self.marked:
             return True
         with self.lock:
-            if self.writing is not None:
-                self.finish_write()
-            written = self.written
-            return bool(written.containers or self.unresolved or self.dirty_nodes) or bool(
-                self._differing()
-            )
+            return any(source.differs() for source in self.sources)
 
     @property
     def marked(self) -> bool:
         """Whether anything was marked since the last cut."""
+        if self.writing is not None:
+            with self.lock:
+                if self.writing is not None:
+                    self.finish_write()
+        return self._has_marks()
+
+    def _has_marks(self) -> bool:
         written = self.written
         return bool(written.containers or self.unresolved or self.dirty_nodes or self.deleted)
 
-    def _differing(self) -> int:
-        return sum(source.differing() for source in self.sources)
+    @shows_warnings
+    def look(self) -> bool:
+        """Mark what has changed without a mark, as far as that shows without a cut.
+
+        Returns:
+            Whether a cut is needed.
+        """
+        try:
+            with self.lock:
+                if self.savepoints:
+                    return True
+                self.written.late_calls.mark()
+                hidden = [source.look() for source in self.sources]
+        except BaseException:
+            self._mark_what_is_unsure()
+            raise
+        return self.marked or any(hidden)
 
     @property
     def needs_polling(self) -> bool:
@@ -107,14 +124,13 @@ class Tracker(Roots):
 
     @property
     def activity(self) -> int:
-        """A number that grows with writes; if it is the same twice, writing pauses."""
+        """A number that grows with marks; if it is the same twice, writing pauses."""
         recorded = 0
         for container in self.written.containers.copy():
             node: Node | None = container._node_
             if node is not None and node.obj is container:
                 recorded += len(node.entries.keys)
-        with self.lock:
-            return self._marks + recorded + self._differing()
+        return self._marks + recorded
 
     def estimate(self) -> int:
         """Estimate the bytes that a flush would write.
@@ -152,7 +168,7 @@ class Tracker(Roots):
         """List a container that was armed until now; the lock is held."""
         if self.closed:
             return
-        clean = not self.marked  # only the first mark wakes the flush thread
+        clean = not self._has_marks()  # only the first mark wakes the flush thread
         if self.savepoints:  # it stays armed, so that there is nothing to collect
             self.part(Blocks).wrote(container)
             self.written.mark(container, all_dirty=all_dirty)

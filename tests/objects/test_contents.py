@@ -264,12 +264,15 @@ def test_a_field_that_cannot_be_saved_is_refused_at_once(cls: Any) -> None:
         assert content(cls(n=1))[:3] == (1, 2, [1])
 
 
-def test_an_assignment_counts_as_activity() -> None:
-    """A process that waits for its program to write hears of it."""
+def test_a_look_marks_an_assignment() -> None:
+    """The flush thread finds it between two cuts, and only then takes the next one."""
     with life(debounce=60, max_delay=60) as manager:
         one = Plain(1)
         assert manager._incarnation is not None
         tracker = manager._incarnation.tracker
-        before = tracker.activity
+        autostate.flush()
+        assert not tracker.look()
+        assert not tracker.marked
         one.page = 2
-        assert tracker.activity > before
+        assert tracker.look()
+        assert tracker.marked

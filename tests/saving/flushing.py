@@ -43,6 +43,8 @@ class Box:
         self.activity = 0
         self.bytes_of_entry = 10
         self.needs_polling = False
+        self.hides_changes = False  # whether a look finds that only a cut can tell
+        self.looks = 0
         self.on_loop: Any = None
         self.open_blocks = 0
         self.first_block: object = None
@@ -71,6 +73,12 @@ class Box:
     @property
     def dirty(self) -> bool:
         return bool(self.unsaved)
+
+    marked = dirty
+
+    def look(self) -> bool:
+        self.looks += 1
+        return self.hides_changes or self.dirty
 
     def estimate(self) -> int:
         return len(self.unsaved) * self.bytes_of_entry

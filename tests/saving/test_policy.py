@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -135,9 +136,60 @@ def test_what_changes_without_a_mark_is_polled_every_max_delay(policy: FlushPoli
     """Aliases that the user holds are compared although nothing is marked."""
     assert policy.step(Observation(100.0, dirty=False, polling=True)) == Step(Action.SLEEP, 10.0)
     assert policy.step(Observation(109.0, dirty=False, polling=True)) == Step(Action.SLEEP, 1.0)
-    assert policy.step(Observation(110.0, dirty=False, polling=True)).action is Action.FLUSH
-    policy.cut(110.0)
-    assert policy.step(Observation(111.0, dirty=False, polling=True)) == Step(Action.SLEEP, 10.0)
+    assert policy.step(Observation(110.0, dirty=False, polling=True)).action is Action.LOOK
+    policy.looked(110.0, 0.0)
+    assert policy.step(Observation(110.0, dirty=False, polling=True)) == Step(Action.SLEEP, 10.0)
+    policy.cut(111.0)
+    assert policy.step(Observation(112.0, dirty=False, polling=True)) == Step(Action.SLEEP, 10.0)
+
+
+def looks(policy: FlushPolicy, start: float, end: float, *, cost: float = 0.0) -> list[float]:
+    """Wait as the flush thread of an idle program does; return when it looks and finds nothing."""
+    now, times = start, []
+    while now < end:
+        step = policy.step(Observation(now, dirty=False, polling=True))
+        if step.action is Action.LOOK:
+            times.append(now)
+            policy.looked(now + cost, cost)
+        else:
+            assert step.seconds is not None
+            now += step.seconds
+    return times
+
+
+def test_an_idle_program_looks_once_a_second_at_most() -> None:
+    """However short `max_delay` is: the first looks come after that, further ones are rarer."""
+    policy = FlushPolicy(SETTINGS.changed(max_delay=0.25))
+    times = looks(policy, 100.0, 200.0)
+    assert times[0] == 100.25
+    assert len(times) < 105
+    pauses = [later - sooner for sooner, later in itertools.pairwise(times)]
+    assert pauses[0] == 0.25
+    assert set(pauses[10:]) == {1.0}
+
+
+@pytest.mark.parametrize("seconds", [0.25, 10.0])
+def test_looks_come_every_max_delay_again_when_something_is_saved(seconds: float) -> None:
+    """A program that goes on after a pause is saved as before the pause."""
+    policy = FlushPolicy(SETTINGS.changed(max_delay=seconds))
+    looks(policy, 100.0, 150.0)
+    policy.cut(150.0)
+    policy.saved(150.0, 0.0, wrote=True)
+    assert looks(policy, 150.0, 162.0)[0] == 150.0 + seconds
+
+
+def test_looks_are_not_rare_while_a_kill_is_expected() -> None:
+    """What is not saved by then is lost."""
+    policy = FlushPolicy(SETTINGS.changed(max_delay=0.25))
+    looks(policy, 100.0, 150.0)
+    policy.announce_kill(150.0, 60.0)
+    assert len(looks(policy, 150.0, 160.0)) >= 39
+
+
+def test_looks_keep_to_the_share_of_the_time() -> None:
+    """At a hundred thousand objects a look may take 50 ms."""
+    policy = FlushPolicy(SETTINGS.changed(max_delay=1.0))
+    assert len(looks(policy, 100.0, 200.0, cost=0.5)) <= 11
 
 
 def test_failures_are_retried_at_growing_intervals(policy: FlushPolicy) -> None:

@@ -54,13 +54,26 @@ def test_nothing_changed_nothing_written(make: Make) -> None:
 
 
 def test_what_changes_without_a_mark_is_polled(make: Make) -> None:
-    """A tracker that needs polling is cut although nothing is dirty."""
+    """A tracker with values that only a cut compares is cut although nothing is dirty."""
     bench = make(EAGER, start=False)
     seen = threading.Event()
-    bench.box.needs_polling = True
+    bench.box.needs_polling = bench.box.hides_changes = True
     bench.box.on_cut = seen.set
     bench.flush_thread.start()
     assert seen.wait(WAIT)
+
+
+def test_a_look_that_finds_nothing_is_followed_by_no_cut(make: Make) -> None:
+    """A cut would hold the event loop."""
+    bench = make(EAGER, start=False)
+    bench.box.needs_polling = True
+    for _ in range(20):
+        bench.flush_thread._turn()
+    assert bench.box.looks > 1
+    assert not bench.box.cuts
+    bench.box.unsaved = {"a": 1}  # past the barrier: the thread is not woken
+    bench.flush_thread._turn()
+    assert len(bench.box.cuts) == 1
 
 
 def test_a_wake_is_one_message_however_many_writes(make: Make) -> None:
