@@ -165,7 +165,8 @@ def _become(root: InstanceRoot, layout: Layout, name: str) -> None:
     cls, instance = layout.cls, root.instance
     if isinstance(instance, cls):
         return
-    with root.bound_to().tracker.lock:
+    tracker = root.bound_to().tracker
+    with tracker.lock:
         old = type(instance)
         if layout.name == root.known_layout().name or (issubclass(cls, old) and not root.claimed):
             try:
@@ -174,7 +175,8 @@ def _become(root: InstanceRoot, layout: Layout, name: str) -> None:
                 pass
             else:
                 root.layout = layout
-                root.bound_to().tracker.part(Scan).forget()
+                tracker.part(Scan).forget()
+                tracker.settled.discard(root.bound_to())  # its class is to be saved
                 return
     raise StateTypeError(
         f"{name!r} is live as a {shown(old)} already, which is no {shown(cls)}: give one of them "

@@ -17,6 +17,7 @@ from autostate.tracking import mappings, sequences, sets
 from autostate.tracking.graph import Graph
 from autostate.tracking.node import Marks, Node
 from autostate.tracking.node_capture import UNSURE, NodeCapture
+from autostate.tracking.search import ATOMS
 from autostate.tracking.watched import Watched
 
 __all__ = ["Capture", "mappings", "sequences", "sets"]  # the shapes, which have to be loaded
@@ -50,6 +51,7 @@ class Capture:
         nodes = list(nodes)
         self.began = True
         self.nodes.update(nodes)
+        self.tracker.settled.difference_update(nodes)
         for node in nodes:
             try:
                 self.node_captures.append(NodeCapture.shapes[node.kind.shape](self, node))
@@ -100,6 +102,8 @@ class Capture:
                 node.entries.saved = part.saved
                 for key, digest in part.seen.items():
                     self.watched.saved(node, key, digest)
+                if node.kind.has_fields and _is_settled(node):
+                    self.tracker.settled.add(node)
             self.node_captures = []  # they refer to this capture, and would wait for the collector
             self._forget()
 
@@ -123,3 +127,11 @@ class Capture:
         tracker = self.tracker
         tracker.capture = None if tracker.capture is self else tracker.capture
         tracker.unsaved = None if tracker.unsaved is self else tracker.unsaved
+
+
+def _is_settled(node: Node) -> bool:
+    """Tell whether nothing of the mirror of an object is unsaved, or can change in place."""
+    entries = node.entries
+    if entries.saved is None or entries.all_dirty or entries.bad:
+        return False
+    return ATOMS.issuperset(map(type, dict.values(node.obj)))

@@ -150,6 +150,7 @@ class Roots(Marks, ABC):
                 disarm(container)
         node.entries.all_dirty, node.entries.keys, node.entries.drops = False, {}, {}
         self.dirty_nodes.pop(node, None)
+        self.settled.discard(node)
         self.written.forget_unbound()
         self.watched.forget(lambda other: other is node)
 

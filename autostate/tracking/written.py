@@ -372,7 +372,7 @@ class Written:
         """List the nodes whose hashes are kept, and those with entries that could not be saved."""
         return [
             n
-            for n in self._tracker.nodes.values()
+            for n in self._unsettled()
             if n.declared
             and not n.unreachable
             and (
@@ -383,6 +383,11 @@ class Written:
             )
         ]
 
+    def _unsettled(self) -> list[Node]:
+        """List the nodes without the settled ones, of which there may be very many."""
+        settled, references = self._tracker.settled, self._tracker.nodes.valuerefs()
+        return [n for ref in references if (n := ref()) is not None and n not in settled]
+
     def full_compare(self) -> None:
         """Mark all nodes that can be compared, and all entries that could not be saved."""
         if not self._swept:
@@ -391,10 +396,11 @@ class Written:
         for node in self._to_compare():  # all of the state, while the event loop is held: no calls
             node.entries.all_dirty = True
             self._tracker.dirty_nodes[node] = None
-        for node in self._tracker.nodes.values():
+        nodes = self._unsettled()
+        for node in nodes:
             for key in node.entries.bad:
                 self._tracker.touch(node, key)
-        for node in [*self._tracker.nodes.values()]:
+        for node in nodes:
             if node.declared and node.entries.saved is None and _is_bypassed(node):
                 self._tracker.touch_all(node)
                 self._graph.look_inside(node, slots_of(node.obj), again=True)

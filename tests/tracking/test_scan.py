@@ -35,6 +35,11 @@ class Slotted:
         self.n, self.page, self.url = n, 1, f"https://example.com/{n}"
 
 
+@autostate.persisted
+class First:
+    """A class with an object that opens the state."""
+
+
 both = pytest.mark.parametrize("cls", [Shop, Slotted])
 
 
@@ -42,7 +47,7 @@ both = pytest.mark.parametrize("cls", [Shop, Slotted])
 def tracker() -> Iterator[Any]:
     """The tracker of a state that saves only when it is told to."""
     with autostate.open("memory:", debounce=3600, max_delay=3600) as manager:
-        autostate.persisted(name="first")(type("First", (), {}))()
+        First()
         incarnation = manager._incarnation
         assert incarnation is not None
         yield incarnation.tracker
@@ -112,7 +117,7 @@ def test_a_field_with_another_name_and_the_same_value_is_seen(
 def test_objects_that_come_and_go_leave_the_others_unexamined(
     cls: Any, tracker: Any, examined: list[str]
 ) -> None:
-    """A new one is examined; the positions of the others change, and what is known of them stays."""
+    """The positions of the others change, and what is known of them stays."""
     objects = made(cls, 20, tracker, examined)
     name = "shop" if cls is Shop else "slotted"
     for n in (0, 8, 19):
@@ -214,9 +219,12 @@ def test_a_flush_encodes_no_object_that_is_known_to_be_saved(
     autostate.flush()
     encoded = []
     encode = NodeCapture.encode
-    monkeypatch.setattr(
-        NodeCapture, "encode", lambda self: encoded.append(self.node.obj.instance) or encode(self)
-    )
+
+    def noted(self: NodeCapture) -> Iterator[None]:
+        encoded.append(self.node.obj.instance)
+        return encode(self)
+
+    monkeypatch.setattr(NodeCapture, "encode", noted)
     objects[2].page = 2
     list.append(objects[4].url, "b")  # past the barrier
     autostate.flush()
