@@ -15,7 +15,9 @@ HEADS = "autostate-head-"
 SEGMENTS = "autostate-seg-"
 CORRUPT = "autostate-corrupt-"
 OWNER = "autostate-owner"
+BELL = "autostate-bell"
 
+_FIXED = {OWNER: "owner", BELL: "bell"}
 _CLAIM = -1
 _TAKEN = -2
 _SUFFIXES = {_CLAIM: "-claim", _TAKEN: "-taken", 0: ""}
@@ -87,8 +89,8 @@ def kind_of(key: str) -> str:
     """Tell the kind of the record that lies under a key."""
     if key.startswith(SEGMENTS):
         return "segment"
-    if key == OWNER:
-        return "owner"
+    if key in _FIXED:
+        return _FIXED[key]
     name = parse_key(key)
     return "claim" if name is not None and name.is_claim else "head"
 

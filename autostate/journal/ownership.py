@@ -130,6 +130,9 @@ class Ownership:
             OutclaimedError: A later process may be about to.
         """
         self._compare(keys)
+        self._hold()
+
+    def _hold(self) -> None:
         self.held, self._held_as = True, self._me.rank
 
     def _compare(self, keys: Iterable[str]) -> None:

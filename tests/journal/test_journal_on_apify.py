@@ -11,6 +11,7 @@ import pytest
 
 from autostate.errors import FencedError, StoreUnavailableError
 from autostate.journal import Journal
+from autostate.journal.head import BELL
 from autostate.stores.apify_platform import ApifyStore
 from autostate.testing import LocalPlatform
 from tests.campaign import Tally
@@ -135,7 +136,7 @@ def test_an_older_container_is_fenced(
 def test_a_claim_that_arrives_after_its_process_died_fences_nobody(
     platform: LocalPlatform, stores: Iterator[ApifyStore]
 ) -> None:
-    """The owner is told that it may be overtaken, and goes on when nothing follows the claim."""
+    """Somebody who rings may overtake the owner; it goes on if nothing follows the claim."""
     late = platform.traffic.fault("PUT", "*-claim", hold=True, nth=1)
     dead = started(stores, token=lambda: "zz")
     with pytest.raises(StoreUnavailableError):
@@ -145,6 +146,8 @@ def test_a_claim_that_arrives_after_its_process_died_fences_nobody(
     living.commit([change(n=2)])
     late.release()
     platform.traffic.wait_for_calls("PUT", "*-zz-claim", applied=True)
+    living.check_owner()  # nobody has rung: who claims from now on sees what was written
+    next(stores).write({BELL: b"{}"})
     for now[0] in (0.0, 4.9):
         with pytest.raises(StoreUnavailableError, match="has begun to take over"):
             living.check_owner()
@@ -153,6 +156,42 @@ def test_a_claim_that_arrives_after_its_process_died_fences_nobody(
     living.commit([change(m=3)])
     living.check_owner()
     assert content(stores) == {"n": 2, "m": 3}
+
+
+def test_a_save_that_is_checked_is_one_write_and_one_read(
+    platform: LocalPlatform, stores: Iterator[ApifyStore]
+) -> None:
+    """A listing costs ten times as much as a read, and has a limit of requests of its own."""
+    journal = started(stores)
+    for number in range(3):
+        journal.commit([change(n=number)])
+        journal.check_owner()
+    before = len(platform.traffic.calls)
+    journal.commit([change(n=4)])
+    journal.check_owner()
+    told = [(call.method, call.path.rpartition("/")[2]) for call in platform.traffic.calls[before:]]
+    assert told == [("PUT", journal._writer.me.text), ("GET", BELL)]
+
+
+def test_a_ring_that_arrives_late_costs_one_listing(
+    platform: LocalPlatform, stores: Iterator[ApifyStore]
+) -> None:
+    """The owner rings again, so that later checks are one read each as before."""
+    late = platform.traffic.fault("PUT", f"*{BELL}", hold=True, nth=1)
+    dead = started(stores)
+    with pytest.raises(StoreUnavailableError):
+        dead.commit([change(n=1)], timeout=0.3)
+    living = started(stores)
+    living.commit([change(n=2)])
+    living.check_owner()
+    late.release()
+    platform.traffic.wait_for_calls("PUT", f"*{BELL}", count=2)
+    listings = len(platform.traffic.calls_to("GET", "*/keys"))
+    for _ in range(3):
+        living.check_owner()
+        living.commit([change(n=3)])
+    assert len(platform.traffic.calls_to("GET", "*/keys")) == listings + 1
+    assert content(stores) == {"n": 3}
 
 
 def test_a_wiped_store_is_begun_anew(platform: LocalPlatform, stores: Iterator[ApifyStore]) -> None:

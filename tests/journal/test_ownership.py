@@ -316,7 +316,7 @@ def test_a_late_claim_of_a_dead_process_fences_nobody(
 def test_a_newcomer_that_has_written_fences_an_owner_without_patience(promises: Promises) -> None:
     """And one that dies before does not; whatever of it arrives later."""
     told = set()
-    for steps, is_late in itertools.product(range(12), (False, True)):
+    for steps, is_late in itertools.product(range(14), (False, True)):
         records: faulty.Records = {}
         owner = Writer("a", journal(FaultyStore(records, **promises), monotonic=paced(PATIENCE)))
         owner.run()

@@ -178,6 +178,13 @@ BROKEN: Final[dict[variants.Variant, tuple[Case, str]]] = {
         Case(ONE, (TWICE, SAVE), moves=2),
         "acknowledged, and not found",
     ),
+    variants.trusts_its_last_check: (Case(ONE, (TWICE, SAVE)), "acknowledged, and not found"),
+    variants.rings_too_late: (Case(ONE, (TWICE, SAVE)), "acknowledged, and not found"),
+    variants.repeats_a_ring: (Case(ONE, (TWICE, SAVE), 1), "acknowledged, and not found"),
+    variants.trusts_a_ring_at_once: (
+        Case(ONE, (TWICE, SAVE), tries=1),
+        "acknowledged, and not found",
+    ),
     variants.a_refusal_is_always_a_takeover: (Case(SURE, (SAVE,), 1), "nobody else has written"),
 }
 

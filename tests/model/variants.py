@@ -158,3 +158,43 @@ def builds_on_its_last_claim(patch: pytest.MonkeyPatch) -> None:
         self._held_as = self.ranks[-2]
 
     patch.setattr(ClaimedOwnership, "move_to", careless)
+
+
+def trusts_its_last_check(patch: pytest.MonkeyPatch) -> None:
+    """The owner does not ask again after a write, because it has asked a moment ago."""
+    patch.setattr(ClaimedOwnership, "_nobody_rang", lambda self, _: self._rung is not None)
+
+
+def rings_too_late(patch: pytest.MonkeyPatch) -> None:
+    """A newcomer rings when it has read its base again."""
+    ring, examine = ClaimedOwnership._ring, ClaimedOwnership._examine_claim
+
+    def examine_first(self: ClaimedOwnership, timeout: float | None) -> None:
+        examine(self, timeout)
+        ring(self, timeout)
+
+    patch.setattr(ClaimedOwnership, "_ring", lambda *_: {})
+    patch.setattr(ClaimedOwnership, "_examine_claim", examine_first)
+
+
+def repeats_a_ring(patch: pytest.MonkeyPatch) -> None:
+    """A ring whose answer was lost is sent again as it was."""
+    ring = ClaimedOwnership._ring
+
+    def same(self: ClaimedOwnership, timeout: float | None) -> dict[str, bytes]:
+        self._rings = 0
+        return ring(self, timeout)
+
+    patch.setattr(ClaimedOwnership, "_ring", same)
+
+
+def trusts_a_ring_at_once(patch: pytest.MonkeyPatch) -> None:
+    """The owner that has rung again does not wait for a listing: perhaps it replaced a ring."""
+    ring = ClaimedOwnership._ring
+
+    def trusting(self: ClaimedOwnership, timeout: float | None) -> dict[str, bytes]:
+        written = ring(self, timeout)
+        self._rung = self._ringing
+        return written
+
+    patch.setattr(ClaimedOwnership, "_ring", trusting)

@@ -16,6 +16,7 @@ import pytest
 import autostate
 from autostate import hub
 from autostate.errors import StoreError, StoreUnavailableError
+from autostate.journal.head import BELL
 from autostate.stores import Store, open_store
 from autostate.stores.apify_platform import ApifyStore
 from autostate.testing import KeyValueStore, LocalPlatform
@@ -284,23 +285,19 @@ def test_the_first_save_takes_no_more_requests_than_later_ones(
         assert requests == [2, 3, 3, 2]
 
 
-def listings(platform: LocalPlatform) -> list[Any]:
-    """The requests for keys."""
-    return platform.traffic.calls_to("GET", "*/keys")
-
-
 def test_flush_asks_again_who_owns_the_state(platform: LocalPlatform) -> None:
     """An answer that is missing, or is an error, for as long as it has time."""
     with autostate.open("apify:", debounce=3600) as manager:
         state = autostate.PersistedDict("state", n=0)
         manager.flush()
         state["n"] = 1
-        platform.traffic.fault("GET", "*/keys", status=503, times=2)
-        platform.traffic.fault("GET", "*/keys", cut=True, nth=1)
-        before = len(listings(platform))
+        bell = f"*/{BELL}"
+        platform.traffic.fault("GET", bell, status=503, times=2)
+        platform.traffic.fault("GET", bell, cut=True, nth=1)
+        before = len(platform.traffic.calls_to("GET", bell))
         manager.flush()
-        assert len(listings(platform)) == before + 4
-        platform.traffic.fault("GET", "*/keys", status=503)
+        assert len(platform.traffic.calls_to("GET", bell)) == before + 4
+        platform.traffic.fault("GET", bell, status=503)
         state["n"] = 2
         with pytest.raises(autostate.FlushError, match="everything is written, but"):
             manager.flush(timeout=0.3)
