@@ -12,7 +12,9 @@ They differ from plain blinker signals where blinker would lose a save or a rece
 
 - The library's own handlers are called first, are held strongly, and are not among the receivers:
   a user who mutes or disconnects everything does not switch off saving.
-- A receiver that raises is logged; the others are still called. (blinker stops at the first.)
+- A receiver that raises is logged; the others are still called. (blinker stops at the first.) The
+  same holds for `sys.exit()`, except in the main thread: in another one it would end no process,
+  and the call that has sent the signal, a save that succeeded for example, would fail.
 - `connect` holds receivers strongly. blinker's default is weak, and a bound method of an object
   that nobody else holds is then silently never called. Pass `weak=True` for blinker's way.
 - A coroutine function is refused when it is connected: signals may be sent by any thread, also
@@ -26,6 +28,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
@@ -87,6 +90,8 @@ class HubSignal(blinker.Signal):
     def send(self, sender: Any | None = None, /, **details: Any) -> Results:
         """Call the library's handlers, then the receivers. Never raises an `Exception` of theirs.
 
+        In the main thread SystemExit is raised.
+
         Args:
             sender: Whom the signal is about.
             details: What happened; see the documentation of each signal.
@@ -112,9 +117,15 @@ class HubSignal(blinker.Signal):
         """Call one receiver; log its exception, so that the others are called."""
         try:
             results.append((receiver, receiver(sender, **details)))
-        except Exception:
+        except (Exception, SystemExit) as error:
+            if isinstance(error, SystemExit) and _is_main():
+                raise
             name = getattr(receiver, "__qualname__", type(receiver).__qualname__)
             logger.exception("hub.%s: the receiver %s raised; the others go on", self.name, name)
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 class KillSignal(HubSignal):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +57,20 @@ def test_one_receiver_that_raises_does_not_stop_the_others(
     assert sorted(calls) == list(range(8))
     assert "hub.sample" in caplog.text
     assert "bad" in caplog.text
+
+
+def test_a_receiver_may_exit_in_the_main_thread_alone(
+    signal: HubSignal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There `sys.exit()` is the end of the program; elsewhere it is an error of the receiver."""
+    signal.connect(lambda _, **__: sys.exit(3))
+    with pytest.raises(SystemExit):
+        signal.send(None)
+    assert not caplog.text
+    thread = threading.Thread(target=signal.send, args=(None,))
+    thread.start()
+    thread.join()
+    assert "raised; the others go on" in caplog.text
 
 
 def test_an_own_handler_that_raises_does_not_stop_the_others(signal: HubSignal) -> None:
