@@ -300,17 +300,15 @@ class FlushThread:
 
     def _outcome(self, request: FlushRequest) -> BaseException | None:
         """Have the request served, by the thread if it runs, else here; return the outcome."""
-        if self._thread is not None:
+        if self._alive():
             self._ask(request)
-            while True:
-                left = request.deadline - self._clock()
-                try:
-                    return request.outcome(min(left, ALIVE_CHECK))
-                except queue.Empty:
-                    if left <= 0:
-                        raise
-                if not self._alive():  # only asked after a wait: that is rare
-                    break
+        while self._alive():
+            left = request.deadline - self._clock()
+            try:
+                return request.outcome(min(left, ALIVE_CHECK))
+            except queue.Empty:
+                if left <= 0:
+                    raise
         with contextlib.suppress(queue.Empty):  # the thread may have served it at its end
             return request.outcome(0)
         self._requests[request] = None

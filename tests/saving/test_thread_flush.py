@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from autostate import hub
 from autostate.deadline import Deadline
 from autostate.errors import FlushError, StoreError
+from autostate.saving.request import FlushRequest
 from tests.saving.flushing import WAIT, Make, failing, waiting_for
 
 # -- flush() --------------------------------------------------------------------------------
@@ -30,6 +32,30 @@ def test_flush_works_without_the_thread(make: Make) -> None:
     bench.box.write("a")
     bench.flush_thread.flush()
     assert bench.stored() == {"a": 1}
+
+
+def test_a_caller_does_not_wait_for_a_thread_that_has_ended(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the child of a fork: nobody else will do the work."""
+    bench = make()
+    thread = bench.flush_thread._thread
+    assert thread is not None
+    bench.flush_thread.abandon()
+    thread.join(WAIT)
+    bench.flush_thread.stopped = False
+    waits: list[float] = []
+    outcome = FlushRequest.outcome
+
+    def noted(self: FlushRequest, timeout: float) -> BaseException | None:
+        waits.append(timeout)
+        return outcome(self, timeout)
+
+    monkeypatch.setattr(FlushRequest, "outcome", noted)
+    bench.box.write("a")
+    bench.flush_thread.flush()
+    assert bench.stored() == {"a": 1}
+    assert waits == [0]
 
 
 def test_ctrl_c_in_a_caller_that_does_the_work_is_ctrl_c(
@@ -141,6 +167,27 @@ def test_flush_is_refused_to_receivers_of_the_flush_threads_signals(
     with hub.flushed.connected_to(receive):
         bench.flush_thread.flush()
     assert "in the thread that saves" in caplog.text
+
+
+def test_a_receiver_that_exits_does_not_make_a_save_fail(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The changes are durable; and `sys.exit()` ends no process in the thread that saves."""
+    bench = make()
+    bench.box.write("a")
+    told = []
+
+    def receive(sender: object, **details: Any) -> None:
+        sys.exit(3)
+
+    with (
+        hub.flushed.connected_to(receive),
+        hub.flushed.connected_to(lambda _, **__: told.append(1)),
+    ):
+        bench.flush_thread.flush()
+    assert told == [1]
+    assert "receive raised" in caplog.text
+    assert bench.stored() == {"a": 1}
 
 
 def test_two_waiting_threads_get_exceptions_of_their_own(make: Make) -> None:
