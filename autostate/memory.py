@@ -166,6 +166,33 @@ def _find_trim() -> Callable[[int], Any] | None:
     return trim
 
 
+def aging(count: int) -> tuple[Callable[[], None], ...]:
+    """Return the functions that put many new containers into the collector's oldest generation.
+
+    Conversion makes one container and frees another; so the collector does not count them, and may
+    traverse a million of them at once. If it does collect them, they count as growth of the oldest
+    generation, and each quarter by which it grows is followed by a full collection: up to 0.3 s in
+    which no thread runs, several times during a first save. What is frozen and unfrozen is in the
+    oldest generation without that. So the young garbage of the program is collected first, here:
+    it would stay there until a full collection. What is called then has to follow at once.
+
+    Args:
+        count: The number of containers that are about to be made. Few are left to the collector.
+    """
+    global _has_frozen
+    if count < _MANY or _has_frozen or not gc.isenabled():
+        return ()
+    if gc.get_freeze_count():  # it takes long to count them
+        _has_frozen = True  # the program wants them to stay frozen
+        return ()
+    gc.collect(1)
+    return gc.freeze, gc.unfreeze
+
+
+_MANY: Final = 100
+_has_frozen = False
+
+
 @contextmanager
 def no_collections() -> Generator[None]:
     """Keep the cyclic garbage collector from traversing each new container again and again."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
+from autostate.memory import aging
 from autostate.tracking import refcount
 from autostate.tracking.barrier import INTERCHANGEABLE, VARIANT_SETS, VARIANTS, kind_of, size
 from autostate.tracking.bulk_conversion import Dict, List
@@ -172,6 +173,7 @@ class Batch:
             (_drain, map(setattr, refs, repeat("ident"), map(id, news))),
             (_drain, map(setattr, news, repeat("__class__"), repeat(tracked))),
             (_drain, puts),
+            *((function,) for function in aging(len(olds))),
         )
         collecting = gc.isenabled()
         gc.disable()  # a collection may run finalizers, which are code of the program

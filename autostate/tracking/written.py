@@ -9,7 +9,6 @@ no common moment. The cut needs one: it re-arms all containers before it reads a
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 from collections import deque
 from collections.abc import Callable, Generator
@@ -47,20 +46,6 @@ SLICE: Final = 500
 
 _ROUNDS: Final = 3
 """How often `prepare` begins again with containers that were written meanwhile."""
-
-_YOUNG: Final = 2_000
-"""Containers to convert before a collection of the youngest generation."""
-
-
-def _collect_young() -> None:
-    """Collect the youngest generation of the garbage collector while it is small.
-
-    Conversion makes one container and frees another, so that the collector's count of young
-    containers stays small while there are more and more of them. A collection of a million of them
-    in one go took 0.17 s, in which no thread ran.
-    """
-    if gc.isenabled():
-        gc.collect(1)
 
 
 class Written:
@@ -139,7 +124,7 @@ class Written:
                 self._resolve_together(containers[start : start + SLICE])
             if pause is not None:
                 pause()
-        done = since = 0
+        done = 0
         containers.reverse()  # outer ones first: a large one becomes a node, with many entries
         while containers:
             container = containers.pop()
@@ -161,12 +146,8 @@ class Written:
                     continue
                 done += min(SLICE, len(slots) - start) + 1
                 if done >= SLICE:
-                    since += done
                     done = 0
                     pause()
-                if since > _YOUNG:
-                    since = 0
-                    _collect_young()
 
     def _resolve_together(self, containers: list[Any]) -> None:
         """Resolve those of some containers that are still the whole values of their entries."""
