@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 from msgspec import Raw, Struct
@@ -270,13 +270,14 @@ class Journal:
 
     # --- From a commit to the store -------------------------------------------------------
 
-    def commit(self, changes: Sequence[bytes], *, timeout: float | None = None) -> CommitInfo:
+    def commit(self, changes: list[bytes], *, timeout: float | None = None) -> CommitInfo:
         """Make changes durable. The first commit takes the state over.
 
         If it fails, call it again with the same changes, or with changes that include them.
 
         Args:
-            changes: The changes, as JSON without newlines.
+            changes: The changes, as JSON without newlines. Large ones are replaced, in this list,
+                by views of the records that hold them.
             timeout: The most seconds to wait for each answer of the store.
 
         Raises:
@@ -285,7 +286,6 @@ class Journal:
             StoreError: The store refused; the message says what to do.
         """
         self._check_ready()
-        changes = list(changes)
         if not changes:
             return CommitInfo(0, 0, self.sequence)
         if self._compaction is not None:
@@ -412,20 +412,19 @@ class Journal:
         writer, head, saved_at = self._writer, self._writer.head, self._clock()
         size = sum(map(len, changes))
         if head.snapshot:
-            lines = [*map(bytes, head.changes), *changes]
-            if sum(map(len, lines)) <= self._inline_limit:
+            if size + sum(map(len, map(bytes, head.changes))) <= self._inline_limit:
                 tail = (*head.changes, *map(Raw, changes))
                 return msgspec.structs.replace(head, saved_at=saved_at, changes=tail), {}
-            refs, puts = writer.segments(lines, head.refs)
+            refs, puts = writer.segments([*map(bytes, head.changes)], changes, head.refs)
             return Head(saved_at, (), head.snapshot, head.commits + refs), puts
-        lines = [*map(bytes, head.nodes), *changes]
+        nodes = [*map(bytes, head.nodes)]
         if size <= self._inline_limit:
             # The lines are decoded again for each commit. A replay that was kept would be faster by
             # some microseconds, and would have to be undone after each commit that failed.
-            lines = merged(lines)
-            if sum(map(len, lines)) <= self._inline_limit:
-                return Head(saved_at, tuple(map(Raw, lines))), {}
-        refs, puts = writer.segments(lines)
+            nodes, changes = merged([*nodes, *changes]), []
+            if sum(map(len, nodes)) <= self._inline_limit:
+                return Head(saved_at, tuple(map(Raw, nodes))), {}
+        refs, puts = writer.segments(nodes, changes)
         return Head(saved_at, (), refs), puts
 
     # --- Compaction -----------------------------------------------------------------------

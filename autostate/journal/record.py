@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -155,6 +155,16 @@ def _of_another_version(key: str, data: bytes, *, is_older: bool) -> DamagedReco
 def segment_body(lines: Iterable[bytes]) -> bytes:
     """Make the body of a segment: an array, one line for each change."""
     return b"[\n" + b",\n".join(lines) + b"\n]"
+
+
+def views(segment: bytes, lines: list[bytes]) -> list[bytes]:
+    """Return the lines of a segment as views of its record: they are equal to the lines."""
+    view, at = memoryview(segment), segment.index(b'"body":[') + len(b'"body":[') + 1
+    found: list[Any] = []  # a view does what is done with a change
+    for line in lines:
+        found.append(view[at : at + len(line)])
+        at += len(line) + 2
+    return found
 
 
 def segment_lines(body: bytes) -> list[bytes]:

@@ -18,6 +18,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from itertools import chain
+from operator import is_
+from typing import Final
 
 from msgspec import Struct
 
@@ -36,12 +39,15 @@ from autostate.journal.head import (
     parse_key,
 )
 from autostate.journal.ownership import Clock, OutclaimedError
-from autostate.journal.record import parts, seal, segment_body
+from autostate.journal.record import parts, seal, segment_body, views
 from autostate.journal.recovery import Found
 from autostate.memory import encode
 from autostate.stores.base import Store
 
 _log = logging.getLogger("autostate")
+
+_SHARED: Final = 1 << 20
+"""The least bytes of a record that shares its memory with the changes in it."""
 
 
 class CommitInfo(Struct, frozen=True):
@@ -126,24 +132,39 @@ class Writer:
         self.ownership: GuardedOwnership | ClaimedOwnership = kind(store, me, found, clock)
 
     def segments(
-        self, lines: Iterable[bytes], after: tuple[Ref, ...] = ()
+        self, before: list[bytes], changes: list[bytes], after: tuple[Ref, ...] = ()
     ) -> tuple[tuple[Ref, ...], dict[str, bytes]]:
-        """Make segments of lines; return the references to them, and the records."""
-        made = [*self._segments(lines, after)]
-        return tuple(ref for ref, _ in made), {ref.key: data for ref, data in made}
+        """Make segments of lines; return the references to them, and the records.
+
+        Args:
+            before: The first lines.
+            changes: The other lines. Those in a large record are replaced by views of it, so that a
+                large commit is in memory once.
+            after: The segments that are there already.
+        """
+        refs, puts, at = [], {}, -len(before)
+        for ref, data, lines in self._segments(chain(before, changes), after):
+            refs.append(ref)
+            puts[ref.key] = data
+            stop = at + len(lines)
+            # `lines` may hold the pieces of a line that was cut.
+            if at >= 0 and len(data) >= _SHARED and all(map(is_, changes[at:stop], lines)):
+                changes[at:stop] = views(data, lines)
+            at = stop
+        return tuple(refs), puts
 
     def write_segments(self, lines: Iterable[bytes], timeout: float | None) -> tuple[Ref, ...]:
         """Write segments that no head names yet."""
         refs = []
-        for ref, data in self._segments(lines):
+        for ref, data, _ in self._segments(lines):
             self.ownership.write({ref.key: data}, (), timeout)
             refs.append(ref)
         return tuple(refs)
 
     def _segments(
         self, lines: Iterable[bytes], after: tuple[Ref, ...] = ()
-    ) -> Iterator[tuple[Ref, bytes]]:
-        """Make segments of lines under a sequence number of their own."""
+    ) -> Iterator[tuple[Ref, bytes, list[bytes]]]:
+        """Make segments of lines, which are yielded with them, under a number of their own."""
         self.last_sequence += 1  # for good: a write that failed may still arrive under its number
         name = f"{self.me.epoch:08d}-{self.me.token}-{self.last_sequence:08d}"
         place = self.me.epoch, self.last_sequence
@@ -151,7 +172,7 @@ class Writer:
         for part, group in enumerate(parts(lines, self._part_limit)):
             key = f"{SEGMENTS}{name}-{part}"
             data, digest = seal(key, "segment", place, digest, segment_body(group))
-            yield Ref(f"{name}-{part}", len(data), digest), data
+            yield Ref(f"{name}-{part}", len(data), digest), data, group
 
     def prepare(
         self,

@@ -209,7 +209,7 @@ class Unchecked(Journal):
     """Seals what it is given, as somebody does who can write to a store."""
 
     def _with(self, changes: list[bytes]) -> tuple[Head, dict[str, bytes]]:
-        refs, puts = self._writer.segments(changes)
+        refs, puts = self._writer.segments(changes, [])
         return Head(1.0, (), refs), puts
 
 

@@ -378,3 +378,32 @@ def test_large_records_are_folded_into_small_ones() -> None:
             folding._replace(folding._fold(0), new_generation=False)
     nodes = Journal(store).recover().nodes
     assert nodes[1].content == {"first": 200 * "y", **put, "last": 1}
+
+
+def test_a_large_commit_is_in_memory_once(promises: Promises) -> None:
+    """Its changes become views of the records; sent again, they make the same commit."""
+    attempts = 0
+
+    def refuse_first(step: faulty.Step) -> None:
+        nonlocal attempts
+        attempts += step.writes
+        if attempts == 3:
+            raise StoreUnavailableError("busy")
+        step.apply()
+
+    records: faulty.Records = {}
+    store = FaultyStore(records, refuse_first, max_record=8 << 20, **promises)
+    made = journal(store, part_limit=2 << 20)
+    made.recover()
+    made.commit(BEGIN)
+    whole = {f"p{n}": f"{n}" * 250_000 for n in range(10, 20)}
+    changes = [change(id=1, put={key: value}) for key, value in whole.items()]
+    changes.append(change(id=1, put={"cut": "x" * (5 << 20)}))  # longer than a record
+    before = [bytes(one) for one in changes]
+    for _ in range(3):
+        with suppress(StoreUnavailableError):
+            made.commit(changes)
+            break
+    assert changes == before
+    assert sum(isinstance(one, memoryview) for one in changes) >= 4
+    assert stored(records, promises)["pages"] == whole | {"cut": "x" * (5 << 20)}
