@@ -14,6 +14,7 @@ from autostate.codec import dumps
 from autostate.errors import UnsupportedTypeError
 from autostate.process.interrupts import is_passing
 from autostate.tracking import mappings, sequences, sets
+from autostate.tracking.flat_capture import FlatCapture
 from autostate.tracking.graph import Graph
 from autostate.tracking.node import Marks, Node
 from autostate.tracking.node_capture import UNSURE, NodeCapture
@@ -42,6 +43,7 @@ class Capture:
         self.errors: list[UnsupportedTypeError] = []
         self.entries = 0
         self.node_captures: list[NodeCapture] = []
+        self._flat = FlatCapture()
         self.began = False
         self.nodes: set[Node] = set()
         self.deleted: list[int] = []
@@ -52,8 +54,11 @@ class Capture:
         self.began = True
         self.nodes.update(nodes)
         self.tracker.settled.difference_update(nodes)
+        is_owner = self.tracker.gate is None
         for node in nodes:
             try:
+                if is_owner and node.kind.has_fields and self._flat.take(node):
+                    continue
                 self.node_captures.append(NodeCapture.shapes[node.kind.shape](self, node))
             except Exception as error:  # of the user's own code: `__eq__` of a key, `__iter__` …
                 if is_passing(error) and not self.tracker.ending:
@@ -88,6 +93,9 @@ class Capture:
             index += 1
             if pause is not None and index < len(self.node_captures):
                 pause()
+        for change, count in self._flat.encode(pause):
+            self.changes.append(change)
+            self.entries += count
         self.changes += [dumps({"id": node_id, "delete": True}) for node_id in self.deleted]
         return self.changes
 
@@ -104,6 +112,8 @@ class Capture:
                     self.watched.saved(node, key, digest)
                 if node.kind.has_fields and _is_settled(node):
                     self.tracker.settled.add(node)
+            self.tracker.settled.update(filter(_is_settled, self._flat.saved()))
+            self._flat = FlatCapture()
             self.node_captures = []  # they refer to this capture, and would wait for the collector
             self._forget()
 
@@ -117,6 +127,8 @@ class Capture:
                 if part.metadata != part.node.entries.metadata:
                     part.node.entries.metadata = UNSURE  # differs from everything: saved again
                 part.restore()
+            self.tracker.dirty_nodes.update(dict.fromkeys(self._flat.failed()))
+            self._flat = FlatCapture()
             deleted, self.deleted = self.deleted, []
             self.tracker.deleted = deleted + self.tracker.deleted
             self.node_captures = []
@@ -132,6 +144,6 @@ class Capture:
 def _is_settled(node: Node) -> bool:
     """Tell whether nothing of the mirror of an object is unsaved, or can change in place."""
     entries = node.entries
-    if entries.saved is None or entries.all_dirty or entries.bad:
+    if entries.saved is None or entries.all_dirty or entries.bad or node.obj._node_ is not node:
         return False
     return ATOMS.issuperset(map(type, dict.values(node.obj)))

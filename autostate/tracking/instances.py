@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain, compress, count, repeat
 from operator import attrgetter, is_not, length_hint, ne, not_
 from typing import Any, NamedTuple, Protocol
@@ -50,6 +50,9 @@ class Scanned(Protocol):
 
     def take(self, fields: dict[str, Any]) -> bool:
         """Note which fields the object has now."""
+
+    def put(self, name: str, value: Any) -> bool:
+        """Note another value of a field that the object had before; False if it cannot be noted."""
 
     def translated(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Return fields as they are saved."""
@@ -204,15 +207,20 @@ class Instances:
             reading: What all objects hold now.
             remember: Compare with this reading from now on. The caller takes the fields over.
         """
-        places = self._places(reading, remember=remember)
-        if not places:
-            return
+        places, values = self._compare(reading, remember=remember)
         if remember:
             self.again = set()
+        roots = self.roots
+        for place, name, value in values:
+            root = roots[place]
+            if not remember or root.busy or not root.put(name, value):
+                places.add(place)
+        if not places:
+            return
         ends = [[*accumulate(contents.lengths)] for contents in reading.dicts]
         layout = self.layout
-        for place in places:
-            root = self.roots[place]
+        for place in sorted(places):
+            root = roots[place]
             if root.busy:  # a constructor is at work on it
                 self.again.add(place)
                 continue
@@ -224,37 +232,47 @@ class Instances:
                 in_slots = layout.read_slots(root.instance)
             yield root, root.translated(layout.saved(dicts, in_slots))
 
-    def _places(self, reading: Reading, *, remember: bool) -> Sequence[int]:
-        """Find the objects that may have changed, in order."""
+    def _compare(
+        self, reading: Reading, *, remember: bool
+    ) -> tuple[set[int], list[tuple[int, str, Any]]]:
+        """Compare with the last scan.
+
+        Returns:
+            The objects to be examined, and the values that have changed in the other ones, with the
+            places of the objects and the names of the fields.
+        """
         if self._always:
-            return range(len(self.roots))
-        changed = set(self.again)
-        for now, before in zip(reading.slots, self._in_slots, strict=True):
+            return set(range(len(self.roots))), []
+        changed: list[tuple[int, str, Any]] = []
+        for name, now, before in zip(self._slots, reading.slots, self._in_slots, strict=True):
             differing = _differing(now, before)
-            changed.update(differing)
+            changed += [(place, name, now[place]) for place in differing]
             if remember:
                 _remember(now, before, differing)
+        examined = set(self.again)
         for contents in reading.dicts:  # one, if there is one: several are those of a model
-            changed.update(self._changed(contents, remember=remember))
-        return sorted(changed)
+            others, differing = self._compare_dicts(contents, remember=remember)
+            examined |= others
+            if differing:
+                ends, (_, names, values) = [*accumulate(contents.lengths)], contents
+                changed += [(bisect_right(ends, at), names[at], values[at]) for at in differing]
+        return examined, [one for one in changed if one[0] not in examined]
 
-    def _changed(self, now: Contents, *, remember: bool) -> set[int]:
-        """Find the objects with other contents of their dict."""
-        before, changed = self._before, set[int]()
+    def _compare_dicts(self, now: Contents, *, remember: bool) -> tuple[set[int], list[int]]:
+        """Find the objects with other names in their dict, and the positions of other values."""
+        before, others = self._before, set[int]()
         if now.lengths[: len(before.lengths)] != before.lengths:
-            changed.update(compress(count(), map(ne, now.lengths, before.lengths)))
-            before = before.aligned(now.lengths, sorted(changed))
-        differing = _differing(now.values, before.values)
-        positions = set(differing)
+            others.update(compress(count(), map(ne, now.lengths, before.lengths)))
+            before = before.aligned(now.lengths, sorted(others))
         if now.names[: len(before.names)] != before.names:
-            positions.update(compress(count(), map(ne, now.names, before.names)))
-        if positions:
             ends = [*accumulate(now.lengths)]
-            changed.update(bisect_right(ends, at) for at in positions)
+            differing = compress(count(), map(ne, now.names, before.names))
+            others.update(bisect_right(ends, at) for at in differing)
+        found = _differing(now.values, before.values)
         if remember:
-            _remember(now.values, before.values, differing)
+            _remember(now.values, before.values, found)
             self._before = now._replace(values=before.values)
-        return changed
+        return others, found
 
 
 def _differing(now: list[Any], before: list[Any]) -> list[int]:

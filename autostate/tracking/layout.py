@@ -18,6 +18,7 @@ from autostate.codec.classes import fields_of
 from autostate.codec.introspection import EXTRA, FIELDS_SET, MISSING, PRIVATE, read_slot, static
 from autostate.codec.names import find, name_of
 from autostate.codec.options import Options, is_persisted, options_of
+from autostate.codec.signatures import Json
 from autostate.process.interrupts import is_passing
 from autostate.tracking import refcount
 
@@ -38,6 +39,7 @@ class Layout(Struct, frozen=True):
         dicts: Names of the attributes that hold fields by name.
         private: The private attributes of a pydantic model.
         factories: As in `Options`.
+        descriptions: What the store has of the class (`mirror.describe`), by its name there.
     """
 
     cls: type
@@ -51,6 +53,7 @@ class Layout(Struct, frozen=True):
     dicts: tuple[str, ...]
     private: frozenset[str]
     factories: Mapping[str, Callable[[], Any]]
+    descriptions: dict[str, Json]
 
     @property
     def name(self) -> str:
@@ -242,4 +245,5 @@ def _inspect(cls: type) -> Layout:
         dicts=tuple(dicts),
         private=private,
         factories={k: make for each in reversed(options) for k, make in each.factories.items()},
+        descriptions={},
     )

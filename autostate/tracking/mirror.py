@@ -27,6 +27,7 @@ from autostate.tracking.barrier import Barrier, register_kind
 from autostate.tracking.kind import Kind, copy_dict
 from autostate.tracking.layout import Layout, class_named, layout_of
 from autostate.tracking.scan import Scan
+from autostate.tracking.search import ATOMS
 from autostate.tracking.swap import compare_and_swap
 
 if TYPE_CHECKING:
@@ -121,11 +122,12 @@ class InstanceRoot(Barrier, Mirror):
         """
         if self.is_same(fields):
             return False
-        node = self.bound_to()
+        node, types = self.bound_to(), set()
         for name, value in fields.items():
             if dict.get(self, name, MISSING) is not value:
                 dict.__setitem__(self, name, value)
                 node.entries.keys[name] = None
+                types.add(type(value))
         self.unknown_fields.difference_update(fields)
         for name in [
             name for name in self if name not in fields and name not in self.unknown_fields
@@ -136,7 +138,27 @@ class InstanceRoot(Barrier, Mirror):
             if not self.claimed:  # no constructor has said that it makes it
                 node.entries.defaults |= {name}
         node.tracker.dirty_nodes[node] = None
-        node.tracker.mark_unresolved(self)
+        if not types <= ATOMS:
+            node.tracker.mark_unresolved(self)
+        return True
+
+    def put(self, name: str, value: Any) -> bool:
+        """Note another value of a field that the object had before.
+
+        Returns:
+            Whether it is noted; else the fields have to be taken as a whole.
+        """
+        node = self._node_
+        if value is MISSING or node is None or not dict.__contains__(self, name):
+            return False
+        if name in self.known_layout().pickled:
+            return False
+        if dict.get(self, name) is not value:
+            dict.__setitem__(self, name, value)
+            node.entries.keys[name] = None
+            node.tracker.dirty_nodes[node] = None
+            if type(value) not in ATOMS:
+                node.tracker.mark_unresolved(self)
         return True
 
     def read(self) -> dict[str, Any]:
@@ -263,13 +285,19 @@ def show(root: InstanceRoot) -> Any:
 def describe(root: InstanceRoot) -> Json:
     """Describe the class: its name, its version, and the fields that it declares."""
     layout = root.known_layout()
+    name = layout.name
+    if not root.unknown_fields and name in layout.descriptions:  # the same for all objects
+        return layout.descriptions[name]
     before = (root.metadata or {}).get("fields", ())
     kept = [name for name in before if name in root.unknown_fields]
-    return {
-        "class": layout.name,
+    described: Json = {
+        "class": name,
         "version": layout.options.version,
         "fields": sorted({*layout.declared, *kept}),
     }
+    if not kept:
+        layout.descriptions[name] = described
+    return described
 
 
 def configure(root: InstanceRoot, metadata: Stored) -> None:

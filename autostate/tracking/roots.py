@@ -95,11 +95,12 @@ class Roots(Marks, ABC):
             try:
                 container._node_ = node
                 self.nodes[node.id] = self.roots[name] = node
-                self.unresolved[id(container)] = container
                 self.dirty_nodes[node] = None
                 container._key_ = None
                 arm(container)
-                if complete is not None:
+                if complete is None:
+                    self.unresolved[id(container)] = container
+                else:  # an object, which marks itself if it holds containers
                     complete(container)()
             except BaseException:  # else the half-made root would be found as a live one
                 uninterrupted(lambda: self._take_back(node))

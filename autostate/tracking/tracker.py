@@ -432,8 +432,9 @@ class Tracker(Roots):
             source.complete()
         nodes, self.dirty_nodes = self.dirty_nodes, {}
         capture.deleted, self.deleted = self.deleted, []
-        if nodes.keys() <= set(self.roots.values()):  # most states consist of these alone
-            capture.take(nodes)
+        roots = self.roots
+        if all(node.name is not None and roots.get(node.name) is node for node in nodes):
+            capture.take(nodes)  # most states consist of these alone
         else:
             reach = self.part(Reach)
             capture.take(reach.in_use(nodes))
