@@ -13,6 +13,7 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from autostate import codec
 from autostate.codec.unsupported import shown
@@ -67,7 +68,7 @@ def _named(cls: type, template: str, args: tuple[Any, ...], kwargs: Mapping[str,
     """Give the name of the state object that a call means: the template holds its arguments."""
     if not template_fields(template):
         return template.format()
-    bound = inspect.signature(cls).bind(*args, **kwargs)
+    bound = _signature(cls).bind(*args, **kwargs)
     bound.apply_defaults()
     given = dict(bound.arguments)
     for parameter in bound.signature.parameters.values():
@@ -84,6 +85,17 @@ def _named(cls: type, template: str, args: tuple[Any, ...], kwargs: Mapping[str,
             f"constructor ({type(error).__name__}: {error})"
         ) from None
 
+
+def _signature(cls: Any) -> inspect.Signature:
+    """Return the signature of a class: made anew only if its constructor was replaced."""
+    constructor = cls.__init__, cls.__new__
+    known = _signatures.get(cls)
+    if known is None or known[0] != constructor:
+        known = _signatures[cls] = constructor, inspect.signature(cls)
+    return known[1]
+
+
+_signatures: WeakKeyDictionary[type, tuple[object, inspect.Signature]] = WeakKeyDictionary()
 
 _warned: set[type] = set()
 

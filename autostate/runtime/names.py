@@ -28,7 +28,7 @@ def check_name(name: str, *, own: bool = False) -> None:
         raise ValueError("a state object needs a name: a text that is not blank")
     if len(name) > LONGEST_NAME:
         raise ValueError(f"the name {name[:20]!r}… is longer than {LONGEST_NAME} characters")
-    if any(not (char.isprintable() or char == " ") for char in name):
+    if not name.isprintable():
         raise ValueError(f"the name {name!r} has control or other unprintable characters")
     if not own:
         check_not_own(name)

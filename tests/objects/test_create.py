@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import inspect
 import random
 import threading
 from typing import Any
@@ -211,3 +212,31 @@ def _write(one: Any, model: dict[str, Any], rng: random.Random) -> None:
                 one.seen.append(1)
                 one.page, one.deep = 5, {}
                 raise KeyError
+
+
+def test_a_name_is_made_by_the_present_constructor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its signature is looked up once, and again if another one takes its place."""
+
+    @autostate.persisted(name="shop-{number}")
+    class Shop:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+    looked_up: list[object] = []
+    signature = inspect.signature
+
+    def noted(function: Any, **options: Any) -> inspect.Signature:
+        looked_up.append(function)
+        return signature(function, **options)
+
+    def replaced(self: Any, more: int, number: int) -> None:
+        self.number = number + more
+
+    with life():
+        monkeypatch.setattr(inspect, "signature", noted)
+        shops = [Shop(number) for number in range(5)]
+        assert [autostate.info(shop).name for shop in shops] == [f"shop-{n}" for n in range(5)]
+        assert looked_up.count(Shop) == 1
+        monkeypatch.setattr(Shop, "__init__", replaced)
+        other: Any = Shop
+        assert autostate.info(other(7, 8)).name == "shop-8"
