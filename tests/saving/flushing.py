@@ -11,6 +11,7 @@ import itertools
 import json
 import queue
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -191,7 +192,12 @@ class Bench:
     """A flush thread with its tracker, journal and store."""
 
     def __init__(
-        self, settings: Settings = CALM, *, conditional: bool = True, name: str | None = None
+        self,
+        settings: Settings = CALM,
+        *,
+        conditional: bool = True,
+        name: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.box = Box()
         self.store = FaultyStore(name, conditional=conditional)
@@ -200,7 +206,9 @@ class Bench:
         tracker: Any = self.box
         policy = FlushPolicy(settings)
         self.flush_thread = FlushThread(
-            FlushJob(tracker, self.journal, policy, conditional=conditional, sender=self)
+            FlushJob(
+                tracker, self.journal, policy, conditional=conditional, sender=self, clock=clock
+            )
         )
         self.box.wake = self.flush_thread.wake
 

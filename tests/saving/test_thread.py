@@ -76,6 +76,32 @@ def test_a_look_that_finds_nothing_is_followed_by_no_cut(make: Make) -> None:
     assert len(bench.box.cuts) == 1
 
 
+@pytest.mark.parametrize("max_delay", [0.0, 0.3, 1.0, 30.0])
+@pytest.mark.parametrize("hides_changes", [False, True])
+def test_an_idle_thread_wakes_once_a_second_at_most(
+    make: Make, monkeypatch: pytest.MonkeyPatch, max_delay: float, hides_changes: bool
+) -> None:
+    """It looks for changes without a mark, and writes nothing."""
+    now = [100.0]
+    settings = EAGER.changed(max_delay=max_delay)
+    bench = make(settings, start=False, clock=lambda: now[0])
+    bench.box.needs_polling, bench.box.hides_changes = True, hides_changes
+    waits: list[float] = []
+
+    def wait(timeout: float | None) -> None:
+        assert timeout is not None
+        waits.append(timeout)
+        now[0] += timeout
+
+    monkeypatch.setattr(bench.flush_thread, "_gather", wait)
+    while now[0] < 400.0:
+        bench.flush_thread._turn()
+    assert len([wait for wait in waits if wait]) <= 300 / max(max_delay, 1.0) + 5
+    assert bench.box.looks <= len(waits) + 1
+    assert len(bench.box.cuts) == bench.box.looks * hides_changes
+    assert not bench.store.writes
+
+
 def test_a_wake_is_one_message_however_many_writes(make: Make) -> None:
     """Ten thousand containers that become dirty do not wake the thread ten thousand times."""
     bench = make(start=False)
