@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
+from sys import getsizeof
 from typing import Any, Final
 
 from msgspec import Raw
 
 from autostate import codec
 from autostate.codec.signatures import Json
-from autostate.memory import Pieces, encode, encode_each
+from autostate.memory import encode, encode_each
 from autostate.tracking.node import LARGE, KeyedEntries, Node
 
 _BATCH: Final = 256  # objects that are encoded between two pauses
+_LARGE: Final = 16_384  # bytes of fields above which a few copies in a batch are too many
 _LONG: Final = 4000  # bytes of a value that may be an int with too many digits
 _STR: Final = frozenset({str})
 
@@ -63,20 +65,32 @@ class FlatCapture:
         if len(mirror) > LARGE:
             return False
         values = [*map(mirror.get, names)]
+        if sum(map(getsizeof, values)) > _LARGE:
+            return False
         if not (codec.is_flat(values) and _STR.issuperset(map(type, names))):
             return False
         if not "".join(names).isascii():
             return False
-        # First listed, then taken over: if memory runs out in between, it is listed in vain.
-        self._names += names
-        self._values += values
-        self._counts.append(len(names))
-        self._descriptions.append(description)
-        self._nodes.append(node)
+        self._list(node, description, names, values)
         assert isinstance(entries, KeyedEntries)
         entries.all_dirty, entries.length, entries.key_type = False, len(mirror), str
         entries.keys.clear()
         return True
+
+    def _list(
+        self, node: Node, description: Json | object, names: list[str], values: list[Any]
+    ) -> None:
+        count, fields = len(self._nodes), len(self._names)
+        try:
+            self._names += names
+            self._values += values
+            self._counts.append(len(names))
+            self._descriptions.append(description)
+            self._nodes.append(node)
+        except BaseException:  # no memory, or Ctrl-C: the lists have to fit together
+            del self._names[fields:], self._values[fields:]
+            del self._counts[count:], self._descriptions[count:], self._nodes[count:]
+            raise
 
     def encode(self, pause: Callable[[], None] | None) -> Iterator[tuple[bytes, int]]:
         """Encode all; yield the changes, each with the number of fields in it."""
@@ -117,8 +131,7 @@ class FlatCapture:
             saved.update(hashes)
         content = b"{%b}" % b",".join([prefixes[name] + raw for name, raw in fields.items()])
         change[verb] = Raw(content)
-        whole = encode(change) if len(content) < _LONG else Pieces.of(change).joined()
-        yield whole, len(fields)
+        yield encode(change), len(fields)
 
     def saved(self) -> Iterator[Node]:
         """Note that all is durable; yield the nodes. The lock is held."""

@@ -202,6 +202,56 @@ def test_an_int_of_many_digits_is_saved_whatever_the_limit() -> None:
         assert Shop(1).page == 10**5000
 
 
+class Refusing(list[Any]):
+    """A list for which there is no memory, once."""
+
+    refused = False
+
+    def append(self, item: Any) -> None:
+        if not self.refused:
+            self.refused = True
+            raise MemoryError
+        super().append(item)
+
+
+@pytest.mark.parametrize("name", ["_counts", "_descriptions", "_nodes"])
+def test_an_object_for_which_memory_runs_out_is_captured_as_a_whole_or_not(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """All are saved by the next save."""
+    made = FlatCapture.__init__
+
+    def make(self: FlatCapture) -> None:
+        made(self)
+        setattr(self, name, Refusing())
+
+    with opened():
+        objects = [Shop(n) for n in range(4)]
+        autostate.flush()
+        for one in objects:
+            one.page = 2
+        with monkeypatch.context() as patch:
+            patch.setattr(FlatCapture, "__init__", make)
+            with pytest.raises(autostate.FlushError, match="MemoryError"):
+                autostate.flush()
+        assert all(autostate.info(one).dirty for one in objects)
+        autostate.flush()
+    with opened():
+        assert [Shop(n).page for n in range(4)] == [2] * 4
+
+
+def test_long_texts_are_not_encoded_in_batches() -> None:
+    """Copies of all of them would be in memory at once."""
+    with opened() as manager:
+        one, other = Shop(1), Shop(2)
+        one.page, other.page = "x" * 20_000, "x"
+        assert manager._incarnation is not None
+        capture = manager._incarnation.tracker.cut()
+        assert capture is not None
+        assert [part.node.name for part in capture.node_captures] == ["shop-1"]
+        capture.failed()
+
+
 def calls(action: Any) -> int:
     """Count the calls of Python functions."""
     count = 0
