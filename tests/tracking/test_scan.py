@@ -170,6 +170,32 @@ def test_a_scan_holds_no_container(cls: Any, tracker: Any) -> None:
     assert sys.getrefcount(held) == before + 1  # the mirror's
 
 
+class Session:
+    """A class that only a pickle can hold."""
+
+    def __init__(self, cookies: int) -> None:
+        self.cookies = cookies
+
+
+@autostate.persisted(name="logged-in", pickled=("session",))
+class LoggedIn:
+    """A class with a pickled field."""
+
+    def __init__(self) -> None:
+        self.page, self.session = 1, Session(1)
+
+
+def test_another_value_of_a_pickled_field_is_pickled() -> None:
+    """The mirror holds its wrapper."""
+    with autostate.open("sqlite:///state.db", key=b"k" * 32, debounce=3600, max_delay=3600):
+        one = LoggedIn()
+        autostate.flush()
+        one.session = Session(2)
+        autostate.flush()
+    with autostate.open("sqlite:///state.db", key=b"k" * 32):
+        assert LoggedIn().session.cookies == 2
+
+
 class Counted(list[Any]):
     """A list that counts how many items are copied from it."""
 
