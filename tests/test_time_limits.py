@@ -14,6 +14,7 @@ import pytest
 import autostate
 from autostate.errors import StoreUnavailableError
 from autostate.journal import Journal
+from autostate.journal.commit import NodeState
 from autostate.stores.memory import MemoryStore
 from autostate.tracking import convert
 from tests.journal.changes import Program, content, journal
@@ -137,9 +138,9 @@ def test_a_start_may_take_as_long_as_its_state_needs(monkeypatch: pytest.MonkeyP
         autostate.PersistedDict("pages").update({str(n): "x" * 100 for n in range(1000)})
     watch = Watch(monkeypatch)
 
-    def slowly(kind: str, entries: Any) -> None:
+    def slowly(state: NodeState, entries: Any, at: int = 0) -> None:
         watch.now += 3600
-        convert(kind, entries)
+        convert(state, entries, at)
 
     monkeypatch.setattr("autostate.runtime.start.convert", slowly)
     for failing in range(4):

@@ -11,6 +11,7 @@ its head names.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Hashable
 from typing import Any, Final, Generic, TypeVar
 
@@ -84,8 +85,13 @@ class NodeState(Struct):
         defaults: The defaults that no process fills in any more: see `Change`.
         first: Of a sequence: the number of its first item.
         base: The content before the steps.
-        steps: The changes of a mapping without content yet: dicts of entries to put, lists of keys
-            to drop. So a million entries go into a container, and not into a dict before.
+        steps: The changes of a mapping or set without content yet, whose keys are all str: dicts of
+            entries to put, tuples of members to add, lists of keys or members to drop. So a million
+            entries go into a container, and not into a dict before.
+        hashes: Of a sequence, for `convert`: the hash of the JSON of each item.
+        moved: Of a sequence: whether items have changed their numbers since they were put.
+        owner: The object to which `convert` makes containers belong.
+        unbuilt: Whether some values are JSON that has to be built.
     """
 
     kind: str
@@ -94,7 +100,11 @@ class NodeState(Struct):
     defaults: list[Hashable] = field(default_factory=list)
     first: int = 0
     base: Any = None
-    steps: list[dict[str, Any] | list[str]] = field(default_factory=list)
+    steps: list[dict[str, Any] | tuple[str, ...] | list[str]] = field(default_factory=list)
+    hashes: array[int] | None = None
+    moved: bool = False
+    owner: Any = None
+    unbuilt: bool = True
 
     @property
     def content(self) -> Any:
@@ -105,6 +115,8 @@ class NodeState(Struct):
         for step in self.steps:
             if isinstance(step, dict):
                 self.base.update(step)
+            elif isinstance(step, tuple):
+                self.base.update(dict.fromkeys(step))
             else:
                 for key in step:
                     self.base.pop(key, None)

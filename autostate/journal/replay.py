@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
+from array import array
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import chain, islice
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
-from autostate.codec import decode_key, refuse_collisions
+from autostate.codec import Unknown, decode_key, refuse_collisions
 from autostate.depth import reads_deep
 from autostate.errors import CorruptStateError
 from autostate.journal.commit import KINDS, SEQUENCES, UNREADABLE, Change, NodeState, references
@@ -46,9 +47,9 @@ class Replay(Generic[V]):
             CorruptStateError: The change does not fit the state before it.
             msgspec.MsgspecError: The line is no change.
         """
-        self._apply(self._decode(line))
+        self._apply(self._decode(line), line)
 
-    def _apply(self, change: Change[V]) -> None:
+    def _apply(self, change: Change[V], line: bytes = b"") -> None:
         node = self.nodes.get(change.id)
         if change.delete:
             self.nodes.pop(change.id, None)
@@ -67,10 +68,7 @@ class Replay(Generic[V]):
         if change.metadata is not msgspec.UNSET:
             node.metadata = change.metadata
         if node.kind in SEQUENCES:
-            for items in (change.assign, change.items):
-                if isinstance(items, list):
-                    self._items(node, items)
-            _edit_sequence(node, change)
+            self._edit_sequence(node, change, line)
         else:
             self._edit(node, change)
 
@@ -106,57 +104,90 @@ class Replay(Generic[V]):
     @abstractmethod
     def _put(self, node: NodeState, content: dict[str, V] | list[V]) -> None: ...
 
-    def _items(self, node: NodeState, items: list[V]) -> None:
-        """Prepare items of a sequence before they are put."""
+    def _edit_sequence(self, node: NodeState, change: Change[V], line: bytes) -> None:
+        """Change the items of a sequence."""
+        _edit_sequence(node, change)
 
 
-def _edit_sequence(node: NodeState, change: Change[V]) -> None:
+def _edit_sequence(
+    node: NodeState,
+    change: Change[Any],
+    assigned: array[int] | None = None,
+    added: array[int] | None = None,
+) -> None:
+    """Change the items of a sequence, and their hashes if there are any."""
     if change.assign is not None:
         node.base, node.first = list(change.assign), change.at or 0
+        node.hashes = assigned
     items: list[Any] = node.base
+    node.moved = node.moved or change.insert or change.cut is not None
+    columns: list[Any] = [items] if node.hashes is None else [items, node.hashes]
     if change.trim is not None:
         low, high = change.trim
         if not node.first <= low <= high <= node.first + len(items):
             raise CorruptStateError(f"node {change.id} has no items {low} to {high}")
-        del items[high - node.first :]
-        del items[: low - node.first]
+        for column in columns:
+            del column[high - node.first :]
+            del column[: low - node.first]
         node.first = low
     if change.cut is not None:
-        _cut(node, change.id, change.cut)
+        for column in columns:
+            _cut(column, node.first, change.id, change.cut)
     if change.items is not None:
         at = (change.at or 0) - node.first
         longest = 0 if change.insert else len(change.items)
         if not -longest <= at <= len(items):
             raise CorruptStateError(f"node {change.id} lacks items before item {change.at}")
         node.first += min(at, 0)
-        items[max(at, 0) : max(at + longest, 0)] = change.items
+        for column, new in zip(columns, (change.items, added), strict=False):
+            column[max(at, 0) : max(at + longest, 0)] = new
     elif change.insert:
         raise CorruptStateError(f"a change of node {change.id} inserts no items")
 
 
-def _cut(node: NodeState, node_id: int, ranges: list[tuple[int, int]]) -> None:
+def _cut(column: Any, first: int, node_id: int, ranges: list[tuple[int, int]]) -> None:
     """Take items out, in one pass however many ranges there are."""
-    items = node.base
-    done, kept = 0, []
+    done, kept = 0, column[:0]
     for low, high in ranges:
-        start, stop = low - node.first, high - node.first
-        if not done <= start <= stop <= len(items):
+        start, stop = low - first, high - first
+        if not done <= start <= stop <= len(column):
             raise CorruptStateError(f"node {node_id} has no items {low} to {high} to take out")
-        kept += items[done:start]
+        kept += column[done:start]
         done = stop
-    items[:done] = kept
+    column[:done] = kept
 
 
 _decoded: Final = reads_deep(msgspec.json.Decoder(Change[Any]).decode)
-Convert = Callable[[str, Any], None]
+
+
+class _Items(Struct):
+    """The items of a change of a sequence, each as its JSON."""
+
+    assign: list[Raw] | None = None
+    items: list[Raw] | None = None
+
+
+_items: Final = reads_deep(msgspec.json.Decoder(_Items).decode)
+
+
+class Convert(Protocol):
+    """Replaces decoded values in place by those that the program will hold."""
+
+    def __call__(self, state: NodeState, content: Any, at: int = 0) -> None:
+        """Replace some of the values of a node.
+
+        Args:
+            state: The node; `owner` is for this function to use.
+            content: Some of its entries, a dict, or some of its items, a list.
+            at: The number of the first item.
+        """
 
 
 class DecodedReplay(Replay[Any]):
     """A replay whose values are decoded, in as few C calls as there are changes.
 
     Args:
-        convert: If given, called with a node's kind and some of its entries (a dict) or items (a
-            list), just decoded. It may replace values in place by those that the program will hold.
+        convert: If given, called with values that were just decoded.
     """
 
     def __init__(self, convert: Convert | None = None) -> None:
@@ -166,8 +197,13 @@ class DecodedReplay(Replay[Any]):
     def _empty(self) -> dict[Hashable, Any]:
         return {}
 
+    def _begun(self, change: Change[Any]) -> NodeState:
+        node = super()._begun(change)
+        node.unbuilt = self._convert is None
+        return node
+
     def _defaults(self, keys: list[Any]) -> list[Hashable]:
-        return [decode_key(key) for key in keys]
+        return keys if _STR.issuperset(map(type, keys)) else [*map(decode_key, keys)]
 
     def _drop(self, node: NodeState, keys: list[Any]) -> None:
         if not node.base and _STR.issuperset(map(type, keys)):
@@ -179,20 +215,31 @@ class DecodedReplay(Replay[Any]):
     def _put(self, node: NodeState, content: dict[str, Any] | list[Any]) -> None:
         if isinstance(content, dict):
             if self._convert is not None:
-                self._convert(node.kind, content)
+                self._convert(node, content)
             if node.base:
                 node.base.update(content)
             else:
                 node.steps.append(content)
         elif node.kind == "set":
-            are_scalars = _SCALARS.issuperset(map(type, content))
-            keys = content if are_scalars else [*map(decode_key, content)]
+            types = set(map(type, content))
+            if types <= _STR and not node.base:
+                node.steps.append((*content,))
+                return
+            keys = content if types <= _SCALARS else [*map(decode_key, content)]
+            node.unbuilt = node.unbuilt or keys is not content
             refuse_collisions(keys)
             self._update(node, dict.fromkeys(keys))
         else:
-            keys = [decode_key(key) for key, _ in content]
+            keys = [key for key, _ in content]
+            if not _SCALARS.issuperset(map(type, keys)):
+                keys = [*map(decode_key, keys)]
             refuse_collisions(keys)
-            self._update(node, dict(zip(keys, (value for _, value in content), strict=True)))
+            entries = dict(zip(keys, [value for _, value in content], strict=True))
+            if self._convert is not None and Unknown not in map(type, entries):
+                self._convert(node, entries)
+            else:  # the key may be another one when its class is known
+                node.unbuilt = True
+            self._update(node, entries)
 
     def _update(self, node: NodeState, entries: dict[Hashable, Any]) -> None:
         """Put entries; check all keys for collisions whenever their number has doubled."""
@@ -201,9 +248,23 @@ class DecodedReplay(Replay[Any]):
         if len(node.content).bit_length() != before.bit_length():
             refuse_collisions(node.content)
 
-    def _items(self, node: NodeState, items: list[Any]) -> None:
-        if self._convert is not None:
-            self._convert(node.kind, items)
+    def _edit_sequence(self, node: NodeState, change: Change[Any], line: bytes) -> None:
+        """Change the items of a sequence; with `convert`, convert the new ones, and hash them."""
+        if self._convert is None or (change.assign is None and change.items is None):
+            _edit_sequence(node, change)
+            return
+        # From their JSON, as it is at hand: to encode the items again would take twice as long.
+        assigned, added = map(_hashes, msgspec.structs.astuple(_items(line)))
+        for items in (change.assign, change.items):
+            if isinstance(items, list):
+                self._convert(node, items, change.at or 0)
+        if node.hashes is None:
+            node.hashes = array("q")
+        _edit_sequence(node, change, assigned, added)
+
+
+def _hashes(items: list[Raw] | None) -> array[int] | None:
+    return None if items is None else array("q", map(hash, map(bytes, items)))
 
 
 class _Entries:

@@ -1,7 +1,7 @@
 """Builds the values in the entries of one node that is rehydrated.
 
-A dict of scalars is a tracked dict already when it arrives here: see `bulk_conversion.py`. The dict
-has no node yet.
+Most values are tracked containers already when they arrive here: see `bulk_conversion.py`. The
+others are JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from autostate.codec.signatures import Stored
 from autostate.errors import SignatureError, UnknownTypeError
 from autostate.signing import BadSignatureError
 from autostate.tracking.barrier import Barrier, make
-from autostate.tracking.bulk_conversion import FLAT, Dict, List, is_flat
+from autostate.tracking.bulk_conversion import FLAT, Dict, List, converted_types
 from autostate.tracking.cell import Cell
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kind import KINDS
@@ -62,36 +62,25 @@ class Builder:
 
     def content(self, json: Stored, first: int) -> Any:
         """Build the content of a mapping, set or sequence, whose first item has that number."""
-        shape = self.node.kind.shape
+        shape, built = self.node.kind.shape, converted_types()
         if shape == "sequence":
-            return [self._item(item, number) for number, item in enumerate(json, first)]
+            return [
+                item if type(item) in built else self._item(item, number)
+                for number, item in enumerate(json, first)
+            ]
         if not _STR.issuperset(map(type, json)):
             json = dict(zip(self.keys(json), json.values(), strict=True))
         if shape == "set":
             return json
-        return {key: self.entry(key, value) for key, value in json.items()}
+        return {k: v if type(v) in built else self.decode(k, v) for k, v in json.items()}
 
     def keys(self, keys: Iterable[Hashable]) -> list[Hashable]:
         """Decode keys or members again if their classes were unknown before."""
-        return [key if type(key) is str else codec.resolve_key(key, self) for key in keys]
-
-    def entry(self, key: Any, json: Stored) -> Any:
-        """Build the value of an entry of a mapping."""
-        if type(json) in FLAT:
-            return json
-        if type(json) is KINDS["dict"].nested:
-            json._node_ = self.node
-            return json
-        return self.decode(key, json)
+        return [key if type(key) in FLAT else codec.resolve_key(key, self) for key in keys]
 
     def _item(self, json: Stored, number: int) -> Any:
         """Build an item of a sequence, and its entry."""
-        if type(json) in FLAT:
-            return json
         ref = ItemRef(number, id(json))
-        if type(json) is KINDS["dict"].nested:
-            json._node_, json._key_ = self.node, ref
-            return json
         item = self.decode(ref, json)
         ref.ident = id(item)
         if not issubclass(type(item), Barrier) or item._node_ is not self.node:
@@ -113,7 +102,7 @@ class Builder:
         """Decode like `codec.decode`; dicts and lists, which are frequent, are handled here."""
         made: Any
         if type(json) is dict and not codec.is_tagged(json):
-            if not is_flat(json):
+            if not FLAT.issuperset(map(type, json.values())):
                 json = {k: v if type(v) in FLAT else self.value(v) for k, v in json.items()}
             made = Dict(json)
             made.__class__ = KINDS["dict"].nested

@@ -8,8 +8,9 @@ tried again, and does not count as damage.
 from __future__ import annotations
 
 import copy
+from array import array
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from autostate import codec, depth, memory
 from autostate.codec.classes import Fields
@@ -26,7 +27,7 @@ from autostate.process.interrupts import is_passing, uninterrupted
 from autostate.tracking import mirror
 from autostate.tracking.barrier import arm, size, variants_of
 from autostate.tracking.builder import Builder
-from autostate.tracking.bulk_conversion import CONVERTED, FLAT, Dict
+from autostate.tracking.bulk_conversion import FLAT, converted_types
 from autostate.tracking.capture import Capture
 from autostate.tracking.cell import OBJECT, Cell
 from autostate.tracking.graph import Graph
@@ -36,10 +37,13 @@ from autostate.tracking.kind import KINDS, Kind
 from autostate.tracking.mappings import KeyedCapture, common_type
 from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
 from autostate.tracking.node_capture import NodeCapture
-from autostate.tracking.sequences import saved_as
+from autostate.tracking.sequences import Saved
 from autostate.tracking.sharing import Sharing
 from autostate.tracking.watched import Watched
 from autostate.tracking.written import Written
+
+_PART: Final = 32_768
+"""Items that are put, or freed, in one call of C: that takes less than a millisecond."""
 
 
 class State(Protocol):
@@ -52,6 +56,10 @@ class State(Protocol):
     content: Stored
     first: int
     steps: Stored
+    hashes: array[int] | None
+    moved: bool
+    owner: Node | None
+    unbuilt: bool
 
 
 def _copied(error: AutostateError) -> AutostateError:
@@ -60,18 +68,33 @@ def _copied(error: AutostateError) -> AutostateError:
     return copied
 
 
-def _remember_hashes(node: Node) -> None:
+def _renumber(state: State) -> None:
+    """Give items that were converted before others came or went in front of them their numbers."""
+    tracked = converted_types()
+    for number, item in enumerate(state.content, state.first):
+        if type(item) in tracked and type(item) not in FLAT:
+            item._key_.number = number
+
+
+def _remember_hashes(node: Node, *, only_str: bool) -> None:
     """Remember the hashes of a rehydrated small mapping or set, to find later changes.
 
     A capture of the node that nobody saves does what is needed: it remembers the hashes of all
     entries, as of a mapping that has become small.
+
+    Args:
+        node: The node.
+        only_str: Whether it is known that all keys or members are str.
     """
     entries, tracker = node.entries, node.tracker
     if not isinstance(entries, KeyedEntries):
         return
     entries.length = size(node.obj)
     if entries.length > LARGE:
-        entries.key_type = common_type(set(map(type, node.kind.builtin.__iter__(node.obj))))
+        if only_str:
+            entries.key_type = str
+        else:
+            entries.key_type = common_type(set(map(type, node.kind.builtin.__iter__(node.obj))))
         return
     capture = Capture(tracker, tracker.part(Graph), tracker.part(Watched))
     try:
@@ -100,27 +123,46 @@ def _corrupt(name: str) -> CorruptStateError:
     )
 
 
+def _fill_in_parts(kind: Kind, container: Any, content: Any) -> None:
+    """Fill a container; many items in parts, so that other threads can run in between."""
+    if type(content) is list and len(content) > _PART:
+        for start in range(0, len(content), _PART):
+            kind.fill(container, content[start : start + _PART])
+    else:
+        kind.fill(container, content)
+
+
+def _free(state: State) -> None:
+    """Forget the content of a node; much of it in parts, for the same reason."""
+    while state.steps:
+        state.steps.pop()
+    items = state.content
+    while type(items) is list and items:
+        del items[-_PART:]
+    # the caller of the recovery may still hold the state
+    state.content = state.hashes = state.owner = None
+
+
+def _remove(kind: Kind, container: Any, keys: list[str]) -> None:
+    """Remove keys or members, if they are there."""
+    if kind.shape == "set":
+        set.difference_update(container, keys)
+        return
+    for key in keys:
+        kind.builtin.pop(container, key, None)
+
+
 def _completion(node: Node) -> Callable[[], None] | None:
     """Complete a root as its kind requires; return the last step, if there is one."""
     complete = node.kind.complete
     return None if complete is None else complete(node.obj)
 
 
-def _untouched(content: Stored) -> Stored:
-    """Copy stored content where a container would take it over without a copy."""
-    tracked = KINDS["dict"].nested
-
-    def copied(value: Any) -> Any:
-        if type(value) is not tracked:
-            return value
-        made: Any = Dict(value)
-        made._key_ = getattr(value, "_key_", None)
-        made.__class__ = tracked
-        return made
-
-    if type(content) is dict:
-        return {key: copied(value) for key, value in content.items()}
-    return [copied(value) for value in content] if type(content) is list else content
+def _untouched(value: Any) -> Any:
+    """Copy stored content, with all in it, as JSON."""
+    if isinstance(value, dict):
+        return {key: _untouched(item) for key, item in value.items()}
+    return [_untouched(item) for item in value] if isinstance(value, list) else value
 
 
 class _CircleError(CorruptStateError):
@@ -250,7 +292,7 @@ class Rehydration:
             self._states.pop(node.id, None)
             if state.name is not None:
                 self._names.pop(state.name, None)
-            state.content = None  # the caller of the recovery may still hold the state
+            _free(state)
         # Kept until all roots are rebuilt: see `may_refer_to`.
         nested = [built for built in self._built if built.name is None]
         self._shared = [*self._shared, *nested] if self._names else []
@@ -271,7 +313,7 @@ class Rehydration:
         """Copy stored content that upgrades will change, in case one is interrupted."""
         if any(mirror.is_outdated(node.obj) for node in self._built):
             for state in self._built.values():
-                state.content = _untouched(state.content)
+                state.content, state.unbuilt = _untouched(state.content), True
 
     def _refuse(self, reason: AutostateError) -> None:
         """Note why these nodes are not rebuilt again."""
@@ -312,7 +354,9 @@ class Rehydration:
             container._key_ = None
         elif variants_of(type(container)).kind is not kind:
             raise StateTypeError(f"{state.name} is stored as a {state.kind}")
-        node = Node(self._tracker, node_id, kind, container, state.name)
+        # The containers that were converted belong to it already, also if a load is repeated.
+        node = Node.__new__(Node) if state.owner is None else state.owner
+        Node.__init__(node, self._tracker, node_id, kind, container, state.name)
         node.declared = True
         self._built[node] = state
         container._node_ = node
@@ -331,51 +375,52 @@ class Rehydration:
     def _fill(self, node: Node) -> None:
         """Fill a container with its content, and rebuild the nodes that the content refers to."""
         state, container = self._built[node], node.obj
-        if state.steps and node.kind.name in CONVERTED:
-            self._fill_in_steps(node, state.steps)
+        in_steps = bool(state.steps) and node.kind.name in codec.CONTAINERS
+        if in_steps:
+            self._fill_in_steps(node, state)
         else:
-            node.kind.fill(container, self._content(node, state))
+            _fill_in_parts(node.kind, container, self._content(node, state))
         if node.kind is OBJECT:
             self._tracker.part(Sharing).loaded(node)
         entries = node.entries
         if isinstance(entries, SequenceEntries):
-            entries.saved = saved_as(state.content, state.first)
+            if state.hashes is not None:
+                entries.saved = Saved(state.first, state.hashes)
             entries.first, entries.kept = state.first, Kept(size(container))
+            if state.moved:
+                _renumber(state)
         else:
-            _remember_hashes(node)
+            _remember_hashes(node, only_str=in_steps)
         if node in self.resigned:  # its encoded form differs from the stored one
             node.entries.saved = None
 
     def _content(self, node: Node, state: State) -> Any:
         if node.kind is OBJECT:
             return self._object(node, state.content)
+        if not state.unbuilt:
+            return state.content
         return Builder(self, node).content(state.content, state.first)
 
-    def _fill_in_steps(self, node: Node, steps: list[Any]) -> None:
-        """Fill a mapping by its changes, one after another.
+    def _fill_in_steps(self, node: Node, state: State) -> None:
+        """Fill a mapping or set by its changes, one after another.
 
-        Values other than dicts of scalars are decoded at the end: only then is it known whether
-        they, and the nodes that they refer to, are still there.
+        Values that are JSON still are decoded at the end: only then is it known whether they, and
+        the nodes that they refer to, are still there.
         """
-        container, kind, tracked = node.obj, node.kind, KINDS["dict"].nested
+        container, kind, built = node.obj, node.kind, converted_types()
         rest: dict[str, None] = {}
-        for step in steps:
+        for step in state.steps:
             if isinstance(step, list):
-                for key in step:
-                    kind.builtin.pop(container, key, None)
+                _remove(kind, container, step)
                 continue
-            types = set(map(type, step.values()))
-            if types == {tracked}:
-                for value in step.values():
-                    value._node_ = node
-            elif not types <= FLAT:
-                rest.update((key, None) for key, value in step.items() if type(value) not in FLAT)
+            if state.unbuilt and type(step) is dict:
+                rest.update((key, None) for key, value in step.items() if type(value) not in built)
             kind.fill(container, step)
         builder = Builder(self, node)
         for key in rest:
             json = dict.get(container, key)
-            if json is not None:
-                kind.builtin.__setitem__(container, key, builder.entry(key, json))
+            if type(json) not in built:
+                kind.builtin.__setitem__(container, key, builder.decode(key, json))
 
     def _configure(self, kind: Kind, container: Any, metadata: Stored) -> None:
         try:

@@ -24,7 +24,6 @@ import msgspec
 from msgspec import Struct
 
 from autostate import codec
-from autostate.memory import encode_each
 from autostate.tracking.alignment import UNKNOWN, align, paired
 from autostate.tracking.barrier import VARIANTS, size
 from autostate.tracking.items import ItemRef, SequenceEntries
@@ -66,20 +65,6 @@ class _Run(Struct):
     stop: int
     insert: bool
     raws: deque[bytes]
-
-
-def saved_as(content: list[Any], first: int) -> Saved:
-    """Return the saved state of a stored sequence.
-
-    Args:
-        content: The items as decoded JSON.
-        first: The number of the first item.
-    """
-    try:
-        hashes = array("q", map(hash, encode_each(content)))
-    except ValueError:  # an item that has another form in JSON
-        hashes = array("q", (hash(codec.dump(item)) for item in content))
-    return Saved(first, hashes)
 
 
 class SequenceCapture(NodeCapture):

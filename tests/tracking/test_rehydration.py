@@ -6,12 +6,16 @@ import copy
 import datetime as dt
 import enum
 import gc
+import sys
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from autostate.codec import registry
 from autostate.errors import CodecError
+from autostate.journal.commit import NodeState
+from autostate.journal.replay import Replay
 from autostate.tracking import Barrier, convert
 from autostate.tracking.kind import KINDS
 from tests.conformance.state_kit import Program, shape
@@ -163,21 +167,20 @@ def test_a_root_that_fails_takes_nothing_from_another(monkeypatch: pytest.Monkey
 
 def test_only_containers_are_converted() -> None:
     """The content of an object, and of a proxy, is what its own `decode` gets: plain JSON."""
-    tracked = KINDS["dict"].nested
+    tracked, items = KINDS["dict"].nested, [entry(1), 2, [3], [{"$date": "2026-01-02"}, 4]]
     for kind, expected in (("dict", tracked), ("proxy", dict), ("shared_object", dict)):
         content = {"value": entry(1), "tag": {"$date": "2026-01-02"}, "scalar": 1}
-        convert(kind, content)
+        convert(NodeState(kind, None), content)
         assert [*map(type, content.values())] == [expected, dict, int]
-        items = [entry(1), 2, [3]]
-        convert("list", items)
-        assert [*map(type, items)] == [tracked, int, list]
+    convert(NodeState("list", None), items)
+    assert [*map(type, items)] == [tracked, int, KINDS["list"].nested, list]
 
 
 def test_nothing_is_converted_before_there_are_containers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program may delete a state object without ever making one."""
     monkeypatch.delitem(KINDS, "dict")
     content: dict[str, Any] = {"plain": entry(1)}
-    convert("dict", content)
+    convert(NodeState("dict", None), content)
     assert type(content["plain"]) is dict
 
 
@@ -186,9 +189,11 @@ def test_dicts_are_converted_where_the_collector_looks_at_all(
 ) -> None:
     """Newer versions of Python do not tell dicts of scalars from others by that."""
     monkeypatch.setattr(gc, "is_tracked", lambda _: True)
-    content: dict[str, Any] = {"plain": entry(1), "deep": {"in": [1], "n": 2}}
-    convert("dict", content)
-    assert [*map(type, content.values())] == [KINDS["dict"].nested, dict]
+    content: dict[str, Any] = {"plain": entry(1), "deep": {"in": [1], "n": {"x": 2}}}
+    convert(NodeState("dict", None), content)
+    tracked = KINDS["dict"].nested
+    assert [*map(type, content.values())] == [tracked, tracked]
+    assert [*map(type, content["deep"].values())] == [KINDS["list"].nested, tracked]
 
 
 @pytest.mark.parametrize("kind", [dict, list])
@@ -208,3 +213,97 @@ def test_large_containers_may_be_nested_deeper_than_functions(kind: type) -> Non
         assert len(found) == 300
         found, depth = found[0], depth + 1
     assert depth == 401
+
+
+def deep(number: int) -> dict[str, Any]:
+    """A dict of dicts, lists and scalars."""
+    inner = {"in": entry(number), "tags": ["x", number], "rows": [{"n": [number]}, {}]}
+    return {"n": number, "one": {"only": number}, "deep": inner}
+
+
+SHAPES: dict[str, tuple[str, Any]] = {
+    "dicts": ("dict", lambda n: {f"k{i}": entry(i) for i in range(n)}),
+    "dicts by number": ("dict", lambda n: {i: entry(i) for i in range(n)}),
+    "dicts of one": ("dict", lambda n: {f"k{i}": {"only": i} for i in range(n)}),
+    "lists": ("dict", lambda n: {f"k{i}": [i, str(i)] for i in range(n)}),
+    "deep": ("dict", lambda n: {f"k{i}": deep(i) for i in range(n)}),
+    "counts": ("counter", lambda n: {f"k{i}": i for i in range(n)}),
+    "set": ("set", lambda n: {f"k{i}" for i in range(n)}),
+    "set of numbers": ("set", lambda n: {*range(n)}),
+    "list": ("list", lambda n: [entry(i) for i in range(n)]),
+    "list of all": ("list", lambda n: [(deep(i), str(i))[i % 2] for i in range(n)]),
+    "deque of lists": ("deque", lambda n: [[i, [i]] for i in range(n)]),
+}
+
+
+@pytest.mark.parametrize("which", SHAPES)
+def test_rehydration_calls_no_function_for_each_entry(which: str) -> None:
+    """Entries are read, converted and put in bulk: thousands of them in some hundred calls."""
+    kind, content = SHAPES[which]
+    program = Program()
+    root = program.root("r", kind)
+    (root.extend if kind in ("list", "deque") else root.update)(content(4096))
+    program.flush()
+    program.journal.compact(pause=lambda: None)  # or the number of lines would depend on the time
+    calls = lines = 0
+
+    def count(frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls, lines
+        calls += event == "call"
+        lines += event == "call" and frame.f_code is Replay.apply.__code__
+
+    sys.setprofile(count)
+    try:
+        again = program.restart().root("r", kind)
+    finally:
+        sys.setprofile(None)
+    assert shape(again) == shape(root)
+    assert lines < 120
+    assert calls < 500 + 40 * lines
+
+
+def test_items_are_found_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if others were put in front of them, or taken out, after they were stored."""
+    program = Program()
+    root = program.root("r", "list", [entry(n) for n in range(600)])
+    program.flush()
+    root[10:10] = [entry(-1), [7], entry(-2)]
+    program.flush()
+    del root[300:310], root[0]
+    program.flush()
+    following = program.restart()
+    again = following.root("r", "list")
+    assert again == root
+    numbers = [item._key_.number for item in again]
+    assert numbers == [*range(again._node_.entries.first, again._node_.entries.first + len(again))]
+    again[400]["depth"] = root[400]["depth"] = -3
+    assert len(following.flush()) == 1
+    assert following.restart().root("r", "list") == root
+
+
+def test_a_list_that_was_loaded_is_not_written_again() -> None:
+    """What the store has of it is known from its JSON, through all sorts of changes."""
+    program = Program()
+    root = program.root("r", "list", [deep(n) for n in range(40)])
+    program.flush()
+    root.insert(3, {"new": 1.5})
+    program.flush()
+    del root[20:23], root[7]
+    root.append("é")
+    program.flush()
+    following = program.restart()
+    following.root("r", "list")
+    assert following.flush(full_compare=True) == []
+    assert following.journal.recover().nodes
+
+
+def test_a_tag_leaves_the_rest_of_the_entries_converted() -> None:
+    """Only the entries with the tag are built one by one."""
+    content: dict[str, Any] = {"a": deep(1), "b": {"x": {"y": [{"$date": "2026-01-02"}]}}}
+    state = NodeState("dict", None)
+    before = copy.deepcopy(content["b"])
+    convert(state, content)
+    assert isinstance(content["a"], Barrier)
+    assert content["b"] == before
+    assert type(content["b"]["x"]["y"][0]) is dict
+    assert state.unbuilt
