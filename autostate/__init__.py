@@ -21,7 +21,7 @@ below its own, and packages on one line do not import each other:
     under_test.py           plugin of pytest has chosen
     ownership/, hub.py,     who may write a state; the signals; keys and signatures; deep values
     signing.py, depth.py
-    errors.py, files.py, memory.py, logs.py, warned.py, announced.py
+    errors.py, files.py, digest.py, memory.py, logs.py, warned.py, announced.py
 
 `_autostate_pytest.py`, beside the package, is the plugin of pytest.
 
@@ -63,7 +63,6 @@ from autostate.errors import (
     UpgradeError,
 )
 from autostate.runtime.api import (
-    Info,
     StateManager,
     atomic,
     configure,
@@ -95,6 +94,7 @@ if TYPE_CHECKING:
     from autostate.objects.decorator import persisted
     from autostate.objects.options import Transient, transient
     from autostate.runtime.backup import backup
+    from autostate.runtime.info import Info
     from autostate.saving.outcomes import Statistics
 
 __version__ = "0.1.0"
@@ -150,6 +150,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
 ]
 
 _LATE = {
+    "Info": "autostate.runtime.info",
     "PersistedCounter": "autostate.containers",
     "PersistedDeque": "autostate.containers",
     "PersistedDict": "autostate.containers",

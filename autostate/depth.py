@@ -35,7 +35,7 @@ FEW_LEVELS: Final = 50
 """With fewer levels, something else recurses: code of the program, or its caller."""
 
 _CALLS_OF_A_LEVEL: Final = 10
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]+|[\]}]+')
+_TOKEN: Final = rb'"(?:[^"\\]|\\.)*"|[\[{]+|[\]}]+'
 _lock: Final = threading.Lock()
 _rooms: Final[list[int]] = []
 _before = 0  # the limit without them
@@ -113,7 +113,7 @@ def reads_deep(decode: Callable[[Any], T]) -> Callable[[Any], T]:
 
 def _levels_of_text(data: bytes) -> int:
     deepest = level = 0
-    for token in _TOKEN.finditer(data):
+    for token in re.finditer(_TOKEN, data):
         found = token[0]
         if found[0] in b"[{":
             level += len(found)

@@ -10,9 +10,7 @@ write to a store could read a key in the store.
 from __future__ import annotations
 
 import contextlib
-import hmac
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -81,6 +79,8 @@ class Signer:
         Raises:
             BadSignatureError: None of the keys has signed the bytes.
         """
+        import hmac
+
         problems: list[str] = []
         given = signature.encode(errors="replace")
         for number, key in enumerate(self._keys(problems)):
@@ -114,6 +114,8 @@ class Signer:
 
 
 def _signature(key: bytes, data: bytes, place: str) -> str:
+    import hmac
+
     made = hmac.new(key, _DOMAIN, "sha256")
     belongs = place.encode(errors="surrogatepass")
     made.update(len(belongs).to_bytes(8, "big") + belongs)
@@ -127,7 +129,7 @@ _process_key: list[bytes] = []
 def _key_of_process() -> bytes:
     """Give the key for state in memory, which no other process can see."""
     if not _process_key:
-        _process_key.append(secrets.token_bytes(_LENGTH))
+        _process_key.append(os.urandom(_LENGTH))
     return _process_key[0]
 
 
@@ -201,7 +203,7 @@ class KeyFile:
                 return self._key
             return self.read()
         self._check_owners()
-        self.give(secrets.token_bytes(_LENGTH) if self._key is None else self._key)
+        self.give(os.urandom(_LENGTH) if self._key is None else self._key)
         return self.read()  # another process may have been first
 
     def _check_owners(self) -> None:
@@ -220,7 +222,7 @@ class KeyFile:
         Raises:
             NoKeyError: The file cannot be made.
         """
-        draft = self.path.with_name(f"{self.path.name}.{secrets.token_hex(8)}")
+        draft = self.path.with_name(f"{self.path.name}.{os.urandom(8).hex()}")
         try:
             try:
                 write_new(draft, key)

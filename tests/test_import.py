@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-COSTLY = ["apify", "apify_client", "asyncio", "cloudpickle", "crawlee", "sqlite3", "stamina"]
+COSTLY = [
+    *("apify", "apify_client", "asyncio", "cloudpickle", "crawlee", "hashlib", "json", "msgspec"),
+    *("pathlib", "sqlite3", "stamina", "wrapt"),
+]
+
+OWN = {
+    *("announced", "apify", "apify.events", "deadline", "errors", "hub", "logs", "ownership"),
+    *("ownership.program", "ownership.state_names", "process", "process.exec_hook"),
+    *("process.exit_status", "process.interrupts", "process.lifecycle", "process.signal_hook"),
+    *("runtime", "runtime.api", "runtime.manager", "runtime.names", "runtime.place", "saving"),
+    *("saving.blocked_loop", "settings", "under_test"),
+}
+"""The modules of autostate that `import autostate` loads."""
+
+SELDOM = ["_hashlib", "asyncio", "cloudpickle", "ctypes", "hmac", "numpy", "secrets", "wrapt"]
+"""Modules that a program with a small state of its own never needs."""
 
 
 def test_windows_is_refused_with_a_way_out() -> None:
@@ -25,3 +41,25 @@ def test_import_loads_nothing_that_is_not_needed_yet(module: str) -> None:
     """A program that only imports autostate does not pay for what it may never use."""
     code = f"import autostate, sys; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_import_loads_few_modules() -> None:
+    """Whoever lets it load another one looks at what that costs, with `python -X importtime`."""
+    code = "import sys, autostate; print(*sys.modules)"
+    found = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert {name[10:] for name in found if name.startswith("autostate.")} == OWN
+
+
+@pytest.mark.parametrize("url", ["sqlite:///s.db", None])
+def test_a_small_state_starts_without_what_it_does_not_need(
+    isolated: Path, url: str | None
+) -> None:
+    """OpenSSL, for example, takes as long to load as the state."""
+    code = f"""import sys, autostate
+autostate.configure(*{[url] if url else []})
+autostate.PersistedDict("s", a=1)
+autostate.flush()
+print(*sys.modules)"""
+    command = [sys.executable, "-c", code]
+    for _ in ("a new state", "a state that exists"):
+        assert not {*SELDOM} & {*subprocess.check_output(command, text=True).split()}

@@ -27,7 +27,7 @@ NAME: Final = "numpy.ndarray"
 """The name of the unknown type where the program has no NumPy."""
 
 _MAGIC: Final = b"\x93NUMPY"
-_HEADER: Final = re.compile(
+_HEADER: Final = (
     r"""(?:'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|[0-9]{1,18}|True|False|None|[()\[\]{},:\s])*+"""
 )
 """Texts, numbers and containers of them: nothing that could overload the parser of Python.
@@ -154,7 +154,7 @@ def _header_of(data: bytes) -> tuple[dict[str, Any], int]:
     start = 10 if data[6] == 1 else 12
     stop = start + int.from_bytes(data[8:start], "little")
     text = data[start:stop].decode("utf-8" if data[6] == 3 else "latin-1")
-    if stop > len(data) or not _HEADER.fullmatch(text):
+    if stop > len(data) or not re.fullmatch(_HEADER, text):
         raise ValueError
     header = ast.literal_eval(text.strip())
     shape = header["shape"]

@@ -21,7 +21,7 @@ _DIGITS: Final = 4300
 """The most digits of an int that msgspec reads, whatever the interpreter's own limit is."""
 _BITS: Final = 2000
 """If one int of a value has to be tagged, all ints of more bits are: safely below any limit."""
-_TOO_LONG: Final = re.compile(rb"\d{4301}")
+_TOO_LONG: Final = rb"\d{4301}"
 
 
 NATIVE: Final[frozenset[type]] = frozenset({str, int, bool, type(None)})
@@ -57,7 +57,8 @@ def dump_as_is(json: Json) -> bytes | None:
         data = encode(json)
     except ValueError:
         return None
-    if len(data) > _DIGITS and sys.get_int_max_str_digits() != _DIGITS and _TOO_LONG.search(data):
+    limited = len(data) <= _DIGITS or sys.get_int_max_str_digits() == _DIGITS
+    if not limited and re.search(_TOO_LONG, data):
         return None
     return data
 

@@ -40,7 +40,7 @@ BUILTIN: Final[set[type]] = set()
 ATOMS: Final[set[type]] = {str, int, bool, type(None), float, range, Fraction, *FIXED}
 """Classes whose values never change and never hold a container; `is_atom` adds others."""
 
-_TAG: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-/]{0,99}")
+_TAG: Final = r"[A-Za-z_][A-Za-z0-9_.\-/]{0,99}"
 
 
 class TypeEntry(Struct, frozen=True, eq=False):
@@ -152,7 +152,7 @@ def register(
 def _check_tag(tag: str) -> None:
     if not isinstance(tag, str):
         raise TypeError(f"a tag is a str, not {type(tag).__name__}")
-    if not _TAG.fullmatch(tag):
+    if not re.fullmatch(_TAG, tag):
         raise ValueError(
             f"{tag!r} cannot be a tag: it begins with a letter, goes on with letters, digits and "
             "any of _ . - / and has 100 characters at most"

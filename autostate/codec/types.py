@@ -61,7 +61,7 @@ def _zone(tz: dt.tzinfo) -> list[Any]:
     raise TypeError(f"a time zone of type {type(tz).__qualname__}")
 
 
-_KEY = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+_KEY = r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*"
 
 
 def _unzone(zone: Stored) -> dt.tzinfo:
@@ -70,7 +70,7 @@ def _unzone(zone: Stored) -> dt.tzinfo:
         if zone[2] is not None:
             return dt.timezone(offset, zone[2])
         return dt.timezone(offset) if offset else dt.UTC
-    if zone[0] != "zone" or not _KEY.fullmatch(zone[1]):  # a key is the path of a file
+    if zone[0] != "zone" or not re.fullmatch(_KEY, zone[1]):  # a key is the path of a file
         raise ValueError
     try:
         return zoneinfo.ZoneInfo(zone[1])

@@ -28,7 +28,7 @@ KINDS: Final = CONTAINERS.keys() | {"proxy", "object", "shared_object", "loop"}
 UNREADABLE = "unreadable"
 """The kind of a root whose records could not be read: only its name is known."""
 
-_REFERENCE = re.compile(rb'\{"\$ref":(\d+)\}')
+_REFERENCE = rb'\{"\$ref":(\d+)\}'
 
 
 class Change(msgspec.Struct, Generic[V], omit_defaults=True, forbid_unknown_fields=True):
@@ -134,7 +134,7 @@ def references(change: bytes) -> set[int]:
     The bytes of a reference cannot be anything else: quotes in a string are escaped, and a user's
     own dict of that shape is tagged.
     """
-    return set(map(int, _REFERENCE.findall(change)))
+    return set(map(int, re.findall(_REFERENCE, change)))
 
 
 def touched(change: bytes) -> set[int]:

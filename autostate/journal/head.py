@@ -22,7 +22,7 @@ _CLAIM = -1
 _TAKEN = -2
 _SUFFIXES = {_CLAIM: "-claim", _TAKEN: "-taken", 0: ""}
 _ATTEMPTS = {"claim": _CLAIM, "taken": _TAKEN}
-_NAME = re.compile(
+_NAME = (
     r"autostate-(?:head|seg)-([0-9]{8,18})-([0-9a-z]{1,64})"
     r"(?:-([0-9]{1,18}|claim|taken))?(?:-[0-9]{1,18})?"
 )
@@ -78,7 +78,7 @@ class HeadKey(NamedTuple):
 
 def parse_key(key: str) -> HeadKey | None:
     """Read the name of a head or (for its rank) of a segment; None for any other."""
-    name = _NAME.fullmatch(key)
+    name = re.fullmatch(_NAME, key)
     if name is None:
         return None
     attempt = name[3] or "0"

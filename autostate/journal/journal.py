@@ -29,7 +29,7 @@ The reasons for its design:
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Callable
 
@@ -100,7 +100,7 @@ class Journal:
         store: Store,
         *,
         clock: Callable[[], float] = time.time,
-        token: Callable[[], str] = lambda: secrets.token_hex(4),
+        token: Callable[[], str] = lambda: os.urandom(4).hex(),
         on_corrupt: OnCorrupt = "raise",
         inline_limit: int | None = None,
         part_limit: int | None = None,

@@ -16,19 +16,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgspec
 
 from autostate import memory
+from autostate.digest import blake2b
 from autostate.errors import CorruptStateError
 from autostate.stores.base import FORMAT
 from autostate.stores.envelope import Unverified, without_key
 
 OVERHEAD = 256  # bytes that a header and the brackets of a body take, at most
 
-_HEADER = re.compile(
+_HEADER = (
     rb'\{"autostate":([0-9]{1,18}),"record":"([a-z]+)","epoch":([0-9]{1,18}),"sequence":([0-9]{1,18}),'
     rb'"previous":"([0-9a-f]*)","length":([0-9]{1,18}),"digest":"([0-9a-f]{32})","body":'
 )
@@ -114,7 +114,7 @@ def open_record(key: str, data: bytes | None, kind: str) -> Record:
     """
     if data is None:
         raise DamagedRecordError(key, "is missing", None)
-    header = None if isinstance(data, Unverified) else _HEADER.match(data)
+    header = None if isinstance(data, Unverified) else re.match(_HEADER, data)
     if header is None:
         raise _unopened(key, data)
     version, found, epoch, sequence, _, length, digest = header.groups()

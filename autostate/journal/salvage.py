@@ -23,7 +23,7 @@ from autostate.journal.writer import Writer
 from autostate.memory import encode
 from autostate.stores.base import Store
 
-_ROOT = re.compile(rb'\{"id":\d+,"kind":"(\w+)","name":("(?:[^"\\]|\\.)*")')
+_ROOT = rb'\{"id":\d+,"kind":"(\w+)","name":("(?:[^"\\]|\\.)*")'
 
 
 def names_in(data: bytes) -> set[str]:
@@ -31,7 +31,7 @@ def names_in(data: bytes) -> set[str]:
     if PIECE in data:  # a long line that was cut: JSON within a string of JSON
         data += data.replace(b'\\"', b'"')
     found = set()
-    for kind, name in _ROOT.findall(data):
+    for kind, name in re.findall(_ROOT, data):
         if kind.decode() in KINDS:
             try:
                 found.add(msgspec.json.decode(name, type=str))

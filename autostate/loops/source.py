@@ -19,10 +19,10 @@ import itertools
 from array import array
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from hashlib import blake2b
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
 from autostate import codec
+from autostate.digest import blake2b
 from autostate.errors import ResumeError
 
 Prints = tuple[str | None, str | None]

@@ -37,14 +37,14 @@ _SERVERS: Final = frozenset(
         "waitress-serve",
     ]
 )
-_NOT_ALLOWED: Final = re.compile(r"[^\w.-]+")
-_APPLICATION: Final = re.compile(r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(.*\))?")
+_NOT_ALLOWED: Final = r"[^\w.-]+"
+_APPLICATION: Final = r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(.*\))?"
 _LONGEST: Final = 100
 _OF_COMMANDS: Final = frozenset({"bin", "sbin", "Scripts"})
 """Folders whose names say nothing about a program."""
 _FORK_SERVER: Final = "from multiprocessing.forkserver import main; main("
 """A part of the code after `-c` with which multiprocessing starts its fork server."""
-_MAIN: Final = re.compile(r"""'main_path': (['"])(.+?)\1""")
+_MAIN: Final = r"""'main_path': (['"])(.+?)\1"""
 
 
 def name(
@@ -124,7 +124,7 @@ def _command_of_fork_server() -> str:
 def _main_of_fork_server() -> str:
     """Give the path of the main module of this fork server's program; "" if there is none."""
     command = _command_of_fork_server()
-    if found := _MAIN.search(command):
+    if found := re.search(_MAIN, command):
         return found[2]
     if command and "sys_argv" not in command and not in_child():
         raise ImportError(
@@ -206,7 +206,7 @@ def _applications(arguments: Sequence[str]) -> Iterator[str]:
         if option in ("-A", "--app"):
             yield (value if equals else "".join(arguments[at + 1 : at + 2])).partition(":")[0]
     for argument in arguments:
-        if found := _APPLICATION.fullmatch(argument):
+        if found := re.fullmatch(_APPLICATION, argument):
             yield found[1]
     for argument in arguments:
         if argument.endswith(".py"):
@@ -215,4 +215,4 @@ def _applications(arguments: Sequence[str]) -> Iterator[str]:
 
 def _tidy(text: str) -> str:
     """Make a name that every file system accepts."""
-    return _NOT_ALLOWED.sub("-", text).strip(".-")[:_LONGEST]
+    return re.sub(_NOT_ALLOWED, "-", text).strip(".-")[:_LONGEST]

@@ -18,17 +18,17 @@ from weakref import WeakKeyDictionary
 from autostate import announced, logs
 from autostate.deadline import Deadline
 from autostate.process import exit_status, lifecycle
-from autostate.runtime.info import Info
 from autostate.runtime.manager import StateManager, current
 from autostate.settings import Settings, SettingsByName
 
 if TYPE_CHECKING:
+    from autostate.runtime.info import Info
     from autostate.saving.outcomes import Statistics
     from autostate.stores import Store
     from autostate.tracking import Tracker
     from autostate.tracking.atomic import AtomicBlock
 
-__all__ = ["Info", "StateManager", "current_manager"]
+__all__ = ["StateManager", "current_manager"]
 
 logger: logging.Logger = logging.getLogger("autostate")
 

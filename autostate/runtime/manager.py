@@ -22,13 +22,13 @@ from autostate.errors import FlushError
 from autostate.ownership import program
 from autostate.ownership.state_names import of_programs
 from autostate.process import lifecycle
-from autostate.runtime.info import Info
 from autostate.runtime.names import check_name, name_of, node_of
 from autostate.runtime.place import checked, named_by_environment, path_of, place_of
 from autostate.settings import OF_PROGRAMS, Settings, SettingsByName, default_url
 
 if TYPE_CHECKING:
     from autostate.runtime.incarnation import Incarnation
+    from autostate.runtime.info import Info
     from autostate.saving.outcomes import Statistics
     from autostate.stores import Store
     from autostate.tracking import Tracker
@@ -225,6 +225,8 @@ class StateManager:
         resumed, job = incarnation.resumed(name), incarnation.flush_thread.job
         inside = (f"{name}[", f"{name}.")
         error = job.outcomes.last_error
+        from autostate.runtime.info import Info
+
         return Info(
             name=name,
             kind=incarnation.tracker.kind(name) or "",

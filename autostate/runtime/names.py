@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autostate.codec.bound import is_container, root_of
 from autostate.ownership.state_names import OWN
 
 if TYPE_CHECKING:
@@ -49,6 +48,8 @@ def check_not_own(name: str) -> None:
 
 def _root_of(obj: Any) -> Any:
     """Give the root of a state object: itself, or the root behind a proxy or an object."""
+    from autostate.codec.bound import root_of
+
     root = root_of(obj)
     if root is None and hasattr(type(obj), "_self_state"):
         root = obj._self_state()
@@ -57,6 +58,8 @@ def _root_of(obj: Any) -> Any:
 
 def node_of(obj: Any) -> Node | None:
     """Give the node to which a state object, or a container nested in one, belongs."""
+    from autostate.codec.bound import is_container
+
     root = _root_of(obj)
     return root._node_ if is_container(root) else None
 
@@ -66,6 +69,8 @@ def name_of(obj: Any) -> str:
     if type(obj) is str:
         check_not_own(obj)
         return obj
+    from autostate.codec.bound import is_container
+
     known, obj = obj, _root_of(obj)
     node = obj._node_ if is_container(obj) else None
     if node is None:

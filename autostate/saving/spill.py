@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -33,6 +32,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from autostate.digest import blake2b
 from autostate.errors import StoreUnavailableError
 from autostate.files import create, make_folder, sync
 from autostate.stores.base import FORMAT
@@ -191,7 +191,7 @@ def _write(place: Place, base: Base, changes: Sequence[bytes], seal: Seal | None
         "commits": (base.first, base.last),
         "time": time.time(),
         "changes": len(changes),
-        "digest": hashlib.blake2b(body, digest_size=16).hexdigest(),
+        "digest": blake2b(body, digest_size=16).hexdigest(),
     }
     content = json.dumps(header).encode() + b"\n" + body
     if seal is not None:
@@ -254,7 +254,7 @@ def remove(spill: Spill) -> None:
 
 
 def _digest(text: str) -> str:
-    return hashlib.blake2b(os.fsencode(text), digest_size=6).hexdigest()
+    return blake2b(os.fsencode(text), digest_size=6).hexdigest()
 
 
 def _temporary_folders() -> Iterator[Path]:
@@ -296,7 +296,7 @@ def _read(place: Place, path: Path, opened: Open | None) -> Spill:
     if header["autostate"] != FORMAT or header["record"] != "spill":
         raise ValueError("its format is unknown")
     changes = body.split(b"\n")[:-1]
-    digest = hashlib.blake2b(body, digest_size=16).hexdigest()
+    digest = blake2b(body, digest_size=16).hexdigest()
     if digest != header["digest"] or len(changes) != header["changes"]:
         raise ValueError("it is damaged: its digest does not match")
     lowest, highest = map(int, header["commits"])

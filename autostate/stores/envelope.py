@@ -10,20 +10,19 @@ authenticates, too.
 from __future__ import annotations
 
 import re
-from hashlib import blake2b
-from hmac import compare_digest
 from typing import Any, Final
 
+from autostate.digest import blake2b
 from autostate.errors import StoreError
 from autostate.stores.base import FORMAT
 
 _LONGEST_NAME: Final = 150
-ENVELOPE = re.compile(
+ENVELOPE = (
     rb'\{"autostate":%d,"(signed|encrypted)":"([^"\\]{1,150})","key":"([0-9a-f]{16})",'
     rb'(?:"mac":"([0-9a-f]{64})","record":|"salt":"([0-9a-f]{32})","nonce":"([0-9a-f]{24})"\}\n)'
     % FORMAT
 )
-_OF_OTHERS = re.compile(rb'\{"autostate":(?!%d,)[0-9]{1,18},"(?:signed|encrypted)":' % FORMAT)
+_OF_OTHERS = rb'\{"autostate":(?!%d,)[0-9]{1,18},"(?:signed|encrypted)":' % FORMAT
 PLAIN = b'{"autostate":%d,"record":' % FORMAT
 HOW = (
     "Set AUTOSTATE_KEY, or configure(key=…), to the key with which it was written; if that is "
@@ -54,15 +53,15 @@ def unverified(data: bytes, problem: str, advice: str = "") -> Unverified:
 
 def without_key(data: bytes) -> Unverified | None:
     """Mark a record that was signed or encrypted, where no key is set; None for any other."""
-    found = ENVELOPE.match(data)
+    found = re.match(ENVELOPE, data)
     if found is not None:
         return unverified(data, f"is {found[1].decode()}, and no key is set", HOW)
-    return strange(data) if _OF_OTHERS.match(data) else None
+    return strange(data) if re.match(_OF_OTHERS, data) else None
 
 
 def strange(data: bytes) -> Unverified:
     """Mark a record that does not begin like a record of this version of autostate."""
-    if _OF_OTHERS.match(data):
+    if re.match(_OF_OTHERS, data):
         return unverified(data, "was written by another version of autostate, or is damaged")
     return unverified(data, "is damaged: it does not begin like a record of autostate")
 
@@ -120,6 +119,8 @@ class Key:
         if found[5] is None:
             record = memoryview(data)[found.end() : -1]
             mac = self.signature(found[2].decode(errors="replace"), key, record)
+            from hmac import compare_digest
+
             fits = compare_digest(mac.encode(), found[4]) and data.endswith(b"}")
             return bytes(record) if fits else None
         cipher = self.cipher(found[5].decode())

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import secrets
 import shutil
 import stat
 import time
@@ -24,7 +23,7 @@ from autostate.ownership.lock import is_gone
 from autostate.ownership.owner import Owner
 from autostate.stores.sqlite import is_open
 
-_TOKEN = re.compile("[0-9a-f]{16}(-journal)?")
+_ENDING = "[0-9a-f]{16}(-journal)?"
 _YOUNG = 60.0
 """Seconds for which the copy of a process that seems to be gone is kept."""
 
@@ -66,7 +65,7 @@ def copied(path: Path) -> Generator[Copy | None]:
         yield None
         return
     _remove_left(real)
-    copy = real.with_name(f"{real.name}.new-{os.getpid():08x}{secrets.token_hex(4)}")
+    copy = real.with_name(f"{real.name}.new-{os.getpid():08x}{os.urandom(4).hex()}")
     copies = (copy, copy.with_name(f"{copy.name}-journal"))
     made: Copy | None = Copy(copy, files, [*map(_look, files)])
     try:
@@ -109,7 +108,7 @@ def _remove_left(database: Path) -> None:
             begins, _, token = name.rpartition(".new-")
             if (
                 begins == database.name
-                and _TOKEN.fullmatch(token)
+                and re.fullmatch(_ENDING, token)
                 and is_gone(Owner(int(token[:8], 16)))
             ):
                 path = database.with_name(name)

@@ -20,7 +20,7 @@ forked child begins with other random bytes.
 from __future__ import annotations
 
 import os
-import secrets
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -186,7 +186,7 @@ class KeyedStore(StoreAround):
 
     def opened(self, key: str, data: bytes) -> bytes:
         """Give a record as it was before it was sealed, or an `Unverified`."""
-        found = ENVELOPE.match(data)
+        found = re.match(ENVELOPE, data)
         if found is None:
             if not data.startswith(PLAIN):
                 return strange(data)
@@ -234,11 +234,11 @@ class KeyedStore(StoreAround):
     def holds_encrypted(self) -> bool:
         """Tell whether there is a record that was encrypted."""
         found = (self.store.read(key) for key in self.store.list(""))
-        return any((match := ENVELOPE.match(data or b"")) and match[5] for data in found)
+        return any((match := re.match(ENVELOPE, data or b"")) and match[5] for data in found)
 
     def _next(self) -> tuple[str, str]:
         """Give the salt of this process, and a nonce that was never used with it."""
         if self._process != os.getpid():
-            self._salt, self._count, self._process = secrets.token_hex(16), 0, os.getpid()
+            self._salt, self._count, self._process = os.urandom(16).hex(), 0, os.getpid()
         self._count += 1
-        return self._salt, f"{secrets.token_hex(4)}{self._count:016x}"
+        return self._salt, f"{os.urandom(4).hex()}{self._count:016x}"

@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import secrets
 import sqlite3
 import time
 from contextlib import closing, suppress
@@ -35,7 +34,7 @@ from autostate.stores.sqlite_connection import SCHEMA, checked, connected
 logger: logging.Logger = logging.getLogger("autostate")
 
 _UNFINISHED = ".new-"
-_TOKEN = re.compile(r"[0-9a-f]{16}(-\w+)?")
+_ENDING = r"[0-9a-f]{16}(-\w+)?"
 """The rest of the names of temporary files, and of SQLite's files beside them."""
 _ABANDONED = 3600.0
 """Seconds after which a file under a temporary name belongs to no process that still lives."""
@@ -101,7 +100,7 @@ def renamed(path: Path) -> Path:
 
 def _make(path: Path) -> None:
     """Make the database under a temporary name, then link it to its path."""
-    unfinished = path.with_name(f"{path.name}{_UNFINISHED}{secrets.token_hex(8)}")
+    unfinished = path.with_name(f"{path.name}{_UNFINISHED}{os.urandom(8).hex()}")
     try:
         os.close(create(unfinished))  # SQLite gives its journal the mode of the file
         with closing(connected(unfinished, "rw")) as connection:
@@ -146,7 +145,7 @@ def _tidy(path: Path, found: os.stat_result | None) -> None:
         is_being_made = False  # a database that is being made has two names for a moment
         for name in names:
             begin, _, end = name.rpartition(_UNFINISHED)
-            if begin == path.name and _TOKEN.fullmatch(end):
+            if begin == path.name and re.fullmatch(_ENDING, end):
                 is_being_made = True
                 left = path.with_name(name)
                 entry = left.lstat()

@@ -12,8 +12,8 @@ from autostate.ownership import program
 KNOWN = (
     "sqlite:///relative/path, sqlite:////absolute/path, memory:, memory:NAME, apify:, apify:NAME"
 )
-_PLACEHOLDER = re.compile(r"\{\w*\}")
-_CREDENTIALS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:/*)?.*@")
+_PLACEHOLDER = r"\{\w*\}"
+_CREDENTIALS = r"^([A-Za-z][A-Za-z0-9+.-]*:/*)?.*@"
 _FILES = (".db", ".sqlite", ".sqlite3", ".db3")
 
 
@@ -73,7 +73,7 @@ def _file(source: str, rest: str) -> str:
     if path.endswith("/"):
         _refuse(source, "it is a folder. A file in it is", f"{source}state.db")
     path = program.named(path)
-    if other := _PLACEHOLDER.search(path):
+    if other := re.search(_PLACEHOLDER, path):
         meant = source.replace(other[0], "{program}")
         _refuse(source, f"nothing is put in the place of {other[0]}; perhaps it should be", meant)
     return _sqlite(source, path)
@@ -104,7 +104,7 @@ def shown(url: str) -> str:
         'redis:…@host?…'
     """
     plain, query, _ = url.partition("?")
-    return _CREDENTIALS.sub(r"\1…@", plain) + ("?…" if query else "")
+    return re.sub(_CREDENTIALS, r"\1…@", plain) + ("?…" if query else "")
 
 
 def _refuse(source: str, why: str, instead: str) -> NoReturn:

@@ -28,5 +28,5 @@ OBJECT: Final = Kind(
 )
 """An object without a barrier: saved as a whole, as the one entry "value"."""
 
-object.__setattr__(OBJECT, "nested", Cell)  # there is nothing to hide about it
+OBJECT.nested = Cell  # there is nothing to hide about it
 KINDS[OBJECT.name] = PLAIN[Cell] = OBJECT

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from autostate.codec.signatures import Json, Stored
@@ -36,8 +37,7 @@ def _itself(container: Any) -> Any:
     return container
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(Struct, eq=False):
     """One kind of container.
 
     Attributes:
@@ -88,8 +88,8 @@ class Kind:
     show: Callable[[Any], Any] = _itself
     complete: Callable[[Any], Callable[[], None]] | None = None
     release: Callable[[Any], None] = _nothing
-    nested: type[Any] = field(init=False)
-    unclaimed: type[Any] = field(init=False)
+    nested: type[Any] = field(default=type(None))
+    unclaimed: type[Any] = field(default=type(None))
 
     def __post_init__(self) -> None:
         """Make the classes of nested containers and of unclaimed roots."""
@@ -104,9 +104,8 @@ class Kind:
             "__slots__": (),
             "__new__": lambda _cls, *args, **kwargs: builtin(*args, **kwargs),
         }
-        nested = metaclass(cls.__name__, (cls,), looks | makes_plain)
-        object.__setattr__(self, "nested", nested)
-        object.__setattr__(self, "unclaimed", metaclass(cls.__name__, (cls,), looks))
+        self.nested = metaclass(cls.__name__, (cls,), looks | makes_plain)
+        self.unclaimed = metaclass(cls.__name__, (cls,), looks)
 
 
 KINDS: Final[dict[str, Kind]] = {}

@@ -13,6 +13,7 @@ it in both.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from itertools import repeat
@@ -256,7 +257,11 @@ class _SlottedExample:
     __slots__ = ("field",)
 
 
-def _calibrate() -> int:
+@functools.cache
+def _alone() -> int:
+    """Count the references to a container in a field held by nobody else, as `_exchanged` does."""
+    if not refcount.RELIABLE:
+        return 0
     found = set()
     for cls in (_Example, _SlottedExample):
         instance: Any = cls()
@@ -380,7 +385,7 @@ def offer(root: InstanceRoot) -> None:
 
 def _swap(root: InstanceRoot, name: str, new: Any, box: list[Any]) -> bool:
     """Replace a container in a field, unless somebody holds the former one."""
-    return compare_and_swap(root, name, new, box, alone=ALONE) <= ALONE
+    return compare_and_swap(root, name, new, box, alone=_alone()) <= _alone()
 
 
 def release(root: InstanceRoot) -> None:
@@ -410,6 +415,3 @@ register_kind(
         step=".{}".format,
     )
 )
-
-ALONE: Final = _calibrate() if refcount.RELIABLE else 0
-"""References to a container in a field held by nobody else, as `compare_and_swap` counts them."""

@@ -149,7 +149,7 @@ def _taking(kind: Any, taken: list[Any]) -> Any:
         taken.append(content)
         kind.fill(new, content)
 
-    object.__setattr__(made, "fill", fill)
+    made.fill = fill
     return made
 
 
