@@ -26,15 +26,17 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 export PYTHONDONTWRITEBYTECODE :=
 
 CAMPAIGNS := kills crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model
-.PHONY: help test pytest lint style types format demo bench scale structure fuzz clean reliability $(CAMPAIGNS)
+.PHONY: help test pytest lint style types format demo bench bench-full costs scale structure fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make test   lint, types, layers and tests (PYTHON=python3.14 chooses an interpreter)"
 	@echo "make lint   ruff, mypy, ty, import-linter"
 	@echo "make demo   a crawl that is killed and goes on (ARGS='--kills 8 --seed 7')"
-	@echo "make bench  figures beside goals (ARGS='--quick')"
-	@echo "make scale  flush cost and memory against size and share (ARGS='--size 10000')"
+	@echo "make bench  figures beside goals and peers, docs/performance.md (ARGS='--only saving')"
+	@echo "make bench-full  the same with ten million entries: may take hours, and 16 GB of memory"
+	@echo "make costs  counts of calls, bytes and entries beside what they were (COSTS=20000)"
+	@echo "make scale  the steps of a flush against size and share (ARGS='--size 10000')"
 	@echo "make structure  files on the way of an operation, circles of imports, lines of code"
 	@echo "make reliability  all campaigns, and the table of docs/reliability.md (NAMES='http ends')"
 	@echo "make $(firstword $(CAMPAIGNS))  one of them:" $(CAMPAIGNS) "(KILLS=200 POWER=300 … say how much)"
@@ -86,8 +88,22 @@ format: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/python -m examples.crawl.demo $(ARGS)
 
-bench: $(STAMP)
+# The peers of the benchmark: nothing else needs them.
+PEERS := $(VENV)/.peers$(MADE_WITH)
+
+$(PEERS): $(STAMP) pyproject.toml
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --group bench 2>/dev/null || \
+		$(PIP) --group bench
+	@touch $@
+
+bench: $(PEERS)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-full: $(PEERS)
+	$(BIN)/python -m benchmarks --plan full $(ARGS)
+
+costs: $(STAMP)
+	COSTS=$(COSTS) $(BIN)/python -m pytest -n0 tests/test_costs.py $(ARGS)
 
 scale: $(STAMP)
 	$(BIN)/python -m benchmarks.scale $(ARGS)
@@ -110,6 +126,7 @@ INTERRUPTS ?= all
 HOSTILE ?= 3000
 MEMORY ?= all
 MODEL ?= all
+COSTS ?= 20000
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 CAMPAIGN = $(BIN)/python -m pytest -o faulthandler_timeout=0 --numprocesses=$(CORES) \
 	--dist=worksteal -m "campaign(name='$@')" $(ARGS)

@@ -1,125 +1,121 @@
-"""What reading and writing costs, in times of a plain dict, while saving goes on as usual."""
+"""Reading and writing, in times of a plain dict, while saving goes on as usual."""
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import shelve
-from collections.abc import Iterator, MutableMapping
+import tempfile
+from collections.abc import Callable, Iterator, MutableMapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import autostate
-from benchmarks.measure import Job, Row, ratios, rounds
+from benchmarks.measure import Job, Plan, Row, ratios, rounds, specialised
 
-SMALL = 10
-WRITES = 100_000
-FEW = 10
+TITLE: Final = "Reading and writing"
+SMALL: Final = 10
+FEW: Final = 10
 """Keys that are written again and again in a large dict: every write is recorded."""
-SHELVE_KEYS = 100
-"""A write to a shelf costs so much that a few must do; their time is scaled."""
+OTHERS: Final = 10
+"""Others are slow: the tenth part of the operations must do, beside a plain dict that does it."""
+
+State = MutableMapping[str, Any]
+Make = Callable[[State, int], Job]
 
 
-def rows(folder: Path, *, large: int, count: int) -> Iterator[Row]:
-    """Measure writes, nested writes and reads on a small and on a large dict.
-
-    Args:
-        folder: Where files may be left.
-        large: Entries of the large dict.
-        count: How many rounds.
-    """
-    with autostate.open(f"sqlite:///{folder / 'access.db'}"):
-        small = autostate.PersistedDict[str, Any]("small", _entries(SMALL))
-        big = autostate.PersistedDict[str, Any]("large", _entries(large))
-        autostate.flush()
-        small_shelf = _shelve(folder, SMALL, count, write=True)
-        read_shelf = _shelve(folder, SMALL, count, write=False)
-        yield _row("write, small dict, steady", small, _writes, 1.2, count=count, peers=small_shelf)
-        yield _row(f"write, dict of {large:,}", big, _writes, 5, count=count)
-        what = f"write, {FEW} keys of {large:,}"
-        yield _row(what, big, partial(_writes, few=FEW), 5, count=count)
-        yield _row("nested d[a][b] += 1, small", small, _nested_writes, 2, count=count)
-        yield _row(f"nested d[a][b] += 1, {large:,}", big, _nested_writes, None, count=count)
-        yield _row("read, small dict", small, _reads, 1.5, count=count, peers=read_shelf)
-        yield _row(f"read, dict of {large:,}", big, _reads, 1.5, count=count)
+def rows(plan: Plan) -> Iterator[Row]:
+    """Measure writes, nested writes and reads on a small and on a large dict."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, large = Path(name), plan.medium
+        with (
+            autostate.open(f"sqlite:///{folder / 'access.db'}"),
+            shelve.open(str(folder / "shelf"), "c") as shelf,
+        ):
+            small = autostate.PersistedDict[str, Any]("small", _entries(SMALL))
+            big = autostate.PersistedDict[str, Any]("large", _entries(large))
+            autostate.flush(timeout=600)
+            shelf.update(_entries(SMALL))
+            some = {"own": small, **_observed(SMALL), "shelve": shelf}
+            yield _row(plan, "write, small dict", 1.2, _writes, some)
+            yield _row(plan, "read, small dict", 1.5, _reads, some)
+            some = {"own": small, **_observed(SMALL, deep=True)}
+            yield _row(plan, "nested d[a][b] += 1, small dict", 2, _nested, some)
+            some = {"own": big, **_observed(large)}
+            few = partial(_writes, few=FEW)
+            yield _row(plan, f"write, dict of {large:,}", 5, _writes, some)
+            yield _row(plan, f"write, {FEW} keys of {large:,}", 5, few, some)
+            yield _row(plan, f"read, dict of {large:,}", 1.5, _reads, some)
+            some = {"own": big}
+            yield _row(plan, f"nested d[a][b] += 1, dict of {large:,}", None, _nested, some)
 
 
 def _entries(count: int) -> dict[str, Any]:
     return {f"key-{number}": {"seen": number} for number in range(count)}
 
 
-def _row(
-    what: str,
-    persisted: MutableMapping[str, Any],
-    make: Any,
-    goal: float | None,
-    *,
-    count: int,
-    peers: dict[str, float] | None = None,
-) -> Row:
-    plain = _entries(len(persisted))
-    found = ratios(rounds({"dict": make(plain), "own": make(persisted)}, count), "dict")
-    return Row(what, found["own"], goal, peers=peers or {})
+def _observed(count: int, *, deep: bool = False) -> dict[str, State]:
+    """Dicts that notice changes and save nothing; with `deep`, also changes inside of values."""
+    found: dict[str, State] = {}
+    if importlib.util.find_spec("psygnal"):
+        from psygnal.containers import EventedDict
+
+        inner = EventedDict if deep else dict
+        values = {key: inner(value) for key, value in _entries(count).items()}
+        found["psygnal"] = EventedDict(values)
+    if importlib.util.find_spec("sqlalchemy_json"):
+        from sqlalchemy_json import NestedMutableDict
+
+        found["sqlalchemy-json"] = NestedMutableDict(_entries(count))
+    return found
 
 
-def _keys(mapping: MutableMapping[str, Any], few: int | None = None) -> list[str]:
+def _row(plan: Plan, what: str, goal: float | None, make: Make, states: dict[str, State]) -> Row:
+    own, count = states["own"], plan.writes
+    jobs = {"dict": make(_entries(len(own)), count), "own": make(own, count)}
+    found = ratios(rounds(jobs, plan.rounds * 4), "dict")
+    fewer = {"dict": _entries(len(own)), **states}
+    del fewer["own"]
+    slow = {name: make(state, count // OTHERS) for name, state in fewer.items()}
+    return Row(what, found["own"], goal, peers=ratios(rounds(slow, plan.long_rounds), "dict"))
+
+
+def _keys(state: State, count: int, few: int | None = None) -> list[str]:
     """Many keys in random order, the same for all; if `few`, of so many different ones."""
     rng = random.Random(1)
-    chosen = sorted(mapping) if few is None else rng.sample(sorted(mapping), few)
-    return rng.choices(chosen, k=WRITES)
+    chosen = sorted(state) if few is None else rng.sample(sorted(state), few)
+    return rng.choices(chosen, k=count)
 
 
-def _writes(mapping: MutableMapping[str, Any], few: int | None = None) -> Job:
-    keys = _keys(mapping, few)
-
-    def job() -> None:
-        for key in keys:
-            mapping[key] = 1
-
-    return job
-
-
-def _nested_writes(mapping: MutableMapping[str, Any]) -> Job:
-    keys = _keys(mapping)
+def _writes(state: State, count: int, few: int | None = None) -> Job:
+    keys = _keys(state, count, few)
 
     def job() -> None:
         for key in keys:
-            mapping[key]["seen"] += 1
+            state[key] = 1
 
-    def fresh() -> None:
-        for key in mapping:
-            mapping[key] = {"seen": 0}
-
-    fresh()
-    return job
+    return specialised(job)
 
 
-def _reads(mapping: MutableMapping[str, Any]) -> Job:
-    keys = _keys(mapping)
+def _nested(state: State, count: int) -> Job:
+    keys = _keys(state, count)
+    if 1 in state.values():  # other rows have replaced some
+        for key in state:
+            state[key] = {"seen": 0}
 
     def job() -> None:
         for key in keys:
-            mapping[key]
+            state[key]["seen"] += 1
 
-    return job
+    return specialised(job)
 
 
-def _shelve(folder: Path, size: int, count: int, *, write: bool) -> dict[str, float]:
-    """The same on a shelf, on far fewer keys."""
-    keys = [f"key-{number % size}" for number in range(SHELVE_KEYS)]
-    plain = _entries(size)
-    with shelve.open(str(folder / f"access-{write}"), "c") as shelf:
-        shelf.update(plain)
+def _reads(state: State, count: int) -> Job:
+    keys = _keys(state, count)
 
-        def on(mapping: MutableMapping[str, Any]) -> Job:
-            def job() -> None:
-                for key in keys:
-                    if write:
-                        mapping[key] = 1
-                    else:
-                        mapping[key]
+    def job() -> None:
+        for key in keys:
+            state[key]
 
-            return job
-
-        times = rounds({"dict": on(plain), "shelve": on(shelf)}, count)
-    return ratios(times, "dict")
+    return specialised(job)

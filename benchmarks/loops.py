@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import statistics
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import autostate
-from benchmarks.measure import Job, Row, rounds
+from benchmarks.measure import Job, Plan, Row, rounds
+
+TITLE: Final = "Resumable loops"
 
 
-def rows(folder: Path, *, size: int, count: int) -> Iterator[Row]:
-    """Measure loops with empty bodies over a list, a generator and a file.
+def rows(plan: Plan) -> Iterator[Row]:
+    """Measure loops with empty bodies over a list, a generator and a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _rows(Path(folder), plan.medium, plan.long_rounds)
 
-    Args:
-        folder: Where files may be left.
-        size: How many items.
-        count: How many rounds.
-    """
+
+def _rows(folder: Path, size: int, count: int) -> Iterator[Row]:
     path = folder / "lines.txt"
     path.write_text("".join(f"line {number}\n" for number in range(size)))
     numbers = list(range(size))
@@ -39,7 +41,7 @@ def _row(kind: str, make: Callable[[], Iterable[Any]], size: int, count: int) ->
         name: statistics.median(times) / size * 1e6 for name, times in rounds(jobs, count).items()
     }
     return Row(
-        f"an item of a resumable loop, {kind}",
+        f"an item of a {kind}",
         figures.pop("own"),
         None,
         unit="µs",

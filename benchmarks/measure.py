@@ -1,29 +1,107 @@
 """How it is measured, and what a figure looks like.
 
-Everything that is compared runs in one process in alternating rounds, so that a machine that is
-slow for a while is slow for all of them; what is reported is the median of the rounds' ratios.
+What is compared is done in alternating rounds, so that a machine that is slow for a while is slow
+for all; a figure is the median of the rounds.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Self
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import FunctionType
+from typing import IO, Any, Final, Self
 
 Job = Callable[[], object]
+Figures = dict[str, float]
+
+CALM: Final[dict[str, Any]] = {
+    "debounce": 3600.0,
+    "max_delay": 3600.0,
+    "max_dirty_bytes": 1 << 40,
+    "flush_timeout": 600.0,
+}
+"""Settings with which nothing is saved unless it is asked for."""
 
 
 @dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        name: What it is called.
+        sizes: Entries of the states that are saved.
+        large: Entries of the state whose memory, stalls and rehydration are measured.
+        medium: Entries of a state that is saved in many forms.
+        few: Entries of a state that slow peers save, too.
+        objects: Objects of a `@persisted` class.
+        held: Containers that the program also holds.
+        writes: Reads and writes of a round.
+        rounds: How many rounds of short jobs.
+        long_rounds: How many rounds of jobs that take seconds.
+        idle: Seconds for which an idle program is watched.
+    """
+
+    name: str
+    sizes: Sequence[int]
+    large: int
+    medium: int
+    few: int
+    objects: int
+    held: int
+    writes: int
+    rounds: int
+    long_rounds: int
+    idle: float
+
+
+TINY: Final = Plan(
+    name="tiny",
+    sizes=(300,),
+    large=2_000,
+    medium=300,
+    few=0,
+    objects=50,
+    held=50,
+    writes=1_000,
+    rounds=1,
+    long_rounds=1,
+    idle=0.5,
+)
+USUAL: Final = Plan(
+    name="usual",
+    sizes=(10_000, 100_000, 1_000_000),
+    large=1_000_000,
+    medium=100_000,
+    few=10_000,
+    objects=20_000,
+    held=20_000,
+    writes=100_000,
+    rounds=3,
+    long_rounds=3,
+    idle=10,
+)
+FULL: Final = replace(
+    USUAL,
+    name="full",
+    sizes=(10_000, 100_000, 1_000_000, 10_000_000),
+    objects=100_000,
+    rounds=9,
+    long_rounds=5,
+    idle=60,
+)
+PLANS: Final = {plan.name: plan for plan in (TINY, USUAL, FULL)}
+
+
+@dataclass(frozen=True, eq=False)
 class Row:
-    """One line of the table.
+    """One line of a table.
 
     Attributes:
         what: What was measured.
@@ -31,7 +109,11 @@ class Row:
         goal: The largest figure that meets the goal; None: there is no goal.
         unit: What the figure counts.
         peers: The same for others, by name.
+        own: Further figures of autostate, by name, which are judged as well.
+        rival: The peer that is to be no better.
         note: What else is worth knowing.
+        group: The heading of the table in which it stands, if a topic has several.
+        data: What plots are made of.
     """
 
     what: str
@@ -39,14 +121,22 @@ class Row:
     goal: float | None
     unit: str = "×"
     peers: Mapping[str, float] = field(default_factory=dict)
+    own: Mapping[str, float] = field(default_factory=dict)
+    rival: str = ""
     note: str = ""
+    group: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def met(self) -> str:
-        """Whether the goal is met, in a word."""
+        """Whether the goal is met, in a word or two."""
         if self.goal is None:
             return ""
-        return "met" if self.figure <= self.goal else "MISSED"
+        worst = max(self.figure, *self.own.values()) if self.own else self.figure
+        missed = ["MISSED"] if worst > self.goal else []
+        if worst > self.peers.get(self.rival, worst):
+            missed.append(f"behind {self.rival}")
+        return ", ".join(missed) or "met"
 
 
 def seconds(job: Job) -> float:
@@ -56,19 +146,33 @@ def seconds(job: Job) -> float:
     return time.perf_counter() - began
 
 
+def specialised(job: Any) -> Job:
+    """Give a function with bytecode of its own: the interpreter adapts it to the types it meets.
+
+    In most programs a line of code meets containers of one type only.
+    """
+    return FunctionType(
+        *(job.__code__.replace(), job.__globals__, job.__name__, job.__defaults__, job.__closure__)
+    )
+
+
 def rounds(jobs: Mapping[str, Job], count: int) -> dict[str, list[float]]:
     """Run all jobs in turn, so many times, and give the seconds of each."""
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for number in range(count):
         gc.collect()
-        names = list(jobs)
-        for name in names if number % 2 else reversed(names):
+        for name in turn(jobs, number):
             times[name].append(seconds(jobs[name]))
     return times
 
 
-def ratios(times: Mapping[str, list[float]], base: str) -> dict[str, float]:
-    """Give the median, over the rounds, of each job's time in times of the base's."""
+def turn(names: Iterable[str], number: int) -> list[str]:
+    """Give the names in the order of one round: every other round begins with the last."""
+    return [*names][:: -1 if number % 2 else 1]
+
+
+def ratios(times: Mapping[str, Sequence[float]], base: str) -> Figures:
+    """Give the median, over the rounds, of each one's time in times of the base's."""
     return {
         name: statistics.median(a / b for a, b in zip(taken, times[base], strict=True))
         for name, taken in times.items()
@@ -76,37 +180,65 @@ def ratios(times: Mapping[str, list[float]], base: str) -> dict[str, float]:
     }
 
 
-def in_process(module: str, *arguments: str | Path) -> dict[str, float]:
+def in_process(module: str, *arguments: object) -> dict[str, Any]:
     """Run a module in a process of its own, and give what it prints last."""
-    command = [sys.executable, "-m", module, *map(str, arguments)]
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-    found: dict[str, float] = json.loads(output.splitlines()[-1])
+    found: dict[str, Any] = json.loads(output.splitlines()[-1])
     return found
 
 
-TICK = 0.0005
+def in_turn(
+    modules: Mapping[str, Sequence[object]], count: int, figure: str
+) -> dict[str, list[float]]:
+    """Run modules with their arguments in alternating rounds; collect one figure of each."""
+    found: dict[str, list[float]] = {name: [] for name in modules}
+    for number in range(count):
+        for name in turn(modules, number):
+            module, *arguments = modules[name]
+            found[name].append(in_process(str(module), *arguments)[figure])
+    return found
 
 
-class Stalls:
-    """The longest time for which an event loop could do nothing else. A context manager."""
+class Session:
+    """A worker process (`worker.py`) with one participant. A context manager."""
 
-    def __init__(self) -> None:
-        self.longest = 0.0
-        self._last = 0.0
+    def __init__(self, participant: str, shape: str) -> None:
+        self._names = (participant, shape)
+        self._folder = tempfile.TemporaryDirectory(prefix="autostate-bench-")
 
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._tick())
-        await asyncio.sleep(0.05)
-        self.longest = 0.0
+    def __enter__(self) -> Self:
+        participant, shape = self._names
+        command = [sys.executable, "-m", "benchmarks.worker", participant, self._folder.name, shape]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._answer()
         return self
 
-    async def __aexit__(self, *error: object) -> None:
-        self._task.cancel()
+    def do(self, operation: str, number: int) -> Figures:
+        """Let the participant apply and save changes, and give the seconds."""
+        given = self._process.stdin
+        assert given is not None
+        given.write(f"{operation} {number}\n")
+        given.flush()
+        return self._answer()
 
-    async def _tick(self) -> None:
-        self._last = time.perf_counter()
-        while True:
-            await asyncio.sleep(TICK)
-            now = time.perf_counter()
-            self.longest = max(self.longest, now - self._last - TICK)
-            self._last = now
+    def _answer(self) -> Figures:
+        told: IO[str] | None = self._process.stdout
+        assert told is not None
+        line = told.readline()
+        if not line:
+            raise RuntimeError(f"the worker of {self._names} ended: {self._process.wait()}")
+        found: Figures = json.loads(line)
+        return found
+
+    def __exit__(self, *error: object) -> None:
+        self._process.communicate()
+        self._folder.cleanup()
+
+
+def named(names: Collection[str]) -> str:
+    """List names in a sentence."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

@@ -1,8 +1,11 @@
-"""How much memory a dict takes, plain or persisted, in a process of its own.
+"""The memory of a large state, in times of a plain dict with the same content.
 
-python -m benchmarks.memory SIZE                  a plain dict
-python -m benchmarks.memory SIZE URL save         a persisted one: made, saved, saved again
-python -m benchmarks.memory SIZE URL rehydrate    the same in its next life
+    python -m benchmarks.memory SIZE                      a plain dict
+    python -m benchmarks.memory SIZE FOLDER save          a persisted one: made, saved, saved again
+    python -m benchmarks.memory SIZE FOLDER rehydrate     the same in its next life
+
+Each figure is of a process of its own, and is what the process has more than before it made the
+state. So what the library itself takes is not in it.
 """
 
 from __future__ import annotations
@@ -12,14 +15,37 @@ import json
 import os
 import random
 import sys
-import threading
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.entries import CHANGED, entries
+from benchmarks.measure import CALM, Plan, Row, in_process
 
-SAVES = 70
+TITLE: Final = "Memory"
+GOALS: Final = {
+    "state": ("before anything was saved", 1.3),
+    "saved": ("after the first save", 1.3),
+    "peak": ("the most, during the first save", 1.5),
+    "flushes": ("after saves of 1 %, and a compaction", 1.3),
+    "rehydrated": ("after rehydration", 1.3),
+}
+SAVES: Final = 70
 """Saves of a little: more than the commits that a journal keeps."""
+
+
+def rows(plan: Plan) -> Iterator[Row]:
+    """Measure at several moments."""
+    size = plan.large
+    plain = in_process("memory", size)["state"]
+    with tempfile.TemporaryDirectory(prefix="autostate-bench-") as folder:
+        found = in_process("memory", size, folder, "save")
+        found |= in_process("memory", size, folder, "rehydrate")
+    note = f"a plain one takes {plain / 1e6:,.0f} MB"
+    for moment, (what, goal) in GOALS.items():
+        yield Row(f"dict of {size:,} dicts, {what}", found[moment] / plain, goal, note=note)
 
 
 def resident() -> int:
@@ -38,56 +64,61 @@ def plain(size: int) -> dict[str, int]:
     """Make a plain dict."""
     before = resident()
     kept = dict(entries(size))
-    return {"objects": resident() - before, "entries": len(kept)}
+    return {"state": resident() - before, "entries": len(kept)}
 
 
-def saved(size: int, url: str) -> dict[str, int]:
+def saved(size: int, folder: str) -> dict[str, int]:
     """Make a persisted dict, and save it: all at first, then a little many times."""
     import autostate
 
-    with autostate.open(url, debounce=3600.0, max_delay=3600.0, max_dirty_bytes=1 << 40) as manager:
+    with autostate.open(Path(folder, "state.db"), **CALM):
         pages, rng = autostate.PersistedDict[str, Any]("pages"), random.Random(5)
         gc.collect()
         before = resident()
         pages.update(entries(size))
-        found = {"objects": resident() - before}
-        autostate.flush(timeout=300)
+        found = {"state": resident() - before}
+        autostate.flush()
         found |= {"saved": resident() - before, "peak": peak() - before}
         urls = list(pages)
         for _ in range(SAVES):
             for one in rng.sample(urls, max(1, int(size * CHANGED))):
                 pages[one]["depth"] += 1
-            autostate.flush(timeout=300)
-        _wait_for_compaction(manager)
+            autostate.flush()
+        wait_until_idle()
         del urls
         return found | {"flushes": resident() - before}
 
 
-def _wait_for_compaction(manager: Any) -> None:
-    """Wait until the flush thread has compacted the journal, if that is due."""
-    looked = threading.Event()
-    while manager._incarnation._journal.needs_compaction:
-        looked.wait(0.1)
-    with manager.exclusive():  # it has come to its end
-        pass
-
-
-def rehydrated(size: int, url: str) -> dict[str, int]:
+def rehydrated(size: int, folder: str) -> dict[str, int]:
     """Rehydrate a persisted dict."""
     import autostate
 
-    with autostate.open(url):
+    with autostate.open(Path(folder, "state.db"), **CALM):
         before = resident()
         pages = autostate.PersistedDict[str, Any]("pages")
         assert len(pages) == size
         return {"rehydrated": resident() - before}
 
 
-def main(size: int, url: str = "", what: str = "") -> dict[str, int]:
+def wait_until_idle(calm: float = 0.02, patience: int = 1000) -> None:
+    """Wait until this process has nothing to do, such as a compaction.
+
+    Args:
+        calm: Seconds of which it has to be idle for nearly all.
+        patience: How often that is looked at.
+    """
+    for _ in range(patience):
+        before = time.process_time()
+        time.sleep(calm)
+        if time.process_time() - before < calm / 10:
+            return
+
+
+def main(size: int, folder: str = "", what: str = "") -> dict[str, int]:
     """Measure, in bytes."""
-    if not url:
+    if not folder:
         return plain(size)
-    return saved(size, url) if what == "save" else rehydrated(size, url)
+    return saved(size, folder) if what == "save" else rehydrated(size, folder)
 
 
 if __name__ == "__main__":

@@ -1,163 +1,178 @@
-"""What saving a large dict costs: URL → four small fields, one in a hundred changed."""
+"""Applying changes to a state and saving them durably, in times of the limit.
+
+Each participant has a process of its own, and gets the same changes in each round.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import random
-import shelve
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final
 
-import msgspec
+from benchmarks.entries import SHAPES
+from benchmarks.measure import Figures, Plan, Row, Session, ratios, turn
+from benchmarks.peers import AUTOMATIC, LIMIT, OWN, PEERS, RIVAL
 
-import autostate
-from benchmarks.entries import CHANGED, entries
-from benchmarks.measure import Row, Stalls, in_process, ratios, rounds, seconds
+TITLE: Final = "Saving"
+GOAL: Final = 1.5
+HUGE: Final = 10_000_000
+"""From this size on participants come one after another: two states may not fit into memory."""
 
-SHELVE = 20_000
-"""Entries of the shelf: without a C library shelve rewrites its whole index at every sync."""
+WORDS: Final = {
+    "fill": "first save",
+    "replace": "values replaced",
+    "held": "replaced by values that the program holds, too",
+    "alter": "changed inside of values",
+    "add": "added",
+    "remove": "removed",
+    "nothing": "nothing changed",
+}
 
 
-def rows(folder: Path, *, size: int, count: int) -> Iterator[Row]:
-    """Measure saves by the flush thread and by `durable()`, idling, and the event loop meanwhile.
+@dataclass(frozen=True)
+class Case:
+    """Changes of one kind to a state.
 
-    Args:
-        folder: Where files may be left.
-        size: Entries of the dict.
-        count: How many rounds.
+    Attributes:
+        shape: Values of which shape the state has.
+        size: How many entries.
+        operation: What is done to them.
+        number: To how many.
     """
-    found = asyncio.run(_saves(folder, size, count))
-    limit = statistics.median(found.times["limit of flush thread"])
-    use_state = in_process("benchmarks.use_state", str(size), folder)
-    peers = {
-        "use_state": use_state["seconds"] / limit,
-        f"shelve of {min(size, SHELVE):,}": _shelve(folder, min(size, SHELVE)),
-    }
-    note = f"the limit is {limit * 1000:.1f} ms"
-    yield Row(f"save 1 % of {size:,}", found.ratio("flush thread"), 1.5, peers=peers, note=note)
-    note = "compares what could be changed unseen"
-    yield Row(f"durable() after 1 % of {size:,}", found.ratio("durable"), None, note=note)
-    yield Row("save with nothing changed", found.idle_writes, 0, "writes", peers={"use_state": 1})
-    stall = {"use_state": use_state["stall"] * 1000}
-    yield Row(f"longest stall, first save of {size:,}", found.first_stall * 1000, 10, "ms", stall)
-    for name, what in (("flush thread", "saving 1 %"), ("durable", "durable(), 1 %")):
-        longest = max(found.stalls[name]) * 1000
-        usual = f"median of the rounds {statistics.median(found.stalls[name]) * 1000:.1f} ms"
-        yield Row(f"longest stall, {what} of {size:,}", longest, 10, "ms", stall, usual)
+
+    shape: str
+    size: int
+    operation: str
+    number: int
+
+    @property
+    def what(self) -> str:
+        """The change, in words."""
+        words = WORDS[self.operation]
+        if self.operation in {"fill", "nothing"}:
+            return words
+        return f"{100 * self.number / self.size:.3g} % {words}"
+
+    @property
+    def state(self) -> str:
+        """The state, in words."""
+        return f"{self.size:,}: {SHAPES[self.shape].what}"
 
 
-class _Found:
-    """What was measured, in seconds."""
+Changes = Sequence[tuple[str, float]]
+"""Operations, each with the share of the entries that it changes."""
 
-    def __init__(self) -> None:
-        self.times: defaultdict[str, list[float]] = defaultdict(list)
-        self.stalls: defaultdict[str, list[float]] = defaultdict(list)
-        self.first_stall = 0.0
-        self.idle_writes = 0
-
-    def ratio(self, name: str) -> float:
-        """How long a save took, in times of the limit measured just before it."""
-        return ratios(self.times, f"limit of {name}")[name]
-
-
-class _Flushes:
-    """Waits for the flush thread to save by itself."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._seconds: asyncio.Queue[float] = asyncio.Queue()
-        autostate.hub.flushed.connect(self._flushed)
-
-    def _flushed(self, sender: object, *, duration: float, **rest: Any) -> None:
-        self._loop.call_soon_threadsafe(self._seconds.put_nowait, duration)
-
-    def forget(self) -> None:
-        """Forget the saves so far: `durable()` made them."""
-        while not self._seconds.empty():
-            self._seconds.get_nowait()
-
-    async def next(self) -> float:
-        """Wait for a save, and give its seconds."""
-        return await self._seconds.get()
-
-    def close(self) -> None:
-        """Wait no more."""
-        autostate.hub.flushed.disconnect(self._flushed)
+SMALL: Final[Changes] = [
+    (operation, share)
+    for share in (0.001, 0.01)
+    for operation in ("replace", "alter", "add", "remove")
+]
+WHOLE: Final[Changes] = [("replace", 1), ("alter", 1)]
+SAME: Final = 1_000
+"""So many changes are measured at each size: their cost should be the same."""
 
 
-async def _saves(folder: Path, size: int, count: int) -> _Found:
-    """Save everything once, then a little of it several times, in a running event loop."""
-    found, plain, rng = _Found(), entries(size), random.Random(2)
-    urls = list(plain)
-    async with autostate.open(f"sqlite:///{folder / 'saving.db'}") as manager:
-        pages = autostate.PersistedDict[str, dict[str, Any]]("pages")
-        pages.update(entries(size))
-        async with Stalls() as stalls:
-            await autostate.durable(timeout=300)
-        found.first_stall = stalls.longest
-        flushes = _Flushes()
-        for _ in range(count):
-            for name, save in (("flush thread", flushes.next), ("durable", _durable)):
-                chosen = rng.sample(urls, max(1, int(size * CHANGED)))
-                _change(plain, chosen)
-                found.times[f"limit of {name}"].append(_limit(folder / "limit", plain, chosen))
-                flushes.forget()
-                _change(pages, chosen)
-                async with Stalls() as stalls:
-                    found.times[name].append(await save())
-                found.stalls[name].append(stalls.longest)
-        flushes.close()
-        before = manager.statistics().writes
-        for _ in range(10):
-            autostate.hub.persist_state.send(is_migrating=False)
-            await autostate.durable()
-        found.idle_writes = manager.statistics().writes - before
+def rows(plan: Plan) -> Iterator[Row]:
+    """Measure the saves of states of all shapes and sizes, then compare the sizes."""
+    found = []
+    for row in _all(plan):
+        found.append(row)
+        yield row
+    for row in found:
+        case = row.data.get("case")
+        if case and (case.shape, case.operation, case.number) == ("dicts", "alter", SAME):
+            taken = {name: each / SAME * 1e6 for name, each in row.data["seconds"].items()}
+            what, group = f"of {case.size:,}", f"A changed entry, where {SAME:,} changed"
+            own = {"automatic": taken.pop(AUTOMATIC)}
+            yield Row(what, taken.pop(OWN), None, "µs", taken, own, group=group)
+
+
+def _all(plan: Plan) -> Iterator[Row]:
+    for size in plan.sizes:
+        big = size > plan.medium
+        changes = [*SMALL, ("held", 0.01), ("nothing", 0)]
+        if size / 1000 > SAME or size / 100 < SAME < size:  # else it is among the small ones
+            changes.append(("alter", SAME / size))
+        changes += [] if big else WHOLE
+        # A shelf rewrites its index whenever an entry is removed.
+        changes += [] if big or size <= plan.few else [("add", 1), ("remove", 1)]
+        count = plan.long_rounds if big else plan.rounds
+        yield from _rows(plan, "dicts", size, changes, count)
+        if big:
+            yield from _rows(plan, "dicts", size, WHOLE, 1)
+        members = [each for each in changes if each[0] in {"add", "remove", "nothing"}]
+        yield from _rows(plan, "members", size, members, count)
+    some = [("replace", 0.01), ("alter", 0.01), *WHOLE]
+    for shape in ("lists", "nested"):
+        yield from _rows(plan, shape, plan.medium, some, plan.rounds)
+    some = [("nothing", 0), ("alter", 0.001), ("alter", 0.01), ("alter", 1)]
+    yield from _rows(plan, "objects", plan.objects, some, plan.rounds)
+
+
+def _rows(plan: Plan, shape: str, size: int, changes: Changes, count: int) -> Iterator[Row]:
+    """Measure one state: its first save, then changes."""
+    names = [
+        name
+        for name, peer in PEERS.items()
+        if peer.installed and shape in peer.shapes and (peer.fast or size <= plan.few)
+    ]
+    cases = [Case(shape, size, "fill", size)]
+    cases += [Case(shape, size, each, max(1, round(size * share))) for each, share in changes]
+    found = measured(names, cases, count)
+    for case in cases:
+        yield _row(case, found[case])
+
+
+def measured(names: Sequence[str], cases: Sequence[Case], count: int) -> dict[Case, _Times]:
+    """Measure cases of one state; the first fills it."""
+    first = cases[0]
+    found: dict[Case, _Times] = {case: _Times() for case in cases}
+    together = [names] if first.size < HUGE else [[name] for name in names]
+    for some in together:
+        with ExitStack() as stack:
+            sessions = {name: stack.enter_context(Session(name, first.shape)) for name in some}
+            for number in range(count):
+                for case in cases:
+                    if case is first and number:  # it is full
+                        continue
+                    for name in turn([OWN] if case.operation == "nothing" else some, number):
+                        times = sessions[name].do(case.operation, case.number)
+                        found[case].add(name, times)
     return found
 
 
-async def _durable() -> float:
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    await autostate.durable()
-    return loop.time() - began
+class _Times:
+    """The seconds of one case: in each round, of each participant."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, list[float]] = defaultdict(list)
+        self.saving: defaultdict[str, list[float]] = defaultdict(list)
+
+    def add(self, name: str, times: Figures) -> None:
+        """Note what a participant took in a round."""
+        self.seconds[name].append(times["seconds"])
+        self.saving[name].append(times["saving"])
 
 
-def _change(pages: Any, chosen: list[str]) -> None:
-    """Change entries in place, as a program does."""
-    for url in chosen:
-        pages[url]["depth"] += 1
-
-
-def _limit(path: Path, pages: dict[str, Any], chosen: list[str]) -> float:
-    """Give the seconds of the least that anybody must do: encode what changed, append, sync."""
-
-    def least() -> None:
-        with path.open("ab") as file:
-            file.write(msgspec.json.encode({url: pages[url] for url in chosen}))
-            file.flush()
-            os.fsync(file.fileno())
-
-    return seconds(least)
-
-
-def _shelve(folder: Path, size: int) -> float:
-    """Give what a shelf takes for the same, in times of the limit for that size."""
-    plain = entries(size)
-    chosen = random.Random(3).sample(list(plain), max(1, int(size * CHANGED)))
-    with shelve.open(str(folder / "shelf"), "c") as shelf:
-        shelf.update(plain)
-        shelf.sync()
-
-        def save() -> None:
-            for url in chosen:
-                shelf[url] = plain[url] | {"depth": 0}
-            shelf.sync()
-
-        times = rounds(
-            {"limit": lambda: _limit(folder / "limit", plain, chosen), "shelve": save}, 3
-        )
-    return ratios(times, "limit")["shelve"]
+def _row(case: Case, times: _Times) -> Row:
+    if case.operation == "nothing":
+        figure = statistics.median(times.seconds[OWN]) * 1e3
+        return Row(case.what, figure, None, "ms", group=case.state)
+    found = ratios(times.seconds, LIMIT)
+    limit = statistics.median(times.seconds[LIMIT])
+    medians = {name: statistics.median(taken) for name, taken in times.seconds.items()}
+    alone = statistics.median(times.saving[LIMIT])
+    return Row(
+        case.what,
+        found.pop(OWN),
+        GOAL,
+        own={"automatic": found.pop(AUTOMATIC)},
+        peers=found,
+        rival=RIVAL,
+        group=case.state,
+        note=f"limit {limit * 1e3:.3g} ms, without applying {alone * 1e3:.3g} ms",
+        data={"case": case, "seconds": medians},
+    )

@@ -21,23 +21,19 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
 import autostate
-from benchmarks.measure import in_process, seconds
+from benchmarks.measure import CALM, seconds
 from benchmarks.shapes import SHAPES, Shape
 
 SIZES = (10_000, 100_000, 1_000_000)
 SHARES = (0.0, 0.001, 0.01, 0.1, 1.0)
 """Shares of the entries that change before a flush; 0 stands for a single entry."""
 ROUNDS = 3
-
-CALM: dict[str, Any] = {"debounce": 3600.0, "max_delay": 3600.0, "max_dirty_bytes": 1 << 40}
-"""Settings with which nothing is saved unless it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -165,26 +161,9 @@ COLUMNS = (
     *("encoded", "bytes", "all encoded once, ms", "× that"),
 )
 
-MOMENTS = {
-    "objects": "before anything was saved",
-    "saved": "after the first save",
-    "flushes": "after 70 saves of 1 %, and a compaction",
-    "rehydrated": "after rehydration",
-    "peak": "the most, during the first save",
-}
 
-
-def memory(size: int, folder: Path) -> dict[str, float]:
-    """Give the memory of persisted dicts of dicts in times of plain ones, at several moments."""
-    plain = in_process("benchmarks.memory", str(size))["objects"]
-    url = f"sqlite:///{folder / f'memory-{size}.db'}"
-    found = in_process("benchmarks.memory", str(size), url, "save")
-    found |= in_process("benchmarks.memory", str(size), url, "rehydrate")
-    return {"plain": plain / 1e6} | {moment: found[moment] / plain for moment in MOMENTS}
-
-
-def show(found: Sequence[Flush], kept: dict[int, dict[str, float]]) -> None:
-    """Print the tables."""
+def show(found: Sequence[Flush]) -> None:
+    """Print the table."""
     table = Table(title="Flushes: milliseconds, entries and bytes")
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in {"state", "changed"} else "right")
@@ -194,16 +173,7 @@ def show(found: Sequence[Flush], kept: dict[int, dict[str, float]]) -> None:
         counts = [f"{one.entries:,}", f"{one.bytes:,}"]
         ratio = [f"{one.full * 1000:,.2f}", f"{one.total / one.full:.3g}"]
         table.add_row(one.state, f"{one.size:,}", one.changed, *times, *counts, *ratio)
-    console = Console(width=None if sys.stdout.isatty() else 170)
-    console.print(table)
-    if kept:
-        table = Table(title="Memory of a dict of dicts, in times of the plain one's (goal: ≤ 1.5)")
-        for column in ("entries", "plain, MB", *MOMENTS.values()):
-            table.add_column(column, justify="right")
-        for size, ratios in kept.items():
-            shown = [f"{ratios[moment]:.2f}" for moment in MOMENTS]
-            table.add_row(f"{size:,}", f"{ratios['plain']:,.0f}", *shown)
-        console.print(table)
+    Console(width=None if sys.stdout.isatty() else 170).print(table)
 
 
 def main() -> None:
@@ -213,16 +183,14 @@ def main() -> None:
     parser.add_argument("--state", default="", help="only states with this in their names")
     options = parser.parse_args()
     shapes = [shape for shape in SHAPES if options.state in shape.what]
-    found, kept = [], {}
+    found = []
     with tempfile.TemporaryDirectory(prefix="autostate-scale-") as folder:
         for size in options.size or SIZES:
             for shape in shapes:
                 for one in flushes(shape, size, Path(folder)):
                     print(f"{one.state} {size:,} {one.changed}: {one.total * 1e3:,.1f} ms")
                     found.append(one)
-            if not options.state:
-                kept[size] = memory(size, Path(folder))
-    show(found, kept)
+    show(found)
 
 
 if __name__ == "__main__":

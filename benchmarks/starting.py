@@ -1,83 +1,58 @@
-"""What it costs to begin: the import, and to rehydrate a large dict; and the memory it takes."""
+"""How long it takes to begin: the import, and the state of a small program.
+
+    python -m benchmarks.starting FOLDER
+
+The import is measured in fresh processes, in times of `import apify`. The small state has three
+keys: what counts is the time from the import to the state object that can be used.
+"""
 
 from __future__ import annotations
 
-import gc
+import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-import msgspec
+from benchmarks.measure import Plan, Row, in_turn, turn
 
-import autostate
-from benchmarks.entries import entries
-from benchmarks.measure import Row, ratios, seconds
-from benchmarks.scale import MOMENTS, memory
-
-MANY = 1_000_000
-"""Entries for which the goal of memory is set."""
-
-IMPORT = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
+TITLE: Final = "Starting"
+IMPORT: Final = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
 
 
-def rows(folder: Path, *, size: int, count: int) -> Iterator[Row]:
-    """Measure import, rehydration and memory.
-
-    Args:
-        folder: Where files may be left.
-        size: Entries of the dict.
-        count: How many rounds.
-    """
-    times = _imports(count)
-    own, apify = (statistics.median(times[name]) for name in ("autostate", "apify"))
-    note = f"{own * 1000:.0f} ms, apify {apify * 1000:.0f} ms"
-    share = ratios(times, "apify")["autostate"]
-    yield Row("import autostate", share, 0.1, "× import apify", note=note)
-    yield from _rehydrated(folder, size, count)
-    kept = memory(size, folder)
-    for moment in ("saved", "flushes", "rehydrated", "peak"):
-        note = f"the plain one takes {kept['plain']:,.0f} MB" if moment == "saved" else ""
-        goal = None if moment == "peak" or size < MANY else 1.5  # the least that it takes counts
-        yield Row(f"memory of {size:,}, {MOMENTS[moment]}", kept[moment], goal, note=note)
-
-
-def _imports(count: int) -> dict[str, list[float]]:
-    """Import in fresh processes, in turn."""
+def rows(plan: Plan) -> Iterator[Row]:
+    """Measure import and start."""
     times: dict[str, list[float]] = {"autostate": [], "apify": []}
-    for _ in range(count):
-        for name, taken in times.items():
+    for number in range(plan.rounds):
+        for name in turn(times, number):
             command = [sys.executable, "-c", IMPORT.format(name)]
-            taken.append(float(subprocess.check_output(command)))
-    return times
+            times[name].append(float(subprocess.check_output(command)))
+    own, apify = (statistics.median(times[name]) for name in times)
+    note = f"{own * 1e3:.0f} ms, apify {apify * 1e3:.0f} ms"
+    yield Row("import autostate", own / apify, 0.1, "× import apify", note=note)
+    with tempfile.TemporaryDirectory(prefix="autostate-bench-") as folder:
+        modules = {"first": ("starting", folder)}
+        first = in_turn(modules, 1, "seconds")["first"]
+        resumed = in_turn(modules, plan.rounds, "seconds")["first"]
+    yield Row("three keys, first start", statistics.median(first) * 1e3, None, "ms")
+    yield Row("three keys, resumed", statistics.median(resumed) * 1e3, 20, "ms")
 
 
-def _rehydrated(folder: Path, size: int, count: int) -> Iterator[Row]:
-    """Rehydrate a dict, and close it, beside the least that anybody must do: decode it."""
-    url, expected = f"sqlite:///{folder / 'rehydrate.db'}", entries(size)
-    with autostate.open(url):
-        autostate.PersistedDict("pages", entries(size))  # nobody else holds what is in it
-        autostate.flush(timeout=300)
-    encoded = msgspec.json.encode(expected)
-    with autostate.open(url):
-        assert autostate.PersistedDict("pages") == expected
-    del expected
-    times: dict[str, list[float]] = {"decode": [], "rehydrate": [], "close": []}
-    for _ in range(count):
-        gc.collect()
-        times["decode"].append(seconds(lambda: msgspec.json.decode(encoded)))
-        gc.collect()
-        manager = autostate.open(url)
-        with manager:
-            began = time.perf_counter()
-            pages = autostate.PersistedDict[str, Any]("pages")
-            times["rehydrate"].append(time.perf_counter() - began)
-            assert len(pages) == size
-            times["close"].append(seconds(manager.close))
-    found = ratios(times, "decode")
-    note = f"decoding takes {statistics.median(times['decode']):.2f} s"
-    yield Row(f"rehydrate {size:,}", found["rehydrate"], 2, note=note)
-    yield Row(f"close {size:,}", found["close"], None, note="in times of decoding")
+def main(folder: str) -> dict[str, float]:
+    """Create a small state object, or resume it, and give the seconds."""
+    import autostate
+
+    began = time.perf_counter()
+    autostate.configure(Path(folder, "small.db"))
+    state = autostate.PersistedDict("progress", page=1, errors=0, seen=[])
+    found = {"seconds": time.perf_counter() - began}
+    assert len(state) == 3
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1])))

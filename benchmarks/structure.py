@@ -30,7 +30,7 @@ from rich.table import Table
 
 import autostate
 from autostate.tracking.node import Node
-from benchmarks.scale import CALM
+from benchmarks.measure import CALM
 
 ROOT: Final = Path(autostate.__file__).parent
 

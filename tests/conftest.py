@@ -62,7 +62,7 @@ PLATFORM_VARIABLES = ("ACTOR_", "APIFY_", "CRAWLEE_", "AUTOSTATE_URL", *VARIABLE
 LONG: Final = (
     "test_feature_table.py::test_a_cell",
     "test_crawl_example.py::test_a_killed",
-    "test_benchmarks.py::test_quick",
+    "test_benchmarks.py::test_the_benchmark",
     "crash/test_loops.py",
     "crash/test_kills.py",
     "properties/",

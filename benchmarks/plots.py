@@ -1,0 +1,86 @@
+"""The plots of the performance page, as SVG files."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.measure import Row
+from benchmarks.peers import AUTOMATIC, LIMIT, OWN
+from benchmarks.saving import SAME
+
+WIDTH: Final = {OWN: 2.5, AUTOMATIC: 2.0, LIMIT: 2.5}
+"""Of the lines that matter most."""
+SETTINGS: Final = {
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "autostate",  # the same figures give the same file
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "font.size": 9,
+}
+
+Lines = Mapping[str, Sequence[tuple[float, float]]]
+
+
+def drawn(rows: Sequence[Row], folder: Path) -> list[tuple[str, str]]:
+    """Draw all plots for which there are figures; give their titles and files."""
+    folder.mkdir(exist_ok=True)
+    cases = [row.data for row in rows if "case" in row.data]
+    dicts = [each for each in cases if each["case"].shape == "dicts"]
+    found = []
+    sizes = _lines(dicts, "size", lambda case: case.operation == "alter" and case.number == SAME)
+    if sizes:
+        title = f"A save of {SAME:,} changed entries, against the size of the state"
+        _plot(folder / "size.svg", title, sizes, ("entries of the state", "ms"))
+        found.append((title, "size.svg"))
+    for size in sorted({each["case"].size for each in dicts if each["case"].number > SAME})[-1:]:
+        shares = _lines(
+            dicts, "number", lambda case, size=size: case.operation == "alter" and case.size == size
+        )
+        title = f"A save of a dict of {size:,} dicts, against the number of changed entries"
+        _plot(folder / "changed.svg", title, shares, ("changed entries", "ms"))
+        found.append((title, "changed.svg"))
+    phases = {row.data["phase"]: row.data for row in rows if "phase" in row.data}
+    for phase, data in phases.items():
+        name = f"stalls-{phase.replace(' ', '-').replace('()', '')}.svg"
+        title = f"Stalls of an event loop: {phase}"
+        lines = {"plain dicts": data["plain"], "autostate": data["own"]}
+        _plot(folder / name, title, lines, ("seconds", "ms"), scale="linear")
+        found.append((title, name))
+    return found
+
+
+def _lines(cases: Sequence[Mapping[str, Any]], axis: str, wanted: Any) -> Lines:
+    """Collect the points of each participant, in milliseconds."""
+    lines: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for each in cases:
+        if wanted(each["case"]):
+            for name, taken in each["seconds"].items():
+                lines[name].append((getattr(each["case"], axis), taken * 1000))
+    return {name: sorted(points) for name, points in lines.items() if len(points) > 1}
+
+
+def _plot(
+    path: Path, title: str, lines: Lines, labels: tuple[str, str], scale: str = "log"
+) -> None:
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    with mpl.rc_context(SETTINGS):
+        figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
+        for name, points in lines.items():
+            across, up = zip(*points, strict=True)
+            marker = "o" if scale == "log" else ""
+            axes.plot(
+                *(across, up), marker=marker, markersize=3, linewidth=WIDTH.get(name, 1), label=name
+            )
+        axes.set(title=title, xlabel=labels[0], ylabel=labels[1], xscale=scale, yscale=scale)
+        axes.grid(visible=True, alpha=0.3)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        figure.savefig(path, metadata={"Date": None})
+        plt.close(figure)
