@@ -147,8 +147,7 @@ class Writer:
             refs.append(ref)
             puts[ref.key] = data
             stop = at + len(lines)
-            # `lines` may hold the pieces of a line that was cut.
-            if at >= 0 and len(data) >= _SHARED and all(map(is_, changes[at:stop], lines)):
+            if at >= 0 and len(data) >= _SHARED and _are_same(changes[at:stop], lines):
                 changes[at:stop] = views(data, lines)
             at = stop
         return tuple(refs), puts
@@ -314,3 +313,8 @@ class Writer:
     def _is_ours_to_delete(self, key: str) -> bool:
         name = parse_key(key) if key.startswith((HEADS, SEGMENTS)) else None
         return name is not None and name.rank <= self.me.rank
+
+
+def _are_same(lines: list[bytes], others: list[bytes]) -> bool:
+    """Tell whether these are the same lines, and no pieces of one that was cut."""
+    return len(lines) == len(others) and all(map(is_, lines, others))
