@@ -26,11 +26,9 @@ the peak, but a commit that fails half-way could then not be repeated byte by by
 from __future__ import annotations
 
 import functools
-import gc
 import mmap
 import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from types import NoneType
 from typing import Any, Final, Self
 
@@ -164,67 +162,3 @@ def _find_trim() -> Callable[[int], Any] | None:
         return None
     trim.argtypes = [ctypes.c_size_t]
     return trim
-
-
-def aging(count: int) -> tuple[Callable[[], None], ...]:
-    """Return the functions that put many new containers into the collector's oldest generation.
-
-    Conversion makes one container and frees another; so the collector does not count them, and may
-    traverse a million of them at once. If it does collect them, they count as growth of the oldest
-    generation, and each quarter by which it grows is followed by a full collection: up to 0.3 s in
-    which no thread runs, several times during a first save. What is frozen and unfrozen is in the
-    oldest generation without that. So the young garbage of the program is collected first, here:
-    it would stay there until a full collection. What is called then has to follow at once.
-
-    Args:
-        count: The number of containers that are about to be made. Few are left to the collector.
-    """
-    if count < _MANY or not gc.isenabled() or _are_frozen():
-        return ()
-    gc.collect(1)
-    return gc.freeze, gc.unfreeze
-
-
-def _are_frozen() -> bool:
-    """Tell whether the program has frozen objects, which it wants to stay frozen."""
-    global _has_frozen
-    _has_frozen = _has_frozen or gc.get_freeze_count() > 0  # it takes long to count them
-    return _has_frozen
-
-
-_MANY: Final = 100
-_has_frozen = False
-
-YOUNG: Final = 20_000
-"""New objects that a collection of the youngest goes through in about two milliseconds."""
-
-
-@contextmanager
-def no_collections() -> Generator[None]:
-    """Keep the cyclic garbage collector from traversing each new container again and again.
-
-    If many objects were made meanwhile, they then count as old. Else the next collection of young
-    objects would go through all of them, and so would the one after it: for a million dicts each
-    one stops all threads for 0.2 s. To freeze and unfreeze moves all objects to the oldest
-    generation, without a look at them. The price: garbage of the program that was young at this
-    moment is found by the next full collection, and not sooner.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            try:
-                if gc.get_count()[0] > YOUNG and not _are_frozen():
-                    _make_old()
-            finally:  # also if Ctrl-C strikes
-                gc.enable()
-
-
-def _make_old() -> None:
-    """Move all objects to the oldest generation."""
-    try:
-        gc.freeze()
-    finally:
-        gc.unfreeze()

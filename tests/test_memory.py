@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
-import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,68 +89,3 @@ def test_what_was_encoded_is_freed_at_once(isolated: Path, monkeypatch: pytest.M
         autostate.flush()
         assert kept
     assert not any(kept)
-
-
-@pytest.fixture
-def frozen_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The collector at work, with nothing frozen, as in a program."""
-    assert gc.isenabled()
-    monkeypatch.setattr(memory, "_has_frozen", False)
-    gc.unfreeze()
-    gc.collect()
-    yield
-    gc.unfreeze()
-
-
-@pytest.mark.usefixtures("frozen_nothing")
-def test_what_was_made_without_collections_is_old() -> None:
-    """No collection of young objects goes through it; a full one still finds garbage in it."""
-    generations: list[int] = []
-
-    def note(_phase: str, details: dict[str, int]) -> None:
-        generations.append(details["generation"])
-
-    gc.callbacks.append(note)
-    try:
-        with memory.no_collections():
-            made = [[] for _ in range(memory.YOUNG * 2)]  # type: ignore[var-annotated]
-            last = weakref.ref(_Cycle())
-        assert [[] for _ in range(10)]
-        assert generations == []
-    finally:
-        gc.callbacks.remove(note)
-    assert gc.get_freeze_count() == 0
-    assert made
-    assert last() is not None
-    assert gc.collect() > 0
-    assert last() is None
-
-
-class _Cycle:
-    def __init__(self) -> None:
-        self.me = self
-
-
-@pytest.mark.usefixtures("frozen_nothing")
-def test_what_the_program_has_frozen_stays_frozen() -> None:
-    """It is the program's decision, which lasts."""
-    gc.freeze()
-    frozen = gc.get_freeze_count()
-    with memory.no_collections():
-        made = [[] for _ in range(memory.YOUNG * 2)]  # type: ignore[var-annotated]
-    assert gc.get_freeze_count() >= frozen > 0
-    assert made
-
-
-@pytest.mark.usefixtures("frozen_nothing")
-def test_a_collector_that_the_program_has_stopped_is_left_alone() -> None:
-    """Neither started, nor told what is old."""
-    gc.disable()
-    try:
-        with memory.no_collections():
-            made = [[] for _ in range(memory.YOUNG * 2)]  # type: ignore[var-annotated]
-        assert not gc.isenabled()
-        assert gc.get_count()[0] > memory.YOUNG
-    finally:
-        gc.enable()
-    assert made

@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct, field
 
-from autostate import memory
+from autostate.collector import no_collections
 from autostate.depth import TooDeepError
 from autostate.errors import CorruptStateError, StoreError
 from autostate.journal.commit import NodeState
@@ -84,7 +84,7 @@ class Recovery(Struct, frozen=True):
             raise self._advised(error) from error
 
     def _rebuild(self, sighting: Sighting) -> Found:
-        with memory.no_collections():
+        with no_collections():
             found = self._newest_good(sighting)
         if found.damaged and look(self.store, self.timeout) != sighting:
             raise found.damaged[0]  # perhaps no damage: see `unchanging`

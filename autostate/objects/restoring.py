@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from autostate.memory import no_collections
+from autostate.collector import no_collections
 from autostate.objects.contents import Contents
 from autostate.runtime import api
 from autostate.runtime.api import close_default, current_manager, flush, live

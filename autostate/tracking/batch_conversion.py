@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from autostate.memory import aging
+from autostate.collector import aging
 from autostate.tracking import refcount
 from autostate.tracking.barrier import INTERCHANGEABLE, VARIANT_SETS, VARIANTS, kind_of, size
-from autostate.tracking.bulk_conversion import Dict, List
+from autostate.tracking.bulk_conversion import Dict, List, untrack
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kind import KINDS, Kind
 from autostate.tracking.node import LARGE
@@ -191,6 +191,8 @@ class Batch:
         def values() -> Iterator[Any]:
             return chain.from_iterable(map(dict.values, parents) if is_dict else parents)
 
+        if is_dict and self._node.name is not None:
+            untrack(parents)
         if ATOMS.issuperset(map(type, values())):
             return
         lengths = [*map(len, parents)]

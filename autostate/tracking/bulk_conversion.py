@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import functools
 import gc
+from collections import deque
 from collections.abc import Iterable
 from itertools import chain, compress
 from operator import call
 from typing import Any, Final, NamedTuple, Protocol
 
 from autostate import codec
+from autostate.collector import untracking
+from autostate.tracking.barrier import VARIANT_SETS
 from autostate.tracking.items import ItemRef
 from autostate.tracking.kind import KINDS
 from autostate.tracking.node import Node
@@ -50,11 +53,13 @@ class Begun(Protocol):
 
     Attributes:
         kind: The kind of the node.
+        name: The name of a root; None for a nested node.
         owner: The `Node` to which its containers belong, without content until it is rehydrated.
         unbuilt: Whether some of its values are still JSON.
     """
 
     kind: str
+    name: str | None
     owner: Any
     unbuilt: bool
 
@@ -103,6 +108,8 @@ def convert(state: Begun, content: Any, at: int = 0) -> None:
         _find_tags(level, tagged)
         below = _below(level)  # which puts copies into these: afterwards their barrier would see it
         _track(level, state.owner)
+        if state.name is not None:
+            untrack(level.copies)
         level = below
     if tagged:
         state.unbuilt = True
@@ -179,6 +186,23 @@ def _track(level: _Level, owner: Any) -> None:
     for copy, entry in zip(level.copies, level.entries, strict=True):
         copy._node_ = owner
         copy._key_ = entry
+
+
+def untrack(containers: list[Any]) -> None:
+    """Let the garbage collector forget the dicts of scalars among containers of a root."""
+    function = untracking(len(containers))
+    if function is None:
+        return
+    forms = VARIANT_SETS["dict"]
+    dicts = containers
+    if not forms.issuperset(map(type, containers)):
+        dicts = [one for one in containers if type(one) in forms]
+    if not FLAT.issuperset(map(type, chain.from_iterable(map(dict.values, dicts)))):
+        dicts = [one for one in dicts if FLAT.issuperset(map(type, dict.values(one)))]
+    _drain(map(function, dicts))
+
+
+_drain: Final = deque[Any](maxlen=0).extend
 
 
 def _called(makers: dict[type, Any], values: list[Any]) -> Iterable[Any]:

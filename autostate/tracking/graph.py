@@ -14,6 +14,7 @@ from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 from autostate import codec
+from autostate.collector import track
 from autostate.tracking.barrier import VARIANTS, Barrier, arm, disarm, kind_of, size
 from autostate.tracking.conversion import is_held, is_resolved, references, replace
 from autostate.tracking.items import ItemRef, SequenceEntries
@@ -89,6 +90,7 @@ class Graph:
         """Let a container belong to another entry, with the containers inside it."""
         referrer, former = container._node_, container._key_
         container._node_, container._key_ = node, entry
+        track(container)
         for other in nodes_inside([container], node):
             other.referrers.setdefault((node.id, entry))
         if referrer is not None:
@@ -98,6 +100,7 @@ class Graph:
             for inner in inline(container, node):
                 if inner._node_ is referrer and inner._key_ == former and id(inner) not in stayed:
                     inner._node_, inner._key_ = node, entry
+                    track(inner)
         again = True  # below a claimed container there may be others
         while again:
             again = False
@@ -262,6 +265,7 @@ class Graph:
         referrer, entry = container._node_, container._key_
         node = self.new_node(container, referrer, entry)
         container._node_, container._key_ = node, None
+        track(container)
         self.take_over(node, referrer, entry)
         self.look_inside(node, slots_of(container), again=True)
         self._tracker.touch(referrer, entry)
@@ -326,6 +330,7 @@ class Graph:
                     twice.append(inner)
                 elif inner._node_ is referrer and inner._key_ == entry:
                     inner._node_, inner._key_ = node, key
+                    track(inner)
                     moved[id(inner)] = inner
         values = referrer.entries.values(entry)
         rest = [inner for inner in inline(values, referrer) if id(inner) in moved]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import decimal
 import re
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
 from itertools import chain, islice, repeat
 from operator import countOf, is_
@@ -30,6 +31,7 @@ from autostate.tracking.verbatim import verbatim
 
 _MISSING: Final = object()
 _STR: Final = frozenset({str})
+_drain: Final = deque[Any](maxlen=0).extend
 _FEW: Final = 32  # entries that are one batch
 _LARGE: Final = 1 << 20  # bytes of an entry above which another copy costs too much
 _MAYBE_NAN: Final = frozenset({float, complex, decimal.Decimal, tuple, frozenset})
@@ -73,7 +75,8 @@ class KeyedCapture(NodeCapture):
     def batches(self) -> Iterator[list[Any]]:
         """Yield the keys of the dirty entries in batches, and find the type of all keys."""
         items = self.items
-        divided = batches(iter(items)) if len(items) > _FEW else iter([[*items]] if items else [])
+        keys = [*items]  # entries are removed from the copies as they are encoded
+        divided = batches(iter(keys)) if len(keys) > _FEW else iter([keys] if keys else [])
         if not self.all_dirty:
             yield from divided
             return
@@ -392,9 +395,12 @@ class MappingCapture(KeyedCapture):
 
     def _together(self, batch: list[Any]) -> msgspec.Raw | None:
         """Encode a batch of entries as content, in one call if they are JSON already."""
-        items = self.items
         values = self.values(batch)
-        items.update(zip(batch, repeat(None)))  # from now on no writer encodes them early
+        # From now on no writer encodes them early. To free all copies at the end would take long.
+        if self.node.kind.has_fields:
+            self.items.update(zip(batch, repeat(None)))
+        else:
+            _drain(map(self.items.pop, batch))
         if self.are_plain(batch):
             known = verbatim(self.node, values, batch)
             data = None if known is None else known.under(batch)

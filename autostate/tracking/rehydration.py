@@ -12,9 +12,10 @@ from array import array
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final, Protocol
 
-from autostate import codec, depth, memory
+from autostate import codec, depth
 from autostate.codec.classes import Fields
 from autostate.codec.signatures import Stored
+from autostate.collector import no_collections
 from autostate.errors import (
     AutostateError,
     CorruptStateError,
@@ -249,7 +250,7 @@ class Rehydration:
         complete = False
         outer, self._built = self._built, {}  # a module that a pickle imports may create others
         try:
-            with memory.no_collections():
+            with no_collections():
                 node = self._build(node_id, container)
                 self.finish()
                 self._keep_originals()

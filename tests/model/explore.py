@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
 
+from autostate.collector import no_collections
 from autostate.errors import AutostateError
 from autostate.journal import Journal
-from autostate.memory import no_collections
 from tests.faulty import FaultyStore, Promises
 from tests.journal.changes import change
 from tests.model.processes import (

@@ -259,7 +259,7 @@ def test_rehydration_calls_no_function_for_each_entry(which: str) -> None:
         sys.setprofile(None)
     assert shape(again) == shape(root)
     assert lines < 120
-    assert calls < 500 + 40 * lines
+    assert calls < 500 + 50 * lines
 
 
 def test_items_are_found_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
