@@ -21,12 +21,15 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from itertools import compress
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
 
 from autostate.tracking import atomic
 from autostate.tracking.atomic import AtomicBlock
 from autostate.tracking.barrier import (
     EVERYTHING,
+    VARIANT_SETS,
     VARIANTS,
     arm,
     changed,
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from autostate.signing import Signer
 
 
+_node_of: Final = attrgetter("_node_")
 logger: logging.Logger = logging.getLogger("autostate")
 
 
@@ -125,36 +129,33 @@ class Tracker(Roots):
     @property
     def activity(self) -> int:
         """A number that grows with marks; if it is the same twice, writing pauses."""
-        recorded = 0
-        for container in self.written.containers.copy():
-            node: Node | None = container._node_
-            if node is not None and node.obj is container:
-                recorded += len(node.entries.keys)
-        return self._marks + recorded
+        nodes = {*map(_node_of, self.written.containers.copy())} - {None}
+        return self._marks + sum(len(node.entries.keys) for node in nodes)
 
     def estimate(self) -> int:
         """Estimate the bytes that a flush would write.
 
-        A large mapping whose entries are all dirty becomes disarmed, to be saved as a whole: its
-        writes run at full speed again.
+        A large mapping of which nearly all entries are dirty becomes disarmed, to be saved as a
+        whole: its writes run at full speed again, and the cut need not look for the entries.
         """
         with self.lock:
-            total = 0
-            for container in self.written.containers:
-                node: Node | None = container._node_
-                if node is None:
+            written = self.written.containers
+            dicts = compress(written, map(VARIANT_SETS["dict"].__contains__, map(type, written)))
+            total = 16 * (len(written) + sum(map(dict.__len__, dicts)))
+            for node in {*map(_node_of, written)} - {None}:
+                container, variants = node.obj, VARIANTS.get(type(node.obj))
+                if variants is None or type(container) is variants.armed:
                     continue
-                variants = VARIANTS[type(container)]
                 length = variants.length(container)
-                if node.obj is not container:
-                    total += (length + 1) * 16
-                elif type(container) is variants.disarmed:
+                if type(container) in VARIANT_SETS["dict"]:
+                    total -= 16 * length  # it was taken for an inline one
+                if type(container) is variants.disarmed:
                     total += length * node.entries.weight
-                else:
-                    keys, drops = node.entries.keys, node.entries.drops
-                    total += (len(keys) + len(drops)) * node.entries.weight
-                    if len(keys) >= length > LARGE and node.kind.shape == "mapping":
-                        changed(container)
+                    continue
+                keys, drops = node.entries.keys, node.entries.drops
+                total += (len(keys) + len(drops)) * node.entries.weight
+                if len(keys) * 10 >= length * 9 > LARGE * 9 and node.kind.shape == "mapping":
+                    changed(container)
             touched = sum(len(node.entries.touched) for node in self.dirty_nodes)
             return total + touched * 64
 

@@ -254,3 +254,18 @@ def test_keys_that_raise_cost_their_container_only(
     bad["n"] = 3
     program.flush()
     assert program.restart().root("bad") == {"n": 3}
+
+
+@pytest.mark.parametrize("changed", [800, 950, 1_000])
+def test_what_has_nearly_all_changed_is_saved_as_a_whole(changed: int) -> None:
+    """The cut then need not look for each entry; with fewer changes only these are written."""
+    program = Program()
+    state = program.root("state", default={f"k{n}": [n] for n in range(1_000)})
+    program.flush()
+    for n in range(changed):
+        state[f"k{n}"] = [0, n]
+    assert program.tracker.estimate() > changed
+    changes = written(program.flush())
+    entries = sum(len(one.get("put", {})) + len(one.get("assign", {})) for one in changes)
+    assert entries == (800 if changed == 800 else 1_000)
+    assert program.restart().root("state") == state
