@@ -62,8 +62,8 @@ def no_collections() -> Generator[None]:
     moment is found by the next full collection, and not sooner.
     """
     enabled = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()  # in here: Ctrl-C may strike after it
         yield
     finally:
         if enabled:

@@ -176,8 +176,8 @@ class Batch:
             *((function,) for function in aging(len(olds))),
         )
         collecting = gc.isenabled()
-        gc.disable()  # a collection may run finalizers, which are code of the program
         try:
+            gc.disable()  # a collection may run finalizers, which are code of the program
             _drain(starmap(call, steps))
         finally:
             if collecting:

@@ -113,8 +113,8 @@ class Scan(DirtySource):
         """Read all objects at one moment."""
         classes = self._classes.values()
         collecting = gc.isenabled()
-        gc.disable()  # the lists are allocated meanwhile, and a collection could run a finalizer
         try:
+            gc.disable()  # lists are allocated meanwhile, and a collection could run a finalizer
             while True:
                 begun = [instances.begin() for instances in classes]
                 try:

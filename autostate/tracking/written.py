@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from itertools import chain, compress, repeat
 from operator import attrgetter, is_
 from typing import Any, Final
@@ -209,8 +209,12 @@ class Written:
         for container, variants in zip(written, map(VARIANTS.__getitem__, classes), strict=True):
             container.__class__ = variants.armed
         container = None  # a variable is a reference, and what follows counts
-        if self._touch_all(written):
-            return
+        for some, kinds in _by_node(written, classes):
+            if not self._touch_all(some):
+                self._touch_each(some, kinds)
+
+    def _touch_each(self, written: list[Any], classes: list[type]) -> None:
+        """Mark the entries of written containers, one by one; `classes` are their former ones."""
         last: Node | None = None
         unresolved = self._tracker.unresolved
         references, get = refcount.count, dict.get
@@ -396,6 +400,21 @@ def _is_bypassed(node: Node) -> bool:
         return False
     entries.compare = True
     return True
+
+
+def _by_node(written: list[Any], classes: list[type]) -> Iterator[tuple[list[Any], list[type]]]:
+    """Divide written containers, and their classes, by node, if these are few."""
+    nodes = [*map(_node_of, written)]
+    different = {*nodes}
+    if not 1 < len(different) <= len(nodes) // _FEW:
+        yield written, classes
+        return
+    parts = []
+    for node in different:
+        which = [*map(is_, nodes, repeat(node))]
+        parts.append(([*compress(written, which)], [*compress(classes, which)]))
+    written.clear()  # each list of a container is a reference to it
+    yield from parts
 
 
 def is_flat(container: Any) -> bool:

@@ -145,3 +145,19 @@ def test_encoding_costs_few_calls_of_python(root: str) -> None:
         assert calls < count / 2
         written = sum(len(json.loads(change)["put"]) for change in flushed)
         assert written == count / 4
+
+
+def test_writes_to_two_states_in_turn_cost_few_calls() -> None:
+    """What was written is marked by node, in bulk, also if the nodes alternate."""
+    program, count = Program(), 2_000
+    states = [
+        program.root(name, default={f"k{n}": {"n": n, "m": 0} for n in range(count)})
+        for name in ("a", "b")
+    ]
+    program.flush()
+    for n in range(count):
+        for state in states:
+            state[f"k{n}"]["m"] = 1
+    assert python_calls(program.flush) < count
+    again = program.restart()
+    assert [again.root(name) for name in ("a", "b")] == states
