@@ -47,7 +47,9 @@ from contextlib import suppress
 from autostate.errors import FencedError, StoreError
 from autostate.journal.head import BELL, HEADS, HeadKey, HeadPin, parse_key
 from autostate.journal.ownership import Clock, OutclaimedError, Ownership
+from autostate.journal.record import seal
 from autostate.journal.recovery import Found
+from autostate.memory import encode
 from autostate.stores.base import Store
 
 
@@ -157,8 +159,8 @@ class ClaimedOwnership(Ownership):
         """
         self._rung = self._ringing = None
         self._rings += 1
-        digest, ring = self.found.digest, str(self._rings)
-        data = self._sealed(BELL, "bell", digest, token=self._me.token, ring=ring)
+        body = encode({"token": self._me.token, "ring": self._rings})
+        data, _ = seal(BELL, "bell", (self._me.epoch, 0), "", body)
         self._store.write({BELL: data}, timeout=timeout)
         self._ringing = data
         return {BELL: data}
