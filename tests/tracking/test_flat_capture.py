@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import sys
@@ -122,6 +123,67 @@ def test_what_is_stored_is_the_same_as_of_each_object_by_itself(
                 for n in range(4):
                     autostate.delete(f"shop-{n}")
     assert found[0] == found[1]
+
+
+def test_each_value_is_restored() -> None:
+    """Beside another one, of an object that is new and of one that is saved."""
+    for value in VALUES:
+        with opened():
+            one, other = Shop(1), Shop(2)
+            other.page = value
+            autostate.flush()
+            one.page = value
+            autostate.flush()
+        with opened():
+            for n in (1, 2):
+                assert typed({"page": Shop(n).page}) == typed({"page": value})
+                autostate.delete(f"shop-{n}")
+
+
+def test_a_field_is_deleted_while_another_one_changes() -> None:
+    """In one save; and a default that is there again is not stored as deleted any more."""
+    with opened():
+        one: Any = Shop(1)
+        one.more = 1
+        autostate.flush()
+        del one.more
+        one.n = 2
+        del one.page
+        autostate.flush()
+        assert stored()["shop-1"][1:] == ({"n": 2}, ["page"])
+        one.page = 3
+        autostate.flush()
+        assert stored()["shop-1"][1:] == ({"n": 2, "page": 3}, [])
+
+
+def test_an_object_that_is_marked_as_a_whole_is_compared_as_a_whole() -> None:
+    """After a cut that failed, for example; and another description of its class is stored."""
+    with opened() as manager:
+        one = Shop(1)
+        autostate.flush()
+        assert manager._incarnation is not None
+        tracker = manager._incarnation.tracker
+        node = tracker.roots["shop-1"]
+        dict.__setitem__(node.obj, "page", 5)  # without a mark
+        tracker.touch_all(node)
+        one.n = 7
+        capture = tracker.cut()
+        assert capture is not None
+        [change] = map(json.loads, capture.encode(None))
+        assert change == {"id": node.id, "put": {"n": 7, "page": 5}}
+        capture.saved()
+        node.entries.metadata = {}
+        one.n = 8
+        capture = tracker.cut()
+        assert capture is not None
+        [change] = map(json.loads, capture.encode(None))
+        assert change.keys() == {"id", "metadata", "put"}
+        capture.saved()
+        one.n = 9
+        capture = tracker.cut()
+        assert capture is not None
+        assert not node.entries.keys
+        capture.failed()
 
 
 def test_only_fields_that_differ_are_written() -> None:
