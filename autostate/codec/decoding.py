@@ -24,6 +24,9 @@ from autostate.process.interrupts import is_passing
 _UNSET: Final = {"$unset": None}
 _SCALARS: Final = {scalar.tag: scalar for scalar in SCALARS}
 
+FIXED_SCALARS: Final = {scalar.tag: scalar.decode for scalar in SCALARS if not scalar.mutable}
+"""The functions that decode values which never change and hold no others, by tag."""
+
 CONTAINERS: Final[dict[str, tuple[str, Decode]]] = {}
 """Kinds of containers and the functions that rebuild their content, by tag: see `kinds.py`."""
 

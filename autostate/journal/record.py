@@ -32,6 +32,7 @@ _HEADER = (
     rb'\{"autostate":([0-9]{1,18}),"record":"([a-z]+)","epoch":([0-9]{1,18}),"sequence":([0-9]{1,18}),'
     rb'"previous":"([0-9a-f]*)","length":([0-9]{1,18}),"digest":"([0-9a-f]{32})","body":'
 )
+_COMMA = ord(",")
 PIECE = b'{"piece":'
 """The beginning of a line that is a piece of a longer one."""
 
@@ -167,10 +168,15 @@ def views(segment: bytes, lines: list[bytes]) -> list[bytes]:
     return found
 
 
-def segment_lines(body: bytes) -> list[bytes]:
+def segment_lines(body: bytes) -> Iterator[bytes]:
     """Take the body of a segment apart; JSON has no raw newlines but those between lines."""
-    # Searching for one byte takes a fifth of the time of searching for two.
-    return [line.removesuffix(b",") for line in body[2:-2].split(b"\n")]
+    # One copy of each line. Searching for one byte takes a fifth of the time of searching for two.
+    at, stop = 2, len(body) - 2
+    while at < stop:
+        end = body.find(b"\n", at, stop)
+        end = stop if end < 0 else end
+        yield body[at : end - 1 if body[end - 1] == _COMMA else end]
+        at = end + 1
 
 
 def parts(lines: Iterable[bytes], limit: int) -> Iterator[list[bytes]]:

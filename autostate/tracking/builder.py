@@ -6,7 +6,7 @@ others are JSON.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable
 from typing import Any, Final, Protocol
 
 from autostate import codec
@@ -74,8 +74,10 @@ class Builder:
             return json
         return {k: v if type(v) in built else self.decode(k, v) for k, v in json.items()}
 
-    def keys(self, keys: Iterable[Hashable]) -> list[Hashable]:
+    def keys(self, keys: Collection[Hashable]) -> Collection[Hashable]:
         """Decode keys or members again if their classes were unknown before."""
+        if FLAT.issuperset(map(type, keys)):
+            return keys
         return [key if type(key) in FLAT else codec.resolve_key(key, self) for key in keys]
 
     def _item(self, json: Stored, number: int) -> Any:
@@ -111,9 +113,11 @@ class Builder:
                 json = [v if type(v) in FLAT else self.value(v) for v in json]
             made = List(json)
             made.__class__ = KINDS["list"].nested
-        else:
+        elif type(json) is dict:
             self._is_direct = "$ref" in json
             return codec.decode(json, self)
+        else:  # a scalar, which may be decoded already
+            return json
         made._node_ = self.node
         made._key_ = self._key
         return made

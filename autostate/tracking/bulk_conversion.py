@@ -4,7 +4,8 @@ Rehydration should cost little more than decoding does. Some hundred entries at 
 converted, level by level, in a few calls of C for each level, while they are still in the
 processor's cache; the plain containers are freed at once, and their memory is used for the next.
 
-A value that holds a tag stays JSON, because only `builder.py` knows what to make of a tag.
+Tagged scalars that never change, such as moments, are decoded here too. A value that holds another
+tag stays JSON: `builder.py` makes of it what it stands for.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ import gc
 from collections import deque
 from collections.abc import Iterable
 from itertools import chain, compress
-from operator import call
+from operator import call, not_
 from typing import Any, Final, NamedTuple, Protocol
 
 from autostate import codec
+from autostate.codec.decoding import FIXED_SCALARS
+from autostate.codec.signatures import Stored
 from autostate.collector import untracking
+from autostate.process.interrupts import is_passing
 from autostate.tracking.barrier import VARIANT_SETS
 from autostate.tracking.items import ItemRef
 from autostate.tracking.kind import KINDS
@@ -98,6 +102,11 @@ def convert(state: Begun, content: Any, at: int = 0) -> None:
     if not types <= _PLAIN:
         wanted = [*map(_PLAIN.__contains__, map(type, values))]
         slots, values = [*compress(slots, wanted)], [*compress(values, wanted)]
+    if 1 in map(len, values):
+        slots = _without_tags(state, content, slots, values)
+        values = [content[slot] for slot in slots]
+        if not slots:
+            return
     if state.owner is None:
         state.owner = Node.__new__(Node)
     copies: list[Any] = [*_called(_COPY, values)]
@@ -105,11 +114,13 @@ def convert(state: Begun, content: Any, at: int = 0) -> None:
     tagged: set[Any] = set()
     level: _Level | None = _Level(values, copies, entries)
     while level is not None:
-        _find_tags(level, tagged)
-        below = _below(level)  # which puts copies into these: afterwards their barrier would see it
+        # The garbage collector tracks no dict of scalars. Newer versions of Python track all dicts.
+        deep = [*map(gc.is_tracked, level.values)]
+        # It puts copies into these, which their barrier would see afterwards.
+        below = _below(level, deep, tagged)
         _track(level, state.owner)
         if state.name is not None:
-            untrack(level.copies)
+            _untrack(level.copies, deep)
         level = below
     if tagged:
         state.unbuilt = True
@@ -117,13 +128,18 @@ def convert(state: Begun, content: Any, at: int = 0) -> None:
             value if entry in tagged else copy
             for value, copy, entry in zip(values, copies, entries, strict=True)
         ]
-    if is_mapping:
-        content.update(zip(slots, copies, strict=True))
-    elif len(copies) == len(content):
-        content[:] = copies
+    _replace(content, slots, copies)
+
+
+def _replace(content: Any, slots: list[Any], values: list[Any]) -> None:
+    """Put values into some slots."""
+    if type(content) is dict:
+        content.update(zip(slots, values, strict=True))
+    elif len(values) == len(content):
+        content[:] = values
     else:
-        for slot, copy in zip(slots, copies, strict=True):
-            content[slot] = copy
+        for slot, value in zip(slots, values, strict=True):
+            content[slot] = value
 
 
 def _numbers(slots: list[int], at: int) -> Iterable[int]:
@@ -133,21 +149,45 @@ def _numbers(slots: list[int], at: int) -> Iterable[int]:
     return map(at.__add__, slots)
 
 
-def _find_tags(level: _Level, tagged: set[Any]) -> None:
-    """Find entries with a tag; they stay as they are."""
-    if 1 in map(len, level.values):
-        for value, entry in zip(level.values, level.entries, strict=True):
-            if len(value) == 1 and type(value) is dict:
-                [key] = value
-                if key.startswith("$"):
-                    tagged.add(entry)
+def _without_tags(state: Begun, content: Any, slots: list[Any], values: list[Any]) -> list[Any]:
+    """Decode those values that are tagged scalars; return the slots of values without a tag."""
+    rest = []
+    for slot, value in zip(slots, values, strict=True):
+        if len(value) == 1 and type(value) is dict:
+            [tag] = value
+            if tag.startswith("$"):
+                scalar = _scalar(tag, value[tag])
+                if scalar is None:
+                    state.unbuilt = True
+                else:
+                    content[slot] = scalar
+                continue
+        rest.append(slot)
+    return rest
 
 
-def _below(level: _Level) -> _Level | None:
-    """Copy the containers in containers; None if there are none."""
-    # The garbage collector tracks no dict of scalars. Newer versions of Python track all dicts.
-    deep = [*map(gc.is_tracked, level.values)]
-    if not any(deep):
+def _scalar(tag: str, json: Stored) -> Any:
+    """Decode a scalar that never changes; None if it is another tag, or cannot be decoded."""
+    decode = FIXED_SCALARS.get(tag)
+    if decode is None:
+        return None
+    try:
+        return decode(json)
+    except Exception as error:  # the root is told of it, and not all that is in the store
+        if is_passing(error):
+            raise
+        return None
+
+
+def _below(level: _Level, deep: list[bool], tagged: set[Any]) -> _Level | None:
+    """Copy the containers in containers; None if there are none.
+
+    Args:
+        level: The containers.
+        deep: Tells which of them may hold others.
+        tagged: Gets the entries with a tag that is no scalar's: they stay JSON as a whole.
+    """
+    if True not in deep:
         return None
     values = [*compress(level.values, deep)]
     contents = [value.values() if type(value) is dict else value for value in values]
@@ -159,6 +199,15 @@ def _below(level: _Level) -> _Level | None:
     for parent, entry in zip(parents, entries, strict=True):
         for slot, value in parent.items() if type(parent) is Dict else enumerate(parent):
             if type(value) is dict:
+                if len(value) == 1:
+                    [tag] = value
+                    if tag.startswith("$"):
+                        scalar = _scalar(tag, value[tag])
+                        if scalar is None:
+                            tagged.add(entry)
+                        else:
+                            parent[slot] = scalar
+                        continue
                 copy: Any = Dict(value)
             elif type(value) is list:
                 copy = List(value)
@@ -168,7 +217,7 @@ def _below(level: _Level) -> _Level | None:
             below.values.append(value)
             below.copies.append(copy)
             below.entries.append(entry)
-    return below
+    return below if below.values else None
 
 
 def _track(level: _Level, owner: Any) -> None:
@@ -186,6 +235,13 @@ def _track(level: _Level, owner: Any) -> None:
     for copy, entry in zip(level.copies, level.entries, strict=True):
         copy._node_ = owner
         copy._key_ = entry
+
+
+def _untrack(copies: list[Any], deep: list[bool]) -> None:
+    """Let the garbage collector forget the copies of dicts that it does not track either."""
+    function = untracking(len(copies))
+    if function is not None:
+        _drain(map(function, compress(copies, map(not_, deep)) if True in deep else copies))
 
 
 def untrack(containers: list[Any]) -> None:

@@ -18,6 +18,7 @@ from autostate.journal.commit import NodeState
 from autostate.journal.replay import Replay
 from autostate.tracking import Barrier, convert
 from autostate.tracking.kind import KINDS
+from autostate.tracking.rehydration import _untouched
 from tests.conformance.state_kit import Program, shape
 
 
@@ -167,9 +168,9 @@ def test_a_root_that_fails_takes_nothing_from_another(monkeypatch: pytest.Monkey
 
 def test_only_containers_are_converted() -> None:
     """The content of an object, and of a proxy, is what its own `decode` gets: plain JSON."""
-    tracked, items = KINDS["dict"].nested, [entry(1), 2, [3], [{"$date": "2026-01-02"}, 4]]
+    tracked, items = KINDS["dict"].nested, [entry(1), 2, [3], [{"$set": [1]}, 4]]
     for kind, expected in (("dict", tracked), ("proxy", dict), ("shared_object", dict)):
-        content = {"value": entry(1), "tag": {"$date": "2026-01-02"}, "scalar": 1}
+        content = {"value": entry(1), "tag": {"$set": [1]}, "scalar": 1}
         convert(NodeState(kind, None), content)
         assert [*map(type, content.values())] == [expected, dict, int]
     convert(NodeState("list", None), items)
@@ -299,7 +300,7 @@ def test_a_list_that_was_loaded_is_not_written_again() -> None:
 
 def test_a_tag_leaves_the_rest_of_the_entries_converted() -> None:
     """Only the entries with the tag are built one by one."""
-    content: dict[str, Any] = {"a": deep(1), "b": {"x": {"y": [{"$date": "2026-01-02"}]}}}
+    content: dict[str, Any] = {"a": deep(1), "b": {"x": {"y": [{"$tuple": [1, []]}]}}}
     state = NodeState("dict", None)
     before = copy.deepcopy(content["b"])
     convert(state, content)
@@ -307,3 +308,28 @@ def test_a_tag_leaves_the_rest_of_the_entries_converted() -> None:
     assert content["b"] == before
     assert type(content["b"]["x"]["y"][0]) is dict
     assert state.unbuilt
+
+
+def test_tagged_scalars_are_decoded_in_bulk() -> None:
+    """At any depth, and wherever they lie; one that is damaged costs its root only."""
+    date, good = dt.date(2026, 1, 2), {"$date": "2026-01-02"}
+    content: dict[str, Any] = {"a": good, "b": {"x": [good, {"y": good, "z": 1}]}, "c": 1}
+    state = NodeState("dict", None, unbuilt=False)
+    convert(state, content)
+    assert content == {"a": date, "b": {"x": [date, {"y": date, "z": 1}]}, "c": 1}
+    assert isinstance(content["b"]["x"][1], Barrier)
+    assert not state.unbuilt
+    bad = {"a": {"$date": "tomorrow"}, "b": [{"$date": 1}], "c": good}
+    convert(state, bad)
+    assert bad == {"a": {"$date": "tomorrow"}, "b": [{"$date": 1}], "c": date}
+    assert state.unbuilt
+
+
+def test_a_load_that_an_upgrade_interrupts_keeps_scalars_and_containers() -> None:
+    """What is stored is copied before, with what was converted already."""
+    content: dict[str, Any] = {"a": {"at": {"$date": "2026-01-02"}, "in": [{"n": 1, "m": [2]}]}}
+    convert(NodeState("dict", None), content)
+    copied = _untouched(content)
+    list.append(content["a"]["in"][0]["m"], 3)
+    assert copied == {"a": {"at": dt.date(2026, 1, 2), "in": [{"n": 1, "m": [2]}]}}
+    assert type(copied["a"]["in"][0]["m"]) is list
