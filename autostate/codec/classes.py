@@ -19,6 +19,7 @@ write to the store can put another int into an `int`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
 from autostate.codec import introspection
@@ -48,6 +49,7 @@ class Fields:
         cls: The class.
         defaults: The declared fields, in their order, with the makers of their defaults.
         mutable: Whether objects can change.
+        reading: How tracking reads the objects, kept here so that it is forgotten with the class.
         begins_blank: Whether an object can exist before its fields do, as one that holds itself
             has to when it is rebuilt.
     """
@@ -58,6 +60,7 @@ class Fields:
         self.cls = cls
         self.defaults = introspection.declared_fields(cls) or {}
         self.mutable = not introspection.is_frozen(cls)
+        self.reading: object = None
         self._slots = introspection.slots_of(cls)
         self._transient = transient_fields(cls)
         self._has_dict = cls.__dictoffset__ != 0
@@ -88,6 +91,22 @@ class Fields:
         """Give the values of all fields."""
         fields = attributes_by_name(value, self._slots)
         return [fields[name] for name in fields if name not in self._transient]
+
+    def places(self) -> tuple[bool, tuple[MemberDescriptorType, ...]] | None:
+        """Give where objects keep all their fields: whether in a `__dict__`, and the slots.
+
+        Returns:
+            None if there is more, such as fields that are not saved, or if the class may show
+            something else as its `__dict__`.
+        """
+        cls = self.cls
+        if self._transient or introspection.is_model(cls) or issubclass(cls, tuple):
+            return None
+        if cls.__getattribute__ is not object.__getattribute__:
+            return None
+        if self._has_dict and type(static(cls, "__dict__")) is not GetSetDescriptorType:
+            return None
+        return self._has_dict, tuple(self._slots.values())
 
     def _check_names(self, fields: dict[str, Any]) -> None:
         """Refuse names that could not be restored."""

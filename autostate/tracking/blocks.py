@@ -255,7 +255,7 @@ class Blocks:
 
     def _plain(self) -> list[Any]:
         """List the plain containers in watched entries, which have no barrier."""
-        entries = [(n, k, slot) for n, k in self._watched.entries for slot in n.entries.slots(k)]
+        entries = [(n, k, slot) for n, k in self._watched for slot in n.entries.slots(k)]
         shared = list(self._tracker.shared.values())
         for node in shared:
             entries += [(node, node.entries.at(s), s) for s in slots_of(node.obj)]

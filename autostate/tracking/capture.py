@@ -108,8 +108,7 @@ class Capture:
                 node.entries.saved_defaults = part.saved_defaults
                 node.entries.metadata = part.metadata
                 node.entries.saved = part.saved
-                for key, digest in part.seen.items():
-                    self.watched.saved(node, key, digest)
+                self.watched.saved(node, part.seen)
                 if node.kind.has_fields and _is_settled(node):
                     self.tracker.settled.add(node)
             self.tracker.settled.update(filter(_is_settled, self._flat.saved()))

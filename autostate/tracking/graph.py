@@ -278,12 +278,15 @@ class Graph:
         If the item is a tuple or an object, the containers inside it become nodes.
         """
         items = node.obj
+        # Plain containers and objects are watched: the cut finds those at two positions.
         held = {
             id(item_of(items, slot))
             for slot in slots
             if slot < size(items)
             and type(item_of(items, slot)) not in ATOMS
+            and type(item_of(items, slot)) not in PLAIN
             and references(items, slot) > 1
+            and not is_object(type(item_of(items, slot)))
         }
         if not held:
             return

@@ -123,6 +123,18 @@ class KeyedCapture(NodeCapture):
         if key not in self.early and self.items.get(key) is not None:
             self.early[key] = self.encode_entry(key, self.items[key])
 
+    def put_copy(self, entry: Any, copy: Any) -> None:
+        """Encode a copy of the value of an entry."""
+        self.early[entry] = self.encode_entry(entry, copy)
+
+    def holding(self, entries: list[Any], values: list[Any]) -> list[bool]:
+        """Tell for each of these values whether it is to be encoded as its entry."""
+        return list(map(is_, map(self.items.get, entries), values))
+
+    def put_early(self, entries: list[Any], raws: list[bytes]) -> None:
+        """Take over encoded entries; the lock is held."""
+        self.early.update(zip(entries, raws, strict=True))
+
     def encode_rest(self) -> None:
         """Encode entries that can still change, before the node is untracked; the lock is held."""
         for key in [key for key, value in self.items.items() if type(value) not in codec.NATIVE]:
@@ -195,8 +207,7 @@ class KeyedCapture(NodeCapture):
         # capture: so all entries are written if they were compared, else the recorded ones.
         entries.all_dirty = entries.all_dirty or self.all_dirty or entries.saved is not None
         entries.saved = None
-        for key in self.seen:
-            self.capture.watched.saved(node, key, None)
+        self.capture.watched.saved(node, dict.fromkeys(self.seen))
         entries.restore(self.keys, self.drops, self.touched)
 
 

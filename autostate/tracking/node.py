@@ -290,6 +290,15 @@ class EarlyEncoding(Protocol):
     def encode_rest(self) -> None:
         """Encode entries that can still change, before the node is untracked; the lock is held."""
 
+    def encode_copy(self, entry: Any, copy: Any, originals: dict[int, Any]) -> bool:
+        """Encode a copy of the value of an entry; tell whether all of it can be saved."""
+
+    def holding(self, entries: list[Any], values: list[Any]) -> list[bool]:
+        """Tell for each of these values whether it is to be encoded as its entry."""
+
+    def put_early(self, entries: list[Any], raws: list[bytes]) -> None:
+        """Take over encoded entries; the lock is held."""
+
 
 class OpenCapture(Protocol):
     """The capture that is being encoded.
@@ -341,6 +350,9 @@ class DirtySource:
     def exposed(self) -> Iterable[tuple[Node, Any]]:
         """Yield the entries that a writer can change past the barrier during the encoding."""
         return ()
+
+    def encode(self) -> None:
+        """Encode entries like `exposed`, many at once: in a cut, before any other."""
 
     def end(self) -> None:
         """Forget what was kept for a capture: it is encoded."""

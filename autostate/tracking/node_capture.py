@@ -89,6 +89,7 @@ class NodeCapture(ABC):
         saved_defaults: The part of them that the store will have.
         metadata: The metadata that the store will have.
         count: The number of entries to encode.
+        originals: While a copy is encoded: see `ReferenceResolver`.
         written: Whether there is anything to write.
         saved: The hashes to keep once the commit is durable.
     """
@@ -114,6 +115,7 @@ class NodeCapture(ABC):
         self.metadata = entries.metadata
         self._described = node.kind.describe and self._describe_object()
         self.count = 0
+        self.originals: dict[int, Any] = {}
         self._header: dict[str, Any] = {}
         self.copy()
         node.capture = self  # from now on a writer encodes the entry that it is going to change
@@ -125,6 +127,37 @@ class NodeCapture(ABC):
     @abstractmethod
     def encode_now(self, key: Any) -> None:
         """Encode one entry before it is written to; the lock is held."""
+
+    def encode_copy(self, entry: Any, copy: Any, originals: dict[int, Any]) -> bool:
+        """Encode a copy of the value of an entry; the lock is held.
+
+        Args:
+            entry: The entry.
+            copy: The copy.
+            originals: What the copy and the values in it are copies of, by their `id`s.
+
+        Returns:
+            Whether all of it can be saved.
+        """
+        errors = len(self.capture.errors)
+        self.originals = originals
+        try:
+            self.put_copy(entry, copy)
+        finally:
+            self.originals = {}
+        return len(self.capture.errors) == errors
+
+    @abstractmethod
+    def put_copy(self, entry: Any, copy: Any) -> None:
+        """Encode a copy of the value of an entry."""
+
+    @abstractmethod
+    def holding(self, entries: list[Any], values: list[Any]) -> list[bool]:
+        """Tell for each of these values whether it is to be encoded as its entry."""
+
+    @abstractmethod
+    def put_early(self, entries: list[Any], raws: list[bytes]) -> None:
+        """Take over encoded entries; the lock is held."""
 
     @abstractmethod
     def encode_rest(self) -> None:
@@ -261,7 +294,12 @@ class NodeCapture(ABC):
         while True:
             divide = large is None and self.capture is current
             resolver = ReferenceResolver(
-                self.capture.graph, self.node, entry, lenient=lenient, divide=divide
+                self.capture.graph,
+                self.node,
+                entry,
+                lenient=lenient,
+                divide=divide,
+                originals=self.originals,
             )
             try:
                 encoded = codec.dump(codec.jsonable(value, resolver))

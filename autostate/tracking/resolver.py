@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from autostate import codec
@@ -38,6 +40,7 @@ class ReferenceResolver:
         key: The entry.
         lenient: Replace values that cannot be saved: see `codec.unsaved`.
         divide: Make a container a node if the entry is large.
+        originals: If copies are encoded: what they are copies of, by their `id`s.
 
     Attributes:
         seen: Containers and objects that are saved inline, by identity.
@@ -49,6 +52,7 @@ class ReferenceResolver:
         "_graph",
         "_in_payload",
         "_left",
+        "_originals",
         "_seeks_top",
         "key",
         "lenient",
@@ -58,9 +62,17 @@ class ReferenceResolver:
     )
 
     def __init__(
-        self, graph: Graph, node: Node, key: Any, *, lenient: bool = False, divide: bool = False
+        self,
+        graph: Graph,
+        node: Node,
+        key: Any,
+        *,
+        lenient: bool = False,
+        divide: bool = False,
+        originals: Mapping[int, Any] = MappingProxyType({}),
     ) -> None:
         self._graph = graph
+        self._originals = originals
         self.node = node
         self.key = key
         self.lenient = lenient
@@ -82,6 +94,7 @@ class ReferenceResolver:
     def __call__(self, container: Any) -> dict[str, int] | None:
         """Return a reference to a node; None for a container or an object that is saved inline."""
         tracker = self.node.tracker
+        container = self._originals.get(id(container), container)
         if not issubclass(type(container), Barrier):
             return self._without_barrier(container)
         if container._node_ is not self.node or not is_one_entry(container._key_, self.key):

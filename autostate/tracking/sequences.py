@@ -17,8 +17,9 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
-from typing import Any, Final
+from itertools import chain, count, islice
+from operator import attrgetter
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Struct
@@ -37,6 +38,8 @@ UNIT: Final = 32
 
 _CUTS: Final = 4096
 """Ranges that one change takes out, at the most: some 64 KiB."""
+
+_ident: Final = attrgetter("ident")
 
 
 class Saved(Struct):
@@ -120,6 +123,25 @@ class SequenceCapture(NodeCapture):
         if position is not None and position not in self.early:
             self.early[position] = self._encode(position, self._item(position))
 
+    def put_copy(self, entry: Any, copy: Any) -> None:
+        """Encode a copy of an item."""
+        position = self._position(entry)
+        if position is not None:
+            encoded = self.encode_value(entry, copy, position)
+            unsaved = codec.unsaved(self._item(position))
+            self.early[position] = codec.dump(unsaved) if encoded is None else encoded
+
+    def holding(self, entries: list[Any], values: list[Any]) -> list[bool]:
+        """Tell for each of these values whether it is to be encoded as its entry."""
+        if self._starts == [0] and len(self._copies[0]) == self.count:
+            return [True] * len(values)  # all items are
+        return list(map(self._positions().__contains__, map(id, values)))
+
+    def put_early(self, entries: list[Any], raws: list[bytes]) -> None:
+        """Take over encoded entries; the lock is held."""
+        positions = map(self._positions().__getitem__, map(_ident, entries))
+        self.early.update(zip(positions, raws, strict=True))
+
     def encode_rest(self) -> None:
         """Encode items that can still change, before the node is untracked; the lock is held."""
         for start, items in zip(self._starts, self._copies, strict=True):
@@ -131,14 +153,15 @@ class SequenceCapture(NodeCapture):
         """Return the position of an item at the cut; None if it is not to be encoded."""
         if id(self._item(place.number - self.first)) == place.ident:
             return place.number - self.first
+        return self._positions().get(place.ident)
+
+    def _positions(self) -> dict[int, int]:
+        """Return the positions of the copied items, by `id`."""
         if self._index is None:
-            copies = zip(self._starts, self._copies, strict=True)
-            self._index = {
-                id(item): position
-                for at, items in copies
-                for position, item in enumerate(items, at)
-            }
-        return self._index.get(place.ident)
+            self._index = {}
+            for at, items in zip(self._starts, self._copies, strict=True):
+                self._index.update(zip(map(id, items), count(at), strict=False))
+        return self._index
 
     def _item(self, position: int) -> Any:
         """Return the copy of an item; this object if there is none."""
@@ -296,6 +319,10 @@ class SequenceCapture(NodeCapture):
         index = bisect_right(self._starts, start) - 1
         at = self._starts[index]
         items = self._copies[index][start - at : stop - at]
+        if self.early:
+            early = list(map(self.early.get, range(start, stop)))
+            if all(early):
+                return cast("list[bytes]", early)
         if not self.early or self.early.keys().isdisjoint(range(start, start + len(items))):
             known = verbatim(self.node, items, None)
             raws = None if known is None else known.each()

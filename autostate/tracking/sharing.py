@@ -94,7 +94,7 @@ class Sharing:
         A container that becomes a node meanwhile is not searched any more, and has watched entries
         of its own: then the search begins again.
         """
-        entries = self._watched.entries
+        loose = self._watched.loose
         while True:
             search = _Search(self._graph, self._tracker.shared)
             for node, entry, slot in self._slots(watched):
@@ -103,9 +103,10 @@ class Sharing:
                 # a root that was not asked for yet may hold it, even if nothing else does
                 if type(node.obj) is Cell and self._tracker.may_be_referred_to([node]):
                     search.look(node.obj, "value", node, "value")
-            if entries.keys() <= set(watched):
+            entries = [(node, entry) for node, some in loose.items() for entry in some]
+            if set(entries) <= set(watched):
                 return search.found
-            watched = list(entries)
+            watched = entries
 
     def _slots(self, watched: Iterable[tuple[Node, Any]]) -> Iterator[tuple[Node, Any, Any]]:
         """Yield the slots of watched entries: an item can be at several positions."""

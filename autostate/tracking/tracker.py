@@ -449,6 +449,8 @@ class Tracker(Roots):
         held, self.written.held = self.written.held, []
         if not held and not self.sources:
             return
+        for source in self.sources:
+            source.encode()
         inline = (c for c in held if c._node_ is not None and c._node_.obj is not c)
         entries = {(c._node_, c._key_): None for c in inline}
         done: set[tuple[Node, Any]] = set()

@@ -185,6 +185,7 @@ class Written:
         for node in nodes:
             with self._tracker.lock:
                 slots = [] if is_flat(node.obj) else slots_of(node.obj)
+                slots = self._watched.not_pictured(node, slots)
             for start in range(0, len(slots), SLICE):
                 with self._tracker.lock:
                     if not self._tracker.closed and self._tracker.nodes.get(node.id) is node:
