@@ -66,7 +66,9 @@ class Watched:
 
     def loosen(self, node: Node, keys: Iterable[Any]) -> None:
         """Look at entries one by one from now on, until they are in a picture again."""
-        self.loose.setdefault(node, {}).update(dict.fromkeys(keys))
+        found = dict.fromkeys(keys)
+        if found:
+            self.loose.setdefault(node, {}).update(found)
 
     def put(self, node: Node, picture: Picture) -> None:
         """Compare the entries of a picture with it from now on."""
@@ -82,6 +84,8 @@ class Watched:
         removed = {key: entries.pop(key, None) for key in keys}
         for key in removed:
             loose.pop(key, None)
+        if not loose:
+            self.loose.pop(node, None)
         if not entries:
             self.forget(lambda other: other is node)
         return removed
