@@ -24,7 +24,8 @@ from operator import is_, is_not, sub
 from typing import Any, Final
 
 from autostate import codec
-from autostate.memory import encode_each, no_collections
+from autostate.collector import no_collections
+from autostate.memory import encode_each
 from autostate.tracking.batch_conversion import Batch
 from autostate.tracking.cell import Cell
 from autostate.tracking.conversion import is_resolved
