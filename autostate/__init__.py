@@ -25,7 +25,7 @@ below its own, and packages on one line do not import each other:
 
 `_autostate_pytest.py`, beside the package, is the plugin of pytest.
 
-`import autostate` loads few modules: the others come with the first state object. The import only
+`import autostate` loads few modules: most of them come with the first state object. The import only
 prepares for `import apify` (apify/events.py) and the end of the process (process/lifecycle.py).
 """
 
@@ -41,6 +41,8 @@ if sys.platform == "win32":
         "Actors run on Linux",
         name="autostate",
     )
+
+import msgspec  # noqa: F401 - the first state object needs it, and would wait for it
 
 from autostate import hub
 from autostate.apify import events

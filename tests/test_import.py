@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 COSTLY = [
-    *("apify", "apify_client", "asyncio", "cloudpickle", "crawlee", "hashlib", "json", "msgspec"),
+    *("apify", "apify_client", "asyncio", "cloudpickle", "crawlee", "hashlib", "json"),
     *("pathlib", "sqlite3", "stamina", "wrapt"),
 ]
 
