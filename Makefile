@@ -93,7 +93,7 @@ PEERS := $(VENV)/.peers$(MADE_WITH)
 
 $(PEERS): $(STAMP) pyproject.toml
 	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --group bench 2>/dev/null || \
-		$(PIP) --group bench
+		{ $(PIP) 'pip>=25.1' && $(PIP) --group bench; }
 	@touch $@
 
 bench: $(PEERS)

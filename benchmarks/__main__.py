@@ -34,9 +34,9 @@ from benchmarks import (
     stalls,
     starting,
 )
-from benchmarks.document import Topic, shown
+from benchmarks.document import Topic
 from benchmarks.machine import observed
-from benchmarks.measure import PLANS, Row
+from benchmarks.measure import PLANS, Row, shown
 
 TOPICS: Final[dict[str, ModuleType]] = {
     "saving": saving,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import autostate
-from benchmarks.measure import Job, Plan, Row, ratios, rounds, specialised
+from benchmarks.measure import SHORT, Job, Plan, Row, ratios, rounds, specialised
 
 TITLE: Final = "Reading and writing"
 SMALL: Final = 10
@@ -74,7 +74,7 @@ def _observed(count: int, *, deep: bool = False) -> dict[str, State]:
 def _row(plan: Plan, what: str, goal: float | None, make: Make, states: dict[str, State]) -> Row:
     own, count = states["own"], plan.writes
     jobs = {"dict": make(_entries(len(own)), count), "own": make(own, count)}
-    found = ratios(rounds(jobs, plan.rounds * 4), "dict")
+    found = ratios(rounds(jobs, plan.rounds * SHORT), "dict")
     fewer = {"dict": _entries(len(own)), **states}
     del fewer["own"]
     slow = {name: make(state, count // OTHERS) for name, state in fewer.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import shelve
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,15 @@ class Bytes:
         self.puts: list[tuple[bytes, bytes]] = []
         self.removed: list[bytes] = []
         self._decode = msgspec.json.Decoder(shape.type).decode
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All that is stored."""
+        return {key.decode(): self._decode(value) for key, value in self.items()}
+
+    def items(self) -> Iterable[tuple[bytes, bytes]]:
+        """Give all that is stored."""
+        raise NotImplementedError
 
     def get(self, keys: list[bytes]) -> list[bytes]:
         """Read the values of many keys."""
@@ -77,6 +87,11 @@ class RocksDB(Bytes):
         options.sync = True
         self._database.set_write_options(options)
 
+    def items(self) -> Iterable[tuple[bytes, bytes]]:
+        """Give all that is stored."""
+        found: Iterable[tuple[bytes, bytes]] = self._database.items()
+        return found
+
     def get(self, keys: list[bytes]) -> list[bytes]:
         """Read the values of many keys."""
         found: list[bytes] = self._database.get(keys)
@@ -105,6 +120,11 @@ class LMDB(Bytes):
         import lmdb
 
         self._database = lmdb.open(str(folder / "lmdb"), map_size=MAP)
+
+    def items(self) -> Iterable[tuple[bytes, bytes]]:
+        """Give all that is stored."""
+        with self._database.begin() as transaction:
+            yield from transaction.cursor()
 
     def get(self, keys: list[bytes]) -> list[bytes]:
         """Read the values of many keys."""

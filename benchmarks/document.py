@@ -13,7 +13,7 @@ from typing import Final
 from benchmarks import machine, plots
 from benchmarks.limit import __doc__ as limit
 from benchmarks.machine import ROOT, Load
-from benchmarks.measure import Plan, Row
+from benchmarks.measure import Plan, Row, shown
 from benchmarks.peers import PEERS
 
 PAGE: Final = ROOT / "docs" / "performance.md"
@@ -120,13 +120,6 @@ def _table(rows: Sequence[Row]) -> Iterator[str]:
         cells += [shown(row.own.get(name)) for name in own]
         cells += [goal, row.met, *(shown(row.peers.get(name)) for name in peers)]
         yield f"| {' | '.join([*cells, *([row.note] if notes else [])])} |"
-
-
-def shown(figure: float | None) -> str:
-    """Give three digits of a figure."""
-    if figure is None:
-        return ""
-    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
 
 
 def _short(topics: Sequence[Topic]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 
 import autostate
-from benchmarks.measure import CALM, Plan, Row, in_process, seconds
+from benchmarks.measure import CALM, Plan, Row, in_process, seconds, shown
 
 TITLE: Final = "Containers that the program also holds"
 GOAL: Final = 3
@@ -63,7 +63,7 @@ def rows(plan: Plan) -> Iterator[Row]:
     """Measure each kind in a process of its own."""
     for kind in KINDS:
         found = in_process("held", kind, plan.held, plan.rounds)
-        note = f"encoding takes {found['encode'] * 1e3:.3g} ms"
+        note = f"encoding takes {shown(found['encode'] * 1e3)} ms"
         for what in ("nothing", "one"):
             figure = found[what] / found["encode"]
             yield Row(f"{plan.held:,} {kind}, {what} changed", figure, GOAL, note=note)

@@ -29,33 +29,33 @@ class Limit:
 
     def __init__(self, folder: Path, shape: Shape) -> None:
         self._shape = shape
-        self._state = shape.empty()
+        self.state = shape.empty()
         self._changed: Collection[str] = ()
         self._file = (folder / "limit").open("ab")
 
     def fill(self, values: dict[str, Any]) -> None:
         """Put many values in at once."""
-        self._changed = self._state
-        self._shape.fill(self._state, values)
+        self._changed = self.state
+        self._shape.fill(self.state, values)
 
     def assign(self, values: dict[str, Any]) -> None:
         """Assign values one by one."""
         self._changed = [*values]
-        self._shape.assign(self._state, values)
+        self._shape.assign(self.state, values)
 
     def alter(self, urls: list[str], status: int) -> None:
         """Change something inside of values."""
         self._changed = urls
-        self._shape.alter(self._state, urls, status)
+        self._shape.alter(self.state, urls, status)
 
     def remove(self, urls: list[str]) -> None:
         """Remove entries."""
         self._changed = urls
-        self._shape.remove(self._state, urls)
+        self._shape.remove(self.state, urls)
 
     def save(self) -> None:
         """Make durable what changed."""
-        state = self._state
+        state = self.state
         if self._changed is state:
             data = encode(state)
         elif self._shape is MEMBERS:

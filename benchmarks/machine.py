@@ -77,6 +77,15 @@ def described() -> list[str]:
     ]
 
 
+def available() -> float:
+    """Give the bytes of memory that are free; without end if nobody tells."""
+    path = Path("/proc/meminfo")
+    for line in path.read_text().splitlines() if path.exists() else ():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return float("inf")
+
+
 def _processor() -> str:
     path = Path("/proc/cpuinfo")
     if path.exists():

@@ -13,10 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import IO, Any, Final, Self
+
+SHORT: Final = 16
+"""So many times as many rounds of jobs that take less than a millisecond."""
 
 Job = Callable[[], object]
 Figures = dict[str, float]
@@ -42,7 +45,7 @@ class Plan:
         few: Entries of a state that slow peers save, too.
         objects: Objects of a `@persisted` class.
         held: Containers that the program also holds.
-        writes: Reads and writes of a round.
+        writes: Reads and writes of a round: so few that they seldom have to share a processor.
         rounds: How many rounds of short jobs.
         long_rounds: How many rounds of jobs that take seconds.
         idle: Seconds for which an idle program is watched.
@@ -80,9 +83,9 @@ USUAL: Final = Plan(
     large=1_000_000,
     medium=100_000,
     few=10_000,
-    objects=20_000,
+    objects=5_000,
     held=20_000,
-    writes=100_000,
+    writes=10_000,
     rounds=3,
     long_rounds=3,
     idle=10,
@@ -234,11 +237,13 @@ class Session:
         return found
 
     def __exit__(self, *error: object) -> None:
+        self._process.kill()  # what it would do at its end is of no interest
         self._process.communicate()
         self._folder.cleanup()
 
 
-def named(names: Collection[str]) -> str:
-    """List names in a sentence."""
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
+def shown(figure: float | None) -> str:
+    """Give three digits of a figure."""
+    if figure is None:
+        return ""
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import autostate
-from benchmarks.measure import Job, Plan, Row, ratios, rounds
+from benchmarks.measure import SHORT, Job, Plan, Row, ratios, rounds
 
 TITLE: Final = "Attributes of objects"
 
@@ -62,7 +62,7 @@ def rows(plan: Plan) -> Iterator[Row]:
 
 
 def _row(what: str, jobs: dict[str, Job], count: int) -> Row:
-    found = ratios(rounds(jobs, count), "plain")
+    found = ratios(rounds(jobs, count * SHORT), "plain")
     return Row(what, found.pop("own"), 1.2, peers=found)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.measure import Row
-from benchmarks.peers import AUTOMATIC, LIMIT, OWN
+from benchmarks.peers import AUTOMATIC, LIMIT, OWN, PEERS
 from benchmarks.saving import SAME
 
 WIDTH: Final = {OWN: 2.5, AUTOMATIC: 2.0, LIMIT: 2.5}
@@ -73,12 +73,13 @@ def _plot(
 
     with mpl.rc_context(SETTINGS):
         figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
+        colours = mpl.colormaps["tab20"]  # each participant has its own in all plots
         for name, points in lines.items():
             across, up = zip(*points, strict=True)
             marker = "o" if scale == "log" else ""
-            axes.plot(
-                *(across, up), marker=marker, markersize=3, linewidth=WIDTH.get(name, 1), label=name
-            )
+            width, colour = WIDTH.get(name, 1), colours((*PEERS, *lines).index(name))
+            look = {"linewidth": width, "color": colour, "marker": marker, "markersize": 3}
+            axes.plot(across, up, label=name, **look)
         axes.set(title=title, xlabel=labels[0], ylabel=labels[1], xscale=scale, yscale=scale)
         axes.grid(visible=True, alpha=0.3)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))

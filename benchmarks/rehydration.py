@@ -1,6 +1,6 @@
 """Rehydrating a state, in times of decoding the same content by msgspec from memory.
 
-    python -m benchmarks.rehydration HOW SHAPE SIZE FOLDER
+    python -m benchmarks.rehydration save|load PARTICIPANT CONTENT SIZE FOLDER
 
 Each measurement is made in a process of its own. Peers that do not load a state are measured while
 they read all of it into a plain dict.
@@ -8,7 +8,7 @@ they read all of it into a plain dict.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import pickle
 import statistics
@@ -20,8 +20,9 @@ from typing import Any, Final
 
 import msgspec
 
-from benchmarks.entries import entries, url
-from benchmarks.measure import CALM, Plan, Row, in_process, in_turn, seconds
+from benchmarks.entries import DICTS, entries, url
+from benchmarks.measure import Plan, Row, in_process, in_turn, seconds
+from benchmarks.peers import OWN, PEERS, RIVAL
 
 TITLE: Final = "Rehydration"
 GOAL: Final = 1.5
@@ -34,141 +35,74 @@ CONTENTS: Final[dict[str, Callable[[int], dict[str, Any]]]] = {
         for number in range(count)
     },
 }
-PEERS: Final = {"pickle": "pickle", "rocksdict": "rocksdict", "lmdb": "lmdb", "ZODB": "ZODB"}
+DECODED: Final = "msgspec, whole"
+OTHERS: Final = (RIVAL, "lmdb", "ZODB, BTree")
 
 
 def rows(plan: Plan) -> Iterator[Row]:
-    """Measure each content, and a large state without peers."""
-    peers = [name for name, module in PEERS.items() if importlib.util.find_spec(module)]
+    """Measure each content beside peers, and a large state without them."""
+    names = [DECODED, OWN, "pickle", *(name for name in OTHERS if PEERS[name].installed)]
     for what in CONTENTS:
-        yield _row(what, plan.medium, ["decode", "own", *peers], plan.long_rounds)
-    yield _row("dict of dicts of scalars", plan.large, ["decode", "own"], plan.long_rounds)
+        yield _row(what, plan.medium, names, plan.long_rounds)
+    yield _row("dict of dicts of scalars", plan.large, [DECODED, OWN], plan.long_rounds)
 
 
 def _row(what: str, size: int, names: list[str], count: int) -> Row:
     with tempfile.TemporaryDirectory(prefix="autostate-bench-") as folder:
         for name in names:
-            in_process("rehydration", f"save {name}", what, size, folder)
-        modules = {name: ("rehydration", f"load {name}", what, size, folder) for name in names}
-        found = in_turn(modules, count, "seconds")
+            in_process("rehydration", "save", name, what, size, folder)
+        loads = {name: ("rehydration", "load", name, what, size, folder) for name in names}
+        found = in_turn(loads, count, "seconds")
     medians = {name: statistics.median(taken) for name, taken in found.items()}
-    decode = medians.pop("decode")
+    decode = medians.pop(DECODED)
     figures = {name: taken / decode for name, taken in medians.items()}
     note = f"decoding takes {decode:.3f} s"
-    return Row(f"{size:,}: {what}", figures.pop("own"), GOAL, peers=figures, note=note)
+    return Row(f"{size:,}: {what}", figures.pop(OWN), GOAL, peers=figures, note=note)
 
 
-class _Ways:
-    """Ways to save a content, and to load it again. One method for each."""
+def _save(name: str, content: dict[str, Any], folder: Path) -> None:
+    """Let a participant save, or pickle the content."""
+    if name == "pickle":
+        (folder / "pickle").write_bytes(pickle.dumps(content))
+        return
+    participant = PEERS[name].make(folder, DICTS)
+    participant.fill(content)
+    content.clear()  # nobody else holds what is in it
+    participant.save()
+    participant.close()
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
 
-    def save_decode(self, content: dict[str, Any]) -> None:
-        (self._folder / "whole.json").write_bytes(msgspec.json.encode(content))
-
-    def load_decode(self) -> Callable[[], Any]:
-        data = (self._folder / "whole.json").read_bytes()
+def _loading(name: str, folder: Path) -> Callable[[], Any]:
+    """Give what loads it, once everything is imported that this takes."""
+    if name == DECODED:
+        data = (folder / "whole").read_bytes()
         return lambda: msgspec.json.decode(data)
-
-    def save_pickle(self, content: dict[str, Any]) -> None:
-        (self._folder / "whole.pickle").write_bytes(pickle.dumps(content))
-
-    def load_pickle(self) -> Callable[[], Any]:
-        return lambda: pickle.loads((self._folder / "whole.pickle").read_bytes())
-
-    def save_own(self, content: dict[str, Any]) -> None:
+    if name == "pickle":
+        return lambda: pickle.loads((folder / "pickle").read_bytes())
+    if name == OWN:
         import autostate
 
-        with autostate.open(self._folder / "state.db", **CALM):
-            state = autostate.PersistedDict[str, Any]("pages")
-            state.update(content)
-            content.clear()  # nobody else holds what is in it
-            autostate.flush()
-
-    def load_own(self) -> Callable[[], Any]:
-        import autostate
-
-        autostate.configure(self._folder / "state.db")
+        autostate.configure(folder / "autostate.db")
         return lambda: autostate.PersistedDict("pages")
-
-    def save_rocksdict(self, content: dict[str, Any]) -> None:
-        from rocksdict import Options, Rdict, WriteBatch
-
-        database, batch = Rdict(str(self._folder / "rocks"), Options(raw_mode=True)), None
-        batch = WriteBatch(raw_mode=True)
-        for key, value in content.items():
-            batch.put(key.encode(), msgspec.json.encode(value))
-        database.write(batch)
-        database.close()
-
-    def load_rocksdict(self) -> Callable[[], Any]:
-        from rocksdict import Options, Rdict
-
-        decode = msgspec.json.Decoder().decode
-
-        def load() -> object:
-            database = Rdict(str(self._folder / "rocks"), Options(raw_mode=True))
-            return {key.decode(): decode(value) for key, value in database.items()}
-
-        return load
-
-    def save_lmdb(self, content: dict[str, Any]) -> None:
-        import lmdb
-
-        with (
-            lmdb.open(str(self._folder / "lmdb"), map_size=1 << 36) as database,
-            database.begin(write=True) as transaction,
-        ):
-            items = ((key.encode(), msgspec.json.encode(value)) for key, value in content.items())
-            transaction.cursor().putmulti(items)
-
-    def load_lmdb(self) -> Callable[[], Any]:
-        import lmdb
-
-        decode = msgspec.json.Decoder().decode
-
-        def load() -> object:
-            with (
-                lmdb.open(str(self._folder / "lmdb"), map_size=1 << 36) as database,
-                database.begin() as transaction,
-            ):
-                return {bytes(key).decode(): decode(value) for key, value in transaction.cursor()}
-
-        return load
-
-    def save_ZODB(self, content: dict[str, Any]) -> None:  # noqa: N802 - as the peer's name
-        import transaction
-        import ZODB
-        from BTrees.OOBTree import OOBTree
-
-        database = ZODB.DB(str(self._folder / "zodb.fs"))
-        database.open().root()["pages"] = OOBTree(content)
-        transaction.commit()
-        database.close()
-
-    def load_ZODB(self) -> Callable[[], Any]:  # noqa: N802
+    if name == "ZODB, BTree":
         import ZODB
 
-        path = str(self._folder / "zodb.fs")
-        return lambda: dict(ZODB.DB(path).open().root()["pages"])
+        return lambda: dict(ZODB.DB(str(folder / "zodb.fs")).open().root()["pages"])
+    kind: Any = PEERS[name].make
+    importlib.import_module(PEERS[name].package)
+    return lambda: kind(folder, DICTS).state
 
 
-def main(how: str, what: str, size: int, folder: Path) -> dict[str, float]:
+def main(way: str, name: str, what: str, size: str, folder: str) -> dict[str, float]:
     """Save or load, and give the seconds."""
-    way, _, name = how.partition(" ")
-    ways = _Ways(folder)
     if way == "save":
-        getattr(ways, f"save_{name}")(CONTENTS[what](size))
-        return {"seconds": 0.0}
-    load = getattr(ways, f"load_{name}")()
-    kept: list[Any] = []
+        _save(name, CONTENTS[what](int(size)), Path(folder))
+        return {}
+    load, kept = _loading(name, Path(folder)), list[Any]()
     taken = seconds(lambda: kept.append(load()))
-    assert len(kept[0]) == size
+    assert len(kept[0]) == int(size)
     return {"seconds": taken}
 
 
 if __name__ == "__main__":
-    print(
-        json.dumps(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))), flush=True
-    )
+    print(json.dumps(main(*sys.argv[1:])), flush=True)

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
+from benchmarks import machine
 from benchmarks.entries import SHAPES
-from benchmarks.measure import Figures, Plan, Row, Session, ratios, turn
+from benchmarks.measure import FULL, Figures, Plan, Row, Session, shown, turn
 from benchmarks.peers import AUTOMATIC, LIMIT, OWN, PEERS, RIVAL
 
 TITLE: Final = "Saving"
 GOAL: Final = 1.5
+BYTES: Final = 1_600
+"""Of memory that a participant may take for each entry, with all that is changed."""
 HUGE: Final = 10_000_000
 """From this size on participants come one after another: two states may not fit into memory."""
 
@@ -92,27 +95,26 @@ def rows(plan: Plan) -> Iterator[Row]:
 
 def _all(plan: Plan) -> Iterator[Row]:
     for size in plan.sizes:
-        big = size > plan.medium
-        changes = [*SMALL, ("held", 0.01), ("nothing", 0)]
+        if size * BYTES > machine.available():
+            print(f"{size:,} entries are left out: they may not fit into memory")
+            continue
+        # All of a large state is replaced in `make bench-full` alone: that takes a minute.
+        whole = WHOLE if size <= plan.medium or plan is FULL else WHOLE[1:]
+        changes = [*SMALL, ("held", 0.01), ("nothing", 0), *whole]
         if size / 1000 > SAME or size / 100 < SAME < size:  # else it is among the small ones
             changes.append(("alter", SAME / size))
-        changes += [] if big else WHOLE
-        # A shelf rewrites its index whenever an entry is removed.
-        changes += [] if big or size <= plan.few else [("add", 1), ("remove", 1)]
-        count = plan.long_rounds if big else plan.rounds
-        yield from _rows(plan, "dicts", size, changes, count)
-        if big:
-            yield from _rows(plan, "dicts", size, WHOLE, 1)
-        members = [each for each in changes if each[0] in {"add", "remove", "nothing"}]
-        yield from _rows(plan, "members", size, members, count)
+        yield from _rows(plan, "dicts", size, changes)
+        shares = (0.001, 0.01) if size > plan.medium else (0.001, 0.01, 1)
+        members = [(each, share) for share in shares for each in ("add", "remove")]
+        yield from _rows(plan, "members", size, [*members, ("nothing", 0)])
     some = [("replace", 0.01), ("alter", 0.01), *WHOLE]
     for shape in ("lists", "nested"):
-        yield from _rows(plan, shape, plan.medium, some, plan.rounds)
+        yield from _rows(plan, shape, plan.medium, some)
     some = [("nothing", 0), ("alter", 0.001), ("alter", 0.01), ("alter", 1)]
-    yield from _rows(plan, "objects", plan.objects, some, plan.rounds)
+    yield from _rows(plan, "objects", plan.objects, some)
 
 
-def _rows(plan: Plan, shape: str, size: int, changes: Changes, count: int) -> Iterator[Row]:
+def _rows(plan: Plan, shape: str, size: int, changes: Changes) -> Iterator[Row]:
     """Measure one state: its first save, then changes."""
     names = [
         name
@@ -121,27 +123,39 @@ def _rows(plan: Plan, shape: str, size: int, changes: Changes, count: int) -> It
     ]
     cases = [Case(shape, size, "fill", size)]
     cases += [Case(shape, size, each, max(1, round(size * share))) for each, share in changes]
-    found = measured(names, cases, count)
+    found = measured(plan, names, cases)
     for case in cases:
         yield _row(case, found[case])
 
 
-def measured(names: Sequence[str], cases: Sequence[Case], count: int) -> dict[Case, _Times]:
+def measured(plan: Plan, names: Sequence[str], cases: Sequence[Case]) -> dict[Case, _Times]:
     """Measure cases of one state; the first fills it."""
-    first = cases[0]
+    fill, *changes = cases
+    count, whole = plan.rounds, plan.long_rounds
+    if fill.size > plan.medium:
+        count, whole = plan.long_rounds, 1
     found: dict[Case, _Times] = {case: _Times() for case in cases}
-    together = [names] if first.size < HUGE else [[name] for name in names]
-    for some in together:
-        with ExitStack() as stack:
-            sessions = {name: stack.enter_context(Session(name, first.shape)) for name in some}
-            for number in range(count):
-                for case in cases:
-                    if case is first and number:  # it is full
-                        continue
-                    for name in turn([OWN] if case.operation == "nothing" else some, number):
-                        times = sessions[name].do(case.operation, case.number)
-                        found[case].add(name, times)
+    for some in [names] if fill.size < HUGE else [[name] for name in names]:
+        for number in range(whole):
+            with ExitStack() as stack:
+                sessions = {name: stack.enter_context(Session(name, fill.shape)) for name in some}
+                _measure(sessions, fill, number, found)
+                if number < whole - 1:  # the state of the last round is changed
+                    continue
+                for again in range(count):
+                    for case in changes:
+                        if case.number < case.size or again < whole:
+                            _measure(sessions, case, again, found)
     return found
+
+
+def _measure(
+    sessions: Mapping[str, Session], case: Case, number: int, found: Mapping[Case, _Times]
+) -> None:
+    """Measure one case in one round."""
+    for name in turn(sessions, number):
+        if case.operation != "nothing" or name == OWN:
+            found[case].add(name, sessions[name].do(case.operation, case.number))
 
 
 class _Times:
@@ -161,9 +175,10 @@ def _row(case: Case, times: _Times) -> Row:
     if case.operation == "nothing":
         figure = statistics.median(times.seconds[OWN]) * 1e3
         return Row(case.what, figure, None, "ms", group=case.state)
-    found = ratios(times.seconds, LIMIT)
-    limit = statistics.median(times.seconds[LIMIT])
+    # Of medians: a sync takes now a tenth of a millisecond, now four, and no two the same.
     medians = {name: statistics.median(taken) for name, taken in times.seconds.items()}
+    limit = medians[LIMIT]
+    found = {name: taken / limit for name, taken in medians.items() if name != LIMIT}
     alone = statistics.median(times.saving[LIMIT])
     return Row(
         case.what,
@@ -173,6 +188,6 @@ def _row(case: Case, times: _Times) -> Row:
         peers=found,
         rival=RIVAL,
         group=case.state,
-        note=f"limit {limit * 1e3:.3g} ms, without applying {alone * 1e3:.3g} ms",
+        note=f"limit {shown(limit * 1e3)} ms, without applying {shown(alone * 1e3)} ms",
         data={"case": case, "seconds": medians},
     )

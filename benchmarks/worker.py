@@ -28,9 +28,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import autostate
 from benchmarks.entries import SHAPES, Shape, url
 from benchmarks.memory import wait_until_idle
-from benchmarks.participants import Participant
+from benchmarks.participants import TIMEOUT, Flushed, Participant
 from benchmarks.peers import PEERS
 
 
@@ -62,6 +63,10 @@ class Worker:
         self.participant.save()
         ended = time.perf_counter()
         idle = self.participant.idle
+        if self._kept:
+            self._kept.clear()
+            if isinstance(self.participant, Flushed):  # sees that nobody else holds them any more
+                autostate.flush(timeout=TIMEOUT)
         wait_until_idle()
         return {"seconds": ended - began - idle, "saving": ended - applied - idle}
 
@@ -116,7 +121,6 @@ def main(name: str, folder: str, shape: str) -> None:
     for line in sys.stdin:
         operation, number = line.split()
         print(json.dumps(worker.do(operation, int(number))), flush=True)
-    worker.participant.close()
 
 
 if __name__ == "__main__":

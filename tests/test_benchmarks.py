@@ -5,15 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.__main__ import TOPICS
+from benchmarks.entries import DICTS
 from benchmarks.measure import Row
+from benchmarks.peers import AUTOMATIC, LIMIT, PEERS
 from benchmarks.scale import flushes
 from benchmarks.shapes import SHAPES, Shape
+from benchmarks.worker import Worker
 
 ROOT = Path(__file__).parent.parent
+CHANGES = [("fill", 30), ("replace", 9), ("held", 5), ("alter", 8), ("add", 7), ("remove", 7)]
+IN_PROCESS = [name for name, peer in PEERS.items() if name not in {LIMIT, AUTOMATIC, "use_state"}]
+"""Those that live in this process, beside the limit."""
 ROWS = [
     "300: dict of dicts, 1 % changed inside",
     "300: set, 1 % added",
@@ -43,6 +50,23 @@ def test_the_benchmark_measures_every_row() -> None:
     assert [
         each.TITLE for each in TOPICS.values() if f"{each.TITLE}: Load" not in done.stdout
     ] == []
+
+
+@pytest.mark.parametrize("name", [name for name in IN_PROCESS if PEERS[name].installed])
+def test_participants_apply_the_same_changes(name: str, isolated: Path) -> None:
+    """What is compared is comparable."""
+    states = []
+    for each in (LIMIT, name):
+        folder = isolated / each
+        folder.mkdir()
+        worker = Worker(PEERS[each].make(folder, DICTS), DICTS)
+        for operation, number in CHANGES:
+            assert worker.do(operation, number).keys() == {"seconds", "saving"}
+        participant: Any = worker.participant
+        states.append(dict(participant.state))
+        participant.close()
+    assert states[0] == states[1]
+    assert len(states[0]) == 30
 
 
 def test_a_goal_is_met_by_all_own_figures_and_beside_the_rival() -> None:
