@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import document
 from benchmarks.__main__ import TOPICS
 from benchmarks.entries import DICTS
 from benchmarks.measure import Row
@@ -21,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 CHANGES = [("fill", 30), ("replace", 9), ("held", 5), ("alter", 8), ("add", 7), ("remove", 7)]
 IN_PROCESS = [name for name, peer in PEERS.items() if name not in {LIMIT, AUTOMATIC, "use_state"}]
 """Those that live in this process, beside the limit."""
+PAGE = ROOT / "docs" / "performance.md"
 ROWS = [
     "300: dict of dicts, 1 % changed inside",
     "300: set, 1 % added",
@@ -76,6 +79,20 @@ def test_a_goal_is_met_by_all_own_figures_and_beside_the_rival() -> None:
     assert Row("one", 1.4, 1.5, peers={"other": 1.3}, rival="other").met == "behind other"
     assert Row("one", 1.4, 1.5, peers={"other": 1.3}).met == "met"
     assert not Row("one", 1.4, None).met
+
+
+def test_the_readme_quotes_figures_of_the_page() -> None:
+    """Both are written by the same run."""
+    block = re.compile(f"{document.BEGIN}(.*?){document.END}", re.DOTALL)
+    [quoted] = block.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    [measured] = block.findall(PAGE.read_text(encoding="utf-8"))
+    assert quoted == measured
+
+
+def test_the_plots_of_the_page_are_there() -> None:
+    """And there are no others."""
+    shown = set(re.findall(r"\]\(performance/(.+?)\)", PAGE.read_text(encoding="utf-8")))
+    assert shown == {path.name for path in (ROOT / "docs" / "performance").iterdir()}
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
