@@ -153,7 +153,7 @@ class Roots(Marks, ABC):
         self.dirty_nodes.pop(node, None)
         self.settled.discard(node)
         self.written.forget_unbound()
-        self.watched.forget(lambda other: other is node)
+        self.watched.leave(node)
 
     @shows_warnings
     def mark_all(self) -> None:

@@ -154,7 +154,7 @@ class Watch(DirtySource):
             self._reach.mark_unreachable(node)  # if it comes back, its entries are searched again
         for key in self._watched.entries.get(node, ()):
             node.entries.forget(key)
-        self._watched.forget(lambda other: other is node)
+        self._watched.leave(node)
         return False
 
     # -- loose entries ------------------------------------------------------------------------

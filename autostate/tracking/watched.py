@@ -87,16 +87,19 @@ class Watched:
         if not loose:
             self.loose.pop(node, None)
         if not entries:
-            self.forget(lambda other: other is node)
+            self.leave(node)
         return removed
+
+    def leave(self, node: Node) -> None:
+        """Stop watching the entries of a node."""
+        known: tuple[dict[Node, Any], ...] = (self.entries, self.loose, self.pictures)
+        for some in known:
+            some.pop(node, None)
 
     def forget(self, of: Callable[[Node], bool]) -> None:
         """Stop watching the entries of the nodes that fulfil a condition."""
-        known: tuple[dict[Node, Any], ...] = (self.entries, self.loose, self.pictures)
-        for node in {node: None for some in known for node in some if of(node)}:
-            for some in known:
-                some.pop(node, None)
-        self.pending = [(node, picture) for node, picture in self.pending if not of(node)]
+        for node in [node for node in self.entries if of(node)]:
+            self.leave(node)
 
     def knows(self, node: Node, key: Any) -> bool:
         """Tell whether an entry is watched, or was until this capture."""
