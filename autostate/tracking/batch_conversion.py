@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 _node_of: Final = attrgetter("_node_")
 _key_of: Final = attrgetter("_key_")
+_LEVELS: Final = 50
+"""Levels of containers that are converted here. A chain of thousands could be converted, too, but
+its encoding, which makes one of its containers after another a node, would take minutes."""
+
 _drain: Final = deque[Any](maxlen=0).extend
 
 _MADE: Final[dict[type, tuple[str, type]]] = {dict: ("dict", Dict), list: ("list", List)}
@@ -54,6 +58,7 @@ class Group(Struct):
         slots: Their keys or positions there.
         keys: The entries of the node to which they belong.
         values: The values; nothing else in this module refers to them.
+        level: The number of containers around the values, inside the entry.
     """
 
     kind: Kind
@@ -61,11 +66,12 @@ class Group(Struct):
     slots: list[Any]
     keys: list[Any]
     values: list[Any]
+    level: int = 0
 
     def only(self, which: list[bool]) -> Group:
         """Make a group of some of the values."""
         columns = self.parents, self.slots, self.keys, self.values
-        return Group(self.kind, *([*compress(column, which)] for column in columns))
+        return Group(self.kind, *([*compress(one, which)] for one in columns), level=self.level)
 
 
 class Batch:
@@ -111,7 +117,7 @@ class Batch:
             which = [*map(VARIANT_SETS[name].__contains__, types)]
             found = [*compress(containers, which)]
             if found:
-                self._look_inside(KINDS[name], found, [*compress(keys, which)])
+                self._look_inside(KINDS[name], found, [*compress(keys, which)], 1)
         self._convert_all()
 
     def _convert_all(self) -> None:
@@ -126,7 +132,7 @@ class Batch:
         types = [*map(type, group.values)]
         for cls in {*types} - ATOMS:
             one = group.only([*map(is_, types, repeat(cls))])
-            if cls in _MADE:
+            if cls in _MADE and group.level < _LEVELS:
                 self._groups.append(one)
                 continue
             if cls in VARIANTS:
@@ -152,7 +158,7 @@ class Batch:
             self._leave(group)
             return
         group.values = []  # they are freed, and what is in them counts
-        self._look_inside(KINDS[name], news, group.keys)
+        self._look_inside(KINDS[name], news, group.keys, group.level + 1)
 
     def _replace(self, group: Group, make: type, tracked: type) -> list[Any]:
         """Replace containers by persisted ones; return these, or none if somebody holds any."""
@@ -184,7 +190,7 @@ class Batch:
                 gc.enable()
         return news if done[0] else []
 
-    def _look_inside(self, kind: Kind, parents: list[Any], keys: list[Any]) -> None:
+    def _look_inside(self, kind: Kind, parents: list[Any], keys: list[Any], level: int) -> None:
         """List what is to be converted inside persisted dicts, or lists."""
         is_dict = kind.builtin is dict
 
@@ -199,7 +205,7 @@ class Batch:
         slots = [*chain.from_iterable(parents if is_dict else map(range, lengths))]
         holders = [*chain.from_iterable(map(repeat, parents, lengths))]
         entries = [*chain.from_iterable(map(repeat, keys, lengths))]
-        group = Group(kind, holders, slots, entries, [*values()])
+        group = Group(kind, holders, slots, entries, [*values()], level)
         group = group.only([cls not in ATOMS for cls in map(type, group.values)])
         if INTERCHANGEABLE.issuperset(map(type, group.slots)):
             self._divide(group)
