@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _node_of: Final = attrgetter("_node_")
 _key_of: Final = attrgetter("_key_")
-_LEVELS: Final = 50
+_LEVELS: Final = 8
 """Levels of containers that are converted here. A chain of thousands could be converted, too, but
 its encoding, which makes one of its containers after another a node, would take minutes."""
 
@@ -70,8 +70,9 @@ class Group(Struct):
 
     def only(self, which: list[bool]) -> Group:
         """Make a group of some of the values."""
-        columns = self.parents, self.slots, self.keys, self.values
-        return Group(self.kind, *([*compress(one, which)] for one in columns), level=self.level)
+        parents, slots = [*compress(self.parents, which)], [*compress(self.slots, which)]
+        keys, values = [*compress(self.keys, which)], [*compress(self.values, which)]
+        return Group(self.kind, parents, slots, keys, values, self.level)
 
 
 class Batch:
