@@ -257,6 +257,11 @@ class KeyedEntries(Entries):
         older: dict[Any, bool | None] = dict.fromkeys(k for k in keys if k not in self.drops)
         self.keys = older | newer  # the oldest first: keys are put in the order of this dict
         self.drops = dict.fromkeys(drops, False) | self.drops
+        if not drops.keys().isdisjoint(keys):
+            # An entry that was removed and put again moves to the end once more, behind the new
+            # ones if the store has them. So these are removed and put again, too.
+            news = (key for key, is_new in keys.items() if is_new and key in older)
+            self.drops = dict.fromkeys(news, False) | self.drops
         if recording:
             self.node.log = self.keys
 

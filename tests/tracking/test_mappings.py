@@ -1,4 +1,4 @@
-"""Keys that are not equal to themselves."""
+"""Keys that are not equal to themselves, and the order of keys."""
 
 from __future__ import annotations
 
@@ -55,3 +55,20 @@ def test_an_int_key_with_too_many_digits_can_be_told() -> None:
     [error] = program.errors
     assert str(error).startswith("s[a int]")
     assert program.restart().root("s") == {"b": 1}
+
+
+def test_what_moves_to_the_end_twice_passes_nothing_that_is_new() -> None:
+    """The store may have the new entry, and the moved one before it, when both come again."""
+    program = Program()
+    state = program.root("s")
+    state.update((f"k{n}", n) for n in range(300))
+    program.flush()
+    for _ in range(3):
+        state["k7"] = state.pop("k7")
+        state["k1"] = -1  # stays where it is
+        state[f"new {len(state)}"] = 1
+        program.flush(outcome="unknown")
+        state[f"newer {len(state)}"] = 1
+        program.flush(outcome="unknown")
+        program.flush()
+        assert list(program.restart().root("s").items()) == list(state.items())
