@@ -127,10 +127,17 @@ def test_dicts_of_a_nested_node_can_be_collected_with_it() -> None:
 
 @needs_untracking
 @pytest.mark.parametrize("end", ["close", "delete"])
-def test_a_state_that_has_ended_can_be_collected(isolated: Path, end: str) -> None:
+@pytest.mark.parametrize("kind", ["dict", "list", "deque"])
+def test_a_state_that_has_ended_can_be_collected(isolated: Path, kind: str, end: str) -> None:
     """Its dicts are not tracked; but they refer to nothing any more."""
     with autostate.open("sqlite:///s.db") as manager:
-        state = autostate.PersistedDict[str, Any]("state", pages())
+        state: Any
+        if kind == "dict":
+            state = autostate.PersistedDict[str, Any]("state", pages())
+        elif kind == "list":
+            state = autostate.PersistedList[Any]("state", pages().values())
+        else:
+            state = autostate.PersistedDeque[Any]("state", pages().values())
         autostate.flush()
         freed = weakref.ref(state._node_)
         if end == "delete":

@@ -133,8 +133,9 @@ class Roots(Marks, ABC):
             return node
 
     def _release(self, node: Node) -> None:
-        rest = [node.obj]
+        rest: Any = node.obj
         if node.kind.shape == "mapping":
+            rest = []
             for value in dict.values(node.obj):
                 known = VARIANTS.get(type(value))
                 if known is None or value._node_ is not node:
