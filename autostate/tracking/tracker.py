@@ -396,6 +396,7 @@ class Tracker(Roots):
             capture, self.capture = self.capture, None
             if capture is not None:
                 capture.failed()
+            self.watched.forget_pictures()
             for node in [node for node in self.nodes.values() if not node.unreachable]:
                 for container in [*inline([node.obj], node), node.obj]:
                     if type(container) in VARIANTS and container._node_ is not None:

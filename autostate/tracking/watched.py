@@ -101,6 +101,11 @@ class Watched:
         for node in [node for node in self.entries if of(node)]:
             self.leave(node)
 
+    def forget_pictures(self) -> None:
+        """Look at all entries one by one in the next cut: a picture may be half-made."""
+        self.pictures, self.pending = {}, []
+        self.loose = {node: dict.fromkeys(keys) for node, keys in self.entries.items()}
+
     def knows(self, node: Node, key: Any) -> bool:
         """Tell whether an entry is watched, or was until this capture."""
         return key in self.entries.get(node, ()) or key in self.released.get(node, ())

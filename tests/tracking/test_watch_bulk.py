@@ -16,6 +16,7 @@ from autostate.containers import PersistedList
 from autostate.errors import UnsupportedTypeError
 from autostate.tracking import watch, watched
 from autostate.tracking.barrier import Barrier
+from autostate.tracking.picture import Group
 from autostate.tracking.survey import Met, Survey
 from autostate.tracking.watched import Watched
 from tests.conformance.classes_kit import Plain, life
@@ -153,6 +154,26 @@ def test_the_order_of_a_held_dict_is_saved() -> None:
     held[2]["c"] = held[2].pop("b")
     program.flush()
     assert content(restored(program)) == content(root)
+
+
+def test_a_picture_that_was_left_half_made_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C, or a lack of memory, while changed entries are taken out of it."""
+    program = Program()
+    root = program.root("state")
+    held = [[{"n": n}] for n in range(10)]
+    root.update(enumerate(held))
+    program.flush()
+    assert pictured(program) == 10
+    held[3].append({})
+    with monkeypatch.context() as patched:
+        patched.setattr(Group, "keep", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            program.flush()
+    held[7].append({})
+    for _ in range(2):
+        program.flush()
+        assert content(restored(program)) == content(root)
+    assert pictured(program) == 10
 
 
 @pytest.mark.parametrize("what", ["lists", "dicts"])
