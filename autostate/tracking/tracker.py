@@ -398,7 +398,7 @@ class Tracker(Roots):
                 capture.failed()
             self.watched.forget_pictures()
             for node in [node for node in self.nodes.values() if not node.unreachable]:
-                for container in [*inline([node.obj], node), node.obj]:
+                for container in [*inline(node.obj, node), node.obj]:
                     if type(container) in VARIANTS and container._node_ is not None:
                         arm(container)
                         self.mark_unresolved(container)

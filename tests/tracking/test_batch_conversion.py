@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from autostate.tracking.barrier import Barrier
-from tests.conformance.state_kit import Program, shape
+from autostate.tracking.batch_conversion import Batch
+from tests.conformance.state_kit import Program, form, shape
 from tests.tracking.written import recovered
 
 MAKE: dict[str, Callable[[int], Any]] = {
@@ -95,3 +96,34 @@ def test_what_is_special_among_many_is_handled(root: str, seed: int) -> None:
     held.clear()
     program.flush()
     assert shape(recovered(program, kind=root)) == shape(state)
+
+
+def test_what_an_error_leaves_plain_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C between the conversion of containers and of those inside, which stay plain."""
+    program = Program()
+    state = program.root("state")
+    state.update({f"k{n}": [{n}, n] for n in range(300)})
+    with monkeypatch.context() as patched:
+        patched.setattr(Batch, "_divide", fail_at(2, Batch._divide))
+        with pytest.raises(KeyboardInterrupt):
+            program.tracker.prepare(lambda: None)
+    assert form(state["k7"]) == "armed"
+    program.flush()
+    for members, _ in state.values():
+        members.add("later")
+    program.flush()
+    assert shape(recovered(program)) == shape(state)
+
+
+def fail_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function that strikes Ctrl-C when it is called for the n-th time."""
+    calls = 0
+
+    def failing(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise KeyboardInterrupt
+        return function(*arguments)
+
+    return failing
