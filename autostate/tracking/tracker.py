@@ -40,7 +40,7 @@ from autostate.tracking.barrier import (
 )
 from autostate.tracking.blocks import Blocks
 from autostate.tracking.capture import Capture
-from autostate.tracking.node import LARGE, Node
+from autostate.tracking.node import LARGE, MappingEntries, Node
 from autostate.tracking.raw import has
 from autostate.tracking.reach import Reach
 from autostate.tracking.roots import Roots
@@ -154,7 +154,9 @@ class Tracker(Roots):
                     continue
                 keys, drops = node.entries.keys, node.entries.drops
                 total += (len(keys) + len(drops)) * node.entries.weight
-                if len(keys) * 10 >= length * 9 > LARGE * 9 and node.kind.shape == "mapping":
+                before = node.entries.length if isinstance(node.entries, MappingEntries) else None
+                # Of one that has grown, all former entries would be written again.
+                if length > LARGE and min(len(keys), before or 0) * 10 >= length * 9:
                     changed(container)
             touched = sum(len(node.entries.touched) for node in self.dirty_nodes)
             return total + touched * 64
