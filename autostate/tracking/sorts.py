@@ -104,6 +104,26 @@ class StrDicts(Sort):
         copy.update(zip(parts[2], parts[1], strict=True))
 
 
+class FieldDicts(StrDicts):
+    """The `__dict__`s of objects, with keys of exactly the type str.
+
+    From Python 3.13 on the object holds the values of its `__dict__`; in 3.11 and 3.12 these may be
+    in another order than the keys.
+    """
+
+    def calls(self, containers: list[Any]) -> Calls:
+        """Return the calls that read containers: lengths, values, keys."""
+        return [
+            (list, map(len, containers)),
+            (list, chain.from_iterable(map(dict.values, containers))),
+            (list, chain.from_iterable(containers)),
+        ]
+
+    def is_same(self, parts: Parts, now: Parts) -> bool:
+        """Tell whether containers have the same parts as before: keys, too, by identity."""
+        return Sort.is_same(self, parts, now)
+
+
 class Containers(Sort):
     """Containers of one kind.
 

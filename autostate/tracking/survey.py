@@ -20,7 +20,14 @@ from autostate.tracking.kind import PLAIN
 from autostate.tracking.node import is_one_entry
 from autostate.tracking.picture import Picture
 from autostate.tracking.search import ATOMS, holds_atoms, is_inline, is_object
-from autostate.tracking.sorts import RELIABLE, Containers, Inline, Objects, StrDicts
+from autostate.tracking.sorts import (
+    RELIABLE,
+    Containers,
+    FieldDicts,
+    Inline,
+    Objects,
+    StrDicts,
+)
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -31,6 +38,7 @@ _JSON_TOPS: Final = frozenset({dict, list})
 _JSON: Final = codec.NATIVE | {float}
 _BUILTIN: Final[tuple[Any, ...]] = (dict, Counter, defaultdict, list, deque, set)
 _str_dict: Final = {movable: StrDicts(is_plain=movable) for movable in (True, False)}
+_field_dict: Final = FieldDicts(is_plain=False)
 _plain: Final = {
     (cls, movable): Containers(cls, is_plain=movable)
     for cls in _BUILTIN
@@ -250,7 +258,10 @@ class Survey:
         again = list(chain.from_iterable(map(dict.values, values)))
         lengths, content, keys = parts
         if not len(keys) == len(content) == len(again) or not all(map(is_, content, again)):
-            return False  # in the dict of an object the values may have another order
+            if movable:
+                return False
+            sort = _field_dict  # in the dict of an object the values may have another order
+            lengths, content, keys = parts = [*starmap(call, sort.calls(values))]
         if not _STR.issuperset(map(type, keys)):
             return False
         self.picture.add(sort, values, owners, parts)
