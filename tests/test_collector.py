@@ -12,7 +12,7 @@ import pytest
 
 import autostate
 from autostate import collector
-from tests.conformance.state_kit import Program
+from tests.conformance.state_kit import Program, shape
 
 needs_untracking = pytest.mark.skipif(
     collector.untracking(1_000) is None, reason="this interpreter tracks all dicts"
@@ -146,3 +146,29 @@ def test_a_state_that_has_ended_can_be_collected(isolated: Path, kind: str, end:
     del state
     gc.collect()
     assert freed() is None
+
+
+def test_what_finalizers_write_during_a_cut_is_tracked() -> None:
+    """Code of the program that a collection runs in the thread of the cut, which has the lock."""
+    program = Program()
+    state = program.root("state")
+    state.update(pages())
+    program.flush()
+    state.update((f"k{n}", [[n]]) for n in range(MANY))
+
+    def write(_phase: str, _info: dict[str, int]) -> None:
+        state[f"later {len(state)}"] = [[]]
+
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(write)
+    try:
+        gc.set_threshold(10)
+        program.flush()
+    finally:
+        gc.callbacks.remove(write)
+        gc.set_threshold(*thresholds)
+    assert len(state) > MANY
+    for value in list(state.values()):
+        value[0].append("later")
+    program.flush()
+    assert shape(program.restart().root("state")) == shape(state)

@@ -25,6 +25,7 @@ from itertools import compress
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
+from autostate.collector import no_collections
 from autostate.tracking import atomic
 from autostate.tracking.atomic import AtomicBlock
 from autostate.tracking.barrier import (
@@ -382,7 +383,10 @@ class Tracker(Roots):
                 blocks.refused = not blocks.step_back(paused, forward)
                 if blocks.refused:
                     return None
-            return self._take(full_compare=full_compare)
+            # A collection may run finalizers, which write in spite of the lock: such a write would
+            # be saved, and what it has put into the state neither converted nor watched.
+            with no_collections():
+                return self._take(full_compare=full_compare)
         finally:
             # The lock is held until here, and the threads of these blocks wait: nobody has seen the
             # state without their writes.
