@@ -70,8 +70,8 @@ class Watch(DirtySource):
         node, key = next(iter(self._watched))
         logger.warning(
             "%d entries, %s%s for example, hold objects, or containers that the program also holds "
-            "elsewhere: each save compares them all. Containers are converted when nothing else "
-            "refers to them; instead of many small objects, keep dicts",
+            "elsewhere: each save compares them all. Drop the other references to containers, and "
+            "read them through the state; instead of many small objects, keep dicts",
             len(self._watched),
             node.path,
             node.entries.step(key),
