@@ -438,6 +438,9 @@ class Tracker(Roots):
             self.written.full_compare()
         for source in self.sources:
             source.complete()
+        if self.written.containers:  # a finalizer of what was let go of here has written
+            self.written.collect()
+            self.written.resolve_all()
         nodes, self.dirty_nodes = self.dirty_nodes, {}
         capture.deleted, self.deleted = self.deleted, []
         roots = self.roots

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import sys
+import weakref
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -174,6 +175,31 @@ def test_a_picture_that_was_left_half_made_is_made_anew(monkeypatch: pytest.Monk
         program.flush()
         assert content(restored(program)) == content(root)
     assert pictured(program) == 10
+
+
+def test_what_a_finalizer_writes_when_a_picture_lets_go_is_tracked() -> None:
+    """The picture has kept an object until the cut, and a large dict is recorded by key."""
+    program = Program()
+    root = program.root("state")
+    root.update((f"k{n}", n) for n in range(300))
+    held: list[list[Any]] = [[Page(n)] for n in range(5)]
+
+    def write(n: int) -> None:
+        root[f"later {n}"] = [[]]
+
+    for n, [page] in enumerate(held):
+        weakref.finalize(page, write, n)
+    del page
+    root.update(enumerate(held))
+    program.flush()
+    assert pictured(program) == 5
+    for one in held:
+        one.clear()
+    program.flush()
+    for n in range(5):
+        root[f"later {n}"][0].append(n)
+    program.flush()
+    assert content(restored(program)) == content(root)
 
 
 @pytest.mark.parametrize("what", ["lists", "dicts"])
