@@ -29,6 +29,10 @@ from typing import Any, Final
 _MANY: Final = 100
 """Containers that are made at once; fewer are left to the collector."""
 
+FEW: Final = 5_000
+"""From Python 3.12 on the collector itself puts its immortal objects, hundreds, among the frozen
+ones. A program that freezes something has many more, of the modules alone."""
+
 _has_frozen = False
 
 
@@ -85,7 +89,7 @@ def _make_old() -> None:
 def _are_frozen() -> bool:
     """Tell whether the program has frozen objects, which it wants to stay frozen."""
     global _has_frozen
-    _has_frozen = _has_frozen or gc.get_freeze_count() > 0  # it takes long to count them
+    _has_frozen = _has_frozen or gc.get_freeze_count() > FEW  # it takes long to count them
     return _has_frozen
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,10 @@ def test_what_was_made_without_collections_is_old() -> None:
             made = [[] for _ in range(collector.YOUNG * 2)]  # type: ignore[var-annotated]
             last = weakref.ref(_Cycle())
         assert [[] for _ in range(10)]
-        assert generations == []
+        assert not any(generations)  # 3.12 may have one of the youngest to make up for
     finally:
         gc.callbacks.remove(note)
-    assert gc.get_freeze_count() == 0
+    assert gc.get_freeze_count() < collector.FEW
     assert made
     assert last() is not None
     assert gc.collect() > 0
@@ -90,17 +91,26 @@ def test_a_collector_that_the_program_has_stopped_is_left_alone() -> None:
     assert made
 
 
+@dataclass(frozen=True)
+class Key:
+    """A key that may be part of a cycle."""
+
+    number: int
+
+
 @needs_untracking
 @pytest.mark.parametrize("again", [False, True], ids=["converted", "rehydrated"])
 def test_dicts_of_scalars_are_no_work_for_the_collector(*, again: bool) -> None:
     """Plain ones are not either. What may be part of a cycle is tracked from then on."""
     program = Program()
-    state = program.root("state", default=pages() | {"other": {"list": [1], "n": 1}})
+    state = program.root("state", default=pages())
+    state["other"], state["keys"] = {"list": [1], "n": 1}, {Key(1): 1, Key(2): 2}
     program.flush()
     if again:
         program = program.restart()
         state = program.root("state")
     assert not any(gc.is_tracked(state[f"k{n}"]) for n in range(MANY))
+    assert gc.is_tracked(state["keys"])
     assert gc.is_tracked(state["other"])
     state["k7"]["more"] = []
     assert gc.is_tracked(state["k7"])

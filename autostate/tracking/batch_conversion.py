@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from autostate.collector import aging
+from autostate.collector import aging, untracking
 from autostate.tracking import refcount
 from autostate.tracking.barrier import INTERCHANGEABLE, VARIANT_SETS, VARIANTS, kind_of, size
-from autostate.tracking.bulk_conversion import Dict, List, untrack
+from autostate.tracking.bulk_conversion import Dict, List
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kind import KINDS, Kind
 from autostate.tracking.node import LARGE
@@ -167,6 +167,7 @@ class Batch:
         put, is_item = group.kind.builtin.__setitem__, type(keys[0]) is ItemRef
         refs = keys if is_item and parents[0] is self._node.obj else []
         done: list[bool] = []
+        tracked_before: list[bool] = []
         news: list[Any] = []
         there = map(is_, map(_READ[group.kind.shape], parents, slots), olds)
         alone = map(eq, map(refcount.count, olds), repeat(IN_A_BATCH))
@@ -174,6 +175,7 @@ class Batch:
         puts = chain.from_iterable(compress([map(put, parents, slots, news)], done))
         steps = (
             (done.extend, map(all, [map(and_, there, alone)])),
+            (tracked_before.extend, map(gc.is_tracked, olds)),
             (news.extend, map(make, olds)),
             (_drain, map(setattr, news, repeat("_node_"), repeat(self._node))),
             (_drain, map(setattr, news, repeat("_key_"), keys)),
@@ -189,7 +191,18 @@ class Batch:
         finally:
             if collecting:
                 gc.enable()
-        return news if done[0] else []
+        if not done[0]:
+            return []
+        if make is Dict and self._node.name is not None:
+            self._untrack([*compress(news, map(not_, tracked_before))])
+        return news
+
+    @staticmethod
+    def _untrack(dicts: list[Any]) -> None:
+        """Let the garbage collector forget copies of dicts that it did not track."""
+        function = untracking(len(dicts))
+        if function is not None:
+            _drain(map(function, dicts))
 
     def _look_inside(self, kind: Kind, parents: list[Any], keys: list[Any], level: int) -> None:
         """List what is to be converted inside persisted dicts, or lists."""
@@ -198,8 +211,6 @@ class Batch:
         def values() -> Iterator[Any]:
             return chain.from_iterable(map(dict.values, parents) if is_dict else parents)
 
-        if is_dict and self._node.name is not None:
-            untrack(parents)
         if ATOMS.issuperset(map(type, values())):
             return
         lengths = [*map(len, parents)]

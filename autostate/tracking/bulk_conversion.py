@@ -245,7 +245,7 @@ def _untrack(copies: list[Any], deep: list[bool]) -> None:
 
 
 def untrack(containers: list[Any]) -> None:
-    """Let the garbage collector forget the dicts of scalars among containers of a root."""
+    """Let the garbage collector forget the dicts of scalars among containers; all keys are str."""
     function = untracking(len(containers))
     if function is None:
         return
