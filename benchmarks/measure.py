@@ -83,11 +83,11 @@ USUAL: Final = Plan(
     large=1_000_000,
     medium=100_000,
     few=10_000,
-    objects=5_000,
+    objects=10_000,
     held=20_000,
     writes=10_000,
     rounds=3,
-    long_rounds=3,
+    long_rounds=2,
     idle=10,
 )
 FULL: Final = replace(
