@@ -9,8 +9,10 @@ import pytest
 
 from autostate.containers import PersistedDict, PersistedList
 from autostate.tracking import watch
+from autostate.tracking.barrier import Barrier
 from autostate.tracking.watched import Watched
 from tests.conformance.state_kit import Program, shape
+from tests.tracking.held import Page, content, restored
 from tests.tracking.written import recovered
 
 
@@ -140,3 +142,24 @@ def test_an_alias_inside_a_tuple_is_found_before_its_first_place_is_encoded() ->
         state = recovered(program)
         assert state["e"][0]["s"] is state["d"]
         assert state["d"]["q"] is state["a"]
+
+
+def test_a_look_between_two_cuts_finds_that_no_cut_is_needed() -> None:
+    """While entries are watched, and nothing in them has changed."""
+    program = Program()
+    root = program.root("state")
+    held: list[Any] = [[1], {"n": 1}, Page("x")]
+    root.update(enumerate(held))
+    program.flush()
+    program.flush()
+    assert program.tracker.needs_polling
+    assert not program.tracker.look()
+    held[1]["n"] = 2
+    assert program.tracker.look()
+    program.flush()
+    assert content(restored(program)) == content(root)
+    assert not program.tracker.look()
+    del held[1]
+    assert program.tracker.look()
+    program.flush()
+    assert issubclass(type(root[1]), Barrier)

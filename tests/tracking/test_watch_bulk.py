@@ -584,24 +584,3 @@ def test_a_value_that_holds_itself_ends_the_survey() -> None:
     frozen = Frozen(None)
     object.__setattr__(frozen, "items", (frozen, []))
     Survey(root._node_, ["x"], [frozen], Met())
-
-
-def test_a_look_between_two_cuts_finds_that_no_cut_is_needed() -> None:
-    """While entries are watched, and nothing in them has changed."""
-    program = Program()
-    root = program.root("state")
-    held: list[Any] = [[1], {"n": 1}, Page("x")]
-    root.update(enumerate(held))
-    program.flush()
-    program.flush()
-    assert program.tracker.needs_polling
-    assert not program.tracker.look()
-    held[1]["n"] = 2
-    assert program.tracker.look()
-    program.flush()
-    assert content(restored(program)) == content(root)
-    assert not program.tracker.look()
-    del held[1]
-    assert program.tracker.look()
-    program.flush()
-    assert issubclass(type(root[1]), Barrier)
