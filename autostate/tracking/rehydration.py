@@ -414,7 +414,7 @@ class Rehydration:
             if isinstance(step, list):
                 _remove(kind, container, step)
                 continue
-            if state.unbuilt and type(step) is dict:
+            if state.unbuilt and type(step) is dict and kind.shape == "mapping":
                 rest.update((key, None) for key, value in step.items() if type(value) not in built)
             kind.fill(container, step)
         builder = Builder(self, node)
