@@ -11,6 +11,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from autostate.errors import DamagedStoreError, StoreError
 from autostate.stores.places import RESTORE
@@ -71,8 +72,9 @@ def checked(file: Path, mode: Literal["ro", "rw"], path: Path | None = None) -> 
 
 def connected(file: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
     """Open an existing database without a check."""
+    # `as_uri` loads an HTTP client from Python 3.14 on.
     connection = sqlite3.connect(
-        f"{file.as_uri()}?mode={mode}",
+        f"file://{quote(bytes(file.absolute()))}?mode={mode}",
         uri=True,
         timeout=_WAIT,
         isolation_level=None,
