@@ -6,10 +6,10 @@ The collector traverses each object that it tracks: a full collection of a milli
 **Dicts of scalars are not tracked.** Until Python 3.14 the collector does not track plain dicts of
 scalars, which cannot be part of a cycle; it tracks them from the moment when something else is put
 into them. It does so for dicts of subclasses too, but tracks these from the beginning. `untracking`
-gives the function that makes them like plain ones. They refer to their node, which may be part of a cycle: so only the
-dicts of a root are not tracked. The tracker keeps a root until it is deleted or closed, and then
-its dicts refer to no node any more (`tracking/roots.py`). A dict that moves to another node is
-tracked again.
+gives the function that makes them like plain ones. They refer to their node, which may be part of a
+cycle: so only the dicts of a root are not tracked. The tracker keeps a root until it is deleted or
+closed, and then its dicts refer to no node any more (`tracking/roots.py`). A dict that moves to
+another node is tracked again.
 
 **What is converted is old at once.** Conversion makes one container and frees another; so the
 collector does not count them, and may traverse a million of them at once. If it does collect them,
