@@ -7,6 +7,7 @@ tracking that is tested; a subclass of it is a user's subclass that names itself
 
 from __future__ import annotations
 
+import ctypes  # noqa: F401 - loaded at all times, so that dicts of scalars are always untracked
 import itertools
 import sys
 import weakref
