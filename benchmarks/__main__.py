@@ -1,9 +1,11 @@
 """Figures beside their goals: `make bench` and `make bench-full`.
 
 make bench                                  everything; writes docs/performance.md
-make bench-full                             the same, up to ten million entries, in more rounds
+make bench-full                             states of ten million entries: adds a part to the page
 make bench ARGS="--only rehydration"        one topic: prints its rows, and writes nothing
 make bench ARGS="--plan tiny"               small sizes, to see that it works; writes nothing
+make bench ARGS="--plan full --size 300000 --into /tmp/page"    writes all into another folder
+make bench ARGS="--page"                    writes the page again, of what runs have recorded
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Final
 
@@ -34,9 +38,10 @@ from benchmarks import (
     stalls,
     starting,
 )
-from benchmarks.document import Topic
-from benchmarks.machine import observed
-from benchmarks.measure import PLANS, Row, shown
+from benchmarks.machine import ROOT, described, observed
+from benchmarks.measure import PLANS, Plan, Row, shown
+from benchmarks.peers import PEERS
+from benchmarks.results import FOLDER, Result, Section, record, recorded
 
 TOPICS: Final[dict[str, ModuleType]] = {
     "saving": saving,
@@ -63,35 +68,61 @@ def show(rows: Sequence[Row]) -> None:
         others = {**row.own, **row.peers}
         peers = ", ".join(f"{name} {shown(figure)}" for name, figure in others.items())
         goal = "" if row.goal is None else f"≤ {row.goal:g}"
-        what = ", ".join(filter(None, (row.group, row.what)))
         figure = f"{shown(row.figure)} {row.unit}"
-        table.add_row(escape(what), goal, figure, row.met, peers, row.note)
+        table.add_row(escape(row.title), goal, figure, row.met, peers, row.note)
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def main() -> None:
-    """Measure, print, and write the page if all was measured."""
+def measured(plan: Plan, names: Iterable[str]) -> Result:
+    """Measure topics, and say what comes out.
+
+    Args:
+        plan: How much is measured.
+        names: The topics.
+    """
+    sections = []
+    for name in names:
+        module, found = TOPICS[name], list[Row]()
+        with observed() as load:
+            for row in module.rows(plan):
+                print(f"{name}: {row.title}: {shown(row.figure)} {row.unit} {row.met}", flush=True)
+                found.append(row)
+        about = (module.__doc__ or "").split("    python -m")[0].split("\n\npython -m")[0]
+        sections.append(Section(module.TITLE, " ".join(about.split()), str(load), found))
+    durable = {name: peer.durable for name, peer in PEERS.items()}
+    return Result(plan.name, described(), durable, sections)
+
+
+def options() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--plan", choices=PLANS, default="usual", help="how much is measured")
     parser.add_argument("--only", action="append", choices=TOPICS, help="a topic; may be repeated")
-    options = parser.parse_args()
-    plan, topics = PLANS[options.plan], list[Topic]()
-    for name in options.only or TOPICS:
-        found = []
-        with observed() as load:
-            for row in TOPICS[name].rows(plan):
-                what = ", ".join(filter(None, (row.group, row.what)))
-                print(f"{name}: {what}: {shown(row.figure)} {row.unit} {row.met}", flush=True)
-                found.append(row)
-        topics.append((TOPICS[name], found, load))
-    show([row for _, rows, _ in topics for row in rows])
-    for module, _, load in topics:
-        print(f"{module.TITLE}: {load}")
-    if not options.only and plan.name != "tiny":
-        document.written(plan, topics)
-        print(f"written: {document.PAGE}")
+    parser.add_argument("--size", type=int, help="entries of large states")
+    parser.add_argument("--into", type=Path, help="a folder for results and page")
+    parser.add_argument("--page", action="store_true", help="measure nothing; write the page")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print, and write the page if all was measured."""
+    given = options()
+    plan = PLANS[given.plan]
+    changed = given.size or given.only or not plan.recorded
+    if given.size:
+        plan = replace(plan, sizes=(given.size,), large=given.size)
+    if not given.page:
+        result = measured(plan, given.only or plan.topics or TOPICS)
+        show(result.rows)
+        for section in result.sections:
+            print(f"{section.title}: {section.load}")
+        if changed and not given.into:  # not what the page is made of
+            return
+        record(result, given.into / "results" if given.into else FOLDER)
+    results = recorded(given.into / "results" if given.into else FOLDER)
+    print(f"written: {document.write(results, given.into or ROOT)}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import random
 import shelve
+import statistics
 import tempfile
 from collections.abc import Callable, Iterator, MutableMapping
 from functools import partial
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import autostate
-from benchmarks.measure import SHORT, Job, Plan, Row, ratios, rounds, specialised
+from benchmarks.measure import SHORT, Job, Plan, Row, medians, ratios, rounds, specialised, spread
 
 TITLE: Final = "Reading and writing"
 SMALL: Final = 10
@@ -73,12 +74,20 @@ def _observed(count: int, *, deep: bool = False) -> dict[str, State]:
 
 def _row(plan: Plan, what: str, goal: float | None, make: Make, states: dict[str, State]) -> Row:
     own, count = states["own"], plan.writes
-    jobs = {"dict": make(_entries(len(own)), count), "own": make(own, count)}
-    found = ratios(rounds(jobs, plan.rounds * SHORT), "dict")
+    jobs = {"plain dict": make(_entries(len(own)), count), "autostate": make(own, count)}
+    times = rounds(jobs, plan.rounds * SHORT)
+    found = ratios(times, "plain dict")["autostate"]
     fewer = {"dict": _entries(len(own)), **states}
     del fewer["own"]
     slow = {name: make(state, count // OTHERS) for name, state in fewer.items()}
-    return Row(what, found["own"], goal, peers=ratios(rounds(slow, plan.long_rounds), "dict"))
+    return Row(
+        what,
+        statistics.median(found),
+        goal,
+        peers=medians(ratios(rounds(slow, plan.long_rounds), "dict")),
+        spread=spread(found),
+        rounds={name: [each / count for each in taken] for name, taken in times.items()},
+    )
 
 
 def _keys(state: State, count: int, few: int | None = None) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import autostate
-from benchmarks.measure import CALM, Plan, Row, seconds
+from benchmarks.measure import CALM, Plan, Row, seconds, spread
 from benchmarks.memory import wait_until_idle
 from benchmarks.shapes import SHAPES, NestedDicts, Shape
 
@@ -44,7 +44,8 @@ def _rows(shape: type[Shape], size: int, folder: Path, count: int) -> Iterator[R
     what = f"{state.what}: {number:,} of {size:,}"
     written = (now.entries - before.entries) / count, (now.bytes - before.bytes) / count
     note = "{:,.0f} entries, {:,.0f} bytes".format(*written)
-    yield Row(what, statistics.median(times) / number * 1e6, None, "µs", note=note)
+    each = [taken / number * 1e6 for taken in times]
+    yield Row(what, statistics.median(each), None, "µs", note=note, spread=spread(each))
 
 
 def _change(state: Shape, number: int) -> None:

@@ -1,37 +1,26 @@
 """The performance page: what was measured and how, all figures, and what is better at what.
 
-Every number on the page is a figure of the run that writes it.
+It is made of what runs have recorded: every number on the page is a figure of one of them.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from types import ModuleType
+from pathlib import Path
 from typing import Final
 
-from benchmarks import machine, plots
+from benchmarks import plots
 from benchmarks.limit import __doc__ as limit
-from benchmarks.machine import ROOT, Load
-from benchmarks.measure import Plan, Row, shown
-from benchmarks.peers import PEERS
+from benchmarks.measure import Row, shown
+from benchmarks.peers import PEERS, RIVAL
+from benchmarks.results import Result, Section
+from benchmarks.summary import summary
+from benchmarks.tables import tables
 
-PAGE: Final = ROOT / "docs" / "performance.md"
-README: Final = ROOT / "README.md"
 BEGIN: Final = "<!-- written by make bench -->\n"
 END: Final = "<!-- until here -->\n"
-
-Topic = tuple[ModuleType, Sequence[Row], Load]
-
-SHORT: Final = {
-    "Saving": ("first save", "1 % values replaced", "1 % changed inside of values"),
-    "Stalls of an event loop": ("automatic saves, the worst",),
-    "Rehydration": ("dict of dicts of scalars",),
-    "Memory": ("after the first save", "after rehydration"),
-    "Starting": ("import autostate", "three keys, resumed"),
-    "An idle program": ("a small dict: wake-ups",),
-}
-"""Rows that also stand in the README, of the largest state each."""
+LARGE: Final = "full"
+"""The plan whose figures have a part of their own."""
 
 ADVICE: Final = {
     "rocksdict": "It does not load the state. Take it if the state does not fit into memory, or if "
@@ -53,95 +42,96 @@ ADVICE: Final = {
 }
 
 
-def written(plan: Plan, topics: Sequence[Topic]) -> None:
-    """Write the page, its plots, and the figures of the README."""
-    rows = [row for _, found, _ in topics for row in found]
-    short = "\n".join(_short(topics)) + "\n"
-    images = plots.drawn(rows, ROOT / "docs" / "performance")
-    PAGE.write_text("\n".join(_page(plan, topics, short, images)), encoding="utf-8")
-    text = README.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    if begin:
-        after = rest.partition(END)[2]
-        README.write_text(f"{before}{BEGIN}{short}{END}{after}", encoding="utf-8")
+def write(results: Sequence[Result], folder: Path) -> Path:
+    """Write the page, its plots, and the figures of the README, if there is one.
+
+    Args:
+        results: What was recorded; the plan of large states may be among them.
+        folder: The folder that holds `README.md`, and `docs` with the page.
+    """
+    [usual] = [result for result in results if result.plan != LARGE][:1] or results[:1]
+    large = [result for result in results if result.plan == LARGE and result is not usual]
+    rows = [*usual.rows, *(row for result in large for row in result.rows)]
+    docs = folder / "docs"
+    docs.mkdir(parents=True, exist_ok=True)
+    short = "\n".join(summary(usual.rows)) + "\n"
+    images = plots.drawn(rows, docs / "performance")
+    page = docs / "performance.md"
+    page.write_text("\n".join(_page(usual, large, short, images)), encoding="utf-8")
+    readme = folder / "README.md"
+    if readme.exists():
+        text = readme.read_text(encoding="utf-8")
+        before, begin, rest = text.partition(BEGIN)
+        if begin:
+            after = rest.partition(END)[2]
+            readme.write_text(f"{before}{BEGIN}{short}{END}{after}", encoding="utf-8")
+    return page
 
 
 def _page(
-    plan: Plan, topics: Sequence[Topic], short: str, images: Sequence[tuple[str, str]]
+    usual: Result, large: Sequence[Result], short: str, images: Sequence[tuple[str, str]]
 ) -> Iterator[str]:
     """Give the lines of the page."""
     yield "# Performance\n"
-    target = "make bench-full" if plan.name == "full" else "make bench"
-    yield f"Written by `{target}`; nothing on this page is written by hand.\n"
+    yield "Nothing on this page is written by hand: `make bench` measures and writes it.\n"
     yield "## In short\n"
     yield f"{BEGIN}{short}{END}"
+    yield from _measured(usual)
+    for section in usual.sections:
+        yield from _section(section, 2)
+    for result in large:
+        yield "## Larger states\n"
+        yield "Written by `make bench-full`, as above. The machine:\n"
+        yield from (f"- {line}" for line in result.machine)
+        yield ""
+        for section in result.sections:
+            yield from _section(section, 3)
+    yield "## Plots\n"
+    yield from (f"![{title}](performance/{name})\n" for title, name in images)
+    yield "## What is better at what\n"
+    yield from _compared(usual.rows)
+
+
+def _measured(result: Result) -> Iterator[str]:
+    """Say how it was measured."""
     yield "## How it is measured\n"
     yield "The machine:\n"
-    yield from (f"- {line}" for line in machine.described())
+    yield from (f"- {line}" for line in result.machine)
     paragraphs = (limit or "").strip().split("\n\n")
     yield "\n" + "\n\n".join(" ".join(each.split()) for each in paragraphs) + "\n"
     yield (
         "Figures in × are times of a yardstick that each section names: 1 is as fast, 2 takes "
         "twice as long. Those who are compared take turns, in an order that changes from round to "
-        "round; a figure is the median of the rounds. The garbage collector works as usual. Before "
-        "each save the process is idle: compaction is not part of a save.\n"
+        "round; a figure is the median of the rounds. The column *rounds*, or the range in "
+        "brackets, is their spread: from the least to the most, or the quartiles of eight rounds "
+        "and more. The garbage collector works as usual. Before each save the process is idle: "
+        "compaction is not part of a save.\n"
+    )
+    judged = [row for row in result.rows if row.goal is not None]
+    missed = [row for row in judged if row.met.startswith("missed")]
+    yield (
+        "A goal is followed by ✓ if autostate meets it, also with automatic saves, and by ✗ if "
+        "not. A peer's figure is **bold** if the peer is ahead of autostate. A further goal of "
+        f"saves is to be as fast as {RIVAL}. Missed are {len(missed)} of {len(judged)} goals. All "
+        "rounds of all participants are in "
+        "[`benchmarks/results`](../benchmarks/results).\n"
     )
     yield "What makes a save durable:\n"
     yield "| | |\n|---|---|"
-    yield from (f"| {name} | {peer.durable} |" for name, peer in PEERS.items())
-    for module, rows, load in topics:
-        yield f"\n## {module.TITLE}\n"
-        yield " ".join((module.__doc__ or "").split("\n\n")[0].split()) + f" {load}\n"
-        yield from _tables(rows)
-    yield "\n## Plots\n"
-    yield from (f"![{title}](performance/{name})\n" for title, name in images)
-    yield "## What is better at what\n"
-    yield from _compared([row for _, rows, _ in topics for row in rows])
+    yield from (f"| {name} | {said} |" for name, said in result.durable.items())
+    yield ""
 
 
-def _tables(rows: Sequence[Row]) -> Iterator[str]:
-    """Give the tables of a section, one for each group of rows."""
-    for group, some in itertools.groupby(rows, lambda row: row.group):
-        if group:
-            yield f"\n### {group}\n"
-        yield from _table([*some])
-
-
-def _table(rows: Sequence[Row]) -> Iterator[str]:
-    own = [*dict.fromkeys(name for row in rows for name in row.own)]
-    peers = [*dict.fromkeys(name for row in rows for name in row.peers)]
-    notes = any(row.note for row in rows)
-    columns = ["", "autostate", *own, "goal", "", *peers, *(["note"] if notes else [])]
-    yield f"| {' | '.join(columns)} |"
-    yield f"|---|{'--:|' * (len(columns) - 1 - notes)}{'---|' * notes}"
-    for row in rows:
-        goal = "" if row.goal is None else f"≤ {row.goal:g}"
-        cells = [row.what, f"**{shown(row.figure)} {row.unit}**"]
-        cells += [shown(row.own.get(name)) for name in own]
-        cells += [goal, row.met, *(shown(row.peers.get(name)) for name in peers)]
-        yield f"| {' | '.join([*cells, *([row.note] if notes else [])])} |"
-
-
-def _short(topics: Sequence[Topic]) -> Iterator[str]:
-    """Give the table of the README."""
-    yield "| | autostate | goal | | rocksdict | use_state |\n|---|--:|--:|---|--:|--:|"
-    for module, rows, _ in topics:
-        for wanted in SHORT.get(module.TITLE, ()):
-            some = [row for row in rows if row.what.endswith(wanted)]
-            dicts = [row for row in some if not row.group or row.group.endswith("dict of dicts")]
-            for row in dicts[-1:]:
-                what = ", ".join(filter(None, (row.group, row.what)))
-                goal = "" if row.goal is None else f"≤ {row.goal:g}"
-                peers = [shown(row.peers.get(name)) for name in ("rocksdict", "use_state")]
-                figure = f"{shown(row.figure)} {row.unit}"
-                cells = [f"{module.TITLE}: {what}", figure, goal, row.met, *peers]
-                yield f"| {' | '.join(cells)} |"
+def _section(section: Section, level: int) -> Iterator[str]:
+    yield f"{'#' * level} {section.title}\n"
+    yield f"{section.about} {section.load}\n"
+    yield from tables(section.rows, level + 1)
 
 
 def _compared(rows: Sequence[Row]) -> Iterator[str]:
     """Say of each peer where it is ahead of autostate, and by how much."""
     for name in PEERS:
-        beside = [row for row in rows if row.group and name in row.peers]
+        beside = [row for row in rows if "case" in row.data and name in row.peers]
         if name not in ADVICE or not beside:
             continue
         factors = {row: row.figure / row.peers[name] for row in beside}

@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 
 import autostate
-from benchmarks.measure import CALM, Plan, Row, in_process, seconds, shown
+from benchmarks.measure import CALM, Plan, Row, in_process, seconds, spread
 
 TITLE: Final = "Containers that the program also holds"
 GOAL: Final = 3
@@ -63,13 +63,18 @@ def rows(plan: Plan) -> Iterator[Row]:
     """Measure each kind in a process of its own."""
     for kind in KINDS:
         found = in_process("held", kind, plan.held, plan.rounds)
-        note = f"encoding takes {shown(found['encode'] * 1e3)} ms"
+        encode = statistics.median(found["encode"])
         for what in ("nothing", "one"):
-            figure = found[what] / found["encode"]
-            yield Row(f"{plan.held:,} {kind}, {what} changed", figure, GOAL, note=note)
+            yield Row(
+                f"{plan.held:,} {kind}, {what} changed",
+                statistics.median(found[what]) / encode,
+                GOAL,
+                spread=spread(found[what], encode),
+                rounds={"encoding": found["encode"], "autostate": found[what]},
+            )
 
 
-def main(kind: str, count: int, rounds: int) -> dict[str, float]:
+def main(kind: str, count: int, rounds: int) -> dict[str, list[float]]:
     """Measure, in seconds."""
     make, change = KINDS[kind]
     times: dict[str, list[float]] = {"encode": [], "nothing": [], "one": []}
@@ -87,7 +92,7 @@ def main(kind: str, count: int, rounds: int) -> dict[str, float]:
             times["nothing"].append(seconds(autostate.flush))
             change(kept[number], number + 1)
             times["one"].append(seconds(autostate.flush))
-    return {name: statistics.median(taken) for name, taken in times.items()}
+    return times
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""What a resumable loop costs for each item, while saving goes on as usual."""
+"""What a resumable loop costs for each item, while saving goes on as usual.
+
+By hand: the number of the item is written to a PersistedDict.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import autostate
-from benchmarks.measure import Job, Plan, Row, rounds
+from benchmarks.measure import Job, Plan, Row, medians, rounds, spread
 
 TITLE: Final = "Resumable loops"
 
@@ -37,16 +40,17 @@ def _rows(folder: Path, size: int, count: int) -> Iterator[Row]:
 
 def _row(kind: str, make: Callable[[], Iterable[Any]], size: int, count: int) -> Row:
     jobs = {"own": _resumed(kind, make), "plain loop": _plain(make), "by hand": _by_hand(make)}
-    figures = {
-        name: statistics.median(times) / size * 1e6 for name, times in rounds(jobs, count).items()
+    found = {
+        name: [each / size * 1e6 for each in times] for name, times in rounds(jobs, count).items()
     }
+    own = found.pop("own")
     return Row(
         f"an item of a {kind}",
-        figures.pop("own"),
+        statistics.median(own),
         None,
         unit="µs",
-        peers=figures,
-        note="by hand: its number is written to a PersistedDict",
+        peers=medians(found),
+        spread=spread(own),
     )
 
 

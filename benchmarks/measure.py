@@ -18,8 +18,11 @@ from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import IO, Any, Final, Self
 
-SHORT: Final = 16
+SHORT: Final = 8
 """So many times as many rounds of jobs that take less than a millisecond."""
+
+MANY: Final = 8
+"""From so many rounds on their spread is given by quartiles."""
 
 Job = Callable[[], object]
 Figures = dict[str, float]
@@ -49,6 +52,8 @@ class Plan:
         rounds: How many rounds of short jobs.
         long_rounds: How many rounds of jobs that take seconds.
         idle: Seconds for which an idle program is watched.
+        topics: What is measured; empty: everything.
+        brief: Whether only some kinds of changes are saved, by `flush()` alone.
     """
 
     name: str
@@ -62,6 +67,13 @@ class Plan:
     rounds: int
     long_rounds: int
     idle: float
+    topics: Sequence[str] = ()
+    brief: bool = False
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the page shows what was measured."""
+        return self.name != "tiny"
 
 
 TINY: Final = Plan(
@@ -93,11 +105,11 @@ USUAL: Final = Plan(
 FULL: Final = replace(
     USUAL,
     name="full",
-    sizes=(10_000, 100_000, 1_000_000, 10_000_000),
+    sizes=(10_000_000,),
+    large=10_000_000,
     objects=100_000,
-    rounds=9,
-    long_rounds=5,
-    idle=60,
+    topics=("saving", "stalls", "collecting", "rehydration", "memory"),
+    brief=True,
 )
 PLANS: Final = {plan.name: plan for plan in (TINY, USUAL, FULL)}
 
@@ -117,6 +129,9 @@ class Row:
         note: What else is worth knowing.
         group: The heading of the table in which it stands, if a topic has several.
         data: What plots are made of.
+        spread: Within which the figures of the rounds lie, if there are several (`spread`).
+        rounds: What each round took: of the yardstick, of autostate, and of peers.
+        of: What the rounds count: seconds or bytes.
     """
 
     what: str
@@ -129,14 +144,22 @@ class Row:
     note: str = ""
     group: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
+    spread: tuple[float, float] | None = None
+    rounds: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    of: str = "s"
+
+    @property
+    def title(self) -> str:
+        """The row with the heading of its table."""
+        return ", ".join(filter(None, (self.group, self.what)))
 
     @property
     def met(self) -> str:
-        """Whether the goal is met, in a word or two."""
+        """Whether the goal is met, in a few words."""
         if self.goal is None:
             return ""
         worst = max(self.figure, *self.own.values()) if self.own else self.figure
-        missed = ["MISSED"] if worst > self.goal else []
+        missed = ["missed"] if worst > self.goal else []
         if worst > self.peers.get(self.rival, worst):
             missed.append(f"behind {self.rival}")
         return ", ".join(missed) or "met"
@@ -174,13 +197,34 @@ def turn(names: Iterable[str], number: int) -> list[str]:
     return [*names][:: -1 if number % 2 else 1]
 
 
-def ratios(times: Mapping[str, Sequence[float]], base: str) -> Figures:
-    """Give the median, over the rounds, of each one's time in times of the base's."""
+def ratios(times: Mapping[str, Sequence[float]], base: str) -> dict[str, list[float]]:
+    """Give, for each round, each one's time in times of the base's."""
     return {
-        name: statistics.median(a / b for a, b in zip(taken, times[base], strict=True))
+        name: [a / b for a, b in zip(taken, times[base], strict=True)]
         for name, taken in times.items()
         if name != base
     }
+
+
+def medians(found: Mapping[str, Sequence[float]]) -> Figures:
+    """Give the median of the rounds of each."""
+    return {name: statistics.median(taken) for name, taken in found.items()}
+
+
+def spread(found: Sequence[float], by: float = 1.0) -> tuple[float, float] | None:
+    """Give the quartiles of many rounds, or the least and the most of few; nothing of one.
+
+    Args:
+        found: The figures of the rounds.
+        by: What they are divided by.
+    """
+    if len(found) < 2:
+        return None
+    ends = min(found), max(found)
+    if len(found) >= MANY:
+        lower, _, upper = statistics.quantiles(found, n=4)
+        ends = lower, upper
+    return ends[0] / by, ends[1] / by
 
 
 def in_process(module: str, *arguments: object) -> dict[str, Any]:
@@ -216,8 +260,11 @@ class Session:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self._answer()
         return self
+
+    def ready(self) -> None:
+        """Wait until it has started: several may start at the same time."""
+        self._answer()
 
     def do(self, operation: str, number: int) -> Figures:
         """Let the participant apply and save changes, and give the seconds."""

@@ -43,9 +43,14 @@ def rows(plan: Plan) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="autostate-bench-") as folder:
         found = in_process("memory", size, folder, "save")
         found |= in_process("memory", size, folder, "rehydrate")
-    note = f"a plain one takes {plain / 1e6:,.0f} MB"
     for moment, (what, goal) in GOALS.items():
-        yield Row(f"dict of {size:,} dicts, {what}", found[moment] / plain, goal, note=note)
+        yield Row(
+            f"dict of {size:,} dicts, {what}",
+            found[moment] / plain,
+            goal,
+            rounds={"plain dict": [plain], "autostate": [found[moment]]},
+            of="B",
+        )
 
 
 def resident() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import statistics
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import autostate
-from benchmarks.measure import SHORT, Job, Plan, Row, ratios, rounds
+from benchmarks.measure import SHORT, Job, Plan, Row, medians, ratios, rounds, spread
 
 TITLE: Final = "Attributes of objects"
 
@@ -53,17 +54,29 @@ def rows(plan: Plan) -> Iterator[Row]:
         classes: list[Any] = [Crawl, SlottedCrawl]
         for cls in classes:
             decorated: Any = autostate.persisted(name=f"{cls.__name__}-{{number}}")(cls)
-            both = {"plain": cls(1), "own": decorated(1)}
+            both = {"plain class": cls(1), "autostate": decorated(1)}
             autostate.flush()
             jobs = {name: _write(each, plan.writes) for name, each in {**both, **_peers()}.items()}
-            yield _row(f"write, {cls.__name__}", jobs, plan.rounds)
+            yield _row(f"write, {cls.__name__}", jobs, plan)
             jobs = {name: _read(each, plan.writes) for name, each in both.items()}
-            yield _row(f"read, {cls.__name__}", jobs, plan.rounds)
+            yield _row(f"read, {cls.__name__}", jobs, plan)
 
 
-def _row(what: str, jobs: dict[str, Job], count: int) -> Row:
-    found = ratios(rounds(jobs, count * SHORT), "plain")
-    return Row(what, found.pop("own"), 1.2, peers=found)
+def _row(what: str, jobs: dict[str, Job], plan: Plan) -> Row:
+    times = rounds(jobs, plan.rounds * SHORT)
+    found = ratios(times, "plain class")
+    own = found.pop("autostate")
+    return Row(
+        what,
+        statistics.median(own),
+        1.2,
+        peers=medians(found),
+        spread=spread(own),
+        rounds={
+            name: [each / plan.writes for each in times[name]]
+            for name in ("plain class", "autostate")
+        },
+    )
 
 
 def _peers() -> dict[str, Any]:

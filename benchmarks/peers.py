@@ -14,7 +14,9 @@ from benchmarks.limit import Limit
 from benchmarks.participants import Participant
 
 LIMIT: Final = "limit"
+ALONE: Final = "limit without applying"
 OWN: Final = "autostate, flush()"
+OWN_ALONE: Final = "autostate without applying"
 AUTOMATIC: Final = "autostate, automatic"
 RIVAL: Final = "rocksdict"
 

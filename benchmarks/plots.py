@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.measure import Row
+from benchmarks.measure import Row, medians
 from benchmarks.peers import AUTOMATIC, LIMIT, OWN, PEERS
 from benchmarks.saving import SAME
 
@@ -28,22 +28,27 @@ Lines = Mapping[str, Sequence[tuple[float, float]]]
 def drawn(rows: Sequence[Row], folder: Path) -> list[tuple[str, str]]:
     """Draw all plots for which there are figures; give their titles and files."""
     folder.mkdir(exist_ok=True)
-    cases = [row.data for row in rows if "case" in row.data]
-    dicts = [each for each in cases if each["case"].shape == "dicts"]
+    dicts = [row for row in rows if row.data.get("case", {}).get("shape") == "dicts"]
     found = []
-    sizes = _lines(dicts, "size", lambda case: case.operation == "alter" and case.number == SAME)
+    altered = [row for row in dicts if row.data["case"]["operation"] == "alter"]
+    sizes = _lines([row for row in altered if row.data["case"]["number"] == SAME], "size")
     if sizes:
         title = f"A save of {SAME:,} changed entries, against the size of the state"
         _plot(folder / "size.svg", title, sizes, ("entries of the state", "ms"))
         found.append((title, "size.svg"))
-    for size in sorted({each["case"].size for each in dicts if each["case"].number > SAME})[-1:]:
-        shares = _lines(
-            dicts, "number", lambda case, size=size: case.operation == "alter" and case.size == size
-        )
+    # Of the largest state of which much was changed.
+    cases = [row.data["case"] for row in altered]
+    much = {case["size"] for case in cases if case["number"] * 10 >= case["size"]}
+    for size in sorted(much)[-1:]:
+        some = [row for row in altered if row.data["case"]["size"] == size]
+        shares = _lines(some, "number")
         title = f"A save of a dict of {size:,} dicts, against the number of changed entries"
         _plot(folder / "changed.svg", title, shares, ("changed entries", "ms"))
         found.append((title, "changed.svg"))
-    phases = {row.data["phase"]: row.data for row in rows if "phase" in row.data}
+    phases: dict[str, Any] = {}
+    for row in rows:
+        if "phase" in row.data:
+            phases.setdefault(row.data["phase"], row.data)  # the first run that measured it
     for phase, data in phases.items():
         name = f"stalls-{phase.replace(' ', '-').replace('()', '')}.svg"
         title = f"Stalls of an event loop: {phase}"
@@ -53,13 +58,13 @@ def drawn(rows: Sequence[Row], folder: Path) -> list[tuple[str, str]]:
     return found
 
 
-def _lines(cases: Sequence[Mapping[str, Any]], axis: str, wanted: Any) -> Lines:
+def _lines(rows: Sequence[Row], axis: str) -> Lines:
     """Collect the points of each participant, in milliseconds."""
     lines: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
-    for each in cases:
-        if wanted(each["case"]):
-            for name, taken in each["seconds"].items():
-                lines[name].append((getattr(each["case"], axis), taken * 1000))
+    for row in rows:
+        for name, taken in medians(row.rounds).items():
+            if name in PEERS:
+                lines[name].append((row.data["case"][axis], taken * 1000))
     return {name: sorted(points) for name, points in lines.items() if len(points) > 1}
 
 

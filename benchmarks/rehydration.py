@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from benchmarks.entries import DICTS, entries, url
-from benchmarks.measure import Plan, Row, in_process, in_turn, seconds
+from benchmarks.measure import Plan, Row, in_process, in_turn, medians, seconds, spread
 from benchmarks.peers import OWN, PEERS, RIVAL
 
 TITLE: Final = "Rehydration"
@@ -37,14 +37,16 @@ CONTENTS: Final[dict[str, Callable[[int], dict[str, Any]]]] = {
 }
 DECODED: Final = "msgspec, whole"
 OTHERS: Final = (RIVAL, "lmdb", "ZODB, BTree")
+FAST: Final = [name for name in (RIVAL, "lmdb") if PEERS[name].installed]
 
 
 def rows(plan: Plan) -> Iterator[Row]:
     """Measure each content beside peers, and a large state without them."""
     names = [DECODED, OWN, "pickle", *(name for name in OTHERS if PEERS[name].installed)]
-    for what in CONTENTS:
+    for what in () if plan.brief else CONTENTS:
         yield _row(what, plan.medium, names, plan.long_rounds)
-    yield _row("dict of dicts of scalars", plan.large, [DECODED, OWN], plan.long_rounds)
+    some = [DECODED, OWN, *(FAST if plan.brief else ())]
+    yield _row("dict of dicts of scalars", plan.large, some, plan.long_rounds)
 
 
 def _row(what: str, size: int, names: list[str], count: int) -> Row:
@@ -53,11 +55,16 @@ def _row(what: str, size: int, names: list[str], count: int) -> Row:
             in_process("rehydration", "save", name, what, size, folder)
         loads = {name: ("rehydration", "load", name, what, size, folder) for name in names}
         found = in_turn(loads, count, "seconds")
-    medians = {name: statistics.median(taken) for name, taken in found.items()}
-    decode = medians.pop(DECODED)
-    figures = {name: taken / decode for name, taken in medians.items()}
-    note = f"decoding takes {decode:.3f} s"
-    return Row(f"{size:,}: {what}", figures.pop(OWN), GOAL, peers=figures, note=note)
+    decode = statistics.median(found[DECODED])
+    figures = {name: each / decode for name, each in medians(found).items() if name != DECODED}
+    return Row(
+        f"{size:,}: {what}",
+        figures.pop(OWN),
+        GOAL,
+        peers=figures,
+        spread=spread(found[OWN], decode),
+        rounds={"decoding": found[DECODED], "autostate": found[OWN]},
+    )
 
 
 def _save(name: str, content: dict[str, Any], folder: Path) -> None:

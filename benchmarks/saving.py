@@ -1,6 +1,8 @@
 """Applying changes to a state and saving them durably, in times of the limit.
 
-Each participant has a process of its own, and gets the same changes in each round.
+Each participant has a process of its own, and gets the same changes in each round. rocksdict,
+lmdb, diskcache and sqlitedict keep no state in memory to which they would apply changes; the limit
+and autostate do. So rocksdict and lmdb are compared a second time, with the limit without applying.
 """
 
 from __future__ import annotations
@@ -9,18 +11,21 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any, Final
 
 from benchmarks import machine
 from benchmarks.entries import SHAPES
-from benchmarks.measure import FULL, Figures, Plan, Row, Session, shown, turn
-from benchmarks.peers import AUTOMATIC, LIMIT, OWN, PEERS, RIVAL
+from benchmarks.measure import Figures, Plan, Row, Session, medians, spread, turn
+from benchmarks.peers import ALONE, AUTOMATIC, LIMIT, OWN, OWN_ALONE, PEERS, RIVAL
 
 TITLE: Final = "Saving"
 GOAL: Final = 1.5
-BYTES: Final = 1_600
-"""Of memory that a participant may take for each entry, with all that is changed."""
+BYTES: Final = 1_000
+"""Of memory that a participant may take for each entry, with all that is changed: 750 were seen."""
+FAST: Final = sum(peer.fast for peer in PEERS.values())
+"""So many participants may have a large state at the same time."""
 HUGE: Final = 10_000_000
 """From this size on participants come one after another: two states may not fit into memory."""
 
@@ -74,8 +79,15 @@ SMALL: Final[Changes] = [
     for operation in ("replace", "alter", "add", "remove")
 ]
 WHOLE: Final[Changes] = [("replace", 1), ("alter", 1)]
+BRIEF: Final[Changes] = [
+    ("alter", 0.001),
+    *[(operation, 0.01) for operation in ("replace", "alter", "add", "remove")],
+]
 SAME: Final = 1_000
 """So many changes are measured at each size: their cost should be the same."""
+SHOWN_ALONE: Final = {"fill", "replace", "alter", "add", "remove"}
+BESIDE_ALONE: Final = (RIVAL, "lmdb")
+"""Those who apply no change to a state in memory, and still take part where the state is large."""
 
 
 def rows(plan: Plan) -> Iterator[Row]:
@@ -86,20 +98,54 @@ def rows(plan: Plan) -> Iterator[Row]:
         yield row
     for row in found:
         case = row.data.get("case")
-        if case and (case.shape, case.operation, case.number) == ("dicts", "alter", SAME):
-            taken = {name: each / SAME * 1e6 for name, each in row.data["seconds"].items()}
-            what, group = f"of {case.size:,}", f"A changed entry, where {SAME:,} changed"
-            own = {"automatic": taken.pop(AUTOMATIC)}
+        if case and row.group and _compared_alone(case):
+            yield _alone(row)
+    for row in found:
+        case = row.data.get("case")
+        if case and (case["shape"], case["operation"], case["number"]) == ("dicts", "alter", SAME):
+            taken = {name: each / SAME * 1e6 for name, each in _totals(row).items()}
+            what, group = f"of {case['size']:,}", f"A changed entry, where {SAME:,} changed"
+            own = {"automatic": taken.pop(AUTOMATIC)} if AUTOMATIC in taken else {}
             yield Row(what, taken.pop(OWN), None, "µs", taken, own, group=group)
+
+
+def _totals(row: Row) -> Figures:
+    """Give the median seconds of applying and saving, of each participant."""
+    return medians({name: row.rounds[name] for name in PEERS if name in row.rounds})
+
+
+def _compared_alone(case: Mapping[str, Any]) -> bool:
+    share = case["number"] / case["size"]
+    usual = case["operation"] in SHOWN_ALONE and share in {0.01, 1}
+    return usual and case["shape"] in {"dicts", "members"}
+
+
+def _alone(row: Row) -> Row:
+    """Compare those who keep no state in memory with what saving alone takes the limit."""
+    limit = statistics.median(row.rounds[ALONE])
+    taken = _totals(row)
+    return Row(
+        row.title,
+        statistics.median(row.rounds[OWN_ALONE]) / limit,
+        None,
+        peers={name: taken[name] / limit for name in BESIDE_ALONE if name in taken},
+        spread=spread(row.rounds[OWN_ALONE], limit),
+        group="Saving alone, in times of the limit without applying",
+    )
 
 
 def _all(plan: Plan) -> Iterator[Row]:
     for size in plan.sizes:
-        if size * BYTES > machine.available():
+        if size * BYTES * (FAST if size < HUGE else 1) > machine.available():
             print(f"{size:,} entries are left out: they may not fit into memory")
             continue
-        # All of a large state is replaced in `make bench-full` alone: that takes a minute.
-        whole = WHOLE if size <= plan.medium or plan is FULL else WHOLE[1:]
+        if plan.brief:
+            yield from _rows(plan, "dicts", size, [*BRIEF, ("nothing", 0), ("alter", SAME / size)])
+            sets = [each for each in (("add", 0.001), *BRIEF) if each[0] in {"add", "remove"}]
+            yield from _rows(plan, "members", size, [*sets, ("nothing", 0)])
+            continue
+        # Of a large state a tenth is changed at most: all of it takes all participants minutes.
+        whole = WHOLE if size <= plan.medium else [("alter", 0.1)]
         changes = [*SMALL, ("held", 0.01), ("nothing", 0), *whole]
         if size / 1000 > SAME or size / 100 < SAME < size:  # else it is among the small ones
             changes.append(("alter", SAME / size))
@@ -107,8 +153,8 @@ def _all(plan: Plan) -> Iterator[Row]:
         shares = (0.001, 0.01) if size > plan.medium else (0.001, 0.01, 1)
         members = [(each, share) for share in shares for each in ("add", "remove")]
         yield from _rows(plan, "members", size, [*members, ("nothing", 0)])
-    some = [("replace", 0.01), ("alter", 0.01), *WHOLE]
-    for shape in ("lists", "nested"):
+    some = [("replace", 0.01), ("alter", 0.01), ("alter", 1)]
+    for shape in () if plan.brief else ("lists", "nested"):
         yield from _rows(plan, shape, plan.medium, some)
     some = [("nothing", 0), ("alter", 0.001), ("alter", 0.01), ("alter", 1)]
     yield from _rows(plan, "objects", plan.objects, some)
@@ -119,7 +165,10 @@ def _rows(plan: Plan, shape: str, size: int, changes: Changes) -> Iterator[Row]:
     names = [
         name
         for name, peer in PEERS.items()
-        if peer.installed and shape in peer.shapes and (peer.fast or size <= plan.few)
+        if peer.installed
+        and shape in peer.shapes
+        and (peer.fast or size <= plan.few)
+        and not (plan.brief and name == AUTOMATIC)
     ]
     cases = [Case(shape, size, "fill", size)]
     cases += [Case(shape, size, each, max(1, round(size * share))) for each, share in changes]
@@ -134,18 +183,24 @@ def measured(plan: Plan, names: Sequence[str], cases: Sequence[Case]) -> dict[Ca
     count, whole = plan.rounds, plan.long_rounds
     if fill.size > plan.medium:
         count, whole = plan.long_rounds, 1
+    # Changes of everything come last: after those a dict or set may grow at any small change,
+    # which takes far longer than the change.
+    small = [case for case in changes if case.number < case.size]
+    large = [case for case in changes if case.number >= case.size]
     found: dict[Case, _Times] = {case: _Times() for case in cases}
     for some in [names] if fill.size < HUGE else [[name] for name in names]:
         for number in range(whole):
             with ExitStack() as stack:
                 sessions = {name: stack.enter_context(Session(name, fill.shape)) for name in some}
+                for session in sessions.values():
+                    session.ready()
                 _measure(sessions, fill, number, found)
                 if number < whole - 1:  # the state of the last round is changed
                     continue
-                for again in range(count):
-                    for case in changes:
-                        if case.number < case.size or again < whole:
-                            _measure(sessions, case, again, found)
+                for again, case in product(range(count), small):
+                    _measure(sessions, case, again, found)
+                for again, case in product(range(whole), large):
+                    _measure(sessions, case, again, found)
     return found
 
 
@@ -173,21 +228,25 @@ class _Times:
 
 def _row(case: Case, times: _Times) -> Row:
     if case.operation == "nothing":
-        figure = statistics.median(times.seconds[OWN]) * 1e3
-        return Row(case.what, figure, None, "ms", group=case.state)
+        own = [taken * 1e3 for taken in times.seconds[OWN]]
+        figure = statistics.median(own)
+        rounds = {OWN: times.seconds[OWN]}
+        between = spread(own)
+        return Row(case.what, figure, None, "ms", group=case.state, spread=between, rounds=rounds)
     # Of medians: a sync takes now a tenth of a millisecond, now four, and no two the same.
-    medians = {name: statistics.median(taken) for name, taken in times.seconds.items()}
-    limit = medians[LIMIT]
-    found = {name: taken / limit for name, taken in medians.items() if name != LIMIT}
-    alone = statistics.median(times.saving[LIMIT])
+    found = medians(times.seconds)
+    limit = found.pop(LIMIT)
+    figures = {name: taken / limit for name, taken in found.items()}
+    alone = {ALONE: times.saving[LIMIT], OWN_ALONE: times.saving[OWN]}
     return Row(
         case.what,
-        found.pop(OWN),
+        figures.pop(OWN),
         GOAL,
-        own={"automatic": found.pop(AUTOMATIC)},
-        peers=found,
+        own={"automatic": figures.pop(AUTOMATIC)} if AUTOMATIC in figures else {},
+        peers=figures,
         rival=RIVAL,
         group=case.state,
-        note=f"limit {shown(limit * 1e3)} ms, without applying {shown(alone * 1e3)} ms",
-        data={"case": case, "seconds": medians},
+        data={"case": asdict(case)},
+        spread=spread(times.seconds[OWN], limit),
+        rounds={**times.seconds, **alone},
     )

@@ -39,7 +39,7 @@ SAVES: Final = 5
 POINTS: Final = 300
 """Parts of a phase of which a plot shows the worst tick each."""
 PATIENCE: Final = 60.0
-"""Seconds to wait for the flush thread."""
+"""Seconds to wait for the flush thread, and for each million entries of the state."""
 
 
 def rows(plan: Plan) -> Iterator[Row]:
@@ -48,17 +48,19 @@ def rows(plan: Plan) -> Iterator[Row]:
     for kind in ("plain", "own"):
         with tempfile.TemporaryDirectory(prefix="autostate-bench-") as folder:
             found[kind] = in_process("stalls", kind, plan.large, folder)
-    with tempfile.TemporaryDirectory(prefix="autostate-bench-") as folder:
-        other = in_process("stalls", "use_state", plan.medium, folder)
+    other = {}
+    if not plan.brief:
+        with tempfile.TemporaryDirectory(prefix="autostate-bench-") as folder:
+            other = in_process("stalls", "use_state", plan.medium, folder)
     for phase, own in found["own"].items():
         plain = found["plain"][phase]
         for name, goal in (("usual", USUAL), ("worst", WORST)):
             peers = {"plain dicts": plain[name], "idle loop": found["plain"]["idle"][name]}
-            if phase == "first save":
+            if phase in other:
                 peers[f"use_state of {plan.medium:,}"] = other[phase][name]
             what = f"{phase}, {'99.9 % of the ticks' if name == 'usual' else 'the worst'}"
             data = {"phase": phase, "own": own["ticks"], "plain": plain["ticks"]}
-            yield Row(what, own[name], goal, "ms", peers, data=data)
+            yield Row(what, own[name], goal, "ms", peers, data={} if name == "worst" else data)
 
 
 class Ticks:
@@ -129,11 +131,11 @@ class Own:
 
     async def automatic(self, urls: list[str]) -> None:
         """Wait until nothing is unsaved."""
-        await _until(lambda: not self._autostate.statistics().staleness)
+        await self._until(lambda: not self._autostate.statistics().staleness)
 
     async def compact(self) -> None:
         """Wait for a compaction, which is due when everything has been written once more."""
-        await _until(lambda: self._autostate.statistics().compactions > 0)
+        await self._until(lambda: self._autostate.statistics().compactions > 0)
 
     def end(self) -> None:
         """Save, and forget the state."""
@@ -148,6 +150,14 @@ class Own:
                 return len(self._autostate.PersistedDict("pages"))
 
         await asyncio.to_thread(create)
+
+    async def _until(self, done: Callable[[], bool]) -> None:
+        """Wait until something is done; give up after a while."""
+        end = time.monotonic() + PATIENCE * max(1.0, self._size / 1e6)
+        while not done():  # statistics have no event
+            if time.monotonic() > end:
+                raise TimeoutError
+            await asyncio.sleep(0.01)
 
 
 class Plain:
@@ -219,13 +229,6 @@ async def main(kind: str, size: int, folder: Path) -> dict[str, Any]:
     async with ticks.phase("rehydration in a thread"):
         await state.rehydrate()
     return ticks.phases
-
-
-async def _until(done: Callable[[], bool]) -> None:
-    """Wait until something is done; give up after a while."""
-    end = time.monotonic() + PATIENCE
-    while not done() and time.monotonic() < end:  # noqa: ASYNC110 - statistics have no event
-        await asyncio.sleep(0.01)
 
 
 async def _change(pages: Any, urls: list[str]) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from benchmarks.measure import Plan, Row, in_turn, turn
+from benchmarks.measure import Plan, Row, in_turn, spread, turn
 
 TITLE: Final = "Starting"
 IMPORT: Final = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
@@ -32,14 +32,22 @@ def rows(plan: Plan) -> Iterator[Row]:
             command = [sys.executable, "-c", IMPORT.format(name)]
             times[name].append(float(subprocess.check_output(command)))
     own, apify = (statistics.median(times[name]) for name in times)
-    note = f"{own * 1e3:.0f} ms, apify {apify * 1e3:.0f} ms"
-    yield Row("import autostate", own / apify, 0.1, "× import apify", note=note)
+    yield Row(
+        "import autostate",
+        own / apify,
+        0.1,
+        "× import apify",
+        spread=spread(times["autostate"], apify),
+        rounds={"import apify": times["apify"], "autostate": times["autostate"]},
+    )
     with tempfile.TemporaryDirectory(prefix="autostate-bench-") as folder:
         modules = {"first": ("starting", folder)}
         first = in_turn(modules, 1, "seconds")["first"]
         resumed = in_turn(modules, plan.rounds, "seconds")["first"]
-    yield Row("three keys, first start", statistics.median(first) * 1e3, None, "ms")
-    yield Row("three keys, resumed", statistics.median(resumed) * 1e3, 20, "ms")
+    for what, goal, taken in (("first start", None, first), ("resumed", 20, resumed)):
+        found = [each * 1e3 for each in taken]
+        figure = statistics.median(found)
+        yield Row(f"three keys, {what}", figure, goal, "ms", spread=spread(found))
 
 
 def main(folder: str) -> dict[str, float]:
