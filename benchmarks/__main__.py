@@ -122,6 +122,8 @@ def main() -> None:
             return
         record(result, given.into / "results" if given.into else FOLDER)
     results = recorded(given.into / "results" if given.into else FOLDER)
+    if not results:
+        sys.exit("nothing has been recorded yet: measure at first")
     print(f"written: {document.write(results, given.into or ROOT)}")
 
 

@@ -9,14 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import plots
 from benchmarks.limit import __doc__ as limit
+from benchmarks.machine import ROOT
 from benchmarks.measure import Row, shown
 from benchmarks.peers import PEERS, RIVAL
+from benchmarks.plots import draw, plots
 from benchmarks.results import Result, Section
 from benchmarks.summary import summary
 from benchmarks.tables import tables
 
+PAGE: Final = ROOT / "docs" / "performance.md"
 BEGIN: Final = "<!-- written by make bench -->\n"
 END: Final = "<!-- until here -->\n"
 LARGE: Final = "full"
@@ -49,37 +51,54 @@ def write(results: Sequence[Result], folder: Path) -> Path:
         results: What was recorded; the plan of large states may be among them.
         folder: The folder that holds `README.md`, and `docs` with the page.
     """
-    [usual] = [result for result in results if result.plan != LARGE][:1] or results[:1]
-    large = [result for result in results if result.plan == LARGE and result is not usual]
-    rows = [*usual.rows, *(row for result in large for row in result.rows)]
     docs = folder / "docs"
     docs.mkdir(parents=True, exist_ok=True)
-    short = "\n".join(summary(usual.rows)) + "\n"
-    images = plots.drawn(rows, docs / "performance")
+    draw(plots(_rows(results)), docs / "performance")
     page = docs / "performance.md"
-    page.write_text("\n".join(_page(usual, large, short, images)), encoding="utf-8")
+    page.write_text(text(results), encoding="utf-8")
     readme = folder / "README.md"
     if readme.exists():
-        text = readme.read_text(encoding="utf-8")
-        before, begin, rest = text.partition(BEGIN)
+        old = readme.read_text(encoding="utf-8")
+        before, begin, rest = old.partition(BEGIN)
         if begin:
             after = rest.partition(END)[2]
-            readme.write_text(f"{before}{BEGIN}{short}{END}{after}", encoding="utf-8")
+            new = f"{before}{BEGIN}{_short(results)}{END}{after}"
+            readme.write_text(new, encoding="utf-8")
     return page
 
 
-def _page(
-    usual: Result, large: Sequence[Result], short: str, images: Sequence[tuple[str, str]]
-) -> Iterator[str]:
+def text(results: Sequence[Result]) -> str:
+    """Give the text of the page."""
+    return "\n".join(_page(results))
+
+
+def _short(results: Sequence[Result]) -> str:
+    return "\n".join(summary(_usual(results).rows)) + "\n"
+
+
+def _usual(results: Sequence[Result]) -> Result:
+    """Give the result of all topics."""
+    return next((result for result in results if result.plan != LARGE), results[0])
+
+
+def _rows(results: Sequence[Result]) -> list[Row]:
+    ordered = sorted(results, key=lambda result: result.plan == LARGE)
+    return [row for result in ordered for row in result.rows]
+
+
+def _page(results: Sequence[Result]) -> Iterator[str]:
     """Give the lines of the page."""
+    usual = _usual(results)
     yield "# Performance\n"
     yield "Nothing on this page is written by hand: `make bench` measures and writes it.\n"
     yield "## In short\n"
-    yield f"{BEGIN}{short}{END}"
+    yield f"{BEGIN}{_short(results)}{END}"
     yield from _measured(usual)
     for section in usual.sections:
         yield from _section(section, 2)
-    for result in large:
+    for result in results:
+        if result.plan != LARGE or result is usual:
+            continue
         yield "## Larger states\n"
         yield "Written by `make bench-full`, as above. The machine:\n"
         yield from (f"- {line}" for line in result.machine)
@@ -87,7 +106,7 @@ def _page(
         for section in result.sections:
             yield from _section(section, 3)
     yield "## Plots\n"
-    yield from (f"![{title}](performance/{name})\n" for title, name in images)
+    yield from (f"![{plot.title}](performance/{plot.name})\n" for plot in plots(_rows(results)))
     yield "## What is better at what\n"
     yield from _compared(usual.rows)
 

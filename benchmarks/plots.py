@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,17 +26,33 @@ SETTINGS: Final = {
 Lines = Mapping[str, Sequence[tuple[float, float]]]
 
 
-def drawn(rows: Sequence[Row], folder: Path) -> list[tuple[str, str]]:
-    """Draw all plots for which there are figures; give their titles and files."""
-    folder.mkdir(exist_ok=True)
+@dataclass(frozen=True)
+class Plot:
+    """One plot.
+
+    Attributes:
+        title: What it shows.
+        name: The name of its file.
+        lines: The points of each participant.
+        labels: What the axes count.
+        scale: That of the axes.
+    """
+
+    title: str
+    name: str
+    lines: Lines
+    labels: tuple[str, str]
+    scale: str = "log"
+
+
+def plots(rows: Sequence[Row]) -> Iterator[Plot]:
+    """Give all plots for which there are figures."""
     dicts = [row for row in rows if row.data.get("case", {}).get("shape") == "dicts"]
-    found = []
     altered = [row for row in dicts if row.data["case"]["operation"] == "alter"]
     sizes = _lines([row for row in altered if row.data["case"]["number"] == SAME], "size")
     if sizes:
         title = f"A save of {SAME:,} changed entries, against the size of the state"
-        _plot(folder / "size.svg", title, sizes, ("entries of the state", "ms"))
-        found.append((title, "size.svg"))
+        yield Plot(title, "size.svg", sizes, ("entries of the state", "ms"))
     # Of the largest state of which much was changed.
     cases = [row.data["case"] for row in altered]
     much = {case["size"] for case in cases if case["number"] * 10 >= case["size"]}
@@ -43,8 +60,8 @@ def drawn(rows: Sequence[Row], folder: Path) -> list[tuple[str, str]]:
         some = [row for row in altered if row.data["case"]["size"] == size]
         shares = _lines(some, "number")
         title = f"A save of a dict of {size:,} dicts, against the number of changed entries"
-        _plot(folder / "changed.svg", title, shares, ("changed entries", "ms"))
-        found.append((title, "changed.svg"))
+        if shares:
+            yield Plot(title, "changed.svg", shares, ("changed entries", "ms"))
     phases: dict[str, Any] = {}
     for row in rows:
         if "phase" in row.data:
@@ -53,9 +70,16 @@ def drawn(rows: Sequence[Row], folder: Path) -> list[tuple[str, str]]:
         name = f"stalls-{phase.replace(' ', '-').replace('()', '')}.svg"
         title = f"Stalls of an event loop: {phase}"
         lines = {"plain dicts": data["plain"], "autostate": data["own"]}
-        _plot(folder / name, title, lines, ("seconds", "ms"), scale="linear")
-        found.append((title, name))
-    return found
+        yield Plot(title, name, lines, ("seconds", "ms"), scale="linear")
+
+
+def draw(found: Iterable[Plot], folder: Path) -> None:
+    """Draw plots, and remove those of earlier runs."""
+    folder.mkdir(exist_ok=True)
+    for path in folder.glob("*.svg"):
+        path.unlink()
+    for plot in found:
+        _draw(plot, folder / plot.name)
 
 
 def _lines(rows: Sequence[Row], axis: str) -> Lines:
@@ -68,9 +92,7 @@ def _lines(rows: Sequence[Row], axis: str) -> Lines:
     return {name: sorted(points) for name, points in lines.items() if len(points) > 1}
 
 
-def _plot(
-    path: Path, title: str, lines: Lines, labels: tuple[str, str], scale: str = "log"
-) -> None:
+def _draw(plot: Plot, path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -79,13 +101,14 @@ def _plot(
     with mpl.rc_context(SETTINGS):
         figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
         colours = mpl.colormaps["tab20"]  # each participant has its own in all plots
-        for name, points in lines.items():
-            across, up = zip(*points, strict=True)
-            marker = "o" if scale == "log" else ""
-            width, colour = WIDTH.get(name, 1), colours((*PEERS, *lines).index(name))
+        for name, points in plot.lines.items():
+            xs, ys = zip(*points, strict=True)
+            marker = "o" if plot.scale == "log" else ""
+            width, colour = WIDTH.get(name, 1), colours((*PEERS, *plot.lines).index(name))
             look = {"linewidth": width, "color": colour, "marker": marker, "markersize": 3}
-            axes.plot(across, up, label=name, **look)
-        axes.set(title=title, xlabel=labels[0], ylabel=labels[1], xscale=scale, yscale=scale)
+            axes.plot(xs, ys, label=name, **look)
+        across, up = plot.labels
+        axes.set(title=plot.title, xlabel=across, ylabel=up, xscale=plot.scale, yscale=plot.scale)
         axes.grid(visible=True, alpha=0.3)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         figure.savefig(path, metadata={"Date": None})

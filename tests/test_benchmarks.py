@@ -23,7 +23,6 @@ ROOT = Path(__file__).parent.parent
 CHANGES = [("fill", 30), ("replace", 9), ("held", 5), ("alter", 8), ("add", 7), ("remove", 7)]
 IN_PROCESS = [name for name, peer in PEERS.items() if name not in {LIMIT, AUTOMATIC, "use_state"}]
 """Those that live in this process, beside the limit."""
-PAGE = ROOT / "docs" / "performance.md"
 ROWS = [
     "300: dict of dicts, 1 % changed inside",
     "300: set, 1 % added",
@@ -87,13 +86,13 @@ def test_the_readme_quotes_figures_of_the_page() -> None:
     """Both are written by the same run."""
     block = re.compile(f"{document.BEGIN}(.*?){document.END}", re.DOTALL)
     [quoted] = block.findall((ROOT / "README.md").read_text(encoding="utf-8"))
-    [measured] = block.findall(PAGE.read_text(encoding="utf-8"))
+    [measured] = block.findall(document.PAGE.read_text(encoding="utf-8"))
     assert quoted == measured
 
 
 def test_the_plots_of_the_page_are_there() -> None:
     """And there are no others."""
-    shown = set(re.findall(r"\]\(performance/(.+?)\)", PAGE.read_text(encoding="utf-8")))
+    shown = set(re.findall(r"\]\(performance/(.+?)\)", document.PAGE.read_text(encoding="utf-8")))
     assert shown == {path.name for path in (ROOT / "docs" / "performance").iterdir()}
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from benchmarks import document
 from benchmarks.measure import PLANS, Row, spread
 from benchmarks.peers import ALONE, AUTOMATIC, LIMIT, OWN, OWN_ALONE
-from benchmarks.results import Result, Section, record, recorded
+from benchmarks.results import FOLDER, Result, Section, record, recorded
 
 CASE = {"shape": "dicts", "operation": "alter", "size": 100, "number": 1}
 SAVE = Row(
@@ -66,7 +64,6 @@ FULL = result("full", Section("Saving", "In times of the limit.", "Load 1.", [LA
 
 def written(folder: Path, *results: Result) -> str:
     """Record results, and give the page that is made of them."""
-    pytest.importorskip("matplotlib")
     for each in results:
         record(each, folder / "results")
     return document.write(recorded(folder / "results"), folder).read_text(encoding="utf-8")
@@ -136,6 +133,22 @@ def test_the_page_begins_with_what_a_reader_has_to_know(isolated: Path) -> None:
     assert "`rocksdict` in 1 of 1 (median: 2 times as fast)" in begin
     assert "| 100 entries: 1 % changed inside of values | 4 | 1 | 2 |  |  | 9 |" in begin
     assert "Missed are 1 of 3 goals" in page
+
+
+def test_the_page_of_the_project_is_made_of_what_was_recorded() -> None:
+    """`make bench ARGS=--page` writes it again, when its form has changed."""
+    results = recorded(FOLDER)
+    if results:  # what has never been measured has no page of this form
+        assert document.text(results) == document.PAGE.read_text(encoding="utf-8")
+
+
+def test_plots_of_earlier_runs_are_removed(isolated: Path) -> None:
+    """The page shows those of this one."""
+    folder = isolated / "docs" / "performance"
+    folder.mkdir(parents=True)
+    (folder / "old.svg").touch()
+    assert "performance/old.svg" not in written(isolated, USUAL)
+    assert not [*folder.iterdir()]
 
 
 def test_the_spread_is_that_of_quartiles_where_rounds_are_many() -> None:
