@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,15 @@ def plots(rows: Sequence[Row]) -> Iterator[Plot]:
 
 
 def draw(found: Iterable[Plot], folder: Path) -> None:
-    """Draw plots, and remove those of earlier runs."""
+    """Draw plots, and remove those of earlier runs; nothing without matplotlib.
+
+    Args:
+        found: The plots.
+        folder: Where their files lie.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        print("no plots are drawn: `make bench` installs matplotlib")
+        return
     folder.mkdir(exist_ok=True)
     for path in folder.glob("*.svg"):
         path.unlink()

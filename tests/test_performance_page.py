@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
+
+import pytest
 
 from benchmarks import document
 from benchmarks.measure import PLANS, Row, spread
 from benchmarks.peers import ALONE, AUTOMATIC, LIMIT, OWN, OWN_ALONE
+from benchmarks.plots import draw, plots
 from benchmarks.results import FOLDER, Result, Section, record, recorded
 
 CASE = {"shape": "dicts", "operation": "alter", "size": 100, "number": 1}
@@ -144,11 +148,22 @@ def test_the_page_of_the_project_is_made_of_what_was_recorded() -> None:
 
 def test_plots_of_earlier_runs_are_removed(isolated: Path) -> None:
     """The page shows those of this one."""
+    pytest.importorskip("matplotlib")
     folder = isolated / "docs" / "performance"
     folder.mkdir(parents=True)
     (folder / "old.svg").touch()
     assert "performance/old.svg" not in written(isolated, USUAL)
     assert not [*folder.iterdir()]
+
+
+def test_plots_stay_if_nothing_can_draw_others(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make test` does not install matplotlib."""
+    (isolated / "old.svg").touch()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    draw(plots(FULL.rows), isolated)
+    assert (isolated / "old.svg").exists()
 
 
 def test_the_spread_is_that_of_quartiles_where_rounds_are_many() -> None:
