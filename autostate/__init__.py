@@ -182,7 +182,10 @@ if not TYPE_CHECKING:  # or checkers would take every name for one that exists
             raise AttributeError(f"module 'autostate' has no attribute {name!r}")
         from importlib import import_module
 
-        value = globals()[name] = getattr(import_module(_LATE[name]), name)
+        from autostate.collector import no_collections
+
+        with no_collections(lasting=True):
+            value = globals()[name] = getattr(import_module(_LATE[name]), name)
         return value
 
 

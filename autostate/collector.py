@@ -56,7 +56,7 @@ def aging(count: int) -> tuple[Callable[[], None], ...]:
 
 
 @contextmanager
-def no_collections() -> Generator[None]:
+def no_collections(*, lasting: bool = False) -> Generator[None]:
     """Keep the cyclic garbage collector from traversing each new container again and again.
 
     If many objects were made meanwhile, they then count as old. Else the next collection of young
@@ -64,6 +64,9 @@ def no_collections() -> Generator[None]:
     one stops all threads for 0.2 s. To freeze and unfreeze moves all objects to the oldest
     generation, without a look at them. The price: garbage of the program that was young at this
     moment is found by the next full collection, and not sooner.
+
+    Args:
+        lasting: What is made meanwhile lasts, as modules do: it counts as old, however few it is.
     """
     enabled = gc.isenabled()
     try:
@@ -72,7 +75,7 @@ def no_collections() -> Generator[None]:
     finally:
         if enabled:
             try:
-                if gc.get_count()[0] > YOUNG and not _are_frozen():
+                if (lasting or gc.get_count()[0] > YOUNG) and not _are_frozen():
                     _make_old()
             finally:  # also if Ctrl-C strikes
                 gc.enable()
@@ -99,7 +102,7 @@ def untracking(count: int) -> Callable[[Any], Any] | None:
     Args:
         count: The number of dicts. For a few of them nothing is loaded.
     """
-    if _tracks_all() or (count < _MANY and "ctypes" not in sys.modules):
+    if (count < _MANY and "ctypes" not in sys.modules) or _tracks_all():  # which loads it
         return None
     functions = _functions()
     return None if functions is None else functions[0]

@@ -57,9 +57,21 @@ def test_a_small_state_starts_without_what_it_does_not_need(
     """OpenSSL, for example, takes as long to load as the state."""
     code = f"""import sys, autostate
 autostate.configure(*{[url] if url else []})
-autostate.PersistedDict("s", a=1)
+autostate.PersistedDict("s", a=1, b={{"c": 2}}, d=[])
 autostate.flush()
 print(*sys.modules)"""
     command = [sys.executable, "-c", code]
     for _ in ("a new state", "a state that exists"):
         assert not {*SELDOM} & {*subprocess.check_output(command, text=True).split()}
+
+
+def test_what_a_start_loads_is_no_work_for_the_garbage_collector(isolated: Path) -> None:
+    """Else it goes through the new classes and functions fifty times, and through all once more."""
+    code = """import gc, sys, autostate
+count = lambda: sum(each["collections"] for each in gc.get_stats())
+before = count()
+autostate.PersistedDict("s", a=1)
+print(count() - before, gc.isenabled(), max(gc.get_count()) < 2_000)"""
+    found = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert int(found[0]) < 10
+    assert found[1:] == ["True", "True"]

@@ -541,7 +541,10 @@ class StateManager:
         Returns:
             The incarnation; None if the other manager's was ending, and has ended now.
         """
-        from autostate.runtime.incarnation import Incarnation
+        from autostate.collector import no_collections
+
+        with no_collections(lasting=True):
+            from autostate.runtime.incarnation import Incarnation
 
         with _beginning:
             made = self._shared(place, source, settings) or Incarnation(
