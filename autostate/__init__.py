@@ -97,7 +97,7 @@ if TYPE_CHECKING:
     from autostate.objects.options import Transient, transient
     from autostate.runtime.backup import backup
     from autostate.runtime.info import Info
-    from autostate.saving.outcomes import Statistics
+    from autostate.saving.statistics import Statistics
 
 __version__ = "0.1.0"
 
@@ -158,7 +158,7 @@ _LATE = {
     "PersistedDict": "autostate.containers",
     "PersistedList": "autostate.containers",
     "PersistedSet": "autostate.containers",
-    "Statistics": "autostate.saving.outcomes",
+    "Statistics": "autostate.saving.statistics",
     "Transient": "autostate.objects.options",
     "Unknown": "autostate.codec",
     "actor": "autostate.apify.entry_point",

@@ -75,3 +75,15 @@ print(count() - before, gc.isenabled(), max(gc.get_count()) < 2_000)"""
     found = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert int(found[0]) < 10
     assert found[1:] == ["True", "True"]
+
+
+def test_the_figures_of_saves_are_defined_when_they_are_asked_for() -> None:
+    """A dataclass takes a millisecond."""
+    code = """import sys, autostate
+with autostate.open("memory:"):
+    autostate.PersistedDict("s", a=1)
+    autostate.flush()
+    before = "autostate.saving.statistics" in sys.modules
+    print(before, autostate.statistics().flushes)"""
+    found = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert found == "False 1\n"

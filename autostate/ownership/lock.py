@@ -77,6 +77,7 @@ class OwnerLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.byte: int | None = None
+        self._name = str(path)
 
     def acquire(self, epoch: int, owner: Owner, *, beside: bool = False) -> Owner | None:
         """Become the owner, unless one lives.
@@ -278,7 +279,7 @@ class OwnerLock:
 
     def _has_its_name(self, file: _File) -> bool:
         try:
-            return os.path.samestat(os.fstat(file.descriptor), self.path.lstat())
+            return os.path.samestat(os.fstat(file.descriptor), os.lstat(self._name))
         except FileNotFoundError:
             return False
         except OSError:  # a file that cannot be accessed is not gone

@@ -69,6 +69,8 @@ FORK_TIMEOUT = 2.0
 Action = Callable[[int, FrameType | None], Any] | int | None
 """What happens at a signal: a handler, a constant of `signal`, or None: C code has set it."""
 
+# `signal.getsignal` looks for a constant of that value first, and raises an error for a function.
+_handler_of: Callable[[int], Action] = importlib.import_module("_signal").getsignal
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -152,6 +154,8 @@ def recheck() -> None:
     """Install missing handlers of signals, if this thread may."""
     if keepers and threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
+            if _handler_of(number) is _on_signal:  # nearly always: every flush looks
+                continue
             found = signal.getsignal(number)
             if found is signal.SIG_DFL or (number not in _previous and _may_chain(found)):
                 _install(number, found)

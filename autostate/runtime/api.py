@@ -23,7 +23,7 @@ from autostate.settings import Settings, SettingsByName
 
 if TYPE_CHECKING:
     from autostate.runtime.info import Info
-    from autostate.saving.outcomes import Statistics
+    from autostate.saving.statistics import Statistics
     from autostate.stores import Store
     from autostate.tracking import Tracker
     from autostate.tracking.atomic import AtomicBlock

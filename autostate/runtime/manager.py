@@ -29,7 +29,7 @@ from autostate.settings import OF_PROGRAMS, Settings, SettingsByName, default_ur
 if TYPE_CHECKING:
     from autostate.runtime.incarnation import Incarnation
     from autostate.runtime.info import Info
-    from autostate.saving.outcomes import Statistics
+    from autostate.saving.statistics import Statistics
     from autostate.stores import Store
     from autostate.tracking import Tracker
     from autostate.tracking.atomic import AtomicBlock
@@ -331,7 +331,7 @@ class StateManager:
 
     def statistics(self) -> Statistics:
         """Tell how much was saved, and the present state of saving."""
-        from autostate.saving.outcomes import Statistics
+        from autostate.saving.statistics import Statistics
 
         incarnation = self._incarnation
         return Statistics() if incarnation is None else incarnation.flush_thread.job.statistics()

@@ -9,7 +9,6 @@ sent again unchanged; the journal ensures that different bytes never follow them
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import math
 import sys
@@ -28,7 +27,7 @@ from autostate.errors import (
 )
 from autostate.ownership.owner import is_of_this_run
 from autostate.process import exit_status, lifecycle
-from autostate.saving.outcomes import Outcomes, Statistics
+from autostate.saving.outcomes import Outcomes
 from autostate.saving.patient_cut import PatientCut
 from autostate.saving.policy import FlushPolicy
 from autostate.saving.request import FlushRequest
@@ -36,6 +35,7 @@ from autostate.warned import shows_warnings
 
 if TYPE_CHECKING:
     from autostate.journal import CommitInfo, Journal
+    from autostate.saving.statistics import Statistics
     from autostate.tracking import Capture, Tracker
 
 R = TypeVar("R")
@@ -299,9 +299,17 @@ class FlushJob:
 
     def statistics(self) -> Statistics:
         """Return the figures of all saves so far, and the present state of saving."""
+        from autostate.saving.statistics import Statistics
+
         outcomes = self.outcomes
-        return dataclasses.replace(
-            outcomes.done,
+        return Statistics(
+            flushes=outcomes.flushes,
+            writes=outcomes.writes,
+            bytes=outcomes.bytes,
+            entries=outcomes.entries,
+            last_duration=outcomes.last_duration,
+            failures=outcomes.failures,
+            compactions=outcomes.compactions,
             staleness=self.policy.staleness(self.clock()),
             unsaved_bytes=self._unsaved_bytes(),
             failing=outcomes.failing,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autostate import hub, logs
@@ -17,45 +15,6 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger("autostate")
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """The figures of all saves of a manager so far.
-
-    Attributes:
-        flushes: Commits that became durable.
-        writes: Records that were written for them, compaction not counted.
-        bytes: Bytes in these records.
-        entries: Entries written in them.
-        last_duration: Seconds that the last of them took.
-        staleness: For how many seconds something has been unsaved; 0 when nothing is. The changes
-            of a save under way count as unsaved until they are durable.
-        unsaved_bytes: An estimate of the unsaved bytes.
-        failures: Attempts to save that failed.
-        failing: How many of them since the last that succeeded.
-        last_error: Why the last attempt failed; None when it succeeded.
-        waiting: For how many seconds a save has waited for the store to answer; 0 when none does.
-        unsavable: The paths of entries that cannot be saved; all other entries are saved. A path
-            stays until `flush()` or `durable()` has tried the entry again.
-        compactions: Journals replaced by a snapshot.
-        fenced: Whether a later process has taken over, so that nothing is saved any more.
-    """
-
-    flushes: int = 0
-    writes: int = 0
-    bytes: int = 0
-    entries: int = 0
-    last_duration: float = 0.0
-    staleness: float = 0.0
-    unsaved_bytes: int = 0
-    failures: int = 0
-    failing: int = 0
-    last_error: str | None = None
-    waiting: float = 0.0
-    unsavable: tuple[str, ...] = ()
-    compactions: int = 0
-    fenced: bool = False
-
-
 class Outcomes:
     """Counts and reports the outcomes of the saves of one manager.
 
@@ -64,14 +23,20 @@ class Outcomes:
         describe: Describes what is unsaved.
 
     Attributes:
-        done: The figures so far.
+        flushes, writes, bytes, entries, last_duration, failures, compactions: See `Statistics`.
         failing: How many attempts failed since the last success.
         last_error: Why the last attempt failed; None if it succeeded.
         unsavable: The paths of entries that cannot be saved, as keys in their order.
     """
 
     def __init__(self, sender: object, describe: Callable[[], str]) -> None:
-        self.done: Statistics = Statistics()
+        self.flushes: int = 0
+        self.writes: int = 0
+        self.bytes: int = 0
+        self.entries: int = 0
+        self.last_duration: float = 0.0
+        self.failures: int = 0
+        self.compactions: int = 0
         self.failing: int = 0
         self.last_error: Exception | None = None
         self.unsavable: dict[str, None] = {}
@@ -93,15 +58,11 @@ class Outcomes:
         self.failing, self.last_error = 0, None
         if info is None:
             return
-        done = self.done
-        self.done = dataclasses.replace(
-            done,
-            flushes=done.flushes + 1,
-            bytes=done.bytes + info.bytes,
-            writes=done.writes + info.writes,
-            entries=done.entries + entries,
-            last_duration=duration,
-        )
+        self.bytes += info.bytes
+        self.writes += info.writes
+        self.entries += entries
+        self.last_duration = duration
+        self.flushes += 1  # last: who sees that it is counted, in another thread, sees its figures
         counts = {"bytes": info.bytes, "writes": info.writes, "entries": entries}
         hub.flushed.send(self._sender, duration=duration, **counts)
 
@@ -117,7 +78,7 @@ class Outcomes:
         if isinstance(error, Exception):
             self.last_error = error
         self.failing += 1
-        self.done = dataclasses.replace(self.done, failures=self.done.failures + 1)
+        self.failures += 1
         number = self.failing if in_a_row is None else in_a_row
         if number & (number - 1) == 0:
             logs.heard().log(
@@ -132,7 +93,7 @@ class Outcomes:
 
     def compacted(self) -> None:
         """Count a compaction."""
-        self.done = dataclasses.replace(self.done, compactions=self.done.compactions + 1)
+        self.compactions += 1
 
     def unsupported(self, errors: Sequence[UnsupportedTypeError], *, explicit: bool) -> None:
         """Report each entry that cannot be saved once.

@@ -420,12 +420,14 @@ class FlushThread:
 
     def _gather(self, timeout: float | None) -> None:
         """Wait for a message, then take all there are."""
-        with contextlib.suppress(queue.Empty):
+        try:
             message = self._inbox.get(timeout=timeout)
             while True:
                 if message is not None:
                     message()
                 message = self._inbox.get_nowait()
+        except queue.Empty:
+            pass
 
     def _expect_kill(self, time_remaining: float | None) -> None:
         """Note an announced kill; the work under way must have ended before."""

@@ -129,19 +129,19 @@ def refuse_empty(path: Path, found: os.stat_result | None) -> None:
         )
 
 
-def refuse_planted(path: Path) -> None:
+def refuse_planted(path: str | Path) -> None:
     """Refuse files that another user has put beside a database.
 
     Args:
-        path: The database, by its real path.
+        path: The database, by its real path; as a text, where this is called very often.
 
     Raises:
         DamagedStoreError: A file beside it is not its own, or would cause another file's deletion.
     """
     for suffix in _BESIDE:
-        beside = path.with_name(f"{path.name}{suffix}")
+        beside = f"{path}{suffix}"
         try:
-            found = beside.lstat()
+            found = os.lstat(beside)
         except OSError:
             continue
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
@@ -156,8 +156,8 @@ def refuse_planted(path: Path) -> None:
             )
 
 
-def _names_another(journal: Path) -> bool:
-    with suppress(FileNotFoundError), journal.open("rb") as file:
+def _names_another(journal: str) -> bool:
+    with suppress(FileNotFoundError), Path(journal).open("rb") as file:
         begins = max(0, os.fstat(file.fileno()).st_size - len(_NAMES_ANOTHER))
         # In one step: its owner may empty it at any moment.
         return os.pread(file.fileno(), len(_NAMES_ANOTHER), begins) == _NAMES_ANOTHER

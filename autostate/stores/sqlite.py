@@ -101,7 +101,8 @@ class SqliteStore:
         self.url: str = f"sqlite:///{self.path}"
         self.owner_file: Path | None = owner_file_of(self.path)
         self._copy = copy
-        self._real = Path(os.path.realpath(copy or self.path))
+        self._real = os.path.realpath(copy or self.path)
+        self._name = str(self.path)
         self._wait = -1.0
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
@@ -242,7 +243,7 @@ class SqliteStore:
     def _identity(self) -> tuple[int, int] | None:
         """Identify the file at the path; None if there is none. An inaccessible one is not gone."""
         try:
-            found = self.path.stat()
+            found = os.stat(self._name)  # noqa: PTH116 - at each write
         except FileNotFoundError:
             return None
         return found.st_dev, found.st_ino
@@ -315,7 +316,7 @@ def is_open(path: Path) -> bool:
     If it has, no other code of this process may open the file: closing it would drop SQLite's
     locks.
     """
-    return any(store._real == path for store in list(_open))
+    return any(store._real == str(path) for store in list(_open))
 
 
 def _before_fork() -> None:

@@ -21,7 +21,7 @@ from autostate.errors import (
     UnsupportedTypeError,
 )
 from autostate.journal import Journal
-from autostate.saving.outcomes import Statistics
+from autostate.saving.statistics import Statistics
 from tests.saving.flushing import EAGER, WAIT, Listen, Make, failing, waiting_for
 
 

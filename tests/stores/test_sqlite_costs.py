@@ -1,0 +1,85 @@
+"""What a write to a SQLite store and a flush through it cost, in counts."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import autostate
+from autostate.stores.sqlite import SqliteStore
+from benchmarks.measure import CALM
+
+WRITE = [
+    "BEGIN IMMEDIATE",
+    "SELECT CASE",
+    "INSERT INTO",
+    "INSERT INTO",
+    "DELETE FROM",
+    "SELECT count(*)",
+    "PRAGMA user_version",
+    "COMMIT",
+]
+"""The statements of a write that replaces one head by another."""
+
+
+@contextmanager
+def _called() -> Iterator[list[str]]:
+    """Collect the names of all functions in Python that are called, those of Python's own, too."""
+    found: list[str] = []
+    here = Path(__file__).name
+
+    def seen(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and not frame.f_code.co_filename.endswith(here):
+            found.append(frame.f_code.co_qualname)
+
+    sys.setprofile(seen)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+
+
+def _counted(operation: Callable[[], object]) -> list[str]:
+    with _called() as found:
+        operation()
+    return found
+
+
+def test_a_write_takes_few_statements_and_calls(tmp_path: Path) -> None:
+    """Three files beside the database are looked at each time, without any `Path` made for it."""
+    store = SqliteStore(tmp_path / "s.db")
+    owner, head, segments = b"1", 0, {f"seg{number}": b"x" for number in range(5)}
+    store.write({"owner": owner, "head0": b"0", **segments})
+
+    def write() -> None:
+        nonlocal owner, head
+        before, owner, head = owner, owner + b"1", head + 1
+        puts = {"owner": owner, f"head{head}": owner}
+        store.write(puts, [f"head{head - 1}"], expect={"owner": before})
+
+    write()
+    assert store._connection is not None
+    statements: list[str] = []
+    store._connection.set_trace_callback(statements.append)
+    write()
+    store._connection.set_trace_callback(None)
+    assert [s[: len(w)] for s, w in zip(statements, WRITE, strict=True)] == WRITE
+    calls = _counted(write)
+    assert len(calls) < 10, calls
+    store.close()
+
+
+def test_the_caller_of_a_flush_looks_for_no_name_of_a_signal(isolated: Path) -> None:
+    """`signal.getsignal` raises an error inside for each handler that is a function."""
+    autostate.configure(f"sqlite:///{isolated / 's.db'}", **CALM)
+    hits = autostate.PersistedDict("hits", page=1)
+    autostate.flush()
+    hits["page"] = 2
+    calls = _counted(autostate.flush)
+    assert threading.current_thread() is threading.main_thread()
+    assert "getsignal" not in calls
+    assert len(calls) < 30, calls
