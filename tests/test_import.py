@@ -22,7 +22,12 @@ OWN = {
 }
 """The modules of autostate that `import autostate` loads."""
 
-SELDOM = ["_hashlib", "asyncio", "cloudpickle", "ctypes", "hmac", "numpy", "secrets", "wrapt"]
+SELDOM = [
+    *("_hashlib", "asyncio", "cloudpickle", "ctypes", "hmac", "numpy", "secrets", "wrapt"),
+    *("zoneinfo", "autostate.journal.claimed", "autostate.journal.salvage"),
+    *("autostate.runtime.unreadable", "autostate.saving.statistics", "autostate.stores.readonly"),
+    *("autostate.tracking.atomic", "autostate.tracking.blocks", "autostate.tracking.undo"),
+]
 """Modules that a program with a small state of its own never needs."""
 
 

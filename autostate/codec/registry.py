@@ -7,6 +7,7 @@ the program has loaded. Nothing is imported for it.
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import re
 import sys
@@ -22,7 +23,7 @@ from autostate.codec.enums import is_enum
 from autostate.codec.introspection import attributes_by_name
 from autostate.codec.names import find, name_of
 from autostate.codec.signatures import Encode
-from autostate.codec.types import FIXED
+from autostate.codec.types import FIXED, zone_class
 from autostate.codec.unknown import Unknown
 from autostate.codec.unsupported import shown
 
@@ -187,6 +188,7 @@ def _entry(
     *,
     mutable: bool,
 ) -> TypeEntry:
+    adopt()
     if cls in BUILTIN:
         raise ValueError(f"{shown(cls)} is a type that is saved without being registered")
     if is_enum(cls):
@@ -293,8 +295,19 @@ def enum_named(name: str) -> type[enum.Enum] | None:
     return cls if isinstance(cls, type) and issubclass(cls, enum.Enum) else None
 
 
+def adopt() -> None:
+    """Let `ZoneInfo` be the known type that it is, if the program has loaded it meanwhile."""
+    cls = zone_class()
+    if cls is not None and cls not in BUILTIN:
+        ENCODERS[cls] = ENCODERS[dt.timezone]
+        ATOMS.add(cls)
+        BUILTIN.add(cls)
+
+
 def is_atom(cls: type) -> bool:
     """Tell whether values of exactly this class never change, and never hold a container."""
+    if cls not in ATOMS:
+        adopt()
     if cls in ATOMS:
         return True
     entry = _by_class.get(cls)

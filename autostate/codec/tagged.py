@@ -85,6 +85,9 @@ def _is_replaced(ref: Ref, problem: Unsupported) -> bool:
 
 def _encoder_of(cls: type, *, key: bool) -> Encode:
     """Find the function that translates values of a class that is new."""
+    registry.adopt()
+    if cls in ENCODERS:
+        return ENCODERS[cls]
     return _encode_instance if is_persisted(cls) else _encoder_of_object(cls, key=key)
 
 

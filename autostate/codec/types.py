@@ -13,9 +13,9 @@ import pathlib
 import random
 import re
 import struct
+import sys
 import uuid
 import warnings
-import zoneinfo
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -51,10 +51,17 @@ def _decode_bytes(json: Stored) -> bytes:
     return base64.b64decode(json, validate=True)
 
 
+def zone_class() -> type | None:
+    """Give `ZoneInfo`; None: the program has not loaded it, which takes a millisecond."""
+    return getattr(sys.modules.get("zoneinfo"), "ZoneInfo", None)
+
+
 def _zone(tz: dt.tzinfo) -> list[Any]:
     """Describe a time zone: a key of the IANA database, or an offset in microseconds and a name."""
-    if type(tz) is zoneinfo.ZoneInfo and tz.key:
-        return ["zone", tz.key]
+    if type(tz) is zone_class():
+        key: str | None = tz.key  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+        if key:
+            return ["zone", key]
     if type(tz) is dt.timezone:
         offset, *name = tz.__getinitargs__()  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
         return ["offset", offset // dt.timedelta(microseconds=1), name[0] if name else None]
@@ -72,6 +79,8 @@ def _unzone(zone: Stored) -> dt.tzinfo:
         return dt.timezone(offset) if offset else dt.UTC
     if zone[0] != "zone" or not re.fullmatch(_KEY, zone[1]):  # a key is the path of a file
         raise ValueError
+    import zoneinfo
+
     try:
         return zoneinfo.ZoneInfo(zone[1])
     except zoneinfo.ZoneInfoNotFoundError:
@@ -211,7 +220,7 @@ SCALARS: Final = (
     Scalar("$decimal", str, _of_text(decimal.Decimal), (decimal.Decimal,)),
     Scalar("$uuid", str, uuid.UUID, (uuid.UUID,)),
     Scalar("$complex", lambda z: [repr(z.real), repr(z.imag)], _decode_complex, (complex,)),
-    Scalar("$timezone", _zone, _unzone, (dt.timezone, zoneinfo.ZoneInfo)),
+    Scalar("$timezone", _zone, _unzone, (dt.timezone,)),  # `registry.adopt` adds another class
     Scalar("$pattern", _encode_pattern, _decode_pattern, (re.Pattern,)),
     Scalar("$constant", repr, _decode_constant, (type(...), type(NotImplemented))),
     Scalar("$path", _encode_path, _decode_path, (*_PATHS.values(),)),

@@ -19,7 +19,6 @@ from autostate.containers.dict import DictBarrier, refill, register_mapping
 from autostate.containers.root import blank
 from autostate.errors import UnsupportedTypeError
 from autostate.tracking.barrier import Barrier, before, changed
-from autostate.tracking.blocks import Blocks
 from autostate.tracking.defaults import offer
 from autostate.tracking.kind import PLAIN
 
@@ -126,6 +125,8 @@ class ProxyRoot(DictBarrier, Content):
         if node is not None:
             with node.tracker.lock:
                 if node.tracker.savepoints:
+                    from autostate.tracking.blocks import Blocks
+
                     node.tracker.part(Blocks).note_use()
                 changed(self)
 

@@ -37,7 +37,6 @@ import msgspec
 from msgspec import Raw, Struct
 
 from autostate.errors import CorruptStateError
-from autostate.journal import salvage
 from autostate.journal.commit import NodeState, touched
 from autostate.journal.compaction import Compaction, due
 from autostate.journal.head import HEADS, LAST_EPOCH, OWNER, Head, HeadKey, parse_key
@@ -238,6 +237,8 @@ class Journal:
         Raises:
             StoreError: The store cannot be read or written.
         """
+        from autostate.journal import salvage
+
         sighting = look(self._store, timeout)
         if unless_others is not None and salvage.names_of(self._store, timeout) - {name}:
             raise unless_others
@@ -248,11 +249,15 @@ class Journal:
 
     def begin_with(self, unreadable: set[str], *, timeout: float | None = None) -> Recovered:
         """Commit a first state, in which these names cannot be read."""
+        from autostate.journal import salvage
+
         self.commit(salvage.first_changes(unreadable), timeout=timeout)
         return self.recover(timeout=timeout)
 
     def keep_copy(self, name: str, *, timeout: float | None = None) -> list[str]:
         """Copy a root to keys that are never overwritten; return these keys."""
+        from autostate.journal import salvage
+
         self._check_ready()
         store, writer = self._store, self._writer
         return salvage.copy_root(store, writer, name, self._part_limit, timeout)

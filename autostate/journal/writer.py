@@ -20,12 +20,11 @@ import logging
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from operator import is_
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from autostate.errors import CorruptStateError, FencedError, StoreError
-from autostate.journal.claimed import ClaimedOwnership
 from autostate.journal.guarded import GuardedOwnership
 from autostate.journal.head import (
     HEADS,
@@ -43,6 +42,9 @@ from autostate.journal.record import parts, seal, segment_body, views
 from autostate.journal.recovery import Found
 from autostate.memory import encode
 from autostate.stores.base import Store
+
+if TYPE_CHECKING:
+    from autostate.journal.claimed import ClaimedOwnership
 
 _log = logging.getLogger("autostate")
 
@@ -128,8 +130,13 @@ class Writer:
         # The heads that were acknowledged last, with their keys, the newest first.
         self._latest: list[tuple[HeadKey, Head]] = [(found.key, found.head)] if found.key else []
         self._at_once = store.atomic and store.conditional
-        kind = GuardedOwnership if self._at_once else ClaimedOwnership
-        self.ownership: GuardedOwnership | ClaimedOwnership = kind(store, me, found, clock)
+        self.ownership: GuardedOwnership | ClaimedOwnership
+        if self._at_once:
+            self.ownership = GuardedOwnership(store, me, found, clock)
+        else:
+            from autostate.journal.claimed import ClaimedOwnership
+
+            self.ownership = ClaimedOwnership(store, me, found, clock)
 
     def segments(
         self, before: list[bytes], changes: list[bytes], after: tuple[Ref, ...] = ()

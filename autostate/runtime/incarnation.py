@@ -41,7 +41,6 @@ from autostate.runtime.claim import Claim, changed_since
 from autostate.runtime.handlers import Handlers
 from autostate.runtime.last_resort import LastResort, shout
 from autostate.runtime.start import start
-from autostate.runtime.unreadable import begin_anew, still_unreadable
 from autostate.saving.job import FlushJob
 from autostate.saving.policy import FlushPolicy
 from autostate.saving.thread import FlushThread
@@ -49,7 +48,6 @@ from autostate.settings import Settings, scheme
 from autostate.signing import Signer
 from autostate.stores import Store, open_store
 from autostate.stores.keyed import keyed
-from autostate.stores.readonly import refused
 from autostate.tracking import Tracker, convert
 
 logger: logging.Logger = logging.getLogger("autostate")
@@ -99,6 +97,8 @@ class Incarnation:
         if instead_of is None:
             opened, anew = start(source, settings), False
         else:
+            from autostate.runtime.unreadable import begin_anew
+
             opened, anew = begin_anew(source, settings, instead_of)
         store, journal, recovered, claim = opened
         self.anew: bool = anew
@@ -161,6 +161,8 @@ class Incarnation:
         """Give the live root of that name, or make and rehydrate it; tell whether it was made."""
         found = self.tracker.kind(name)
         if found == UNREADABLE:
+            from autostate.runtime.unreadable import still_unreadable
+
             raise still_unreadable(name)
         if found is not None and found != kind:
             raise StateTypeError(
@@ -442,6 +444,8 @@ class Incarnation:
         raise error
 
     def _refuse_to_write(self) -> NoReturn:
+        from autostate.stores.readonly import refused
+
         raise refused(self.store.url)
 
     def _not_stored(self, name: str) -> NotStoredError:

@@ -30,7 +30,6 @@ from autostate.saving.event_loops import EventLoops
 from autostate.saving.policy import POLL_INTERVAL, FlushPolicy
 from autostate.saving.rendezvous import ActiveLoops
 from autostate.saving.request import FlushRequest, running_loop
-from autostate.tracking.blocks import LONGEST_HOLD
 
 if TYPE_CHECKING:
     from autostate.tracking import Capture, Tracker
@@ -174,6 +173,8 @@ class PatientCut:
         """
         capture = cut()
         if capture is None:
+            from autostate.tracking.blocks import LONGEST_HOLD
+
             self._warn_of_a_block()
             hold = min(FIRST_HOLD * 2**self._refusals, self._patience(deadline), LONGEST_HOLD)
             held = Deadline.after(hold, self._clock)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 from autostate.process.interrupts import uninterrupted
 from autostate.tracking.blocks import Blocks
 from autostate.tracking.node import Marks
-from autostate.tracking.savepoint import Membership, Savepoint, innermost, inside
+from autostate.tracking.savepoint import Membership, Savepoint, innermost, inside, untold
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -210,8 +210,6 @@ def _end(entry: Entry) -> None:
 
 
 _told: Final[set[tuple[str, int]]] = set()
-untold: Final[list[tuple[str, int]]] = []
-"""Places where dropped blocks were entered, those already logged included."""
 
 
 def _place(frame: Any) -> tuple[str, int]:

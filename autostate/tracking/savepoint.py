@@ -89,6 +89,10 @@ class Membership:
         self.outer: Membership | None = outer
 
 
+untold: Final[list[tuple[str, int]]] = []
+"""Where blocks were entered by hand that were dropped: the next cut logs it."""
+
+
 inside: Final[ContextVar[Membership | None]] = ContextVar("autostate-atomic", default=None)
 
 

@@ -26,8 +26,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.collector import no_collections
-from autostate.tracking import atomic
-from autostate.tracking.atomic import AtomicBlock
+from autostate.tracking import savepoint
 from autostate.tracking.barrier import (
     EVERYTHING,
     VARIANT_SETS,
@@ -39,13 +38,11 @@ from autostate.tracking.barrier import (
     size,
     variants_of,
 )
-from autostate.tracking.blocks import Blocks
 from autostate.tracking.capture import Capture
 from autostate.tracking.node import LARGE, MappingEntries, Node
 from autostate.tracking.raw import has
 from autostate.tracking.reach import Reach
 from autostate.tracking.roots import Roots
-from autostate.tracking.savepoint import Savepoint
 from autostate.tracking.scan import Scan
 from autostate.tracking.search import inline
 from autostate.warned import shows_warnings
@@ -54,6 +51,9 @@ if TYPE_CHECKING:
     import asyncio
 
     from autostate.signing import Signer
+    from autostate.tracking.atomic import AtomicBlock
+    from autostate.tracking.blocks import Blocks
+    from autostate.tracking.savepoint import Savepoint
 
 
 _node_of: Final = attrgetter("_node_")
@@ -174,7 +174,7 @@ class Tracker(Roots):
             return
         clean = not self._has_marks()  # only the first mark wakes the flush thread
         if self.savepoints:  # it stays armed, so that there is nothing to collect
-            self.part(Blocks).wrote(container)
+            self._blocks.wrote(container)
             self.written.mark(container, all_dirty=all_dirty)
             self.mark_unresolved(container)
         else:
@@ -247,7 +247,7 @@ class Tracker(Roots):
         if self.unsaved is not None:
             with contextlib.suppress(Exception):  # left half-way by that thread: all is marked
                 self.unsaved.failed()
-        if self.savepoints and not self.part(Blocks).forked():
+        if self.savepoints and not self._blocks.forked():
             self._mark_what_is_unsure()
         try:
             self._take_as_saved()  # the parent saves it, or this process when it claims the state
@@ -310,20 +310,29 @@ class Tracker(Roots):
 
     def atomic(self) -> AtomicBlock:
         """Make a block whose writes are saved together, and undone if it raises."""
+        from autostate.tracking.atomic import AtomicBlock
+
         return AtomicBlock(lambda: [self])
+
+    @property
+    def _blocks(self) -> Blocks:
+        """The blocks of `atomic()`: loaded only in a program that has any."""
+        from autostate.tracking.blocks import Blocks
+
+        return self.part(Blocks)
 
     @property
     def oldest_block(self) -> Savepoint | None:
         """The open block that began first."""
-        return self.part(Blocks).oldest
+        return self._blocks.oldest
 
     def holding_back(self) -> AbstractContextManager[None]:
         """Let no block begin during the body, except in blocks and on threads of event loops."""
-        return self.part(Blocks).holding_back()
+        return self._blocks.holding_back()
 
     def inside_atomic(self) -> bool:
         """Tell whether the calling thread or task is inside an `atomic()` block."""
-        return bool(self.savepoints) and self.part(Blocks).is_inside()
+        return bool(self.savepoints) and self._blocks.is_inside()
 
     # -- the cut ------------------------------------------------------------------------------
 
@@ -356,11 +365,13 @@ class Tracker(Roots):
         Returns:
             The capture; None while blocks are open elsewhere: `wake` is called when one ends.
         """
-        if atomic.untold:
-            atomic.tell_of_dropped()
+        if savepoint.untold:
+            from autostate.tracking.atomic import tell_of_dropped
+
+            tell_of_dropped()
         with self.lock:
             if self.savepoints:
-                blocks = self.part(Blocks)
+                blocks = self._blocks
                 blocks.end_left()
                 if ending:
                     blocks.undo_open()
@@ -379,7 +390,7 @@ class Tracker(Roots):
     ) -> Capture | None:
         try:
             if self.savepoints:
-                blocks = self.part(Blocks)
+                blocks = self._blocks
                 blocks.refused = not blocks.step_back(paused, forward)
                 if blocks.refused:
                     return None

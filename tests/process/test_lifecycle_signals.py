@@ -87,11 +87,12 @@ def test_sigterm_during_a_write_does_not_deadlock(isolated: Path) -> None:
     """The main thread holds the tracker's lock again and again while signals come."""
     program = Program("""
         a = PersistedDict("a")
-        print("ready", flush=True)
         while True:
             with autostate.atomic():
                 a["x"] = a.get("x", 0) + 1
                 a["y"] = a["x"]
+            if a["x"] == 1:
+                print("ready", flush=True)
     """)
     program.wait_for("ready")
     program.process.send_signal(signal.SIGTERM)
