@@ -279,7 +279,8 @@ class OwnerLock:
 
     def _has_its_name(self, file: _File) -> bool:
         try:
-            return os.path.samestat(os.fstat(file.descriptor), os.lstat(self._name))
+            named = os.stat(self._name, follow_symlinks=False)  # noqa: PTH116 - at each flush
+            return os.path.samestat(os.fstat(file.descriptor), named)
         except FileNotFoundError:
             return False
         except OSError:  # a file that cannot be accessed is not gone

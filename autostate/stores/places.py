@@ -141,7 +141,7 @@ def refuse_planted(path: str | Path) -> None:
     for suffix in _BESIDE:
         beside = f"{path}{suffix}"
         try:
-            found = os.lstat(beside)
+            found = os.stat(beside, follow_symlinks=False)  # noqa: PTH116 - at each write
         except OSError:
             continue
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:

@@ -242,7 +242,7 @@ def test_a_file_that_cannot_be_looked_at_is_not_gone(
     """Else the process would begin a new state beside its own, and fence itself."""
     store = SqliteStore(tmp_path / "state.db")
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "stat", refuse)
+        patch.setattr(os, "stat", refuse)
         with pytest.raises(StoreError) as raised:
             store.write({"key": b"1"})
         assert not isinstance(raised.value, StoreGoneError)

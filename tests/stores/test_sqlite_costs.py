@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any, TypeVar
 
 import autostate
 from autostate.stores.sqlite import SqliteStore
 from benchmarks.measure import CALM
+from tests.crash.calls import Calls
+
+T = TypeVar("T")
 
 WRITE = [
     "BEGIN IMMEDIATE",
@@ -71,6 +76,38 @@ def test_a_write_takes_few_statements_and_calls(tmp_path: Path) -> None:
     calls = _counted(write)
     assert len(calls) < 10, calls
     store.close()
+
+
+class _Syncs:
+    """Counts what waits for the disk."""
+
+    def __init__(self) -> None:
+        self.found: Counter[str] = Counter()
+
+    def call(self, name: str, do: Callable[[], T], _path: Path, *_rest: Any) -> T:
+        if "sync" in name:
+            self.found[name] += 1
+        return do()
+
+    def taken(self) -> dict[str, int]:
+        found, self.found = dict(self.found), Counter()
+        return found
+
+
+def test_a_store_waits_for_the_disk_as_seldom_as_it_can(tmp_path: Path) -> None:
+    """A new file is synced before it gets its name; who resumes a state waits for nothing."""
+    syncs = _Syncs()
+    with Calls(tmp_path, syncs).watched():
+        store = SqliteStore(tmp_path / "s.db")
+        assert syncs.taken() == {"sync": 1, "sync_folder": 1}
+        store.write({"head": b"1"})
+        # The journal twice, its name, the database, and that the journal is not needed any more.
+        assert syncs.taken() == {"sync": 4, "sync_folder": 1}
+        store.close()
+        store = SqliteStore(tmp_path / "s.db")
+        assert store.read("head") == b"1"
+        store.close()
+        assert syncs.taken() == {}
 
 
 def test_the_caller_of_a_flush_looks_for_no_name_of_a_signal(isolated: Path) -> None:
