@@ -8,7 +8,8 @@ its head names.
 `replay.py` applies changes.
 """
 
-from __future__ import annotations
+# No postponed annotations: msgspec would compile each of them, again for each type of values, which
+# takes a quarter of a millisecond of each start.
 
 import re
 from array import array
@@ -101,7 +102,7 @@ class NodeState(Struct):
     first: int = 0
     base: Any = None
     steps: list[dict[str, Any] | tuple[str, ...] | list[str]] = field(default_factory=list)
-    hashes: array[int] | None = None
+    hashes: "array[int] | None" = None
     moved: bool = False
     owner: Any = None
     unbuilt: bool = True
