@@ -27,6 +27,8 @@ SELDOM = [
     *("zoneinfo", "autostate.journal.claimed", "autostate.journal.salvage"),
     *("autostate.runtime.unreadable", "autostate.saving.statistics", "autostate.stores.readonly"),
     *("autostate.tracking.atomic", "autostate.tracking.blocks", "autostate.tracking.undo"),
+    *("autostate.tracking.instances", "autostate.tracking.mirror", "autostate.tracking.scan"),
+    *("autostate.tracking.picture", "autostate.tracking.survey", "autostate.tracking.watch"),
 ]
 """Modules that a program with a small state of its own never needs."""
 
@@ -92,3 +94,19 @@ with autostate.open("memory:"):
     print(before, autostate.statistics().flushes)"""
     found = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert found == "False 1\n"
+
+
+def test_an_object_is_met_by_a_program_that_has_loaded_nothing_for_objects(isolated: Path) -> None:
+    """It is an error that names the class, as in any program that does not have it."""
+    first = """import autostate
+@autostate.persisted(name="thing")
+class Thing:
+    def __init__(self): self.size = 1
+autostate.PersistedDict("s", a=1)["thing"] = Thing()"""
+    subprocess.run([sys.executable, "-c", first], check=True)
+    code = """import autostate, sys
+try:
+    autostate.PersistedDict("s")
+except autostate.UnknownTypeError as error:
+    print("thing" in str(error).lower(), "autostate.tracking.mirror" in sys.modules)"""
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "True True\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from autostate.tracking import watch
 from autostate.tracking.barrier import Barrier, changed, dropped, locked, put, register_kind
 from autostate.tracking.bulk_conversion import convert
 from autostate.tracking.capture import Capture
@@ -23,5 +22,4 @@ __all__ = [
     "locked",
     "put",
     "register_kind",
-    "watch",  # has to be loaded: it registers itself with `Watched`
 ]

@@ -362,6 +362,9 @@ class DirtySource:
     def end(self) -> None:
         """Forget what was kept for a capture: it is encoded."""
 
+    def guard(self, *, on: bool) -> None:
+        """Let changes call the gate of the tracker first, or no longer."""
+
 
 class Marks(ABC):
     """What is marked in the state objects of one store, and the lock for it.

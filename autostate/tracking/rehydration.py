@@ -25,7 +25,6 @@ from autostate.errors import (
     UpgradeError,
 )
 from autostate.process.interrupts import is_passing, uninterrupted
-from autostate.tracking import mirror
 from autostate.tracking.barrier import arm, size, variants_of
 from autostate.tracking.builder import Builder
 from autostate.tracking.bulk_conversion import FLAT, converted_types
@@ -151,6 +150,13 @@ def _remove(kind: Kind, container: Any, keys: list[str]) -> None:
         return
     for key in keys:
         kind.builtin.pop(container, key, None)
+
+
+def _kind_of(state: State) -> Kind:
+    """Give the kind of a stored node; what objects need is loaded with the first of them."""
+    if state.kind == "object":
+        from autostate.tracking import mirror  # noqa: F401 - it registers the kind
+    return KINDS[state.kind]
 
 
 def _completion(node: Node) -> Callable[[], None] | None:
@@ -312,7 +318,11 @@ class Rehydration:
 
     def _keep_originals(self) -> None:
         """Copy stored content that upgrades will change, in case one is interrupted."""
-        if any(mirror.is_outdated(node.obj) for node in self._built):
+        if "object" not in KINDS:
+            return
+        from autostate.tracking.mirror import is_outdated
+
+        if any(is_outdated(node.obj) for node in self._built):
             for state in self._built.values():
                 state.content, state.unbuilt = _untouched(state.content), True
 
@@ -348,7 +358,7 @@ class Rehydration:
     def _begin(self, node_id: int, container: Any = None) -> Node:
         """Make a node, and its container if there is none, still empty."""
         state = self._states[node_id]  # it stays there until all nodes that were begun are complete
-        kind = KINDS[state.kind]
+        kind = _kind_of(state)
         if container is None:
             cls = variants_of(kind.unclaimed).armed if state.name else kind.nested
             container = kind.builtin.__new__(cls)

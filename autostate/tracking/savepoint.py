@@ -12,10 +12,12 @@ from __future__ import annotations
 import threading
 import weakref
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from autostate.tracking.instances import Scanned
 from autostate.tracking.node import Marks
+
+if TYPE_CHECKING:
+    from autostate.tracking.instances import Scanned
 
 
 class Savepoint:

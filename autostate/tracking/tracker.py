@@ -39,12 +39,12 @@ from autostate.tracking.barrier import (
     variants_of,
 )
 from autostate.tracking.capture import Capture
-from autostate.tracking.node import LARGE, MappingEntries, Node
+from autostate.tracking.node import LARGE, DirtySource, MappingEntries, Marks, Node
 from autostate.tracking.raw import has
 from autostate.tracking.reach import Reach
 from autostate.tracking.roots import Roots
-from autostate.tracking.scan import Scan
 from autostate.tracking.search import inline
+from autostate.tracking.watched import Watched
 from autostate.warned import shows_warnings
 
 if TYPE_CHECKING:
@@ -233,9 +233,8 @@ class Tracker(Roots):
                 self.written.collect()
             except Exception:
                 self._mark_what_is_unsure()
-        scan = self.part_in_use(Scan)
-        if scan is not None:
-            scan.guard(on=gate is not None)
+        for source in self.sources:
+            source.guard(on=gate is not None)
 
     @shows_warnings
     def forked(self, gate: Callable[[], None]) -> None:
@@ -488,6 +487,16 @@ class Tracker(Roots):
 
     def _exposed(self) -> dict[tuple[Node, Any], None]:
         return dict.fromkeys(at for source in self.sources for at in source.exposed())
+
+
+def _watch(tracker: Marks) -> DirtySource:
+    """Make what compares watched entries: loaded with the first of them."""
+    from autostate.tracking.watch import Watch
+
+    return Watch(tracker)
+
+
+Watched.source = _watch
 
 
 def _call_backwards(steps: list[Callable[[], None]]) -> None:

@@ -340,9 +340,6 @@ class Watch(DirtySource):
         self._watched.released = {}
 
 
-Watched.source = Watch
-
-
 def _encode_copies(part: EarlyEncoding, picture: Picture, positions: Collection[int]) -> set[int]:
     """Encode what some entries held when the picture was made; return those that cannot be saved.
 

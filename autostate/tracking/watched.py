@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from autostate.tracking.node import DirtySource, Marks, Node
-from autostate.tracking.picture import Picture
 from autostate.tracking.raw import items_of
+
+if TYPE_CHECKING:
+    from autostate.tracking.picture import Picture
 
 SIZE: Final = 512
 """Entries of a picture, at the most: a change costs the building of another one."""
@@ -24,7 +26,7 @@ class Watched:
     """The watched entries of one tracker, and their saved hashes. In all calls the lock is held.
 
     Attributes:
-        source: Compares the entries in every cut: registers itself here.
+        source: Makes what compares the entries in every cut: `tracker.py` says how.
         entries: By node: entry → hash of the saved entry; None if it is not known.
         released: The same of entries that are watched no more since the last cut.
         loose: By node: the entries that are in no picture, or may have changed.
