@@ -24,7 +24,8 @@ OWN = {
 
 SELDOM = [
     *("_hashlib", "asyncio", "cloudpickle", "ctypes", "hmac", "numpy", "secrets", "wrapt"),
-    *("zoneinfo", "autostate.journal.claimed", "autostate.journal.salvage"),
+    *("base64", "zoneinfo", "autostate.journal.claimed", "autostate.journal.salvage"),
+    *("autostate.containers.position", "autostate.containers.proxy"),
     *("autostate.runtime.unreadable", "autostate.saving.statistics", "autostate.stores.readonly"),
     *("autostate.tracking.atomic", "autostate.tracking.blocks", "autostate.tracking.undo"),
     *("autostate.tracking.instances", "autostate.tracking.mirror", "autostate.tracking.scan"),
@@ -110,3 +111,14 @@ try:
 except autostate.UnknownTypeError as error:
     print("thing" in str(error).lower(), "autostate.tracking.mirror" in sys.modules)"""
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "True True\n"
+
+
+def test_a_proxy_is_met_by_a_program_that_has_loaded_none(isolated: Path) -> None:
+    """Another state object refers to it."""
+    first = """import autostate, random
+autostate.PersistedDict("s", a=1)["dice"] = autostate.proxy("dice", random.Random(7))"""
+    subprocess.run([sys.executable, "-c", first], check=True)
+    code = """import autostate, sys
+state = autostate.PersistedDict("s")
+print("autostate.containers.proxy" in sys.modules, round(state["dice"].random(), 6))"""
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "True 0.323833\n"

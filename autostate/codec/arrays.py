@@ -12,7 +12,7 @@ characters, though NumPy writes them.
 from __future__ import annotations
 
 import ast
-import base64
+import binascii
 import contextlib
 import io
 import math
@@ -88,7 +88,7 @@ def _npy(array: Any) -> str:
     _stored(array.dtype)
     file = io.BytesIO()
     npy.write_array(file, numpy.asarray(array), allow_pickle=False)
-    return base64.b64encode(file.getbuffer()).decode("ascii")
+    return binascii.b2a_base64(file.getbuffer(), newline=False).decode("ascii")
 
 
 def _stored(dtype: Any) -> Any:
@@ -134,7 +134,7 @@ def _read(text: str) -> Any:
         raise NoNumPyError
     from numpy.lib import format as npy
 
-    data = base64.b64decode(text, validate=True)
+    data = binascii.a2b_base64(text, strict_mode=True)
     header, start = _header_of(data)
     dtype, shape = npy.descr_to_dtype(header["descr"]), header["shape"]
     count = math.prod(shape)

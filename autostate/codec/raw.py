@@ -7,7 +7,7 @@ that UTF-8 cannot hold, and ints that have more digits than a reader accepts.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import math
 import re
 import sys
@@ -69,7 +69,8 @@ def escape(value: Any) -> Any:
         try:
             value.encode()
         except UnicodeEncodeError:
-            return {"$str": base64.b64encode(value.encode("utf-8", "surrogatepass")).decode()}
+            data = binascii.b2a_base64(value.encode("utf-8", "surrogatepass"), newline=False)
+            return {"$str": data.decode()}
         return value
     if type(value) is int:
         return {"$int": hex(value)} if value.bit_length() > _BITS else value

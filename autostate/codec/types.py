@@ -6,7 +6,7 @@ the base's part would be a silent loss. What is written depends on the value alo
 
 from __future__ import annotations
 
-import base64
+import binascii
 import datetime as dt
 import decimal
 import pathlib
@@ -44,11 +44,11 @@ class Scalar(NamedTuple):
 
 
 def _encode_bytes(value: bytes | bytearray) -> str:
-    return base64.b64encode(value).decode("ascii")
+    return binascii.b2a_base64(value, newline=False).decode("ascii")
 
 
 def _decode_bytes(json: Stored) -> bytes:
-    return base64.b64decode(json, validate=True)
+    return binascii.a2b_base64(json, strict_mode=True)
 
 
 def zone_class() -> type | None:

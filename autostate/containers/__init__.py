@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from autostate.containers import default, ordered, position, proxy
+from autostate.containers import default, ordered
 from autostate.containers.counter import PersistedCounter
 from autostate.containers.deque import PersistedDeque
 from autostate.containers.dict import PersistedDict
 from autostate.containers.list import PersistedList
 from autostate.containers.set import PersistedSet
+from autostate.tracking.kind import SELDOM
+
+SELDOM.update(proxy="autostate.containers.proxy", loop="autostate.containers.position")
 
 __all__ = [
     "PersistedCounter",
@@ -17,6 +20,4 @@ __all__ = [
     "PersistedSet",
     "default",
     "ordered",
-    "position",
-    "proxy",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field
@@ -109,7 +110,18 @@ class Kind(Struct, eq=False):
 
 
 KINDS: Final[dict[str, Kind]] = {}
-"""The kinds by their stored names."""
+"""The kinds by their stored names; see `kind_named`."""
+
+SELDOM: Final[dict[str, str]] = {"object": "autostate.tracking.mirror"}
+"""The modules of kinds that few programs have, by the names of the kinds."""
+
+
+def kind_named(name: str) -> Kind:
+    """Give a kind by its stored name; what few programs have is loaded with the first of it."""
+    if name not in KINDS:
+        import_module(SELDOM[name])
+    return KINDS[name]
+
 
 PLAIN: Final[dict[type, Kind]] = {}
 """The kinds by the plain types that they replace."""

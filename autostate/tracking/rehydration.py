@@ -33,7 +33,7 @@ from autostate.tracking.cell import OBJECT, Cell
 from autostate.tracking.graph import Graph
 from autostate.tracking.items import SequenceEntries
 from autostate.tracking.kept import Kept
-from autostate.tracking.kind import KINDS, Kind
+from autostate.tracking.kind import KINDS, Kind, kind_named
 from autostate.tracking.mappings import KeyedCapture, common_type
 from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
 from autostate.tracking.node_capture import NodeCapture
@@ -150,13 +150,6 @@ def _remove(kind: Kind, container: Any, keys: list[str]) -> None:
         return
     for key in keys:
         kind.builtin.pop(container, key, None)
-
-
-def _kind_of(state: State) -> Kind:
-    """Give the kind of a stored node; what objects need is loaded with the first of them."""
-    if state.kind == "object":
-        from autostate.tracking import mirror  # noqa: F401 - it registers the kind
-    return KINDS[state.kind]
 
 
 def _completion(node: Node) -> Callable[[], None] | None:
@@ -358,7 +351,7 @@ class Rehydration:
     def _begin(self, node_id: int, container: Any = None) -> Node:
         """Make a node, and its container if there is none, still empty."""
         state = self._states[node_id]  # it stays there until all nodes that were begun are complete
-        kind = _kind_of(state)
+        kind = kind_named(state.kind)
         if container is None:
             cls = variants_of(kind.unclaimed).armed if state.name else kind.nested
             container = kind.builtin.__new__(cls)
