@@ -21,6 +21,7 @@ from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kind import PLAIN
 from autostate.tracking.node import LARGE, Marks, Node, is_one_entry
 from autostate.tracking.raw import item_of, items_of
+from autostate.tracking.saved_items import copies_of
 from autostate.tracking.search import (
     ATOMS,
     holds_atoms,
@@ -31,6 +32,11 @@ from autostate.tracking.search import (
     slots_of,
 )
 from autostate.tracking.watched import Watched
+
+
+def _copies_of(items: Any, slot: int) -> int:
+    item = item_of(items, slot)
+    return copies_of(item) if issubclass(type(item), Barrier) else 0
 
 
 class Graph:
@@ -285,7 +291,7 @@ class Graph:
             if slot < size(items)
             and type(item_of(items, slot)) not in ATOMS
             and type(item_of(items, slot)) not in PLAIN
-            and references(items, slot) > 1
+            and references(items, slot) > 1 + _copies_of(items, slot)
             and not is_object(type(item_of(items, slot)))
         }
         if not held:

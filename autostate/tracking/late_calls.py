@@ -14,6 +14,7 @@ from autostate.tracking import refcount
 from autostate.tracking.barrier import VARIANTS, changed, is_keyed
 from autostate.tracking.node import KeyedEntries, Marks, Node
 from autostate.tracking.raw import item_of, maxlen_of
+from autostate.tracking.saved_items import copies_of
 
 
 class LateCalls:
@@ -34,7 +35,7 @@ class LateCalls:
         suspects, self.suspects = self.suspects, {}
         for key in suspects:
             # Two are its holder in the state, and the tuple in `suspects`; a variable comes later.
-            held = refcount.count(suspects[key][0]) - refcount.MEASURING > 2
+            found = refcount.count(suspects[key][0]) - refcount.MEASURING - 2
             container, trace = suspects[key]
             node: Node | None = container._node_
             variants = VARIANTS[type(container)]
@@ -51,7 +52,9 @@ class LateCalls:
                     self._bypassed(container)
                 else:
                     changed(container)
-            elif held or node.obj is container:  # else no late call can come any more
+            elif (
+                found > copies_of(container) or node.obj is container
+            ):  # else no late call can come any more
                 self.suspects[key] = (container, trace)
 
     def add(self, container: Any, *, disarmed: bool) -> None:

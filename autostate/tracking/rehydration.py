@@ -37,7 +37,8 @@ from autostate.tracking.kind import KINDS, Kind, kind_named
 from autostate.tracking.mappings import KeyedCapture, common_type
 from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
 from autostate.tracking.node_capture import NodeCapture
-from autostate.tracking.sequences import Saved
+from autostate.tracking.raw import items_of
+from autostate.tracking.saved_items import Saved, copied
 from autostate.tracking.sharing import Sharing
 from autostate.tracking.watched import Watched
 from autostate.tracking.written import Written
@@ -389,7 +390,8 @@ class Rehydration:
         entries = node.entries
         if isinstance(entries, SequenceEntries):
             if state.hashes is not None:
-                entries.saved = Saved(state.first, state.hashes)
+                items = copied(node, items_of(container)) if size(container) > LARGE else None
+                entries.saved = Saved(state.first, state.hashes, items=items)
             entries.first, entries.kept = state.first, Kept(size(container))
             if state.moved:
                 _renumber(state)

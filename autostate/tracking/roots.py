@@ -151,6 +151,7 @@ class Roots(Marks, ABC):
                 container._node_ = None
                 disarm(container)
         node.entries.all_dirty, node.entries.keys, node.entries.drops = False, {}, {}
+        node.entries.saved = None  # a copy of items would be part of a circle
         self.dirty_nodes.pop(node, None)
         self.settled.discard(node)
         self.written.forget_unbound()

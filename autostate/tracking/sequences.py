@@ -29,8 +29,11 @@ from autostate.tracking.alignment import UNKNOWN, align, paired
 from autostate.tracking.barrier import VARIANTS, size
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kept import Kept, Segment, gaps
+from autostate.tracking.kind import PLAIN
+from autostate.tracking.node import LARGE
 from autostate.tracking.node_capture import Changes, NodeCapture, batches
 from autostate.tracking.raw import items_of
+from autostate.tracking.saved_items import Saved, copied, spliced
 from autostate.tracking.verbatim import verbatim
 
 UNIT: Final = 32
@@ -40,25 +43,6 @@ _CUTS: Final = 4096
 """Ranges that one change takes out, at the most: some 64 KiB."""
 
 _ident: Final = attrgetter("ident")
-
-
-class Saved(Struct):
-    """The saved state of a sequence.
-
-    Attributes:
-        first: The number of the first item.
-        hashes: The hash of each encoded item, or UNKNOWN.
-        sure: Whether the store certainly holds these items and no others.
-    """
-
-    first: int
-    hashes: array[int]
-    sure: bool = True
-
-    @property
-    def end(self) -> int:
-        """The number after the last item."""
-        return self.first + len(self.hashes)
 
 
 class _Run(Struct):
@@ -93,7 +77,7 @@ class SequenceCapture(NodeCapture):
         self.compared = self.all_dirty and self.before is not None
         kept, entries.kept = entries.kept, Kept(self.count)
         kept.clip(self.count)
-        self._segments = kept.segments
+        self._segments = self._stayed = kept.segments
         self._new: list[range] = []
         self._replaced: list[range] = []
         # What the store may have of this capture, if its outcome is unknown: the numbers that were
@@ -163,6 +147,14 @@ class SequenceCapture(NodeCapture):
                 self._index.update(zip(map(id, items), count(at), strict=False))
         return self._index
 
+    def _items(self, start: int, stop: int) -> list[Any]:
+        """Return the copies of items side by side, which are there."""
+        if start == stop:
+            return []
+        index = bisect_right(self._starts, start) - 1
+        at = self._starts[index]
+        return self._copies[index][start - at : stop - at]
+
     def _item(self, position: int) -> Any:
         """Return the copy of an item; this object if there is none."""
         index = bisect_right(self._starts, position) - 1
@@ -194,7 +186,7 @@ class SequenceCapture(NodeCapture):
             after[at : at + stop - start] = before.hashes[start:stop]
         yield from self._take_out(before)  # first: the numbers of the other items depend on it
         yield from self._write(first, after)
-        self.saved = Saved(first, after)
+        self.saved = Saved(first, after, items=self._copied())
 
     def _align(self, before: array[int], hashes: array[int]) -> Iterator[None]:
         """Find the items that stayed, and fill in the hashes of items encoded for that."""
@@ -257,7 +249,30 @@ class SequenceCapture(NodeCapture):
         self.capture.entries += self.count
         if not self.count:
             yield {"assign": []}
-        self.saved = Saved(0, hashes)
+        self.saved = Saved(0, hashes, items=self._copied())
+
+    def _copied(self) -> list[Any] | None:
+        """Bring the copy of the saved items up to date, for the next full compare."""
+        before, node = self.before, self.node
+        if self.count <= LARGE or type(node.obj) in PLAIN:
+            return None
+        if self._starts == [0] and len(self._copies[0]) == self.count:
+            return copied(node, self._copies[0][:])
+        if before is None or before.items is None:
+            return None
+        copy, before.items = before.items, None
+        fresh = [
+            copied(node, self._items(new.start, new.stop))
+            for _, new in gaps(self._stayed, len(copy), self.count)
+        ]
+        positions = [*self.changed]
+        changed = copied(node, [*map(self._item, positions)])
+        if None in fresh or changed is None:
+            return None
+        copy = spliced(copy, self._stayed, self.count, cast("list[list[Any]]", fresh))
+        for position, item in zip(positions, changed, strict=True):
+            copy[position] = item
+        return copy
 
     def _plan(self) -> Iterator[tuple[int, int, bool]]:
         """Yield ranges of positions to write, and whether they insert, in a possible order.
@@ -316,9 +331,7 @@ class SequenceCapture(NodeCapture):
 
     def _raws(self, start: int, stop: int) -> list[bytes]:
         """Encode some items; the lock is held."""
-        index = bisect_right(self._starts, start) - 1
-        at = self._starts[index]
-        items = self._copies[index][start - at : stop - at]
+        items = self._items(start, stop)
         if self.early:
             early = list(map(self.early.get, range(start, stop)))
             if all(early):

@@ -32,6 +32,7 @@ from autostate.tracking.late_calls import LateCalls
 from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
 from autostate.tracking.raw import item_of, items_of
 from autostate.tracking.refcount import IN_A_BATCH
+from autostate.tracking.saved_items import copies_of, is_as_marked, is_followed, unresolved
 from autostate.tracking.search import ATOMS, holds_atoms, slots_of
 from autostate.tracking.watched import Watched
 
@@ -184,7 +185,9 @@ class Written:
             nodes = self._to_compare()
         for node in nodes:
             with self._tracker.lock:
-                slots = [] if is_flat(node.obj) else slots_of(node.obj)
+                # the cut looks at the items that differ
+                known = is_followed(node) or is_flat(node.obj)
+                slots = [] if known else slots_of(node.obj)
                 slots = self._watched.not_pictured(node, slots)
             for start in range(0, len(slots), SLICE):
                 with self._tracker.lock:
@@ -220,12 +223,12 @@ class Written:
         unresolved = self._tracker.unresolved
         references, get = refcount.count, dict.get
         for index, cls in enumerate(classes):
-            held = references(written[index]) > _INLINE  # before a variable holds it
+            found = references(written[index])  # before a variable holds it
             one: Any = written[index]
             node: Node | None = one._node_
             if node is None:
                 continue  # it was detached
-            if held or node.obj is one:
+            if (found > _INLINE and found - copies_of(one) > _INLINE) or node.obj is one:
                 self._look_at(one, cls is VARIANTS[cls].disarmed)
                 continue
             if node is not last:
@@ -380,6 +383,10 @@ class Written:
             self._look_into_all(None)
         self._swept = False
         for node in self._to_compare():  # all of the state, while the event loop is held: no calls
+            if node.kind.shape == "sequence" and is_followed(node):
+                if is_as_marked(node):
+                    continue
+                self._graph.look_inside(node, unresolved(node), again=True)
             node.entries.all_dirty = True
             self._tracker.dirty_nodes[node] = None
         nodes = self._unsettled()
