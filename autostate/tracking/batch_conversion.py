@@ -45,8 +45,11 @@ _drain: Final = deque[Any](maxlen=0).extend
 _MADE: Final[dict[type, tuple[str, type]]] = {dict: ("dict", Dict), list: ("list", List)}
 """By plain type: the kind, and a class of its layout of which one call of C makes a copy."""
 
-_READ: Final[dict[str, Callable[..., Any]]] = {"mapping": dict.get, "sequence": list.__getitem__}
-"""By the shape of a parent: how a value is read."""
+_READ: Final[dict[type, Callable[..., Any]]] = {
+    list: list.__getitem__,
+    deque: deque.__getitem__,  # in the middle of a million items it takes some microseconds
+}
+"""By the type of a parent: how a value is read, if it is no mapping."""
 
 
 class Group(Struct):
@@ -94,14 +97,14 @@ class Batch:
         """Convert the plain dicts and lists in some slots of the node that nobody holds."""
         node, parent = self._node, self._node.obj
         kind, entries = kind_of(parent), node.entries
-        if kind.builtin is list and slots and max(slots) >= size(parent):
+        if kind.shape == "sequence" and slots and max(slots) >= size(parent):
             slots = [slot for slot in slots if slot < size(parent)]  # items were removed meanwhile
         group = Group(kind, [parent] * len(slots), slots, slots, [])
         # Comparing a key of another type may run code of the program.
         if not _is_readable(kind) or not INTERCHANGEABLE.issuperset(map(type, slots)):
             self._leave(group)
             return
-        group.values = [*map(_READ[kind.shape], group.parents, slots)]
+        group.values = [*map(_READ.get(kind.builtin, dict.get), group.parents, slots)]
         if isinstance(entries, SequenceEntries):
             if not entries.refs.keys().isdisjoint(map(id, group.values)):
                 self._leave(group)  # an item was watched, and has an entry
@@ -164,12 +167,13 @@ class Batch:
     def _replace(self, group: Group, make: type, tracked: type) -> list[Any]:
         """Replace containers by persisted ones; return these, or none if somebody holds any."""
         olds, parents, slots, keys = group.values, group.parents, group.slots, group.keys
-        put, is_item = group.kind.builtin.__setitem__, type(keys[0]) is ItemRef
+        builtin, is_item = group.kind.builtin, type(keys[0]) is ItemRef
+        read, put = _READ.get(builtin, dict.get), builtin.__setitem__
         refs = keys if is_item and parents[0] is self._node.obj else []
         done: list[bool] = []
         tracked_before: list[bool] = []
         news: list[Any] = []
-        there = map(is_, map(_READ[group.kind.shape], parents, slots), olds)
+        there = map(is_, map(read, parents, slots), olds)
         alone = map(eq, map(refcount.count, olds), repeat(IN_A_BATCH))
         # Done for all, or for none: `compress` asks for the condition first.
         puts = chain.from_iterable(compress([map(put, parents, slots, news)], done))
@@ -227,4 +231,4 @@ class Batch:
 
 def _is_readable(kind: Kind) -> bool:
     """Tell whether the values of a kind are read and replaced by one call of C each."""
-    return not kind.swap and (kind.shape == "mapping" or kind.builtin is list)
+    return not kind.swap and kind.shape != "set"

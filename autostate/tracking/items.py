@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from itertools import repeat
+from operator import attrgetter, eq, sub
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
 from autostate.codec.bound import is_container
 from autostate.tracking.kept import Kept
 from autostate.tracking.node import LARGE, Entries
-from autostate.tracking.raw import item_of, items_of
+from autostate.tracking.raw import item_of, items_at, items_of
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
+
+
+_number: Final = attrgetter("number")
+_ident: Final = attrgetter("ident")
 
 
 class ItemRef(Struct, eq=False, gc=False):
@@ -81,6 +88,10 @@ class SequenceEntries(Entries, shape="sequence"):
         of other items; one search through the whole sequence finds the rest.
         """
         obj, first = self.node.obj, self.first
+        keys = [*keys]
+        unmoved = self.unmoved(keys)
+        if unmoved is not None:
+            return dict(zip(keys, unmoved, strict=True))
         found: dict[ItemRef, int] = {}
         slots: dict[int, int] | None = None
         drift = 0
@@ -98,6 +109,15 @@ class SequenceEntries(Entries, shape="sequence"):
             if ref in found:
                 ref.number = first + found[ref]
         return found
+
+    def unmoved(self, keys: list[ItemRef]) -> list[int] | None:
+        """Return the positions of items; None unless all are at their last known positions."""
+        slots = [*map(sub, map(_number, keys), repeat(self.first))]
+        with suppress(IndexError):
+            if min(slots, default=0) >= 0:
+                idents = map(id, items_at(self.node.obj, slots))
+                return slots if all(map(eq, idents, map(_ident, keys))) else None
+        return None
 
     def forget(self, key: Any) -> None:
         """Forget the entry of an item that has no container inside any more."""

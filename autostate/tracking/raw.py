@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any, Final
 
 _MISSING: Final = object()
@@ -50,6 +51,12 @@ def items_of(sequence: Any) -> list[Any]:
     if isinstance(sequence, list):
         return list.copy(sequence)
     return list(iterate(sequence))
+
+
+def items_at(sequence: Any, slots: list[int]) -> Iterator[Any]:
+    """Iterate over the items of a list or deque at some positions."""
+    cls = list if isinstance(sequence, list) else deque
+    return map(cls.__getitem__, repeat(sequence), slots)
 
 
 def maxlen_of(container: deque[Any]) -> int | None:

@@ -17,7 +17,7 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import chain, count, islice
+from itertools import chain, count, islice, starmap
 from operator import attrgetter
 from typing import Any, Final, cast
 
@@ -38,6 +38,9 @@ from autostate.tracking.verbatim import verbatim
 
 UNIT: Final = 32
 """Items that are encoded at once."""
+
+_SHORT: Final = 4096
+"""Bytes of items up to which it costs nothing to copy them once more."""
 
 _CUTS: Final = 4096
 """Ranges that one change takes out, at the most: some 64 KiB."""
@@ -228,8 +231,11 @@ class SequenceCapture(NodeCapture):
     def _hash(self, ranges: Iterable[range], hashes: array[int]) -> Iterator[None]:
         for batch in batches(_units(ranges)):
             with self.node.tracker.lock:
+                digests = array("q", map(hash, self._raws(batch)))
+                at = 0
                 for start, stop in batch:
-                    hashes[start:stop] = array("q", map(hash, self._raws(start, stop)))
+                    hashes[start:stop] = digests[at : at + stop - start]
+                    at += stop - start
             yield None
 
     def _assign(self, hashes: array[int]) -> Changes:
@@ -237,10 +243,8 @@ class SequenceCapture(NodeCapture):
         self._written = None
         verb = "assign"
         for batch in batches(_units([range(self.count)])):
-            raws: list[bytes] = []
             with self.node.tracker.lock:
-                for start, stop in batch:
-                    raws += self._raws(start, stop)
+                raws = self._raws(batch)
             start = batch[0][0]
             hashes[start : start + len(raws)] = array("q", map(hash, raws))
             items = msgspec.Raw(b"[" + b",".join(raws) + b"]")
@@ -307,20 +311,37 @@ class SequenceCapture(NodeCapture):
         for batch in batches(self._plan()):
             runs: list[_Run] = []
             with self.node.tracker.lock:
-                for start, stop, insert in batch:
-                    raws = list(enumerate(self._raws(start, stop), start))
-                    for position, raw in reversed(raws) if stop <= left else raws:
-                        digest = hash(raw)
-                        if hashes[position] != digest:
-                            hashes[position] = digest
-                            _join(runs, position, raw, insert=insert)
+                raws = self._raws([(start, stop) for start, stop, _ in batch])
+            digests = array("q", map(hash, raws))
+            at = 0
+            for start, stop, insert in batch:
+                end = at + stop - start
+                known, digest, unit = hashes[start:stop], digests[at:end], raws[at:end]
+                at = end
+                if known == digest:
+                    continue
+                hashes[start:stop] = digest
+                if len(unit) == 1 or known.count(UNKNOWN) == len(unit):
+                    _join(runs, start, unit, insert=insert)
+                    continue
+                pairs = [*enumerate(zip(known, digest, unit, strict=True), start)]
+                for position, (before, now, raw) in reversed(pairs) if stop <= left else pairs:
+                    if before != now:
+                        _join(runs, position, [raw], insert=insert)
             yield None
+            self.capture.entries += sum(run.stop - run.start for run in runs)
             for run in runs:
-                self.capture.entries += run.stop - run.start
                 self._note(first + run.start, first + run.stop, insert=run.insert)
-                items = msgspec.Raw(b"[" + b",".join(run.raws) + b"]")
-                insert_them = {"insert": True} if run.insert else {}
-                yield {"at": first + run.start, "items": items, **insert_them}
+                items = b"[" + b",".join(run.raws) + b"]"
+                if run.insert or self._header or len(items) > _SHORT:
+                    insert_them = {"insert": True} if run.insert else {}
+                    yield {"at": first + run.start, "items": msgspec.Raw(items), **insert_them}
+                else:  # of these there may be thousands
+                    at, node_id = first + run.start, self.node.id
+                    self.capture.changes.append(
+                        b'{"id":%d,"at":%d,"items":%b}' % (node_id, at, items)
+                    )
+                    self.written = True
 
     def _note(self, start: int, stop: int, *, insert: bool) -> None:
         """Remember which numbers are written, in case the outcome is unknown."""
@@ -329,19 +350,22 @@ class SequenceCapture(NodeCapture):
         elif self._written is not None:
             self._written.update(range(start, stop))
 
-    def _raws(self, start: int, stop: int) -> list[bytes]:
-        """Encode some items; the lock is held."""
-        items = self._items(start, stop)
+    def _raws(self, units: list[tuple[int, int]]) -> list[bytes]:
+        """Encode the items at some ranges of positions; the lock is held."""
+        items = [*chain.from_iterable(starmap(self._items, units))]
+        early: list[bytes | None] = []
         if self.early:
-            early = list(map(self.early.get, range(start, stop)))
+            early = [*map(self.early.get, chain.from_iterable(starmap(range, units)))]
             if all(early):
                 return cast("list[bytes]", early)
-        if not self.early or self.early.keys().isdisjoint(range(start, start + len(items))):
+        if not any(early):
             known = verbatim(self.node, items, None)
             raws = None if known is None else known.each()
             if raws is not None:
                 return raws
-        return [self._raw(position, item) for position, item in enumerate(items, start)]
+        if len(units) > 1:  # an item that needs a closer look costs its unit only
+            return [*chain.from_iterable(self._raws([unit]) for unit in units)]
+        return [*map(self._raw, chain.from_iterable(starmap(range, units)), items)]
 
     def _raw(self, position: int, item: Any) -> bytes:
         if position in self.early:
@@ -429,17 +453,17 @@ def _slice(items: Any, start: int, stop: int) -> list[Any]:
     return list(islice(deque.__iter__(items), start, stop))
 
 
-def _join(runs: list[_Run], position: int, raw: bytes, *, insert: bool) -> None:
-    """Add an item to the last run if it lies beside that, else begin a new run."""
-    run = runs[-1] if runs else None
-    if run is not None and run.insert == insert and run.stop == position:
-        run.stop += 1
-        run.raws.append(raw)
-    elif run is not None and run.insert == insert and run.start == position + 1:
-        run.start -= 1
-        run.raws.appendleft(raw)
+def _join(runs: list[_Run], start: int, raws: list[bytes], *, insert: bool) -> None:
+    """Add items to the last run if they lie beside that, else begin a new run."""
+    run, stop = runs[-1] if runs else None, start + len(raws)
+    if run is not None and run.insert == insert and run.stop == start:
+        run.stop = stop
+        run.raws.extend(raws)
+    elif run is not None and run.insert == insert and run.start == stop:
+        run.start = start
+        run.raws.extendleft(reversed(raws))
     else:
-        runs.append(_Run(position, position + 1, insert, deque([raw])))
+        runs.append(_Run(start, stop, insert, deque(raws)))
 
 
 NodeCapture.shapes["sequence"] = SequenceCapture

@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from itertools import chain, compress, repeat
-from operator import attrgetter, is_
+from operator import attrgetter, is_, sub
 from typing import Any, Final
 
 from autostate.process.interrupts import is_passing
@@ -27,10 +27,10 @@ from autostate.tracking.barrier import (
 )
 from autostate.tracking.batch_conversion import Batch
 from autostate.tracking.graph import Graph
-from autostate.tracking.items import SequenceEntries
+from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.late_calls import LateCalls
 from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
-from autostate.tracking.raw import item_of, items_of
+from autostate.tracking.raw import item_of, items_at, items_of
 from autostate.tracking.refcount import IN_A_BATCH
 from autostate.tracking.saved_items import copies_of, is_as_marked, is_followed, unresolved
 from autostate.tracking.search import ATOMS, holds_atoms, slots_of
@@ -153,17 +153,18 @@ class Written:
     def _resolve_together(self, containers: list[Any]) -> None:
         """Resolve those of some containers that are still the whole values of their entries."""
         node: Node | None = containers[0]._node_
-        if node is None or node.kind.shape != "mapping" or node.obj is containers[0]:
+        if node is None or node.obj is containers[0]:
             return
         unresolved, keys = self._tracker.unresolved, [*map(_key_of, containers)]
-        if not INTERCHANGEABLE.issuperset(map(type, keys)):
-            return
         types = [*map(type, containers)]
         kinds = VARIANT_SETS["dict"] | VARIANT_SETS["list"]
         if not kinds.issuperset(types):
             which = [*map(kinds.__contains__, types)]
             containers, keys = [*compress(containers, which)], [*compress(keys, which)]
-        here = map(is_, map(dict.get, repeat(node.obj), keys), containers)
+        values = _values(node, keys)
+        if values is None:
+            return
+        here = map(is_, values, containers)
         ours = map(is_, map(_node_of, containers), repeat(node))
         listed = map(unresolved.__contains__, map(id, containers))
         small = map(LARGE.__ge__, map(len, containers))
@@ -254,16 +255,16 @@ class Written:
             entry, and held by nobody.
         """
         node = written[0]._node_ if written else None
-        if node is None or node.kind.shape != "mapping":
+        if node is None or not all(map(is_, map(_node_of, written), repeat(node))):
             return False
-        if {*map(refcount.count, written)} != {IN_A_BATCH}:
+        counts = map(refcount.count, written)
+        if node.kind.shape == "sequence":
+            counts = map(sub, counts, map(copies_of, written))
+        if {*counts} != {IN_A_BATCH}:
             return False
         keys = [*map(_key_of, written)]
-        if not (
-            all(map(is_, map(_node_of, written), repeat(node)))
-            and INTERCHANGEABLE.issuperset(map(type, keys))
-            and all(map(is_, map(dict.get, repeat(node.obj), keys), written))
-        ):
+        values = _values(node, keys)
+        if values is None or not all(map(is_, values, written)):
             return False
         self._tracker.dirty_nodes[node] = None
         if not are_flat(written):
@@ -408,6 +409,18 @@ def _is_bypassed(node: Node) -> bool:
         return False
     entries.compare = True
     return True
+
+
+def _values(node: Node, keys: list[Any]) -> Iterator[Any] | None:
+    """Read the values of entries; None if that may call code of the program, or an item moved."""
+    entries = node.entries
+    if node.kind.shape == "mapping":
+        readable = INTERCHANGEABLE.issuperset(map(type, keys))
+        return map(dict.get, repeat(node.obj), keys) if readable else None
+    if not isinstance(entries, SequenceEntries) or {*map(type, keys)} != {ItemRef}:
+        return None
+    slots = entries.unmoved(keys)
+    return None if slots is None else items_at(node.obj, slots)
 
 
 def _by_node(written: list[Any], classes: list[type]) -> Iterator[tuple[list[Any], list[type]]]:

@@ -230,8 +230,10 @@ def test_a_root_that_is_deleted_after_the_cut_is_saved_as_it_was_at_the_cut(
     state = program.root("state", kind, CONTENT[kind](range(known)))
     if known:
         program.flush()
-    add = state.extend if kind in {"list", "deque"} else state.update
-    add(CONTENT[kind](range(known, known + 100)))
+    is_sequence = kind in {"list", "deque"}
+    add = state.extend if is_sequence else state.update
+    more = 4_000 if is_sequence else 100  # a thousand items are encoded without a pause
+    add(CONTENT[kind](range(known, known + more)))
     other["moment"] = 1
     at_the_cut = shape({"moment": 1}, copy.deepcopy(BUILTIN[kind](state)))
     capture = program.tracker.cut()

@@ -79,9 +79,9 @@ def test_a_full_compare_encodes_what_was_marked(kind: str, monkeypatch: pytest.M
     encoded: list[int] = []
     raws = SequenceCapture._raws
 
-    def counted(self: SequenceCapture, start: int, stop: int) -> list[bytes]:
-        encoded.append(stop - start)
-        return raws(self, start, stop)
+    def counted(self: SequenceCapture, units: list[tuple[int, int]]) -> list[bytes]:
+        encoded.append(sum(stop - start for start, stop in units))
+        return raws(self, units)
 
     monkeypatch.setattr(SequenceCapture, "_raws", counted)
     for turn in range(3):
@@ -233,3 +233,19 @@ def test_a_copy_ends_with_its_state() -> None:
     assert entries.saved.items is not None
     program.tracker.close()
     assert entries.saved is None
+
+
+@pytest.mark.parametrize(("adding", "most"), [(False, 25), (True, 3)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_changed_items_are_saved_in_bulk(kind: str, most: int, *, adding: bool) -> None:
+    """A save makes a few calls for each item that changed inside, or was added."""
+    program, made = filled(kind, [{"n": n} for n in range(3_000)])
+    found = []
+    for count in (200, 1_200):
+        if adding:
+            made.extend([{"n": n} for n in range(count)])
+        for number in range(0 if adding else count):
+            made[number * 2]["n"] = "new"
+        found.append(calls_of(lambda: program.flush(full_compare=True)))
+    assert found[1] - found[0] < 1_000 * most
+    assert shape(program.restart().root("s", kind)) == shape(made)
