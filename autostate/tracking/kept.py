@@ -120,6 +120,10 @@ class Kept:
         start, _, at = self.segments[found]
         return at + index - start
 
+    def count_fresh(self, count: int) -> int:
+        """Count the items that came since the cut; `count` is the present length."""
+        return max(count - sum(stop - start for start, stop, _ in self.segments), 0)
+
     def fresh(self, count: int) -> Iterator[range]:
         """Yield the positions of items that came since the cut; `count` is the present length."""
         return (range(new.start, new.stop) for _, new in gaps(self.segments, 0, count) if new)

@@ -21,15 +21,13 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from itertools import compress
-from operator import attrgetter
+from operator import attrgetter, call
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.collector import no_collections
 from autostate.tracking import savepoint
 from autostate.tracking.barrier import (
     EVERYTHING,
-    VARIANT_SETS,
     VARIANTS,
     arm,
     changed,
@@ -39,6 +37,7 @@ from autostate.tracking.barrier import (
     variants_of,
 )
 from autostate.tracking.capture import Capture
+from autostate.tracking.items import SequenceEntries
 from autostate.tracking.node import LARGE, DirtySource, MappingEntries, Marks, Node
 from autostate.tracking.raw import has
 from autostate.tracking.reach import Reach
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
 
 
 _node_of: Final = attrgetter("_node_")
+_length_of: Final = attrgetter("length")
 logger: logging.Logger = logging.getLogger("autostate")
 
 
@@ -140,21 +140,22 @@ class Tracker(Roots):
         whole: its writes run at full speed again, and the cut need not look for the entries.
         """
         with self.lock:
-            written = self.written.containers
-            dicts = compress(written, map(VARIANT_SETS["dict"].__contains__, map(type, written)))
-            total = 16 * (len(written) + sum(map(dict.__len__, dicts)))
+            written = [*self.written.containers]
+            lengths = map(_length_of, map(VARIANTS.__getitem__, map(type, written)))
+            total: int = 16 * (len(written) + sum(map(call, lengths, written)))
             for node in {*map(_node_of, written)} - {None}:
                 container, variants = node.obj, VARIANTS.get(type(node.obj))
                 if variants is None or type(container) is variants.armed:
                     continue
                 length = variants.length(container)
-                if type(container) in VARIANT_SETS["dict"]:
-                    total -= 16 * length  # it was taken for an inline one
+                total -= 16 * length  # it was taken for an inline one
                 if type(container) is variants.disarmed:
                     total += length * node.entries.weight
                     continue
                 keys, drops = node.entries.keys, node.entries.drops
                 total += (len(keys) + len(drops)) * node.entries.weight
+                if isinstance(node.entries, SequenceEntries):
+                    total += node.entries.kept.count_fresh(length) * node.entries.weight
                 before = node.entries.length if isinstance(node.entries, MappingEntries) else None
                 # Of one that has grown, all former entries would be written again.
                 if length > LARGE and min(len(keys), before or 0) * 10 >= length * 9:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 import pytest
@@ -269,3 +269,32 @@ def test_what_has_nearly_all_changed_is_saved_as_a_whole(changed: int) -> None:
     entries = sum(len(one.get("put", {})) + len(one.get("assign", {})) for one in changes)
     assert entries == (800 if changed == 800 else 1_000)
     assert program.restart().root("state") == state
+
+
+@pytest.mark.parametrize("kind", ["list", "deque", "set"])
+def test_the_estimate_counts_the_items_of_inline_containers(kind: str) -> None:
+    """All of a written container is encoded with its entry, of whatever kind it is."""
+    program = Program()
+    make = {"list": list, "deque": deque, "set": set}[kind]
+    items = [f"item {n}" for n in range(100)]
+    state = program.root("state", default={f"k{n}": make(items) for n in range(50)})
+    program.flush()
+    for n in range(50):
+        (state[f"k{n}"].add if kind == "set" else state[f"k{n}"].append)("new")
+    estimate = program.tracker.estimate()
+    size = sum(map(len, program.flush()))
+    assert size / 2 < estimate < size * 5
+
+
+@pytest.mark.parametrize("kind", ["list", "deque"])
+def test_the_estimate_counts_the_new_items_of_a_large_sequence(kind: str) -> None:
+    """Those alone will be written."""
+    program = Program()
+    state = program.root("state", kind, [{"n": n} for n in range(2_000)])
+    program.flush()
+    state.extend([{"n": n} for n in range(500)])
+    if kind == "deque":
+        state.popleft()
+    estimate = program.tracker.estimate()
+    size = sum(map(len, program.flush()))
+    assert size / 2 < estimate < size * 5
