@@ -287,7 +287,13 @@ class SetEntries(KeyedEntries, shape="set"):
 
 
 class EarlyEncoding(Protocol):
-    """A node's part of a capture, for a writer who is about to change what the cut has seen."""
+    """A node's part of a capture, for a writer who is about to change what the cut has seen.
+
+    Attributes:
+        count: The number of entries to encode.
+    """
+
+    count: int
 
     def encode_now(self, key: Any) -> None:
         """Encode one entry before it is written to; the lock is held."""

@@ -159,6 +159,14 @@ class Picture:
         """Return everything in the entries that can change."""
         return chain.from_iterable(group.containers for group in self.groups.values())
 
+    def inside(self, positions: Container[int]) -> list[Any]:
+        """List what can change in some entries."""
+        return [
+            one
+            for group in self.groups.values()
+            for one in compress(group.containers, map(positions.__contains__, group.owners))
+        ]
+
     def holding(self, ids: Container[int]) -> set[int]:
         """Return the positions of entries in which any of these containers lies."""
         found: set[int] = set()

@@ -62,6 +62,7 @@ class SequenceCapture(NodeCapture):
 
     Attributes:
         before: What was saved; None if that is not known.
+        length: The number of all items at the cut.
         first: `SequenceEntries.first` at the cut.
         compared: Whether all items are compared with the saved ones.
         changed: Items that stayed, and have to be encoded again.
@@ -76,10 +77,10 @@ class SequenceCapture(NodeCapture):
         self.before: Saved | None = entries.saved
         # Until the outcome of this capture is known, the content of the store is not known.
         self.saved, entries.saved = entries.saved, None
-        self.first, self.count = entries.first, size(obj)
+        self.first, self.length = entries.first, size(obj)
         self.compared = self.all_dirty and self.before is not None
-        kept, entries.kept = entries.kept, Kept(self.count)
-        kept.clip(self.count)
+        kept, entries.kept = entries.kept, Kept(self.length)
+        kept.clip(self.length)
         self._segments = self._stayed = kept.segments
         self._new: list[range] = []
         self._replaced: list[range] = []
@@ -90,13 +91,16 @@ class SequenceCapture(NodeCapture):
         self._index: dict[int, int] | None = None
         self.changed = self._marked(kept)
         if self.all_dirty or self.before is None:
-            ranges = [range(self.count)]
+            ranges = [range(self.length)]
             entries.bad = {}
         else:
-            ranges = _merged(chain(kept.fresh(self.count), (range(p, p + 1) for p in self.changed)))
-        entries.forget_gone(self.count)
+            ranges = _merged(
+                chain(kept.fresh(self.length), (range(p, p + 1) for p in self.changed))
+            )
+        entries.forget_gone(self.length)
         self._starts = [positions.start for positions in ranges]
         self._copies = _slices(obj, ranges)
+        self.count = sum(map(len, self._copies))
 
     def _marked(self, kept: Kept) -> set[int]:
         """Return the positions of items in which something was marked."""
@@ -120,7 +124,7 @@ class SequenceCapture(NodeCapture):
 
     def holding(self, entries: list[Any], values: list[Any]) -> list[bool]:
         """Tell for each of these values whether it is to be encoded as its entry."""
-        if self._starts == [0] and len(self._copies[0]) == self.count:
+        if self._starts == [0] and len(self._copies[0]) == self.length:
             return [True] * len(values)  # all items are
         return list(map(self._positions().__contains__, map(id, values)))
 
@@ -175,16 +179,16 @@ class SequenceCapture(NodeCapture):
     def changes(self) -> Changes:
         """Encode, and yield what is to be written."""
         before = self.before
-        if before is not None and before.sure and not self.count and not before.hashes:
+        if before is not None and before.sure and not self.length and not before.hashes:
             return  # it was empty, and is
-        hashes = array("q", [UNKNOWN]) * self.count
+        hashes = array("q", [UNKNOWN]) * self.length
         if before is not None:
             yield from self._align(before.hashes, hashes)
         if before is None or not self._segments:
             yield from self._assign(hashes)
             return
         first = before.first + self._segments[0].start - self._segments[0].at
-        after = array("q", [UNKNOWN]) * self.count
+        after = array("q", [UNKNOWN]) * self.length
         for start, stop, at in self._segments:
             after[at : at + stop - start] = before.hashes[start:stop]
         yield from self._take_out(before)  # first: the numbers of the other items depend on it
@@ -195,14 +199,14 @@ class SequenceCapture(NodeCapture):
         """Find the items that stayed, and fill in the hashes of items encoded for that."""
         segments = self._segments
         if self.compared:
-            yield from self._hash([range(self.count)], hashes)
+            yield from self._hash([range(self.length)], hashes)
             if not self._is_confirmed(before, hashes):
                 segments = []  # a write was not recorded: all of it is aligned by the hashes
         else:
-            open_ = gaps(segments, len(before), self.count)
+            open_ = gaps(segments, len(before), self.length)
             yield from self._hash([new for old, new in open_ if old and new], hashes)
         found: list[Segment] = []
-        for number, (old, new) in enumerate(gaps(segments, len(before), self.count)):
+        for number, (old, new) in enumerate(gaps(segments, len(before), self.length)):
             if old and new:
                 same = align(before[old.start : old.stop], hashes[new.start : new.stop])
                 found += [Segment(a + old.start, b + old.start, c + new.start) for a, b, c in same]
@@ -210,7 +214,7 @@ class SequenceCapture(NodeCapture):
             found += segments[number : number + 1]
         self._segments = found
         if found:
-            self._segments, replaced, self._new = paired(found, len(before), self.count)
+            self._segments, replaced, self._new = paired(found, len(before), self.length)
             stayed = Kept()
             stayed.segments = found
             changed = (range(p, p + 1) for p in self.changed if stayed.index_at(p) is not None)
@@ -242,7 +246,7 @@ class SequenceCapture(NodeCapture):
         """Write all items."""
         self._written = None
         verb = "assign"
-        for batch in batches(_units([range(self.count)])):
+        for batch in batches(_units([range(self.length)])):
             with self.node.tracker.lock:
                 raws = self._raws(batch)
             start = batch[0][0]
@@ -250,30 +254,30 @@ class SequenceCapture(NodeCapture):
             items = msgspec.Raw(b"[" + b",".join(raws) + b"]")
             yield {"assign": items} if verb == "assign" else {"at": start, "items": items}
             verb = "items"
-        self.capture.entries += self.count
-        if not self.count:
+        self.capture.entries += self.length
+        if not self.length:
             yield {"assign": []}
         self.saved = Saved(0, hashes, items=self._copied())
 
     def _copied(self) -> list[Any] | None:
         """Bring the copy of the saved items up to date, for the next full compare."""
         before, node = self.before, self.node
-        if self.count <= LARGE or type(node.obj) in PLAIN:
+        if self.length <= LARGE or type(node.obj) in PLAIN:
             return None
-        if self._starts == [0] and len(self._copies[0]) == self.count:
+        if self._starts == [0] and len(self._copies[0]) == self.length:
             return copied(node, self._copies[0][:])
         if before is None or before.items is None:
             return None
         copy, before.items = before.items, None
         fresh = [
             copied(node, self._items(new.start, new.stop))
-            for _, new in gaps(self._stayed, len(copy), self.count)
+            for _, new in gaps(self._stayed, len(copy), self.length)
         ]
         positions = [*self.changed]
         changed = copied(node, [*map(self._item, positions)])
         if None in fresh or changed is None:
             return None
-        copy = spliced(copy, self._stayed, self.count, cast("list[list[Any]]", fresh))
+        copy = spliced(copy, self._stayed, self.length, cast("list[list[Any]]", fresh))
         for position, item in zip(positions, changed, strict=True):
             copy[position] = item
         return copy
@@ -299,7 +303,7 @@ class SequenceCapture(NodeCapture):
         self._left = low, high
         if (low, high) != (first, before.end) or not before.sure:
             yield {"trim": [low, high]}
-        spaces = list(gaps(segments, len(before.hashes), self.count))[1:-1]
+        spaces = list(gaps(segments, len(before.hashes), self.length))[1:-1]
         cuts = [[first + old.start, first + old.stop] for old, _ in spaces if old]
         for stop in range(len(cuts), 0, -_CUTS):  # from the right: the other numbers stay valid
             self._written = None

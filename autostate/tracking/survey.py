@@ -40,7 +40,7 @@ _BUILTIN: Final[tuple[Any, ...]] = (dict, Counter, defaultdict, list, deque, set
 _str_dict: Final = {movable: StrDicts(is_plain=movable) for movable in (True, False)}
 _field_dict: Final = FieldDicts(is_plain=False)
 _plain: Final = {
-    (cls, movable): Containers(cls, is_plain=movable)
+    (cls, movable): Containers(cls, is_exact=True, is_plain=movable)
     for cls in _BUILTIN
     for movable in (True, False)
 }

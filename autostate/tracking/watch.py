@@ -63,6 +63,7 @@ class Watch(DirtySource):
         self._sharing = tracker.part(Sharing)
         self._hinted = False
         self._met = Met()
+        self._former: list[Any] = []
 
     def _hint(self) -> None:
         """Warn once that many watched entries are expensive, and why."""
@@ -87,6 +88,7 @@ class Watch(DirtySource):
             return True
         with no_collections():
             self._review()
+        self._former = []
         self._reach.forget()
         return bool(self._watched.loose)
 
@@ -97,6 +99,7 @@ class Watch(DirtySource):
         if not self._hinted and len(watched) > MANY:
             self._hint()
         watched.pending = []  # if a cut has failed, everything was marked
+        self._former = []
         with no_collections():  # a finalizer could run between two calls of C
             self._review()
             surveys = self._survey()
@@ -136,6 +139,7 @@ class Watch(DirtySource):
                     changed.update(at for at, key in enumerate(picture.keys) if key in loose)
                 changed |= picture.differing()[0]
                 if changed:
+                    self._former += picture.inside(changed)
                     watched.loosen(node, picture.leave_out(changed))
                     if len(picture.keys) < _FEW:
                         small.append(picture)
@@ -191,17 +195,19 @@ class Watch(DirtySource):
 
     def _compare_places(self, surveys: list[tuple[Node, Survey]]) -> None:
         """Note as odd the entries in which something lies that lies in another entry as well."""
+        former, self._former = {*map(id, self._former)}, []  # they counted as references
         if not surveys:
             return
         met = self._met
         for node in self._tracker.shared.values():
             if type(node.obj) is Cell:  # a root that was not asked for yet may hold it
                 Survey(node, [None], [node.obj.get("value")], met)
-        for node, pictures in self._watched.pictures.items():
+        # What was in a picture until now is in no pictured entry: that entry would differ.
+        new = met.ids - former
+        for node, pictures in self._watched.pictures.items() if new else ():
             for picture in pictures:
-                ids = map(id, picture.containers())
-                if not met.ids.isdisjoint(ids):
-                    met.twice.update(met.ids.intersection(map(id, picture.containers())))
+                if not new.isdisjoint(map(id, picture.containers())):
+                    met.twice.update(new.intersection(map(id, picture.containers())))
                     self._watched.loosen(node, picture.leave_out(picture.holding(met.twice)))
         repeated = {node: _repeated(node, loose) for node, loose in self._watched.loose.items()}
         for node, survey in surveys:
@@ -282,12 +288,15 @@ class Watch(DirtySource):
     def encode(self) -> None:
         """Encode entries in bulk: those that may have changed, and pictured ones that are taken."""
         watched = self._watched
+        pending: Counter[Node] = Counter()
+        for node, picture in watched.pending:
+            pending[node] += len(picture.keys)
         with no_collections():
             for node, pictures in [*watched.pictures.items()]:
                 for picture in pictures:
                     part = node.capture
-                    if part is None:
-                        break
+                    if part is None or part.count == pending[node]:
+                        break  # there is nothing to encode but what is pending
                     flags = part.holding(picture.keys, picture.tops)
                     if any(flags):
                         watched.loosen(node, self._encode(node, picture, flags))

@@ -292,6 +292,8 @@ def test_the_estimate_counts_the_new_items_of_a_large_sequence(kind: str) -> Non
     program = Program()
     state = program.root("state", kind, [{"n": n} for n in range(2_000)])
     program.flush()
+    state.append({"n": -1})
+    program.flush()
     state.extend([{"n": n} for n in range(500)])
     if kind == "deque":
         state.popleft()
