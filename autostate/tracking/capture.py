@@ -9,6 +9,9 @@ written.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
+from operator import attrgetter
+from typing import Final
 
 from autostate.codec import dumps
 from autostate.errors import UnsupportedTypeError
@@ -18,10 +21,14 @@ from autostate.tracking.flat_capture import FlatCapture
 from autostate.tracking.graph import Graph
 from autostate.tracking.node import Marks, Node
 from autostate.tracking.node_capture import UNSURE, NodeCapture
+from autostate.tracking.resting import Resting
 from autostate.tracking.search import ATOMS
 from autostate.tracking.watched import Watched
 
 __all__ = ["Capture", "mappings", "sequences", "sets"]  # the shapes, which have to be loaded
+
+
+_obj_of: Final = attrgetter("obj")
 
 
 class Capture:
@@ -101,6 +108,7 @@ class Capture:
 
     def saved(self) -> None:
         """Make the known content of the store that of this capture: the commit is durable."""
+        saved: set[Node] = set()
         with self.tracker.lock:
             for part in self.node_captures:
                 node = part.node
@@ -109,9 +117,11 @@ class Capture:
                 node.entries.metadata = part.metadata
                 node.entries.saved = part.saved
                 self.watched.saved(node, part.seen)
-                if node.kind.has_fields and _is_settled(node):
-                    self.tracker.settled.add(node)
-            self.tracker.settled.update(filter(_is_settled, self._flat.saved()))
+                if node.kind.has_fields and _is_saved(node):
+                    saved.add(node)
+            saved.update(filter(_is_saved, self._flat.saved()))
+            self.tracker.settled.update(_holding_atoms(saved))
+            self.tracker.part(Resting).saved(self, saved)
             self._flat = FlatCapture()
             self.node_captures = []  # they refer to this capture, and would wait for the collector
             self._forget()
@@ -140,9 +150,17 @@ class Capture:
         tracker.unsaved = None if tracker.unsaved is self else tracker.unsaved
 
 
-def _is_settled(node: Node) -> bool:
-    """Tell whether nothing of the mirror of an object is unsaved, or can change in place."""
+def _is_saved(node: Node) -> bool:
+    """Tell whether nothing of the mirror of an object is unsaved."""
     entries = node.entries
-    if entries.saved is None or entries.all_dirty or entries.bad or node.obj._node_ is not node:
+    if entries.saved is None or entries.all_dirty or entries.bad:
         return False
-    return ATOMS.issuperset(map(type, dict.values(node.obj)))
+    return node.obj._node_ is node
+
+
+def _holding_atoms(nodes: set[Node]) -> Iterable[Node]:
+    """Choose the mirrors that hold atoms alone: the scan finds each change of them."""
+    values = chain.from_iterable(map(dict.values, map(_obj_of, nodes)))
+    if ATOMS.issuperset(map(type, values)):
+        return nodes
+    return [node for node in nodes if ATOMS.issuperset(map(type, dict.values(node.obj)))]

@@ -397,8 +397,9 @@ class Marks(ABC):
         roots: The live roots by name.
         deleted: The numbers of deleted roots, until they are saved.
         dirty_nodes: The nodes in which something is marked.
-        settled: The nodes of objects that hold atoms alone, and are saved as their mirrors are: the
-            scan finds each change of them, so that a full compare leaves them out.
+        settled: The nodes of objects that are saved as their mirrors are, and hold atoms alone,
+            of which the scan finds each change, or containers as noted by `resting.py`: a full
+            compare leaves them out.
         unresolved: Written containers, by `id`, to be resolved before the next cut: `written.py`.
         shared: The nodes whose containers are plain, or objects, by the `id` of these.
         capture: The capture that is being encoded; None: there is none.

@@ -32,6 +32,7 @@ from autostate.tracking.late_calls import LateCalls
 from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
 from autostate.tracking.raw import item_of, items_at, items_of
 from autostate.tracking.refcount import IN_A_BATCH
+from autostate.tracking.resting import Resting
 from autostate.tracking.saved_items import copies_of, is_as_marked, is_followed, unresolved
 from autostate.tracking.search import ATOMS, holds_atoms, slots_of
 from autostate.tracking.watched import Watched
@@ -62,6 +63,7 @@ class Written:
         self._tracker = tracker
         self._graph = tracker.part(Graph)
         self._watched = tracker.part(Watched)
+        self._resting = tracker.part(Resting)
         self.late_calls = tracker.part(LateCalls)
         self.containers: list[Any] = []
         self.held: list[Any] = []
@@ -383,7 +385,11 @@ class Written:
         if not self._swept:
             self._look_into_all(None)
         self._swept = False
-        for node in self._to_compare():  # all of the state, while the event loop is held: no calls
+        for node in self._resting.differing():
+            self._graph.look_inside(node, slots_of(node.obj), again=True)
+        compared = self._to_compare()
+        self._resting.note([node for node in compared if node.kind.has_fields])
+        for node in compared:  # all of the state, while the event loop is held: no calls
             if node.kind.shape == "sequence" and is_followed(node):
                 if is_as_marked(node):
                     continue
