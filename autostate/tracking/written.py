@@ -68,6 +68,7 @@ class Written:
         self.containers: list[Any] = []
         self.held: list[Any] = []
         self._swept = False
+        self._resolved: set[Node] = set()  # by the present `prepare`, with all their values
 
     def mark(self, container: Any, *, all_dirty: bool) -> None:
         """Mark a written container; `all_dirty`: any entry of it may have changed."""
@@ -98,6 +99,7 @@ class Written:
             pause: Called between slices, without the lock.
             full_compare: The cut will be a full compare: convert in all nodes.
         """
+        self._resolved = set()
         for _ in range(_ROUNDS):  # writers may never come to an end
             for _ in range(0, len(self.containers), SLICE):
                 with self._tracker.lock:
@@ -112,6 +114,7 @@ class Written:
         if full_compare:
             self._look_into_all(pause)
             self._swept = True
+        self._resolved = set()
 
     def resolve_all(self) -> None:
         """Resolve all containers that are left; the lock is held."""
@@ -139,6 +142,8 @@ class Written:
                 slots: list[Any] = []
                 with self._isolated(container):
                     slots = self._slots_to_resolve(container)
+                    if pause is not None and _is_marked_as_a_whole(container):
+                        self._resolved.add(container._node_)
             for start in range(0, max(len(slots), 1), SLICE):
                 with self._tracker.lock:
                     self._graph.forget()
@@ -183,9 +188,13 @@ class Written:
                 self._convert(inner, slot, node, key)
 
     def _look_into_all(self, pause: Callable[[], None] | None) -> None:
-        """Convert or watch the values in all nodes that can be compared, in slices."""
+        """Convert or watch the values in all nodes that can be compared, in slices.
+
+        Large mappings that are marked as a whole, and that `prepare` has just resolved, are left
+        out: else each of their values would be looked at twice.
+        """
         with self._tracker.lock:
-            nodes = self._to_compare()
+            nodes = [node for node in self._to_compare() if node not in self._resolved]
         for node in nodes:
             with self._tracker.lock:
                 # the cut looks at the items that differ
@@ -317,6 +326,7 @@ class Written:
             yield
         except BaseException as error:
             self._tracker.touch_all(node)
+            self._resolved.discard(node)
             if is_passing(error):
                 self._tracker.mark_unresolved(container)
                 raise
@@ -427,6 +437,15 @@ def _values(node: Node, keys: list[Any]) -> Iterator[Any] | None:
         return None
     slots = entries.unmoved(keys)
     return None if slots is None else items_at(node.obj, slots)
+
+
+def _is_marked_as_a_whole(container: Any) -> bool:
+    """Tell whether only its marks let a full compare look into a mapping: no hashes are kept."""
+    node: Node = container._node_
+    entries = node.entries
+    if node.obj is not container or node.kind.shape != "mapping":
+        return False
+    return entries.all_dirty and entries.saved is None and not entries.bad
 
 
 def _by_node(written: list[Any], classes: list[type]) -> Iterator[tuple[list[Any], list[type]]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from autostate.tracking import LARGE
-from tests.conformance.state_kit import Program, shape
+from autostate.tracking.graph import Graph
+from tests.conformance.state_kit import Program, form, shape
 
 MANY = LARGE + 50
 CONTENT: dict[str, Any] = {
@@ -61,3 +63,38 @@ def test_what_came_past_the_barrier_while_it_shrank_is_saved(kind: str) -> None:
     program.flush(full_compare=True)
     program.flush(full_compare=True)
     assert shape(program.restart().root("r", kind)) == shape(root)
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, {"a": {"b": [1]}}, [1, [2]]])
+def test_a_large_dict_that_is_marked_as_a_whole_is_looked_through_once(
+    value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An explicit flush resolves its values, and does not look for them a second time."""
+    program = Program()
+    root = program.root("r", "dict", dict.fromkeys(range(MANY), 0))
+    program.flush()
+    for number in range(MANY):
+        root[number] = copy.deepcopy(value)
+    program.tracker.estimate()  # nearly all entries are dirty: it is saved as a whole
+    assert form(root) == "disarmed"
+    looked: list[Any] = []
+    monkeypatch.setattr(Graph, "look_inside", lambda *args, **_: looked.extend(args[2]))
+    program.tracker.prepare(lambda: None, full_compare=True)
+    assert looked == []
+    monkeypatch.undo()
+    program.flush(full_compare=True)
+    assert program.restart().root("r") == root == dict.fromkeys(range(MANY), value)
+
+
+def test_a_small_dict_is_looked_through_although_it_was_resolved() -> None:
+    """Its hashes are kept: a full compare finds what was written past the barrier inside."""
+    program = Program()
+    root = program.root("r", "dict", {number: {"a": 1} for number in range(9)})
+    program.flush()
+    root.update(b=2)
+    dict.__setitem__(root[3], "c", [5])
+    program.tracker.prepare(lambda: None, full_compare=True)
+    program.flush(full_compare=True)
+    root[3]["c"].append(6)
+    program.flush()
+    assert program.restart().root("r") == root
