@@ -8,7 +8,7 @@ and each container in it belongs to the entry and is there once. Any other value
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import chain, compress, repeat
 from math import isfinite
@@ -38,10 +38,6 @@ _ident_of: Final = attrgetter("_key_.ident")
 
 _LONG: Final = 4000
 """Bytes of a value that may have to be divided, or hold an int with too many digits."""
-
-
-class _NoNumber:
-    """The type of a float that is no number."""
 
 
 class Verbatim(Struct):
@@ -79,6 +75,42 @@ class Verbatim(Struct):
         return codec.dump_as_is(dict(pairs) if _STR.issuperset(map(type, keys)) else [*pairs])
 
 
+class _Column(Struct):
+    """Values at one place of many containers, or in several places.
+
+    Attributes:
+        values: The values.
+        parents: The containers around them; None: they are the values of the node.
+        is_one_place: Whether there is one value for each parent, at the same place in each.
+        most: The largest number of these values in one entry.
+    """
+
+    values: list[Any]
+    parents: list[Any] | None
+    is_one_place: bool
+    most: int
+
+    def containers(
+        self, types: set[type], keys: list[Any] | None
+    ) -> tuple[list[Any], list[Any] | None]:
+        """List those of the values that are no scalars, and the entry of each.
+
+        Args:
+            types: The types of the values.
+            keys: The entries, if these are the values of the node.
+        """
+        if self.parents is not None:  # they are known to belong to their entries
+            entries: Iterable[Any] = map(_key_of, self.parents)
+            if not self.is_one_place:
+                entries = chain.from_iterable(map(repeat, entries, map(len, self.parents)))
+            keys = [*entries]
+        if types.isdisjoint(_SCALARS):
+            return self.values, keys
+        which = [*map(not_, map(_SCALARS.__contains__, map(type, self.values)))]
+        found = [*compress(self.values, which)]
+        return found, None if keys is None else [*compress(keys, which)]
+
+
 def verbatim(node: Node, values: list[Any], keys: list[Any] | None) -> Verbatim | None:
     """Find out whether msgspec can be given all these values as they are.
 
@@ -91,55 +123,55 @@ def verbatim(node: Node, values: list[Any], keys: list[Any] | None) -> Verbatim 
         The values; None if one of them has to be translated, or may hold more than one entry does.
     """
     found = Verbatim(values)
-    types = _types(values)
-    known: list[list[Any]] = [] if keys is not None else [[]]  # the containers, level by level
-    most, largest = 1, 0
-    while not types <= _SCALARS:
-        if _NoNumber in types:
-            return None
-        if types & _SCALARS:
-            which = [*map(not_, map(_SCALARS.__contains__, map(type, values)))]
-            values = [*compress(values, which)]
-            keys = None if keys is None else [*compress(keys, which)]
-        dicts, lists = _divided(values)
-        if len(dicts) + len(lists) < len(values) or not _are_objects(dicts):
-            return None
-        if not _belong(node, values, keys):
-            return None
-        known.append(values)
-        if len(known) > 1:  # else each key has its own
-            idents = [*map(id, chain.from_iterable(known))]
-            if len({*idents}) < len(idents):
+    columns = [_Column(values, None, True, 1)]
+    known: list[list[Any]] = [] if keys is not None else [[]]  # the containers
+    largest = 0
+    while columns:
+        below: list[_Column] = []
+        before = len(known)
+        for column in columns:
+            types = {*map(type, column.values)}
+            if float in types and not _are_numbers(column.values, types):
                 return None
-        lengths = {*map(len, values)}
-        most *= max(lengths)
-        largest += most
-        if largest > LARGE:
-            return None
-        found.depth += 1
-        inside = [*chain(chain.from_iterable(map(dict.values, dicts)), chain.from_iterable(lists))]
-        types = _types(inside, next(iter(lengths)) if len(lengths) == 1 else 1)
-        if not types <= _SCALARS:
-            values, keys = inside, [*chain(_each(dicts), _each(lists))]
+            if types <= _SCALARS:
+                continue
+            containers, entries = column.containers(types, keys)
+            dicts, lists = _divided(containers)
+            if len(dicts) + len(lists) < len(containers) or not _are_objects(dicts):
+                return None
+            if not _belong(node, containers, entries):
+                return None
+            known.append(containers)
+            longest = max(map(len, containers))
+            largest += column.most * longest
+            if largest > LARGE:
+                return None
+            if dicts:
+                below += _inside(dicts, map(dict.values, dicts), column.most)
+            if lists:
+                below += _inside(lists, lists, column.most)
+        columns = below
+        if len(known) > before:
+            found.depth += 1
+            if len(known) > 1:  # else each key has its own
+                idents = [*map(id, chain.from_iterable(known))]
+                if len({*idents}) < len(idents):
+                    return None
     return found
 
 
-def _types(values: list[Any], period: int = 1) -> set[type]:
-    """Return the types of values; `_NoNumber` for a float that msgspec would write as `null`.
+def _inside(parents: list[Any], contents: Iterable[Iterable[Any]], most: int) -> list[_Column]:
+    """Divide what is in some dicts, or lists, by its place if they are of one length.
 
-    Args:
-        values: The values: those of many containers, one after another.
-        period: The length of these containers, if all are of one length. The values at one place
-            of them are mostly of one type; so numbers can be summed up there.
+    Values at one place are mostly of one type. So numbers can be summed up there, and containers
+    are found without a look at each of the other values.
     """
-    types: set[type] = set()
-    for start in range(period if period <= _COLUMNS else 1):
-        column = values[start::period] if period <= _COLUMNS else values
-        found = {*map(type, column)}
-        if float in found and not _are_numbers(column, found):
-            types.add(_NoNumber)
-        types |= found
-    return types
+    lengths = {*map(len, parents)}
+    values = [*chain.from_iterable(contents)]
+    longest = max(lengths)
+    if len(lengths) > 1 or longest > _COLUMNS:
+        return [_Column(values, parents, False, most * longest)]
+    return [_Column(values[at::longest], parents, True, most) for at in range(longest)]
 
 
 def _are_numbers(values: list[Any], types: set[type]) -> bool:
@@ -149,11 +181,6 @@ def _are_numbers(values: list[Any], types: set[type]) -> bool:
             if isfinite(sum(values)):
                 return True
     return all(map(isfinite, [value for value in values if type(value) is float]))
-
-
-def _each(containers: list[Any]) -> Iterator[Any]:
-    """Yield the entry of each container, once for each value in it."""
-    return chain.from_iterable(map(repeat, map(_key_of, containers), map(len, containers)))
 
 
 def _divided(values: list[Any]) -> tuple[list[Any], list[Any]]:

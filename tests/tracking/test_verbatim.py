@@ -161,3 +161,33 @@ def test_writes_to_two_states_in_turn_cost_few_calls() -> None:
     assert python_calls(program.flush) < count
     again = program.restart()
     assert [again.root(name) for name in ("a", "b")] == states
+
+
+@pytest.mark.parametrize("varied", [False, True])
+def test_containers_at_one_place_belong_to_their_own_entries(varied: bool) -> None:
+    """Values of one length are looked at by place; an exchange between entries is still seen."""
+    program = Program()
+    state = program.root("state", default={f"k{n}": {"a": [n], "b": 1.5} for n in range(9)})
+    if varied:
+        state["k3"]["c"] = 0
+    program.flush()
+    node, keys = state._node_, [*state]
+    known = verbatim(node, [*state.values()], keys)
+    assert known is not None
+    assert known.depth == 2
+    first, second = state["k1"]["a"], state["k2"]["a"]
+    dict.__setitem__(state["k1"], "a", second)
+    dict.__setitem__(state["k2"], "a", first)
+    assert verbatim(node, [*state.values()], keys) is None
+
+
+@pytest.mark.parametrize(("other", "depth"), [(1, 2), (None, 2), (math.nan, None), ((), None)])
+def test_values_at_one_place_may_be_scalars_and_containers(other: Any, depth: int | None) -> None:
+    """The scalars among containers are looked at, too."""
+    program = Program()
+    state = program.root("state", default={str(n): {"a": [n], "b": 0} for n in range(9)})
+    program.flush()
+    state["5"]["a"] = other
+    program.tracker.prepare(lambda: None)
+    known = verbatim(state._node_, [*state.values()], [*state])
+    assert (None if known is None else known.depth) == depth
