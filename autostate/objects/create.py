@@ -68,12 +68,7 @@ def _named(cls: type, template: str, args: tuple[Any, ...], kwargs: Mapping[str,
     """Give the name of the state object that a call means: the template holds its arguments."""
     if not template_fields(template):
         return template.format()
-    bound = _signature(cls).bind(*args, **kwargs)
-    bound.apply_defaults()
-    given = dict(bound.arguments)
-    for parameter in bound.signature.parameters.values():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            given |= given.pop(parameter.name)
+    given = _constructor(cls).given(args, kwargs)
     try:
         name = template.format(**given)
         if _ADDRESS in name:
@@ -86,16 +81,53 @@ def _named(cls: type, template: str, args: tuple[Any, ...], kwargs: Mapping[str,
         ) from None
 
 
-def _signature(cls: Any) -> inspect.Signature:
-    """Return the signature of a class: made anew only if its constructor was replaced."""
-    constructor = cls.__init__, cls.__new__
-    known = _signatures.get(cls)
-    if known is None or known[0] != constructor:
-        known = _signatures[cls] = constructor, inspect.signature(cls)
-    return known[1]
+class _Constructor:
+    """The constructor of a class: which argument has which name.
+
+    Args:
+        cls: The class.
+    """
+
+    def __init__(self, cls: Any) -> None:
+        self.functions = cls.__init__, cls.__new__
+        self._signature = inspect.signature(cls)
+        parameters = self._signature.parameters.values()
+        # `Signature.bind` takes several microseconds: too long for each of very many objects.
+        self._is_simple = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+        self._names = tuple(p.name for p in parameters)
+        self._all = frozenset(self._names)
+        self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+
+    def given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Name the arguments of a call, with the defaults of those that are left out.
+
+        Raises:
+            TypeError: The constructor cannot be called like this.
+        """
+        if self._is_simple and len(args) <= len(self._names):
+            named = dict(zip(self._names, args, strict=False))
+            found = {**self._defaults, **named, **kwargs}
+            fits = not kwargs or (kwargs.keys().isdisjoint(named) and kwargs.keys() <= self._all)
+            if fits and len(found) == len(self._names):
+                return found
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        found = {**bound.arguments}
+        for parameter in self._signature.parameters.values():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                found |= found.pop(parameter.name)
+        return found
 
 
-_signatures: WeakKeyDictionary[type, tuple[object, inspect.Signature]] = WeakKeyDictionary()
+def _constructor(cls: Any) -> _Constructor:
+    """Return the constructor of a class: examined anew only if it was replaced."""
+    known = _constructors.get(cls)
+    if known is None or known.functions != (cls.__init__, cls.__new__):
+        known = _constructors[cls] = _Constructor(cls)
+    return known
+
+
+_constructors: WeakKeyDictionary[type, _Constructor] = WeakKeyDictionary()
 
 _warned: set[type] = set()
 

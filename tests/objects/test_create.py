@@ -240,3 +240,50 @@ def test_a_name_is_made_by_the_present_constructor(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(Shop, "__init__", replaced)
         other: Any = Shop
         assert autostate.info(other(7, 8)).name == "shop-8"
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "name"),
+    [
+        ((1, 2), {}, "shop-1-2"),
+        ((1,), {}, "shop-1-7"),
+        ((), {"number": 1}, "shop-1-7"),
+        ((1,), {"page": 3}, "shop-1-3"),
+        ((), {"page": 3, "number": 1}, "shop-1-3"),
+        ((), {}, "missing a required argument"),
+        ((), {"page": 3}, "missing a required argument"),
+        ((1, 2, 3), {}, "too many positional arguments"),
+        ((1,), {"number": 1}, "multiple values"),
+        ((1,), {"other": 1}, "unexpected keyword argument"),
+    ],
+)
+def test_a_name_is_made_as_the_constructor_takes_its_arguments(
+    args: tuple[int, ...], kwargs: dict[str, int], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By position, by keyword or by default; `Signature.bind` is asked for errors alone."""
+
+    @autostate.persisted(name="shop-{number}-{page}")
+    class Shop:
+        def __init__(self, number: int, page: int = 7) -> None:
+            self.number, self.page = number, page
+
+    with life():
+        if not name.startswith("shop"):
+            with pytest.raises(TypeError, match=name):
+                Shop(*args, **kwargs)
+            return
+        monkeypatch.setattr(inspect.Signature, "bind", None)
+        assert autostate.info(Shop(*args, **kwargs)).name == name
+
+
+def test_a_name_is_made_of_keyword_only_and_further_arguments() -> None:
+    """They take the general way."""
+
+    @autostate.persisted(name="shop-{number}-{place}")
+    class Shop:
+        def __init__(self, number: int, *, place: str = "here", **more: int) -> None:
+            self.number, self.place, self.more = number, place, more
+
+    with life():
+        names = [autostate.info(shop).name for shop in (Shop(1), Shop(2, place="there", a=1))]
+    assert names == ["shop-1-here", "shop-2-there"]
