@@ -14,12 +14,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain, compress, count, repeat
 from operator import attrgetter, is_not, length_hint, ne, not_
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from autostate.codec.introspection import MISSING
 from autostate.tracking.layout import Layout, held
 from autostate.tracking.node import Node
 from autostate.tracking.search import ATOMS
+
+_MANY: Final = 20
+"""Objects of which it pays to compare them with their mirrors in bulk."""
 
 
 class Scanned(Protocol):
@@ -249,7 +252,7 @@ class Instances:
             changed += [(place, name, now[place]) for place in differing]
             if remember:
                 _remember(now, before, differing)
-        examined = set(self.again)
+        examined = self.again - self._unchanged(reading)
         for contents in reading.dicts:  # one, if there is one: several are those of a model
             others, differing = self._compare_dicts(contents, remember=remember)
             examined |= others
@@ -257,6 +260,28 @@ class Instances:
                 ends, (_, names, values) = [*accumulate(contents.lengths)], contents
                 changed += [(bisect_right(ends, at), names[at], values[at]) for at in differing]
         return examined, [one for one in changed if one[0] not in examined]
+
+    def _unchanged(self, reading: Reading) -> set[int]:
+        """Find objects that are as their mirrors, among the last ones if these are to be examined.
+
+        New objects are the last ones, and there may be very many.
+        """
+        start, layout = min(self.again, default=0), self.layout
+        mirrors = self.roots[start:]
+        if len(self.again) < max(len(mirrors), _MANY) or layout.slots or len(reading.dicts) != 1:
+            return set()
+        [now] = reading.dicts
+        at = sum(now.lengths[:start])
+        dicts = cast("list[dict[str, Any]]", mirrors)
+        names = [*chain.from_iterable(dicts)]
+        if [*map(len, dicts)] != now.lengths[start:] or names != now.names[at:]:
+            return set()
+        if any(map(attrgetter("busy"), mirrors)):
+            return set()
+        values = chain.from_iterable(map(dict.values, dicts))
+        differing = compress(count(at), map(is_not, values, now.values[at:]))
+        ends = [*accumulate(now.lengths)]
+        return {*range(start, len(self.roots))} - {bisect_right(ends, at) for at in differing}
 
     def _compare_dicts(self, now: Contents, *, remember: bool) -> tuple[set[int], list[int]]:
         """Find the objects with other names in their dict, and the positions of other values."""

@@ -16,8 +16,8 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from itertools import repeat
-from operator import is_
+from itertools import compress, filterfalse, repeat
+from operator import is_, is_not
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.codec.bound import ROOTS
@@ -123,25 +123,33 @@ class InstanceRoot(Barrier, Mirror):
         """
         if self.is_same(fields):
             return False
-        node, types = self.bound_to(), set()
-        for name, value in fields.items():
-            if dict.get(self, name, MISSING) is not value:
-                dict.__setitem__(self, name, value)
-                node.entries.keys[name] = None
-                types.add(type(value))
+        node = self.bound_to()
+        found = fields
+        if self:  # else it is new
+            former = map(self.get, fields, repeat(MISSING))
+            which = map(is_not, former, fields.values())
+            found = dict(compress(fields.items(), which))
+            self._drop(fields)
+        # Marks come first: a mark too many does no harm if Ctrl-C strikes here.
+        node.entries.keys.update(dict.fromkeys(found))
+        node.tracker.dirty_nodes[node] = None
+        dict.update(self, found)
+        if not ATOMS.issuperset(map(type, found.values())):
+            node.tracker.mark_unresolved(self)
+        return True
+
+    def _drop(self, fields: dict[str, Any]) -> None:
+        """Drop the fields that the object does not have any more."""
         self.unknown_fields.difference_update(fields)
-        for name in [
-            name for name in self if name not in fields and name not in self.unknown_fields
-        ]:
+        node = self.bound_to()
+        for name in [*filterfalse(fields.__contains__, self)]:
+            if name in self.unknown_fields:
+                continue
             dict.__delitem__(self, name)
             node.entries.keys.pop(name, None)
             node.entries.drops[name] = True
             if not self.claimed:  # no constructor has said that it makes it
                 node.entries.defaults |= {name}
-        node.tracker.dirty_nodes[node] = None
-        if not types <= ATOMS:
-            node.tracker.mark_unresolved(self)
-        return True
 
     def put(self, name: str, value: Any) -> bool:
         """Note another value of a field that the object had before.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -108,6 +109,33 @@ def test_only_objects_that_differ_are_examined(cls: Any, tracker: Any, examined:
     objects[19].more = 2
     tracker.look()
     assert examined == [f"{name}-{n}" for n in (7, 19)]
+
+
+def test_new_objects_are_compared_with_their_mirrors_in_bulk(
+    tracker: Any, examined: list[str]
+) -> None:
+    """Only those are examined that have changed since their constructor was done."""
+    tracker.look()
+    objects = [Shop(n) for n in range(40)]
+    objects[5].page = 2
+    objects[39].url = "elsewhere"
+    examined.clear()
+    tracker.look()
+    assert examined == ["shop-5", "shop-39"]
+    more = [Shop(n) for n in range(40, 80)]
+    examined.clear()
+    more[2].more = 1  # type: ignore[attr-defined]
+    tracker.look()
+    assert "shop-42" in examined
+    examined.clear()
+    tracker.look()
+    assert examined == []
+    names = {f"shop-{n}" for n in range(80)}
+    assert names <= {change["name"] for change in _changes(tracker) if "name" in change}
+
+
+def _changes(tracker: Any) -> list[dict[str, Any]]:
+    return [json.loads(change) for change in tracker.cut().encode()]
 
 
 def test_a_field_with_another_name_and_the_same_value_is_seen(
