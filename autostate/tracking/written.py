@@ -194,7 +194,8 @@ class Written:
         out: else each of their values would be looked at twice.
         """
         with self._tracker.lock:
-            nodes = [node for node in self._to_compare() if node not in self._resolved]
+            nodes = self._to_compare(self._unsettled())
+            nodes = [node for node in nodes if node not in self._resolved]
         for node in nodes:
             with self._tracker.lock:
                 # the cut looks at the items that differ
@@ -370,11 +371,11 @@ class Written:
         elif not complete:
             self._watched.again(node, key)
 
-    def _to_compare(self) -> list[Node]:
+    def _to_compare(self, nodes: list[Node]) -> list[Node]:
         """List the nodes whose hashes are kept, and those with entries that could not be saved."""
         return [
             n
-            for n in self._unsettled()
+            for n in nodes
             if n.declared
             and not n.unreachable
             and (
@@ -397,7 +398,8 @@ class Written:
         self._swept = False
         for node in self._resting.differing():
             self._graph.look_inside(node, slots_of(node.obj), again=True)
-        compared = self._to_compare()
+        nodes = self._unsettled()
+        compared = self._to_compare(nodes)
         self._resting.note([node for node in compared if node.kind.has_fields])
         for node in compared:  # all of the state, while the event loop is held: no calls
             if node.kind.shape == "sequence" and is_followed(node):
@@ -406,7 +408,6 @@ class Written:
                 self._graph.look_inside(node, unresolved(node), again=True)
             node.entries.all_dirty = True
             self._tracker.dirty_nodes[node] = None
-        nodes = self._unsettled()
         for node in nodes:
             for key in node.entries.bad:
                 self._tracker.touch(node, key)
