@@ -10,11 +10,10 @@ and encoded afterwards in a few calls of C.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import compress, islice
+from operator import add
 from sys import getsizeof
 from typing import Any, Final
-
-from msgspec import Raw
 
 from autostate import codec
 from autostate.codec.signatures import Json
@@ -95,43 +94,34 @@ class FlatCapture:
     def encode(self, pause: Callable[[], None] | None) -> Iterator[tuple[bytes, int]]:
         """Encode all; yield the changes, each with the number of fields in it."""
         prefixes = {name: encode(name) + b":" for name in set(self._names)}
+        described: dict[int, bytes] = {}  # by the `id` of the description, which is held here
         names, values, at = iter(self._names), iter(self._values), 0
         while counts := self._counts[at : at + _BATCH]:
-            raws = iter(_encoded([*islice(values, sum(counts))]))
-            for count in counts:
-                node, description = self._nodes[at], self._descriptions[at]
-                fields = dict(zip(islice(names, count), islice(raws, count), strict=True))
-                yield from self._change(node, description, fields, prefixes)
+            some = [*islice(names, sum(counts))]
+            raws = _encoded([*islice(values, len(some))])
+            hashes = zip(some, map(hash, raws), strict=True)
+            fields = map(add, map(prefixes.__getitem__, some), raws)
+            nodes = self._nodes[at : at + _BATCH]
+            state_names = _encoded([node.name for node in nodes])
+            for count, node, state_name in zip(counts, nodes, state_names, strict=True):
+                description = self._descriptions[at]
+                digests = dict(islice(hashes, count))
+                content = [*islice(fields, count)]
                 at += 1
+                if description is None:
+                    content = _changed(node, digests, content)
+                    if content:
+                        yield b'{"id":%d,"put":{%b}}' % (node.id, b",".join(content)), len(content)
+                    continue
+                self._hashes[node] = digests
+                known = described.get(id(description))
+                if known is None:
+                    known = b',"metadata":%b,"assign":{' % encode(description)
+                    described[id(description)] = known
+                head = b'{"id":%d,"kind":"object","name":%b' % (node.id, state_name)
+                yield head + known + b",".join(content) + b"}}", len(content)
             if pause is not None:
                 pause()
-
-    def _change(
-        self,
-        node: Node,
-        description: Json | object,
-        fields: dict[str, bytes],
-        prefixes: dict[str, bytes],
-    ) -> Iterator[tuple[bytes, int]]:
-        """Make the change of one object; none if its fields are as the store has them."""
-        hashes = dict(zip(fields, map(hash, fields.values()), strict=True))
-        change: dict[str, Any] = {"id": node.id}
-        verb = "put"
-        if description is not None:
-            self._hashes[node] = hashes
-            change |= {"kind": node.kind.name, "name": node.name, "metadata": description}
-            verb = "assign"
-        else:
-            saved = node.entries.saved
-            saved = {} if saved is None else saved  # another thread has marked everything
-            for name in [name for name, digest in hashes.items() if saved.get(name) == digest]:
-                del fields[name]
-            if not fields:
-                return
-            saved.update(hashes)
-        content = b"{%b}" % b",".join([prefixes[name] + raw for name, raw in fields.items()])
-        change[verb] = Raw(content)
-        yield encode(change), len(fields)
 
     def saved(self) -> Iterator[Node]:
         """Note that all is durable; yield the nodes. The lock is held."""
@@ -150,6 +140,16 @@ class FlatCapture:
             entries.all_dirty, entries.saved = True, None
             entries.restore(dict.fromkeys(islice(names, count)), {}, {})
             yield node
+
+
+def _changed(node: Node, hashes: dict[str, int], content: list[bytes]) -> list[bytes]:
+    """Leave out the fields that the store has like this already, and note the other ones."""
+    saved = node.entries.saved
+    if saved is None:  # another thread has marked everything
+        return content
+    which = [saved.get(name) != digest for name, digest in hashes.items()]
+    saved.update(hashes)
+    return [*compress(content, which)]
 
 
 def _encoded(values: list[Any]) -> list[bytes]:

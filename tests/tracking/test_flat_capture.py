@@ -330,7 +330,7 @@ def calls(action: Any) -> int:
     return count
 
 
-@pytest.mark.parametrize(("new", "most"), [(True, 40), (False, 20)])
+@pytest.mark.parametrize(("new", "most"), [(True, 12), (False, 17)])
 def test_few_functions_are_called_for_an_object(new: bool, most: int) -> None:
     """Those of a cut, of the encoding, and of the end of a save."""
     found = []
