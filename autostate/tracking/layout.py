@@ -7,7 +7,7 @@ pydantic model. Reading and writing fields here runs no code of the program: no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 
@@ -40,6 +40,7 @@ class Layout(Struct, frozen=True):
         private: The private attributes of a pydantic model.
         factories: As in `Options`.
         descriptions: What the store has of the class (`mirror.describe`), by its name there.
+        offered: The names of the fields that the constructor of the last new object has made.
     """
 
     cls: type
@@ -54,6 +55,7 @@ class Layout(Struct, frozen=True):
     private: frozenset[str]
     factories: Mapping[str, Callable[[], Any]]
     descriptions: dict[str, Json]
+    offered: list[frozenset[Hashable]]
 
     @property
     def name(self) -> str:
@@ -246,4 +248,5 @@ def _inspect(cls: type) -> Layout:
         private=private,
         factories={k: make for each in reversed(options) for k, make in each.factories.items()},
         descriptions={},
+        offered=[],
     )

@@ -59,7 +59,7 @@ class Mirror(dict[str, Any]):
         """Make an empty one."""
         made = super().__new__(cls)
         made.instance = made.layout = made.metadata = None
-        made.unknown_fields = set()
+        made.unknown_fields = _NOTHING
         made.claimed = made.busy = False
         made.place = 0
         return made
@@ -68,7 +68,7 @@ class Mirror(dict[str, Any]):
         instance: Any
         layout: Layout | None
         metadata: dict[str, Any] | None
-        unknown_fields: set[str]
+        unknown_fields: frozenset[str]
         claimed: bool
         busy: bool
         place: int
@@ -140,7 +140,8 @@ class InstanceRoot(Barrier, Mirror):
 
     def _drop(self, fields: dict[str, Any]) -> None:
         """Drop the fields that the object does not have any more."""
-        self.unknown_fields.difference_update(fields)
+        if self.unknown_fields:
+            self.unknown_fields -= fields.keys()
         node = self.bound_to()
         for name in [*filterfalse(fields.__contains__, self)]:
             if name in self.unknown_fields:
@@ -203,9 +204,9 @@ class InstanceRoot(Barrier, Mirror):
         self.bound_to().tracker.part(Scan).again(self)
         declared_before = frozenset((self.metadata or {}).get("fields", ()))
         made = layout.read(instance)  # a field that its constructor makes is one of the class
-        self.unknown_fields = {
+        self.unknown_fields = frozenset(
             name for name in self if name not in made and not layout.holds(name, declared_before)
-        }
+        )
         for name, value in self.items():
             if name not in self.unknown_fields:
                 layout.put(instance, name, self._unwrapped(name, value))
@@ -387,7 +388,12 @@ def bind(root: InstanceRoot) -> None:
 def offer(root: InstanceRoot) -> None:
     """Save the fields that a constructor made and the store never had."""
     fields = root.read()
-    root.bound_to().entries.defaults |= fields.keys() if root.claimed else _NOTHING
+    if root.claimed:
+        entries, former = root.bound_to().entries, root.known_layout().offered
+        names = entries.defaults | fields.keys()
+        # Mostly the names that another object has: very many objects keep one set of them.
+        former[:] = [names] if names not in former else former
+        entries.defaults = former[0]
     root.take(fields)
 
 

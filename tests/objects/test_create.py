@@ -287,3 +287,24 @@ def test_a_name_is_made_of_keyword_only_and_further_arguments() -> None:
     with life():
         names = [autostate.info(shop).name for shop in (Shop(1), Shop(2, place="there", a=1))]
     assert names == ["shop-1-here", "shop-2-there"]
+
+
+def test_objects_of_a_class_keep_one_set_of_names() -> None:
+    """The names of the fields that their constructor made, as far as they are the same."""
+
+    @autostate.persisted(name="shop-{number}")
+    class Shop:
+        def __init__(self, number: int) -> None:
+            self.number = number
+            if number == 2:
+                self.more = 1
+
+    with life() as manager:
+        shops = [Shop(number) for number in range(5)]
+        assert manager._incarnation is not None
+        roots = manager._incarnation.tracker.roots
+        offered = [roots[f"shop-{number}"].entries.defaults for number in range(5)]
+        assert offered[0] is offered[1]
+        assert offered[3] is offered[4]
+        assert [{*names} for names in offered[1:3]] == [{"number"}, {"more", "number"}]
+        del shops
