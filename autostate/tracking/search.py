@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, compress, repeat
+from operator import and_, attrgetter, is_, not_
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
 from autostate.codec import arrays
-from autostate.tracking.barrier import Barrier, kind_of, size
+from autostate.tracking.barrier import VARIANT_SETS, Barrier, kind_of, size
 from autostate.tracking.kind import PLAIN, copy_dict
+from autostate.tracking.node import LARGE
 from autostate.tracking.raw import items_of, iterate
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ ATOMS: Final[set[type]] = codec.ATOMS
 _FIXED: Final = frozenset({tuple, frozenset, range, slice, Fraction})
 
 _MANY: Final = 10_000
+_LEVELS: Final = 8
+_CONTENTS: Final[dict[str, Callable[[Any], Iterable[Any]]]] = {"dict": dict.values, "list": iter}
+_node_of: Final = attrgetter("_node_")
 
 
 def is_object(cls: type) -> bool:
@@ -84,6 +89,47 @@ def inline(container: Any, node: Node) -> Iterator[Any]:
     for value in all_inside(container, node):
         if issubclass(type(value), Barrier):
             yield value
+
+
+def entries_inside(node: Node, keys: list[Any], wanted: set[int]) -> dict[int, Any]:
+    """Find containers inside values of a mapping: the entry of each, by its `id`.
+
+    The search takes few calls of C for all the values. It leaves out what is in other containers,
+    in large ones, or at more than some levels; at two places, one of them is given.
+
+    Args:
+        node: The node of the mapping; the lock is held.
+        keys: The keys of the values; comparing them runs no code of the program.
+        wanted: The `id`s of the containers: the search ends where these are found.
+    """
+    found: dict[int, Any] = {}
+    owners = [*dict.fromkeys(keys)]
+    values: list[Any] = [*map(dict.get, repeat(node.obj), owners)]
+    for _ in range(_LEVELS):
+        types = [*map(type, values)]
+        inside: list[Any] = []
+        places: list[Any] = []
+        for name, contents in _CONTENTS.items():
+            which = [*map(VARIANT_SETS[name].__contains__, types)]
+            if True not in which:
+                continue
+            some: list[Any] = [*compress(values, which)]
+            of = [*compress(owners, which)]
+            ours = map(is_, map(_node_of, some), repeat(node))
+            which = [*map(and_, ours, map(LARGE.__ge__, map(len, some)))]
+            some, of = [*compress(some, which)], [*compress(of, which)]
+            inside += chain.from_iterable(map(contents, some))
+            places += chain.from_iterable(map(repeat, of, map(len, some)))
+        which = [*map(not_, map(ATOMS.__contains__, map(type, inside)))]
+        inside, places = [*compress(inside, which)], [*compress(places, which)]
+        idents = [*map(id, inside)]
+        # A container that holds itself many times would multiply from level to level.
+        once = dict(zip(idents, inside, strict=True))
+        found.update(zip(idents, places, strict=True))
+        if not once or wanted <= found.keys():
+            break
+        values, owners = [*once.values()], [*map(found.__getitem__, once)]
+    return found
 
 
 def nodes_inside(values: list[Any], node: Node) -> Iterator[Node]:

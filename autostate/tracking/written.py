@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from itertools import chain, compress, repeat
-from operator import attrgetter, is_, sub
+from operator import attrgetter, is_, not_, or_, sub
 from typing import Any, Final
 
 from autostate.process.interrupts import is_passing
@@ -34,7 +34,7 @@ from autostate.tracking.raw import item_of, items_at, items_of
 from autostate.tracking.refcount import IN_A_BATCH
 from autostate.tracking.resting import Resting
 from autostate.tracking.saved_items import copies_of, is_as_marked, is_followed, unresolved
-from autostate.tracking.search import ATOMS, holds_atoms, slots_of
+from autostate.tracking.search import ATOMS, entries_inside, holds_atoms, slots_of
 from autostate.tracking.watched import Watched
 
 logger = logging.getLogger("autostate")
@@ -130,6 +130,8 @@ class Written:
                 self._resolve_together(containers[start : start + SLICE])
             if pause is not None:
                 pause()
+        unresolved = self._tracker.unresolved
+        containers = [*compress(containers, map(unresolved.__contains__, map(id, containers)))]
         done = 0
         containers.reverse()  # outer ones first: a large one becomes a node, with many entries
         while containers:
@@ -158,7 +160,7 @@ class Written:
                     pause()
 
     def _resolve_together(self, containers: list[Any]) -> None:
-        """Resolve those of some containers that are still the whole values of their entries."""
+        """Resolve those of some containers that are still in their entries."""
         node: Node | None = containers[0]._node_
         if node is None or node.obj is containers[0]:
             return
@@ -171,7 +173,13 @@ class Written:
         values = _values(node, keys)
         if values is None:
             return
-        here = map(is_, values, containers)
+        here = [*map(is_, values, containers)]
+        if False in here and node.kind.shape == "mapping":  # some are inside of the values
+            inner = [*map(not_, here)]
+            wanted = {*map(id, compress(containers, inner))}
+            found = entries_inside(node, [*compress(keys, inner)], wanted)
+            inside = map(is_, map(found.get, map(id, containers), repeat(found)), keys)
+            here = [*map(or_, here, inside)]
         ours = map(is_, map(_node_of, containers), repeat(node))
         listed = map(unresolved.__contains__, map(id, containers))
         small = map(LARGE.__ge__, map(len, containers))

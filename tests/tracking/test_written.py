@@ -10,7 +10,9 @@ import pytest
 
 from autostate.tracking import LARGE
 from autostate.tracking.graph import Graph
+from autostate.tracking.search import entries_inside
 from tests.conformance.state_kit import Program, form, shape
+from tests.tracking.test_batch_conversion import python_calls
 
 MANY = LARGE + 50
 CONTENT: dict[str, Any] = {
@@ -98,3 +100,59 @@ def test_a_small_dict_is_looked_through_although_it_was_resolved() -> None:
     root[3]["c"].append(6)
     program.flush()
     assert program.restart().root("r") == root
+
+
+def test_containers_inside_of_values_are_resolved_in_bulk() -> None:
+    """A write to one takes few calls of Python, although its place is looked for."""
+    program, count = Program(), 1_000
+    root = program.root("r", default={f"k{n}": {"a": {"b": [n, {"c": n}]}} for n in range(count)})
+    program.flush()
+
+    def write(number: int) -> None:
+        for value in root.values():
+            value["a"]["b"][1]["c"] = number
+            value["a"]["d"] = [number]
+
+    write(1)
+    assert python_calls(lambda: program.tracker.prepare(lambda: None)) < count
+    program.flush()
+    root["k1"]["a"]["d"].append(2)  # it was converted
+    program.flush()
+    assert program.restart().root("r") == root
+
+
+def test_what_was_taken_out_of_a_value_is_plain_among_others_that_are_not() -> None:
+    """Or it has moved to another value, or lies at two places."""
+    program = Program()
+    root = program.root("r", default={f"k{n}": {"a": {"b": n}, "c": 0} for n in range(50)})
+    program.flush()
+    taken = [root[f"k{n}"]["a"] for n in range(50)]
+    for one in taken:
+        one["b"] = -1
+    del root["k3"]["a"]
+    root["k4"]["a"], root["k5"]["a"] = root["k5"]["a"], root["k4"]["a"]
+    root["k6"]["c"] = root["k7"]["a"]
+    root["k8"].clear()
+    program.tracker.prepare(lambda: None)
+    program.flush()
+    for one in taken:
+        one["b"] = -2
+    program.flush()
+    again = program.restart().root("r")
+    assert shape(again) == shape(root)
+    assert again["k6"]["c"] is again["k7"]["a"]
+    assert taken[3]._node_ is None
+    assert taken[8]._node_ is None
+
+
+def test_a_list_that_holds_itself_is_searched_once() -> None:
+    """The search for places ends, and does not multiply."""
+    program = Program()
+    root = program.root("r", default={f"k{n}": {"a": [1]} for n in range(9)})
+    program.flush()
+    for value in root.values():
+        list.extend(value["a"], [value["a"]] * 20)
+    node, keys = root._node_, [*root]
+    inside = [value["a"] for value in root.values()]
+    found = entries_inside(node, keys, {id(root)})  # which is not there
+    assert found == dict(zip(map(id, inside), keys, strict=True))
