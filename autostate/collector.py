@@ -15,6 +15,10 @@ another node is tracked again.
 collector does not count them, and may traverse a million of them at once. If it does collect them,
 they count as growth of the oldest generation, and each quarter by which it grows is followed by a
 full collection. What is frozen and unfrozen is in the oldest generation without that: `aging`.
+
+**What refers to very many objects is old at once,** too. A collection of young objects traverses
+all that they refer to: one new list of a million keys costs it as much as a million new lists. See
+`made_large`.
 """
 
 from __future__ import annotations
@@ -37,7 +41,8 @@ _has_frozen = False
 
 
 YOUNG: Final = 20_000
-"""New objects that a collection of the youngest goes through in about two milliseconds."""
+"""New objects, or references in a new one, that a collection of the youngest goes through in about
+two milliseconds."""
 
 
 def aging(count: int) -> tuple[Callable[[], None], ...]:
@@ -53,6 +58,15 @@ def aging(count: int) -> tuple[Callable[[], None], ...]:
         return ()
     gc.collect(1)
     return gc.freeze, gc.unfreeze
+
+
+def made_large(references: int) -> None:
+    """Let a container that was just made, and refers to so many objects, count as old.
+
+    As after `no_collections`, young garbage of the program is then found later.
+    """
+    if references > YOUNG and gc.isenabled() and not _are_frozen():
+        _make_old()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import decimal
 import re
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from itertools import chain, islice, repeat
 from operator import countOf, is_
 from types import NoneType
@@ -22,11 +22,13 @@ from typing import Any, Final
 import msgspec
 
 from autostate import codec
+from autostate.collector import made_large
 from autostate.memory import Pieces
 from autostate.tracking.barrier import INTERCHANGEABLE, held_keys
 from autostate.tracking.kind import PLAIN
 from autostate.tracking.node import LARGE, KeyedEntries
 from autostate.tracking.node_capture import Changes, NodeCapture, batches, dump_key, is_key
+from autostate.tracking.parts import PART, handed_over, parts_of
 from autostate.tracking.verbatim import verbatim
 
 _MISSING: Final = object()
@@ -75,8 +77,11 @@ class KeyedCapture(NodeCapture):
     def batches(self) -> Iterator[list[Any]]:
         """Yield the keys of the dirty entries in batches, and find the type of all keys."""
         items = self.items
-        keys = [*items]  # entries are removed from the copies as they are encoded
-        divided = batches(iter(keys)) if len(keys) > _FEW else iter([keys] if keys else [])
+        # Copied first: entries are removed from `items` as they are encoded.
+        parts = [*parts_of(items)]
+        made_large(len(items))
+        keys = handed_over(parts)
+        divided = batches(chain.from_iterable(keys)) if len(items) > _FEW else keys
         if not self.all_dirty:
             yield from divided
             return
@@ -456,10 +461,11 @@ def common_type(types: set[type]) -> type | None:
     return next(iter(types)) if len(types) == 1 and types <= INTERCHANGEABLE else None
 
 
-def has_nan(*several: Iterable[Any]) -> bool:
+def has_nan(*several: Collection[Any]) -> bool:
     """Tell whether a key is, or holds, nan: no other nan is equal to it."""
     for keys in several:
-        if not _MAYBE_NAN.isdisjoint(map(type, keys)):  # the types alone are enough, mostly
+        parts = parts_of(keys) if len(keys) > PART else (keys,)
+        if not all(_MAYBE_NAN.isdisjoint(map(type, part)) for part in parts):  # enough, mostly
             found = (key for key in keys if type(key) in _MAYBE_NAN and is_key(key))
             if any(is_nan(dump_key(key)) for key in found):
                 return True

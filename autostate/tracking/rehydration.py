@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from array import array
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from autostate import codec, depth
 from autostate.codec.classes import Fields
@@ -37,14 +37,12 @@ from autostate.tracking.kind import KINDS, Kind, kind_named
 from autostate.tracking.mappings import KeyedCapture, common_type
 from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
 from autostate.tracking.node_capture import NodeCapture
+from autostate.tracking.parts import PART, free, parts_of
 from autostate.tracking.raw import items_of
 from autostate.tracking.saved_items import Saved, copied
 from autostate.tracking.sharing import Sharing
 from autostate.tracking.watched import Watched
 from autostate.tracking.written import Written
-
-_PART: Final = 32_768
-"""Items that are put, or freed, in one call of C: that takes less than a millisecond."""
 
 
 class State(Protocol):
@@ -126,9 +124,9 @@ def _corrupt(name: str) -> CorruptStateError:
 
 def _fill_in_parts(kind: Kind, container: Any, content: Any) -> None:
     """Fill a container; many items in parts, so that other threads can run in between."""
-    if type(content) is list and len(content) > _PART:
-        for start in range(0, len(content), _PART):
-            kind.fill(container, content[start : start + _PART])
+    if type(content) is list and len(content) > PART:
+        for part in parts_of(content):
+            kind.fill(container, part)
     else:
         kind.fill(container, content)
 
@@ -137,9 +135,8 @@ def _free(state: State) -> None:
     """Forget the content of a node; much of it in parts, for the same reason."""
     while state.steps:
         state.steps.pop()
-    items = state.content
-    while type(items) is list and items:
-        del items[-_PART:]
+    if type(state.content) is list:
+        free(state.content)
     # the caller of the recovery may still hold the state
     state.content = state.hashes = state.owner = None
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
 from autostate.codec import arrays
+from autostate.collector import made_large
 from autostate.tracking.barrier import VARIANT_SETS, Barrier, kind_of, size
 from autostate.tracking.kind import PLAIN, copy_dict
 from autostate.tracking.node import LARGE
+from autostate.tracking.parts import parts_of
 from autostate.tracking.raw import items_of, iterate
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def slots_of(container: Any) -> list[Any]:
     if kind.shape == "set":
         return []
     if size(container) > _MANY:
-        return list(range(size(container)) if kind.shape == "sequence" else container)
+        return list(range(size(container))) if kind.shape == "sequence" else _keys_of(container)
     if kind.shape == "sequence":
         items = items_of(container)
         if ATOMS.issuperset(map(type, items)):
@@ -65,6 +67,18 @@ def slots_of(container: Any) -> list[Any]:
     if ATOMS.issuperset(map(type, dict.values(container))):
         return []
     return [key for key, value in copy_dict(container).items() if type(value) not in ATOMS]
+
+
+def _keys_of(container: Any) -> list[Any]:
+    """List the keys of a large mapping, in parts, so that other threads can run in between."""
+    keys: list[Any] = []
+    try:
+        for part in parts_of(container):
+            keys += part
+    except RuntimeError:  # another thread has added a key
+        keys = list(container)
+    made_large(len(keys))
+    return keys
 
 
 def entries_of(node: Node) -> list[Any]:

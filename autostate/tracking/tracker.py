@@ -21,10 +21,10 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from operator import attrgetter, call
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from autostate.collector import no_collections
+from autostate.collector import made_large, no_collections
 from autostate.tracking import savepoint
 from autostate.tracking.barrier import (
     EVERYTHING,
@@ -55,8 +55,7 @@ if TYPE_CHECKING:
     from autostate.tracking.savepoint import Savepoint
 
 
-_node_of: Final = attrgetter("_node_")
-_length_of: Final = attrgetter("length")
+_count_of: Final = attrgetter("count")
 logger: logging.Logger = logging.getLogger("autostate")
 
 
@@ -130,8 +129,9 @@ class Tracker(Roots):
     @property
     def activity(self) -> int:
         """A number that grows with marks; if it is the same twice, writing pauses."""
-        nodes = {*map(_node_of, self.written.containers.copy())} - {None}
-        return self._marks + sum(len(node.entries.keys) for node in nodes)
+        self.written.count()  # without the lock between slices
+        with self.lock:
+            return self._marks + sum(len(node.entries.keys) for node in self.written.tally.nodes)
 
     def estimate(self) -> int:
         """Estimate the bytes that a flush would write.
@@ -139,16 +139,15 @@ class Tracker(Roots):
         A large mapping of which nearly all entries are dirty becomes disarmed, to be saved as a
         whole: its writes run at full speed again, and the cut need not look for the entries.
         """
+        self.written.count()  # without the lock between slices
         with self.lock:
-            written = [*self.written.containers]
-            lengths = map(_length_of, map(VARIANTS.__getitem__, map(type, written)))
-            total: int = 16 * (len(written) + sum(map(call, lengths, written)))
-            for node in {*map(_node_of, written)} - {None}:
+            tally = self.written.count()  # written meanwhile
+            total = tally.size
+            for node in tally.nodes:
                 container, variants = node.obj, VARIANTS.get(type(node.obj))
                 if variants is None or type(container) is variants.armed:
                     continue
                 length = variants.length(container)
-                total -= 16 * length  # it was taken for an inline one
                 if type(container) is variants.disarmed:
                     total += length * node.entries.weight
                     continue
@@ -397,7 +396,9 @@ class Tracker(Roots):
             # A collection may run finalizers, which write in spite of the lock: such a write would
             # be saved, and what it has put into the state neither converted nor watched.
             with no_collections():
-                return self._take(full_compare=full_compare)
+                capture = self._take(full_compare=full_compare)
+            made_large(max(map(_count_of, capture.node_captures), default=0))
+            return capture
         finally:
             # The lock is held until here, and the threads of these blocks wait: nobody has seen the
             # state without their writes.

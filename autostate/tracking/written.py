@@ -30,11 +30,13 @@ from autostate.tracking.graph import Graph
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.late_calls import LateCalls
 from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
+from autostate.tracking.parts import free
 from autostate.tracking.raw import item_of, items_at, items_of
 from autostate.tracking.refcount import IN_A_BATCH
 from autostate.tracking.resting import Resting
 from autostate.tracking.saved_items import copies_of, is_as_marked, is_followed, unresolved
 from autostate.tracking.search import ATOMS, entries_inside, holds_atoms, slots_of
+from autostate.tracking.tally import Tally
 from autostate.tracking.watched import Watched
 
 logger = logging.getLogger("autostate")
@@ -46,7 +48,7 @@ SLICE: Final = 500
 """Containers or entries that `prepare` handles with the lock held: less than a millisecond."""
 
 
-_ROUNDS: Final = 3
+_ROUNDS: Final = 8
 """How often `prepare` begins again with containers that were written meanwhile."""
 
 
@@ -57,6 +59,7 @@ class Written:
         containers: Those that are still disarmed or recording.
         held: Inline ones that somebody held at the cut, so that a late call can reach them.
         late_calls: The containers that a late call can reach.
+        tally: What they amount to, as far as they are read: see `count`.
     """
 
     def __init__(self, tracker: Marks) -> None:
@@ -67,6 +70,7 @@ class Written:
         self.late_calls = tracker.part(LateCalls)
         self.containers: list[Any] = []
         self.held: list[Any] = []
+        self.tally = Tally()
         self._swept = False
         self._resolved: set[Node] = set()  # by the present `prepare`, with all their values
 
@@ -79,6 +83,13 @@ class Written:
         else:  # its entry is marked if the container is still in it
             self._tracker.mark_unresolved(container)
 
+    def count(self) -> Tally:
+        """Read what was written since the last call, in slices; return the sums over all."""
+        while self.tally.count < len(self.containers):
+            with self._tracker.lock:
+                self.tally.read(self.containers)
+        return self.tally
+
     def forget_unbound(self) -> None:
         """Forget containers that belong to no store any more."""
         self.forget(lambda node: node is None)
@@ -86,6 +97,7 @@ class Written:
     def forget(self, of: Callable[[Node | None], bool]) -> None:
         """Forget the containers whose node fulfils a condition."""
         self.containers = [c for c in self.containers if not of(c._node_)]
+        self.tally.shorten(0)  # read again
         self._tracker.unresolved = {
             i: c for i, c in self._tracker.unresolved.items() if not of(c._node_)
         }
@@ -108,9 +120,10 @@ class Written:
                     pause()
             with self._tracker.lock:
                 containers = list(self._tracker.unresolved.values())
-            if not containers:
+            if containers:
+                self._resolve_each(containers, pause)
+            elif len(self.containers) <= SLICE:
                 break
-            self._resolve_each(containers, pause)
         if full_compare:
             self._look_into_all(pause)
             self._swept = True
@@ -158,6 +171,7 @@ class Written:
                 if done >= SLICE:
                     done = 0
                     pause()
+            free(slots)
 
     def _resolve_together(self, containers: list[Any]) -> None:
         """Resolve those of some containers that are still in their entries."""
@@ -228,6 +242,7 @@ class Written:
         at = 0 if most is None else -most
         written = self.containers[at:]
         del self.containers[at:]
+        self.tally.shorten(len(self.containers))
         # First loop: no container is read before all are armed, or the cut would mix several
         # moments. A thread that writes from here on waits for the lock.
         classes = [*map(type, written)]
@@ -249,7 +264,8 @@ class Written:
             node: Node | None = one._node_
             if node is None:
                 continue  # it was detached
-            if (found > _INLINE and found - copies_of(one) > _INLINE) or node.obj is one:
+            held = found > _INLINE and found - copies_of(one) - _is_marked(one, node) > _INLINE
+            if held or node.obj is one:
                 self._look_at(one, cls is VARIANTS[cls].disarmed)
                 continue
             if node is not last:
@@ -277,23 +293,27 @@ class Written:
         node = written[0]._node_ if written else None
         if node is None or not all(map(is_, map(_node_of, written), repeat(node))):
             return False
-        counts = map(refcount.count, written)
-        if node.kind.shape == "sequence":
-            counts = map(sub, counts, map(copies_of, written))
-        if {*counts} != {IN_A_BATCH}:
-            return False
         keys = [*map(_key_of, written)]
         values = _values(node, keys)
         if values is None or not all(map(is_, values, written)):
+            return False
+        touched = node.entries.touched
+        # A container that is written again after it was collected is held there.
+        again = [*map(is_, map(touched.get, keys), written)] if touched else [False]
+        counts = map(refcount.count, written)
+        if node.kind.shape == "sequence":
+            counts = map(sub, counts, map(copies_of, written))
+        if {*(map(sub, counts, again) if True in again else counts)} != {IN_A_BATCH}:
             return False
         self._tracker.dirty_nodes[node] = None
         if not are_flat(written):
             self._tracker.unresolved.update(zip(map(id, written), written, strict=True))
             return True
-        touched = node.entries.touched
-        again = [*filter(touched.__contains__, keys)] if touched else ()
+        others: list[Any] = []
+        if touched:
+            others = [*filter(touched.__contains__, compress(keys, map(not_, again)))]
         touched.update(zip(keys, written, strict=True))
-        touched.update(dict.fromkeys(again))  # something else was marked there, too
+        touched.update(dict.fromkeys(others))  # something else was marked there, too
         return True
 
     def _look_at(self, container: Any, disarmed: bool) -> None:
@@ -455,6 +475,16 @@ def _is_marked_as_a_whole(container: Any) -> bool:
     if node.obj is not container or node.kind.shape != "mapping":
         return False
     return entries.all_dirty and entries.saved is None and not entries.bad
+
+
+def _is_marked(container: Any, node: Node) -> bool:
+    """Tell whether an inline container is among the marks of its node, which hold it then."""
+    try:
+        return node.entries.touched.get(container._key_) is container
+    except Exception as error:  # of a `__hash__` or `__eq__` of the user's
+        if is_passing(error):
+            raise
+        return False
 
 
 def _by_node(written: list[Any], classes: list[type]) -> Iterator[tuple[list[Any], list[type]]]:
