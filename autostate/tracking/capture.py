@@ -21,6 +21,7 @@ from autostate.tracking.flat_capture import FlatCapture
 from autostate.tracking.graph import Graph
 from autostate.tracking.node import Marks, Node
 from autostate.tracking.node_capture import UNSURE, NodeCapture
+from autostate.tracking.parts import free
 from autostate.tracking.resting import Resting
 from autostate.tracking.search import ATOMS
 from autostate.tracking.watched import Watched
@@ -117,6 +118,8 @@ class Capture:
                 node.entries.metadata = part.metadata
                 node.entries.saved = part.saved
                 self.watched.saved(node, part.seen)
+                for keys in part.marked:
+                    free(keys)
                 if node.kind.has_fields and _is_saved(node):
                     saved.add(node)
             saved.update(filter(_is_saved, self._flat.saved()))

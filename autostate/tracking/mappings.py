@@ -9,14 +9,11 @@ was added.
 
 from __future__ import annotations
 
-import decimal
-import re
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from itertools import chain, islice, repeat
-from operator import countOf, is_
-from types import NoneType
+from operator import countOf, is_, is_not
 from typing import Any, Final
 
 import msgspec
@@ -26,9 +23,10 @@ from autostate.collector import made_large
 from autostate.memory import Pieces
 from autostate.tracking.barrier import INTERCHANGEABLE, held_keys
 from autostate.tracking.kind import PLAIN
+from autostate.tracking.nan_keys import has_nan
 from autostate.tracking.node import LARGE, KeyedEntries
 from autostate.tracking.node_capture import Changes, NodeCapture, batches, dump_key, is_key
-from autostate.tracking.parts import PART, handed_over, parts_of
+from autostate.tracking.parts import handed_over, parts_of
 from autostate.tracking.verbatim import verbatim
 
 _MISSING: Final = object()
@@ -36,8 +34,6 @@ _STR: Final = frozenset({str})
 _drain: Final = deque[Any](maxlen=0).extend
 _FEW: Final = 32  # entries that are one batch
 _LARGE: Final = 1 << 20  # bytes of an entry above which another copy costs too much
-_MAYBE_NAN: Final = frozenset({float, complex, decimal.Decimal, tuple, frozenset})
-_NAN: Final = re.compile(rb'\{"\$[a-z]+":"[^"]*nan', re.IGNORECASE)
 
 
 class KeyedCapture(NodeCapture):
@@ -79,6 +75,8 @@ class KeyedCapture(NodeCapture):
         items = self.items
         # Copied first: entries are removed from `items` as they are encoded.
         parts = [*parts_of(items)]
+        if items is self.touched:  # it was not copied in the cut, for which all threads wait
+            self.touched, self.marked = {}, [*parts]
         made_large(len(items))
         keys = handed_over(parts)
         divided = batches(chain.from_iterable(keys)) if len(items) > _FEW else keys
@@ -213,7 +211,7 @@ class KeyedCapture(NodeCapture):
         entries.all_dirty = entries.all_dirty or self.all_dirty or entries.saved is not None
         entries.saved = None
         self.capture.watched.saved(node, dict.fromkeys(self.seen))
-        entries.restore(self.keys, self.drops, self.touched)
+        entries.restore(self.keys, self.drops, chain(self.touched, *self.marked))
 
 
 class MappingCapture(KeyedCapture):
@@ -229,8 +227,8 @@ class MappingCapture(KeyedCapture):
         if self.all_dirty:
             return self._copy_all()
         touched = self.touched
-        if not self.keys and not self.drops and NoneType not in set(map(type, touched.values())):
-            return touched.copy()  # each entry is the container that changed, still in its place
+        if not self.keys and not self.drops and all(map(is_not, touched.values(), repeat(None))):
+            return touched  # each entry is the container that changed, still in its place
         keys = held_keys(obj, self.keys)  # the store has the keys that are held
         if touched:
             recorded = {*keys}
@@ -459,22 +457,6 @@ class MappingCapture(KeyedCapture):
 def common_type(types: set[type]) -> type | None:
     """Return the one type of all keys, if equal keys of this type are the same."""
     return next(iter(types)) if len(types) == 1 and types <= INTERCHANGEABLE else None
-
-
-def has_nan(*several: Collection[Any]) -> bool:
-    """Tell whether a key is, or holds, nan: no other nan is equal to it."""
-    for keys in several:
-        parts = parts_of(keys) if len(keys) > PART else (keys,)
-        if not all(_MAYBE_NAN.isdisjoint(map(type, part)) for part in parts):  # enough, mostly
-            found = (key for key in keys if type(key) in _MAYBE_NAN and is_key(key))
-            if any(is_nan(dump_key(key)) for key in found):
-                return True
-    return False
-
-
-def is_nan(encoded: bytes) -> bool:
-    """Tell whether an encoded key or member is, or holds, nan. No text can look like that."""
-    return _NAN.search(encoded) is not None
 
 
 def _hash(key: Any, encoded: bytes) -> int:

@@ -244,7 +244,7 @@ class KeyedEntries(Entries):
         return countOf(self.keys.copy().values(), True) - countOf(self.drops.values(), True)
 
     def restore(
-        self, keys: Mapping[Any, Any], drops: Mapping[Any, Any], touched: Mapping[Any, Any]
+        self, keys: Mapping[Any, Any], drops: Mapping[Any, Any], touched: Iterable[Any]
     ) -> None:
         """Mark again entries that a capture had taken over, as older than the present marks.
 

@@ -83,6 +83,7 @@ class NodeCapture(ABC):
         entries: What is known about the entries of the node.
         all_dirty: Whether all entries of the node are to be encoded.
         keys, touched, drops: The marks of the node: see `Entries`.
+        marked: The keys of `touched`, in parts, if that is taken apart as they are encoded.
         early: Entries that are encoded already.
         seen: Hashes of encoded entries that are watched.
         defaults: The defaults that were offered before the cut.
@@ -104,6 +105,7 @@ class NodeCapture(ABC):
         self.keys = node.close_log()
         self.touched, entries.touched = entries.touched, {}
         self.drops, entries.drops = entries.drops, {}
+        self.marked: list[list[Any]] = []
         self.early: dict[Any, Any] = {}
         self.seen: dict[Any, int] = {}
         self.written = False

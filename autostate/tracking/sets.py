@@ -15,7 +15,8 @@ import msgspec
 
 from autostate import codec
 from autostate.tracking.barrier import held_keys
-from autostate.tracking.mappings import KeyedCapture, has_nan, is_nan
+from autostate.tracking.mappings import KeyedCapture
+from autostate.tracking.nan_keys import has_nan, is_nan
 from autostate.tracking.node_capture import Changes, NodeCapture, batches, dump_key, is_key
 from autostate.tracking.verbatim import verbatim
 

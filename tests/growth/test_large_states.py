@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from autostate import collector
-from autostate.tracking import mappings, parts, search, tally
+from autostate.tracking import mappings, nan_keys, parts, search, tally
 from autostate.tracking.written import SLICE
 from tests.conformance.state_kit import Program
 from tests.tracking.test_batch_conversion import python_calls
@@ -47,8 +47,8 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             yield part
 
     monkeypatch.setattr(parts, "PART", 100)
-    monkeypatch.setattr(mappings, "PART", 100)
-    for module in mappings, search:
+    monkeypatch.setattr(nan_keys, "PART", 100)
+    for module in mappings, nan_keys, search:
         monkeypatch.setattr(module, "parts_of", noted)
     return found
 
@@ -164,10 +164,33 @@ def test_keys_are_listed_in_parts(sizes: list[int]) -> None:
     program.flush()
     assert len(sizes) >= listed + len(root) / 100
     copied = len(sizes)
-    assert not mappings.has_nan(root)
+    assert not nan_keys.has_nan(root)
     assert len(sizes) >= copied + len(root) / 100
     assert max(sizes) == 100
     assert recovered(program) == content
+
+
+def test_a_cut_does_not_copy_marks() -> None:
+    """All threads wait for the cut. The marks are taken apart later, and come back if it fails."""
+    program, count = Program(), 1_000
+    root = program.root("state", "dict", pages(count))
+    program.flush()
+    for key in root:
+        root[key]["n"] += 1
+    program.tracker.prepare(lambda: None)
+    touched = program.tracker.roots["state"].entries.touched
+    capture = program.tracker.cut()
+    assert capture is not None
+    [part] = capture.node_captures
+    assert isinstance(part, mappings.KeyedCapture)
+    assert part.items is touched
+    assert len(touched) == count
+    capture.encode()
+    assert not touched
+    capture.failed()
+    program.flush(outcome="lost")
+    assert program.flush()
+    assert recovered(program) == root
 
 
 def test_parts_are_freed_one_by_one() -> None:
