@@ -222,13 +222,14 @@ class MappingCapture(KeyedCapture):
     def copy_items(self) -> dict[Any, Any]:
         """Copy the dirty entries; the lock is held."""
         obj = self.node.obj
-        if not self.all_dirty and has_nan(self.keys, self.drops, self.touched):
-            self.all_dirty = True  # no key is equal to nan: nothing can be put or dropped by it
         if self.all_dirty:
             return self._copy_all()
         touched = self.touched
         if not self.keys and not self.drops and all(map(is_not, touched.values(), repeat(None))):
-            return touched  # each entry is the container that changed, still in its place
+            return touched  # each is the container that changed, still in its place; no key is nan
+        if has_nan(self.keys, self.drops, touched):
+            self.all_dirty = True  # no key is equal to nan: nothing can be put or dropped by it
+            return self._copy_all()
         keys = held_keys(obj, self.keys)  # the store has the keys that are held
         if touched:
             recorded = {*keys}

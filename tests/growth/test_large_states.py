@@ -170,7 +170,7 @@ def test_keys_are_listed_in_parts(sizes: list[int]) -> None:
     assert recovered(program) == content
 
 
-def test_a_cut_does_not_copy_marks() -> None:
+def test_a_cut_does_not_copy_marks(sizes: list[int]) -> None:
     """All threads wait for the cut. The marks are taken apart later, and come back if it fails."""
     program, count = Program(), 1_000
     root = program.root("state", "dict", pages(count))
@@ -179,7 +179,9 @@ def test_a_cut_does_not_copy_marks() -> None:
         root[key]["n"] += 1
     program.tracker.prepare(lambda: None)
     touched = program.tracker.roots["state"].entries.touched
+    sizes.clear()
     capture = program.tracker.cut()
+    assert sizes == []
     assert capture is not None
     [part] = capture.node_captures
     assert isinstance(part, mappings.KeyedCapture)
