@@ -74,12 +74,15 @@ class KeyedCapture(NodeCapture):
         """Yield the keys of the dirty entries in batches, and find the type of all keys."""
         items = self.items
         # Copied first: entries are removed from `items` as they are encoded.
-        parts = [*parts_of(items)]
+        few = len(items) <= _FEW
+        parts = [[*items]] if few else [*parts_of(items)]
         if items is self.touched:  # it was not copied in the cut, for which all threads wait
-            self.touched, self.marked = {}, [*parts]
-        made_large(len(items))
-        keys = handed_over(parts)
-        divided = batches(chain.from_iterable(keys)) if len(items) > _FEW else keys
+            self.marked, self.touched = [*parts], {}  # in this order, for Ctrl-C
+        if few:
+            divided = iter(parts if items else ())
+        else:
+            made_large(len(items))
+            divided = batches(chain.from_iterable(handed_over(parts)))
         if not self.all_dirty:
             yield from divided
             return

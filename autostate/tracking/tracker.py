@@ -129,9 +129,9 @@ class Tracker(Roots):
     @property
     def activity(self) -> int:
         """A number that grows with marks; if it is the same twice, writing pauses."""
-        self.written.count()  # without the lock between slices
+        tally = self.written.count()
         with self.lock:
-            return self._marks + sum(len(node.entries.keys) for node in self.written.tally.nodes)
+            return self._marks + sum(len(node.entries.keys) for node in tally.nodes)
 
     def estimate(self) -> int:
         """Estimate the bytes that a flush would write.
@@ -139,9 +139,8 @@ class Tracker(Roots):
         A large mapping of which nearly all entries are dirty becomes disarmed, to be saved as a
         whole: its writes run at full speed again, and the cut need not look for the entries.
         """
-        self.written.count()  # without the lock between slices
+        tally = self.written.count()
         with self.lock:
-            tally = self.written.count()  # written meanwhile
             total = tally.size
             for node in tally.nodes:
                 container, variants = node.obj, VARIANTS.get(type(node.obj))
@@ -397,7 +396,8 @@ class Tracker(Roots):
             # be saved, and what it has put into the state neither converted nor watched.
             with no_collections():
                 capture = self._take(full_compare=full_compare)
-            made_large(max(map(_count_of, capture.node_captures), default=0))
+            if capture.node_captures:
+                made_large(max(map(_count_of, capture.node_captures)))
             return capture
         finally:
             # The lock is held until here, and the threads of these blocks wait: nobody has seen the

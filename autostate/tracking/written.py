@@ -85,10 +85,11 @@ class Written:
 
     def count(self) -> Tally:
         """Read what was written since the last call, in slices; return the sums over all."""
-        while self.tally.count < len(self.containers):
+        tally = self.tally
+        while tally.count < len(self.containers):
             with self._tracker.lock:
-                self.tally.read(self.containers)
-        return self.tally
+                tally.read(self.containers)
+        return tally
 
     def forget_unbound(self) -> None:
         """Forget containers that belong to no store any more."""
