@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from autostate.tracking.barrier import Barrier, changed, dropped, locked, put, register_kind
-from autostate.tracking.bulk_conversion import convert
 from autostate.tracking.capture import Capture
+from autostate.tracking.decoded_conversion import convert
 from autostate.tracking.kind import Kind
 from autostate.tracking.node import LARGE, Node
 from autostate.tracking.tracker import Tracker

@@ -1,6 +1,6 @@
 """Builds the values in the entries of one node that is rehydrated.
 
-Most values are tracked containers already when they arrive here: see `bulk_conversion.py`. The
+Most values are tracked containers already when they arrive here: see `decoded_conversion.py`. The
 others are JSON.
 """
 
@@ -14,8 +14,8 @@ from autostate.codec.signatures import Stored
 from autostate.errors import SignatureError, UnknownTypeError
 from autostate.signing import BadSignatureError
 from autostate.tracking.barrier import Barrier, make
-from autostate.tracking.bulk_conversion import FLAT, Dict, List, converted_types
 from autostate.tracking.cell import Cell
+from autostate.tracking.decoded_conversion import FLAT, Dict, List, converted_types
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kind import KINDS
 from autostate.tracking.node import Node

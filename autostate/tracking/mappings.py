@@ -10,7 +10,6 @@ was added.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
 from itertools import chain, islice, repeat
 from operator import countOf, is_, is_not
@@ -27,11 +26,11 @@ from autostate.tracking.nan_keys import has_nan
 from autostate.tracking.node import LARGE, KeyedEntries
 from autostate.tracking.node_capture import Changes, NodeCapture, batches, dump_key, is_key
 from autostate.tracking.parts import handed_over, parts_of
+from autostate.tracking.raw import drain
 from autostate.tracking.verbatim import verbatim
 
 _MISSING: Final = object()
 _STR: Final = frozenset({str})
-_drain: Final = deque[Any](maxlen=0).extend
 _FEW: Final = 32  # entries that are one batch
 _LARGE: Final = 1 << 20  # bytes of an entry above which another copy costs too much
 
@@ -418,7 +417,7 @@ class MappingCapture(KeyedCapture):
         if self.node.kind.has_fields:
             self.items.update(zip(batch, repeat(None)))
         else:
-            _drain(map(self.items.pop, batch))
+            drain(map(self.items.pop, batch))
         if self.are_plain(batch):
             known = verbatim(self.node, values, batch)
             data = None if known is None else known.under(batch)

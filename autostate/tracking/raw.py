@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from itertools import repeat
+from operator import attrgetter
 from typing import Any, Final
+
+node_of: Final = attrgetter("_node_")
+"""Reads the node of a tracked container."""
+key_of: Final = attrgetter("_key_")
+"""Reads under which key of its node a tracked container lies."""
+drain: Final = deque[Any](maxlen=0).extend
+"""Goes through an iterator for its effects, in C."""
 
 _MISSING: Final = object()
 _maxlen: Final[Any] = vars(deque)["maxlen"]

@@ -27,9 +27,9 @@ from autostate.errors import (
 from autostate.process.interrupts import is_passing, uninterrupted
 from autostate.tracking.barrier import arm, size, variants_of
 from autostate.tracking.builder import Builder
-from autostate.tracking.bulk_conversion import FLAT, converted_types
 from autostate.tracking.capture import Capture
 from autostate.tracking.cell import OBJECT, Cell
+from autostate.tracking.decoded_conversion import FLAT, converted_types
 from autostate.tracking.graph import Graph
 from autostate.tracking.items import SequenceEntries
 from autostate.tracking.kept import Kept

@@ -29,14 +29,13 @@ from autostate.tracking.barrier import VARIANTS, size
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kept import gaps
 from autostate.tracking.kind import PLAIN
-from autostate.tracking.raw import items_of, iterate
+from autostate.tracking.raw import items_of, iterate, node_of
 from autostate.tracking.search import ATOMS
 
 if TYPE_CHECKING:
     from autostate.tracking.kept import Segment
     from autostate.tracking.node import Node
 
-_node_of: Final = attrgetter("_node_")
 _ident_of: Final = attrgetter("_key_.ident")
 
 _SPLICES: Final = 32
@@ -158,7 +157,7 @@ def _is_item(known: Any, item: Any) -> bool:
     return type(known) is ItemRef and known.ident == id(item)
 
 
-def unresolved(node: Node) -> list[int]:
+def unresolved_slots(node: Node) -> list[int]:
     """List the positions of items that may have to be converted or watched."""
     items = items_of(node.obj)
     slots: list[int] = [*range(len(items))]
@@ -179,7 +178,7 @@ def _are_inline(node: Node, containers: list[Any]) -> bool:
     idents = [*map(id, containers)]
     with contextlib.suppress(AttributeError):  # one of them is a node, and has no `ItemRef`
         return (
-            all(map(is_, map(_node_of, containers), repeat(node)))
+            all(map(is_, map(node_of, containers), repeat(node)))
             and all(map(eq, map(_ident_of, containers), idents))
             and len({*idents}) == len(idents)
         )

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from itertools import chain, compress, repeat
-from operator import and_, attrgetter, is_, not_
+from operator import and_, is_, not_
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import codec
@@ -16,7 +16,7 @@ from autostate.tracking.barrier import VARIANT_SETS, Barrier, kind_of, size
 from autostate.tracking.kind import PLAIN, copy_dict
 from autostate.tracking.node import LARGE
 from autostate.tracking.parts import parts_of
-from autostate.tracking.raw import items_of, iterate
+from autostate.tracking.raw import items_of, iterate, node_of
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -29,7 +29,6 @@ _FIXED: Final = frozenset({tuple, frozenset, range, slice, Fraction})
 _MANY: Final = 10_000
 _LEVELS: Final = 8
 _CONTENTS: Final[dict[str, Callable[[Any], Iterable[Any]]]] = {"dict": dict.values, "list": iter}
-_node_of: Final = attrgetter("_node_")
 
 
 def is_object(cls: type) -> bool:
@@ -129,7 +128,7 @@ def entries_inside(node: Node, keys: list[Any], wanted: set[int]) -> dict[int, A
                 continue
             some: list[Any] = [*compress(values, which)]
             of = [*compress(owners, which)]
-            ours = map(is_, map(_node_of, some), repeat(node))
+            ours = map(is_, map(node_of, some), repeat(node))
             which = [*map(and_, ours, map(LARGE.__ge__, map(len, some)))]
             some, of = [*compress(some, which)], [*compress(of, which)]
             inside += chain.from_iterable(map(contents, some))

@@ -12,6 +12,7 @@ from operator import attrgetter, call, is_not
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.tracking.barrier import VARIANTS
+from autostate.tracking.raw import node_of
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -20,7 +21,6 @@ SLICE: Final = 2_000
 """Containers that are read with the lock held: less than a millisecond."""
 
 _length_of: Final = attrgetter("length")
-_node_of: Final = attrgetter("_node_")
 _object_of: Final = attrgetter("_node_.obj")
 
 
@@ -44,7 +44,7 @@ class Tally:
         """Read some of those containers that are not read yet."""
         some = written[self.count : self.count + SLICE]
         self.count += len(some)
-        nodes = {*map(_node_of, some)}
+        nodes = {*map(node_of, some)}
         if None in nodes:  # some were detached
             some = [one for one in some if one._node_ is not None]
             nodes.discard(None)

@@ -21,6 +21,7 @@ from autostate import codec
 from autostate.memory import encode_each
 from autostate.tracking.barrier import VARIANT_SETS
 from autostate.tracking.node import LARGE
+from autostate.tracking.raw import key_of, node_of
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -31,8 +32,6 @@ _NUMBERS: Final = frozenset({float, int, bool})
 _COLUMNS: Final = 16
 _DICTS: Final = VARIANT_SETS["dict"]
 _LISTS: Final = VARIANT_SETS["list"]
-_node_of: Final = attrgetter("_node_")
-_key_of: Final = attrgetter("_key_")
 _ident_of: Final = attrgetter("_key_.ident")
 
 
@@ -100,7 +99,7 @@ class _Column(Struct):
             keys: The entries, if these are the values of the node.
         """
         if self.parents is not None:  # they are known to belong to their entries
-            entries: Iterable[Any] = map(_key_of, self.parents)
+            entries: Iterable[Any] = map(key_of, self.parents)
             if not self.is_one_place:
                 entries = chain.from_iterable(map(repeat, entries, map(len, self.parents)))
             keys = [*entries]
@@ -208,10 +207,10 @@ def _are_objects(dicts: list[Any]) -> bool:
 
 def _belong(node: Node, values: list[Any], keys: list[Any] | None) -> bool:
     """Tell whether containers are inline in entries of a node."""
-    if not all(map(is_, map(_node_of, values), repeat(node))):
+    if not all(map(is_, map(node_of, values), repeat(node))):
         return False
     if keys is not None:
-        return all(map(is_, map(_key_of, values), keys))
+        return all(map(is_, map(key_of, values), keys))
     try:  # the entry of an item is found by the item
         return all(map(eq, map(_ident_of, values), map(id, values)))
     except AttributeError:  # it is the node itself

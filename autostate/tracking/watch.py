@@ -26,12 +26,12 @@ from typing import Any, Final
 from autostate import codec
 from autostate.collector import no_collections
 from autostate.memory import encode_each
-from autostate.tracking.batch_conversion import Batch
 from autostate.tracking.cell import Cell
 from autostate.tracking.conversion import is_resolved
 from autostate.tracking.graph import Graph
 from autostate.tracking.items import SequenceEntries
 from autostate.tracking.kind import PLAIN
+from autostate.tracking.live_conversion import Batch
 from autostate.tracking.node import DirtySource, EarlyEncoding, Marks, Node
 from autostate.tracking.picture import Picture, copied
 from autostate.tracking.raw import items_of

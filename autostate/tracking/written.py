@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from itertools import chain, compress, repeat
-from operator import attrgetter, is_, not_, or_, sub
+from operator import is_, not_, or_, sub
 from typing import Any, Final
 
 from autostate.process.interrupts import is_passing
@@ -25,16 +25,16 @@ from autostate.tracking.barrier import (
     held_keys,
     size,
 )
-from autostate.tracking.batch_conversion import Batch
 from autostate.tracking.graph import Graph
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.late_calls import LateCalls
+from autostate.tracking.live_conversion import Batch
 from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
 from autostate.tracking.parts import free
-from autostate.tracking.raw import item_of, items_at, items_of
+from autostate.tracking.raw import item_of, items_at, items_of, key_of, node_of
 from autostate.tracking.refcount import IN_A_BATCH
 from autostate.tracking.resting import Resting
-from autostate.tracking.saved_items import copies_of, is_as_marked, is_followed, unresolved
+from autostate.tracking.saved_items import copies_of, is_as_marked, is_followed, unresolved_slots
 from autostate.tracking.search import ATOMS, entries_inside, holds_atoms, slots_of
 from autostate.tracking.tally import Tally
 from autostate.tracking.watched import Watched
@@ -179,7 +179,7 @@ class Written:
         node: Node | None = containers[0]._node_
         if node is None or node.obj is containers[0]:
             return
-        unresolved, keys = self._tracker.unresolved, [*map(_key_of, containers)]
+        unresolved, keys = self._tracker.unresolved, [*map(key_of, containers)]
         types = [*map(type, containers)]
         kinds = VARIANT_SETS["dict"] | VARIANT_SETS["list"]
         if not kinds.issuperset(types):
@@ -195,7 +195,7 @@ class Written:
             found = entries_inside(node, [*compress(keys, inner)], wanted)
             inside = map(is_, map(found.get, map(id, containers), repeat(found)), keys)
             here = [*map(or_, here, inside)]
-        ours = map(is_, map(_node_of, containers), repeat(node))
+        ours = map(is_, map(node_of, containers), repeat(node))
         listed = map(unresolved.__contains__, map(id, containers))
         small = map(LARGE.__ge__, map(len, containers))
         which = [*map(all, zip(here, ours, listed, small, strict=True))]
@@ -292,9 +292,9 @@ class Written:
             entry, and held by nobody.
         """
         node = written[0]._node_ if written else None
-        if node is None or not all(map(is_, map(_node_of, written), repeat(node))):
+        if node is None or not all(map(is_, map(node_of, written), repeat(node))):
             return False
-        keys = [*map(_key_of, written)]
+        keys = [*map(key_of, written)]
         values = _values(node, keys)
         if values is None or not all(map(is_, values, written)):
             return False
@@ -434,7 +434,7 @@ class Written:
             if node.kind.shape == "sequence" and is_followed(node):
                 if is_as_marked(node):
                     continue
-                self._graph.look_inside(node, unresolved(node), again=True)
+                self._graph.look_inside(node, unresolved_slots(node), again=True)
             node.entries.all_dirty = True
             self._tracker.dirty_nodes[node] = None
         for node in nodes:
@@ -490,7 +490,7 @@ def _is_marked(container: Any, node: Node) -> bool:
 
 def _by_node(written: list[Any], classes: list[type]) -> Iterator[tuple[list[Any], list[type]]]:
     """Divide written containers, and their classes, by node, if these are few."""
-    nodes = [*map(_node_of, written)]
+    nodes = [*map(node_of, written)]
     different = {*nodes}
     if not 1 < len(different) <= len(nodes) // _FEW:
         yield written, classes
@@ -520,9 +520,6 @@ def are_flat(containers: list[Any]) -> bool:
         return all(map(is_flat, containers))
     return ATOMS.issuperset(map(type, chain.from_iterable(map(dict.values, containers))))
 
-
-_node_of: Final = attrgetter("_node_")
-_key_of: Final = attrgetter("_key_")
 
 _INLINE: Final = 2 + refcount.MEASURING
 """References to an inline container that nobody holds: its parent's, that of the list in `collect`,

@@ -13,7 +13,7 @@ from autostate import collector
 from autostate.tracking import mappings, nan_keys, parts, search, tally
 from autostate.tracking.written import SLICE
 from tests.conformance.state_kit import Program
-from tests.tracking.test_batch_conversion import python_calls
+from tests.tracking.test_live_conversion import python_calls
 from tests.tracking.written import recovered
 
 

@@ -15,7 +15,7 @@ from autostate.tracking.graph import Graph
 from autostate.tracking.resolver import ReferenceResolver
 from autostate.tracking.verbatim import verbatim
 from tests.conformance.state_kit import Program, shape
-from tests.tracking.test_batch_conversion import python_calls
+from tests.tracking.test_live_conversion import python_calls
 from tests.tracking.written import recovered
 
 SPECIAL: dict[str, Callable[[], Any]] = {

@@ -12,7 +12,7 @@ from autostate.tracking import LARGE
 from autostate.tracking.graph import Graph
 from autostate.tracking.search import entries_inside
 from tests.conformance.state_kit import Program, form, shape
-from tests.tracking.test_batch_conversion import python_calls
+from tests.tracking.test_live_conversion import python_calls
 
 MANY = LARGE + 50
 CONTENT: dict[str, Any] = {

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from autostate.tracking.barrier import Barrier
-from autostate.tracking.batch_conversion import Batch
+from autostate.tracking.live_conversion import Batch
 from tests.conformance.state_kit import Program, form, shape
 from tests.tracking.written import recovered
 

@@ -16,7 +16,7 @@ import gc
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain, compress, repeat, starmap
-from operator import and_, attrgetter, call, eq, is_, not_
+from operator import and_, call, eq, is_, not_
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -24,23 +24,21 @@ from msgspec import Struct
 from autostate.collector import aging, untracking
 from autostate.tracking import refcount
 from autostate.tracking.barrier import INTERCHANGEABLE, VARIANT_SETS, VARIANTS, kind_of, size
-from autostate.tracking.bulk_conversion import Dict, List
+from autostate.tracking.decoded_conversion import Dict, List
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kind import KINDS, Kind
 from autostate.tracking.node import LARGE
+from autostate.tracking.raw import drain, key_of, node_of
 from autostate.tracking.refcount import IN_A_BATCH
 from autostate.tracking.search import ATOMS
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
 
-_node_of: Final = attrgetter("_node_")
-_key_of: Final = attrgetter("_key_")
 _LEVELS: Final = 8
 """Levels of containers that are converted here. A chain of thousands could be converted, too, but
 its encoding, which makes one of its containers after another a node, would take minutes."""
 
-_drain: Final = deque[Any](maxlen=0).extend
 
 _MADE: Final[dict[type, tuple[str, type]]] = {dict: ("dict", Dict), list: ("list", List)}
 """By plain type: the kind, and a class of its layout of which one call of C makes a copy."""
@@ -140,8 +138,8 @@ class Batch:
                 self._groups.append(one)
                 continue
             if cls in VARIANTS:
-                ours = map(is_, map(_node_of, one.values), repeat(self._node))
-                here = map(is_, map(_key_of, one.values), one.keys)
+                ours = map(is_, map(node_of, one.values), repeat(self._node))
+                here = map(is_, map(key_of, one.values), one.keys)
                 one = one.only([*map(not_, map(and_, ours, here))])
             self._leave(one)
 
@@ -181,17 +179,17 @@ class Batch:
             (done.extend, map(all, [map(and_, there, alone)])),
             (tracked_before.extend, map(gc.is_tracked, olds)),
             (news.extend, map(make, olds)),
-            (_drain, map(setattr, news, repeat("_node_"), repeat(self._node))),
-            (_drain, map(setattr, news, repeat("_key_"), keys)),
-            (_drain, map(setattr, refs, repeat("ident"), map(id, news))),
-            (_drain, map(setattr, news, repeat("__class__"), repeat(tracked))),
-            (_drain, puts),
+            (drain, map(setattr, news, repeat("_node_"), repeat(self._node))),
+            (drain, map(setattr, news, repeat("_key_"), keys)),
+            (drain, map(setattr, refs, repeat("ident"), map(id, news))),
+            (drain, map(setattr, news, repeat("__class__"), repeat(tracked))),
+            (drain, puts),
             *((function,) for function in aging(len(olds))),
         )
         collecting = gc.isenabled()
         try:
             gc.disable()  # a collection may run finalizers, which are code of the program
-            _drain(starmap(call, steps))
+            drain(starmap(call, steps))
         finally:
             if collecting:
                 gc.enable()
@@ -206,7 +204,7 @@ class Batch:
         """Let the garbage collector forget copies of dicts that it did not track."""
         function = untracking(len(dicts))
         if function is not None:
-            _drain(map(function, dicts))
+            drain(map(function, dicts))
 
     def _look_inside(self, kind: Kind, parents: list[Any], keys: list[Any], level: int) -> None:
         """List what is to be converted inside persisted dicts, or lists."""

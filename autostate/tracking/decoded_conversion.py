@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections import deque
 from collections.abc import Iterable
 from itertools import chain, compress
 from operator import call, not_
@@ -27,6 +26,7 @@ from autostate.tracking.barrier import VARIANT_SETS
 from autostate.tracking.items import ItemRef
 from autostate.tracking.kind import KINDS
 from autostate.tracking.node import Node
+from autostate.tracking.raw import drain
 
 FLAT: Final[frozenset[type]] = codec.NATIVE | {float}
 _PLAIN: Final = frozenset({dict, list})
@@ -241,7 +241,7 @@ def _untrack(copies: list[Any], deep: list[bool]) -> None:
     """Let the garbage collector forget the copies of dicts that it does not track either."""
     function = untracking(len(copies))
     if function is not None:
-        _drain(map(function, compress(copies, map(not_, deep)) if True in deep else copies))
+        drain(map(function, compress(copies, map(not_, deep)) if True in deep else copies))
 
 
 def untrack(containers: list[Any]) -> None:
@@ -255,10 +255,7 @@ def untrack(containers: list[Any]) -> None:
         dicts = [one for one in containers if type(one) in forms]
     if not FLAT.issuperset(map(type, chain.from_iterable(map(dict.values, dicts)))):
         dicts = [one for one in dicts if FLAT.issuperset(map(type, dict.values(one)))]
-    _drain(map(function, dicts))
-
-
-_drain: Final = deque[Any](maxlen=0).extend
+    drain(map(function, dicts))
 
 
 def _called(makers: dict[type, Any], values: list[Any]) -> Iterable[Any]:
