@@ -10,7 +10,8 @@ below its own, and packages on one line do not import each other:
 
     cli/, testing/          the commands; a platform for tests
     apify/                  what Apify tells a program; @actor; to and from Actor.use_state
-    loops/, objects/        resume(); @persisted, and the state put back after a test
+    delivery/, loops/,      outbox(); resume(); @persisted, and the state put back after a test
+    objects/
     containers/             PersistedDict, PersistedSet and the others
     runtime/                which store a state object belongs to; one store and its objects; one
                             process's life with them
@@ -50,9 +51,11 @@ from autostate.errors import (
     AutostateError,
     CodecError,
     CorruptStateError,
+    DeliveryRefusedError,
     FencedError,
     FlushError,
     NotStoredError,
+    OutboxFullError,
     ReadOnlyError,
     ResumeError,
     SignatureError,
@@ -92,6 +95,8 @@ if TYPE_CHECKING:
         PersistedSet,
     )
     from autostate.containers.proxy import proxy
+    from autostate.delivery.destination import Destination, OutboxItem
+    from autostate.delivery.outbox import Outbox, outbox
     from autostate.loops.resume import resume
     from autostate.objects.decorator import persisted
     from autostate.objects.options import Transient, transient
@@ -105,10 +110,15 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "AutostateError",
     "CodecError",
     "CorruptStateError",
+    "DeliveryRefusedError",
+    "Destination",
     "FencedError",
     "FlushError",
     "Info",
     "NotStoredError",
+    "Outbox",
+    "OutboxFullError",
+    "OutboxItem",
     "PersistedCounter",
     "PersistedDeque",
     "PersistedDict",
@@ -142,6 +152,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "hub",
     "info",
     "names",
+    "outbox",
     "persisted",
     "pickled",
     "proxy",
@@ -152,7 +163,10 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
 ]
 
 _LATE = {
+    "Destination": "autostate.delivery.destination",
     "Info": "autostate.runtime.info",
+    "Outbox": "autostate.delivery.outbox",
+    "OutboxItem": "autostate.delivery.destination",
     "PersistedCounter": "autostate.containers",
     "PersistedDeque": "autostate.containers",
     "PersistedDict": "autostate.containers",
@@ -165,6 +179,7 @@ _LATE = {
     "adopt": "autostate.apify.adopt",
     "backup": "autostate.runtime.backup",
     "export": "autostate.apify.export",
+    "outbox": "autostate.delivery.outbox",
     "persisted": "autostate.objects.decorator",
     "pickled": "autostate.codec.pickled",
     "proxy": "autostate.containers.proxy",

@@ -13,6 +13,8 @@
     │   ├── UnsupportedTypeError   a value that cannot be saved; the message names its path
     │   ├── CorruptStateError      a record that cannot be read; it is kept, never overwritten
     │   └── SignatureError         a pickled value that no key of the program has signed
+    ├── OutboxFullError            an outbox has no room: its destination is too slow, or down
+    ├── DeliveryRefusedError       a destination will not take items any more
     ├── FlushError                 a flush did not finish: the cause is chained to it
     │   └── ChangesLostError       nor could its changes be kept in a file at the end
     ├── ResumeError                a loop cannot go on: what it goes over is not the same
@@ -196,4 +198,19 @@ class UpgradeError(AutostateError):
 
     Nothing was touched. Run the program that has that version; or mend the upgrade function, whose
     own error is the cause of this one.
+    """
+
+
+class OutboxFullError(AutostateError):
+    """An outbox has no room for an item, which was not added: its destination is too slow.
+
+    The message says how many items wait, and the last error of the destination, if there was one.
+    """
+
+
+class DeliveryRefusedError(AutostateError):
+    """A destination will not take items any more, and trying again does not mend it.
+
+    A destination raises it, for example because a token is not valid. The outbox then stops, and
+    keeps its items; the next process tries again.
     """

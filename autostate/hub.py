@@ -171,6 +171,12 @@ flush_failed: HubSignal = HubSignal(
     row). Or an entry cannot be saved while everything else is: once for each, with an
     UnsupportedTypeError and no failures.""",
 )
+delivery_failed: HubSignal = HubSignal(
+    "delivery_failed",
+    """Outbound: an outbox could not deliver. `outbox` (its name), `error`, `failures` (how many
+    in a row), `aside` (whether the item was set aside). It is tried again unless the item was set
+    aside, or the error is a DeliveryRefusedError.""",
+)
 fenced: HubSignal = HubSignal(
     "fenced",
     """Outbound: a later process has taken over; nothing is saved any more. `error`.""",

@@ -25,7 +25,7 @@ from autostate.depth import reads_deep
 V = TypeVar("V")
 
 SEQUENCES: Final = {kind.name for kind in CONTAINERS.values() if kind.shape == "sequence"}
-KINDS: Final = CONTAINERS.keys() | {"proxy", "object", "shared_object", "loop"}
+KINDS: Final = CONTAINERS.keys() | {"proxy", "object", "shared_object", "loop", "outbox"}
 UNREADABLE = "unreadable"
 """The kind of a root whose records could not be read: only its name is known."""
 

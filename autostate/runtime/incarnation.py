@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from autostate import logs
+from autostate.deadline import Deadline
 from autostate.errors import (
     ChangesLostError,
     CodecError,
@@ -38,6 +39,7 @@ from autostate.ownership.state_names import listed, of_programs
 from autostate.process import exit_status, lifecycle
 from autostate.process.interrupts import Latch, uninterrupted
 from autostate.runtime.claim import Claim, changed_since
+from autostate.runtime.companion import Companion
 from autostate.runtime.handlers import Handlers
 from autostate.runtime.last_resort import LastResort, shout
 from autostate.runtime.start import start
@@ -79,6 +81,7 @@ class Incarnation:
             disconnects them, knows this incarnation.
         anew: Whether the stored state could not be read, and was kept under another name.
         downtime: Seconds from the last save of the previous incarnation to now, or None.
+        companions: What works beside state objects, by their names.
         ending: The thread in which the last manager leaves this incarnation; None: none does.
 
     Raises:
@@ -106,6 +109,7 @@ class Incarnation:
         self.users: list[lifecycle.Keeper] = []
         self.finished: bool = False
         self.ending: int | None = None
+        self.companions: dict[str, Companion] = {}
         self._sender = sender
         self._pid = os.getpid()
         self._is_ours = True  # the store's connection
@@ -282,9 +286,12 @@ class Incarnation:
     def _finish(self, timeout: float) -> Exception | None:
         problem: Exception | None = None
         try:
+            end = Deadline.after(timeout)
+            for companion in list(self.companions.values()):
+                companion.end(end.left() / 2)
             self.handlers.disconnect()
             if not self.flush_thread.stopped:
-                self.flush_thread.stop(timeout)
+                self.flush_thread.stop(end.left())
         except FencedError as error:
             problem = self._refused_at_the_end(error)
         except UnsupportedTypeError as error:

@@ -12,7 +12,8 @@ class Info:
     Attributes:
         name: The name of the state object.
         kind: "dict", "set", "counter", "list", "deque", "proxy", "object": an object of a
-            `@persisted` class, or "loop": the position of a resumable loop.
+            `@persisted` class, "loop": the position of a resumable loop; or "outbox": what
+            an outbox has not delivered.
         resumed: Whether the state object was found in the store when it was created.
         downtime: Seconds between the last save of the previous incarnation and the start of this
             one, if a state was resumed. Else None.

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from autostate import hub, under_test
 from autostate.errors import FlushError
@@ -27,12 +27,15 @@ from autostate.runtime.place import checked, named_by_environment, path_of, plac
 from autostate.settings import OF_PROGRAMS, Settings, SettingsByName, default_url
 
 if TYPE_CHECKING:
+    from autostate.runtime.companion import Companion
     from autostate.runtime.incarnation import Incarnation
     from autostate.runtime.info import Info
     from autostate.saving.statistics import Statistics
     from autostate.stores import Store
     from autostate.tracking import Tracker
     from autostate.tracking.atomic import AtomicBlock
+
+C = TypeVar("C", bound="Companion")
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -202,6 +205,20 @@ class StateManager:
                 *(name, path or "the storage of an Actor", other.name, other),
             )
 
+    def companion(self, name: str, make: Callable[[], C]) -> C:
+        """Give what works beside a state object, such as an outbox; made once for each name.
+
+        Args:
+            name: The name of the state object, which `make` creates.
+            make: Makes it.
+        """
+        with self._lock:
+            companions = self._begin().companions
+            if name not in companions:
+                companions[name] = make()
+            made: Any = companions[name]
+            return made  # type: ignore[no-any-return]
+
     def live(self, name: str) -> Any | None:
         """Give the live state object of that name, or its root, if there is one."""
         incarnation = self._incarnation
@@ -273,6 +290,9 @@ class StateManager:
             incarnation = self._begin(instead_of=name)
             if begun or not incarnation.anew:
                 incarnation.delete(name)
+            companion = incarnation.companions.pop(name, None)
+        if companion is not None:
+            companion.end(0.0)
 
     def atomic(self) -> AtomicBlock:
         """Save the writes of the body together or not at all; if the body raises, undo them."""
@@ -280,10 +300,15 @@ class StateManager:
 
         return AtomicBlock(self._trackers)
 
-    def _tracker(self) -> Tracker:
+    def tracker(self) -> Tracker:
         """Give the tracker of the state objects; open the state if it is not open yet."""
         with self._lock:
             return self._begin().tracker
+
+    def inside_atomic(self) -> bool:
+        """Tell whether the calling thread or task is inside an `atomic()` block."""
+        incarnation = self._incarnation
+        return incarnation is not None and incarnation.tracker.inside_atomic()
 
     def _trackers(self) -> list[Tracker]:
         """Give the tracker for a block of `atomic()`; none if no state object is kept.
@@ -323,10 +348,21 @@ class StateManager:
             lifecycle.wait_for_signal()
             raise
 
+    def save_soon(self) -> None:
+        """Ask for a save, without waiting for it."""
+        incarnation = self._incarnation
+        if incarnation is not None:
+            incarnation.flush_thread.flush_soon()
+
     async def durable_at_end(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Flush without blocking, and do not wait for errors that waiting does not mend."""
+        """Flush without blocking, and do not wait for errors that waiting does not mend.
+
+        Before that, companions finish their work.
+        """
         incarnation = self._in_use()
         if incarnation is not None:
+            for companion in list(incarnation.companions.values()):
+                await companion.end_async(self.exit_timeout / 2)
             await incarnation.flush_thread.durable(timeout, ending=True)
 
     def statistics(self) -> Statistics:

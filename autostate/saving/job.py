@@ -127,6 +127,7 @@ class FlushJob:
         self._under_way = 0
         self._waiting_since: float | None = None
         self._is_written = False
+        self._saved_cut = 0
         self._compact_after = -math.inf
 
     @shows_warnings
@@ -159,8 +160,14 @@ class FlushJob:
             return
         if capture is None:
             return
-        if requests and self.policy.unchecked:
-            self.check_owner(deadline)
+        if self.policy.unchecked:
+            if requests:
+                self.check_owner(deadline)
+            elif any(follower.waits for follower in self.tracker.followers):
+                with contextlib.suppress(FlushError):  # asked again later
+                    self.check_owner(deadline, again=False)
+        else:
+            self._tell_followers()
         if full_compare:  # each doubtful entry was encoded again
             self.outcomes.unsavable.clear()
         if capture.errors:
@@ -191,6 +198,7 @@ class FlushJob:
                     self._check_stored()
                 info, waited = self._commit(changes, deadline)
             capture.saved()
+            self._saved_cut = capture.number
         except StoreGoneError:  # `flush` saves everything again
             raise
         except BaseException as error:
@@ -233,6 +241,7 @@ class FlushJob:
         try:
             self._ask(self._journal.check_owner, deadline, gives_up, _note_silence)
             self.policy.checked()
+            self._tell_followers()
         except FencedError as error:
             self._fence(error)
             raise
@@ -241,6 +250,14 @@ class FlushJob:
             raise FlushError(f"{_UNCHECKED}: {error}") from error
         finally:
             self._is_written = False
+
+    def _tell_followers(self) -> None:
+        """Tell those who wait which of their writes are durable."""
+        for follower in self.tracker.followers:
+            try:
+                follower.durable(self._saved_cut)
+            except Exception:
+                logger.exception("a follower of saves raised; the others are told")
 
     def renew(self, deadline: Deadline) -> None:
         """Show other processes that this owner lives, where they cannot ask. Log failures."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import chain
 from operator import attrgetter
-from typing import Final
+from typing import Final, Protocol
 
 from autostate.codec import dumps
 from autostate.errors import UnsupportedTypeError
@@ -32,10 +32,38 @@ __all__ = ["Capture", "mappings", "sequences", "sets"]  # the shapes, which have
 _obj_of: Final = attrgetter("obj")
 
 
+class Follower(Protocol):
+    """Somebody who has to know when a write of its own has become durable.
+
+    The flush thread calls both methods. They must be quick, and must not save.
+
+    Attributes:
+        waits: Whether it waits for a write to become durable: then the owner is checked after the
+            commit, where the store itself does not refuse writes of a fenced process.
+    """
+
+    waits: bool
+
+    def taken(self, number: int) -> None:
+        """Note which of its writes are part of a cut. The lock is held.
+
+        The state is as the cut takes it: without the writes of open `atomic()` blocks.
+
+        Args:
+            number: The number of the cut; each one has a higher number than those before it.
+        """
+        ...
+
+    def durable(self, number: int) -> None:
+        """Note that all cuts up to a number are durable, and that this process is the owner."""
+        ...
+
+
 class Capture:
     """The dirty entries of all state objects as of one moment.
 
     Attributes:
+        number: The number of the cut.
         tracker, graph, watched, changes, errors, entries: See `CaptureOutput`.
         node_captures: The parts of the nodes.
         nodes: The nodes that were taken.
@@ -43,7 +71,8 @@ class Capture:
         deleted: The numbers of deleted roots.
     """
 
-    def __init__(self, tracker: Marks, graph: Graph, watched: Watched) -> None:
+    def __init__(self, tracker: Marks, graph: Graph, watched: Watched, number: int = 0) -> None:
+        self.number = number
         self.tracker = tracker
         self.graph = graph
         self.watched = watched

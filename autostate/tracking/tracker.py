@@ -36,7 +36,7 @@ from autostate.tracking.barrier import (
     size,
     variants_of,
 )
-from autostate.tracking.capture import Capture
+from autostate.tracking.capture import Capture, Follower
 from autostate.tracking.items import SequenceEntries
 from autostate.tracking.node import LARGE, DirtySource, MappingEntries, Marks, Node
 from autostate.tracking.raw import has
@@ -64,6 +64,7 @@ class Tracker(Roots):
 
     Attributes:
         loops: The event loops on whose threads the state was written.
+        followers: Those who have to know when what they wrote has become durable.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class Tracker(Roots):
         super().__init__(wake=wake, signer=signer, on_unknown=on_unknown)
         self._changed_past_gate = False
         self.loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self.followers: list[Follower] = []
         self._marks = 0
+        self._cuts = 0
 
     # -- what the flush thread asks ----------------------------------------------------------------
 
@@ -429,7 +432,8 @@ class Tracker(Roots):
             self.finish_write()
         # Known from the beginning: a failure half-way must find the marks that were taken over, and
         # a node that is made meanwhile belongs to this capture.
-        capture = Capture(self, self.graph, self.watched)
+        self._cuts += 1
+        capture = Capture(self, self.graph, self.watched, self._cuts)
         self.capture = self.unsaved = capture
         if self.closed:
             return capture
@@ -464,6 +468,8 @@ class Tracker(Roots):
             reach.forget()
         late_calls.retrace(capture.nodes)
         self._encode_exposed()
+        for follower in self.followers:
+            follower.taken(capture.number)
         return capture
 
     def _encode_exposed(self) -> None:

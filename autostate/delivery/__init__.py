@@ -1,0 +1,1 @@
+"""Outboxes: what has to be done outside, done after the save that covers it."""

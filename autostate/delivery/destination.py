@@ -1,0 +1,176 @@
+"""Where the items of an outbox go."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from inspect import iscoroutinefunction
+from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from autostate import codec
+from autostate.errors import CorruptStateError, UnknownTypeError, UnsupportedTypeError
+
+T = TypeVar("T")
+
+
+class OutboxItem(NamedTuple, Generic[T]):
+    """One item of an outbox.
+
+    Attributes:
+        id: Names the item for good: the same after a kill, and never used for another item, not
+            even by an outbox that is deleted and made again.
+        position: The number of the item; later items have higher numbers, and some may be missing.
+        value: What was put into the outbox.
+    """
+
+    id: str
+    position: int
+    value: T
+
+
+class Destination(Generic[T]):
+    """Where the items of an outbox go. Subclasses say how.
+
+    A destination that can tell what has arrived makes each item arrive exactly once: it defines
+    `find`. Any other one gets each item at least once, with the same id.
+
+    The methods are called one at a time, by the thread of the outbox; coroutine functions run in
+    the event loop in which the outbox was made.
+
+    Attributes:
+        batch: The most items of one call of `deliver`.
+        batch_bytes: The most bytes of their encoded values, unless one alone has more.
+        settle: Seconds after the start of the process before `find` is called for the first time:
+            a request of the former process may still be on its way.
+    """
+
+    batch: ClassVar[int] = 1_000
+    batch_bytes: ClassVar[int] = 4_000_000
+    settle: ClassVar[float] = 0.0
+
+    def encode(self, value: T) -> str:
+        """Return the text as which a value is stored.
+
+        Raises:
+            UnsupportedTypeError: The value cannot be stored.
+        """
+        return encode(value)
+
+    def decode(self, text: str) -> T:
+        """Return the value of a stored text."""
+        value: T = decode(text)
+        return value
+
+    def begin(self) -> Any:
+        """Return the place where the first item will arrive, such as the length of a file.
+
+        It is called once in the life of an outbox, before anything is delivered, and its result is
+        durable before the first delivery.
+
+        Returns:
+            A value that can be saved; None if `find` needs no place.
+        """
+        return None
+
+    def deliver(self, items: Sequence[OutboxItem[T]], place: Any) -> Any:
+        """Deliver some items.
+
+        Args:
+            items: The items, in order.
+            place: What the last call of `deliver`, `find` or `begin` has returned.
+
+        Returns:
+            The place where the next item will arrive.
+
+        Raises:
+            DeliveryRefusedError: The destination will not take items any more; the outbox stops.
+            Exception: It is not known whether the items have arrived; tried again after `find`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define deliver()")
+
+    def find(self, items: Sequence[OutboxItem[T]], place: Any) -> tuple[Collection[int], Any]:
+        """Tell which of some items have arrived, after a kill or an error.
+
+        Args:
+            items: The items that may have been sent.
+            place: What the last recorded call has returned: whatever was sent lies behind it.
+
+        Returns:
+            The positions of those that have arrived, and the place where the next will arrive.
+        """
+        return (), place
+
+
+class FunctionDestination(Destination[T]):
+    """A function, or any object with a method `deliver`, as a destination.
+
+    Args:
+        function: Is called with the items of a batch.
+    """
+
+    def __init__(
+        self, function: Callable[[Sequence[OutboxItem[T]]], Awaitable[object] | object]
+    ) -> None:
+        self._function = function
+        self.is_async = iscoroutinefunction(function) or iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - not whether it can be called
+        )
+
+    def deliver(self, items: Sequence[OutboxItem[T]], place: Any) -> Any:
+        """Call the function."""
+        return _without_result(self._function(items))
+
+
+async def _awaited(result: Awaitable[object]) -> None:
+    await result
+
+
+def _without_result(result: Awaitable[object] | object) -> Any:
+    """Pass on what has to be awaited; a function knows no places, so its result means nothing."""
+    return _awaited(result) if isinstance(result, Awaitable) else None
+
+
+def encode(value: Any) -> str:
+    """Encode a value as the state does, as of now.
+
+    Raises:
+        UnsupportedTypeError: It cannot be kept.
+    """
+    try:
+        text = codec.dump(codec.jsonable(value, _no_node)).decode()
+    except codec.Unsupported as error:
+        raise UnsupportedTypeError(f"the item{error.path}", error.problem) from None
+    if _PICKLED in text:
+        raise UnsupportedTypeError(
+            "the item",
+            "an outbox keeps no pickled values: put what the destination needs of it, or register "
+            "its class",
+        )
+    return text
+
+
+def decode(text: str) -> Any:
+    """Decode a value that `encode` has encoded.
+
+    Raises:
+        UnknownTypeError: It is of a class that this program has not registered.
+        CorruptStateError: It is none that `encode` has written.
+    """
+    return codec.decode(msgspec.json.decode(text), _make)
+
+
+_PICKLED: Final = '{"$pickled":'
+
+
+def _no_node(_value: Any) -> None:
+    """Tell that no container is a node, so that all are written inline."""
+
+
+def _make(kind: str, content: Any) -> Any:
+    """Build a plain value."""
+    if kind == "unknown":
+        raise UnknownTypeError(content[0])
+    if kind in ("ref", "pickled"):
+        raise CorruptStateError(f"an item of an outbox holds a {kind}")
+    return content

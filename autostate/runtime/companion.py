@@ -1,0 +1,21 @@
+"""What works beside a state object and ends with it, such as an outbox."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Companion(Protocol):
+    """Something that has a thread of its own, and writes to the state."""
+
+    def end(self, timeout: float) -> None:
+        """Finish the work as far as possible, and stop; called before the last save.
+
+        Args:
+            timeout: Seconds; 0: the state object was deleted.
+        """
+        ...
+
+    async def end_async(self, timeout: float) -> None:  # noqa: ASYNC109 - as end
+        """Finish the work without blocking the event loop; `end` is called afterwards."""
+        ...
