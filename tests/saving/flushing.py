@@ -23,6 +23,7 @@ from autostate.saving.policy import FlushPolicy
 from autostate.saving.thread import FlushThread
 from autostate.settings import Settings
 from autostate.stores.memory import MemoryStore
+from autostate.tracking.capture import Follower
 
 WAIT = 120.0
 """Seconds after which a test that waits for an event fails."""
@@ -56,6 +57,7 @@ class Box:
         self.on_cut: Callable[[], None] = lambda: None
         self.declared = False
         self.capture: BoxCapture | None = None
+        self.followers: list[Follower] = []
 
     def write(self, key: str, value: Any = 1) -> None:
         """Change an entry, as a user's thread would."""
@@ -135,6 +137,7 @@ class BoxCapture:
     """What was unsaved in a box."""
 
     def __init__(self, box: Box, taken: dict[str, Any]) -> None:
+        self.number = len(box.cuts)
         self.box = box
         self.taken = taken
         self.errors = list(box.unsupported)
