@@ -3,32 +3,46 @@
 Why a thread: it delivers while the event loop is blocked, gone, or never existed, and at the end of
 the process. Coroutine functions run in the loop in which the outbox was made, as long as it runs.
 
-What happens to an item that fails:
+What happens to items that fail:
 
 - After any error it is not known what has arrived, so `find` is asked before the next attempt.
-- The items are tried again, later and later. From the second failure on the first one is sent
-  alone, so that one bad item does not fail the others.
+- The items are tried again, later and later. From the second failure on fewer items are sent
+  together, at last one alone; after each success twice as many. So one bad item among a thousand is
+  found in a few attempts, and the items before it are delivered.
 - An item that has failed `attempts` times alone is set aside, and the next ones are delivered. An
-  error of the connection does not count, and neither does it count if item after item fails: then
-  the destination is at fault, and nothing is set aside until it takes an item again.
+  error of the connection does not count. If item after item fails, the destination may be at fault:
+  nothing is set aside until it has taken an item again, and later items are tried, too, each alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from concurrent.futures import CancelledError, Future, wait
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from autostate import hub, logs
 from autostate.deadline import backoff
-from autostate.delivery.destination import Destination, OutboxItem
-from autostate.errors import AutostateError, DeliveryRefusedError
+from autostate.delivery.destination import (
+    Destination,
+    FunctionDestination,
+    OutboxItem,
+    RetryLaterError,
+)
+from autostate.errors import (
+    AutostateError,
+    DeliveryRefusedError,
+    FencedError,
+    ReadOnlyError,
+    StateInUseError,
+)
 from autostate.process.interrupts import Worker
 
 if TYPE_CHECKING:
@@ -44,6 +58,10 @@ MOST_IN_A_ROW: Final = 3
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 60.0
 """Seconds before another attempt."""
+LONGEST_WAITED: Final = 2.0
+"""Seconds before another attempt while somebody waits in `drain`."""
+SHRINKING: Final = 8
+"""By this factor fewer items are sent together after a failure."""
 
 LOOP_CHECK: Final = 0.25
 """Seconds between checks whether the event loop still runs."""
@@ -76,44 +94,75 @@ class Courier(Generic[T]):
         sender: object = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.refused = False
         self.delivered = 0
         self._name = name
         self._ledger = ledger
         self._destination = destination
+        self._finds = type(destination).find is not Destination.find
         self._attempts = attempts
         self._sender = sender
         self._clock = clock
         self._begun = False
-        self._unsure: list[int] = list(ledger.resumed)
-        self._settled_at = clock() + destination.settle if self._unsure else 0.0
+        self._settled_at = 0.0
+        self._unsure: list[int] = []
+        self._doubt(ledger.resumed, None)
+        self._most = destination.batch
         self._failures = 0
+        self._tries: dict[int, int] = {}  # how often items have failed alone
+        self._probe = 0
+        self._bad: tuple[int, str] | None = None  # to be set aside, unless it has arrived
         self._in_a_row = 0
-        self._not_before = 0.0
-        self._news = threading.Event()
-        self._moved = threading.Condition()
-        self._waiting: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
+        self._not_before = 0.0  # a moment that `hurry` brings forward
+        self._asked_for = 0.0  # one that the destination has asked for
+        self._hurried_until = 0.0
         self._stopped = False
-        self._thread: Worker | None = None
-        self._process = os.getpid()
-        self._starting = threading.Lock()
+        self._own_loop: asyncio.Runner | None = None
         try:
             self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
             self._loop = None
-        self._own_loop: asyncio.Runner | None = None
+        self._process = os.getpid()
+        self._make_locks()
+
+    def _make_locks(self) -> None:
+        self._news = threading.Event()
+        self._moved = threading.Condition()
+        self._waiting: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
+        self._starting = threading.Lock()
+        self._thread: Worker | None = None
+
+    def _check_process(self) -> None:
+        """Begin anew in the child of a fork, where locks of other threads may be held for ever."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._make_locks()
+            self._loop = self._own_loop = None
+            self._unsure = []
+            self._doubt(self._ledger.positions(), None)  # the parent may have sent any of them
+
+    def _doubt(self, positions: Sequence[int], error: BaseException | None) -> None:
+        """Note items of which it is not known whether they have arrived."""
+        if self._finds and positions:
+            self._unsure = self._unsure or list(positions)
+            self._settled_at = self._clock() + self._destination.settle_after(error)
 
     # -- for any thread -----------------------------------------------------------------------
 
     def wake(self) -> None:
         """Go on: something has become durable. Starts the thread if it does not run."""
+        self._check_process()
         self._news.set()
-        if self._is_alive() or self._stopped:
+        if self._is_alive() or self._stopped or self.refused:
             return
         with self._starting:
             if not self._is_alive():
-                self._thread = Worker(self._run, f"autostate-outbox-{self._name}")
+                # Not in the caller's context: what the thread writes is of no block of `atomic()`.
+                context = contextvars.Context()
+                self._thread = Worker(
+                    lambda: context.run(self._run), f"autostate-outbox-{self._name}"
+                )
                 try:
                     self._thread.start()
                 except RuntimeError:  # no threads are left, or the interpreter is ending
@@ -122,19 +171,34 @@ class Courier(Generic[T]):
     def _is_alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def hurry(self) -> None:
-        """Try again at once."""
+    def is_this_thread(self) -> bool:
+        """Tell whether the destination is what calls this."""
+        return self._thread is not None and self._thread is threading.current_thread()
+
+    def needs_running_loop(self) -> bool:
+        """Tell whether nothing is delivered while the calling thread waits."""
+        function: Any = self._destination.deliver
+        if isinstance(self._destination, FunctionDestination):
+            function = self._destination.function
+        is_async = any(map(iscoroutinefunction, (function, getattr(function, "__call__", None))))  # noqa: B004 - not whether it can be called
+        return is_async and self._loop is not None and self._loop is asyncio._get_running_loop()
+
+    def hurry(self, seconds: float) -> None:
+        """Try again at once, and then often for so many seconds, unless asked for a pause."""
+        self._hurried_until = self._clock() + seconds
         self._not_before = 0.0
         self.wake()
 
     def wait_for_less(self, count: int, timeout: float) -> bool:
         """Wait until fewer items are pending; tell whether that is so."""
+        self._check_process()
         with self._moved:
             self._moved.wait_for(lambda: self._is_over(count), timeout)
         return len(self._ledger) < count
 
     async def until_less(self, count: int, timeout: float) -> bool:  # noqa: ASYNC109 - as above
         """Wait like `wait_for_less`, without blocking the event loop."""
+        self._check_process()
         end = self._clock() + timeout
         loop = asyncio.get_running_loop()
         while not self._is_over(count) and (left := end - self._clock()) > 0:
@@ -161,6 +225,7 @@ class Courier(Generic[T]):
 
     def stop(self, timeout: float) -> None:
         """End the thread, after the call of the destination that is under way."""
+        self._check_process()
         self._stopped = True
         self._news.set()
         self._tell()
@@ -171,9 +236,6 @@ class Courier(Generic[T]):
     # -- the thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
-        if self._process != os.getpid():  # a fork: the parent may have sent any of them
-            self._process, self._unsure = os.getpid(), self._ledger.positions()
-            self._loop = self._own_loop = None
         try:
             while not self._stopped and self._ledger.is_kept and not self.refused:
                 self._news.clear()
@@ -181,8 +243,13 @@ class Courier(Generic[T]):
                 if wait is None or wait > 0:
                     self._news.wait(wait)
         finally:
+            try:
+                self._destination.close()
+            except Exception as error:
+                logger.debug("the destination of the outbox %r: %s", self._name, error)
             if self._own_loop is not None:
                 self._own_loop.close()
+                self._own_loop = None
 
     def _step(self) -> float | None:
         """Take one step.
@@ -190,7 +257,9 @@ class Courier(Generic[T]):
         Returns:
             The seconds to wait before the next step unless there is news; None: for news.
         """
-        pause = self._not_before - self._clock()
+        if not self._ledger.is_ours:
+            return None
+        pause = max(self._not_before, self._asked_for) - self._clock()
         if pause > 0:
             return pause
         batch: list[OutboxItem[T]] = []
@@ -199,36 +268,42 @@ class Courier(Generic[T]):
                 return None
             if self._unsure and (pause := self._find()) > 0:
                 return pause
+            if self._bad is not None:
+                self._set_aside(*self._bad)
             batch = self._next()
-            if not batch:
+            if not batch or self._stopped:
                 return None
             place = self._call(self._destination.deliver, batch, self._ledger.place)
             self._arrived([item.position for item in batch], place)
+        except (FencedError, StateInUseError, ReadOnlyError):
+            return None  # another process delivers
         except DeliveryRefusedError as error:
             self._refuse(error)
-        except Exception as error:
-            self._failed(error, batch)
+        except BaseException as error:  # SystemExit, too, ends nothing but the attempt
+            self._failed(error, [item.position for item in batch])
         return 0.0
 
     def _begin(self) -> bool:
         """Note the place where the first item will arrive; tell whether it is durable."""
+        ledger = self._ledger
         if not self._begun:
-            if not self._ledger.has_place and not self._ledger.resumed:
+            if not ledger.knows_place:
                 place = self._call(self._destination.begin)
                 if place is not None:
-                    self._ledger.set_place(place)
-                self._needs_place = place is not None
-            else:
-                self._needs_place = False
+                    ledger.set_place(place)
+                    # Nothing is sent before a place is durable, so a former process has sent none.
+                    self._unsure = []
             self._begun = True
-        return not self._needs_place or self._ledger.has_place
+        return ledger.has_place or not ledger.knows_place
 
     def _find(self) -> float:
         """Ask what has arrived of the items that may have been sent; return seconds to wait."""
         pause = self._settled_at - self._clock()
         if pause > 0:
             return pause
-        items = [item for item in self._items(len(self._unsure)) if item.position in self._unsure]
+        unsure = set(self._unsure)
+        # All at once, however many bytes: the place that `find` returns is behind all of them.
+        items = [item for item in self._items(None, None) if item.position in unsure]
         if items:
             arrived, place = self._call(self._destination.find, items, self._ledger.place)
             self._arrived(arrived, place)
@@ -236,36 +311,67 @@ class Courier(Generic[T]):
         return 0.0
 
     def _next(self) -> list[OutboxItem[T]]:
-        alone = self._failures > 1
-        return self._items(1 if alone else self._destination.batch)
+        if self._probe:  # another item alone: is it the items, or the destination?
+            items = self._items(self._probe + 1, None)
+            self._probe = min(self._probe, len(items) - 1)
+            return items[self._probe :]
+        return self._items(self._most, self._destination.batch_bytes)
 
-    def _items(self, most: int) -> list[OutboxItem[T]]:
+    def _items(self, most: int | None, most_bytes: int | None) -> list[OutboxItem[T]]:
+        """Return the next items; those before the first one that cannot be decoded, if any."""
         decode, name = self._destination.decode, self._ledger.id
-        texts = self._ledger.ready(most, self._destination.batch_bytes)
-        return [OutboxItem(f"{name}-{at}", at, decode(text)) for at, text in texts]
+        items: list[OutboxItem[T]] = []
+        for position, text in self._ledger.ready(most, most_bytes):
+            try:
+                value = decode(text)
+            except Exception as error:
+                if not items and most is not None:
+                    raise _UndecodableError(position) from error
+                if most is not None:
+                    break
+                continue
+            items.append(OutboxItem(f"{name}-{position}", position, value))
+        return items
 
-    def _arrived(self, positions: Sequence[int] | Any, place: Any) -> None:
+    def _arrived(self, positions: Collection[int], place: Any) -> None:
         self._ledger.delivered(positions, place)
         if positions:
             if self.error is not None:
                 logger.warning("the outbox %r delivers again", self._name)
             self.delivered += len(positions)
             self.error, self._failures, self._in_a_row = None, 0, 0
+            self._asked_for, self._probe = 0.0, 0
+            for position in positions:
+                self._tries.pop(position, None)
+            self._most = min(2 * self._most, self._destination.batch)
         self._tell()
 
-    def _failed(self, error: Exception, batch: list[OutboxItem[T]]) -> None:
-        """Note a failure, and set an item aside that has failed too often."""
+    def _failed(self, error: BaseException, positions: list[int]) -> None:
+        """Note a failure; an item that has failed too often is set aside in the next step."""
+        if isinstance(error, _UndecodableError):
+            positions, cause = [error.position], error.__cause__
+            assert cause is not None
+            error = cause
+        else:
+            self._doubt(positions, error)
         self.error = error
-        self._failures += 1
-        self._unsure = self._unsure or [item.position for item in batch]
-        number = self._failures
-        self._not_before = self._clock() + backoff(number, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
-        is_bad = (
-            len(batch) == 1
-            and number >= self._attempts
-            and not isinstance(error, OSError)
-            and self._in_a_row < MOST_IN_A_ROW
-        )
+        self._failures = number = self._failures + 1
+        now = self._clock()
+        if isinstance(error, RetryLaterError):
+            self._asked_for = now + error.seconds
+        longest = LONGEST_WAITED if now < self._hurried_until else LONGEST_PAUSE
+        self._not_before = now + backoff(number, first=FIRST_PAUSE, longest=longest)
+        if len(positions) > 1 and (number > 1 or self._most < self._destination.batch):
+            self._most = max(1, len(positions) // SHRINKING)
+        is_bad = False
+        if len(positions) == 1 and not isinstance(error, OSError):
+            tries = self._tries[positions[0]] = self._tries.get(positions[0], 0) + 1
+            is_bad = tries >= self._attempts and self._in_a_row < MOST_IN_A_ROW
+            if tries >= self._attempts and not is_bad:
+                self._probe += 1
+        if is_bad:
+            self._bad = (positions[0], f"{type(error).__name__}: {error}")
+            self._not_before = 0.0
         if number & (number - 1) == 0 or is_bad:
             logs.heard().log(
                 logging.ERROR if is_bad else logging.WARNING,
@@ -280,12 +386,15 @@ class Courier(Generic[T]):
         hub.delivery_failed.send(
             self._sender, outbox=self._name, error=error, failures=number, aside=is_bad
         )
-        if is_bad:
-            self._ledger.set_aside(batch[0].position, f"{type(error).__name__}: {error}")
-            self._unsure = []
+
+    def _set_aside(self, position: int, error: str) -> None:
+        """Set an item aside, unless `find` has found it meanwhile."""
+        self._bad = None
+        self._tries.pop(position, None)
+        if self._ledger.has(position):
+            self._ledger.set_aside(position, error)
             self._in_a_row += 1
-            self._failures = 1  # the next one is sent alone, too, if it fails once
-            self._not_before = 0.0
+            self._failures, self._most = 0, 1
             self._tell()
 
     def _refuse(self, error: DeliveryRefusedError) -> None:
@@ -305,18 +414,42 @@ class Courier(Generic[T]):
         result = method(*args)
         if not isinstance(result, Awaitable):
             return result
+        coroutine = _awaited(result)
         loop = self._loop
         if loop is not None and loop.is_running():
-            future: Future[Any] = asyncio.run_coroutine_threadsafe(_awaited(result), loop)
-            while not future.done() and loop.is_running():
-                wait([future], timeout=LOOP_CHECK)
-            if future.done():
-                return future.result()
-            future.cancel()
-            raise ConnectionAbortedError("the event loop ended in the midst of a delivery")
+            try:
+                future: Future[Any] = asyncio.run_coroutine_threadsafe(coroutine, loop)
+            except RuntimeError:  # it was closed just now
+                return self._in_own_loop(coroutine)
+            return _outcome(future, loop)
+        return self._in_own_loop(coroutine)
+
+    def _in_own_loop(self, coroutine: Any) -> Any:
         if self._own_loop is None:
             self._own_loop = asyncio.Runner()
-        return self._own_loop.run(_awaited(result))
+        return self._own_loop.run(coroutine)
+
+
+class _UndecodableError(Exception):
+    """The first item that is due cannot be decoded; its cause says why."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
+
+
+def _outcome(future: Future[Any], loop: asyncio.AbstractEventLoop) -> Any:
+    """Wait for what runs in an event loop, as long as the loop runs."""
+    while not future.done() and loop.is_running():
+        wait([future], timeout=LOOP_CHECK)
+    if not future.done():
+        if not loop.is_closed():
+            future.cancel()
+        raise ConnectionAbortedError("the event loop ended in the midst of a delivery")
+    try:
+        return future.result()
+    except CancelledError:  # the loop cancels all of its tasks at its end
+        raise ConnectionAbortedError("the delivery was cancelled") from None
 
 
 def _finish(moved: asyncio.Future[None]) -> None:

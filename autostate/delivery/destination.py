@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from inspect import iscoroutinefunction
-from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -29,6 +28,19 @@ class OutboxItem(NamedTuple, Generic[T]):
     value: T
 
 
+class RetryLaterError(ConnectionError):
+    """A destination asks for a pause. The items are tried again after it, not before.
+
+    Args:
+        message: Why.
+        seconds: The pause.
+    """
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds: float = seconds
+
+
 class Destination(Generic[T]):
     """Where the items of an outbox go. Subclasses say how.
 
@@ -41,13 +53,12 @@ class Destination(Generic[T]):
     Attributes:
         batch: The most items of one call of `deliver`.
         batch_bytes: The most bytes of their encoded values, unless one alone has more.
-        settle: Seconds after the start of the process before `find` is called for the first time:
-            a request of the former process may still be on its way.
+        settle: See `settle_after`.
     """
 
-    batch: ClassVar[int] = 1_000
-    batch_bytes: ClassVar[int] = 4_000_000
-    settle: ClassVar[float] = 0.0
+    batch: int = 1_000
+    batch_bytes: int = 4_000_000
+    settle: float = 0.0
 
     def encode(self, value: T) -> str:
         """Return the text as which a value is stored.
@@ -85,6 +96,8 @@ class Destination(Generic[T]):
 
         Raises:
             DeliveryRefusedError: The destination will not take items any more; the outbox stops.
+            RetryLaterError: The destination asks for a pause.
+            OSError: The destination was not reached. That counts against no item.
             Exception: It is not known whether the items have arrived; tried again after `find`.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define deliver()")
@@ -101,25 +114,65 @@ class Destination(Generic[T]):
         """
         return (), place
 
+    def settle_after(self, error: BaseException | None) -> float:
+        """Return how many seconds to wait before `find` is called.
+
+        A request that nobody waits for any more may still be on its way: one of a former process,
+        or one that timed out. It must have arrived, or never arrive, when `find` looks.
+
+        Args:
+            error: The error of `deliver`; None: a former process may have sent the items.
+        """
+        return self.settle
+
+    def close(self) -> None:
+        """Close what is open, in the thread of the outbox; `deliver` may be called again."""
+
+    def is_same(self, other: Destination[Any]) -> bool:
+        """Tell whether another destination is this one, in a second call of `outbox()`."""
+        return self is other
+
 
 class FunctionDestination(Destination[T]):
     """A function, or any object with a method `deliver`, as a destination.
 
     Args:
         function: Is called with the items of a batch.
+        batch: The most items of a batch.
     """
 
     def __init__(
-        self, function: Callable[[Sequence[OutboxItem[T]]], Awaitable[object] | object]
+        self,
+        function: Callable[[Sequence[OutboxItem[T]]], Awaitable[object] | object],
+        batch: int = Destination.batch,
     ) -> None:
-        self._function = function
-        self.is_async = iscoroutinefunction(function) or iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 - not whether it can be called
-        )
+        self.batch = batch
+        self.function = function
 
     def deliver(self, items: Sequence[OutboxItem[T]], place: Any) -> Any:
         """Call the function."""
-        return _without_result(self._function(items))
+        return _without_result(self.function(items))
+
+    def is_same(self, other: Destination[Any]) -> bool:
+        """Tell whether the other one calls the same function.
+
+        A function of a module that was defined again, as in a notebook, replaces the former one.
+        """
+        if not isinstance(other, FunctionDestination):
+            return False
+        if self.function == other.function:
+            return True
+        names = [_name_of(each.function) for each in (self, other)]
+        if names[0] is None or names[0] != names[1]:
+            return False
+        self.function = other.function
+        return True
+
+
+def _name_of(function: Any) -> tuple[str, str] | None:
+    """Return the name of a function of a module; None for lambdas, closures and methods."""
+    name = getattr(function, "__qualname__", "<")
+    return None if "<" in name or "." in name else (function.__module__, name)
 
 
 async def _awaited(result: Awaitable[object]) -> None:

@@ -4,18 +4,21 @@ The state is a dict:
 
     "id"        names the outbox for good
     "place"     what the destination has returned last: see `destination.Destination`
+    "next"      above the positions of all items that were delivered or set aside
+    "aside"     (text, error) of the items that were set aside, by their positions
     positions   the texts of the items that are pending, by their positions
-    "aside N"   (text, error) of the item at position N, which was set aside
 
 Positions are counted in memory, not in the state: an `atomic()` block that raises takes back what
 it has put, and a number in the state would be taken back with it, below positions that others got
 meanwhile. So positions may be missing. None is used twice, as "next" is stored with each delivery.
+
+Every write is made with the tracker's lock. Without it, a thread that is in the middle of an
+assignment while a cut is taken could assign after the cut has copied the entries, and before
+`taken` looks: the item would count as part of a cut that does not have it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import uuid
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +30,11 @@ if TYPE_CHECKING:
 
     from autostate.runtime.manager import StateManager
 
-_ASIDE: Final = "aside "
+_OTHERS: Final = ("id", "place", "next", "aside")
+"""The keys that are not positions."""
+
+LONGEST_ERROR: Final = 1_000
+"""Characters of the error that are kept with an item that was set aside."""
 
 
 class Ledger:
@@ -36,153 +43,197 @@ class Ledger:
     Args:
         manager: The manager of the state.
         name: The name of the outbox.
-        tell: Called when items have become durable, by the flush thread.
+        tell: Called when items may be delivered, by the flush thread.
 
     Attributes:
         id: Names the outbox for good.
+        state: The state object.
         resumed: The positions that a former process has left, in order.
-        waits: Whether something waits to become durable: see `tracking.capture.Follower`.
     """
 
     def __init__(self, manager: StateManager, name: str, tell: Callable[[], None]) -> None:
-        tracker = manager.tracker()
+        self._tracker = manager.tracker()
+        self._name = name
         self._tell = tell
-        self._lock = tracker.lock
-        self._state: OutboxState = outbox_state(manager, name)
-        with self._lock:
-            state = self._state
-            self.id: str = state.setdefault("id", uuid.uuid4().hex[:16])
+        self.state: OutboxState = outbox_state(manager, name)
+        with self._tracker.lock:
+            state = self.state
+            if "id" not in state:
+                self.state["id"] = uuid.uuid4().hex[:16]
+            self.id: str = state["id"]
             self.resumed: list[int] = sorted(key for key in state if type(key) is int)
-            self._others = len(state) - len(self.resumed)
             self._next = max(state.get("next", 0), *(at + 1 for at in self.resumed[-1:]), 0)
             self._place_in: int | None = 0 if "place" in state else None
-        self._numbers = itertools.count(self._next)
-        self._fresh: dict[int, bool] = {}
-        self._taken: deque[tuple[int, list[int]]] = deque()
-        self._ready: deque[int] = deque(self.resumed)
-        self._durable = 0
-        self.waits = True
-        tracker.followers.append(self)
+            self._fresh: dict[int, None] = {}
+            self._taken: deque[tuple[int, list[int]]] = deque()
+            self._ready: deque[int] = deque(self.resumed)
+            self._durable = 0
+            self._tracker.followers.append(self)
 
     # -- for any thread -----------------------------------------------------------------------
 
     def put(self, texts: Iterable[str]) -> list[int]:
-        """Add items, which are delivered when they are durable; return their positions."""
+        """Add items, which are delivered when they are durable; return their positions.
+
+        Raises:
+            RuntimeError: The outbox was deleted or closed, and keeps nothing.
+        """
         added = []
-        self.waits = True
-        for text in texts:
-            position = next(self._numbers)
-            # Before it is written: a cut that has the item must find it here.
-            self._fresh[position] = False
-            self._state[position] = text
-            self._fresh[position] = True
-            added.append(position)
+        with self._tracker.lock:
+            self._tracker.pass_gate()
+            if not self.is_kept:
+                raise RuntimeError(
+                    f"the outbox {self._name!r} was deleted, or its state was closed, and keeps "
+                    "nothing: make it again by outbox()"
+                )
+            for text in texts:
+                # The item comes last: of Ctrl-C in between only a number remains that no item has.
+                position, self._next = self._next, self._next + 1
+                self._fresh[position] = None
+                self.state[position] = text
+                added.append(position)
         return added
 
     def __len__(self) -> int:
         """Return the number of pending items; those of open `atomic()` blocks count."""
-        return max(0, len(self._state) - self._others)
+        state = self.state
+        return max(0, len(state) - sum(key in state for key in _OTHERS))
 
     @property
     def is_kept(self) -> bool:
         """Whether the state object is saved: it was neither deleted nor closed."""
-        return self._state._node_ is not None
+        return self.state._node_ is not None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process may write the state, as far as it knows.
+
+        The child of a fork, a process that only reads, and one whose state a later process has
+        taken over must not deliver: another process does.
+        """
+        return self._tracker.gate is None and self.is_kept
+
+    def pass_gate(self) -> None:
+        """Claim the state if this process may; raise the error of a write otherwise."""
+        self._tracker.pass_gate()
+
+    def close(self) -> None:
+        """Follow the cuts no longer."""
+        with self._tracker.lock:
+            self._tracker.followers = [f for f in self._tracker.followers if f is not self]
 
     # -- for the thread that delivers -------------------------------------------------------------
 
     @property
     def place(self) -> Any:
         """What the destination has returned last."""
-        return self._state.get("place")
+        return self.state.get("place")
 
     @property
     def has_place(self) -> bool:
         """Whether there is a place, and it is durable."""
         return self._place_in is not None and self._place_in <= self._durable
 
+    @property
+    def knows_place(self) -> bool:
+        """Whether there is a place, durable or not."""
+        return "place" in self.state
+
     def set_place(self, place: Any) -> None:
         """Note where the first item will arrive."""
-        with self._lock:
-            self._others += "place" not in self._state
-            self._state["place"] = place
+        with self._tracker.lock:
+            self.state["place"] = place
 
     def positions(self) -> list[int]:
         """Return the positions of all durable items."""
-        return list(self._ready)
+        with self._tracker.lock:
+            return [position for position in self._ready if position in self.state]
 
-    def ready(self, most: int, most_bytes: int) -> list[tuple[int, str]]:
+    def ready(self, most: int | None, most_bytes: int | None = None) -> list[tuple[int, str]]:
         """Return the next durable items, as positions and texts.
 
         Args:
-            most: The most items.
-            most_bytes: The most characters of all texts, unless the first alone has more.
+            most: The most items; None: all.
+            most_bytes: The most characters of all texts, unless the first alone has more; None: any
+                number.
         """
         found: list[tuple[int, str]] = []
-        for position in list(itertools.islice(self._ready, most)):
-            text = self._state.get(position)
-            if text is None:  # deleted by hand
-                self._ready.remove(position)
+        total = 0
+        ready, state = self._ready, self.state
+        while ready and ready[0] not in state:  # delivered, set aside, or deleted by hand
+            ready.popleft()
+        # `durable` may append meanwhile, and an iterator of a deque does not bear that: a batch is
+        # found by numbers. They are fast near the beginning, where all of a batch is.
+        for index in range(len(ready)):
+            if most is not None and len(found) >= most:
+                break
+            position = ready[index]
+            text = state.get(position)
+            if text is None:  # delivered out of order
                 continue
-            most_bytes -= len(text)
-            if found and most_bytes < 0:
+            total += len(text)
+            if found and most_bytes is not None and total > most_bytes:
                 break
             found.append((position, text))
         return found
 
+    def has(self, position: int) -> bool:
+        """Tell whether an item is pending."""
+        return position in self.state
+
     def delivered(self, positions: Collection[int], place: Any) -> None:
         """Forget items that have arrived, and note where the next one will."""
-        with self._lock:  # in one cut
+        with self._tracker.lock:  # in one cut
             self._note_next(positions)
             for position in positions:
-                self._state.pop(position, None)
+                self.state.pop(position, None)
             if place != self.place:
-                self._others += "place" not in self._state
-                self._state["place"] = place
-        self._forget(positions)
+                self.state["place"] = place
 
     def set_aside(self, position: int, error: str) -> None:
         """Keep an item that cannot be delivered, and deliver the others."""
-        with self._lock:
+        with self._tracker.lock:
             self._note_next([position])
-            text = self._state.pop(position, None)
+            text = self.state.pop(position, None)
             if text is not None:
-                self._state[f"{_ASIDE}{position}"] = (text, error)
-                self._others += 1
-        self._forget([position])
+                aside = self.state.setdefault("aside", {})
+                aside[position] = (text, error[:LONGEST_ERROR])
 
     def aside(self) -> list[tuple[int, str, str]]:
         """Return the items that were set aside, as positions, texts and errors."""
-        with self._lock:
-            keys = [key for key in self._state if type(key) is str and key.startswith(_ASIDE)]
-            return [(int(key[len(_ASIDE) :]), *self._state[key]) for key in keys]
+        with self._tracker.lock:
+            found = self.state.get("aside", {})
+            return [(position, *kept) for position, kept in found.items()]
 
-    def forget_aside(self, positions: Iterable[int]) -> None:
-        """Delete items that were set aside."""
-        with self._lock:
-            for position in positions:
-                if self._state.pop(f"{_ASIDE}{position}", None) is not None:
-                    self._others -= 1
+    def retry_aside(self) -> None:
+        """Put the items that were set aside at the end again."""
+        with self._tracker.lock:  # in one cut; Ctrl-C in between loses nothing
+            self.put([text for _, text, _ in self.aside()])
+            self.forget_aside()
+
+    def forget_aside(self) -> None:
+        """Delete the items that were set aside."""
+        with self._tracker.lock:
+            self.state.pop("aside", None)
 
     def _note_next(self, positions: Iterable[int]) -> None:
         following = max(positions, default=-1) + 1
-        if following > self._state.get("next", 0):
-            self._others += "next" not in self._state
-            self._state["next"] = following
-
-    def _forget(self, positions: Collection[int]) -> None:
-        gone = set(positions)
-        while self._ready and self._ready[0] in gone:
-            gone.discard(self._ready.popleft())
-        for position in gone:  # out of order
-            with contextlib.suppress(ValueError):
-                self._ready.remove(position)
+        if following > self.state.get("next", 0):
+            self.state["next"] = following
 
     # -- a follower of the cuts -------------------------------------------------------------------
 
+    @property
+    def waits(self) -> bool:
+        """Whether something waits to become durable: see `tracking.capture.Follower`."""
+        if self._fresh or self._taken:
+            return True
+        return self.knows_place and not self.has_place
+
     def taken(self, number: int) -> None:
         """Note which items are part of a cut; the lock is held."""
-        state = self._state
-        here = [position for position in list(self._fresh) if position in state]
+        state = self.state
+        here = [position for position in self._fresh if position in state]
         for position in here:
             del self._fresh[position]
         if here:
@@ -192,15 +243,11 @@ class Ledger:
 
     def durable(self, number: int) -> None:
         """Note that all cuts up to a number are durable."""
-        had_place = self.has_place
-        self._durable = number
-        news = self.has_place and not had_place
-        while self._taken and self._taken[0][0] <= number:
-            self._ready.extend(self._taken.popleft()[1])
-            news = True
-        for position, is_written in list(self._fresh.items()):
-            if is_written and position not in self._state:  # its block was undone
-                self._fresh.pop(position, None)
-        self.waits = bool(self._fresh or self._taken or not self.has_place)
-        if news:
+        with self._tracker.lock:
+            self._durable = max(self._durable, number)  # the child of a fork begins at 0
+            while self._taken and self._taken[0][0] <= number:
+                self._ready.extend(self._taken.popleft()[1])
+            for position in [at for at in self._fresh if at not in self.state]:
+                del self._fresh[position]  # its block was undone
+        if self._ready or self.knows_place:
             self._tell()

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
+from autostate import hub
+from autostate.deadline import Deadline
 from autostate.delivery.courier import Courier
 from autostate.delivery.destination import Destination, FunctionDestination, OutboxItem
 from autostate.delivery.ledger import Ledger
-from autostate.errors import DeliveryRefusedError, OutboxFullError
+from autostate.errors import DeliveryRefusedError, OutboxFullError, StateTypeError
 from autostate.runtime.api import current_manager
 
 if TYPE_CHECKING:
     from autostate.runtime.manager import StateManager
+    from autostate.saving.thread import FlushThread
 
 T = TypeVar("T")
 
@@ -32,6 +35,8 @@ Deliver = Callable[[Sequence[OutboxItem[T]]], Awaitable[object] | object]
 
 CAPACITY: Final = 100_000
 ATTEMPTS: Final = 8
+DRAINING: Final = 0.75
+"""So much of the time at the end is for deliveries; the rest for the call that is under way."""
 
 
 class AsideItem(NamedTuple, Generic[T]):
@@ -61,12 +66,15 @@ class Outbox(Generic[T]):
         self.name = name
         self.capacity = capacity
         self.destination = destination
-        self._manager = manager
+        # Not the manager, which is closed before the outbox is drained for the last time.
+        self._incarnation = manager.in_use()
         self._ledger = Ledger(manager, name, self._wake)
         self._courier: Courier[T] = Courier(
             name, self._ledger, destination, attempts=attempts, sender=manager
         )
         self._courier.wake()
+        for signal in (hub.migrating, hub.aborting):
+            signal.connect_own(self._on_kill)
 
     def __repr__(self) -> str:
         return f"<Outbox {self.name!r}: {len(self)} pending>"
@@ -84,7 +92,7 @@ class Outbox(Generic[T]):
         return self._courier.delivered
 
     @property
-    def error(self) -> Exception | None:
+    def error(self) -> BaseException | None:
         """The last error of the destination; None if it has taken items since."""
         return self._courier.error
 
@@ -107,26 +115,32 @@ class Outbox(Generic[T]):
             OutboxFullError: There is no room; none is added.
         """
         texts = self._encoded(values)
-        if self._has_room(len(texts)):
-            self._put(texts)
-            return
-        if _in_loop():
-            raise self._full("call `await outbox.put_async(…)`, which waits")
-        seconds = self._manager.settings.flush_timeout if timeout is None else timeout
-        self._manager.save_soon()
-        if not self._courier.wait_for_less(self._most_before(len(texts)), seconds):
-            raise self._full("it does not get room in time")
-        self._put(texts)
+        if not self._has_room(len(texts)):
+            self._ledger.pass_gate()
+            if _in_loop():
+                raise self._full("call `await outbox.put_async(…)`, which waits")
+            if self._courier.is_this_thread():
+                raise self._full("what delivers cannot wait for its own end")
+            most, end = self._most_before(len(texts)), Deadline.after(self._seconds(timeout))
+            self._flush_thread.flush_soon()
+            with self._flush_thread.job.patient_cut.standing_still():
+                while not self._has_room(len(texts)):  # others may be faster
+                    if not self._courier.wait_for_less(most, end.left()):
+                        raise self._full("it does not get room in time")
+        self._ledger.put(texts)
 
     async def put_async(self, *values: T, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """Add items like `put`; wait for room without blocking the event loop."""
         texts = self._encoded(values)
         if not self._has_room(len(texts)):
-            seconds = self._manager.settings.flush_timeout if timeout is None else timeout
-            self._manager.save_soon()
-            if not await self._courier.until_less(self._most_before(len(texts)), seconds):
-                raise self._full("it does not get room in time")
-        self._put(texts)
+            self._ledger.pass_gate()
+            most, end = self._most_before(len(texts)), Deadline.after(self._seconds(timeout))
+            self._flush_thread.flush_soon()
+            with self._flush_thread.job.patient_cut.active_loops.waiting():
+                while not self._has_room(len(texts)):
+                    if not await self._courier.until_less(most, end.left()):
+                        raise self._full("it does not get room in time")
+        self._ledger.put(texts)
 
     def aside(self) -> list[AsideItem[T]]:
         """Return the items that were set aside, because they have failed too often."""
@@ -137,13 +151,11 @@ class Outbox(Generic[T]):
 
     def retry_aside(self) -> None:
         """Put the items that were set aside at the end of the outbox again, with new ids."""
-        found = self._ledger.aside()
-        self._put([text for _, text, _ in found])
-        self._ledger.forget_aside(position for position, _, _ in found)
+        self._ledger.retry_aside()
 
     def forget_aside(self) -> None:
         """Delete the items that were set aside."""
-        self._ledger.forget_aside(position for position, _, _ in self._ledger.aside())
+        self._ledger.forget_aside()
 
     def drain(self, timeout: float | None = None) -> bool:
         """Save, and wait until everything is delivered.
@@ -158,36 +170,66 @@ class Outbox(Generic[T]):
         Raises:
             FlushError: What is in the outbox could not be saved; see `autostate.flush`.
             DeliveryRefusedError: The destination will not take items any more.
+            StateInUseError: This process may not write the state, so another one delivers.
+            RuntimeError: Called where nothing can be delivered meanwhile: in the event loop that
+                the destination needs, by the destination itself, or inside `atomic()`.
         """
-        seconds = self._manager.settings.flush_timeout if timeout is None else timeout
-        end = time.monotonic() + seconds
         if not len(self):
             return True
-        self._manager.flush(seconds)
-        self._courier.hurry()
-        done = self._courier.wait_for_less(1, max(0.0, end - time.monotonic()))
+        self._ledger.pass_gate()
+        if self._courier.needs_running_loop():
+            raise RuntimeError(
+                f"the outbox {self.name!r} delivers in this event loop, which drain() would block: "
+                "call `await outbox.drain_async()`"
+            )
+        if self._courier.is_this_thread():
+            raise RuntimeError("drain() was called by what delivers, and would wait for itself")
+        return self._drain(self._seconds(timeout), ending=False)
+
+    def _drain(self, seconds: float, *, ending: bool) -> bool:
+        end = Deadline.after(seconds)
+        self._flush_thread.flush(seconds, ending=ending)
+        self._courier.hurry(end.left())
+        with self._flush_thread.job.patient_cut.standing_still():
+            done = self._courier.wait_for_less(1, end.left())
         self._check_refused()
         return done
 
     async def drain_async(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as drain
         """Drain without blocking the event loop; see `drain`."""
-        seconds = self._manager.settings.flush_timeout if timeout is None else timeout
-        end = time.monotonic() + seconds
         if not len(self):
             return True
-        await self._manager.durable(seconds)
-        self._courier.hurry()
-        done = await self._courier.until_less(1, end - time.monotonic())
+        self._ledger.pass_gate()
+        return await self._drain_async(self._seconds(timeout), ending=False)
+
+    async def _drain_async(self, seconds: float, *, ending: bool) -> bool:
+        end = Deadline.after(seconds)
+        await self._flush_thread.durable(seconds, ending=ending)
+        self._courier.hurry(end.left())
+        with self._flush_thread.job.patient_cut.active_loops.waiting():
+            done = await self._courier.until_less(1, end.left())
         self._check_refused()
         return done
 
     # -- inside -------------------------------------------------------------------------------
 
+    def _self_state(self) -> Any:
+        """Give the state object, for `info(outbox)` and `delete(outbox)`."""
+        return self._ledger.state
+
+    @property
+    def _flush_thread(self) -> FlushThread:
+        return self._incarnation.flush_thread  # the child of a fork has another one
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self._flush_thread.settings.flush_timeout if timeout is None else timeout
+
     def _wake(self) -> None:
         self._courier.wake()
 
-    def _put(self, texts: Iterable[str]) -> None:
-        self._ledger.put(texts)
+    def _on_kill(self, sender: object, time_remaining: float | None = None, **rest: object) -> None:
+        """Try again at once what has failed: there may be no other process for long."""
+        self._courier.hurry(math.inf if time_remaining is None else time_remaining)
 
     def _encoded(self, values: Iterable[T]) -> list[str]:
         return list(map(self.destination.encode, values))
@@ -202,7 +244,9 @@ class Outbox(Generic[T]):
         Inside a block nobody waits.
         """
         pending = len(self._ledger)
-        return pending + count <= self.capacity or not pending or self._manager.inside_atomic()
+        if pending + count <= self.capacity or not pending:
+            return True
+        return self._incarnation.tracker.inside_atomic()
 
     def _most_before(self, count: int) -> int:
         """Return below which number of pending items there is room for so many more."""
@@ -222,28 +266,38 @@ class Outbox(Generic[T]):
 
     def end(self, timeout: float) -> None:
         """Deliver as far as the time allows, and stop; called before the last save."""
+        end = Deadline.after(timeout)
         try:
-            if timeout > 0:
-                self.drain(timeout)
+            if timeout > 0 and self._may_drain() and not self._courier.needs_running_loop():
+                self._drain(timeout * DRAINING, ending=True)
         except Exception as error:  # the last save reports what hinders saving
             logger.debug("the outbox %r is not drained: %s", self.name, error)
         finally:
-            self._courier.stop(timeout)
-        if left := len(self):
-            logger.info("the outbox %r keeps %d items for the next process", self.name, left)
+            for signal in (hub.migrating, hub.aborting):
+                signal.disconnect_own(self._on_kill)
+            self._courier.stop(end.left())
+            self._ledger.close()
+        if self._ledger.is_ours and len(self):
+            logger.info("the outbox %r keeps %d items for the next process", self.name, len(self))
 
     async def end_async(self, timeout: float) -> None:  # noqa: ASYNC109 - as end
         """Deliver as far as the time allows, without blocking the event loop."""
         try:
-            await self.drain_async(timeout)
+            if self._may_drain():
+                await self._drain_async(timeout, ending=True)
         except Exception as error:
             logger.debug("the outbox %r is not drained: %s", self.name, error)
+
+    def _may_drain(self) -> bool:
+        """Tell whether the end of the process waits for deliveries."""
+        return self._ledger.is_ours and len(self) > 0
 
 
 def outbox(
     name: str,
     deliver: Deliver[T] | Destination[T],
     *,
+    batch: int | None = None,
     capacity: int = CAPACITY,
     attempts: int = ATTEMPTS,
 ) -> Outbox[T]:
@@ -258,6 +312,7 @@ def outbox(
         deliver: Called with a batch of `OutboxItem`s; a function or a coroutine function. When it
             returns, the items count as delivered; if it raises, they are tried again. Or a
             `Destination`.
+        batch: The most items of one call of a function; 1,000 by default.
         capacity: The most items that may be pending.
         attempts: After so many failures an item is set aside, so that the others go on.
 
@@ -266,7 +321,7 @@ def outbox(
 
     Raises:
         StateTypeError: The name belongs to a state object of another kind.
-        ValueError: The name cannot be used.
+        ValueError: The name cannot be used, or its outbox delivers to something else already.
 
     Example:
         >>> import autostate
@@ -280,10 +335,28 @@ def outbox(
         True
     """
     manager = current_manager()
-    destination = deliver if isinstance(deliver, Destination) else FunctionDestination(deliver)
-    return manager.companion(
+    destination = _destination(deliver, batch)
+    made = manager.companion(
         name, lambda: Outbox(manager, name, destination, capacity=capacity, attempts=attempts)
     )
+    if not isinstance(made, Outbox):
+        raise StateTypeError(f"{name!r} is in use already, and is no outbox: use another name")
+    if not made.destination.is_same(destination):
+        raise ValueError(
+            f"the outbox {name!r} delivers to something else already: pass the same function or "
+            "destination again, or use another name"
+        )
+    return made
+
+
+def _destination(deliver: Deliver[T] | Destination[T], batch: int | None) -> Destination[T]:
+    if not isinstance(deliver, Destination):
+        if not callable(deliver):
+            raise TypeError(f"{type(deliver).__name__} is neither a function nor a Destination")
+        return FunctionDestination(deliver, batch or Destination.batch)
+    if batch is not None:
+        raise TypeError("batch is for functions; a destination knows its own")
+    return deliver
 
 
 def _in_loop() -> bool:

@@ -36,13 +36,16 @@ class Follower(Protocol):
     """Somebody who has to know when a write of its own has become durable.
 
     The flush thread calls both methods. They must be quick, and must not save.
-
-    Attributes:
-        waits: Whether it waits for a write to become durable: then the owner is checked after the
-            commit, where the store itself does not refuse writes of a fenced process.
     """
 
-    waits: bool
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for a write to become durable.
+
+        Then the owner is checked after the commit, where the store itself does not refuse writes of
+        a fenced process.
+        """
+        ...
 
     def taken(self, number: int) -> None:
         """Note which of its writes are part of a cut. The lock is held.

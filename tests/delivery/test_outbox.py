@@ -1,0 +1,332 @@
+"""Outboxes as programs use them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import autostate
+from autostate import OutboxFullError, OutboxItem, PersistedDict, StateTypeError, hub
+from autostate.delivery.destination import Destination
+from tests import programs
+from tests.delivery.conftest import Shelf, nothing
+
+
+@pytest.fixture(autouse=True)
+def state() -> Iterator[None]:
+    """A state that is saved when something asks for it."""
+    with autostate.open("memory:", debounce=60, max_delay=60):
+        yield
+
+
+class Gate(Shelf):
+    """A destination that takes nothing before it is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = threading.Event()
+        self.called = threading.Event()
+
+    def deliver(self, items: Sequence[OutboxItem[Any]], place: Any) -> Any:
+        self.called.set()
+        self.opened.wait(10)
+        return super().deliver(items, place)
+
+
+def refuse(items: Any) -> None:
+    """Take nothing."""
+    raise autostate.DeliveryRefusedError("no")
+
+
+def test_items_are_delivered_after_they_are_durable() -> None:
+    """With ids that tell them apart, and as they were when they were put."""
+    got: list[OutboxItem[Any]] = []
+    box = autostate.outbox("box", got.extend)
+    value = {"n": 1}
+    box.put(value, {"n": 2})
+    value["n"] = 3
+    assert got == []
+    assert box.drain()
+    assert [item.value for item in got] == [{"n": 1}, {"n": 2}]
+    assert [item.position for item in got] == [0, 1]
+    assert len({item.id for item in got}) == 2
+    assert (len(box), box.delivered, bool(box)) == (0, 2, True)
+    assert autostate.info(box).kind == "outbox"
+
+
+def test_the_last_items_are_delivered_at_the_end() -> None:
+    """Before the last save, though the manager takes nothing new any more."""
+    got: list[OutboxItem[Any]] = []
+    with autostate.open("memory:"):
+        autostate.outbox("box", got.extend).put("last")
+    assert [item.value for item in got] == ["last"]
+
+
+def test_an_end_does_not_wait_for_a_destination_that_refuses() -> None:
+    """What it has not taken stays in the state, and the next process tries again."""
+    with autostate.open("sqlite:///state.db"):
+        box = autostate.outbox("box", refuse)
+        box.put("a")
+        with pytest.raises(autostate.DeliveryRefusedError, match="no"):
+            box.drain()
+    got: list[OutboxItem[Any]] = []
+    with autostate.open("sqlite:///state.db"):
+        assert autostate.outbox("box", got.extend).drain()
+    assert [item.value for item in got] == ["a"]
+
+
+def test_the_same_name_is_the_same_outbox() -> None:
+    """With another destination it is an error, and so is the name of something else."""
+    got: list[Any] = []
+    box = autostate.outbox("box", got.extend)
+    assert autostate.outbox("box", got.extend) is box
+    with pytest.raises(ValueError, match="delivers to something else"):
+        autostate.outbox("box", got.append)
+    with pytest.raises(StateTypeError):
+        PersistedDict("box")
+    PersistedDict("pages")
+    with pytest.raises(StateTypeError):
+        autostate.outbox("pages", got.extend)
+    with pytest.raises(TypeError):
+        autostate.outbox("other", "https://example.com")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        autostate.outbox("other", Shelf(), batch=1)
+
+
+def test_a_function_gets_batches_of_the_size_that_is_asked_for() -> None:
+    """So a function that sends one item at a time repeats one at a time."""
+    sizes: list[int] = []
+    box: autostate.Outbox[int] = autostate.outbox(
+        "box", lambda items: sizes.append(len(items)), batch=2
+    )
+    box.put(1, 2, 3, 4, 5)
+    assert box.drain()
+    assert sizes == [2, 2, 1]
+
+
+def test_a_full_outbox_makes_the_caller_wait() -> None:
+    """Until items are delivered; the save that this needs comes at once."""
+    shelf = Gate()
+    box = autostate.outbox("box", shelf, capacity=2)
+    box.put("a", "b")
+    waiting = threading.Thread(target=box.put, args=("c",))
+    waiting.start()
+    assert shelf.called.wait(10)
+    assert len(box) == 2
+    shelf.opened.set()
+    waiting.join(10)
+    assert box.drain()
+    assert shelf.values == ["a", "b", "c"]
+
+
+def test_a_full_outbox_is_an_error_when_it_gets_no_room_in_time() -> None:
+    """It names the reason; nothing was added."""
+    shelf = Gate()
+    box = autostate.outbox("box", shelf, capacity=2)
+    box.put("a", "b")
+    with pytest.raises(OutboxFullError, match="room for 2"):
+        box.put("c", timeout=0.01)
+    assert len(box) == 2
+    with autostate.atomic():
+        box.put("in a block nobody waits")
+    shelf.opened.set()
+    assert box.drain()
+
+
+async def test_a_full_outbox_does_not_block_an_event_loop() -> None:
+    """`put` raises there, `put_async` waits."""
+    shelf = Gate()
+    box = autostate.outbox("box", shelf, capacity=1)
+    box.put("a")
+    with pytest.raises(OutboxFullError, match="put_async"):
+        box.put("b")
+    task = asyncio.create_task(box.put_async("b"))
+    await asyncio.to_thread(shelf.called.wait, 10)
+    shelf.opened.set()
+    await task
+    with pytest.raises(OutboxFullError):
+        shelf.opened.clear()
+        await box.put_async("c", timeout=0.01)
+    shelf.opened.set()
+    assert await box.drain_async()
+    assert shelf.values == ["a", "b"]
+
+
+async def test_drain_does_not_block_the_loop_that_it_needs() -> None:
+    """It says which call does not."""
+
+    async def send(items: Any) -> None: ...
+
+    box = autostate.outbox("box", send)
+    box.put("a")
+    with pytest.raises(RuntimeError, match="drain_async"):
+        box.drain()
+    assert await box.drain_async()
+
+
+def test_what_delivers_cannot_wait_for_itself() -> None:
+    """An error instead of waiting for ever."""
+    errors: list[BaseException] = []
+
+    def send(items: Any) -> None:
+        for call in (lambda: box.put("b", "c"), box.drain):
+            try:
+                call()
+            except (RuntimeError, OutboxFullError) as error:
+                errors.append(error)
+
+    box = autostate.outbox("box", send, capacity=1)
+    box.put("a")
+    assert box.drain()
+    assert [type(error) for error in errors] == [OutboxFullError, RuntimeError]
+
+
+def test_items_of_a_block_that_raises_are_not_delivered() -> None:
+    """They go with the rest of the block."""
+    got: list[OutboxItem[Any]] = []
+    box, pages = autostate.outbox("box", got.extend), PersistedDict("pages")
+    with contextlib.suppress(ZeroDivisionError), autostate.atomic():
+        pages["n"] = 1
+        box.put("bad")
+        raise ZeroDivisionError
+    with autostate.atomic():
+        pages["m"] = 1
+        box.put("good")
+    assert box.drain()
+    assert ([item.value for item in got], pages) == (["good"], {"m": 1})
+
+
+def test_items_set_aside_can_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When what was wrong with them, or with the destination, is mended."""
+    monkeypatch.setattr("autostate.delivery.courier.FIRST_PAUSE", 0.001)
+    shelf = Shelf()
+    wrong = [True]
+
+    def check(items: Sequence[OutboxItem[Any]]) -> None:
+        if wrong and items[0].value == "a":
+            raise ValueError("bad")
+
+    shelf.fails = check
+    box = autostate.outbox("box", shelf, attempts=2)
+    box.put("a", "b")
+    assert box.drain()
+    [kept] = box.aside()
+    assert (kept.item.value, kept.error) == ("a", "ValueError: bad")
+    wrong.clear()
+    box.retry_aside()
+    assert box.drain()
+    assert (shelf.values, box.aside()) == (["b", "a"], [])
+
+
+def test_what_cannot_be_kept_is_refused_when_it_is_put() -> None:
+    """Nothing of the call is added."""
+    box = autostate.outbox("box", Gate())
+    with pytest.raises(autostate.UnsupportedTypeError, match="the item"):
+        box.put("fine", object())
+    assert len(box) == 0
+
+
+def test_an_announced_kill_ends_a_pause() -> None:
+    """There may be no other process for long."""
+    shelf = Gate()
+
+    def fail(items: Any) -> None:
+        failed.set()
+        raise ConnectionResetError
+
+    failed = threading.Event()
+    shelf.fails = fail
+    shelf.opened.set()
+    box = autostate.outbox("box", shelf)
+    box._courier._failures = 10  # the next pause is a minute
+    box.put("a")
+    autostate.flush()
+    assert failed.wait(10)
+    while not box._courier._not_before:
+        pass
+    shelf.fails = nothing
+    hub.migrating.send(time_remaining=30)
+    assert box._courier.wait_for_less(1, 10)
+
+
+def test_a_destination_is_closed_with_its_outbox() -> None:
+    """In the thread that has used it."""
+    threads: list[int] = []
+
+    class Closing(Destination[Any]):
+        def deliver(self, items: Any, place: Any) -> None:
+            threads.append(threading.get_ident())
+
+        def close(self) -> None:
+            threads.append(threading.get_ident())
+
+    with autostate.open("memory:"):
+        autostate.outbox("box", Closing()).put("a")
+    assert len(threads) == 2
+    assert len(set(threads)) == 1
+
+
+CHILD = """
+import os, sys
+import autostate
+def send(items):
+    with open("sent", "a") as file:
+        file.write("".join(f"{os.getpid()} {item.value}\\n" for item in items))
+autostate.configure("sqlite:///state.db")
+box = autostate.outbox("box", send)
+"""
+
+
+def sent() -> list[str]:
+    """What was delivered."""
+    with Path("sent").open() as file:
+        return [line.split()[1] for line in file]
+
+
+def test_the_child_of_a_fork_delivers_nothing_of_its_parent() -> None:
+    """Neither by `drain` nor at its end; it may not put, either."""
+    done = programs.run(
+        CHILD
+        + """
+box.put(*range(100))
+if not os.fork():
+    try:
+        box.drain(5)
+    except autostate.StateInUseError:
+        pass
+    else:
+        raise SystemExit("it has drained")
+    try:
+        box.put(1)
+    except autostate.StateInUseError:
+        sys.exit()
+    raise SystemExit("it has put")
+status = os.wait()[1]
+box.drain()
+sys.exit(status)
+"""
+    )
+    assert done.returncode == 0, done.stderr
+    assert sent() == [str(number) for number in range(100)]
+
+
+def test_a_process_that_only_reads_delivers_nothing() -> None:
+    """It sees what is pending."""
+    with autostate.open("sqlite:///state.db"):
+        box = autostate.outbox("box", refuse)
+        box.put("a")
+    shelf = Shelf()
+    with autostate.open("sqlite:///state.db", readonly=True):
+        box = autostate.outbox("box", shelf)
+        assert len(box) == 1
+        with pytest.raises(autostate.ReadOnlyError):
+            box.drain()
+        with pytest.raises(autostate.ReadOnlyError):
+            box.put("b")
+    assert shelf.calls == []
