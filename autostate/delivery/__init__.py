@@ -1,1 +1,42 @@
-"""Outboxes: what has to be done outside, done after the save that covers it."""
+"""Outboxes: what has to be done outside, done after the save that covers it.
+
+`autostate.outbox()` makes one. The names here are ready-made destinations, and what own ones need;
+each is loaded at its first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autostate.delivery.destination import Destination, OutboxItem, RetryLaterError
+    from autostate.delivery.jsonl import JsonlFile
+
+__all__ = [
+    "Destination",
+    "JsonlFile",
+    "OutboxItem",
+    "RetryLaterError",
+]
+
+_LATE = {
+    "Destination": "autostate.delivery.destination",
+    "JsonlFile": "autostate.delivery.jsonl",
+    "OutboxItem": "autostate.delivery.destination",
+    "RetryLaterError": "autostate.delivery.destination",
+}
+
+
+if not TYPE_CHECKING:  # or checkers would take every name for one that exists
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATE:
+            raise AttributeError(f"module 'autostate.delivery' has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(_LATE[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
