@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autostate.delivery.destination import Destination, OutboxItem, RetryLaterError
     from autostate.delivery.jsonl import JsonlFile
+    from autostate.delivery.sql import SqlTable
 
 __all__ = [
     "Destination",
     "JsonlFile",
     "OutboxItem",
     "RetryLaterError",
+    "SqlTable",
 ]
 
 _LATE = {
@@ -24,6 +26,7 @@ _LATE = {
     "JsonlFile": "autostate.delivery.jsonl",
     "OutboxItem": "autostate.delivery.destination",
     "RetryLaterError": "autostate.delivery.destination",
+    "SqlTable": "autostate.delivery.sql",
 }
 
 
