@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autostate.delivery.destination import Destination, OutboxItem, RetryLaterError
+    from autostate.delivery.http import HttpEndpoint
     from autostate.delivery.jsonl import JsonlFile
     from autostate.delivery.sql import SqlTable
 
 __all__ = [
     "Destination",
+    "HttpEndpoint",
     "JsonlFile",
     "OutboxItem",
     "RetryLaterError",
@@ -23,6 +25,7 @@ __all__ = [
 
 _LATE = {
     "Destination": "autostate.delivery.destination",
+    "HttpEndpoint": "autostate.delivery.http",
     "JsonlFile": "autostate.delivery.jsonl",
     "OutboxItem": "autostate.delivery.destination",
     "RetryLaterError": "autostate.delivery.destination",

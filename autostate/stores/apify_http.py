@@ -43,10 +43,17 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer, its body decompressed."""
+    """An HTTP answer, its body decompressed.
+
+    Attributes:
+        status: The status.
+        body: The body.
+        retry_after: The header of that name: seconds, or a date.
+    """
 
     status: int
     body: bytes
+    retry_after: str | None = None
 
 
 class Request(NamedTuple):
@@ -82,33 +89,48 @@ _HARMLESS = (OSError, _BadAnswerError, zlib.error)
 """Errors whose text contains nothing of an answer."""
 
 
+class Terms(NamedTuple):
+    """What messages to users call the things that they may have to change.
+
+    Attributes:
+        url: Where the URL stands.
+        time: The time for an answer.
+    """
+
+    url: str = "APIFY_API_BASE_URL"
+    time: str = "the time that the setting flush_timeout left for it"
+
+
+OF_APIFY: Final = Terms()
+
+
 class HttpConnection:
     """A kept-alive connection to one server. Used by one thread at a time.
 
     Args:
         base_url: Scheme, host, and a path that goes before every path.
-        token: Sent as a bearer token.
+        token: Sent as a bearer token; None: there is none.
+        terms: The words of messages.
     """
 
-    def __init__(self, base_url: str, token: str) -> None:
+    def __init__(self, base_url: str, token: str | None, terms: Terms = OF_APIFY) -> None:
+        self._terms = terms
         parts = _split(base_url.rstrip("/").removesuffix("/v2"))
         if parts is None:
             raise StoreError(
-                "what APIFY_API_BASE_URL holds is not the URL of an API, such as "
+                f"what {terms.url} holds is not the URL of an API, such as "
                 "https://api.apify.com: check it"
             )
-        if not _TOKEN.fullmatch(token):
+        if token is not None and not _TOKEN.fullmatch(token):
             raise StoreError(
                 "APIFY_TOKEN holds a character that no token has, the end of a line perhaps: check "
                 "it"
             )
         self._origin = _origin_of(parts)
         self._path = parts.path
-        self._headers = {
-            "authorization": f"Bearer {token}",
-            "accept-encoding": "gzip, identity",
-            "user-agent": "autostate",
-        }
+        self._headers = {"accept-encoding": "gzip, identity", "user-agent": "autostate"}
+        if token is not None:
+            self._headers["authorization"] = f"Bearer {token}"
         self._connection: http.client.HTTPConnection | None = None
         self._used = 0.0
 
@@ -124,7 +146,7 @@ class HttpConnection:
             return self._exchange(request)
         except BaseException as error:
             self.close()  # in the middle of an exchange: the connection cannot be used again
-            translated = _translated(error, self._origin, request)
+            translated = _translated(error, self._origin, request, self._terms)
             if translated is None:
                 raise
             # The text and the cause of any other error of `http.client` may contain anything.
@@ -261,7 +283,8 @@ def _answered(
     if response.will_close:
         connection.close()
     plain = _inflated(data, response.getheader("content-encoding"), request.limit)
-    return Answer(response.status, plain), response.getheader("location")
+    answer = Answer(response.status, plain, response.getheader("retry-after"))
+    return answer, response.getheader("location")
 
 
 def _follow(url: str, location: str, headers: dict[str, str], request: Request) -> Answer:
@@ -309,21 +332,20 @@ def _inflated(body: bytes, encoding: str | None, limit: int) -> bytes:
     return plain
 
 
-def _translated(error: BaseException, origin: str, request: Request) -> StoreError | None:
+def _translated(
+    error: BaseException, origin: str, request: Request, terms: Terms
+) -> StoreError | None:
     """Make the library's error from an error of the network; None for any other."""
     method = request.method
     if isinstance(error, _TooMuchError):
         told = f"{origin} gave an answer to {method} of more than {request.limit:,} bytes"
         if method == "GET":
-            return AnswerTooLargeError(f"{told}: check APIFY_API_BASE_URL")
+            return AnswerTooLargeError(f"{told}: check {terms.url}")
         return StoreUnavailableError(told)  # a write may have been done
     if type(error).__name__ == "SSLCertVerificationError":
-        return StoreError(f"{origin}: its certificate is not valid. Check APIFY_API_BASE_URL")
+        return StoreError(f"{origin}: its certificate is not valid. Check {terms.url}")
     if isinstance(error, TimeoutError):
-        return StoreUnavailableError(
-            f"{origin} did not answer {method} in the time that the "
-            "setting flush_timeout left for it"
-        )
+        return StoreUnavailableError(f"{origin} did not answer {method} in {terms.time}")
     what = type(error).__name__.strip("_")
     if isinstance(error, _HARMLESS):
         return StoreUnavailableError(f"{origin} was lost during {method}: {what}: {error}")
