@@ -25,7 +25,7 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 # A thousand processes import the library: not each of them has to compile it.
 export PYTHONDONTWRITEBYTECODE :=
 
-CAMPAIGNS := kills crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model
+CAMPAIGNS := kills deliveries crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model
 .PHONY: help test pytest lint style types format demo bench bench-full costs scale structure fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
@@ -127,6 +127,7 @@ HOSTILE ?= 3000
 MEMORY ?= all
 MODEL ?= all
 COSTS ?= 20000
+DELIVERIES ?= 1000
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 CAMPAIGN = $(BIN)/python -m pytest -o faulthandler_timeout=0 --numprocesses=$(CORES) \
 	--dist=worksteal -m "campaign(name='$@')" $(ARGS)
@@ -137,6 +138,9 @@ reliability: $(STAMP)
 kills: $(STAMP)
 	CAMPAIGN_KILLS=$(KILLS) CAMPAIGN_LOOP_KILLS=20 \
 		$(CAMPAIGN) tests/crash tests/test_crawl_example.py
+
+deliveries: $(STAMP)
+	CAMPAIGN_DELIVERIES=$(DELIVERIES) $(CAMPAIGN) tests/delivery
 
 crashes: $(STAMP)
 	AUTOSTATE_EXAMPLES=1 $(CAMPAIGN) tests/journal/test_journal_crashes.py

@@ -27,6 +27,7 @@ BEGIN: Final = "<!-- written by make reliability -->\n"
 END: Final = "<!-- until here -->\n"
 CAMPAIGNS: Final = {
     "kills": "kill -9 at a random moment",
+    "deliveries": "kill -9 of a program with an outbox, at a random moment",
     "crashes": "a crash before, during or after a call of the store, and again in the recovery",
     "power": "a power failure: what was not synced is there, or not, or in parts",
     "disk": "a disk that is full, broken, read-only, or out of handles, from some call on",
@@ -57,6 +58,7 @@ _SIZES: Final = [
     "FORKS",
     "CLOCKS",
     "CAPTURES",
+    "DELIVERIES",
     "INTERRUPTS",
     "HOSTILE",
     "MEMORY",
