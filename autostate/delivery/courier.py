@@ -21,6 +21,7 @@ import contextlib
 import contextvars
 import logging
 import os
+import queue
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -127,8 +128,9 @@ class Courier(Generic[T]):
         self._make_locks()
 
     def _make_locks(self) -> None:
-        self._news = threading.Event()
-        self._moved = threading.Condition()
+        # No Event and no Condition: Ctrl-C may leave their locks taken, and this thread would hang.
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._blocked: dict[queue.SimpleQueue[None], None] = {}
         self._waiting: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
         self._starting = threading.Lock()
         self._thread: Worker | None = None
@@ -153,7 +155,7 @@ class Courier(Generic[T]):
     def wake(self) -> None:
         """Go on: something has become durable. Starts the thread if it does not run."""
         self._check_process()
-        self._news.set()
+        self._note_news()
         if self._is_alive() or self._stopped or self.refused:
             return
         with self._starting:
@@ -167,6 +169,10 @@ class Courier(Generic[T]):
                     self._thread.start()
                 except RuntimeError:  # no threads are left, or the interpreter is ending
                     self._thread = None
+
+    def _note_news(self) -> None:
+        if self._news.empty():
+            self._news.put(None)
 
     def _is_alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
@@ -192,8 +198,15 @@ class Courier(Generic[T]):
     def wait_for_less(self, count: int, timeout: float) -> bool:
         """Wait until fewer items are pending; tell whether that is so."""
         self._check_process()
-        with self._moved:
-            self._moved.wait_for(lambda: self._is_over(count), timeout)
+        end = self._clock() + timeout
+        moved: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._blocked[moved] = None
+        try:
+            while not self._is_over(count) and (left := end - self._clock()) > 0:
+                with contextlib.suppress(queue.Empty):
+                    moved.get(timeout=min(left, threading.TIMEOUT_MAX))
+        finally:
+            self._blocked.pop(moved, None)
         return len(self._ledger) < count
 
     async def until_less(self, count: int, timeout: float) -> bool:  # noqa: ASYNC109 - as above
@@ -217,8 +230,8 @@ class Courier(Generic[T]):
 
     def _tell(self) -> None:
         """Wake those who wait for fewer items."""
-        with self._moved:
-            self._moved.notify_all()
+        for blocked in list(self._blocked):
+            blocked.put(None)
         for moved, loop in list(self._waiting.items()):
             with contextlib.suppress(RuntimeError):  # that loop is closed
                 loop.call_soon_threadsafe(_finish, moved)
@@ -227,7 +240,7 @@ class Courier(Generic[T]):
         """End the thread, after the call of the destination that is under way."""
         self._check_process()
         self._stopped = True
-        self._news.set()
+        self._note_news()
         self._tell()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
@@ -238,10 +251,12 @@ class Courier(Generic[T]):
     def _run(self) -> None:
         try:
             while not self._stopped and self._ledger.is_kept and not self.refused:
-                self._news.clear()
+                with contextlib.suppress(queue.Empty):
+                    self._news.get_nowait()
                 wait = self._step()
                 if wait is None or wait > 0:
-                    self._news.wait(wait)
+                    with contextlib.suppress(queue.Empty):
+                        self._news.get(timeout=wait)
         finally:
             try:
                 self._destination.close()

@@ -268,7 +268,10 @@ class Outbox(Generic[T]):
         """Deliver as far as the time allows, and stop; called before the last save."""
         end = Deadline.after(timeout)
         try:
-            if timeout > 0 and self._may_drain() and not self._courier.needs_running_loop():
+            if self._courier.needs_running_loop():
+                end = Deadline.after(0.0)  # what is under way waits for this thread
+            elif timeout > 0 and self._may_drain():
+                self._tell_of_waiting(timeout * DRAINING)
                 self._drain(timeout * DRAINING, ending=True)
         except Exception as error:  # the last save reports what hinders saving
             logger.debug("the outbox %r is not drained: %s", self.name, error)
@@ -284,9 +287,18 @@ class Outbox(Generic[T]):
         """Deliver as far as the time allows, without blocking the event loop."""
         try:
             if self._may_drain():
+                self._tell_of_waiting(timeout)
                 await self._drain_async(timeout, ending=True)
         except Exception as error:
             logger.debug("the outbox %r is not drained: %s", self.name, error)
+
+    def _tell_of_waiting(self, seconds: float) -> None:
+        """Say why the process does not end at once, if the destination fails."""
+        if self.error is not None and not self._courier.refused:
+            logger.warning(
+                "the end waits up to %.0f s for the outbox %r, whose destination fails: %s",
+                *(seconds, self.name, self.error),
+            )
 
     def _may_drain(self) -> bool:
         """Tell whether the end of the process waits for deliveries."""

@@ -355,8 +355,11 @@ class StateManager:
         """
         incarnation = self._in_use()
         if incarnation is not None:
-            for companion in list(incarnation.companions.values()):
-                await companion.end_async(self.exit_timeout / 2)
+            if incarnation.companions:
+                import asyncio
+
+                companions = list(incarnation.companions.values())
+                await asyncio.gather(*(c.end_async(self.exit_timeout / 2) for c in companions))
             await incarnation.flush_thread.durable(timeout, ending=True)
 
     def statistics(self) -> Statistics:

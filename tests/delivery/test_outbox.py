@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,9 @@ import autostate
 from autostate import OutboxFullError, OutboxItem, PersistedDict, StateTypeError, hub
 from autostate.delivery.destination import Destination
 from tests import programs
+from tests.campaign import sampled
 from tests.delivery.conftest import Shelf, nothing
+from tests.interrupting import Interrupt
 
 
 @pytest.fixture(autouse=True)
@@ -330,3 +333,25 @@ def test_a_process_that_only_reads_delivers_nothing() -> None:
         with pytest.raises(autostate.ReadOnlyError):
             box.put("b")
     assert shelf.calls == []
+
+
+@pytest.mark.parametrize("ours", ["/autostate/", "/threading.py"])
+def test_ctrl_c_loses_nothing_and_stops_nothing(ours: str, rng: random.Random) -> None:
+    """Wherever it strikes in `put` and `drain`: all items that are there are delivered once."""
+    shelf = Shelf()
+    box = autostate.outbox("box", shelf)
+    box.put("first")
+    assert box.drain()
+    expected, interrupt = ["first"], None
+    for number in sampled(rng, range(1, 1_000), 100):
+        interrupt = Interrupt(number, ours=ours)
+        with contextlib.suppress(KeyboardInterrupt), interrupt:
+            box.put(number, -number)
+            box.drain()
+        expected.append(f"after {number}")
+        box.put(expected[-1])
+        assert box.drain(10), interrupt.at
+        if not interrupt.at:
+            break
+    assert [value for value in shelf.values if isinstance(value, str)] == expected
+    assert len(shelf.values) == len(set(shelf.values))
