@@ -96,8 +96,8 @@ class Courier(Generic[T]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.error: BaseException | None = None
-        self.refused = False
-        self.delivered = 0
+        self.refused: bool = False
+        self.delivered: int = 0
         self._name = name
         self._ledger = ledger
         self._destination = destination

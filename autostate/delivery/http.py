@@ -43,8 +43,8 @@ Body = Callable[[Any], bytes | str]
 LONGEST_ASKED: Final = 3_600.0
 """The most seconds that a `Retry-After` counts."""
 SHORTEST_ASKED: Final = 0.5
-_SHOWN: Final = 200
-"""Characters of an answer that stand in an error."""
+_READ: Final = 4_096
+"""Bytes of an answer that are looked at."""
 
 _LATER: Final = frozenset({408, 425, 429, 502, 503, 504})
 _REFUSED: Final = frozenset({401, 403})
@@ -54,15 +54,17 @@ _of_parents: list[HttpConnection] = []
 
 
 class RejectedError(Exception):
-    """A server does not take an item; the message has the status and the beginning of the answer.
+    """A server does not take an item.
 
     Attributes:
-        status: The status of the answer.
+        status: The status of its answer.
+        answer: The beginning of the answer. It is not in the message, as it may quote the item.
     """
 
-    def __init__(self, status: int, answer: str) -> None:
-        super().__init__(f"the server answered {status}: {answer}")
+    def __init__(self, said: str, status: int, answer: str) -> None:
+        super().__init__(said)
         self.status = status
+        self.answer = answer
 
 
 class HttpEndpoint(Destination[Any]):
@@ -170,7 +172,7 @@ class HttpEndpoint(Destination[Any]):
         status = answer.status
         if 200 <= status < 300:
             return
-        text = answer.body[:4096].decode(errors="replace")
+        text = answer.body[:_READ].decode(errors="replace")
         about_key = "idempoten" in text.lower()
         if status == 422 and about_key:
             return
@@ -184,7 +186,7 @@ class HttpEndpoint(Destination[Any]):
             raise ConnectionError(said)
         if 300 <= status < 400:
             raise ConnectionError(f"{said}, a redirect, which is not followed: give its target")
-        raise RejectedError(status, text[:_SHOWN])
+        raise RejectedError(said, status, text)
 
 
 def _dumped(value: Any) -> bytes:

@@ -63,7 +63,7 @@ class Ledger:
             self.id: str = state["id"]
             self.resumed: list[int] = sorted(key for key in state if type(key) is int)
             self._next = max(state.get("next", 0), *(at + 1 for at in self.resumed[-1:]), 0)
-            self._place_in: int | None = 0 if "place" in state else None
+            self._place_in: int | None = None if state.get("place") is None else 0
             self._fresh: dict[int, None] = {}
             self._taken: deque[tuple[int, list[int]]] = deque()
             self._ready: deque[int] = deque(self.resumed)
@@ -137,11 +137,12 @@ class Ledger:
     @property
     def knows_place(self) -> bool:
         """Whether there is a place, durable or not."""
-        return "place" in self.state
+        return self.place is not None
 
     def set_place(self, place: Any) -> None:
         """Note where the first item will arrive."""
         with self._tracker.lock:
+            self._place_in = None  # another destination may have left a place
             self.state["place"] = place
 
     def positions(self) -> list[int]:
@@ -238,7 +239,7 @@ class Ledger:
             del self._fresh[position]
         if here:
             self._taken.append((number, here))
-        if self._place_in is None and "place" in state:
+        if self._place_in is None and state.get("place") is not None:
             self._place_in = number
 
     def durable(self, number: int) -> None:

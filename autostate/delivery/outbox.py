@@ -63,9 +63,9 @@ class Outbox(Generic[T]):
         capacity: int = CAPACITY,
         attempts: int = ATTEMPTS,
     ) -> None:
-        self.name = name
-        self.capacity = capacity
-        self.destination = destination
+        self.name: str = name
+        self.capacity: int = capacity
+        self.destination: Destination[T] = destination
         # Not the manager, which is closed before the outbox is drained for the last time.
         self._incarnation = manager.in_use()
         self._ledger = Ledger(manager, name, self._wake)

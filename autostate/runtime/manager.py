@@ -310,6 +310,11 @@ class StateManager:
         with self._lock:
             return self._begin()
 
+    def inside_atomic(self) -> bool:
+        """Tell whether the calling thread or task is inside an `atomic()` block."""
+        incarnation = self._incarnation
+        return incarnation is not None and incarnation.tracker.inside_atomic()
+
     def _trackers(self) -> list[Tracker]:
         """Give the tracker for a block of `atomic()`; none if no state object is kept.
 
@@ -347,6 +352,12 @@ class StateManager:
         except FlushError:
             lifecycle.wait_for_signal()
             raise
+
+    def save_soon(self) -> None:
+        """Ask for a save, without waiting for it."""
+        incarnation = self._incarnation
+        if incarnation is not None:
+            incarnation.flush_thread.flush_soon()
 
     async def durable_at_end(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """Flush without blocking, and do not wait for errors that waiting does not mend.

@@ -168,6 +168,24 @@ def test_equal_values_before_the_first_place_are_others(bench: Make) -> None:
     assert (shelf.values, shelf.asked) == (["a", "a"], [])
 
 
+def test_another_destination_begins_at_a_place_of_its_own(bench: Make) -> None:
+    """The former one has none, so nothing is looked for in front of the new one's first place."""
+    shelf = FindingShelf()
+    made = bench(shelf)
+    made.step()
+    made.manager.flush()
+    plain = bench(FunctionDestination(list))
+    plain.put("a")
+    plain.run()  # its place is None
+    shelf.values = ["b"]
+    plain.put("b")
+    again = bench(shelf)
+    assert again.step() is None
+    again.manager.flush()
+    again.run()
+    assert (shelf.values, shelf.asked) == (["b", "b"], [])
+
+
 def test_an_item_that_has_arrived_after_all_is_not_set_aside(bench: Make) -> None:
     """Its last attempt may have been the one that arrived."""
     shelf = FindingShelf()

@@ -111,6 +111,9 @@ def test_what_an_answer_means(
         make().deliver(items("a"), None)
     assert isinstance(raised.value, OSError) == (error is ConnectionError)
     assert "token" not in str(raised.value)
+    if isinstance(raised.value, RejectedError):
+        assert (raised.value.status, raised.value.answer) == (reply.status, reply.body)
+        assert not reply.body or reply.body not in str(raised.value)
     assert len(server.calls) == 1
 
 
