@@ -52,7 +52,7 @@ class Ledger:
     """
 
     def __init__(self, manager: StateManager, name: str, tell: Callable[[], None]) -> None:
-        self._tracker = manager.tracker()
+        self._tracker = manager._tracker()
         self._name = name
         self._tell = tell
         self.state: OutboxState = outbox_state(manager, name)

@@ -67,7 +67,7 @@ class Outbox(Generic[T]):
         self.capacity: int = capacity
         self.destination: Destination[T] = destination
         # Not the manager, which is closed before the outbox is drained for the last time.
-        self._incarnation = manager.in_use()
+        self._incarnation = manager._opened()
         self._ledger = Ledger(manager, name, self._wake)
         self._courier: Courier[T] = Courier(
             name, self._ledger, destination, attempts=attempts, sender=manager

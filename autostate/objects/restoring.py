@@ -140,7 +140,7 @@ class Snapshot:
         for name, (kind, root) in kept.roots.items():
             if manager.live(name) is not root:
                 manager.create(name, kind, functools.partial(_blank, root, kind), own=True)
-        tracker = manager.tracker()
+        tracker = manager._tracker()
         with tracker.lock:
             for name, defaults in kept.defaults.items():
                 _take_back_offers(tracker, tracker.roots[name], defaults)

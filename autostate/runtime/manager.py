@@ -300,12 +300,12 @@ class StateManager:
 
         return AtomicBlock(self._trackers)
 
-    def tracker(self) -> Tracker:
+    def _tracker(self) -> Tracker:
         """Give the tracker of the state objects; open the state if it is not open yet."""
         with self._lock:
             return self._begin().tracker
 
-    def in_use(self) -> Incarnation:
+    def _opened(self) -> Incarnation:
         """Give the incarnation; open the state if it is not open yet. For what works beside it."""
         with self._lock:
             return self._begin()

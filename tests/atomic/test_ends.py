@@ -117,7 +117,7 @@ def test_the_garbage_collector_may_end_it_at_any_moment(state: Any) -> None:
     del holder
     from autostate.runtime.api import current_manager
 
-    tracker = current_manager().tracker()
+    tracker = current_manager()._tracker()
     with tracker.lock:
         gc.collect()
         assert gone() is None

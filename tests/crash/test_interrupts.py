@@ -369,7 +369,7 @@ def test_ctrl_c_in_a_block_that_gives_way_is_ctrl_c(monkeypatch: pytest.MonkeyPa
             interrupt = Interrupt(number, ours="threading.py")
             with (
                 contextlib.suppress(KeyboardInterrupt),
-                manager.tracker().holding_back(),
+                manager._tracker().holding_back(),
                 interrupt,
                 autostate.atomic(),
             ):

@@ -248,10 +248,10 @@ def test_a_process_that_is_not_the_owner_delivers_nothing(bench: Make) -> None:
     shelf = Shelf()
     made = bench(shelf)
     made.put("a")
-    made.manager.tracker().set_gate(lambda: None)
+    made.manager._tracker().set_gate(lambda: None)
     assert made.step() is None
     assert shelf.calls == []
-    made.manager.tracker().set_gate(None)
+    made.manager._tracker().set_gate(None)
     made.run()
     assert shelf.values == ["a"]
 

@@ -174,5 +174,5 @@ def test_a_deleted_outbox_takes_nothing(manager: StateManager) -> None:
     autostate.delete(box)
     with pytest.raises(RuntimeError, match="was deleted"):
         box.put("lost")
-    assert manager.tracker().followers == []
+    assert manager._tracker().followers == []
     assert autostate.outbox("box", len)._ledger.id != box._ledger.id
