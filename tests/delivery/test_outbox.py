@@ -173,6 +173,23 @@ async def test_drain_does_not_block_the_loop_that_it_needs() -> None:
     assert await box.drain_async()
 
 
+async def test_an_end_does_not_wait_for_the_loop_that_it_blocks() -> None:
+    """What is under way there cannot go on before the end is over; the next process has it."""
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def send(items: Any) -> None:
+        begun.set()
+        await over.wait()
+
+    with autostate.open("memory:", flush_timeout=3_600):
+        box = autostate.outbox("box", send)
+        box.put("a")
+        autostate.flush()
+        await begun.wait()
+    over.set()
+    await asyncio.to_thread(box._courier.stop, 10)
+
+
 def test_what_delivers_cannot_wait_for_itself() -> None:
     """An error instead of waiting for ever."""
     errors: list[BaseException] = []
