@@ -80,7 +80,6 @@ class Ledger:
         """
         added = []
         with self._tracker.lock:
-            self._tracker.pass_gate()
             if not self.is_kept:
                 raise RuntimeError(
                     f"the outbox {self._name!r} was deleted, or its state was closed, and keeps "
@@ -142,7 +141,6 @@ class Ledger:
     def set_place(self, place: Any) -> None:
         """Note where the first item will arrive."""
         with self._tracker.lock:
-            self._place_in = None  # another destination may have left a place
             self.state["place"] = place
 
     def positions(self) -> list[int]:

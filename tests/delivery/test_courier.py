@@ -122,6 +122,36 @@ def test_a_pause_that_the_destination_asks_for_is_kept(bench: Make) -> None:
     assert (shelf.values, made.ledger.aside()) == (["a"], [])
 
 
+def test_while_somebody_waits_pauses_are_short(bench: Make) -> None:
+    """Two seconds at most, however often it has failed."""
+    shelf = Shelf()
+    shelf.fails = refusing("a", error=ConnectionResetError)
+    made = bench(shelf)
+    made.put("a")
+    made.run(300)
+    made.courier._stopped = True  # no thread
+    made.courier.hurry(100)
+    made.courier._stopped = False
+    assert made.step() == 0.0
+    pause = made.step()
+    assert pause is not None
+    assert pause <= 2
+
+
+def test_the_child_of_a_fork_waits_for_no_lock_of_its_parent(bench: Make) -> None:
+    """And does not know what the parent has sent since."""
+    made = bench(FindingShelf())
+    made.step()
+    made.put("a", "b")
+    made.courier._unsure = [0]
+    made.courier._starting.acquire()
+    made.courier._process = 0  # as it is after a fork
+    made.manager._tracker().set_gate(lambda: None)
+    made.courier.wake()
+    assert made.courier._unsure == [0, 1]
+    made.courier.stop(10)
+
+
 def test_after_an_error_the_destination_is_asked_first(bench: Make) -> None:
     """When what may be under way has settled; what has arrived is not sent again."""
     shelf = FindingShelf(batch=2)
