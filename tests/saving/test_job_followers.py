@@ -141,10 +141,10 @@ async def test_a_cut_is_seen_without_the_writes_of_open_blocks() -> None:
             def taken(self, number: int) -> None:
                 seen.append((number, dict(state)))
 
-        manager.tracker().followers.append(Looking())
+        manager._tracker().followers.append(Looking())
         with autostate.atomic():
             state["inside"] = 1
-            capture = manager.tracker().cut()
+            capture = manager._tracker().cut()
             assert capture is not None
             capture.failed()
         await autostate.durable()
