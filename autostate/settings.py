@@ -48,6 +48,7 @@ class SettingsByName(TypedDict, total=False):
     on_corrupt: OnCorrupt
     on_unknown: OnUnknown
     reboot_on_migrating: bool
+    in_step: bool
     key: Key | tuple[Key, ...] | None
     encrypt: bool | None
     wait_for_owner: float
@@ -89,6 +90,9 @@ class Settings:
             becomes an `autostate.Unknown`, and is written back untouched.
         reboot_on_migrating: In an Actor: save at `migrating`, then reboot at once instead of
             working until the kill.
+        in_step: In an Actor: items that are pushed, events that are charged, and requests that
+            are handled reach the platform after the save that covers them, each exactly once. Set
+            it before the Actor is entered.
         key: A secret of at least 16 bytes, or a text of as many, with which every record is
             signed; an unsigned record is refused. Of several keys in a tuple the first signs, and
             all are accepted. By default the content of `AUTOSTATE_KEY`, where several keys are
@@ -116,6 +120,7 @@ class Settings:
     on_corrupt: OnCorrupt = "raise"
     on_unknown: OnUnknown = "raise"
     reboot_on_migrating: bool = False
+    in_step: bool = False
     key: Key | tuple[Key, ...] | None = field(default=None, repr=False)
     encrypt: bool | None = None
     wait_for_owner: float = 0.0
@@ -218,6 +223,7 @@ _CHOICES: Mapping[str, tuple[tuple[object, ...], str]] = {
     "on_unknown": (get_args(OnUnknown), '"raise" or "keep"'),
     "on_fenced": (get_args(OnFenced), '"raise" or "exit"'),
     "reboot_on_migrating": _YES_OR_NO,
+    "in_step": _YES_OR_NO,
     "takeover": _YES_OR_NO,
     "readonly": _YES_OR_NO,
     "encrypt": ((True, False, None), "True, False or None"),

@@ -149,6 +149,7 @@ VALUES = {
     "on_corrupt": ("previous", "previous"),
     "on_unknown": ("keep", "keep"),
     "reboot_on_migrating": ("true", True),
+    "in_step": ("true", True),
     "key": ("a-key-of-sixteen-bytes", (b"a-key-of-sixteen-bytes",)),
     "encrypt": ("false", False),
     "wait_for_owner": ("60", 60),

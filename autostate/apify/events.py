@@ -131,6 +131,10 @@ async def _enter(wrapped: Wrapped, actor: Any, args: Args, kwargs: Kwargs) -> An
     """Enter an Actor context, and listen to its events."""
     from autostate.apify.purge import surviving_a_purge
 
+    if wants_in_step():
+        from autostate.apify import storage_client
+
+        storage_client.install()
     with surviving_a_purge(live()):
         entered = await wrapped(*args, **kwargs)
     _attach(actor)
@@ -321,6 +325,11 @@ _listeners: WeakKeyDictionary[Any, _Listeners] = WeakKeyDictionary()
 
 def _seconds(duration: timedelta | None) -> float | None:
     return None if duration is None else max(0.0, duration.total_seconds())
+
+
+def wants_in_step() -> bool:
+    """Tell whether items, charges and requests go through autostate."""
+    return any(each.settings.in_step for each in (*live(), current_manager()))
 
 
 def _wants_reboot() -> bool:
