@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from autostate.testing.storages import Storage
@@ -9,25 +11,43 @@ from autostate.testing.wire import ApiError, Request, Response, json_response
 
 
 class Dataset(Storage):
-    """A dataset. `items` may be read by a test directly."""
+    """A dataset. `items` may be read by a test directly.
+
+    Attributes:
+        items: The items.
+        lag: Seconds for which the counters do not show a push; on the platform some seconds.
+        on_push: Is told the number of items of each push.
+    """
 
     kind = "datasets"
 
     def __init__(self, name: str | None, base_url: str) -> None:
         super().__init__(name, base_url)
         self.items: list[Any] = []
+        self.lag = 0.0
+        self.on_push: Callable[[int], None] = lambda _count: None
+        self._counted: list[tuple[float, int]] = []
 
     def describe(self) -> dict[str, Any]:
         """The dataset object of the API."""
-        count = len(self.items)
+        count = self._count()
         return {**super().describe(), "itemCount": count, "cleanItemCount": count}
+
+    def _count(self) -> int:
+        """What the counters show: pushes that are younger than the lag are missing."""
+        young = sum(count for at, count in self._counted if time.monotonic() - at < self.lag)
+        return len(self.items) - young
 
     def answer(self, request: Request, rest: list[str]) -> Response:
         """Answer a request to its items."""
         match request.method, rest:
             case "POST", ["items"]:
                 pushed = request.json()
-                self.items.extend(pushed if isinstance(pushed, list) else [pushed])
+                more = pushed if isinstance(pushed, list) else [pushed]
+                self.items.extend(more)
+                if self.lag:
+                    self._counted.append((time.monotonic(), len(more)))
+                self.on_push(len(more))
                 self.touch()
                 return json_response({}, 201)
             case "GET", ["items"]:
@@ -40,7 +60,7 @@ class Dataset(Storage):
         limit = request.number("limit", 999_999_999_999)
         items = (self.items[::-1] if descending else self.items)[offset : offset + limit]
         page = {
-            "total": len(self.items),
+            "total": self._count(),
             "offset": offset,
             "limit": limit,
             "count": len(items),

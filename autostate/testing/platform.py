@@ -13,12 +13,14 @@ to this process over the loopback interface.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from types import TracebackType
 from typing import Any, Self
 
+from autostate.testing.charging import Charging
 from autostate.testing.container import Container
 from autostate.testing.dataset import Dataset
 from autostate.testing.events import EventServer
@@ -35,6 +37,7 @@ class LocalPlatform:
 
     Args:
         system_info_interval: Seconds between `systemInfo` events.
+        clock: Seconds that never jump, by which idempotency keys are forgotten.
 
     Attributes:
         traffic: The log of requests, and the faults.
@@ -42,7 +45,13 @@ class LocalPlatform:
         runs: All runs by id.
     """
 
-    def __init__(self, *, system_info_interval: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        system_info_interval: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self.traffic: Traffic = Traffic()
         self.token = "apify_api_local"  # noqa: S105
         self._disks = TemporaryDirectory(prefix="local-apify-", ignore_cleanup_errors=True)
@@ -90,6 +99,8 @@ class LocalPlatform:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         input: Any = None,  # noqa: A002
+        prices: Mapping[str, float] | None = None,
+        max_total_charge_usd: float | None = None,
     ) -> Run:
         """Start an Actor as a real process that believes itself on the Apify platform.
 
@@ -98,8 +109,11 @@ class LocalPlatform:
             env: Environment variables above those of the platform.
             cwd: The working directory.
             input: The Actor's input, saved as the record INPUT.
+            prices: The price of each event in dollars: the Actor is paid per event.
+            max_total_charge_usd: The most that its user will pay.
         """
         run = Run(
+            charging=Charging(prices, max_total_charge_usd, self._clock),
             store=self.stores.create(),
             dataset=self.datasets.create(),
             queue=self.queues.create(),

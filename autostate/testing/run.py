@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from autostate.testing.charging import ChargedEvent, Charging
 from autostate.testing.container import Container, actor_environment
 from autostate.testing.dataset import Dataset
 from autostate.testing.events import ABSENT, EventServer
@@ -30,6 +31,8 @@ class Run:
         env: The environment variables of its containers.
         containers: All containers so far, the current one last.
         status_message: What the Actor last said about itself.
+        charging: What it charges for.
+        actor_id: The Actor.
     """
 
     def __init__(
@@ -42,8 +45,12 @@ class Run:
         start: Callable[[Mapping[str, str]], Container],
         platform_env: Mapping[str, str],
         env: Mapping[str, str],
+        charging: Charging | None = None,
+        actor_id: str = "local-actor",
     ) -> None:
         self.id: str = new_id()
+        self.actor_id = actor_id
+        self.charging: Charging = charging or Charging(None, None)
         self.store = store
         self.dataset = dataset
         self.queue = queue
@@ -54,6 +61,7 @@ class Run:
         self._start = start
         self._started_at = now()
         self.env: dict[str, str] = actor_environment(platform_env, self._environment(), env)
+        dataset.on_push = self.charging.pushed
         self._aborted = False
         self._closed = False
         self._rebooting = threading.Lock()
@@ -69,6 +77,11 @@ class Run:
         return "".join(container.output for container in self.containers)
 
     @property
+    def charges(self) -> list[ChargedEvent]:
+        """What it has charged, in order."""
+        return list(self.charging.charges)
+
+    @property
     def status(self) -> str:
         """The status as the API tells it."""
         if self._aborted:
@@ -79,7 +92,7 @@ class Run:
 
     def start_next_container(self) -> Container:
         """Start another container of this run; the one before may still be alive."""
-        container = self._start(self.env)
+        container = self._start({**self.charging.environment(), **self.env})
         self.containers.append(container)
         return container
 
@@ -167,10 +180,10 @@ class Run:
                     target=self.abort, kwargs={"gracefully": gracefully}, name="local-apify-abort"
                 ).start()
             case "POST", ["charge"]:
-                return data_response({}, 201)
+                return self.charging.answer(request)
             case _:
                 raise ApiError.no_such_path()
-        return data_response(self._describe())
+        return data_response(self.describe())
 
     def _environment(self) -> dict[str, str]:
         """What the platform tells a container about its run."""
@@ -186,10 +199,11 @@ class Run:
         old_names = {f"APIFY_{key.replace('ACTOR_DEFAULT', 'DEFAULT')}": env[key] for key in env}
         return env | old_names | {"APIFY_ACTOR_EVENTS_WS_URL": env["ACTOR_EVENTS_WEBSOCKET_URL"]}
 
-    def _describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
+        """The run object of the API."""
         return {
             "id": self.id,
-            "actId": "local-actor",
+            "actId": self.actor_id,
             "userId": "local-user",
             "startedAt": self._started_at,
             "status": self.status,
@@ -201,7 +215,9 @@ class Run:
                 "timeoutSecs": 0,
                 "memoryMbytes": 1024,
                 "diskMbytes": 2048,
+                **self.charging.options(),
             },
+            **self.charging.describe(),
             "buildId": "local-build",
             "defaultKeyValueStoreId": self.store.id,
             "defaultDatasetId": self.dataset.id,
