@@ -54,8 +54,8 @@ class Charging:
     ) -> None:
         self.charges: list[ChargedEvent] = []
         self.ignored: list[ChargedEvent] = []
-        self.prices = prices
-        self.limit = limit
+        self.prices: Mapping[str, float] | None = prices
+        self.limit: float | None = limit
         self._clock = clock
         self._keys: dict[str, float] = {}
         self._since = now()

@@ -24,7 +24,7 @@ class Dataset(Storage):
     def __init__(self, name: str | None, base_url: str) -> None:
         super().__init__(name, base_url)
         self.items: list[Any] = []
-        self.lag = 0.0
+        self.lag: float = 0.0
         self.on_push: Callable[[int], None] = lambda _count: None
         self._counted: list[tuple[float, int]] = []
 

@@ -20,11 +20,13 @@ from tempfile import TemporaryDirectory, mkdtemp
 from types import TracebackType
 from typing import Any, Self
 
+from autostate.testing.actors import LocalActor, answer_runs, list_runs
 from autostate.testing.charging import Charging
 from autostate.testing.container import Container
 from autostate.testing.dataset import Dataset
 from autostate.testing.events import EventServer
 from autostate.testing.key_value_store import KeyValueStore
+from autostate.testing.random_faults import RandomFaults
 from autostate.testing.request_queue import RequestQueue
 from autostate.testing.run import Run
 from autostate.testing.storages import Storages
@@ -43,6 +45,7 @@ class LocalPlatform:
         traffic: The log of requests, and the faults.
         token: The only token that the API accepts.
         runs: All runs by id.
+        actors: The Actors that can be started through the API, by id.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class LocalPlatform:
         self.token = "apify_api_local"  # noqa: S105
         self._disks = TemporaryDirectory(prefix="local-apify-", ignore_cleanup_errors=True)
         self.runs: dict[str, Run] = {}
+        self.actors: dict[str, LocalActor] = {}
         self._lock = threading.RLock()
         self._http = HttpServer(lambda request: self.traffic.pass_through(request, self._answer))
         self._events = EventServer(system_info_interval)
@@ -92,6 +96,22 @@ class LocalPlatform:
         """Give each container temporary files of its own, as one on the platform has."""
         return {**variables, "TMPDIR": mkdtemp(dir=self._disks.name)}
 
+    def faults(
+        self, *, probability: float, seed: int, method: str = "*", path: str = "*"
+    ) -> RandomFaults:
+        """Let requests go wrong at random: refused, failed, or carried out with a lost answer.
+
+        Args:
+            probability: The share of the requests.
+            seed: Chooses them.
+            method: Only this method.
+            path: Only paths that match this pattern, as `fnmatch` reads it.
+
+        Returns:
+            The faults, which count what they have met; `traffic.heal()` ends them.
+        """
+        return self.traffic.random_faults(probability, seed, method=method, path=path)
+
     def start_run(
         self,
         cmd: Sequence[str],
@@ -101,6 +121,8 @@ class LocalPlatform:
         input: Any = None,  # noqa: A002
         prices: Mapping[str, float] | None = None,
         max_total_charge_usd: float | None = None,
+        actor_id: str = "local-actor",
+        origin: str = "API",
     ) -> Run:
         """Start an Actor as a real process that believes itself on the Apify platform.
 
@@ -111,6 +133,8 @@ class LocalPlatform:
             input: The Actor's input, saved as the record INPUT.
             prices: The price of each event in dollars: the Actor is paid per event.
             max_total_charge_usd: The most that its user will pay.
+            actor_id: The Actor that the run is of.
+            origin: Who has started it, as the platform tells: "API", or "ACTOR" for a child run.
         """
         run = Run(
             charging=Charging(prices, max_total_charge_usd, self._clock),
@@ -119,14 +143,52 @@ class LocalPlatform:
             queue=self.queues.create(),
             events=self._events,
             start=lambda variables: Container(cmd, self._with_a_disk(variables), cwd),
-            platform_env=self.environment(),
+            platform_env={
+                **self.environment(),
+                "ACTOR_ID": actor_id,
+                "APIFY_META_ORIGIN": origin,
+            },
             env=env or {},
+            actor_id=actor_id,
+            origin=origin,
         )
         if input is not None:
             run.store.set_json("INPUT", input)
         self.runs[run.id] = run
         run.start_next_container()
         return run
+
+    def add_actor(
+        self,
+        actor_id: str,
+        cmd: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        prices: Mapping[str, float] | None = None,
+    ) -> LocalActor:
+        """Add an Actor whose runs can be started through the API, by other Actors for example.
+
+        Args:
+            actor_id: Its id, or `username~name`.
+            cmd: The command of a container.
+            env: Environment variables above those of the platform.
+            cwd: The working directory.
+            prices: The price of each event in dollars: the Actor is paid per event.
+        """
+        actor = self.actors[actor_id] = LocalActor(actor_id, cmd, env or {}, cwd, prices)
+        return actor
+
+    def _start_child(self, actor: LocalActor, given: Any) -> Run:
+        return self.start_run(
+            actor.cmd,
+            env=actor.env,
+            cwd=actor.cwd,
+            input=given,
+            prices=actor.prices,
+            actor_id=actor.id,
+            origin="ACTOR",
+        )
 
     def environment(self) -> dict[str, str]:
         """What the platform tells every container, whatever its run."""
@@ -167,6 +229,11 @@ class LocalPlatform:
                 return self.queues.answer(request, rest)
             case ["v2", "actor-runs", run_id, *rest] if run_id in self.runs:
                 return self.runs[run_id].answer(request, rest)
+            case ["v2", "actor-runs"] if request.method == "GET":
+                return list_runs(request, list(self.runs.values()))
+            case ["v2", "acts" | "actors", actor_id, "runs"] if actor_id in self.actors:
+                runs = list(self.runs.values())
+                return answer_runs(request, self.actors[actor_id], runs, self._start_child)
             case ["v2", "users", "me"]:
                 return data_response({"id": "local-user", "username": "local"})
         raise ApiError.no_such_path()

@@ -47,9 +47,11 @@ class Run:
         env: Mapping[str, str],
         charging: Charging | None = None,
         actor_id: str = "local-actor",
+        origin: str = "API",
     ) -> None:
         self.id: str = new_id()
-        self.actor_id = actor_id
+        self.actor_id: str = actor_id
+        self._origin = origin
         self.charging: Charging = charging or Charging(None, None)
         self.store = store
         self.dataset = dataset
@@ -170,6 +172,8 @@ class Run:
         match request.method, rest:
             case "GET", []:
                 pass
+            case "GET", ["log"]:
+                return Response(200, self.output.encode(), {"content-type": "text/plain"})
             case "PUT", []:
                 self.status_message = request.json().get("statusMessage", self.status_message)
             case "POST", ["reboot"]:
@@ -208,7 +212,7 @@ class Run:
             "startedAt": self._started_at,
             "status": self.status,
             "statusMessage": self.status_message,
-            "meta": {"origin": "API"},
+            "meta": {"origin": self._origin},
             "stats": {"rebootCount": self.reboots, "restartCount": len(self.containers) - 1},
             "options": {
                 "build": "latest",

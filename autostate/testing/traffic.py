@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from autostate.testing.random_faults import RandomFaults
 from autostate.testing.wire import ApiError, Request, Response
 
 
@@ -106,7 +107,7 @@ class Traffic:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._calls: list[Call] = []
-        self._faults: list[Fault] = []
+        self._faults: list[Fault | RandomFaults] = []
 
     def fault(
         self,
@@ -153,6 +154,15 @@ class Traffic:
         with self._changed:
             self._faults.append(fault)
         return fault
+
+    def random_faults(
+        self, probability: float, seed: int, *, method: str = "*", path: str = "*"
+    ) -> RandomFaults:
+        """Let a share of the requests go wrong; see `LocalPlatform.faults`."""
+        faults = RandomFaults(probability, seed, method, path)
+        with self._changed:
+            self._faults.append(faults)
+        return faults
 
     def heal(self) -> None:
         """Remove all faults and release what they hold."""
