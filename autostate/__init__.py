@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from autostate.apify.adopt import adopt
     from autostate.apify.entry_point import actor
     from autostate.apify.export import export
+    from autostate.apify.in_step import charge, push_data
     from autostate.codec import Unknown, register
     from autostate.codec.pickled import pickled
     from autostate.containers import (
@@ -144,6 +145,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "adopt",
     "atomic",
     "backup",
+    "charge",
     "configure",
     "delete",
     "durable",
@@ -156,6 +158,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "persisted",
     "pickled",
     "proxy",
+    "push_data",
     "register",
     "resume",
     "statistics",
@@ -178,11 +181,13 @@ _LATE = {
     "actor": "autostate.apify.entry_point",
     "adopt": "autostate.apify.adopt",
     "backup": "autostate.runtime.backup",
+    "charge": "autostate.apify.in_step",
     "export": "autostate.apify.export",
     "outbox": "autostate.delivery.outbox",
     "persisted": "autostate.objects.decorator",
     "pickled": "autostate.codec.pickled",
     "proxy": "autostate.containers.proxy",
+    "push_data": "autostate.apify.in_step",
     "register": "autostate.codec",
     "resume": "autostate.loops.resume",
     "transient": "autostate.objects.options",

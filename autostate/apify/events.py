@@ -51,6 +51,9 @@ LOOP_WATCH = 5.0
 LOOP_BLOCKED = 5.0
 """Seconds after which a loop that does not answer counts as blocked."""
 
+_OUTBOXES = "autostate.apify-"
+"""The beginning of the names of outboxes that an Actor uses by itself."""
+
 Wrapped = Callable[..., Awaitable[Any]]
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -138,7 +141,22 @@ async def _enter(wrapped: Wrapped, actor: Any, args: Args, kwargs: Kwargs) -> An
     with surviving_a_purge(live()):
         entered = await wrapped(*args, **kwargs)
     _attach(actor)
+    await _resume_outboxes(actor)
     return entered
+
+
+async def _resume_outboxes(actor: Any, *, leaving: bool = False) -> None:
+    """Deliver what former processes have put into outboxes, though this one may put nothing."""
+    if not wants_in_step() and not _has_outboxes():
+        return
+    from autostate.apify import in_step
+
+    try:
+        await in_step.resume(actor, leaving=leaving)
+    except AutostateError as error:
+        logger.error("What former runs have pushed and charged is not delivered: %s", error)  # noqa: TRY400
+    except Exception:
+        _degraded("what a former process has pushed and charged may stay in its outboxes")
 
 
 def _join(apify: Any) -> None:
@@ -227,12 +245,28 @@ async def _leave(wrapped: Wrapped, actor: Any, args: Args, kwargs: Kwargs) -> An
     """
     was_active = getattr(actor, "_active", True)
     try:
+        if was_active:
+            await _resume_outboxes(actor, leaving=True)
         return await wrapped(*args, **kwargs)
     finally:
         if was_active:
             _unwatch_loop(actor)
             hub.persist_state.send(None, is_migrating=False)
+            await _finish_outboxes()
             await save("at the end of the Actor", ending=True)
+
+
+def _has_outboxes() -> bool:
+    """Tell whether an open state has outboxes of an Actor; without loading what they need."""
+    names = (name for each in live() for name in each._tracker().names)
+    return any(name.startswith(_OUTBOXES) for name in names)
+
+
+async def _finish_outboxes() -> None:
+    """Deliver what this process has put into outboxes, if there are any."""
+    in_step: Any = sys.modules.get("autostate.apify.in_step")
+    if in_step is not None:
+        await in_step.finish()
 
 
 async def _receive(wrapped: Wrapped, events: Any, args: Args, kwargs: Kwargs) -> Any:

@@ -70,7 +70,7 @@ class InStepStorageClient(StorageClient):
         client = await self.inner.create_dataset_client(
             id=id, name=name, alias=alias, configuration=configuration
         )
-        return wrap_dataset_client(client, configuration)
+        return wrap_dataset_client(client, configuration, id=id, name=name, alias=alias)
 
     async def create_kvs_client(
         self,

@@ -27,13 +27,19 @@ class OutboxState(DictBarrier, Content):
     __slots__ = ("_key_", "_node_")
 
 
-def outbox_state(manager: StateManager, name: str) -> OutboxState:
+def outbox_state(manager: StateManager, name: str, *, own: bool = False) -> OutboxState:
     """Give the state of the outbox of that name, empty if it is new.
+
+    Args:
+        manager: The manager of the state.
+        name: The name of the outbox.
+        own: Whether it is one of the library's own, whose names no program can use.
 
     Raises:
         StateTypeError: The name belongs to a state object of the program.
     """
-    made: OutboxState = manager.create(name, "outbox", functools.partial(blank, OutboxState))
+    make = functools.partial(blank, OutboxState)
+    made: OutboxState = manager.create(name, "outbox", make, own=own)
     return made
 
 

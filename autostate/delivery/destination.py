@@ -12,6 +12,9 @@ from autostate.errors import CorruptStateError, UnknownTypeError, UnsupportedTyp
 
 T = TypeVar("T")
 
+Found = tuple[Collection[int], Any]
+"""The positions of the items that have arrived, and the place where the next one will."""
+
 
 class OutboxItem(NamedTuple, Generic[T]):
     """One item of an outbox.
@@ -102,7 +105,7 @@ class Destination(Generic[T]):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define deliver()")
 
-    def find(self, items: Sequence[OutboxItem[T]], place: Any) -> tuple[Collection[int], Any]:
+    def find(self, items: Sequence[OutboxItem[T]], place: Any) -> Found | Awaitable[Found]:
         """Tell which of some items have arrived, after a kill or an error.
 
         Args:

@@ -51,11 +51,13 @@ class Ledger:
         resumed: The positions that a former process has left, in order.
     """
 
-    def __init__(self, manager: StateManager, name: str, tell: Callable[[], None]) -> None:
+    def __init__(
+        self, manager: StateManager, name: str, tell: Callable[[], None], *, own: bool = False
+    ) -> None:
         self._tracker = manager._tracker()
         self._name = name
         self._tell = tell
-        self.state: OutboxState = outbox_state(manager, name)
+        self.state: OutboxState = outbox_state(manager, name, own=own)
         with self._tracker.lock:
             state = self.state
             if "id" not in state:
@@ -142,6 +144,13 @@ class Ledger:
         """Note where the first item will arrive."""
         with self._tracker.lock:
             self.state["place"] = place
+
+    def snapshot(self) -> tuple[Any, list[tuple[int, str]]]:
+        """Return the place, and all pending items as positions and texts, at one moment."""
+        with self._tracker.lock:
+            state = self.state
+            positions = sorted(key for key in state if type(key) is int)
+            return state.get("place"), [(position, state[position]) for position in positions]
 
     def positions(self) -> list[int]:
         """Return the positions of all durable items."""

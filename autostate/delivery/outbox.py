@@ -62,13 +62,14 @@ class Outbox(Generic[T]):
         *,
         capacity: int = CAPACITY,
         attempts: int = ATTEMPTS,
+        own: bool = False,
     ) -> None:
         self.name: str = name
         self.capacity: int = capacity
         self.destination: Destination[T] = destination
         # Not the manager, which is closed before the outbox is drained for the last time.
         self._incarnation = manager._opened()
-        self._ledger = Ledger(manager, name, self._wake)
+        self._ledger = Ledger(manager, name, self._wake, own=own)
         self._courier: Courier[T] = Courier(
             name, self._ledger, destination, attempts=attempts, sender=manager
         )
@@ -141,6 +142,11 @@ class Outbox(Generic[T]):
                     if not await self._courier.until_less(most, end.left()):
                         raise self._full("it does not get room in time")
         self._ledger.put(texts)
+
+    def snapshot(self) -> tuple[object, list[OutboxItem[T]]]:
+        """Return the place of the destination and the items that are pending, at one moment."""
+        place, found = self._ledger.snapshot()
+        return place, [self._item(position, text) for position, text in found]
 
     def aside(self) -> list[AsideItem[T]]:
         """Return the items that were set aside, because they have failed too often."""

@@ -45,6 +45,17 @@ async def with_class(totals: Totals) -> Totals:
     return totals
 
 
+@autostate.actor(in_step=True)
+async def paid() -> None:
+    """What is pushed and charged has the results of the SDK."""
+    pushed = await autostate.push_data([{"n": 1}, {"n": 2}], charged_event_name="page")
+    assert_type(pushed.charged_count, int)
+    charged = await autostate.charge("page", count=2, idempotency_key="k")
+    assert_type(charged.event_charge_limit_reached, bool)
+    await autostate.push_data("text")  # error
+    await autostate.charge("page", 2)  # error
+
+
 async def plain(progress: PersistedDict[str, int]) -> str:
     """Not decorated yet."""
     return str(progress)
