@@ -9,7 +9,8 @@ A map of the package, from what users touch down to the ground. A file imports o
 below its own, and packages on one line do not import each other:
 
     cli/, testing/          the commands; a platform for tests
-    apify/                  what Apify tells a program; @actor; to and from Actor.use_state
+    apify/, scrapy/         what Apify tells a program; @actor; to and from Actor.use_state; crawls
+                            of Scrapy
     delivery/, loops/,      outbox(); resume(); @persisted, and the state put back after a test
     objects/
     containers/             PersistedDict, PersistedSet and the others

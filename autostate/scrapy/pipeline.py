@@ -1,0 +1,118 @@
+"""The pipeline that puts items into an outbox: each arrives once, if its destination can tell."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from itemadapter import ItemAdapter
+from scrapy.utils.asyncio import is_asyncio_available, run_in_thread
+from scrapy.utils.misc import build_from_crawler, load_object
+
+from autostate.delivery.destination import Destination, OutboxItem
+from autostate.delivery.jsonl import JsonlFile
+from autostate.delivery.outbox import Outbox, outbox
+from autostate.ownership.owner import this_run
+from autostate.scrapy.crawl import Crawl, crawl_of
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+
+_FILES = (".jsonl", ".jsonlines", ".jl")
+
+
+class OutboxPipeline:
+    """An item pipeline that delivers items after the save that has them.
+
+    An item becomes durable in the same cut in which its request leaves the state. The setting
+    AUTOSTATE_ITEMS says where items go: the path of a JSONL file; "dataset", the default dataset of
+    the Actor; a `Destination`, a function, or the dotted path of one. By default it is the dataset
+    on the Apify platform, and the file `NAME.jsonl` with the name of the spider elsewhere.
+
+    Put it behind all pipelines that change or drop items.
+    """
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
+        self._crawl: Crawl | None = None
+        self._outbox: Outbox[Any] | None = None
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        """Make the pipeline of a crawler."""
+        return cls(crawler)
+
+    def open_spider(self) -> None:
+        """Open the outbox."""
+        self._crawl = crawl_of(self._crawler)
+        made = outbox(
+            f"{self._crawl.name}.items",
+            destination_of(self._crawler),
+            capacity=sys.maxsize,  # the scheduler holds requests back: no pipeline has to wait
+        )
+        self._outbox = made
+        self._crawl.outboxes.append(made)
+
+    def process_item(self, item: Any) -> Any:
+        """Put an item into the outbox.
+
+        Raises:
+            UnsupportedTypeError: The destination cannot take such an item; Scrapy logs it.
+        """
+        assert self._outbox is not None
+        self._outbox.put(ItemAdapter(item).asdict())
+        return item
+
+    async def close_spider(self) -> None:
+        """Deliver what is left; what cannot be delivered is kept for the next process."""
+        assert self._outbox is not None
+        if is_asyncio_available():
+            await self._outbox.end_async(self._timeout)
+        else:
+            await run_in_thread(self._drain)
+
+    def _drain(self) -> None:
+        assert self._outbox is not None
+        self._outbox.drain(self._timeout)
+
+    @property
+    def _timeout(self) -> float:
+        assert self._crawl is not None
+        return self._crawl.manager.settings.flush_timeout
+
+
+def destination_of(crawler: Crawler) -> Any:
+    """Return where the items of a crawler go.
+
+    Raises:
+        ValueError: The setting AUTOSTATE_ITEMS means nothing.
+    """
+    chosen: Any = crawler.settings.get("AUTOSTATE_ITEMS")
+    if chosen is None:
+        assert crawler.spider is not None
+        chosen = "dataset" if this_run() else f"{crawler.spider.name}.jsonl"
+    if isinstance(chosen, Destination):
+        return chosen
+    if chosen == "dataset":
+        return push
+    if isinstance(chosen, Path) or (isinstance(chosen, str) and chosen.endswith(_FILES)):
+        return JsonlFile(chosen)
+    try:
+        found: Any = load_object(chosen)
+    except (ImportError, NameError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"AUTOSTATE_ITEMS = {chosen!r} is neither the path of a file that ends with .jsonl, "
+            f"nor 'dataset', nor a destination: {error}"
+        ) from None
+    if isinstance(found, type) and issubclass(found, Destination):
+        return build_from_crawler(found, crawler)
+    return found
+
+
+async def push(items: Sequence[OutboxItem[Any]]) -> None:
+    """Push items to the default dataset of the Actor."""
+    from apify import Actor
+
+    await Actor.push_data([item.value for item in items])
