@@ -8,7 +8,8 @@
 A map of the package, from what users touch down to the ground. A file imports only from layers
 below its own, and packages on one line do not import each other:
 
-    cli/, testing/          the commands; a platform for tests
+    testing/                a platform for tests
+    cli/                    the commands
     apify/, scrapy/         what Apify tells a program; @actor; to and from Actor.use_state; crawls
                             of Scrapy
     delivery/, loops/,      outbox(); resume(); @persisted, and the state put back after a test
@@ -50,6 +51,7 @@ from autostate import hub
 from autostate.apify import events
 from autostate.errors import (
     AutostateError,
+    ChildRunError,
     CodecError,
     CorruptStateError,
     DeliveryRefusedError,
@@ -84,6 +86,7 @@ from autostate.settings import Settings
 
 if TYPE_CHECKING:
     from autostate.apify.adopt import adopt
+    from autostate.apify.call import call
     from autostate.apify.entry_point import actor
     from autostate.apify.export import export
     from autostate.apify.in_step import charge, push_data
@@ -110,6 +113,7 @@ __version__ = "0.1.0"
 
 __all__ = [  # not `open`: `import *` must not replace the builtin
     "AutostateError",
+    "ChildRunError",
     "CodecError",
     "CorruptStateError",
     "DeliveryRefusedError",
@@ -146,6 +150,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "adopt",
     "atomic",
     "backup",
+    "call",
     "charge",
     "configure",
     "delete",
@@ -182,6 +187,7 @@ _LATE = {
     "actor": "autostate.apify.entry_point",
     "adopt": "autostate.apify.adopt",
     "backup": "autostate.runtime.backup",
+    "call": "autostate.apify.call",
     "charge": "autostate.apify.in_step",
     "export": "autostate.apify.export",
     "outbox": "autostate.delivery.outbox",

@@ -27,6 +27,8 @@ values of the user: those may be cookies and tokens.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class AutostateError(Exception):
     """The base of all errors that autostate raises on its own account."""
@@ -96,6 +98,21 @@ class FencedError(StoreError):
     def __init__(self, *args: object, owner: object = None) -> None:
         super().__init__(*args)
         self.owner = owner
+
+
+class ChildRunError(AutostateError):
+    """A run that `call()` has waited for did not succeed.
+
+    Attributes:
+        run: The run as the API gives it; None if it does not exist any more.
+    """
+
+    def __init__(self, message: str, run: Any | None) -> None:
+        super().__init__(message)
+        self.run: Any | None = run
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.run)
 
 
 class CodecError(AutostateError):

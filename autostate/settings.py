@@ -49,6 +49,7 @@ class SettingsByName(TypedDict, total=False):
     on_unknown: OnUnknown
     reboot_on_migrating: bool
     in_step: bool
+    status_message: bool
     key: Key | tuple[Key, ...] | None
     encrypt: bool | None
     wait_for_owner: float
@@ -93,6 +94,8 @@ class Settings:
         in_step: In an Actor: items that are pushed, events that are charged, and requests that
             are handled reach the platform after the save that covers them, each exactly once. Set
             it before the Actor is entered.
+        status_message: In an Actor: tell the progress of loops, crawlers and outboxes as the
+            status message of the run, unless the program sets one itself.
         key: A secret of at least 16 bytes, or a text of as many, with which every record is
             signed; an unsigned record is refused. Of several keys in a tuple the first signs, and
             all are accepted. By default the content of `AUTOSTATE_KEY`, where several keys are
@@ -121,6 +124,7 @@ class Settings:
     on_unknown: OnUnknown = "raise"
     reboot_on_migrating: bool = False
     in_step: bool = False
+    status_message: bool = False
     key: Key | tuple[Key, ...] | None = field(default=None, repr=False)
     encrypt: bool | None = None
     wait_for_owner: float = 0.0
@@ -224,6 +228,7 @@ _CHOICES: Mapping[str, tuple[tuple[object, ...], str]] = {
     "on_fenced": (get_args(OnFenced), '"raise" or "exit"'),
     "reboot_on_migrating": _YES_OR_NO,
     "in_step": _YES_OR_NO,
+    "status_message": _YES_OR_NO,
     "takeover": _YES_OR_NO,
     "readonly": _YES_OR_NO,
     "encrypt": ((True, False, None), "True, False or None"),

@@ -75,6 +75,7 @@ def test_a_setting_near_to_nothing_lists_all() -> None:
         ("on_corrupt", "ignore"),
         ("on_unknown", "ignore"),
         ("reboot_on_migrating", "yes"),
+        ("status_message", "yes"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused(name: str, value: Any) -> None:
@@ -150,6 +151,7 @@ VALUES = {
     "on_unknown": ("keep", "keep"),
     "reboot_on_migrating": ("true", True),
     "in_step": ("true", True),
+    "status_message": ("yes", True),
     "key": ("a-key-of-sixteen-bytes", (b"a-key-of-sixteen-bytes",)),
     "encrypt": ("false", False),
     "wait_for_owner": ("60", 60),
@@ -186,6 +188,7 @@ def test_each_setting_has_a_variable(name: str, monkeypatch: pytest.MonkeyPatch)
         ("on_corrupt", "ignore"),
         ("on_unknown", "KEEP"),
         ("reboot_on_migrating", "maybe"),
+        ("status_message", "maybe"),
     ],
 )
 def test_a_variable_that_makes_no_sense_is_named(

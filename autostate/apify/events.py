@@ -1,11 +1,13 @@
 """Actors: each event of Apify becomes a signal of the hub, and a save.
 
 `import autostate` is enough, before or after `import apify`, and does not load the SDK: an import
-finder waits for the import of the SDK. Then three functions of the SDK are wrapped:
+finder waits for the import of the SDK. Then five functions of the SDK are wrapped:
 
 - entering an Actor: afterwards the library's listeners are registered, again for each context,
   because the SDK forgets all listeners when a context ends;
 - leaving an Actor: one save, when all listeners of the program are done;
+- becoming another Actor: one save before it;
+- setting a status message: from then on the message is the program's;
 - receiving a message from the platform: the SDK drops events whose data it cannot read, and a
   migration must not go unnoticed because its `data` was null.
 
@@ -41,10 +43,9 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from importlib.machinery import ModuleSpec
 
-logger: logging.Logger = logging.getLogger("autostate")
+    from autostate.apify.listening import Ears
 
-GRACEFUL_ABORT = 30.0
-"""Seconds between `aborting` and the kill; the event itself does not tell the time."""
+logger: logging.Logger = logging.getLogger("autostate")
 
 LOOP_WATCH = 5.0
 """Seconds between two checks whether the event loop of an Actor still runs."""
@@ -114,6 +115,8 @@ def _hook() -> None:
             return
         wrapt.wrap_function_wrapper(actor_type, "__aenter__", _enter)
         wrapt.wrap_function_wrapper(actor_type, "__aexit__", _leave)
+        wrapt.wrap_function_wrapper(actor_type, "metamorph", _metamorph)
+        wrapt.wrap_function_wrapper(actor_type, "set_status_message", _set_status_message)
         actor_type._hooked_by_autostate = True
     except Exception:
         _degraded("its Actors are not noticed; state is saved at intervals and at the end only")
@@ -177,6 +180,7 @@ def _attach(actor: Any) -> None:
         logs.dress_as_sdk(actor)
     _listen(actor)
     _watch_loop(actor)
+    _tell_progress(actor)
     _expect_timeout(actor)
 
 
@@ -187,6 +191,13 @@ def _listen(actor: Any) -> None:
         listeners.register(events)
     except Exception:
         _degraded("its events are not heard; state is saved at intervals and at the end only")
+
+
+def _tell_progress(actor: Any) -> None:
+    from autostate.apify import status_message
+
+    with contextlib.suppress(Exception):  # no loop runs here, or this SDK has no such event
+        status_message.begin(actor)
 
 
 def _expect_timeout(actor: Any) -> None:
@@ -208,11 +219,26 @@ def _watch_loop(actor: Any) -> None:
     _unwatch_loop(actor)
     stop = Latch()
     _watches[actor] = stop
-    Worker(functools.partial(_watch, loop, stop), "autostate-loop-watch").start()
+    from autostate.apify.listening import Ears, in_standby
+
+    url = None
+    with contextlib.suppress(Exception):  # an SDK with another configuration
+        url = actor.configuration.actor_events_ws_url
+    ears = Ears(loop, url)
+    Worker(functools.partial(_watch, loop, stop, ears), "autostate-loop-watch").start()
+    if in_standby():
+        listen = functools.partial(ears.listen, lambda: stop.is_set)
+        Worker(listen, "autostate-events").start()
 
 
-def _watch(loop: asyncio.AbstractEventLoop, stop: Latch) -> None:
-    """Ask the loop for a sign of life regularly; this is the thread of `_watch_loop`."""
+def _watch(loop: asyncio.AbstractEventLoop, stop: Latch, ears: Ears) -> None:
+    """Ask the loop for a sign of life regularly, and hear its events while there is none.
+
+    This is the thread of `_watch_loop`.
+    """
+    from autostate.apify.listening import in_standby
+
+    standby = in_standby()  # then another thread hears the events
     while not stop.wait(LOOP_WATCH):
         alive = Latch()
         asked = time.monotonic()
@@ -222,9 +248,17 @@ def _watch(loop: asyncio.AbstractEventLoop, stop: Latch) -> None:
             return
         if alive.wait(LOOP_BLOCKED):
             continue
-        while not alive.is_set and not stop.is_set and loop.is_running():
-            blocked_loop.report(loop, time.monotonic() - asked)
-            alive.wait(LOOP_WATCH)
+
+        def ended(alive: Latch = alive, asked: float = asked) -> bool:
+            if not standby:  # there the server may block the loop as long as it likes
+                blocked_loop.report(loop, time.monotonic() - asked)
+            return alive.is_set or stop.is_set or not loop.is_running()
+
+        while not ended():
+            if standby:
+                alive.wait(LOOP_WATCH)
+            else:
+                ears.listen(ended)
         blocked_loop.ran(loop)
 
 
@@ -243,8 +277,11 @@ async def _leave(wrapped: Wrapped, actor: Any, args: Args, kwargs: Kwargs) -> An
     The SDK's own last `persist_state` is passed on only here, after the program's listeners have
     run: otherwise their changes would need another save.
     """
+    from autostate.apify import status_message
+
     was_active = getattr(actor, "_active", True)
     try:
+        await status_message.end(actor)
         if was_active:
             await _resume_outboxes(actor, leaving=True)
         return await wrapped(*args, **kwargs)
@@ -267,6 +304,33 @@ async def _finish_outboxes() -> None:
     in_step: Any = sys.modules.get("autostate.apify.in_step")
     if in_step is not None:
         await in_step.finish()
+
+
+async def _metamorph(wrapped: Wrapped, _actor: Any, args: Args, kwargs: Kwargs) -> Any:
+    """Save before another Actor takes the place of this one: it ends this process by a kill."""
+    await _deliver("before the metamorph")
+    await save("before the metamorph")
+    return await wrapped(*args, **kwargs)
+
+
+async def _deliver(when: str) -> None:
+    """Empty the outboxes: the next Actor has others, and delivers nothing of this one."""
+    for manager in live():
+        for companion in manager.companions():
+            drain = getattr(companion, "drain_async", None)
+            try:
+                if drain is not None and not await drain():
+                    logger.error("%r was not emptied %s", companion, when)
+            except (AutostateError, RuntimeError) as error:
+                logger.error("%r was not emptied %s: %s", companion, when, error)  # noqa: TRY400
+
+
+async def _set_status_message(wrapped: Wrapped, actor: Any, args: Args, kwargs: Kwargs) -> Any:
+    """Leave the message to the program from now on, unless it is the library's."""
+    from autostate.apify import status_message
+
+    await status_message.let_program(actor)
+    return await wrapped(*args, **kwargs)
 
 
 async def _receive(wrapped: Wrapped, events: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -332,6 +396,8 @@ class _Listeners:
             await self._reboot()
 
     async def _aborting(self, data: Any) -> None:
+        from autostate.apify.listening import GRACEFUL_ABORT
+
         self.heard += 1
         hub.aborting.send(None, time_remaining=GRACEFUL_ABORT)
         await save("before the abort", GRACEFUL_ABORT)

@@ -91,6 +91,12 @@ class LoopRun(ActiveLoop):
         _active_loops: ActiveLoops
         _lock: threading.RLock
 
+    @property
+    def done_of(self) -> tuple[int, int | None]:
+        """How many items are done, and of how many, if that is known."""
+        total = self._options.total
+        return self._done, self._source.total() if total is None else total
+
     # -- the items ----------------------------------------------------------------------------
 
     def items(self) -> Iterator[Any]:

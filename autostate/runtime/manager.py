@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from autostate.runtime.companion import Companion
     from autostate.runtime.incarnation import Incarnation
     from autostate.runtime.info import Info
+    from autostate.saving.rendezvous import ActiveLoop
     from autostate.saving.statistics import Statistics
     from autostate.stores import Store
     from autostate.tracking import Tracker
@@ -218,6 +219,19 @@ class StateManager:
                 companions[name] = make()
             made: Any = companions[name]
             return made  # type: ignore[no-any-return]
+
+    def companions(self) -> list[Companion]:
+        """Give all that works beside state objects."""
+        incarnation = self._incarnation
+        return [] if incarnation is None else list(incarnation.companions.values())
+
+    def loops(self) -> list[ActiveLoop]:
+        """Give the resumable loops that run."""
+        incarnation = self._incarnation
+        if incarnation is None:
+            return []
+        running = list(incarnation.flush_thread.job.patient_cut.active_loops.running.values())
+        return [loop for each in running if (loop := each()) is not None and loop.running]
 
     def live(self, name: str) -> Any | None:
         """Give the live state object of that name, or its root, if there is one."""

@@ -18,6 +18,8 @@ from autostate.stores.urls import shown
 
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 
+_METAMORPH = re.compile(r"INPUT-METAMORPH-(?P<count>[0-9]{1,9})")
+
 
 def open_apify(name: str | None, *, make: bool = True) -> ApifyStore | ApifyFolderStore:
     """Open the run's default store (None) or a named one; send nothing before the first use.
@@ -41,7 +43,22 @@ def open_apify(name: str | None, *, make: bool = True) -> ApifyStore | ApifyFold
     store_id = None if name else _required("ACTOR_DEFAULT_KEY_VALUE_STORE_ID")
     api = _setting("APIFY_API_BASE_URL") or "https://api.apify.com"
     token = _required("APIFY_TOKEN")
-    return ApifyStore(api, token, url, store_id=store_id, name=name, make=make)
+    within = "" if name else _of_metamorph()
+    return ApifyStore(api, token, url, store_id=store_id, name=name, make=make, within=within)
+
+
+def _of_metamorph() -> str:
+    """Give what the keys of this Actor's state begin with, after a metamorph.
+
+    The run and its default store stay, and what the former Actor has saved there is of other
+    objects, perhaps under the same names. The key of the input is the one thing that is the same
+    in all containers of an Actor of the run, and differs from that of every other Actor: the id of
+    the Actor would not tell an Actor that becomes itself, and a run that never becomes another
+    Actor has the keys that it has always had. The keys do not begin with those of the former
+    Actor, which would list them as its own.
+    """
+    found = _METAMORPH.fullmatch(_setting("ACTOR_INPUT_KEY", "APIFY_INPUT_KEY") or "")
+    return f"metamorph-{found['count']}-" if found else ""
 
 
 def is_at_home() -> bool:

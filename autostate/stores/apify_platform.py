@@ -99,6 +99,7 @@ class ApifyStore:
         store_id: The id of the store, if known.
         name: Else the name of the store, which is found or made at the first use.
         make: Make a missing store; else it counts as empty.
+        within: What the keys in the store begin with, before those that callers use.
     """
 
     atomic = False
@@ -115,8 +116,10 @@ class ApifyStore:
         store_id: str | None,
         name: str | None,
         make: bool = True,
+        within: str = "",
     ) -> None:
         self.url = url
+        self._within = within
         self._http = HttpConnection(api, token)
         self._id = store_id
         self._name = name
@@ -124,16 +127,16 @@ class ApifyStore:
         self.outlives_run: bool = name is not None
         self.state_name: str = name or str(store_id)
         self._closed = False
-        place = sha256(f"{api} {store_id} {name}".encode()).hexdigest()[:16]
+        place = sha256(f"{api} {store_id} {name}{within}".encode()).hexdigest()[:16]
         # For processes in one container; the platform is asked about other containers.
         self.owner_file: Path | None = Path(gettempdir(), f"autostate-{place}-owner")
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none."""
-        return self.read_up_to(self.max_record, key, timeout=timeout)
+        return self.read_up_to(self.max_record, f"{self._within}{key}", timeout=timeout)
 
     def read_up_to(self, limit: int, key: str, *, timeout: float | None = None) -> bytes | None:
-        """Return a record of at most `limit` bytes, None if there is none."""
+        """Return a record of at most `limit` bytes, None if there is none: any of the store's."""
         request = Request("GET", _path_of(key), _deadline(timeout), limit=limit)
         try:
             answer = self._send(request, or_404=True)
@@ -161,33 +164,37 @@ class ApifyStore:
 
                 body = gzip.compress(value, 1, mtime=0)
                 headers["content-encoding"] = "gzip"
-            self._send(Request("PUT", _path_of(key), _deadline(timeout), body, headers))
+            self._send(Request("PUT", self._path_of(key), _deadline(timeout), body, headers))
         for key in deletes:
-            self._send(Request("DELETE", _path_of(key), _deadline(timeout)), or_404=True)
+            self._send(Request("DELETE", self._path_of(key), _deadline(timeout)), or_404=True)
 
     def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
         """Return all keys that begin with the prefix, sorted: all pages within the timeout."""
         keys: set[str] = set()
-        query = {"limit": str(_PAGE), "prefix": prefix}
+        within = f"{self._within}{prefix}"
+        query = {"limit": str(_PAGE), "prefix": within}
         deadline = _deadline(timeout)
         while True:
             answer = self._send(Request("GET", f"keys?{urlencode(query)}", deadline))
             if answer.status == 404:  # the store was never made
                 return []
             page = self._data(answer, _Data[_Keys])
-            keys.update(item.key for item in page.items if item.key.startswith(prefix))
+            keys.update(item.key for item in page.items if item.key.startswith(within))
             if not page.is_truncated:
-                return sorted(keys)
+                return sorted(key.removeprefix(self._within) for key in keys)
             following = page.next_exclusive_start_key
             if not following or following == query.get("exclusiveStartKey"):
                 raise self._strange()
             if len(keys) > _MAX_KEYS:
                 raise StoreError(
                     f"{self.url} has more than {_MAX_KEYS:,} records whose keys begin with "
-                    f"{prefix}, as no state has: somebody else has changed the store. Delete those "
+                    f"{within}, as no state has: somebody else has changed the store. Delete those "
                     "that are not of autostate, or configure another store"
                 )
             query["exclusiveStartKey"] = following
+
+    def _path_of(self, key: str) -> str:
+        return _path_of(f"{self._within}{key}")
 
     def owner_lives(self, owner: Owner) -> bool | None:
         """Tell whether the run of an owner is still running; None if the platform does not tell.

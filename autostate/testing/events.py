@@ -43,6 +43,16 @@ class EventServer:
                 message = f"no process of run {run_id} connected to the events in {timeout} s"
                 raise TimeoutError(message)
 
+    def is_connected(self, run_id: str) -> bool:
+        """Tell whether a process of this run listens now."""
+        with self._changed:
+            return bool(self._of(run_id))
+
+    def connections(self, run_id: str) -> int:
+        """Count the connections of a run."""
+        with self._changed:
+            return len(self._of(run_id))
+
     def send(self, run_id: str, name: str, data: Any = ABSENT) -> None:
         """Send an event to the processes of a run that listen now."""
         event = {"name": name, "createdAt": now()}

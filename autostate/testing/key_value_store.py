@@ -29,14 +29,31 @@ class Record:
         return decompress(self.body, self.content_encoding)
 
 
+def record_of(request: Request) -> Record | None:
+    """Give what a request has uploaded as a record; None if that is nothing."""
+    if not request.body:
+        return None
+    return Record(
+        request.body,
+        request.headers.get("content-type", "application/json"),
+        request.headers.get("content-encoding", ""),
+    )
+
+
 class KeyValueStore(Storage):
-    """A key-value store. `records` may be read and changed by a test directly."""
+    """A key-value store. `records` may be read and changed by a test directly.
+
+    Attributes:
+        records: The records by key.
+        written: The key of each record that an Actor has put, in order.
+    """
 
     kind = "key-value-stores"
 
     def __init__(self, name: str | None, base_url: str) -> None:
         super().__init__(name, base_url)
         self.records: dict[str, Record] = {}
+        self.written: list[str] = []
 
     def set_json(self, key: str, value: Any) -> None:
         """Put a record of JSON, as the Console would."""
@@ -114,5 +131,6 @@ class KeyValueStore(Storage):
             request.headers.get("content-type", "application/octet-stream"),
             request.headers.get("content-encoding", ""),
         )
+        self.written.append(key)
         self.touch()
         return Response(201, b"{}", {"content-type": "application/json"})

@@ -12,6 +12,7 @@ to this process over the loopback interface.
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +21,12 @@ from tempfile import TemporaryDirectory, mkdtemp
 from types import TracebackType
 from typing import Any, Self
 
-from autostate.testing.actors import LocalActor, answer_runs, list_runs
+from autostate.testing.actors import Actors, LocalActor, list_runs
 from autostate.testing.charging import Charging
 from autostate.testing.container import Container
 from autostate.testing.dataset import Dataset
 from autostate.testing.events import EventServer
-from autostate.testing.key_value_store import KeyValueStore
+from autostate.testing.key_value_store import KeyValueStore, Record
 from autostate.testing.random_faults import RandomFaults
 from autostate.testing.request_queue import RequestQueue
 from autostate.testing.run import Run
@@ -45,7 +46,6 @@ class LocalPlatform:
         traffic: The log of requests, and the faults.
         token: The only token that the API accepts.
         runs: All runs by id.
-        actors: The Actors that can be started through the API, by id.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class LocalPlatform:
         self.token = "apify_api_local"  # noqa: S105
         self._disks = TemporaryDirectory(prefix="local-apify-", ignore_cleanup_errors=True)
         self.runs: dict[str, Run] = {}
-        self.actors: dict[str, LocalActor] = {}
+        self._actors = Actors(self._start_called, lambda: list(self.runs.values()))
         self._lock = threading.RLock()
         self._http = HttpServer(lambda request: self.traffic.pass_through(request, self._answer))
         self._events = EventServer(system_info_interval)
@@ -112,6 +112,33 @@ class LocalPlatform:
         """
         return self.traffic.random_faults(probability, seed, method=method, path=path)
 
+    def add_actor(
+        self,
+        actor_id: str,
+        cmd: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        prices: Mapping[str, float] | None = None,
+    ) -> LocalActor:
+        """Make an Actor known that others can call, start, or change into by `metamorph`.
+
+        Args:
+            actor_id: Its id, as for `Actor.call`.
+            cmd: The command, as for `subprocess.Popen`.
+            env: Environment variables above those of the platform.
+            cwd: The working directory.
+            prices: The price of each event in dollars: the Actor is paid per event.
+        """
+        actor = LocalActor(actor_id, cmd, env or {}, cwd, prices)
+        self._actors.add(actor)
+        return actor
+
+    @property
+    def actors(self) -> Mapping[str, LocalActor]:
+        """The Actors that `add_actor` has made known, by id."""
+        return self._actors.by_id
+
     def start_run(
         self,
         cmd: Sequence[str],
@@ -121,6 +148,7 @@ class LocalPlatform:
         input: Any = None,  # noqa: A002
         prices: Mapping[str, float] | None = None,
         max_total_charge_usd: float | None = None,
+        standby: bool = False,
         actor_id: str = "local-actor",
         origin: str = "API",
     ) -> Run:
@@ -133,62 +161,67 @@ class LocalPlatform:
             input: The Actor's input, saved as the record INPUT.
             prices: The price of each event in dollars: the Actor is paid per event.
             max_total_charge_usd: The most that its user will pay.
+            standby: Start it in Standby mode: it serves at `run.standby_url`.
             actor_id: The Actor that the run is of.
             origin: Who has started it, as the platform tells: "API", or "ACTOR" for a child run.
         """
+        actor = LocalActor(actor_id, cmd, env or {}, cwd)
+        charging = Charging(prices, max_total_charge_usd, self._clock)
+        run = self._make_run(actor, charging, standby=standby, origin=origin)
+        if input is not None:
+            run.store.set_json("INPUT", input)
+        run.start_next_container()
+        return run
+
+    def _start_called(self, actor: LocalActor, record: Record | None, timeout: int) -> Run:
+        """Start a run that an Actor has asked for."""
+        charging = Charging(actor.prices, None, self._clock)
+        run = self._make_run(actor, charging, timeout=timeout, origin="ACTOR")
+        if record is not None:
+            run.store.records["INPUT"] = record
+        run.start_next_container()
+        return run
+
+    def _make_run(
+        self,
+        actor: LocalActor,
+        charging: Charging,
+        *,
+        standby: bool = False,
+        timeout: int = 0,
+        origin: str = "API",
+    ) -> Run:
+        port = free_port() if standby else None
         run = Run(
-            charging=Charging(prices, max_total_charge_usd, self._clock),
+            charging=charging,
             store=self.stores.create(),
             dataset=self.datasets.create(),
             queue=self.queues.create(),
             events=self._events,
-            start=lambda variables: Container(cmd, self._with_a_disk(variables), cwd),
+            start=self._starter(actor),
             platform_env={
                 **self.environment(),
-                "ACTOR_ID": actor_id,
+                "ACTOR_ID": actor.id,
                 "APIFY_META_ORIGIN": origin,
+                **_standby(port),
             },
-            env=env or {},
-            actor_id=actor_id,
-            origin=origin,
+            env=actor.env,
+            actor_id=actor.id,
+            metamorph=self._metamorph,
+            standby_port=port,
+            timeout=timeout,
+            origin="STANDBY" if standby else origin,
         )
-        if input is not None:
-            run.store.set_json("INPUT", input)
         self.runs[run.id] = run
-        run.start_next_container()
         return run
 
-    def add_actor(
-        self,
-        actor_id: str,
-        cmd: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        prices: Mapping[str, float] | None = None,
-    ) -> LocalActor:
-        """Add an Actor whose runs can be started through the API, by other Actors for example.
+    def _starter(self, actor: LocalActor) -> Callable[[Mapping[str, str]], Container]:
+        return lambda env: Container(actor.cmd, self._with_a_disk(env), actor.cwd)
 
-        Args:
-            actor_id: Its id, or `username~name`.
-            cmd: The command of a container.
-            env: Environment variables above those of the platform.
-            cwd: The working directory.
-            prices: The price of each event in dollars: the Actor is paid per event.
-        """
-        actor = self.actors[actor_id] = LocalActor(actor_id, cmd, env or {}, cwd, prices)
-        return actor
-
-    def _start_child(self, actor: LocalActor, given: Any) -> Run:
-        return self.start_run(
-            actor.cmd,
-            env=actor.env,
-            cwd=actor.cwd,
-            input=given,
-            prices=actor.prices,
-            actor_id=actor.id,
-            origin="ACTOR",
-        )
+    def _metamorph(self, run: Run, actor_id: str) -> None:
+        """Let the further containers of a run be those of another Actor."""
+        actor = self._actors.get(actor_id)
+        run.replace_program(self._starter(actor), actor.env)
 
     def environment(self) -> dict[str, str]:
         """What the platform tells every container, whatever its run."""
@@ -227,13 +260,34 @@ class LocalPlatform:
                 return self.datasets.answer(request, rest)
             case ["v2", "request-queues", *rest]:
                 return self.queues.answer(request, rest)
+            case ["v2", "actors" | "acts", actor_id, *rest]:
+                return self._actors.answer(request, actor_id, rest)
+            case ["v2", "actor-runs"]:
+                return list_runs(request, list(self.runs.values()))
             case ["v2", "actor-runs", run_id, *rest] if run_id in self.runs:
                 return self.runs[run_id].answer(request, rest)
-            case ["v2", "actor-runs"] if request.method == "GET":
-                return list_runs(request, list(self.runs.values()))
-            case ["v2", "acts" | "actors", actor_id, "runs"] if actor_id in self.actors:
-                runs = list(self.runs.values())
-                return answer_runs(request, self.actors[actor_id], runs, self._start_child)
             case ["v2", "users", "me"]:
                 return data_response({"id": "local-user", "username": "local"})
         raise ApiError.no_such_path()
+
+
+def free_port() -> int:
+    """Give a port at which nothing listens now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def _standby(port: int | None) -> dict[str, str]:
+    """What the platform tells a container in Standby mode."""
+    if port is None:
+        return {}
+    url = f"http://127.0.0.1:{port}"
+    return {
+        "APIFY_META_ORIGIN": "STANDBY",
+        "ACTOR_STANDBY_PORT": str(port),
+        "ACTOR_WEB_SERVER_PORT": str(port),
+        "ACTOR_WEB_SERVER_URL": url,
+        "ACTOR_STANDBY_URL": url,
+    }

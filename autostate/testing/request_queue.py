@@ -55,9 +55,14 @@ class RequestQueue(Storage):
         """All requests in the order of the queue."""
         return [entry.content for entry in sorted(self._entries.values(), key=lambda e: e.order)]
 
+    @property
+    def handled(self) -> int:
+        """The number of requests that are handled."""
+        return sum(entry.handled for entry in list(self._entries.values()))
+
     def describe(self) -> dict[str, Any]:
         """The request queue object of the API."""
-        handled = sum(entry.handled for entry in self._entries.values())
+        handled = self.handled
         return {
             **super().describe(),
             "totalRequestCount": len(self._entries),
