@@ -18,6 +18,7 @@ of the cut.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from types import EllipsisType
@@ -64,6 +65,7 @@ class PatientCut:
         active_loops: The resumable loops that run.
         event_loops: The event loops that were held or blocked.
         refused: Whether the last attempt was refused by an open block.
+        refused_since: When blocks began to refuse every attempt; infinite: the last one was taken.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class PatientCut:
         self.active_loops: ActiveLoops = ActiveLoops()
         self.event_loops: EventLoops = EventLoops()
         self.refused: bool = False
+        self.refused_since: float = math.inf
         self._tracker = tracker
         self._policy = policy
         self._describe = describe
@@ -134,7 +137,9 @@ class PatientCut:
                 capture = self._between_items(cut, deadline)
             self.refused = capture is None
             if capture is not None:
+                self.refused_since = math.inf
                 return capture
+            self.refused_since = min(self.refused_since, self._clock())
             if requests and not deadline.left():
                 raise FlushError("an atomic() block is still open")
             self.pause(POLL_INTERVAL)  # the end of the block ends the pause

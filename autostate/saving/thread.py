@@ -152,6 +152,28 @@ class FlushThread:
         if not self.stopped and self._tracker.gate is None:
             self._ask(FlushRequest(self._clock()))
 
+    def advises_against_work(self, *, inside: bool = False) -> bool:
+        """Tell whether no new unit of work should begin, since what it writes is saved late or not.
+
+        That is so while saves fail, when a kill was announced, when the process is fenced, and
+        when open blocks have refused cuts for `max_delay`: blocks that overlap would do so for
+        ever, and a program whose event loop runs cannot be made to wait in `atomic()` itself.
+
+        Args:
+            inside: The caller is inside a unit, which does not end while it waits: then open blocks
+                are no reason.
+        """
+        job, now = self.job, self._clock()
+        if job.fenced is not None or job.outcomes.failing or self._policy.kill_announced(now):
+            return True
+        refused_since = job.patient_cut.refused_since
+        return (
+            not inside
+            and now - refused_since >= self._policy.settings.max_delay
+            and self._tracker.gate is None
+            and (bool(self._tracker.savepoints) or self._tracker.marked)
+        )
+
     def flush(
         self, timeout: float | None = None, *, full_compare: bool = True, ending: bool = False
     ) -> None:

@@ -6,6 +6,7 @@ A cut takes out the writes of blocks that are held, for as long as it reads, and
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import sys
@@ -20,6 +21,7 @@ from autostate.tracking.barrier import Barrier, kind_of
 from autostate.tracking.cell import Cell
 from autostate.tracking.differences import same_items
 from autostate.tracking.graph import Graph
+from autostate.tracking.instances import Scanned
 from autostate.tracking.kind import PLAIN
 from autostate.tracking.node import Marks
 from autostate.tracking.raw import item_of
@@ -59,6 +61,10 @@ class Blocks:
         self.open: dict[Savepoint, None] = {}
         tracker.savepoints = self.open
         tracker.note_write = self.note_write
+        tracker.note_field = self.note_field
+        # The fields that were noted since any block is open, by the `id` of the object's root. A
+        # record may be gone before that: nobody undoes a write outside of blocks.
+        self._noted: dict[int, tuple[Any, set[str]]] = {}
 
     def wrote(self, container: Any) -> None:
         """Note that a write is done; the lock is held."""
@@ -87,6 +93,7 @@ class Blocks:
         if not (point.outer is not None or self._may_begin or _runs_loop()):
             self._give_way()
         with self._tracker.lock:
+            self._tracker.note_loop()
             self.end_left()
             self._written.collect()  # armed, so that every write in the block is seen
             scan = self._tracker.part_in_use(Scan)
@@ -96,6 +103,8 @@ class Blocks:
             point.instances = [] if scan is None else scan.contents()
             point.plain = self._copies()
             self.open[point] = None
+            if scan is not None:
+                scan.guard(on=True)
 
     def _copies(self) -> list[tuple[Any, Any]]:
         """Copy the contents of the plain containers in the state.
@@ -151,9 +160,10 @@ class Blocks:
                 kind_of(plain).refill(plain, content)
             for root, fields in point.instances:
                 if root._node_ is not None and not root.busy:
-                    root.take(root.read())  # what the block did since the last scan
-                    root.put_back(fields)
+                    self._put_back_unnoted(root, fields)
         point.holder = None
+        if len(self.open) == 1:
+            self._noted = {}
         del self.open[point]  # last: until here the end can be repeated
         if self.refused:
             self.refused = bool(self.open)
@@ -187,6 +197,30 @@ class Blocks:
         if writer is not None:
             writer.threads.add(threading.get_ident())  # a cut asks whether all are held
         self._log.note(container, key, writer, removes=removes)
+
+    def note_field(self, root: Any, name: str) -> None:
+        """Note a field of an object before a write, for the undo of open blocks."""
+        with self._tracker.lock:
+            if self.open:
+                self._noted.setdefault(id(root), (root, set()))[1].add(name)
+                self.note_write(root, name)
+
+    def _unnoted(self, root: Scanned, fields: dict[str, Any]) -> list[str]:
+        """List the fields that an object had otherwise at the beginning, without a note of that.
+
+        A write that bypasses the class has changed them, whose writer is not known.
+        """
+        now, (_, noted) = root.read(), self._noted.get(id(root), (root, set()))
+        others = {*fields, *now} - noted - root.unknown_fields
+        return [name for name in others if fields.get(name, self) is not now.get(name, self)]
+
+    def _put_back_unnoted(self, root: Scanned, fields: dict[str, Any]) -> None:
+        """Undo writes to an object that bypassed its class."""
+        names = self._unnoted(root, fields)
+        if names:
+            root.take(root.read())  # what the block did since the last scan
+            kept = {name: root[name] for name in [*root.keys()] if name not in names}
+            root.put_back(kept | {name: fields[name] for name in names if name in fields})
 
     def note_use(self) -> None:
         """Note that an object may have changed, which cannot be undone; the lock is held."""
@@ -233,8 +267,9 @@ class Blocks:
         """Undo the writes of open blocks for the moment of a cut.
 
         The blocks of this thread, and those of `paused`, wait during the cut: nobody sees the
-        undone state. Blocks of other threads run, and would see it. Changes of objects and of
-        watched values have no known writer: if there are any, they can be neither undone nor saved.
+        undone state. Blocks of other threads run, and would see it. Changes of watched values, and
+        of objects past their classes, have no known writer: if there are any, they can be neither
+        undone nor saved. This does not concern values that an open block has put into the state.
 
         Args:
             paused: Another thread, whose blocks wait.
@@ -245,13 +280,27 @@ class Blocks:
         """
         here = {threading.get_ident(), paused}
         points = self.open
-        if not all(point.threads <= here and _may_step_back(point) for point in points):
+        if not all(point.threads <= here and self._may_step_back(point) for point in points):
             return False
-        plain = set(map(id, self._plain()))
-        if any(plain.difference(id(one) for one, _ in point.plain) for point in points):
-            return False  # new since a block began: its writer is not known
-        self._log.step_back(self.open, forward)
-        return True
+        self._log.step_back(points, forward)
+        # What the blocks have put into the state is out of it. What others have put there since is
+        # converted if nobody holds it any more; else a block may have written to it.
+        plain = self._plain()
+        if plain:
+            known = set(map(id, plain))
+            self._written.collect()
+            self._written.resolve_all()
+            plain = [one for one in self._plain() if id(one) in known]
+        return all(map(functools.partial(_is_as_before, plain), points))
+
+    def _may_step_back(self, point: Savepoint) -> bool:
+        """Tell whether all writes of a block to objects were noted."""
+        if not point.may_step_back:
+            return False
+        return not any(
+            root._node_ is not None and (root.busy or self._unnoted(root, fields))
+            for root, fields in point.instances
+        )
 
     def _plain(self) -> list[Any]:
         """List the plain containers in watched entries, which have no barrier."""
@@ -269,13 +318,19 @@ class Blocks:
         return list({id(plain): plain for plain in found}.values())
 
     def is_inside(self) -> bool:
-        """Tell whether the calling thread or task is inside an `atomic()` block."""
+        """Tell whether the calling thread or task is inside a block that the program has written.
+
+        A unit of work (`unit.py`) is none.
+        """
         if not self.open:
             return False
         if not is_owned(self._tracker.lock):
             with self._tracker.lock:
                 self.end_left()
-        return innermost(self._tracker) is not None
+        point = innermost(self._tracker)
+        while point is not None and (point.is_unit or not point.is_open):
+            point = point.outer
+        return point is not None
 
 
 def _runs_loop() -> bool:
@@ -284,16 +339,12 @@ def _runs_loop() -> bool:
     return events is not None and events._get_running_loop() is not None
 
 
-def _may_step_back(point: Savepoint) -> bool:
-    """Tell whether everything without a barrier is as it was when a block began."""
-    if not point.may_step_back:
-        return False
-    for root, fields in point.instances:
-        if root._node_ is not None and (
-            root.busy or not root.is_same(root.read()) or not _is_same(dict(root), fields)
-        ):
-            return False
-    return all(_is_same(kind_of(plain).copy(plain), former) for plain, former in point.plain)
+def _is_as_before(plain: list[Any], point: Savepoint) -> bool:
+    """Tell whether plain containers are as they were when a block began."""
+    former = {id(one): content for one, content in point.plain}
+    return all(
+        id(one) in former and _is_same(kind_of(one).copy(one), former[id(one)]) for one in plain
+    )
 
 
 def _is_same(content: Any, former: Any) -> bool:

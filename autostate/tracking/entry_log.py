@@ -188,7 +188,7 @@ class EntryLog:
         comes_again = any(one.value is not MISSING for one in values.values())
         order = self._keys() if comes_again and not self._is_set else None
         # undone by a copy of this log: the records stay, for the blocks are still open
-        log = EntryLog(container, map(self._copied, self._records))
+        log = type(self)(container, map(self._copied, self._records))
         log._order = self._order.copy()
 
         def step_forward() -> None:

@@ -1,8 +1,10 @@
-"""Objects of `@persisted` classes where they may not be changed.
+"""Objects of `@persisted` classes whose writes have to be seen before they happen.
 
-Such objects have no write barrier (see `mirror.py`). While their tracker has a gate, their classes
-have a `__setattr__` and a `__delattr__` that call the gate first; these are removed when the gate
-opens. A write that bypasses them (`vars(shop)["page"] = 2`) is found by comparing.
+Such objects have no write barrier (see `mirror.py`). While their tracker has a gate, or open
+blocks of `atomic()`, their classes have a `__setattr__` and a `__delattr__`. These call the gate
+first, and note the former value for the undo of the blocks. They are removed when the gate opens,
+and at the first cut without open blocks. A write that bypasses them (`vars(shop)["page"] = 2`) is
+found by comparing.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ _METHODS: Final = ("__setattr__", "__delattr__")
 
 
 def guard(cls: type) -> None:
-    """Let assignments to objects of a class call the gate first."""
+    """Let assignments to objects of a class call the gate, and be noted, first."""
     for name in _METHODS:
         found = getattr(cls, name)
         if not hasattr(found, _MARK):
@@ -44,6 +46,8 @@ def _guarded(function: Any, *, own: bool) -> Any:
         node = None if root is None or root.busy else root._node_
         if node is not None:
             node.tracker.pass_gate()
+            if node.tracker.savepoints:
+                node.tracker.note_field(root, args[0])
         function(self, *args)
 
     setattr(method, _MARK, (function, own))

@@ -32,12 +32,14 @@ class Scanned(Protocol):
         instance: The object.
         busy: Whether a constructor is at work on the object.
         place: The position of the object among those of its class.
+        unknown_fields: Stored fields that the class does not have any more.
     """
 
     _node_: Node | None
     instance: Any
     busy: bool
     place: int
+    unknown_fields: frozenset[str]
 
     def keys(self) -> Iterable[str]:
         """Return the names of the fields of the mirror."""

@@ -21,7 +21,7 @@ from operator import is_, is_not
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.codec.bound import ROOTS
-from autostate.codec.introspection import MISSING
+from autostate.codec.introspection import MISSING, read_slot
 from autostate.errors import UnknownTypeError
 from autostate.tracking import refcount
 from autostate.tracking.barrier import Barrier, register_kind
@@ -243,6 +243,26 @@ class InstanceRoot(Barrier, Mirror):
             if dict.get(self, name, MISSING) is not value and name not in self.unknown_fields:
                 layout.put(self.instance, name, self._unwrapped(name, value))
         self.take({name: former[name] for name in former if name not in self.unknown_fields})
+
+    def field(self, name: str) -> Any:
+        """Return what the object has in a field; MISSING: nothing, or it is no field that is saved.
+
+        No code of the class runs.
+        """
+        layout, instance = self.known_layout(), self.instance
+        if name in layout.skipped:
+            return MISSING
+        slot = layout.slots.get(name)
+        if slot is not None:
+            return read_slot(slot, instance)
+        return layout.holder(instance, name).get(name, MISSING) if layout.dicts else MISSING
+
+    def set_field(self, name: str, value: Any) -> None:
+        """Give the object a value in a field, or none (MISSING). The next scan finds that."""
+        if value is MISSING:
+            self.known_layout().drop(self.instance, name)
+        else:
+            self.known_layout().put(self.instance, name, value)
 
     def access(self, name: str) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Return the calls that read and write a field of the object: C functions and arguments."""

@@ -393,6 +393,7 @@ class Marks(ABC):
             `barrier.before`.
         savepoints: The open blocks of `atomic()`, in the order in which they began.
         note_write: Notes the content before a write while blocks are open: see `blocks.py`.
+        note_field: Notes a field of an object before a write, in the same way.
         nodes: All nodes, by number.
         roots: The live roots by name.
         deleted: The numbers of deleted roots, until they are saved.
@@ -408,6 +409,7 @@ class Marks(ABC):
     """
 
     note_write: Callable[..., None]
+    note_field: Callable[[Any, str], None]
 
     def __init__(
         self, *, wake: Callable[[], None], signer: Signer | None, on_unknown: Callable[[], str]
@@ -487,6 +489,10 @@ class Marks(ABC):
         node_id = self._next_id
         self._next_id += 1
         return node_id
+
+    @abstractmethod
+    def note_loop(self) -> None:
+        """Note the event loop of this thread, if one runs: cuts fall between its callbacks."""
 
     def pass_gate(self) -> None:
         """Call the gate, if there is one, for a write that does not use the barrier.

@@ -32,12 +32,14 @@ class Savepoint:
         threads: The threads in which it began and wrote.
         instances: The objects, and their fields when the block began.
         plain: Containers without a barrier, and their contents when the block began.
+        is_unit: Whether the block is a unit of work, which the program has not written as a block.
     """
 
     __slots__ = (
         "_membership",
         "holder",
         "instances",
+        "is_unit",
         "may_step_back",
         "outcome",
         "outer",
@@ -47,7 +49,13 @@ class Savepoint:
     )
 
     def __init__(
-        self, tracker: Marks, holder: weakref.ref[Any], membership: Membership, outer: Any
+        self,
+        tracker: Marks,
+        holder: weakref.ref[Any],
+        membership: Membership,
+        outer: Any,
+        *,
+        is_unit: bool = False,
     ) -> None:
         self.tracker = tracker
         self.outer: Savepoint | None = outer
@@ -57,6 +65,7 @@ class Savepoint:
         self.threads: set[int] = {threading.get_ident()}
         self.instances: list[tuple[Scanned, dict[str, Any]]] = []
         self.plain: list[tuple[Any, Any]] = []
+        self.is_unit = is_unit
         self._membership = weakref.ref(membership)  # only contexts keep it
 
     @property

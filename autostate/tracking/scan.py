@@ -27,19 +27,26 @@ from autostate.tracking.node import DirtySource, Marks
 
 
 class Scan(DirtySource):
-    """The objects of one tracker. In all calls the lock is held."""
+    """The objects of one tracker. In all calls the lock is held.
+
+    Attributes:
+        is_guarding: Whether assignments to the objects are seen first: see `guard.py`.
+    """
 
     def __init__(self, tracker: Marks) -> None:
         self._classes: dict[type, Instances] = {}
         self._stale = False
         self._is_complete = True
-        self._guarding = tracker.gate is not None
+        self._tracker = tracker
+        self.is_guarding: bool = tracker.gate is not None or bool(tracker.savepoints)
 
     def guard(self, *, on: bool) -> None:
-        """Let assignments to the objects call the gate of the tracker first, or no longer."""
-        self._guarding = on
-        for cls in {type(root.instance) for root in self._roots()}:
-            (guard if on else unguard)(cls)
+        """Let assignments to the objects be seen first, or no longer if no block is open."""
+        on = on or bool(self._tracker.savepoints)
+        if on is not self.is_guarding:
+            self.is_guarding = on
+            for cls in {type(root.instance) for root in self._roots()}:
+                (guard if on else unguard)(cls)
 
     def needs_polling(self) -> bool:
         """Tell whether there are any objects."""
@@ -57,7 +64,7 @@ class Scan(DirtySource):
     def add(self, root: Scanned) -> None:
         """Scan the object of a root from now on."""
         layout = root.known_layout()
-        if self._guarding:
+        if self.is_guarding:
             guard(type(root.instance))
         instances = self._classes.get(layout.cls)
         if instances is None:

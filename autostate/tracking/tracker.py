@@ -63,7 +63,7 @@ class Tracker(Roots):
     """What is dirty in the state objects of one store; takes and encodes consistent captures.
 
     Attributes:
-        loops: The event loops on whose threads the state was written.
+        loops: The event loops on whose threads the state was written, or a block began.
         followers: Those who have to know when what they wrote has become durable.
     """
 
@@ -182,13 +182,17 @@ class Tracker(Roots):
         else:
             self.written.containers.append(container)
         self._marks += 1
-        asyncio_events = sys.modules.get("asyncio.events")  # a program without it does not load it
-        if asyncio_events is not None:
-            running = asyncio_events._get_running_loop()
-            if running is not None:
-                self.loops.add(running)
+        self.note_loop()
         if clean:
             self.wake()
+
+    def note_loop(self) -> None:
+        """Note the event loop of this thread, if one runs: cuts fall between its callbacks."""
+        events: Any = sys.modules.get("asyncio.events")  # a program without it does not load it
+        if events is not None:
+            running = events._get_running_loop()
+            if running is not None:
+                self.loops.add(running)
 
     def finish_write(self) -> None:
         """Mark a write that ended before its mark; the lock is held.
@@ -395,6 +399,9 @@ class Tracker(Roots):
                 blocks.refused = not blocks.step_back(paused, forward)
                 if blocks.refused:
                     return None
+            else:
+                for source in self.sources:  # not at the end of each block: another one may follow
+                    source.guard(on=self.gate is not None)
             # A collection may run finalizers, which write in spite of the lock: such a write would
             # be saved, and what it has put into the state neither converted nor watched.
             with no_collections():

@@ -2,7 +2,8 @@
 
 While a block is open, containers stay armed, and the barrier notes the content before each write.
 Each container that a block has written has a log of the writes and their writers, in order: see
-`entry_log.py` for mappings and sets, `sequence_log.py` for lists and deques.
+`entry_log.py` for mappings and sets, `sequence_log.py` for lists and deques, `field_log.py` for the
+objects of `@persisted` classes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from autostate.tracking.barrier import kind_of
 from autostate.tracking.entry_log import EntryLog
+from autostate.tracking.field_log import FieldLog
 from autostate.tracking.sequence_log import SequenceLog
 
 if TYPE_CHECKING:
@@ -39,9 +41,7 @@ class UndoLog:
         if log is None:
             if owner is None:
                 return
-            is_sequence = kind_of(container).shape == "sequence"
-            log = (SequenceLog if is_sequence else EntryLog)(container)
-            self._logs[id(container)] = log
+            log = self._logs[id(container)] = _log_of(container)
         log.note(key, owner, removes=removes)
 
     def written(self, container: Any) -> None:
@@ -77,3 +77,10 @@ class UndoLog:
         inner_first = [*owners][::-1]
         for log in [*self._logs.values()]:
             log.step_back(inner_first, forward)
+
+
+def _log_of(container: Any) -> EntryLog | SequenceLog:
+    kind = kind_of(container)
+    if kind.has_fields:
+        return FieldLog(container)
+    return SequenceLog(container) if kind.shape == "sequence" else EntryLog(container)

@@ -54,7 +54,7 @@ def test_a_save_leaves_out_what_waiting_tasks_have_written(state: Any, url: str)
 
 
 def test_a_save_waits_for_what_cannot_be_left_out() -> None:
-    """An object that was changed in a block is saved after it."""
+    """An object that was changed in a block, past its class, is saved after it."""
 
     @autostate.persisted(name="shop")
     class Shop:
@@ -66,7 +66,7 @@ def test_a_save_waits_for_what_cannot_be_left_out() -> None:
 
         async def work() -> None:
             with autostate.atomic():
-                shop.visits += 1
+                vars(shop)["visits"] += 1
                 inside.set()
                 await over.wait()
 
