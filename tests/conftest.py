@@ -88,6 +88,8 @@ DRAWN: Final = (
     "cpython/test_suites.py",
     "test_entry_log.py",
     "test_growth.py",
+    "test_in_step_crawls.py",
+    "test_in_step_queue.py",
     "test_interrupted_loops.py",
     "test_journal.py",
     "test_journal_crashes.py",

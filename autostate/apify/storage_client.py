@@ -27,7 +27,9 @@ from crawlee import service_locator
 from crawlee.errors import ServiceConflictError
 from crawlee.storage_clients import StorageClient
 
+from autostate.apify import crawlers
 from autostate.apify.in_step_dataset import wrap_dataset_client
+from autostate.apify.in_step_queue import wrap_request_queue_client
 
 if TYPE_CHECKING:
     from crawlee.configuration import Configuration
@@ -93,10 +95,11 @@ class InStepStorageClient(StorageClient):
         alias: str | None = None,
         configuration: Configuration | None = None,
     ) -> RequestQueueClient:
-        """Open a request queue."""
-        return await self.inner.create_rq_client(
+        """Open a request queue, whose requests are marked as handled after the save."""
+        client = await self.inner.create_rq_client(
             id=id, name=name, alias=alias, configuration=configuration
         )
+        return await wrap_request_queue_client(client)
 
 
 def install() -> None:
@@ -104,6 +107,7 @@ def install() -> None:
 
     A storage client that the program has set itself is kept: its two halves are wrapped in place.
     """
+    crawlers.install()
     smart = SmartApifyStorageClient(
         cloud_storage_client=InStepStorageClient(ApifyStorageClient()),
         local_storage_client=InStepStorageClient(FileSystemStorageClient()),

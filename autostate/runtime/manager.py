@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from autostate import hub, under_test
-from autostate.errors import FlushError
+from autostate.errors import FencedError, FlushError
 from autostate.ownership import program
 from autostate.ownership.state_names import of_programs
 from autostate.process import lifecycle
@@ -372,6 +372,19 @@ class StateManager:
         incarnation = self._incarnation
         if incarnation is not None:
             incarnation.flush_thread.flush_soon()
+
+    def advises_against_work(self, *, inside: bool = False) -> bool:
+        """Tell whether no new unit of work should begin; see `FlushThread`."""
+        incarnation = self._incarnation
+        return incarnation is not None and incarnation.flush_thread.advises_against_work(
+            inside=inside
+        )
+
+    @property
+    def fenced(self) -> FencedError | None:
+        """The error of a process whose state another one has taken over."""
+        incarnation = self._incarnation
+        return None if incarnation is None else incarnation.flush_thread.job.fenced
 
     async def durable_at_end(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """Flush without blocking, and do not wait for errors that waiting does not mend.

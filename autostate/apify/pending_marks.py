@@ -1,0 +1,258 @@
+"""The marks of handled requests that are due: a state object, and how they are made.
+
+A request is marked as handled in its queue only when the save that covers its handler is done.
+Until then the mark is *pending*, and lies in the same commit as what the handler has written. After
+a kill in between, the next process marks the request and does not work it again.
+
+Why no `Outbox`: pending marks are a set, not a queue. A local queue refuses to mark a request that
+this process has not fetched, and such a mark must not hold up those after it; a fetched request is
+looked up by its unique key; and a queue that is dropped takes its marks along. Marks can be made
+more than once, so that nobody has to be asked which have arrived.
+
+The state is a dict from unique keys to the requests as JSON, as they were when they were marked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from autostate import logs
+from autostate.containers.outbox_state import OutboxState
+from autostate.containers.root import blank
+from autostate.deadline import backoff
+from autostate.errors import AutostateError
+
+if TYPE_CHECKING:
+    from autostate.runtime.manager import StateManager
+
+logger: logging.Logger = logging.getLogger("autostate")
+
+AT_ONCE: Final = 10
+"""So many marks are made at the same time."""
+
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 20.0
+"""Seconds before another attempt to make a mark."""
+
+Make = Callable[[str], Awaitable[bool]]
+
+
+class PendingMarks:
+    """The pending marks of one queue. `put` and `forget` may be called by any thread.
+
+    Args:
+        manager: The manager of the state.
+        name: The name of the state object.
+        make: Makes a mark, given a request as JSON; tells whether it is made.
+
+    Attributes:
+        waits: Whether a mark waits for a save; see `tracking.capture.Follower`.
+        before_end: Called before the last marks are made.
+    """
+
+    def __init__(self, manager: StateManager, name: str, make: Make) -> None:
+        self.waits = False
+        self.before_end: Callable[[], None] = lambda: None
+        self._name = name
+        self._make = make
+        self._manager = manager
+        tracker = manager._tracker()
+        self._lock: threading.RLock = tracker.lock
+        self._state: OutboxState = manager.create(
+            name, "outbox", functools.partial(blank, OutboxState), own=True
+        )
+        self._fresh: dict[str, bool] = {}  # whether it was written
+        self._taken: deque[tuple[int, list[str]]] = deque()
+        self._ready: dict[str, None] = dict.fromkeys(self._state)  # left by a former process
+        self._since: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
+        self._not_before: dict[str, float] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._news: asyncio.Event | None = None
+        self._moved: asyncio.Event | None = None
+        tracker.followers.append(self)
+
+    def __len__(self) -> int:
+        """Return the number of pending marks; those of open units count."""
+        return len(self._state)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._state
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether a mark waits for a save."""
+        return bool(self._fresh or self._taken)
+
+    @property
+    def oldest(self) -> float:
+        """Since when the oldest of the requests has been in work, by `time.monotonic`."""
+        return min(self._since.values(), default=float("inf"))
+
+    # -- in the event loop of the queue ---------------------------------------------------------
+
+    def put(self, key: str, request: str, since: float) -> None:
+        """Note that a request is handled; the mark is made after the save that has this note.
+
+        Args:
+            key: The unique key of the request.
+            request: The request as JSON.
+            since: When the request was fetched, by `time.monotonic`.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._since[key] = since
+        self.waits = True
+        self._fresh[key] = False  # before it is written: a cut that has it must find it here
+        self._state[key] = request
+        self._fresh[key] = True
+
+    def make_now(self, key: str | None = None) -> None:
+        """Make the marks that are durable: in the background, and soon.
+
+        Args:
+            key: The unique key of a request that was fetched: its mark is tried again at once.
+        """
+        self._loop = asyncio.get_running_loop()
+        if key is not None:
+            self._not_before.pop(key, None)
+        self._start()
+
+    async def made(self, timeout: float) -> bool:  # noqa: ASYNC109 - it ends without an error
+        """Wait until no mark is pending; tell whether that is so."""
+        end = time.monotonic() + timeout
+        moved = self._moved = asyncio.Event()
+        while self._state and (left := end - time.monotonic()) > 0:
+            moved.clear()
+            self._start()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(moved.wait(), min(left, 0.5))
+        return not self._state
+
+    def _start(self) -> None:
+        """Let the task run that makes the marks."""
+        if self._news is not None:
+            self._news.set()
+        if self._ready and (self._task is None or self._task.done()):
+            # In an empty context: what it writes belongs to no unit of work.
+            self._task = asyncio.get_running_loop().create_task(
+                self._run(), context=contextvars.Context(), name="autostate-marks"
+            )
+
+    async def _run(self) -> None:
+        self._news = news = asyncio.Event()
+        try:
+            while self._ready:
+                now = time.monotonic()
+                due = [key for key in self._ready if self._not_before.get(key, 0.0) <= now]
+                if due:
+                    await asyncio.gather(*map(self._make_one, due[:AT_ONCE]))
+                    continue
+                news.clear()
+                pause = min(self._not_before[key] for key in self._ready) - now
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(news.wait(), pause)
+        finally:
+            if self._news is news:
+                self._news = None
+
+    async def _make_one(self, key: str) -> None:
+        request = self._state.get(key)
+        if request is not None:
+            try:
+                made, error = await self._make(request), None
+            except Exception as raised:
+                made, error = False, raised
+            if not made:
+                self._failed(key, error)
+                return
+        if self._failures.pop(key, 0) > 1:
+            logger.info("the request %r is marked as handled after all", key)
+        self._not_before.pop(key, None)
+        self._since.pop(key, None)
+        self._ready.pop(key, None)
+        self._state.pop(key, None)
+        if self._moved is not None:
+            self._moved.set()
+
+    def _failed(self, key: str, error: Exception | None) -> None:
+        number = self._failures[key] = self._failures.get(key, 0) + 1
+        pause = backoff(number, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
+        self._not_before[key] = time.monotonic() + pause
+        # The mark of a request that a former process has worked may have to wait until the queue
+        # hands it out again: that is no failure.
+        if key in self._since and number & (number - 1) == 0:
+            logs.heard().warning(
+                "a request could not be marked as handled%s%s; it is tried again",
+                "" if number == 1 else f", for the {number}th time",
+                "" if error is None else f": {type(error).__name__}: {error}",
+            )
+
+    # -- for any thread -------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """Forget all marks: the queue is gone."""
+        with self._lock:
+            self._state.clear()
+            for known in (self._fresh, self._ready, self._since, self._failures, self._not_before):
+                known.clear()
+            self._taken.clear()
+
+    # -- a companion: see `runtime/companion.py` -------------------------------------------------
+
+    async def end_async(self, timeout: float) -> None:  # noqa: ASYNC109 - see `Companion`
+        """Save, and make all marks."""
+        self.before_end()
+        if not self._state:
+            return
+        end = time.monotonic() + timeout
+        try:
+            await self._manager.durable(timeout)
+        except (AutostateError, RuntimeError) as error:  # the last save reports what hinders it
+            logger.debug("the marks of %r are not saved: %s", self._name, error)
+            return
+        await self.made(max(0.0, end - time.monotonic()))
+
+    def end(self, timeout: float) -> None:
+        """Tell what is left: without an event loop no marks can be made."""
+        self.before_end()
+        if self._state and timeout > 0:
+            logger.info(
+                "%d handled requests are left for the next process to mark", len(self._state)
+            )
+
+    # -- a follower of the cuts: see `tracking/capture.py` ----------------------------------------
+
+    def taken(self, number: int) -> None:
+        """Note which marks are part of a cut; the lock is held."""
+        state = self._state
+        here = [key for key in list(self._fresh) if key in state]
+        for key in here:
+            self._fresh.pop(key, None)
+        if here:
+            self._taken.append((number, here))
+
+    def durable(self, number: int) -> None:
+        """Note that all cuts up to a number are durable, and let their marks be made."""
+        news = False
+        while self._taken and self._taken[0][0] <= number:
+            self._ready.update(dict.fromkeys(self._taken.popleft()[1]))
+            news = True
+        for key, is_written in list(self._fresh.items()):
+            if is_written and key not in self._state:  # its unit was undone
+                self._fresh.pop(key, None)
+                self._since.pop(key, None)
+        self.waits = self.unsaved
+        loop = self._loop
+        if news and loop is not None:
+            with contextlib.suppress(RuntimeError):  # that loop is closed
+                loop.call_soon_threadsafe(self._start)

@@ -1,0 +1,49 @@
+"""Units of work: what is written while a request is in work belongs to that request.
+
+A unit lasts from the moment at which a queue hands out a request to the moment at which the request
+is marked as handled or given back. There are two kinds:
+
+- Crawlee runs each request in a task. The unit is entered at the beginning of the task, begins when
+  the request is fetched, and ends with the task: after the mark of a request that has failed for
+  good its failed handler runs. Inside, each attempt of the handler is a unit of its own, undone if
+  the handler raises.
+- A loop of the program (`while request := await queue.fetch_next_request()`) has no such frame. The
+  unit is entered in the context of the caller when a request is fetched, and ends when that request
+  is marked or reclaimed, in whatever context. A context that fetches another request goes on in the
+  unit of the new one; tasks that it has started meanwhile go on in the former one.
+"""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from typing import Final
+
+from autostate.runtime.api import current_manager
+from autostate.tracking.unit import Unit
+
+
+class WorkUnit(Unit):
+    """The unit of work around one request.
+
+    Attributes:
+        of_crawler: Whether a crawler's task ends it.
+        keys: The unique keys of the requests that were fetched in it and are not done.
+        since: When the request was fetched, by `time.monotonic`.
+    """
+
+    def __init__(self, *, of_crawler: bool) -> None:
+        super().__init__(current_manager()._tracker)
+        self.of_crawler = of_crawler
+        self.keys: set[str] = set()
+        self.since = time.monotonic()
+
+    def fetched(self, key: str) -> None:
+        """Begin to work on a request."""
+        self.keys.add(key)
+        self.since = time.monotonic()
+        self.begin()
+
+
+working: Final[ContextVar[WorkUnit | None]] = ContextVar("autostate-working", default=None)
+"""The unit of the request that this context works on."""

@@ -1,0 +1,133 @@
+"""What the tests of crawls share: programs that crawl, and lives of them that end by a kill."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import textwrap
+from pathlib import Path
+
+from autostate.testing import Run
+
+_PRELUDE = """
+import asyncio
+import json
+from collections import Counter
+
+import autostate
+from apify import Actor, Request
+from crawlee import ConcurrencySettings
+from crawlee.crawlers import BasicCrawler
+from autostate import PersistedCounter, PersistedDict
+
+autostate.configure(in_step=True)
+URL = "https://example.com/"
+
+
+async def main():
+    async with Actor:
+        pages = PersistedCounter("pages")
+        await work(pages)
+        print("RESULT", json.dumps(pages), flush=True)
+"""
+
+CRAWLER = """
+async def work(pages):
+    # Each of the first pages links to three others; one page in ten fails at first, and the two
+    # last ones for good.
+    crawler = BasicCrawler(
+        concurrency_settings=ConcurrencySettings(
+            min_concurrency=AT_ONCE, max_concurrency=AT_ONCE, desired_concurrency=AT_ONCE
+        ),
+        max_request_retries=2,
+        configure_logging=False,
+    )
+
+    @crawler.router.default_handler
+    async def handle(context):
+        n = int(context.request.url.removeprefix(URL))
+        pages[str(n)] += 1
+        await asyncio.sleep(0.002)
+        pages["sum"] += 1
+        if n >= PAGES - 2 or (n % 10 == 0 and not context.request.retry_count):
+            raise ValueError("this attempt fails")
+        if n < PAGES // 4:
+            await context.add_requests([f"{URL}{n + k * (PAGES // 4)}" for k in (1, 2, 3)])
+        print("PAGE", n, flush=True)
+
+    @crawler.failed_request_handler
+    async def failed(context, error):
+        pages["failed"] += 1
+
+    await crawler.run([f"{URL}{n}" for n in range(PAGES // 4)])
+"""
+
+LOOP = """
+async def work(pages):
+    queue = await Actor.open_request_queue()
+    await queue.add_requests([f"{URL}{n}" for n in range(PAGES)])
+
+    async def loop():
+        while not await queue.is_finished():
+            request = await queue.fetch_next_request()
+            if request is None:
+                await asyncio.sleep(0.02)
+                continue
+            n = request.url.removeprefix(URL)
+            pages[n] += 1
+            await asyncio.sleep(0.002)
+            pages["sum"] += 1
+            if int(n) % 10 == 0 and not request.retry_count:
+                request.retry_count += 1
+                await queue.reclaim_request(request)
+                continue
+            await queue.mark_request_as_handled(request)
+            print("PAGE", n, flush=True)
+
+    await asyncio.gather(*(loop() for _ in range(AT_ONCE)))
+"""
+
+QUICK = {"AUTOSTATE_MAX_DELAY": "0.2", "AUTOSTATE_DEBOUNCE": "0.1"}
+
+
+def program(folder: Path, body: str, *, pages: int = 60, at_once: int = 1) -> list[str]:
+    """Write a program that crawls, and give the command that runs it."""
+    sizes = f"PAGES, AT_ONCE = {pages}, {at_once}\n"
+    path = folder / "crawl.py"
+    path.write_text(f"{_PRELUDE}\n{sizes}\n{textwrap.dedent(body)}\nasyncio.run(main())\n")
+    return [sys.executable, str(path)]
+
+
+def result(output: str) -> dict[str, int]:
+    """The counts of the last life, without those of pages that were counted once."""
+    [*_, line] = [line for line in output.splitlines() if line.startswith("RESULT ")]
+    counts: dict[str, int] = json.loads(line.removeprefix("RESULT "))
+    return {key: count for key, count in counts.items() if count != 1 or not key.isdigit()}
+
+
+def unhandled(run: Run) -> list[str]:
+    """The requests in the queue that are not handled."""
+    return [each["url"] for each in run.queue.requests if not each.get("handledAt")]
+
+
+def live_and_die(run: Run, rng: random.Random, kills: int, how: str) -> None:
+    """Let a run be killed, or migrated, at moments that a seed chooses; then let it end."""
+    for _ in range(kills):
+        container = run.container
+        try:
+            container.wait_for_output("PAGE", count=rng.randrange(1, 15))
+        except TimeoutError:  # it has ended
+            break
+        if container.ended_within(rng.random() / 4):
+            break
+        if how == "kill":
+            run.kill()
+            run.start_next_container()
+        else:
+            try:
+                run.migrate(notice=rng.uniform(0.1, 1.5))
+            except TimeoutError:
+                if container.alive:
+                    raise
+    assert run.wait() == 0, run.output

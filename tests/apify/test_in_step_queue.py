@@ -1,0 +1,257 @@
+"""Request queues in step with the state: each page counts once, however the process ends."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from autostate.testing import LocalPlatform
+from tests.apify.crawling import CRAWLER, LOOP, QUICK, live_and_die, program, result, unhandled
+
+PAGES = 40
+
+
+@pytest.mark.parametrize("how", ["kill", "migrate"])
+@pytest.mark.parametrize("at_once", [1, 10])
+def test_a_crawler_counts_each_page_once(
+    at_once: int, how: str, platform: LocalPlatform, tmp_path: Path, rng: random.Random
+) -> None:
+    """Attempts that fail do not count, nor do those of killed processes; all pages are handled."""
+    run = platform.start_run(program(tmp_path, CRAWLER, pages=PAGES, at_once=at_once), env=QUICK)
+    live_and_die(run, rng, 2, how)
+    # The last two pages have failed for good: that is all that they have left.
+    assert result(run.output) == {"sum": PAGES - 2, "failed": 2}
+    assert unhandled(run) == []
+    assert len(run.queue.requests) == PAGES
+
+
+@pytest.mark.parametrize(("at_once", "how"), [(1, "kill"), (10, "kill"), (5, "migrate")])
+def test_a_loop_counts_each_page_once(
+    at_once: int, how: str, platform: LocalPlatform, tmp_path: Path, rng: random.Random
+) -> None:
+    """What is written between fetch and mark is saved with the mark, or undone by reclaiming."""
+    run = platform.start_run(program(tmp_path, LOOP, pages=PAGES, at_once=at_once), env=QUICK)
+    live_and_die(run, rng, 2, how)
+    assert result(run.output) == {"sum": PAGES}
+    assert unhandled(run) == []
+
+
+@pytest.mark.parametrize("body", [CRAWLER, LOOP], ids=["crawler", "loop"])
+def test_off_the_platform_each_page_counts_once(
+    body: str, tmp_path: Path, rng: random.Random
+) -> None:
+    """A local queue marks only what its process has fetched."""
+    command = program(tmp_path, body, pages=PAGES, at_once=5)
+    env = {**os.environ, **QUICK, "APIFY_PURGE_ON_START": "0", "PYTHONUNBUFFERED": "1"}
+    env["AUTOSTATE_URL"] = "sqlite:///state.db"
+    output = ""
+    for _ in range(2):
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(rng.randrange(1, 25)):
+                output += process.stdout.readline()
+            process.send_signal(signal.SIGKILL)
+    output = subprocess.run(
+        command, cwd=tmp_path, env=env, check=True, text=True, stdout=subprocess.PIPE
+    ).stdout
+    failed = {"failed": 2} if body is CRAWLER else {}
+    assert result(output) == {"sum": PAGES - failed.get("failed", 0), **failed}
+
+
+def test_a_request_is_marked_after_the_save(platform: LocalPlatform, tmp_path: Path) -> None:
+    """While the state cannot be saved no request is marked, and no other one is handed out."""
+    many = 400
+    run = platform.start_run(program(tmp_path, LOOP, pages=many), env=QUICK)
+    run.container.wait_for_output("PAGE")
+    fault = platform.traffic.fault("PUT", "*autostate*", status=400)
+    fault.wait_hit(2)
+    marks = len(platform.traffic.calls_to("PUT", "*/requests/*"))
+    pages = run.output.count("PAGE")
+    assert pages < many
+    fault.wait_hit(3)
+    assert len(platform.traffic.calls_to("PUT", "*/requests/*")) == marks
+    assert run.output.count("PAGE") <= pages + 1  # one under way
+    platform.traffic.heal()
+    assert run.wait() == 0
+    assert result(run.output) == {"sum": many}
+    assert unhandled(run) == []
+
+
+def test_a_mark_that_fails_is_made_again(platform: LocalPlatform, tmp_path: Path) -> None:
+    """The SDK logs the error, and says nothing."""
+    run = platform.start_run(program(tmp_path, LOOP, pages=20), env=QUICK)
+    platform.traffic.fault("PUT", "*/requests/*", times=3, status=400)
+    assert run.wait() == 0
+    assert result(run.output) == {"sum": 20}
+    assert unhandled(run) == []
+
+
+def test_what_was_counted_is_marked_by_the_next_process(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """A process is killed after the save, and before it could make the marks."""
+    body = LOOP.replace("if int(n) % 10 == 0", "if False")
+    run = platform.start_run(program(tmp_path, body, pages=20, at_once=20), env=QUICK)
+    held = platform.traffic.fault("PUT", "*/requests/*", cut=True, hold=True)
+    held.wait_hit()
+    run.kill()
+    platform.traffic.heal()
+    assert len(unhandled(run)) == 20
+    run.start_next_container()
+    assert run.wait() == 0
+    assert result(run.output) == {"sum": 20}
+    assert unhandled(run) == []
+    worked_again = run.container.output.count("PAGE")
+    assert worked_again < 20, run.output
+
+
+def test_a_loop_waits_while_a_kill_is_expected(platform: LocalPlatform, tmp_path: Path) -> None:
+    """The end of the loop would be the end of the run: exit 0 means that it has succeeded."""
+    body = LOOP.replace("while not await queue.is_finished():", "while True:").replace(
+        "                await asyncio.sleep(0.02)\n                continue\n",
+        "                break\n",
+    )
+    run = platform.start_run(program(tmp_path, body, pages=400), env=QUICK)
+    run.container.wait_for_output("PAGE")
+    first = run.container
+    second = run.migrate(notice=1.0)
+    assert second is not first, run.output
+    assert "RESULT" not in first.output
+    assert run.wait() == 0
+    assert result(run.output) == {"sum": 400}
+    assert unhandled(run) == []
+
+
+def test_all_links_of_a_page_are_added_before_it_is_marked(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """Crawlee adds the first thousand at once, and would add the others in the background."""
+    body = """
+    async def work(pages):
+        queue = await Actor.open_request_queue()
+        await queue.add_request(URL)
+        request = await queue.fetch_next_request()
+        await queue.add_requests([f"{URL}{n}" for n in range(1_500)])
+        pages["there"] = (await queue.get_metadata()).total_request_count
+        await queue.mark_request_as_handled(request)
+    """
+    run = platform.start_run(program(tmp_path, body), env=QUICK)
+    assert run.wait() == 0, run.output
+    assert result(run.output) == {"there": 1_501}
+
+
+def test_a_loop_that_stops_half_way_leaves_nothing_of_the_request(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """The next process works the request again; saving inside is possible, and saves the rest."""
+    body = """
+    async def work(pages):
+        queue = await Actor.open_request_queue()
+        await queue.add_request(URL)
+        pages["lives"] += 1
+        request = await queue.fetch_next_request()
+        pages["worked"] += 1
+        await autostate.durable()
+        if pages["lives"] > 1:
+            await queue.mark_request_as_handled(request)
+    """
+    run = platform.start_run(program(tmp_path, body), env=QUICK)
+    assert run.wait() == 0, run.output
+    assert "did not end before" not in run.output
+    assert len(unhandled(run)) == 1
+    run.start_next_container()
+    assert run.wait() == 0, run.output
+    assert result(run.output) == {"lives": 2, "worked": 1}
+    assert unhandled(run) == []
+
+
+def test_several_requests_in_one_task(platform: LocalPlatform, tmp_path: Path) -> None:
+    """What was written before a mark is saved no later than the mark, whose unit it was."""
+    body = """
+    async def work(pages):
+        queue = await Actor.open_request_queue()
+        await queue.add_requests([f"{URL}{n}" for n in range(4)])
+        requests = [await queue.fetch_next_request() for _ in range(4)]
+        for request in requests[:3]:
+            pages["sum"] += 1
+            await queue.mark_request_as_handled(request)
+        pages["sum"] += 1
+        await queue.reclaim_request(requests[3])
+    """
+    run = platform.start_run(program(tmp_path, body), env=QUICK)
+    assert run.wait() == 0, run.output
+    assert result(run.output) == {"sum": 3}
+    assert len(unhandled(run)) == 1
+
+
+def test_a_task_that_holds_up_saves_gets_its_next_request(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """No cut can leave out what a thread has written: the saves wait for the mark of this task."""
+    body = """
+    async def work(pages):
+        queue = await Actor.open_request_queue()
+        await queue.add_requests([URL, f"{URL}1"])
+        first = await queue.fetch_next_request()
+        await asyncio.to_thread(pages.update, ["sum"])
+        await asyncio.sleep(1)  # longer than max_delay
+        second = await queue.fetch_next_request()
+        await queue.mark_request_as_handled(first)
+        await queue.mark_request_as_handled(second)
+    """
+    run = platform.start_run(program(tmp_path, body), env=QUICK)
+    assert run.wait() == 0, run.output
+    assert result(run.output) == {"sum": 1}
+    assert unhandled(run) == []
+
+
+def test_a_late_reclaim_takes_no_mark_back(platform: LocalPlatform, tmp_path: Path) -> None:
+    """The SDK hands a request out again before the platform has it back."""
+    late = platform.traffic.fault(
+        "PUT", "*/requests/*", when=lambda call: not call.json().get("handledAt"), hold=True
+    )
+    run = platform.start_run(program(tmp_path, LOOP, pages=6, at_once=2), env=QUICK)
+    late.wait_hit()
+    platform.traffic.wait_for_calls("PUT", "*/requests/*", count=5)  # the marks of the others
+    late.release()
+    assert run.wait() == 0, run.output
+    assert result(run.output) == {"sum": 6}
+    assert unhandled(run) == []
+
+
+def test_a_dropped_queue_takes_its_marks_along(platform: LocalPlatform, tmp_path: Path) -> None:
+    """They would never be made."""
+    body = """
+    async def work(pages):
+        queue = await Actor.open_request_queue(name="to-be-dropped")
+        await queue.add_request(URL)
+        await queue.mark_request_as_handled(await queue.fetch_next_request())
+        await queue.drop()
+        queue = await Actor.open_request_queue(name="to-be-dropped")
+        pages["finished"] += await queue.is_finished()
+    """
+    run = platform.start_run(program(tmp_path, body), env=QUICK)
+    assert run.wait() == 0, run.output
+    assert result(run.output) == {"finished": 1}
+    assert "could not be marked" not in run.output
+
+
+def test_a_second_crawl_in_one_process(platform: LocalPlatform, tmp_path: Path) -> None:
+    """Crawlee drops the queue of the first one, and makes another."""
+    body = CRAWLER.replace(
+        "    await crawler.run(",
+        "    for _ in range(2):\n        await crawler.run(",
+    )
+    run = platform.start_run(program(tmp_path, body, pages=20, at_once=5), env=QUICK)
+    assert run.wait() == 0, run.output
+    counts = result(run.output)
+    assert counts.pop("sum") == 36
+    assert counts.pop("failed") == 4
+    assert set(counts.values()) == {2}
