@@ -62,16 +62,16 @@ class Run:
         origin: str = "API",
     ) -> None:
         self.id: str = new_id()
-        self.actor_id = actor_id
-        self.standby_port = standby_port
+        self.actor_id: str = actor_id
+        self.standby_port: int | None = standby_port
         self._timeout = timeout
         self._origin = origin
         self._former_actors: list[str] = []
         self._metamorph = metamorph
         self.charging: Charging = charging or Charging(None, None)
-        self.store = store
-        self.dataset = dataset
-        self.queue = queue
+        self.store: KeyValueStore = store
+        self.dataset: Dataset = dataset
+        self.queue: RequestQueue = queue
         self.containers: list[Container] = []
         self.status_message: str | None = None
         self.reboots: int = 0

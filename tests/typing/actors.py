@@ -90,6 +90,18 @@ async def calls() -> None:
     assert_type(await autostate.actor(debounce=1)(plain)(), str)
 
 
+async def child_runs() -> None:
+    """A run of another Actor, started once."""
+    try:
+        made = await autostate.call("name/details", {"page": 7}, name="page 7")
+        assert_type(made.id, str)
+    except autostate.ChildRunError as error:
+        assert_type(error.args, tuple[Any, ...])
+    await autostate.call("name/details", name="page 8", on_abort="resurrect")
+    await autostate.call("name/details")  # error
+    await autostate.call("name/details", name="page 9", on_abort="again")  # error
+
+
 # -- what is refused -----------------------------------------------------------------------------
 
 
