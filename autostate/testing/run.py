@@ -449,7 +449,7 @@ class Run:
             "meta": {"origin": self._origin},
             "stats": {
                 "rebootCount": self.reboots,
-                "restartCount": len(self.containers) - 1,
+                "restartCount": max(0, len(self.containers) - 1),
                 "resurrectCount": self._resurrections,
                 "metamorph": len(self._former_actors),
             },
