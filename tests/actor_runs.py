@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from apify_client import ApifyClient
+
 from autostate.testing import LocalPlatform, Run
 
 StartActor = Callable[..., Run]
@@ -34,3 +36,8 @@ def starter(platform: LocalPlatform, folder: Path, prelude: str = PRELUDE) -> St
         return platform.start_run(script(folder, body, prelude), **options)
 
     return start
+
+
+def client(platform: LocalPlatform, **options: Any) -> ApifyClient:
+    """Make the real client of the API, without its own retries."""
+    return ApifyClient(platform.token, api_url=platform.url, max_retries=0, **options)

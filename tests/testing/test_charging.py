@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from apify_client import ApifyClient
 from apify_client.errors import ApifyApiError
 
 from autostate.testing import LocalPlatform
-from tests.actor_runs import StartActor, script, starter
+from tests.actor_runs import StartActor, client, script
 
 pytestmark = pytest.mark.usefixtures("forked_actors")
 
 PRICES = {"page": 0.5, "apify-default-dataset-item": 0.1}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def rust_runtime() -> None:
-    """Let the client's HTTP library start what it then keeps for the life of the process."""
-    with LocalPlatform() as platform:
-        client(platform).key_value_stores().list()
-
-
-@pytest.fixture
-def start(platform: LocalPlatform, tmp_path: Path) -> StartActor:
-    """Starts an Actor whose `main` has this body."""
-    return starter(platform, tmp_path)
-
-
-def client(platform: LocalPlatform, **options: Any) -> ApifyClient:
-    """The real client, without its own retries."""
-    return ApifyClient(platform.token, api_url=platform.url, max_retries=0, **options)
 
 
 def test_the_sdk_charges_and_knows_its_limit(start: StartActor) -> None:

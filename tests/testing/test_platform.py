@@ -15,27 +15,9 @@ from apify_client.errors import ApifyApiError
 
 from autostate.testing import ABSENT, KeyValueStore, LocalPlatform
 from autostate.testing.storages import Storages
-from tests.actor_runs import StartActor, starter
+from tests.actor_runs import StartActor, client
 
 pytestmark = pytest.mark.usefixtures("forked_actors")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def rust_runtime() -> None:
-    """Let the client's HTTP library start what it then keeps for the life of the process."""
-    with LocalPlatform() as platform:
-        client(platform).key_value_stores().list()
-
-
-@pytest.fixture
-def start(platform: LocalPlatform, tmp_path: Path) -> StartActor:
-    """Starts an Actor whose `main` has this body."""
-    return starter(platform, tmp_path)
-
-
-def client(platform: LocalPlatform, **options: Any) -> ApifyClient:
-    """The real client, without its own retries."""
-    return ApifyClient(platform.token, api_url=platform.url, max_retries=0, **options)
 
 
 def test_the_sdk_reads_the_input_and_what_it_wrote(start: StartActor) -> None:

@@ -10,7 +10,7 @@ import pytest
 from apify_client import ApifyClient
 
 from autostate.testing import LocalPlatform
-from tests.actor_runs import StartActor, script, starter
+from tests.actor_runs import StartActor, script
 
 pytestmark = pytest.mark.usefixtures("forked_actors")
 
@@ -33,19 +33,6 @@ WAITING = """
         print("begun", Actor.configuration.actor_id, await Actor.get_input())
         await asyncio.sleep(60)
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def rust_runtime() -> None:
-    """Let the client's HTTP library start what it then keeps for the life of the process."""
-    with LocalPlatform() as platform:
-        ApifyClient(platform.token, api_url=platform.url).key_value_stores().list()
-
-
-@pytest.fixture
-def start(platform: LocalPlatform, tmp_path: Path) -> StartActor:
-    """Starts an Actor whose `main` has this body."""
-    return starter(platform, tmp_path)
 
 
 def test_a_state_is_read_while_the_actor_runs(start: StartActor) -> None:
