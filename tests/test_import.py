@@ -17,8 +17,8 @@ OWN = {
     *("announced", "apify", "apify.events", "deadline", "errors", "hub", "logs", "ownership"),
     *("ownership.program", "ownership.state_names", "process", "process.exec_hook"),
     *("process.exit_status", "process.interrupts", "process.lifecycle", "process.signal_hook"),
-    *("runtime", "runtime.api", "runtime.manager", "runtime.names", "runtime.place", "saving"),
-    *("saving.blocked_loop", "settings", "under_test"),
+    *("runtime", "runtime.api", "runtime.manager", "runtime.names", "runtime.store_use"),
+    *("runtime.place", "saving", "saving.blocked_loop", "settings", "under_test"),
 }
 """The modules of autostate that `import autostate` loads."""
 

@@ -136,8 +136,8 @@ def test_a_manager_that_is_closed_while_it_creates_gives_the_state_back(
         """
         import threading
         from autostate.runtime import incarnation
-        from autostate.runtime import manager as managers
-        managers.CREATING = 0.05
+        from autostate.runtime import store_use
+        store_use.CREATING = 0.05
         recover, begun, goes_on = incarnation.start, threading.Event(), threading.Event()
         def slowly(*args):
             found = recover(*args)
