@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from autostate import hub
 from autostate.settings import VARIABLES
 from tests import hypothesis_profile, programs  # noqa: F401 - the profile before any test
 from tests.campaign import LONG as LONG_RUN, Tally, summed
@@ -236,11 +237,21 @@ def _handles() -> set[str]:
     return found
 
 
-def _left_over(before: tuple[set[threading.Thread], set[str]]) -> list[str]:
+Resources = tuple[set[threading.Thread], set[str], int]
+"""Threads, file handles, and the number of incarnations that listen to the hub."""
+
+
+def _resources() -> Resources:
+    """What this process has now."""
+    return set(threading.enumerate()), _handles(), len(hub.migrating._own)
+
+
+def _left_over(before: Resources) -> list[str]:
     """What is there now and was not before."""
-    threads, handles = before
-    leaks = [f"thread {thread.name}" for thread in set(threading.enumerate()) - threads]
-    return leaks + [f"file handle {handle}" for handle in _handles() - handles]
+    threads, handles, listening = _resources()
+    leaks = [f"thread {thread.name}" for thread in threads - before[0]]
+    leaks += [f"file handle {handle}" for handle in handles - before[1]]
+    return leaks + ["handlers of signals"] * (listening > before[2])
 
 
 @pytest.fixture(scope="session")
@@ -276,8 +287,8 @@ def often_switched() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[None]:
-    """Fail a test that leaves threads or file handles behind."""
-    before = set(threading.enumerate()), _handles()
+    """Fail a test that leaves threads, file handles or handlers of signals behind."""
+    before = _resources()
     yield
     leaks = _left_over(before)
     end = time.monotonic() + GRACE
