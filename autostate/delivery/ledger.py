@@ -19,6 +19,7 @@ assignment while a cut is taken could assign after the cut has copied the entrie
 
 from __future__ import annotations
 
+import contextvars
 import uuid
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -61,7 +62,9 @@ class Ledger:
         with self._tracker.lock:
             state = self.state
             if "id" not in state:
-                self.state["id"] = uuid.uuid4().hex[:16]
+                # In an empty context: an `atomic()` block around the first use of the outbox may
+                # raise. The id would be undone with it, and the next process would have another.
+                contextvars.Context().run(state.__setitem__, "id", uuid.uuid4().hex[:16])
             self.id: str = state["id"]
             self.resumed: list[int] = sorted(key for key in state if type(key) is int)
             self._next = max(state.get("next", 0), *(at + 1 for at in self.resumed[-1:]), 0)

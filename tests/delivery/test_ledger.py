@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -47,6 +48,16 @@ def test_items_of_a_block_that_raises_are_gone(manager: StateManager, ledger: Le
     manager.flush()
     assert ledger.ready(None) == [(1, "good")]
     assert not ledger.waits
+
+
+def test_the_id_outlives_a_block_that_raises(manager: StateManager) -> None:
+    """An outbox may be used first in such a block; the next process goes on with the same id."""
+    with contextlib.suppress(ZeroDivisionError), manager.atomic():
+        ledger = Ledger(manager, "box", lambda: None)
+        raise ZeroDivisionError
+    ledger.put(["item"])
+    manager.flush()
+    assert ledger.state["id"] == ledger.id
 
 
 async def test_an_item_of_an_open_block_waits_for_the_block(
