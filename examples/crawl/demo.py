@@ -1,141 +1,138 @@
 """The supervisor: `make demo`.
 
-Runs the same crawl three times on a local Apify platform: undisturbed; kept with autostate and
-killed at random moments, once with notice; kept with `Actor.use_state` under the same kills. Then
-compares. Exits with 1 if anything differs that autostate promises.
+Runs a crawl three times on a local Apify platform, kept with autostate, with `Actor.use_state` and
+by hand. Each is killed and migrated at the same random moments. Then compares what is in the state,
+in the dataset and on the bill. Exits with 1 if anything is there twice, or missing, with autostate.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import pickle
 import random
 import signal
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
 
 from autostate.testing import LocalPlatform, Run
-from examples.crawl.compare import State, differences, from_use_state
-from examples.crawl.job import ROOT, Job, Moment
-from examples.crawl.progress import Progress
-from examples.crawl.view import Result, View, final_table
+from examples.crawl.books import Books, look
+from examples.crawl.site import Site
 
-MINUTE = 1.0
+ROOT: Final = Path(__file__).parent.parent.parent
+MINUTE: Final = 2.0
 """Seconds that a minute lasts in the demo: what is saved once a minute is saved so often."""
-NOTICE = 1.0
-"""Seconds between the news of the migration and the kill."""
+LATENCY: Final = 0.03
+"""Seconds that a request to the platform takes, as it goes over a network."""
+LIFE: Final = (0.7, 2.5)
+"""The shortest and the longest life of a container, in seconds after its first line of output."""
+NOTICE: Final = (0.3, 1.5)
+"""The shortest and the longest notice of a migration, in seconds."""
+PRICES: Final = {"page": 0.01}
 
 
-class Demo:
-    """Three crawls of one site.
+@dataclass(frozen=True)
+class Form:
+    """A form of the crawl.
 
-    Args:
-        platform: Where they run.
-        folder: Where they may leave files.
-        store: The URL of the store for autostate, or "sqlite" for a file in that folder.
-        start: The first page.
-        view: Where it is shown.
+    Attributes:
+        title: What it is called.
+        module: What runs it.
+        counts: Reads what it has counted.
     """
 
-    def __init__(
-        self, platform: LocalPlatform, folder: Path, store: str, start: str, view: View
-    ) -> None:
-        self._platform = platform
-        self._folder = folder
-        self._store = store
-        self._start = start
-        self._view = view
-
-    def with_autostate(self, title: str, moments: Sequence[Moment]) -> tuple[Progress, State]:
-        """Run the crawl of main.py, and read from the store what is left."""
-        sqlite = f"sqlite:///{self._folder / title}.db"
-        url = sqlite if self._store == "sqlite" else self._store
-        env = {"AUTOSTATE_URL": url, "CRAWL_MINUTE": str(MINUTE)}
-        job = self._job(title, "examples.crawl.watched", env)
-        return job.go(moments), self._stored(job.run)
-
-    def with_use_state(self, moments: Sequence[Moment]) -> tuple[Progress, State]:
-        """Run the crawl of with_use_state.py, and read from the store what is left."""
-        env = {"APIFY_PERSIST_STATE_INTERVAL_MILLIS": str(round(MINUTE * 1000))}
-        job = self._job("use_state", "examples.crawl.with_use_state", env)
-        return job.go(moments), from_use_state(job.run.store.get_json("APIFY_GLOBAL_STATE"))
-
-    def _job(self, title: str, module: str, env: dict[str, str]) -> Job:
-        return Job(
-            title,
-            module,
-            self._platform,
-            start=self._start,
-            env=env,
-            show=self._view.show,
-            note=self._view.note,
-        )
-
-    def _stored(self, run: Run) -> State:
-        """What a process that starts now finds in the store."""
-        path = self._folder / "state.pickle"
-        subprocess.run(
-            [sys.executable, "-m", "examples.crawl.watched", str(path)],
-            env=run.env,
-            cwd=ROOT,
-            check=True,
-        )
-        state: State = pickle.loads(path.read_bytes())  # noqa: S301 - written a moment ago
-        return state
+    title: str
+    module: str
+    counts: Callable[[Run], Any]
 
 
-def choose_moments(rng: random.Random, kills: int, pages: int) -> list[Moment]:
-    """Choose when the containers end: so many without notice, and one with.
+FORMS: Final = [
+    Form("autostate", "with_autostate", lambda run: run.state("visits")),
+    Form("use_state", "with_use_state", lambda run: run.store.get_json("APIFY_GLOBAL_STATE")),
+    Form("by hand", "by_hand", lambda run: run.store.get_json("visits")),
+]
 
-    Args:
-        rng: The random numbers.
-        kills: How many containers are killed without notice.
-        pages: How many pages an undisturbed crawl has.
 
-    Returns:
-        Moments such that even a crawl that forgets nothing meets all of them.
+@dataclass(frozen=True)
+class Result:
+    """How a crawl has ended.
+
+    Attributes:
+        title: The form.
+        books: What is there twice, or missing.
+        containers: How many containers there have been.
+        writes: How many requests have written something to the platform.
+        seconds: How long it took.
     """
-    share, most = max(2, pages // (kills + 3)), max(2, pages // (kills + 2))
-    moments = [Moment(rng.randrange(share), rng.uniform(0, 0.3), most) for _ in range(kills)]
-    migration = Moment(rng.randrange(1, share), rng.uniform(0, 0.1), most, notice=NOTICE)
-    moments.insert(rng.randrange(kills + 1), migration)
-    return moments
+
+    title: str
+    books: Books
+    containers: int
+    writes: int
+    seconds: float
 
 
-@contextlib.contextmanager
-def documentation(modules: int | None) -> Iterator[str]:
-    """Serve the site, of so many modules or of all, and give the address of its first page."""
-    command = [sys.executable, "-S", str(Path(__file__).with_name("site.py"))]
-    command += [] if modules is None else [str(modules)]
-    env = os.environ | {"PYTHONHASHSEED": "0"}  # some pages show sets
-    with subprocess.Popen(
-        command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().strip() + "index.html"
-        finally:
-            server.kill()
+def crawl(form: Form, *, pages: int, kills: int, seed: int) -> Result:
+    """Run a crawl that is killed and migrated, and look at what it has left."""
+    env = {
+        "AUTOSTATE_DEBOUNCE": str(10 * MINUTE / 60),  # a sixtieth of the default, in seconds
+        "AUTOSTATE_MAX_DELAY": str(30 * MINUTE / 60),
+        "APIFY_PERSIST_STATE_INTERVAL_MILLIS": str(round(1000 * MINUTE)),
+    }
+    command = [sys.executable, "-m", f"examples.crawl.{form.module}"]
+    began = time.monotonic()
+    with Site(pages, delay=0.1) as site, LocalPlatform() as platform:
+        platform.traffic.fault(delay=LATENCY)
+        start = f"{site.url}{site.path(0)}"
+        run = platform.start_run(command, cwd=ROOT, env=env, input={"start": start}, prices=PRICES)
+        code = run.kill_at_random(
+            seed=seed, kills=kills, migrations=0.5, between=LIFE, notice=NOTICE
+        )
+        if code:
+            raise RuntimeError(f"{form.title} ended with {code}:\n{run.output[-3000:]}")
+        counts = Counter(form.counts(run))
+        items = Counter(item["url"] for item in run.dataset.items)
+        books = look({f"{site.url}{site.path(page)}" for page in range(pages)}, counts, items, run)
+        writes = sum(call.method != "GET" for call in platform.traffic.calls)
+    return Result(form.title, books, len(run.containers), writes, time.monotonic() - began)
+
+
+ROWS: Final[dict[str, Callable[[Result], str]]] = {
+    "counted twice": lambda result: str(result.books.counted_twice),
+    "items twice": lambda result: str(result.books.items_twice),
+    "charged twice": lambda result: str(result.books.charged_twice),
+    "lost": lambda result: str(result.books.lost),
+    "containers": lambda result: str(result.containers),
+    "writes": lambda result: str(result.writes),
+    "seconds": lambda result: f"{result.seconds:.0f}",
+}
+
+
+def show(results: Sequence[Result], pages: int) -> None:
+    """Print how the crawls have ended, side by side."""
+    table = Table(title=f"A crawl of {pages} pages under the same kills and migrations")
+    table.add_column("")
+    for result in results:
+        table.add_column(result.title, justify="right")
+    for name, cell in ROWS.items():
+        table.add_row(name, *map(cell, results))
+    Console(file=sys.stdout).print(table)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the options."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--kills", type=int, default=5, help="kills without notice (5)")
+    parser.add_argument("--kills", type=int, default=5, help="kills, half of them announced (5)")
     parser.add_argument("--seed", type=int, help="when they happen (another each time)")
-    parser.add_argument("--modules", type=int, help="how many the site documents (all)")
+    parser.add_argument("--pages", type=int, default=200, help="how many pages there are (200)")
     parser.add_argument(
-        "--store",
-        default="apify:",
-        help='"apify:" (the default), "apify:NAME", "sqlite" or another URL of a store',
-    )
-    parser.add_argument(
-        "--no-peer", dest="peer", action="store_false", help="without the crawl with use_state"
+        "--no-peers", dest="peers", action="store_false", help="only the crawl with autostate"
     )
     return parser.parse_args(arguments)
 
@@ -145,43 +142,17 @@ def main() -> int:
     options = parse()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # clean up, too
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10_000)
-    print(f"--kills {options.kills} --seed {seed} --store {options.store}", flush=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="autostate-demo-") as folder,
-        LocalPlatform() as platform,
-        documentation(options.modules) as start,
-        View() as view,
-    ):
-        demo = Demo(platform, Path(folder), options.store, start, view)
-        undisturbed, reference = demo.with_autostate("undisturbed", [])
-        view.expect(len(reference["pages"]))
-        moments = choose_moments(random.Random(seed), options.kills, len(reference["pages"]))
-        killed, state = demo.with_autostate("autostate", moments)
-        crawls = [(undisturbed, reference), (killed, state)]
-        if options.peer:
-            crawls.append(demo.with_use_state(moments))
-    results = [
-        Result(progress, lost(reference, found), differences(reference, found))
-        for progress, found in crawls
-    ]
-    final_table(results)
-    return judge(killed, len(moments), results[0].differences + results[1].differences)
-
-
-def judge(killed: Progress, moments: int, found: list[str]) -> int:
-    """Say what is wrong, if anything is."""
-    if killed.kills < moments:
-        found.append(f"only {killed.kills} of {moments} kills happened before the crawl was done")
-    if killed.forgotten:
-        found.append(f"{len(killed.forgotten)} pages were crawled again although they were saved")
-    for line in found:
-        print(f"WRONG: {line}")
-    return 1 if found else 0
-
-
-def lost(reference: State, state: State) -> set[str]:
-    """Name the pages that an undisturbed crawl has and this one has not."""
-    return set(reference["pages"]) - set(state["pages"])
+    print(f"--kills {options.kills} --seed {seed} --pages {options.pages}", flush=True)
+    results = []
+    for form in FORMS if options.peers else FORMS[:1]:
+        result = crawl(form, pages=options.pages, kills=options.kills, seed=seed)
+        print(f"{result.title}: done after {result.seconds:.0f} s", flush=True)
+        results.append(result)
+    show(results, options.pages)
+    if not results[0].books.is_exact:
+        print(f"WRONG: {results[0].books}")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

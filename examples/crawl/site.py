@@ -1,80 +1,94 @@
-"""The site that is crawled: Python's documentation of itself, as pydoc serves it on loopback.
-
-Run as a program it prints its address and serves until its standard input is closed. An argument
-says how many of the standard library's modules are documented; all by default.
-pydoc is made to give the same page however often and in whatever order it is asked: what is
-documented is imported beforehand (a page lists the subclasses that exist at that moment), and a
-request does not reload its module. Everything else answers with pydoc's own error page.
-"""
+"""The site that is crawled: numbered pages that link to each other, served on loopback."""
 
 from __future__ import annotations
 
-import functools
-import importlib
-import os
-import pkgutil
-import pydoc
-import sys
-import tempfile
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from http.server import BaseHTTPRequestHandler
-
-# Importing these opens a browser or a window, prints a poem, or starts a program.
-LEFT_OUT = {"antigravity", "idlelib", "lib2to3", "test", "this", "tkinter", "turtle", "turtledemo"}
-COOKIE = f"python={sys.version_info.major}.{sys.version_info.minor}; Path=/"
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
 
 
-def main() -> None:
-    """Serve until standard input ends."""
-    os.chdir(tempfile.mkdtemp())  # pydoc lists the modules of the working directory too
-    warnings.simplefilter("ignore")  # some modules are deprecated, which is no concern of ours
-    names = sorted(sys.stdlib_module_names)
-    modules = set(documented(names[: int(sys.argv[1])] if sys.argv[1:] else names))
-    setattr(pydoc, "locate", functools.partial(_locate, modules))  # noqa: B010
-    setattr(BaseHTTPRequestHandler, "end_headers", _end_headers_with_cookie)  # noqa: B010
-    start_server = vars(pydoc)["_start_server"]
-    server = start_server(functools.cache(vars(pydoc)["_url_handler"]), "127.0.0.1", 0)
-    server.docserver.handle_error = _ignore  # a crawler that is killed hangs up
-    print(server.url, flush=True)
-    sys.stdin.read()
-    server.stop()
+class Site:
+    """A server of pages that link to each other. A context manager.
 
+    Page n links to 2n+1, 2n+2 and n+1. Every seventh one is reached by a redirect, every eleventh
+    one is unavailable at the first visit, and every ninth one then lacks its title.
 
-def _ignore(*details: object) -> None:
-    """Do nothing."""
+    Args:
+        pages: The number of pages.
+        delay: Seconds that a page takes.
 
+    Attributes:
+        served: The number of requests so far.
+        visits: How often each path was asked for.
+        hook: Called with `served` before each answer.
+    """
 
-def documented(names: Iterable[str]) -> Iterator[str]:
-    """Import modules as far as this platform has them, and name what was imported."""
-    for name in names:
-        if name.rpartition(".")[2] not in LEFT_OUT | {"__main__", "tests"} and _importable(name):
-            yield name
-            path = getattr(sys.modules[name], "__path__", ())
-            yield from documented(f"{name}.{module.name}" for module in pkgutil.iter_modules(path))
+    def __init__(self, pages: int, delay: float = 0.0) -> None:
+        self.pages = pages
+        self.served = 0
+        self.visits: Counter[str] = Counter()
+        self.hook: Callable[[int], None] = lambda _: None
+        self._delay = delay
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = False
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign] # killed clients
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
 
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
 
-def _importable(name: str) -> bool:
-    try:
-        importlib.import_module(name)
-    except (ImportError, AttributeError, OSError):  # a module of another operating system
-        return False
-    return name in sys.modules
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
 
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        site = self
 
-def _locate(modules: set[str], path: str, forceload: bool = False) -> object:
-    """Find what pydoc documents under that name, without loading it anew."""
-    return sys.modules[path] if path in modules else None
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, headers, body = site.answer(self.path)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
 
+            def log_message(self, *_: Any) -> None:
+                pass
 
-def _end_headers_with_cookie(
-    self: BaseHTTPRequestHandler,
-    end_headers: Callable[[BaseHTTPRequestHandler], None] = BaseHTTPRequestHandler.end_headers,
-) -> None:
-    """Set a cookie, as sites do and pydoc does not."""
-    self.send_header("Set-Cookie", COOKIE)
-    end_headers(self)
+        return Handler
 
+    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        """Return status, headers and body of a page."""
+        time.sleep(self._delay)
+        with self._lock:
+            self.served += 1
+            self.visits[path] += 1
+            self.hook(self.served)
+            is_first = self.visits[path] == 1
+        if path.startswith("/go/"):
+            return 302, {"Location": path[3:]}, b""
+        page = int(path[1:])
+        if page % 11 == 10 and is_first:
+            return 503, {}, b""
+        links = (at for at in (2 * page + 1, 2 * page + 2, page + 1) if at < self.pages)
+        body = "".join(f'<a href="{self.path(at)}">{at}</a>' for at in links)
+        title = "" if page % 9 == 8 and is_first else f"<title>Page {page}</title>"
+        return 200, {"Content-Type": "text/html"}, (title + body).encode()
 
-if __name__ == "__main__":
-    main()
+    def path(self, page: int) -> str:
+        """Return the path of a page, as links give it."""
+        return f"{'/go' if page % 7 == 6 else ''}/{page}"

@@ -1,4 +1,4 @@
-"""A web site of numbered pages, and the spider programs that crawl it."""
+"""Spider programs that crawl a web site of numbered pages."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections import Counter
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import autostate
 from autostate import PersistedDict
 from autostate.runtime.api import close_default
+from examples.crawl.site import Site
 
 LONGEST: Final = 60.0
 """Seconds after which a program counts as hung."""
@@ -63,81 +59,6 @@ process = AsyncCrawlerProcess()
 process.crawl(Pages)
 process.start()
 """
-
-
-class Site:
-    """A server of pages that link to each other.
-
-    Page n links to 2n+1, 2n+2 and n+1. Every seventh one is reached by a redirect, and every
-    eleventh one is unavailable at the first visit.
-
-    Args:
-        pages: The number of pages.
-
-    Attributes:
-        served: The number of requests so far.
-        visits: How often each path was asked for.
-        hook: Called with `served` before each answer.
-    """
-
-    def __init__(self, pages: int) -> None:
-        self.pages = pages
-        self.served = 0
-        self.visits: Counter[str] = Counter()
-        self.hook: Callable[[int], None] = lambda _: None
-        self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = False
-        self._server.handle_error = lambda *_: None  # type: ignore[method-assign] # killed clients
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                status, headers, body = site.answer(self.path)
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        return Handler
-
-    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
-        """Return status, headers and body of a page."""
-        with self._lock:
-            self.served += 1
-            self.visits[path] += 1
-            self.hook(self.served)
-            is_first = self.visits[path] == 1
-        if path.startswith("/go/"):
-            return 302, {"Location": path[3:]}, b""
-        page = int(path[1:])
-        if page % 11 == 10 and is_first:
-            return 503, {}, b""
-        links = (at for at in (2 * page + 1, 2 * page + 2, page + 1) if at < self.pages)
-        body = "".join(f'<a href="{"/go" if at % 7 == 6 else ""}/{at}">{at}</a>' for at in links)
-        return 200, {"Content-Type": "text/html"}, body.encode()
 
 
 class Program:

@@ -7,8 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 from autostate.testing import LocalPlatform, Run
+from examples.crawl.site import Site
 from tests.actor_runs import script
-from tests.scrapy.site import SPIDER, Site
+from tests.scrapy.site import SPIDER
 
 PAGES = 60
 

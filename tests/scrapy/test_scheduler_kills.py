@@ -8,8 +8,9 @@ import threading
 
 import pytest
 
-from tests.campaign import size
-from tests.scrapy.site import Program, Site, check_exact, log
+from examples.crawl.site import Site
+from tests.campaign import Tally, size
+from tests.scrapy.site import Program, check_exact, log
 
 PAGES = 120
 
@@ -29,13 +30,15 @@ def run_until(program: Program, site: Site, count: int, *signals: int) -> int:
     return program.end()
 
 
-@pytest.mark.parametrize("number", range(size("scrapy", 1)))
-def test_kill_9_at_random_moments(number: int, rng: random.Random) -> None:
+@pytest.mark.campaign(name="instep")
+@pytest.mark.parametrize("number", range(max(1, size("INSTEP", 0) // 20)))
+def test_kill_9_at_random_moments(number: int, rng: random.Random, tally: Tally) -> None:
     """Three kills, redirects and retries: nothing is lost, nothing counts twice."""
     with Site(PAGES) as site:
         for _ in range(3):
             program = Program(site)
             run_until(program, site, rng.randint(1, 50), signal.SIGKILL)
+            tally.tried()
         site.hook = lambda _: None
         assert Program(site).end() == 0, log()[-3000:]
     check_exact(PAGES)
