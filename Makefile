@@ -25,14 +25,14 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 # A thousand processes import the library: not each of them has to compile it.
 export PYTHONDONTWRITEBYTECODE :=
 
-CAMPAIGNS := kills deliveries crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model
+CAMPAIGNS := kills deliveries instep crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model
 .PHONY: help test pytest lint style types format demo bench bench-full costs scale structure fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make test   lint, types, layers and tests (PYTHON=python3.14 chooses an interpreter)"
 	@echo "make lint   ruff, mypy, ty, import-linter"
-	@echo "make demo   a crawl that is killed and goes on (ARGS='--kills 8 --seed 7')"
+	@echo "make demo   a crawl that is killed, with autostate and without (ARGS='--kills 8 --seed 7')"
 	@echo "make bench  figures beside goals and peers, docs/performance.md (ARGS='--only saving')"
 	@echo "make bench-full  states of ten million entries, on the same page: 25 minutes, 16 GB"
 	@echo "make costs  counts of calls, bytes and entries beside what they were (COSTS=20000)"
@@ -128,6 +128,7 @@ MEMORY ?= all
 MODEL ?= all
 COSTS ?= 20000
 DELIVERIES ?= 1000
+INSTEP ?= 200
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 CAMPAIGN = $(BIN)/python -m pytest -o faulthandler_timeout=0 --numprocesses=$(CORES) \
 	--dist=worksteal -m "campaign(name='$@')" $(ARGS)
@@ -141,6 +142,9 @@ kills: $(STAMP)
 
 deliveries: $(STAMP)
 	CAMPAIGN_DELIVERIES=$(DELIVERIES) $(CAMPAIGN) tests/delivery
+
+instep: $(STAMP)
+	CAMPAIGN_INSTEP=$(INSTEP) $(CAMPAIGN) tests/in_step tests/scrapy
 
 crashes: $(STAMP)
 	AUTOSTATE_EXAMPLES=1 $(CAMPAIGN) tests/journal/test_journal_crashes.py

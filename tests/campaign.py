@@ -49,6 +49,7 @@ class Figures(TypedDict):
     lost: int
     silent: int
     kinds: dict[str, int]
+    notes: list[str]
     seconds: float
     seed: int
 
@@ -63,6 +64,7 @@ class Tally:
         silent: After how many of them something was wrong, and no error said so.
         kinds: How many of the trials were of which kind, if that is counted.
         wrong: Some of those that went wrong.
+        notes: Figures beside the counts, which the summary shows.
     """
 
     trials: int = 0
@@ -70,6 +72,7 @@ class Tally:
     silent: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def tried(self, trials: int = 1) -> None:
         """Count trials in which all was well; those in which it was not raise an error."""
@@ -89,6 +92,10 @@ class Tally:
         if (lost or silent) and len(self.wrong) < SHOWN:
             self.wrong.append(str(what))
 
+    def note(self, line: str) -> None:
+        """Let the summary show a line."""
+        self.notes.append(line)
+
     def check(self) -> None:
         """Fail if anything was lost, or wrong without a word."""
         assert self.lost + self.silent == 0, f"{self}"
@@ -105,6 +112,7 @@ class Tally:
             "lost": lost,
             "silent": self.silent,
             "kinds": dict(self.kinds),
+            "notes": self.notes,
             "seconds": round(seconds, 1),
             "seed": seed,
         }
@@ -118,11 +126,20 @@ def summed(parts: Iterable[Figures]) -> list[Figures]:
     """Add up the figures of the parts of each campaign, in the order of their names."""
     found: dict[str, Figures] = {}
     for part in parts:
-        empty: Figures = {**part, "trials": 0, "lost": 0, "silent": 0, "kinds": {}, "seconds": 0.0}
+        empty: Figures = {
+            **part,
+            "trials": 0,
+            "lost": 0,
+            "silent": 0,
+            "kinds": {},
+            "notes": [],
+            "seconds": 0.0,
+        }
         whole = found.setdefault(part["campaign"], empty)
         whole["trials"] += part["trials"]
         whole["lost"] += part["lost"]
         whole["silent"] += part["silent"]
         whole["seconds"] += part["seconds"]
+        whole["notes"] += part["notes"]
         whole["kinds"] = dict(Counter(whole["kinds"]) + Counter(part["kinds"]))
     return [found[name] for name in sorted(found)]

@@ -89,8 +89,8 @@ DRAWN: Final = (
     "cpython/test_suites.py",
     "test_entry_log.py",
     "test_growth.py",
-    "test_in_step_crawls.py",
-    "test_in_step_queue.py",
+    "in_step/test_costs.py",
+    "in_step/test_crawls.py",
     "test_interrupted_loops.py",
     "test_journal.py",
     "test_journal_crashes.py",
@@ -213,6 +213,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             f"campaign {figures['campaign']}: {figures['trials']} trials, "
             f"{figures['lost']} lost, {figures['silent']} silent"
         )
+        for line in sorted(figures["notes"]):
+            terminalreporter.write_line(f"  {line}")
 
 
 def pytest_report_header() -> str:

@@ -28,6 +28,7 @@ END: Final = "<!-- until here -->\n"
 CAMPAIGNS: Final = {
     "kills": "kill -9 at a random moment",
     "deliveries": "kill -9 of a program with an outbox, at a random moment",
+    "instep": "an end of a container of a crawl in step, while three requests in ten fail",
     "crashes": "a crash before, during or after a call of the store, and again in the recovery",
     "power": "a power failure: what was not synced is there, or not, or in parts",
     "disk": "a disk that is full, broken, read-only, or out of handles, from some call on",
@@ -59,6 +60,7 @@ _SIZES: Final = [
     "CLOCKS",
     "CAPTURES",
     "DELIVERIES",
+    "INSTEP",
     "INTERRUPTS",
     "HOSTILE",
     "MEMORY",

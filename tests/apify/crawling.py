@@ -1,9 +1,8 @@
-"""What the tests of crawls share: programs that crawl, and lives of them that end by a kill."""
+"""What the tests of crawls share: programs that crawl, and what they have counted."""
 
 from __future__ import annotations
 
 import json
-import random
 import sys
 import textwrap
 from pathlib import Path
@@ -109,25 +108,3 @@ def result(output: str) -> dict[str, int]:
 def unhandled(run: Run) -> list[str]:
     """The requests in the queue that are not handled."""
     return [each["url"] for each in run.queue.requests if not each.get("handledAt")]
-
-
-def live_and_die(run: Run, rng: random.Random, kills: int, how: str) -> None:
-    """Let a run be killed, or migrated, at moments that a seed chooses; then let it end."""
-    for _ in range(kills):
-        container = run.container
-        try:
-            container.wait_for_output("PAGE", count=rng.randrange(1, 15))
-        except TimeoutError:  # it has ended
-            break
-        if container.ended_within(rng.random() / 4):
-            break
-        if how == "kill":
-            run.kill()
-            run.start_next_container()
-        else:
-            try:
-                run.migrate(notice=rng.uniform(0.1, 1.5))
-            except TimeoutError:
-                if container.alive:
-                    raise
-    assert run.wait() == 0, run.output

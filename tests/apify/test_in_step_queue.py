@@ -1,4 +1,7 @@
-"""Request queues in step with the state: each page counts once, however the process ends."""
+"""Request queues in step with the state: when marks are made, and what is undone.
+
+Crawls that are killed at random moments are in `tests/in_step`.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +14,9 @@ from pathlib import Path
 import pytest
 
 from autostate.testing import LocalPlatform
-from tests.apify.crawling import CRAWLER, LOOP, QUICK, live_and_die, program, result, unhandled
+from tests.apify.crawling import CRAWLER, LOOP, QUICK, program, result, unhandled
 
 PAGES = 40
-
-
-@pytest.mark.parametrize("how", ["kill", "migrate"])
-@pytest.mark.parametrize("at_once", [1, 10])
-def test_a_crawler_counts_each_page_once(
-    at_once: int, how: str, platform: LocalPlatform, tmp_path: Path, rng: random.Random
-) -> None:
-    """Attempts that fail do not count, nor do those of killed processes; all pages are handled."""
-    run = platform.start_run(program(tmp_path, CRAWLER, pages=PAGES, at_once=at_once), env=QUICK)
-    live_and_die(run, rng, 2, how)
-    # The last two pages have failed for good: that is all that they have left.
-    assert result(run.output) == {"sum": PAGES - 2, "failed": 2}
-    assert unhandled(run) == []
-    assert len(run.queue.requests) == PAGES
-
-
-@pytest.mark.parametrize(("at_once", "how"), [(1, "kill"), (10, "kill"), (5, "migrate")])
-def test_a_loop_counts_each_page_once(
-    at_once: int, how: str, platform: LocalPlatform, tmp_path: Path, rng: random.Random
-) -> None:
-    """What is written between fetch and mark is saved with the mark, or undone by reclaiming."""
-    run = platform.start_run(program(tmp_path, LOOP, pages=PAGES, at_once=at_once), env=QUICK)
-    live_and_die(run, rng, 2, how)
-    assert result(run.output) == {"sum": PAGES}
-    assert unhandled(run) == []
 
 
 @pytest.mark.parametrize("body", [CRAWLER, LOOP], ids=["crawler", "loop"])

@@ -48,6 +48,7 @@ _FIRST_IMPORT: Final = re.compile(r"^\s*(?:from|import)\b.*?\b(apify|autostate)\
 _AT_ONCE: Final = re.compile(
     r"(?:(?:from|import)\b.*\n|#.*\n|\s*\n)*(?:from|import)\b.*\bautostate\b"
 )
+_CRAWLS: Final = ("examples.crawl.", "tests.in_step.")
 _STATUS: Final = struct.Struct("i")
 _JOB: Final = b"job"
 _SMALL: Final = "import autostate; autostate.PersistedDict('small')['key'] = 1; autostate.flush()"
@@ -242,7 +243,7 @@ class ProgramServer:
         match list(command):
             case [sys.executable, "-m", ("pytest" | "autostate") as module, *arguments]:
                 return {"kind": module, "name": module, "code": None, "arguments": arguments}
-            case [sys.executable, "-m", module, *arguments] if module.startswith("examples.crawl."):
+            case [sys.executable, "-m", module, *arguments] if module.startswith(_CRAWLS):
                 kind = "actor" if "use_state" in module else "crawler"
                 return {"kind": kind, "name": module, "code": None, "arguments": arguments}
             case [sys.executable, "-c", code, *arguments]:

@@ -1,0 +1,1 @@
+"""Crawls in step: state, queue, dataset and charges agree, however the process ends."""
