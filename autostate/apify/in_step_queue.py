@@ -47,6 +47,9 @@ A queue that is shared hands a request out again 90 s after it has handed it out
 CHECK: Final = 0.05
 """Seconds between checks whether requests may be handed out again."""
 
+FINISHING: Final = 0.5
+"""Seconds for which the question whether all is done waits for the last marks."""
+
 HELD_BACK_CHECK: Final = 0.5
 """Seconds for which a crawler waits for a request while none may be handed out."""
 
@@ -106,6 +109,7 @@ class InStepQueueClient(RequestQueueClient):
             working.set(unit)
         unit.fetched(key)
         self._units[key] = unit
+        self._marks.at_once = max(self._marks.at_once, len(self._units))
 
     async def _may_hand_out(self, most: float | None) -> bool:
         """Wait until a request may be handed out; tell whether one may.
@@ -224,9 +228,12 @@ class InStepQueueClient(RequestQueueClient):
             return await self._inner.is_finished()
         if not self._marks.unsaved:
             self._marks.make_now()
-        elif not self._in_work() and await self._inner.is_empty():
+        if self._in_work() or not await self._inner.is_empty():
+            return False
+        if self._marks.unsaved:
             self._manager.save_soon()
-        return False
+        # A crawler would ask again after half a second, a loop of the program all the time.
+        return await self._marks.made(FINISHING) and await self._inner.is_finished()
 
     def _in_work(self) -> bool:
         """Tell whether this process works on a request of the queue."""

@@ -18,11 +18,12 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import heapq
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Final
 
 from autostate import logs
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger("autostate")
 
 AT_ONCE: Final = 10
-"""So many marks are made at the same time."""
+"""So many marks are made at the same time, at least."""
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 20.0
@@ -57,11 +58,14 @@ class PendingMarks:
     Attributes:
         waits: Whether a mark waits for a save; see `tracking.capture.Follower`.
         before_end: Called before the last marks are made.
+        at_once: So many marks are made at the same time: as many as the crawl would make by itself,
+            or it would have to wait for them in the end.
     """
 
     def __init__(self, manager: StateManager, name: str, make: Make) -> None:
         self.waits = False
         self.before_end: Callable[[], None] = lambda: None
+        self.at_once: int = AT_ONCE
         self._name = name
         self._make = make
         self._manager = manager
@@ -75,11 +79,12 @@ class PendingMarks:
         self._ready: dict[str, None] = dict.fromkeys(self._state)  # left by a former process
         self._since: dict[str, float] = {}
         self._failures: dict[str, int] = {}
-        self._not_before: dict[str, float] = {}
+        self._queue: deque[str] = deque()  # of those that are ready: to be made now, in order
+        self._paused: list[tuple[float, str]] = []  # a heap: to be tried again, and when
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._news: asyncio.Event | None = None
-        self._moved: asyncio.Event | None = None
+        self._moved: set[asyncio.Event] = set()
         tracker.followers.append(self)
 
     def __len__(self) -> int:
@@ -123,20 +128,24 @@ class PendingMarks:
             key: The unique key of a request that was fetched: its mark is tried again at once.
         """
         self._loop = asyncio.get_running_loop()
-        if key is not None:
-            self._not_before.pop(key, None)
+        if key is not None and key in self._ready:
+            self._queue.appendleft(key)
         self._start()
 
     async def made(self, timeout: float) -> bool:  # noqa: ASYNC109 - it ends without an error
         """Wait until no mark is pending; tell whether that is so."""
         end = time.monotonic() + timeout
-        moved = self._moved = asyncio.Event()
-        while self._state and (left := end - time.monotonic()) > 0:
-            moved.clear()
-            self._start()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(moved.wait(), min(left, 0.5))
-        return not self._state
+        moved = asyncio.Event()
+        self._moved.add(moved)
+        try:
+            while self._state and (left := end - time.monotonic()) > 0:
+                moved.clear()
+                self._start()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(moved.wait(), min(left, 0.5))
+            return not self._state
+        finally:
+            self._moved.discard(moved)
 
     def _start(self) -> None:
         """Let the task run that makes the marks."""
@@ -150,20 +159,42 @@ class PendingMarks:
 
     async def _run(self) -> None:
         self._news = news = asyncio.Event()
+        self._paused = []
+        self._queue = deque(list(self._ready))  # the flush thread may append to either
+        making: dict[str, asyncio.Task[None]] = {}
+        errors: list[BaseException] = []
+
+        def made(task: asyncio.Task[None]) -> None:
+            del making[task.get_name()]
+            if not task.cancelled() and (error := task.exception()) is not None:
+                errors.append(error)  # this process may not write any more
+            news.set()
+
         try:
             while self._ready:
-                now = time.monotonic()
-                due = [key for key in self._ready if self._not_before.get(key, 0.0) <= now]
-                if due:
-                    await asyncio.gather(*map(self._make_one, due[:AT_ONCE]))
-                    continue
+                if errors:
+                    raise errors[0]
                 news.clear()
-                pause = min(self._not_before[key] for key in self._ready) - now
+                while len(making) < self.at_once and (key := self._next(making)) is not None:
+                    making[key] = asyncio.create_task(self._make_one(key), name=key)
+                    making[key].add_done_callback(made)
+                pause = self._paused[0][0] - time.monotonic() if self._paused else None
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(news.wait(), pause)
         finally:
             if self._news is news:
                 self._news = None
+
+    def _next(self, making: Collection[str]) -> str | None:
+        """Return the mark to be made next, if one is due."""
+        now = time.monotonic()
+        while self._paused and self._paused[0][0] <= now:
+            self._queue.append(heapq.heappop(self._paused)[1])
+        while self._queue:
+            key = self._queue.popleft()
+            if key in self._ready and key not in making:
+                return key
+        return None
 
     async def _make_one(self, key: str) -> None:
         request = self._state.get(key)
@@ -177,17 +208,16 @@ class PendingMarks:
                 return
         if self._failures.pop(key, 0) > 1:
             logger.info("the request %r is marked as handled after all", key)
-        self._not_before.pop(key, None)
         self._since.pop(key, None)
         self._ready.pop(key, None)
         self._state.pop(key, None)
-        if self._moved is not None:
-            self._moved.set()
+        for moved in self._moved:
+            moved.set()
 
     def _failed(self, key: str, error: Exception | None) -> None:
         number = self._failures[key] = self._failures.get(key, 0) + 1
         pause = backoff(number, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
-        self._not_before[key] = time.monotonic() + pause
+        heapq.heappush(self._paused, (time.monotonic() + pause, key))
         # The mark of a request that a former process has worked may have to wait until the queue
         # hands it out again: that is no failure.
         if key in self._since and number & (number - 1) == 0:
@@ -203,7 +233,7 @@ class PendingMarks:
         """Forget all marks: the queue is gone."""
         with self._lock:
             self._state.clear()
-            for known in (self._fresh, self._ready, self._since, self._failures, self._not_before):
+            for known in (self._fresh, self._ready, self._since, self._failures):
                 known.clear()
             self._taken.clear()
 
@@ -245,7 +275,9 @@ class PendingMarks:
         """Note that all cuts up to a number are durable, and let their marks be made."""
         news = False
         while self._taken and self._taken[0][0] <= number:
-            self._ready.update(dict.fromkeys(self._taken.popleft()[1]))
+            keys = self._taken.popleft()[1]
+            self._ready.update(dict.fromkeys(keys))
+            self._queue.extend(keys)
             news = True
         for key, is_written in list(self._fresh.items()):
             if is_written and key not in self._state:  # its unit was undone

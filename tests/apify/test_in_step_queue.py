@@ -90,6 +90,40 @@ def test_what_was_counted_is_marked_by_the_next_process(
     assert worked_again < 20, run.output
 
 
+def test_as_many_marks_are_made_at_a_time_as_requests_were_in_work(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """The crawl would make as many; with fewer it would wait for its marks in the end."""
+    body = LOOP.replace("if int(n) % 10 == 0", "if False").replace("0.002", "0.2")
+    run = platform.start_run(program(tmp_path, body, pages=40, at_once=40), env=QUICK)
+    held = platform.traffic.fault("PUT", "*/requests/*", hold=True)
+    held.wait_hit(40)
+    platform.traffic.heal()
+    assert run.wait() == 0
+    assert result(run.output) == {"sum": 40}
+
+
+def test_who_asks_whether_all_is_done_waits_for_the_last_marks(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """A crawler asks twice a second, and a loop as often as it can: each time costs a request."""
+    body = """
+    async def work(pages):
+        from autostate.apify import in_step_queue
+
+        in_step_queue.FINISHING = 30.0
+        queue = await Actor.open_request_queue()
+        await queue.add_requests([f"{URL}{n}" for n in range(3)])
+        for _ in range(3):
+            await queue.mark_request_as_handled(await queue.fetch_next_request())
+        pages["finished"] += all(await asyncio.gather(*(queue.is_finished() for _ in range(3))))
+    """
+    run = platform.start_run(program(tmp_path, body), env=QUICK)
+    assert run.wait() == 0, run.output
+    assert result(run.output) == {"finished": 1}
+    assert unhandled(run) == []
+
+
 def test_a_loop_waits_while_a_kill_is_expected(platform: LocalPlatform, tmp_path: Path) -> None:
     """The end of the loop would be the end of the run: exit 0 means that it has succeeded."""
     body = LOOP.replace("while not await queue.is_finished():", "while True:").replace(
