@@ -29,6 +29,9 @@ An assumption: the platform tells no limit. A gateway passes a request on at onc
 stores items in far less than a second. A client that was killed sends nothing more.
 """
 
+LATE_VARIABLE: Final = "LOCAL_PLATFORM_LATE"
+"""Where a platform for tests, which knows its own limit, tells it to its Actors, in seconds."""
+
 LONGEST_ANSWER: Final = 64_000_000
 _SENDING: Final = 30.0
 _READING: Final = 30.0
@@ -42,6 +45,15 @@ _REFUSED: Final[Mapping[int, str]] = {
     403: "the Actor may not write there: give it access",
     404: "it was deleted, or belongs to another account",
 }
+
+
+def lateness(usual: float) -> float:
+    """Return for how many seconds a request without an answer may still be carried out.
+
+    Args:
+        usual: The seconds that are assumed of the platform.
+    """
+    return min(usual, float(os.environ.get(LATE_VARIABLE, "inf")))
 
 
 class UnansweredError(ConnectionError):

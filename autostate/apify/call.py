@@ -38,6 +38,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from autostate.apify import api
 from autostate.containers.dict import PersistedDict
 from autostate.containers.root import blank
 from autostate.deadline import backoff
@@ -299,7 +300,7 @@ class _Child:
     async def _search(self) -> Run | None:
         """Look for the run of an intent, until it can no longer appear."""
         intent = dict(self._note["intent"])
-        end = intent["at"] + SETTLES
+        end = intent["at"] + api.lateness(SETTLES)
         while True:
             now = time.time()  # before the list is read
             run = await self._listed(intent)

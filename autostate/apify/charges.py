@@ -92,7 +92,7 @@ class PlatformCharges(Destination[Charge]):
     def settle_after(self, error: BaseException | None) -> float:
         """Return how many seconds a request may still be carried out: not after an answer."""
         is_answered = error is not None and not isinstance(error, api.UnansweredError)
-        return 0.0 if is_answered else self.settle
+        return 0.0 if is_answered else api.lateness(self.settle)
 
     def close(self) -> None:
         """Close the connections."""

@@ -46,6 +46,10 @@ class Records(Destination[Record]):
     def __init__(self, store: KeyValueStore) -> None:
         self._store = store
 
+    def settle_after(self, error: BaseException | None) -> float:
+        """Return how many seconds a request may still be carried out."""
+        return api.lateness(self.settle)
+
     def encode(self, value: Record) -> str:
         """Return a record as the state keeps it."""
         return encode(tuple(value))

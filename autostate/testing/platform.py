@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 from types import TracebackType
 from typing import Any, Self
 
+from autostate.apify.api import LATE_VARIABLE
 from autostate.testing.actors import Actors, LocalActor, list_runs
 from autostate.testing.charging import Charging
 from autostate.testing.container import Container
@@ -41,11 +42,16 @@ class LocalPlatform:
     Args:
         system_info_interval: Seconds between `systemInfo` events.
         clock: Seconds that never jump, by which idempotency keys are forgotten.
+        late: Seconds after which a request is carried out, or never will be; see `late` below.
 
     Attributes:
         traffic: The log of requests, and the faults.
         token: The only token that the API accepts.
         runs: All runs by id.
+        late: Containers that start are told so. An Actor in step waits so long after a kill, and
+            not the ten seconds that it assumes of Apify's platform; `autostate.call` waits so long
+            for a run to appear in the list. Faults that delay or hold requests for longer need
+            more.
     """
 
     def __init__(
@@ -53,8 +59,10 @@ class LocalPlatform:
         *,
         system_info_interval: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
+        late: float = 1.0,
     ) -> None:
         self._clock = clock
+        self.late: float = late
         self.traffic: Traffic = Traffic()
         self.token = "apify_api_local"  # noqa: S105
         self._disks = TemporaryDirectory(prefix="local-apify-", ignore_cleanup_errors=True)
@@ -240,6 +248,7 @@ class LocalPlatform:
             "ACTOR_MEMORY_MBYTES": "1024",
             "ACTOR_TIMEOUT_AT": "",
             "PYTHONUNBUFFERED": "1",
+            LATE_VARIABLE: str(self.late),
         }
 
     def _answer(self, request: Request) -> Response:

@@ -166,14 +166,23 @@ class Run:
             tell: Whether the event says how much time remains.
 
         Returns:
-            The next container, or the old one if the Actor ended itself meanwhile.
+            The next container, or the old one if the run ended meanwhile.
         """
         old = self.container
         self.send("migrating", {"timeRemainingSecs": notice} if tell else ABSENT)
-        if old.ended_within(notice):
-            return old
+        return old if old.ended_within(notice) else self.replace(old)
+
+    def replace(self, old: Container) -> Container:
+        """Kill a container without notice, and start the next one.
+
+        Returns:
+            The current container: it is the old one if that has ended by itself, or the run has.
+        """
         old.kill()
-        return self.start_next_container()
+        with self._rebooting:
+            if self._closed or self.status != "RUNNING" or self.container is not old:
+                return self.container
+            return self.start_next_container()
 
     def abort(self, *, gracefully: bool = False, notice: float = GRACEFUL_ABORT_SECONDS) -> None:
         """End the run from outside; gracefully: after an event and so many seconds."""
@@ -254,26 +263,37 @@ class Run:
         between: tuple[float, float] = (0.2, 2.0),
         migrations: float = 0.0,
         notice: tuple[float, float] = (0.3, 5.0),
+        progress: Callable[[], object] | None = None,
         timeout: float = 300.0,
     ) -> int:
-        """Kill containers and start the next ones, until the Actor ends by itself.
+        """Kill containers and start the next ones, until the Actor or the run ends.
 
         The seed chooses how long each container lives after its first line of output. How far the
-        Actor gets in that time depends on the machine.
+        Actor gets in that time depends on the machine; with `progress` each container gets
+        somewhere.
 
         Args:
             seed: Chooses the moments.
             kills: The most kills.
             between: The shortest and the longest life of a container, in seconds.
-            migrations: The share of the kills that a `migrating` event announces.
+            migrations: The share of the kills that a `migrating` event announces, in an order
+                that the seed chooses.
             notice: The shortest and the longest notice of those, in seconds.
+            progress: Tells how far the Actor is, such as `lambda: len(run.dataset.items)`. The
+                life of a container is counted from the moment when this has changed.
             timeout: The most seconds for the whole.
 
         Returns:
             The exit code of the last container.
         """
         killing = RandomKills(
-            self, seed=seed, kills=kills, between=between, migrations=migrations, notice=notice
+            self,
+            seed=seed,
+            kills=kills,
+            between=between,
+            migrations=migrations,
+            notice=notice,
+            progress=progress,
         )
         return killing.carry_out(timeout)
 

@@ -138,6 +138,7 @@ def test_a_kill_before_the_answer_starts_no_second_run(family: Family, *, lost: 
 
 def test_a_request_that_arrives_late_is_waited_for(family: Family) -> None:
     """The client has given up, and the list does not show the run at first."""
+    family.platform.late = 60.0
     held = family.platform.traffic.fault("POST", STARTS, times=1, hold=True)
     body = f"    autostate.apify.call.SENDING = 1\n{PARENT}"
     run = family.start({"n": 1}, body, settles=8)

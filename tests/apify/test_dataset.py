@@ -13,8 +13,10 @@ import pytest
 import autostate
 from autostate.apify import api
 from autostate.apify.api import Credentials
+from autostate.apify.charges import PlatformCharges
 from autostate.apify.dataset import PlatformDataset
 from autostate.apify.items import LARGEST, canonical, encode_item, pushes
+from autostate.apify.records import Records
 from autostate.delivery.destination import OutboxItem
 from autostate.testing import LocalPlatform
 from autostate.testing.dataset import Dataset
@@ -185,6 +187,21 @@ def test_an_answer_that_says_no_is_not_waited_for(destination: PlatformDataset) 
     assert destination.settle_after(api.UnansweredError()) == destination.settle
     assert destination.settle_after(ConnectionError()) == 0.0
     assert destination.settle_after(api.BadRequestError()) == 0.0
+
+
+def test_a_platform_that_knows_its_limit_is_believed(
+    destination: PlatformDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No destination waits for longer than requests can be late there."""
+    credentials = Credentials("http://127.0.0.1:1", "token")
+    store: Any = None
+    destinations = [destination, PlatformCharges("any", credentials), Records(store)]
+    usual = [each.settle_after(None) for each in destinations]
+    assert usual == [each.settle for each in destinations]
+    monkeypatch.setenv(api.LATE_VARIABLE, "0.25")
+    assert [each.settle_after(None) for each in destinations] == [0.25] * 3
+    monkeypatch.setenv(api.LATE_VARIABLE, "60")
+    assert [each.settle_after(None) for each in destinations] == usual
 
 
 def test_a_dataset_that_is_gone_stops_its_outbox(

@@ -183,6 +183,16 @@ def test_a_killed_run_goes_on_in_the_next_container(start: StartActor) -> None:
     assert run.store.get_json("life") == 2
 
 
+def test_containers_are_told_how_late_requests_are(
+    start: StartActor, platform: LocalPlatform
+) -> None:
+    """An Actor in step waits for these seconds, and not for those of Apify's platform."""
+    platform.late = 0.5
+    run = start("from autostate.apify import api; print('late', api.lateness(api.LATE))")
+    assert run.wait() == 0
+    run.container.wait_for_output("late 0.5")
+
+
 def test_a_migration_gives_notice_and_moves_the_run(start: StartActor) -> None:
     """The Actor hears of it, is killed, and the next container goes on."""
     run = start(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import urllib.request
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from apify_client import ApifyClient
 
 from autostate.testing import LocalPlatform
+from autostate.testing.killing import RandomKills
 from tests.actor_runs import StartActor, script
 
 pytestmark = pytest.mark.usefixtures("forked_actors")
@@ -92,6 +94,47 @@ def test_kills_at_random_moments_are_counted(start: StartActor) -> None:
     assert code == 0, run.output
     assert len(run.containers) == 5
     assert run.state("seen") == set(range(1, 41))
+
+
+def test_the_share_of_announced_kills_is_exact() -> None:
+    """Also where there are few of them; the seed chooses which ones."""
+    orders = set()
+    for seed in range(20):
+        run: Any = None
+        options: Any = {"between": (0, 1), "notice": (0, 1), "migrations": 0.5}
+        order = RandomKills(run, seed=seed, kills=4, **options)._announced
+        assert sum(order) == 2
+        orders.add(tuple(order))
+    assert len(orders) > 2
+
+
+def test_a_container_is_not_killed_before_it_has_got_somewhere(start: StartActor) -> None:
+    """Where the test tells how far the Actor is."""
+    run = start(COUNTING)
+    code = run.kill_at_random(
+        seed=1, kills=2, between=(0.0, 0.0), progress=lambda: run.output.count("page")
+    )
+    assert code == 0, run.output
+    assert len(run.containers) == 3
+    assert all("page" in container.output for container in run.containers)
+
+
+@pytest.mark.parametrize("migrations", [0.0, 1.0])
+def test_a_run_that_was_aborted_is_not_started_again(start: StartActor, migrations: float) -> None:
+    """The kills at random end with the run."""
+    run = start(WAITING)
+
+    def progress() -> int:
+        if len(run.containers) == 2:
+            run.abort()
+        return len(run.container.output)
+
+    run.kill_at_random(
+        seed=1, kills=9, between=(0.0, 0.0), migrations=migrations, progress=progress
+    )
+    assert run.status == "ABORTED"
+    assert len(run.containers) == 2
+    assert run.replace(run.container) is run.containers[1]
 
 
 def test_a_run_that_has_ended_is_resurrected(start: StartActor, platform: LocalPlatform) -> None:
