@@ -66,6 +66,7 @@ LONG: Final = (
     "test_benchmarks.py::test_the_benchmark",
     "crash/test_loops.py",
     "crash/test_kills.py",
+    "examples/test_actors.py",
     "scrapy/test_scheduler_kills.py",
     "scrapy/test_events_actor.py",
     "scrapy/test_units.py",

@@ -8,6 +8,7 @@ interpreter, and can be killed. It differs in what was imported before the progr
 - `python -m pytest`: pytest, and neither its plugins nor autostate;
 - `python -m autostate`: autostate and what its commands need;
 - the crawl of the examples: apify, crawlee's crawlers and autostate;
+- the Actors of the examples: what any of them imports;
 - a program whose first import of the two is autostate: autostate, or what that needs, if the
   program does something before;
 - a program whose first import of the two is apify: apify, and autostate if it imports that before
@@ -53,13 +54,24 @@ _STATUS: Final = struct.Struct("i")
 _JOB: Final = b"job"
 _SMALL: Final = "import autostate; autostate.PersistedDict('small')['key'] = 1; autostate.flush()"
 """A program that shows by what it has imported what programs of its kind need."""
-_PLAIN: Final = {"actor": ["apify.events"], "crawler": ["crawlee.crawlers"]}
+_EXAMPLES: Final = str(ROOT / "examples" / "actors")
+_PLAIN: Final = {
+    "actor": ["apify.events"],
+    "crawler": ["crawlee.crawlers"],
+    "example": [
+        *("apify.scrapy", "bs4", "httpx", "scrapy.crawler"),
+        # what they import while they run
+        *("anyio._backends._asyncio", "autostate.apify.storage_client", "autostate.scrapy.units"),
+        *("aiohttp", "httpcore", "tldextract"),
+    ],
+}
 """What servers import of which it is known without a try."""
 _GROWN: Final = {
     "program with autostate": "program",
     "actor with autostate": "actor",
     "autostate": "program with autostate",
     "crawler": "actor with autostate",
+    "example": "crawler",
 }
 """Which kind of server is a fork of which other one, that has imported more."""
 
@@ -246,6 +258,9 @@ class ProgramServer:
             case [sys.executable, "-m", module, *arguments] if module.startswith(_CRAWLS):
                 kind = "actor" if "use_state" in module else "crawler"
                 return {"kind": kind, "name": module, "code": None, "arguments": arguments}
+            case [sys.executable, path, *arguments] if path.startswith(_EXAMPLES):
+                text = Path(path).read_text(encoding="utf-8")
+                return {"kind": "example", "name": path, "code": text, "arguments": arguments}
             case [sys.executable, "-c", code, *arguments]:
                 name = None
             case [sys.executable, name, *arguments] if name.endswith(".py"):

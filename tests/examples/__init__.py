@@ -1,0 +1,1 @@
+"""The Actors of the examples, and the site that they read."""
