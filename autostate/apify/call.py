@@ -162,7 +162,7 @@ async def call(
         run = await child.found(on_abort, on_failure)
         if run is None:
             run = await child.start(run_input, options)
-    return await child.ended(run.id, wait, logger)
+    return await child.ended(run, wait, logger)
 
 
 class _Child:
@@ -344,11 +344,19 @@ class _Child:
 
     # -- waiting --------------------------------------------------------------------------------
 
-    async def ended(self, run_id: str, wait: timedelta | None, to_logger: Any) -> Run:
-        """Wait for the end of the run."""
-        run = await self._waited_for(self._client.run(run_id), wait, to_logger)
-        if run is None:
-            raise ChildRunError(f"the run {run_id} of {self._name!r} does not exist any more", None)
+    async def ended(self, known: Run, wait: timedelta | None, to_logger: Any) -> Run:
+        """Wait for the end of the run.
+
+        Of one that has ended the log was told before; the client's watchers would tell it again,
+        and wait for six seconds for what may come.
+        """
+        run_id, run = known.id, known
+        if _status(known) not in _ENDED:
+            found = await self._waited_for(self._client.run(run_id), wait, to_logger)
+            if found is None:
+                message = f"the run {run_id} of {self._name!r} does not exist any more"
+                raise ChildRunError(message, None)
+            run = found
         status = _status(run)
         if status in _ENDED and status != "SUCCEEDED":
             raise ChildRunError(

@@ -148,6 +148,20 @@ def test_a_request_that_arrives_late_is_waited_for(family: Family) -> None:
     assert len(family.children) == 1
 
 
+def test_the_log_of_a_run_that_has_ended_is_not_asked_for(family: Family) -> None:
+    """A program that is started again does not tell it again, nor wait for more of it."""
+    body = """
+        async with Actor:
+            first = await autostate.call("child", {"n": 1}, name="one", logger=None)
+            second = await autostate.call("child", {"n": 1}, name="one")
+            print("ended", first.id == second.id, second.status)
+    """
+    run = family.start(None, body)
+    assert run.wait() == 0, run.output
+    assert "ended True SUCCEEDED" in run.output
+    assert family.platform.traffic.calls_to("GET", "*/log") == []
+
+
 def test_an_error_of_the_server_is_looked_into(family: Family) -> None:
     """The request is sent again when no run can appear any more."""
     family.platform.traffic.fault("POST", STARTS, times=1, status=502)
