@@ -56,6 +56,11 @@ class RequestQueue(Storage):
         return [entry.content for entry in sorted(self._entries.values(), key=lambda e: e.order)]
 
     @property
+    def unhandled(self) -> list[str]:
+        """The URLs of the requests that are not handled, in the order of the queue."""
+        return [each["url"] for each in self.requests if not each.get("handledAt")]
+
+    @property
     def handled(self) -> int:
         """The number of requests that are handled."""
         return sum(entry.handled for entry in list(self._entries.values()))

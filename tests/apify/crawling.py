@@ -107,4 +107,4 @@ def result(output: str) -> dict[str, int]:
 
 def unhandled(run: Run) -> list[str]:
     """The requests in the queue that are not handled."""
-    return [each["url"] for each in run.queue.requests if not each.get("handledAt")]
+    return run.queue.unhandled

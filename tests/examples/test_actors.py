@@ -88,11 +88,6 @@ def stage(
         yield Stage(platform, site, tally, rng.randrange(2**32))
 
 
-def unhandled(run: Run) -> list[str]:
-    """The requests in the queue that are not handled."""
-    return [each["url"] for each in run.queue.requests if not each.get("handledAt")]
-
-
 def pushed(run: Run, key: str) -> Counter[Any]:
     """How often each value of a field is in the dataset."""
     return Counter(item[key] for item in run.dataset.items)
@@ -111,7 +106,7 @@ def test_beautifulsoup(stage: Stage) -> None:
     words = {"page": SIZE, "links": SIZE, **{str(n): 1 for n in range(SIZE)}}
     assert run.state("words") == words
     assert len(run.store.get_json("OUTPUT")) == 10
-    assert unhandled(run) == []
+    assert run.queue.unhandled == []
 
 
 def test_crawlee_parsel(stage: Stage) -> None:
@@ -123,7 +118,7 @@ def test_crawlee_parsel(stage: Stage) -> None:
     assert pushed(run, "url") == once(f"{pages}/{n}" for n in range(SIZE))
     assert run.state("depths") == Counter(map(depth, range(SIZE)))
     assert run.store.get_json("OUTPUT") == {"pages": SIZE, "failed": [f"{pages}/missing"]}
-    assert unhandled(run) == []
+    assert run.queue.unhandled == []
 
 
 def test_request_queue(stage: Stage) -> None:
@@ -133,7 +128,7 @@ def test_request_queue(stage: Stage) -> None:
     assert pushed(run, "id") == once(range(SIZE))
     assert run.state("prices") == prices()
     assert [*run.state("failed")] == [urls[-1]]
-    assert unhandled(run) == []
+    assert run.queue.unhandled == []
 
 
 def prices() -> Counter[str]:
@@ -208,7 +203,7 @@ def test_request_list(stage: Stage) -> None:
         "total": prices().total(),
         "cheapest": {brand: product(n)["price"] for n, brand in enumerate(BRANDS)},
     }
-    assert unhandled(run) == []
+    assert run.queue.unhandled == []
 
 
 CHILD: Final = """

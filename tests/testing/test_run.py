@@ -81,6 +81,7 @@ def test_waiting_ends_with_what_it_waits_for_or_with_the_actor(start: StartActor
         """
     )
     run.wait_for(items=3, pages=3, condition=lambda: run.status == "SUCCEEDED")
+    assert run.queue.unhandled == []
     with pytest.raises(TimeoutError, match="3 items"):
         run.wait_for(items=4)
 
