@@ -10,8 +10,8 @@ below its own, and packages on one line do not import each other:
 
     testing/                a platform for tests
     cli/                    the commands
-    apify/, scrapy/         what Apify tells a program; @actor; to and from Actor.use_state; crawls
-                            of Scrapy
+    scrapy/                 crawls of Scrapy
+    apify/                  what Apify tells a program; @actor; to and from Actor.use_state
     delivery/, loops/,      outbox(); resume(); @persisted, and the state put back after a test
     objects/
     containers/             PersistedDict, PersistedSet and the others

@@ -123,6 +123,19 @@ async def charge(
         return result
 
 
+async def default_outbox() -> Outbox[Any]:
+    """Give the outbox of the default dataset; deliver what a former process has left in it.
+
+    Raises:
+        RuntimeError: No Actor is open.
+    """
+    actor = open_actor()
+    await _prepare(actor)
+    dataset = await actor.open_dataset()
+    opened: Outbox[Any] = dataset._client.outbox()
+    return opened
+
+
 def open_actor() -> Any:
     """Give the SDK's Actor.
 

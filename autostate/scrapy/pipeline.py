@@ -1,9 +1,12 @@
-"""The pipeline that puts items into an outbox: each arrives once, if its destination can tell."""
+"""The pipeline that puts items into an outbox: each arrives once, if its destination can tell.
+
+The default dataset of an Actor has the outbox of `autostate.push_data`, which keeps the limits of
+the run and charges for items as `Actor.push_data` does. Any other destination has one of the crawl.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,7 +14,8 @@ from itemadapter import ItemAdapter
 from scrapy.utils.asyncio import is_asyncio_available, run_in_thread
 from scrapy.utils.misc import build_from_crawler, load_object
 
-from autostate.delivery.destination import Destination, OutboxItem
+from autostate.apify import events, in_step
+from autostate.delivery.destination import Destination
 from autostate.delivery.jsonl import JsonlFile
 from autostate.delivery.outbox import Outbox, outbox
 from autostate.ownership.owner import this_run
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
 
 _FILES = (".jsonl", ".jsonlines", ".jl")
 
+DATASET = "dataset"
+"""The value of AUTOSTATE_ITEMS that stands for the default dataset of the Actor."""
+
 
 class OutboxPipeline:
     """An item pipeline that delivers items after the save that has them.
@@ -29,7 +36,7 @@ class OutboxPipeline:
     An item becomes durable in the same cut in which its request leaves the state. The setting
     AUTOSTATE_ITEMS says where items go: the path of a JSONL file; "dataset", the default dataset of
     the Actor; a `Destination`, a function, or the dotted path of one. By default it is the dataset
-    on the Apify platform, and the file `NAME.jsonl` with the name of the spider elsewhere.
+    in an Actor, and the file `NAME.jsonl` with the name of the spider elsewhere.
 
     Put it behind all pipelines that change or drop items.
     """
@@ -38,31 +45,45 @@ class OutboxPipeline:
         self._crawler = crawler
         self._crawl: Crawl | None = None
         self._outbox: Outbox[Any] | None = None
+        self._is_dataset = False
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
         """Make the pipeline of a crawler."""
         return cls(crawler)
 
-    def open_spider(self) -> None:
-        """Open the outbox."""
-        self._crawl = crawl_of(self._crawler)
-        made = outbox(
-            f"{self._crawl.name}.items",
-            destination_of(self._crawler),
-            capacity=sys.maxsize,  # the scheduler holds requests back: no pipeline has to wait
-        )
-        self._outbox = made
-        self._crawl.outboxes.append(made)
+    async def open_spider(self) -> None:
+        """Open the outbox.
 
-    def process_item(self, item: Any) -> Any:
+        Raises:
+            RuntimeError: Items go to the dataset, and no Actor is open.
+        """
+        self._crawl = crawl_of(self._crawler)
+        destination = destination_of(self._crawler)
+        self._is_dataset = destination == DATASET
+        if self._is_dataset:
+            self._outbox = await in_step.default_outbox()
+        else:
+            self._outbox = outbox(
+                f"{self._crawl.name}.items",
+                destination,
+                capacity=sys.maxsize,  # the scheduler holds requests back: no pipeline has to wait
+            )
+        self._crawl.outboxes.append(self._outbox)
+
+    async def process_item(self, item: Any) -> Any:
         """Put an item into the outbox.
 
         Raises:
             UnsupportedTypeError: The destination cannot take such an item; Scrapy logs it.
+            ValueError: The dataset cannot.
         """
-        assert self._outbox is not None
-        self._outbox.put(ItemAdapter(item).asdict())
+        fields = ItemAdapter(item).asdict()
+        if self._is_dataset:
+            await in_step.push_data(fields)
+        else:
+            assert self._outbox is not None
+            self._outbox.put(fields)
         return item
 
     async def close_spider(self) -> None:
@@ -84,7 +105,7 @@ class OutboxPipeline:
 
 
 def destination_of(crawler: Crawler) -> Any:
-    """Return where the items of a crawler go.
+    """Return where the items of a crawler go: a destination, a function, or `DATASET`.
 
     Raises:
         ValueError: The setting AUTOSTATE_ITEMS means nothing.
@@ -92,11 +113,9 @@ def destination_of(crawler: Crawler) -> Any:
     chosen: Any = crawler.settings.get("AUTOSTATE_ITEMS")
     if chosen is None:
         assert crawler.spider is not None
-        chosen = "dataset" if this_run() else f"{crawler.spider.name}.jsonl"
-    if isinstance(chosen, Destination):
+        chosen = DATASET if this_run() or _in_actor() else f"{crawler.spider.name}.jsonl"
+    if isinstance(chosen, Destination) or chosen == DATASET:
         return chosen
-    if chosen == "dataset":
-        return push
     if isinstance(chosen, Path) or (isinstance(chosen, str) and chosen.endswith(_FILES)):
         return JsonlFile(chosen)
     try:
@@ -111,8 +130,6 @@ def destination_of(crawler: Crawler) -> Any:
     return found
 
 
-async def push(items: Sequence[OutboxItem[Any]]) -> None:
-    """Push items to the default dataset of the Actor."""
-    from apify import Actor
-
-    await Actor.push_data([item.value for item in items])
+def _in_actor() -> bool:
+    """Tell whether the program is inside `async with Actor`, which may be on any machine."""
+    return events.is_open(getattr(sys.modules.get("apify"), "Actor", None))

@@ -26,7 +26,7 @@ from autostate.scrapy import (
     addon,
 )
 from autostate.scrapy.crawl import crawl_of, end
-from autostate.scrapy.pipeline import destination_of, push
+from autostate.scrapy.pipeline import DATASET, destination_of
 from autostate.scrapy.spider_state import PlainState
 from tests.programs import run_python
 from tests.scrapy.crawls import Pages, crawler_of
@@ -166,7 +166,7 @@ def keep(items: Sequence[OutboxItem[Any]]) -> None:
     [
         ("some/items.jsonl", JsonlFile),
         (Path("items"), JsonlFile),
-        ("dataset", type(push)),
+        ("dataset", str),
         (f"{__name__}.keep", type(keep)),
         (f"{__name__}.ToCrawler", ToCrawler),
         (keep, type(keep)),
@@ -183,7 +183,7 @@ def test_on_the_platform_items_go_to_the_dataset(monkeypatch: pytest.MonkeyPatch
     """By default."""
     monkeypatch.setenv("APIFY_IS_AT_HOME", "1")
     monkeypatch.setenv("ACTOR_RUN_ID", "run")
-    assert destination_of(crawler_of()) is push
+    assert destination_of(crawler_of()) == DATASET
 
 
 def test_a_setting_that_means_nothing() -> None:

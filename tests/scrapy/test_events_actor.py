@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+from autostate.apify.in_step import DATASET_ITEM
 from autostate.testing import LocalPlatform, Run
 from examples.crawl.site import Site
 from tests.actor_runs import script
@@ -32,18 +34,22 @@ async def main():
         print("pages", state["begun"], state["done"], max(state[k] for k in state if " " in k))
 
 import autostate
+from autostate.apify.charges import PlatformCharges
+from autostate.apify.dataset import PlatformDataset
+
+PlatformDataset.settle = PlatformCharges.settle = 0.3  # no request is late here
 autostate.configure(debounce=0.05, max_delay=0.2)
 run_scrapy_actor(main())
 """
 
 
-def start(platform: LocalPlatform, site: Site, folder: Path) -> Run:
+def start(platform: LocalPlatform, site: Site, folder: Path, **options: Any) -> Run:
     """Start the Actor."""
     spider = SPIDER.replace("sys.argv[1]", repr(site.url))
     (folder / "my_spider.py").write_text(spider, encoding="utf-8")
     command = script(folder, "pass")
     Path(command[1]).write_text(ACTOR, encoding="utf-8")
-    return platform.start_run(command)
+    return platform.start_run(command, **options)
 
 
 def reaching(site: Site, count: int) -> threading.Event:
@@ -79,10 +85,10 @@ def test_a_migration_in_the_midst(platform: LocalPlatform, tmp_path: Path) -> No
 
 
 def test_kills_without_notice(platform: LocalPlatform, tmp_path: Path) -> None:
-    """Each page counts once. One may be pushed twice: the dataset does not tell what has come."""
+    """Each page counts once, is in the dataset once, and is charged once."""
     with Site(PAGES) as site:
         reached = reaching(site, 15)
-        run = start(platform, site, tmp_path)
+        run = start(platform, site, tmp_path, prices={DATASET_ITEM: 0.001})
         for count in (30, 45):
             assert reached.wait(60), run.output
             run.kill()
@@ -90,7 +96,8 @@ def test_kills_without_notice(platform: LocalPlatform, tmp_path: Path) -> None:
             run.start_next_container()
         assert run.wait() == 0, run.output
         assert f"pages {PAGES} {PAGES} 1" in run.output
-    assert set(pages_in(run)) == {*range(PAGES)}
+    assert pages_in(run) == Counter(range(PAGES))
+    assert run.charging.counts == {DATASET_ITEM: PAGES}
 
 
 def test_a_graceful_abort_ends_the_crawl(platform: LocalPlatform, tmp_path: Path) -> None:
