@@ -25,7 +25,7 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 # A thousand processes import the library: not each of them has to compile it.
 export PYTHONDONTWRITEBYTECODE :=
 
-CAMPAIGNS := kills deliveries actors instep crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model
+CAMPAIGNS := kills deliveries actors instep crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model scrapy
 .PHONY: help test pytest lint style types format demo bench bench-full costs scale structure fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
@@ -130,6 +130,8 @@ COSTS ?= 20000
 DELIVERIES ?= 1000
 INSTEP ?= 200
 ACTORS ?= 50
+
+SCRAPY ?= 100
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 CAMPAIGN = $(BIN)/python -m pytest -o faulthandler_timeout=0 --numprocesses=$(CORES) \
 	--dist=worksteal -m "campaign(name='$@')" $(ARGS)
@@ -145,10 +147,13 @@ deliveries: $(STAMP)
 	CAMPAIGN_DELIVERIES=$(DELIVERIES) $(CAMPAIGN) tests/delivery
 
 instep: $(STAMP)
-	CAMPAIGN_INSTEP=$(INSTEP) $(CAMPAIGN) tests/in_step tests/scrapy
+	CAMPAIGN_INSTEP=$(INSTEP) $(CAMPAIGN) tests/in_step
 
 actors: $(STAMP)
 	CAMPAIGN_ACTORS=$(ACTORS) $(CAMPAIGN) tests/examples
+
+scrapy: $(STAMP)
+	CAMPAIGN_SCRAPY=$(SCRAPY) $(CAMPAIGN) tests/scrapy
 
 crashes: $(STAMP)
 	AUTOSTATE_EXAMPLES=1 $(CAMPAIGN) tests/journal/test_journal_crashes.py

@@ -69,6 +69,7 @@ LONG: Final = (
     "examples/test_actors.py",
     "scrapy/test_scheduler_kills.py",
     "scrapy/test_events_actor.py",
+    "scrapy/test_events_faults.py",
     "scrapy/test_units.py",
     "properties/",
     "test_patterns.py::test_shared",

@@ -45,6 +45,7 @@ CAMPAIGNS: Final = {
     "interrupts": "Ctrl-C at a place of the library's code",
     "memory": "memory refused at a place of the library's code, or to a process as a whole",
     "model": "a state of two or three processes, reached by some order of their steps",
+    "scrapy": "an end of a crawl of Scrapy, at a random moment",
 }
 """What is tried in a trial of each campaign, by its name."""
 SIZES: Final = {"INTERRUPTS": "10", "MEMORY": "200"}
@@ -67,6 +68,7 @@ _SIZES: Final = [
     "HOSTILE",
     "MEMORY",
     "MODEL",
+    "SCRAPY",
 ]
 
 

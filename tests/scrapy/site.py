@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,35 @@ process = AsyncCrawlerProcess()
 process.crawl(Pages)
 process.start()
 """
+
+
+class FaultySite(Site):
+    """A site of which some visits get no page: as many as Scrapy's retry middleware makes good.
+
+    Args:
+        pages: The number of pages.
+        rng: Chooses these visits, at most two of each page: it is unavailable, too busy, or breaks
+            off before or in the midst of the answer.
+    """
+
+    def __init__(self, pages: int, rng: random.Random) -> None:
+        super().__init__(pages)
+        ways = (*["none"] * 4, "unavailable", "busy", "no answer", "half an answer")
+        self._faults = [rng.choices(ways, k=2) for _ in range(pages)]
+
+    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        """Return status, headers and body of a page; raise an error for no answer."""
+        status, headers, body = super().answer(path)
+        visit = self.visits[path]
+        if path.startswith("/go/") or visit > 2:
+            return status, headers, body
+        fault = self._faults[int(path[1:])][visit - 1]
+        if fault == "no answer":
+            raise ConnectionAbortedError
+        if fault in ("busy", "unavailable"):
+            return (429 if fault == "busy" else 503), {}, b""
+        headers = {**headers, "Content-Length": str(len(body))}
+        return status, headers, body[: len(body) // 2 if fault == "half an answer" else None]
 
 
 class Program:
