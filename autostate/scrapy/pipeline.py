@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from itemadapter import ItemAdapter
 from scrapy.utils.asyncio import is_asyncio_available, run_in_thread
 from scrapy.utils.misc import build_from_crawler, load_object
+from w3lib.url import file_uri_to_path
 
 from autostate.apify import events, in_step
 from autostate.delivery.destination import Destination
@@ -57,9 +58,11 @@ class OutboxPipeline:
 
         Raises:
             RuntimeError: Items go to the dataset, and no Actor is open.
+            ValueError: AUTOSTATE_ITEMS means nothing, or names a file that a feed of Scrapy writes.
         """
         self._crawl = crawl_of(self._crawler)
         destination = destination_of(self._crawler)
+        _check_feeds(self._crawler, destination)
         self._is_dataset = destination == DATASET
         if self._is_dataset:
             self._outbox = await in_step.default_outbox()
@@ -128,6 +131,21 @@ def destination_of(crawler: Crawler) -> Any:
     if isinstance(found, type) and issubclass(found, Destination):
         return build_from_crawler(found, crawler)
     return found
+
+
+def _check_feeds(crawler: Crawler, destination: Any) -> None:
+    """Refuse a file that Scrapy's feed exports write, too: it would have each item twice."""
+    if not isinstance(destination, JsonlFile):
+        return
+    assert crawler.spider is not None
+    for feed in crawler.settings.getdict("FEEDS"):
+        name = str(feed).replace("%(name)s", crawler.spider.name)
+        path = file_uri_to_path(name) if name.startswith("file:") else name
+        if Path(path).resolve() == destination.path.resolve():
+            raise ValueError(
+                f"each item would be in {path} twice, from FEEDS (`scrapy crawl -o`) and from "
+                "AUTOSTATE_ITEMS: leave the feed out, or set AUTOSTATE_ITEMS to another file"
+            )
 
 
 def _in_actor() -> bool:

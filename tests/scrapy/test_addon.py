@@ -192,6 +192,16 @@ def test_a_setting_that_means_nothing() -> None:
         destination_of(crawler_of({"AUTOSTATE_ITEMS": "items.csv"}))
 
 
+@pytest.mark.parametrize("feed", ["pages.jsonl", "%(name)s.jsonl", "./x/../pages.jsonl", "file://"])
+async def test_a_feed_to_the_same_file_is_refused(feed: str, tmp_path: Path) -> None:
+    """As of `scrapy crawl pages -o pages.jsonl`: each item would be there twice."""
+    uri = f"{tmp_path.as_uri()}/pages.jsonl" if feed == "file://" else feed
+    crawler = crawler_of({"FEEDS": {"pages.csv": {"format": "csv"}, uri: {"format": "jsonlines"}}})
+    with pytest.raises(ValueError, match="twice, from FEEDS"):
+        await OutboxPipeline(crawler).open_spider()
+    end(crawler)
+
+
 def test_the_duplicate_filter_alone_is_refused() -> None:
     """Another scheduler loses requests that it would filter out for good."""
     crawler = crawler_of()
