@@ -182,7 +182,8 @@ def crawl_of(crawler: Crawler, spider: Spider | None = None) -> Crawl:
         spider: The spider, if the crawler does not know it yet.
 
     Raises:
-        RuntimeError: Another crawl of this process that has not ended has the same name.
+        RuntimeError: Another crawl of this process that has not ended has the same name, or state
+            is kept in another store already.
     """
     crawl = _crawls.get(crawler)
     if crawl is None:
@@ -191,7 +192,7 @@ def crawl_of(crawler: Crawler, spider: Spider | None = None) -> Crawl:
             raise RuntimeError("the crawler has no spider yet")
         url = crawler.settings.get("AUTOSTATE_URL")
         if url is not None:
-            configure(str(url).replace("{spider}", spider.name))
+            _choose_store(str(url), spider.name)
         name = crawler.settings.get("AUTOSTATE_NAME") or f"scrapy.{spider.name}"
         if name in _running:
             raise RuntimeError(
@@ -200,6 +201,17 @@ def crawl_of(crawler: Crawler, spider: Spider | None = None) -> Crawl:
             )
         crawl = _crawls[crawler] = _running[name] = Crawl(spider, name)
     return crawl
+
+
+def _choose_store(url: str, name: str) -> None:
+    """Let the process keep its state where the setting says."""
+    try:
+        configure(url.replace("{spider}", name))
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"AUTOSTATE_URL = {url!r} means another store for the spider {name!r} than the one in "
+            "which this process keeps state already: all spiders of one process share a store"
+        ) from error
 
 
 def end(crawler: Crawler) -> None:

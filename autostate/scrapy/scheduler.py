@@ -49,6 +49,7 @@ class Scheduler(ScrapyScheduler):
     """
 
     crawl: Crawl
+    _events: Events | None = None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -114,6 +115,10 @@ class Scheduler(ScrapyScheduler):
 
     def close(self, reason: str) -> Deferred[None] | None:
         """Save, and note whether anything is left to do."""
+        if self._events is None:  # it could not be opened
+            assert self.crawler is not None
+            end(self.crawler)
+            return None
         self._events.close()
         if lost := len(self.mqs):
             logger.error(
@@ -211,6 +216,7 @@ class Scheduler(ScrapyScheduler):
         if self.crawl.is_full():
             if self.crawl.is_refused():  # there will be no room in this process
                 logger.error("the crawl %r stops: its items are refused", self.crawl.name)
+                assert self._events is not None
                 self._events.stop()
             else:
                 self._come_back()

@@ -16,7 +16,7 @@ from scrapy.crawler import Crawler
 
 from autostate import announced, hub
 from autostate.errors import DeliveryRefusedError
-from autostate.scrapy import crawl
+from autostate.scrapy import Scheduler, crawl
 from autostate.scrapy.units import Unit, current
 from tests.scrapy.crawls import MockDownloader, crawler_of, no_method, scheduler
 
@@ -314,3 +314,14 @@ async def test_two_crawls_of_one_name_are_refused() -> None:
             crawl.crawl_of(crawler_of())
         other = crawl.crawl_of(crawler_of({"AUTOSTATE_NAME": "other"}))
         assert other.requests is not made.crawl.requests
+
+
+async def test_one_that_could_not_be_opened_closes_quietly() -> None:
+    """Scrapy closes it all the same: the reason would be hidden by what goes wrong there."""
+    async with scheduler():
+        crawler = crawler_of({"AUTOSTATE_URL": "sqlite:///{spider}.db"})
+        assert crawler.spider is not None
+        other = Scheduler.from_crawler(crawler)
+        with pytest.raises(RuntimeError, match="all spiders of one process share a store"):
+            other.open(crawler.spider)
+        assert other.close("shutdown") is None
