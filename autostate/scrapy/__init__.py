@@ -10,6 +10,14 @@ ITEM_PIPELINES = {"autostate.scrapy.OutboxPipeline": 900}
 
 from __future__ import annotations
 
+from scrapy import __version__
+
+if tuple(map(int, __version__.split(".")[:2])) < (2, 14):
+    raise ImportError(
+        f"autostate.scrapy needs Scrapy 2.14 or newer, and {__version__} is installed: "
+        "pip install 'autostate[scrapy]'"
+    )
+
 from autostate.scrapy.addon import Addon
 from autostate.scrapy.dupefilter import DupeFilter
 from autostate.scrapy.pipeline import OutboxPipeline

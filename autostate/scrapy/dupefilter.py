@@ -59,7 +59,7 @@ class DupeFilter(RFPDupeFilter):
     def request_seen(self, request: Request) -> bool:
         """Tell whether the request was seen before, and remember it."""
         assert self._crawl is not None
-        fingerprint = self._fingerprint(request).hex()
+        fingerprint = self.request_fingerprint(request)
         if fingerprint in self._crawl.seen or fingerprint in self._unsaved:
             return True
         self._crawl.seen.add(fingerprint)
@@ -72,7 +72,7 @@ class DupeFilter(RFPDupeFilter):
 
     def first_of(self, request: Request) -> Unit | None:
         """Return the open unit that has yielded a request first, which was seen since."""
-        unit = self._first.get(self._fingerprint(request).hex()) if self._first else None
+        unit = self._first.get(self.request_fingerprint(request)) if self._first else None
         return unit if unit is not None and unit.is_open else None
 
     def is_double(self, request: Request, others: set[str]) -> bool:
@@ -87,7 +87,7 @@ class DupeFilter(RFPDupeFilter):
         assert self._crawl is not None
         if request.dont_filter:
             return False
-        fingerprint = self._fingerprint(request).hex()
+        fingerprint = self.request_fingerprint(request)
         self._crawl.seen.add(fingerprint)
         if fingerprint in others:
             return True
@@ -97,6 +97,6 @@ class DupeFilter(RFPDupeFilter):
     def remember_here(self, request: Request) -> None:
         """Remember a request in this process only: it cannot be stored, so a kill loses it."""
         assert self._crawl is not None
-        fingerprint = self._fingerprint(request).hex()
+        fingerprint = self.request_fingerprint(request)
         self._crawl.seen.discard(fingerprint)
         self._unsaved.add(fingerprint)

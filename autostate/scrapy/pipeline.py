@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from itemadapter import ItemAdapter
-from scrapy.utils.asyncio import is_asyncio_available, run_in_thread
+from scrapy.utils.asyncio import is_asyncio_available
+from scrapy.utils.defer import maybe_deferred_to_future
 from scrapy.utils.misc import build_from_crawler, load_object
 from w3lib.url import file_uri_to_path
 
@@ -95,7 +96,9 @@ class OutboxPipeline:
         if is_asyncio_available():
             await self._outbox.end_async(self._timeout)
         else:
-            await run_in_thread(self._drain)
+            from twisted.internet.threads import deferToThread
+
+            await maybe_deferred_to_future(deferToThread(self._drain))
 
     def _drain(self) -> None:
         assert self._outbox is not None

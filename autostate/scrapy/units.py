@@ -12,8 +12,8 @@ Each unit has a context of its own. In that of its caller it would often be insi
 the engine looks for new requests in the context of a callback that has yielded one.
 
 Scrapy has no signal at which a request is done, and none around the scraping of a response. So
-three methods of the engine and its scraper are replaced, in the objects of one crawl. The tests run
-them with the version of Scrapy that is pinned there.
+three methods of the engine and its scraper are replaced, in the objects of one crawl. Scrapy has
+them since 2.14.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from scrapy import Request
+from scrapy import Request, __version__
 from scrapy.utils.asyncio import is_asyncio_available
 
 from autostate.runtime.api import atomic
@@ -112,8 +112,8 @@ def install(engine: ExecutionEngine, crawl: Crawl, start: Start, queue: Queue) -
         for name in names:
             if not hasattr(owner, name):
                 raise RuntimeError(
-                    f"this version of Scrapy has no {type(owner).__name__}.{name}, which "
-                    "autostate needs: install Scrapy 2.19"
+                    f"Scrapy {__version__} has no {type(owner).__name__}.{name}, which autostate "
+                    "needs: install a newer autostate, or an older Scrapy from 2.14 on"
                 )
     if not is_asyncio_available():
         logger.warning(
