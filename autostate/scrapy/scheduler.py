@@ -58,6 +58,12 @@ class Scheduler(ScrapyScheduler):
         filter_class = load_object(settings["DUPEFILTER_CLASS"])
         if filter_class is RFPDupeFilter:  # the default, whose fingerprints are in no state
             filter_class = DupeFilter
+        elif issubclass(filter_class, RFPDupeFilter) and not issubclass(filter_class, DupeFilter):
+            logger.warning(
+                "the project sets DUPEFILTER_CLASS = %r, whose fingerprints are not saved: after a "
+                "kill pages are visited again. Let it inherit from autostate.scrapy.DupeFilter",
+                settings["DUPEFILTER_CLASS"],
+            )
         made = cls(
             dupefilter=build_from_crawler(filter_class, crawler),
             dqclass=_queue_class(load_object(settings["SCHEDULER_DISK_QUEUE"])),

@@ -1,4 +1,8 @@
-"""The queues, by Scrapy's own test_squeues_request.py."""
+"""The queues, by Scrapy's own test_squeues_request.py and test_squeues.py.
+
+Items and requests inside of requests are in `test_serialization.py`. Left out: values that are no
+requests, item loaders, which only pickles hold, chunk sizes, and the files of queuelib.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """The scheduler: what is queued or in work is there in the next process.
 
-The first half is Scrapy's own test_scheduler.py, run over the state in place of a JOBDIR.
+The first half is Scrapy's own test_scheduler.py, run over the state in place of a JOBDIR. Left out:
+files of older versions of Scrapy (TestMigration) and a setting that is gone (TestIncompatibility).
+Crawls are in `test_scheduler_kills.py` and `test_units.py`.
 """
 
 from __future__ import annotations

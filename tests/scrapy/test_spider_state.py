@@ -1,4 +1,4 @@
-"""`spider.state`, by Scrapy's own test_spiderstate.py."""
+"""`spider.state`, by Scrapy's own test_spiderstate.py, which needs no JOBDIR here."""
 
 from __future__ import annotations
 
