@@ -92,7 +92,8 @@ class OutboxPipeline:
 
     async def close_spider(self) -> None:
         """Deliver what is left; what cannot be delivered is kept for the next process."""
-        assert self._outbox is not None
+        if self._outbox is None:  # it could not be opened
+            return
         if is_asyncio_available():
             await self._outbox.end_async(self._timeout)
         else:

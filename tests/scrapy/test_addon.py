@@ -197,8 +197,10 @@ async def test_a_feed_to_the_same_file_is_refused(feed: str, tmp_path: Path) -> 
     """As of `scrapy crawl pages -o pages.jsonl`: each item would be there twice."""
     uri = f"{tmp_path.as_uri()}/pages.jsonl" if feed == "file://" else feed
     crawler = crawler_of({"FEEDS": {"pages.csv": {"format": "csv"}, uri: {"format": "jsonlines"}}})
+    pipeline = OutboxPipeline(crawler)
     with pytest.raises(ValueError, match="twice, from FEEDS"):
-        await OutboxPipeline(crawler).open_spider()
+        await pipeline.open_spider()
+    await pipeline.close_spider()  # as Scrapy does all the same
     end(crawler)
 
 
