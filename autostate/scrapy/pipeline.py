@@ -68,9 +68,10 @@ class OutboxPipeline:
         if self._is_dataset:
             self._outbox = await in_step.default_outbox()
         else:
+            name = f"{self._crawl.name}.items"
             self._outbox = outbox(
-                f"{self._crawl.name}.items",
-                destination,
+                name,
+                _former(name, self._crawl, destination),
                 capacity=sys.maxsize,  # the scheduler holds requests back: no pipeline has to wait
             )
         self._crawl.outboxes.append(self._outbox)
@@ -135,6 +136,20 @@ def destination_of(crawler: Crawler) -> Any:
     if isinstance(found, type) and issubclass(found, Destination):
         return build_from_crawler(found, crawler)
     return found
+
+
+def _former(name: str, crawl: Crawl, destination: Any) -> Any:
+    """Return the destination of a former crawl of this process in place of an equal one.
+
+    Settings are copied for each crawl, and classes made for each: a destination that cannot be
+    compared is taken for the same as another one of its class.
+    """
+    kind = type(destination)
+    if isinstance(destination, Destination) and kind.is_same is Destination.is_same:
+        for each in crawl.manager.companions():
+            if isinstance(each, Outbox) and each.name == name and type(each.destination) is kind:
+                return each.destination
+    return destination
 
 
 def _check_feeds(crawler: Crawler, destination: Any) -> None:

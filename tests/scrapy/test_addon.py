@@ -179,6 +179,17 @@ def test_the_setting_says_where_items_go(setting: Any, expected: type) -> None:
     assert type(destination_of(crawler_of({"AUTOSTATE_ITEMS": setting}))) is expected
 
 
+@pytest.mark.parametrize("chosen", [ToCrawler, ToCrawler("x"), keep, "items.jsonl"])
+async def test_a_process_may_crawl_again(chosen: Any) -> None:
+    """Each crawl has copies of the settings, and so another destination."""
+    for _ in range(2):
+        crawler = crawler_of({"AUTOSTATE_ITEMS": chosen})
+        pipeline = OutboxPipeline(crawler)
+        await pipeline.open_spider()
+        await pipeline.close_spider()
+        end(crawler)
+
+
 def test_on_the_platform_items_go_to_the_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     """By default."""
     monkeypatch.setenv("APIFY_IS_AT_HOME", "1")
