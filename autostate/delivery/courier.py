@@ -195,38 +195,38 @@ class Courier(Generic[T]):
         self._not_before = 0.0
         self.wake()
 
-    def wait_for_less(self, count: int, timeout: float) -> bool:
-        """Wait until fewer items are pending; tell whether that is so."""
+    def wait_until(self, is_done: Callable[[], bool], timeout: float) -> bool:
+        """Wait until something is so that deliveries bring about; tell whether it is."""
         self._check_process()
         end = self._clock() + timeout
         moved: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._blocked[moved] = None
         try:
-            while not self._is_over(count) and (left := end - self._clock()) > 0:
+            while not self._is_over(is_done) and (left := end - self._clock()) > 0:
                 with contextlib.suppress(queue.Empty):
                     moved.get(timeout=min(left, threading.TIMEOUT_MAX))
         finally:
             self._blocked.pop(moved, None)
-        return len(self._ledger) < count
+        return is_done()
 
-    async def until_less(self, count: int, timeout: float) -> bool:  # noqa: ASYNC109 - as above
-        """Wait like `wait_for_less`, without blocking the event loop."""
+    async def until(self, is_done: Callable[[], bool], timeout: float) -> bool:  # noqa: ASYNC109 - as above
+        """Wait like `wait_until`, without blocking the event loop."""
         self._check_process()
         end = self._clock() + timeout
         loop = asyncio.get_running_loop()
-        while not self._is_over(count) and (left := end - self._clock()) > 0:
+        while not self._is_over(is_done) and (left := end - self._clock()) > 0:
             moved: asyncio.Future[None] = loop.create_future()
             self._waiting[moved] = loop
             try:
-                if not self._is_over(count):  # it may have moved meanwhile
+                if not self._is_over(is_done):  # it may have moved meanwhile
                     await asyncio.wait([moved], timeout=left)
             finally:
                 self._waiting.pop(moved, None)
-        return len(self._ledger) < count
+        return is_done()
 
-    def _is_over(self, count: int) -> bool:
-        """Tell whether there is no point in waiting for fewer items."""
-        return len(self._ledger) < count or self.refused or self._stopped
+    def _is_over(self, is_done: Callable[[], bool]) -> bool:
+        """Tell whether there is no point in waiting."""
+        return is_done() or self.refused or self._stopped or not len(self._ledger)
 
     def _tell(self) -> None:
         """Wake those who wait for fewer items."""

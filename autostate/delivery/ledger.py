@@ -12,6 +12,10 @@ Positions are counted in memory, not in the state: an `atomic()` block that rais
 it has put, and a number in the state would be taken back with it, below positions that others got
 meanwhile. So positions may be missing. None is used twice, as "next" is stored with each delivery.
 
+The bytes of the texts are counted as items come and go, so that `put` costs the same however many
+are pending. Items of a block that was undone vanish without a word: they are looked for when the
+outbox seems full, and at each save.
+
 Every write is made with the tracker's lock. Without it, a thread that is in the middle of an
 assignment while a cut is taken could assign after the cut has copied the entries, and before
 `taken` looks: the item would count as part of a cut that does not have it.
@@ -31,9 +35,6 @@ if TYPE_CHECKING:
 
     from autostate.runtime.manager import StateManager
 
-_OTHERS: Final = ("id", "place", "next", "aside")
-"""The keys that are not positions."""
-
 LONGEST_ERROR: Final = 1_000
 """Characters of the error that are kept with an item that was set aside."""
 
@@ -49,6 +50,9 @@ class Ledger:
     Attributes:
         id: Names the outbox for good.
         state: The state object.
+        bytes: The bytes of the texts of the pending items.
+        aside_count: The number of items that were set aside.
+        aside_bytes: The bytes of their texts.
         resumed: The positions that a former process has left, in order.
     """
 
@@ -69,7 +73,9 @@ class Ledger:
             self.resumed: list[int] = sorted(key for key in state if type(key) is int)
             self._next = max(state.get("next", 0), *(at + 1 for at in self.resumed[-1:]), 0)
             self._place_in: int | None = None if state.get("place") is None else 0
-            self._fresh: dict[int, None] = {}
+            self._fresh: dict[int, int] = {}  # positions that no cut has, and their bytes
+            self.bytes: int = sum(size_of(state[position]) for position in self.resumed)
+            self._count_aside()
             self._taken: deque[tuple[int, list[int]]] = deque()
             self._ready: deque[int] = deque(self.resumed)
             self._durable = 0
@@ -93,15 +99,23 @@ class Ledger:
             for text in texts:
                 # The item comes last: of Ctrl-C in between only a number remains that no item has.
                 position, self._next = self._next, self._next + 1
-                self._fresh[position] = None
+                self._fresh[position] = size = size_of(text)
+                self.bytes += size
                 self.state[position] = text
                 added.append(position)
         return added
 
     def __len__(self) -> int:
         """Return the number of pending items; those of open `atomic()` blocks count."""
-        state = self.state
-        return max(0, len(state) - sum(key in state for key in _OTHERS))
+        state = self.state  # no loop: each `put` asks
+        others = ("id" in state) + ("place" in state) + ("next" in state) + ("aside" in state)
+        return max(0, len(state) - others)
+
+    def drop_undone(self) -> None:
+        """Count no longer the items of blocks that were undone."""
+        with self._tracker.lock:
+            for position in [at for at in self._fresh if at not in self.state]:
+                self.bytes -= self._fresh.pop(position)
 
     @property
     def is_kept(self) -> bool:
@@ -165,7 +179,7 @@ class Ledger:
 
         Args:
             most: The most items; None: all.
-            most_bytes: The most characters of all texts, unless the first alone has more; None: any
+            most_bytes: The most bytes of all texts, unless the first alone has more; None: any
                 number.
         """
         found: list[tuple[int, str]] = []
@@ -182,7 +196,7 @@ class Ledger:
             text = state.get(position)
             if text is None:  # delivered out of order
                 continue
-            total += len(text)
+            total += size_of(text)
             if found and most_bytes is not None and total > most_bytes:
                 break
             found.append((position, text))
@@ -197,7 +211,9 @@ class Ledger:
         with self._tracker.lock:  # in one cut
             self._note_next(positions)
             for position in positions:
-                self.state.pop(position, None)
+                self.bytes -= size_of(self.state.pop(position, ""))
+            if not len(self):  # what Ctrl-C in the middle of a count has left over
+                self.bytes = 0
             if place != self.place:
                 self.state["place"] = place
 
@@ -209,6 +225,8 @@ class Ledger:
             if text is not None:
                 aside = self.state.setdefault("aside", {})
                 aside[position] = (text, error[:LONGEST_ERROR])
+                self.bytes -= size_of(text)
+                self._count_aside()
 
     def aside(self) -> list[tuple[int, str, str]]:
         """Return the items that were set aside, as positions, texts and errors."""
@@ -226,6 +244,12 @@ class Ledger:
         """Delete the items that were set aside."""
         with self._tracker.lock:
             self.state.pop("aside", None)
+            self._count_aside()
+
+    def _count_aside(self) -> None:
+        aside = self.state.get("aside", {})
+        self.aside_count: int = len(aside)
+        self.aside_bytes: int = sum(size_of(text) for text, _ in aside.values())
 
     def _note_next(self, positions: Iterable[int]) -> None:
         following = max(positions, default=-1) + 1
@@ -258,7 +282,11 @@ class Ledger:
             self._durable = max(self._durable, number)  # the child of a fork begins at 0
             while self._taken and self._taken[0][0] <= number:
                 self._ready.extend(self._taken.popleft()[1])
-            for position in [at for at in self._fresh if at not in self.state]:
-                del self._fresh[position]  # its block was undone
+            self.drop_undone()
         if self._ready or self.knows_place:
             self._tell()
+
+
+def size_of(text: str) -> int:
+    """Return the bytes of a text in the state; in one step for most, which are ASCII."""
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))

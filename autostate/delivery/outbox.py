@@ -20,6 +20,7 @@ from autostate.deadline import Deadline
 from autostate.delivery.courier import Courier
 from autostate.delivery.destination import Destination, FunctionDestination, OutboxItem
 from autostate.delivery.ledger import Ledger
+from autostate.delivery.room import CAPACITY, CAPACITY_BYTES, Room
 from autostate.errors import DeliveryRefusedError, OutboxFullError, StateTypeError
 from autostate.runtime.api import current_manager
 
@@ -33,7 +34,6 @@ logger: logging.Logger = logging.getLogger("autostate")
 
 Deliver = Callable[[Sequence[OutboxItem[T]]], Awaitable[object] | object]
 
-CAPACITY: Final = 100_000
 ATTEMPTS: Final = 8
 DRAINING: Final = 0.75
 """So much of the time at the end is for deliveries; the rest for the call that is under way."""
@@ -61,11 +61,13 @@ class Outbox(Generic[T]):
         destination: Destination[T],
         *,
         capacity: int = CAPACITY,
+        capacity_bytes: int = CAPACITY_BYTES,
         attempts: int = ATTEMPTS,
         own: bool = False,
     ) -> None:
         self.name: str = name
         self.capacity: int = capacity
+        self.capacity_bytes: int = capacity_bytes
         self.destination: Destination[T] = destination
         # Not the manager, which is closed before the outbox is drained for the last time.
         self._incarnation = manager._opened()
@@ -86,6 +88,11 @@ class Outbox(Generic[T]):
 
     def __bool__(self) -> bool:
         return True
+
+    @property
+    def pending_bytes(self) -> int:
+        """The bytes of the encoded values of the items that are not delivered."""
+        return self._ledger.bytes
 
     @property
     def delivered(self) -> int:
@@ -116,31 +123,31 @@ class Outbox(Generic[T]):
             OutboxFullError: There is no room; none is added.
         """
         texts = self._encoded(values)
-        if not self._has_room(len(texts)):
+        room = Room(self._ledger, self.capacity, self.capacity_bytes, texts)
+        if not (room.is_there() or self._is_inside_block()):
             self._ledger.pass_gate()
             if _in_loop():
                 raise self._full("call `await outbox.put_async(…)`, which waits")
             if self._courier.is_this_thread():
                 raise self._full("what delivers cannot wait for its own end")
-            most, end = self._most_before(len(texts)), Deadline.after(self._seconds(timeout))
+            end = Deadline.after(self._seconds(timeout))
             self._flush_thread.flush_soon()
             with self._flush_thread.job.patient_cut.standing_still():
-                while not self._has_room(len(texts)):  # others may be faster
-                    if not self._courier.wait_for_less(most, end.left()):
-                        raise self._full("it does not get room in time")
+                if not self._courier.wait_until(room.is_there, end.left()):
+                    raise self._full("it does not get room in time")
         self._ledger.put(texts)
 
     async def put_async(self, *values: T, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """Add items like `put`; wait for room without blocking the event loop."""
         texts = self._encoded(values)
-        if not self._has_room(len(texts)):
+        room = Room(self._ledger, self.capacity, self.capacity_bytes, texts)
+        if not (room.is_there() or self._is_inside_block()):
             self._ledger.pass_gate()
-            most, end = self._most_before(len(texts)), Deadline.after(self._seconds(timeout))
+            end = Deadline.after(self._seconds(timeout))
             self._flush_thread.flush_soon()
             with self._flush_thread.job.patient_cut.active_loops.waiting():
-                while not self._has_room(len(texts)):
-                    if not await self._courier.until_less(most, end.left()):
-                        raise self._full("it does not get room in time")
+                if not await self._courier.until(room.is_there, end.left()):
+                    raise self._full("it does not get room in time")
         self._ledger.put(texts)
 
     def snapshot(self) -> tuple[object, list[OutboxItem[T]]]:
@@ -197,7 +204,7 @@ class Outbox(Generic[T]):
         self._flush_thread.flush(seconds, ending=ending)
         self._courier.hurry(end.left())
         with self._flush_thread.job.patient_cut.standing_still():
-            done = self._courier.wait_for_less(1, end.left())
+            done = self._courier.wait_until(self._is_empty, end.left())
         self._check_refused()
         return done
 
@@ -213,7 +220,7 @@ class Outbox(Generic[T]):
         await self._flush_thread.durable(seconds, ending=ending)
         self._courier.hurry(end.left())
         with self._flush_thread.job.patient_cut.active_loops.waiting():
-            done = await self._courier.until_less(1, end.left())
+            done = await self._courier.until(self._is_empty, end.left())
         self._check_refused()
         return done
 
@@ -244,26 +251,24 @@ class Outbox(Generic[T]):
         value = self.destination.decode(text)
         return OutboxItem(f"{self._ledger.id}-{position}", position, value)
 
-    def _has_room(self, count: int) -> bool:
-        """Tell whether items may be added; a call with more items than the capacity may, if empty.
+    def _is_empty(self) -> bool:
+        return not len(self._ledger)
 
-        Inside a block nobody waits.
-        """
-        pending = len(self._ledger)
-        if pending + count <= self.capacity or not pending:
-            return True
+    def _is_inside_block(self) -> bool:
+        """Tell whether the caller is inside a block, where nobody waits for room."""
         return self._incarnation.tracker.inside_atomic()
 
-    def _most_before(self, count: int) -> int:
-        """Return below which number of pending items there is room for so many more."""
-        return max(1, self.capacity - count + 1)
-
     def _full(self, advice: str) -> OutboxFullError:
-        error = self._courier.error
+        ledger, error = self._ledger, self._courier.error
         reason = "" if error is None else f"; the last error: {type(error).__name__}: {error}"
+        aside = ""
+        if ledger.aside_count:
+            count, size = ledger.aside_count, ledger.aside_bytes
+            aside = f", besides {count:,} that are set aside ({size:,} bytes; see Outbox.aside)"
         return OutboxFullError(
-            f"the outbox {self.name!r} has {len(self):,} items that are not delivered, and room "
-            f"for {self.capacity:,}: {advice}{reason}"
+            f"the outbox {self.name!r} has {len(self):,} items of {ledger.bytes:,} bytes that are "
+            f"not delivered{aside}, and room for {self.capacity:,} of {self.capacity_bytes:,} "
+            f"bytes: {advice}{reason}"
         )
 
     def _check_refused(self) -> None:
@@ -317,6 +322,7 @@ def outbox(
     *,
     batch: int | None = None,
     capacity: int = CAPACITY,
+    capacity_bytes: int = CAPACITY_BYTES,
     attempts: int = ATTEMPTS,
 ) -> Outbox[T]:
     """Make or resume an outbox: what is put into it is delivered after the save that has it.
@@ -331,7 +337,9 @@ def outbox(
             returns, the items count as delivered; if it raises, they are tried again. Or a
             `Destination`.
         batch: The most items of one call of a function; 1,000 by default.
-        capacity: The most items that may be pending.
+        capacity: The most items that may be pending or set aside.
+        capacity_bytes: The most bytes of their encoded values. Items of one call are added together
+            if nothing is pending, however many they are.
         attempts: After so many failures an item is set aside, so that the others go on.
 
     Returns:
@@ -355,7 +363,15 @@ def outbox(
     manager = current_manager()
     destination = _destination(deliver, batch)
     made = manager.companion(
-        name, lambda: Outbox(manager, name, destination, capacity=capacity, attempts=attempts)
+        name,
+        lambda: Outbox(
+            manager,
+            name,
+            destination,
+            capacity=capacity,
+            capacity_bytes=capacity_bytes,
+            attempts=attempts,
+        ),
     )
     if not isinstance(made, Outbox):
         raise StateTypeError(f"{name!r} is in use already, and is no outbox: use another name")

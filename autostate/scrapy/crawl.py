@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger("autostate")
 
 MOST_PENDING: Final = 10_000
-"""No new request is handed out while so many items wait for their delivery."""
+MOST_BYTES: Final = 64_000_000
+"""No new request is handed out while so many items, or bytes, wait for their delivery."""
 
 
 class Crawl:
@@ -165,7 +166,9 @@ class Crawl:
 
     def is_full(self) -> bool:
         """Tell whether too many items wait for their delivery."""
-        return any(len(outbox) >= MOST_PENDING for outbox in self.outboxes)
+        return any(
+            len(each) >= MOST_PENDING or each.pending_bytes >= MOST_BYTES for each in self.outboxes
+        )
 
     def is_refused(self) -> bool:
         """Tell whether a destination will not take the items any more."""

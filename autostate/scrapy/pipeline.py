@@ -72,7 +72,9 @@ class OutboxPipeline:
             self._outbox = outbox(
                 name,
                 _former(name, self._crawl, destination),
-                capacity=sys.maxsize,  # the scheduler holds requests back: no pipeline has to wait
+                # The scheduler holds requests back: no pipeline has to wait.
+                capacity=sys.maxsize,
+                capacity_bytes=sys.maxsize,
             )
         self._crawl.outboxes.append(self._outbox)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -45,6 +46,12 @@ class Gate(Shelf):
 def refuse(items: Any) -> None:
     """Take nothing."""
     raise autostate.DeliveryRefusedError("no")
+
+
+def no_good(items: Sequence[OutboxItem[Any]]) -> None:
+    """Take no batch that holds a bad item."""
+    if any(item.value.startswith("bad") for item in items):
+        raise ValueError("no good")
 
 
 def test_items_are_delivered_after_they_are_durable() -> None:
@@ -140,6 +147,76 @@ def test_a_full_outbox_is_an_error_when_it_gets_no_room_in_time() -> None:
         box.put("in a block nobody waits")
     shelf.opened.set()
     assert box.drain()
+
+
+def test_bytes_are_bounded_as_items_are() -> None:
+    """Those of the encoded values, in UTF-8; items of blocks that were undone do not count."""
+    shelf = Gate()
+    box = autostate.outbox("box", shelf, capacity_bytes=1_000)
+    box.put("x" * 400, "é" * 200)
+    assert box.pending_bytes == 804
+    with pytest.raises(
+        OutboxFullError, match=r"2 items of 804 bytes .* room for .* of 1,000 bytes"
+    ):
+        box.put("x" * 400, timeout=0.01)
+    with contextlib.suppress(ZeroDivisionError), autostate.atomic():
+        box.put("in a block nobody waits" * 100)
+        raise ZeroDivisionError
+    box.put("x" * 100, timeout=0.01)
+    assert len(box) == 3
+    shelf.opened.set()
+    assert box.drain()
+    assert box.pending_bytes == 0
+    box.put("x" * 2_000)  # alone it may have more
+    with pytest.raises(OutboxFullError):
+        shelf.opened.clear()
+        box.put("a", timeout=0.01)
+    shelf.opened.set()
+
+
+def test_the_cost_of_put_does_not_grow_with_what_is_pending() -> None:
+    """Counted in calls of functions."""
+    box = autostate.outbox("box", refuse)
+
+    def calls() -> int:
+        made: list[str] = []
+        sys.setprofile(lambda _frame, event, _arg: made.append(event))
+        box.put("x")
+        sys.setprofile(None)
+        return made.count("call")
+
+    box.put("x")
+    few = calls()
+    box.put(*map(str, range(5_000)))
+    assert calls() == few
+
+
+def test_bytes_that_a_former_process_has_left_count() -> None:
+    """They are in the state, and so in memory."""
+    with autostate.open("sqlite:///state.db"):
+        box = autostate.outbox("box", refuse)
+        box.put("x" * 400, "y")
+        with pytest.raises(autostate.DeliveryRefusedError):
+            box.drain()
+    with autostate.open("sqlite:///state.db", readonly=True):
+        assert autostate.outbox("box", refuse).pending_bytes == 405
+
+
+def test_items_that_were_set_aside_take_room() -> None:
+    """An outbox whose items are all bad does not grow for ever: it says where they are."""
+    shelf = Shelf()
+    shelf.fails = no_good
+    box = autostate.outbox("box", shelf, capacity=3, attempts=1)
+    for number in range(3):
+        box.put(f"bad {number}", f"good {number}")
+        assert box.drain()
+    assert len(box.aside()) == 3
+    with pytest.raises(OutboxFullError, match=r"besides 3 that are set aside \(21 bytes"):
+        box.put("more", timeout=60)  # no wait brings room
+    box.forget_aside()
+    box.put("good")
+    assert box.drain()
+    assert shelf.values == ["good 0", "good 1", "good 2", "good"]
 
 
 async def test_a_full_outbox_does_not_block_an_event_loop() -> None:
@@ -272,7 +349,7 @@ def test_an_announced_kill_ends_a_pause() -> None:
         pass
     shelf.fails = nothing
     hub.migrating.send(time_remaining=30)
-    assert box._courier.wait_for_less(1, 10)
+    assert box._courier.wait_until(lambda: not len(box), 10)
 
 
 def test_a_destination_is_closed_with_its_outbox() -> None:

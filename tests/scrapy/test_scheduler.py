@@ -47,6 +47,7 @@ class Outbox(list[None]):
     """An outbox, as far as a scheduler looks at it."""
 
     error: Exception | None = None
+    pending_bytes: int = 0
 
 
 def settings_with(queue: str) -> dict[str, Any]:
@@ -252,6 +253,9 @@ async def test_a_full_outbox_holds_requests_back(monkeypatch: pytest.MonkeyPatch
         assert made.next_request() is None
         assert made.has_pending_requests()
         outbox.pop()
+        outbox.pending_bytes = crawl.MOST_BYTES
+        assert made.next_request() is None
+        outbox.pending_bytes = 0
         assert made.next_request() is not None
 
 
