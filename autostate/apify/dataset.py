@@ -11,8 +11,9 @@ What this rests on:
   total of a page) lag by seconds, and are never read: the end is where a page is empty.
 - A request without an answer has been carried out after `api.LATE` seconds, or never will be: so
   long `find` waits, after an error, and after the start of a process that finds items of a former
-  one, whose last push may still be under way. A former container that still runs after that and
-  does not know that it is fenced can push the same items.
+  one, whose last push may still be under way. A former container asks the store before each batch
+  whether it was replaced; one that is paused right after the answer, for longer than that, can push
+  the items of one batch again.
 - Nobody else pushes equal items to the same dataset at the same moment.
 """
 

@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import math
 import os
 import queue
 import threading
@@ -64,6 +65,11 @@ LONGEST_WAITED: Final = 2.0
 SHRINKING: Final = 8
 """By this factor fewer items are sent together after a failure."""
 
+CONFIRMED: Final = 1.0
+"""Seconds for which the store's answer that this process owns the state holds."""
+UNCONFIRMED: Final = 5.0
+"""Seconds before the store is asked again."""
+
 LOOP_CHECK: Final = 0.25
 """Seconds between checks whether the event loop still runs."""
 
@@ -76,6 +82,8 @@ class Courier(Generic[T]):
         ledger: What is pending.
         destination: Where it goes.
         attempts: After so many failures an item is set aside.
+        has_owned_since: Tells whether this process has owned the state at a moment of the clock, or
+            later; if that is not known yet, the ledger will be told.
         sender: The sender of the hub's signals.
         clock: Seconds that never jump.
 
@@ -92,6 +100,7 @@ class Courier(Generic[T]):
         destination: Destination[T],
         *,
         attempts: int,
+        has_owned_since: Callable[[float], bool] = lambda _moment: True,
         sender: object = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -103,6 +112,8 @@ class Courier(Generic[T]):
         self._destination = destination
         self._finds = type(destination).find is not Destination.find
         self._attempts = attempts
+        self._has_owned_since = has_owned_since
+        self._unconfirmed_since = math.inf
         self._sender = sender
         self._clock = clock
         self._begun = False
@@ -281,13 +292,21 @@ class Courier(Generic[T]):
         try:
             if not self._begin():
                 return None
-            if self._unsure and (pause := self._find()) > 0:
-                return pause
+            if self._unsure:
+                if (pause := self._settled_at - self._clock()) > 0:
+                    return pause
+                if not self._is_owner():
+                    return UNCONFIRMED
+                self._find()
             if self._bad is not None:
                 self._set_aside(*self._bad)
             batch = self._next()
             if not batch or self._stopped:
                 return None
+            # The store may have confirmed that when the items became durable. A process that was
+            # paused since, and replaced, would go on with all that it has.
+            if not self._is_owner():
+                return UNCONFIRMED
             place = self._call(self._destination.deliver, batch, self._ledger.place)
             self._arrived([item.position for item in batch], place)
         except (FencedError, StateInUseError, ReadOnlyError):
@@ -297,6 +316,15 @@ class Courier(Generic[T]):
         except BaseException as error:  # SystemExit, too, ends nothing but the attempt
             self._failed(error, [item.position for item in batch])
         return 0.0
+
+    def _is_owner(self) -> bool:
+        """Tell whether this process owned the state a moment ago, or when that was first asked."""
+        now = self._clock()
+        self._unconfirmed_since = min(self._unconfirmed_since, now)
+        if not self._has_owned_since(min(now - CONFIRMED, self._unconfirmed_since)):
+            return False
+        self._unconfirmed_since = math.inf
+        return True
 
     def _begin(self) -> bool:
         """Note the place where the first item will arrive; tell whether it is durable."""
@@ -311,11 +339,8 @@ class Courier(Generic[T]):
             self._begun = True
         return ledger.has_place or not ledger.knows_place
 
-    def _find(self) -> float:
-        """Ask what has arrived of the items that may have been sent; return seconds to wait."""
-        pause = self._settled_at - self._clock()
-        if pause > 0:
-            return pause
+    def _find(self) -> None:
+        """Ask what has arrived of the items that may have been sent."""
         unsure = set(self._unsure)
         # All at once, however many bytes: the place that `find` returns is behind all of them.
         items = [item for item in self._items(None, None) if item.position in unsure]
@@ -323,7 +348,6 @@ class Courier(Generic[T]):
             arrived, place = self._call(self._destination.find, items, self._ledger.place)
             self._arrived(arrived, place)
         self._unsure = []
-        return 0.0
 
     def _next(self) -> list[OutboxItem[T]]:
         if self._probe:  # another item alone: is it the items, or the destination?

@@ -73,7 +73,12 @@ class Outbox(Generic[T]):
         self._incarnation = manager._opened()
         self._ledger = Ledger(manager, name, self._wake, own=own)
         self._courier: Courier[T] = Courier(
-            name, self._ledger, destination, attempts=attempts, sender=manager
+            name,
+            self._ledger,
+            destination,
+            attempts=attempts,
+            has_owned_since=self._has_owned_since,
+            sender=manager,
         )
         self._courier.wake()
         for signal in (hub.migrating, hub.aborting):
@@ -233,6 +238,9 @@ class Outbox(Generic[T]):
     @property
     def _flush_thread(self) -> FlushThread:
         return self._incarnation.flush_thread  # the child of a fork has another one
+
+    def _has_owned_since(self, moment: float) -> bool:
+        return self._flush_thread.has_owned_since(moment)
 
     def _seconds(self, timeout: float | None) -> float:
         return self._flush_thread.settings.flush_timeout if timeout is None else timeout

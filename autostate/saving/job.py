@@ -91,6 +91,7 @@ class FlushJob:
         requests: The requests without an outcome, as keys in their order.
         unsaved: The changes of the commit under way, or of the last one that failed.
         saved_at: When the last commit became durable, in seconds since 1970.
+        owned_at: The latest moment at which this process is known to have owned the state.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class FlushJob:
         self.requests: dict[FlushRequest, None] = {}
         self.unsaved: list[bytes] = []
         self.saved_at: float | None = None
+        self.owned_at: float = -math.inf
         self._journal = journal
         self._conditional = conditional
         self._check = check
@@ -196,7 +198,10 @@ class FlushJob:
                 deadline.at = policy.writing(self.clock(), at_least=deadline.at)
                 if not self._check():
                     self._check_stored()
+                asked = self.clock()
                 info, waited = self._commit(changes, deadline)
+                if self._conditional:
+                    self.owned_at = asked
             capture.saved()
             self._saved_cut = capture.number
         except StoreGoneError:  # `flush` saves everything again
@@ -237,9 +242,10 @@ class FlushJob:
             FlushError: The store did not answer.
         """
         gives_up = self._gives_up if again else lambda *_: True
-        self._is_written = True
+        self._is_written, asked = True, self.clock()
         try:
             self._ask(self._journal.check_owner, deadline, gives_up, _note_silence)
+            self.owned_at = asked
             self.policy.checked()
             self._tell_followers()
         except FencedError as error:

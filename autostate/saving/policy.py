@@ -289,6 +289,10 @@ class FlushPolicy:
         """Note that the owner has shown that it lives, or that the attempt failed."""
         self._renew_at = math.inf if self.lease is None else now + self.lease / RENEWALS
 
+    def check_soon(self) -> None:
+        """Let the owner be checked in the next step."""
+        self._check_at = -math.inf
+
     def check_failed(self, now: float) -> None:
         """Note that the store did not tell the owner: ask again, but not at once."""
         self._check_at = now + min(self.settings.check_interval, 10.0)

@@ -152,6 +152,16 @@ class FlushThread:
         if not self.stopped and self._tracker.gate is None:
             self._ask(FlushRequest(self._clock()))
 
+    def has_owned_since(self, moment: float) -> bool:
+        """Tell whether this process is known to have owned the state at a moment or later.
+
+        If not, the store is asked soon, and the followers of cuts are told when it has answered.
+        """
+        if self.job.owned_at >= moment:
+            return True
+        self._inbox.put(self._policy.check_soon)
+        return False
+
     def advises_against_work(self, *, inside: bool = False) -> bool:
         """Tell whether no new unit of work should begin, since what it writes is saved late or not.
 
@@ -383,8 +393,7 @@ class FlushThread:
         if step is None:
             self._compact()
         elif step.action is Action.CHECK_OWNER:
-            with self._work, contextlib.suppress(AutostateError):
-                self.job.check_owner(self._limit(0.0), again=False)
+            self._check_owner()
         elif step.action is Action.RENEW:
             with self._work:
                 self.job.renew(self._limit(0.0))
@@ -408,6 +417,10 @@ class FlushThread:
         with self._work, contextlib.suppress(Exception):  # logged where it was met
             self.job.flush((), self._limit(0.0), full_compare=step.action is Action.FLUSH_ALL)
         return None
+
+    def _check_owner(self) -> None:
+        with self._work, contextlib.suppress(AutostateError):
+            self.job.check_owner(self._limit(0.0), again=False)
 
     def _look(self) -> bool:
         """Look for changes without a mark; tell whether there may be any."""
@@ -505,7 +518,9 @@ class FlushThread:
         """Let other threads run between two slices of a compaction, and flush if that is due."""
         self._yield_gil()
         self._gather(0)
-        self._flush_if_due()
+        step = self._flush_if_due()
+        if step is not None and step.action is Action.CHECK_OWNER:
+            self._check_owner()
 
 
 _deadline_of = attrgetter("deadline")

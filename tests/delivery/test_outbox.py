@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ import pytest
 import autostate
 from autostate import OutboxFullError, OutboxItem, PersistedDict, StateTypeError, hub
 from autostate.delivery.destination import Destination
+from autostate.saving.policy import FlushPolicy
 from tests import programs
 from tests.campaign import sampled
 from tests.delivery.conftest import Shelf, nothing
@@ -367,6 +369,66 @@ def test_a_destination_is_closed_with_its_outbox() -> None:
         autostate.outbox("box", Closing()).put("a")
     assert len(threads) == 2
     assert len(set(threads)) == 1
+
+
+def test_what_was_saved_just_now_is_delivered_without_a_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The save itself has told who the owner is."""
+    questions: list[FlushPolicy] = []
+    monkeypatch.setattr("autostate.delivery.courier.CONFIRMED", 3_600.0)  # however busy this is
+    monkeypatch.setattr(FlushPolicy, "check_soon", questions.append)
+    box = autostate.outbox("box", Shelf())
+    for number in range(5):
+        box.put(number)
+        assert box.drain()
+    assert questions == []
+
+
+REPLACED = """
+import sys
+import autostate
+from autostate.delivery import Destination, courier
+courier.CONFIRMED = 0.0
+class Slow(Destination):
+    batch = 2
+    def deliver(self, items, place):
+        print(*[item.value for item in items], flush=True)
+        sys.stdin.readline()
+manager = autostate.open({url!r}, debounce=0.5, check_interval=0.5)
+manager.__enter__()
+box = autostate.outbox("box", Slow())
+box.put(*range(6))
+autostate.flush()
+while manager.fenced is None:
+    pass
+"""
+REPLACING = """
+import autostate
+def send(items):
+    print(*[item.value for item in items])
+autostate.configure({url!r}, takeover=True)
+assert autostate.outbox("box", send).drain()
+"""
+
+
+@pytest.mark.parametrize("url", ["sqlite:///state.db", "apify:shop"])
+def test_a_process_that_was_replaced_delivers_no_other_batch(url: str) -> None:
+    """One may be under way when another process takes over; the rest is the new owner's."""
+    with subprocess.Popen(
+        [sys.executable, "-c", REPLACED.format(url=url)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as replaced:
+        assert replaced.stdout is not None
+        assert replaced.stdin is not None
+        assert replaced.stdout.readline() == "0 1\n"
+        done = programs.run(REPLACING.format(url=url))
+        replaced.stdin.write("\n" * 3)
+        replaced.stdin.close()
+        assert replaced.stdout.read() == ""
+    assert (done.returncode, done.stdout) == (0, "0 1 2 3 4 5\n"), done.stderr
 
 
 CHILD = """
