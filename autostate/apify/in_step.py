@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
 from autostate import announced
-from autostate.apify import api, events
+from autostate.apify import api, events, reservations
 from autostate.apify.charges import Charge, PlatformCharges, sums
 from autostate.apify.dataset import PlatformDataset
 from autostate.apify.records import RECORDS, Records
@@ -166,6 +166,7 @@ async def attach(actor: Any) -> None:
     charging = actor.get_charging_manager()
     if not isinstance(charging._client, _InStepClient):
         charging._client = _InStepClient(charging._client, actor.configuration)
+    reservations.follow(charging, is_asked)
     dataset = await actor.open_dataset()
     if not isinstance(dataset._client, InStepDatasetClient):
         dataset._client = wrap_dataset_client(dataset._client, actor.configuration)

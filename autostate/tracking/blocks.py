@@ -153,7 +153,12 @@ class Blocks:
             self._tracker.finish_write()
         if point.outcome:
             outer = point.outer
-            self._log.hand_over(point, outer if outer and outer.is_open else None)
+            if outer is not None and outer.is_open:
+                outer.when_undone += point.when_undone
+                self._log.hand_over(point, outer)
+            else:
+                self._log.hand_over(point, None)
+            point.when_undone = []
         else:
             self._log.undo(point)
             for plain, content in point.plain:
@@ -161,6 +166,8 @@ class Blocks:
             for root, fields in point.instances:
                 if root._node_ is not None and not root.busy:
                     self._put_back_unnoted(root, fields)
+            while point.when_undone:
+                point.when_undone.pop()()
         point.holder = None
         if len(self.open) == 1:
             self._noted = {}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +34,7 @@ class Savepoint:
         instances: The objects, and their fields when the block began.
         plain: Containers without a barrier, and their contents when the block began.
         is_unit: Whether the block is a unit of work, which the program has not written as a block.
+        when_undone: Is called if its writes are undone: takes back what belongs to them elsewhere.
     """
 
     __slots__ = (
@@ -46,6 +48,7 @@ class Savepoint:
         "plain",
         "threads",
         "tracker",
+        "when_undone",
     )
 
     def __init__(
@@ -66,6 +69,7 @@ class Savepoint:
         self.instances: list[tuple[Scanned, dict[str, Any]]] = []
         self.plain: list[tuple[Any, Any]] = []
         self.is_unit = is_unit
+        self.when_undone: list[Callable[[], None]] = []
         self._membership = weakref.ref(membership)  # only contexts keep it
 
     @property

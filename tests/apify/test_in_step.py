@@ -195,6 +195,40 @@ def test_pushes_of_a_block_that_raises_are_not_made(start: StartActor) -> None:
     assert run.charging.counts == {"page": 9}
 
 
+def test_a_block_that_raises_leaves_the_limit_as_it_was(start: StartActor) -> None:
+    """What it has charged is not charged, so the SDK counts it no longer, nor knows its keys."""
+    run = start(
+        f"""
+        {RESULT.replace(chr(10), chr(10) + "    ")}
+        async with Actor:
+            async def work(n):
+                with autostate.atomic():
+                    with autostate.atomic():
+                        await Actor.charge("page", count=n, idempotency_key="k")
+                        await asyncio.sleep(0.01)
+                    await Actor.push_data([{{"n": 1}}, {{"n": 2}}], charged_event_name="page")
+                    await Actor.charge("unknown")
+                    raise KeyError
+            show(await Actor.charge("page"))
+            for _ in range(3):
+                await asyncio.gather(work(3), work(4), return_exceptions=True)
+            show(await Actor.charge("page", count=9, idempotency_key="k"))
+            print("COUNTS", Actor.get_charging_manager().get_charged_event_count("page"))
+        """,
+        prices=PRICES,
+        max_total_charge_usd=12.0,
+    )
+    assert run.wait() == 0, run.output
+    left = {"page": 2, "pdf": 0, "apify-default-dataset-item": 4}
+    assert results(run) == [
+        [1, False, {"page": 11, "pdf": 1, "apify-default-dataset-item": 22}],
+        [9, False, left],
+    ]
+    assert "COUNTS 10" in run.output
+    assert run.charging.counts == {"page": 10}
+    assert run.dataset.items == []
+
+
 def test_own_functions_need_no_setting(platform: LocalPlatform, tmp_path: Path) -> None:
     """`autostate.push_data` and `charge` use outboxes; the SDK's own calls stay as they are."""
     body = """
