@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from autostate.delivery.destination import UnreachedError
 from autostate.errors import (
     AutostateError,
     DeliveryRefusedError,
@@ -92,7 +93,7 @@ class Api:
         """Return what a path holds, from JSON. Reading is repeated if the answer is lost.
 
         Raises:
-            ConnectionError: There is no answer.
+            UnreachedError: There is no answer.
             AnswerTooLargeError: It is larger than the content of any path can be.
             DeliveryRefusedError: The path will never answer.
         """
@@ -103,7 +104,7 @@ class Api:
                 return json.loads(self._answer(request))
             except ConnectionError as error:
                 if not repeats:
-                    raise ConnectionError(*error.args) from None
+                    raise UnreachedError(*error.args) from None
                 time.sleep(_PAUSE * 2.0 ** (_REPEATS - repeats))
             repeats -= 1
 
@@ -114,7 +115,7 @@ class Api:
 
         Raises:
             UnansweredError: It is not known whether it was carried out.
-            ConnectionError: It was not carried out; another one may be.
+            UnreachedError: It was not carried out; another one may be.
             BadRequestError: It never will be.
             DeliveryRefusedError: No request of this kind will be.
         """
@@ -148,7 +149,7 @@ class Api:
         if status >= 500:
             raise UnansweredError(said)
         if status in _RETRYABLE:
-            raise ConnectionError(said)
+            raise UnreachedError(said)
         if status in _REFUSED:
             raise DeliveryRefusedError(f"{said}: {_REFUSED[status]}")
         raise BadRequestError(said)

@@ -29,6 +29,7 @@ from autostate.apify.dataset import PlatformDataset
 from autostate.apify.records import RECORDS, Records
 from autostate.delivery.destination import Destination
 from autostate.delivery.outbox import Outbox
+from autostate.delivery.reason import reason
 from autostate.errors import AutostateError
 from autostate.ownership.state_names import OWN
 from autostate.runtime.api import StateManager, current_manager, live
@@ -237,7 +238,7 @@ async def finish() -> None:
             logger.error(
                 "the Actor ends, and %d of its pushes or charges have not arrived (%s): they are "
                 "kept in its state; resurrect the run to deliver them",
-                *(left, outbox.error or "no time is left"),
+                *(left, "no time is left" if outbox.error is None else reason(outbox.error)),
             )
 
 

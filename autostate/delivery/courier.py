@@ -38,8 +38,8 @@ from autostate.delivery.destination import (
     OutboxItem,
     RetryLaterError,
 )
+from autostate.delivery.reason import reason
 from autostate.errors import (
-    AutostateError,
     DeliveryRefusedError,
     FencedError,
     ReadOnlyError,
@@ -272,7 +272,7 @@ class Courier(Generic[T]):
             try:
                 self._destination.close()
             except Exception as error:
-                logger.debug("the destination of the outbox %r: %s", self._name, error)
+                logger.debug("the destination of the outbox %r: %s", self._name, reason(error))
             if self._own_loop is not None:
                 self._own_loop.close()
                 self._own_loop = None
@@ -414,13 +414,11 @@ class Courier(Generic[T]):
         if number & (number - 1) == 0 or is_bad:
             logs.heard().log(
                 logging.ERROR if is_bad else logging.WARNING,
-                "the outbox %r could not deliver%s: %s: %s; %s",
+                "the outbox %r could not deliver%s: %s; %s",
                 self._name,
                 "" if number == 1 else f", for the {number}th time",
-                type(error).__name__,
-                error,
+                reason(error),
                 "the item is set aside, see Outbox.aside" if is_bad else "it is tried again",
-                exc_info=None if isinstance(error, (OSError, AutostateError)) else error,
             )
         hub.delivery_failed.send(
             self._sender, outbox=self._name, error=error, failures=number, aside=is_bad

@@ -31,6 +31,10 @@ class OutboxItem(NamedTuple, Generic[T]):
     value: T
 
 
+class UnreachedError(ConnectionError):
+    """A destination does not answer, or asks to come again; the message holds no values."""
+
+
 class RetryLaterError(ConnectionError):
     """A destination asks for a pause. The items are tried again after it, not before.
 

@@ -34,7 +34,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from autostate.delivery.destination import Destination, OutboxItem, RetryLaterError
+from autostate.delivery.destination import Destination, OutboxItem, RetryLaterError, UnreachedError
 from autostate.errors import DeliveryRefusedError, StoreError
 from autostate.stores.apify_http import Answer, HttpConnection, Request, Terms
 
@@ -142,7 +142,7 @@ class HttpEndpoint(Destination[Any]):
         try:
             answer = self._opened().request(Request("POST", self._target, deadline, body, headers))
         except StoreError as error:
-            raise ConnectionError(str(error)) from error
+            raise UnreachedError(str(error)) from error
         self._check(answer)
 
     def close(self) -> None:
@@ -183,9 +183,9 @@ class HttpEndpoint(Destination[Any]):
             seconds = _seconds(answer.retry_after)
             if seconds is not None:
                 raise RetryLaterError(said, seconds)
-            raise ConnectionError(said)
+            raise UnreachedError(said)
         if 300 <= status < 400:
-            raise ConnectionError(f"{said}, a redirect, which is not followed: give its target")
+            raise UnreachedError(f"{said}, a redirect, which is not followed: give its target")
         raise RejectedError(said, status, text)
 
 

@@ -20,6 +20,7 @@ from autostate.deadline import Deadline
 from autostate.delivery.courier import Courier
 from autostate.delivery.destination import Destination, FunctionDestination, OutboxItem
 from autostate.delivery.ledger import Ledger
+from autostate.delivery.reason import reason
 from autostate.delivery.room import CAPACITY, CAPACITY_BYTES, Room
 from autostate.errors import DeliveryRefusedError, OutboxFullError, StateTypeError
 from autostate.runtime.api import current_manager
@@ -268,7 +269,7 @@ class Outbox(Generic[T]):
 
     def _full(self, advice: str) -> OutboxFullError:
         ledger, error = self._ledger, self._courier.error
-        reason = "" if error is None else f"; the last error: {type(error).__name__}: {error}"
+        last = "" if error is None else f"; the last error: {reason(error)}"
         aside = ""
         if ledger.aside_count:
             count, size = ledger.aside_count, ledger.aside_bytes
@@ -276,7 +277,7 @@ class Outbox(Generic[T]):
         return OutboxFullError(
             f"the outbox {self.name!r} has {len(self):,} items of {ledger.bytes:,} bytes that are "
             f"not delivered{aside}, and room for {self.capacity:,} of {self.capacity_bytes:,} "
-            f"bytes: {advice}{reason}"
+            f"bytes: {advice}{last}"
         )
 
     def _check_refused(self) -> None:
@@ -293,7 +294,7 @@ class Outbox(Generic[T]):
                 self._tell_of_waiting(timeout * DRAINING)
                 self._drain(timeout * DRAINING, ending=True)
         except Exception as error:  # the last save reports what hinders saving
-            logger.debug("the outbox %r is not drained: %s", self.name, error)
+            logger.debug("the outbox %r is not drained: %s", self.name, reason(error))
         finally:
             for signal in (hub.migrating, hub.aborting):
                 signal.disconnect_own(self._on_kill)
@@ -309,14 +310,14 @@ class Outbox(Generic[T]):
                 self._tell_of_waiting(timeout)
                 await self._drain_async(timeout, ending=True)
         except Exception as error:
-            logger.debug("the outbox %r is not drained: %s", self.name, error)
+            logger.debug("the outbox %r is not drained: %s", self.name, reason(error))
 
     def _tell_of_waiting(self, seconds: float) -> None:
         """Say why the process does not end at once, if the destination fails."""
         if self.error is not None and not self._courier.refused:
             logger.warning(
                 "the end waits up to %.0f s for the outbox %r, whose destination fails: %s",
-                *(seconds, self.name, self.error),
+                *(seconds, self.name, reason(self.error)),
             )
 
     def _may_drain(self) -> bool:
