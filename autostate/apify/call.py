@@ -15,10 +15,12 @@ whether there is a run. Then the runs of the Actor are listed that started since
 whose INPUT record is equal, and that no other name has claimed, is taken for it.
 
 Three assumptions are not documented by Apify. A request that was sent has started its run, and the
-list shows the run, within `SETTLES` seconds after the intent. The clocks of this machine and of the
-platform differ by less than `SKEW`. And nobody else starts the same Actor with an equal input at
-the same time: such a run could be taken for that of the call. Nothing in a run tells who started
-it.
+list shows the run, within `SETTLES` seconds after the intent: it may have waited in this process
+for `SENDING`, and then has 60 s to be carried out and to show. If the server has answered, by a
+status of 500 or more, nothing is on its way any more, and `ANSWERED` seconds are enough. The clocks
+of this machine and of the platform differ by less than `SKEW`. And nobody else starts the same
+Actor with an equal input at the same time: such a run could be taken for that of the call. Nothing
+in a run tells who started it.
 
 The INPUT record may have more than what was sent: the platform adds defaults, and encrypts secrets.
 """
@@ -34,7 +36,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -61,6 +63,8 @@ NOTES: Final = f"{OWN}calls"
 
 SETTLES: float = 90.0
 """Seconds after an intent when a run that the list does not show is taken for not started."""
+ANSWERED: float = 30.0
+"""The same, in seconds after an answer that says that something has failed."""
 SKEW: float = 60.0
 """Seconds by which a run may seem to have started before the intent."""
 SENDING: float = 30.0
@@ -159,7 +163,7 @@ async def call(
         raise RuntimeError("call() saves what it is about to do: call it outside of atomic()")
     child = _Child(manager, actor, actor_id, name, token)
     async with _alone(manager, name):
-        run = await child.found(on_abort, on_failure)
+        run = await child.found(run_input, on_abort, on_failure)
         if run is None:
             run = await child.start(run_input, options)
     return await child.ended(run, wait, logger)
@@ -197,11 +201,17 @@ class _Child:
 
     # -- what earlier calls have left -----------------------------------------------------------
 
-    async def found(self, on_abort: OnAbort, on_failure: OnFailure) -> Run | None:
+    async def found(self, run_input: Any, on_abort: OnAbort, on_failure: OnFailure) -> Run | None:
         """Give the run that an earlier call has started; None if there is none."""
         note = self._note
         self._check_actor(note)
         if "run" in note:
+            if note.get("input", _digest(_text(run_input))) != _digest(_text(run_input)):
+                logger.warning(
+                    "the call %r was made with another input before, whose run %s is the result: "
+                    "another input needs a name of its own",
+                    *(self._name, note["run"]),
+                )
             return await self._known(note["run"], on_abort, on_failure)
         return None
 
@@ -280,6 +290,8 @@ class _Child:
             refused = isinstance(error, ApifyApiError) and _refuses(error.status_code)
             if refused or _never_sent(error):
                 del note["intent"]
+            elif isinstance(error, ApifyApiError):
+                note["intent"]["answered"] = time.time()
             limited = isinstance(error, ApifyApiError) and error.status_code == _TOO_MANY
             if (refused and not limited) or _never_sent(error) or attempt >= _ATTEMPTS:
                 raise
@@ -295,12 +307,14 @@ class _Child:
         note = self._note
         with self._manager.atomic():
             note["run"] = run_id
-            note.pop("intent", None)
+            note["input"] = _digest(note.pop("intent")["input"])
 
     async def _search(self) -> Run | None:
         """Look for the run of an intent, until it can no longer appear."""
         intent = dict(self._note["intent"])
         end = intent["at"] + api.lateness(SETTLES)
+        if "answered" in intent:
+            end = min(end, intent["answered"] + api.lateness(ANSWERED))
         while True:
             now = time.time()  # before the list is read
             run = await self._listed(intent)
@@ -439,6 +453,13 @@ def _text(run_input: Any) -> str:
     if isinstance(run_input, str):
         return run_input
     return json.dumps(run_input, ensure_ascii=False, default=str)
+
+
+def _digest(text: str) -> str:
+    """Give a digest of an input, in which the order of keys does not matter."""
+    with suppress(ValueError):
+        text = json.dumps(json.loads(text), sort_keys=True)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _equal(stored: bytes | None, text: str) -> bool:

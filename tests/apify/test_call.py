@@ -19,6 +19,7 @@ import autostate.apify.call
 from apify import Actor
 
 autostate.apify.call.SETTLES = {settles}
+autostate.apify.call.ANSWERED = 0.5
 autostate.apify.call._LOOK = 0.1
 """
 
@@ -136,6 +137,37 @@ def test_a_kill_before_the_answer_starts_no_second_run(family: Family, *, lost: 
     assert f"ended {family.children[0].id}" in run.output
 
 
+def test_a_kill_at_a_save_starts_no_second_run(family: Family) -> None:
+    """Before the intent is durable, and before the id of the run is."""
+    traffic = family.platform.traffic
+    begun = traffic.fault("PUT", "*/records/BEGUN", times=1, delay=0)
+    body = PARENT.replace(
+        "        try:",
+        "        autostate.PersistedDict('saved before')['n'] = 1\n"
+        "        await autostate.durable()\n"
+        "        await Actor.set_value('BEGUN', 1)\n"
+        "        try:",
+    )
+    before = traffic.fault(
+        "PUT", "*/records/autostate-*", when=lambda _: bool(begun.hits), hold=True, cut=True
+    )
+    run = family.start({"n": 1}, body, settles=1)
+    before.wait_hit()
+    next_life(run)
+    assert family.children == []
+    after = traffic.fault(
+        "PUT", "*/records/autostate-*", when=lambda _: bool(family.children), hold=True, cut=True
+    )
+    before.times = 0
+    before.release()
+    after.wait_hit()
+    next_life(run)
+    traffic.heal()
+    assert run.wait() == 0, run.output
+    assert len(family.children) == 1
+    assert f"ended {family.children[0].id}" in run.output
+
+
 def test_a_request_that_arrives_late_is_waited_for(family: Family) -> None:
     """The client has given up, and the list does not show the run at first."""
     family.platform.late = 60.0
@@ -162,10 +194,11 @@ def test_the_log_of_a_run_that_has_ended_is_not_asked_for(family: Family) -> Non
     assert family.platform.traffic.calls_to("GET", "*/log") == []
 
 
-def test_an_error_of_the_server_is_looked_into(family: Family) -> None:
-    """The request is sent again when no run can appear any more."""
-    family.platform.traffic.fault("POST", STARTS, times=1, status=502)
-    run = family.start({"n": 1}, settles=1)
+@pytest.mark.parametrize("carried_out", [True, False])
+def test_an_error_of_the_server_is_looked_into(family: Family, *, carried_out: bool) -> None:
+    """The request is sent again when no run can appear any more, which is soon after an answer."""
+    family.platform.traffic.fault("POST", STARTS, times=1, status=502, lose_answer=carried_out)
+    run = family.start({"n": 1}, settles=600)
     assert run.wait() == 0, run.output
     assert len(family.children) == 1
 
@@ -180,15 +213,20 @@ def test_a_refusal_is_raised_and_leaves_nothing(family: Family) -> None:
     assert len(family.children) == 1
 
 
-@pytest.mark.parametrize(("option", "outcome"), [("raise", "raised"), ("resurrect", "ended")])
-def test_what_happens_to_an_aborted_run(family: Family, option: str, outcome: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "outcome", "status"),
+    [("raise", "raised", "ABORTED"), ("resurrect", "ended", "TIMED-OUT")],
+)
+def test_what_happens_to_a_run_that_was_ended(
+    family: Family, option: str, outcome: str, status: str
+) -> None:
     """A call that waits raises; the next one does as its option says."""
     run = family.start({"sleeps": 1}, on_abort=option)
     run.wait_for(condition=lambda: bool(family.children))
     child = family.children[0]
     child.container.wait_for_output("life 1")
-    child.abort()
-    run.container.wait_for_output(f"raised {child.id} ABORTED")
+    child.abort() if status == "ABORTED" else child.time_out()
+    run.container.wait_for_output(f"raised {child.id} {status}")
     run.wait()
     run.resurrect().wait_for_output(f"{outcome} {child.id}")
     assert run.wait() == 0
@@ -256,7 +294,10 @@ def test_mistakes(family: Family) -> None:
             await fails(ValueError, on_failure="again")
             with autostate.atomic():
                 await fails(RuntimeError)
-            await autostate.call("child", {}, name="one")
+            await autostate.call("child", {"a": 1, "b": 2}, name="one", logger=None)
+            await autostate.call("child", {"b": 2, "a": 1}, name="one", logger=None)
+            print("no other input so far")
+            await autostate.call("child", {"a": 2, "b": 2}, name="one", logger=None)
             try:
                 await autostate.call("other", {}, name="one")
             except ValueError as error:
@@ -265,6 +306,8 @@ def test_mistakes(family: Family) -> None:
     run = family.start(None, body)
     assert run.wait() == 0, run.output
     assert run.output.count("refused") == 6
+    so_far, _, after = run.output.partition("no other input so far")
+    assert ("another input" in so_far, "another input" in after) == (False, True)
     assert len(family.children) == 1
 
 
