@@ -70,6 +70,9 @@ CONFIRMED: Final = 1.0
 UNCONFIRMED: Final = 5.0
 """Seconds before the store is asked again."""
 
+SILENT: Final = 300.0
+"""Seconds after which a warning tells of a call of the destination that has not returned."""
+
 LOOP_CHECK: Final = 0.25
 """Seconds between checks whether the event loop still runs."""
 
@@ -129,6 +132,7 @@ class Courier(Generic[T]):
         self._not_before = 0.0  # a moment that `hurry` brings forward
         self._asked_for = 0.0  # one that the destination has asked for
         self._hurried_until = 0.0
+        self._called_at = math.inf  # when the call began that is under way
         self._stopped = False
         self._own_loop: asyncio.Runner | None = None
         try:
@@ -167,6 +171,7 @@ class Courier(Generic[T]):
         """Go on: something has become durable. Starts the thread if it does not run."""
         self._check_process()
         self._note_news()
+        self._tell_of_silence()
         if self._is_alive() or self._stopped or self.refused:
             return
         with self._starting:
@@ -180,6 +185,17 @@ class Courier(Generic[T]):
                     self._thread.start()
                 except RuntimeError:  # no threads are left, or the interpreter is ending
                     self._thread = None
+
+    def _tell_of_silence(self) -> None:
+        """Warn, once for each call, if the destination does not return."""
+        silent = self._clock() - self._called_at
+        if silent >= SILENT:
+            self._called_at = math.inf
+            logs.heard().warning(
+                "the outbox %r has waited for its destination for %.0f s, and delivers nothing "
+                "meanwhile: give what it calls a timeout",
+                *(self._name, silent),
+            )
 
     def _note_news(self) -> None:
         if self._news.empty():
@@ -448,7 +464,13 @@ class Courier(Generic[T]):
 
     def _call(self, method: Callable[..., Any], *args: Any) -> Any:
         """Call a method of the destination; if it has to be awaited, in an event loop."""
-        result = method(*args)
+        self._called_at = self._clock()
+        try:
+            return self._result(method(*args))
+        finally:
+            self._called_at = math.inf
+
+    def _result(self, result: Any) -> Any:
         if not isinstance(result, Awaitable):
             return result
         coroutine = _awaited(result)
