@@ -57,8 +57,8 @@ class PlatformDataset(Destination[Any]):
         self._api.close()
 
     def encode(self, value: Any) -> str:
-        """Return an item as the SDK would send it."""
-        return encode_item(value)
+        """Return an item as the SDK would send it; the platform takes no NaN."""
+        return encode_item(value, allow_nan=False)
 
     def decode(self, text: str) -> Any:
         """Return the text: it is sent as it is."""

@@ -9,22 +9,32 @@ from typing import Any, Final
 
 from autostate.delivery.destination import OutboxItem
 
-LARGEST: Final = 8_999_100
-"""The most bytes of one push: 9 MB less a hundredth of a percent, as in the SDK."""
+LARGEST: Final = 9_436_241
+"""The most bytes of one push: 9 MiB less a hundredth of a percent, as in the SDK."""
 
 
-def encode_item(item: Any) -> str:
+def encode_item(item: Any, *, allow_nan: bool = True) -> str:
     """Return the JSON text of an item, exactly as the SDK would send it.
 
+    What no dataset takes is refused here, where the program can hear it, and not when it is pushed.
+
+    Args:
+        item: The item.
+        allow_nan: Whether NaN and infinity, which JSON does not have, are written all the same.
+
     Raises:
-        ValueError: It cannot be written as JSON, or is too large for any push.
+        ValueError: It is no object, cannot be written as JSON, or is too large for any push.
     """
     try:
-        text = json.dumps(item, ensure_ascii=False, separators=(",", ":"), default=str)
+        text = json.dumps(
+            item, ensure_ascii=False, separators=(",", ":"), default=str, allow_nan=allow_nan
+        )
+        size = len(text.encode())  # half a surrogate pair is no text
     except Exception as error:
         raise ValueError("an item cannot be written as JSON") from error
-    size = len(text.encode())
-    if size + 2 > LARGEST:
+    if not text.startswith("{"):
+        raise ValueError(f"an item of a dataset is a dict, not {type(item).__name__}")
+    if size > LARGEST:
         raise ValueError(f"an item is too large: {size:,} bytes, and a dataset takes {LARGEST:,}")
     return text
 
@@ -60,9 +70,9 @@ def canonical(value: Any) -> Any:
 
 
 def _double(number: float) -> float | None:
-    """Return a number as JavaScript keeps it; -0 is written as 0, and infinity as null."""
+    """Return a number as JavaScript keeps it: -0 as 0, what is too large, and NaN, as null."""
     try:
-        return float(number) + 0.0
+        return None if number != number else float(number) + 0.0  # noqa: PLR0124 - only NaN
     except OverflowError:
         return None
 

@@ -7,6 +7,7 @@ leaves files that the next client does not count, and would overwrite.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -54,9 +55,19 @@ class LocalDataset(Destination[Any]):
         offset = min(place or 0, count)
         if offset < (place or 0):
             offset = 0  # it was purged
-        page = await self._inner.get_data(offset=offset)
-        wanted.look_at(page.items)
+        wanted.look_at(await self._items(offset, count))
         return wanted.found, count
+
+    async def _items(self, offset: int, end: int) -> list[Any]:
+        """Read items, without those that are no dicts: Crawlee writes them and cannot read them."""
+        try:
+            return list((await self._inner.get_data(offset=offset)).items)
+        except ValueError:
+            found: list[Any] = []
+            for at in range(offset, end):
+                with contextlib.suppress(ValueError):
+                    found += (await self._inner.get_data(offset=at, limit=1)).items
+            return found
 
     async def _count(self) -> int:
         return int((await self._inner.get_data(limit=0)).total)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
 
 from autostate.testing.storages import Storage
-from autostate.testing.wire import ApiError, Request, Response, json_response
+from autostate.testing.wire import ApiError, Request, Response, decompress, json_response
 
 
 class Dataset(Storage):
@@ -42,8 +43,7 @@ class Dataset(Storage):
         """Answer a request to its items."""
         match request.method, rest:
             case "POST", ["items"]:
-                pushed = request.json()
-                more = pushed if isinstance(pushed, list) else [pushed]
+                more = _items(request)
                 self.items.extend(more)
                 if self.lag:
                     self._counted.append((time.monotonic(), len(more)))
@@ -68,3 +68,20 @@ class Dataset(Storage):
         }
         headers = {f"x-apify-pagination-{name}": str(value) for name, value in page.items()}
         return json_response(items, headers=headers)
+
+
+def _items(request: Request) -> list[Any]:
+    """Read what is pushed: an object, or an array of objects, as JSON without NaN."""
+    try:
+        body = decompress(request.body, request.headers.get("content-encoding", ""))
+        pushed = json.loads(body, parse_constant=_refuse)
+    except ValueError:
+        raise ApiError(400, "invalid-json", "The request body is not valid JSON.") from None
+    items = pushed if isinstance(pushed, list) else [pushed]
+    if not all(isinstance(item, dict) for item in items):
+        raise ApiError(400, "invalid-item", "The items of a dataset are objects.")
+    return items
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)

@@ -75,19 +75,21 @@ def test_items_are_encoded_as_the_sdk_does_when_they_are_put() -> None:
     given: Any = {"š": {1}, "path": Path("/x"), "n": [1.0, None, True]}
     chunk, _ = ApifyDatasetClient._serialize_chunk([given], 0)
     assert f"[{encode_item(given)}]" == chunk
-    encode_item("x" * (LARGEST - 4))
-    for unfit in ("x" * (LARGEST - 3), {("a",): 1}):
+    assert ApifyDatasetClient._EFFECTIVE_LIMIT_SIZE.bytes == LARGEST
+    encode_item({"x": "x" * (LARGEST - 8)})
+    for unfit in ({"x": "x" * (LARGEST - 7)}, {("a",): 1}, "text", {"x": "\ud800"}):
         with pytest.raises(ValueError, match="an item"):
             encode_item(unfit)
 
 
 def test_pushes_are_as_large_as_the_platform_takes() -> None:
     """Bytes count, not characters; the items keep their order."""
-    texts = [encode_item("é" * 1_000_000), *(encode_item(n) for n in range(3))] * 5
+    texts = ['"{}"'.format("é" * 1_000_000), *map(str, range(3))] * 5
     bodies = list(pushes(texts))
     assert [count for count, _ in bodies] == [16, 4]
     assert all(len(body) <= LARGEST for _, body in bodies)
-    assert [encode_item(each) for _, body in bodies for each in json.loads(body)] == texts
+    sent = [each for _, body in bodies for each in json.loads(body)]
+    assert [json.dumps(each, ensure_ascii=False) for each in sent] == texts
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,7 @@ def test_pushes_are_as_large_as_the_platform_takes() -> None:
         (1, True, False),
         (0, False, False),
         (0, -0.0, True),
+        (float("nan"), float("nan"), True),
         ("1", 1, False),
         (None, "null", False),
         (2**60 + 1, 2**60, True),

@@ -83,16 +83,16 @@ from autostate.delivery.destination import OutboxItem
 async def main():
     given = dict(id=None, name="d", alias=None, configuration=Configuration(storage_dir="storage"))
     client = await FileSystemDatasetClient.open(**given)
-    await client.push_data([{"n": 0}])
-    await client._push_item({"n": 1}, 2)  # and killed
+    await client.push_data([{"n": 0}, "no dict, which the client writes and cannot read"])
+    await client._push_item({"n": 1}, 3)  # and killed
     items = [OutboxItem(f"x-{n}", n, encode_item({"n": n})) for n in (1, 2)]
     client = await FileSystemDatasetClient.open(**given)
     destination = LocalDataset(client)
     arrived, place = await destination.find(items, 1)
-    assert (list(arrived), place) == ([1], 2), (arrived, place)
-    assert await destination.deliver(items[1:], place) == 3
-    assert (await client.get_data()).items == [{"n": 0}, {"n": 1}, {"n": 2}]
-    assert (await client.get_metadata()).item_count == 3
+    assert (list(arrived), place) == ([1], 3), (arrived, place)
+    assert await destination.deliver(items[1:], place) == 4
+    assert (await client.get_data(offset=2)).items == [{"n": 1}, {"n": 2}]
+    assert (await client.get_metadata()).item_count == 4
 
 asyncio.run(main())
 """
