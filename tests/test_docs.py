@@ -26,7 +26,7 @@ from tests import programs
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-ONCE = {"actors", "coming-from-use-state", "testing-actors"}
+ONCE = {"actors", "charging", "coming-from-use-state", "testing-actors"}
 """Actors are restarted on a platform (`tests/actor`); a record is taken over once."""
 BLOCK = re.compile(r"^```python(?P<how>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 RESTARTED = [
