@@ -255,8 +255,8 @@ class Courier(Generic[T]):
         """Tell whether there is no point in waiting."""
         return is_done() or self.refused or self._stopped or not len(self._ledger)
 
-    def _tell(self) -> None:
-        """Wake those who wait for fewer items."""
+    def tell(self) -> None:
+        """Wake those who wait for fewer items, or for a save."""
         for blocked in list(self._blocked):
             blocked.put(None)
         for moved, loop in list(self._waiting.items()):
@@ -268,7 +268,7 @@ class Courier(Generic[T]):
         self._check_process()
         self._stopped = True
         self._note_news()
-        self._tell()
+        self.tell()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
@@ -399,7 +399,7 @@ class Courier(Generic[T]):
             for position in positions:
                 self._tries.pop(position, None)
             self._most = min(2 * self._most, self._destination.batch)
-        self._tell()
+        self.tell()
 
     def _failed(self, error: BaseException, positions: list[int]) -> None:
         """Note a failure; an item that has failed too often is set aside in the next step."""
@@ -448,7 +448,7 @@ class Courier(Generic[T]):
             self._ledger.set_aside(position, error)
             self._in_a_row += 1
             self._failures, self._most = 0, 1
-            self._tell()
+            self.tell()
 
     def _refuse(self, error: DeliveryRefusedError) -> None:
         self.error, self.refused = error, True
@@ -460,7 +460,7 @@ class Courier(Generic[T]):
         hub.delivery_failed.send(
             self._sender, outbox=self._name, error=error, failures=self._failures + 1, aside=False
         )
-        self._tell()
+        self.tell()
 
     def _call(self, method: Callable[..., Any], *args: Any) -> Any:
         """Call a method of the destination; if it has to be awaited, in an event loop."""

@@ -50,6 +50,7 @@ class Ledger:
     Attributes:
         id: Names the outbox for good.
         state: The state object.
+        saved: The number of the newest cut that is durable.
         bytes: The bytes of the texts of the pending items.
         aside_count: The number of items that were set aside.
         aside_bytes: The bytes of their texts.
@@ -78,7 +79,7 @@ class Ledger:
             self._count_aside()
             self._taken: deque[tuple[int, list[int]]] = deque()
             self._ready: deque[int] = deque(self.resumed)
-            self._durable = 0
+            self.saved = 0
             self._tracker.followers.append(self)
 
     # -- for any thread -----------------------------------------------------------------------
@@ -110,6 +111,11 @@ class Ledger:
         state = self.state  # no loop: each `put` asks
         others = ("id" in state) + ("place" in state) + ("next" in state) + ("aside" in state)
         return max(0, len(state) - others)
+
+    @property
+    def is_all_fresh(self) -> bool:
+        """Whether no cut has any of the pending items."""
+        return len(self._fresh) >= len(self)
 
     def drop_undone(self) -> None:
         """Count no longer the items of blocks that were undone."""
@@ -150,7 +156,7 @@ class Ledger:
     @property
     def has_place(self) -> bool:
         """Whether there is a place, and it is durable."""
-        return self._place_in is not None and self._place_in <= self._durable
+        return self._place_in is not None and self._place_in <= self.saved
 
     @property
     def knows_place(self) -> bool:
@@ -279,11 +285,11 @@ class Ledger:
     def durable(self, number: int) -> None:
         """Note that all cuts up to a number are durable."""
         with self._tracker.lock:
-            self._durable = max(self._durable, number)  # the child of a fork begins at 0
+            self.saved = max(self.saved, number)  # the child of a fork begins at 0
             while self._taken and self._taken[0][0] <= number:
                 self._ready.extend(self._taken.popleft()[1])
             self.drop_undone()
-        if self._ready or self.knows_place:
+        if self._ready or self._fresh or self.knows_place:
             self._tell()
 
 

@@ -24,6 +24,7 @@ from autostate.delivery.reason import reason
 from autostate.delivery.room import CAPACITY, CAPACITY_BYTES, Room
 from autostate.errors import DeliveryRefusedError, OutboxFullError, StateTypeError
 from autostate.runtime.api import current_manager
+from autostate.tracking.savepoint import innermost
 
 if TYPE_CHECKING:
     from autostate.runtime.manager import StateManager
@@ -73,6 +74,7 @@ class Outbox(Generic[T]):
         # Not the manager, which is closed before the outbox is drained for the last time.
         self._incarnation = manager._opened()
         self._ledger = Ledger(manager, name, self._wake, own=own)
+        self._granted = (0, 0)
         self._courier: Courier[T] = Courier(
             name,
             self._ledger,
@@ -130,7 +132,7 @@ class Outbox(Generic[T]):
         """
         texts = self._encoded(values)
         room = Room(self._ledger, self.capacity, self.capacity_bytes, texts)
-        if not (room.is_there() or self._is_inside_block()):
+        if not (room.is_there() or self._is_inside_block() or self._is_granted()):
             self._ledger.pass_gate()
             if _in_loop():
                 raise self._full("call `await outbox.put_async(…)`, which waits")
@@ -139,21 +141,23 @@ class Outbox(Generic[T]):
             end = Deadline.after(self._seconds(timeout))
             self._flush_thread.flush_soon()
             with self._flush_thread.job.patient_cut.standing_still():
-                if not self._courier.wait_until(room.is_there, end.left()):
+                if not self._courier.wait_until(self._is_let_in(room), end.left()):
                     raise self._full("it does not get room in time")
+            self._grant(room)
         self._ledger.put(texts)
 
     async def put_async(self, *values: T, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """Add items like `put`; wait for room without blocking the event loop."""
         texts = self._encoded(values)
         room = Room(self._ledger, self.capacity, self.capacity_bytes, texts)
-        if not (room.is_there() or self._is_inside_block()):
+        if not (room.is_there() or self._is_inside_block() or self._is_granted()):
             self._ledger.pass_gate()
             end = Deadline.after(self._seconds(timeout))
             self._flush_thread.flush_soon()
             with self._flush_thread.job.patient_cut.active_loops.waiting():
-                if not await self._courier.until(room.is_there, end.left()):
+                if not await self._courier.until(self._is_let_in(room), end.left()):
                     raise self._full("it does not get room in time")
+            self._grant(room)
         self._ledger.put(texts)
 
     def snapshot(self) -> tuple[object, list[OutboxItem[T]]]:
@@ -248,6 +252,7 @@ class Outbox(Generic[T]):
 
     def _wake(self) -> None:
         self._courier.wake()
+        self._courier.tell()
 
     def _on_kill(self, sender: object, time_remaining: float | None = None, **rest: object) -> None:
         """Try again at once what has failed: there may be no other process for long."""
@@ -266,6 +271,27 @@ class Outbox(Generic[T]):
     def _is_inside_block(self) -> bool:
         """Tell whether the caller is inside a block, where nobody waits for room."""
         return self._incarnation.tracker.inside_atomic()
+
+    def _is_let_in(self, room: Room) -> Callable[[], bool]:
+        """Give what a put waits for; inside a unit of work, not for the end of the unit."""
+        if innermost(self._incarnation.tracker) is None:
+            return room.is_there
+        return lambda: room.is_there() or room.is_out_of_reach()
+
+    def _grant(self, room: Room) -> None:
+        """After a wait that has not brought room, let the next calls in without one."""
+        if not room.is_there():
+            self._granted = (2 * len(self._ledger), 2 * self._ledger.bytes)
+
+    def _is_granted(self) -> bool:
+        """Tell whether a unit of work goes on beyond the room, as a wait has allowed it."""
+        ledger, (count, size) = self._ledger, self._granted
+        return (
+            len(ledger) < count
+            and ledger.bytes < size
+            and ledger.is_all_fresh
+            and innermost(self._incarnation.tracker) is not None
+        )
 
     def _full(self, advice: str) -> OutboxFullError:
         ledger, error = self._ledger, self._courier.error

@@ -35,10 +35,18 @@ class Room:
         self._capacity_bytes = capacity_bytes
         self._count = len(texts)
         self._bytes = sum(map(size_of, texts))
+        self._saved = ledger.saved
 
     def is_there(self) -> bool:
         """Tell whether there is room."""
         return self._fits() or self._fits_without_undone()
+
+    def is_out_of_reach(self) -> bool:
+        """Tell whether all that is left was put by open blocks, or since the last save.
+
+        Who is inside such a block would wait for its own end. It goes on without room.
+        """
+        return self._ledger.saved > self._saved and self._ledger.is_all_fresh
 
     def _fits(self) -> bool:
         ledger = self._ledger

@@ -17,7 +17,9 @@ import pytest
 import autostate
 from autostate import OutboxFullError, OutboxItem, PersistedDict, StateTypeError, hub
 from autostate.delivery.destination import Destination
+from autostate.runtime.api import current_manager
 from autostate.saving.policy import FlushPolicy
+from autostate.tracking.unit import Unit
 from tests import programs
 from tests.campaign import sampled
 from tests.delivery.conftest import Shelf, nothing
@@ -202,6 +204,23 @@ def test_bytes_that_a_former_process_has_left_count() -> None:
             box.drain()
     with autostate.open("sqlite:///state.db", readonly=True):
         assert autostate.outbox("box", refuse).pending_bytes == 405
+
+
+async def test_who_works_on_one_request_does_not_wait_for_its_end() -> None:
+    """It may put more than there is room for, when all others are delivered."""
+    shelf = Shelf()
+    box = autostate.outbox("box", shelf, capacity=3)
+    box.put("of another", "and another")
+    with Unit(current_manager()._tracker):
+        for number in range(6):  # of which the fourth waits for a save
+            await box.put_async(number)
+        assert len(box) == 6
+        with pytest.raises(OutboxFullError):
+            box.put("in a loop it raises when it would wait")
+    with pytest.raises(OutboxFullError):
+        await box.put_async("outside of a unit", timeout=0)
+    assert await box.drain_async()
+    assert shelf.values == ["of another", "and another", *range(6)]
 
 
 def test_items_that_were_set_aside_take_room() -> None:
