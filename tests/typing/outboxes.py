@@ -31,12 +31,13 @@ async def send_async(items: Sequence[OutboxItem[str]]) -> None:
     await texts.put_async(5)  # error
 
 
-numbers = autostate.outbox("numbers", send, batch=1, capacity=5, attempts=2)
+numbers = autostate.outbox("numbers", send, batch=1, capacity=5, capacity_bytes=500, attempts=2)
 assert_type(numbers, Outbox[int])
 numbers.put(1, 2, timeout=0.5)
 numbers.put("a")  # error
 assert_type(numbers.drain(timeout=1), bool)
 assert_type(len(numbers), int)
+assert_type(numbers.pending_bytes, int)
 for kept in numbers.aside():
     assert_type(kept.item.value, int)
     assert_type(kept.error, str)
