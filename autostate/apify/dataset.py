@@ -14,11 +14,15 @@ What this rests on:
   one, whose last push may still be under way. A former container asks the store before each batch
   whether it was replaced; one that is paused right after the answer, for longer than that, can push
   the items of one batch again.
-- Nobody else pushes equal items to the same dataset at the same moment.
+- Nobody else pushes equal items to the same dataset at the same moment; with `id_key` nobody can.
+
+What does not work: to look for whole pushes, as runs of items in their order. A later process does
+not know how the items were divided into pushes, nor in which order they became durable.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import quote
@@ -37,14 +41,19 @@ class PlatformDataset(Destination[Any]):
     Args:
         dataset_id: The id, or `username~name`.
         credentials: Where the API is.
+        id_key: Add the id of the item to each one under this key, so that no two are equal. The
+            platform hides keys that begin with "#", such as "#id", from clean downloads.
     """
 
     batch = 10_000
     batch_bytes = LARGEST
     settle = api.LATE
 
-    def __init__(self, dataset_id: str, credentials: api.Credentials) -> None:
+    def __init__(
+        self, dataset_id: str, credentials: api.Credentials, *, id_key: str | None = None
+    ) -> None:
         self._api = api.Api(credentials)
+        self._id_key = id_key
         self._path = f"/v2/datasets/{quote(dataset_id, safe='~')}/items"
 
     def settle_after(self, error: BaseException | None) -> float:
@@ -58,7 +67,10 @@ class PlatformDataset(Destination[Any]):
 
     def encode(self, value: Any) -> str:
         """Return an item as the SDK would send it; the platform takes no NaN."""
-        return encode_item(value, allow_nan=False)
+        text = encode_item(value, allow_nan=False)
+        if self._id_key is not None and self._id_key in value:
+            raise ValueError(f"an item has a key {self._id_key!r}, which is for its id")
+        return text
 
     def decode(self, text: str) -> Any:
         """Return the text: it is sent as it is."""
@@ -75,7 +87,7 @@ class PlatformDataset(Destination[Any]):
         between the recorded place and the own ones, the less can be taken for them.
         """
         end = self._end(place or 0)
-        for count, body in pushes(item.value for item in items):
+        for count, body in pushes(map(self._text, items)):
             self._api.send("POST", self._path, body)
             end += count
         return end
@@ -85,11 +97,18 @@ class PlatformDataset(Destination[Any]):
         offset = place or 0
         if offset and not self._read(offset - 1, 1):
             offset = 0  # emptied or deleted meanwhile: what lies there has come later
-        wanted = Wanted(items)
+        wanted = Wanted([item._replace(value=self._text(item)) for item in items])
         while wanted and (page := self._page(offset)):
             wanted.look_at(page)
             offset += len(page)
         return wanted.found, offset
+
+    def _text(self, item: OutboxItem[str]) -> str:
+        """Return an item as it is pushed."""
+        if self._id_key is None:
+            return item.value
+        known = f"{json.dumps(self._id_key)}:{json.dumps(item.id)}"
+        return f"{{{known}}}" if item.value == "{}" else f"{{{known},{item.value[1:]}"
 
     def _page(self, offset: int) -> list[Any]:
         """Read the items from an offset on, as many as fit into one answer."""

@@ -125,6 +125,22 @@ def test_equal_items_are_counted(stored: Dataset, destination: PlatformDataset) 
     assert place == 5
 
 
+def test_with_an_id_no_item_of_another_run_is_taken_for_ones_own(
+    platform: LocalPlatform, stored: Dataset
+) -> None:
+    """It is in the item, under a key that the program does not use."""
+    credentials = Credentials(platform.url, platform.token)
+    destination = PlatformDataset(stored.id, credentials, id_key="#id")
+    sent = outbox_items({"n": 1}, {}, {"n": 2})
+    destination.deliver(sent[:2], 0)
+    stored.items += [{"n": 2}]  # of somebody else
+    assert stored.items == [{"#id": "x-0", "n": 1}, {"#id": "x-1"}, {"n": 2}]
+    assert destination.find(sent, 0) == ([0, 1], 3)
+    with pytest.raises(ValueError, match="which is for its id"):
+        destination.encode({"#id": 1})
+    destination.close()
+
+
 def test_a_dataset_that_was_emptied_is_looked_at_from_its_begin(
     stored: Dataset, destination: PlatformDataset
 ) -> None:
