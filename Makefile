@@ -25,16 +25,14 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 # A thousand processes import the library: not each of them has to compile it.
 export PYTHONDONTWRITEBYTECODE :=
 
-CAMPAIGNS := kills deliveries actors instep crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model scrapy
-.PHONY: help test pytest lint style types format demo bench bench-full costs scale structure fuzz clean reliability $(CAMPAIGNS)
-
-CAMPAIGNS := kills deliveries crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model
-.PHONY: help test pytest servers lint style types format demo bench bench-full costs scale structure fuzz clean reliability $(CAMPAIGNS)
+CAMPAIGNS := kills deliveries instep actors scrapy crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model
+.PHONY: help test pytest servers versions lint style types format demo bench bench-full costs scale structure fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make test   lint, types, layers and tests (PYTHON=python3.14 chooses an interpreter)"
 	@echo "make servers  the tests with real servers, which it installs: PostgreSQL, 18 MB"
+	@echo "make versions  tests with the oldest and the newest apify and crawlee (NAMES=apify-oldest)"
 	@echo "make lint   ruff, mypy, ty, import-linter"
 	@echo "make demo   a crawl that is killed, with autostate and without (ARGS='--kills 8 --seed 7')"
 	@echo "make bench  figures beside goals and peers, docs/performance.md (ARGS='--only saving')"
@@ -150,6 +148,9 @@ SCRAPY ?= 100
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 CAMPAIGN = $(BIN)/python -m pytest -o faulthandler_timeout=0 --numprocesses=$(CORES) \
 	--dist=worksteal -m "campaign(name='$@')" $(ARGS)
+
+versions: $(STAMP)
+	$(BIN)/python -m tests.versions $(NAMES)
 
 reliability: $(STAMP)
 	$(BIN)/python -m tests.reliability $(NAMES)

@@ -12,7 +12,6 @@ OpenTelemetry wraps the same kind of functions in the same way.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -24,15 +23,13 @@ Wrapped = Callable[..., Awaitable[Any]]
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
-logger: logging.Logger = logging.getLogger("autostate")
-
 _TASK: Final = "_BasicCrawler__run_task_function"
 _ATTEMPT: Final = "_run_request_handler"
 _HOOKED: Final = "_in_step_with_autostate"
 
 
 def install() -> None:
-    """Wrap the functions, once; log if this version of Crawlee has no such functions."""
+    """Wrap the functions, once; `versions.check` has found them."""
     from crawlee.crawlers import BasicCrawler
     from crawlee.storages import RequestQueue
 
@@ -41,11 +38,6 @@ def install() -> None:
         return
     import wrapt
 
-    if not (hasattr(crawler, _TASK) and hasattr(crawler, _ATTEMPT)):
-        logger.warning(
-            "this version of Crawlee is not known: what a handler that fails has written is kept"
-        )
-        return
     setattr(crawler, _HOOKED, set())
     wrapt.wrap_function_wrapper(RequestQueue, "add_requests", _add_requests)
     wrapt.wrap_function_wrapper(crawler, _TASK, _run_task)

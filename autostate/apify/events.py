@@ -138,6 +138,9 @@ async def _enter(wrapped: Wrapped, actor: Any, args: Args, kwargs: Kwargs) -> An
     from autostate.apify.purge import surviving_a_purge
 
     if wants_in_step():
+        from autostate.apify import versions
+
+        versions.check()
         from autostate.apify import storage_client
 
         storage_client.install()
@@ -342,7 +345,8 @@ async def _receive(wrapped: Wrapped, events: Any, args: Args, kwargs: Kwargs) ->
     if listeners and (hear := listeners.by_name.get(_name_of(message))):
         import asyncio
 
-        await asyncio.sleep(0)  # after this, every task that the SDK has started has begun
+        for _ in range(3):  # after this, every task that the SDK has started has begun
+            await asyncio.sleep(0)  # a task that a task has started, with crawlee 1.8
         if listeners.heard == heard:
             logger.warning("Apify sent an event that its SDK dropped: %s.", _name_of(message))
             task = asyncio.create_task(hear(None))

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
 from autostate import announced
-from autostate.apify import api, events, reservations
+from autostate.apify import api, events, reservations, versions
 from autostate.apify.charges import Charge, PlatformCharges, sums
 from autostate.apify.dataset import PlatformDataset
 from autostate.apify.records import RECORDS, Records
@@ -113,14 +113,20 @@ async def charge(
         The SDK's result; what was charged is reserved, and counts towards the limit of the run.
 
     Raises:
-        RuntimeError: No Actor is open.
+        RuntimeError: No Actor is open; or the key needs a later version of the SDK.
     """
     actor = open_actor()
     await _prepare(actor)
-    with _asking():
-        result: ChargeResult = await actor.charge(
-            event_name, count=count, idempotency_key=idempotency_key
+    if idempotency_key is None:
+        options: dict[str, Any] = {}
+    elif hasattr(actor.get_charging_manager(), "_idempotent_charges"):
+        options = {"idempotency_key": idempotency_key}
+    else:
+        raise RuntimeError(
+            "charge() with an idempotency_key needs apify 4.1; each call is charged once without it"
         )
+    with _asking():
+        result: ChargeResult = await actor.charge(event_name, count=count, **options)
         return result
 
 
@@ -162,6 +168,7 @@ async def _prepare(actor: Any) -> None:
 
 async def attach(actor: Any) -> None:
     """Let an open Actor push and charge through outboxes where that is asked for."""
+    versions.check()
     from autostate.apify.in_step_dataset import InStepDatasetClient, wrap_dataset_client
 
     charging = actor.get_charging_manager()
@@ -263,8 +270,10 @@ def _final_counts(outbox: Outbox[Charge]) -> Counter[str]:
 
 def _remember_keys(charging: Any, outbox: Outbox[Charge]) -> None:
     """Let the charging manager know the pending keys of the program, as before the kill."""
-    from apify._charging import IdempotentChargeItem
-
+    try:
+        from apify._charging import IdempotentChargeItem
+    except ImportError:  # apify 4.0 has no keys
+        return
     for item in outbox.snapshot()[1]:
         if (key := item.value["key"]) is not None:
             charging._idempotent_charges[key] = IdempotentChargeItem(

@@ -5,11 +5,13 @@ Reading waits until everything is delivered, so that a program finds what it has
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from apify._charging import charge_lock_if_charging
+from apify._charging import charging_manager_ctx
 from apify.storage_clients._apify._dataset_client import ApifyDatasetClient
 from crawlee import service_locator
 from crawlee.configuration import Configuration
@@ -67,7 +69,7 @@ class InStepDatasetClient(DatasetClient):
         items = data if isinstance(data, Sequence) else [data]
         if not items:
             return
-        async with charge_lock_if_charging():
+        async with _charge_lock():
             cut = getattr(self.inner, "_compute_limit_for_push", None)
             limit = len(items) if cut is None else cut(len(items))
             await self.outbox().put_async(*items[:limit])
@@ -113,6 +115,15 @@ class InStepDatasetClient(DatasetClient):
         except AutostateError as error:
             problem = error
         logger.warning("items of a dataset are not delivered before it is used: %s", problem)
+
+
+def _charge_lock() -> AbstractAsyncContextManager[Any]:
+    """Give the lock between the look at the limit and the charge, if anything is charged.
+
+    The SDK has a function for this only from 4.1 on.
+    """
+    manager = charging_manager_ctx.get()
+    return contextlib.nullcontext() if manager is None else manager.charge_lock()
 
 
 def wrap_dataset_client(

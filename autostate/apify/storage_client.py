@@ -14,7 +14,6 @@ This module imports the SDK, and is imported only inside an Actor.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
         KeyValueStoreClient,
         RequestQueueClient,
     )
-
-logger: logging.Logger = logging.getLogger("autostate")
 
 
 class InStepStorageClient(StorageClient):
@@ -123,8 +120,6 @@ def _wrap_halves(smart: Any) -> None:
     if not isinstance(smart, SmartApifyStorageClient):
         return  # entering the Actor raises
     for half in ("_cloud_storage_client", "_local_storage_client"):
-        inner = getattr(smart, half, None)
-        if inner is None:
-            logger.warning("this version of the Apify SDK is not known: storages are not in step")
-        elif not isinstance(inner, InStepStorageClient):
+        inner = getattr(smart, half)
+        if not isinstance(inner, InStepStorageClient):
             setattr(smart, half, InStepStorageClient(inner))

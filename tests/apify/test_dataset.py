@@ -73,8 +73,9 @@ def test_items_are_encoded_as_the_sdk_does_when_they_are_put() -> None:
     from apify.storage_clients._apify._dataset_client import ApifyDatasetClient
 
     given: Any = {"š": {1}, "path": Path("/x"), "n": [1.0, None, True]}
-    chunk, _ = ApifyDatasetClient._serialize_chunk([given], 0)
-    assert f"[{encode_item(given)}]" == chunk
+    if hasattr(ApifyDatasetClient, "_serialize_chunk"):  # from apify 4.1 on
+        chunk, _ = ApifyDatasetClient._serialize_chunk([given], 0)
+        assert f"[{encode_item(given)}]" == chunk
     assert ApifyDatasetClient._EFFECTIVE_LIMIT_SIZE.bytes == LARGEST
     encode_item({"x": "x" * (LARGEST - 8)})
     for unfit in ({"x": "x" * (LARGEST - 7)}, {("a",): 1}, "text", {"x": "\ud800"}):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from apify import Actor
 
 from autostate.testing import LocalPlatform, Run
 from tests.actor_runs import StartActor, script, starter
@@ -25,6 +27,8 @@ autostate.configure(debounce=0.05, max_delay=0.2)
 """
 IN_STEP = f"{PRELUDE}autostate.configure(in_step=True)\n"
 PRICES = {"page": 1.0, "pdf": 10.0, "apify-default-dataset-item": 0.5}
+HAS_KEYS = "idempotency_key" in inspect.signature(Actor.charge).parameters
+"""Whether the SDK's `charge` takes an idempotency key: from 4.1 on."""
 
 
 @pytest.fixture
@@ -56,8 +60,9 @@ def test_results_are_those_of_the_sdk(
     {RESULT}
     async with Actor:
         show(await Actor.charge("page"))
-        show(await Actor.charge("page", count=2, idempotency_key="a"))
-        show(await Actor.charge("page", count=2, idempotency_key="a"))
+        key = {{"idempotency_key": "a"}} if {HAS_KEYS} else {{}}
+        show(await Actor.charge("page", count=2, **key))
+        show(await Actor.charge("page", count=2 if key else 0, **key))
         show(await Actor.push_data([{{"n": n}} for n in range(3)]))
         show(await Actor.push_data([{{"n": n}} for n in range(2)], charged_event_name="page"))
         show(await Actor.push_data([]))
@@ -73,7 +78,7 @@ def test_results_are_those_of_the_sdk(
     assert [each[:2] for each in results(run)] == [
         [1, False],
         [2, False],
-        [2, False],
+        [2 if HAS_KEYS else 0, False],
         [3, False],
         [2, False],
         [0, False],
@@ -121,6 +126,7 @@ def test_what_a_killed_process_has_reserved_is_reserved_once(
     assert run.charging.counts == {"page": 5, "pdf": 1, "apify-default-dataset-item": 2}
 
 
+@pytest.mark.skipif(not HAS_KEYS, reason="this SDK takes no keys")
 def test_a_key_of_the_program_that_is_pending_is_known_after_a_kill(
     platform: LocalPlatform, start: StartActor
 ) -> None:
@@ -330,3 +336,20 @@ def test_the_end_waits_for_what_has_not_arrived(platform: LocalPlatform, start: 
     run.start_next_container()
     assert run.wait() == 0, run.output
     assert run.dataset.items == [{"n": 1}, {"n": 1}], "left by the first run, and pushed again"
+
+
+@pytest.mark.skipif(HAS_KEYS, reason="this SDK takes keys")
+def test_a_key_that_the_sdk_does_not_take_is_refused(start: StartActor) -> None:
+    """With the version that takes one."""
+    run = start(
+        """
+        async with Actor:
+            try:
+                await autostate.charge("page", idempotency_key="k")
+            except RuntimeError as error:
+                print("refused:", error)
+        """,
+        prices=PRICES,
+    )
+    assert run.wait() == 0, run.output
+    assert "refused: charge() with an idempotency_key needs apify 4.1" in run.output

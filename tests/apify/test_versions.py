@@ -1,0 +1,47 @@
+"""The versions of the Apify SDK and of Crawlee with which an Actor is in step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autostate.apify import versions
+from autostate.testing import LocalPlatform
+from tests.actor_runs import script
+
+PRELUDE = """
+import asyncio
+import autostate
+from apify import Actor
+from crawlee.crawlers import BasicCrawler
+
+autostate.configure(in_step=True)
+del BasicCrawler._run_request_handler
+"""
+
+
+@pytest.mark.parametrize("name", versions.NEEDED)
+def test_the_installed_versions_have_what_is_hooked(name: str) -> None:
+    """Each name, the private ones included."""
+    assert versions._is_there(name)
+
+
+def test_a_version_without_a_needed_name_is_refused(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """When the Actor is entered, with an error that says which versions work."""
+    run = platform.start_run(
+        script(
+            tmp_path,
+            """
+            async with Actor:
+                print("entered")
+            """,
+            PRELUDE,
+        )
+    )
+    assert run.wait() != 0
+    assert "entered" not in run.output
+    assert "crawlee.crawlers:BasicCrawler._run_request_handler is missing" in run.output
+    assert "apify 4.0.0 to" in run.output
