@@ -17,6 +17,7 @@
     ├── DeliveryRefusedError       a destination will not take items any more
     ├── FlushError                 a flush did not finish: the cause is chained to it
     │   └── ChangesLostError       nor could its changes be kept in a file at the end
+    ├── LateWriteError             a write of an attempt that has failed and was undone
     ├── ResumeError                a loop cannot go on: what it goes over is not the same
     ├── StateTypeError             the same name, but another kind of state object
     └── UpgradeError               stored by a newer version of a class, or not to be upgraded
@@ -197,6 +198,14 @@ class FlushError(AutostateError):
 
 class ChangesLostError(FlushError):
     """The last save failed, and the unsaved changes could not be kept in a file either."""
+
+
+class LateWriteError(AutostateError):
+    """A thread or a task wrote for an attempt at a request that has failed: nothing was changed.
+
+    What the attempt had written was undone, and its request is worked again. So this write would
+    count for nobody, or twice. Let what a handler starts end before the handler does.
+    """
 
 
 class ResumeError(AutostateError):

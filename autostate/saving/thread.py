@@ -312,6 +312,12 @@ class FlushThread:
                 "handler of a signal: it would wait for the change, and the change for it. In a "
                 "handler, call sys.exit(): everything is saved at the end"
             )
+        if self._tracker.waits_for_itself():
+            raise RuntimeError(
+                "flush() or durable() during the work on a request for which several threads have "
+                "written, or an object past its class: no save can leave that out, so it would "
+                "wait for the end of the work, and the work for it; call it after the work"
+            )
         if self.job.fenced is not None:
             raise fresh(self.job.fenced, self.job.describe_unsaved)
         if self.stopped:

@@ -25,7 +25,7 @@ from autostate.tracking.instances import Scanned
 from autostate.tracking.kind import PLAIN
 from autostate.tracking.node import Marks
 from autostate.tracking.raw import item_of
-from autostate.tracking.savepoint import Savepoint, innermost
+from autostate.tracking.savepoint import Membership, OpenBlocks, Savepoint, innermost
 from autostate.tracking.scan import Scan
 from autostate.tracking.search import all_inside, slots_of
 from autostate.tracking.undo import UndoLog
@@ -58,7 +58,7 @@ class Blocks:
         self._may_begin = True
         self._warned_of_orphaned = False
         self.refused = False
-        self.open: dict[Savepoint, None] = {}
+        self.open = OpenBlocks()
         tracker.savepoints = self.open
         tracker.note_write = self.note_write
         tracker.note_field = self.note_field
@@ -173,8 +173,23 @@ class Blocks:
             self._noted = {}
         del self.open[point]  # last: until here the end can be repeated
         if self.refused:
-            self.refused = bool(self.open)
+            self.refused = len(self.open) > 0
             self._tracker.wake()
+
+    def close(self, point: Savepoint, member: Membership | None) -> None:
+        """Undo a block and those inside it, and refuse what its contexts write later.
+
+        Args:
+            point: The block.
+            member: Its membership; None: no context refers to it.
+        """
+        with self._tracker.lock:
+            for each in reversed(list(self.open)):
+                if each.is_inside(point):
+                    each.outcome = False
+                    self._end(each)
+            if member is not None:  # not before: the undo writes too
+                self.open.close(member)
 
     def end_left(self) -> None:
         """End blocks whose frames are gone, or whose end was put off."""
@@ -186,7 +201,7 @@ class Blocks:
 
     def undo_open(self) -> None:
         """Undo blocks that do not end: while they are open nothing could be saved."""
-        if self.open:
+        if len(self.open):
             logger.warning(
                 "%s of atomic() did not end before the last save: what was written in it is not "
                 "saved, everything else is",
@@ -197,7 +212,13 @@ class Blocks:
             self._end(point)
 
     def note_write(self, container: Any, key: Any, *, removes: bool = False) -> None:
-        """Note the content before a write, for the undo of open blocks; the lock is held."""
+        """Note the content before a write, for the undo of open blocks; the lock is held.
+
+        Raises:
+            LateWriteError: The block of this context was closed.
+        """
+        if self.open.closed:
+            self.open.refuse_late()
         writer = innermost(self._tracker)
         if writer is None:
             writer = self._orphaned()
@@ -208,8 +229,9 @@ class Blocks:
     def note_field(self, root: Any, name: str) -> None:
         """Note a field of an object before a write, for the undo of open blocks."""
         with self._tracker.lock:
-            if self.open:
+            if len(self.open):
                 self._noted.setdefault(id(root), (root, set()))[1].add(name)
+            if self.open:
                 self.note_write(root, name)
 
     def _unnoted(self, root: Scanned, fields: dict[str, Any]) -> list[str]:
@@ -338,6 +360,19 @@ class Blocks:
         while point is not None and (point.is_unit or not point.is_open):
             point = point.outer
         return point is not None
+
+    def waits_for_itself(self) -> bool:
+        """Tell whether a save would wait for the end of a unit that the caller is in.
+
+        No cut can leave out what several threads have written in it: see `step_back`.
+        """
+        with self._tracker.lock:
+            point = innermost(self._tracker) if len(self.open) else None
+            while point is not None:
+                if point.is_open and not (len(point.threads) == 1 and self._may_step_back(point)):
+                    return True
+                point = point.outer
+        return False
 
 
 def _runs_loop() -> bool:

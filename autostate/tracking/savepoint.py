@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
+from autostate.errors import LateWriteError
 from autostate.tracking.node import Marks
 
 if TYPE_CHECKING:
@@ -82,6 +83,13 @@ class Savepoint:
         """Whether the block is open and no context is inside."""
         return self.is_open and self._membership() is None
 
+    def is_inside(self, other: Savepoint) -> bool:
+        """Tell whether it is another block, or lies in that one."""
+        point: Savepoint | None = self
+        while point is not None and point is not other:
+            point = point.outer
+        return point is not None
+
     def is_abandoned(self) -> bool:
         """Tell whether the block is open and its frame has left it."""
         return self.is_open and self.holder is not None and self.holder() is None
@@ -93,13 +101,19 @@ class Membership:
     Attributes:
         savepoints: The savepoints of the block, one for each tracker.
         outer: The block around it.
+        is_closed: Whether its contexts may write no more: the block was undone.
     """
 
-    __slots__ = ("__weakref__", "outer", "savepoints")
+    __slots__ = ("__weakref__", "is_closed", "outer", "savepoints")
 
     def __init__(self, outer: Membership | None) -> None:
         self.savepoints: list[Savepoint] = []
-        while outer is not None and not any(point.is_open for point in outer.savepoints):
+        self.is_closed = False
+        while (
+            outer is not None
+            and not outer.is_closed
+            and not any(point.is_open for point in outer.savepoints)
+        ):
             outer = outer.outer  # ended in another context, so that nobody reset the variable here
         self.outer: Membership | None = outer
 
@@ -109,6 +123,45 @@ untold: Final[list[tuple[str, int]]] = []
 
 
 inside: Final[ContextVar[Membership | None]] = ContextVar("autostate-atomic", default=None)
+
+
+class OpenBlocks(dict[Savepoint, None]):
+    """The open blocks of a tracker, in the order in which they began.
+
+    It is true also while a context of a closed one lives: whatever asks whether writes have to be
+    seen, asks this.
+
+    Attributes:
+        closed: The memberships of closed blocks, weakly, by `id`.
+    """
+
+    def __init__(self) -> None:
+        self.closed: dict[int, weakref.ref[Membership]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(len(self) or self.closed)
+
+    def close(self, member: Membership) -> None:
+        """Refuse what the contexts of a block write from now on."""
+        member.is_closed = True
+        key, closed = id(member), self.closed
+        closed[key] = weakref.ref(member, lambda _: closed.pop(key, None))
+
+    def refuse_late(self) -> None:
+        """Refuse a write of a context whose block was closed.
+
+        Raises:
+            LateWriteError: This is such a context.
+        """
+        member = inside.get()
+        while member is not None:
+            if member.is_closed:
+                raise LateWriteError(
+                    "this write comes too late: the attempt that it belongs to has failed and was "
+                    "undone, and its request is worked again; let threads and tasks end before the "
+                    "handler does"
+                )
+            member = member.outer
 
 
 def innermost(tracker: Marks) -> Savepoint | None:

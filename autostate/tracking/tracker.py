@@ -339,6 +339,10 @@ class Tracker(Roots):
         """Tell whether the calling thread or task is inside an `atomic()` block."""
         return bool(self.savepoints) and self._blocks.is_inside()
 
+    def waits_for_itself(self) -> bool:
+        """Tell whether a save would wait for the end of a unit of work that the caller is in."""
+        return bool(self.savepoints) and self._blocks.waits_for_itself()
+
     # -- the cut ------------------------------------------------------------------------------
 
     def prepare(self, pause: Callable[[], None], *, full_compare: bool = False) -> None:

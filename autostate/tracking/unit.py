@@ -6,8 +6,8 @@ of a request as handled; or it is undone. A unit differs from a block of `atomic
 - It begins later than it is entered, and perhaps in another context. (On Python 3.11
   `asyncio.wait_for` runs a coroutine in a copy of the context: what is set in there is not seen
   outside. So the membership is set before, and the savepoint added to it when the work begins.)
-- No `with` statement of the program holds it. It ends by `end`, from any context; if the `Unit` is
-  dropped, it is undone.
+- No `with` statement of the program holds it. It ends by `end`, or by `close`, from any context; if
+  the `Unit` is dropped, it is undone.
 - `flush()` and `durable()` may be called inside: they save everything else. What the unit has
   written would be written again if the process were killed and the work repeated.
 """
@@ -82,6 +82,18 @@ class Unit:
         if point.is_open:
             point.outcome = kept
         uninterrupted(lambda: point.tracker.part(Blocks).end(point))
+
+    def close(self) -> None:
+        """Undo the unit, and refuse what its contexts write later; this context leaves it.
+
+        A thread or a task that the work has left behind would write for nobody: the work has
+        failed, and may be repeated.
+        """
+        point, member = self._point, self._member()
+        if point is not None:
+            blocks = point.tracker.part(Blocks)
+            uninterrupted(lambda: blocks.close(point, member))
+        self.leave()
 
     def leave(self) -> None:
         """Let the context belong to no unit, or to the outer one."""

@@ -21,6 +21,11 @@ def counts() -> Any:
     return PersistedCounter("counts")
 
 
+@autostate.persisted
+class _Thing:
+    n: int = 0
+
+
 def _unit() -> Unit:
     return Unit(current_manager()._tracker)
 
@@ -99,6 +104,79 @@ def test_an_attempt_is_undone_alone(counts: Any) -> None:
     assert counts == {"unit": 2}
 
 
+def test_a_closed_unit_refuses_what_its_contexts_write_later(counts: Any) -> None:
+    """A thread that an attempt has left behind would write for nobody."""
+    unit = _unit()
+    unit.enter()
+    unit.begin()
+    counts["attempt"] += 1
+    left_behind = contextvars.copy_context()
+    unit.close()
+    with pytest.raises(autostate.LateWriteError):
+        left_behind.run(counts.update, ["late"])
+    counts["after"] += 1
+    assert counts == {"after": 1}
+
+
+def test_a_closed_unit_refuses_writes_in_every_way(counts: Any) -> None:
+    """Also to containers that were written since, in blocks, and to objects."""
+    many = autostate.PersistedDict("many", dict.fromkeys(range(300)))
+    queue = autostate.PersistedDeque("queue", [1])
+    thing = _Thing()
+    autostate.flush()
+    unit = _unit()
+    unit.enter()
+    unit.begin()
+    left_behind = contextvars.copy_context()
+    unit.close()
+    many[0] = queue[0] = thing.n = counts["n"] = 1
+
+    def in_block() -> None:
+        with autostate.atomic():
+            counts["n"] = 2
+
+    for write in (
+        lambda: many.__setitem__(0, 2),
+        lambda: many.pop(1),
+        lambda: queue.append(2),
+        lambda: setattr(thing, "n", 2),
+        in_block,
+    ):
+        with pytest.raises(autostate.LateWriteError):
+            left_behind.run(write)
+    assert (many[0], len(many), [*queue], thing.n, counts["n"]) == (1, 300, [1], 1, 1)
+
+
+def test_a_block_inside_a_closed_unit_is_undone(counts: Any) -> None:
+    """A thread may be in the middle of one."""
+    unit = _unit()
+    unit.enter()
+    unit.begin()
+    block = autostate.atomic()
+    thread = contextvars.copy_context()
+    thread.run(block.__enter__)
+    thread.run(counts.update, ["inside"])
+    unit.close()
+    assert counts == {}
+    thread.run(block.__exit__, None, None, None)
+    assert counts == {}
+
+
+def test_a_closed_unit_is_forgotten_with_its_contexts(counts: Any) -> None:
+    """From then on writes are as fast as before."""
+    tracker = current_manager()._tracker()
+    unit = _unit()
+    unit.enter()
+    unit.begin()
+    counts["n"] += 1
+    left_behind = contextvars.copy_context()
+    unit.close()
+    assert tracker.savepoints
+    del left_behind
+    gc.collect()
+    assert not tracker.savepoints
+
+
 def test_a_dropped_unit_is_undone(counts: Any) -> None:
     """Nobody can end it any more."""
     unit = _unit()
@@ -125,3 +203,19 @@ def test_saving_inside_saves_everything_else(counts: Any) -> None:
 
     asyncio.run(main())
     assert counts == {"n": 1}
+
+
+def test_saving_inside_is_refused_if_it_would_wait_for_the_end(counts: Any) -> None:
+    """No cut can leave out what a thread has written: see `Blocks.step_back`."""
+
+    async def main() -> None:
+        with _unit():
+            await asyncio.to_thread(counts.update, ["thread"])
+            with pytest.raises(RuntimeError, match="several threads"):
+                await autostate.durable()
+            with pytest.raises(RuntimeError, match="several threads"):
+                await asyncio.to_thread(autostate.flush)
+        await autostate.durable()
+
+    asyncio.run(main())
+    assert counts == {"thread": 1}
