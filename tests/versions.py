@@ -10,6 +10,7 @@ environment that runs this, in which `make test` has run all tests.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -44,6 +45,9 @@ class Environment:
 
 ENVIRONMENTS: Final = {
     "apify-oldest": Environment(("apify==4.0.0", "crawlee==1.8.0"), APIFY),
+    "crawlee-adaptive": Environment(
+        ("crawlee[adaptive-crawler]",), ("tests/apify/test_in_step_adaptive.py",)
+    ),
     "apify-newest": Environment(("apify", "crawlee"), APIFY),
 }
 
@@ -70,7 +74,7 @@ def _run(command: list[str | Path]) -> str:
 
 def _versions(python: Path, row: Environment) -> set[str]:
     """Return the versions in an environment of the libraries that a row is about."""
-    libraries = {package.partition("==")[0] for package in row.packages}
+    libraries = {re.split(r"[=\[]", package)[0] for package in row.packages}
     found = _run([*_UV, "pip", "freeze", "--python", python]).split()
     return {one for one in found if one.partition("==")[0] in libraries}
 
@@ -91,7 +95,10 @@ def run(name: str, *, is_asked: bool) -> None:
     install = [*_UV, "pip", "install", "--system-certs", "--upgrade", "--python", python]
     _run([*install, "--group", "test", *row.packages, "--editable", ".[apify]"])
     versions = _versions(python, row)
-    if versions == _versions(Path(sys.executable), row) and not is_asked:
+    same = versions == _versions(Path(sys.executable), row) and not any(
+        "[" in package for package in row.packages
+    )
+    if same and not is_asked:
         result = "the versions of `make test`"
     else:
         output = _run([python, "-m", "pytest", "-q", "-n2", "-p", "no:cacheprovider", *row.tests])

@@ -1,18 +1,30 @@
 """Crawlers of Crawlee: each request is a unit of work, and each attempt of its handler another one.
 
-Three functions are wrapped, the first two of which are private. Crawlee's own instrumentation for
+Six functions are wrapped, four of which are private. Crawlee's own instrumentation for
 OpenTelemetry wraps the same kind of functions in the same way.
 
 - `BasicCrawler.__run_task_function` runs one request, from fetch to mark. Its writes are kept if it
   returns: also when the request has failed for good, with what the failed handler has written.
-- `_run_request_handler` runs one attempt. If it raises, its writes are undone.
-- `RequestQueue.add_requests` adds the first thousand requests, and the others in the background;
-  inside a unit of work it waits for all of them: they are there before their page is marked.
+- `_run_request_handler` runs one attempt. If it raises, its writes are undone. The attempt goes on
+  until its links are added and its items are pushed.
+- `_commit_request_handler_result` adds the links and pushes the items. If links cannot be added,
+  the attempt has failed. (To Crawlee an error here is the end of the crawl.)
+- `AdaptivePlaywrightCrawler._crawl_one` runs the handler without or with a browser, and perhaps
+  both ways for one request. What the discarded run has written is undone.
+- `RequestQueue.add_requests` and `add_request`: inside a unit of work all requests are there when
+  they return. By themselves, the former adds all but a thousand in the background, and both only
+  log that a request was not taken.
+
+Crawlee calls the private ones in the task of the request, so that a unit which is entered there is
+that of everything which the task calls.
 """
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, Final
 
 from autostate.apify.units import WorkUnit, working
@@ -24,8 +36,12 @@ Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
 _TASK: Final = "_BasicCrawler__run_task_function"
-_ATTEMPT: Final = "_run_request_handler"
+_COMMIT: Final = "_commit_request_handler_result"
 _HOOKED: Final = "_in_step_with_autostate"
+
+
+class RequestsNotAddedError(RuntimeError):
+    """A queue has not taken some requests."""
 
 
 def install() -> None:
@@ -40,21 +56,25 @@ def install() -> None:
 
     setattr(crawler, _HOOKED, set())
     wrapt.wrap_function_wrapper(RequestQueue, "add_requests", _add_requests)
+    wrapt.wrap_function_wrapper(RequestQueue, "add_request", _add_request)
+    wrapt.wrap_function_wrapper(RequestQueue, "_process_batch", _process_batch)
+    wrapt.wrap_function_wrapper(crawler, _COMMIT, _commit)
     wrapt.wrap_function_wrapper(crawler, _TASK, _run_task)
 
 
 def _hook_attempts(cls: Any) -> None:
-    """Wrap the function that runs an attempt wherever a class of crawlers defines one."""
+    """Wrap the functions that run attempts wherever a class of crawlers defines them."""
     import wrapt
 
     hooked: set[type] = getattr(cls, _HOOKED)
     if cls in hooked:
         return
     for each in cls.__mro__:
-        if _ATTEMPT in vars(each) and each not in hooked:
-            wrapt.wrap_function_wrapper(each, _ATTEMPT, _run_attempt)
+        if each not in hooked:
+            for name, wrapper in _ATTEMPTS.items():
+                if name in vars(each):
+                    wrapt.wrap_function_wrapper(each, name, wrapper)
             hooked.add(each)
-    hooked.add(cls)
 
 
 async def _run_task(wrapped: Wrapped, crawler: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -65,9 +85,11 @@ async def _run_task(wrapped: Wrapped, crawler: Any, args: Args, kwargs: Kwargs) 
     try:
         result = await wrapped(*args, **kwargs)
     except BaseException:
+        unit.end_attempt(kept=False)
         unit.end(kept=False)
         raise
     else:
+        unit.end_attempt(kept=True)  # it was interrupted: the request was skipped
         unit.end(kept=True)
         return result
     finally:
@@ -77,19 +99,93 @@ async def _run_task(wrapped: Wrapped, crawler: Any, args: Args, kwargs: Kwargs) 
 
 async def _run_attempt(wrapped: Wrapped, _crawler: Any, args: Args, kwargs: Kwargs) -> Any:
     unit = working.get()
-    if unit is None or not unit.of_crawler:
+    if unit is None or not unit.of_crawler or unit.attempt is not None:
         return await wrapped(*args, **kwargs)
     from crawlee.errors import ContextPipelineInterruptedError
 
-    with Unit(current_manager()._tracker):
-        try:
-            return await wrapped(*args, **kwargs)
-        except ContextPipelineInterruptedError as error:
-            skipped = error
-    raise skipped  # after the attempt: the request is done, and has not failed
+    unit.begin_attempt()
+    try:
+        return await wrapped(*args, **kwargs)
+    except ContextPipelineInterruptedError:  # the request is done, and has not failed
+        raise
+    except BaseException:
+        unit.end_attempt(kept=False)
+        raise
+
+
+async def _crawl_one(wrapped: Wrapped, _crawler: Any, args: Args, kwargs: Kwargs) -> Any:
+    unit = working.get()
+    if unit is None or unit.attempt is None:
+        return await wrapped(*args, **kwargs)
+    # Crawlee gives a run a copy of its own state if the run is for a comparison alone.
+    state = inspect.signature(wrapped).bind(*args, **kwargs).arguments.get("state")
+    if state is None:  # a run before this one is discarded
+        unit.end_attempt(kept=False)
+        unit.begin_attempt()
+        return await wrapped(*args, **kwargs)
+    comparison = Unit(current_manager()._tracker)
+    comparison.enter()
+    comparison.begin()
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        comparison.close()
+
+
+_ATTEMPTS: Final = {"_run_request_handler": _run_attempt, "_crawl_one": _crawl_one}
+
+
+async def _commit(wrapped: Wrapped, _crawler: Any, args: Args, kwargs: Kwargs) -> Any:
+    unit = working.get()
+    if unit is None or unit.attempt is None:
+        return await wrapped(*args, **kwargs)
+    from crawlee.errors import RequestHandlerError
+
+    try:
+        result = await wrapped(*args, **kwargs)
+    except BaseException as error:
+        unit.end_attempt(kept=False)
+        if isinstance(error, RequestsNotAddedError):
+            context = args[0] if args else kwargs["context"]
+            raise RequestHandlerError(error, context) from error
+        raise
+    unit.end_attempt(kept=True)
+    return result
 
 
 async def _add_requests(wrapped: Wrapped, _queue: Any, args: Args, kwargs: Kwargs) -> Any:
-    if working.get() is not None:
-        kwargs = {"wait_for_all_requests_to_be_added": True, **kwargs}
-    return await wrapped(*args, **kwargs)
+    """Add all requests, batch after batch, if that is a part of some work."""
+    if working.get() is None:
+        return await wrapped(*args, **kwargs)
+    call = inspect.signature(wrapped).bind(*args, **kwargs)
+    call.apply_defaults()
+    requests = list(call.arguments.pop("requests"))
+    size: int = call.arguments["batch_size"]
+    pause: timedelta = call.arguments["wait_time_between_batches"]
+    for begin in range(0, len(requests), size):
+        if begin:
+            await asyncio.sleep(pause.total_seconds())
+        try:
+            await wrapped(requests[begin : begin + size], **call.arguments)
+        except Exception as error:
+            if not begin or isinstance(error, RequestsNotAddedError):
+                raise
+            raise RequestsNotAddedError("some requests could not be added") from error
+    return None
+
+
+async def _add_request(wrapped: Wrapped, _queue: Any, args: Args, kwargs: Kwargs) -> Any:
+    added = await wrapped(*args, **kwargs)
+    if added is None and working.get() is not None:
+        raise RequestsNotAddedError("the queue has not taken a request")
+    return added
+
+
+async def _process_batch(wrapped: Wrapped, _queue: Any, args: Args, kwargs: Kwargs) -> Any:
+    """Raise if requests are left after the last try of a batch."""
+    response = await wrapped(*args, **kwargs)
+    if kwargs.get("attempt", 1) == 1 and working.get() is not None:
+        left = len(response.unprocessed_requests)
+        if left:
+            raise RequestsNotAddedError(f"the queue has not taken {left} requests")
+    return response

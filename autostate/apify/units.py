@@ -16,11 +16,15 @@ is marked as handled or given back. There are two kinds:
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Final
 
 from autostate.runtime.api import current_manager
 from autostate.tracking.unit import Unit
+
+clock: Callable[[], float] = time.monotonic
+"""Seconds that never jump: tests move it by hand."""
 
 
 class WorkUnit(Unit):
@@ -29,19 +33,38 @@ class WorkUnit(Unit):
     Attributes:
         of_crawler: Whether a crawler's task ends it.
         keys: The unique keys of the requests that were fetched in it and are not done.
-        since: When the request was fetched, by `time.monotonic`.
+        since: When the request was fetched, by `clock`.
+        attempt: The unit of the present attempt, if a crawler makes one.
     """
 
     def __init__(self, *, of_crawler: bool) -> None:
         super().__init__(current_manager()._tracker)
         self.of_crawler = of_crawler
         self.keys: set[str] = set()
-        self.since = time.monotonic()
+        self.since = clock()
+        self.attempt: Unit | None = None
+
+    def begin_attempt(self) -> None:
+        """Let what this context writes belong to a new attempt."""
+        self.attempt = Unit(current_manager()._tracker)
+        self.attempt.enter()
+        self.attempt.begin()
+
+    def end_attempt(self, *, kept: bool) -> None:
+        """Keep what the attempt has written, or undo it and refuse what it writes later."""
+        attempt, self.attempt = self.attempt, None
+        if attempt is None:
+            return
+        if kept:
+            attempt.end(kept=True)
+            attempt.leave()
+        else:
+            attempt.close()
 
     def fetched(self, key: str) -> None:
         """Begin to work on a request."""
         self.keys.add(key)
-        self.since = time.monotonic()
+        self.since = clock()
         self.begin()
 
 

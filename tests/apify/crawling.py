@@ -108,3 +108,10 @@ def result(output: str) -> dict[str, int]:
 def unhandled(run: Run) -> list[str]:
     """The requests in the queue that are not handled."""
     return run.queue.unhandled
+
+
+def assert_ends(run: Run, counts: dict[str, int], *, left: int = 0) -> None:
+    """Let a run end: by itself, with these counts, and with so many requests left in its queue."""
+    assert run.wait() == 0, run.output
+    assert result(run.output) == counts, run.output
+    assert len(unhandled(run)) == left

@@ -1,0 +1,120 @@
+"""Attempts of handlers: each counts once, or not at all, in whatever way it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autostate.testing import LocalPlatform
+from tests.apify.crawling import QUICK, assert_ends, program
+
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
+CRAWL = """
+import threading
+from datetime import timedelta
+
+LATE, REFUSED = threading.Event(), threading.Event()
+
+async def work(pages):
+    crawler = BasicCrawler(
+        max_request_retries=1,
+        configure_logging=False,
+        request_handler_timeout=timedelta(seconds=SECONDS),
+        concurrency_settings=ConcurrencySettings(
+            min_concurrency=1, max_concurrency=1, desired_concurrency=1
+        ),
+    )
+
+    @crawler.router.default_handler
+    async def handle(context):
+        retry = context.request.retry_count
+        pages["attempts"] += 1
+HANDLER
+
+    await crawler.run([URL])
+AFTER
+"""
+
+
+def crawl(handler: str, *, seconds: float = 60, after: str = "") -> str:
+    """The source of a crawl of one page with a handler."""
+    source = CRAWL.replace("HANDLER", handler).replace("AFTER", after)
+    return source.replace("SECONDS", str(seconds))
+
+
+def test_a_thread_that_an_attempt_leaves_behind_writes_for_nobody(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """Its handler has timed out, and the page is worked again."""
+    body = crawl(
+        """
+        def late():
+            LATE.wait()
+            try:
+                pages["late"] += 1
+            except autostate.LateWriteError:
+                REFUSED.set()
+
+        if not retry:
+            await asyncio.to_thread(late)
+        """,
+        seconds=0.3,
+        after="    LATE.set()\n    pages['refused'] += await asyncio.to_thread(REFUSED.wait, 9)",
+    )
+    run = platform.start_run(program(tmp_path, body), env=QUICK)
+    assert_ends(run, {"attempts": 1, "refused": 1})
+
+
+REFUSING = """
+import types
+
+async def work(pages):
+    import crawlee.storages._request_queue as module
+    from crawlee.storages import RequestQueue
+    from crawlee.storage_clients.models import AddRequestsResponse, UnprocessedRequest
+
+    without_pauses = {**vars(asyncio), "sleep": lambda _: asyncio.sleep(0)}
+    module.asyncio = types.SimpleNamespace(**without_pauses)
+    client = (await RequestQueue.open())._client._inner
+    add, refused = client.add_batch_of_requests, []
+
+    async def refusing(requests, **options):
+        if len(requests) not in LINKS or len(refused) >= TIMES:
+            return await add(requests, **options)
+        refused.append(requests)
+        if RAISES:
+            raise OSError("refused")
+        return AddRequestsResponse(processed_requests=[], unprocessed_requests=[
+            UnprocessedRequest(unique_key=each.unique_key, url=each.url) for each in requests
+        ])
+
+    client.add_batch_of_requests = refusing
+"""
+
+
+@pytest.mark.parametrize(
+    ("links", "times", "raises"),
+    [(3, 7, False), (1_002, 6, False), (1_002, 1, True)],
+    ids=["few", "the last of many", "an error in the background"],
+)
+def test_requests_that_are_not_taken_fail_the_attempt(
+    links: int, times: int, raises: bool, platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """Crawlee logs a warning, and the page would be marked without its links."""
+    refusing = (
+        REFUSING.replace("LINKS", str((links % 1_000,)))
+        .replace("TIMES", str(times))
+        .replace("RAISES", str(raises))
+        .strip()
+    )
+    body = crawl(
+        f"""
+        await context.add_requests([f"{{URL}}{{n}}" for n in range({links})])
+        """
+    )
+    body = body.replace("async def work(pages):", refusing)
+    body = body.replace("max_request_retries=1", "max_request_retries=1, max_requests_per_crawl=1")
+    run = platform.start_run(program(tmp_path, body), env=QUICK)
+    assert_ends(run, {"attempts": 1}, left=links)
