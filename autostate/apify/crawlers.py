@@ -27,6 +27,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Final
 
+from autostate.apify import wait_for
 from autostate.apify.units import WorkUnit, working
 from autostate.runtime.api import current_manager
 from autostate.tracking.unit import Unit
@@ -55,6 +56,7 @@ def install() -> None:
     import wrapt
 
     setattr(crawler, _HOOKED, set())
+    wait_for.install()
     wrapt.wrap_function_wrapper(RequestQueue, "add_requests", _add_requests)
     wrapt.wrap_function_wrapper(RequestQueue, "add_request", _add_request)
     wrapt.wrap_function_wrapper(RequestQueue, "_process_batch", _process_batch)

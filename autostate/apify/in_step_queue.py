@@ -25,6 +25,7 @@ from crawlee import Request
 from crawlee.storage_clients._base import RequestQueueClient
 from crawlee.storage_clients.models import ProcessedRequest
 
+from autostate.apify import units, wait_for
 from autostate.apify.pending_marks import PendingMarks
 from autostate.apify.units import WorkUnit, working
 from autostate.ownership.state_names import OWN
@@ -104,6 +105,7 @@ class InStepQueueClient(RequestQueueClient):
     def _begin(self, key: str, unit: WorkUnit | None) -> None:
         """Begin the unit of work of a request."""
         if unit is None or not unit.of_crawler:
+            wait_for.tell_of_task()
             former, unit = unit, WorkUnit(of_crawler=False)
             unit.enter(beside=former)
             working.set(unit)
@@ -126,7 +128,7 @@ class InStepQueueClient(RequestQueueClient):
 
     def _holds_back(self) -> bool:
         """Tell whether no request may be handed out now."""
-        age = time.monotonic() - self._marks.oldest
+        age = units.clock() - self._marks.oldest
         if age >= OLD and self._marks.unsaved:
             self._manager.save_soon()
         # A loop that fetches several requests at once is inside the unit of the last one, which may
@@ -154,7 +156,7 @@ class InStepQueueClient(RequestQueueClient):
         """Note that a request is handled, together with what was written in its unit of work."""
         key, text = request.unique_key, request.model_dump_json(by_alias=True)
         unit, here = self._units.pop(key, None), working.get()
-        since = time.monotonic() if unit is None else unit.since
+        since = units.clock() if unit is None else unit.since
         put = functools.partial(self._marks.put, key, text, since)
         if unit is None or not unit.is_open:
             put()
@@ -168,7 +170,7 @@ class InStepQueueClient(RequestQueueClient):
             self._end(unit, key, kept=True)
             if here is not None and here.keys:
                 here.begin()
-        if time.monotonic() - since >= OLD:
+        if units.clock() - since >= OLD:
             self._manager.save_soon()
         return ProcessedRequest(unique_key=key, was_already_present=True, was_already_handled=False)
 

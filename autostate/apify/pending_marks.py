@@ -101,7 +101,7 @@ class PendingMarks:
 
     @property
     def oldest(self) -> float:
-        """Since when the oldest of the requests has been in work, by `time.monotonic`."""
+        """Since when the oldest of the requests has been in work, by `units.clock`."""
         return min(self._since.values(), default=float("inf"))
 
     # -- in the event loop of the queue ---------------------------------------------------------
@@ -112,7 +112,7 @@ class PendingMarks:
         Args:
             key: The unique key of the request.
             request: The request as JSON.
-            since: When the request was fetched, by `time.monotonic`.
+            since: When the request was fetched, by `units.clock`.
         """
         self._loop = asyncio.get_running_loop()
         self._since[key] = since

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from autostate.testing import LocalPlatform
-from tests.apify.crawling import CRAWLER, LOOP, QUICK, program, result, unhandled
+from tests.apify.crawling import CRAWLER, LOOP, QUICK, assert_ends, program, result, unhandled
 
 PAGES = 40
 
@@ -57,18 +57,14 @@ def test_a_request_is_marked_after_the_save(platform: LocalPlatform, tmp_path: P
     assert len(platform.traffic.calls_to("PUT", "*/requests/*")) == marks
     assert run.output.count("PAGE") <= pages + 1  # one under way
     platform.traffic.heal()
-    assert run.wait() == 0
-    assert result(run.output) == {"sum": many}
-    assert unhandled(run) == []
+    assert_ends(run, {"sum": many})
 
 
 def test_a_mark_that_fails_is_made_again(platform: LocalPlatform, tmp_path: Path) -> None:
     """The SDK logs the error, and says nothing."""
     run = platform.start_run(program(tmp_path, LOOP, pages=20), env=QUICK)
     platform.traffic.fault("PUT", "*/requests/*", times=3, status=400)
-    assert run.wait() == 0
-    assert result(run.output) == {"sum": 20}
-    assert unhandled(run) == []
+    assert_ends(run, {"sum": 20})
 
 
 def test_what_was_counted_is_marked_by_the_next_process(
@@ -83,9 +79,7 @@ def test_what_was_counted_is_marked_by_the_next_process(
     platform.traffic.heal()
     assert len(unhandled(run)) == 20
     run.start_next_container()
-    assert run.wait() == 0
-    assert result(run.output) == {"sum": 20}
-    assert unhandled(run) == []
+    assert_ends(run, {"sum": 20})
     worked_again = run.container.output.count("PAGE")
     assert worked_again < 20, run.output
 
@@ -136,9 +130,7 @@ def test_a_loop_waits_while_a_kill_is_expected(platform: LocalPlatform, tmp_path
     second = run.migrate(notice=1.0)
     assert second is not first, run.output
     assert "RESULT" not in first.output
-    assert run.wait() == 0
-    assert result(run.output) == {"sum": 400}
-    assert unhandled(run) == []
+    assert_ends(run, {"sum": 400})
 
 
 def test_all_links_of_a_page_are_added_before_it_is_marked(
@@ -179,9 +171,7 @@ def test_a_loop_that_stops_half_way_leaves_nothing_of_the_request(
     assert "did not end before" not in run.output
     assert len(unhandled(run)) == 1
     run.start_next_container()
-    assert run.wait() == 0, run.output
-    assert result(run.output) == {"lives": 2, "worked": 1}
-    assert unhandled(run) == []
+    assert_ends(run, {"lives": 2, "worked": 1})
 
 
 def test_several_requests_in_one_task(platform: LocalPlatform, tmp_path: Path) -> None:
@@ -198,9 +188,7 @@ def test_several_requests_in_one_task(platform: LocalPlatform, tmp_path: Path) -
         await queue.reclaim_request(requests[3])
     """
     run = platform.start_run(program(tmp_path, body), env=QUICK)
-    assert run.wait() == 0, run.output
-    assert result(run.output) == {"sum": 3}
-    assert len(unhandled(run)) == 1
+    assert_ends(run, {"sum": 3}, left=1)
 
 
 def test_a_task_that_holds_up_saves_gets_its_next_request(
@@ -219,9 +207,30 @@ def test_a_task_that_holds_up_saves_gets_its_next_request(
         await queue.mark_request_as_handled(second)
     """
     run = platform.start_run(program(tmp_path, body), env=QUICK)
+    assert_ends(run, {"sum": 1})
+
+
+def test_a_time_limit_around_a_fetch(platform: LocalPlatform, tmp_path: Path) -> None:
+    """On Python 3.11 `asyncio.wait_for` would fetch in a task of its own, in another context."""
+    body = LOOP.replace(
+        "await queue.fetch_next_request()", "await asyncio.wait_for(queue.fetch_next_request(), 9)"
+    ).replace('pages["sum"] += 1', 'pages["sum"] += 1; await autostate.durable()')
+    run = platform.start_run(program(tmp_path, body, pages=30, at_once=3), env=QUICK)
+    run.container.wait_for_output("PAGE", count=3)
+    run.kill()
+    run.start_next_container()
+    assert_ends(run, {"sum": 30})
+    assert "a task of its own" not in run.output
+
+
+def test_a_fetch_in_a_task_of_its_own_is_reported(platform: LocalPlatform, tmp_path: Path) -> None:
+    """What is written for its request belongs to no unit."""
+    body = LOOP.replace(
+        "await queue.fetch_next_request()", "await asyncio.create_task(queue.fetch_next_request())"
+    )
+    run = platform.start_run(program(tmp_path, body, pages=3), env=QUICK)
     assert run.wait() == 0, run.output
-    assert result(run.output) == {"sum": 1}
-    assert unhandled(run) == []
+    assert run.output.count("fetched in a task of its own") == 1
 
 
 def test_a_late_reclaim_takes_no_mark_back(platform: LocalPlatform, tmp_path: Path) -> None:
@@ -233,9 +242,7 @@ def test_a_late_reclaim_takes_no_mark_back(platform: LocalPlatform, tmp_path: Pa
     late.wait_hit()
     platform.traffic.wait_for_calls("PUT", "*/requests/*", count=5)  # the marks of the others
     late.release()
-    assert run.wait() == 0, run.output
-    assert result(run.output) == {"sum": 6}
-    assert unhandled(run) == []
+    assert_ends(run, {"sum": 6})
 
 
 def test_a_dropped_queue_takes_its_marks_along(platform: LocalPlatform, tmp_path: Path) -> None:
