@@ -1,7 +1,8 @@
 """What the documentation shows runs: python blocks of all documents, examples in docstrings.
 
 The blocks of one file run in order, in one namespace, in a directory of their own, with `await`
-allowed at the top. A block that begins with ```python no-run is only compiled.
+allowed at the top. A block that begins with ```python no-run is only compiled; one that begins with
+```python program runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import dataclasses
 import doctest
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 import textwrap
@@ -48,7 +50,7 @@ def _blocks(document: Path) -> list[tuple[bool, CodeType]]:
             "exec",
             flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
         )
-        blocks.append(("no-run" not in match["how"], code))
+        blocks.append((not match["how"].strip(), code))
     return blocks
 
 
@@ -84,6 +86,23 @@ def test_a_document_is_a_program_that_can_be_started_again(document: Path, isola
         code = f"import asyncio\nasync def page():\n{body}\nasyncio.run(page())"
     for _ in range(2):
         done = programs.run(code)
+        assert done.returncode == 0, done.stderr
+
+
+PROGRAMS = [
+    pytest.param(match["code"], id=f"{document.stem}-{number}")
+    for document in DOCUMENTS
+    for number, match in enumerate(BLOCK.finditer(document.read_text()))
+    if match["how"].strip() == "program"
+]
+
+
+@pytest.mark.usefixtures("forked_programs")
+@pytest.mark.parametrize("code", PROGRAMS)
+def test_a_program_of_a_document_runs(code: str, isolated: Path) -> None:
+    """And goes on from there when it is started again."""
+    for _ in range(2):
+        done = programs.run(code, env={**os.environ, "APIFY_PURGE_ON_START": "0"})
         assert done.returncode == 0, done.stderr
 
 

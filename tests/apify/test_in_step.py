@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from apify import Actor
 
 from autostate.testing import LocalPlatform, Run
 from tests.actor_runs import StartActor, script, starter
@@ -27,8 +26,8 @@ autostate.configure(debounce=0.05, max_delay=0.2)
 """
 IN_STEP = f"{PRELUDE}autostate.configure(in_step=True)\n"
 PRICES = {"page": 1.0, "pdf": 10.0, "apify-default-dataset-item": 0.5}
-HAS_KEYS = "idempotency_key" in inspect.signature(Actor.charge).parameters
-"""Whether the SDK's `charge` takes an idempotency key: from 4.1 on."""
+HAS_KEYS = not version("apify").startswith("4.0.")
+"""Whether the SDK's `charge` takes an idempotency key."""
 
 
 @pytest.fixture
