@@ -13,7 +13,8 @@ OpenTelemetry wraps the same kind of functions in the same way.
   both ways for one request. What the discarded run has written is undone.
 - `RequestQueue.add_requests` and `add_request`: inside a unit of work all requests are there when
   they return. By themselves, the former adds all but a thousand in the background, and both only
-  log that a request was not taken.
+  log that a request was not taken. A request with `always_enqueue` gets a key that is the same when
+  its page is worked again, in place of a random one.
 
 Crawlee calls the private ones in the task of the request, so that a unit which is entered there is
 that of everything which the task calls.
@@ -22,7 +23,9 @@ that of everything which the task calls.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
+import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Final
@@ -38,6 +41,8 @@ Kwargs = dict[str, Any]
 
 _TASK: Final = "_BasicCrawler__run_task_function"
 _COMMIT: Final = "_commit_request_handler_result"
+_RANDOM: Final = re.compile(r"[A-Za-z0-9]{17}\|")
+"""The beginning of the unique key of a request with `always_enqueue`."""
 _HOOKED: Final = "_in_step_with_autostate"
 
 
@@ -161,7 +166,7 @@ async def _add_requests(wrapped: Wrapped, _queue: Any, args: Args, kwargs: Kwarg
         return await wrapped(*args, **kwargs)
     call = inspect.signature(wrapped).bind(*args, **kwargs)
     call.apply_defaults()
-    requests = list(call.arguments.pop("requests"))
+    requests = [*map(_with_lasting_key, call.arguments.pop("requests"))]
     size: int = call.arguments["batch_size"]
     pause: timedelta = call.arguments["wait_time_between_batches"]
     for begin in range(0, len(requests), size):
@@ -177,10 +182,26 @@ async def _add_requests(wrapped: Wrapped, _queue: Any, args: Args, kwargs: Kwarg
 
 
 async def _add_request(wrapped: Wrapped, _queue: Any, args: Args, kwargs: Kwargs) -> Any:
-    added = await wrapped(*args, **kwargs)
+    call = inspect.signature(wrapped).bind(*args, **kwargs).arguments
+    added = await wrapped(**{**call, "request": _with_lasting_key(call["request"])})
     if added is None and working.get() is not None:
         raise RequestsNotAddedError("the queue has not taken a request")
     return added
+
+
+def _with_lasting_key(request: Any) -> Any:
+    """Give a request whose key is not random, but depends on the page that adds it.
+
+    A page that is worked again adds its links again: what the queue has already is not added.
+    """
+    unit = working.get()
+    key = getattr(request, "unique_key", "")
+    if unit is None or len(unit.keys) != 1 or not _RANDOM.match(key):
+        return request
+    [page] = unit.keys
+    unit.links += 1
+    lasting = hashlib.blake2b(f"{page} {unit.links}".encode(), digest_size=16).hexdigest()
+    return request.model_copy(update={"unique_key": f"{lasting}|{key.partition('|')[2]}"})
 
 
 async def _process_batch(wrapped: Wrapped, _queue: Any, args: Args, kwargs: Kwargs) -> Any:

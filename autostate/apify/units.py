@@ -35,6 +35,7 @@ class WorkUnit(Unit):
         keys: The unique keys of the requests that were fetched in it and are not done.
         since: When the request was fetched, by `clock`.
         attempt: The unit of the present attempt, if a crawler makes one.
+        links: How many requests with `always_enqueue` the present attempt has added.
     """
 
     def __init__(self, *, of_crawler: bool) -> None:
@@ -43,10 +44,12 @@ class WorkUnit(Unit):
         self.keys: set[str] = set()
         self.since = clock()
         self.attempt: Unit | None = None
+        self.links = 0
 
     def begin_attempt(self) -> None:
         """Let what this context writes belong to a new attempt."""
         self.attempt = Unit(current_manager()._tracker)
+        self.links = 0
         self.attempt.enter()
         self.attempt.begin()
 
@@ -64,6 +67,7 @@ class WorkUnit(Unit):
     def fetched(self, key: str) -> None:
         """Begin to work on a request."""
         self.keys.add(key)
+        self.links = 0
         self.since = clock()
         self.begin()
 

@@ -118,3 +118,30 @@ def test_requests_that_are_not_taken_fail_the_attempt(
     body = body.replace("max_request_retries=1", "max_request_retries=1, max_requests_per_crawl=1")
     run = platform.start_run(program(tmp_path, body), env=QUICK)
     assert_ends(run, {"attempts": 1}, left=links)
+
+
+def test_a_page_that_is_worked_again_adds_its_links_once(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """Requests with `always_enqueue` would have another key each time."""
+    may_go_on = tmp_path / "second life"
+    body = crawl(
+        f"""
+        if context.request.url == URL:
+            await context.add_requests(
+                [Request.from_url(URL + "link", always_enqueue=True) for _ in range(2)]
+            )
+        else:
+            print("LINK", flush=True)
+            while not os.path.exists({str(may_go_on)!r}):
+                await asyncio.sleep(0.01)
+        """
+    )
+    unsaved = {"AUTOSTATE_MAX_DELAY": "60", "AUTOSTATE_DEBOUNCE": "60"}
+    run = platform.start_run(program(tmp_path, f"import os\n{body}"), env=unsaved)
+    run.container.wait_for_output("LINK")
+    run.kill()
+    may_go_on.touch()
+    run.start_next_container()
+    assert_ends(run, {"attempts": 3})
+    assert len(run.queue.requests) == 3
