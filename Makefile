@@ -32,7 +32,7 @@ CAMPAIGNS := kills deliveries instep actors scrapy crashes power disk http damag
 help:
 	@echo "make test   lint, types, layers and tests (PYTHON=python3.14 chooses an interpreter)"
 	@echo "make servers  the tests with real servers, which it installs: PostgreSQL, 18 MB"
-	@echo "make versions  tests with the oldest and the newest apify and crawlee (NAMES=apify-oldest)"
+	@echo "make versions  tests with the oldest and the newest apify, crawlee and scrapy (NAMES=apify-oldest)"
 	@echo "make lint   ruff, mypy, ty, import-linter"
 	@echo "make demo   a crawl that is killed, with autostate and without (ARGS='--kills 8 --seed 7')"
 	@echo "make bench  figures beside goals and peers, docs/performance.md (ARGS='--only saving')"

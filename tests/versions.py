@@ -28,6 +28,14 @@ APIFY: Final = (
     "tests/apify/test_listening.py",
     "tests/apify/test_versions.py",
 )
+SCRAPY: Final = (
+    "tests/scrapy/test_events_actor.py",
+    "tests/scrapy/test_events_faults.py",
+    "tests/scrapy/test_scheduler_kills.py",
+    "tests/scrapy/test_units.py",
+    "tests/scrapy/test_units_versions.py",
+)
+"""The others make schedulers without a reactor, which Scrapy allows since 2.15."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,8 @@ ENVIRONMENTS: Final = {
         ("crawlee[adaptive-crawler]",), ("tests/apify/test_in_step_adaptive.py",)
     ),
     "apify-newest": Environment(("apify", "crawlee"), APIFY),
+    "scrapy-oldest": Environment(("scrapy==2.14.0",), SCRAPY),
+    "scrapy-newest": Environment(("scrapy",), ("tests/scrapy",)),
 }
 
 
