@@ -21,7 +21,8 @@ class Ends:
     Args:
         run: The run.
         rng: Chooses moments and kinds.
-        pages: A container gets at most so many pages done before its end.
+        pages: The number of pages.
+        most: A container gets at most so many pages done before its end, but for the last one.
         notice: The shortest and the longest notice of a migration and of an abort, in seconds.
 
     Attributes:
@@ -29,19 +30,21 @@ class Ends:
     """
 
     def __init__(
-        self, run: Run, rng: random.Random, pages: int, notice: tuple[float, float]
+        self, run: Run, rng: random.Random, pages: int, most: int, notice: tuple[float, float]
     ) -> None:
         self.kinds: Counter[str] = Counter()
         self._run = run
         self._rng = rng
-        self._pages = pages
+        self._all = pages
+        self._most = most
         self._notice = notice
 
     def carry_out(self, count: int, timeout: float = 600.0) -> int:
         """End containers, then wait for the end of the run; give the exit code."""
-        for _ in range(count):
+        for number in range(count):
             container = self._run.container
-            if not self._lives(container):
+            lives = self._lives if number < count - 1 else self._lives_long
+            if not lives(container):
                 break
             self._end(container, self._rng.choice(KINDS), self._rng.uniform(*self._notice))
         return self._run.wait(timeout)
@@ -51,7 +54,7 @@ class Ends:
 
         One in five ends at any moment after its start, the others after some pages.
         """
-        pages, while_ = self._rng.randint(1, self._pages), self._rng.uniform(0.0, 2.0)
+        pages, while_ = self._rng.randint(1, self._most), self._rng.uniform(0.0, 2.0)
         if self._rng.random() < 0.2:
             return not container.ended_within(while_)
         try:
@@ -60,6 +63,17 @@ class Ends:
             if not container.alive:
                 return False
         return not container.ended_within(while_ / 10)
+
+    def _lives_long(self, container: Container) -> bool:
+        """Let a container live until most of the work has arrived, and a little longer.
+
+        It ends while the last items, charges and marks are under way, or leaves the Actor.
+        """
+        share = self._rng.uniform(0.5, 1.0) * self._all
+        while max(len(self._run.dataset.items), self._run.queue.handled) < share:
+            if container.ended_within(0.02):
+                return False
+        return not container.ended_within(self._rng.uniform(0.0, 1.0))
 
     def _end(self, container: Container, kind: str, notice: float) -> None:
         if kind != "killed" and not (self._run.is_connected and "PAGE" in container.output):

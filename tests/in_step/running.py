@@ -22,6 +22,8 @@ ROOT: Final = Path(__file__).parent.parent.parent
 ALL_ENDS: Final = size("INSTEP", 0)
 """How many ends a campaign has; 0: this is a short run, with one crawl of each shape."""
 CRAWLS: Final = max(2, ALL_ENDS // 10) if ALL_ENDS else 0
+IS_FULL: Final = CRAWLS >= 10
+"""Whether there is time for crawls beside those that are tried."""
 ENDS: Final = ALL_ENDS // CRAWLS if CRAWLS else 2
 """How many containers of a crawl end."""
 PAGES: Final = 60 * ENDS if CRAWLS else 36
@@ -130,7 +132,7 @@ def crawl(case: Case, platform: LocalPlatform, rng: random.Random) -> Outcome:
         run = platform.start_run(
             case.command, env=SAVES, cwd=ROOT, input=given | told, prices=PRICES
         )
-        ends = Ends(run, rng, max(1, PAGES // (ENDS + 2)), NOTICE)
+        ends = Ends(run, rng, PAGES - case.failing, max(1, PAGES // (ENDS + 2)), NOTICE)
         code = ends.carry_out(ENDS)
         platform.traffic.heal()
     assert code == 0, run.output

@@ -12,11 +12,11 @@ import pytest
 
 from autostate.testing import Call, LocalPlatform
 from tests.campaign import Tally
-from tests.in_step.running import CRAWLS, PRICES, ROOT, SAVES, Case
+from tests.in_step.running import IS_FULL, PRICES, ROOT, SAVES, Case
 
-ROUNDS: Final = 3 if CRAWLS else 1
-PAGES: Final = 600 if CRAWLS else 60
-LATENCY: Final = 0.03 if CRAWLS else 0.0
+ROUNDS: Final = 3 if IS_FULL else 1
+PAGES: Final = 600 if IS_FULL else 60
+LATENCY: Final = 0.03 if IS_FULL else 0.0
 """Seconds that a request to the platform takes, as it goes over a network."""
 MOST: Final = 1.3
 """So many times as many writes as without are allowed."""
