@@ -237,6 +237,10 @@ async def finish() -> None:
     """
     if announced.seconds_to_kill() is not None:
         return
+    if current_manager().settings.in_step:
+        from autostate.apify.in_step_queue import undo_left
+
+        undo_left()  # what is in an outbox for an unfinished request never arrives
     end = time.monotonic() + min(DRAINING, (announced.seconds_to_timeout() or math.inf) / 2)
     for outbox in list(_outboxes):
         with contextlib.suppress(AutostateError):  # saving tells what hinders it

@@ -20,6 +20,7 @@ import functools
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from crawlee import Request
 from crawlee.storage_clients._base import RequestQueueClient
@@ -54,6 +55,8 @@ FINISHING: Final = 0.5
 HELD_BACK_CHECK: Final = 0.5
 """Seconds for which a crawler waits for a request while none may be handed out."""
 
+_clients: Final[WeakSet[InStepQueueClient]] = WeakSet()
+
 
 class InStepQueueClient(RequestQueueClient):
     """The client of a request queue whose marks are made after the save that covers them.
@@ -72,7 +75,8 @@ class InStepQueueClient(RequestQueueClient):
         )
         self._units: dict[str, WorkUnit] = {}
         self._reclaims: dict[str, asyncio.Event] = {}  # those under way
-        self._marks.before_end = self._undo_left
+        self._marks.before_end = self.undo_left
+        _clients.add(self)
         self._marks.make_now()
 
     # -- handing out ----------------------------------------------------------------------------
@@ -189,7 +193,7 @@ class InStepQueueClient(RequestQueueClient):
             over.set()
             self._reclaims.pop(key, None)
 
-    def _undo_left(self) -> None:
+    def undo_left(self) -> None:
         """Undo what was written for requests that a loop of the program has not finished.
 
         The next process works them again. Else the last save would wait for these units.
@@ -272,6 +276,12 @@ class InStepQueueClient(RequestQueueClient):
         if name == "_inner":  # it is being made
             raise AttributeError(name)
         return getattr(self._inner, name)
+
+
+def undo_left() -> None:
+    """Undo what was written for requests that loops have left unfinished, in all queues."""
+    for client in list(_clients):
+        client.undo_left()
 
 
 def _at_home() -> bool:

@@ -80,8 +80,12 @@ class Savepoint:
 
     @property
     def is_orphaned(self) -> bool:
-        """Whether the block is open and no context is inside."""
-        return self.is_open and self._membership() is None
+        """Whether the block is open and no context is inside.
+
+        A unit of work is none: nobody ends it if the work has ended with an error, and what others
+        write is not its own.
+        """
+        return self.is_open and not self.is_unit and self._membership() is None
 
     def is_inside(self, other: Savepoint) -> bool:
         """Tell whether it is another block, or lies in that one."""

@@ -174,6 +174,38 @@ def test_a_loop_that_stops_half_way_leaves_nothing_of_the_request(
     assert_ends(run, {"lives": 2, "worked": 1})
 
 
+def test_a_worker_that_dies_leaves_nothing_and_holds_up_nothing(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """What others write is not taken for its own, though nobody ends its unit."""
+    body = """
+    async def work(pages):
+        queue = await Actor.open_request_queue()
+        await queue.add_requests([f"{URL}{n}" for n in range(4)])
+
+        async def worker():
+            while request := await queue.fetch_next_request():
+                pages["worked"] += 1
+                await Actor.push_data({"url": request.url})
+                if request.url == f"{URL}0":
+                    raise ValueError("this worker dies")
+                await asyncio.sleep(0)
+                await queue.mark_request_as_handled(request)
+
+        await asyncio.gather(worker(), worker(), return_exceptions=True)
+        pages["after"] += 1
+        await autostate.durable()
+    """
+    run = platform.start_run(program(tmp_path, body), env=QUICK)
+    assert run.wait() == 0, run.output
+    assert len(unhandled(run)) == 1
+    assert len(run.dataset.items) == 3
+    run.start_next_container()
+    assert run.wait() == 0, run.output
+    assert result(run.output)["after"] == 2
+    assert len(run.dataset.items) == 3
+
+
 def test_several_requests_in_one_task(platform: LocalPlatform, tmp_path: Path) -> None:
     """What was written before a mark is saved no later than the mark, whose unit it was."""
     body = """
