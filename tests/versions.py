@@ -23,6 +23,8 @@ FOLDER: Final = ROOT / ".venv" / "versions"
 _UV: Final[tuple[str | Path, ...]] = (Path(sys.executable).parent / "uv", "--quiet")
 APIFY: Final = (
     "tests/apify/test_in_step.py",
+    "tests/apify/test_in_step_attempts.py",
+    "tests/apify/test_in_step_limits.py",
     "tests/apify/test_in_step_local.py",
     "tests/apify/test_in_step_queue.py",
     "tests/apify/test_listening.py",

@@ -94,6 +94,12 @@ async def work(pages):
 """
 
 
+def refusing_queue(links: int, times: int, *, raises: bool = False) -> str:
+    """The beginning of a crawl whose queue refuses batches of so many links, so many times."""
+    source = REFUSING.replace("LINKS", str((links,))).replace("TIMES", str(times))
+    return source.replace("RAISES", str(raises))
+
+
 @pytest.mark.parametrize(
     ("links", "times", "raises"),
     [(3, 7, False), (1_002, 6, False), (1_002, 1, True)],
@@ -103,12 +109,7 @@ def test_requests_that_are_not_taken_fail_the_attempt(
     links: int, times: int, raises: bool, platform: LocalPlatform, tmp_path: Path
 ) -> None:
     """Crawlee logs a warning, and the page would be marked without its links."""
-    refusing = (
-        REFUSING.replace("LINKS", str((links % 1_000,)))
-        .replace("TIMES", str(times))
-        .replace("RAISES", str(raises))
-        .strip()
-    )
+    refusing = refusing_queue(links % 1_000, times, raises=raises)
     body = crawl(
         f"""
         await context.add_requests([f"{{URL}}{{n}}" for n in range({links})])
@@ -118,6 +119,26 @@ def test_requests_that_are_not_taken_fail_the_attempt(
     body = body.replace("max_request_retries=1", "max_request_retries=1, max_requests_per_crawl=1")
     run = platform.start_run(program(tmp_path, body), env=QUICK)
     assert_ends(run, {"attempts": 1}, left=links)
+
+
+def test_a_single_request_that_is_not_taken_is_an_error(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """Crawlee returns None, and the page would be marked without its link."""
+    work = """
+    queue = await RequestQueue.open()
+    await queue.add_requests([URL, f"{URL}1"])
+    request = await queue.fetch_next_request()
+    try:
+        await queue.add_request(f"{URL}2")
+    except RuntimeError:
+        pages["refused"] += 1
+    await queue.add_request(f"{URL}2")
+    await queue.mark_request_as_handled(request)
+    """
+    body = refusing_queue(1, 6) + work
+    run = platform.start_run(program(tmp_path, body), env=QUICK)
+    assert_ends(run, {"refused": 1}, left=2)
 
 
 def test_a_page_that_is_worked_again_adds_its_links_once(
