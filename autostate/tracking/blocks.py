@@ -12,6 +12,7 @@ import logging
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -25,7 +26,7 @@ from autostate.tracking.instances import Scanned
 from autostate.tracking.kind import PLAIN
 from autostate.tracking.node import Marks
 from autostate.tracking.raw import item_of
-from autostate.tracking.savepoint import Membership, OpenBlocks, Savepoint, innermost
+from autostate.tracking.savepoint import Membership, Savepoint, innermost, refuse_late
 from autostate.tracking.scan import Scan
 from autostate.tracking.search import all_inside, slots_of
 from autostate.tracking.undo import UndoLog
@@ -37,6 +38,9 @@ logger: logging.Logger = logging.getLogger("autostate")
 LONGEST_HOLD: Final = 5.0
 """Seconds for which a new block waits for a save, at most."""
 
+_SOME: Final = ("closed",)
+"""`Marks.savepoints` while a context of a closed block lives: each of its writes has to be seen."""
+
 HOLD_CHECK: Final = 0.002
 """Seconds between checks whether the block still has to wait."""
 
@@ -45,7 +49,8 @@ class Blocks:
     """The open blocks of one tracker.
 
     Attributes:
-        open: The blocks, in the order in which they began; also `Marks.savepoints`.
+        open: The blocks, in the order in which they began; also `Marks.savepoints`, unless a
+            context of a closed block lives.
         refused: Whether a cut was refused since a block is open.
     """
 
@@ -58,7 +63,8 @@ class Blocks:
         self._may_begin = True
         self._warned_of_orphaned = False
         self.refused = False
-        self.open = OpenBlocks()
+        self.open: dict[Savepoint, None] = {}
+        self._closed: dict[int, weakref.ref[Membership]] = {}
         tracker.savepoints = self.open
         tracker.note_write = self.note_write
         tracker.note_field = self.note_field
@@ -173,7 +179,7 @@ class Blocks:
             self._noted = {}
         del self.open[point]  # last: until here the end can be repeated
         if self.refused:
-            self.refused = len(self.open) > 0
+            self.refused = bool(self.open)
             self._tracker.wake()
 
     def close(self, point: Savepoint, member: Membership | None) -> None:
@@ -189,10 +195,15 @@ class Blocks:
                     each.outcome = False
                     self._end(each)
             if member is not None:  # not before: the undo writes too
-                self.open.close(member)
+                member.is_closed = True
+                key, closed = id(member), self._closed
+                closed[key] = weakref.ref(member, lambda _: closed.pop(key, None))
+                self._tracker.savepoints = _SOME
 
     def end_left(self) -> None:
-        """End blocks whose frames are gone, or whose end was put off."""
+        """End blocks whose frames are gone, or whose end was put off; forget closed ones."""
+        if not self._closed:
+            self._tracker.savepoints = self.open
         for point in reversed(list(self.open)):  # inner blocks first
             if point.is_abandoned():
                 point.outcome = False
@@ -201,7 +212,7 @@ class Blocks:
 
     def undo_open(self) -> None:
         """Undo blocks that do not end: while they are open nothing could be saved."""
-        if len(self.open):
+        if self.open:
             logger.warning(
                 "%s of atomic() did not end before the last save: what was written in it is not "
                 "saved, everything else is",
@@ -217,8 +228,8 @@ class Blocks:
         Raises:
             LateWriteError: The block of this context was closed.
         """
-        if self.open.closed:
-            self.open.refuse_late()
+        if self._closed:
+            refuse_late()
         writer = innermost(self._tracker)
         if writer is None:
             writer = self._orphaned()
@@ -229,9 +240,9 @@ class Blocks:
     def note_field(self, root: Any, name: str) -> None:
         """Note a field of an object before a write, for the undo of open blocks."""
         with self._tracker.lock:
-            if len(self.open):
-                self._noted.setdefault(id(root), (root, set()))[1].add(name)
             if self.open:
+                self._noted.setdefault(id(root), (root, set()))[1].add(name)
+            if self._tracker.savepoints:
                 self.note_write(root, name)
 
     def _unnoted(self, root: Scanned, fields: dict[str, Any]) -> list[str]:
@@ -367,7 +378,7 @@ class Blocks:
         No cut can leave out what several threads have written in it: see `step_back`.
         """
         with self._tracker.lock:
-            point = innermost(self._tracker) if len(self.open) else None
+            point = innermost(self._tracker) if self.open else None
             while point is not None:
                 if point.is_open and not (len(point.threads) == 1 and self._may_step_back(point)):
                     return True

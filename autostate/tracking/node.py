@@ -391,7 +391,8 @@ class Marks(ABC):
             retried.
         writing: The container that is about to be written, with the key and its former length: see
             `barrier.before`.
-        savepoints: The open blocks of `atomic()`, in the order in which they began.
+        savepoints: The open blocks of `atomic()`, in the order in which they began; or anything, if
+            writes have to be seen as while one is open.
         note_write: Notes the content before a write while blocks are open: see `blocks.py`.
         note_field: Notes a field of an object before a write, in the same way.
         nodes: All nodes, by number.

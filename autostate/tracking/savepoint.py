@@ -129,43 +129,21 @@ untold: Final[list[tuple[str, int]]] = []
 inside: Final[ContextVar[Membership | None]] = ContextVar("autostate-atomic", default=None)
 
 
-class OpenBlocks(dict[Savepoint, None]):
-    """The open blocks of a tracker, in the order in which they began.
+def refuse_late() -> None:
+    """Refuse a write of a context whose block was closed.
 
-    It is true also while a context of a closed one lives: whatever asks whether writes have to be
-    seen, asks this.
-
-    Attributes:
-        closed: The memberships of closed blocks, weakly, by `id`.
+    Raises:
+        LateWriteError: This is such a context.
     """
-
-    def __init__(self) -> None:
-        self.closed: dict[int, weakref.ref[Membership]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(len(self) or self.closed)
-
-    def close(self, member: Membership) -> None:
-        """Refuse what the contexts of a block write from now on."""
-        member.is_closed = True
-        key, closed = id(member), self.closed
-        closed[key] = weakref.ref(member, lambda _: closed.pop(key, None))
-
-    def refuse_late(self) -> None:
-        """Refuse a write of a context whose block was closed.
-
-        Raises:
-            LateWriteError: This is such a context.
-        """
-        member = inside.get()
-        while member is not None:
-            if member.is_closed:
-                raise LateWriteError(
-                    "this write comes too late: the attempt that it belongs to has failed and was "
-                    "undone, and its request is worked again; let threads and tasks end before the "
-                    "handler does"
-                )
-            member = member.outer
+    member = inside.get()
+    while member is not None:
+        if member.is_closed:
+            raise LateWriteError(
+                "this write comes too late: the attempt that it belongs to has failed and was "
+                "undone, and its request is worked again; let threads and tasks end before the "
+                "handler does"
+            )
+        member = member.outer
 
 
 def innermost(tracker: Marks) -> Savepoint | None:

@@ -174,6 +174,7 @@ def test_a_closed_unit_is_forgotten_with_its_contexts(counts: Any) -> None:
     assert tracker.savepoints
     del left_behind
     gc.collect()
+    autostate.flush()
     assert not tracker.savepoints
 
 
