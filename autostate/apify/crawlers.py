@@ -1,6 +1,6 @@
 """Crawlers of Crawlee: each request is a unit of work, and each attempt of its handler another one.
 
-Six functions are wrapped, four of which are private. Crawlee's own instrumentation for
+Seven functions are wrapped, five of which are private. Crawlee's own instrumentation for
 OpenTelemetry wraps the same kind of functions in the same way.
 
 - `BasicCrawler.__run_task_function` runs one request, from fetch to mark. Its writes are kept if it
@@ -11,10 +11,10 @@ OpenTelemetry wraps the same kind of functions in the same way.
   the attempt has failed. (To Crawlee an error here is the end of the crawl.)
 - `AdaptivePlaywrightCrawler._crawl_one` runs the handler without or with a browser, and perhaps
   both ways for one request. What the discarded run has written is undone.
-- `RequestQueue.add_requests` and `add_request`: inside a unit of work all requests are there when
-  they return. By themselves, the former adds all but a thousand in the background, and both only
-  log that a request was not taken. A request with `always_enqueue` gets a key that is the same when
-  its page is worked again, in place of a random one.
+- `RequestQueue.add_requests`, `add_request` and `_process_batch`: inside a unit of work all
+  requests are there when they return. By itself, the first adds all but a thousand in the
+  background, and the last only logs that a request was not taken. A request with `always_enqueue`
+  gets a key that is the same when its page is worked again, in place of a random one.
 
 Crawlee calls the private ones in the task of the request, so that a unit which is entered there is
 that of everything which the task calls.
@@ -30,7 +30,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Final
 
-from autostate.apify import wait_for
+from autostate.apify import versions, wait_for
 from autostate.apify.units import WorkUnit, working
 from autostate.runtime.api import current_manager
 from autostate.tracking.unit import Unit
@@ -76,6 +76,7 @@ def _hook_attempts(cls: Any) -> None:
     hooked: set[type] = getattr(cls, _HOOKED)
     if cls in hooked:
         return
+    versions.check_class(cls)
     for each in cls.__mro__:
         if each not in hooked:
             for name, wrapper in _ATTEMPTS.items():

@@ -17,7 +17,9 @@ TESTED: Final = {"apify": ("4.0.0", "4.1.0"), "crawlee": ("1.8.0", "1.11.0")}
 
 NEEDED: Final = (
     "crawlee.crawlers:BasicCrawler._BasicCrawler__run_task_function",
+    "crawlee.crawlers:BasicCrawler._commit_request_handler_result",
     "crawlee.crawlers:BasicCrawler._run_request_handler",
+    "crawlee.storages:RequestQueue.add_request",
     "crawlee.storages:RequestQueue.add_requests",
     "crawlee.storages:RequestQueue._process_batch",
     "crawlee.storage_clients:StorageClient",
@@ -36,8 +38,8 @@ NEEDED: Final = (
 )
 """Names that are looked up, as `module:attributes`; also attributes that `__init__` assigns."""
 
-ADAPTIVE: Final = "_crawl_one"
-"""The method of `AdaptivePlaywrightCrawler` that runs a handler, once or twice for a request."""
+OF_CLASSES: Final = {"AdaptivePlaywrightCrawler": "_crawl_one"}
+"""Methods of classes that are looked up when such a crawler runs: to import them takes seconds."""
 
 
 def missing() -> list[str]:
@@ -52,7 +54,23 @@ def check() -> None:
     Raises:
         RuntimeError: A needed name is missing.
     """
-    names = missing()
+    _refuse(missing())
+
+
+def check_class(cls: type) -> None:
+    """Refuse versions in which a class of crawlers lacks what is needed of it.
+
+    Args:
+        cls: The class of a crawler that runs.
+
+    Raises:
+        RuntimeError: A needed name is missing.
+    """
+    names = [(each.__name__, OF_CLASSES.get(each.__name__, "__init__")) for each in cls.__mro__]
+    _refuse([f"{name}.{method}" for name, method in names if not hasattr(cls, method)])
+
+
+def _refuse(names: list[str]) -> None:
     if not names:
         return
     here = " and ".join(f"{name} {_installed(name)}" for name in TESTED)
