@@ -19,8 +19,7 @@ list shows the run, within `SETTLES` seconds after the intent: it may have waite
 for `SENDING`, and then has 60 s to be carried out and to show. If the server has answered, by a
 status of 500 or more, nothing is on its way any more, and `ANSWERED` seconds are enough. The clocks
 of this machine and of the platform differ by less than `SKEW`. And nobody else starts the same
-Actor with an equal input at the same time: such a run could be taken for that of the call. Nothing
-in a run tells who started it.
+Actor with an equal input at the same time: nothing in a run tells who started it.
 
 The INPUT record may have more than what was sent: the platform adds defaults, and encrypts secrets.
 """
@@ -207,19 +206,15 @@ class _Child:
         self._check_actor(note)
         if "run" in note:
             if note.get("input", _digest(_text(run_input))) != _digest(_text(run_input)):
-                logger.warning(
-                    "the call %r was made with another input before, whose run %s is the result: "
-                    "another input needs a name of its own",
-                    *(self._name, note["run"]),
-                )
+                told = "the call %r has started the run %s with another input: use another name"
+                logger.warning(told, self._name, note["run"])
             return await self._known(note["run"], on_abort, on_failure)
         return None
 
     def _check_actor(self, note: dict[str, Any]) -> None:
         if note.setdefault("actor", self._actor_id) != self._actor_id:
             raise ValueError(
-                f"the call {self._name!r} has started {note['actor']}, not {self._actor_id}: each "
-                "run has a name of its own"
+                f"the call {self._name!r} has started {note['actor']}: use another name"
             )
 
     async def _known(self, run_id: str, on_abort: OnAbort, on_failure: OnFailure) -> Run | None:

@@ -307,7 +307,7 @@ def test_mistakes(family: Family) -> None:
     assert run.wait() == 0, run.output
     assert run.output.count("refused") == 6
     so_far, _, after = run.output.partition("no other input so far")
-    assert ("another input" in so_far, "another input" in after) == (False, True)
+    assert ("with another input" in so_far, "with another input" in after) == (False, True)
     assert len(family.children) == 1
 
 
