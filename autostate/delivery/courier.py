@@ -26,12 +26,13 @@ import queue
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import Future
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from autostate import hub, logs
 from autostate.deadline import backoff
+from autostate.delivery.awaiting import awaited, outcome
 from autostate.delivery.destination import (
     Destination,
     FunctionDestination,
@@ -72,9 +73,6 @@ UNCONFIRMED: Final = 5.0
 
 SILENT: Final = 300.0
 """Seconds after which a warning tells of a call of the destination that has not returned."""
-
-LOOP_CHECK: Final = 0.25
-"""Seconds between checks whether the event loop still runs."""
 
 
 class Courier(Generic[T]):
@@ -473,14 +471,14 @@ class Courier(Generic[T]):
     def _result(self, result: Any) -> Any:
         if not isinstance(result, Awaitable):
             return result
-        coroutine = _awaited(result)
+        coroutine = awaited(result)
         loop = self._loop
         if loop is not None and loop.is_running():
             try:
                 future: Future[Any] = asyncio.run_coroutine_threadsafe(coroutine, loop)
             except RuntimeError:  # it was closed just now
                 return self._in_own_loop(coroutine)
-            return _outcome(future, loop)
+            return outcome(future, loop)
         return self._in_own_loop(coroutine)
 
     def _in_own_loop(self, coroutine: Any) -> Any:
@@ -497,24 +495,6 @@ class _UndecodableError(Exception):
         self.position = position
 
 
-def _outcome(future: Future[Any], loop: asyncio.AbstractEventLoop) -> Any:
-    """Wait for what runs in an event loop, as long as the loop runs."""
-    while not future.done() and loop.is_running():
-        wait([future], timeout=LOOP_CHECK)
-    if not future.done():
-        if not loop.is_closed():
-            future.cancel()
-        raise ConnectionAbortedError("the event loop ended in the midst of a delivery")
-    try:
-        return future.result()
-    except CancelledError:  # the loop cancels all of its tasks at its end
-        raise ConnectionAbortedError("the delivery was cancelled") from None
-
-
 def _finish(moved: asyncio.Future[None]) -> None:
     if not moved.done():
         moved.set_result(None)
-
-
-async def _awaited(result: Awaitable[Any]) -> Any:
-    return await result
