@@ -81,7 +81,7 @@ $(SERVERS): $(STAMP) pyproject.toml
 	@touch $@
 
 servers: $(SERVERS)
-	AUTOSTATE_SERVERS=1 $(BIN)/python -m pytest -n0 -m servers tests/delivery $(ARGS)
+	WITH_SERVERS=1 $(BIN)/python -m pytest -n0 -m servers tests/delivery $(ARGS)
 
 lint: style types
 

@@ -15,7 +15,7 @@ import pytest
 def need(*modules: str) -> None:
     """Skip the test if a module is missing."""
     missing = [name for name in modules if find_spec(name) is None]
-    if missing and os.environ.get("AUTOSTATE_SERVERS"):
+    if missing and os.environ.get("WITH_SERVERS"):
         pytest.fail(f"not installed: {', '.join(missing)}")
     if missing:
         pytest.skip(f"`make servers` runs it, with {', '.join(missing)}")
