@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -22,16 +21,12 @@ class Site:
         delay: Seconds that a page takes.
 
     Attributes:
-        served: The number of requests so far.
-        visits: How often each path was asked for.
-        hook: Called with `served` before each answer.
+        url: Its address.
     """
 
     def __init__(self, pages: int, delay: float = 0.0) -> None:
         self.pages = pages
-        self.served = 0
-        self.visits: Counter[str] = Counter()
-        self.hook: Callable[[int], None] = lambda _: None
+        self._visits: Counter[str] = Counter()
         self._delay = delay
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -75,10 +70,8 @@ class Site:
         """Return status, headers and body of a page."""
         time.sleep(self._delay)
         with self._lock:
-            self.served += 1
-            self.visits[path] += 1
-            self.hook(self.served)
-            is_first = self.visits[path] == 1
+            self._visits[path] += 1
+            is_first = self._visits[path] == 1
         if path.startswith("/go/"):
             return 302, {"Location": path[3:]}, b""
         page = int(path[1:])

@@ -7,7 +7,7 @@ import threading
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from examples.crawl.site import Site
+from tests.scrapy.site import Site
 
 BRANDS: Final = ("Acme", "Globex", "Initech")
 PER_PAGE: Final = 3

@@ -82,5 +82,6 @@ def test_what_others_lose(
     tally.tried(max(1, outcome.ends.total()))
     tally.note(
         f"{case}: {PAGES} pages, {outcome.ends.total()} ends: {books.counted_twice} counted twice, "
-        f"{books.items_twice} items twice, {books.charged_twice} charged twice, {books.lost} lost"
+        f"{books.items_twice} items twice, {books.charged_twice} charged twice, {books.lost} lost, "
+        f"{outcome.failures} failures of the run"
     )

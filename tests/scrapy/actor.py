@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from autostate.testing import LocalPlatform, Run
-from examples.crawl.site import Site
 from tests.actor_runs import script
-from tests.scrapy.site import SPIDER
+from tests.scrapy.site import SPIDER, Site
 
 ACTOR: Final = """
 import asyncio, sys

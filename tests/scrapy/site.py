@@ -1,4 +1,4 @@
-"""Spider programs that crawl a web site of numbered pages."""
+"""A web site of numbered pages, and the spider programs that crawl it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import os
 import random
 import subprocess
 import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 import autostate
 from autostate import PersistedDict
 from autostate.runtime.api import close_default
-from examples.crawl.site import Site
 
 LONGEST: Final = 60.0
 """Seconds after which a program counts as hung."""
@@ -62,33 +66,91 @@ process.start()
 """
 
 
-class FaultySite(Site):
-    """A site of which some visits get no page: as many as Scrapy's retry middleware makes good.
+class Site:
+    """A server of pages that link to each other.
+
+    Page n links to 2n+1, 2n+2 and n+1. Every seventh one is reached by a redirect, and every
+    eleventh one is unavailable at the first visit.
 
     Args:
         pages: The number of pages.
-        rng: Chooses these visits, at most two of each page: it is unavailable, too busy, or breaks
-            off before or in the midst of the answer.
+        rng: Chooses visits that get no page, at most two of each page, as many as Scrapy's retry
+            middleware makes good: it is unavailable, too busy, or breaks off. None: no visits.
+
+    Attributes:
+        served: The number of requests so far.
+        visits: How often each path was asked for.
+        hook: Called with `served` before each answer.
     """
 
-    def __init__(self, pages: int, rng: random.Random) -> None:
-        super().__init__(pages)
+    def __init__(self, pages: int, rng: random.Random | None = None) -> None:
+        self.pages = pages
         ways = (*["none"] * 4, "unavailable", "busy", "no answer", "half an answer")
-        self._faults = [rng.choices(ways, k=2) for _ in range(pages)]
+        self._faults = [] if rng is None else [rng.choices(ways, k=2) for _ in range(pages)]
+        self.served = 0
+        self.visits: Counter[str] = Counter()
+        self.hook: Callable[[int], None] = lambda _: None
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = False
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign] # killed clients
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, headers, body = site.answer(self.path)
+                if not status:
+                    return
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        return Handler
 
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
-        """Return status, headers and body of a page; raise an error for no answer."""
-        status, headers, body = super().answer(path)
-        visit = self.visits[path]
-        if path.startswith("/go/") or visit > 2:
-            return status, headers, body
-        fault = self._faults[int(path[1:])][visit - 1]
+        """Return status, headers and body of a page; status 0 for no answer."""
+        with self._lock:
+            self.served += 1
+            self.visits[path] += 1
+            self.hook(self.served)
+            visit = self.visits[path]
+        if path.startswith("/go/"):
+            return 302, {"Location": path[3:]}, b""
+        page = int(path[1:])
+        fault = self._faults[page][visit - 1] if self._faults and visit <= 2 else "none"
         if fault == "no answer":
-            raise ConnectionAbortedError
-        if fault in ("busy", "unavailable"):
-            return (429 if fault == "busy" else 503), {}, b""
-        headers = {**headers, "Content-Length": str(len(body))}
-        return status, headers, body[: len(body) // 2 if fault == "half an answer" else None]
+            return 0, {}, b""
+        if fault == "busy":
+            return 429, {}, b""
+        if fault == "unavailable" or (not self._faults and page % 11 == 10 and visit == 1):
+            return 503, {}, b""
+        links = (at for at in (2 * page + 1, 2 * page + 2, page + 1) if at < self.pages)
+        body = "".join(f'<a href="{"/go" if at % 7 == 6 else ""}/{at}">{at}</a>' for at in links)
+        headers = {"Content-Type": "text/html", "Content-Length": str(len(body))}
+        return 200, headers, body[: len(body) // 2 if fault == "half an answer" else None].encode()
 
 
 class Program:

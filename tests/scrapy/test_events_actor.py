@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 from autostate.testing import LocalPlatform
-from examples.crawl.site import Site
 from tests.scrapy.actor import pages_in, reaching, start
+from tests.scrapy.site import Site
 
 PAGES = 60
 

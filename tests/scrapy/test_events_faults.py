@@ -11,10 +11,9 @@ import pytest
 
 from autostate.apify.in_step import DATASET_ITEM
 from autostate.testing import LocalPlatform, Run
-from examples.crawl.site import Site
 from tests.campaign import Tally, size
 from tests.scrapy.actor import pages_in, reaching, start
-from tests.scrapy.site import FaultySite
+from tests.scrapy.site import Site
 
 CRAWLS = size("SCRAPY", 1)
 PAGES = 60
@@ -82,7 +81,7 @@ def test_each_page_counts_once_and_each_item_arrives_once(
     number: int, platform: LocalPlatform, tmp_path: Path, rng: random.Random, tally: Tally
 ) -> None:
     """After kills, migrations and aborts; three requests to the platform in ten fail."""
-    with FaultySite(PAGES, rng) as site:
+    with Site(PAGES, rng) as site:
         run = start(platform, site, tmp_path, prices={DATASET_ITEM: 0.001})
         for path, share in FAULTS.items():
             platform.faults(probability=share, seed=rng.randrange(1000), path=path)

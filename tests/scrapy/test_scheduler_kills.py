@@ -8,9 +8,8 @@ import threading
 
 import pytest
 
-from examples.crawl.site import Site
 from tests.campaign import Tally, size
-from tests.scrapy.site import FaultySite, Program, check_exact, log
+from tests.scrapy.site import Program, Site, check_exact, log
 
 PAGES = 120
 KILLS = 3
@@ -35,7 +34,7 @@ def run_until(program: Program, site: Site, count: int, *signals: int) -> int:
 @pytest.mark.parametrize("number", range(size("SCRAPY", 1)))
 def test_kill_9_at_random_moments(number: int, rng: random.Random, tally: Tally) -> None:
     """Three kills, redirects and pages that fail: nothing is lost, nothing counts twice."""
-    with FaultySite(PAGES, rng) as site:
+    with Site(PAGES, rng) as site:
         for _ in range(KILLS):
             program = Program(site)
             run_until(program, site, rng.randint(1, 50), signal.SIGKILL)

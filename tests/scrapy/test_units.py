@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from examples.crawl.site import Site
-from tests.scrapy.site import RUN, SPIDER, Program, check_exact, items, log, state
+from tests.scrapy.site import RUN, SPIDER, Program, Site, check_exact, items, log, state
 
 KILLED_IN_THE_MIDST = """
 import contextvars, os, signal
