@@ -70,6 +70,10 @@ class Box:
     def set_gate(self, gate: Callable[[], None] | None) -> None:
         self.gate = gate
 
+    def waits_for_itself(self) -> bool:
+        """Nothing is written in units."""
+        return False
+
     def changed_past_the_gate(self) -> bool:
         return False
 
