@@ -310,6 +310,7 @@ def isolated(no_leaks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in list(os.environ):
         if name.startswith(PLATFORM_VARIABLES):
             monkeypatch.delenv(name)
+    monkeypatch.setattr("autostate.apify.events._entry_points_in_step", False)
     monkeypatch.chdir(tmp_path)
     with registrations_kept():
         yield tmp_path

@@ -112,6 +112,8 @@ def _entry_point(
 ) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Wrap an async function."""
     _check_function(function)
+    if settings.get("in_step"):
+        events.expect_in_step()  # the program may enter the Actor by itself before the call
     name = function.__name__
     signature = _signature(function)
     makers = _makers(function, signature)

@@ -29,13 +29,14 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from autostate import announced, hub, logs
 from autostate.errors import AutostateError
 from autostate.process.interrupts import Latch, Worker
 from autostate.runtime.api import current_manager, live
 from autostate.runtime.manager import StateManager
+from autostate.runtime.store_use import late_checks
 from autostate.saving import blocked_loop
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
     from autostate.apify.listening import Ears
+    from autostate.settings import SettingsByName
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -137,7 +139,7 @@ async def _enter(wrapped: Wrapped, actor: Any, args: Args, kwargs: Kwargs) -> An
     """Enter an Actor context, and listen to its events."""
     from autostate.apify.purge import surviving_a_purge
 
-    if wants_in_step():
+    if in_step := wants_in_step():
         from autostate.apify import versions
 
         versions.check()
@@ -146,6 +148,8 @@ async def _enter(wrapped: Wrapped, actor: Any, args: Args, kwargs: Kwargs) -> An
         storage_client.install()
     with surviving_a_purge(live()):
         entered = await wrapped(*args, **kwargs)
+    if in_step:
+        _in_step.add(actor)
     _attach(actor)
     await _resume_outboxes(actor)
     return entered
@@ -431,9 +435,37 @@ def _seconds(duration: timedelta | None) -> float | None:
     return None if duration is None else max(0.0, duration.total_seconds())
 
 
+_in_step: WeakSet[Any] = WeakSet()
+"""The Actors that were entered with the setting `in_step`."""
+_entry_points_in_step: bool = False
+
+
+def expect_in_step() -> None:
+    """Enter all Actors in step: the program has an entry point that needs it."""
+    global _entry_points_in_step
+    _entry_points_in_step = True
+
+
+def _refuse_late_step(settings: SettingsByName) -> None:
+    """Raise an error if `in_step` is set in an Actor that was entered without it."""
+    apify = sys.modules.get("apify") if settings.get("in_step") else None
+    proxy = getattr(apify, "Actor", None)
+    if is_open(proxy) and getattr(proxy, "__wrapped__", proxy) not in _in_step:
+        raise RuntimeError(
+            "in_step is set too late: the Actor was entered without it, so what it pushes, charges "
+            "and marks goes to the platform at once. Set it before `async with Actor`: by "
+            "autostate.configure(in_step=True) or @autostate.actor(in_step=True)"
+        )
+
+
+late_checks.append(_refuse_late_step)
+
+
 def wants_in_step() -> bool:
     """Tell whether items, charges and requests go through autostate."""
-    return any(each.settings.in_step for each in (*live(), current_manager()))
+    return _entry_points_in_step or any(
+        each.settings.in_step for each in (*live(), current_manager())
+    )
 
 
 def _wants_reboot() -> bool:

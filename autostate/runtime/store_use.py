@@ -25,6 +25,10 @@ CREATING = 1.0
 """Seconds that the end of the process waits for a thread that is creating a state object."""
 
 
+late_checks: list[Callable[[SettingsByName], None]] = []
+"""Called with settings that are about to be made; they raise an error if one comes too late."""
+
+
 class StoreUse:
     """A store that is opened at its first use and stays open until the process or its body ends.
 
@@ -108,6 +112,8 @@ class StoreUse:
                 )
 
     def _override(self, settings: SettingsByName) -> None:
+        for check in late_checks:
+            check(settings)
         merged: SettingsByName = {**self._overrides, **settings}
         Settings.for_store(self.url, **merged)  # a wrong setting raises now, not at the first use
         self._overrides = merged

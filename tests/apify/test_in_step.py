@@ -318,7 +318,7 @@ def test_records_are_written_after_the_save(platform: LocalPlatform, start: Star
 
 
 def test_the_end_waits_for_what_has_not_arrived(platform: LocalPlatform, start: StartActor) -> None:
-    """And a run that ends without it says so."""
+    """And a run that ends without it says so, and fails: nobody would resurrect it otherwise."""
     platform.traffic.fault("POST", "*/items", status=503)
     run = start(
         """
@@ -329,7 +329,7 @@ def test_the_end_waits_for_what_has_not_arrived(platform: LocalPlatform, start: 
             await Actor.push_data({"n": 1})
         """
     )
-    assert run.wait() == 0, run.output
+    assert run.wait() == 74, run.output
     assert "1 of its pushes or charges have not arrived" in run.output
     platform.traffic.heal()
     run.start_next_container()
@@ -352,3 +352,41 @@ def test_a_key_that_the_sdk_does_not_take_is_refused(start: StartActor) -> None:
     )
     assert run.wait() == 0, run.output
     assert "refused: charge() with an idempotency_key needs apify 4.1" in run.output
+
+
+@pytest.mark.parametrize(
+    "late",
+    ["autostate.configure(in_step=True)", 'autostate.open("memory:", in_step=True)'],
+    ids=["configure", "open"],
+)
+def test_a_setting_that_comes_too_late_is_an_error(
+    platform: LocalPlatform, tmp_path: Path, late: str
+) -> None:
+    """The Actor was entered without it: its pushes would go to the platform at once."""
+    body = f"""
+    async with Actor:
+        {late}
+    """
+    run = platform.start_run(script(tmp_path, body, PRELUDE))
+    assert run.wait() == 91
+    assert "in_step is set too late" in run.output
+
+
+def test_an_entry_point_is_in_step_in_an_actor_that_the_program_enters(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """It says so before the call."""
+    prelude = f"""{PRELUDE}
+@autostate.actor(in_step=True)
+async def work() -> None:
+    with autostate.atomic():
+        await Actor.push_data({{"n": 1}})
+        assert not (await Actor.open_dataset())._client.__class__.__module__.startswith("apify")
+"""
+    body = """
+    async with Actor:
+        await work()
+    """
+    run = platform.start_run(script(tmp_path, body, prelude))
+    assert run.wait() == 0, run.output
+    assert run.dataset.items == [{"n": 1}]
