@@ -15,7 +15,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
-from autostate import hub
+from autostate import announced, hub
 from autostate.deadline import Deadline
 from autostate.delivery.courier import Courier
 from autostate.delivery.destination import Destination, FunctionDestination, OutboxItem
@@ -23,6 +23,7 @@ from autostate.delivery.ledger import Ledger
 from autostate.delivery.reason import reason
 from autostate.delivery.room import CAPACITY, CAPACITY_BYTES, Room
 from autostate.errors import DeliveryRefusedError, OutboxFullError, StateTypeError
+from autostate.process import exit_status
 from autostate.runtime.api import current_manager
 from autostate.tracking.savepoint import innermost
 
@@ -119,8 +120,9 @@ class Outbox(Generic[T]):
         belong to the block, and go with it if it raises.
 
         A full outbox makes the caller wait until there is room, unless an event loop runs in the
-        calling thread, or the call is inside a block: the block would wait for its own end. Call
-        `await outbox.put_async(…)` in coroutines.
+        calling thread: call `await outbox.put_async(…)` in coroutines. Inside a block the caller
+        waits for what is saved; items of blocks that are open would wait for their own end, and
+        one block may put any number of them.
 
         Args:
             values: The items.
@@ -132,7 +134,7 @@ class Outbox(Generic[T]):
         """
         texts = self._encoded(values)
         room = Room(self._ledger, self.capacity, self.capacity_bytes, texts)
-        if not (room.is_there() or self._is_inside_block() or self._is_granted()):
+        if not (room.is_there() or self._is_let_in_anyway()):
             self._ledger.pass_gate()
             if _in_loop():
                 raise self._full("call `await outbox.put_async(…)`, which waits")
@@ -150,7 +152,7 @@ class Outbox(Generic[T]):
         """Add items like `put`; wait for room without blocking the event loop."""
         texts = self._encoded(values)
         room = Room(self._ledger, self.capacity, self.capacity_bytes, texts)
-        if not (room.is_there() or self._is_inside_block() or self._is_granted()):
+        if not (room.is_there() or self._is_let_in_anyway()):
             self._ledger.pass_gate()
             end = Deadline.after(self._seconds(timeout))
             self._flush_thread.flush_soon()
@@ -268,13 +270,12 @@ class Outbox(Generic[T]):
     def _is_empty(self) -> bool:
         return not len(self._ledger)
 
-    def _is_inside_block(self) -> bool:
-        """Tell whether the caller is inside a block, where nobody waits for room."""
-        return self._incarnation.tracker.inside_atomic()
-
     def _is_let_in(self, room: Room) -> Callable[[], bool]:
-        """Give what a put waits for; inside a unit of work, not for the end of the unit."""
-        if innermost(self._incarnation.tracker) is None:
+        """Give what a put waits for; not for the end of the block or unit that the caller is in."""
+        tracker, ledger = self._incarnation.tracker, self._ledger
+        if tracker.inside_atomic():  # no save comes before its end
+            return lambda: room.is_there() or ledger.is_all_fresh
+        if innermost(tracker) is None:
             return room.is_there
         return lambda: room.is_there() or room.is_out_of_reach()
 
@@ -282,6 +283,14 @@ class Outbox(Generic[T]):
         """After a wait that has not brought room, let the next calls in without one."""
         if not room.is_there():
             self._granted = (2 * len(self._ledger), 2 * self._ledger.bytes)
+
+    def _is_let_in_anyway(self) -> bool:
+        """Tell whether a put goes on without room, since no wait brings any."""
+        if not self._incarnation.tracker.inside_atomic():
+            return self._is_granted()
+        if self._ledger.is_all_fresh:
+            self._flush_thread.flush_soon()  # after the block: then later blocks can wait
+        return self._ledger.is_all_fresh
 
     def _is_granted(self) -> bool:
         """Tell whether a unit of work goes on beyond the room, as a wait has allowed it."""
@@ -327,7 +336,14 @@ class Outbox(Generic[T]):
             self._courier.stop(end.left())
             self._ledger.close()
         if self._ledger.is_ours and len(self):
-            logger.info("the outbox %r keeps %d items for the next process", self.name, len(self))
+            last = "" if self.error is None else f"; the last error: {reason(self.error)}"
+            logger.warning(
+                "the outbox %r keeps %d items that are not delivered for the next process%s",
+                *(self.name, len(self), last),
+            )
+            store = self._incarnation.store
+            if not getattr(store, "outlives_run", True) and announced.seconds_to_kill() is None:
+                exit_status.note_loss()  # there is no next process unless the run is resurrected
 
     async def end_async(self, timeout: float) -> None:  # noqa: ASYNC109 - as end
         """Deliver as far as the time allows, without blocking the event loop."""

@@ -147,25 +147,50 @@ def test_a_full_outbox_is_an_error_when_it_gets_no_room_in_time() -> None:
     with pytest.raises(OutboxFullError, match="room for 2"):
         box.put("c", timeout=0.01)
     assert len(box) == 2
-    with autostate.atomic():
-        box.put("in a block nobody waits")
     shelf.opened.set()
     assert box.drain()
+
+
+def test_a_block_waits_for_what_is_saved_and_not_for_its_own_end() -> None:
+    """It may put any number of items; many blocks may not."""
+    shelf = Gate()
+    box = autostate.outbox("box", shelf, capacity=2)
+    with autostate.atomic():
+        for number in range(6):
+            box.put(number)
+    with pytest.raises(OutboxFullError):
+        for number in range(6, 100_000):  # the first of them may be in the save of the others
+            with autostate.atomic():
+                box.put(number, timeout=0.01)
+    waiting = threading.Thread(target=put_in_a_block, args=(box, "last"))
+    waiting.start()
+    assert shelf.called.wait(10)
+    shelf.opened.set()
+    waiting.join(10)
+    assert box.drain()
+    assert shelf.values[:6] == [*range(6)]
+    assert shelf.values[-1] == "last"
+
+
+def put_in_a_block(box: Any, value: str) -> None:
+    """Put an item as a part of a block."""
+    with autostate.atomic():
+        box.put(value)
 
 
 def test_bytes_are_bounded_as_items_are() -> None:
     """Those of the encoded values, in UTF-8; items of blocks that were undone do not count."""
     shelf = Gate()
     box = autostate.outbox("box", shelf, capacity_bytes=1_000)
+    with contextlib.suppress(ZeroDivisionError), autostate.atomic():
+        box.put("a block does not wait for itself" * 100)
+        raise ZeroDivisionError
     box.put("x" * 400, "é" * 200)
     assert box.pending_bytes == 804
     with pytest.raises(
         OutboxFullError, match=r"2 items of 804 bytes .* room for .* of 1,000 bytes"
     ):
         box.put("x" * 400, timeout=0.01)
-    with contextlib.suppress(ZeroDivisionError), autostate.atomic():
-        box.put("in a block nobody waits" * 100)
-        raise ZeroDivisionError
     box.put("x" * 100, timeout=0.01)
     assert len(box) == 3
     shelf.opened.set()
