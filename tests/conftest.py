@@ -311,6 +311,7 @@ def isolated(no_leaks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         if name.startswith(PLATFORM_VARIABLES):
             monkeypatch.delenv(name)
     monkeypatch.setattr("autostate.apify.events._entry_points_in_step", False)
+    monkeypatch.delitem(sys.modules, "apify", raising=False)  # with it each program is an Actor
     monkeypatch.chdir(tmp_path)
     with registrations_kept():
         yield tmp_path

@@ -45,6 +45,8 @@ try:
     numbers.put(3)
 except (autostate.OutboxFullError, autostate.DeliveryRefusedError) as full:
     assert_type(full, autostate.OutboxFullError | autostate.DeliveryRefusedError)
+except autostate.LateWriteError as late:
+    assert_type(late, autostate.LateWriteError)
 numbers.retry_aside()
 numbers.forget_aside()
 
