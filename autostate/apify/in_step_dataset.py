@@ -5,6 +5,7 @@ Reading waits until everything is delivered, so that a program finds what it has
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -69,6 +70,9 @@ class InStepDatasetClient(DatasetClient):
         items = data if isinstance(data, Sequence) else [data]
         if not items:
             return
+        # A loop over pushes lets others work, as where each push is a request. Not after the put:
+        # an item and its charge must not be saved apart, and none be cancelled between the two.
+        await asyncio.sleep(0)
         async with _charge_lock():
             cut = getattr(self.inner, "_compute_limit_for_push", None)
             limit = len(items) if cut is None else cut(len(items))

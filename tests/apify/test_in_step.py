@@ -257,6 +257,27 @@ def test_own_functions_need_no_setting(platform: LocalPlatform, tmp_path: Path) 
     assert run.charging.counts == {"page": 2, "pdf": 2, "apify-default-dataset-item": 2}
 
 
+def test_a_loop_over_pushes_lets_other_tasks_work(start: StartActor) -> None:
+    """Though nothing is sent meanwhile."""
+    run = start(
+        """
+        turns = []
+        async def work():
+            while len(turns) < 20:
+                turns.append(1)
+                await asyncio.sleep(0)
+
+        async with Actor:
+            other = asyncio.create_task(work())
+            for n in range(21):
+                await Actor.push_data({"n": n})
+            assert len(turns) == 20
+            await other
+        """
+    )
+    assert run.wait() == 0, run.output
+
+
 def test_without_an_actor_they_raise(start: StartActor) -> None:
     """There is no dataset and nothing to charge for."""
     run = start(
