@@ -178,19 +178,27 @@ def test_standby(stage: Stage) -> None:
     assert run.state("visits") == {"/home": SIZE}
 
 
-@pytest.mark.parametrize("limit", [None, 0.15], ids=["all", "limit"])
+@pytest.mark.parametrize("limit", [None, 0.25], ids=["all", "limit"])
 def test_charging(stage: Stage, limit: float | None) -> None:
-    """Each page is charged and pushed once, up to the limit, and the start of the run once."""
+    """Each page is charged and pushed once, up to the limit, and the start of the run once.
+
+    What is left at the limit is enough for a page, and not for the item as well.
+    """
     urls = [f"{stage.site.url}/pages/{n}" for n in range(SIZE)]
     run = stage.finish(
         "charging",
-        {"urls": urls},
-        prices={"start": 0.05, "page": 0.01},
-        max_total_charge_usd=limit,
+        {"urls": ["http://127.0.0.1:1/unreachable", *urls]},
+        prices={"start": 0.05, "page": 0.015, "apify-default-dataset-item": 0.005},
+        max_total_charge_usd=None if limit is None else limit + 0.015,
     )
     count = SIZE if limit is None else 10
-    assert run.charging.counts == {"start": 1, "page": count}
+    assert run.charging.counts == {
+        "start": 1,
+        "page": count,
+        "apify-default-dataset-item": count,
+    }
     assert [item["url"] for item in run.dataset.items] == urls[:count]
+    assert (run.status_message == "The limit is reached") is (limit is not None)
 
 
 def test_request_list(stage: Stage) -> None:
