@@ -85,8 +85,11 @@ class Values:
         """Give the content of a state object.
 
         Raises:
+            KeyError: None of this name is stored.
             CorruptStateError: It refers to a node that is not stored.
         """
+        if name not in self._roots:
+            raise KeyError(f"no state object {name!r} is saved. {listed(list(self._roots))}")
         return self._node(self._roots[name])
 
     def _node(self, node_id: int) -> Any:

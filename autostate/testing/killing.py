@@ -58,16 +58,27 @@ class RandomKills:
 
         Raises:
             TimeoutError: The Actor did not end in time.
+            RuntimeError: The Actor has ended, without an error, before any kill.
         """
         end = time.monotonic() + timeout
         far = self._far()
+        ends = 0
         for announced in self._announced:
             life = self._random.uniform(*self._between)
             notice = self._random.uniform(*self._notice)
             if self._ends_before(life, far, end) or not self._end_container(notice, announced):
                 break
             far = self._far()  # of what the killed container has done, all has been counted
-        return self._run.wait(max(0.0, end - time.monotonic()))
+            ends += 1
+        code = self._run.wait(max(0.0, end - time.monotonic()))
+        if self._announced and not ends and self._run.status == "SUCCEEDED":
+            raise RuntimeError(
+                "no container was killed, so the test would show nothing: the Actor ended by "
+                f"itself before the first kill, which came {self._between[0]:g} to "
+                f"{self._between[1]:g} s after its first output or progress. Give it more work, or "
+                "pass a shorter life, such as between=(0.05, 0.3)"
+            )
+        return code
 
     def _far(self) -> object:
         """Return how far the Actor is."""

@@ -285,6 +285,10 @@ class Run:
 
         Returns:
             The exit code of the last container.
+
+        Raises:
+            TimeoutError: The Actor did not end in time.
+            RuntimeError: The Actor has succeeded before any kill.
         """
         killing = RandomKills(
             self,

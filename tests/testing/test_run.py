@@ -45,7 +45,7 @@ def test_a_state_is_read_while_the_actor_runs(start: StartActor) -> None:
     assert run.wait() == 0, run.output
     assert run.state("progress") == {"page": 40}
     assert run.state("seen") == set(range(1, 41))
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="no state object 'other' is saved"):
         run.state("other")
 
 
@@ -118,6 +118,16 @@ def test_a_container_is_not_killed_before_it_has_got_somewhere(start: StartActor
     assert code == 0, run.output
     assert len(run.containers) == 3
     assert all("page" in container.output for container in run.containers)
+
+
+def test_a_test_without_a_kill_is_told_of(start: StartActor) -> None:
+    """It would pass, and show nothing."""
+    run = start("print('done')")
+    with pytest.raises(RuntimeError, match="no container was killed"):
+        run.kill_at_random(seed=1, between=(30.0, 30.0))
+    failing = start("raise SystemExit(3)")
+    assert failing.kill_at_random(seed=1, between=(30.0, 30.0)) == 3
+    assert start("pass").kill_at_random(seed=1, kills=0) == 0
 
 
 @pytest.mark.parametrize("migrations", [0.0, 1.0])
