@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,8 @@ from autostate.apify.pending_marks import PendingMarks
 from autostate.apify.units import WorkUnit, working
 from autostate.ownership.state_names import OWN
 from autostate.runtime.api import current_manager
+
+logger: logging.Logger = logging.getLogger("autostate")
 
 if TYPE_CHECKING:
     from crawlee.storage_clients.models import AddRequestsResponse, RequestQueueMetadata
@@ -198,9 +201,19 @@ class InStepQueueClient(RequestQueueClient):
 
         The next process works them again. Else the last save would wait for these units.
         """
-        for unit in list(self._units.values()):
-            if not unit.of_crawler:
-                unit.end(kept=False)
+        left = [unit for unit in self._units.values() if not unit.of_crawler and unit.is_open]
+        if left:
+            logger.warning(
+                "%s fetched, and neither marked as handled nor given back: nothing that was "
+                "written for %s is saved, and the work is done again",
+                *(
+                    ("a request was", "it")
+                    if len(left) == 1
+                    else (f"{len(left)} requests were", "them")
+                ),
+            )
+        for unit in left:
+            unit.end(kept=False)
 
     def _end(self, unit: WorkUnit, key: str, *, kept: bool) -> None:
         unit.end(kept=kept)

@@ -223,7 +223,7 @@ class PendingMarks:
         if key in self._since and number & (number - 1) == 0:
             logs.heard().warning(
                 "a request could not be marked as handled%s%s; it is tried again",
-                "" if number == 1 else f", for the {number}th time",
+                "" if number == 1 else f", {number} times in a row",
                 "" if error is None else f": {type(error).__name__}: {error}",
             )
 

@@ -389,7 +389,7 @@ class Courier(Generic[T]):
     def _arrived(self, positions: Collection[int], place: Any) -> None:
         self._ledger.delivered(positions, place)
         if positions:
-            if self.error is not None:
+            if self._failures > 1:  # the log has told of one failure that it is tried again
                 logger.warning("the outbox %r delivers again", self._name)
             self.delivered += len(positions)
             self.error, self._failures, self._in_a_row = None, 0, 0
@@ -430,7 +430,7 @@ class Courier(Generic[T]):
                 logging.ERROR if is_bad else logging.WARNING,
                 "the outbox %r could not deliver%s: %s; %s",
                 self._name,
-                "" if number == 1 else f", for the {number}th time",
+                "" if number == 1 else f", {number} times in a row",
                 reason(error),
                 "the item is set aside, see Outbox.aside" if is_bad else "it is tried again",
             )

@@ -25,7 +25,7 @@ def reason(error: BaseException) -> str:
         return reason(error.__cause__)  # that of a driver, as `SqlTable` passes it on
     name = type(error).__name__
     if type(error).__module__.partition(".")[0] == _OURS:
-        return f"{name}: {error}"
+        return str(error) if isinstance(error, ConnectionError) else f"{name}: {error}"
     if isinstance(error, OSError) and isinstance(error.errno, int):
         return f"{name}: {error.strerror}"
     code = getattr(error, "sqlstate", None) or getattr(error, "sqlite_errorname", None)

@@ -266,8 +266,9 @@ class Journal:
         """Become a new incarnation that builds on the recovered state."""
         if epoch >= LAST_EPOCH:
             raise CorruptStateError(
-                f"{self._store.url} holds a record whose name says that it is of the {epoch:,}th "
-                "process, which cannot be: somebody else has changed the store. Delete that record"
+                f"{self._store.url} holds a record whose name says that it is of process "
+                f"number {epoch:,}, which cannot be: somebody else has changed the store. Delete "
+                "that record"
             )
         me = HeadKey(epoch + 1, self._token())
         self._writer = Writer(self._store, me, found, self._part_limit, self._monotonic)

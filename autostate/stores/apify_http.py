@@ -346,6 +346,8 @@ def _translated(
         return StoreError(f"{origin}: its certificate is not valid. Check {terms.url}")
     if isinstance(error, TimeoutError):
         return StoreUnavailableError(f"{origin} did not answer {method} in {terms.time}")
+    if isinstance(error, ConnectionRefusedError | socket.gaierror):
+        return StoreUnavailableError(f"{origin} cannot be reached: {error}")
     what = type(error).__name__.strip("_")
     if isinstance(error, _HARMLESS):
         return StoreUnavailableError(f"{origin} was lost during {method}: {what}: {error}")

@@ -212,11 +212,18 @@ class Blocks:
 
     def undo_open(self) -> None:
         """Undo blocks that do not end: while they are open nothing could be saved."""
-        if self.open:
+        blocks = sum(not point.is_unit for point in self.open)
+        if blocks:
             logger.warning(
                 "%s of atomic() did not end before the last save: what was written in it is not "
                 "saved, everything else is",
-                "a block" if len(self.open) == 1 else f"{len(self.open)} blocks",
+                "a block" if blocks == 1 else f"{blocks} blocks",
+            )
+        units = sum(point.is_unit and point.outer is None for point in self.open)
+        if units:
+            logger.info(
+                "the last save leaves out what %s unfinished had written: it is done again",
+                "a piece of work that is" if units == 1 else f"{units} pieces of work that are",
             )
         for point in reversed(list(self.open)):
             point.outcome = False

@@ -169,6 +169,7 @@ def test_a_loop_that_stops_half_way_leaves_nothing_of_the_request(
     run = platform.start_run(program(tmp_path, body), env=QUICK)
     assert run.wait() == 0, run.output
     assert "did not end before" not in run.output
+    assert "a request was fetched, and neither marked as handled nor given back" in run.output
     assert len(unhandled(run)) == 1
     run.start_next_container()
     assert_ends(run, {"lives": 2, "worked": 1})

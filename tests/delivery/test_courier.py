@@ -54,6 +54,28 @@ def test_one_bad_item_among_a_thousand_is_found_in_a_few_attempts(bench: Make) -
     assert len(shelf.calls) < 40
 
 
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_short_failure_is_one_line_of_the_log(
+    bench: Make, failures: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which says that it is tried again; that it has gone well is told after more failures."""
+    shelf = Shelf()
+    left = [ConnectionResetError("a")] * failures
+
+    def check(_: object) -> None:
+        if left:
+            raise left.pop()
+
+    shelf.fails = check
+    made = bench(shelf)
+    made.put("a")
+    made.run()
+    assert shelf.values == ["a"]
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == (1 if failures == 1 else 3)
+    assert sum("2 times in a row" in each for each in told) == failures - 1
+
+
 def test_an_error_of_the_connection_counts_against_no_item(bench: Make) -> None:
     """However often it comes."""
     shelf = Shelf()

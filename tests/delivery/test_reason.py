@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import autostate
-from autostate.delivery import SqlTable
+from autostate.delivery import RetryLaterError, SqlTable
 from autostate.delivery.http import RejectedError
 from autostate.delivery.outbox import Outbox
 from autostate.delivery.reason import reason
@@ -47,6 +47,7 @@ def test_errors_of_strangers_are_told_without_their_messages(
 
 def test_errors_of_the_library_are_told_in_full() -> None:
     """They hold no values."""
+    assert reason(RetryLaterError("x answered 503", 1.0)) == "x answered 503"
     assert reason(OutboxFullError("no room")) == "OutboxFullError: no room"
     assert reason(RejectedError("x answered 400", 400, SECRET)) == "RejectedError: x answered 400"
     assert reason(OSError(errno.ENOSPC, "full", SECRET)) == "OSError: full"

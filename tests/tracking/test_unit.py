@@ -220,3 +220,23 @@ def test_saving_inside_is_refused_if_it_would_wait_for_the_end(counts: Any) -> N
 
     asyncio.run(main())
     assert counts == {"thread": 1}
+
+
+def test_units_that_are_open_at_the_end_are_not_called_blocks(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The program has written none: a crawler that is left has requests in work."""
+    caplog.set_level("INFO", "autostate")
+    with autostate.open("memory:units"):
+        counts = PersistedCounter[str]("counts")
+        units = [_unit(), _unit()]
+        for unit in units:
+            unit.enter()
+            unit.begin()
+            counts["n"] += 1
+            unit.leave()
+        counts["rest"] += 1
+    assert "atomic()" not in caplog.text
+    assert "leaves out what 2 pieces of work that are unfinished" in caplog.text
+    with autostate.open("memory:units"):
+        assert PersistedCounter[str]("counts") == {"rest": 1}
