@@ -11,9 +11,11 @@ import argparse
 import random
 import signal
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +37,8 @@ LIFE: Final = (0.7, 2.5)
 NOTICE: Final = (0.3, 1.5)
 """The shortest and the longest notice of a migration, in seconds."""
 PRICES: Final = {"page": 0.01}
+TOLD: Final = 5.0
+"""Seconds between two lines that tell how far a crawl is."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,10 @@ def crawl(form: Form, *, pages: int, kills: int, seed: int) -> Result:
         platform.traffic.fault(delay=LATENCY)
         start = f"{site.url}{site.path(0)}"
         run = platform.start_run(command, cwd=ROOT, env=env, input={"start": start}, prices=PRICES)
-        code = run.kill_at_random(
-            seed=seed, kills=kills, migrations=0.5, between=LIFE, notice=NOTICE
-        )
+        with telling(form, run, pages):
+            code = run.kill_at_random(
+                seed=seed, kills=kills, migrations=0.5, between=LIFE, notice=NOTICE
+            )
         if code:
             raise RuntimeError(f"{form.title} ended with {code}:\n{run.output[-3000:]}")
         counts = Counter(form.counts(run))
@@ -101,6 +106,25 @@ def crawl(form: Form, *, pages: int, kills: int, seed: int) -> Result:
         books = look({f"{site.url}{site.path(page)}" for page in range(pages)}, counts, items, run)
         writes = sum(call.method != "GET" for call in platform.traffic.calls)
     return Result(form.title, books, len(run.containers), writes, time.monotonic() - began)
+
+
+@contextmanager
+def telling(form: Form, run: Run, pages: int) -> Generator[None]:
+    """Print now and then how far a crawl is."""
+    done = threading.Event()
+
+    def tell() -> None:
+        while not done.wait(TOLD):
+            far = f"{run.queue.handled} of {pages} pages, container {len(run.containers)}"
+            print(f"  {form.title}: {far}", flush=True)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 ROWS: Final[dict[str, Callable[[Result], str]]] = {
@@ -143,8 +167,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # clean up, too
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10_000)
     print(f"--kills {options.kills} --seed {seed} --pages {options.pages}", flush=True)
+    forms = FORMS if options.peers else FORMS[:1]
+    print(f"This takes about {options.pages // 5 * len(forms)} seconds.", flush=True)
     results = []
-    for form in FORMS if options.peers else FORMS[:1]:
+    for form in forms:
         result = crawl(form, pages=options.pages, kills=options.kills, seed=seed)
         print(f"{result.title}: done after {result.seconds:.0f} s", flush=True)
         results.append(result)
@@ -152,6 +178,10 @@ def main() -> int:
     if not results[0].books.is_exact:
         print(f"WRONG: {results[0].books}")
         return 1
+    print(
+        f"With autostate each of the {options.pages} pages is in the state, in the dataset and on "
+        f"the bill once, after {results[0].containers - 1} kills."
+    )
     return 0
 
 
