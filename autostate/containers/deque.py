@@ -31,6 +31,7 @@ from autostate.containers.sequence import (
     repeating,
 )
 from autostate.tracking.barrier import before, changed, locked, moved, put_item, register_kind, span
+from autostate.tracking.defaults import owned
 from autostate.tracking.kind import Kind
 from autostate.tracking.raw import maxlen_of
 
@@ -131,7 +132,8 @@ class PersistedDeque(root.StateObject, deque[T]):
                 f"its greatest length say {type(self).__name__}({name!r}, maxlen={iterable})"
             )
         # A new deque gets its `maxlen` along with its items (`_fill`), before any cut.
-        root.bind(self, name, list(iterable) if maxlen is ... else deque(iterable, maxlen))
+        bounded: Any = list if maxlen is ... else functools.partial(deque, maxlen=maxlen)
+        root.bind(self, name, bounded(owned(list(iterable), iterable)))
         node = self._node_
         if node is not None and maxlen is not ... and maxlen != maxlen_of(self):
             with node.tracker.lock:

@@ -19,6 +19,7 @@ from autostate.tracking.barrier import (
     register_kind,
     span,
 )
+from autostate.tracking.defaults import owned
 from autostate.tracking.kind import Kind, copy_dict
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
@@ -230,7 +231,8 @@ class PersistedDict(DictBarrier, dict[K, V]):
     def __init__(self, name: str, iterable: Iterable[tuple[K, V]], /, **kwargs: V) -> None: ...
     def __init__(self, name: str, /, *args: Any, **kwargs: Any) -> None:
         """Offer the defaults."""
-        root.bind(self, name, dict(*args, **kwargs))
+        given = args[0] if args else None
+        root.bind(self, name, owned(dict(*args, **kwargs), given, kwargs))
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
 

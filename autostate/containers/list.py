@@ -35,6 +35,7 @@ from autostate.tracking.barrier import (
     register_kind,
     spliced,
 )
+from autostate.tracking.defaults import owned
 from autostate.tracking.kept import SEGMENTS
 from autostate.tracking.kind import Kind
 from autostate.tracking.unnamed import UNNAMED, unnamed
@@ -133,7 +134,7 @@ class PersistedList(root.StateObject, list[T]):
     def __init__(self, name: str, iterable: Iterable[T], /) -> None: ...
     def __init__(self, name: str, iterable: Iterable[Any] = (), /) -> None:
         """Use the default, if nothing is stored."""
-        root.bind(self, name, _list(iterable))
+        root.bind(self, name, owned(_list(iterable), iterable))
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
         append = marking(list, "append", lambda self, *_: moved(self, 0), at_the_end)

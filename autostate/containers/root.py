@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from autostate.errors import StateTypeError
 from autostate.tracking.barrier import Barrier, variants_of
 from autostate.tracking.defaults import begin, offer
+from autostate.tracking.live_conversion import convert_new
+from autostate.tracking.search import holds_atoms
 from autostate.tracking.unnamed import UNNAMED
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def bind(container: Barrier, name: str, defaults: Any) -> None:
         container: The container; it is bound already if `__new__` knew its name.
         name: The name.
         defaults: A mapping of entries or members that the stored state may lack; for a sequence the
-            items if nothing is stored.
+            items if nothing is stored. The caller does not use it again.
     """
     if type(name) is not str:
         raise TypeError(
@@ -108,7 +110,12 @@ def bind(container: Barrier, name: str, defaults: Any) -> None:
             )
         node = container._node_
     if node is not None:  # else another thread has deleted it meanwhile
+        nested = not holds_atoms(defaults)
         (begin if kind.shape == "sequence" else offer)(container, defaults)
+        if nested and kind.shape != "set":
+            defaults.clear()  # it is a reference to each container
+            with node.tracker.lock:
+                convert_new(node)
 
 
 def shown_plain(name: str, builtin: Any, inside: str = "{...}") -> Any:

@@ -50,6 +50,7 @@ def give(cls: type, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     elif not isinstance(live, InstanceRoot):
         manager.create(name, "object", InstanceRoot)  # raises the error that says what is wrong
     if live.instance is made:
+        live.convert_new()
         return made
     # The object was there before, or another thread was faster. What was made here is dropped.
     _become(live, layout, name)
@@ -247,3 +248,4 @@ def _claim(root: InstanceRoot, args: tuple[Any, ...], kwargs: Mapping[str, Any])
             root.busy = False
     with node.tracker.lock:
         offer(root)
+    root.convert_new()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
-from autostate.tracking.barrier import size
+from autostate.tracking import refcount
+from autostate.tracking.barrier import kind_of, size
+from autostate.tracking.conversion import references
+from autostate.tracking.kind import PLAIN
 from autostate.tracking.node import LARGE
-from autostate.tracking.raw import has
+from autostate.tracking.raw import has, item_of
+from autostate.tracking.search import holds_atoms, slots_of
 
 if TYPE_CHECKING:
     from autostate.tracking.items import SequenceEntries
@@ -49,3 +54,71 @@ def begin(container: Any, default: list[Any]) -> None:
         if is_new and entries.all_dirty:
             node.kind.fill(container, default)
             entries.begun = bool(default)
+
+
+def owned(values: Any, given: Any, by_keyword: Mapping[str, Any] | None = None) -> Any:
+    """Replace containers in defaults by copies if nothing but the defaults holds them.
+
+    So they can be converted at once. As long as a dict of defaults exists, perhaps until the next
+    statement, its containers would stay plain in the state; and what the program writes to a plain
+    container has no known writer.
+
+    Args:
+        values: A dict or list that the library has made of the defaults; it is changed.
+        given: What the program has given, of which the values were made.
+        by_keyword: What the program has given by keyword.
+
+    Returns:
+        The values.
+    """
+    if refcount.RELIABLE and not holds_atoms(values):
+        if type(given) in (dict, list):
+            _own(values, given, _IN_BOTH)
+        if by_keyword:
+            _own(values, by_keyword, _by_keyword())
+    return values
+
+
+_IN_BOTH: Final = 2
+"""References to a container that only its holder and a copy of that hold."""
+
+
+def _own(values: Any, given: Any, alone: int) -> None:
+    slots = slots_of(values)
+    for slot in slots if len(slots) <= LARGE else ():
+        kind = PLAIN.get(type(item_of(values, slot)))
+        if kind is None or references(values, slot) > alone or not _is_in(given, slot, values):
+            continue
+        made = kind.copy(item_of(values, slot))
+        if not holds_atoms(made):
+            _own(made, item_of(values, slot), _IN_BOTH)
+        kind_of(values).builtin.__setitem__(values, slot, made)
+
+
+def _is_in(given: Any, slot: Any, values: Any) -> bool:
+    """Tell whether what was given has the same item as the values."""
+    try:
+        return item_of(given, slot) is item_of(values, slot)
+    except LookupError:
+        return False
+
+
+class _Example(dict[str, Any]):
+    """Counts the references to an argument as `PersistedDict` does."""
+
+    found = 0
+
+    def __init__(self, _name: str, /, *args: Any, **kwargs: Any) -> None:
+        self.found = references(dict(*args, **kwargs), "one")
+
+
+@cache
+def _by_keyword() -> int:
+    """Count the references to an argument by keyword that nobody else holds.
+
+    Where the variable of a caller is borrowed (Python 3.14), its value counts as often as one that
+    nobody holds: then the answer is 0, and no argument by keyword is copied.
+    """
+    variable: list[Any] = []
+    alone = _Example("", one=[]).found
+    return alone if _Example("", one=variable).found > alone else 0

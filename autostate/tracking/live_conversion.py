@@ -12,6 +12,7 @@ if it is still there and nobody else holds it, and the copy has its content.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -25,12 +26,13 @@ from autostate.collector import aging, untracking
 from autostate.tracking import refcount
 from autostate.tracking.barrier import INTERCHANGEABLE, VARIANT_SETS, VARIANTS, kind_of, size
 from autostate.tracking.decoded_conversion import Dict, List
+from autostate.tracking.graph import Graph
 from autostate.tracking.items import ItemRef, SequenceEntries
-from autostate.tracking.kind import KINDS, Kind
+from autostate.tracking.kind import KINDS, PLAIN, Kind
 from autostate.tracking.node import LARGE
-from autostate.tracking.raw import drain, key_of, node_of
+from autostate.tracking.raw import drain, item_of, key_of, node_of
 from autostate.tracking.refcount import IN_A_BATCH
-from autostate.tracking.search import ATOMS
+from autostate.tracking.search import ATOMS, slots_of
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -74,6 +76,24 @@ class Group(Struct):
         parents, slots = [*compress(self.parents, which)], [*compress(self.slots, which)]
         keys, values = [*compress(self.keys, which)], [*compress(self.values, which)]
         return Group(self.kind, parents, slots, keys, values, self.level)
+
+
+def convert_new(node: Node) -> None:
+    """Convert at once what a new state object holds; what somebody holds is left to the cut.
+
+    The program may read a container in the next statement and keep it: from then on it would stay
+    plain, and what is written to it would have no known writer.
+    """
+    slots = slots_of(node.obj)
+    if node.obj._node_ is not node or len(slots) > LARGE:  # another thread may have deleted it
+        return
+    batch = Batch(node)
+    batch.convert([slot for slot in slots if type(item_of(node.obj, slot)) in PLAIN])
+    graph = node.tracker.part(Graph)
+    for container, slot, key in batch.left:
+        if container is not node.obj or node.kind.shape == "mapping":
+            with contextlib.suppress(RecursionError):  # it is reported when it is encoded
+                graph.convert(container, slot, node, key)
 
 
 class Batch:

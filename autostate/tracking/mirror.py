@@ -27,8 +27,9 @@ from autostate.tracking import refcount
 from autostate.tracking.barrier import Barrier, register_kind
 from autostate.tracking.kind import Kind, copy_dict
 from autostate.tracking.layout import Layout, class_named, layout_of
+from autostate.tracking.live_conversion import convert_new
 from autostate.tracking.scan import Scan
-from autostate.tracking.search import ATOMS
+from autostate.tracking.search import ATOMS, holds_atoms
 from autostate.tracking.swap import compare_and_swap
 
 if TYPE_CHECKING:
@@ -191,6 +192,20 @@ class InstanceRoot(Barrier, Mirror):
         if issubclass(type(known), Pickled) and known.__wrapped__ is value:
             return known
         return value if issubclass(type(value), Pickled) else wrap(value)
+
+    def convert_new(self) -> None:
+        """Convert what a constructor has made, at once: see `live_conversion.convert_new`.
+
+        For a class with many objects this is left to the cut, which converts the containers of all
+        of them together, unless a block is open.
+        """
+        node, template = self._node_, self.known_layout().options.template
+        if node is None or holds_atoms(self):
+            return
+        with node.tracker.lock:
+            is_one = template is None or "{" not in template
+            if self._node_ is not None and (is_one or node.tracker.savepoints):
+                convert_new(node)
 
     # -- from the mirror to the object --------------------------------------------------------
 
