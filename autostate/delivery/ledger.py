@@ -24,6 +24,7 @@ assignment while a cut is taken could assign after the cut has copied the entrie
 from __future__ import annotations
 
 import contextvars
+import copy
 import uuid
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -73,6 +74,7 @@ class Ledger:
             self.id: str = state["id"]
             self.resumed: list[int] = sorted(key for key in state if type(key) is int)
             self._next = max(state.get("next", 0), *(at + 1 for at in self.resumed[-1:]), 0)
+            self._place: Any = state.get("place")
             self._place_in: int | None = None if state.get("place") is None else 0
             self._fresh: dict[int, int] = {}  # positions that no cut has, and their bytes
             self.bytes: int = sum(size_of(state[position]) for position in self.resumed)
@@ -150,8 +152,12 @@ class Ledger:
 
     @property
     def place(self) -> Any:
-        """What the destination has returned last."""
-        return self.state.get("place")
+        """What the destination has returned last.
+
+        This is the destination's object, of which the state has a copy: nobody holds that one, so
+        that it is converted, and no cut has to wait until it is let go.
+        """
+        return self._place
 
     @property
     def has_place(self) -> bool:
@@ -166,7 +172,11 @@ class Ledger:
     def set_place(self, place: Any) -> None:
         """Note where the first item will arrive."""
         with self._tracker.lock:
-            self.state["place"] = place
+            self._set_place(place)
+
+    def _set_place(self, place: Any) -> None:
+        self._place = place
+        self.state["place"] = copy.deepcopy(place)
 
     def snapshot(self) -> tuple[Any, list[tuple[int, str]]]:
         """Return the place, and all pending items as positions and texts, at one moment."""
@@ -220,8 +230,8 @@ class Ledger:
                 self.bytes -= size_of(self.state.pop(position, ""))
             if not len(self):  # what Ctrl-C in the middle of a count has left over
                 self.bytes = 0
-            if place != self.place:
-                self.state["place"] = place
+            if place != self.state.get("place"):  # the destination may have changed its object
+                self._set_place(place)
 
     def set_aside(self, position: int, error: str) -> None:
         """Keep an item that cannot be delivered, and deliver the others."""

@@ -329,16 +329,50 @@ class Blocks:
         points = self.open
         if not all(point.threads <= here and self._may_step_back(point) for point in points):
             return False
+        self._convert_unheld()  # now: the steps forward hold what is in the containers
         self._log.step_back(points, forward)
         # What the blocks have put into the state is out of it. What others have put there since is
         # converted if nobody holds it any more; else a block may have written to it.
-        plain = self._plain()
-        if plain:
-            known = set(map(id, plain))
+        known = set(map(id, self._plain()))
+        plain: list[Any] = []
+        if known:
             self._written.collect()
             self._written.resolve_all()
             plain = [one for one in self._plain() if id(one) in known]
         return all(map(functools.partial(_is_as_before, plain), points))
+
+    def _convert_unheld(self) -> None:
+        """Convert plain containers that nobody holds but the copies of open blocks.
+
+        A container that somebody puts into the state while one block is open, and that is there
+        when another one begins, is held by the copies of the second. It would stop each cut until
+        the first has ended, which may wait for a cut. A container that was written to since it was
+        copied stays as it is: it has to be undone.
+        """
+        plain = self._plain()
+        if all(map(functools.partial(_is_as_before, plain), self.open)):
+            return
+        known = set(map(id, plain))
+        plain.clear()  # each reference prevents a conversion
+        contents: list[dict[int, Any]] = []
+        for point in self.open:
+            pairs, point.plain = point.plain, []
+            same: dict[int, Any] = {}
+            while pairs:
+                one, content = pairs.pop()
+                if id(one) in known and _is_same(kind_of(one).copy(one), content):
+                    same[id(one)] = content
+                else:
+                    point.plain.append((one, content))
+            contents.append(same)
+        one = content = None
+        self._written.collect()
+        self._written.resolve_all()
+        for node, key in list(self._watched):
+            self._graph.look_inside(node, [*node.entries.slots(key)], again=True)
+        left = {id(one): one for one in self._plain()}
+        for point, same in zip(self.open, contents, strict=True):
+            point.plain += [(left[key], same[key]) for key in same if key in left]
 
     def _may_step_back(self, point: Savepoint) -> bool:
         """Tell whether all writes of a block to objects were noted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import autostate
 from autostate import StateManager
 from autostate.delivery.ledger import Ledger
+from autostate.tracking.unit import Unit
 from tests.delivery.conftest import Bench, Shelf
 
 Make = Callable[[Shelf], Bench]
@@ -187,3 +189,26 @@ def test_a_deleted_outbox_takes_nothing(manager: StateManager) -> None:
         box.put("lost")
     assert manager._tracker().followers == []
     assert autostate.outbox("box", len)._ledger.id != box._ledger.id
+
+
+def test_a_place_that_the_destination_holds_holds_up_no_save(
+    manager: StateManager, ledger: Ledger
+) -> None:
+    """Units of work that overlap a delivery may all wait for a save."""
+    units = [Unit(manager._tracker) for _ in range(2)]
+    contexts = [contextvars.copy_context() for _ in units]
+
+    def begin(unit: Unit) -> None:
+        unit.enter()
+        unit.begin()
+        ledger.put(["item"])
+
+    contexts[0].run(begin, units[0])
+    ledger.set_place(place := {"page": 1})
+    contexts[1].run(begin, units[1])
+    cut = manager._tracker().cut()
+    assert cut is not None
+    cut.failed()
+    assert ledger.place is place
+    for unit in units:
+        unit.end(kept=False)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import autostate
-from autostate import PersistedCounter
+from autostate import PersistedCounter, PersistedDict
 from autostate.runtime.api import current_manager
 from autostate.tracking.unit import Unit
 
@@ -240,3 +240,29 @@ def test_units_that_are_open_at_the_end_are_not_called_blocks(
     assert "leaves out what 2 pieces of work that are unfinished" in caplog.text
     with autostate.open("memory:units"):
         assert PersistedCounter[str]("counts") == {"rest": 1}
+
+
+def test_a_container_that_was_put_between_two_units_holds_up_no_cut(counts: Any) -> None:
+    """The copies that the second unit has of it are no reason to take it for somebody's."""
+    tracker = current_manager()._tracker()
+    state: PersistedDict[str, Any] = PersistedDict("state")
+    units = [_unit(), _unit()]
+    contexts = [contextvars.copy_context() for _ in units]
+
+    def begin(unit: Unit) -> None:
+        unit.enter()
+        unit.begin()
+        state[str(unit)] = 1
+
+    contexts[0].run(begin, units[0])
+    held = {"page": 1}
+    contextvars.Context().run(state.__setitem__, "place", held)
+    contexts[1].run(begin, units[1])
+    assert tracker.cut() is None  # somebody may write to it
+    del held
+    cut = tracker.cut()
+    assert cut is not None
+    cut.failed()
+    for unit in units:
+        unit.end(kept=False)
+    assert state == {"place": {"page": 1}}
