@@ -110,12 +110,16 @@ def bind(container: Barrier, name: str, defaults: Any) -> None:
             )
         node = container._node_
     if node is not None:  # else another thread has deleted it meanwhile
-        nested = not holds_atoms(defaults)
-        (begin if kind.shape == "sequence" else offer)(container, defaults)
-        if nested and kind.shape != "set":
+        nested = kind.shape != "set" and not holds_atoms(defaults)
+        filled = (begin if kind.shape == "sequence" else offer)(container, defaults)
+        if nested and filled:
             defaults.clear()  # it is a reference to each container
             with node.tracker.lock:
-                convert_new(node)
+                convert_new(node, filled)
+                if node.tracker.savepoints:
+                    from autostate.tracking.blocks import Blocks
+
+                    node.tracker.part(Blocks).note_new(node, filled)
 
 
 def shown_plain(name: str, builtin: Any, inside: str = "{...}") -> Any:

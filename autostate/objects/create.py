@@ -50,7 +50,7 @@ def give(cls: type, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     elif not isinstance(live, InstanceRoot):
         manager.create(name, "object", InstanceRoot)  # raises the error that says what is wrong
     if live.instance is made:
-        live.convert_new()
+        _convert_new(live)
         return made
     # The object was there before, or another thread was faster. What was made here is dropped.
     _become(live, layout, name)
@@ -248,4 +248,15 @@ def _claim(root: InstanceRoot, args: tuple[Any, ...], kwargs: Mapping[str, Any])
             root.busy = False
     with node.tracker.lock:
         offer(root)
+    _convert_new(root)
+
+
+def _convert_new(root: InstanceRoot) -> None:
+    """Convert what a constructor has made, or note what cannot be converted for open blocks."""
     root.convert_new()
+    node = root._node_
+    if node is not None and node.tracker.savepoints:
+        from autostate.tracking.blocks import Blocks
+
+        with node.tracker.lock:
+            node.tracker.part(Blocks).note_new(node, [*root.keys()])

@@ -24,7 +24,7 @@ from autostate.tracking.differences import same_items
 from autostate.tracking.graph import Graph
 from autostate.tracking.instances import Scanned
 from autostate.tracking.kind import PLAIN
-from autostate.tracking.node import Marks
+from autostate.tracking.node import Marks, Node
 from autostate.tracking.raw import item_of
 from autostate.tracking.savepoint import Membership, Savepoint, innermost, refuse_late
 from autostate.tracking.scan import Scan
@@ -62,6 +62,7 @@ class Blocks:
         self._log = UndoLog()
         self._may_begin = True
         self._warned_of_orphaned = False
+        self._warned_of_plain = False
         self.refused = False
         self.open: dict[Savepoint, None] = {}
         self._closed: dict[int, weakref.ref[Membership]] = {}
@@ -108,6 +109,9 @@ class Blocks:
             self._written.resolve_all()
             point.instances = [] if scan is None else scan.contents()
             point.plain = self._copies()
+            for other in self.open:
+                if not (point.is_inside(other) or other.is_inside(point)):
+                    point.is_alone = other.is_alone = False
             self.open[point] = None
             if scan is not None:
                 scan.guard(on=True)
@@ -167,8 +171,7 @@ class Blocks:
             point.when_undone = []
         else:
             self._log.undo(point)
-            for plain, content in point.plain:
-                kind_of(plain).refill(plain, content)
+            self._put_back_plain(point)
             for root, fields in point.instances:
                 if root._node_ is not None and not root.busy:
                     self._put_back_unnoted(root, fields)
@@ -181,6 +184,33 @@ class Blocks:
         if self.refused:
             self.refused = bool(self.open)
             self._tracker.wake()
+
+    def _put_back_plain(self, point: Savepoint) -> None:
+        """Undo what was written to plain containers, unless another block may have written that.
+
+        Nothing tells the writers of a plain container apart.
+        """
+        for plain, content in point.plain:
+            if point.is_alone:
+                kind_of(plain).refill(plain, content)
+            elif not self._warned_of_plain and not _is_same(kind_of(plain).copy(plain), content):
+                self._warned_of_plain = True
+                logger.warning(
+                    "a block of atomic(), or an attempt of a handler, has failed; what it has "
+                    "written to %s is not undone, since others may have written that: it is a "
+                    "plain container, because a variable of the program has held it since it was "
+                    "put there; let no variable hold it, or put it there as a default of its "
+                    "state object",
+                    self._path_of(plain),
+                )
+
+    def _path_of(self, plain: Any) -> str:
+        """Name an entry in which a plain container lies."""
+        for node, key in self._watched:
+            if any(one is plain for one in all_inside([*node.entries.values(key)], node)):
+                return f"{node.path}{node.entries.step(key)}"
+        shared = self._tracker.shared.get(id(plain))
+        return "a container at several places" if shared is None else shared.path
 
     def close(self, point: Savepoint, member: Membership | None) -> None:
         """Undo a block and those inside it, and refuse what its contexts write later.
@@ -251,6 +281,22 @@ class Blocks:
                 self._noted.setdefault(id(root), (root, set()))[1].add(name)
             if self._tracker.savepoints:
                 self.note_write(root, name)
+
+    def note_new(self, node: Node, slots: list[Any]) -> None:
+        """Note the plain containers in a state object that the block of this context has made.
+
+        Args:
+            node: The node of the object; the lock is held.
+            slots: The slots that the constructor has filled.
+        """
+        writer = innermost(self._tracker) or self._orphaned() if self.open else None
+        if writer is None or node.obj._node_ is not node:
+            return
+        values = [item_of(node.obj, slot) for slot in slots]
+        found = [one for one in all_inside(values, node) if type(one) in PLAIN]
+        if found:
+            writer.may_step_back = False  # no cut can tell what is written to them from now on
+            writer.plain += [(one, kind_of(one).copy(one)) for one in found]
 
     def _unnoted(self, root: Scanned, fields: dict[str, Any]) -> list[str]:
         """List the fields that an object had otherwise at the beginning, without a note of that.
@@ -339,7 +385,28 @@ class Blocks:
             self._written.collect()
             self._written.resolve_all()
             plain = [one for one in self._plain() if id(one) in known]
-        return all(map(functools.partial(_is_as_before, plain), points))
+        if not all(map(functools.partial(_is_as_before, plain), points)):
+            return False
+        if plain:
+            self._let_go(forward)
+        return True
+
+    def _let_go(self, forward: list[Callable[[], None]]) -> None:
+        """Hold no plain container during a cut, which may find that nobody else does.
+
+        Otherwise no container would be converted as long as blocks overlap. All of them are as they
+        were at the beginning of each block, so that they can be copied again after the cut.
+        """
+        former = {point: {id(plain) for plain, _ in point.plain} for point in self.open}
+
+        def copy_again() -> None:
+            copies = self._copies()
+            for point, idents in former.items():
+                point.plain = [pair for pair in copies if id(pair[0]) in idents]
+
+        forward.append(copy_again)
+        for point in self.open:
+            point.plain = []
 
     def _convert_unheld(self) -> None:
         """Convert plain containers that nobody holds but the copies of open blocks.

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from autostate.tracking.node import Node
 
 
-def offer(container: Any, defaults: Mapping[Any, Any]) -> None:
-    """Fill in the defaults that the stored state never had (dict, set and counter)."""
+def offer(container: Any, defaults: Mapping[Any, Any]) -> list[Any]:
+    """Fill in the defaults that the stored state never had (dict, set and counter).
+
+    Returns:
+        The keys that were filled in.
+    """
     node: Node = container._node_
     tracker = node.tracker
     with tracker.lock:
@@ -43,10 +47,15 @@ def offer(container: Any, defaults: Mapping[Any, Any]) -> None:
             # After filling in: else defaults would count as offered after an interruption.
             entries.defaults |= frozenset(defaults)
             tracker.wake()
+        return new
 
 
-def begin(container: Any, default: list[Any]) -> None:
-    """Fill a list that was never saved, unless that was done before."""
+def begin(container: Any, default: list[Any]) -> list[int]:
+    """Fill a list that was never saved, unless that was done before.
+
+    Returns:
+        The positions that were filled.
+    """
     node: Node = container._node_
     entries: SequenceEntries = container._node_.entries
     with node.tracker.lock:
@@ -54,6 +63,8 @@ def begin(container: Any, default: list[Any]) -> None:
         if is_new and entries.all_dirty:
             node.kind.fill(container, default)
             entries.begun = bool(default)
+            return [*range(size(container))]
+    return []
 
 
 def owned(values: Any, given: Any, by_keyword: Mapping[str, Any] | None = None) -> Any:

@@ -32,7 +32,7 @@ from autostate.tracking.kind import KINDS, PLAIN, Kind
 from autostate.tracking.node import LARGE
 from autostate.tracking.raw import drain, item_of, key_of, node_of
 from autostate.tracking.refcount import IN_A_BATCH
-from autostate.tracking.search import ATOMS, slots_of
+from autostate.tracking.search import ATOMS
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -78,13 +78,16 @@ class Group(Struct):
         return Group(self.kind, parents, slots, keys, values, self.level)
 
 
-def convert_new(node: Node) -> None:
+def convert_new(node: Node, slots: list[Any]) -> None:
     """Convert at once what a new state object holds; what somebody holds is left to the cut.
 
     The program may read a container in the next statement and keep it: from then on it would stay
     plain, and what is written to it would have no known writer.
+
+    Args:
+        node: The node of the object; the lock is held.
+        slots: The slots that were filled: of many, none is converted.
     """
-    slots = slots_of(node.obj)
     if node.obj._node_ is not node or len(slots) > LARGE:  # another thread may have deleted it
         return
     batch = Batch(node)

@@ -29,7 +29,7 @@ from autostate.tracking.kind import Kind, copy_dict
 from autostate.tracking.layout import Layout, class_named, layout_of
 from autostate.tracking.live_conversion import convert_new
 from autostate.tracking.scan import Scan
-from autostate.tracking.search import ATOMS, holds_atoms
+from autostate.tracking.search import ATOMS, holds_atoms, slots_of
 from autostate.tracking.swap import compare_and_swap
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class InstanceRoot(Barrier, Mirror):
         with node.tracker.lock:
             is_one = template is None or "{" not in template
             if self._node_ is not None and (is_one or node.tracker.savepoints):
-                convert_new(node)
+                convert_new(node, slots_of(self))
 
     # -- from the mirror to the object --------------------------------------------------------
 

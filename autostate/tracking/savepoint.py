@@ -33,6 +33,7 @@ class Savepoint:
         may_step_back: Whether all its writes can be taken back for a moment.
         threads: The threads in which it began and wrote.
         instances: The objects, and their fields when the block began.
+        is_alone: Whether no other block was open meanwhile, except those around and inside it.
         plain: Containers without a barrier, and their contents when the block began.
         is_unit: Whether the block is a unit of work, which the program has not written as a block.
         when_undone: Is called if its writes are undone: takes back what belongs to them elsewhere.
@@ -42,6 +43,7 @@ class Savepoint:
         "_membership",
         "holder",
         "instances",
+        "is_alone",
         "is_unit",
         "may_step_back",
         "outcome",
@@ -68,6 +70,7 @@ class Savepoint:
         self.may_step_back = True
         self.threads: set[int] = {threading.get_ident()}
         self.instances: list[tuple[Scanned, dict[str, Any]]] = []
+        self.is_alone = True
         self.plain: list[tuple[Any, Any]] = []
         self.is_unit = is_unit
         self.when_undone: list[Callable[[], None]] = []

@@ -197,3 +197,32 @@ def test_a_container_in_the_defaults_that_the_program_holds_is_not_copied(
     autostate.flush()
     assert stored(url, lambda: PersistedList("more")) == "[[1, 2], [[1, 2]]]"
     assert isinstance(state, PersistedDict)
+
+
+def test_a_save_waits_where_a_block_has_given_a_held_container(url: str) -> None:
+    """What the block writes to it cannot be left out; alone, it is undone."""
+
+    async def main() -> None:
+        inside, over = asyncio.Event(), asyncio.Event()
+
+        async def work() -> None:
+            held: list[int] = []
+            with autostate.atomic():
+                PersistedDict("held", one=held)
+                held.append(1)
+                inside.set()
+                await over.wait()
+                raise ZeroDivisionError
+
+        task = asyncio.create_task(work())
+        await inside.wait()
+        with pytest.raises(autostate.FlushError, match="atomic"):
+            await autostate.durable(0.5)
+        over.set()
+        with pytest.raises(ZeroDivisionError):
+            await task
+        await autostate.durable(WAIT)
+
+    with autostate.open(url, debounce=3600, max_delay=3600):
+        asyncio.run(main())
+    assert stored(url, lambda: PersistedDict("held")) == "{'one': []}"
