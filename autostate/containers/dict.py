@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
@@ -12,8 +13,9 @@ from autostate.tracking.barrier import (
     before,
     dropped,
     held_key,
-    is_keyed,
+    is_told_apart,
     locked,
+    note_same,
     put,
     put_late,
     register_kind,
@@ -109,7 +111,10 @@ def popping(builtin: Any) -> Callable[..., Any]:
             key = args[0] if args else kwargs.get("key")
             length = dict.__len__(self)
             if not length:  # nothing is written; the builtin does not even ask for a hash
-                return function(self, *args, **kwargs)
+                value = function(self, *args, **kwargs)
+                with contextlib.suppress(TypeError):  # and neither may the note
+                    note_same(self, key)
+                return value
             before(self, key, removes=True)
             key = held_key(self, key)
             value = function(self, *args, **kwargs)
@@ -158,6 +163,7 @@ def defaulting(builtin: Any) -> Callable[..., Any]:
         key = args[0] if args else kwargs.get("key")
         with node.tracker.lock:
             if dict.__contains__(self, key):
+                note_same(self, key)
                 return function(self, *args, **kwargs)
             before(self, key)
             value = function(self, *args, **kwargs)
@@ -176,7 +182,7 @@ def by_items(builtin: Any, name: str) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if is_keyed(self) and dict.__len__(self):
+        if is_told_apart(self) and dict.__len__(self):
             return function(self, *args, **kwargs)
         return span(self, function, *args, **kwargs)
 
@@ -239,7 +245,7 @@ class PersistedDict(DictBarrier, dict[K, V]):
         @functools.wraps(dict.update)
         def update(self, /, *args: Any, **kwargs: Any) -> None:
             """Add or replace entries, as `dict.update` does."""
-            if not is_keyed(self):
+            if not is_told_apart(self):
                 span(self, dict.update, *args, **kwargs)
                 return
             for key, value in _pairs(args, kwargs):
@@ -248,7 +254,7 @@ class PersistedDict(DictBarrier, dict[K, V]):
         @functools.wraps(dict.__ior__)
         def __ior__(self, other: Any, /) -> Self:  # type: ignore[misc, override]
             """Add or replace entries, as `dict.__ior__` does."""
-            if not is_keyed(self):
+            if not is_told_apart(self):
                 return span(self, dict.__ior__, other)  # type: ignore[no-any-return]
             PersistedDict.update(self, other)
             return self

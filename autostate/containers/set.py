@@ -13,8 +13,9 @@ from autostate.tracking.barrier import (
     before,
     dropped,
     held_key,
-    is_keyed,
+    is_told_apart,
     locked,
+    note_same,
     put,
     put_late,
     register_kind,
@@ -50,15 +51,21 @@ def _removing(name: str) -> Any:
         with self._node_.tracker.lock:
             if not set.__contains__(self, member):
                 function(self, member)
+                note_same(self, _hashable(member))
                 return
-            if isinstance(member, set) and type(member).__hash__ is None:
-                member = frozenset(member)  # as the builtin converts a set
+            member = _hashable(member)
             before(self, member, removes=True)
             member = held_key(self, member)
             function(self, member)
             dropped(self, member)
 
     return method
+
+
+def _hashable(member: Any) -> Any:
+    """Convert a set to a frozenset, as the builtin's `in` and `discard` do."""
+    is_set = isinstance(member, set) and type(member).__hash__ is None
+    return frozenset(member) if is_set else member
 
 
 def _by_member(name: str, apply: Callable[[Any, Any], None]) -> Any:
@@ -71,7 +78,7 @@ def _by_member(name: str, apply: Callable[[Any, Any], None]) -> Any:
     def method(self: PersistedSet[Any], /, *others: Any) -> Any:
         wrong = one and len(others) != 1
         wrong = wrong or (operator and not isinstance(others[0], set | frozenset))
-        if wrong or not is_keyed(self):
+        if wrong or not is_told_apart(self):
             return span(self, function, *others)
         for other in others:
             apply(self, other)
@@ -177,6 +184,7 @@ class PersistedSet(root.StateObject, set[T]):
             with self._node_.tracker.lock:
                 if set.__contains__(self, member):
                     set.add(self, member)  # only to raise the builtin's error
+                    note_same(self, member)
                     return
                 before(self, member)
                 set.add(self, member)
@@ -214,7 +222,7 @@ class PersistedSet(root.StateObject, set[T]):
         @functools.wraps(set.intersection_update)
         def intersection_update(self, /, *others: Any) -> None:
             """Keep the members that are in all others too, as `set.intersection_update` does."""
-            if is_keyed(self):
+            if is_told_apart(self):
                 _keep(self, *others)
             else:
                 span(self, set.intersection_update, *others)

@@ -227,6 +227,22 @@ def before(container: Any, key: Any = EVERYTHING, *, removes: bool = False) -> N
     tracker.writing = (container, EVERYTHING if removes else key, size(container))
 
 
+def note_same(container: Any, key: Any) -> None:
+    """Note that what is written is there already, for the undo of open blocks; the lock is held."""
+    tracker = container._node_.tracker
+    if tracker.savepoints:
+        tracker.note_same(container, key)
+
+
+def is_told_apart(container: Any) -> bool:
+    """Tell whether each entry is written by itself: `is_keyed`, or a block of `atomic()` is open.
+
+    A block undoes entries; who has written one is not known if all are written at once.
+    """
+    node: Node | None = container._node_
+    return node is not None and (bool(node.tracker.savepoints) or is_keyed(container))
+
+
 def note_writing(container: Any, key: Any, length: int) -> None:
     """Note which entry an undo is about to write, as `before` does; the lock is held."""
     if container._node_ is not None:

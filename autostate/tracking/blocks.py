@@ -68,6 +68,7 @@ class Blocks:
         self._closed: dict[int, weakref.ref[Membership]] = {}
         tracker.savepoints = self.open
         tracker.note_write = self.note_write
+        tracker.note_same = self.note_same
         tracker.note_field = self.note_field
         # The fields that were noted since any block is open, by the `id` of the object's root. A
         # record may be gone before that: nobody undoes a write outside of blocks.
@@ -267,12 +268,20 @@ class Blocks:
         """
         if self._closed:
             refuse_late()
+        self._log.note(container, key, self._writer(), removes=removes)
+
+    def note_same(self, container: Any, key: Any) -> None:
+        """Note that somebody writes what is there already; the lock is held."""
+        self._log.note_same(container, key, self._writer())
+
+    def _writer(self) -> Savepoint | None:
+        """Return the block that writes now; None: this context is in no block."""
         writer = innermost(self._tracker)
         if writer is None:
             writer = self._orphaned()
         if writer is not None:
             writer.threads.add(threading.get_ident())  # a cut asks whether all are held
-        self._log.note(container, key, writer, removes=removes)
+        return writer
 
     def note_field(self, root: Any, name: str) -> None:
         """Note a field of an object before a write, for the undo of open blocks."""

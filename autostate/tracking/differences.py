@@ -16,12 +16,18 @@ def same_items(items: Collection[Any], others: Collection[Any]) -> bool:
     return len(items) == len(others) and all(map(is_, items, others))
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Tell whether a value counts as a number: `bool` does not."""
     cls = type(value)
     return cls in (int, float, complex) or (cls.__module__, cls.__qualname__) in (
         ("decimal", "Decimal"),
         ("fractions", "Fraction"),
     )
+
+
+def same_number(value: Any, other: Any) -> bool:
+    """Tell whether two values are the same number, of one type."""
+    return type(value) is type(other) and is_number(value) and bool(value == other)
 
 
 def shifted(values: list[Any], former: Any, after: Any) -> list[Any] | None:
@@ -38,7 +44,7 @@ def shifted(values: list[Any], former: Any, after: Any) -> list[Any] | None:
         The numbers less the difference; None if a value is no number.
     """
     numbers = [0 if value is MISSING else value for value in (former, after, *values)]
-    if (former is MISSING and after is MISSING) or not all(map(_is_number, numbers)):
+    if (former is MISSING and after is MISSING) or not all(map(is_number, numbers)):
         return None
     if values[-1] is MISSING:
         return None

@@ -14,6 +14,11 @@ An entry gets its former value back if nobody has written to it since. If somebo
 corrected by the difference, in the records of later writers too, which may be undone after that.
 A value that is no number stays as the later writer left it.
 
+A write of what is there already counts as a write: two blocks add one member to a set, and one of
+them is undone; the member stays. Such a write is noted only if somebody else has written the entry
+before (`note_same`). A number that is assigned though it is there already is no difference: the
+later writer meant this number.
+
 A key that is removed comes back as it was held (`1` is not `True`), and at its former place
 (`key_order.py`).
 """
@@ -25,9 +30,8 @@ from functools import partial
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
-from msgspec import structs
-
 from autostate.tracking import probe
+from autostate.tracking.augmented import is_augmented
 from autostate.tracking.barrier import (
     EVERYTHING,
     changed,
@@ -40,8 +44,17 @@ from autostate.tracking.barrier import (
     put,
     size,
 )
-from autostate.tracking.differences import MISSING, same_items, shifted
-from autostate.tracking.former import UNKNOWN, Former, Record, earlier, is_one_key, shifted_former
+from autostate.tracking.differences import MISSING, is_number, same_items, same_number, shifted
+from autostate.tracking.former import (
+    UNKNOWN,
+    Former,
+    Record,
+    earlier,
+    first_fixed,
+    is_of_another,
+    is_one_key,
+    shifted_former,
+)
 from autostate.tracking.key_order import KeyOrder, arranged, refill_in_order
 
 if TYPE_CHECKING:
@@ -60,6 +73,7 @@ class EntryLog:
         self._back: dict[Any, int | None] = {}
         self._under_way: tuple[Record, list[Callable[[], None]]] | None = None
         self._in_order: Any = None
+        self._assigned: tuple[Record, Any, Any] | None = None
 
     def __len__(self) -> int:
         return len(self._records)
@@ -80,7 +94,9 @@ class EntryLog:
         """
         whole = key is EVERYTHING
         if removes and self._value(self.container, key) is MISSING:
-            return  # as by `pop` with a default
+            self.note_same(key, owner)  # as by `pop` with a default
+            return
+        self._settle()
         last = self._records[-1] if self._records else None
         if last is None or last.owner is not owner:
             last = self._begin(owner, last, whole=whole)
@@ -88,7 +104,9 @@ class EntryLog:
             if not whole:
                 # Else the copy alone would not tell an entry that was written twice, and left as it
                 # was, from one that was not written: a later undo of an earlier block took it back.
+                self._expect_same(last, key, removes=removes)
                 last.written.add(key)
+                last.repeated.discard(key)
             return
         if whole:
             content = self._kind.copy(self.container)
@@ -99,11 +117,56 @@ class EntryLog:
             return
         former = self._former(key, removes=removes)  # an `__eq__` may write to the container
         if last.entries is not None:
+            self._expect_same(last, key, removes=removes)
+            last.repeated.discard(key)
             known = last.entries.setdefault(key, former)
             if known.key is UNKNOWN and known.value is not MISSING:
                 known.key = former.key
         if former.value is MISSING:
             self._order.add(key)
+
+    def note_same(self, key: Any, owner: Savepoint | None) -> None:
+        """Note that somebody writes what is there already, after somebody else has written it."""
+        self._settle()
+        if not is_of_another(self._records, key, owner):
+            return
+        last = self._records[-1]
+        if last.owner is not owner:
+            last = self._begin(owner, last, whole=False)
+        last.repeated.add(key)
+        if last.entries is None:
+            last.written.add(key)
+        else:
+            value = self._value(self.container, key)
+            last.entries[key] = Former(value, time=self._order.time)
+
+    def _expect_same(self, record: Record, key: Any, *, removes: bool) -> None:
+        """Find out later whether a number is assigned that is there already: see `_settle`.
+
+        Of an entry that its writer has removed before, the new number is no difference either.
+
+        A counter counts: its numbers are always differences.
+        """
+        if removes or self._is_set or self._kind.name == "counter":
+            return
+        value = self._value(self.container, key)
+        if value is MISSING and record.has_written(key):
+            if self._found(record, key) is not MISSING:
+                record.absolute.add(key)  # removed before by the owner
+        elif (
+            is_number(value)
+            and is_of_another(self._records, key, record.owner)
+            and not is_augmented()
+        ):
+            self._assigned = record, key, value
+
+    def _settle(self) -> None:
+        """Note whether the last write was that of the number that was there already."""
+        if self._assigned is not None:
+            record, key, value = self._assigned
+            if same_number(value, self._value(self.container, key)):
+                record.absolute.add(key)
+            self._assigned = None
 
     def _begin(self, owner: Savepoint | None, last: Record | None, *, whole: bool) -> Record:
         if last is not None and last.entries is None and self._order.time is not None:
@@ -134,6 +197,7 @@ class EntryLog:
 
     def hand_over(self, owner: Savepoint, outer: Savepoint | None) -> None:
         """Let the records of a block belong to another one."""
+        self._settle()
         for record in self._records:
             if record.owner is owner:
                 record.owner = outer
@@ -151,7 +215,9 @@ class EntryLog:
                     merged.append(record)
                 continue
             first = merged[-1]
+            repeated, absolute = first.join(record)
             if first.entries is None:
+                first.repeated, first.absolute = repeated, absolute
                 first.written.update(record.written if record.entries is None else record.entries)
                 continue
             if record.entries is None:
@@ -164,12 +230,14 @@ class EntryLog:
                 for key, former in first.entries.items():
                     entries[key] = earlier(former, entries.get(key))
                 merged[-1] = Record(first.owner, entries, time=first.time)
+            merged[-1].repeated, merged[-1].absolute = repeated, absolute
         return merged
 
     # -- undo ---------------------------------------------------------------------------------
 
     def undo(self, owner: Savepoint) -> None:
         """Undo the writes of a block, the last one first. Call it again if Ctrl-C interrupts it."""
+        self._settle()
         self._finish()
         for record in reversed(self._records):
             if record.owner is owner:
@@ -180,6 +248,7 @@ class EntryLog:
 
     def step_back(self, owners: Iterable[Savepoint], forward: list[Callable[[], None]]) -> None:
         """Undo the writes of these blocks; append to `forward` the steps that redo them."""
+        self._settle()
         container, kind = self.container, self._kind
         whole = any(record.entries is None for record in self._records)
         keys = {key: None for record in self._records for key in record.entries or ()}
@@ -212,7 +281,8 @@ class EntryLog:
     def _copied(self, record: Record) -> Record:
         entries = None if record.entries is None else dict(record.entries)
         content = None if record.content is None else self._kind.copy(record.content)
-        return structs.replace(record, entries=entries, content=content, written={*record.written})
+        sets = {*record.written}, {*record.repeated}, {*record.absolute}
+        return Record(record.owner, entries, content, record.time, *sets)
 
     def _finish(self) -> None:
         """Carry out the planned steps: each one sets a value, so that it may be repeated."""
@@ -254,16 +324,26 @@ class EntryLog:
                 *(partial(self._set_found, record, key, former) for record in later),
                 partial(self._put, key, former),
             ]
-        numbers = None if self._is_set else shifted([*found, now], former.value, found[0])
-        if numbers is None:  # the later writer's value stays; that writer has found the former one
-            first = later[: writers[0] + 1]
-            return [partial(self._set_found, record, key, former) for record in first]
+        values = [*found, now]
+        fixed = first_fixed(later, values, key)
+        if fixed is not None:  # what comes after that is as it would be anyway
+            later, values = later[: fixed + 1], values[: fixed + 1]
+        numbers = None if self._is_set else shifted(values, former.value, found[0])
+        # the first later writer would have found the former entry
+        first = writers[0] + 1
+        steps: list[Callable[[], None]] = [
+            partial(self._set_found, record, key, former) for record in later[:first]
+        ]
+        if numbers is None:  # its value stays
+            return steps
+        rest = [*zip(later, found, numbers, strict=False)][first:]
         return [
+            *steps,
             *(
                 partial(self._set_found, record, key, shifted_former(number, value, former))
-                for record, value, number in zip(later, found, numbers, strict=False)
+                for record, value, number in rest
             ),
-            partial(self._put, key, Former(numbers[-1])),
+            *([partial(self._put, key, Former(numbers[-1]))] if fixed is None else []),
         ]
 
     # -- former content -----------------------------------------------------------------------

@@ -39,6 +39,9 @@ class Record(Struct):
         content: A plain copy of the whole former content.
         time: The time at first: see `key_order.py`. None: the order was not known yet.
         written: With a whole copy: the keys that are known to have been written.
+        repeated: The keys of which the owner has only written what was there already.
+        absolute: The keys of numbers that do not depend on what the owner found, and so are no
+            differences: it has assigned what was there already, or has removed the entry before.
     """
 
     owner: Savepoint | None
@@ -46,10 +49,48 @@ class Record(Struct):
     content: Any = None
     time: int | None = None
     written: set[Any] = field(default_factory=set)
+    repeated: set[Any] = field(default_factory=set)
+    absolute: set[Any] = field(default_factory=set)
 
     def has_written(self, key: Any) -> bool:
         """Tell whether an entry was certainly written; a copy of the content does not tell."""
         return key in (self.written if self.entries is None else self.entries)
+
+    def join(self, later: Record) -> tuple[set[Any], set[Any]]:
+        """Return `repeated` and `absolute` of this record and a later one of the same owner."""
+        repeated = {
+            key
+            for key in self.repeated | later.repeated
+            if all(key in one.repeated or not one.has_written(key) for one in (self, later))
+        }
+        return repeated, self.absolute | later.absolute
+
+
+def is_of_another(records: list[Record], key: Any, owner: Savepoint | None) -> bool:
+    """Tell whether somebody else has written an entry, and the owner has not since."""
+    for record in reversed(records):
+        has_written = record.has_written(key)
+        if record.owner is owner:
+            if has_written:
+                return False
+        elif record.entries is None or (has_written and key not in record.repeated):
+            return True
+    return False
+
+
+def first_fixed(records: list[Record], values: list[Any], key: Any) -> int | None:
+    """Find the first record whose owner left a number that does not depend on what was there.
+
+    Args:
+        records: The records of one entry.
+        values: What each of them has found, and what the last one has left.
+        key: The key of the entry.
+    """
+    for at, record in enumerate(records):
+        removed = values[at] is not MISSING and values[at + 1] is MISSING
+        if removed or key in record.absolute:
+            return at
+    return None
 
 
 def earlier(former: Former, later: Former | None) -> Former:

@@ -394,6 +394,7 @@ class Marks(ABC):
         savepoints: The open blocks of `atomic()`, in the order in which they began; or anything, if
             writes have to be seen as while one is open.
         note_write: Notes the content before a write while blocks are open: see `blocks.py`.
+        note_same: Notes that somebody writes what is there already, in the same way.
         note_field: Notes a field of an object before a write, in the same way.
         nodes: All nodes, by number.
         roots: The live roots by name.
@@ -410,6 +411,7 @@ class Marks(ABC):
     """
 
     note_write: Callable[..., None]
+    note_same: Callable[[Any, Any], None]
     note_field: Callable[[Any, str], None]
 
     def __init__(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from autostate.tracking.alignment import align
+from autostate.tracking.augmented import is_augmented
 from autostate.tracking.barrier import (
     EVERYTHING,
     changed as changed_anything,
@@ -28,6 +29,7 @@ from autostate.tracking.barrier import (
     size,
     spliced,
 )
+from autostate.tracking.differences import same_items
 from autostate.tracking.kept import gaps
 from autostate.tracking.raw import items_of, maxlen_of
 from autostate.tracking.splices import Seams, Splice, joined, same_ends, taken_back
@@ -50,6 +52,7 @@ class _Write(Struct):
         paired: Whether items are replaced one by one.
         whole: Whether this stands for all writes of the owner, until somebody else writes.
         maxlen: The greatest length, of a deque.
+        also_same: Whether the write counts also if it puts the item there that was there already.
         made: The splices of the write, once they are known.
     """
 
@@ -60,6 +63,7 @@ class _Write(Struct):
     paired: bool = False
     whole: bool = False
     maxlen: int | None = None
+    also_same: bool = False
     made: list[Splice] | None = None
 
 
@@ -110,6 +114,12 @@ class SequenceLog:
         if 0 <= start <= stop <= length:
             removed = _part(container, start, stop)
             self._write = _Write(owner, start, removed, length, type(key) is int)
+            if type(key) is int and self._is_of_another(owner) and not is_augmented():
+                self._write.also_same = True
+
+    def _is_of_another(self, owner: Savepoint | None) -> bool:
+        """Tell whether somebody else has written to the sequence."""
+        return any(splice.owner is not owner for splice in self._splices)
 
     def written(self) -> None:
         """Note the items after a write. Call it again if Ctrl-C interrupts it."""
@@ -128,8 +138,8 @@ class SequenceLog:
         """Add splices, unless they are in the log already, and forget the write that made them."""
         last = self._splices[-1] if self._splices else None
         one = joined(last, made[0]) if last is not None and len(made) == 1 else None
-        if not made or last is made[-1]:  # Ctrl-C came after they were added
-            self._write = None
+        if not made or last is made[-1] or _is_repeated(last, made):
+            self._write = None  # `last is made[-1]`: Ctrl-C came after they were added
         elif one is not None:  # no call between these two: Ctrl-C does not strike there
             self._splices[-1], self._write = one, None
         else:
@@ -243,6 +253,14 @@ class SequenceLog:
             changed_anything(container)
 
 
+def _is_repeated(last: Splice | None, made: list[Splice]) -> bool:
+    """Tell whether an item is put where the same owner has just put it."""
+    now = made[0]
+    if last is None or len(made) > 1 or not now.is_same or last.owner is not now.owner:
+        return False
+    return last.start == now.start and same_items(last.added, now.added)
+
+
 def _part(container: Any, start: int, stop: int) -> list[Any]:
     """Return the items of a list or deque between two positions."""
     if isinstance(container, list):
@@ -279,7 +297,7 @@ def _made(write: _Write, now: list[Any]) -> list[Splice]:
     """Return the splices of a write, from the present items."""
     former = write.removed
     if write.paired and len(former) == len(now):
-        made = _replaced(former, now)
+        made = _replaced(former, now, also_same=write.also_same)
     elif write.whole or (former and now):
         made = _aligned(former, now)
     else:
@@ -290,10 +308,14 @@ def _made(write: _Write, now: list[Any]) -> list[Splice]:
     return made
 
 
-def _replaced(former: list[Any], now: list[Any]) -> list[Splice]:
+def _replaced(former: list[Any], now: list[Any], *, also_same: bool = False) -> list[Splice]:
     """Return the splices between two versions of equal length, whose items are entries."""
     pairs = enumerate(zip(former, now, strict=True))
-    return [Splice(at, [old], [new], paired=True) for at, (old, new) in pairs if old is not new]
+    return [
+        Splice(at, [old], [new], paired=True)
+        for at, (old, new) in pairs
+        if old is not new or also_same
+    ]
 
 
 def _aligned(former: list[Any], now: list[Any]) -> list[Splice]:

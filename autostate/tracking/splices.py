@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from autostate.tracking.differences import same_items, shifted
+from autostate.tracking.differences import same_items, same_number, shifted
 
 if TYPE_CHECKING:
     from autostate.tracking.savepoint import Savepoint
@@ -72,6 +72,11 @@ class Splice(Struct, eq=False):
         return len(self.removed) + len(self.added)
 
     @property
+    def is_same(self) -> bool:
+        """Whether the items are put there that were there already."""
+        return same_items(self.removed, self.added)
+
+    @property
     def lacks(self) -> int:
         """The number of items by which the sequence became shorter."""
         return len(self.removed) - len(self.added)
@@ -83,6 +88,8 @@ def joined(first: Splice, second: Splice) -> Splice | None:
         return None
     if first.size > JOINED or second.size > JOINED:
         return None
+    if first.is_same or second.is_same:
+        return None  # it would be lost in the other one
     seams = Seams()
     seams.add(first)
     seams.add(second)
@@ -273,7 +280,8 @@ def _replaced(write: Splice, met: list[Splice], before: int) -> tuple[list[Splic
             index = position - write.start
             former = seam.removed[position - seam.start]
             found, now = write.removed[index], write.added[index]
-            numbers = shifted([found, now], former, found)
+            same = found is now or same_number(found, now)  # assigned, whatever was there
+            numbers = None if same else shifted([found, now], former, found)
             removed[index] = former
             if numbers is not None:
                 added[index] = numbers[1]

@@ -44,6 +44,12 @@ class UndoLog:
             log = self._logs[id(container)] = _log_of(container)
         log.note(key, owner, removes=removes)
 
+    def note_same(self, container: Any, key: Any, owner: Savepoint | None) -> None:
+        """Note that somebody writes what is there already, if somebody else has written it."""
+        log = self._logs.get(id(container))
+        if isinstance(log, EntryLog):
+            log.note_same(key, owner)
+
     def written(self, container: Any) -> None:
         """Note that a write is done."""
         log = self._logs.get(id(container))

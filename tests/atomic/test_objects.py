@@ -222,3 +222,22 @@ def test_a_container_in_a_field_is_undone_too(state: Any) -> None:
     good.end()
     assert counts.a == {"seen": 1, "good": True}
     assert isinstance(state, PersistedDict)
+
+
+def test_a_field_that_two_blocks_assign_alike_keeps_the_number(make: Any) -> None:
+    """And what one of them adds is a difference, also if it is nothing."""
+    obj = make()
+    mine, others = Actor(), Actor()
+    for actor in (mine, others):
+        actor.begin()
+        actor.do(setattr, obj, "a", 1234.5)
+    mine.do(_add, obj, 5)
+    others.do(_add, obj, 0)
+    mine.end(fails=True)
+    assert _fields(obj) == {"a": 1234.5, "b": 0, "c": 0}
+    others.end(fails=True)
+    assert _fields(obj) == {"a": 0, "b": 0, "c": 0}
+
+
+def _add(obj: Any, number: int) -> None:
+    obj.b += number
