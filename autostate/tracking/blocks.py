@@ -418,18 +418,19 @@ class Blocks:
             point.plain = []
 
     def _convert_unheld(self) -> None:
-        """Convert plain containers that nobody holds but the copies of open blocks.
+        """Convert plain containers that nobody holds but open blocks and former cuts.
 
-        A container that somebody puts into the state while one block is open, and that is there
-        when another one begins, is held by the copies of the second. It would stop each cut until
-        the first has ended, which may wait for a cut. A container that was written to since it was
-        copied stays as it is: it has to be undone.
+        A container that somebody puts into the state while a block is open would stop each cut
+        until that block has ended, which may wait for a cut. When nobody holds it any more, the
+        copies of a block that has begun later still do, and the picture of a cut that came early. A
+        container that was written to since it was copied stays as it is: it has to be undone.
         """
         plain = self._plain()
         if all(map(functools.partial(_is_as_before, plain), self.open)):
             return
         known = set(map(id, plain))
         plain.clear()  # each reference prevents a conversion
+        self._watched.forget_pictures()
         contents: list[dict[int, Any]] = []
         for point in self.open:
             pairs, point.plain = point.plain, []

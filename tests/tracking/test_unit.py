@@ -266,3 +266,19 @@ def test_a_container_that_was_put_between_two_units_holds_up_no_cut(counts: Any)
     for unit in units:
         unit.end(kept=False)
     assert state == {"place": {"page": 1}}
+
+
+def test_a_container_that_somebody_held_at_a_cut_holds_up_no_later_one(counts: Any) -> None:
+    """The first cut has noted its content, and with it the container."""
+    tracker = current_manager()._tracker()
+    state: PersistedDict[str, Any] = PersistedDict("state")
+    with _unit():
+        counts["n"] += 1
+        held = {"page": 1}
+        contextvars.Context().run(state.__setitem__, "place", held)
+        for _ in range(3):
+            cut = tracker.cut()
+            assert cut is not None
+            cut.encode(None)
+            cut.saved()
+            held = {}
