@@ -6,6 +6,7 @@ A cut takes out the writes of blocks that are held, for as long as it reads, and
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import logging
@@ -29,6 +30,7 @@ from autostate.tracking.raw import item_of
 from autostate.tracking.savepoint import Membership, Savepoint, innermost, refuse_late
 from autostate.tracking.scan import Scan
 from autostate.tracking.search import all_inside, slots_of
+from autostate.tracking.sharing import Sharing
 from autostate.tracking.undo import UndoLog
 from autostate.tracking.watched import Watched
 from autostate.tracking.written import Written
@@ -108,6 +110,9 @@ class Blocks:
             if scan is not None:
                 scan.collect()
             self._written.resolve_all()
+            if not self.open and self._watched.loose:  # what lies at two places can be converted
+                with contextlib.suppress(RecursionError):  # it is reported when it is encoded
+                    self._tracker.part(Sharing).resolve(self._loose())
             point.instances = [] if scan is None else scan.contents()
             point.plain = self._copies()
             for other in self.open:
@@ -116,6 +121,9 @@ class Blocks:
             self.open[point] = None
             if scan is not None:
                 scan.guard(on=True)
+
+    def _loose(self) -> list[tuple[Node, Any]]:
+        return [(node, key) for node, keys in self._watched.loose.items() for key in keys]
 
     def _copies(self) -> list[tuple[Any, Any]]:
         """Copy the contents of the plain containers in the state.

@@ -130,3 +130,28 @@ def test_a_container_that_nobody_holds_any_more_is_converted_while_blocks_overla
     actors[1].end()
     assert state == {"one": [1], "two": [1], "three": [1]}
     assert state["one"] is state["two"]
+
+
+def test_what_lies_at_two_places_is_undone_by_entry() -> None:
+    """Also where nothing was saved since it was put there."""
+    program = Program()
+    state = program.root("state")
+    state["one"] = {"n": 0, "pages": []}
+    state["two"] = state["one"]
+    good, bad = (Actor(program.tracker.atomic) for _ in range(2))
+    for actor in (good, bad):
+        actor.begin()
+
+    def write() -> None:
+        state["one"]["n"] += 1
+        state["two"]["pages"].append(1)
+
+    bad.do(write)
+    good.do(write)
+    program.flush()
+    stored = program.restart().root("state")
+    assert stored == {"one": {"n": 0, "pages": []}, "two": {"n": 0, "pages": []}}
+    bad.end(fails=True)
+    good.end()
+    assert state["one"] is state["two"]
+    assert state["one"] == {"n": 1, "pages": [1]}
