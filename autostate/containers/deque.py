@@ -133,7 +133,7 @@ class PersistedDeque(root.StateObject, deque[T]):
             )
         # A new deque gets its `maxlen` along with its items (`_fill`), before any cut.
         bounded: Any = list if maxlen is ... else functools.partial(deque, maxlen=maxlen)
-        root.bind(self, name, bounded(owned(list(iterable), iterable)))
+        root.bind(self, name, bounded(owned(self, list(iterable), iterable)))
         node = self._node_
         if node is not None and maxlen is not ... and maxlen != maxlen_of(self):
             with node.tracker.lock:

@@ -238,7 +238,7 @@ class PersistedDict(DictBarrier, dict[K, V]):
     def __init__(self, name: str, /, *args: Any, **kwargs: Any) -> None:
         """Offer the defaults."""
         given = args[0] if args else None
-        root.bind(self, name, owned(dict(*args, **kwargs), given, kwargs))
+        root.bind(self, name, owned(self, dict(*args, **kwargs), given, kwargs))
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
 

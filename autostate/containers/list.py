@@ -134,7 +134,7 @@ class PersistedList(root.StateObject, list[T]):
     def __init__(self, name: str, iterable: Iterable[T], /) -> None: ...
     def __init__(self, name: str, iterable: Iterable[Any] = (), /) -> None:
         """Use the default, if nothing is stored."""
-        root.bind(self, name, owned(_list(iterable), iterable))
+        root.bind(self, name, owned(self, _list(iterable), iterable))
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
         append = marking(list, "append", lambda self, *_: moved(self, 0), at_the_end)

@@ -116,7 +116,8 @@ class Blocks:
             point.instances = [] if scan is None else scan.contents()
             point.plain = self._copies()
             for other in self.open:
-                if not (point.is_inside(other) or other.is_inside(point)):
+                known = not (point.is_alone or other.is_alone)
+                if not (known or point.is_inside(other) or other.is_inside(point)):
                     point.is_alone = other.is_alone = False
             self.open[point] = None
             if scan is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Container, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -67,7 +68,9 @@ def begin(container: Any, default: list[Any]) -> list[int]:
     return []
 
 
-def owned(values: Any, given: Any, by_keyword: Mapping[str, Any] | None = None) -> Any:
+def owned(
+    container: Any, values: Any, given: Any, by_keyword: Mapping[str, Any] | None = None
+) -> Any:
     """Replace containers in defaults by copies if nothing but the defaults holds them.
 
     So they can be converted at once. As long as a dict of defaults exists, perhaps until the next
@@ -75,6 +78,7 @@ def owned(values: Any, given: Any, by_keyword: Mapping[str, Any] | None = None) 
     container has no known writer.
 
     Args:
+        container: The state object; perhaps it has all entries already.
         values: A dict or list that the library has made of the defaults; it is changed.
         given: What the program has given, of which the values were made.
         by_keyword: What the program has given by keyword.
@@ -82,11 +86,14 @@ def owned(values: Any, given: Any, by_keyword: Mapping[str, Any] | None = None) 
     Returns:
         The values.
     """
-    if refcount.RELIABLE and not holds_atoms(values):
+    is_filled = values.keys() <= dict.keys(container) if type(values) is dict else size(container)
+    if refcount.RELIABLE and not is_filled and not holds_atoms(values):
         if type(given) in (dict, list):
             _own(values, given, _IN_BOTH)
         if by_keyword:
-            _own(values, by_keyword, _by_keyword())
+            alone, is_ambiguous = _by_keyword()
+            variables = sys._getframe(2).f_locals if is_ambiguous else {}
+            _own(values, by_keyword, alone, {*map(id, variables.values())})
     return values
 
 
@@ -94,11 +101,13 @@ _IN_BOTH: Final = 2
 """References to a container that only its holder and a copy of that hold."""
 
 
-def _own(values: Any, given: Any, alone: int) -> None:
+def _own(values: Any, given: Any, alone: int, held: Container[int] = ()) -> None:
     slots = slots_of(values)
     for slot in slots if len(slots) <= LARGE else ():
         kind = PLAIN.get(type(item_of(values, slot)))
         if kind is None or references(values, slot) > alone or not _is_in(given, slot, values):
+            continue
+        if id(item_of(values, slot)) in held:
             continue
         made = kind.copy(item_of(values, slot))
         if not holds_atoms(made):
@@ -124,12 +133,13 @@ class _Example(dict[str, Any]):
 
 
 @cache
-def _by_keyword() -> int:
+def _by_keyword() -> tuple[int, bool]:
     """Count the references to an argument by keyword that nobody else holds.
 
-    Where the variable of a caller is borrowed (Python 3.14), its value counts as often as one that
-    nobody holds: then the answer is 0, and no argument by keyword is copied.
+    Returns:
+        The number, and whether an argument that the caller has in a variable counts as often: then
+        the variable is borrowed (Python 3.14), and it is one of the calling frame.
     """
     variable: list[Any] = []
     alone = _Example("", one=[]).found
-    return alone if _Example("", one=variable).found > alone else 0
+    return alone, _Example("", one=variable).found <= alone

@@ -14,6 +14,7 @@ import autostate
 from autostate import PersistedDeque, PersistedDict, PersistedList
 from autostate.runtime.api import current_manager
 from autostate.stores import memory
+from autostate.tracking import defaults
 from autostate.tracking.unit import Unit
 from tests.atomic.blocks import WAIT
 
@@ -196,6 +197,19 @@ def test_a_container_in_the_defaults_that_the_program_holds_is_not_copied(
     held.append(2)
     autostate.flush()
     assert stored(url, lambda: PersistedList("more")) == "[[1, 2], [[1, 2]]]"
+    assert isinstance(state, PersistedDict)
+
+
+def test_what_a_variable_of_the_caller_holds_is_told_from_what_nobody_holds(
+    state: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where both have as many references, as in Python 3.14."""
+    alone, is_ambiguous = defaults._by_keyword()
+    monkeypatch.setattr(defaults, "_by_keyword", lambda: (alone + (not is_ambiguous), True))
+    held: list[int] = []
+    made = PersistedDict("made", held=held, free=[])
+    assert made["held"] is held
+    assert type(made["free"]) is not list
     assert isinstance(state, PersistedDict)
 
 
