@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from autostate import codec
 from autostate.containers.dict import DictBarrier, PersistedDict, refill, register_mapping
-from autostate.tracking.barrier import locked, spanning
-from autostate.tracking.kind import copy_dict
+from autostate.tracking.barrier import convert_put, locked, spanning
+from autostate.tracking.kind import PLAIN, copy_dict
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -42,10 +42,15 @@ def _missing(self: Any, key: Any, /) -> Any:
     factory = _factory.__get__(self)
     if factory is None:
         raise KeyError(key)
-    value = factory()
     if GOES_PAST_SETITEM:
-        return self.setdefault(key, value)
+        return self.setdefault(key, factory())
+    value = factory()
     self[key] = value
+    node = self._node_
+    if node is not None and type(value) in PLAIN:
+        del value  # else this variable holds it
+        with node.tracker.lock:
+            return convert_put(self, key)
     return value
 
 

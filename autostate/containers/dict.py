@@ -11,6 +11,7 @@ from autostate.containers import root
 from autostate.tracking.barrier import (
     EVERYTHING,
     before,
+    convert_put,
     dropped,
     held_key,
     is_told_apart,
@@ -22,7 +23,7 @@ from autostate.tracking.barrier import (
     span,
 )
 from autostate.tracking.defaults import owned
-from autostate.tracking.kind import Kind, copy_dict
+from autostate.tracking.kind import PLAIN, Kind, copy_dict
 from autostate.tracking.unnamed import UNNAMED, unnamed
 
 if TYPE_CHECKING:
@@ -168,6 +169,10 @@ def defaulting(builtin: Any) -> Callable[..., Any]:
             before(self, key)
             value = function(self, *args, **kwargs)
             put(self, key, new=True)
+            if type(value) in PLAIN:
+                del value, args  # else they hold it
+                kwargs.clear()
+                value = convert_put(self, key)
         return value
 
     return setdefault

@@ -243,6 +243,18 @@ def is_told_apart(container: Any) -> bool:
     return node is not None and (bool(node.tracker.savepoints) or is_keyed(container))
 
 
+def convert_put(container: Any, key: Any) -> Any:
+    """Convert a value that a block has put into a mapping, and return it; the lock is held.
+
+    So it is seen what the block, and others, write inside, from the first write on. A value that
+    the caller holds stays plain until nobody does.
+    """
+    node: Node | None = container._node_
+    if node is not None and node.tracker.savepoints and type(dict.get(container, key)) in PLAIN:
+        node.tracker.convert_put(container, key)
+    return dict.get(container, key)
+
+
 def note_writing(container: Any, key: Any, length: int) -> None:
     """Note which entry an undo is about to write, as `before` does; the lock is held."""
     if container._node_ is not None:

@@ -71,6 +71,7 @@ class Blocks:
         tracker.savepoints = self.open
         tracker.note_write = self.note_write
         tracker.note_same = self.note_same
+        tracker.convert_put = self.convert_put
         tracker.note_field = self.note_field
         # The fields that were noted since any block is open, by the `id` of the object's root. A
         # record may be gone before that: nobody undoes a write outside of blocks.
@@ -105,11 +106,7 @@ class Blocks:
         with self._tracker.lock:
             self._tracker.note_loop()
             self.end_left()
-            self._written.collect()  # armed, so that every write in the block is seen
-            scan = self._tracker.part_in_use(Scan)
-            if scan is not None:
-                scan.collect()
-            self._written.resolve_all()
+            scan = self._resolve()
             if not self.open and self._watched.loose:  # what lies at two places can be converted
                 with contextlib.suppress(RecursionError):  # it is reported when it is encoded
                     self._tracker.part(Sharing).resolve(self._loose())
@@ -125,6 +122,23 @@ class Blocks:
 
     def _loose(self) -> list[tuple[Node, Any]]:
         return [(node, key) for node, keys in self._watched.loose.items() for key in keys]
+
+    def _resolve(self) -> Scan | None:
+        """Arm and resolve all containers, so that every write to them is seen."""
+        self._written.collect()
+        scan = self._tracker.part_in_use(Scan)
+        if scan is not None:
+            scan.collect()
+        self._written.resolve_all()
+        return scan
+
+    def stepped_forward(self) -> None:
+        """Let containers belong to the state again that a step back had taken out of it.
+
+        They were detached in the cut: what is written to them now would not be noted.
+        """
+        if self.open:
+            self._resolve()
 
     def _copies(self) -> list[tuple[Any, Any]]:
         """Copy the contents of the plain containers in the state.
@@ -282,6 +296,16 @@ class Blocks:
     def note_same(self, container: Any, key: Any) -> None:
         """Note that somebody writes what is there already; the lock is held."""
         self._log.note_same(container, key, self._writer())
+
+    def convert_put(self, container: Any, key: Any) -> None:
+        """Convert a value that was just put into a mapping, unless somebody holds it.
+
+        The container is still listed as unresolved: whatever is not converted here is then watched.
+        """
+        node = container._node_
+        entry = node.entries.at(key) if node.obj is container else container._key_
+        with contextlib.suppress(RecursionError):
+            self._graph.convert(container, key, node, entry)
 
     def _writer(self) -> Savepoint | None:
         """Return the block that writes now; None: this context is in no block."""

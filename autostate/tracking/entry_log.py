@@ -56,16 +56,25 @@ from autostate.tracking.former import (
     shifted_former,
 )
 from autostate.tracking.key_order import KeyOrder, arranged, refill_in_order
+from autostate.tracking.kind import PLAIN
+from autostate.tracking.search import ATOMS, all_inside
 
 if TYPE_CHECKING:
     from autostate.tracking.savepoint import Savepoint
 
 
 class EntryLog:
-    """The records of one mapping or set. The lock is held."""
+    """The records of one mapping or set. The lock is held.
+
+    Attributes:
+        container: The mapping or set.
+        place: The node, by its `id`, and the entry in which the container lay at first; None: it
+            was a node.
+    """
 
     def __init__(self, container: Any, records: Iterable[Record] = ()) -> None:
         self.container = container
+        self.place: tuple[int, Any] | None = None
         self._kind = kind_of(container)
         self._is_set = self._kind.shape == "set"
         self._records = list(records)
@@ -128,6 +137,8 @@ class EntryLog:
     def note_same(self, key: Any, owner: Savepoint | None) -> None:
         """Note that somebody writes what is there already, after somebody else has written it."""
         self._settle()
+        if type(self._value(self.container, key)) in PLAIN:
+            return  # a reference to it would prevent its conversion
         if not is_of_another(self._records, key, owner):
             return
         last = self._records[-1]
@@ -139,6 +150,19 @@ class EntryLog:
         else:
             value = self._value(self.container, key)
             last.entries[key] = Former(value, time=self._order.time)
+
+    def note_inside(self, container: Any, owner: Savepoint | None) -> None:
+        """Note that somebody writes to a container that lies, at any depth, in an entry."""
+        others = [record for record in self._records if record.owner is not owner]
+        keys: Iterable[Any] = chain.from_iterable(record.entries or () for record in others)
+        if any(record.entries is None for record in others):
+            keys = self._keys()
+        for key in [*dict.fromkeys(keys)]:
+            value = self._value(self.container, key)
+            if type(value) in ATOMS:
+                continue
+            if any(one is container for one in all_inside([value], container._node_)):
+                self.note_same(key, owner)
 
     def _expect_same(self, record: Record, key: Any, *, removes: bool) -> None:
         """Find out later whether a number is assigned that is there already: see `_settle`.

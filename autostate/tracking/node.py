@@ -395,6 +395,7 @@ class Marks(ABC):
             writes have to be seen as while one is open.
         note_write: Notes the content before a write while blocks are open: see `blocks.py`.
         note_same: Notes that somebody writes what is there already, in the same way.
+        convert_put: Converts a value that a block has just put into a mapping.
         note_field: Notes a field of an object before a write, in the same way.
         nodes: All nodes, by number.
         roots: The live roots by name.
@@ -412,6 +413,7 @@ class Marks(ABC):
 
     note_write: Callable[..., None]
     note_same: Callable[[Any, Any], None]
+    convert_put: Callable[[Any, Any], None]
     note_field: Callable[[Any, str], None]
 
     def __init__(

@@ -418,6 +418,7 @@ class Tracker(Roots):
             # state without their writes.
             if forward:
                 _call_backwards(forward)
+                self._blocks.stepped_forward()
 
     def _mark_what_is_unsure(self) -> None:
         """Mark everything after a cut that failed half-way, for want of memory for example.

@@ -17,6 +17,7 @@ from autostate.tracking.field_log import FieldLog
 from autostate.tracking.sequence_log import SequenceLog
 
 if TYPE_CHECKING:
+    from autostate.tracking.node import Node
     from autostate.tracking.savepoint import Savepoint
 
 
@@ -25,6 +26,7 @@ class UndoLog:
 
     def __init__(self) -> None:
         self._logs: dict[int, EntryLog | SequenceLog] = {}
+        self._inline: dict[tuple[int, Any], dict[int, EntryLog]] = {}  # by the entry of a node
 
     def note(
         self, container: Any, key: Any, owner: Savepoint | None, *, removes: bool = False
@@ -37,11 +39,13 @@ class UndoLog:
             owner: The block that writes.
             removes: The entry of a mapping or set is going to be removed.
         """
+        self._note_around(container, owner)
         log = self._logs.get(id(container))
         if log is None:
             if owner is None:
                 return
             log = self._logs[id(container)] = _log_of(container)
+            self._list_inline(log)
         log.note(key, owner, removes=removes)
 
     def note_same(self, container: Any, key: Any, owner: Savepoint | None) -> None:
@@ -49,6 +53,39 @@ class UndoLog:
         log = self._logs.get(id(container))
         if isinstance(log, EntryLog):
             log.note_same(key, owner)
+
+    def _note_around(self, container: Any, owner: Savepoint | None) -> None:
+        """Note the entries that hold a container that is written, at any depth.
+
+        The writer writes inside of them: they are to stay if the one who made them is undone.
+        """
+        left, seen = [container], {id(container)}
+        while left:
+            inner = left.pop()
+            node: Node | None = inner._node_
+            if node is None:
+                continue
+            places: list[tuple[Node | None, Any]] = [(node, inner._key_)]
+            if node.obj is inner:
+                places = [(node.tracker.nodes.get(number), key) for number, key in node.referrers]
+            for holder, key in places:
+                if holder is None:
+                    continue
+                for inline in [*self._inline.get((id(holder), key), {}).values()]:
+                    inline.note_inside(inner, owner)
+                log = self._logs.get(id(holder.obj))
+                if isinstance(log, EntryLog):
+                    log.note_same(key, owner)
+                if id(holder.obj) not in seen:
+                    seen.add(id(holder.obj))
+                    left.append(holder.obj)
+
+    def _list_inline(self, log: EntryLog | SequenceLog) -> None:
+        """List a log by the entry of the node in which its container lies."""
+        node: Node = log.container._node_
+        if node.obj is not log.container and isinstance(log, EntryLog):
+            log.place = id(node), log.container._key_
+            self._inline.setdefault(log.place, {})[id(log)] = log
 
     def written(self, container: Any) -> None:
         """Note that a write is done."""
@@ -70,6 +107,11 @@ class UndoLog:
 
     def _forget_unless_open(self, key: int, log: EntryLog | SequenceLog) -> None:
         if not log.has_owner():
+            if isinstance(log, EntryLog) and log.place is not None:
+                logs = self._inline.get(log.place, {})
+                logs.pop(id(log), None)
+                if not logs:
+                    self._inline.pop(log.place, None)
             self._logs = {other: one for other, one in self._logs.items() if other != key}
 
     def step_back(self, owners: Iterable[Savepoint], forward: list[Callable[[], None]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,6 +17,11 @@ Write = Callable[[Any, str], object]
 
 def _add_seven(state: Any, key: str) -> None:
     state[key] += 7
+
+
+def _count_inside(state: Any, key: str) -> None:
+    counts = state.setdefault(key, {}).setdefault("counts", {})
+    counts["n"] = counts.get("n", 0) + 1
 
 
 def _add_nothing(state: Any, key: str) -> None:
@@ -45,6 +50,13 @@ WRITES: Final[dict[str, list[Write]]] = {
     ],
     "numbers": [lambda state, key: state.__setitem__(int(key), 9)],
     "sums": [_add_seven, _add_nothing],
+    "groups": [
+        lambda state, key: state.setdefault(key, {}).setdefault("list", []).append(key),
+        lambda state, key: state.setdefault(key, {}).setdefault("set", set()).add(key),
+        lambda state, key: state.setdefault(key, {}).setdefault("large", []).extend([7] * LARGE),
+        lambda state, key: state.setdefault(key, {}).setdefault("deep", {}).setdefault(key, []),
+        _count_inside,
+    ],
     "counts": [
         lambda state, key: state.update({key: 3}),
         lambda state, key: state.update({key: 0}),
@@ -67,6 +79,7 @@ def content(area: str, size: int) -> Any:
         "items": ["a", "x"],
         "numbers": [9, 5],
         "sums": {"0": 0, "1": 300},
+        "groups": {"0": {}, **{f"k{number}": 1 for number in range(size)}},
         "counts": Counter({"0": 0, "1": 300}),
     }
     return contents[area]
@@ -237,6 +250,97 @@ def test_a_default_that_another_block_has_found_stays() -> None:
     assert state == {"title": "x", "n": 1}
     others.end(fails=True)
     assert state == {}
+
+
+def _group(state: Any, page: int) -> None:
+    state.setdefault("books", []).append(page)
+    state.setdefault("deep", {}).setdefault("er", {}).setdefault("books", []).append(page)
+
+
+@pytest.mark.parametrize("size", [0, LARGE], ids=["small", "large"])
+def test_a_group_that_others_have_added_to_stays(size: int) -> None:
+    """Without the items of the block that has made it; also in a save before that block ends."""
+    program = Program()
+    state = program.root("state", "dict", dict.fromkeys(range(size), 0))
+    program.flush()
+    actors = [Actor(program.tracker.atomic) for _ in range(3)]
+    for page, actor in enumerate(actors):
+        actor.begin()
+        actor.do(_group, state, page)
+    rest = dict.fromkeys(range(size), 0)
+
+    def groups(*pages: int) -> dict[Any, Any]:
+        return {**rest, "books": [*pages], "deep": {"er": {"books": [*pages]}}}
+
+    program.flush()
+    assert program.restart().root("state") == rest
+    assert state == groups(0, 1, 2)
+    actors[1].end()
+    program.flush()
+    assert program.restart().root("state") == groups(1)
+    actors[0].end(fails=True)
+    assert state == groups(1, 2)
+    actors[2].end(fails=True)
+    assert state == groups(1)
+    program.flush()
+    assert program.restart().root("state") == groups(1)
+
+
+def test_a_group_that_a_save_has_left_out_is_told_apart() -> None:
+    """The save takes it out of the state for a moment."""
+    program = Program()
+    state = program.root("state")
+    mine, others = Actor(program.tracker.atomic), Actor(program.tracker.atomic)
+    for actor in (mine, others):
+        actor.begin()
+    for page, actor in enumerate((mine, others)):
+        actor.do(_group, state, page)
+        program.flush()
+    mine.end(fails=True)
+    assert state == {"books": [1], "deep": {"er": {"books": [1]}}}
+    others.end()
+
+
+def test_a_group_goes_with_the_last_block_that_has_added_to_it() -> None:
+    """If all of them fail, in any order."""
+    for order in ((0, 1), (1, 0)):
+        state, *actors = begun("dict", {})
+        for page, actor in enumerate(actors):
+            actor.do(_group, state, page)
+        for number in order:
+            actors[number].end(fails=True)
+        assert state == {}
+
+
+def test_a_default_that_the_program_holds_is_the_one_in_the_state() -> None:
+    """As with a plain dict; so it is not converted before nobody holds it."""
+    state, mine, others = begun("dict", {})
+    held: list[int] = []
+    assert mine.do(state.setdefault, "held", held) is held
+    held.append(1)
+    assert state == {"held": [1]}
+    for actor in (mine, others):
+        actor.end()
+
+
+def test_a_defaultdict_makes_groups_that_are_told_apart() -> None:
+    """Its factory makes values that nobody else holds."""
+    program = Program()
+    program.root("outer")["state"] = defaultdict(list)
+    program.flush()
+    state = program.root("outer")["state"]
+    mine, others = Actor(program.tracker.atomic), Actor(program.tracker.atomic)
+    for page, actor in enumerate((mine, others)):
+        actor.begin()
+        actor.do(_append_to_missing, state, page)
+    mine.end(fails=True)
+    assert state == {"books": [1]}
+    others.end(fails=True)
+    assert state == {}
+
+
+def _append_to_missing(state: Any, page: int) -> None:
+    state["books"].append(page)
 
 
 def _add_one(state: dict[str, int]) -> None:
