@@ -1,6 +1,7 @@
 """The client of a dataset whose items go through an outbox.
 
-Reading waits until everything is delivered, so that a program finds what it has pushed.
+Reading waits until everything is delivered, so that a program finds what it has pushed; but for
+what requests in work have pushed, if one of them reads: that is delivered only when they are done.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from autostate.delivery.destination import Destination
 from autostate.delivery.outbox import Outbox
 from autostate.errors import AutostateError
 from autostate.runtime.api import current_manager
+from autostate.tracking.savepoint import innermost
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -53,6 +55,7 @@ class InStepDatasetClient(DatasetClient):
         self._destination = destination
         self._name = f"{DATASETS}{key}"
         self._is_used = False
+        self._told_of_work = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -81,9 +84,10 @@ class InStepDatasetClient(DatasetClient):
                 await charge(limit)
 
     async def get_metadata(self) -> DatasetMetadata:
-        """Give what is known of the dataset; items in the outbox do not count."""
+        """Give what is known of the dataset; items in the outbox count as items."""
+        pending = len(self.outbox()) if self._is_used else 0
         metadata: DatasetMetadata = await self.inner.get_metadata()
-        return metadata
+        return metadata.model_copy(update={"item_count": metadata.item_count + pending})
 
     async def get_data(self, **options: Any) -> DatasetItemsListPage:
         """Read items, those in the outbox included: they are delivered first."""
@@ -116,6 +120,11 @@ class InStepDatasetClient(DatasetClient):
             if await self.outbox().drain_async():
                 return
             problem: object = "it takes too long"
+            if innermost(manager._tracker()) is not None:
+                if self._told_of_work:
+                    return
+                self._told_of_work = True
+                problem = "what a request in work has pushed arrives when its handler has ended"
         except AutostateError as error:
             problem = error
         logger.warning("items of a dataset are not delivered before it is used: %s", problem)

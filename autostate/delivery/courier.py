@@ -71,6 +71,9 @@ CONFIRMED: Final = 1.0
 UNCONFIRMED: Final = 5.0
 """Seconds before the store is asked again."""
 
+LOOK: Final = 0.5
+"""Seconds between two looks of those who wait, at what nobody tells them."""
+
 SILENT: Final = 300.0
 """Seconds after which a warning tells of a call of the destination that has not returned."""
 
@@ -229,7 +232,7 @@ class Courier(Generic[T]):
         try:
             while not self._is_over(is_done) and (left := end - self._clock()) > 0:
                 with contextlib.suppress(queue.Empty):
-                    moved.get(timeout=min(left, threading.TIMEOUT_MAX))
+                    moved.get(timeout=min(left, LOOK))
         finally:
             self._blocked.pop(moved, None)
         return is_done()
@@ -244,7 +247,7 @@ class Courier(Generic[T]):
             self._waiting[moved] = loop
             try:
                 if not self._is_over(is_done):  # it may have moved meanwhile
-                    await asyncio.wait([moved], timeout=left)
+                    await asyncio.wait([moved], timeout=min(left, LOOK))
             finally:
                 self._waiting.pop(moved, None)
         return is_done()

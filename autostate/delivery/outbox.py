@@ -188,6 +188,9 @@ class Outbox(Generic[T]):
         Args:
             timeout: The most seconds to wait; the setting `flush_timeout` by default.
 
+        Inside a unit of work, such as the handler of a request, it does not wait for items of units
+        that have not ended: these are saved only afterwards.
+
         Returns:
             Whether everything has arrived, but for what was set aside. The rest stays in the
             state, and is delivered later.
@@ -216,9 +219,9 @@ class Outbox(Generic[T]):
         self._flush_thread.flush(seconds, ending=ending)
         self._courier.hurry(end.left())
         with self._flush_thread.job.patient_cut.standing_still():
-            done = self._courier.wait_until(self._is_empty, end.left())
+            self._courier.wait_until(self._what_drains(), end.left())
         self._check_refused()
-        return done
+        return not len(self)
 
     async def drain_async(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as drain
         """Drain without blocking the event loop; see `drain`."""
@@ -232,9 +235,9 @@ class Outbox(Generic[T]):
         await self._flush_thread.durable(seconds, ending=ending)
         self._courier.hurry(end.left())
         with self._flush_thread.job.patient_cut.active_loops.waiting():
-            done = await self._courier.until(self._is_empty, end.left())
+            await self._courier.until(self._what_drains(), end.left())
         self._check_refused()
-        return done
+        return not len(self)
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -267,8 +270,12 @@ class Outbox(Generic[T]):
         value = self.destination.decode(text)
         return OutboxItem(f"{self._ledger.id}-{position}", position, value)
 
-    def _is_empty(self) -> bool:
-        return not len(self._ledger)
+    def _what_drains(self) -> Callable[[], bool]:
+        """Give what a drain waits for; not for the end of the unit that the caller is in."""
+        ledger = self._ledger
+        if innermost(self._incarnation.tracker) is None:
+            return lambda: not len(ledger)
+        return lambda: ledger.is_all_fresh
 
     def _is_let_in(self, room: Room) -> Callable[[], bool]:
         """Give what a put waits for; not for the end of the block or unit that the caller is in."""
@@ -277,7 +284,10 @@ class Outbox(Generic[T]):
             return lambda: room.is_there() or ledger.is_all_fresh
         if innermost(tracker) is None:
             return room.is_there
-        return lambda: room.is_there() or room.is_out_of_reach()
+        waits = tracker.waits_for_itself  # then no save comes, as several threads have written
+        return lambda: (
+            room.is_there() or room.is_out_of_reach() or (ledger.is_all_fresh and waits())
+        )
 
     def _grant(self, room: Room) -> None:
         """After a wait that has not brought room, let the next calls in without one."""

@@ -6,12 +6,21 @@ import contextlib
 import queue
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from autostate.errors import FencedError, FlushError, UnsupportedTypeError
 
 if TYPE_CHECKING:
     import asyncio
+
+LOOK: Final = 0.5
+"""Seconds between two looks whether a caller waits for itself."""
+
+VAIN: Final = (
+    "flush() or durable() during the work on a request for which several threads have written, or "
+    "an object past its class: no save can leave that out, so it would wait for the end of the "
+    "work, and the work for it; call it after the work"
+)
 
 
 class FlushRequest:
@@ -66,17 +75,41 @@ class AwaitedRequest(FlushRequest):
         self,
         timeout: float,  # noqa: ASYNC109 - as flush
         late: Callable[[], FlushError],
+        is_vain: Callable[[], bool],
     ) -> BaseException | None:
         """Wait for the outcome; after `timeout` seconds, make that of a caller who is late.
+
+        Args:
+            timeout: The seconds.
+            late: Makes the outcome.
+            is_vain: Tells whether the caller waits for itself: asked often, in its context.
+
+        Raises:
+            RuntimeError: The caller waits for itself.
 
         The future is awaited as it is: `wait_for` of Python 3.11 drops a cancellation that comes
         together with the outcome, and a task in a loop would then go on for ever.
         """
+        vain = RuntimeError(VAIN)
+        looks: asyncio.TimerHandle | None = None
+
+        def look() -> None:
+            nonlocal looks
+            looks = self._loop.call_later(LOOK, look)
+            if is_vain():
+                self._arrive(vain)
+
+        look()
         timer = self._loop.call_later(timeout, lambda: self._arrive(late()))
         try:
-            return await self._arrived
+            error = await self._arrived
         finally:
             timer.cancel()
+            if looks is not None:
+                looks.cancel()
+        if error is vain:
+            raise vain
+        return error
 
 
 def fresh(error: BaseException, describe_unsaved: Callable[[], str]) -> Exception:

@@ -37,7 +37,7 @@ from autostate.errors import AutostateError, FlushError
 from autostate.process.interrupts import Worker, is_owned
 from autostate.saving.job import FlushJob, GilYield
 from autostate.saving.policy import POLL_INTERVAL, Action, Observation, Step
-from autostate.saving.request import AwaitedRequest, FlushRequest, fresh, running_loop
+from autostate.saving.request import VAIN, AwaitedRequest, FlushRequest, fresh, running_loop
 from autostate.settings import Settings
 
 logger: logging.Logger = logging.getLogger("autostate")
@@ -198,7 +198,8 @@ class FlushThread:
             FlushError: Not saved in time or refused by the store; it is tried again later.
             FencedError: A later process has taken over.
             UnsupportedTypeError: An entry cannot be saved. Everything else was saved.
-            RuntimeError: Called inside `atomic()`, or by a receiver of the flush thread's signals.
+            RuntimeError: Called inside `atomic()`, or by a receiver of the flush thread's signals;
+                or the save would wait for the end of the unit of work that the caller is in.
         """
         timeout = self._policy.settings.flush_timeout if timeout is None else timeout
         if not self._may_save():
@@ -237,7 +238,9 @@ class FlushThread:
         request = AwaitedRequest(self._clock() + timeout, ending=ending)
         self._ask(request)
         with self.job.patient_cut.active_loops.waiting():
-            error = await request.awaited(timeout, lambda: self._late(timeout))
+            error = await request.awaited(
+                timeout, lambda: self._late(timeout), self._tracker.waits_for_itself
+            )
         if error is not None:
             raise fresh(error, self.job.describe_unsaved)
 
@@ -313,11 +316,7 @@ class FlushThread:
                 "handler, call sys.exit(): everything is saved at the end"
             )
         if self._tracker.waits_for_itself():
-            raise RuntimeError(
-                "flush() or durable() during the work on a request for which several threads have "
-                "written, or an object past its class: no save can leave that out, so it would "
-                "wait for the end of the work, and the work for it; call it after the work"
-            )
+            raise RuntimeError(VAIN)
         if self.job.fenced is not None:
             raise fresh(self.job.fenced, self.job.describe_unsaved)
         if self.stopped:
@@ -347,6 +346,8 @@ class FlushThread:
             except queue.Empty:
                 if left <= 0:
                     raise
+                if self._tracker.waits_for_itself():  # another thread has written meanwhile
+                    raise RuntimeError(VAIN) from None
         with contextlib.suppress(queue.Empty):  # the thread may have served it at its end
             return request.outcome(0)
         self._requests[request] = None

@@ -282,3 +282,19 @@ def test_a_container_that_somebody_held_at_a_cut_holds_up_no_later_one(counts: A
             cut.encode(None)
             cut.saved()
             held = {}
+
+
+async def test_a_save_that_comes_to_wait_for_the_unit_of_its_caller_raises(counts: Any) -> None:
+    """A thread has written in the unit while the save waited for something else."""
+    other, context = _unit(), contextvars.Context()
+    context.run(other.enter)
+    context.run(other.begin)
+    await asyncio.to_thread(context.run, counts.update, {"other": 1})  # no save leaves it out
+    with _unit():
+        counts["n"] += 1
+        saving = asyncio.create_task(autostate.durable(20))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(counts.update, {"thread": 1})
+        with pytest.raises(RuntimeError, match="several threads"):
+            await saving
+    other.end(kept=False)

@@ -1,0 +1,71 @@
+"""What waits inside the handler of a request: never for what this request itself has put."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autostate.testing import LocalPlatform
+from tests.apify.crawling import QUICK, program
+
+pytestmark = pytest.mark.usefixtures("forked_actors")
+
+CRAWL = """
+async def work(pages):
+    crawler = BasicCrawler(
+        max_request_retries=1,
+        configure_logging=False,
+        concurrency_settings=ConcurrencySettings(
+            min_concurrency=AT_ONCE, max_concurrency=AT_ONCE, desired_concurrency=AT_ONCE
+        ),
+    )
+
+    @crawler.router.default_handler
+    async def handle(context):
+        n = int(context.request.url.removeprefix(URL))
+        pages[str(n)] += 1
+HANDLER
+
+    await crawler.run([f"{URL}{n}" for n in range(PAGES)])
+"""
+LONG = 20.0
+"""Seconds that no test takes, unless something waits for itself."""
+
+
+def crawl(folder: Path, handler: str, *, pages: int = 1, at_once: int = 1) -> list[str]:
+    """The command of a crawl with a handler."""
+    return program(folder, CRAWL.replace("HANDLER", handler), pages=pages, at_once=at_once)
+
+
+def test_a_handler_reads_and_drains(platform: LocalPlatform, tmp_path: Path) -> None:
+    """It gets what other pages have pushed, and what it has pushed itself counts."""
+    handler = """
+        await Actor.push_data({"page": n})
+        dataset = await Actor.open_dataset()
+        pages["items"] += (await dataset.get_metadata()).item_count
+        pages["found"] += len((await dataset.get_data()).items)
+        box = autostate.outbox("box", print)
+        box.put(n)
+        pages["drained"] += await box.drain_async()
+    """
+    run = platform.start_run(crawl(tmp_path, handler, pages=2), env=QUICK)
+    assert run.wait(LONG) == 0, run.output
+    counts = {key: count for key, count in run.state("pages").items() if not key.isdigit()}
+    assert counts == {"items": 3, "found": 1, "drained": 0}
+    assert run.output.count("what a request in work has pushed") == 1
+
+
+def test_a_handler_that_writes_in_threads_passes_a_full_outbox(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """No save leaves out what it has written, so no room is made before it ends."""
+    handler = """
+        box = autostate.outbox("box", print, capacity=1)
+        await box.put_async(1)
+        await asyncio.to_thread(pages.update, {"thread": 1})
+        await box.put_async(2)
+    """
+    run = platform.start_run(crawl(tmp_path, handler), env=QUICK)
+    assert run.wait(LONG) == 0, run.output
+    assert run.state("pages") == {"0": 1, "thread": 1}
