@@ -27,6 +27,8 @@ The INPUT record may have more than what was sent: the platform adds defaults, a
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import copy
 import functools
 import hashlib
 import itertools
@@ -34,10 +36,10 @@ import json
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from autostate.apify import api
 from autostate.containers.dict import PersistedDict
@@ -75,6 +77,7 @@ _ATTEMPTS: Final = 8
 _TOO_MANY: Final = 429
 _ENDED: Final = frozenset({"SUCCEEDED", "FAILED", "TIMED-OUT", "ABORTED"})
 
+T = TypeVar("T")
 OnAbort = Literal["raise", "resurrect"]
 OnFailure = Literal["raise", "restart"]
 
@@ -188,15 +191,24 @@ class _Child:
         # A client that repeats the request could start two runs.
         self._sender = actor.new_client(token=token, max_retries=0)
         self._client = actor.new_client(token=token)
-        notes: PersistedDict[str, dict[str, Any]] = manager.create(
-            NOTES, "dict", functools.partial(blank, PersistedDict), own=True
+        make = functools.partial(blank, PersistedDict)
+        notes: PersistedDict[str, dict[str, Any]] = _outside(
+            lambda: manager.create(NOTES, "dict", make, own=True)
         )
         self._all = notes
 
     @property
     def _note(self) -> dict[str, Any]:
-        """The live note, made if there is none."""
-        return self._all.setdefault(self._name, {})
+        """The note; empty if there is none. It is a copy."""
+        return dict(self._all.get(self._name, {}))
+
+    def _write(self, note: dict[str, Any]) -> None:
+        """Replace the note, outside of the unit of work that the caller is in.
+
+        A unit that fails, or that a kill ends, must not take the note along: the run has started.
+        The state gets a copy, which nobody holds: else no save could leave out the unit.
+        """
+        _outside(lambda: self._all.__setitem__(self._name, copy.deepcopy(note)))
 
     # -- what earlier calls have left -----------------------------------------------------------
 
@@ -204,6 +216,7 @@ class _Child:
         """Give the run that an earlier call has started; None if there is none."""
         note = self._note
         self._check_actor(note)
+        self._write(note)
         if "run" in note:
             if note.get("input", _digest(_text(run_input))) != _digest(_text(run_input)):
                 told = "the call %r has started the run %s with another input: use another name"
@@ -225,7 +238,8 @@ class _Child:
             return await self._resurrect(run_id)
         if status in (None, "FAILED") and on_failure == "restart":
             note = self._note
-            note.setdefault("former", []).append(note.pop("run"))
+            note["former"] = [*note.get("former", ()), note.pop("run")]
+            self._write(note)
             return None
         if run is None:
             raise ChildRunError(f"the run {run_id} of {self._name!r} does not exist any more", None)
@@ -269,13 +283,17 @@ class _Child:
         """Note the intent and send the request; None if it is unknown whether there is a run."""
         from apify_client.errors import ApifyApiError
 
-        note = self._note
-        note["intent"] = {"at": time.time(), "input": text}
+        intent: dict[str, Any] = {"at": time.time(), "input": text}
+        self._write(self._note | {"intent": intent})
         begun = time.monotonic()
-        await self._manager.durable()  # raises if another process has taken over
+        try:
+            await self._manager.durable()  # raises if another process has taken over
+        except RuntimeError:  # no save is possible during this work
+            self._withdraw()
+            raise
         left = SENDING - (time.monotonic() - begun)
         if left <= 0:  # the save took long: a search might give up before the request arrives
-            del note["intent"]
+            self._withdraw()
             return None
         try:
             run: Run = await self._sender.actor(self._actor_id).start(
@@ -284,9 +302,9 @@ class _Child:
         except Exception as error:
             refused = isinstance(error, ApifyApiError) and _refuses(error.status_code)
             if refused or _never_sent(error):
-                del note["intent"]
+                self._withdraw()
             elif isinstance(error, ApifyApiError):
-                note["intent"]["answered"] = time.time()
+                self._write(self._note | {"intent": intent | {"answered": time.time()}})
             limited = isinstance(error, ApifyApiError) and error.status_code == _TOO_MANY
             if (refused and not limited) or _never_sent(error) or attempt >= _ATTEMPTS:
                 raise
@@ -300,9 +318,14 @@ class _Child:
     def _claim(self, run_id: str) -> None:
         """Note that this is the run."""
         note = self._note
-        with self._manager.atomic():
-            note["run"] = run_id
-            note["input"] = _digest(note.pop("intent")["input"])
+        digest = _digest(note.pop("intent")["input"])
+        self._write(note | {"run": run_id, "input": digest})
+
+    def _withdraw(self) -> None:
+        """Note that nothing was started."""
+        note = self._note
+        del note["intent"]
+        self._write(note)
 
     async def _search(self) -> Run | None:
         """Look for the run of an intent, until it can no longer appear."""
@@ -387,6 +410,11 @@ class _Child:
         async with status, log:
             run = await client.wait_for_finish(wait_duration=wait)
         return run
+
+
+def _outside(do: Callable[[], T]) -> T:
+    """Call a function in an empty context, which is in no unit of work."""
+    return contextvars.Context().run(do)
 
 
 def _check(name: Any, on_abort: Any, on_failure: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from autostate.testing import LocalPlatform
+from tests.actor_runs import script
 from tests.apify.crawling import QUICK, program
 
 pytestmark = pytest.mark.usefixtures("forked_actors")
@@ -54,6 +55,22 @@ def test_a_handler_reads_and_drains(platform: LocalPlatform, tmp_path: Path) -> 
     counts = {key: count for key, count in run.state("pages").items() if not key.isdigit()}
     assert counts == {"items": 3, "found": 1, "drained": 0}
     assert run.output.count("what a request in work has pushed") == 1
+
+
+def test_a_child_run_is_started_once_by_all_attempts(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """The attempt that has started it fails, and is undone."""
+    (tmp_path / "child").mkdir()
+    platform.add_actor("child", script(tmp_path / "child", "    async with Actor:\n        pass"))
+    handler = """
+        await autostate.call("child", {"page": n}, name=f"child {n}", logger=None)
+        if not context.request.retry_count:
+            raise ValueError("this attempt fails")
+    """
+    run = platform.start_run(crawl(tmp_path, handler), env=QUICK)
+    assert run.wait(LONG) == 0, run.output
+    assert [each.actor_id for each in platform.runs.values()].count("child") == 1
 
 
 def test_a_handler_that_writes_in_threads_passes_a_full_outbox(
