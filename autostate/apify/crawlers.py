@@ -33,6 +33,7 @@ from typing import Any, Final
 from autostate.apify import versions, wait_for
 from autostate.apify.units import WorkUnit, working
 from autostate.runtime.api import current_manager
+from autostate.tracking.savepoint import inside
 from autostate.tracking.unit import Unit
 
 Wrapped = Callable[..., Awaitable[Any]]
@@ -87,6 +88,10 @@ def _hook_attempts(cls: Any) -> None:
 
 async def _run_task(wrapped: Wrapped, crawler: Any, args: Args, kwargs: Kwargs) -> Any:
     _hook_attempts(type(crawler))
+    if working.get() is not None:
+        # A handler runs this crawler. It waits until the marks are made, which must not belong to
+        # the request of that handler.
+        inside.set(None)
     unit = WorkUnit(of_crawler=True)
     token = working.set(unit)
     unit.enter()

@@ -73,6 +73,27 @@ def test_a_child_run_is_started_once_by_all_attempts(
     assert [each.actor_id for each in platform.runs.values()].count("child") == 1
 
 
+def test_a_handler_runs_a_crawler(platform: LocalPlatform, tmp_path: Path) -> None:
+    """Its pages are units of their own, of another queue."""
+    handler = """
+        queue = await Actor.open_request_queue(name="inner")
+        inner = BasicCrawler(request_manager=queue, configure_logging=False)
+
+        @inner.router.default_handler
+        async def handle(context):
+            pages["inner"] += 1
+            await context.push_data({"url": context.request.url})
+
+        await inner.run([f"{URL}inner"])
+        if not context.request.retry_count:
+            raise ValueError("this attempt fails")
+    """
+    run = platform.start_run(crawl(tmp_path, handler), env=QUICK)
+    assert run.wait(LONG) == 0, run.output
+    assert run.state("pages") == {"0": 1, "inner": 1}
+    assert len(run.dataset.items) == 1
+
+
 def test_a_handler_that_writes_in_threads_passes_a_full_outbox(
     platform: LocalPlatform, tmp_path: Path
 ) -> None:
