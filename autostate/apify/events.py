@@ -296,8 +296,12 @@ async def _leave(wrapped: Wrapped, actor: Any, args: Args, kwargs: Kwargs) -> An
         if was_active:
             _unwatch_loop(actor)
             hub.persist_state.send(None, is_migrating=False)
-            await _finish_outboxes()
-            await save("at the end of the Actor", ending=True)
+            try:
+                await _finish_outboxes()
+                await save("at the end of the Actor", ending=True)
+            finally:
+                if (queues := sys.modules.get("autostate.apify.in_step_queue")) is not None:
+                    queues.go_on()
 
 
 def _has_outboxes() -> bool:
@@ -321,12 +325,15 @@ async def _metamorph(wrapped: Wrapped, _actor: Any, args: Args, kwargs: Kwargs) 
 
 
 async def _deliver(when: str) -> None:
-    """Empty the outboxes: the next Actor has others, and delivers nothing of this one."""
+    """Empty the outboxes: the next Actor has others, and delivers nothing of this one.
+
+    What requests in work have put is left out, as they have not ended, and never will.
+    """
     for manager in live():
         for companion in manager.companions():
             drain = getattr(companion, "drain_async", None)
             try:
-                if drain is not None and not await drain():
+                if drain is not None and not await drain() and not manager._tracker().savepoints:
                     logger.error("%r was not emptied %s", companion, when)
             except (AutostateError, RuntimeError) as error:
                 logger.error("%r was not emptied %s: %s", companion, when, error)  # noqa: TRY400

@@ -233,14 +233,15 @@ async def resume(actor: Any, *, leaving: bool = False) -> None:
 async def finish() -> None:
     """Deliver everything at the end of an Actor: no later process may do it.
 
-    Unless the end is a migration: the next container goes on with what is left.
+    Unless the end is a migration: the next container goes on with what is left. What was put for
+    requests that are in work never arrives: they are undone, and the caller may be one of them.
     """
+    if events.wants_in_step():
+        from autostate.apify.in_step_queue import abandon
+
+        abandon()
     if announced.seconds_to_kill() is not None:
         return
-    if current_manager().settings.in_step:
-        from autostate.apify.in_step_queue import undo_left
-
-        undo_left()  # what is in an outbox for an unfinished request never arrives
     end = time.monotonic() + min(DRAINING, (announced.seconds_to_timeout() or math.inf) / 2)
     for outbox in list(_outboxes):
         with contextlib.suppress(AutostateError):  # saving tells what hinders it

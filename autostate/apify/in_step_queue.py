@@ -32,6 +32,7 @@ from autostate.apify.pending_marks import PendingMarks
 from autostate.apify.units import WorkUnit, working
 from autostate.ownership.state_names import OWN
 from autostate.runtime.api import current_manager
+from autostate.tracking.savepoint import inside
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -59,6 +60,8 @@ HELD_BACK_CHECK: Final = 0.5
 """Seconds for which a crawler waits for a request while none may be handed out."""
 
 _clients: Final[WeakSet[InStepQueueClient]] = WeakSet()
+_ending = False
+"""Whether an Actor is being left."""
 
 
 class InStepQueueClient(RequestQueueClient):
@@ -135,6 +138,8 @@ class InStepQueueClient(RequestQueueClient):
 
     def _holds_back(self) -> bool:
         """Tell whether no request may be handed out now."""
+        if _ending:
+            return True
         age = units.clock() - self._marks.oldest
         if age >= OLD and self._marks.unsaved:
             self._manager.save_soon()
@@ -163,6 +168,8 @@ class InStepQueueClient(RequestQueueClient):
         """Note that a request is handled, together with what was written in its unit of work."""
         key, text = request.unique_key, request.model_dump_json(by_alias=True)
         unit, here = self._units.pop(key, None), working.get()
+        if unit is not None and unit.is_abandoned:
+            return None
         since = units.clock() if unit is None else unit.since
         put = functools.partial(self._marks.put, key, text, since)
         if unit is None or not unit.is_open:
@@ -214,6 +221,11 @@ class InStepQueueClient(RequestQueueClient):
             )
         for unit in left:
             unit.end(kept=False)
+
+    def abandon(self) -> None:
+        """Undo all requests that are in work, and refuse what is written for them from now on."""
+        for unit in list(self._units.values()):
+            unit.abandon()
 
     def _end(self, unit: WorkUnit, key: str, *, kept: bool) -> None:
         unit.end(kept=kept)
@@ -291,10 +303,25 @@ class InStepQueueClient(RequestQueueClient):
         return getattr(self._inner, name)
 
 
-def undo_left() -> None:
-    """Undo what was written for requests that loops have left unfinished, in all queues."""
+def abandon() -> None:
+    """Undo what was written for all requests in work, since the Actor ends: it would be half.
+
+    Their handlers are not waited for: one of them may be what ends the Actor. The requests stay in
+    the queue, and no others are handed out until `go_on`. The caller is in no unit afterwards.
+    """
+    global _ending
+    _ending = True
     for client in list(_clients):
-        client.undo_left()
+        client.abandon()
+    if working.get() is not None:
+        working.set(None)
+        inside.set(None)
+
+
+def go_on() -> None:
+    """Hand out requests again: the Actor has ended, and the process goes on."""
+    global _ending
+    _ending = False
 
 
 def _at_home() -> bool:

@@ -44,6 +44,9 @@ FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 20.0
 """Seconds before another attempt to make a mark."""
 
+DRAINING: Final = 10.0
+"""Seconds for which a metamorph waits for marks, at most."""
+
 Make = Callable[[str], Awaitable[bool]]
 
 
@@ -132,13 +135,22 @@ class PendingMarks:
             self._queue.appendleft(key)
         self._start()
 
-    async def made(self, timeout: float) -> bool:  # noqa: ASYNC109 - it ends without an error
-        """Wait until no mark is pending; tell whether that is so."""
+    async def made(
+        self,
+        timeout: float,  # noqa: ASYNC109 - it ends without an error
+        is_enough: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Wait until no mark is pending; tell whether that is so.
+
+        Args:
+            timeout: The most seconds to wait.
+            is_enough: Tells whether to wait no longer.
+        """
         end = time.monotonic() + timeout
         moved = asyncio.Event()
         self._moved.add(moved)
         try:
-            while self._state and (left := end - time.monotonic()) > 0:
+            while self._state and not is_enough() and (left := end - time.monotonic()) > 0:
                 moved.clear()
                 self._start()
                 with contextlib.suppress(TimeoutError):
@@ -236,6 +248,12 @@ class PendingMarks:
             for known in (self._fresh, self._ready, self._since, self._failures):
                 known.clear()
             self._taken.clear()
+
+    async def drain_async(self) -> bool:
+        """Save, and make the marks that do not belong to units that are open; tell if all are."""
+        await self._manager.durable()
+        await self.made(DRAINING, lambda: len(self._fresh) >= len(self._state))
+        return not self._state
 
     # -- a companion: see `runtime/companion.py` -------------------------------------------------
 

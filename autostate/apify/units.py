@@ -36,6 +36,7 @@ class WorkUnit(Unit):
         since: When the request was fetched, by `clock`.
         attempt: The unit of the present attempt, if a crawler makes one.
         links: How many requests with `always_enqueue` the present attempt has added.
+        is_abandoned: Whether the Actor has ended before the work: the request is not marked.
     """
 
     def __init__(self, *, of_crawler: bool) -> None:
@@ -45,6 +46,7 @@ class WorkUnit(Unit):
         self.since = clock()
         self.attempt: Unit | None = None
         self.links = 0
+        self.is_abandoned = False
 
     def begin_attempt(self) -> None:
         """Let what this context writes belong to a new attempt."""
@@ -63,6 +65,12 @@ class WorkUnit(Unit):
             attempt.leave()
         else:
             attempt.close()
+
+    def abandon(self) -> None:
+        """Undo the work, and refuse what it writes later."""
+        self.is_abandoned = True
+        self.end_attempt(kept=False)
+        self.close()
 
     def fetched(self, key: str) -> None:
         """Begin to work on a request."""

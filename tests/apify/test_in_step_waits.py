@@ -39,6 +39,46 @@ def crawl(folder: Path, handler: str, *, pages: int = 1, at_once: int = 1) -> li
     return program(folder, CRAWL.replace("HANDLER", handler), pages=pages, at_once=at_once)
 
 
+@pytest.mark.parametrize(
+    ("how", "code", "status"), [("exit()", 0, "SUCCEEDED"), ("fail()", 1, "FAILED")]
+)
+def test_an_actor_ends_in_a_handler(
+    platform: LocalPlatform, tmp_path: Path, how: str, code: int, status: str
+) -> None:
+    """The page that ends it stays in the queue, and so does one in work; the others are done."""
+    handler = f"""
+        await Actor.push_data({{"page": n}})
+        await Actor.charge("page")
+        if n == 2:
+            await Actor.{how}
+        elif n == 3:
+            await asyncio.sleep(600)
+    """
+    command = crawl(tmp_path, handler, pages=4, at_once=2)
+    run = platform.start_run(command, env=QUICK, prices={"page": 0.001})
+    assert run.wait(LONG) == code, run.output
+    assert run.status == status
+    assert run.state("pages") == {"0": 1, "1": 1}
+    assert [item["page"] for item in run.dataset.items] == [0, 1]
+    assert len(run.charges) == 2
+    assert sorted(run.queue.unhandled) == ["https://example.com/2", "https://example.com/3"]
+
+
+def test_an_actor_becomes_another_one_in_a_handler(platform: LocalPlatform, tmp_path: Path) -> None:
+    """What the other pages have put arrives before."""
+    (tmp_path / "next").mkdir()
+    platform.add_actor("next", script(tmp_path / "next", "    async with Actor:\n        pass"))
+    handler = """
+        await Actor.push_data({"page": n})
+        if n == 1:
+            await Actor.metamorph("next")
+    """
+    run = platform.start_run(crawl(tmp_path, handler, pages=2), env=QUICK)
+    assert run.wait(LONG) == 0, run.output
+    assert [item["page"] for item in run.dataset.items] == [0]
+    assert run.queue.unhandled == ["https://example.com/1"]
+
+
 def test_a_handler_reads_and_drains(platform: LocalPlatform, tmp_path: Path) -> None:
     """It gets what other pages have pushed, and what it has pushed itself counts."""
     handler = """
