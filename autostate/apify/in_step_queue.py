@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     from autostate.errors import FencedError
 
+logger: logging.Logger = logging.getLogger("autostate")
+
 OLD: Final = 50.0
 """Seconds since a request was fetched after which its mark asks for a save at once."""
 
@@ -70,10 +72,13 @@ class InStepQueueClient(RequestQueueClient):
     Args:
         inner: The client of the queue.
         queue: The id of the queue.
+        title: What messages call it; by default the id.
     """
 
-    def __init__(self, inner: RequestQueueClient, queue: str) -> None:
+    def __init__(self, inner: RequestQueueClient, queue: str, title: str | None = None) -> None:
         self._inner = inner
+        self._title = title or queue
+        self._told_of_others = False
         self._manager = current_manager()
         name = f"{OWN}apify-queue {queue}"
         self._marks: PendingMarks = self._manager.companion(
@@ -177,6 +182,7 @@ class InStepQueueClient(RequestQueueClient):
         elif unit.of_crawler:
             unit.run(put)
         else:
+            self._check_task(unit, here)
             # A loop that has fetched several requests at once writes in the unit of the last one.
             if here is not None and here is not unit and not here.of_crawler:
                 unit.take_over(here)
@@ -187,6 +193,19 @@ class InStepQueueClient(RequestQueueClient):
         if units.clock() - since >= OLD:
             self._manager.save_soon()
         return ProcessedRequest(unique_key=key, was_already_present=True, was_already_handled=False)
+
+    def _check_task(self, unit: WorkUnit, here: WorkUnit | None) -> None:
+        """Warn once if a request was worked elsewhere than in what was begun after its fetch."""
+        if here is unit or unit.task() is asyncio.current_task() or self._told_of_others:
+            return
+        self._told_of_others = True
+        logger.warning(
+            "requests of the queue %r are fetched in one task and worked in others, so that what "
+            "is written for each cannot be told apart: after a kill, some is counted and pushed "
+            "again. Let each worker fetch, work and mark its requests itself, or start the task "
+            "that works a request right after its fetch, before the next one",
+            self._title,
+        )
 
     async def reclaim_request(
         self, request: Request, *, forefront: bool = False
@@ -337,4 +356,4 @@ async def wrap_request_queue_client(inner: RequestQueueClient) -> RequestQueueCl
         inner: The client of the SDK or of Crawlee.
     """
     metadata = await inner.get_metadata()
-    return InStepQueueClient(inner, metadata.id)
+    return InStepQueueClient(inner, metadata.id, metadata.name)

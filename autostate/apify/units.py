@@ -15,7 +15,9 @@ is marked as handled or given back. There are two kinds:
 
 from __future__ import annotations
 
+import asyncio
 import time
+import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Final
@@ -36,6 +38,7 @@ class WorkUnit(Unit):
         since: When the request was fetched, by `clock`.
         attempt: The unit of the present attempt, if a crawler makes one.
         links: How many requests with `always_enqueue` the present attempt has added.
+        task: A weak reference to the task that has fetched the request.
         is_abandoned: Whether the Actor has ended before the work: the request is not marked.
     """
 
@@ -46,6 +49,7 @@ class WorkUnit(Unit):
         self.since = clock()
         self.attempt: Unit | None = None
         self.links = 0
+        self.task: Callable[[], object] = lambda: None
         self.is_abandoned = False
 
     def begin_attempt(self) -> None:
@@ -74,6 +78,8 @@ class WorkUnit(Unit):
 
     def fetched(self, key: str) -> None:
         """Begin to work on a request."""
+        task = asyncio.current_task()
+        self.task = (lambda: None) if task is None else weakref.ref(task)
         self.keys.add(key)
         self.links = 0
         self.since = clock()

@@ -8,7 +8,7 @@ import pytest
 
 from autostate.testing import LocalPlatform
 from tests.actor_runs import script
-from tests.apify.crawling import QUICK, program
+from tests.apify.crawling import QUICK, assert_ends, program
 
 pytestmark = pytest.mark.usefixtures("forked_actors")
 
@@ -147,3 +147,30 @@ def test_a_handler_that_writes_in_threads_passes_a_full_outbox(
     run = platform.start_run(crawl(tmp_path, handler), env=QUICK)
     assert run.wait(LONG) == 0, run.output
     assert run.state("pages") == {"0": 1, "thread": 1}
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_work_in_another_task_than_the_fetch_is_told(
+    platform: LocalPlatform, tmp_path: Path, is_told: bool
+) -> None:
+    """Unless each task is started right after the fetch of its request."""
+    body = f"""
+    async def work(pages):
+        queue = await Actor.open_request_queue(name="mine")
+        await queue.add_requests([f"{{URL}}{{n}}" for n in range(2)])
+
+        async def worked(request):
+            pages[request.url.removeprefix(URL)] += 1
+            await queue.mark_request_as_handled(request)
+
+        fetched, tasks = [], []
+        while request := await queue.fetch_next_request():
+            if {is_told}:
+                fetched.append(request)
+            else:
+                tasks.append(asyncio.create_task(worked(request)))
+        await asyncio.gather(*tasks, *map(worked, fetched))
+    """
+    run = platform.start_run(program(tmp_path, body), env=QUICK)
+    assert_ends(run, {})
+    assert run.output.count("requests of the queue 'mine' are fetched in one task") == is_told
