@@ -378,6 +378,7 @@ class EntryLog:
         return record.entries[key].value
 
     def _set_found(self, record: Record, key: Any, former: Former) -> None:
+        record.repeated.discard(key)  # of what it wrote, something else was there
         if record.entries is None:
             self._take_entries_back(record.content, {key: former}, record.time)
         else:

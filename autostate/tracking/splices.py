@@ -93,8 +93,8 @@ def joined(first: Splice, second: Splice) -> Splice | None:
     seams = Seams()
     seams.add(first)
     seams.add(second)
-    if len(seams.seams) > 1:
-        return None
+    if len(seams.seams) > 1 or (first.paired and not seams.seams):
+        return None  # an item that is put back is written nevertheless
     made = seams.seams[0] if seams.seams else Splice(first.start, [], [])
     made.owner = first.owner
     return made

@@ -345,3 +345,26 @@ def _append_to_missing(state: Any, page: int) -> None:
 
 def _add_one(state: dict[str, int]) -> None:
     state["n"] += 1
+
+
+def test_an_item_that_was_put_back_is_written_nevertheless() -> None:
+    """By others, who leave it as the block did."""
+    state, mine, others = begun("list", ["x"])
+    mine.do(state.__setitem__, 0, "a")
+    others.do(state.__setitem__, 0, "b")
+    others.do(state.__setitem__, 0, "a")
+    mine.end(fails=True)
+    assert state == ["a"]
+    others.end(fails=True)
+    assert state == ["x"]
+
+
+def test_a_member_is_kept_for_each_that_has_added_it() -> None:
+    """One after the other fails; the last one was in no block."""
+    state, mine, others = begun("set", set())
+    mine.do(state.add, "x")
+    others.do(state.add, "x")
+    mine.end(fails=True)
+    state.add("x")
+    others.end(fails=True)
+    assert state == {"x"}
