@@ -34,8 +34,6 @@ from autostate.ownership.state_names import OWN
 from autostate.runtime.api import current_manager
 from autostate.tracking.savepoint import inside
 
-logger: logging.Logger = logging.getLogger("autostate")
-
 if TYPE_CHECKING:
     from crawlee.storage_clients.models import AddRequestsResponse, RequestQueueMetadata
 
