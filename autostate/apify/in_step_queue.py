@@ -225,6 +225,17 @@ class InStepQueueClient(RequestQueueClient):
 
         The next process works them again. Else the last save would wait for these units.
         """
+        for unit in self._left():
+            unit.end(kept=False)
+
+    def abandon(self) -> None:
+        """Undo all requests that are in work, and refuse what is written for them from now on."""
+        self._left()
+        for unit in list(self._units.values()):
+            unit.abandon()
+
+    def _left(self) -> list[WorkUnit]:
+        """Return the units of requests that a loop has not finished; tell of them."""
         left = [unit for unit in self._units.values() if not unit.of_crawler and unit.is_open]
         if left:
             logger.warning(
@@ -236,13 +247,7 @@ class InStepQueueClient(RequestQueueClient):
                     else (f"{len(left)} requests were", "them")
                 ),
             )
-        for unit in left:
-            unit.end(kept=False)
-
-    def abandon(self) -> None:
-        """Undo all requests that are in work, and refuse what is written for them from now on."""
-        for unit in list(self._units.values()):
-            unit.abandon()
+        return left
 
     def _end(self, unit: WorkUnit, key: str, *, kept: bool) -> None:
         unit.end(kept=kept)

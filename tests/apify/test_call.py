@@ -260,7 +260,7 @@ def test_calls_of_many_names_with_equal_inputs(family: Family) -> None:
     """
     family.platform.traffic.fault("POST", STARTS, times=2, lose_answer=True)
     run = family.start(None, body, settles=3)
-    run.kill_at_random(seed=3, kills=4, between=(0.3, 1.5))
+    run.kill_at_random(seed=3, kills=4, between=(0.05, 0.5))
     assert "ended 4" in run.container.output, run.output
     assert len(family.children) == 4
 
