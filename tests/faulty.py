@@ -7,7 +7,7 @@ write is a step of its own. What happens at a step is up to a function that the 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from autostate.errors import FencedError, StoreUnavailableError
+from autostate.stores.base import OneByOne
 
 Records = dict[str, bytes]
 
@@ -58,7 +59,7 @@ def untroubled(step: Step) -> None:
 
 
 @dataclass
-class FaultyStore:
+class FaultyStore(OneByOne):
     """A store in memory whose steps pass through the test's hands."""
 
     records: Records
@@ -94,6 +95,18 @@ class FaultyStore:
         found: builtins.list[str] = []
         self._step(
             lambda: found.extend(sorted(key for key in self.records if key.startswith(prefix))),
+            writes=False,
+        )
+        return found
+
+    def scan(self, prefixes: Sequence[str], *, timeout: float | None = None) -> dict[str, bytes]:
+        """One step, if that is so in a store that makes such promises."""
+        if not self.atomic:
+            return super().scan(prefixes, timeout=timeout)
+        found: Records = {}
+        wanted = tuple(prefixes)
+        self._step(
+            lambda: found.update((k, v) for k, v in self.records.items() if k.startswith(wanted)),
             writes=False,
         )
         return found

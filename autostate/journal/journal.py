@@ -342,11 +342,12 @@ class Journal:
         """
         self._check_ready()
         sighting = self._writer.ownership.found.sighting
-        names = set(map(parse_key, self._store.list(HEADS, timeout=timeout))) - {None}
-        if names != sighting.keys:
+        now = look(self._store, timeout)
+        if now.keys != sighting.keys:
             return False
-        now = [self._store.read(key, timeout=timeout) for key in sighting.watched]
-        return now == [*sighting.watched.values()]
+        others = sighting.watched.keys() - now.watched.keys()
+        read = {key: self._store.read(key, timeout=timeout) for key in others}
+        return {**now.watched, **read} == sighting.watched
 
     def is_stored(self, *, timeout: float | None = None) -> bool:
         """Tell whether there is any state in the store.

@@ -155,8 +155,9 @@ def read_lines(store: Store, refs: Iterable[Ref], timeout: float | None) -> Iter
     Raises:
         DamagedRecordError: A segment is missing, damaged, or another one than its reference names.
     """
-    for ref in refs:
-        data = store.read(ref.key, timeout=timeout)
+    refs = tuple(refs)
+    found = store.read_many([ref.key for ref in refs], timeout=timeout)
+    for ref, data in zip(refs, found, strict=True):
         yield from segment_lines(open_segment(ref, data).body)
 
 

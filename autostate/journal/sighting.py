@@ -43,17 +43,21 @@ class Sighting(Struct, frozen=True):
 
 def look(store: Store, timeout: float | None) -> Sighting:
     """List the heads; read the newest one, and the record of the owner in stores with one."""
-    watched = {}
+    watched: dict[str, bytes | None] = {}
+    records: dict[str, bytes] | None = None
     if store.atomic and store.conditional:
-        watched[OWNER] = store.read(OWNER, timeout=timeout)
+        records = store.scan((OWNER, HEADS), timeout=timeout)
+        watched[OWNER] = records.get(OWNER)
+    keys = store.list(HEADS, timeout=timeout) if records is None else records
     heads: list[HeadKey] = []
     claims: list[HeadKey] = []
-    for name in filter(None, map(parse_key, store.list(HEADS, timeout=timeout))):
+    for name in filter(None, map(parse_key, keys)):
         (claims if name.is_claim else heads).append(name)
     heads.sort(reverse=True)
     if heads:
         newest = heads[0].text
-        watched[newest] = store.read(newest, timeout=timeout)
+        read = store.read(newest, timeout=timeout) if records is None else records[newest]
+        watched[newest] = read
     return Sighting(tuple(heads), tuple(claims), watched)
 
 

@@ -35,6 +35,7 @@ from urllib.parse import quote, unquote
 
 from autostate.errors import DamagedStoreError, StoreError, StoreUnavailableError
 from autostate.files import make_folder, sync_folder, write_new
+from autostate.stores.base import OneByOne
 
 _METADATA = ".__metadata__.json"
 _ASIDE = ".autostate-tmp"
@@ -57,7 +58,7 @@ _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOENT})
 """Errors that may be over in a moment."""
 
 
-class ApifyFolderStore:
+class ApifyFolderStore(OneByOne):
     """The local form of an Apify key-value store.
 
     Args:

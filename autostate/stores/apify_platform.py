@@ -18,6 +18,7 @@ import msgspec
 from autostate.errors import DamagedStoreError, StoreError, StoreUnavailableError
 from autostate.ownership.owner import Owner, this_run
 from autostate.stores.apify_http import Answer, AnswerTooLargeError, HttpConnection, Request
+from autostate.stores.base import OneByOne
 
 MAX_RECORD = 9_000_000
 """The most bytes of one record. The platform documents no maximum, but refuses 9,437,184."""
@@ -84,7 +85,7 @@ class _Error(msgspec.Struct):
     error: _Type
 
 
-class ApifyStore:
+class ApifyStore(OneByOne):
     """A key-value store on the platform, used synchronously with timeouts of its own.
 
     It does not use `apify-client`: importing that takes 0.4 s, the client by itself repeats a

@@ -9,7 +9,7 @@ page.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -98,6 +98,42 @@ class Store(Protocol):
         """Return all keys that begin with the prefix, sorted."""
         ...
 
+    def scan(self, prefixes: Sequence[str], *, timeout: float | None = None) -> dict[str, bytes]:
+        """Return all records whose key begins with one of the prefixes, as of one moment.
+
+        One trip, where the store can. If it is not atomic, each record is as of a moment of its
+        own.
+        """
+        ...
+
+    def read_many(
+        self, keys: Sequence[str], *, timeout: float | None = None
+    ) -> Iterator[bytes | None]:
+        """Read records one after another, in one trip where the store can.
+
+        Not all of them are in memory at once. Other calls may come before the iterator is at its
+        end; it may be left before that.
+        """
+        ...
+
     def close(self) -> None:
         """Release files and connections. Closing twice is no error."""
         ...
+
+
+class OneByOne:
+    """`scan` and `read_many` in single calls, for a store that has no others."""
+
+    def scan(
+        self: Store, prefixes: Sequence[str], *, timeout: float | None = None
+    ) -> dict[str, bytes]:
+        """Return all records whose key begins with one of the prefixes; see `Store.scan`."""
+        keys = [key for prefix in prefixes for key in self.list(prefix, timeout=timeout)]
+        found = ((key, self.read(key, timeout=timeout)) for key in keys)
+        return {key: data for key, data in found if data is not None}
+
+    def read_many(
+        self: Store, keys: Sequence[str], *, timeout: float | None = None
+    ) -> Iterator[bytes | None]:
+        """Read records one after another; see `Store.read_many`."""
+        return (self.read(key, timeout=timeout) for key in keys)

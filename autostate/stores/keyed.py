@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -138,6 +138,21 @@ class KeyedStore(StoreAround):
         """Return the record under this key, None if there is none; see `Unverified`."""
         data = self.store.read(key, timeout=timeout)
         return None if data is None else self.opened(key, data)
+
+    def scan(self, prefixes: Sequence[str], *, timeout: float | None = None) -> dict[str, bytes]:
+        """Return all records whose key begins with one of the prefixes; see `Unverified`."""
+        found = self.store.scan(prefixes, timeout=timeout)
+        return {key: self.opened(key, data) for key, data in found.items()}
+
+    def read_many(
+        self, keys: Sequence[str], *, timeout: float | None = None
+    ) -> Iterator[bytes | None]:
+        """Read records one after another; see `Unverified`."""
+        found = self.store.read_many(keys, timeout=timeout)
+        return (
+            None if data is None else self.opened(key, data)
+            for key, data in zip(keys, found, strict=True)
+        )
 
     def write(
         self,

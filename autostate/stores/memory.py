@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import builtins
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from autostate.errors import FencedError, StoreError
+from autostate.stores.base import OneByOne
 
 
 class _Records(dict[str, bytes]):
@@ -21,7 +22,7 @@ class _Records(dict[str, bytes]):
 _shared: dict[str, _Records] = {}
 
 
-class MemoryStore:
+class MemoryStore(OneByOne):
     """Records in a dict: gone with the process, but otherwise as good as a database.
 
     Args:
@@ -67,6 +68,11 @@ class MemoryStore:
         """Return all keys that begin with the prefix, sorted."""
         with self._open().lock:
             return sorted(key for key in self._records if key.startswith(prefix))
+
+    def scan(self, prefixes: Sequence[str], *, timeout: float | None = None) -> dict[str, bytes]:
+        """Return all records whose key begins with one of the prefixes; see `Store.scan`."""
+        with self._open().lock:
+            return {k: v for k, v in self._records.items() if k.startswith(tuple(prefixes))}
 
     def close(self) -> None:
         """Refuse further use. The records stay with other stores of the same name."""

@@ -41,6 +41,7 @@ from autostate.errors import (
     StoreGoneError,
     StoreUnavailableError,
 )
+from autostate.stores.base import OneByOne
 from autostate.stores.places import refuse_planted
 from autostate.stores.sqlite_connection import DAMAGED, LONGEST_KEY, STEPS
 from autostate.stores.sqlite_file import open_copy, open_database, owner_file_of
@@ -83,7 +84,7 @@ _FINAL = {
 }
 
 
-class SqliteStore:
+class SqliteStore(OneByOne):
     """Records in a table of one SQLite file.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,16 @@ class StoreAround:
     def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
         """Return all keys that begin with the prefix, sorted."""
         return self.store.list(prefix, timeout=timeout)
+
+    def scan(self, prefixes: Sequence[str], *, timeout: float | None = None) -> dict[str, bytes]:
+        """Return all records whose key begins with one of the prefixes; see `Store.scan`."""
+        return self.store.scan(prefixes, timeout=timeout)
+
+    def read_many(
+        self, keys: Sequence[str], *, timeout: float | None = None
+    ) -> Iterator[bytes | None]:
+        """Read records one after another; see `Store.read_many`."""
+        return self.store.read_many(keys, timeout=timeout)
 
     def close(self) -> None:
         """Close the other store."""

@@ -318,7 +318,10 @@ class Explorer:
 def _told(answer: Answer) -> str:
     if isinstance(answer, bytes):
         return f"{len(answer)} bytes"
-    return " ".join(map(short, answer)) or "nothing" if isinstance(answer, tuple) else str(answer)
+    if not isinstance(answer, tuple):
+        return str(answer)
+    keys = (each if isinstance(each, str) else each[0] for each in answer)
+    return " ".join(map(short, keys)) or "nothing"
 
 
 def applied(records: Records, step: Step) -> tuple[Records, Answer]:
@@ -328,6 +331,9 @@ def applied(records: Records, step: Step) -> tuple[Records, Answer]:
         return records, held.get(step.key)
     if step.kind == "wait":
         return records, False
+    if step.kind == "scan":
+        wanted = tuple(step.key.split())
+        return records, tuple(item for item in held.items() if item[0].startswith(wanted))
     if step.kind == "list":
         return records, tuple(key for key in held if key.startswith(step.key))
     if any(held.get(key) != data for key, data in step.expect):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import builtins
 import io
 import pickle
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from autostate.journal import Journal, Recovered
 from autostate.journal.head import HeadKey
 from autostate.journal.ownership import Ownership
 from autostate.ownership.owner import Owner
+from autostate.stores.base import OneByOne
 from tests.faulty import Promises
 from tests.journal.changes import change
 
@@ -68,7 +69,7 @@ class WaitingError(BaseException):
         self.step = step
 
 
-class AnsweringStore:
+class AnsweringStore(OneByOne):
     """A store that gives the answers that are known, and waits for the next."""
 
     metered = False
@@ -103,6 +104,12 @@ class AnsweringStore:
     def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
         """One step."""
         return [*self._ask(Step("list", prefix))]
+
+    def scan(self, prefixes: Sequence[str], *, timeout: float | None = None) -> dict[str, bytes]:
+        """One step, if that is so in a store that makes such promises."""
+        if not self.atomic:
+            return super().scan(prefixes, timeout=timeout)
+        return dict(self._ask(Step("scan", " ".join(prefixes))))
 
     def write(
         self,
