@@ -55,7 +55,7 @@ class StoreUnavailableError(StoreError):
 
 
 class StoreGoneError(StoreError):
-    """The store's file was deleted or replaced while it was in use; a new one was begun.
+    """The store was deleted, emptied, or replaced by an older one while it was in use.
 
     The flush thread saves everything again by itself.
     """

@@ -53,6 +53,7 @@ class SettingsByName(TypedDict, total=False):
     key: Key | tuple[Key, ...] | None
     encrypt: bool | None
     wait_for_owner: float
+    lease: float
     takeover: bool
     readonly: bool
     on_fenced: OnFenced
@@ -105,6 +106,9 @@ class Settings:
         wait_for_owner: Seconds to wait for the end of another live process that owns the state,
             before StateInUseError is raised. For an owner that has begun to end the wait is up
             to 10 s in any case.
+        lease: Where nobody can tell whether an owner lives, as on a server: seconds for which it
+            counts as alive without a sign of life, which it gives three times in this time. After
+            a kill the next process waits so long; an orderly end is told.
         takeover: Take over the state from a live process, which cannot save from then on.
         readonly: Only read: nothing is written, no other process is disturbed, and every attempt
             to change a state object raises ReadOnlyError.
@@ -128,6 +132,7 @@ class Settings:
     key: Key | tuple[Key, ...] | None = field(default=None, repr=False)
     encrypt: bool | None = None
     wait_for_owner: float = 0.0
+    lease: float = 30.0
     takeover: bool = False
     readonly: bool = False
     on_fenced: OnFenced = "raise"
@@ -220,6 +225,7 @@ _SECONDS = (
     "check_interval",
     "migrating_debounce",
     "wait_for_owner",
+    "lease",
 )
 _YES_OR_NO = ((True, False), "True or False")
 _CHOICES: Mapping[str, tuple[tuple[object, ...], str]] = {
@@ -258,6 +264,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "max_dirty_bytes": 4 * MIB,
         "flush_timeout": 60.0,
         "migrating_debounce": 0.5,
+        "lease": 60.0,
     },
 }
 

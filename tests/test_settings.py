@@ -155,6 +155,7 @@ VALUES = {
     "key": ("a-key-of-sixteen-bytes", (b"a-key-of-sixteen-bytes",)),
     "encrypt": ("false", False),
     "wait_for_owner": ("60", 60),
+    "lease": ("10", 10),
     "takeover": ("yes", True),
     "readonly": ("on", True),
     "on_fenced": ("exit", "exit"),

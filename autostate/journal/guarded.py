@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import suppress
 
-from autostate.errors import FencedError
+from autostate.errors import FencedError, StoreError, StoreGoneError
 from autostate.journal.head import OWNER, HeadKey, HeadPin
 from autostate.journal.ownership import Clock, Ownership
 from autostate.journal.recovery import Found
-from autostate.journal.sighting import head_named
+from autostate.journal.sighting import head_named, owner_named
 from autostate.stores.base import Store
 
 
@@ -57,6 +57,7 @@ class GuardedOwnership(Ownership):
 
         Raises:
             FencedError: The store refused, because another incarnation has written.
+            StoreGoneError: The store refused, because it has lost what was written.
         """
         written, owner = puts, b""
         if head is not None:
@@ -69,8 +70,9 @@ class GuardedOwnership(Ownership):
             self._store.write(written, deletes, expect=self._expect, timeout=timeout)
         except FencedError as error:
             # Perhaps by a write of this very process, whose answer was lost.
-            if not self._resolve_outcome(timeout):
-                raise self.refused() from error
+            there = self._store.read(OWNER, timeout=timeout)
+            if not self._is_mine(there):
+                raise self._lost(there) from error
             if self._named != head:  # an earlier write of this process has come late
                 return self.write(puts, deletes, timeout, head=head)
         else:
@@ -78,9 +80,17 @@ class GuardedOwnership(Ownership):
                 self._is_mine(owner)
         return written
 
-    def _resolve_outcome(self, timeout: float | None) -> bool:
-        """Tell whether the record of the owner is one whose write had an unknown outcome."""
-        return bool(self._sent) and self._is_mine(self._store.read(OWNER, timeout=timeout))
+    def _lost(self, there: bytes | None) -> StoreError:
+        """Make the error for a record of the owner that is not the expected one.
+
+        It may be missing, because the store was emptied; or it may be an earlier one of this
+        process, because a copy took the store's place that had not received everything.
+        """
+        if not self.held or (there is not None and owner_named(OWNER, there) != self._owner):
+            return self.refused()
+        self.left = there
+        what = "was emptied" if there is None else "went back to an earlier state"
+        return StoreGoneError(f"{self._store.url} {what} while this process used it")
 
     def _is_mine(self, owner: bytes | None) -> bool:
         """Tell whether this record was sent by this process; if so, expect it from now on."""
@@ -119,4 +129,4 @@ class GuardedOwnership(Ownership):
             # Read once: a late write may come in between.
             owner = self._store.read(OWNER, timeout=timeout)
             if not self._is_mine(owner) and owner != self._expect[OWNER]:
-                raise self._outranked()
+                raise self._lost(owner)

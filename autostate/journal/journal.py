@@ -121,6 +121,10 @@ class Journal:
         self._compaction: Compaction | None = None
         self._writer: Writer  # from `recover` on
 
+    def hold_lease(self, seconds: float | None) -> None:
+        """Tell others for how long this owner counts as alive without a sign of life."""
+        self._writer.ownership.lease = seconds
+
     @property
     def fenced(self) -> bool:
         """Whether another incarnation has taken over: nothing more can be saved."""
@@ -211,12 +215,12 @@ class Journal:
         )
 
     def reset(self) -> None:
-        """Begin from nothing: the store was wiped. The next commit must be a full one.
+        """Begin from nothing: the store has lost what was written. The next commit must be full.
 
-        If it was not wiped after all, that commit raises FencedError.
+        If the store holds another process's state after all, that commit raises FencedError.
         """
         guarded = self._store.atomic and self._store.conditional
-        nothing = Sighting(watched={OWNER: None} if guarded else {})
+        nothing = Sighting(watched={OWNER: self._writer.ownership.left} if guarded else {})
         self._begin(Found(nothing, sequence=self.sequence), self._writer.me.epoch)
 
     def begin_anew(

@@ -61,6 +61,8 @@ class Ownership:
         held: Whether the incarnation has taken over.
         fenced: Whether another incarnation has taken over: nothing more is written.
         ranks: The ranks under which it has written so far.
+        lease: The lease of this process as an owner, if it needs one.
+        left: The record of the owner in a store that has lost what was written, if there is one.
     """
 
     def __init__(self, store: Store, me: HeadKey, found: Found, clock: Clock) -> None:
@@ -68,6 +70,8 @@ class Ownership:
         self.held: bool = False
         self.fenced: bool = False
         self.ranks: list[tuple[int, str]] = [me.rank]
+        self.lease: float | None = None
+        self.left: bytes | None = None
         self._clock = clock
         self._held_as: tuple[int, str] | None = None  # the rank of the last confirmed ownership
         self._rival: HeadKey | None = None
@@ -111,12 +115,12 @@ class Ownership:
         """Let the next record of the owner differ from the one before."""
         self._renewals += 1
         if ended:
-            self._owner, self._told = (self._owner or Owner.this()).at_the_end(), {}
+            self._owner, self._told = (self._owner or Owner.this(self.lease)).at_the_end(), {}
 
     def _sealed(self, key: str, kind: str, previous: str, **body: str | None) -> bytes:
         """Make a record of the owner; it differs at each renewal."""
         if not self._told:
-            self._owner = self._owner or Owner.this()
+            self._owner = self._owner or Owner.this(self.lease)
             self._told = self._owner.as_json()
         renewed = {"renewed": self._renewals} if self._renewals else {}
         data = encode({**body, "owner": self._told, **renewed})

@@ -22,6 +22,8 @@ class Owner(Struct, frozen=True):
         ending: Whether it has begun to end.
         ended: Whether it has released the state.
         run: The run of an Actor to whose container it belongs, on Apify's platform; else empty.
+        lease: Seconds for which it counts as alive without a sign of life; None: others can find
+            out whether it lives.
     """
 
     pid: int = 0
@@ -31,11 +33,12 @@ class Owner(Struct, frozen=True):
     ending: bool = False
     ended: bool = False
     run: str = ""
+    lease: float | None = None
 
     @classmethod
-    def this(cls) -> Self:
+    def this(cls, lease: float | None = None) -> Self:
         """Describe this process, as the owner from now on."""
-        return cls(os.getpid(), _host(), program(), time.time(), run=this_run())
+        return cls(os.getpid(), _host(), program(), time.time(), run=this_run(), lease=lease)
 
     @property
     def is_here(self) -> bool:
@@ -74,7 +77,7 @@ class Owner(Struct, frozen=True):
             return None
         kinds: dict[str, Any] = {"pid": int, "host": str, "program": str, "run": str}
         kinds["ending"] = kinds["ended"] = bool
-        kinds["since"] = (int, float)
+        kinds["since"] = kinds["lease"] = (int, float)
         known = {name: found.get(name) for name in kinds}
         if not _is_date(known["since"]):  # from a wrong clock, or another writer
             known["since"] = None

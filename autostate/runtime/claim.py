@@ -38,11 +38,6 @@ logger: logging.Logger = logging.getLogger("autostate")
 ENDING: Final = 10.0
 """The least number of seconds to wait for an owner that has begun to end."""
 
-LEASE: Final = 60.0
-"""Seconds to watch an owner when nobody can tell whether it lives: if it shows no sign of life
-meanwhile, it counts as gone. If it lives after all, it is fenced.
-"""
-
 TELLING: Final = 2.0
 """Seconds after which the wait for an owner's end is logged."""
 
@@ -137,7 +132,8 @@ class Claim:
         """
         if self._asks is None:
             return True
-        self.lease = LEASE if self._asks(self._me) is None else None
+        self.lease = self._settings.lease if self._asks(self._me) is None else None
+        journal.hold_lease(self.lease)
         if self._settings.takeover:
             return True
         timeout = self._settings.flush_timeout
@@ -159,8 +155,8 @@ class Claim:
                     raise in_use(self._url, owner, saved_at)
                 if not current:
                     return False
-                patience = seen + LEASE - now
-                if patience <= 0:  # no sign for a whole lease: it counts as gone
+                patience = seen + (owner.lease or self._settings.lease) - now
+                if patience <= 0:  # no sign for a whole lease: it counts as gone, or is fenced
                     return True
                 if not self._has_warned:
                     logger.warning(

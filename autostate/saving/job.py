@@ -152,12 +152,9 @@ class FlushJob:
         try:
             capture = self._save(requests, deadline, full_compare=full_compare)
         except StoreGoneError as error:
-            try:
-                self._renew()  # marks everything, the captured entries included
-            except FencedError as fenced:
-                self._fence(fenced)
-                raise
-            logs.heard().critical("%s, and everything is saved again", error)
+            self._save_all_again(error)
+            if self.fenced is not None:
+                raise self.fenced from error
             self.flush(requests, deadline, full_compare=full_compare)
             return
         if capture is None:
@@ -271,9 +268,20 @@ class FlushJob:
             self._journal.renew(timeout=deadline.share())
         except FencedError as error:
             self._fence(error)
+        except StoreGoneError as error:
+            self._save_all_again(error)
         except Exception as error:
             logger.warning("others could not be shown that this process lives: %s", error)
         self.policy.renewed(self.clock())
+
+    def _save_all_again(self, error: StoreGoneError) -> None:
+        """Mark everything, captured entries included, since the store has lost it."""
+        try:
+            self._renew()
+        except FencedError as fenced:
+            self._fence(fenced)
+        else:
+            logs.heard().critical("%s, and everything is saved again", error)
 
     def compact(self, interlude: Callable[[], None]) -> bool:
         """Replace the journal by a snapshot if compaction is due. Log failures.
@@ -294,6 +302,8 @@ class FlushJob:
             left_out = self._journal.compact(pause=interlude, timeout=timeout)
         except FencedError as error:
             self._fence(error)
+        except StoreGoneError as error:
+            self._save_all_again(error)
         except Exception as error:
             self._compact_after = self.clock() + COMPACTION_PAUSE
             expected = isinstance(error, StoreUnavailableError)

@@ -17,7 +17,6 @@ from autostate import PersistedDict, StateInUseError
 from autostate.errors import FencedError
 from autostate.journal import Journal
 from autostate.ownership.owner import Owner
-from autostate.runtime.claim import LEASE
 from autostate.runtime.manager import current
 from autostate.stores.memory import MemoryStore
 from autostate.testing.platform import LocalPlatform
@@ -100,7 +99,7 @@ def test_an_owner_without_a_sign_of_life_counts_as_gone(
     began = passing.now
     with autostate.open(other()) as manager:
         progress = PersistedDict("progress")
-        assert LEASE <= passing.now - began < LEASE + 5
+        assert manager.settings.lease <= passing.now - began < manager.settings.lease + 5
         progress["page"] += 1
         manager.flush()
     with pytest.raises(FencedError):
@@ -196,7 +195,6 @@ def test_an_idle_owner_shows_that_it_lives(
     other: Callable[[], Told], monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """Also one that has never written, and one that claimed the state at its first write."""
-    monkeypatch.setattr("autostate.runtime.claim.LEASE", 0.03)
     monkeypatch.setattr("autostate.process.lifecycle.in_child", lambda: how == "in a child")
     store = other()
     told: list[Any] = []
@@ -208,7 +206,7 @@ def test_an_idle_owner_shows_that_it_lives(
         write(puts, *args, **kwargs)
 
     store.write = noted  # type: ignore[method-assign]
-    with autostate.open(store, debounce=0.0):
+    with autostate.open(store, debounce=0.0, lease=0.03):
         progress = PersistedDict("progress")
         if how != "never writes":
             progress["page"] = 1
@@ -220,10 +218,9 @@ def test_an_idle_owner_shows_that_it_lives(
 
 ACTOR = """
 import sys
-import autostate, autostate.runtime.claim
+import autostate
 from autostate import PersistedDict
-autostate.runtime.claim.LEASE = 6.0
-autostate.configure("apify:seen")
+autostate.configure("apify:seen", lease=6)
 state = PersistedDict("state", runs=0)
 state["runs"] += 1
 autostate.flush()
