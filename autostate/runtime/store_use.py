@@ -62,7 +62,9 @@ class StoreUse:
             return self._incarnation.store.url
         store = self._store
         if store is None:
-            return default_url()
+            from autostate.stores.urls import public
+
+            return public(default_url())
         return store if isinstance(store, str) else store.url
 
     @property

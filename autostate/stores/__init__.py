@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
+from autostate.errors import StoreError
 from autostate.stores.base import Store
-from autostate.stores.urls import file_of, normalized
+from autostate.stores.urls import SERVERS, file_of, normalized
 
 __all__ = ["Store", "checked", "file_of", "open_store", "opened"]
 
@@ -16,7 +17,8 @@ def open_store(url: str | os.PathLike[str], *, readonly: bool = False) -> Store:
     Args:
         url: `sqlite:///relative/path`, `sqlite:////absolute/path`, `memory:` (private to the
             caller), `memory:NAME` (shared by name in this process), `apify:` (the default
-            key-value store of the run) or `apify:NAME`; or the path of a SQLite file. A path may
+            key-value store of the run) or `apify:NAME`; `redis://HOST:PORT/DATABASE?state=NAME`,
+            or with `rediss:`, `valkey:` or `valkeys:`; or the path of a SQLite file. A path may
             begin with `~`.
         readonly: Only read: nothing is made or written, and `write` raises ReadOnlyError.
 
@@ -49,7 +51,9 @@ def opened(url: str, *, readonly: bool = False) -> Store:
         return SqliteStore(path)
     scheme, _, name = url.partition(":")
     store: Store
-    if scheme == "memory":
+    if scheme.partition("+")[0] in SERVERS:
+        store = _on_server(url)
+    elif scheme == "memory":
         from autostate.stores.memory import MemoryStore
 
         store = MemoryStore(name or None)
@@ -62,6 +66,32 @@ def opened(url: str, *, readonly: bool = False) -> Store:
 
         return ReadOnlyStore(store)
     return store
+
+
+def _on_server(url: str) -> Store:
+    """Open a store whose client is an extra."""
+    scheme = url.partition(":")[0].partition("+")[0]
+    extra = {"postgres": "postgresql", "s3": "s3", "postgresql": "postgresql"}.get(scheme, "redis")
+    try:
+        if scheme == "file":
+            from autostate.stores.folder import open_folder
+
+            return open_folder(url)
+        if extra == "postgresql":
+            from autostate.stores.postgresql import PostgresStore
+
+            return PostgresStore(url)
+        if extra == "s3":
+            from autostate.stores.s3 import S3Store
+
+            return S3Store(url)
+        from autostate.stores.redis import RedisStore
+
+        return RedisStore(url)
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            f"{url} needs the package {error.name}: pip install 'autostate[{extra}]'"
+        ) from error
 
 
 def checked(source: str | os.PathLike[str], *, readonly: bool = False) -> str:

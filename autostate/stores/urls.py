@@ -10,7 +10,13 @@ from typing import NoReturn
 from autostate.ownership import program
 
 KNOWN = (
-    "sqlite:///relative/path, sqlite:////absolute/path, memory:, memory:NAME, apify:, apify:NAME"
+    "sqlite:///relative/path, sqlite:////absolute/path, memory:, memory:NAME, apify:, apify:NAME, "
+    "redis://HOST:PORT/NUMBER?state=NAME (also rediss:, valkey:, valkeys:), "
+    "postgresql://HOST:PORT/DATABASE?state=NAME, s3://BUCKET/PREFIX?state=NAME, "
+    "file:///path/of/folder?state=NAME"
+)
+SERVERS = frozenset(
+    {"redis", "rediss", "valkey", "valkeys", "postgresql", "postgres", "s3", "file"}
 )
 _PLACEHOLDER = r"\{\w*\}"
 _CREDENTIALS = r"^([A-Za-z][A-Za-z0-9+.-]*:/*)?.*@"
@@ -43,6 +49,10 @@ def normalized(source: str | os.PathLike[str]) -> str:
         )
     scheme, colon, rest = source.partition(":")
     scheme = scheme.lower()
+    if scheme.partition("+")[0] in SERVERS and colon:
+        from autostate.stores import server_urls
+
+        return server_urls.normalized(source)
     if ":memory:" in source or source in ("memory", "sqlite:", "sqlite://"):
         _refuse(source, "a store in memory is written", "memory:")
     if not colon or scheme not in ("sqlite", "memory", "apify"):
@@ -105,6 +115,16 @@ def shown(url: str) -> str:
     """
     plain, query, _ = url.partition("?")
     return re.sub(_CREDENTIALS, r"\1…@", plain) + ("?…" if query else "")
+
+
+def public(url: str) -> str:
+    """Give a URL without credentials, under which `open_store` finds the store all the same."""
+    if url.partition(":")[0].partition("+")[0].lower() not in SERVERS:
+        return url
+    try:
+        return normalized(url)
+    except ValueError:  # told when the store is opened
+        return shown(url)
 
 
 def _refuse(source: str, why: str, instead: str) -> NoReturn:

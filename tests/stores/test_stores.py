@@ -60,7 +60,7 @@ def test_a_nameless_memory_store_is_private() -> None:
     assert open_store("memory:").list("") == []
 
 
-@pytest.mark.parametrize("url", ["", "state.db", "redis://host", "sqlite:state.db", "sqlite:///"])
+@pytest.mark.parametrize("url", ["", "state.db", "ftp://host", "sqlite:state.db", "sqlite:///"])
 def test_an_unknown_url_is_an_error_that_names_the_known(url: str) -> None:
     """Whoever mistypes a URL is told which there are."""
     with pytest.raises(ValueError, match=r"sqlite:///relative/path.*memory:.*apify:NAME"):

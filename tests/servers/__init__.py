@@ -1,7 +1,7 @@
-"""Tests against real servers, which are programs of packages that only `make servers` installs.
+"""Stores on real servers, which are programs of packages and run without root.
 
-They have the mark `servers`. `make test` skips those whose packages are missing; `make servers` has
-none missing, or fails.
+`make test` has a part of it. The rest has the mark `servers`, and runs in `make test-stores`, which
+installs the packages.
 """
 
 from __future__ import annotations
@@ -18,4 +18,4 @@ def need(*modules: str) -> None:
     if missing and os.environ.get("WITH_SERVERS"):
         pytest.fail(f"not installed: {', '.join(missing)}")
     if missing:
-        pytest.skip(f"`make servers` runs it, with {', '.join(missing)}")
+        pytest.skip(f"`make test-stores` runs it, with {', '.join(missing)}")

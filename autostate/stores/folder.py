@@ -1,0 +1,169 @@
+"""A store in a folder: a file for each object, replaced by renaming; see `indexed.py`.
+
+A file is written under another name, synced, and renamed; then the folder is synced. So after a
+power failure a file is there as a whole, or not at all. Who replaces the index holds a lock
+meanwhile, which the system releases when the process dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Final
+
+from autostate.errors import StoreError, StoreUnavailableError
+from autostate.files import make_folder, sync_folder, write_new
+from autostate.stores.indexed import ChangedError, Found, IndexedStore
+from autostate.stores.server_urls import parsed
+
+_ASIDE: Final = ".autostate-tmp"
+_LOCK: Final = "autostate-lock"
+_TIMEOUT: Final = 30.0
+_LOOK: Final = 0.005
+_MENDABLE: Final = {
+    errno.ENOSPC: "the disk is full: make room",
+    errno.EDQUOT: "the disk quota is exhausted: make room",
+    errno.EIO: "the disk reports an error",
+    errno.EMFILE: "this process has too many open files: close some",
+    errno.ENFILE: "the system has too many open files: close some",
+    errno.ESTALE: "the network drive has lost the file",
+}
+_PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ESTALE})
+
+
+class FolderStore(IndexedStore):
+    """The records of one state in a folder.
+
+    Args:
+        folder: The folder; made at the first write.
+        url: The URL that names it.
+    """
+
+    is_stateless = True
+
+    def __init__(self, folder: Path, url: str) -> None:
+        super().__init__(_Files(folder, url), url)
+        self.folder = folder
+        self.state_name: str = folder.name
+        self.owner_file: Path | None = folder.with_name(f"{folder.name}.autostate-owner")
+
+
+def open_folder(url: str) -> FolderStore:
+    """Open the folder that a normalized URL names: of the state in the folder of the URL."""
+    parts = parsed(url)
+    return FolderStore(Path("/", parts.path, parts.state), url)
+
+
+class _Files:
+    """The objects of a folder."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self._folder = folder
+        self._url = url
+
+    def get(self, name: str, timeout: float | None) -> Found | None:
+        """Return a file; its version is its content."""
+        with self._translated():
+            data = self._read(name)
+        return None if data is None else Found(data, data)
+
+    def get_many(self, names: Sequence[str], timeout: float | None) -> Iterator[bytes | None]:
+        """Read files, one after another."""
+        for name in names:
+            with self._translated():
+                data = self._read(name)
+            yield data
+
+    def put_many(self, contents: Mapping[str, bytes], timeout: float | None) -> None:
+        """Write files, and sync them."""
+        with self._translated():
+            make_folder(self._folder)
+            for name, data in contents.items():
+                self._replace(name, data)
+            sync_folder(self._folder)
+
+    def replace(self, name: str, data: bytes, version: Any, timeout: float | None) -> Any:
+        """Replace a file while a lock is held."""
+        with self._translated():
+            make_folder(self._folder)
+            with self._locked(timeout):
+                if self._read(name) != version:
+                    raise ChangedError
+                self._replace(name, data)
+                sync_folder(self._folder)
+        return data
+
+    def delete(self, names: Collection[str], timeout: float | None) -> None:
+        """Delete files."""
+        with self._translated():
+            for name in names:
+                (self._folder / name).unlink(missing_ok=True)
+
+    def old(self, prefix: str, seconds: float, timeout: float | None) -> list[str]:
+        """List old files, those that a killed process has left half written included."""
+        found = []
+        with self._translated():
+            for path in self._folder.iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    ours = path.name.startswith(prefix) or path.name.endswith(_ASIDE)
+                    if ours and time.time() - path.lstat().st_mtime > seconds:
+                        found.append(path.name)
+        return found
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            handle = os.open(self._folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(handle, "rb") as file:
+            return file.read()
+
+    def _replace(self, name: str, data: bytes) -> None:
+        aside = self._folder / f".{token_hex(8)}{_ASIDE}"
+        try:
+            write_new(aside, data)
+            aside.replace(self._folder / name)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+
+    @contextlib.contextmanager
+    def _locked(self, timeout: float | None) -> Generator[None]:
+        """Hold the lock of the folder."""
+        deadline = time.monotonic() + (_TIMEOUT if timeout is None else timeout)
+        handle = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        raise StoreUnavailableError(
+                            f"{self._url} is locked by another process for a long time: end it"
+                        ) from None
+                    time.sleep(_LOOK)
+            yield
+        finally:
+            os.close(handle)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            told = f"{self._url} ({self._folder}): {error.strerror or error}"
+            if error.errno in _MENDABLE:
+                lasting = error.errno not in _PASSING
+                told = f"{told}: {_MENDABLE[error.errno]}"
+                raise StoreUnavailableError(told, lasting=lasting) from error
+            raise StoreError(f"{told}: make the folder readable and writable") from error

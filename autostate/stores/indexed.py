@@ -1,0 +1,280 @@
+"""A store over objects of which only one can be compared and replaced in one step.
+
+S3 and a file system replace one object at once, and cannot write several. So one object, the
+*index*, holds the small records themselves, and names the objects with the large ones. A write puts
+the objects of its large records first, under names that were never used. Then it replaces the
+index, if that is still the one that was read. This one step makes the write atomic and conditional.
+
+A replaced or deleted record leaves an object that no index names. It is deleted after the write; if
+a process dies before that, a later one finds it by listing the objects.
+"""
+
+from __future__ import annotations
+
+import builtins
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from autostate.errors import DamagedStoreError, FencedError, StoreError, StoreUnavailableError
+
+INDEX: Final = "autostate-index"
+OBJECTS: Final = "autostate-object-"
+SMALL: Final = 8192
+"""The most bytes of a record that lies in the index."""
+ABANDONED: Final = 24 * 3600.0
+"""Seconds after which an object without a name in the index is left over: a write is shorter."""
+_ATTEMPTS: Final = 20
+"""How often a write without expectations is repeated because another process was faster."""
+
+
+class Found(NamedTuple):
+    """An object.
+
+    Attributes:
+        data: Its content.
+        version: What tells this content from any other that the object has had; never None.
+    """
+
+    data: bytes
+    version: Any
+
+
+class ChangedError(Exception):
+    """The object is not the one that was to be replaced."""
+
+
+class Objects(Protocol):
+    """Objects by name, of which one can be compared and replaced."""
+
+    def get(self, name: str, timeout: float | None) -> Found | None:
+        """Return an object, None if there is none."""
+        ...
+
+    def get_many(self, names: Sequence[str], timeout: float | None) -> Iterator[bytes | None]:
+        """Return the contents of objects, at the same time where that saves time."""
+        ...
+
+    def put_many(self, contents: Mapping[str, bytes], timeout: float | None) -> None:
+        """Make objects under names that were never used; durable when it returns."""
+        ...
+
+    def replace(self, name: str, data: bytes, version: Any, timeout: float | None) -> Any:
+        """Replace an object if it still has this version; None: if there is none.
+
+        Returns:
+            The new version.
+
+        Raises:
+            ChangedError: It has not. A repetition of an earlier attempt may be the reason.
+            StoreUnavailableError: The outcome is unknown.
+        """
+        ...
+
+    def delete(self, names: Collection[str], timeout: float | None) -> None:
+        """Delete objects; a missing one is no error."""
+        ...
+
+    def old(self, prefix: str, seconds: float, timeout: float | None) -> list[str]:
+        """List the objects with this prefix that were not changed for so long."""
+        ...
+
+    def close(self) -> None:
+        """Release what is open."""
+        ...
+
+
+class _Index(Struct, frozen=True, array_like=True, tag="autostate-index-1"):
+    """The content of the index.
+
+    Attributes:
+        number: Makes each index differ from all others.
+        small: Records by key.
+        large: Names of the objects with records, by key.
+    """
+
+    number: str
+    small: dict[str, bytes]
+    large: dict[str, str]
+
+
+class _Read(NamedTuple):
+    """An index that was read, or written."""
+
+    content: _Index
+    version: Any
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(_Index).decode
+logger: logging.Logger = logging.getLogger("autostate")
+_EMPTY: Final = _Read(_Index("", {}, {}), None)
+
+
+class IndexedStore:
+    """A store over objects; see the docstring of the module.
+
+    Args:
+        objects: The objects of one state.
+        url: The URL of the state.
+    """
+
+    atomic = True
+    conditional = True
+    metered = False
+    max_record = 64 << 20
+    owner_file: Path | None = None
+
+    def __init__(self, objects: Objects, url: str) -> None:
+        self.url: str = url
+        self._objects = objects
+        self._last: _Read | None = None
+        self._swept = False
+        self._closed = False
+
+    def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
+        """Return the record under this key, None if there is none."""
+        return next(self.read_many([key], timeout=timeout))
+
+    def read_many(
+        self, keys: Sequence[str], *, timeout: float | None = None
+    ) -> Iterator[bytes | None]:
+        """Read records one after another; see `Store.read_many`."""
+        index = self._load(timeout).content
+        names = [index.large[key] for key in keys if key in index.large]
+        found = self._objects.get_many(names, timeout) if names else iter(())
+        for key in keys:
+            data = index.small.get(key)
+            if data is None and key in index.large:
+                data = next(found)
+                if data is None and index.large[key] == self._load(timeout).content.large.get(key):
+                    raise DamagedStoreError(
+                        f"{self.url} lacks the object {index.large[key]}, which its index names: "
+                        "somebody else has deleted it. Restore it from a copy"
+                    )
+            yield data
+
+    def scan(self, prefixes: Sequence[str], *, timeout: float | None = None) -> dict[str, bytes]:
+        """Return all records whose key begins with one of the prefixes; see `Store.scan`."""
+        wanted = tuple(prefixes)
+        index = self._load(timeout).content
+        found = {key: data for key, data in index.small.items() if key.startswith(wanted)}
+        large = [key for key in index.large if key.startswith(wanted)]
+        if large:
+            contents = self.read_many(large, timeout=timeout)
+            found |= {k: data for k, data in zip(large, contents, strict=True) if data is not None}
+        return found
+
+    def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
+        """Return all keys that begin with the prefix, sorted."""
+        index = self._load(timeout).content
+        return sorted(key for key in {*index.small, *index.large} if key.startswith(prefix))
+
+    def write(
+        self,
+        puts: Mapping[str, bytes],
+        deletes: Collection[str] = (),
+        *,
+        expect: Mapping[str, bytes | None] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Write and delete records in one step; see `Store.write`."""
+        self._check_open()
+        small = {key: bytes(data) for key, data in puts.items() if len(data) <= SMALL}
+        large = {key: f"{OBJECTS}{token_hex(16)}" for key in puts if key not in small}
+        read = self._expected(self._last, expect, timeout)
+        if large:
+            self._objects.put_many({large[key]: bytes(puts[key]) for key in large}, timeout)
+        gone = {*small, *large, *deletes}
+        for _ in range(_ATTEMPTS):
+            before = read.content
+            index = _Index(
+                token_hex(8),
+                {**{k: v for k, v in before.small.items() if k not in gone}, **small},
+                {**{k: v for k, v in before.large.items() if k not in gone}, **large},
+            )
+            self._last = None  # until the answer comes
+            try:
+                version = self._objects.replace(INDEX, _encode(index), read.version, timeout)
+            except ChangedError:
+                read = self._load(timeout)
+                if read.content.number != index.number:  # else it was this very write
+                    read = self._expected(read, expect, timeout)
+                    continue
+            else:
+                self._last = _Read(index, version)
+            unnamed = {*before.large.values()} - {*index.large.values()}
+            self._delete(unnamed, timeout)
+            return
+        raise StoreUnavailableError(
+            f"{self.url} is changed by other processes again and again: end them, or try again"
+        )
+
+    def close(self) -> None:
+        """Close what is open. Closing twice is no error."""
+        self._closed = True
+        self._objects.close()
+
+    def _expected(
+        self,
+        read: _Read | None,
+        expect: Mapping[str, bytes | None] | None,
+        timeout: float | None,
+    ) -> _Read:
+        """Return an index that is as expected: the one at hand, or else the present one.
+
+        Raises:
+            FencedError: The present one is not.
+        """
+        if read is not None and _differs(read.content, expect) is None:
+            return read
+        read = self._load(timeout)
+        differs = _differs(read.content, expect)
+        if differs is not None:
+            raise FencedError(f"{differs} in {self.url} is not what it was: nothing written")
+        return read
+
+    def _load(self, timeout: float | None) -> _Read:
+        """Read the index."""
+        self._check_open()
+        found = self._objects.get(INDEX, timeout)
+        if found is None:
+            self._last = _EMPTY
+        else:
+            try:
+                self._last = _Read(_decode(found.data), found.version)
+            except msgspec.MsgspecError as error:
+                raise DamagedStoreError(
+                    f"the index of {self.url} does not read ({error}): somebody else has changed "
+                    "it. Restore it from a copy"
+                ) from error
+        return self._last
+
+    def _delete(self, names: Collection[str], timeout: float | None) -> None:
+        """Delete objects that no index names; once in each process also those of earlier ones."""
+        try:
+            if names and not self._swept:
+                self._swept = True
+                named = {*self._load(timeout).content.large.values()}
+                names = {*names, *self._objects.old(OBJECTS, ABANDONED, timeout)} - named
+            if names:
+                self._objects.delete(names, timeout)
+        except StoreError as error:
+            logger.debug("objects that are not needed any more are left: %s", error)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"the store {self.url} is closed: open it again with open_store()")
+
+
+def _differs(index: _Index, expect: Mapping[str, bytes | None] | None) -> str | None:
+    """Name a record that is not as expected; large ones are never expected."""
+    for key, data in (expect or {}).items():
+        if key in index.large or index.small.get(key) != data:
+            return key
+    return None

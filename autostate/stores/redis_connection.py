@@ -1,0 +1,222 @@
+"""A connection to a Redis or Valkey server, a cluster, or what a Sentinel names.
+
+It sends each command once: the client's own repetitions are switched off, because a command whose
+answer was lost may take effect later, after others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import redis
+from redis import exceptions as errors
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from autostate.errors import StoreError, StoreUnavailableError
+from autostate.stores.server_urls import ServerUrl
+
+Command = Sequence[Any]
+
+TIMEOUT: Final = 10.0
+"""Seconds to wait for an answer if the caller does not say."""
+
+_OPTIONS: Final[dict[str, Any]] = {
+    "socket_timeout": TIMEOUT,
+    "socket_connect_timeout": TIMEOUT,
+    "retry": Retry(NoBackoff(), 0),
+    "driver_info": None,  # its name and version would be two trips for each connection
+    "protocol": 2,
+}
+_REFUSED: Final = (
+    errors.AuthenticationError,
+    errors.AuthorizationError,
+    errors.NoPermissionError,
+)
+_PASSING: Final = (
+    errors.BusyLoadingError,
+    errors.ReadOnlyError,
+    errors.TryAgainError,
+    errors.ClusterDownError,
+    errors.MasterDownError,
+    errors.AskError,
+    errors.MovedError,
+)
+"""Refusals of a server that is starting, or was replaced by another one: try again."""
+_LASTING: Final = {
+    "OOM": "its memory is full: raise maxmemory, or delete what is not needed",
+    "MISCONF": "it cannot write its snapshots to the disk: see its log",
+    "NOREPLICAS": "too few replicas are connected: see min-replicas-to-write",
+}
+"""Refusals that waiting alone does not mend, by the first word of the server's message."""
+_OTHER_SCHEMES: Final = {"valkey": "redis", "valkeys": "rediss"}
+
+
+class RedisConnection:
+    """Sends commands about one key, one call at a time.
+
+    Args:
+        url: Where the server is.
+        key: The key, which decides about the node of a cluster.
+    """
+
+    def __init__(self, url: ServerUrl, key: str) -> None:
+        self.place: str = f"{url.scheme}://{url.hosts}"
+        self._url = url
+        self._key = key
+        self._pool: Any = None
+        self._cluster: Any = None
+        self._connection: Any = None
+        self._pid = os.getpid()
+        self._inherited: list[Any] = []
+
+    def call(self, commands: Sequence[Command], timeout: float | None) -> list[Any]:
+        """Send commands in one trip; return their answers. A refusal is an answer, too.
+
+        Raises:
+            StoreUnavailableError: The server was not reached, or the outcome is unknown.
+            StoreError: The server accepts no connection of this client.
+        """
+        connection = self._ready(timeout)
+        return [*self._answers(connection, commands)]
+
+    def stream(self, commands: Sequence[Command], timeout: float | None) -> Iterator[Any]:
+        """Send commands in one trip, on a connection of their own; yield the answers as they come.
+
+        Raises:
+            StoreError: As `call`.
+        """
+        self._leave_to_parent()
+        connection = self._connect(timeout)
+        try:
+            yield from self._answers(connection, commands)
+        finally:
+            connection.disconnect()
+
+    def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None and self._pid == os.getpid():
+            connection.disconnect()
+        if self._cluster is not None:
+            self._cluster.close()
+
+    def refused(self, error: Exception) -> StoreError:
+        """Make the library's error of a refusal, or of a connection that broke."""
+        told = f"{self.place} ({self._key})"
+        if isinstance(error, _REFUSED):
+            return StoreError(
+                f"{told} refuses this client: {error}. Check the name and the password in the URL; "
+                "the client needs +@read +@write +@scripting for the keys ~autostate:*"
+            )
+        if isinstance(error, _PASSING):
+            self._drop()  # perhaps another node has the key now
+            return StoreUnavailableError(f"{told} is not ready: {error}")
+        if isinstance(error, errors.ResponseError):
+            word = str(error).partition(" ")[0]
+            word = "OOM" if isinstance(error, errors.OutOfMemoryError) else word
+            if word in _LASTING:
+                return StoreUnavailableError(
+                    f"{told} refuses to write: {_LASTING[word]}", lasting=True
+                )
+            return StoreError(f"{told} refused: {error}")
+        return StoreUnavailableError(f"{told} was not reached, or did not answer: {error}")
+
+    def _answers(self, connection: Any, commands: Sequence[Command]) -> Iterator[Any]:
+        """Send commands, and read an answer to each."""
+        complete = False
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            for _ in commands:
+                try:
+                    yield connection.read_response(disable_decoding=True)
+                except errors.ResponseError as refusal:
+                    yield refusal
+            complete = True
+        except (errors.RedisError, OSError) as error:
+            raise self.refused(error) from error
+        finally:
+            if not complete:  # an answer may be under way that belongs to no later command
+                connection.disconnect()
+
+    def _ready(self, timeout: float | None) -> Any:
+        """Return the connection, which waits this long for each answer."""
+        self._leave_to_parent()
+        if self._connection is None:
+            self._connection = self._connect(timeout)
+        else:
+            _wait(self._connection, timeout)
+        return self._connection
+
+    def _connect(self, timeout: float | None) -> Any:
+        """Make a connection to the server, or to the node of the cluster that has the key."""
+        try:
+            if self._pool is None:
+                self._pool = self._make_pool()
+            connection = self._pool.make_connection()
+            connection.socket_timeout = TIMEOUT if timeout is None else max(timeout, 0.001)
+            connection.socket_connect_timeout = connection.socket_timeout
+            connection.connect()
+        except (errors.RedisError, OSError) as error:
+            raise self.refused(error) from error
+        except (ValueError, TypeError) as error:
+            raise StoreError(
+                f"{self.place}: what its URL says is not understood: {error}"
+            ) from error
+        return connection
+
+    def _make_pool(self) -> Any:
+        """Make the pool that knows how to connect; none of its connections is shared."""
+        url = self._url
+        scheme, _, kind = url.scheme.partition("+")
+        scheme = _OTHER_SCHEMES.get(scheme, scheme)
+        plain = url._replace(scheme=scheme)
+        if kind == "cluster":
+            options = {**_OPTIONS, "cluster_error_retry_attempts": 0}
+            self._cluster = redis.RedisCluster.from_url(plain.client, **options)
+            node = self._cluster.get_node_from_key(self._key)
+            return node.redis_connection.connection_pool
+        if kind == "sentinel":
+            return self._named_by_sentinel(plain)
+        return redis.ConnectionPool.from_url(plain.client, **_OPTIONS)
+
+    def _named_by_sentinel(self, url: ServerUrl) -> Any:
+        """Make a pool of connections to the present master of a service."""
+        service, _, database = url.path.partition("/")
+        hosts = [host.rpartition(":") for host in url.hosts.split(",")]
+        first = url._replace(hosts="localhost:1", path=database)
+        client: Any = redis  # its types are incomplete
+        options = client.connection.parse_url(first.client) | _OPTIONS
+        options.pop("host")
+        options.pop("port")
+        options.pop("connection_class", None)
+        sentinel = client.Sentinel(
+            [(host or port, int(port) if host else 26_379) for host, _, port in hosts],
+            sentinel_kwargs=_OPTIONS,
+            ssl=url.scheme == "rediss",
+            **options,
+        )
+        return sentinel.master_for(service).connection_pool
+
+    def _drop(self) -> None:
+        """Connect anew at the next call, and ask again where the key is."""
+        connection, self._connection, self._pool = self._connection, None, None
+        if connection is not None:
+            connection.disconnect()
+
+    def _leave_to_parent(self) -> None:
+        """In the child of a fork, connect anew, and do not touch what the parent has."""
+        if self._pid != os.getpid():
+            self._inherited += [self._connection, self._pool, self._cluster]
+            self._connection = self._pool = self._cluster = None
+            self._pid = os.getpid()
+
+
+def _wait(connection: Any, timeout: float | None) -> None:
+    """Let a connection wait this long for an answer."""
+    seconds = TIMEOUT if timeout is None else max(timeout, 0.001)
+    if seconds != connection.socket_timeout:
+        connection.socket_timeout = seconds
+        connection.update_current_socket_timeout()

@@ -1,0 +1,175 @@
+"""A store in a bucket of S3, or of a service that speaks its protocol; see `indexed.py`.
+
+The index is replaced by a conditional PUT (`If-Match`, `If-None-Match: *`), which S3 offers since
+2024. The client repeats nothing by itself, and its calls run in threads of this module, since it
+has no timeout for a single call. Its own threads do not exist in a forked process, where a call
+would never return: there each call is an error at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import obstore
+from obstore import exceptions as errors
+from obstore.store import S3Store as Bucket
+
+from autostate.errors import StoreError, StoreUnavailableError
+from autostate.ownership.owner import Owner
+from autostate.stores.calls import TIMEOUT, Calls
+from autostate.stores.indexed import ChangedError, Found, IndexedStore
+from autostate.stores.server_urls import ServerUrl, parsed
+
+_AT_ONCE: Final = 16
+"""So many objects are read or written at the same time."""
+_REFUSED: Final = (
+    errors.PermissionDeniedError,
+    errors.UnauthenticatedError,
+    errors.NotSupportedError,
+    errors.InvalidPathError,
+    errors.UnknownConfigurationKeyError,
+)
+_CHANGED: Final = (errors.AlreadyExistsError, errors.PreconditionError)
+_used_by: set[int] = set()
+"""The processes in which the client has begun its threads."""
+
+
+class S3Store(IndexedStore):
+    """The records of one state in a bucket.
+
+    Args:
+        url: A normalized URL, see `server_urls`: `s3://BUCKET/PREFIX?state=NAME`, with the client's
+            own parameters, such as `endpoint` and `region`.
+    """
+
+    outlives_run = True
+    owner_file: Path | None = None
+
+    def __init__(self, url: str) -> None:
+        parts = parsed(url)
+        super().__init__(_Bucket(parts, url), url)
+        self.state_name: str = parts.state
+
+    def owner_lives(self, owner: Owner) -> bool | None:
+        """Give None: the bucket does not know it. An owner has a lease."""
+        return None
+
+
+class _Bucket:
+    """The objects of one state."""
+
+    def __init__(self, url: ServerUrl, shown: str) -> None:
+        self._shown = shown
+        self._check_fork()
+        prefix = "/".join(part for part in (url.path, url.state) if part)
+        config: Any = {"bucket": url.hosts, **url.parameters}
+        plain = url.parameters.get("endpoint", "").startswith("http:")
+        try:
+            self._store: Any = Bucket(
+                prefix=prefix,
+                config=config,
+                client_options={"allow_http": plain, "timeout": f"{round(TIMEOUT)}s"},
+                retry_config={"max_retries": 0},
+            )
+        except (errors.BaseError, ValueError, TypeError) as error:
+            raise StoreError(f"{shown}: {_first_line(error)}") from error
+        _used_by.add(os.getpid())
+        self._calls = Calls(self._told, _AT_ONCE)
+
+    def get(self, name: str, timeout: float | None) -> Found | None:
+        """Return an object with its ETag."""
+        return self._calls.result(self._begin(name), timeout)
+
+    def get_many(self, names: Sequence[str], timeout: float | None) -> Iterator[bytes | None]:
+        """Read objects, some at a time."""
+        begun = [self._begin(name) for name in names[:_AT_ONCE]]
+        for number in range(len(names)):
+            found = self._calls.result(begun.pop(0), timeout)
+            if number + _AT_ONCE < len(names):
+                begun.append(self._begin(names[number + _AT_ONCE]))
+            yield None if found is None else found.data
+
+    def put_many(self, contents: Mapping[str, bytes], timeout: float | None) -> None:
+        """Write objects, some at a time."""
+        self._check_fork()
+        calls = (partial(self._put, name, data, "overwrite") for name, data in contents.items())
+        for begun in [self._calls.begin(call) for call in calls]:
+            self._calls.result(begun, timeout)
+
+    def replace(self, name: str, data: bytes, version: Any, timeout: float | None) -> Any:
+        """Replace an object if it still has this ETag."""
+        self._check_fork()
+        mode: Any = "create" if version is None else {"e_tag": version}
+        try:
+            return self._calls.run(partial(self._put, name, data, mode), timeout)
+        except StoreError as error:
+            if isinstance(error.__cause__, _CHANGED):
+                raise ChangedError from error
+            raise
+
+    def delete(self, names: Collection[str], timeout: float | None) -> None:
+        """Delete objects, a thousand in one request."""
+        self._check_fork()
+        self._calls.run(partial(obstore.delete, self._store, [*names]), timeout)
+
+    def old(self, prefix: str, seconds: float, timeout: float | None) -> list[str]:
+        """List the objects that are old enough."""
+        self._check_fork()
+        before = datetime.now(UTC) - timedelta(seconds=seconds)
+
+        def names() -> list[str]:
+            found = (each for page in obstore.list(self._store, prefix) for each in page)
+            return [each["path"] for each in found if each["last_modified"] < before]
+
+        return self._calls.run(names, timeout)
+
+    def close(self) -> None:
+        """End the threads; one that hangs is left."""
+        self._calls.close()
+
+    def _begin(self, name: str) -> Future[Found | None]:
+        """Begin to read an object."""
+        self._check_fork()
+
+        def read() -> Found | None:
+            try:
+                found = obstore.get(self._store, name)
+                return Found(bytes(found.bytes()), found.meta["e_tag"])
+            except FileNotFoundError:
+                return None
+
+        return self._calls.begin(read)
+
+    def _put(self, name: str, data: bytes, mode: Any) -> Any:
+        done = obstore.put(self._store, name, data, mode=mode, use_multipart=False)
+        return done["e_tag"]
+
+    def _told(self, error: BaseException) -> StoreError:
+        if isinstance(error, TimeoutError):
+            return StoreUnavailableError(f"{self._shown} did not answer in time")
+        if isinstance(error, FileNotFoundError):
+            return StoreUnavailableError(f"{self._shown}: there is no such bucket", lasting=True)
+        if isinstance(error, _REFUSED):
+            return StoreError(f"{self._shown} refuses this client: {_first_line(error)}")
+        told = f"was not reached, or did not answer: {_first_line(error)}"
+        return StoreUnavailableError(f"{self._shown} {told}")
+
+    def _check_fork(self) -> None:
+        """Refuse a call that would never return."""
+        if _used_by and os.getpid() not in _used_by:
+            raise StoreError(
+                f"{self._shown} cannot be used in a process that was forked from one that has used "
+                "S3: the client's threads do not exist here. Start it in another way: "
+                'multiprocessing.set_start_method("spawn")'
+            )
+
+
+def _first_line(error: BaseException) -> str:
+    """Shorten a message: the client adds a dump of the error."""
+    return str(error).partition("\n")[0]

@@ -1,0 +1,104 @@
+"""URLs of servers, and the credentials in them, which are kept apart.
+
+A store's URL is in messages, logs and the state of other processes. So what is secret in it is
+taken out as soon as the URL is read, and kept in this process under the URL without it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from autostate.ownership import program
+
+_SECRET: Final = re.compile(r"pass|secret|token|credential|access_key", re.IGNORECASE)
+_NAME: Final = re.compile(r"[\w.@+-]{1,100}")
+
+_secrets: dict[str, tuple[str, dict[str, str]]] = {}
+"""What was before the host, and secret parameters, by the URL without them."""
+
+
+class ServerUrl(NamedTuple):
+    """The parts of the URL of a state on a server.
+
+    Attributes:
+        scheme: Which kind of server.
+        login: The name and password as they stand in the URL, percent-encoded; mostly empty.
+        hosts: What follows: one host and port, or several with commas between them.
+        path: The rest of the path, without a slash before it.
+        state: The name of the state on the server.
+        parameters: All other parameters, the secret ones included.
+    """
+
+    scheme: str
+    login: str
+    hosts: str
+    path: str
+    state: str
+    parameters: Mapping[str, str]
+
+    @property
+    def public(self) -> str:
+        """The URL as it is shown, and known elsewhere: without credentials."""
+        shown = {name: value for name, value in self.parameters.items() if not _is_secret(name)}
+        query = urlencode({**shown, "state": self.state}, quote_via=quote)
+        path = f"/{self.path}" if self.path else ""
+        return f"{self.scheme}://{self.hosts}{path}?{query}"
+
+    @property
+    def client(self) -> str:
+        """The URL for the server's own client: with credentials, without the name of the state."""
+        query = urlencode(self.parameters, quote_via=quote)
+        login = f"{self.login}@" if self.login else ""
+        path = f"/{self.path}" if self.path else ""
+        return f"{self.scheme}://{login}{self.hosts}{path}{'?' if query else ''}{query}"
+
+
+def normalized(source: str) -> str:
+    """Give the URL of a state on a server without credentials, and keep those for `parsed`.
+
+    Raises:
+        ValueError: It names no host, or no state that can be named so.
+    """
+    url = _split(source)
+    if url.scheme == "file":
+        if url.hosts or not url.path:
+            raise ValueError(
+                "this file: is not the URL of a store: write file:///path/of/folder?state=NAME"
+            )
+    elif not (url.hosts or url.parameters.get("host")):
+        raise ValueError(
+            f"this {url.scheme}: is not the URL of a store, since it names no host. Write "
+            f"{url.scheme}://HOST:PORT/?state=NAME"
+        )
+    if not _NAME.fullmatch(url.state):
+        raise ValueError(
+            f"a state on a server cannot be named {url.state!r}: take at most 100 letters, digits "
+            "and any of . _ - + @"
+        )
+    secret = {name: value for name, value in url.parameters.items() if _is_secret(name)}
+    if url.login or secret:
+        _secrets[url.public] = url.login, secret
+    return url.public
+
+
+def parsed(public: str) -> ServerUrl:
+    """Take a normalized URL apart, with the credentials that this process was given for it."""
+    url = _split(public)
+    login, secret = _secrets.get(public, ("", {}))
+    return url._replace(login=login, parameters={**url.parameters, **secret})
+
+
+def _split(source: str) -> ServerUrl:
+    parts = urlsplit(source)
+    login, _, hosts = parts.netloc.rpartition("@")
+    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
+    state = program.named(parameters.pop("state", "") or "{program}")
+    path = unquote(parts.path).strip("/")
+    return ServerUrl(parts.scheme.lower(), login, hosts, path, state, parameters)
+
+
+def _is_secret(name: str) -> bool:
+    return _SECRET.search(name) is not None

