@@ -44,16 +44,19 @@ class ServerUrl(NamedTuple):
         """The URL as it is shown, and known elsewhere: without credentials."""
         shown = {name: value for name, value in self.parameters.items() if not _is_secret(name)}
         query = urlencode({**shown, "state": self.state}, quote_via=quote)
-        path = f"/{self.path}" if self.path else ""
-        return f"{self.scheme}://{self.hosts}{path}?{query}"
+        return f"{self.scheme}://{self.hosts}{self._quoted_path}?{query}"
 
     @property
     def client(self) -> str:
         """The URL for the server's own client: with credentials, without the name of the state."""
         query = urlencode(self.parameters, quote_via=quote)
         login = f"{self.login}@" if self.login else ""
-        path = f"/{self.path}" if self.path else ""
-        return f"{self.scheme}://{login}{self.hosts}{path}{'?' if query else ''}{query}"
+        ask = "?" if query else ""
+        return f"{self.scheme}://{login}{self.hosts}{self._quoted_path}{ask}{query}"
+
+    @property
+    def _quoted_path(self) -> str:
+        return f"/{quote(self.path)}" if self.path else ""
 
 
 def normalized(source: str) -> str:
@@ -73,7 +76,7 @@ def normalized(source: str) -> str:
             f"this {url.scheme}: is not the URL of a store, since it names no host. Write "
             f"{url.scheme}://HOST:PORT/?state=NAME"
         )
-    if not _NAME.fullmatch(url.state):
+    if not _NAME.fullmatch(url.state) or url.state in (".", ".."):
         raise ValueError(
             f"a state on a server cannot be named {url.state!r}: take at most 100 letters, digits "
             "and any of . _ - + @"
@@ -92,12 +95,26 @@ def parsed(public: str) -> ServerUrl:
 
 
 def _split(source: str) -> ServerUrl:
-    parts = urlsplit(source)
+    try:
+        parts = urlsplit(source)
+    except ValueError:
+        raise _unclear(source) from None  # its message quotes the URL
+    if parts.fragment or ("@" in parts.path and parts.scheme.lower() != "file"):
+        raise _unclear(source)  # else a part of a password would count as a host or a path
     login, _, hosts = parts.netloc.rpartition("@")
     parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
     state = program.named(parameters.pop("state", "") or "{program}")
     path = unquote(parts.path).strip("/")
     return ServerUrl(parts.scheme.lower(), login, hosts, path, state, parameters)
+
+
+def _unclear(source: str) -> ValueError:
+    """Make the error for a URL of which nothing may be shown: a password may be anywhere."""
+    scheme = source.partition(":")[0]
+    return ValueError(
+        f"this {scheme}: is not the URL of a store. In a name, a password and a path, write / as "
+        "%2F, ? as %3F, # as %23, @ as %40, and [ as %5B"
+    )
 
 
 def _is_secret(name: str) -> bool:

@@ -49,7 +49,7 @@ def normalized(source: str | os.PathLike[str]) -> str:
         )
     scheme, colon, rest = source.partition(":")
     scheme = scheme.lower()
-    if scheme.partition("+")[0] in SERVERS and colon:
+    if scheme.partition("+")[0] in SERVERS and colon and ":memory:" not in source:
         from autostate.stores import server_urls
 
         return server_urls.normalized(source)

@@ -58,7 +58,7 @@ def test_a_mistaken_url_says_what_to_write(written: str, instead: str, tmp_path:
 @pytest.mark.parametrize(
     "url",
     [
-        *("ftp://:secret@host", "postgresql://user:secret@host/db", "redis:user:secret@host"),
+        *("ftp://:secret@host", "postgresql:user:secret@host/db", "redis:user:secret@host"),
         *("user:secret@host", "secret@host:80", "memory://user:secret@host", "apify:u:secret@h"),
         *("sqlite://user:secret@host/x.db", "sqlite:user:secret@host", "redis:/u:secret@h/x.db"),
         *("memory:a?password=secret", "sqlite:///x.db?key=secret", "ftp://u@h?password=secret"),

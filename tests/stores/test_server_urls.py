@@ -1,0 +1,49 @@
+"""URLs of servers: what is secret in them is told nobody."""
+
+from __future__ import annotations
+
+import pytest
+
+from autostate.stores.server_urls import normalized, parsed
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "redis://user:sec#ret@host/0?state=s",
+        "redis://user:sec/ret@host/0?state=s",
+        "redis://user:sec[ret@host/0?state=s",
+        "redis://user:sec\uff0fret@host/0?state=s",
+        "s3://key:sec/ret@bucket/prefix?state=s",
+        "redis:///sec@ret?state=s",
+    ],
+)
+def test_a_password_that_is_not_quoted_is_refused(written: str) -> None:
+    """A part of it would count as a host or a path, and be shown."""
+    with pytest.raises(ValueError, match="write / as %2F") as caught:
+        normalized(written)
+    assert "sec" not in str(caught.value)
+    assert "ret@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("redis://u:p%23@h:1/2?state=s", "redis://h:1/2?state=s"),
+        ("file:///a%25b/c%20d?state=s", "file:///a%25b/c%20d?state=s"),
+        ("file:///a%2541?state=s", "file:///a%2541?state=s"),
+        ("s3://b/p?secret_access_key=x&state=s&region=r", "s3://b/p?region=r&state=s"),
+    ],
+)
+def test_what_is_shown_is_a_url_of_the_same_state(written: str, shown: str) -> None:
+    """Without what is secret, and with all quotes."""
+    assert normalized(written) == shown
+    assert normalized(shown) == shown
+    assert parsed(shown).path == parsed(written).path
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "a\0b", "x" * 101, "%2E%2E"])
+def test_a_state_has_a_name_and_no_path(name: str) -> None:
+    """In a folder, two points are another folder."""
+    with pytest.raises(ValueError, match="cannot be named"):
+        normalized(f"file:///folder?state={name}")
