@@ -42,6 +42,10 @@ from autostate.stores.wrapping import StoreAround
 
 OVERHEAD: Final = 512
 """The most bytes that signing or encrypting adds to a record."""
+_SMALL: Final = 65_536
+"""The most bytes of a record that is remembered, since a write may expect it."""
+_FEW: Final = 8
+"""So many are remembered."""
 
 _SIGN = "If you trust what is there, let `autostate sign` sign it"
 
@@ -131,18 +135,20 @@ class KeyedStore(StoreAround):
         self._follows = settings.encrypt is None
         self._trusting = trusting
         self._salt, self._count, self._process = "", 0, 0
+        self._known: dict[str, tuple[bytes, bytes]] = {}  # plain and stored, of what is expected
         if settings.encrypt:
             self._first.cipher("0" * 32)  # a missing extra raises now, not at the first save
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none; see `Unverified`."""
         data = self.store.read(key, timeout=timeout)
-        return None if data is None else self.opened(key, data)
+        return None if data is None else self._opened(key, data)
 
     def scan(self, prefixes: Sequence[str], *, timeout: float | None = None) -> dict[str, bytes]:
         """Return all records whose key begins with one of the prefixes; see `Unverified`."""
         found = self.store.scan(prefixes, timeout=timeout)
-        return {key: self.opened(key, data) for key, data in found.items()}
+        self._known.clear()
+        return {key: self._opened(key, data) for key, data in found.items()}
 
     def read_many(
         self, keys: Sequence[str], *, timeout: float | None = None
@@ -163,19 +169,53 @@ class KeyedStore(StoreAround):
         timeout: float | None = None,
     ) -> None:
         """Write and delete records; see `Store.write`."""
-        expected = None if expect is None else self._stored(expect, timeout)
+        expected, is_certain = self._stored(expect or {}, timeout)
         sealed = {key: self.sealed(key, data) for key, data in puts.items()}
-        self.store.write(sealed, deletes, expect=expected, timeout=timeout)
+        try:
+            self.store.write(sealed, deletes, expect=expected, timeout=timeout)
+        except FencedError:
+            if is_certain:
+                raise
+            # Perhaps the same record was sealed again, with another key for example.
+            self._known.clear()
+            expected, _ = self._stored(expect or {}, timeout)
+            self.store.write(sealed, deletes, expect=expected, timeout=timeout)
+        for key in expected:
+            self._known.pop(key, None)
+            if key in puts:
+                self._known[key] = puts[key], sealed[key]
 
     def _stored(
         self, expect: Mapping[str, bytes | None], timeout: float | None
-    ) -> dict[str, bytes | None]:
-        """Read the bytes that the other store has to hold: each encryption gives other bytes."""
-        stored = {key: self.store.read(key, timeout=timeout) for key in expect}
-        for key, data in stored.items():
-            if (None if data is None else self.opened(key, data)) != expect[key]:
+    ) -> tuple[dict[str, bytes | None], bool]:
+        """Find the bytes that the other store has to hold: each encryption gives other bytes.
+
+        Returns:
+            The bytes by key, and whether all of them are in the store at this moment.
+        """
+        stored: dict[str, bytes | None] = {}
+        is_certain = True
+        for key, plain in expect.items():
+            known, data = self._known.get(key, (None, None))
+            if plain is not None and known == plain:
+                stored[key], is_certain = data, False
+                continue
+            found = None
+            if plain is not None:  # the other store finds out what should not be there
+                found = self.store.read(key, timeout=timeout)
+            if (None if found is None else self.opened(key, found)) != plain:
                 raise FencedError(f"{key} in {self.url} is not what it was: nothing written")
-        return stored
+            stored[key] = found
+        return stored, is_certain
+
+    def _opened(self, key: str, data: bytes) -> bytes:
+        """Open a record, and remember how it is stored: perhaps a write will expect it."""
+        plain = self.opened(key, data)
+        if len(data) <= _SMALL:
+            if len(self._known) == _FEW:
+                self._known.clear()
+            self._known[key] = plain, data
+        return plain
 
     @property
     def encrypts(self) -> bool:
