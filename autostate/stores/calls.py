@@ -25,7 +25,7 @@ class Calls:
     def __init__(self, told: Callable[[BaseException], StoreError], at_once: int = 1) -> None:
         self._told = told
         self._at_once = at_once
-        self._threads = ThreadPoolExecutor(at_once, "autostate-store")
+        self._threads = self._new_threads()
 
     def run(self, call: Callable[[], T], timeout: float | None) -> T:
         """Run a call.
@@ -36,8 +36,16 @@ class Calls:
         return self.result(self.begin(call), timeout)
 
     def begin(self, call: Callable[[], T]) -> Future[T]:
-        """Begin a call."""
-        return self._threads.submit(call)
+        """Begin a call; carry it out if the interpreter ends, when no thread can begin any more."""
+        try:
+            return self._threads.submit(call)
+        except RuntimeError:
+            made: Future[T] = Future()
+            try:
+                made.set_result(call())
+            except Exception as error:
+                made.set_exception(error)
+            return made
 
     def result(self, begun: Future[T], timeout: float | None) -> T:
         """Wait for a call; see `run`."""
@@ -45,13 +53,16 @@ class Calls:
             return begun.result(TIMEOUT if timeout is None else max(timeout, 0.0))
         except LateError as error:
             if not begun.done():  # its thread hangs; later calls have others
-                threads, self._threads = self._threads, ThreadPoolExecutor(self._at_once)
+                threads, self._threads = self._threads, self._new_threads()
                 threads.shutdown(wait=False, cancel_futures=True)
             raise self._told(error) from error
         except StoreError:
             raise
         except Exception as error:
             raise self._told(error) from error
+
+    def _new_threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._at_once, "autostate-store")
 
     def close(self) -> None:
         """End the threads; one that hangs is left."""

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, Final
 
 from autostate.errors import StoreError, StoreUnavailableError
 from autostate.files import make_folder, sync_folder, write_new
-from autostate.stores.indexed import ChangedError, Found, IndexedStore
+from autostate.stores.indexed import ChangedError, Found, IndexedStore, check_size
 from autostate.stores.server_urls import parsed
 
 _ASIDE: Final = ".autostate-tmp"
@@ -35,6 +36,11 @@ _MENDABLE: Final = {
     errno.ESTALE: "the network drive has lost the file",
 }
 _PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ESTALE})
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open a file, and no link; a named pipe in its place does not block."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 class FolderStore(IndexedStore):
@@ -107,25 +113,28 @@ class _Files:
 
     def old(self, prefix: str, seconds: float, timeout: float | None) -> list[str]:
         """List old files, those that a killed process has left half written included."""
-        found = []
+        written: dict[str, float] = {}
         with self._translated():
             for path in self._folder.iterdir():
                 with contextlib.suppress(FileNotFoundError):
-                    ours = path.name.startswith(prefix) or path.name.endswith(_ASIDE)
-                    if ours and time.time() - path.lstat().st_mtime > seconds:
-                        found.append(path.name)
-        return found
+                    if path.name.startswith(prefix) or path.name.endswith(_ASIDE):
+                        written[path.name] = path.lstat().st_mtime
+        before = max(written.values(), default=0.0) - seconds
+        return [name for name, time_ in written.items() if time_ < before]
 
     def close(self) -> None:
         """Nothing is kept open."""
 
     def _read(self, name: str) -> bytes | None:
         try:
-            handle = os.open(self._folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            with open(self._folder / name, "rb", opener=_opened) as file:
+                about = os.fstat(file.fileno())
+                if not stat.S_ISREG(about.st_mode):
+                    raise OSError(errno.EINVAL, f"{name} is no file")
+                check_size(self._url, name, about.st_size)
+                return file.read()
         except FileNotFoundError:
             return None
-        with os.fdopen(handle, "rb") as file:
-            return file.read()
 
     def _replace(self, name: str, data: bytes) -> None:
         aside = self._folder / f".{token_hex(8)}{_ASIDE}"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import builtins
 import logging
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
@@ -26,11 +27,18 @@ from autostate.errors import DamagedStoreError, FencedError, StoreError, StoreUn
 INDEX: Final = "autostate-index"
 OBJECTS: Final = "autostate-object-"
 SMALL: Final = 8192
-"""The most bytes of a record that lies in the index."""
+"""The most bytes of a record that lies in the index, if the store does not say."""
+MOST: Final = 64 << 20
+"""The most bytes of an object."""
+REWRITTEN: Final = 65_536
+"""The same for a record that nearly every write replaces."""
 ABANDONED: Final = 24 * 3600.0
 """Seconds after which an object without a name in the index is left over: a write is shorter."""
 _ATTEMPTS: Final = 20
 """How often a write without expectations is repeated because another process was faster."""
+
+
+_OBJECT: Final = re.compile(rf"{OBJECTS}[0-9a-f]{{32}}")
 
 
 class Found(NamedTuple):
@@ -50,7 +58,10 @@ class ChangedError(Exception):
 
 
 class Objects(Protocol):
-    """Objects by name, of which one can be compared and replaced."""
+    """Objects by name, of which one can be compared and replaced.
+
+    An object with more than `MOST` bytes is not read: see `check_size`.
+    """
 
     def get(self, name: str, timeout: float | None) -> Found | None:
         """Return an object, None if there is none."""
@@ -81,7 +92,10 @@ class Objects(Protocol):
         ...
 
     def old(self, prefix: str, seconds: float, timeout: float | None) -> list[str]:
-        """List the objects with this prefix that were not changed for so long."""
+        """List the objects with this prefix that are so much older than the newest of them.
+
+        Clocks of different machines are not compared.
+        """
         ...
 
     def close(self) -> None:
@@ -122,16 +136,24 @@ class IndexedStore:
     Args:
         objects: The objects of one state.
         url: The URL of the state.
+        small: The most bytes of a record that lies in the index.
+        rewritten: Prefixes of the keys of which nearly every write replaces a record: such a record
+            lies in the index up to `REWRITTEN` bytes. If all records of this size did, the index
+            would grow with each write.
     """
 
     atomic = True
     conditional = True
     metered = False
-    max_record = 64 << 20
+    max_record = MOST
     owner_file: Path | None = None
 
-    def __init__(self, objects: Objects, url: str) -> None:
+    def __init__(
+        self, objects: Objects, url: str, *, small: int = SMALL, rewritten: tuple[str, ...] = ()
+    ) -> None:
         self.url: str = url
+        self._small = small
+        self._rewritten = rewritten
         self._objects = objects
         self._last: _Read | None = None
         self._swept = False
@@ -185,7 +207,7 @@ class IndexedStore:
     ) -> None:
         """Write and delete records in one step; see `Store.write`."""
         self._check_open()
-        small = {key: bytes(data) for key, data in puts.items() if len(data) <= SMALL}
+        small = {key: bytes(data) for key, data in puts.items() if self._is_small(key, data)}
         large = {key: f"{OBJECTS}{token_hex(16)}" for key in puts if key not in small}
         read = self._expected(self._last, expect, timeout)
         if large:
@@ -247,13 +269,23 @@ class IndexedStore:
             self._last = _EMPTY
         else:
             try:
-                self._last = _Read(_decode(found.data), found.version)
+                index = _decode(found.data)
             except msgspec.MsgspecError as error:
-                raise DamagedStoreError(
-                    f"the index of {self.url} does not read ({error}): somebody else has changed "
-                    "it. Restore it from a copy"
-                ) from error
+                raise self._damaged(f"does not read ({error})") from error
+            if not all(map(_OBJECT.fullmatch, index.large.values())):  # or "../file" is deleted
+                raise self._damaged("names an object as none is named")
+            self._last = _Read(index, found.version)
         return self._last
+
+    def _damaged(self, what: str) -> DamagedStoreError:
+        return DamagedStoreError(
+            f"the index of {self.url} {what}: somebody else has changed it. Restore it from a copy"
+        )
+
+    def _is_small(self, key: str, data: bytes) -> bool:
+        """Tell whether a record lies in the index."""
+        often = key.startswith(self._rewritten) if self._rewritten else False
+        return len(data) <= (REWRITTEN if often else self._small)
 
     def _delete(self, names: Collection[str], timeout: float | None) -> None:
         """Delete objects that no index names; once in each process also those of earlier ones."""
@@ -270,6 +302,19 @@ class IndexedStore:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError(f"the store {self.url} is closed: open it again with open_store()")
+
+
+def check_size(url: str, name: str, size: int) -> None:
+    """Refuse an object that is larger than any of this library.
+
+    Raises:
+        DamagedStoreError: It is.
+    """
+    if size > MOST:
+        raise DamagedStoreError(
+            f"the object {name} of {url} has {size:,} bytes, more than any has: somebody else has "
+            "changed it. Restore it from a copy"
+        )
 
 
 def _differs(index: _Index, expect: Mapping[str, bytes | None] | None) -> str | None:

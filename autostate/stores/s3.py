@@ -23,7 +23,7 @@ from obstore.store import S3Store as Bucket
 from autostate.errors import StoreError, StoreUnavailableError
 from autostate.ownership.owner import Owner
 from autostate.stores.calls import TIMEOUT, Calls
-from autostate.stores.indexed import ChangedError, Found, IndexedStore
+from autostate.stores.indexed import ChangedError, Found, IndexedStore, check_size
 from autostate.stores.server_urls import ServerUrl, parsed
 
 _AT_ONCE: Final = 16
@@ -36,6 +36,11 @@ _REFUSED: Final = (
     errors.UnknownConfigurationKeyError,
 )
 _CHANGED: Final = (errors.AlreadyExistsError, errors.PreconditionError)
+_REWRITTEN: Final = ("autostate-owner", "autostate-head-")
+"""Each commit replaces these records, of which a head may have more than 16 KiB."""
+_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_NO_BUCKET: Final = "<Code>NoSuchBucket</Code>"
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _used_by: set[int] = set()
 """The processes in which the client has begun its threads."""
 
@@ -45,15 +50,17 @@ class S3Store(IndexedStore):
 
     Args:
         url: A normalized URL, see `server_urls`: `s3://BUCKET/PREFIX?state=NAME`, with the client's
-            own parameters, such as `endpoint` and `region`.
+            own parameters, such as `endpoint` and `region`. The client takes others, credentials
+            too, from the environment, as `AWS_ACCESS_KEY_ID`.
     """
 
+    metered = True
     outlives_run = True
     owner_file: Path | None = None
 
     def __init__(self, url: str) -> None:
         parts = parsed(url)
-        super().__init__(_Bucket(parts, url), url)
+        super().__init__(_Bucket(parts, url), url, rewritten=_REWRITTEN)
         self.state_name: str = parts.state
 
     def owner_lives(self, owner: Owner) -> bool | None:
@@ -69,12 +76,14 @@ class _Bucket:
         self._check_fork()
         prefix = "/".join(part for part in (url.path, url.state) if part)
         config: Any = {"bucket": url.hosts, **url.parameters}
-        plain = url.parameters.get("endpoint", "").startswith("http:")
+        options: Any = {"timeout": f"{round(TIMEOUT)}s"}
+        if _endpoint(url).startswith("http:"):
+            options["allow_http"] = True
         try:
             self._store: Any = Bucket(
                 prefix=prefix,
                 config=config,
-                client_options={"allow_http": plain, "timeout": f"{round(TIMEOUT)}s"},
+                client_options=options,
                 retry_config={"max_retries": 0},
             )
         except (errors.BaseError, ValueError, TypeError) as error:
@@ -98,7 +107,7 @@ class _Bucket:
     def put_many(self, contents: Mapping[str, bytes], timeout: float | None) -> None:
         """Write objects, some at a time."""
         self._check_fork()
-        calls = (partial(self._put, name, data, "overwrite") for name, data in contents.items())
+        calls = [partial(self._put, name, data, "overwrite") for name, data in contents.items()]
         for begun in [self._calls.begin(call) for call in calls]:
             self._calls.result(begun, timeout)
 
@@ -109,7 +118,9 @@ class _Bucket:
         try:
             return self._calls.run(partial(self._put, name, data, mode), timeout)
         except StoreError as error:
-            if isinstance(error.__cause__, _CHANGED):
+            cause = error.__cause__
+            gone = version is not None and isinstance(cause, FileNotFoundError)
+            if isinstance(cause, _CHANGED) or (gone and _NO_BUCKET not in str(cause)):
                 raise ChangedError from error
             raise
 
@@ -121,10 +132,12 @@ class _Bucket:
     def old(self, prefix: str, seconds: float, timeout: float | None) -> list[str]:
         """List the objects that are old enough."""
         self._check_fork()
-        before = datetime.now(UTC) - timedelta(seconds=seconds)
 
         def names() -> list[str]:
-            found = (each for page in obstore.list(self._store, prefix) for each in page)
+            pages = obstore.list(self._store)  # with a prefix it lists a folder
+            found = [each for page in pages for each in page if each["path"].startswith(prefix)]
+            newest = max((each["last_modified"] for each in found), default=_NEVER)
+            before = newest - timedelta(seconds=seconds)
             return [each["path"] for each in found if each["last_modified"] < before]
 
         return self._calls.run(names, timeout)
@@ -140,8 +153,11 @@ class _Bucket:
         def read() -> Found | None:
             try:
                 found = obstore.get(self._store, name)
+                check_size(self._shown, name, found.meta["size"])
                 return Found(bytes(found.bytes()), found.meta["e_tag"])
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if _NO_BUCKET in str(error):
+                    raise
                 return None
 
         return self._calls.begin(read)
@@ -156,7 +172,11 @@ class _Bucket:
         if isinstance(error, FileNotFoundError):
             return StoreUnavailableError(f"{self._shown}: there is no such bucket", lasting=True)
         if isinstance(error, _REFUSED):
-            return StoreError(f"{self._shown} refuses this client: {_first_line(error)}")
+            return StoreError(
+                f"{self._shown} refuses this client: {_first_line(error)}. It needs the rights "
+                "s3:ListBucket of the bucket, and s3:GetObject, s3:PutObject and s3:DeleteObject "
+                "of what is in it"
+            )
         told = f"was not reached, or did not answer: {_first_line(error)}"
         return StoreUnavailableError(f"{self._shown} {told}")
 
@@ -168,6 +188,13 @@ class _Bucket:
                 "S3: the client's threads do not exist here. Start it in another way: "
                 'multiprocessing.set_start_method("spawn")'
             )
+
+
+def _endpoint(url: ServerUrl) -> str:
+    """Give the endpoint as the client finds it; it refuses one without TLS if not allowed."""
+    names = ("endpoint", "endpoint_url", "aws_endpoint", "aws_endpoint_url")
+    given = (url.parameters.get(name) for name in names)
+    return next(filter(None, [*given, *map(os.environ.get, _ENDPOINTS)]), "")
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,75 @@
+"""A store in a folder, whose files may be anything."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from autostate.errors import DamagedStoreError, StoreError
+from autostate.stores import Store, open_store
+from autostate.stores.indexed import ABANDONED, INDEX, MOST, OBJECTS
+
+
+def opened(folder: Path) -> Store:
+    """The state `s` in a folder."""
+    return open_store(f"file://{folder}?state=s")
+
+
+def write_index(folder: Path, large: dict[str, str]) -> None:
+    """Write an index as somebody else would."""
+    content = ["autostate-index-1", "0", {}, large]
+    (folder / INDEX).write_bytes(msgspec.msgpack.encode(content))
+
+
+def test_no_file_outside_of_the_folder_is_read_or_deleted(isolated: Path) -> None:
+    """The index may name any."""
+    outside = isolated / "outside"
+    outside.write_bytes(b"precious")
+    (isolated / "s").mkdir()
+    write_index(isolated / "s", {"record": "../outside"})
+    with closing(opened(isolated)) as store:
+        with pytest.raises(DamagedStoreError, match="names an object"):
+            store.read("record")
+        with pytest.raises(DamagedStoreError, match="names an object"):
+            store.write({"record": b"1"})
+    assert outside.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("name", [INDEX, f"{OBJECTS}{'0' * 32}"])
+def test_nothing_is_read_that_is_too_large_or_no_file(isolated: Path, name: str) -> None:
+    """A sparse file of a terabyte, a named pipe, a link, or a folder, in the place of a file."""
+    folder = isolated / "s"
+    folder.mkdir()
+    write_index(folder, {"record": f"{OBJECTS}{'0' * 32}"})
+    file = folder / name
+    with closing(opened(isolated)) as store:
+        with file.open("wb") as sparse:
+            sparse.truncate(MOST + 1)
+        with pytest.raises(DamagedStoreError, match="bytes, more than any has"):
+            store.read("record")
+        for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir):
+            file.unlink()
+            make(file)
+            with pytest.raises(StoreError):
+                store.read("record")
+
+
+def test_what_a_killed_process_has_left_is_deleted(isolated: Path) -> None:
+    """A day later than it was written, whatever the clock says."""
+    folder = isolated / "s"
+    folder.mkdir()
+    left, aside, young = f"{OBJECTS}{'1' * 32}", ".x.autostate-tmp", f"{OBJECTS}{'2' * 32}"
+    with closing(opened(isolated)) as store:
+        store.write({"record": b"x" * 10_000})
+        for name, age in ((left, ABANDONED + 10), (aside, ABANDONED + 10), (young, 10)):
+            (folder / name).write_bytes(b"")
+            newest = max(each.stat().st_mtime for each in folder.glob(f"{OBJECTS}*"))
+            os.utime(folder / name, (newest - age, newest - age))
+        store.write({"record": b"y" * 10_000})
+        store.write({}, ["record"])
+    assert not {left, aside} & {each.name for each in folder.iterdir()}
+    assert young in {each.name for each in folder.iterdir()}
