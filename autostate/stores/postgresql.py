@@ -4,34 +4,39 @@ A write is one call of the function, and so one transaction: it takes a lock for
 what is expected, writes and deletes. Nothing outlives a transaction on the server's side, so that
 a pool such as PgBouncer may give each transaction another connection.
 
-The client has no timeout for a call. A call runs in a thread of its own; if its time is over, the
-connection is given up, and its outcome is unknown.
+A connection on which a query was not finished, because its time was over or the program was
+interrupted, is closed: an answer may be under way that belongs to no later query.
 """
 
 from __future__ import annotations
 
 import builtins
+import contextlib
+import logging
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-import psycopg
-from psycopg import errors, sql
+from psycopg import Error, OperationalError, errors, sql
 
 from autostate.errors import DamagedStoreError, FencedError, StoreError, StoreUnavailableError
 from autostate.ownership.owner import Owner
-from autostate.stores.calls import Calls
+from autostate.stores.postgresql_connection import TIMEOUT, Connection, connected
 from autostate.stores.server_urls import ServerUrl, parsed
 
-T = TypeVar("T")
+logger: logging.Logger = logging.getLogger("autostate")
 
 SCHEMA: Final = "autostate"
 """The schema of the table and the function, if the parameter `schema` names no other."""
 
 _MAKE: Final = """
-CREATE SCHEMA IF NOT EXISTS {schema};
+DO $$ BEGIN -- IF NOT EXISTS asks for the right to make one in any case
+    IF to_regnamespace({name}) IS NULL THEN
+        CREATE SCHEMA {schema};
+    END IF;
+END $$;
 CREATE TABLE IF NOT EXISTS {schema}.records (
     state text COLLATE "C", key text COLLATE "C", data bytea NOT NULL, PRIMARY KEY (state, key)
 );
@@ -42,6 +47,13 @@ CREATE OR REPLACE FUNCTION {schema}.write_1(
 DECLARE
     differs text;
 BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- What is compared below would be as of before the lock.
+        RAISE EXCEPTION 'default_transaction_isolation has to be read committed for this role';
+    END IF;
+    IF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended(state_, 4173));
     SELECT one.key INTO differs FROM unnest(expected, wanted) AS one(key, data)
         LEFT JOIN {schema}.records AS found ON found.state = state_ AND found.key = one.key
@@ -68,6 +80,7 @@ SELECT key, CASE WHEN length(data) <= %s THEN data END FROM {schema}.records
 WHERE state = %s AND key ^@ ANY(%s::text[])
 """
 _LIST: Final = "SELECT key FROM {schema}.records WHERE state = %s AND key ^@ %s ORDER BY key"
+_FACTS: Final = "SELECT current_setting('fsync')"
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _MISSING: Final = (errors.UndefinedTable, errors.UndefinedFunction, errors.InvalidSchemaName)
 _REFUSED: Final = (
@@ -104,13 +117,11 @@ class PostgresStore:
         self._schema = schema
         self._client_url = _client_url(parts._replace(parameters=parameters))
         self._place = f"{parts.scheme}://{parts.hosts}/{parts.path}"
-        self._calls = Calls(self._told)
-        self._connection: Any = None
-        self._made = False
+        self._connection: Connection | None = None
         self._pid = os.getpid()
-        self._inherited: builtins.list[Any] = []
+        self._inherited: builtins.list[Connection | None] = []
         self._closed = False
-        self._ask(_LIST, (self.state_name, ""), None)
+        self._examine()
 
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none."""
@@ -123,15 +134,19 @@ class PostgresStore:
         """Read records one after another, on a connection of their own; see `Store.read_many`."""
         if not keys:
             return
-        connection = self._calls.run(self._connect, timeout)
-        try:
+        self._check_open()
+        with self._translated():
+            connection = connected(self._client_url, timeout)
+        with contextlib.closing(connection), contextlib.suppress(*_MISSING):
             rows = connection.cursor().stream(
                 self._query(_READ), (self.max_record, [*keys], self.state_name), binary=True
             )
-            for _ in keys:
-                yield self._record(*self._calls.run(lambda: next(rows), timeout))
-        finally:
-            connection.close()
+            for key in keys:
+                with self._translated(missing=True):
+                    row = next(rows)
+                yield self._record(key, *row[1:])
+            return
+        yield from (None for _ in keys)
 
     def scan(self, prefixes: Sequence[str], *, timeout: float | None = None) -> dict[str, bytes]:
         """Return all records whose key begins with one of the prefixes; see `Store.scan`."""
@@ -179,7 +194,16 @@ class PostgresStore:
         connection, self._connection = self._connection, None
         if connection is not None and self._pid == os.getpid():
             connection.close()
-        self._calls.close()
+
+    def _examine(self) -> None:
+        """Connect; say what an end of the server would lose."""
+        [(fsync,)] = self._ask(_FACTS, (), None)
+        if fsync == "off":
+            logger.warning(
+                "%s has fsync off: if its machine ends without notice, the whole database may be "
+                "lost. Set fsync on to lose nothing",
+                self._place,
+            )
 
     def _ask(
         self, query: str, arguments: tuple[Any, ...], timeout: float | None, *, makes: bool = False
@@ -189,55 +213,46 @@ class PostgresStore:
         Args:
             query: The query.
             arguments: Its arguments.
-            timeout: The most seconds to wait.
+            timeout: The most seconds to wait for each answer.
             makes: Make the table and the function if they are missing.
         """
         self._check_open()
+        with self._translated():
+            try:
+                return self._run(query, arguments, timeout)
+            except _MISSING:
+                if not makes:
+                    return [(key, None, False) for key in arguments[1]] if query == _READ else []
+            with self._ready(timeout).transaction():  # once for all processes
+                self._run("SELECT pg_advisory_xact_lock(4173)", (), timeout)
+                self._ready(timeout).execute(self._query(_MAKE))
+            return self._run(query, arguments, timeout)
 
-        def run() -> builtins.list[Any]:
-            if self._connection is None:
-                self._connection = self._connect()
-            cursor = self._connection.execute(self._query(query), arguments, binary=True)
-            rows: builtins.list[Any] = cursor.fetchall()
-            return rows
+    def _run(
+        self, query: str, arguments: tuple[Any, ...], timeout: float | None
+    ) -> builtins.list[Any]:
+        connection = self._ready(timeout)
+        return connection.execute(self._query(query), arguments, binary=True).fetchall()
 
-        try:
-            return self._calls.run(run, timeout)
-        except StoreError as error:
-            if not isinstance(error.__cause__, _MISSING):
-                if self._connection is None or self._connection.closed or _is_late(error):
-                    self._connection = None
-                raise
-        if not makes:
-            return [(key, None, False) for key in arguments[1]] if query == _READ else []
-        self._calls.run(self._make, timeout)
-        return self._calls.run(run, timeout)
-
-    def _make(self) -> None:
-        """Make the schema, the table and the function, once for all processes."""
-        with self._connection.transaction():
-            self._connection.execute("SELECT pg_advisory_xact_lock(4173)")
-            self._connection.execute(self._query(_MAKE))
-
-    def _connect(self) -> Any:
-        """Connect to the server."""
-        return psycopg.connect(
-            self._client_url,
-            autocommit=True,
-            prepare_threshold=None,  # a pool may give the next transaction another connection
-            application_name="autostate",
-        )
+    def _ready(self, timeout: float | None) -> Connection:
+        """Return the connection, which waits this long for each answer."""
+        if self._connection is None or self._connection.closed:
+            self._connection = connected(self._client_url, timeout)
+        self._connection.seconds = TIMEOUT if timeout is None else timeout
+        return self._connection
 
     def _query(self, query: str) -> Any:
         text: Any = query  # it wants a literal, lest somebody puts values into a query
-        return sql.SQL(text).format(schema=sql.Identifier(self._schema))
+        return sql.SQL(text).format(
+            schema=sql.Identifier(self._schema), name=sql.Literal(f'"{self._schema}"')
+        )
 
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError(f"the store {self.url} is closed: open it again with open_store()")
         if self._pid != os.getpid():  # a fork: what the parent has is kept, and not touched
-            self._inherited += [self._connection, self._calls]
-            self._connection, self._calls, self._pid = None, Calls(self._told), os.getpid()
+            self._inherited.append(self._connection)
+            self._connection, self._pid = None, os.getpid()
 
     def _record(self, key: str, data: bytes | None, there: bool) -> bytes | None:
         if there and data is None:
@@ -246,6 +261,18 @@ class PostgresStore:
                 "has: somebody else has changed the state. Put it back from a copy, or delete it"
             )
         return None if data is None else bytes(data)
+
+    @contextlib.contextmanager
+    def _translated(self, *, missing: bool = False) -> Generator[None]:
+        """Raise the library's errors; but what says that nothing was made yet, if `missing`."""
+        try:
+            yield
+        except Error as error:
+            if missing and isinstance(error, _MISSING):
+                raise
+            raise self._told(error) from error
+        except TimeoutError as error:
+            raise self._told(error) from error
 
     def _told(self, error: BaseException) -> StoreError:
         """Make the library's error; the server's message may quote data, and is not told."""
@@ -260,7 +287,7 @@ class PostgresStore:
             )
         if isinstance(error, errors.DiskFull | errors.ReadOnlySqlTransaction | errors.OutOfMemory):
             return StoreUnavailableError(f"{place}: {_reason(error)}", lasting=True)
-        if isinstance(error, psycopg.OperationalError):
+        if isinstance(error, OperationalError):
             return StoreUnavailableError(
                 f"{place} was not reached, or did not answer: {_reason(error)}"
             )
@@ -269,10 +296,6 @@ class PostgresStore:
 
 def _client_url(url: ServerUrl) -> str:
     return url._replace(scheme="postgresql").client
-
-
-def _is_late(error: StoreError) -> bool:
-    return isinstance(error, StoreUnavailableError)
 
 
 def _reason(error: BaseException) -> str:
