@@ -17,7 +17,7 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Any, Final
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoPermissionError, NoScriptError
 
 from autostate.errors import DamagedStoreError, FencedError, StoreError
 from autostate.ownership.owner import Owner
@@ -29,6 +29,9 @@ logger: logging.Logger = logging.getLogger("autostate")
 _PREFIX: Final = "autostate:"
 
 _WRITE: Final = """
+if redis.acl_check_cmd and not redis.acl_check_cmd('HDEL', KEYS[1], '-') then
+  return redis.error_reply('NOPERM no right to HDEL')
+end
 local at = 2
 for _ = 1, tonumber(ARGV[1]) do
   local found = redis.call('HGET', KEYS[1], ARGV[at])
@@ -51,6 +54,10 @@ return false
 """
 """Arguments: how many are expected; for each its field, `=` or `-`, and value; how many puts and
 deletes; field and value of each put; field of each delete. Gives a field that was not as expected.
+
+A client that has the right to put, and none to delete, would be refused after the puts. (A HDEL of
+no field in place of the check lets the server write with its memory full: a script that has called
+a command that writes is not stopped.)
 """
 
 _READ: Final = """
@@ -60,11 +67,12 @@ return redis.call('HGET', KEYS[1], ARGV[2])
 """Arguments: the most bytes, and the field. Gives the value, or 1 if it is larger."""
 
 _SCAN: Final = """
-local found = {}
+local found, room = {}, tonumber(ARGV[1])
 for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
   for at = 2, #ARGV do
     if string.sub(field, 1, #ARGV[at]) == ARGV[at] then
-      if redis.call('HSTRLEN', KEYS[1], field) > tonumber(ARGV[1]) then return field end
+      room = room - redis.call('HSTRLEN', KEYS[1], field)
+      if room < 0 then return field end
       found[#found + 1] = field
       found[#found + 1] = redis.call('HGET', KEYS[1], field)
       break
@@ -73,7 +81,7 @@ for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
 end
 return found
 """
-"""Arguments: the most bytes, and prefixes. Gives fields and values, or a field that is larger."""
+"""Arguments: the most bytes in all, and prefixes. Gives fields and values, or a field too many."""
 
 _DIGESTS: Final = {
     script: sha1(script.encode(), usedforsecurity=False).hexdigest()
@@ -170,15 +178,23 @@ class RedisStore:
 
     def _examine(self) -> None:
         """Refuse a server that would evict the state; say what its end would lose."""
-        *facts, config = self._server.call(
-            [["INFO", "memory"], ["INFO", "persistence"], ["CONFIG", "GET", "appendfsync"]], None
-        )
-        for each in facts:
+        scripts = [["SCRIPT", "LOAD", script] for script in _DIGESTS]
+        asked = [["INFO", "memory"], ["INFO", "persistence"], ["CONFIG", "GET", "appendfsync"]]
+        answers = self._server.call([*scripts, *asked], None)
+        for each in answers[: len(scripts)]:
             self._accepted(each)
-        known = dict(
-            line.split(":", 1) for each in facts for line in each.decode().split() if ":" in line
-        )
-        place, policy = self._server.place, known.get("maxmemory_policy", "")
+        *facts, config = answers[len(scripts) :]
+        place = self._server.place
+        if any(isinstance(each, NoPermissionError) for each in facts):
+            logger.warning(
+                "%s does not tell this client whether it evicts states, and what its end would "
+                "lose: give it the right to ask (+info)",
+                place,
+            )
+            return
+        lines = (line for each in facts for line in self._accepted(each).decode().splitlines())
+        known = dict(line.split(":", 1) for line in lines if ":" in line)
+        policy = known.get("maxmemory_policy", "")
         if policy.startswith("allkeys") and known.get("maxmemory") != "0":
             raise StoreError(
                 f"{place} evicts any key when its memory is full, a state as well: set "

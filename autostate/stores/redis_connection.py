@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import redis
 from redis import exceptions as errors
@@ -67,7 +68,7 @@ class RedisConnection:
         self._url = url
         self._key = key
         self._pool: Any = None
-        self._cluster: Any = None
+        self._guides: list[Any] = []  # clients that have found the server
         self._connection: Any = None
         self._pid = os.getpid()
         self._inherited: list[Any] = []
@@ -97,19 +98,20 @@ class RedisConnection:
 
     def close(self) -> None:
         """Close the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None and self._pid == os.getpid():
-            connection.disconnect()
-        if self._cluster is not None:
-            self._cluster.close()
+        self._leave_to_parent()
+        self._drop()
 
     def refused(self, error: Exception) -> StoreError:
         """Make the library's error of a refusal, or of a connection that broke."""
         told = f"{self.place} ({self._key})"
-        if isinstance(error, _REFUSED):
+        if isinstance(error, _REFUSED) or "ACL failure in script" in str(error):
             return StoreError(
                 f"{told} refuses this client: {error}. Check the name and the password in the URL; "
-                "the client needs +@read +@write +@scripting for the keys ~autostate:*"
+                "the client needs +@hash +@scripting for the keys ~autostate:*"
+            )
+        if isinstance(error, errors.MovedError) and not self._url.scheme.endswith("+cluster"):
+            return StoreError(
+                f"{told} is a node of a cluster: write {self._url.scheme}+cluster:// in the URL"
             )
         if isinstance(error, _PASSING):
             self._drop()  # perhaps another node has the key now
@@ -117,6 +119,11 @@ class RedisConnection:
         if isinstance(error, errors.ResponseError):
             word = str(error).partition(" ")[0]
             word = "OOM" if isinstance(error, errors.OutOfMemoryError) else word
+            if word == "WRONGTYPE":
+                return StoreError(
+                    f"{told} holds something else under this key: delete it, or give the state "
+                    "another name (?state=NAME)"
+                )
             if word in _LASTING:
                 return StoreUnavailableError(
                     f"{told} refuses to write: {_LASTING[word]}", lasting=True
@@ -140,6 +147,8 @@ class RedisConnection:
         finally:
             if not complete:  # an answer may be under way that belongs to no later command
                 connection.disconnect()
+                if connection is self._connection:
+                    self._drop()  # perhaps another node has the key now
 
     def _ready(self, timeout: float | None) -> Any:
         """Return the connection, which waits this long for each answer."""
@@ -147,19 +156,20 @@ class RedisConnection:
         if self._connection is None:
             self._connection = self._connect(timeout)
         else:
-            _wait(self._connection, timeout)
+            # Its own method for that means "no limit at all" if it is given none.
+            self._connection._sock.settimeout(_seconds(timeout))
         return self._connection
 
     def _connect(self, timeout: float | None) -> Any:
         """Make a connection to the server, or to the node of the cluster that has the key."""
         try:
             if self._pool is None:
-                self._pool = self._make_pool()
+                self._pool = self._make_pool(_seconds(timeout))
             connection = self._pool.make_connection()
-            connection.socket_timeout = TIMEOUT if timeout is None else max(timeout, 0.001)
-            connection.socket_connect_timeout = connection.socket_timeout
+            connection.socket_timeout = connection.socket_connect_timeout = _seconds(timeout)
             connection.connect()
-        except (errors.RedisError, OSError) as error:
+        except (errors.RedisError, errors.RedisClusterException, OSError) as error:
+            self._drop()
             raise self.refused(error) from error
         except (ValueError, TypeError) as error:
             raise StoreError(
@@ -167,56 +177,80 @@ class RedisConnection:
             ) from error
         return connection
 
-    def _make_pool(self) -> Any:
+    def _make_pool(self, seconds: float) -> Any:
         """Make the pool that knows how to connect; none of its connections is shared."""
         url = self._url
         scheme, _, kind = url.scheme.partition("+")
-        scheme = _OTHER_SCHEMES.get(scheme, scheme)
-        plain = url._replace(scheme=scheme)
+        plain = url._replace(scheme=_OTHER_SCHEMES.get(scheme, scheme))
         if kind == "cluster":
-            options = {**_OPTIONS, "cluster_error_retry_attempts": 0}
-            self._cluster = redis.RedisCluster.from_url(plain.client, **options)
-            node = self._cluster.get_node_from_key(self._key)
-            return node.redis_connection.connection_pool
+            return self._in_cluster(plain, seconds)
         if kind == "sentinel":
-            return self._named_by_sentinel(plain)
+            return self._named_by_sentinel(plain, seconds)
+        if kind:
+            raise ValueError(f"+{kind} is neither +cluster nor +sentinel")
         return redis.ConnectionPool.from_url(plain.client, **_OPTIONS)
 
-    def _named_by_sentinel(self, url: ServerUrl) -> Any:
-        """Make a pool of connections to the present master of a service."""
-        service, _, database = url.path.partition("/")
-        hosts = [host.rpartition(":") for host in url.hosts.split(",")]
-        first = url._replace(hosts="localhost:1", path=database)
+    def _in_cluster(self, url: ServerUrl, seconds: float) -> Any:
+        """Make a pool of connections to the node of a cluster that has the key."""
         client: Any = redis  # its types are incomplete
-        options = client.connection.parse_url(first.client) | _OPTIONS
-        options.pop("host")
-        options.pop("port")
-        options.pop("connection_class", None)
-        sentinel = client.Sentinel(
-            [(host or port, int(port) if host else 26_379) for host, _, port in hosts],
-            sentinel_kwargs=_OPTIONS,
+        nodes = [client.cluster.ClusterNode(*address) for address in _addresses(url, 6379)]
+        options = _options(url, url.path, seconds)
+        options.pop("db", None)  # a cluster has one
+        cluster = client.RedisCluster(
+            startup_nodes=nodes,
             ssl=url.scheme == "rediss",
             **options,
         )
+        self._guides.append(cluster)
+        return cluster.get_node_from_key(self._key).redis_connection.connection_pool
+
+    def _named_by_sentinel(self, url: ServerUrl, seconds: float) -> Any:
+        """Make a pool of connections to the present master of a service."""
+        service, _, database = url.path.partition("/")
+        if not service:
+            raise ValueError("after the sentinels it has to name a service: …/SERVICE/DATABASE")
+        client: Any = redis  # its types are incomplete
+        sentinel = client.Sentinel(
+            _addresses(url, 26_379),
+            sentinel_kwargs={**_OPTIONS, "socket_timeout": seconds},
+            ssl=url.scheme == "rediss",
+            **_options(url, database, seconds),
+        )
+        self._guides += sentinel.sentinels
         return sentinel.master_for(service).connection_pool
 
     def _drop(self) -> None:
         """Connect anew at the next call, and ask again where the key is."""
         connection, self._connection, self._pool = self._connection, None, None
+        guides, self._guides = self._guides, []
         if connection is not None:
             connection.disconnect()
+        for each in guides:
+            each.close()
 
     def _leave_to_parent(self) -> None:
         """In the child of a fork, connect anew, and do not touch what the parent has."""
         if self._pid != os.getpid():
-            self._inherited += [self._connection, self._pool, self._cluster]
-            self._connection = self._pool = self._cluster = None
-            self._pid = os.getpid()
+            self._inherited += [self._connection, self._pool, self._guides]
+            self._connection = self._pool = None
+            self._guides, self._pid = [], os.getpid()
 
 
-def _wait(connection: Any, timeout: float | None) -> None:
-    """Let a connection wait this long for an answer."""
-    seconds = TIMEOUT if timeout is None else max(timeout, 0.001)
-    if seconds != connection.socket_timeout:
-        connection.socket_timeout = seconds
-        connection.update_current_socket_timeout()
+def _seconds(timeout: float | None) -> float:
+    return TIMEOUT if timeout is None else max(timeout, 0.001)
+
+
+def _addresses(url: ServerUrl, port: int) -> list[tuple[str, int]]:
+    """Give hosts and ports."""
+    parts = (urlsplit(f"//{host}") for host in url.hosts.split(","))
+    return [(each.hostname or "", each.port or port) for each in parts]
+
+
+def _options(url: ServerUrl, database: str, seconds: float) -> dict[str, Any]:
+    """Give the options in a URL that names several hosts, which the client cannot read."""
+    client: Any = redis
+    one = url._replace(hosts="localhost", path=database)
+    options: dict[str, Any] = client.connection.parse_url(one.client) | _OPTIONS
+    for name in ("host", "port", "connection_class"):
+        options.pop(name, None)
+    return {**options, "socket_timeout": seconds, "socket_connect_timeout": seconds}

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from autostate.errors import StoreUnavailableError
+
 START = 60.0
 """Seconds that a server has to start."""
 
@@ -50,8 +52,30 @@ def free_ports(count: int) -> list[int]:
 
 def wait_for(answers: Callable[[], bool], runs: Callable[[], bool]) -> None:
     """Wait until a server answers."""
-    end = time.monotonic() + START
-    while not answers():
+
+    def is_ready() -> bool:
         assert runs(), "the server has ended"
-        assert time.monotonic() < end, "the server does not answer"
+        return answers()
+
+    wait_until(is_ready)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + START
+    while not true():
+        assert time.monotonic() < end, "it is not true"
         time.sleep(0.02)
+
+
+def patient(call: Callable[[], object]) -> None:
+    """Repeat a call for as long as it fails because the server is not there."""
+    end = time.monotonic() + START
+    while True:
+        try:
+            call()
+        except StoreUnavailableError:
+            assert time.monotonic() < end, "it is not there"
+            time.sleep(0.05)
+        else:
+            return

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
+import ssl
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Self
+
+import pytest
+
+from autostate.errors import StoreUnavailableError
+from autostate.stores import Store
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -20,15 +28,27 @@ class Proxy:
 
     Args:
         target: The port of the server, or its socket.
-        delay: Seconds for one direction.
+        socket: The path of a socket to listen on, in place of a port.
+        tls: How to speak TLS with clients.
 
     Attributes:
+        delay: Seconds for one direction.
         trips: The number of trips so far.
+        silent: Whether nothing is passed on any more.
+        port: The port on which it listens.
     """
 
-    def __init__(self, target: int | Path, *, socket: Path | None = None) -> None:
+    def __init__(
+        self,
+        target: int | Path,
+        *,
+        socket: Path | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.delay: float = 0.0
         self.trips: int = 0
+        self.silent: bool = False
+        self._tls = tls
         self.port: int = 0
         self._target = target
         self._socket = socket
@@ -52,7 +72,7 @@ class Proxy:
         if self._socket is not None:
             self._server = await asyncio.start_unix_server(self._serve, self._socket)
         else:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def _end(self) -> None:
@@ -91,9 +111,10 @@ class Proxy:
                 at, data = await chunks.get()
                 await asyncio.sleep(max(0.0, at - self._loop.time()))
                 if not data:
-                    writer.write_eof()
+                    writer.close()
                     return
-                writer.write(data)
+                if not self.silent:
+                    writer.write(data)
 
         async def read() -> None:
             data = b"x"
@@ -111,3 +132,30 @@ class Proxy:
 
     def _received(self) -> None:
         self._answered = True
+
+
+def check_interrupt(store: Store, proxy: Proxy) -> None:
+    """Check that a call which Ctrl-C has interrupted leaves no answer for the next one."""
+    store.write({"a": b"1", "b": b"2"})
+    proxy.delay = 0.3
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        store.read("a", timeout=10)
+    timer.join()
+    proxy.delay = 0.0
+    assert store.read("b", timeout=10) == b"2"
+
+
+def check_timeouts(store: Store, proxy: Proxy) -> None:
+    """Check that a call takes no longer than it may, and that no later one gets its answer."""
+    store.write({"a": b"1", "b": b"2"})
+    proxy.delay = 0.5
+    with pytest.raises(StoreUnavailableError, match="did not answer"):
+        store.read("a", timeout=0.1)
+    proxy.delay = 0.0
+    assert store.read("b", timeout=10) == b"2"
+    proxy.silent = True
+    for call in (store.read, store.list):
+        with pytest.raises(StoreUnavailableError):
+            call("a", timeout=0.1)

