@@ -89,6 +89,11 @@ _REFUSED: Final = (
     errors.InsufficientPrivilege,
     errors.InvalidCatalogName,
 )
+_NOT_LET_IN: Final = re.compile(
+    "FATAL: .*(authentication failed|does not exist|pg_hba|permission denied|not permitted)"
+)
+"""What a server says that lets nobody in: the client gives no code then. In another language it
+counts as a server that does not answer, which is told all the same."""
 
 
 class PostgresStore:
@@ -279,7 +284,7 @@ class PostgresStore:
         place = f"{self._place} ({self.state_name})"
         if isinstance(error, TimeoutError):
             return StoreUnavailableError(f"{place} did not answer in time")
-        if isinstance(error, _REFUSED):
+        if isinstance(error, _REFUSED) or _NOT_LET_IN.search(str(error)):
             return StoreError(
                 f"{place} refuses this client: {_reason(error)}. Check name, password and database "
                 "in the URL; the role needs the right to create a schema, or USAGE of the schema "

@@ -143,8 +143,9 @@ class _Bucket:
         return self._calls.run(names, timeout)
 
     def close(self) -> None:
-        """End the threads; one that hangs is left."""
+        """End the threads, and leave the client, which has connections; what hangs is left."""
         self._calls.close()
+        self._store = None
 
     def _begin(self, name: str) -> Future[Found | None]:
         """Begin to read an object."""

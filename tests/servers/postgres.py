@@ -11,14 +11,18 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from tests.servers.base import wait_for
+from tests.servers.proxy import Proxy
 
 NOBODY: Final = 65534
+SOCKET: Final = ".s.PGSQL.5432"
 
 
 class Postgres:
@@ -27,27 +31,33 @@ class Postgres:
     def __init__(self, *, syncs: bool = True) -> None:
         self._as: dict[str, Any] = {"user": NOBODY, "group": NOBODY} if os.getuid() == 0 else {}
         self._syncs = syncs
-        self._folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: a socket's path has 107 bytes
+        self.folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: a socket's path has 107 bytes
         if self._as:
-            os.chown(self._folder, NOBODY, NOBODY)
-        self.database: str = f"postgresql:///postgres?host={self._folder}&user=tests"
+            os.chown(self.folder, NOBODY, NOBODY)
+        self.database: str = f"postgresql:///postgres?host={self.folder}&user=tests"
         self._process: subprocess.Popen[bytes] | None = None
         self._run("initdb", "-D", self._data, "-U", "tests", "-A", "trust", "--no-sync").wait()
 
     @property
     def _data(self) -> str:
-        return str(self._folder / "data")
+        return str(self.folder / "data")
 
-    def url(self, state: str) -> str:
+    def url(self, state: str, proxy: Proxy | None = None) -> str:
         """The URL of a state in the database."""
-        return f"{self.database}&state={state}"
+        folder = self.folder if proxy is None else self.folder / "proxy"
+        return f"postgresql:///postgres?host={folder}&user=tests&state={state}"
+
+    def proxy(self) -> Proxy:
+        """A proxy before it."""
+        (self.folder / "proxy").mkdir(exist_ok=True)
+        return Proxy(self.folder / SOCKET, socket=self.folder / "proxy" / SOCKET)
 
     def start(self) -> None:
         """Start it; see `Server`."""
         Path(self._data, "postmaster.pid").unlink(missing_ok=True)  # of one that was killed
         options = ["-c", "listen_addresses=", *([] if self._syncs else ["-F"])]
         self._process = process = self._run(
-            "postgres", "-D", self._data, "-k", str(self._folder), *options
+            "postgres", "-D", self._data, "-k", str(self.folder), *options
         )
         wait_for(self._answers, lambda: process.poll() is None)
 
@@ -84,12 +94,23 @@ class Postgres:
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)  # it waits for no client
             self._process.wait(30)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def execute(self, statement: str) -> None:
         """Run a statement."""
         with import_module("psycopg").connect(self.database, autocommit=True) as connection:
             connection.execute(statement)
+
+    def rows(self, query: str) -> list[Any]:
+        """Run a query."""
+        with import_module("psycopg").connect(self.database) as connection:
+            return [*connection.execute(query)]
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        """A connection that is within a transaction."""
+        with import_module("psycopg").connect(self.database) as connection:
+            yield connection
 
     def _answers(self) -> bool:
         try:
@@ -101,7 +122,7 @@ class Postgres:
     def _run(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [str(self._programs() / name), *arguments],
-            cwd=self._folder,
+            cwd=self.folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             **self._as,

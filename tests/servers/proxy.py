@@ -23,8 +23,8 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class Proxy:
     """Passes bytes on, each after a delay, in both directions. A context manager.
 
-    A *trip* begins when a client sends something after it has received something, or at first: what
-    is sent at the same time over several connections is one.
+    A *trip* ends with the first bytes that a client receives after it has sent something: what it
+    sends at the same time over several connections is one, what nobody answers is none.
 
     Args:
         target: The port of the server, or its socket.
@@ -52,7 +52,7 @@ class Proxy:
         self.port: int = 0
         self._target = target
         self._socket = socket
-        self._answered = True
+        self._asked = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy")
         self._server: asyncio.Server | None = None
@@ -127,11 +127,11 @@ class Proxy:
         await asyncio.gather(read(), write())
 
     def _sent(self) -> None:
-        self.trips += self._answered
-        self._answered = False
+        self._asked = True
 
     def _received(self) -> None:
-        self._answered = True
+        self.trips += self._asked
+        self._asked = False
 
 
 def check_interrupt(store: Store, proxy: Proxy) -> None:

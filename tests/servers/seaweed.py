@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.servers.base import free_ports, wait_for
+from tests.servers.proxy import Proxy
 
 BUCKET = "states"
 
@@ -35,12 +36,17 @@ class Seaweed:
         self._process: subprocess.Popen[bytes] | None = None
         self._earlier: dict[str, bytes] = {}
 
-    def url(self, state: str) -> str:
+    def url(self, state: str, proxy: Proxy | None = None) -> str:
         """The URL of a state in the bucket."""
+        endpoint = self.endpoint if proxy is None else f"http://127.0.0.1:{proxy.port}"
         return (
-            f"s3://{BUCKET}/tests?state={state}&endpoint={self.endpoint}&region=us-east-1"
+            f"s3://{BUCKET}/tests?state={state}&endpoint={endpoint}&region=us-east-1"
             "&access_key_id=someone&secret_access_key=secret"
         )
+
+    def proxy(self) -> Proxy:
+        """A proxy before it."""
+        return Proxy(self._ports["s3"])
 
     def start(self) -> None:
         """Start it; see `Server`."""
@@ -65,6 +71,10 @@ class Seaweed:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
+    def remove(self) -> None:
+        """End it."""
+        self.kill()
+
     def wipe(self) -> None:
         """Delete all objects."""
         obstore, bucket = import_module("obstore"), self._bucket()
@@ -85,9 +95,26 @@ class Seaweed:
         for path, data in self._earlier.items():
             obstore.put(bucket, path, data)
 
-    def _bucket(self) -> Any:
+    def put(self, path: str, data: bytes) -> None:
+        """Make an object."""
+        import_module("obstore").put(self._bucket(), path, data, use_multipart=False)
+
+    def make_bucket(self, name: str) -> None:
+        """Make another bucket."""
+        request = urllib.request.Request(f"{self.endpoint}/{name}", method="PUT")
+        urllib.request.urlopen(request).close()
+
+    def delete_bucket(self, name: str) -> None:
+        """Delete a bucket, with all objects."""
+        obstore, bucket = import_module("obstore"), self._bucket(name)
+        for page in obstore.list(bucket):
+            obstore.delete(bucket, [each["path"] for each in page])
+        request = urllib.request.Request(f"{self.endpoint}/{name}", method="DELETE")
+        urllib.request.urlopen(request).close()
+
+    def _bucket(self, name: str = BUCKET) -> Any:
         return import_module("obstore.store").S3Store(
-            BUCKET,
+            name,
             config={"endpoint": self.endpoint, "region": "us-east-1", "skip_signature": "true"},
             client_options={"allow_http": True},
         )

@@ -17,7 +17,7 @@ from autostate.errors import DamagedStoreError, FencedError, StoreError, StoreUn
 from autostate.stores import open_store
 from tests.servers import need
 from tests.servers.base import patient, wait_until
-from tests.servers.conftest import PACKAGES
+from tests.servers.kinds import PACKAGES
 from tests.servers.proxy import Proxy, check_interrupt, check_timeouts
 from tests.servers.valkey import Sentinel, Valkey
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from tests.servers.base import free_ports, wait_for
+from tests.servers.proxy import Proxy
 
 
 class Valkey:
@@ -33,9 +34,14 @@ class Valkey:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def url(self, state: str) -> str:
+    def url(self, state: str, proxy: Proxy | None = None) -> str:
         """The URL of a state in the first database."""
-        return f"redis://127.0.0.1:{self.port}/0?state={state}"
+        port = self.port if proxy is None else proxy.port
+        return f"redis://127.0.0.1:{port}/0?state={state}"
+
+    def proxy(self) -> Proxy:
+        """A proxy before it."""
+        return Proxy(self.port)
 
     def start(self) -> None:
         """Start it; see `Server`."""
@@ -49,6 +55,10 @@ class Valkey:
         if process is not None:
             process.kill()
             process.wait()
+
+    def remove(self) -> None:
+        """End it."""
+        self.kill()
 
     def wipe(self) -> None:
         """FLUSHALL."""
@@ -92,7 +102,7 @@ class Sentinel(Valkey):
             "sentinel failover-timeout service 3000\n"
         )
 
-    def url(self, state: str) -> str:
+    def url(self, state: str, proxy: Proxy | None = None) -> str:
         """The URL of a state on the master."""
         return f"redis+sentinel://127.0.0.1:1,127.0.0.1:{self.port}/service/0?state={state}"
 

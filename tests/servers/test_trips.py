@@ -1,0 +1,72 @@
+"""How often a client waits for its server: a trip each time, counted by a proxy between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+
+from autostate.journal import Journal
+from autostate.settings import Settings
+from autostate.stores import Store, open_store
+from autostate.stores.keyed import keyed
+from tests.journal.changes import change
+from tests.servers.conftest import new_state
+from tests.servers.folder import Folder
+from tests.servers.kinds import Remote
+from tests.servers.proxy import Proxy
+
+KEY = "a-secret-of-at-least-sixteen-bytes"
+
+
+@pytest.fixture
+def remote(server: Remote) -> Remote:
+    """A server, and no folder."""
+    if isinstance(server, Folder):
+        pytest.skip("there is no way to a folder")
+    return server
+
+
+@contextmanager
+def opened(server: Remote, state: str, proxy: Proxy, *, key: str | None) -> Iterator[Store]:
+    """A store behind the proxy, with a key if there is one."""
+    with closing(open_store(server.url(state, proxy))) as store:
+        yield keyed(store, Settings(key=key))
+
+
+def trips(proxy: Proxy, before: int) -> int:
+    """The trips since then."""
+    return proxy.trips - before
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "signed"])
+def test_trips(remote: Remote, key: str | None) -> None:
+    """Opening a store aside: one for a small commit and a takeover, three for a recovery."""
+    state = new_state()
+    pages = {f"page-{number}": "x" * 900 for number in range(200)}
+    with remote.proxy() as proxy:
+        with opened(remote, state, proxy, key=key) as store:
+            journal = Journal(store, part_limit=20_000)
+            journal.recover()
+            journal.commit([change(id=1, kind="dict", name="s", assign={})])
+            for batch in range(20):  # some of it in segments, some of it in the head
+                names = [*pages][batch * 10 : batch * 10 + 10]
+                journal.commit([change(id=1, put={name: pages[name] for name in names})])
+            before = proxy.trips
+            journal.commit([change(id=1, put={"page-0": "y"})])
+            assert trips(proxy, before) == 1
+            before = proxy.trips
+            journal.check_owner()
+            assert trips(proxy, before) == 1
+        with opened(remote, state, proxy, key=key) as store:
+            before = proxy.trips
+            if remote.url("").startswith("s3"):
+                proxy.delay = 0.2  # all objects are asked for before the first of them comes
+            journal = Journal(store)
+            found = journal.recover()
+            assert trips(proxy, before) <= 3
+            assert len(found.nodes[1].content) == len(pages)
+            before, proxy.delay = proxy.trips, 0.0
+            journal.take_over()
+            assert trips(proxy, before) == 1
