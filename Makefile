@@ -81,8 +81,8 @@ $(SERVERS): $(STAMP) pyproject.toml
 	@touch $@
 
 test-stores: $(SERVERS)
-	WITH_SERVERS=1 CAMPAIGN_STORES=$(STORES) $(BIN)/python -m pytest -n0 -m servers \
-		tests/servers tests/delivery $(ARGS)
+	WITH_SERVERS=1 CAMPAIGN_STORES=$(STORES) $(BIN)/python -m pytest -n0 tests/servers $(ARGS)
+	WITH_SERVERS=1 $(BIN)/python -m pytest -n0 -m servers tests/delivery
 
 lint: style types
 

@@ -38,7 +38,7 @@ _ATTEMPTS: Final = 20
 """How often a write without expectations is repeated because another process was faster."""
 
 
-_OBJECT: Final = re.compile(rf"{OBJECTS}[0-9a-f]{{32}}")
+_OBJECT: Final = re.compile(rf"{OBJECTS}[0-9a-f]{{32}}-[0-9]{{1,9}}")
 
 
 class Found(NamedTuple):
@@ -58,7 +58,7 @@ class ChangedError(Exception):
 
 
 class Objects(Protocol):
-    """Objects by name, of which one can be compared and replaced.
+    """Objects by name, of which one can be compared and replaced; all others tell their size.
 
     An object with more than `MOST` bytes is not read: see `check_size`.
     """
@@ -208,7 +208,11 @@ class IndexedStore:
         """Write and delete records in one step; see `Store.write`."""
         self._check_open()
         small = {key: bytes(data) for key, data in puts.items() if self._is_small(key, data)}
-        large = {key: f"{OBJECTS}{token_hex(16)}" for key in puts if key not in small}
+        large = {
+            key: f"{OBJECTS}{token_hex(16)}-{len(data)}"
+            for key, data in puts.items()
+            if key not in small
+        }
         read = self._expected(self._last, expect, timeout)
         if large:
             self._objects.put_many({large[key]: bytes(puts[key]) for key in large}, timeout)
@@ -302,6 +306,11 @@ class IndexedStore:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError(f"the store {self.url} is closed: open it again with open_store()")
+
+
+def size_of(name: str) -> int:
+    """Give the size of an object, which its name tells."""
+    return int(name.rpartition("-")[2])
 
 
 def check_size(url: str, name: str, size: int) -> None:

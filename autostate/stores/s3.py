@@ -9,12 +9,13 @@ would never return: there each call is an error at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import obstore
 from obstore import exceptions as errors
@@ -23,11 +24,15 @@ from obstore.store import S3Store as Bucket
 from autostate.errors import StoreError, StoreUnavailableError
 from autostate.ownership.owner import Owner
 from autostate.stores.calls import TIMEOUT, Calls
-from autostate.stores.indexed import ChangedError, Found, IndexedStore, check_size
+from autostate.stores.indexed import ChangedError, Found, IndexedStore, check_size, size_of
 from autostate.stores.server_urls import ServerUrl, parsed
 
-_AT_ONCE: Final = 16
+T = TypeVar("T")
+
+_AT_ONCE: Final = 64
 """So many objects are read or written at the same time."""
+_ROOM: Final = 64 << 20
+"""So many bytes they have, or it is one: more at the same time would only need more memory."""
 _REFUSED: Final = (
     errors.PermissionDeniedError,
     errors.UnauthenticatedError,
@@ -97,19 +102,19 @@ class _Bucket:
 
     def get_many(self, names: Sequence[str], timeout: float | None) -> Iterator[bytes | None]:
         """Read objects, some at a time."""
-        begun = [self._begin(name) for name in names[:_AT_ONCE]]
-        for number in range(len(names)):
-            found = self._calls.result(begun.pop(0), timeout)
-            if number + _AT_ONCE < len(names):
-                begun.append(self._begin(names[number + _AT_ONCE]))
+        calls = ((size_of(name), partial(self._begin, name)) for name in names)
+        for found in self._results(calls, timeout):
             yield None if found is None else found.data
 
     def put_many(self, contents: Mapping[str, bytes], timeout: float | None) -> None:
         """Write objects, some at a time."""
         self._check_fork()
-        calls = [partial(self._put, name, data, "overwrite") for name, data in contents.items()]
-        for begun in [self._calls.begin(call) for call in calls]:
-            self._calls.result(begun, timeout)
+        calls = (
+            (len(data), partial(self._calls.begin, partial(self._put, name, data, "overwrite")))
+            for name, data in contents.items()
+        )
+        for _ in self._results(calls, timeout):
+            pass
 
     def replace(self, name: str, data: bytes, version: Any, timeout: float | None) -> Any:
         """Replace an object if it still has this ETag."""
@@ -146,6 +151,22 @@ class _Bucket:
         """End the threads, and leave the client, which has connections; what hangs is left."""
         self._calls.close()
         self._store = None
+
+    def _results(
+        self, calls: Iterable[tuple[int, Callable[[], Future[T]]]], timeout: float | None
+    ) -> Iterator[T]:
+        """Begin calls, each with the size of its object, some at a time; give what they return."""
+        begun: deque[tuple[int, Future[T]]] = deque()
+        room = _ROOM
+        for size, begin in calls:
+            while begun and (room < size or len(begun) == _AT_ONCE):
+                done, call = begun.popleft()
+                yield self._calls.result(call, timeout)
+                room += done
+            begun.append((size, begin()))
+            room -= size
+        for _, call in begun:
+            yield self._calls.result(call, timeout)
 
     def _begin(self, name: str) -> Future[Found | None]:
         """Begin to read an object."""

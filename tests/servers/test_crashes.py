@@ -22,7 +22,7 @@ from tests.servers.stepping import SteppingStore
 
 pytestmark = pytest.mark.campaign(name="stores")
 
-TRIALS = size("STORES", 12)
+TRIALS = size("STORES", 5)
 """How many places are tried of each kind."""
 OnStep = Callable[[Step], None]
 

@@ -8,9 +8,14 @@ import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
+from tests.campaign import Tally, size
+from tests.programs import run_python
 from tests.servers.base import Server
 
 ROOT = Path(__file__).parent.parent.parent
+KILLS = size("STORES", 2)
 
 PROGRAM = """
 import sys
@@ -79,6 +84,7 @@ def test_a_restart_waits_out_the_lease_of_who_was_killed(url: str) -> None:
     assert url.startswith("file:") or "counts as gone if it shows no sign of life" in said
 
 
+@pytest.mark.servers
 def test_a_second_process_is_refused(url: str) -> None:
     """While the first one lives, even if it writes nothing."""
     first = Job(url)
@@ -90,20 +96,23 @@ def test_a_second_process_is_refused(url: str) -> None:
     first.end()
 
 
-def test_what_was_acknowledged_survives_the_server(server: Server, url: str) -> None:
-    """The server is killed and started again twenty times while commits run."""
+@pytest.mark.campaign(name="stores")
+def test_what_was_acknowledged_survives_the_server(server: Server, url: str, tally: Tally) -> None:
+    """The server is killed and started again while commits run, twenty times in the campaign."""
     job = Job(url)
-    for page in range(1, 41):
+    for page in range(1, 2 * KILLS + 1):
         if page % 2 == 0:
             server.kill()
             server.start()
         assert job.step() == f"{page} 2000"
     job.kill()
     job = Job(url)
-    assert job.step() == "41 2000"
+    assert job.step() == f"{2 * KILLS + 1} 2000"
     job.end()
+    tally.tried(KILLS)
 
 
+@pytest.mark.servers
 def test_a_server_that_went_back_gets_everything_again(server: Server, url: str) -> None:
     """A copy that has not received the last saves takes the place of the server; it is said."""
     state = str(parse_qs(urlsplit(url).query)["state"][0])
@@ -117,3 +126,19 @@ def test_a_server_that_went_back_gets_everything_again(server: Server, url: str)
     job = Job(url)
     assert job.step() == "4 2000"
     job.end()
+
+
+SHORT = """
+from autostate import PersistedDict
+state = PersistedDict("state", page=0)
+state["page"] += 1
+print(state["page"])
+"""
+
+
+@pytest.mark.usefixtures("forked_programs")
+def test_a_normal_end_saves_and_gives_the_state_back(url: str) -> None:
+    """No thread can be begun any more then; the next process need not wait for the lease."""
+    for page in (1, 2):
+        done = run_python("-c", SHORT, env={**os.environ, "AUTOSTATE_URL": url})
+        assert (done.stdout.split(), done.stderr) == ([str(page)], "")

@@ -154,7 +154,7 @@ def test_abandoned_objects_are_found(url: str) -> None:
     """What a killed process has left is listed, and old when the newest is a day younger."""
     with closing(open_store(url)) as opened:
         bucket: Any = vars(opened)["_objects"]
-        names = [f"{OBJECTS}{number:032x}" for number in range(2)]
+        names = [f"{OBJECTS}{number:032x}-1" for number in range(2)]
         for name in names:
             bucket.put_many({name: b"1"}, None)
             time.sleep(1.1)  # the server counts seconds

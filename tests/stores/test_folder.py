@@ -39,12 +39,12 @@ def test_no_file_outside_of_the_folder_is_read_or_deleted(isolated: Path) -> Non
     assert outside.read_bytes() == b"precious"
 
 
-@pytest.mark.parametrize("name", [INDEX, f"{OBJECTS}{'0' * 32}"])
+@pytest.mark.parametrize("name", [INDEX, f"{OBJECTS}{'0' * 32}-9"])
 def test_nothing_is_read_that_is_too_large_or_no_file(isolated: Path, name: str) -> None:
     """A sparse file of a terabyte, a named pipe, a link, or a folder, in the place of a file."""
     folder = isolated / "s"
     folder.mkdir()
-    write_index(folder, {"record": f"{OBJECTS}{'0' * 32}"})
+    write_index(folder, {"record": f"{OBJECTS}{'0' * 32}-9"})
     file = folder / name
     with closing(opened(isolated)) as store:
         with file.open("wb") as sparse:
@@ -62,7 +62,7 @@ def test_what_a_killed_process_has_left_is_deleted(isolated: Path) -> None:
     """A day later than it was written, whatever the clock says."""
     folder = isolated / "s"
     folder.mkdir()
-    left, aside, young = f"{OBJECTS}{'1' * 32}", ".x.autostate-tmp", f"{OBJECTS}{'2' * 32}"
+    left, aside, young = f"{OBJECTS}{'1' * 32}-9", ".x.autostate-tmp", f"{OBJECTS}{'2' * 32}-9"
     with closing(opened(isolated)) as store:
         store.write({"record": b"x" * 10_000})
         for name, age in ((left, ABANDONED + 10), (aside, ABANDONED + 10), (young, 10)):
