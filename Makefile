@@ -26,17 +26,18 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 export PYTHONDONTWRITEBYTECODE :=
 
 CAMPAIGNS := kills deliveries instep actors scrapy crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model
-.PHONY: help test pytest test-stores versions lint style types format demo bench bench-full costs scale structure fuzz clean reliability $(CAMPAIGNS)
+.PHONY: help test pytest test-stores versions lint style types format demo bench bench-full bench-stores costs scale structure fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make test   lint, types, layers and tests (PYTHON=python3.14 chooses an interpreter)"
-	@echo "make test-stores  the tests with real servers, which it installs: PostgreSQL, SeaweedFS (S3)"
+	@echo "make test-stores  the tests with real servers, which it installs: Valkey, PostgreSQL, SeaweedFS (S3)"
 	@echo "make versions  tests with the oldest and the newest apify, crawlee and scrapy (NAMES=apify-oldest)"
 	@echo "make lint   ruff, mypy, ty, import-linter"
-	@echo "make demo   a crawl that is killed, with autostate and without (ARGS='--kills 8 --seed 7')"
+	@echo "make demo   a crawl that is killed, with autostate and without (ARGS='--kills 8 --store redis')"
 	@echo "make bench  figures beside goals and peers, docs/performance.md (ARGS='--only saving')"
 	@echo "make bench-full  states of ten million entries, on the same page: 25 minutes, 16 GB"
+	@echo "make bench-stores  saves on servers, which it starts: docs/stores.md (ARGS='--only valkey')"
 	@echo "make costs  counts of calls, bytes and entries beside what they were (COSTS=20000)"
 	@echo "make scale  the steps of a flush against size and share (ARGS='--size 10000')"
 	@echo "make structure  files on the way of an operation, circles of imports, lines of code"
@@ -115,6 +116,9 @@ bench: $(PEERS)
 
 bench-full: $(PEERS)
 	$(BIN)/python -m benchmarks --plan full $(ARGS)
+
+bench-stores: $(SERVERS)
+	$(BIN)/python -m benchmarks.stores --into docs/stores.md $(ARGS)
 
 costs: $(STAMP)
 	COSTS=$(COSTS) $(BIN)/python -m pytest -n0 tests/test_costs.py $(ARGS)
