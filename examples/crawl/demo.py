@@ -3,6 +3,9 @@
 Runs a crawl three times on a local Apify platform, kept with autostate, with `Actor.use_state` and
 by hand. Each is killed and migrated at the same random moments. Then compares what is in the state,
 in the dataset and on the bill. Exits with 1 if anything is there twice, or missing, with autostate.
+
+With `--store redis`, `postgresql` or `s3` the state of the crawl with autostate lies on a server,
+which the demo starts itself.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from rich.table import Table
 
 from autostate.testing import LocalPlatform, Run
 from examples.crawl.books import Books, look
+from examples.crawl.server import KINDS, counted, served
 from examples.crawl.site import Site
 
 ROOT: Final = Path(__file__).parent.parent.parent
@@ -82,7 +86,7 @@ class Result:
     seconds: float
 
 
-def crawl(form: Form, *, pages: int, kills: int, seed: int) -> Result:
+def crawl(form: Form, *, pages: int, kills: int, seed: int, store: str | None = None) -> Result:
     """Run a crawl that is killed and migrated, and look at what it has left."""
     env = {
         "AUTOSTATE_DEBOUNCE": str(10 * MINUTE / 60),  # a sixtieth of the default, in seconds
@@ -91,7 +95,9 @@ def crawl(form: Form, *, pages: int, kills: int, seed: int) -> Result:
     }
     command = [sys.executable, "-m", f"examples.crawl.{form.module}"]
     began = time.monotonic()
-    with Site(pages, delay=0.1) as site, LocalPlatform() as platform:
+    with Site(pages, delay=0.1) as site, LocalPlatform() as platform, served(store) as url:
+        if url is not None:
+            env["AUTOSTATE_URL"] = url
         platform.traffic.fault(delay=LATENCY)
         start = f"{site.url}{site.path(0)}"
         run = platform.start_run(command, cwd=ROOT, env=env, input={"start": start}, prices=PRICES)
@@ -101,7 +107,7 @@ def crawl(form: Form, *, pages: int, kills: int, seed: int) -> Result:
             )
         if code:
             raise RuntimeError(f"{form.title} ended with {code}:\n{run.output[-3000:]}")
-        counts = Counter(form.counts(run))
+        counts = Counter(form.counts(run) if url is None else counted(url))
         items = Counter(item["url"] for item in run.dataset.items)
         books = look({f"{site.url}{site.path(page)}" for page in range(pages)}, counts, items, run)
         writes = sum(call.method != "GET" for call in platform.traffic.calls)
@@ -155,6 +161,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=5, help="kills, half of them announced (5)")
     parser.add_argument("--seed", type=int, help="when they happen (another each time)")
     parser.add_argument("--pages", type=int, default=200, help="how many pages there are (200)")
+    parser.add_argument("--store", choices=KINDS, help="a server for the state with autostate")
     parser.add_argument(
         "--no-peers", dest="peers", action="store_false", help="only the crawl with autostate"
     )
@@ -171,7 +178,8 @@ def main() -> int:
     print(f"This takes about {options.pages // 5 * len(forms)} seconds.", flush=True)
     results = []
     for form in forms:
-        result = crawl(form, pages=options.pages, kills=options.kills, seed=seed)
+        store = options.store if form is FORMS[0] else None
+        result = crawl(form, pages=options.pages, kills=options.kills, seed=seed, store=store)
         print(f"{result.title}: done after {result.seconds:.0f} s", flush=True)
         results.append(result)
     show(results, options.pages)
