@@ -24,7 +24,7 @@ below its own, and packages on one line do not import each other:
     under_test.py           plugin of pytest has chosen
     ownership/, hub.py,     who may write a state; the signals; keys and signatures; deep values
     signing.py, depth.py
-    errors.py, files.py, digest.py, memory.py, logs.py, warned.py, announced.py
+    errors.py, files.py, digest.py, memory.py, logs.py, warned.py, announced.py, progress_bar.py
 
 `_autostate_pytest.py`, beside the package, is the plugin of pytest.
 
@@ -107,6 +107,7 @@ if TYPE_CHECKING:
     from autostate.objects.decorator import persisted
     from autostate.objects.options import Transient, transient
     from autostate.runtime.backup import backup
+    from autostate.runtime.copying import copy
     from autostate.runtime.info import Info
     from autostate.saving.statistics import Statistics
 
@@ -155,6 +156,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "call",
     "charge",
     "configure",
+    "copy",
     "delete",
     "durable",
     "export",
@@ -191,6 +193,7 @@ _LATE = {
     "backup": "autostate.runtime.backup",
     "call": "autostate.apify.call",
     "charge": "autostate.apify.in_step",
+    "copy": "autostate.runtime.copying",
     "export": "autostate.apify.export",
     "outbox": "autostate.delivery.outbox",
     "persisted": "autostate.objects.decorator",

@@ -22,13 +22,15 @@ from autostate.depth import MOST_LEVELS
 from autostate.errors import AutostateError, StateInUseError
 from autostate.journal.verifying import verify as verify_records
 from autostate.process.exit_status import EX_TEMPFAIL
-from autostate.runtime.backup import backup as copy_state
+from autostate.runtime.backup import backup as back_up
+from autostate.runtime.copying import copy as copy_state
 from autostate.runtime.opening import open_state
 from autostate.runtime.stored_state import StoredState, read_state
 from autostate.saving import spill
 from autostate.settings import Settings
 from autostate.signing import KeyFile, Signer
 from autostate.stores import file_of
+from autostate.stores.urls import normalized
 
 app = typer.Typer(
     help="Look at the state of a program, reset it, back it up.",
@@ -192,12 +194,27 @@ def backup(
     target = Path(file) if is_path(file) else file_of(file)
     if target is None:
         raise ValueError(f"{file} is no file on this machine: a copy is a new SQLite file")
-    made = copy_state(target, choose(url, program).url)
+    made = back_up(target, choose(url, program).url)
+    _tell_of_copy(made)
+
+
+@app.command()
+def copy(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The store: its URL or file.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="An empty store, of any kind.")],
+) -> None:
+    """Copy the state into another store, also while its program runs; compare the copy."""
+    from_, to = (normalized(Path(each) if is_path(each) else each) for each in (source, target))
+    _warn_of_spills(from_)
+    _tell_of_copy(copy_state(from_, to))
+
+
+def _tell_of_copy(made: str) -> None:
     _print(
         f"{made}\nTo go on from this copy, on any machine, start the program with {VARIABLE}={made}"
     )
-    key = KeyFile(str(target)).path
-    if key.exists():
+    path = file_of(made)
+    if path is not None and (key := KeyFile(str(path)).path).exists():
         _print(f"Pickled values that were signed with {key} need that file, too: keep it private")
 
 
@@ -245,12 +262,16 @@ def sign(
 
 def _read(url: str | None, program: str | None) -> StoredState:
     state = read_state(choose(url, program).url)
-    for path in spill.pending(state.url):
+    _warn_of_spills(state.url)
+    return state
+
+
+def _warn_of_spills(url: str) -> None:
+    for path in spill.pending(url):
         sys.stderr.write(
-            f"autostate: {path} holds changes that a process could not save; they are not shown. "
+            f"autostate: {path} holds changes that a process could not save; they are left out. "
             "The next start of the program adds them\n"
         )
-    return state
 
 
 def _value(name: str, path: list[str] | None, url: str | None, program: str | None) -> Any:

@@ -32,11 +32,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Raw, Struct
 
-from autostate.errors import CorruptStateError
+from autostate.errors import CorruptStateError, StoreError
 from autostate.journal.commit import NodeState, touched
 from autostate.journal.compaction import Compaction, due
 from autostate.journal.head import HEADS, LAST_EPOCH, OWNER, Head, HeadKey, parse_key
@@ -52,6 +53,9 @@ from autostate.journal.writer import CommitInfo, Writer
 from autostate.ownership.owner import Owner
 from autostate.stores.base import Store
 from autostate.warned import shows_warnings
+
+if TYPE_CHECKING:
+    from autostate.journal.copying import Report
 
 _PART = 2 << 20  # bytes of a record: some milliseconds of uninterrupted work
 _LARGE_PART = 8 << 20  # the same where each record is paid for; all known stores take it
@@ -266,6 +270,31 @@ class Journal:
         store, writer = self._store, self._writer
         return salvage.copy_root(store, writer, name, self._part_limit, timeout)
 
+    def fill(
+        self,
+        source: Store,
+        check_pickled: Callable[[], None],
+        report: Report,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        """Copy the newest state of another store into this one; see `copying.Copying`.
+
+        Raises:
+            FencedError: Another incarnation has taken over.
+            StoreError: There is a state here, or none there; or a store failed.
+        """
+        from autostate.journal.copying import Copying, epoch_left
+
+        self._check_ready()
+        if self.version[0] is not None:
+            raise StoreError(
+                f"{self._store.url} holds a state, and nothing is overwritten: name another target"
+            )
+        self.begin_at(max(self.epoch, epoch_left(self._store, timeout) + 1))
+        self.take_over(timeout=timeout)
+        Copying(source, self._store, self._writer, check_pickled, report, timeout).run()
+
     def _begin(self, found: Found, epoch: int) -> None:
         """Become a new incarnation that builds on the recovered state."""
         if epoch >= LAST_EPOCH:
@@ -389,7 +418,9 @@ class Journal:
     def begin_at(self, epoch: int) -> None:
         """Use an epoch above this one: the epochs up to it may belong to others."""
         self._check_ready()
-        self._begin(self._writer.ownership.found, epoch - 1)
+        before = self._writer.ownership
+        self._begin(before.found, epoch - 1)
+        self.hold_lease(before.lease)
 
     def check_owner(self, *, timeout: float | None = None) -> None:
         """Check that no later incarnation has taken over; on some stores no other call does.

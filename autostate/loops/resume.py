@@ -1,7 +1,7 @@
 """resume: loops that go on after the last item whose body was completed.
 
 `run.py` is one run over such a loop, `source.py` the iterable that it goes over,
-`saving/rendezvous.py` waits for a moment between two items, and `progress_bar.py` shows the
+`saving/rendezvous.py` waits for a moment between two items, and `autostate.progress_bar` shows the
 progress on a terminal.
 """
 
@@ -11,7 +11,7 @@ import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
-from autostate.loops import progress_bar
+from autostate import progress_bar
 from autostate.loops.run import LoopRun, Options
 from autostate.loops.source import Source, source_of
 from autostate.runtime.names import check_name

@@ -29,10 +29,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from autostate import codec
+from autostate import codec, progress_bar
 from autostate.containers.position import BEGIN, Position, position
 from autostate.errors import AutostateError
-from autostate.loops import progress_bar
 from autostate.loops.source import Check, Checker, Prints, Source, fingerprint
 from autostate.runtime.api import current_manager
 from autostate.runtime.manager import StateManager

@@ -524,6 +524,21 @@ def test_backup_says_how_to_move_it(crawl: Path, monkeypatch: pytest.MonkeyPatch
     assert not list(crawl.glob("*:*"))
 
 
+def test_copy_says_how_to_go_on(crawl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it prints works, in both directions; nothing is overwritten."""
+    monkeypatch.setenv("AUTOSTATE_KEY", "a secret of the user's own")
+    assert call("copy", str(STORE), "apify:copy").returncode == 1  # it is not signed
+    monkeypatch.delenv("AUTOSTATE_KEY")
+    assert "holds pickled values" in call("copy", str(STORE), "apify:copy").stderr
+    told("delete", "crawl", "-y")
+    line = told("copy", str(STORE), "apify:copy").splitlines()[-1]
+    assert line.endswith("AUTOSTATE_URL=apify:copy")
+    assert "holds a state" in call("copy", str(STORE), "apify:copy").stderr
+    told("copy", "apify:copy", "back.db")
+    assert told("get", "hits", "--url", "back.db") == told("get", "hits", "--url", "apify:copy")
+    assert "is there already" in call("copy", "apify:copy", "back.db").stderr
+
+
 def test_the_version() -> None:
     """Of the library."""
     assert told("--version") == f"{autostate.__version__}\n"

@@ -13,7 +13,7 @@ import pytest
 
 import autostate
 from autostate.errors import CorruptStateError, StoreError
-from autostate.journal.copying import copy_state
+from autostate.journal import Journal
 from autostate.journal.head import SEGMENTS
 from autostate.stores.sqlite import SqliteStore
 from autostate.stores.sqlite_view import SqliteView
@@ -189,7 +189,9 @@ def test_a_state_that_is_replaced_while_it_is_copied_is_copied_at_one_moment(
         live = autostate.PersistedDict("d", text="x" * 10_000, number=0)
         autostate.flush()
         source, target = Replaced("s.db"), SqliteStore("copy.db")
-        copy_state(source, target)
+        journal = Journal(target)
+        journal.recover()
+        journal.fill(source, lambda: None, lambda *_: None)
         number = live["number"]
         source.close()
         target.close()

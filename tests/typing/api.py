@@ -104,6 +104,8 @@ assert_type(autostate.names("sqlite:///state.db"), list[str])
 assert_type(autostate.backup("copy.db"), str)
 assert_type(autostate.backup(Path("copy.db"), "memory:jobs"), str)
 autostate.backup()  # error
+assert_type(autostate.copy("memory:jobs", Path("copy.db"), progress=False), str)
+autostate.copy("memory:jobs")  # error
 
 autostate.flush(hits)  # error
 autostate.flush("hits")  # error

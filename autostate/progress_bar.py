@@ -1,8 +1,8 @@
-"""The progress of resumable loops, shown on a terminal by `rich`.
+"""The progress of resumable loops and of copies, shown on a terminal by `rich`.
 
-All loops share one display, because rich allows no second one at a time. The display has no thread;
-it is drawn again when a loop moves on. An error of the display never reaches the loop: from then on
-nothing is shown.
+All of them share one display, because rich allows no second one at a time. The display has no
+thread; it is drawn again when a loop moves on. An error of the display never reaches the loop: from
+then on nothing is shown. A copy is shown like a loop over its kilobytes.
 """
 
 from __future__ import annotations
