@@ -108,6 +108,7 @@ if TYPE_CHECKING:
     from autostate.objects.options import Transient, transient
     from autostate.runtime.backup import backup
     from autostate.runtime.copying import copy
+    from autostate.runtime.history import Commit, history, restore
     from autostate.runtime.info import Info
     from autostate.saving.statistics import Statistics
 
@@ -117,6 +118,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "AutostateError",
     "ChildRunError",
     "CodecError",
+    "Commit",
     "CorruptStateError",
     "DeliveryRefusedError",
     "Destination",
@@ -161,6 +163,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "durable",
     "export",
     "flush",
+    "history",
     "hub",
     "info",
     "names",
@@ -170,12 +173,14 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "proxy",
     "push_data",
     "register",
+    "restore",
     "resume",
     "statistics",
     "transient",
 ]
 
 _LATE = {
+    "Commit": "autostate.runtime.history",
     "Destination": "autostate.delivery.destination",
     "Info": "autostate.runtime.info",
     "Outbox": "autostate.delivery.outbox",
@@ -195,12 +200,14 @@ _LATE = {
     "charge": "autostate.apify.in_step",
     "copy": "autostate.runtime.copying",
     "export": "autostate.apify.export",
+    "history": "autostate.runtime.history",
     "outbox": "autostate.delivery.outbox",
     "persisted": "autostate.objects.decorator",
     "pickled": "autostate.codec.pickled",
     "proxy": "autostate.containers.proxy",
     "push_data": "autostate.apify.in_step",
     "register": "autostate.codec",
+    "restore": "autostate.runtime.history",
     "resume": "autostate.loops.resume",
     "transient": "autostate.objects.options",
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -52,6 +53,7 @@ class SettingsByName(TypedDict, total=False):
     status_message: bool
     key: Key | tuple[Key, ...] | None
     encrypt: bool | None
+    history: str | int | None
     wait_for_owner: float
     lease: float
     takeover: bool
@@ -103,6 +105,9 @@ class Settings:
             separated by blanks.
         encrypt: Whether to encrypt records, so that only owners of the key can read them; needs
             the extra `crypto`. None: like the stored records.
+        history: The history to keep: commits up to an age, such as "30d" ("s", "m", "h", "d", "w"),
+            or so many commits, such as 1000. 0: none. None: as the state has kept it so far, at
+            first none.
         wait_for_owner: Seconds to wait for the end of another live process that owns the state,
             before StateInUseError is raised. For an owner that has begun to end the wait is up
             to 10 s in any case.
@@ -131,6 +136,7 @@ class Settings:
     status_message: bool = False
     key: Key | tuple[Key, ...] | None = field(default=None, repr=False)
     encrypt: bool | None = None
+    history: str | int | None = None
     wait_for_owner: float = 0.0
     lease: float = 30.0
     takeover: bool = False
@@ -149,6 +155,7 @@ class Settings:
                 _refuse(name, getattr(self, name), wanted)
         if self.takeover and self.readonly:
             raise ValueError("a state cannot be taken over and only be read: set one of the two")
+        _ = self.keep  # raises for a history that makes no sense
         if not self.keys and self.encrypt:  # reading `keys` also raises for a wrong key
             raise ValueError(f"to encrypt, autostate needs a key: set key, or {KEY_VARIABLE}")
         if self.max_delay < self.debounce:
@@ -167,6 +174,24 @@ class Settings:
         if self.key is not None:
             return _keys(self.key, "key")
         return _keys(tuple(os.environ.get(KEY_VARIABLE, "").split()), KEY_VARIABLE)
+
+    @property
+    def keep(self) -> tuple[float, int] | None:
+        """The history to keep: up to an age in seconds, and a number of commits; see `history`.
+
+        Raises:
+            ValueError: The setting is neither an age nor a number.
+        """
+        value = self.history
+        if value is None:
+            return None
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_COMMITS:
+            return 0.0, value
+        found = re.fullmatch(_AGE, value.strip()) if isinstance(value, str) else None
+        seconds = 0.0 if found is None else float(found[1]) * _UNITS[found[2]]
+        if not 0 < seconds <= MOST_SECONDS:
+            _refuse("history", value, 'an age such as "30d", or a number of commits such as 1000')
+        return seconds, 0
 
     @classmethod
     def for_store(cls, store: str | HasUrl, /, **overrides: Unpack[SettingsByName]) -> Settings:
@@ -227,6 +252,9 @@ _SECONDS = (
     "wait_for_owner",
     "lease",
 )
+_AGE = r"([0-9]+(?:\.[0-9]+)?) ?([smhdw])"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_MOST_COMMITS = 10**12
 _YES_OR_NO = ((True, False), "True or False")
 _CHOICES: Mapping[str, tuple[tuple[object, ...], str]] = {
     "on_corrupt": (get_args(OnCorrupt), '"raise" or "previous"'),

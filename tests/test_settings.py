@@ -154,6 +154,7 @@ VALUES = {
     "status_message": ("yes", True),
     "key": ("a-key-of-sixteen-bytes", (b"a-key-of-sixteen-bytes",)),
     "encrypt": ("false", False),
+    "history": ("30d", "30d"),
     "wait_for_owner": ("60", 60),
     "lease": ("10", 10),
     "takeover": ("yes", True),
@@ -298,3 +299,30 @@ def test_the_table_of_settings_is_complete() -> None:
             assert cell.split(" ")[0].strip("`") == (
                 f"{shown:g}" if type(shown) in (int, float) else str(shown)
             )
+
+
+@pytest.mark.parametrize(
+    ("history", "keep"),
+    [
+        (None, None),
+        (0, (0.0, 0)),
+        (1000, (0.0, 1000)),
+        ("45s", (45.0, 0)),
+        ("90 m", (5400.0, 0)),
+        ("1.5h", (5400.0, 0)),
+        ("30d", (30 * 86_400.0, 0)),
+        ("2w", (14 * 86_400.0, 0)),
+    ],
+)
+def test_a_history_is_an_age_or_a_number(
+    history: str | int | None, keep: tuple[float, int] | None
+) -> None:
+    """In seconds, or of commits."""
+    assert Settings.for_store("memory:", history=history).keep == keep
+
+
+@pytest.mark.parametrize("history", ["", "30", "d", "30 days", "-1d", "0d", "1e9d", -1, True, 1.5])
+def test_a_history_that_makes_no_sense_is_refused(history: Any) -> None:
+    """With what would make sense."""
+    with pytest.raises(ValueError, match='history must be an age such as "30d"'):
+        Settings.for_store("memory:", history=history)

@@ -9,19 +9,26 @@ merges of an LSM tree, folding writes each byte a logarithmic number of times.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from msgspec import Raw, Struct, field, structs
 
 from autostate.journal.commit import touched
-from autostate.journal.head import Head, Ref
+from autostate.journal.head import Head, Log, Ref
 from autostate.journal.record import whole
 from autostate.journal.recovery import read_lines, replay
 from autostate.journal.replay import RawReplay
 from autostate.journal.writer import Writer
 from autostate.stores.base import Store
+
+if TYPE_CHECKING:
+    from autostate.journal.history import Marker
+
+_logger = logging.getLogger("autostate")
 
 FLOOR = 65_536  # bytes of commits below which a full compaction is not worth its cost
 COMMITS = 32  # references in the head to commits, at most: each commit writes them again
@@ -116,21 +123,47 @@ class Compaction(Struct):
         """Write a new snapshot; the commits made meanwhile follow it."""
         writer, old = self.writer, self.writer.head
         stored = read_lines(self.store, old.refs, self.timeout)
+        end = b""  # the last line of the snapshot
+        markers: list[Marker] = []
+        if old.log is not None:
+            from autostate.journal import history, keeping
+
+            stored, end = keeping.noted(stored, markers), history.BASE
         replay(replayed, self._paused(stored), writer.me.text)
         seen = set[int]()
         lines = self._paused(replayed.reached(replayed.roots(), seen, self.late))
+        if end:
+            lines = chain(lines, (end,))
         small = list(_up_to(self.small, lines))
         refs: tuple[Ref, ...] = ()
-        if sum(map(len, small)) > self.small:
+        if end or sum(map(len, small)) > self.small:
             refs = writer.write_segments(chain(small, lines), self.timeout)
         newer = writer.head.commits[len(old.commits) :]
         if newer and not refs:
             refs = writer.write_segments(small, self.timeout)
+        log = self._log(old, markers)
         now, left_out = writer.head, frozenset(replayed.nodes.keys() - seen)
         if refs:
-            return Head(now.saved_at, (), refs, newer, now.changes), left_out
+            return Head(now.saved_at, (), refs, newer, now.changes, log), left_out
         replay(replayed, map(bytes, now.changes), writer.me.text)  # may bring new nodes
         return self._in_head(now.saved_at, replayed, left_out)
+
+    def _log(self, old: Head, markers: list[Marker]) -> Log | None:
+        """Keep the replaced commits, if they are to be kept; return the log of the new head."""
+        log = self.writer.head.log
+        if log is None or old.log is None or not markers:
+            return log
+        if not self.anew:
+            from autostate.journal import keeping
+
+            return keeping.closed(self.store, self.writer, old, markers[-1], self.timeout)
+        _logger.warning(
+            "the history of %s ends here: its records are not protected by the present key. To "
+            "take a history along, let `autostate sign` sign it first",
+            self.store.url,
+        )
+        begun = markers[-1].number + 1
+        return structs.replace(log, first=begun, begun=begun, past=())
 
     def _in_head(
         self, saved_at: float | None, replayed: RawReplay, left_out: frozenset[int]

@@ -25,6 +25,7 @@ from autostate.deadline import Deadline, retried
 from autostate.digest import blake2b
 from autostate.errors import CorruptStateError, StoreError
 from autostate.journal.head import SEGMENTS, Head, Ref, open_head, parse_key
+from autostate.journal.history import is_marker
 from autostate.journal.record import whole
 from autostate.journal.recovery import read_lines
 from autostate.journal.sighting import Sighting, check_owner_record, unchanging
@@ -104,7 +105,8 @@ class Copying(Struct, frozen=True):
                 self.writer.write_segments(self._digested(lines, digest.update), self.timeout)
             )
         self.report("copied", size, size)
-        return Head(head.saved_at, head.nodes, made[0], made[1], head.changes), digest.digest()
+        changes = tuple(line for line in head.changes if not is_marker(bytes(line)))
+        return Head(head.saved_at, head.nodes, made[0], made[1], changes), digest.digest()
 
     def _digested(self, lines: Iterable[bytes], update: Callable[[bytes], None]) -> Iterator[bytes]:
         """Pass lines on; show meanwhile that this process lives."""
@@ -127,7 +129,8 @@ class Copying(Struct, frozen=True):
         total = _size(head.refs) if size is None else size
         for refs in head.snapshot, head.commits:  # a line in pieces is in one of them
             for line in whole(read_lines(store, refs, self.timeout)):
-                yield line
+                if not is_marker(line):  # the history stays where it is
+                    yield line
                 done += len(line) + 2
                 self.report(what, min(done, total), total)
 

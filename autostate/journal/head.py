@@ -120,6 +120,30 @@ class Ref(msgspec.Struct, frozen=True, array_like=True):
         return SEGMENTS + self.name
 
 
+Keep = tuple[float, int]
+"""The history to keep: commits up to this age in seconds, and this many; (0, 0): none."""
+
+
+class Log(msgspec.Struct, frozen=True, array_like=True):
+    """What a head knows of the history of the state: see `history.py`.
+
+    Attributes:
+        seconds: The age up to which commits are kept; 0: age does not matter.
+        commits: The number of commits that are kept; 0: the number does not matter.
+        first: The number of the oldest commit that is kept.
+        begun: The number of the first commit since the last compaction.
+        number: The number of the last commit.
+        past: The record of the newest chapter.
+    """
+
+    seconds: float
+    commits: int
+    first: int
+    begun: int
+    number: int
+    past: tuple[Ref, ...] = ()
+
+
 class Head(msgspec.Struct, frozen=True, omit_defaults=True):
     """The body of a head: the state itself while it is small, then the segments that hold it.
 
@@ -132,6 +156,7 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True):
         snapshot: Segments that hold the state as of the last compaction; none: it is in `nodes`.
         commits: Segments with the commits since, the oldest first.
         changes: The last changes, which are too few for a segment of their own.
+        log: What is known of the history; None: none is kept.
     """
 
     saved_at: float | None = None
@@ -139,6 +164,7 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True):
     snapshot: tuple[Ref, ...] = ()
     commits: tuple[Ref, ...] = ()
     changes: tuple[msgspec.Raw, ...] = ()
+    log: Log | None = None
 
     @property
     def refs(self) -> tuple[Ref, ...]:

@@ -35,18 +35,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from autostate.errors import CorruptStateError, StoreError
-from autostate.journal.commit import NodeState, touched
+from autostate.journal.commit import touched
 from autostate.journal.compaction import Compaction, due
-from autostate.journal.head import HEADS, LAST_EPOCH, OWNER, Head, HeadKey, parse_key
-from autostate.journal.recovery import (
-    Found,
-    OnCorrupt,
-    Recovery,
-    age,
-)
+from autostate.journal.head import HEADS, LAST_EPOCH, OWNER, Head, HeadKey, Keep, parse_key
+from autostate.journal.recovery import Found, OnCorrupt, Recovered, Recovery, age
 from autostate.journal.replay import Convert, merged
 from autostate.journal.sighting import Sighting, look, owner_named
 from autostate.journal.writer import CommitInfo, Writer
@@ -61,24 +56,6 @@ _PART = 2 << 20  # bytes of a record: some milliseconds of uninterrupted work
 _LARGE_PART = 8 << 20  # the same where each record is paid for; all known stores take it
 _INLINE = 1024  # bytes in the head, which every commit writes again: on average half of it
 _LARGE_INLINE = 16_384  # the same where a second record costs more than these bytes
-
-
-class Recovered(Struct, frozen=True):
-    """The state that was found in the store.
-
-    Attributes:
-        nodes: The nodes of the state by id.
-        saved_at: When the last commit was made, in seconds since 1970; None: there was none.
-        epoch: The epoch of the incarnation that made that commit; 0: there was none.
-        next_id: An id above all ids in use.
-        notices: Messages for the user, one sentence each.
-    """
-
-    nodes: dict[int, NodeState]
-    saved_at: float | None
-    epoch: int
-    next_id: int
-    notices: list[str]
 
 
 class Journal:
@@ -96,6 +73,7 @@ class Journal:
         part_limit: Bytes of one segment, at most; None: a limit that suits the store.
         convert: Converts values that were just decoded: see `DecodedReplay`.
         monotonic: Seconds that never jump, for the patience with another process's claim.
+        keep: The history to keep; None: that which the state has.
     """
 
     def __init__(
@@ -109,6 +87,7 @@ class Journal:
         part_limit: int | None = None,
         convert: Convert | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        keep: Keep | None = None,
     ) -> None:
         self._store = store
         self._monotonic = monotonic
@@ -123,6 +102,8 @@ class Journal:
         self._recovered = False
         self._mixed = False  # some records have an older key: see `stores/keyed.py`
         self._compaction: Compaction | None = None
+        self._asked_to_keep = keep
+        self._keep: Keep | None = None  # from `recover` on
         self._writer: Writer  # from `recover` on
 
     def hold_lease(self, seconds: float | None) -> None:
@@ -271,12 +252,7 @@ class Journal:
         return salvage.copy_root(store, writer, name, self._part_limit, timeout)
 
     def fill(
-        self,
-        source: Store,
-        check_pickled: Callable[[], None],
-        report: Report,
-        *,
-        timeout: float | None = None,
+        self, source: Store, check: Callable[[], None], report: Report, *, timeout: float | None
     ) -> None:
         """Copy the newest state of another store into this one; see `copying.Copying`.
 
@@ -293,7 +269,16 @@ class Journal:
             )
         self.begin_at(max(self.epoch, epoch_left(self._store, timeout) + 1))
         self.take_over(timeout=timeout)
-        Copying(source, self._store, self._writer, check_pickled, report, timeout).run()
+        Copying(source, self._store, self._writer, check, report, timeout).run()
+
+    def restore(self, lines: list[bytes], *, timeout: float | None) -> int:
+        """Commit the state that lines make; return the number of the commit in the history."""
+        from autostate.journal.keeping import changes_to
+
+        self._check_ready()
+        self.commit(changes_to(lines, self._store, self._writer.head, timeout), timeout=timeout)
+        log = self._writer.head.log
+        return 0 if log is None else log.number
 
     def _begin(self, found: Found, epoch: int) -> None:
         """Become a new incarnation that builds on the recovered state."""
@@ -303,6 +288,11 @@ class Journal:
                 f"number {epoch:,}, which cannot be: somebody else has changed the store. Delete "
                 "that record"
             )
+        self._keep, log = self._asked_to_keep, found.head.log
+        if self._keep is None and log is not None:
+            self._keep = log.seconds, log.commits
+        if self._keep is not None and not any(self._keep):
+            self._keep, found.head = None, msgspec.structs.replace(found.head, log=None)
         me = HeadKey(epoch + 1, self._token())
         self._writer = Writer(self._store, me, found, self._part_limit, self._monotonic)
         self._recovered = True
@@ -452,6 +442,10 @@ class Journal:
     def _with(self, changes: list[bytes]) -> tuple[Head, dict[str, bytes]]:
         """Make the head after these changes, and the new segments that it names."""
         writer, head, saved_at = self._writer, self._writer.head, self._clock()
+        if self._keep is not None:
+            from autostate.journal.keeping import head_after
+
+            return head_after(writer, changes, saved_at, self._keep, self._inline_limit)
         size = sum(map(len, changes))
         if head.snapshot:
             if size + sum(map(len, map(bytes, head.changes))) <= self._inline_limit:

@@ -55,6 +55,24 @@ class Found(Struct):
         return HeadPin(None if self.key is None else self.key.text, self.digest)
 
 
+class Recovered(Struct, frozen=True):
+    """The state that was found in the store.
+
+    Attributes:
+        nodes: The nodes of the state by id.
+        saved_at: When the last commit was made, in seconds since 1970; None: there was none.
+        epoch: The epoch of the incarnation that made that commit; 0: there was none.
+        next_id: An id above all ids in use.
+        notices: Messages for the user, one sentence each.
+    """
+
+    nodes: dict[int, NodeState]
+    saved_at: float | None
+    epoch: int
+    next_id: int
+    notices: list[str]
+
+
 class Recovery(Struct, frozen=True):
     """One search for the newest state.
 

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from autostate.errors import CorruptStateError, StoreError
+from autostate.journal import history
 from autostate.journal.commit import SEQUENCES, NodeState, references
 from autostate.journal.head import CORRUPT, PREFIX, kind_of
 from autostate.journal.journal import Journal
@@ -35,7 +36,9 @@ class Verified(Struct, frozen=True):
 
 
 def verify(store: Store, signer: Signer | None = None, *, timeout: float | None = None) -> Verified:
-    """Check the digest of each record, and that the records make a state. Only reads.
+    """Check the digest of each record, and that the records make a state and its history.
+
+    Only reads.
 
     Args:
         store: The store that holds the state.
@@ -61,6 +64,7 @@ def verify(store: Store, signer: Signer | None = None, *, timeout: float | None 
     try:
         nodes = Journal(store).recover(timeout=timeout).nodes
         problems += _missing(nodes)
+        history.commits(store, timeout)
         problems += () if signer is None else _unsigned(nodes, signer)
     except StoreError:
         raise

@@ -45,6 +45,7 @@ from autostate.stores.base import Store
 
 if TYPE_CHECKING:
     from autostate.journal.claimed import ClaimedOwnership
+    from autostate.journal.history import Chapter
 
 _log = logging.getLogger("autostate")
 
@@ -104,6 +105,8 @@ class Writer:
         compacting: Whether segments are being written that no head names yet: nothing is swept.
         forgets: Whether the next sweep also deletes the heads to go back to.
         unswept: Whether there may be records of former incarnations that no head names any more.
+        chapters: The chapters of the history that were read or written, by the names of their
+            records.
     """
 
     def __init__(
@@ -121,6 +124,7 @@ class Writer:
         self.compacting: bool = False
         self.unswept: bool = False
         self.forgets: bool = False
+        self.chapters: dict[str, Chapter] = {}
         self.draft: Draft | None = None  # of a write that is not acknowledged
         self._store = store
         self._part_limit = part_limit
@@ -292,7 +296,7 @@ class Writer:
                 self.ownership.write({}, garbage, timeout)
         except FencedError:
             raise
-        except StoreError as error:
+        except (StoreError, CorruptStateError) as error:  # of the history, which is kept then
             _log.debug("old records are left for the next compaction: %s", error)
 
     def _kept(self, keys: list[str], timeout: float | None) -> set[str]:
@@ -300,6 +304,7 @@ class Writer:
         kept = {self.me.text, self.me.claim.text, *(ref.key for ref in self.head.refs)}
         heads = map(parse_key, (key for key in keys if key.startswith(HEADS)))
         names = {name for name in heads if name and not name.is_claim}
+        kept |= self._past(self.head, timeout)
         if self.forgets:
             self.forgets, self._latest = False, self._latest[:1]
             return kept
@@ -311,11 +316,19 @@ class Writer:
                 continue
             other = not head.snapshot or head.snapshot != self.head.snapshot
             if before or other:
-                kept |= {name.text, *(ref.key for ref in head.refs)}
+                kept |= {name.text, *(ref.key for ref in head.refs), *self._past(head, timeout)}
             if other:
                 break
             before = False
         return kept
+
+    def _past(self, head: Head, timeout: float | None) -> set[str]:
+        """List the keys of the history that a head names."""
+        if head.log is None:
+            return set()
+        from autostate.journal import history
+
+        return history.keys_of(self._store, head.log, timeout, self.chapters)
 
     def _is_ours_to_delete(self, key: str) -> bool:
         name = parse_key(key) if key.startswith((HEADS, SEGMENTS)) else None

@@ -22,6 +22,8 @@ from autostate.runtime.manager import StateManager, current
 from autostate.settings import Settings, SettingsByName
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from autostate.runtime.info import Info
     from autostate.saving.statistics import Statistics
     from autostate.stores import Store
@@ -145,12 +147,18 @@ def configure(
 
 
 def open(  # noqa: A001 - as gzip.open
-    url: str | os.PathLike[str] | Store, **settings: Unpack[SettingsByName]
+    url: str | os.PathLike[str] | Store,
+    *,
+    at: float | datetime | None = None,
+    **settings: Unpack[SettingsByName],
 ) -> StateManager:
     """Make a manager for a `with` or `async with`, in whose body state objects live in its store.
 
     Args:
         url: A URL or path as for `configure`, or a store.
+        at: A commit of the history of the state, which is opened in place of the present state,
+            with `readonly=True`: its number; or a time, in seconds since 1970 or as a datetime, for
+            the last commit until then.
         settings: Attributes of `Settings`.
 
     Returns:
@@ -159,13 +167,26 @@ def open(  # noqa: A001 - as gzip.open
     Raises:
         TypeError: There is no such setting.
         ValueError: A setting's value makes no sense, or the URL is not that of a store.
-        StoreError: Nothing can be saved at this path.
+        StoreError: Nothing can be saved at this path; or there is no such commit.
 
     Example:
         >>> import autostate
         >>> with autostate.open("memory:"):
         ...     progress = autostate.PersistedDict("progress", page=1)
     """
+    if at is not None:
+        from autostate.runtime.past import past_store
+        from autostate.stores.urls import normalized
+
+        named = normalized(url) if isinstance(url, str | os.PathLike) else url
+        known = Settings.for_store(named, **settings)
+        if not known.readonly:
+            raise ValueError(
+                "a commit of the history can only be read: write "
+                "autostate.open(url, at=…, readonly=True); autostate.restore(url, at=…) makes it "
+                "the present state"
+            )
+        url = past_store(named, at, known)
     made = StateManager(url, **settings)
     with _default_lock:
         _opened[made] = threading.get_ident()

@@ -84,7 +84,7 @@ def copy(
     if (path := file_of(url)) is not None:
         return copy_into_file(source, path, progress=progress)
     with _source_of(source) as (store, settings):
-        if _manager_of(url) is not None:
+        if manager_of(url) is not None:
             raise StoreError(f"{url} is in use in this process: name a target that is not")
         with contextlib.closing(keyed(opened(url), settings, like=store)) as made:
             _fill_claimed(made, store, settings, progress)
@@ -146,11 +146,16 @@ def _fill_claimed(target: Store, source: Store, settings: Settings, progress: bo
         if epoch is not None:
             journal.begin_at(epoch)
         _fill(journal, target, source, settings, progress)
-        if claim.lease is not None:
-            with contextlib.suppress(StoreError):  # then the next process waits for its end
-                journal.renew(ended=True, timeout=timeout)
+        give_back(journal, claim, timeout)
     finally:
         claim.release()
+
+
+def give_back(journal: Journal, claim: Claim, timeout: float) -> None:
+    """Tell processes that cannot find it out that this one does not own the state any more."""
+    if claim.lease is not None:
+        with contextlib.suppress(StoreError):  # then they wait for the end of the lease
+            journal.renew(ended=True, timeout=timeout)
 
 
 def _fill(
@@ -203,7 +208,7 @@ class _Bars:
 @contextmanager
 def _source_of(url: str | os.PathLike[str] | None) -> Generator[tuple[Store, Settings]]:
     """Open the store that is copied, with all writes of this process; give its settings, too."""
-    manager = current_manager() if url is None else _manager_of(normalized(url))
+    manager = current_manager() if url is None else manager_of(normalized(url))
     if manager is not None:
         manager.flush()
     if manager is not None and manager.store is not None and file_of(manager.url) is None:
@@ -217,7 +222,7 @@ def _source_of(url: str | os.PathLike[str] | None) -> Generator[tuple[Store, Set
         yield store, settings
 
 
-def _manager_of(url: str) -> StateManager | None:
+def manager_of(url: str) -> StateManager | None:
     """Give the manager of this process that has a store open, if there is one."""
     place = place_of(url)
     known = (one for one in live() if place in (place_of(one.url), one.url))

@@ -386,7 +386,9 @@ class Incarnation:
         kept = getattr(self.store, "is_stateless", False)  # the store has no connection to share
         store = self.store if kept else keyed(open_store(self.store.url), settings)
         try:
-            journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
+            journal = Journal(
+                store, on_corrupt=settings.on_corrupt, convert=convert, keep=settings.keep
+            )
             recovered = journal.recover(timeout=settings.flush_timeout)
             waits = not (lifecycle.in_child() or self._has_waited)
             patience, self._has_waited = (PARENTS_END if waits else 0.0), True

@@ -124,7 +124,9 @@ def with_spilled(
         logger.warning(
             "the changes that the previous process could not save were picked up from %s", one.path
         )
-        journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
+        journal = Journal(
+            store, on_corrupt=settings.on_corrupt, convert=convert, keep=settings.keep
+        )
         recovered = journal.recover(timeout=timeout)
     return journal, recovered
 

@@ -22,6 +22,8 @@ def place_of(source: str | Store) -> object:
     """
     from autostate.stores import file_of
 
+    if hasattr(source, "at"):  # a commit of its history is another state than the present one
+        return source
     if isinstance(source, str):
         path = path_of(source)
         name = object() if source == "memory:" else source

@@ -124,7 +124,9 @@ def _claimed(
     """Read the state, and claim it unless this process may only read for now."""
     attempts = 0
     while attempts < TAKE_OVERS:
-        journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
+        journal = Journal(
+            store, on_corrupt=settings.on_corrupt, convert=convert, keep=settings.keep
+        )
         recovered = journal.recover(timeout=timeout)
         if settings.readonly or lifecycle.in_child():
             return journal, recovered

@@ -106,7 +106,7 @@ class StoreUse:
 
     def _check_late(self, settings: SettingsByName) -> None:
         """Refuse settings about opening the state, because it is open already."""
-        for name in ("readonly", "takeover", "wait_for_owner", "key", "encrypt"):
+        for name in ("readonly", "takeover", "wait_for_owner", "key", "encrypt", "history"):
             if name in settings and settings[name] != getattr(self.settings, name):
                 raise RuntimeError(
                     f"{name} says how a state is opened, and {self.url} is open: call configure() "

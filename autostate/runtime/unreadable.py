@@ -74,7 +74,9 @@ def _without_records(
         if isinstance(store, KeyedStore) and store.holds_encrypted():
             raise _names_unknown(error)
         claim.acquire(0, None)
-        journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
+        journal = Journal(
+            store, on_corrupt=settings.on_corrupt, convert=convert, keep=settings.keep
+        )
         recovered = journal.begin_anew(
             name,
             unless_others=error if going_back else None,
@@ -111,7 +113,9 @@ def _without_file(
         kept = renamed(path)
         names = _names_in_file(kept)
         store = keyed(open_store(str(source)), settings)
-        journal = Journal(store, on_corrupt=settings.on_corrupt, convert=convert)
+        journal = Journal(
+            store, on_corrupt=settings.on_corrupt, convert=convert, keep=settings.keep
+        )
         journal.recover(timeout=settings.flush_timeout)
         recovered = journal.begin_with(names - {name}, timeout=settings.flush_timeout)
         claim.move_to(journal.epoch)

@@ -10,12 +10,17 @@ from typing import Any
 import msgspec
 
 from autostate.errors import StoreUnavailableError
-from autostate.journal import Journal, Recovered
+from autostate.journal import Journal, NodeState, Recovered, history
+from autostate.journal.head import Keep
+from autostate.journal.recovery import replay
+from autostate.journal.replay import DecodedReplay
 from autostate.stores import Store
 from tests import faulty
 from tests.faulty import FaultyStore, Promises
 
 Changes = list[bytes]
+KEEP: list[Keep] = []
+"""The history that journals are to keep, while there is one: see the fixture `history`."""
 State = dict[str, Any]
 
 
@@ -29,17 +34,37 @@ def journal(store: Store, **arguments: Any) -> Journal:
     tokens = (f"t{number}" for number in itertools.count(1))
     defaults: dict[str, Any] = {"inline_limit": 150, "part_limit": 700}
     defaults |= {"token": lambda: next(tokens), "clock": lambda: 1.5}
+    defaults |= {"keep": KEEP[-1] if KEEP else None}
     return Journal(store, **defaults | arguments)
 
 
 def content(recovered: Recovered) -> State:
     """The content of all roots by name."""
-    return {node.name: node.content for node in recovered.nodes.values() if node.name}
+    return content_of(recovered.nodes)
+
+
+def content_of(nodes: dict[int, NodeState]) -> State:
+    """The content of all roots among some nodes, by name."""
+    return {node.name: node.content for node in nodes.values() if node.name}
 
 
 def stored(records: faulty.Records, promises: Promises) -> State:
     """What a fresh process finds."""
     return content(journal(FaultyStore(records, **promises)).recover())
+
+
+def past(records: faulty.Records, promises: Promises) -> dict[int, State]:
+    """What a reader finds at each commit of the history, by its number."""
+    store, found = FaultyStore(records, **promises), dict[int, State]()
+    for commit in history.commits(store, None):
+        at = history.state_at(store, None, number=commit.number)
+        assert at is not None
+        marker, lines = at
+        assert (marker.number, marker.time) == (commit.number, commit.time)
+        replayed = DecodedReplay()
+        replay(replayed, lines, "a test")
+        found[commit.number] = content_of(replayed.nodes)
+    return found
 
 
 BEGIN: Changes = [
@@ -54,12 +79,14 @@ class Program:
 
     Attributes:
         states: The state after each commit; those before `acknowledged` may not be found any more.
+        kept: The state after each acknowledged commit of the history, by its number.
     """
 
     journal: Journal
     states: list[State] = field(default_factory=lambda: [{}])
     acknowledged: int = 0
     retry: str = "same"
+    kept: dict[int, State] = field(default_factory=dict)
 
     def run(self, commits: int = 14) -> None:
         """Make commits, of which some are large and some delete; compact now and then."""
@@ -95,6 +122,9 @@ class Program:
                 continue
             break
         self.acknowledged = len(self.states) - 1
+        log = self.journal._writer.head.log
+        if log is not None:
+            self.kept[log.number] = state
 
     def compact(self) -> None:
         """Compact; if it does not work, leave it."""

@@ -41,7 +41,7 @@ def copy(
     """Copy; return what was reported as done."""
     made, reported = journal(to, part_limit=part_limit, token=lambda: token), list[str]()
     made.recover()
-    made.fill(from_, check_pickled, lambda what, *_: reported.append(what))
+    made.fill(from_, check_pickled, lambda what, *_: reported.append(what), timeout=None)
     return reported
 
 

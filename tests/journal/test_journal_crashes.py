@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -14,7 +14,7 @@ from autostate.journal.head import Head
 from tests import faulty
 from tests.campaign import LONG, Tally, sampled
 from tests.faulty import FaultyStore, KilledError, Promises, Step
-from tests.journal.changes import BEGIN, Program, content, journal, stored
+from tests.journal.changes import BEGIN, KEEP, Program, content, journal, past, stored
 
 
 @pytest.fixture
@@ -23,6 +23,28 @@ def folding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "FLOOR", 1)
     monkeypatch.setattr(compaction, "_CHEAP", 1)
     monkeypatch.setattr(compaction, "_FOLDED", 1)
+
+
+@pytest.fixture(autouse=True, params=["no history", "history"])
+def keeps(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Whether the journals keep a history, of all commits."""
+    on = request.param == "history"
+    KEEP.extend([(0.0, 10**6)] if on else [])
+    yield on
+    KEEP.clear()
+
+
+def check_history(
+    records: faulty.Records, promises: Promises, program: Program, *before: Program
+) -> None:
+    """Every commit reads back as it was, also one of which the program has not heard."""
+    found = past(records, promises)
+    assert {number: found.get(number) for number in program.kept} == program.kept
+    assert sorted(found) == [*range(1, len(found) + 1)]
+    states = [state for each in (program, *before) for state in each.states]
+    assert all(state in states for number, state in found.items() if number not in program.kept)
+    if found:
+        assert found[max(found)] == stored(records, promises)
 
 
 def count_steps(promises: Promises) -> int:
@@ -58,6 +80,7 @@ def test_a_kill_at_any_step_loses_nothing_acknowledged(
         records: faulty.Records = {}
         program = run_until_killed(FaultyStore(records, kill(number), **promises))
         assert stored(records, promises) in program.states[program.acknowledged :], number
+        check_history(records, promises, program)
         tally.tried()
 
 
@@ -69,9 +92,11 @@ def test_a_second_kill_during_the_recovery_loses_nothing(
     kill: Callable[[int], Callable[[Step], None]],
     rng: random.Random,
     tally: Tally,
+    *,
+    keeps: bool,
 ) -> None:
     """A successor that dies too, anywhere in its own recovery, takeover or compaction."""
-    stride = 3 if LONG else 9
+    stride = 3 if LONG else 27 if keeps else 9
     for number in range(rng.randrange(stride), count_steps(promises), stride):
         records: faulty.Records = {}
         program = run_until_killed(FaultyStore(records, faulty.kill_before(number), **promises))
@@ -81,6 +106,7 @@ def test_a_second_kill_during_the_recovery_loses_nothing(
             later = successor(store, program)
             found = stored(copy, promises)
             assert found in later.states[later.acknowledged :], (number, second)
+            check_history(copy, promises, later, program)
             tally.tried()
             if not store.dead:
                 break
@@ -92,6 +118,8 @@ def successor(store: FaultyStore, before: Program) -> Program:
     try:
         found = content(later.journal.recover())
         later.states = [found]
+        log = later.journal._writer.head.log
+        later.kept = before.kept if log is None else {**before.kept, log.number: found}
         if not found:
             later.save(BEGIN, {"pages": {}, "log": []})
         later.step(90, "y")
@@ -120,6 +148,7 @@ def test_a_fault_at_any_step_is_survived(
         program.journal._store.on_step = fault(number)  # type: ignore[attr-defined]
         program.run()
         assert stored(records, promises) == program.states[-1], number
+        check_history(records, promises, program)
         tally.tried()
 
 
@@ -145,6 +174,7 @@ def test_a_late_duplicate_overwrites_nothing(
             program.run()
         found = stored(records, promises)
         assert found in program.states[program.acknowledged :], (number, delay, kill)
+        check_history(records, promises, program)
         tally.tried()
 
 

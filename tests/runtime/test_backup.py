@@ -191,7 +191,7 @@ def test_a_state_that_is_replaced_while_it_is_copied_is_copied_at_one_moment(
         source, target = Replaced("s.db"), SqliteStore("copy.db")
         journal = Journal(target)
         journal.recover()
-        journal.fill(source, lambda: None, lambda *_: None)
+        journal.fill(source, lambda: None, lambda *_: None, timeout=None)
         number = live["number"]
         source.close()
         target.close()

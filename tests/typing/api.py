@@ -104,6 +104,12 @@ assert_type(autostate.names("sqlite:///state.db"), list[str])
 assert_type(autostate.backup("copy.db"), str)
 assert_type(autostate.backup(Path("copy.db"), "memory:jobs"), str)
 autostate.backup()  # error
+assert_type(autostate.history("memory:jobs"), list[autostate.Commit])
+assert_type(autostate.history("memory:jobs")[0].objects, tuple[str, ...])
+assert_type(autostate.restore("memory:jobs", at=7), int)
+autostate.restore("memory:jobs")  # error
+autostate.open("memory:jobs", at=1.5, readonly=True)
+autostate.open("memory:jobs", at="7", readonly=True)  # error
 assert_type(autostate.copy("memory:jobs", Path("copy.db"), progress=False), str)
 autostate.copy("memory:jobs")  # error
 
