@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -24,6 +25,7 @@ from autostate.journal.verifying import verify as verify_records
 from autostate.process.exit_status import EX_TEMPFAIL
 from autostate.runtime.backup import backup as back_up
 from autostate.runtime.copying import copy as copy_state
+from autostate.runtime.history import history, restore as restore_state
 from autostate.runtime.opening import open_state
 from autostate.runtime.stored_state import StoredState, read_state
 from autostate.saving import spill
@@ -216,6 +218,40 @@ def _tell_of_copy(made: str) -> None:
     path = file_of(made)
     if path is not None and (key := KeyFile(str(path)).path).exists():
         _print(f"Pickled values that were signed with {key} need that file, too: keep it private")
+
+
+@app.command()
+def log(url: Url = None, program: Program = None, as_json: Json = False) -> None:
+    """List the commits of the history: number, time, bytes, and the objects that they changed."""
+    commits = history(choose(url, program).url)
+    rows = [
+        [each.number, each.time.isoformat(" ", "milliseconds"), each.size, " ".join(each.objects)]
+        for each in commits
+    ]
+    columns = ["number", "time", "bytes", "objects"]
+    if as_json:
+        _print(plain.as_json([dict(zip(columns, row, strict=True)) for row in rows]))
+    else:
+        tables.table(columns, rows)
+
+
+@app.command()
+def restore(
+    at: Annotated[
+        str, typer.Option("--at", metavar="AT", help="The number of a commit; or a time in UTC.")
+    ],
+    url: Url = None,
+    program: Program = None,
+    yes: Yes = False,
+) -> None:
+    """Go back to a commit of the history, by a new commit."""
+    chosen = choose(url, program).url
+    number = int(at) if at.isdecimal() else None
+    commit = datetime.fromisoformat(at) if number is None else number
+    if isinstance(commit, datetime) and commit.tzinfo is None:
+        commit = commit.replace(tzinfo=UTC)
+    _ask(f"Make {chosen} what it was at {at}?", yes=yes)
+    _print(f"done, by the commit {restore_state(chosen, at=commit)}")
 
 
 @app.command()
