@@ -152,6 +152,25 @@ def test_a_large_record_of_somebody_else_is_not_read(start: Start) -> None:
             store.read("h-1")
 
 
+def test_an_evicted_state_is_saved_again(start: Start) -> None:
+    """The server was told to evict after it had been examined; the program says so."""
+    server = start(maxmemory_samples="10")
+    with autostate.open(server.url("a"), lease=1, flush_timeout=5):
+        pages = autostate.PersistedDict[str, int]("pages", first=1)
+        autostate.flush()
+        server.command("CONFIG SET maxmemory-policy allkeys-random maxmemory 8mb")
+        number = 0
+        while b":1" in server.command("EXISTS autostate:a"):
+            server.command(f"SET other-{number} {'x' * 50_000}")
+            number += 1
+        server.command("CONFIG SET maxmemory 0")
+        pages["second"] = 2
+        autostate.flush()
+    server.command("CONFIG SET maxmemory-policy noeviction")
+    with autostate.open(server.url("a"), lease=1):
+        assert autostate.PersistedDict[str, int]("pages") == {"first": 1, "second": 2}
+
+
 def test_an_answer_that_comes_too_late_answers_no_later_call(start: Start) -> None:
     """After a timeout, and after Ctrl-C, the connection is not used again."""
     server = start()
