@@ -71,7 +71,7 @@ class GuardedOwnership(Ownership):
         except FencedError as error:
             # Perhaps by a write of this very process, whose answer was lost.
             there = self._store.read(OWNER, timeout=timeout)
-            if not self._is_mine(there):
+            if not self._has_arrived(there):
                 raise self._lost(there) from error
             if self._named != head:  # an earlier write of this process has come late
                 return self.write(puts, deletes, timeout, head=head)
@@ -79,6 +79,10 @@ class GuardedOwnership(Ownership):
             if head is not None:
                 self._is_mine(owner)
         return written
+
+    def _has_arrived(self, there: bytes | None) -> bool:
+        """Tell whether a record of the owner is one whose write had an unknown outcome."""
+        return bool(self._sent) and self._is_mine(there)
 
     def _lost(self, there: bytes | None) -> StoreError:
         """Make the error for a record of the owner that is not the expected one.

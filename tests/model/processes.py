@@ -419,5 +419,7 @@ def same_owners() -> Iterator[None]:
     """Let what a process says of itself be the same in every run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Ownership, "_is_left", _is_left)
-        patch.setattr(Owner, "this", classmethod(lambda cls: cls(program=_running)))
+        patch.setattr(
+            Owner, "this", classmethod(lambda cls, lease=None: cls(program=_running, lease=lease))
+        )
         yield

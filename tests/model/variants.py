@@ -146,7 +146,7 @@ def readers_believe_their_first_look(patch: pytest.MonkeyPatch) -> None:
 
 def a_refusal_is_always_a_takeover(patch: pytest.MonkeyPatch) -> None:
     """A refused write is not compared with those whose answers were lost."""
-    patch.setattr(GuardedOwnership, "_resolve_outcome", lambda *_: False)
+    patch.setattr(GuardedOwnership, "_has_arrived", lambda *_: False)
 
 
 def builds_on_its_last_claim(patch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -79,6 +79,16 @@ class MyStore:
     def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
         """List."""
         return []
+
+    def scan(self, prefixes: Sequence[str], *, timeout: float | None = None) -> dict[str, bytes]:
+        """Scan."""
+        return {}
+
+    def read_many(
+        self, keys: Sequence[str], *, timeout: float | None = None
+    ) -> Iterator[bytes | None]:
+        """Read."""
+        return iter([None for _ in keys])
 
     def close(self) -> None:
         """Close."""
