@@ -56,7 +56,7 @@ def look(store: Store, timeout: float | None) -> Sighting:
     heads.sort(reverse=True)
     if heads:
         newest = heads[0].text
-        read = store.read(newest, timeout=timeout) if records is None else records[newest]
+        read = store.read(newest, timeout=timeout) if records is None else records.get(newest)
         watched[newest] = read
     return Sighting(tuple(heads), tuple(claims), watched)
 

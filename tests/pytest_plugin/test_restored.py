@@ -125,8 +125,9 @@ class TestRestored:
 
 
 SHOP_TESTS = """
-import copy, random, pytest, autostate
+import random, pytest, autostate
 from shop import *
+from copy import deepcopy
 from autostate import resume
 
 class Number(Point):
@@ -158,7 +159,7 @@ def objects():
 autostate.flush()
 BEFORE = dict(objects())
 TYPES = {path: type(value).__mro__[-2] for path, value in BEFORE.items()}
-PLAIN = copy.deepcopy(everything)
+PLAIN = deepcopy(everything)
 ROLLS = None
 
 def change_inside():
@@ -244,7 +245,7 @@ def test_everything(step, flushed, autostate_restart):
     assert now.keys() == BEFORE.keys()
     different = [path for path in now if now[path] is not BEFORE[path]]
     assert not different
-    assert copy.deepcopy(everything) == PLAIN
+    assert deepcopy(everything) == PLAIN
     assert list(progress["order"]) == ["a", "b"]
     assert progress["bytes"] == b"abc"
     assert (vars(shop), shop.tags) == ({"page": 1, "tags": ["a"], "gone": None}, ["a"])
