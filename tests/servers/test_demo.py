@@ -36,7 +36,7 @@ def test_a_killed_crawl_is_exact(
 ) -> None:
     """Nothing is there twice, nothing is lost, and nothing waits for a lease."""
     need(*PACKAGES[server.KINDS[store]])
-    options = ["--kills", "2", "--pages", "30", "--no-peers", "--store", store]
+    options = ["--kills", "2", "--pages", "120", "--no-peers", "--store", store]
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # the demo is not a process of its own
     monkeypatch.setattr(sys, "argv", ["demo", *options])
     monkeypatch.chdir(ROOT)
