@@ -21,7 +21,7 @@ from examples.crawl.demo import main
 
 ROOT: Final = Path(__file__).parent.parent
 LONG: Final = "CAMPAIGN_KILLS" in os.environ
-OPTIONS: Final = ["--kills", "8"] if LONG else ["--kills", "1", "--pages", "30", "--no-peers"]
+OPTIONS: Final = ["--kills", "8"] if LONG else ["--kills", "1", "--pages", "120", "--no-peers"]
 
 EXACT: Final = {"counted": "ab", "items": "ab", "charges": 2, "left": 0}
 """The books of two pages."""
