@@ -175,7 +175,7 @@ def main() -> int:
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10_000)
     print(f"--kills {options.kills} --seed {seed} --pages {options.pages}", flush=True)
     forms = FORMS if options.peers else FORMS[:1]
-    print(f"This takes about {options.pages // 5 * len(forms)} seconds.", flush=True)
+    print(f"This takes about {options.pages // 10 * len(forms)} seconds.", flush=True)
     results = []
     for form in forms:
         store = options.store if form is FORMS[0] else None
