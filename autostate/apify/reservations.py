@@ -31,19 +31,15 @@ class Charging:
         self._charge = manager.charge
         self._is_noted = is_noted
 
-    async def __call__(
-        self, event_name: str, *, count: int = 1, idempotency_key: str | None = None
-    ) -> ChargeResult:
-        """Charge as the manager does."""
+    async def __call__(self, event_name: str, *, count: int = 1, **options: Any) -> ChargeResult:
+        """Charge as the manager does. The option `idempotency_key` exists from apify 4.1 on."""
         point = innermost(current_manager()._tracker()) if self._is_noted() else None
         if point is None:
-            result: ChargeResult = await self._charge(
-                event_name, count=count, idempotency_key=idempotency_key
-            )
+            result: ChargeResult = await self._charge(event_name, count=count, **options)
             return result
         async with self._manager.charge_lock():  # which the manager takes again
             before = self._counted(event_name)
-            result = await self._charge(event_name, count=count, idempotency_key=idempotency_key)
+            result = await self._charge(event_name, count=count, **options)
             after = self._counted(event_name)
         more, amount = after[0] - before[0], after[1] - before[1]
         if more:
@@ -52,8 +48,8 @@ class Charging:
                 item = self._manager._charging_state[event_name]
                 item.charge_count -= more
                 item.total_charged_amount -= amount
-                if idempotency_key is not None:
-                    self._manager._idempotent_charges.pop(idempotency_key, None)
+                if options.get("idempotency_key") is not None:
+                    self._manager._idempotent_charges.pop(options["idempotency_key"], None)
 
             point.when_undone.append(take_back)
         return result

@@ -206,10 +206,11 @@ def test_a_block_that_raises_leaves_the_limit_as_it_was(start: StartActor) -> No
         f"""
         {RESULT.replace(chr(10), chr(10) + "    ")}
         async with Actor:
+            key = {{"idempotency_key": "k"}} if {HAS_KEYS} else {{}}
             async def work(n):
                 with autostate.atomic():
                     with autostate.atomic():
-                        await Actor.charge("page", count=n, idempotency_key="k")
+                        await Actor.charge("page", count=n, **key)
                         await asyncio.sleep(0.01)
                     await Actor.push_data([{{"n": 1}}, {{"n": 2}}], charged_event_name="page")
                     await Actor.charge("unknown")
@@ -217,7 +218,7 @@ def test_a_block_that_raises_leaves_the_limit_as_it_was(start: StartActor) -> No
             show(await Actor.charge("page"))
             for _ in range(3):
                 await asyncio.gather(work(3), work(4), return_exceptions=True)
-            show(await Actor.charge("page", count=9, idempotency_key="k"))
+            show(await Actor.charge("page", count=9, **key))
             print("COUNTS", Actor.get_charging_manager().get_charged_event_count("page"))
         """,
         prices=PRICES,
