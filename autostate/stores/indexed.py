@@ -257,13 +257,32 @@ class IndexedStore:
         Raises:
             FencedError: The present one is not.
         """
-        if read is not None and _differs(read.content, expect) is None:
+        if read is not None and self._differs(read.content, expect, timeout) is None:
             return read
         read = self._load(timeout)
-        differs = _differs(read.content, expect)
+        differs = self._differs(read.content, expect, timeout)
         if differs is not None:
             raise FencedError(f"{differs} in {self.url} is not what it was: nothing written")
         return read
+
+    def _differs(
+        self, index: _Index, expect: Mapping[str, bytes | None] | None, timeout: float | None
+    ) -> str | None:
+        """Name a record that is not as expected.
+
+        The name of an object tells the size. Only an object of the size that is expected is read;
+        it stays as it is while an index names it.
+        """
+        for key, data in (expect or {}).items():
+            name = index.large.get(key)
+            if name is None:
+                if index.small.get(key) != data:
+                    return key
+                continue
+            is_of_size = data is not None and size_of(name) == len(data)
+            if not is_of_size or next(self._objects.get_many([name], timeout)) != data:
+                return key
+        return None
 
     def _load(self, timeout: float | None) -> _Read:
         """Read the index."""
@@ -324,11 +343,3 @@ def check_size(url: str, name: str, size: int) -> None:
             f"the object {name} of {url} has {size:,} bytes, more than any has: somebody else has "
             "changed it. Restore it from a copy"
         )
-
-
-def _differs(index: _Index, expect: Mapping[str, bytes | None] | None) -> str | None:
-    """Name a record that is not as expected; large ones are never expected."""
-    for key, data in (expect or {}).items():
-        if key in index.large or index.small.get(key) != data:
-            return key
-    return None

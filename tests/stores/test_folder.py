@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from autostate.errors import DamagedStoreError, StoreError
+from autostate.errors import DamagedStoreError, FencedError, StoreError
 from autostate.stores import Store, open_store
 from autostate.stores.indexed import ABANDONED, INDEX, MOST, OBJECTS
 
@@ -23,6 +23,19 @@ def write_index(folder: Path, large: dict[str, str]) -> None:
     """Write an index as somebody else would."""
     content = ["autostate-index-1", "0", {}, large]
     (folder / INDEX).write_bytes(msgspec.msgpack.encode(content))
+
+
+def test_a_large_record_may_be_expected(isolated: Path) -> None:
+    """A takeover expects the head, whose size has no limit."""
+    head, other = b"1" * 100_000, b"2" * 100_000
+    with closing(opened(isolated)) as store:
+        store.write({"head": head})
+    with closing(opened(isolated)) as store:
+        for wrong in (other, other[1:], None):
+            with pytest.raises(FencedError):
+                store.write({"head": b"3"}, expect={"head": wrong})
+        store.write({"head": other}, expect={"head": head})
+        assert store.read("head") == other
 
 
 def test_no_file_outside_of_the_folder_is_read_or_deleted(isolated: Path) -> None:
