@@ -294,7 +294,8 @@ class PostgresStore:
             return StoreUnavailableError(f"{place}: {_reason(error)}", lasting=True)
         if isinstance(error, OperationalError):
             return StoreUnavailableError(
-                f"{place} was not reached, or did not answer: {_reason(error)}"
+                f"{place} was not reached, or did not answer: {_reason(error)}. Check the host and "
+                "the port in the URL, and that the server runs"
             )
         return StoreError(f"{place} refused: {_reason(error)}")
 

@@ -31,6 +31,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "driver_info": None,  # its name and version would be two trips for each connection
     "protocol": 2,
 }
+_UNLIMITED: Final = 1 << 31
 _REFUSED: Final = (
     errors.AuthenticationError,
     errors.AuthorizationError,
@@ -106,8 +107,8 @@ class RedisConnection:
         told = f"{self.place} ({self._key})"
         if isinstance(error, _REFUSED) or "ACL failure in script" in str(error):
             return StoreError(
-                f"{told} refuses this client: {error}. Check the name and the password in the URL; "
-                "the client needs +@hash +@scripting for the keys ~autostate:*"
+                f"{told} refuses this client: {str(error).rstrip('. ')}. Check the name and the "
+                "password in the URL; the client needs +@hash +@scripting for the keys ~autostate:*"
             )
         if isinstance(error, errors.MovedError) and not self._url.scheme.endswith("+cluster"):
             return StoreError(
@@ -124,12 +125,17 @@ class RedisConnection:
                     f"{told} holds something else under this key: delete it, or give the state "
                     "another name (?state=NAME)"
                 )
+            if word == "BUSY":  # somebody else's script; nothing was carried out
+                return StoreUnavailableError(f"{told} is not ready: it runs a long script")
             if word in _LASTING:
                 return StoreUnavailableError(
                     f"{told} refuses to write: {_LASTING[word]}", lasting=True
                 )
             return StoreError(f"{told} refused: {error}")
-        return StoreUnavailableError(f"{told} was not reached, or did not answer: {error}")
+        return StoreUnavailableError(
+            f"{told} was not reached, or did not answer: {error}. Check the host and the port in "
+            "the URL, and that the server runs"
+        )
 
     def _answers(self, connection: Any, commands: Sequence[Command]) -> Iterator[Any]:
         """Send commands, and read an answer to each."""
@@ -165,6 +171,8 @@ class RedisConnection:
         try:
             if self._pool is None:
                 self._pool = self._make_pool(_seconds(timeout))
+                # It counts what it makes, and never down: nothing is given back to it.
+                self._pool.max_connections = _UNLIMITED
             connection = self._pool.make_connection()
             connection.socket_timeout = connection.socket_connect_timeout = _seconds(timeout)
             connection.connect()

@@ -54,6 +54,13 @@ def saved(url: str) -> bytes | None:
         return store.read("record")
 
 
+def test_a_store_reads_in_streams_for_ever(start: Start) -> None:
+    """Each stream has a connection of its own; a pool makes a hundred by default."""
+    with closing(open_store(start().url("s"))) as store:
+        store.write({"record": b"1"})
+        assert [[*store.read_many(["record"])] for _ in range(120)] == [[b"1"]] * 120
+
+
 @pytest.mark.parametrize(
     "written",
     [
