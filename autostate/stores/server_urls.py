@@ -6,15 +6,19 @@ taken out as soon as the URL is read, and kept in this process under the URL wit
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes, urlencode, urlsplit
 
 from autostate.ownership import program
 
-_SECRET: Final = re.compile(r"pass|secret|token|credential|access_key", re.IGNORECASE)
+_SECRET: Final = re.compile(r"pass|pwd|auth|secret|token|credential|access_key", re.IGNORECASE)
 _NAME: Final = re.compile(r"[\w.@+-]{1,100}")
+_WITH_AT: Final = ("state", "user", "username")
+"""The parameters whose values may hold an `@` that is not quoted."""
+_REDIS: Final = frozenset({"redis", "rediss", "valkey", "valkeys"})
 
 _secrets: dict[str, tuple[str, dict[str, str]]] = {}
 """What was before the host, and secret parameters, by the URL without them."""
@@ -50,7 +54,10 @@ class ServerUrl(NamedTuple):
     def client(self) -> str:
         """The URL for the server's own client: with credentials, without the name of the state."""
         query = urlencode(self.parameters, quote_via=quote)
-        login = f"{self.login}@" if self.login else ""
+        # Quoted anew: clients refuse a bare `%`, and their messages quote the whole password.
+        parts = self.login.split(":", 1)
+        login = ":".join(quote(unquote_to_bytes(part), safe="") for part in parts)
+        login = f"{login}@" if login else ""
         ask = "?" if query else ""
         return f"{self.scheme}://{login}{self.hosts}{self._quoted_path}{ask}{query}"
 
@@ -71,10 +78,21 @@ def normalized(source: str) -> str:
             raise ValueError(
                 "this file: is not the URL of a store: write file:///path/of/folder?state=NAME"
             )
+        if url.parameters:
+            raise ValueError(
+                f"a folder has no parameter {next(iter(url.parameters))!r}: write "
+                "file:///path/of/folder?state=NAME"
+            )
     elif not (url.hosts or url.parameters.get("host")):
+        what, form = ("bucket", "BUCKET/PREFIX") if url.scheme == "s3" else ("host", "HOST:PORT/")
         raise ValueError(
-            f"this {url.scheme}: is not the URL of a store, since it names no host. Write "
-            f"{url.scheme}://HOST:PORT/?state=NAME"
+            f"this {url.scheme}: is not the URL of a store, since it names no {what}. Write "
+            f"{url.scheme}://{form}?state=NAME"
+        )
+    if url.scheme in _REDIS and url.path and not url.path.isdecimal():
+        raise ValueError(
+            f"the database in the URL of a Redis server is a number: write {url.scheme}://HOST:PORT"
+            "/0?state=NAME; the name of the state comes last"
         )
     if not _NAME.fullmatch(url.state) or url.state in (".", ".."):
         raise ValueError(
@@ -102,10 +120,30 @@ def _split(source: str) -> ServerUrl:
     if parts.fragment or ("@" in parts.path and parts.scheme.lower() != "file"):
         raise _unclear(source)  # else a part of a password would count as a host or a path
     login, _, hosts = parts.netloc.rpartition("@")
-    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if "\0" in unquote(login) or not _has_ports(hosts) or ";" in parts.query:
+        raise _unclear(source)
+    # A plus stands for itself: keys and passwords have it more often than blanks.
+    pairs = parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True)
+    quoted = parse_qsl(parts.query.replace("%", "%25"), keep_blank_values=True)
+    if any("@" in name + value and name not in _WITH_AT for name, value in quoted):
+        raise _unclear(source)  # a `?` in a password has begun the query
+    parameters = dict(pairs)
+    for name in parameters:
+        if name != "state" and difflib.get_close_matches(name, ["state"], cutoff=0.8):
+            raise ValueError(f"there is no parameter {name!r} of a store: write ?state=NAME")
     state = program.named(parameters.pop("state", "") or "{program}")
     path = unquote(parts.path).strip("/")
     return ServerUrl(parts.scheme.lower(), login, hosts, path, state, parameters)
+
+
+def _has_ports(hosts: str) -> bool:
+    """Tell whether what stands where ports do are numbers, and no part of a password."""
+    try:
+        for host in hosts.split(","):
+            _ = urlsplit(f"//{host}").port
+    except ValueError:
+        return False
+    return True
 
 
 def _unclear(source: str) -> ValueError:
