@@ -324,6 +324,7 @@ def _from_environment(base: Settings, environ: Mapping[str, str]) -> dict[str, A
             continue
         try:
             like = False if name == "encrypt" else getattr(base, name)
+            like = 0 if name == "history" and text.isdecimal() else like  # or an age
             found[name] = _parsed(text, like)
             _filled(base, {name: found[name]})
         except ValueError as error:

@@ -321,6 +321,17 @@ def test_a_history_is_an_age_or_a_number(
     assert Settings.for_store("memory:", history=history).keep == keep
 
 
+@pytest.mark.parametrize(
+    ("text", "keep"), [("1000", (0.0, 1000)), ("0", (0.0, 0)), ("1d", (86_400.0, 0))]
+)
+def test_the_environment_sets_a_history(
+    monkeypatch: pytest.MonkeyPatch, text: str, keep: tuple[float, int]
+) -> None:
+    """Where all is text, a number is one of commits."""
+    monkeypatch.setenv("AUTOSTATE_HISTORY", text)
+    assert Settings.for_store("memory:").keep == keep
+
+
 @pytest.mark.parametrize("history", ["", "30", "d", "30 days", "-1d", "0d", "1e9d", -1, True, 1.5])
 def test_a_history_that_makes_no_sense_is_refused(history: Any) -> None:
     """With what would make sense."""

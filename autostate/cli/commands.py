@@ -224,15 +224,15 @@ def _tell_of_copy(made: str) -> None:
 def log(url: Url = None, program: Program = None, as_json: Json = False) -> None:
     """List the commits of the history: number, time, bytes, and the objects that they changed."""
     commits = history(choose(url, program).url)
-    rows = [
-        [each.number, each.time.isoformat(" ", "milliseconds"), each.size, " ".join(each.objects)]
+    rows: list[list[Any]] = [
+        [each.number, each.time.isoformat(" ", "milliseconds"), each.size, [*each.objects]]
         for each in commits
     ]
     columns = ["number", "time", "bytes", "objects"]
     if as_json:
         _print(plain.as_json([dict(zip(columns, row, strict=True)) for row in rows]))
     else:
-        tables.table(columns, rows)
+        tables.table(columns, [[*row[:-1], " ".join(row[-1])] for row in rows])
 
 
 @app.command()
@@ -247,7 +247,12 @@ def restore(
     """Go back to a commit of the history, by a new commit."""
     chosen = choose(url, program).url
     number = int(at) if at.isdecimal() else None
-    commit = datetime.fromisoformat(at) if number is None else number
+    try:
+        commit = datetime.fromisoformat(at) if number is None else number
+    except ValueError:
+        raise typer.BadParameter(
+            f"{at!r} is neither the number of a commit nor a time, such as 2026-03-01T12:00"
+        ) from None
     if isinstance(commit, datetime) and commit.tzinfo is None:
         commit = commit.replace(tzinfo=UTC)
     _ask(f"Make {chosen} what it was at {at}?", yes=yes)

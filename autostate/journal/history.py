@@ -190,6 +190,7 @@ def _commits(store: Store, head: Head, timeout: float | None) -> Iterator[PastCo
     referrers = dict[int, set[int]]()
     for generation in reversed([*_generations(store, head, timeout)]):
         size, touched = 0, set[int]()
+        found = list[PastCommit]()
         for line in whole(lines_of(store, generation, timeout)):
             if not is_marker(line):
                 about = _decode_about(line)
@@ -201,11 +202,13 @@ def _commits(store: Store, head: Head, timeout: float | None) -> Iterator[PastCo
                 size += len(line)
                 continue
             marker = marker_of(line)
-            if marker is not None and marker.number >= head.log.first:
-                yield PastCommit(
-                    marker.number, marker.time, size, _roots(touched, names, referrers)
-                )
+            if marker is None:
+                found.clear()  # a history that has ended
+            elif marker.number >= head.log.first:
+                roots = _roots(touched, names, referrers)
+                found.append(PastCommit(marker.number, marker.time, size, roots))
             size, touched = 0, set()
+        yield from found
 
 
 def _roots(
@@ -258,6 +261,8 @@ def _state_at(
         lines: list[bytes] = []
         for line in whole(lines_of(store, generation, timeout)):
             lines.append(line)
+            if line == BASE:
+                found = None  # what was before it belongs to a history that has ended
             marker = marker_of(line)
             if marker is None or marker.number < head.log.first:
                 continue

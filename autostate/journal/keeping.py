@@ -53,9 +53,14 @@ def head_after(
 
 
 def noted(lines: Iterable[bytes], markers: list[Marker]) -> Iterator[bytes]:
-    """Pass lines on; leave the last marker among them in a list."""
+    """Pass lines on; leave the last marker among them in a list.
+
+    A base ends what was before it, which may be the markers of a history that has ended.
+    """
     for line in lines:
-        if (marker := marker_of(line)) is not None:
+        if line == BASE:
+            markers.clear()
+        elif (marker := marker_of(line)) is not None:
             markers[:] = [marker]
         yield line
 

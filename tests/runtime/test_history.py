@@ -51,6 +51,18 @@ def _pages(url: str) -> dict[int, int]:
     return {number: one["page"] for number, one in found.items()}
 
 
+def test_a_history_that_begins_again_knows_nothing_of_the_former_one(url: str) -> None:
+    """Its commits have the numbers from 1 on, also after a compaction."""
+    for pages, history in ((range(1, 6), 1000), (range(6, 9), 0), (range(9, 11), 1000)):
+        _run(url, pages, history=history)
+    assert [each.number for each in autostate.history(url)] == [1, 2]
+    assert _at(url, 1)["page"] == 9
+    _run(url, range(11, 36))
+    numbers = [each.number for each in autostate.history(url)]
+    assert numbers == [*range(1, 28)]
+    assert [_at(url, number)["page"] for number in (1, 2, 27)] == [9, 10, 35]
+
+
 def test_every_commit_is_listed_and_can_be_opened(url: str) -> None:
     """By its number, and by a time; with what it has changed; over processes and compactions."""
     _run(url, range(1, 20), history=1000)
