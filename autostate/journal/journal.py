@@ -294,8 +294,10 @@ class Journal:
         if self._keep is not None and not any(self._keep):
             self._keep, found.head = None, msgspec.structs.replace(found.head, log=None)
         me = HeadKey(epoch + 1, self._token())
+        lease = self._writer.ownership.lease if self._recovered else None
         self._writer = Writer(self._store, me, found, self._part_limit, self._monotonic)
         self._recovered = True
+        self.hold_lease(lease)
 
     # --- From a commit to the store -------------------------------------------------------
 
@@ -408,9 +410,7 @@ class Journal:
     def begin_at(self, epoch: int) -> None:
         """Use an epoch above this one: the epochs up to it may belong to others."""
         self._check_ready()
-        before = self._writer.ownership
-        self._begin(before.found, epoch - 1)
-        self.hold_lease(before.lease)
+        self._begin(self._writer.ownership.found, epoch - 1)
 
     def check_owner(self, *, timeout: float | None = None) -> None:
         """Check that no later incarnation has taken over; on some stores no other call does.

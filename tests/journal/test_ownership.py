@@ -12,6 +12,7 @@ import pytest
 from autostate.errors import FencedError, StoreUnavailableError
 from autostate.journal import Journal
 from autostate.journal.ownership import PATIENCE
+from autostate.stores.memory import MemoryStore
 from tests import faulty
 from tests.campaign import sampled
 from tests.faulty import STORES, FaultyStore, Promises, Step
@@ -230,6 +231,23 @@ def test_taking_over_early_fences_the_writer_before(promises: Promises) -> None:
     pages = stored(records, promises)["pages"]
     assert pages["later"] == 1
     assert "too late" not in pages
+
+
+def test_a_store_that_was_wiped_is_told_the_lease_again() -> None:
+    """Else a newcomer would count its own, which may be shorter than the owner's."""
+    store = MemoryStore()
+    owner = journal(store)
+    owner.recover()
+    owner.hold_lease(60.0)
+    owner.commit(BEGIN)
+    store.write({}, store.list(""))
+    owner.reset()
+    owner.commit(BEGIN)
+    newcomer = journal(store)
+    newcomer.recover()
+    found = newcomer.last_owner()
+    assert found is not None
+    assert found.lease == 60.0
 
 
 def test_a_renewal_names_the_head_that_is_there() -> None:
