@@ -63,7 +63,8 @@ def owner_of(state: StoredState) -> str:
     """Say who owns a state, and whether the owner lives."""
     if state.owner is None:
         return "none"
-    return f"{state.owner}, {'alive' if state.alive else 'not alive'}"
+    lives = {True: "alive", False: "not alive", None: "alive, or not for longer than its lease"}
+    return f"{state.owner}, {lives[state.alive]}"
 
 
 def _when(moment: float | None) -> str:

@@ -66,8 +66,12 @@ def start(source: str | Store, settings: Settings) -> Opened:
         finally:
             deadline.at += max(0.0, time.monotonic() - began - timeout)
 
+    told: list[str] = []
+
     def report(error: StoreUnavailableError) -> None:
-        logger.warning("the state cannot be read yet, and autostate tries again: %s", error)
+        if told[-1:] != [str(error)]:  # once for each cause
+            told.append(str(error))
+            logger.warning("the state cannot be read yet, and autostate tries again: %s", error)
 
     try:
         return retried(

@@ -38,14 +38,14 @@ class StoredState:
         saved_at: The time of the last save, in seconds since 1970; None: never.
         owner: The owner, or the last one if it ended without releasing the state; None: nobody,
             or unknown.
-        alive: Whether the owner is a live process.
+        alive: Whether the owner is a live process; None: nobody can tell, and it has a lease.
     """
 
     url: str
     nodes: dict[int, NodeState]
     saved_at: float | None
     owner: Owner | None
-    alive: bool
+    alive: bool | None
 
     @property
     def roots(self) -> dict[str, int]:
@@ -75,12 +75,13 @@ def read_state(
         found = journal.recover(timeout=settings.flush_timeout)
         for notice in found.notices:
             logger.warning("%s", notice)
+        alive: bool | None
         owner, alive = _owner(store, found.epoch)
         asks = getattr(store, "owner_lives", None)
         if owner is None and asks is not None:  # the owner is on another machine
             owner = journal.last_owner(timeout=settings.flush_timeout)
             owner = None if owner is None or owner.ended else owner
-            alive = owner is not None and asks(owner) is True
+            alive = False if owner is None else asks(owner)
     return StoredState(store.url, found.nodes, found.saved_at, owner, alive)
 
 

@@ -192,7 +192,10 @@ class _Bucket:
         if isinstance(error, TimeoutError):
             return StoreUnavailableError(f"{self._shown} did not answer in time")
         if isinstance(error, FileNotFoundError):
-            return StoreUnavailableError(f"{self._shown}: there is no such bucket", lasting=True)
+            return StoreUnavailableError(
+                f"{self._shown}: there is no such bucket. Make it, or correct its name in the URL",
+                lasting=True,
+            )
         if isinstance(error, _REFUSED):
             return StoreError(
                 f"{self._shown} refuses this client: {_first_line(error)}. It needs the rights "

@@ -196,6 +196,7 @@ def test_a_push_that_lands_late_is_waited_for(
     items = autostate.outbox("items", destination)
     items.put({"n": 1})
     assert items.drain(30)
+    autostate.hub.delivery_failed.disconnect(release)  # its cycle may live on into other tests
     late.join()
     assert landed.wait(30)
     assert [type(each) for each in failed] == [api.UnansweredError]
