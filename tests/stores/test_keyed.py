@@ -296,7 +296,7 @@ def test_what_was_damaged_is_passed_over_if_wanted(encrypt: bool) -> None:
         newest = max(key for key in store.list(HEADS) if not key.endswith("claim"))
         data = store.read(newest)
         assert data is not None
-        store.write({newest: data[:-9] + b"!" + data[-8:]})
+        store.write({newest: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]})
     told = "by a fault or by somebody without the key.*previous"
     with autostate.open("sqlite:///s.db", key=KEY), pytest.raises(CorruptStateError, match=told):
         PersistedDict("state")
@@ -545,7 +545,7 @@ def test_what_is_encrypted_and_damaged_is_not_deleted(isolated: Path) -> None:
         newest = max(store.list(HEADS))
         data = store.read(newest)
         assert data is not None
-        store.write({newest: data[:-9] + b"!" + data[-8:]})
+        store.write({newest: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]})
     whole = (isolated / "s.db").read_bytes()
     for content in (whole, whole[:-1000]):
         (isolated / "s.db").write_bytes(content)
