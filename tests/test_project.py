@@ -39,6 +39,7 @@ def test_the_versions_that_are_claimed_are_those_that_are_tested() -> None:
     [matrix] = re.findall(r"python: \[(.*)\]", workflow)
     assert re.findall(r'"([\d.]+)"', matrix) == claimed
     assert "make test PYTHON=" in workflow
+    assert "make test-stores PYTHON=" in workflow
     assert project["project"]["requires-python"] == f">={claimed[0]}"
     assert project["tool"]["mypy"]["python_version"] == claimed[0]
     assert project["tool"]["ruff"]["target-version"] == "py" + claimed[0].replace(".", "")
