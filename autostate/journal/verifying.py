@@ -65,7 +65,7 @@ def verify(store: Store, signer: Signer | None = None, *, timeout: float | None 
         nodes = Journal(store).recover(timeout=timeout).nodes
         problems += _missing(nodes)
         history.commits(store, timeout)
-        problems += () if signer is None else _unsigned(nodes, signer)
+        problems += () if signer is None else unsigned(nodes, signer)
     except StoreError:
         raise
     except CorruptStateError as error:
@@ -81,7 +81,7 @@ def size_of(node: NodeState) -> tuple[int, set[int]]:
     return len(data) + sum(len(str(key)) + 4 for key in keys), references(data)
 
 
-def _unsigned(nodes: dict[int, NodeState], signer: Signer) -> Iterator[str]:
+def unsigned(nodes: dict[int, NodeState], signer: Signer) -> Iterator[str]:
     """Find pickled values that no key of the signer has signed."""
     for node_id, node in nodes.items():
         is_sequence = node.kind in SEQUENCES

@@ -19,7 +19,7 @@ from pathlib import Path
 from autostate import progress_bar
 from autostate.errors import StoreError
 from autostate.journal import Journal
-from autostate.journal.verifying import holds_pickled
+from autostate.journal.verifying import unsigned
 from autostate.ownership.owner import Owner
 from autostate.runtime.api import current_manager, live
 from autostate.runtime.claim import Claim, in_use
@@ -27,7 +27,7 @@ from autostate.runtime.manager import StateManager
 from autostate.runtime.opening import open_state
 from autostate.runtime.place import place_of
 from autostate.settings import Settings, scheme
-from autostate.signing import KeyFile, NoKeyError
+from autostate.signing import KeyFile, NoKeyError, Signer
 from autostate.stores import Store, file_of, opened
 from autostate.stores.keyed import keyed
 from autostate.stores.sqlite import SqliteStore
@@ -162,17 +162,18 @@ def _fill(
     journal: Journal, target: Store, source: Store, settings: Settings, progress: bool | None
 ) -> None:
     """Copy a state into the store of a journal, and show the progress."""
-    schemes = {scheme(target.url), scheme(source.url)}
     timeout = settings.flush_timeout
 
     def check_pickled() -> None:
-        if settings.keys or schemes in ({"sqlite"}, {"memory"}):
-            return  # the key is set, or goes with the file
-        if holds_pickled(Journal(source).recover(timeout=timeout).nodes.values()):
+        if {scheme(target.url), scheme(source.url)} in ({"sqlite"}, {"memory"}):
+            return  # the key goes with the file, or is that of the process
+        signer = Signer(target.url, lambda: settings.keys)
+        nodes = Journal(source).recover(timeout=timeout).nodes
+        if any(True for _ in unsigned(nodes, signer)):
             raise StoreError(
-                f"{source.url} holds pickled values, and the key that signed them is not in "
-                f"{target.url}, where nobody could read them: let the program save them with a "
-                "key that is set (AUTOSTATE_KEY), and copy with this key"
+                f"{source.url} holds pickled values that were signed with another key than one "
+                f"that is set (AUTOSTATE_KEY), and nobody could read them in {target.url}: let the "
+                "program save them with a key that is set, and copy with this key"
             )
 
     with contextlib.closing(_Bars(progress)) as bars:

@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 
 import autostate
+from autostate.cli.signing import sign
 from autostate.errors import StateInUseError, StoreError
 from autostate.stores import open_store
 
@@ -90,6 +91,24 @@ def test_pickled_values_need_their_key(isolated: Path) -> None:
         autostate.copy("sqlite:///from.db", f"memory:{isolated}/to")
     assert autostate.names(f"memory:{isolated}/to") == []
     with autostate.open(autostate.copy("sqlite:///from.db", "sqlite:///to.db"), readonly=True):
+        assert isinstance(autostate.PersistedDict("d")["value"], Opaque)
+
+
+def test_another_key_that_is_set_does_not_open_pickled_values(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the program has saved them with it: `sign` signs the records alone."""
+    monkeypatch.setenv("AUTOSTATE_KEY", KEY.replace(" ", "-"))
+    target = f"file://{isolated}?state=to"
+    with autostate.open("sqlite:///from.db", key=()):
+        autostate.PersistedDict("d")["value"] = autostate.pickled(Opaque())
+    sign("sqlite:///from.db")
+    with pytest.raises(StoreError, match="holds pickled values"):
+        autostate.copy("sqlite:///from.db", target)
+    assert autostate.names(target) == []
+    with autostate.open("sqlite:///from.db"):
+        autostate.PersistedDict("d")
+    with autostate.open(autostate.copy("sqlite:///from.db", target), readonly=True):
         assert isinstance(autostate.PersistedDict("d")["value"], Opaque)
 
 
