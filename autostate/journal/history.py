@@ -16,7 +16,7 @@ left.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -26,8 +26,8 @@ from msgspec import Struct
 from autostate.errors import CorruptStateError
 from autostate.journal.commit import references
 from autostate.journal.head import Head, Log, Ref, open_head
-from autostate.journal.record import whole
-from autostate.journal.recovery import lines_of, read_lines
+from autostate.journal.record import segment_lines, whole
+from autostate.journal.recovery import open_segment, read_lines
 from autostate.journal.sighting import Sighting, check_owner_record, unchanging
 from autostate.stores.base import Store
 
@@ -72,6 +72,11 @@ class Chapter(Struct, frozen=True, omit_defaults=True):
     snapshot: tuple[Ref, ...] = ()
     commits: tuple[Ref, ...] = ()
     past: tuple[Ref, ...] = ()
+
+    @property
+    def replaced(self) -> Head:
+        """What was replaced, like a head."""
+        return Head(snapshot=self.snapshot, commits=self.commits)
 
 
 class PastCommit(Struct, frozen=True):
@@ -161,12 +166,13 @@ def keys_of(store: Store, log: Log, timeout: float | None, known: dict[str, Chap
     return {ref.key for ref in refs}
 
 
-def _generations(store: Store, head: Head, timeout: float | None) -> Iterator[Head]:
-    """Yield what each compaction has replaced, like a head; the newest, the head itself, first."""
-    yield head
-    if head.log is not None:
-        for _, one in chapters(store, head.log, timeout, {}):
-            yield Head(snapshot=one.snapshot, commits=one.commits)
+def _read(store: Store, heads: Sequence[Head], timeout: float | None) -> Iterator[Iterator[bytes]]:
+    """Yield the lines of each head, with one call for all; each has to be read to its end."""
+    found = store.read_many([ref.key for head in heads for ref in head.refs], timeout=timeout)
+    for head in heads:
+        opened = (open_segment(ref, next(found)) for ref in head.refs)
+        segments = chain.from_iterable(segment_lines(each.body) for each in opened)
+        yield whole(chain(map(bytes, head.nodes), segments, map(bytes, head.changes)))
 
 
 def commits(store: Store, timeout: float | None) -> list[PastCommit]:
@@ -188,10 +194,11 @@ def _commits(store: Store, head: Head, timeout: float | None) -> Iterator[PastCo
         return
     names = dict[int, str]()
     referrers = dict[int, set[int]]()
-    for generation in reversed([*_generations(store, head, timeout)]):
+    older = [one.replaced for _, one in chapters(store, head.log, timeout, {})]
+    for lines in _read(store, [*reversed(older), head], timeout):
         size, touched = 0, set[int]()
         found = list[PastCommit]()
-        for line in whole(lines_of(store, generation, timeout)):
+        for line in lines:
             if not is_marker(line):
                 about = _decode_about(line)
                 if about.name is not None:
@@ -253,21 +260,41 @@ def state_at(
 def _state_at(
     store: Store, head: Head, timeout: float | None, number: int | None, time: float | None
 ) -> tuple[Marker, list[bytes]] | None:
-    if head.log is None:
-        return None
-    for generation in _generations(store, head, timeout):
-        found: Marker | None = None
-        end = 0
-        lines: list[bytes] = []
-        for line in whole(lines_of(store, generation, timeout)):
-            lines.append(line)
-            if line == BASE:
-                found = None  # what was before it belongs to a history that has ended
-            marker = marker_of(line)
-            if marker is None or marker.number < head.log.first:
-                continue
-            if marker.number == number or (time is not None and marker.time <= time):
-                found, end = marker, len(lines)
-        if found is not None:
-            return found, [line for line in lines[:end] if not is_marker(line)]
+    first = 0 if head.log is None else head.log.first
+    for heads in _sought(store, head, timeout, number, time):
+        for generation in _read(store, heads, timeout):
+            found: Marker | None = None
+            end = 0
+            lines: list[bytes] = []
+            for line in generation:
+                lines.append(line)
+                if line == BASE:
+                    found = None  # what was before it belongs to a history that has ended
+                marker = marker_of(line)
+                if marker is None or marker.number < first:
+                    continue
+                if marker.number == number or (time is not None and marker.time <= time):
+                    found, end = marker, len(lines)
+            if found is not None:
+                return found, [line for line in lines[:end] if not is_marker(line)]
     return None
+
+
+def _sought(
+    store: Store, head: Head, timeout: float | None, number: int | None, time: float | None
+) -> Iterator[list[Head]]:
+    """Yield what may have a commit, the newest first, in groups that are read at once."""
+    log = head.log
+    if log is None:
+        return
+    if number is None or number >= log.begun:
+        yield [head]
+        if number is not None:
+            return
+    older = list[Head]()
+    for _, one in chapters(store, log, timeout, {}):
+        if number is None or number >= one.first:
+            older.append(one.replaced)
+            if number is not None or (time is not None and one.until <= time):
+                break  # it has one; but clocks may go back, so that newer ones are read first
+    yield older

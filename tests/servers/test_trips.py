@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 import pytest
 
-from autostate.journal import Journal
+from autostate.journal import Journal, history
 from autostate.settings import Settings
 from autostate.stores import Store, open_store
 from autostate.stores.keyed import keyed
@@ -70,3 +70,27 @@ def test_trips(remote: Remote, key: str | None) -> None:
             before, proxy.delay = proxy.trips, 0.0
             journal.take_over()
             assert trips(proxy, before) == 1
+
+
+def test_trips_of_a_history(remote: Remote) -> None:
+    """One for each chapter, which names the one before it; and one for all that they hold."""
+    state = new_state()
+    with remote.proxy() as proxy, opened(remote, state, proxy, key=None) as store:
+        journal = Journal(store, keep=(0.0, 1000))
+        journal.recover()
+        journal.commit([change(id=1, kind="dict", name="s", assign={})])
+        for number in range(20):
+            journal.commit([change(id=1, put={f"{number}": "x" * 900})])
+            if number % 5 == 4:
+                journal.compact(pause=lambda: None)
+
+        def made(read: Callable[[], object]) -> int:
+            before = proxy.trips
+            read()
+            return trips(proxy, before)
+
+        one = made(lambda: [*store.read_many(["none"])])
+        newest = made(lambda: history.state_at(store, None, number=21))
+        assert made(lambda: history.state_at(store, None, number=2)) <= newest + 4 * one
+        assert made(lambda: history.commits(store, None)) <= newest + 4 * one
+        assert made(lambda: history.state_at(store, None, time=0.0)) <= newest + 6 * one
