@@ -55,7 +55,12 @@ def stored(records: faulty.Records, promises: Promises) -> State:
 
 def past(records: faulty.Records, promises: Promises) -> dict[int, State]:
     """What a reader finds at each commit of the history, by its number."""
-    store, found = FaultyStore(records, **promises), dict[int, State]()
+    return past_in(FaultyStore(records, **promises))
+
+
+def past_in(store: Store) -> dict[int, State]:
+    """What a reader of a store finds at each commit of the history, by its number."""
+    found = dict[int, State]()
     for commit in history.commits(store, None):
         at = history.state_at(store, None, number=commit.number)
         assert at is not None
@@ -65,6 +70,23 @@ def past(records: faulty.Records, promises: Promises) -> dict[int, State]:
         replay(replayed, lines, "a test")
         found[commit.number] = content_of(replayed.nodes)
     return found
+
+
+def check_past(found: dict[int, State], now: State, *programs: Program) -> None:
+    """Every commit reads back as it was, also one of which no program has heard.
+
+    Args:
+        found: What a reader finds at each commit.
+        now: What a fresh process finds.
+        programs: Those that have saved the state, the last one first.
+    """
+    kept = programs[0].kept
+    assert {number: found.get(number) for number in kept} == kept
+    assert sorted(found) == [*range(1, len(found) + 1)]
+    states = [state for each in programs for state in each.states]
+    assert all(state in states for number, state in found.items() if number not in kept)
+    if found:
+        assert found[max(found)] == now
 
 
 BEGIN: Changes = [

@@ -14,7 +14,7 @@ from autostate.journal.head import Head
 from tests import faulty
 from tests.campaign import LONG, Tally, sampled
 from tests.faulty import FaultyStore, KilledError, Promises, Step
-from tests.journal.changes import BEGIN, KEEP, Program, content, journal, past, stored
+from tests.journal.changes import BEGIN, KEEP, Program, check_past, content, journal, past, stored
 
 
 @pytest.fixture
@@ -37,14 +37,8 @@ def keeps(request: pytest.FixtureRequest) -> Iterator[bool]:
 def check_history(
     records: faulty.Records, promises: Promises, program: Program, *before: Program
 ) -> None:
-    """Every commit reads back as it was, also one of which the program has not heard."""
-    found = past(records, promises)
-    assert {number: found.get(number) for number in program.kept} == program.kept
-    assert sorted(found) == [*range(1, len(found) + 1)]
-    states = [state for each in (program, *before) for state in each.states]
-    assert all(state in states for number, state in found.items() if number not in program.kept)
-    if found:
-        assert found[max(found)] == stored(records, promises)
+    """Every commit reads back as it was; see `check_past`."""
+    check_past(past(records, promises), stored(records, promises), program, *before)
 
 
 def count_steps(promises: Promises) -> int:

@@ -15,7 +15,7 @@ from autostate.stores import open_store
 from tests import faulty
 from tests.campaign import Tally, size
 from tests.faulty import KilledError, Step, untroubled
-from tests.journal.changes import Program, State, content, journal
+from tests.journal.changes import KEEP, Program, State, check_past, content, journal, past_in
 from tests.servers.base import Server
 from tests.servers.conftest import new_state
 from tests.servers.stepping import SteppingStore
@@ -86,6 +86,39 @@ def test_a_kill_at_any_call_loses_nothing_acknowledged(
                 later.step(90, "y" * 300)
                 later.compact()
                 assert stored(url) == later.states[-1], number
+        tally.tried()
+
+
+@pytest.fixture
+def history() -> Iterator[None]:
+    """The journals keep a history, of all commits."""
+    KEEP.append((0.0, 1000))
+    yield
+    KEEP.clear()
+
+
+@pytest.mark.parametrize("trouble", [faulty.kill_before, faulty.kill_after, faulty.answer_lost])
+def test_no_trouble_at_any_call_loses_a_commit_of_the_history(
+    server: Server,
+    history: None,
+    trouble: Callable[[int], OnStep],
+    rng: random.Random,
+    tally: Tally,
+) -> None:
+    """Each that was acknowledged is listed and reads back, also after a later process."""
+    _, steps = run(server.url(new_state()))
+    for number in places(rng, steps)[::3]:
+        url = server.url(new_state())
+        program, _ = run(url, trouble(number))
+        with opened(url) as store:
+            check_past(past_in(store), stored(url), program)
+            later = Program(journal(store, token=lambda: "second"))
+            later.states = [content(later.journal.recover())]
+            later.kept = program.kept
+            if later.states[0]:
+                later.step(90, "y" * 300)
+                later.compact()
+                check_past(past_in(store), stored(url), later, program)
         tally.tried()
 
 
