@@ -52,7 +52,7 @@ def opened(url: str, *, readonly: bool = False) -> Store:
     scheme, _, name = url.partition(":")
     store: Store
     if scheme.partition("+")[0] in SERVERS:
-        store = _on_server(url)
+        store = _on_server(url, readonly=readonly)
     elif scheme == "memory":
         from autostate.stores.memory import MemoryStore
 
@@ -68,7 +68,7 @@ def opened(url: str, *, readonly: bool = False) -> Store:
     return store
 
 
-def _on_server(url: str) -> Store:
+def _on_server(url: str, *, readonly: bool) -> Store:
     """Open a store whose client is an extra."""
     scheme = url.partition(":")[0].partition("+")[0]
     extra = {"postgres": "postgresql", "s3": "s3", "postgresql": "postgresql"}.get(scheme, "redis")
@@ -76,7 +76,7 @@ def _on_server(url: str) -> Store:
         if scheme == "file":
             from autostate.stores.folder import open_folder
 
-            return open_folder(url)
+            return open_folder(url, readonly=readonly)
         if extra == "postgresql":
             from autostate.stores.postgresql import PostgresStore
 
@@ -111,4 +111,9 @@ def checked(source: str | os.PathLike[str], *, readonly: bool = False) -> str:
         from autostate.stores.places import refuse_place, refuse_unreadable
 
         (refuse_unreadable if readonly else refuse_place)(path)
+    elif url.startswith("file:") and not readonly:
+        from autostate.stores.folder import folder_of
+        from autostate.stores.places import refuse_folder
+
+        refuse_folder(folder_of(url))
     return url

@@ -21,6 +21,7 @@ from typing import Any, Final
 from autostate.errors import StoreError, StoreUnavailableError
 from autostate.files import make_folder, sync_folder, write_new
 from autostate.stores.indexed import ChangedError, Found, IndexedStore, check_size
+from autostate.stores.places import refuse_folder
 from autostate.stores.server_urls import parsed
 
 _ASIDE: Final = ".autostate-tmp"
@@ -47,7 +48,7 @@ class FolderStore(IndexedStore):
     """The records of one state in a folder.
 
     Args:
-        folder: The folder; made at the first write.
+        folder: The folder; one that is missing is made at the first write.
         url: The URL that names it.
     """
 
@@ -60,10 +61,28 @@ class FolderStore(IndexedStore):
         self.owner_file: Path | None = folder.with_name(f"{folder.name}.autostate-owner")
 
 
-def open_folder(url: str) -> FolderStore:
-    """Open the folder that a normalized URL names: of the state in the folder of the URL."""
+def folder_of(url: str) -> Path:
+    """Give the folder of the state that a normalized URL names, in the folder of the URL."""
     parts = parsed(url)
-    return FolderStore(Path("/", parts.path, parts.state), url)
+    return Path("/", parts.path, parts.state)
+
+
+def open_folder(url: str, *, readonly: bool) -> FolderStore:
+    """Open the folder of a state.
+
+    Args:
+        url: A normalized URL.
+        readonly: Whether to make nothing. Else the folder is made: where that fails, a program
+            learns it at its start, and not at its first save.
+
+    Raises:
+        StoreError: The folder cannot be made or written; the message says what to do.
+    """
+    folder = folder_of(url)
+    if not readonly:
+        refuse_folder(folder)
+        _Files(folder, url).make()
+    return FolderStore(folder, url)
 
 
 class _Files:
@@ -72,6 +91,11 @@ class _Files:
     def __init__(self, folder: Path, url: str) -> None:
         self._folder = folder
         self._url = url
+
+    def make(self) -> None:
+        """Make the folder, if it is not there."""
+        with self._translated():
+            make_folder(self._folder)
 
     def get(self, name: str, timeout: float | None) -> Found | None:
         """Return a file; its version is its content."""

@@ -34,7 +34,7 @@ def refuse_place(path: Path) -> os.stat_result | None:
     """
     found = look_at(path)
     if found is None:
-        _refuse_folder(path)
+        refuse_unmakable(path)
     elif stat.S_ISDIR(found.st_mode):
         raise StoreError(
             f"{path} cannot be opened: it is a folder. Name a file in it: "
@@ -101,8 +101,23 @@ def is_there(path: Path) -> bool:
     return True
 
 
-def _refuse_folder(path: Path) -> None:
-    """Refuse the path of a missing file if it cannot be made."""
+def refuse_folder(path: Path) -> None:
+    """Refuse a path at which no folder of a state can be; make nothing.
+
+    Raises:
+        StoreError: It cannot be made or written, or is no folder; the message says what to do.
+    """
+    found = look_at(path)
+    if found is None:
+        refuse_unmakable(path)
+    elif not stat.S_ISDIR(found.st_mode):
+        raise StoreError(f"{path} cannot be opened: it is no folder. Configure another path")
+    elif not os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=_EFFECTIVE):
+        raise StoreError(f"{path} is not writable: check the permissions of the folder")
+
+
+def refuse_unmakable(path: Path) -> None:
+    """Refuse the path of what is missing if it cannot be made."""
     folder = next(each for each in path.parents if look_at(each) is not None)
     if not folder.is_dir():
         raise StoreError(

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import autostate
 from autostate.errors import DamagedStoreError, FencedError, StoreError
 from autostate.stores import Store, open_store
 from autostate.stores.indexed import ABANDONED, INDEX, MOST, OBJECTS
@@ -88,3 +89,20 @@ def test_what_a_killed_process_has_left_is_deleted(isolated: Path) -> None:
         store.write({}, ["record"])
     assert not {left, aside} & {each.name for each in folder.iterdir()}
     assert young in {each.name for each in folder.iterdir()}
+
+
+def test_a_folder_that_cannot_be_made_is_refused_at_the_start(isolated: Path) -> None:
+    """Not at the first save; and who only reads makes nothing."""
+    (isolated / "file").write_bytes(b"")
+    for folder in (isolated / "file", Path("/proc/none"), Path("/proc")):
+        with pytest.raises(StoreError, match=r"cannot be made|and writable"):
+            opened(folder)
+    with pytest.raises(StoreError, match="is no folder"):
+        open_store(f"file://{isolated}?state=file")
+    with (
+        pytest.raises(StoreError, match="cannot be made"),
+        autostate.open(f"file://{isolated}/file?state=s"),
+    ):
+        pytest.fail("it is told before anything is done")
+    open_store(f"file://{isolated}?state=s", readonly=True).close()
+    assert [*isolated.iterdir()] == [isolated / "file"]
