@@ -92,8 +92,9 @@ _REFUSED: Final = (
 _NOT_LET_IN: Final = re.compile(
     "FATAL: .*(authentication failed|does not exist|pg_hba|permission denied|not permitted)"
 )
-"""What a server says that lets nobody in: the client gives no code then. In another language it
-counts as a server that does not answer, which is told all the same."""
+"""What a server says that lets nobody in. Its code comes with each such answer; but libpq leaves it
+out of the text at the verbosity of a new connection, and psycopg sets no other. In another language
+it counts as a server that does not answer, which is told all the same."""
 
 
 class PostgresStore:
@@ -284,7 +285,7 @@ class PostgresStore:
         place = f"{self._place} ({self.state_name})"
         if isinstance(error, TimeoutError):
             return StoreUnavailableError(f"{place} did not answer in time")
-        if isinstance(error, _REFUSED) or _NOT_LET_IN.search(str(error)):
+        if isinstance(error, _REFUSED) or _is_login_refused(error):
             return StoreError(
                 f"{place} refuses this client: {_reason(error)}. Check name, password and database "
                 "in the URL; the role needs the right to create a schema, or USAGE of the schema "
@@ -302,6 +303,12 @@ class PostgresStore:
 
 def _client_url(url: ServerUrl) -> str:
     return url._replace(scheme="postgresql").client
+
+
+def _is_login_refused(error: BaseException) -> bool:
+    finished = getattr(error, "pgconn", None)  # of a connection that was not made
+    lacks_password = finished is not None and finished.needs_password
+    return lacks_password or _NOT_LET_IN.search(str(error)) is not None
 
 
 def _reason(error: BaseException) -> str:

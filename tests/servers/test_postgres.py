@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from autostate.errors import DamagedStoreError, FencedError, StoreError, StoreUn
 from autostate.stores import open_store
 from tests.conformance import store_kit
 from tests.servers import need
-from tests.servers.base import free_ports, wait_for
+from tests.servers.base import free_ports, wait_for, wait_until
 from tests.servers.conftest import new_state
 from tests.servers.kinds import PACKAGES
 from tests.servers.postgres import NOBODY, Postgres
@@ -78,6 +79,29 @@ def test_a_role_without_rights_is_told_which_it_needs(postgres: Postgres, url: s
         assert store.read("record") == b"1"
     with pytest.raises(StoreError, match="refuses this client"):
         open_store(as_role(url, "nobody"))
+
+
+def test_a_missing_password_is_told(postgres: Postgres, url: str) -> None:
+    """And nobody waits for a server that answers; a wrong one is told, too."""
+    [(hba,)] = postgres.rows("SHOW hba_file")
+    rules = Path(hba)
+    rules.write_text(f"local all secret scram-sha-256\n{rules.read_text()}")
+    postgres.execute("CREATE ROLE secret LOGIN PASSWORD 'secret'")
+    postgres.execute("SELECT pg_reload_conf()")
+    errors = list[StoreError]()
+
+    def is_refused() -> bool:
+        try:
+            open_store(as_role(url, "secret")).close()
+        except StoreError as error:
+            errors.append(error)
+        return bool(errors)
+
+    wait_until(is_refused)
+    assert "refuses this client" in str(errors[0])
+    with pytest.raises(StoreError, match="refuses this client"):
+        open_store(as_role(url, "secret&password=wrong"))
+    open_store(as_role(url, "secret&password=secret")).close()
 
 
 def test_a_dropped_table_is_made_again(postgres: Postgres, url: str) -> None:
