@@ -204,7 +204,8 @@ class Blocks:
         point.holder = None
         if len(self.open) == 1:
             self._noted = {}
-        del self.open[point]  # last: until here the end can be repeated
+        del self.open[point]  # until here the end can be repeated
+        point.plain = []  # contexts keep the savepoint; what it holds could not be converted
         if self.refused:
             self.refused = bool(self.open)
             self._tracker.wake()

@@ -268,6 +268,24 @@ def test_a_container_that_was_put_between_two_units_holds_up_no_cut(counts: Any)
     assert state == {"place": {"page": 1}}
 
 
+def test_a_container_that_an_ended_unit_has_seen_holds_up_no_cut(counts: Any) -> None:
+    """Its context lives on, and with it what the unit remembers."""
+    tracker = current_manager()._tracker()
+    state: PersistedDict[str, Any] = PersistedDict("state")
+    context = contextvars.Context()
+    with _unit():
+        counts["n"] += 1
+        held = {"page": 1}
+        contextvars.Context().run(state.__setitem__, "place", held)
+        unit = _unit()
+        context.run(unit.__enter__)
+        unit.end(kept=True)
+        del held
+        cut = tracker.cut()
+        assert cut is not None
+        cut.failed()
+
+
 def test_a_container_that_somebody_held_at_a_cut_holds_up_no_later_one(counts: Any) -> None:
     """The first cut has noted its content, and with it the container."""
     tracker = current_manager()._tracker()
