@@ -23,17 +23,27 @@ KILL_OVERDUE = 300.0
 """Seconds after an announced kill that did not come, until saving is normal again."""
 TIMEOUT_VARIABLES = ("ACTOR_TIMEOUT_AT", "APIFY_TIMEOUT_AT")
 
+kills: int = 0
+"""How many kills were announced."""
 _kill_at: float | None = None
 """The time at which this process will be killed, by the monotonic clock."""
+_former_kill_at: float | None = None
+"""What it was before the last announcement."""
 _timeout_at: float | None = None
 """The time at which the run times out, in seconds since 1970, by the SDK's configuration."""
 
 
 def note_kill(time_remaining: float | None) -> None:
     """Remember an announced kill, and the seconds until it; None if they are not known."""
-    global _kill_at
+    global kills, _kill_at, _former_kill_at
     left = UNKNOWN_TIME if time_remaining is None else max(0.0, time_remaining)
-    _kill_at = time.monotonic() + left
+    kills, _former_kill_at, _kill_at = kills + 1, _kill_at, time.monotonic() + left
+
+
+def recall_kill() -> None:
+    """Forget the kill that was announced last: it does not come. One announced before does."""
+    global _kill_at
+    _kill_at = _former_kill_at
 
 
 def seconds_to_kill() -> float | None:
@@ -84,8 +94,8 @@ def timeout_of(environ: Mapping[str, str]) -> float | None:
 
 def forget() -> None:
     """Forget all of it, for tests."""
-    global _kill_at, _timeout_at
-    _kill_at = _timeout_at = None
+    global _kill_at, _former_kill_at, _timeout_at
+    _kill_at = _former_kill_at = _timeout_at = None
 
 
 def _timestamp(at: datetime) -> float:

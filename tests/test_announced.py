@@ -51,6 +51,16 @@ def test_a_kill_that_did_not_come_is_forgotten(monkeypatch: pytest.MonkeyPatch) 
     assert announced.seconds_to_kill() is None
 
 
+def test_a_kill_that_is_recalled_leaves_the_one_before() -> None:
+    """It was asked for, and refused; the platform may have announced another one before."""
+    announced.recall_kill()
+    assert announced.seconds_to_kill() is None
+    announced.note_kill(50.0)
+    announced.note_kill(5.0)
+    announced.recall_kill()
+    assert (announced.seconds_to_kill() or 0.0) > 5.0
+
+
 TIMES = {
     "2026-03-01T12:00:00.000Z": 1772366400.0,
     "2026-03-01T13:00:00+01:00": 1772366400.0,

@@ -1,12 +1,12 @@
 """Actors: each event of Apify becomes a signal of the hub, and a save.
 
 `import autostate` is enough, before or after `import apify`, and does not load the SDK: an import
-finder waits for the import of the SDK. Then five functions of the SDK are wrapped:
+finder waits for the import of the SDK. Then six functions of the SDK are wrapped:
 
 - entering an Actor: afterwards the library's listeners are registered, again for each context,
   because the SDK forgets all listeners when a context ends;
 - leaving an Actor: one save, when all listeners of the program are done;
-- becoming another Actor: one save before it;
+- becoming another Actor, and rebooting: see `replacing.py`;
 - setting a status message: from then on the message is the program's;
 - receiving a message from the platform: the SDK drops events whose data it cannot read, and a
   migration must not go unnoticed because its `data` was null.
@@ -112,12 +112,15 @@ def _hook() -> None:
     try:
         import wrapt
 
+        from autostate.apify import replacing
+
         actor_type: Any = sys.modules["apify._actor"]._ActorType
         if "_hooked_by_autostate" in vars(actor_type):
             return
         wrapt.wrap_function_wrapper(actor_type, "__aenter__", _enter)
         wrapt.wrap_function_wrapper(actor_type, "__aexit__", _leave)
-        wrapt.wrap_function_wrapper(actor_type, "metamorph", _metamorph)
+        wrapt.wrap_function_wrapper(actor_type, "metamorph", replacing.metamorph)
+        wrapt.wrap_function_wrapper(actor_type, "reboot", replacing.reboot)
         wrapt.wrap_function_wrapper(actor_type, "set_status_message", _set_status_message)
         actor_type._hooked_by_autostate = True
     except Exception:
@@ -315,28 +318,6 @@ async def _finish_outboxes() -> None:
     in_step: Any = sys.modules.get("autostate.apify.in_step")
     if in_step is not None:
         await in_step.finish()
-
-
-async def _metamorph(wrapped: Wrapped, _actor: Any, args: Args, kwargs: Kwargs) -> Any:
-    """Save before another Actor takes the place of this one: it ends this process by a kill."""
-    await _deliver("before the metamorph")
-    await save("before the metamorph")
-    return await wrapped(*args, **kwargs)
-
-
-async def _deliver(when: str) -> None:
-    """Empty the outboxes: the next Actor has others, and delivers nothing of this one.
-
-    What requests in work have put is left out, as they have not ended, and never will.
-    """
-    for manager in live():
-        for companion in manager.companions():
-            drain = getattr(companion, "drain_async", None)
-            try:
-                if drain is not None and not await drain() and not manager._tracker().savepoints:
-                    logger.error("%r was not emptied %s", companion, when)
-            except (AutostateError, RuntimeError) as error:
-                logger.error("%r was not emptied %s: %s", companion, when, error)  # noqa: TRY400
 
 
 async def _set_status_message(wrapped: Wrapped, actor: Any, args: Args, kwargs: Kwargs) -> Any:

@@ -273,6 +273,12 @@ class StoreUse:
         if incarnation is not None:
             incarnation.flush_thread.announce_kill(None)
 
+    def recall_kill(self) -> None:
+        """Save as before the last announced kill, which does not come."""
+        incarnation = self._incarnation
+        if incarnation is not None:
+            incarnation.flush_thread.recall_kill()
+
     def announce_end(self) -> None:
         """Tell a process that waits for this one that the end has begun."""
         incarnation = self._incarnation

@@ -119,6 +119,7 @@ class FlushPolicy:
         self.unchecked: bool = False
         self.lease: float | None = None
         self.failures: int = 0
+        self._former_kill = self.kill_at, self.kill_expected_until  # before the last one
         # Times by the flush thread's clock; infinite: never.
         self._first = math.inf  # something is unsaved, and no cut has taken it
         self._under_way = math.inf  # the same of what a cut has taken
@@ -258,9 +259,14 @@ class FlushPolicy:
             time_remaining: Seconds until then, as announced; None when it is not known.
         """
         left = UNKNOWN_TIME if time_remaining is None else max(0.0, time_remaining)
+        self._former_kill = self.kill_at, self.kill_expected_until
         self.kill_at = now + left - min(1.0, left / 10)  # a margin for the end of the process
         self.kill_expected_until = now + left + KILL_OVERDUE
         self._not_before = -math.inf
+
+    def recall_kill(self) -> None:
+        """Note that the kill that was announced last does not come."""
+        self.kill_at, self.kill_expected_until = self._former_kill
 
     def expect_timeout(self, now: float, seconds: float) -> None:
         """Note that the run will time out.

@@ -139,6 +139,10 @@ class FlushThread:
         """
         self._inbox.put(partial(self._expect_kill, time_remaining))
 
+    def recall_kill(self) -> None:
+        """Save as before the last announced kill, which does not come. This never blocks."""
+        self._inbox.put(self._policy.recall_kill)
+
     def expect_timeout(self, seconds: float) -> None:
         """Save everything shortly before the run times out, in `seconds`. This never blocks."""
         self._inbox.put(lambda: self._policy.expect_timeout(self._clock(), seconds))

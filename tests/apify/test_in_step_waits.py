@@ -79,6 +79,33 @@ def test_an_actor_becomes_another_one_in_a_handler(platform: LocalPlatform, tmp_
     assert run.queue.unhandled == ["https://example.com/1"]
 
 
+def test_an_actor_reboots_in_a_handler(platform: LocalPlatform, tmp_path: Path) -> None:
+    """The page that does is worked again. If the platform refuses it, the crawl goes on."""
+    platform.traffic.fault("POST", "*/reboot", status=400, times=1)
+    handler = f"""
+        await Actor.push_data({{"page": n}})
+        await Actor.charge("page")
+        if n == 1:
+            try:
+                await Actor.reboot()
+            except Exception:
+                pages["refused"] += 1
+        elif n == 3:
+            try:
+                open({str(tmp_path / "rebooted")!r}, "x").close()
+            except FileExistsError:
+                return
+            await Actor.reboot()
+    """
+    run = platform.start_run(crawl(tmp_path, handler, pages=5), env=QUICK, prices={"page": 0.001})
+    assert run.wait(LONG) == 0, run.output
+    assert run.reboots == 1
+    assert run.state("pages") == {"refused": 1} | {str(n): 1 for n in range(5)}
+    assert [item["page"] for item in run.dataset.items] == [*range(5)]
+    assert len(run.charges) == 5
+    assert not run.queue.unhandled
+
+
 def test_a_handler_reads_and_drains(platform: LocalPlatform, tmp_path: Path) -> None:
     """It gets what other pages have pushed, and what it has pushed itself counts."""
     handler = """

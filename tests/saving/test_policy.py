@@ -292,6 +292,19 @@ def test_saving_goes_on_after_an_announced_kill_that_is_late(policy: FlushPolicy
     assert policy.kill_announced(106.0)
 
 
+def test_a_recalled_kill_leaves_the_one_before(policy: FlushPolicy) -> None:
+    """Without another one urgency ends."""
+    policy.announce_kill(100.0, 60.0)
+    policy.announce_kill(101.0, 5.0)
+    policy.recall_kill()
+    assert policy.kill_at == 159.0
+    policy = FlushPolicy(policy.settings)
+    policy.announce_kill(100.0, 5.0)
+    policy.recall_kill()
+    assert not policy.kill_announced(101.0)
+    assert end_of_flush(policy, 101.0) == 131.0
+
+
 def test_urgency_ends_when_no_kill_comes(policy: FlushPolicy) -> None:
     """On a metered store an eternal hurry would cost money every half second."""
     policy.announce_kill(100.0, 5.0)
