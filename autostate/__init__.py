@@ -12,6 +12,7 @@ below its own, and packages on one line do not import each other:
     cli/                    the commands
     scrapy/                 crawls of Scrapy
     apify/                  what Apify tells a program; @actor; to and from Actor.use_state
+    shared/                 what several processes write at once; not public yet
     delivery/, loops/,      outbox(); resume(); @persisted, and the state put back after a test
     objects/
     containers/             PersistedDict, PersistedSet and the others

@@ -1,0 +1,19 @@
+"""State that any number of processes write at once: what each contributes, merged.
+
+    replica.py      the shared objects of one process: writes, refreshes, publications
+    writer.py       what one process contributes, and what is known of its publications
+    fold.py         contributions taken into the base
+    shelf.py        the records of a shared state: lineages, marks, and the base
+    line.py         a lineage as a record
+    kinds.py        how what several processes have contributed is merged
+    clock.py        times that order the changes of dicts
+
+An object is a map from keys to *entries*. What a process contributes is such a map, and so is what
+all have contributed; both are merged key by key. So the order in which contributions arrive does
+not matter, and reading needs no lock.
+
+Each process is a *writer*, with a *lineage*: one record with all that it has contributed in the
+present *generation*, which each publication overwrites. To *fold* is to take the lineages of a
+generation into the *base*, an ordinary journal in the same store. `shelf.py` has the protocol and
+its reasons.
+"""

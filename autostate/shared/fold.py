@@ -1,0 +1,209 @@
+"""Folding: the contributions of a generation are taken into the base.
+
+The base is an ordinary journal: it is taken over, and of two processes that fold at once the
+journal stops one. Whatever a fold did before it died, the next one does again. See `shelf.py`.
+
+The base keeps how far each writer was taken in, for those whose last publication has an unknown
+outcome; the entries of many past writers are dropped, with the generations up to which nothing is
+known any more. A process that was stopped for longer gets an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from autostate.errors import FencedError, StateTypeError
+from autostate.journal import Journal
+from autostate.memory import encode
+from autostate.shared.clock import HybridClock
+from autostate.shared.kinds import TOMBSTONES, Entries, Kind, merge_into
+from autostate.shared.line import Line, LineKey
+from autostate.shared.shelf import TAKEN, THROUGH, Base, Shelf
+
+MANY: Final = 64
+"""Lineages of past writers, from which number on a fold is due."""
+LARGE: Final = 65_536
+"""Bytes of a lineage, from which size on a fold is due."""
+REMEMBERED: Final = 1_024
+"""So many writers the base remembers."""
+
+KindOf = Callable[[str, str], Kind]
+"""Gives the kind of an object, from its name and the name of its kind."""
+
+
+class Known:
+    """What a fold knows, to forget what no later contribution can need; see `kinds.Settled`."""
+
+    def __init__(
+        self, taken: Mapping[str, tuple[int, int]], later: set[str], clock: HybridClock
+    ) -> None:
+        self._taken = taken
+        self._later = later
+        self._clock = clock
+
+    def has_taken(self, writer: str, number: int) -> bool:
+        """Tell whether no change of a writer up to a number can come any more."""
+        if writer in self._taken:
+            return self._taken[writer][1] >= number
+        return writer not in self._later
+
+    def is_old(self, stamp: int) -> bool:
+        """Tell whether deletions of that time may be forgotten."""
+        return self._clock.age(stamp) > TOMBSTONES
+
+
+def fold(
+    shelf: Shelf, kind_of: KindOf, clock: HybridClock, timeout: float | None = None
+) -> Base | None:
+    """Take the contributions of the oldest generation into the base, and close it.
+
+    Args:
+        shelf: The records.
+        kind_of: Gives the kinds of objects.
+        clock: The time.
+        timeout: The most seconds to wait for each answer of the store.
+
+    Returns:
+        The new base; None: another process folds.
+
+    Raises:
+        StateTypeError: Two programs use a name for different kinds, or this one cannot merge what
+            others have written. Nothing was changed.
+        StoreError: The store failed; the next fold begins again.
+    """
+    journal = Journal(shelf.store)
+    recovered = journal.recover(timeout=timeout)
+    base = Base.of(recovered.nodes)
+    generation = base.through + 1
+    try:
+        journal.take_over(timeout=timeout)
+        shelf.close_generation(generation, timeout)
+        lines = shelf.lines_through(generation, timeout)
+        later = {key.writer for key in shelf.read(timeout).lines if key.generation > generation}
+        changes = _Changes(base, recovered.next_id)
+        made = _folded(base, lines, later, changes, kind_of=kind_of, clock=clock)
+        journal.commit(changes.lines, timeout=timeout)
+        journal.check_owner(timeout=timeout)
+    except FencedError:
+        return None
+    shelf.sweep(generation, timeout)
+    if journal.needs_compaction:
+        journal.compact(pause=lambda: None, timeout=timeout)
+    return made
+
+
+class _Changes:
+    """The changes of a fold, as the journal commits them.
+
+    Args:
+        base: The base that is changed.
+        next_id: The id of the next node that is made.
+    """
+
+    def __init__(self, base: Base, next_id: int) -> None:
+        self.nodes: dict[str, int] = dict(base.nodes)
+        self.lines: list[bytes] = []
+        self._next_id = next_id
+
+    def add(self, root: str, puts: Mapping[str, Any], drops: list[str]) -> None:
+        """Put and drop entries of a root; make the root if there is none."""
+        if not (puts or drops):
+            return
+        change: dict[str, Any] = {"id": self.nodes.get(root, self._next_id)}
+        if root not in self.nodes:
+            self.nodes[root] = self._next_id
+            self._next_id += 1
+            change |= {"kind": "dict", "name": root}
+        if drops:
+            change["drop"] = drops
+        if puts:
+            change["put"] = puts
+        self.lines.append(encode(change))
+
+
+def _merged(
+    base: Base, lines: Mapping[LineKey, Line], kind_of: KindOf
+) -> tuple[dict[str, tuple[str, Entries]], dict[str, Entries]]:
+    """Merge lineages into the objects of the base.
+
+    Returns:
+        All objects, and the entries that have changed, by the names of objects.
+    """
+    objects = dict(base.objects)
+    changed: dict[str, Entries] = {}
+    for line in lines.values():
+        for name, (kind_name, entries) in line.objects.items():
+            kind = checked(kind_of(name, kind_name), name, kind_name)
+            known_as, known = objects.setdefault(name, (kind_name, {}))
+            checked(kind, name, known_as)
+            merge_into(kind, known, entries)
+            changed.setdefault(name, {}).update({key: known[key] for key in entries})
+    return objects, changed
+
+
+def _folded(
+    base: Base,
+    lines: Mapping[LineKey, Line],
+    later: set[str],
+    changes: _Changes,
+    *,
+    kind_of: KindOf,
+    clock: HybridClock,
+) -> Base:
+    """Take lineages into the base; return the new one, and note what changes it."""
+    generation = base.through + 1
+    # What is older has arrived late, and is in no base.
+    lines = {key: line for key, line in lines.items() if key.generation == generation}
+    taken = dict(base.taken)
+    taken |= {key.writer: (generation, line.number) for key, line in lines.items()}
+    forgotten, known_from = _forgotten(taken, base.known_from)
+    known = Known(taken, later, clock)
+    objects, changed = _merged(base, lines, kind_of)
+    for name, entries in changed.items():
+        kind_name, all_entries = objects[name]
+        kind = kind_of(name, kind_name)
+        settled = {key: kind.settled(entry, known) for key, entry in entries.items()}
+        drops = [key for key, entry in settled.items() if entry is None]
+        puts = {key: entry for key, entry in settled.items() if entry is not None}
+        all_entries.update(puts)
+        for key in drops:
+            del all_entries[key]
+        changes.add(f"{kind_name}:{name}", puts, drops)
+    fresh = {who: [*one] for who, one in taken.items() if base.taken.get(who) != one}
+    changes.add(TAKEN, fresh, [who for who in forgotten if who in base.taken])
+    went_on = sum(key.writer in base.taken for key in lines)
+    changes.add(THROUGH, {"closed": generation, "known": known_from, "live": went_on}, [])
+    return Base(generation, known_from, taken, objects, changes.nodes, went_on)
+
+
+def _forgotten(taken: dict[str, tuple[int, int]], known_from: int) -> tuple[list[str], int]:
+    """Drop the writers of the oldest generations, as whole generations."""
+    dropped: list[str] = []
+    if len(taken) > REMEMBERED:
+        order = sorted(generation for generation, _ in taken.values())
+        last = order[len(order) - REMEMBERED // 2]
+        newest = order[-1]
+        known_from = max(known_from, min(last, newest))
+        dropped = [who for who, (generation, _) in taken.items() if generation < known_from]
+        for who in dropped:
+            del taken[who]
+    return dropped, known_from
+
+
+def checked(kind: Kind, name: str, kind_name: str) -> Kind:
+    """Check that an object is of the kind that another program has given it.
+
+    Raises:
+        StateTypeError: It is not.
+    """
+    if kind.name != kind_name:
+        raise _of_two_kinds(name, kind.name, kind_name)
+    return kind
+
+
+def _of_two_kinds(name: str, one: str, other: str) -> StateTypeError:
+    return StateTypeError(
+        f"the shared object {name!r} is a {one} in one program and a {other} in another: give one "
+        "of them another name"
+    )

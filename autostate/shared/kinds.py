@@ -1,0 +1,238 @@
+"""The kinds of shared objects: how what several processes have contributed is merged.
+
+An *entry* is JSON, and what is known about one key (or member). `merge` is commutative and
+associative: entries may be merged in any order and grouping. The protocol merges each contribution
+exactly once, so `merge` need not be idempotent; that of a counter is not.
+
+- *counter*: an entry is a number, and merging adds.
+- *set*: an observed-remove set [1]. Each addition has a number that is larger than all former ones
+  of its writer. An entry has, by writers, the latest addition, and the latest removed addition: a
+  removal names the additions that its process has seen, so an addition that it has not seen wins.
+  No clock decides.
+- *dict*: the last writer wins, by a hybrid logical clock [2]; or a function of the user merges.
+
+[1] Bieniusa et al., An optimized conflict-free replicated set, 2012, https://arxiv.org/abs/1210.3368
+[2] Kulkarni et al., Logical physical clocks, 2014, https://cse.buffalo.edu/tech-reports/2014-04.pdf
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from autostate.delivery.destination import decode, encode
+from autostate.errors import StateTypeError
+
+Entry = Any
+Entries = dict[str, Entry]
+Merge = Callable[[Any, Any], Any]
+
+MERGED: Final = -1
+"""In the place of a stamp: a function of the user merges the values of this key."""
+TOMBSTONES: Final = 30 * 24 * 3600 * 1000
+"""Milliseconds for which the base remembers that a key of a dict was deleted."""
+
+
+class Absent:
+    """The type of `ABSENT`."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = Absent()
+"""Stands for no value: a key that is to be deleted, or that is not there."""
+
+
+class Origin(Protocol):
+    """Who writes.
+
+    Attributes:
+        id: The name of the writer.
+    """
+
+    id: str
+
+    def next(self) -> int:
+        """Return the number of this change: larger than all former ones of the writer."""
+        ...
+
+    def stamp(self) -> int:
+        """Return a time of the hybrid logical clock, larger than all that were seen."""
+        ...
+
+
+class Settled(Protocol):
+    """What a fold knows, to forget what no later contribution can need."""
+
+    def has_taken(self, writer: str, number: int) -> bool:
+        """Tell whether no change of a writer up to a number can come any more."""
+        ...
+
+    def is_old(self, stamp: int) -> bool:
+        """Tell whether deletions of that time may be forgotten."""
+        ...
+
+
+class Kind(Protocol):
+    """How the entries of an object are made, merged and shown.
+
+    Attributes:
+        name: Its name in records.
+    """
+
+    name: str
+
+    def entry(self, key: str, operation: Any, seen: Entry | None, origin: Origin) -> Entry:
+        """Make the entry that an operation contributes.
+
+        Args:
+            key: The key.
+            operation: See `handle.Handle.write`.
+            seen: What is known about the key.
+            origin: Who writes.
+        """
+        ...
+
+    def merge(self, key: str, one: Entry, other: Entry) -> Entry:
+        """Merge two entries of a key; change neither."""
+        ...
+
+    def show(self, entry: Entry) -> Any:
+        """Return the value of an entry; of a set, True; ABSENT if the key is not there."""
+        ...
+
+    def settled(self, entry: Entry, known: Settled) -> Entry | None:
+        """Return an entry as the base keeps it; None: there is nothing to keep."""
+        ...
+
+
+class CounterKind:
+    """Numbers that are added."""
+
+    name: str = "counter"
+
+    def entry(self, key: str, operation: Any, seen: Entry | None, origin: Origin) -> Entry:
+        """Contribute a difference."""
+        origin.next()
+        return operation
+
+    def merge(self, key: str, one: Entry, other: Entry) -> Entry:
+        """Add."""
+        return one + other
+
+    def show(self, entry: Entry) -> Any:
+        """Show all numbers but 0."""
+        return entry or ABSENT
+
+    def settled(self, entry: Entry, known: Settled) -> Entry | None:
+        """Forget what is 0."""
+        return entry or None
+
+
+class SetKind:
+    """Members: additions by writer, and removed additions by writer."""
+
+    name: str = "set"
+
+    def entry(self, key: str, operation: Any, seen: Entry | None, origin: Origin) -> Entry:
+        """Contribute an addition, or the removal of the additions that are seen."""
+        number = origin.next()
+        if operation:
+            return [{origin.id: number}, {}]
+        return [{}, {} if seen is None else dict(seen[0])]
+
+    def merge(self, key: str, one: Entry, other: Entry) -> Entry:
+        """Keep the latest of each writer."""
+        return [_latest(one[0], other[0]), _latest(one[1], other[1])]
+
+    def show(self, entry: Entry) -> Any:
+        """Show a member of which some addition is not removed."""
+        added, removed = entry
+        return True if any(n > removed.get(who, 0) for who, n in added.items()) else ABSENT
+
+    def settled(self, entry: Entry, known: Settled) -> Entry | None:
+        """Forget what is removed, and removals of additions that cannot come again."""
+        added, removed = entry
+        left = {who: n for who, n in added.items() if n > removed.get(who, 0)}
+        late = {who: n for who, n in removed.items() if not known.has_taken(who, n)}
+        return [left, late] if left or late else None
+
+
+class DictKind:
+    """Values of which the last one wins, or which a function merges.
+
+    Args:
+        merge: A function for all keys; or functions by key.
+    """
+
+    name: str = "dict"
+
+    def __init__(self, merge: Merge | Mapping[str, Merge] | None = None) -> None:
+        self._merge = merge
+
+    def function(self, key: str) -> Merge | None:
+        """Return the function that merges the values of a key."""
+        return self._merge.get(key) if isinstance(self._merge, Mapping) else self._merge
+
+    def entry(self, key: str, operation: Any, seen: Entry | None, origin: Origin) -> Entry:
+        """Contribute a value, as a text of JSON; None: the key is deleted."""
+        origin.next()
+        if self.function(key) is not None:
+            return [MERGED, "", encode(operation)]
+        text = None if operation is ABSENT else encode(operation)
+        return [origin.stamp(), origin.id, text]
+
+    def merge(self, key: str, one: Entry, other: Entry) -> Entry:
+        """Keep the later one, or merge both."""
+        if (one[0] == MERGED) != (other[0] == MERGED):
+            raise StateTypeError(
+                f"the key {key} of a shared dict is merged by a function in one program and not in "
+                "another: pass the same merge= to SharedDict in both"
+            )
+        if one[0] != MERGED:
+            return max(one, other, key=_order)
+        function = self.function(key)
+        if function is None:
+            raise UnmergeableError(
+                f"the values of the key {key} of a shared dict are merged by a function: pass the "
+                "same merge= to SharedDict as the programs that write it"
+            )
+        return [MERGED, "", encode(function(decode(one[2]), decode(other[2])))]
+
+    def show(self, entry: Entry) -> Any:
+        """Show the value."""
+        return ABSENT if entry[2] is None else decode(entry[2])
+
+    def settled(self, entry: Entry, known: Settled) -> Entry | None:
+        """Forget a deletion after some weeks: writes that were earlier have arrived by then."""
+        return None if entry[2] is None and known.is_old(entry[0]) else entry
+
+
+class UnmergeableError(StateTypeError):
+    """This program lacks the function that merges two values."""
+
+
+def _order(entry: Entry) -> tuple[int, str]:
+    return entry[0], entry[1]
+
+
+def _latest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    if not other:
+        return dict(one)
+    merged = dict(one)
+    for who, number in other.items():
+        if number > merged.get(who, 0):
+            merged[who] = number
+    return merged
+
+
+def merge_into(kind: Kind, into: Entries, entries: Mapping[str, Entry]) -> None:
+    """Merge the entries of a contribution into others."""
+    for key, entry in entries.items():
+        known = into.get(key)
+        into[key] = entry if known is None else kind.merge(key, known, entry)
+
+
+COUNTER: Final = CounterKind()
+SET: Final = SetKind()

@@ -1,0 +1,330 @@
+"""The shared objects of one process, and what this process knows of all contributions.
+
+A read shows the changes of this process at once, and those of others as of the last refresh. It
+never goes back: a refresh reads at least what was acknowledged before it, and all that this process
+has contributed is merged with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from autostate.deadline import Deadline
+from autostate.delivery.destination import decode, encode
+from autostate.errors import FlushError, StateTypeError, StoreUnavailableError, UnsupportedTypeError
+from autostate.shared import fold
+from autostate.shared.clock import HybridClock
+from autostate.shared.kinds import ABSENT, COUNTER, SET, DictKind, Entries, Kind, merge_into
+from autostate.shared.shelf import ClosedError, Reading, Shelf
+from autostate.shared.writer import Writer
+from autostate.stores.base import Store
+
+PATIENCE: Final = 2.0
+"""Seconds for which a closed generation may be folded by the process that has closed it."""
+LONGEST_WAIT: Final = 30.0
+"""Seconds that a refresh may take."""
+FIRST_PAUSE: Final = 0.005
+LONGEST_PAUSE: Final = 0.5
+"""Seconds between two looks whether another process has folded, or a store answers."""
+
+
+def text_of(key: Any) -> str:
+    """Return the text under which a key or member is stored: itself, or `=` and JSON.
+
+    Raises:
+        UnsupportedTypeError: It cannot be stored; or it is equal to another key of another type, so
+            that processes could not agree which of them is there.
+
+    Example:
+        >>> text_of("page"), text_of(("page", 1))
+        ('page', '={"$tuple":["page",1]}')
+    """
+    if type(key) is str:
+        return key if not key.startswith("=") else "=" + encode(key)
+    if isinstance(key, bool) or (isinstance(key, float) and (key.is_integer() or math.isnan(key))):
+        raise UnsupportedTypeError(
+            "a key of a shared object",
+            f"{key!r} is equal to a number of another type, or not to itself: take an int or a str",
+        )
+    return "=" + encode(key)
+
+
+def key_of(text: str) -> Any:
+    """Return the key of a text."""
+    return decode(text[1:]) if text.startswith("=") else text
+
+
+def kind_named(name: str) -> Kind:
+    """Give a kind without functions of the user.
+
+    Raises:
+        StateTypeError: There is no such kind: a newer version of autostate has written it.
+    """
+    kinds: dict[str, Kind] = {"counter": COUNTER, "set": SET, "dict": DictKind()}
+    if name not in kinds:
+        raise StateTypeError(f"a shared object of the kind {name!r} needs a newer autostate")
+    return kinds[name]
+
+
+class Shared:
+    """One shared object of this process; what containers see of it is `handle.Handle`.
+
+    Args:
+        replica: The shared objects of the process.
+        name: Its name.
+        kind: How its entries are merged.
+
+    Attributes:
+        name: Its name.
+        kind: How its entries are merged.
+        entries: What is known, by the texts of keys.
+        lock: Held while the object changes.
+        container: The object of the program.
+    """
+
+    def __init__(self, replica: Replica, name: str, kind: Kind) -> None:
+        self.name: str = name
+        self.kind: Kind = kind
+        self.entries: Entries = {}
+        self.lock: threading.RLock = replica.lock
+        self.container: Any = None
+        self._replica = replica
+
+    def write(self, operations: Mapping[Any, Any]) -> None:
+        """Check, record and show changes of one call, all or none.
+
+        Args:
+            operations: By key. Of a counter the difference; of a set True to add, False to remove
+                what is in view; of a dict the value, or ABSENT to delete.
+
+        Raises:
+            UnsupportedTypeError: A key or value cannot be stored; nothing was changed.
+        """
+        texts = {text_of(key): operation for key, operation in operations.items()}
+        with self.lock:
+            kind, entries, writer = self.kind, self.entries, self._replica.writer
+            made = {
+                text: kind.entry(text, operation, entries.get(text), writer)
+                for text, operation in texts.items()
+            }
+            merged = {
+                text: entry if text not in entries else kind.merge(text, entries[text], entry)
+                for text, entry in made.items()
+            }
+            writer.add(self.name, kind, made)
+            entries.update(merged)
+            self._show(merged)
+        self._replica.wake()
+
+    def refresh(self, timeout: float | None = None) -> None:
+        """Read what others have published."""
+        self._replica.refresh(timeout)
+
+    def set_entries(self, entries: Entries) -> None:
+        """Show what a refresh has found; the lock is held."""
+        before = self.entries
+        gone = {text: None for text in before if text not in entries}
+        changed = {t: entry for t, entry in entries.items() if before.get(t, gone) != entry}
+        self.entries = entries
+        self._show(changed)
+        self._show(gone)
+
+    def _show(self, entries: Mapping[str, Any]) -> None:
+        """Change the container, by the builtin's functions."""
+        put, drop = _METHODS[self.kind.name]
+        for text, entry in entries.items():
+            value = ABSENT if entry is None else self.kind.show(entry)
+            if value is ABSENT:
+                drop(self.container, key_of(text))
+            else:
+                put(self.container, key_of(text), value)
+
+
+class Replica:
+    """The shared objects of one process in one store.
+
+    Args:
+        store: The store; it is closed with this.
+        now: The time of day in seconds.
+
+    Attributes:
+        shelf: The records.
+        lock: Held while objects change.
+        writer: What this process contributes.
+        read_at: When the view was read, in seconds of a clock that never jumps; None: never.
+        wake: Called after each change.
+    """
+
+    def __init__(self, store: Store, *, now: Callable[[], float] = time.time) -> None:
+        self.shelf: Shelf = Shelf(store)
+        self.lock: threading.RLock = threading.RLock()
+        self.objects: dict[str, Shared] = {}
+        self.read_at: float | None = None
+        self.wake: Callable[[], None] = lambda: None
+        self._clock = HybridClock(now)
+        self._store = store
+        self._reading: Reading | None = None
+        self._refreshing = threading.Lock()
+        self._behind_since: tuple[int, float] = (0, 0.0)
+        self.writer: Writer = self._new_writer()
+
+    def _new_writer(self) -> Writer:
+        return Writer(self.shelf, self.kind_of, self._clock, self.lock)
+
+    def kind_of(self, name: str, kind_name: str) -> Kind:
+        """Give the kind of an object, with the functions of the program."""
+        known = self.objects.get(name)
+        return kind_named(kind_name) if known is None else known.kind
+
+    def open(self, name: str, kind: Kind, make: Callable[[Shared], Any]) -> Any:
+        """Give the shared object of a name; make it with what is stored.
+
+        Raises:
+            StateTypeError: Another program uses the name for another kind.
+            StoreError: The store could not be read.
+        """
+        with self.lock:
+            known = self.objects.get(name)
+            if known is not None:
+                fold.checked(kind, name, known.kind.name)
+                return known.container
+        reading = self._read(None)
+        with self.lock:
+            if name not in self.objects:
+                made = Shared(self, name, kind)
+                made.container = make(made)
+                self._fill(made, reading)
+                self.objects[name] = made
+            return self.objects[name].container
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def refresh(self, timeout: float | None = None) -> None:
+        """Read what others have published.
+
+        Raises:
+            StoreError: The store could not be read; the view stays as it was.
+        """
+        with self._refreshing:
+            began = time.monotonic()
+            reading = self._read(timeout)
+            with self.lock:
+                for each in self.objects.values():
+                    self._fill(each, reading)
+                self.read_at = began
+
+    def _read(self, timeout: float | None) -> Reading:
+        end = Deadline.after(LONGEST_WAIT if timeout is None else timeout)
+        pause = FIRST_PAUSE
+        while True:
+            reading = self.shelf.read(timeout)
+            with self.lock:
+                self.writer.follow(reading)
+                before = self._reading
+                # Of two threads that read, the later one may have read the earlier state.
+                is_old = self.writer.generation > reading.generation or (
+                    before is not None and reading.is_before(before)
+                )
+                if reading.base.is_settled and not is_old:
+                    self._reading = reading
+                    return reading
+            if end.left() <= pause:
+                raise StoreUnavailableError(
+                    f"the shared state in {self._store.url} is folded again and again while it is "
+                    "read: try again"
+                )
+            if not reading.base.is_settled and self._is_left(end.left()):
+                self._fold(end.left())
+            time.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _fill(self, shared: Shared, reading: Reading) -> None:
+        """Merge all contributions to an object; the lock is held."""
+        name, kind = shared.name, shared.kind
+        merged: Entries = {}
+        found = reading.base.objects.get(name)
+        if found is not None:
+            fold.checked(kind, name, found[0])
+            merged = dict(found[1])
+        writer = self.writer
+        for key, line in reading.lines.items():
+            if key.writer != writer.id and name in line.objects:
+                kind_name, entries = line.objects[name]
+                fold.checked(kind, name, kind_name)
+                merge_into(kind, merged, entries)
+        if reading.base.through < writer.generation:
+            for entries in writer.own(name):
+                merge_into(kind, merged, entries)
+        if kind.name == "dict":
+            for entry in merged.values():
+                self._clock.see(entry[0])
+        shared.set_entries(merged)
+
+    # -- publishing ---------------------------------------------------------------------------
+
+    def flush(self, timeout: float) -> None:
+        """Return when all changes before the call are published.
+
+        Raises:
+            FlushError: They were not published in time; they stay in memory.
+            UncertainError: It will never be known whether some were counted.
+        """
+        end = Deadline.after(timeout)
+        pause = FIRST_PAUSE
+        size: int | None = None
+        while size is None:
+            try:
+                size = self.writer.publish(timeout=max(end.left(), 0.001))
+            except (ClosedError, StoreUnavailableError) as error:
+                if end.left() <= pause:
+                    raise FlushError(
+                        f"changes to the shared state in {self._store.url} could not be published "
+                        f"in {timeout:.3g} s: {error}. They stay in memory"
+                    ) from error
+                if isinstance(error, ClosedError) and self._is_left(end.left()):
+                    self._fold(end.left())
+                time.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, LONGEST_PAUSE)
+        reading = self._reading
+        is_large = size > fold.LARGE
+        if is_large or (reading is not None and len(reading.lines) > fold.MANY):
+            with contextlib.suppress(StoreUnavailableError):
+                self.fold_if_due(is_large=is_large, timeout=max(end.left(), 0.001))
+
+    def fold_if_due(self, *, is_large: bool = False, timeout: float | None = None) -> bool:
+        """Fold if there are many lineages, or large ones, and no other process is about to."""
+        reading = self._read(timeout)
+        many = len(reading.lines) > fold.MANY + 2 * reading.base.went_on
+        if not (many or is_large) or reading.generation > reading.base.through + 1:
+            return False
+        return self._fold(timeout)
+
+    def _fold(self, timeout: float | None) -> bool:
+        folded = fold.fold(self.shelf, self.kind_of, self._clock, timeout)
+        return folded is not None
+
+    def _is_left(self, timeout: float) -> bool:
+        """Tell whether a generation has been closed for so long that its folder is gone."""
+        through = self.shelf.read(timeout).base.through
+        now = time.monotonic()
+        if self._behind_since[0] != through:
+            self._behind_since = through, now
+        return now - self._behind_since[1] > PATIENCE
+
+    def close(self) -> None:
+        """Close the store."""
+        self._store.close()
+
+
+_drop_key: Final = dict[Any, Any].pop
+_METHODS: Final[dict[str, tuple[Callable[..., Any], Callable[..., Any]]]] = {
+    "counter": (dict.__setitem__, lambda container, key: _drop_key(container, key, None)),
+    "dict": (dict.__setitem__, lambda container, key: _drop_key(container, key, None)),
+    "set": (lambda container, key, _value: set.add(container, key), set.discard),
+}

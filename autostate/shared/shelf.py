@@ -1,0 +1,319 @@
+"""The records of a shared state in one store, and the protocol by which processes share them.
+
+It needs nothing of a store but to read, write, list and delete single records; so it is the same on
+each. Processes that come and go do not wait for each other, and hold no locks.
+
+    publish    write the lineage → look for the mark "closed" of its generation → acknowledge
+    read       list lineages → read the base → read the lineages of later generations
+    fold       take the base over → write the mark → read all lineages up to that generation →
+               commit the base with them → check the owner → delete them
+
+Why nothing is lost: if a publication does not see the mark, its write came before the mark, so that
+the fold reads it. Why nothing counts twice: the base names the generation up to which it has
+everything, and readers pass over older lineages, whenever they arrive. If a publication sees the
+mark, it may have been in time or not; the base, once committed, tells for each writer how far it
+was taken, and the writer goes on in the next generation with the rest.
+
+What does not work: to mark lineages one by one, since a mark can never be deleted (a process that
+was stopped for hours may still write). Marks of generations are few; when 256 generations are
+closed, one mark of the *era* replaces theirs. A writer looks for the mark of its generation first,
+and then for that of its era. What does not work, either: one record with the number of the open
+generation. A fold that was stopped for hours could write it again, and so open a closed generation.
+
+The lineages are listed before the base is read. The other way round, a lineage that is taken into
+the base in between would be missed. One that is deleted in between is in a newer base: the reader
+begins again.
+
+In a store that writes several records as a whole and compares others, a publication is one step.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from autostate.errors import AutostateError, FencedError, StoreUnavailableError
+from autostate.journal.commit import NodeState
+from autostate.journal.head import HEADS, OWNER
+from autostate.journal.recovery import Recovery
+from autostate.shared.kinds import Entries
+from autostate.shared.line import LINES, Line, LineKey, newest, opened, parse_key, sealed
+from autostate.stores.base import Store
+from autostate.stores.wrapping import StoreAround
+
+PREFIX: Final = "shared-"
+"""Before all keys, so that a state of another kind may lie in the same store."""
+CLOSED: Final = "closed-"
+ERAS: Final = "era-"
+ERA: Final = 256
+"""Generations whose marks are replaced by one."""
+TAKEN: Final = "=taken"
+THROUGH: Final = "=through"
+"""Roots of the base: how far writers were taken in, and the generation up to which all were."""
+_ROUNDS: Final = 10
+
+
+class ClosedError(AutostateError):
+    """The generation of a publication is closed.
+
+    Args:
+        is_certain: Whether the publication was certainly not made.
+    """
+
+    def __init__(self, generation: int, *, is_certain: bool) -> None:
+        super().__init__(f"the generation {generation} of a shared state is closed")
+        self.is_certain = is_certain
+
+
+class Base(NamedTuple):
+    """What was folded.
+
+    Attributes:
+        through: Everything up to this generation is in it.
+        known_from: The first generation of which it still knows how far writers were taken in.
+        taken: Generation and number of the last change that was taken in, by writer.
+        objects: Kind and entries by name.
+        nodes: The ids of the nodes of the journal, by the names of their roots.
+        went_on: How many writers of the last generation had written in an earlier one.
+        is_settled: Whether nothing can replace it by another one of the same generation. In a store
+            without conditional writes a process that folds may have claimed the base, and not yet
+            written its own.
+    """
+
+    through: int
+    known_from: int
+    taken: dict[str, tuple[int, int]]
+    objects: dict[str, tuple[str, Entries]]
+    nodes: dict[str, int]
+    went_on: int = 0
+    is_settled: bool = True
+
+    @classmethod
+    def of(cls, nodes: Mapping[int, NodeState]) -> Base:
+        """Read the base from the nodes of its journal."""
+        roots = {node.name: node.content or {} for node in nodes.values() if node.name is not None}
+        through = roots.pop(THROUGH, {})
+        taken = {who: (one[0], one[1]) for who, one in roots.pop(TAKEN, {}).items()}
+        objects = {}
+        for root, entries in roots.items():
+            kind, _, name = root.partition(":")
+            objects[name] = (kind, entries)
+        ids = {node.name: each for each, node in nodes.items() if node.name is not None}
+        closed, known, went_on = (through.get(name, 0) for name in ("closed", "known", "live"))
+        return cls(closed, known or 1, taken, objects, ids, went_on)
+
+
+class Reading(NamedTuple):
+    """A shared state as it was read.
+
+    Attributes:
+        base: What was folded.
+        lines: The lineages of later generations, by their keys.
+        generation: The generation that is open.
+        size: Bytes of the lineages.
+    """
+
+    base: Base
+    lines: dict[LineKey, Line]
+    generation: int
+    size: int
+
+    def is_before(self, other: Reading) -> bool:
+        """Tell whether it is certainly of an earlier moment than another one."""
+        if self.base.through != other.base.through:
+            return self.base.through < other.base.through
+        numbers = {key[:2]: line.number for key, line in self.lines.items()}
+        return any(numbers.get(key[:2], 0) < line.number for key, line in other.lines.items())
+
+
+class Prefixed(StoreAround):
+    """A store of which only the keys with a prefix are seen, without it.
+
+    Args:
+        store: The store.
+    """
+
+    def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
+        """Return the record under this key, None if there is none."""
+        return self.store.read(PREFIX + key, timeout=timeout)
+
+    def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
+        """Return all keys that begin with the prefix, sorted."""
+        found = self.store.list(PREFIX + prefix, timeout=timeout)
+        return [key.removeprefix(PREFIX) for key in found]
+
+    def scan(self, prefixes: Sequence[str], *, timeout: float | None = None) -> dict[str, bytes]:
+        """Return all records whose key begins with one of the prefixes; see `Store.scan`."""
+        found = self.store.scan([PREFIX + prefix for prefix in prefixes], timeout=timeout)
+        return {key.removeprefix(PREFIX): data for key, data in found.items()}
+
+    def read_many(
+        self, keys: Sequence[str], *, timeout: float | None = None
+    ) -> Iterator[bytes | None]:
+        """Read records one after another; see `Store.read_many`."""
+        return self.store.read_many([PREFIX + key for key in keys], timeout=timeout)
+
+    def write(
+        self,
+        puts: Mapping[str, bytes],
+        deletes: Collection[str] = (),
+        *,
+        expect: Mapping[str, bytes | None] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Write and delete records; see `Store.write`."""
+        self.store.write(
+            {PREFIX + key: data for key, data in puts.items()},
+            [PREFIX + key for key in deletes],
+            expect=None if expect is None else {PREFIX + k: data for k, data in expect.items()},
+            timeout=timeout,
+        )
+
+
+class Shelf:
+    """The records of a shared state.
+
+    Args:
+        store: The store. Its owner closes it.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store: Prefixed = Prefixed(store)
+        self._one_step = store.atomic and store.conditional
+        self._base: tuple[Any, Base] | None = None
+        self._known: dict[LineKey, tuple[bytes, Line]] = {}
+
+    # -- publishing ---------------------------------------------------------------------------
+
+    def publish(
+        self, key: LineKey, line: Line, former: Sequence[str] = (), timeout: float | None = None
+    ) -> int:
+        """Write a lineage. When this returns, everybody who reads later sees it.
+
+        Args:
+            key: Its key.
+            line: Its content.
+            former: Keys of the same lineage with less in them: they are deleted.
+            timeout: The most seconds to wait for each answer of the store.
+
+        Returns:
+            The bytes of the record.
+
+        Raises:
+            ClosedError: The generation is closed.
+            StoreUnavailableError: The outcome is unknown; use another key.
+            StoreError: The store refused.
+        """
+        marks = [f"{CLOSED}{key.generation:08}", f"{ERAS}{key.generation // ERA:08}"]
+        puts = {key.text: sealed(key, line)}
+        if self._one_step:
+            try:
+                self.store.write(puts, former, expect=dict.fromkeys(marks), timeout=timeout)
+            except FencedError:
+                raise ClosedError(key.generation, is_certain=True) from None
+            return len(puts[key.text])
+        self.store.write(puts, timeout=timeout)
+        # In this order: the mark of the era is written before the marks in it are deleted.
+        if any(self.store.read(mark, timeout=timeout) is not None for mark in marks):
+            raise ClosedError(key.generation, is_certain=False)
+        if former:
+            self.store.write({}, former, timeout=timeout)
+        return len(puts[key.text])
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def read(self, timeout: float | None = None) -> Reading:
+        """Read the shared state: at least what was acknowledged before the call.
+
+        Raises:
+            CorruptStateError: A record is damaged.
+            StoreError: The store could not be read.
+        """
+        for _ in range(_ROUNDS):
+            found = self._read(timeout)
+            if found is not None:
+                return found
+        raise StoreUnavailableError(
+            f"the shared state in {self.store.url} is folded again and again while it is read: try "
+            "again"
+        )
+
+    def _read(self, timeout: float | None) -> Reading | None:
+        """Read once; None: a lineage has gone meanwhile."""
+        if self._one_step:
+            records = self.store.scan((LINES, OWNER, CLOSED), timeout=timeout)
+            keys: Collection[str] = records
+            version: Any = records.get(OWNER)
+        else:
+            records = {}
+            keys = self.store.list("", timeout=timeout)
+            version = tuple(key for key in keys if key.startswith(HEADS))  # and claims
+        base = self._base_of(version, timeout)
+        wanted = [key for (generation, _), key in newest(keys).items() if generation > base.through]
+        if self._one_step:
+            contents = [records[key.text] for key in wanted]
+        else:
+            got = [*self.store.read_many([key.text for key in wanted], timeout=timeout)]
+            contents = [data for data in got if data is not None]
+            if len(contents) < len(got):
+                return None
+        lines = {key: self._line(key, data) for key, data in zip(wanted, contents, strict=True)}
+        self._known = {key: self._known[key] for key in lines}
+        marks = [int(key[len(CLOSED) :]) for key in keys if key.startswith(CLOSED)]
+        generation = max(base.through, *marks, 0) + 1
+        return Reading(base, lines, generation, sum(map(len, contents)))
+
+    def _line(self, key: LineKey, data: bytes) -> Line:
+        known = self._known.get(key)
+        if known is None or known[0] != data:
+            known = self._known[key] = data, opened(key, data)
+        return known[1]
+
+    def _base_of(self, version: Any, timeout: float | None) -> Base:
+        """Read the base, unless it is as it was."""
+        if self._base is None or self._base[0] != version or not version:
+            found = Recovery(self.store, "raise", timeout).find()
+            rank = (0, "") if found.key is None else found.key.rank
+            later = any(claim.rank > rank for claim in found.sighting.claims)
+            base = Base.of(found.nodes)
+            self._base = version, base._replace(is_settled=self._one_step or not later)
+        return self._base[1]
+
+    # -- for folds ----------------------------------------------------------------------------
+
+    def close_generation(self, generation: int, timeout: float | None = None) -> None:
+        """Write the mark of a generation; before it that of the era that has ended."""
+        era = generation // ERA
+        puts = {f"{ERAS}{era - 1:08}": b"{}"} if era else {}
+        self.store.write({**puts, f"{CLOSED}{generation:08}": b"{}"}, timeout=timeout)
+
+    def lines_through(self, generation: int, timeout: float | None = None) -> dict[LineKey, Line]:
+        """Read all lineages up to a generation that is closed.
+
+        Raises:
+            StoreUnavailableError: One was deleted meanwhile, by another process that folds.
+        """
+        keys = [
+            key
+            for (found, _), key in newest(self.store.list(LINES, timeout=timeout)).items()
+            if found <= generation
+        ]
+        contents = self.store.read_many([key.text for key in keys], timeout=timeout)
+        lines = {}
+        for key, data in zip(keys, contents, strict=True):
+            if data is None:
+                raise StoreUnavailableError(f"another process folds {self.store.url}")
+            lines[key] = opened(key, data)
+        return lines
+
+    def sweep(self, generation: int, timeout: float | None = None) -> None:
+        """Delete lineages that are in the base, and marks that the mark of an era replaces."""
+        keys = self.store.list("", timeout=timeout)
+        gone = [text for text in keys if (key := parse_key(text)) and key.generation <= generation]
+        begun = generation // ERA * ERA
+        gone += [
+            text for text in keys if text.startswith(CLOSED) and int(text[len(CLOSED) :]) < begun
+        ]
+        if gone:
+            self.store.write({}, gone, timeout=timeout)

@@ -1,0 +1,244 @@
+"""What one process contributes to a shared state, and what is known of its publications.
+
+A change is in one of three places, in this order:
+
+    fresh      made since the last publication began
+    attempts   in publications of which it is not known whether they have arrived
+    line       acknowledged: in the lineage of the present generation
+
+and, when the generation is folded, in the base. All of it is shown in this process at once.
+
+    publish: fresh ──▶ attempts ──▶ line ──▶ the base, when the generation is closed
+                          ▲  │
+                          │  └──▶ the base has taken it in, up to a number: no more to do
+                          └─────  the base has not: published again, in the next generation
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from autostate.errors import StoreError, StoreUnavailableError
+from autostate.shared.clock import HybridClock
+from autostate.shared.kinds import Entries, Entry, Kind, merge_into
+from autostate.shared.line import Line, LineKey
+from autostate.shared.shelf import Base, ClosedError, Reading, Shelf
+
+KindOf = Callable[[str, str], Kind]
+Objects = dict[str, tuple[str, Entries]]
+
+
+class UncertainError(StoreError):
+    """It will never be known whether some changes to a shared state were counted."""
+
+
+class Attempt(NamedTuple):
+    """A publication that may have arrived.
+
+    Attributes:
+        number: The number of its last change.
+        objects: The changes in it that no earlier one has.
+    """
+
+    number: int
+    objects: Objects
+
+
+class Writer:
+    """A writer of a shared state: one in each process.
+
+    Args:
+        shelf: The records.
+        kind_of: Gives the kinds of objects.
+        clock: Gives the times of changes.
+        lock: Held while changes are made and moved.
+        id: Its name; by default a random one.
+        epoch: See `line.LineKey`.
+
+    Attributes:
+        id: Its name.
+        generation: The generation in which it publishes.
+        number: The number of its last change.
+        fresh: See the docstring of the module.
+        attempts: The same.
+        line: The same.
+        uncertain: Whether changes were given up because their outcome will never be known.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        kind_of: KindOf,
+        clock: HybridClock,
+        lock: threading.RLock,
+        *,
+        id: str | None = None,  # noqa: A002 - as the attribute
+        epoch: int = 0,
+    ) -> None:
+        self.id: str = id or os.urandom(6).hex()
+        self.generation = 0
+        self.number = 0
+        self.fresh: Objects = {}
+        self.attempts: list[Attempt] = []
+        self.line: Objects = {}
+        self.uncertain: bool = False
+        self._shelf = shelf
+        self._kind_of = kind_of
+        self._clock = clock
+        self._lock = lock
+        self._epoch = epoch
+        self._tries = 0
+        self._former: list[str] = []  # keys with less in them
+        self._publishing = threading.Lock()
+
+    # -- the origin of changes: see `kinds.Origin` ------------------------------------------------
+
+    def next(self) -> int:
+        """Return the number of this change."""
+        self.number += 1
+        return self.number
+
+    def stamp(self) -> int:
+        """Return a time of the hybrid logical clock."""
+        return self._clock.stamp()
+
+    # -- changes ------------------------------------------------------------------------------
+
+    def add(self, name: str, kind: Kind, entries: Mapping[str, Entry]) -> None:
+        """Note changes; the lock is held."""
+        _, known = self.fresh.setdefault(name, (kind.name, {}))
+        merge_into(kind, known, entries)
+
+    def own(self, name: str) -> Iterator[Entries]:
+        """Yield what this process has contributed to an object, outside of the base."""
+        for objects in (self.line, *(each.objects for each in self.attempts), self.fresh):
+            if name in objects:
+                yield objects[name][1]
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are changes that are not acknowledged."""
+        return bool(self.fresh or self.attempts)
+
+    # -- publishing ---------------------------------------------------------------------------
+
+    def publish(self, *, ends: bool = False, timeout: float | None = None) -> int:
+        """Publish all changes; return the bytes of the lineage, 0 if there was nothing to publish.
+
+        Raises:
+            ClosedError: The generation is closed, and the base does not tell yet how far this
+                writer was taken in: fold, and try again.
+            UncertainError: It will never be known whether some changes were counted.
+            StoreUnavailableError: The outcome is unknown. Try again.
+        """
+        with self._publishing:
+            return self._publish(ends, timeout)
+
+    def _publish(self, ends: bool, timeout: float | None) -> int:
+        if not self.generation:
+            self._follow_now(timeout)
+        while True:
+            with self._lock:
+                self._check()
+                if not self.is_behind:
+                    return 0
+                key, line = self._attempt(ends)
+            try:
+                size = self._shelf.publish(key, line, self._former, timeout)
+            except ClosedError as closed:
+                self._note_failure(key, closed)
+                self._follow_now(timeout)
+                if self.generation == key.generation:
+                    raise
+            except StoreUnavailableError as error:
+                self._note_failure(key, error)
+                raise
+            else:
+                self._note_success(key, line)
+                return size
+
+    def _attempt(self, ends: bool) -> tuple[LineKey, Line]:
+        """Begin a publication of all changes; the lock is held."""
+        if self.fresh:
+            self.attempts.append(Attempt(self.number, self.fresh))
+            self.fresh = {}
+        objects = self._merged(self.line, *self.attempts)
+        key = LineKey(self.generation, self.id, self._epoch, self._tries)
+        return key, Line(self.attempts[-1].number, objects, ended=ends)
+
+    def _note_success(self, key: LineKey, line: Line) -> None:
+        with self._lock:
+            # Else a refresh has found the base meanwhile that has this lineage.
+            if self.generation == key.generation:
+                self.line = line.objects
+                self.attempts.clear()
+                self._former.clear()
+
+    def _note_failure(self, key: LineKey, error: Exception) -> None:
+        with self._lock:
+            if self.generation != key.generation:
+                return
+            if not isinstance(error, ClosedError):
+                self._former.append(key.text)
+                self._tries += 1
+            elif not error.is_certain:
+                self._former.append(key.text)
+            elif not self._former:
+                self._take_back(0)  # nothing of it is in any record
+
+    def _follow_now(self, timeout: float | None) -> None:
+        reading = self._shelf.read(timeout)
+        with self._lock:
+            self.follow(reading)
+
+    def follow(self, reading: Reading) -> None:
+        """Go on in the generation that is open, if this is known to be right; the lock is held."""
+        base = reading.base
+        if not self.generation:
+            self.generation = reading.generation
+        elif base.through >= self.generation and base.is_settled:
+            self._follow(base, reading.generation)
+        elif not (self.attempts or self.line) and reading.generation > self.generation:
+            self._begin(reading.generation)
+
+    def _follow(self, base: Base, generation: int) -> None:
+        taken_in, number = base.taken.get(self.id, (0, 0))
+        if taken_in < self.generation:
+            number = 0
+            if self.attempts and self._former and self.generation < base.known_from:
+                self.uncertain = True
+        if self.uncertain:
+            self.attempts.clear()
+        self._take_back(number)
+        self.line = {}
+        self._begin(generation)
+
+    def _take_back(self, number: int) -> None:
+        """Make changes fresh that were not taken in."""
+        left = [each for each in self.attempts if each.number > number]
+        self.attempts = []
+        self.fresh = self._merged({}, *left, Attempt(self.number, self.fresh))
+
+    def _begin(self, generation: int) -> None:
+        self.generation = generation
+        self._tries = 0
+        self._former = []
+
+    def _check(self) -> None:
+        if self.uncertain:
+            self.uncertain = False
+            raise UncertainError(
+                "this process was stopped for so long that it will never be known whether its last "
+                "changes to the shared state were counted; they are left out"
+            )
+
+    def _merged(self, line: Objects, *attempts: Attempt) -> Objects:
+        made = {name: (kind, dict(entries)) for name, (kind, entries) in line.items()}
+        for attempt in attempts:
+            for name, (kind_name, entries) in attempt.objects.items():
+                _, known = made.setdefault(name, (kind_name, {}))
+                merge_into(self._kind_of(name, kind_name), known, entries)
+        return made

@@ -1,0 +1,110 @@
+"""Entries are merged in any order and grouping with one result."""
+
+from __future__ import annotations
+
+import random
+from functools import reduce
+from itertools import count
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, strategies as st
+
+from autostate.errors import StateTypeError, UnsupportedTypeError
+from autostate.shared.clock import HybridClock
+from autostate.shared.kinds import ABSENT, COUNTER, SET, DictKind, Entry, Kind
+from autostate.shared.replica import key_of, text_of
+
+KINDS: Final[dict[str, tuple[Kind, st.SearchStrategy[Any]]]] = {
+    "counter": (COUNTER, st.integers(-3, 3)),
+    "set": (SET, st.booleans()),
+    "dict": (DictKind(), st.one_of(st.integers(0, 3), st.just(ABSENT))),
+    "merged": (DictKind(min), st.integers(0, 9)),
+}
+
+
+class Writer:
+    """The origin of changes, with a clock that may be hours off."""
+
+    def __init__(self, name: str, skew: float) -> None:
+        self.id = name
+        self.clock = HybridClock(lambda: 1e9 + skew)
+        self._numbers = count(1)
+
+    def next(self) -> int:
+        return next(self._numbers)
+
+    def stamp(self) -> int:
+        return self.clock.stamp()
+
+
+@pytest.mark.parametrize("name", KINDS)
+@given(data=st.data())
+def test_merging_is_commutative_and_associative(name: str, data: st.DataObject) -> None:
+    """Entries of several writers, who have seen some of each other's."""
+    kind, operations = KINDS[name]
+    writers = [Writer(who, skew) for who, skew in (("a", 0.0), ("b", -9e4), ("c", 9e4))]
+    entries: list[Entry] = []
+    for operation in data.draw(st.lists(operations, min_size=2, max_size=8)):
+        seen = data.draw(st.sets(st.sampled_from(range(len(entries))))) if entries else set()
+        known = [entries[each] for each in sorted(seen)]
+        view = reduce(lambda one, other: kind.merge("k", one, other), known) if known else None
+        writer = data.draw(st.sampled_from(writers))
+        entries.append(kind.entry("k", operation, view, writer))
+    whole = reduce(lambda one, other: kind.merge("k", one, other), entries)
+    rng = random.Random(data.draw(st.integers(0, 99)))
+    while len(entries) > 1:  # in any grouping
+        one = entries.pop(rng.randrange(len(entries)))
+        other = entries.pop(rng.randrange(len(entries)))
+        entries.append(kind.merge("k", one, other))
+    assert entries == [whole]
+    assert kind.show(entries[0]) == kind.show(whole)
+
+
+def test_an_addition_that_a_removal_has_not_seen_wins() -> None:
+    """Whatever the clocks say."""
+    here, there = Writer("a", -1e6), Writer("b", 1e6)
+    first = SET.entry("k", True, None, here)
+    again = SET.entry("k", True, first, here)
+    removal = SET.entry("k", False, first, there)
+    assert SET.show(SET.merge("k", first, removal)) is ABSENT
+    assert SET.show(SET.merge("k", SET.merge("k", first, removal), again)) is True
+
+
+def test_a_change_that_knows_of_another_is_later() -> None:
+    """Also if the clock of its machine is a day behind."""
+    ahead, behind = Writer("a", 86_400.0), Writer("b", 0.0)
+    kind = DictKind()
+    first = kind.entry("k", 1, None, ahead)
+    behind.clock.see(first[0])
+    second = kind.entry("k", 2, first, behind)
+    assert kind.show(kind.merge("k", second, first)) == 2
+    deleted = kind.entry("k", ABSENT, second, behind)
+    assert kind.show(kind.merge("k", first, deleted)) is ABSENT
+
+
+def test_one_key_is_not_merged_in_two_ways() -> None:
+    """The programs are told."""
+    writer = Writer("a", 0.0)
+    one, other = DictKind({"k": min}), DictKind()
+    with pytest.raises(StateTypeError, match="in one program and not in another"):
+        other.merge("k", one.entry("k", 1, None, writer), other.entry("k", 1, None, writer))
+    entry = one.entry("k", 1, None, writer)
+    with pytest.raises(StateTypeError, match="pass the same merge="):
+        other.merge("k", entry, entry)
+
+
+@pytest.mark.parametrize(
+    "key", ["", "a", "=", "=a", "\0", "é", 5, -5, 10**30, 0.5, None, (1, "a"), b"x"]
+)
+def test_a_key_is_found_again(key: Any) -> None:
+    """Each has a text of its own."""
+    assert key_of(text_of(key)) == key
+    assert type(key_of(text_of(key))) is type(key)
+
+
+@pytest.mark.parametrize("key", [True, 1.0, float("nan")])
+def test_keys_that_equal_others_are_refused(key: object) -> None:
+    """Processes could not agree which of them is there."""
+    with pytest.raises(UnsupportedTypeError, match="take an int or a str"):
+        text_of(key)
