@@ -46,7 +46,9 @@ def _keep_the_log(case: Case, outcome: Outcome) -> None:
 
 
 @pytest.mark.campaign(name="instep")
-@pytest.mark.parametrize("number", range(len(CASES)), ids=[str(case) for case in CASES])
+@pytest.mark.parametrize(
+    "number", range(len(CASES)), ids=[f"{n}: {case}" for n, case in enumerate(CASES)]
+)
 def test_everything_is_there_once(
     number: int, platform: LocalPlatform, rng: random.Random, tally: Tally
 ) -> None:
