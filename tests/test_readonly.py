@@ -118,6 +118,15 @@ def test_a_flush_with_something_changed_is_refused(filled: Path) -> None:
             manager.close()
 
 
+def test_a_pickled_value_of_an_older_key_is_no_change(isolated: Path) -> None:
+    """Only who may write signs it anew."""
+    new, old = "the new key of the user", "the old key of the user"
+    with autostate.open(f"sqlite:///{STORE}", key=old):
+        autostate.PersistedDict("d")["value"] = autostate.pickled(complex(1, 2))
+    with autostate.open(f"sqlite:///{STORE}", key=(new, old), readonly=True):
+        assert autostate.PersistedDict("d") == {"value": complex(1, 2)}
+
+
 def test_a_name_that_is_not_stored_lists_those_that_are(view: None) -> None:
     """Without the names of the library's own."""
     with pytest.raises(NotStoredError) as error:

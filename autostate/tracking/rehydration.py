@@ -394,7 +394,8 @@ class Rehydration:
                 _renumber(state)
         else:
             _remember_hashes(node, only_str=in_steps)
-        if node in self.resigned:  # its encoded form differs from the stored one
+        # Its encoded form differs from the stored one: a change that only who may write makes.
+        if node in self.resigned and self._tracker.gate is None:
             node.entries.saved = None
 
     def _content(self, node: Node, state: State) -> Any:
