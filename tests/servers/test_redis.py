@@ -275,7 +275,7 @@ def test_a_cluster(start: Start) -> None:
     for number, node in enumerate(nodes):
         first = 5461 * number
         node.command(f"CLUSTER ADDSLOTSRANGE {first} {16_383 if number == 2 else first + 5460}")
-        node.command(f"CLUSTER MEET 127.0.0.1 {nodes[0].port}")
+        node.command(f"CLUSTER MEET 127.0.0.1 {nodes[0].port} {nodes[0].bus}")
     for node in nodes:
         wait_until(partial(is_whole, node))
     hosts = f"127.0.0.1:1,127.0.0.1:{nodes[1].port}"

@@ -18,10 +18,15 @@ class Valkey:
     Args:
         folder: Where it keeps its data.
         settings: Settings of `valkey.conf`, by name.
+
+    Attributes:
+        port: The port for clients.
+        bus: The port for other nodes of a cluster. By default it would be 10,000 above the other
+            one, where none may be.
     """
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        [self.port] = free_ports(1)
+        self.port, self.bus = free_ports(2)
         folder.mkdir(exist_ok=True)
         self._settings = {
             "port": str(self.port),
@@ -30,6 +35,7 @@ class Valkey:
             "appendonly": "yes",
             "appendfsync": "always",
             "save": "",
+            "cluster-port": str(self.bus),
             **{name.replace("_", "-"): value for name, value in settings.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None
