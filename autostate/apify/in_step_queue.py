@@ -16,10 +16,11 @@ throttles no domains, and purges a queue with a name at the second run of a craw
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
@@ -172,7 +173,7 @@ class InStepQueueClient(RequestQueueClient):
         key, text = request.unique_key, request.model_dump_json(by_alias=True)
         unit, here = self._units.pop(key, None), working.get()
         if unit is not None and unit.is_abandoned:
-            return None
+            return await self._give_back(request)
         since = units.clock() if unit is None else unit.since
         put = functools.partial(self._marks.put, key, text, since)
         if unit is None or not unit.is_open:
@@ -219,6 +220,12 @@ class InStepQueueClient(RequestQueueClient):
         finally:
             over.set()
             self._reclaims.pop(key, None)
+
+    async def _give_back(self, request: Request) -> ProcessedRequest | None:
+        """Give back a request whose work was undone for an end of the Actor that has not come."""
+        while _ending:  # noqa: ASYNC110 - of all event loops
+            await asyncio.sleep(CHECK)
+        return await self._inner.reclaim_request(request)
 
     def undo_left(self) -> None:
         """Undo what was written for requests that a loop of the program has not finished.
@@ -340,8 +347,22 @@ def abandon() -> None:
         inside.set(None)
 
 
+@contextlib.contextmanager
+def abandoned() -> Generator[None]:
+    """Undo what was written for all requests in work; if the body raises, they are worked again."""
+    unit, membership = working.get(), inside.get()
+    abandon()
+    try:
+        yield
+    except BaseException:
+        working.set(unit)  # which refuses what the caller writes from now on
+        inside.set(membership)
+        go_on()
+        raise
+
+
 def go_on() -> None:
-    """Hand out requests again: the Actor has ended, and the process goes on."""
+    """Hand out requests again: the Actor has ended, or not after all, and the process goes on."""
     global _ending
     _ending = False
 

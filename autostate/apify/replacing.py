@@ -5,7 +5,10 @@ Both end by a kill, some time after the platform was asked.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
+from collections.abc import Generator
 from typing import Any
 
 from autostate import announced
@@ -18,9 +21,25 @@ logger: logging.Logger = logging.getLogger("autostate")
 
 async def metamorph(wrapped: Wrapped, _actor: Any, args: Args, kwargs: Kwargs) -> Any:
     """Save before another Actor takes the place of this one."""
-    await _deliver("before the metamorph")
-    await save("before the metamorph")
-    return await wrapped(*args, **kwargs)
+    with _without_what_waits():
+        await _deliver("before the metamorph")
+        await save("before the metamorph")
+        return await wrapped(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _without_what_waits() -> Generator[None]:
+    """Undo the requests in work if a save would wait for the end of one, such as the caller's.
+
+    What other requests have pushed would be lost with the save. If the metamorph fails, all of them
+    are worked again.
+    """
+    queues = sys.modules.get("autostate.apify.in_step_queue")
+    if queues is not None and any(each._tracker().waits_for_units() for each in live()):
+        with queues.abandoned():
+            yield
+    else:
+        yield
 
 
 async def _deliver(when: str) -> None:

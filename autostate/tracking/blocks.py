@@ -532,10 +532,18 @@ class Blocks:
         with self._tracker.lock:
             point = innermost(self._tracker) if self.open else None
             while point is not None:
-                if point.is_open and not (len(point.threads) == 1 and self._may_step_back(point)):
+                if point.is_open and not self._may_leave_out(point):
                     return True
                 point = point.outer
         return False
+
+    def waits_for_units(self) -> bool:
+        """Tell whether a save would wait for the end of any unit."""
+        with self._tracker.lock:
+            return any(each.is_unit and not self._may_leave_out(each) for each in self.open)
+
+    def _may_leave_out(self, point: Savepoint) -> bool:
+        return len(point.threads) == 1 and self._may_step_back(point)
 
 
 def _runs_loop() -> bool:

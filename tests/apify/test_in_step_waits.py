@@ -79,6 +79,31 @@ def test_an_actor_becomes_another_one_in_a_handler(platform: LocalPlatform, tmp_
     assert run.queue.unhandled == ["https://example.com/1"]
 
 
+def test_an_actor_whose_pages_write_in_threads_becomes_another_one(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """No save leaves out what they have written, so they are undone; again if it is refused."""
+    platform.traffic.fault("POST", "*/metamorph", status=400, times=1)
+    (tmp_path / "next").mkdir()
+    platform.add_actor("next", script(tmp_path / "next", "    async with Actor:\n        pass"))
+    handler = """
+        await Actor.push_data({"page": n})
+        if n:
+            await asyncio.to_thread(pages.update, {"thread": 1})
+        if n == 1:
+            while "2" not in pages:  # which begins when 0 has ended
+                await asyncio.sleep(0.01)
+            await Actor.metamorph("next")
+        elif n == 2:
+            await asyncio.sleep(0.5)
+    """
+    env = {"AUTOSTATE_MAX_DELAY": "600", "AUTOSTATE_DEBOUNCE": "600"}
+    run = platform.start_run(crawl(tmp_path, handler, pages=3, at_once=2), env=env)
+    assert run.wait(LONG) == 0, run.output
+    assert [item["page"] for item in run.dataset.items] == [0]
+    assert sorted(run.queue.unhandled) == ["https://example.com/1", "https://example.com/2"]
+
+
 def test_an_actor_reboots_in_a_handler(platform: LocalPlatform, tmp_path: Path) -> None:
     """The page that does is worked again. If the platform refuses it, the crawl goes on."""
     platform.traffic.fault("POST", "*/reboot", status=400, times=1)
