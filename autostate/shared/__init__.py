@@ -1,5 +1,10 @@
 """State that any number of processes write at once: what each contributes, merged.
 
+    home.py         where the shared objects of a process live, and when they are published
+    counter.py, set.py, dict.py, container.py
+                    SharedCounter, SharedSet, SharedDict
+    frozen.py       containers inside the values of a shared dict
+    handle.py       what the containers see of all below
     replica.py      the shared objects of one process: writes, refreshes, publications
     writer.py       what one process contributes, and what is known of its publications
     fold.py         contributions taken into the base

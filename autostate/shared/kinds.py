@@ -22,6 +22,8 @@ from typing import Any, Final, Protocol
 
 from autostate.delivery.destination import decode, encode
 from autostate.errors import StateTypeError
+from autostate.shared.frozen import frozen
+from autostate.shared.handle import ABSENT
 
 Entry = Any
 Entries = dict[str, Entry]
@@ -31,17 +33,6 @@ MERGED: Final = -1
 """In the place of a stamp: a function of the user merges the values of this key."""
 TOMBSTONES: Final = 30 * 24 * 3600 * 1000
 """Milliseconds for which the base remembers that a key of a dict was deleted."""
-
-
-class Absent:
-    """The type of `ABSENT`."""
-
-    def __repr__(self) -> str:
-        return "ABSENT"
-
-
-ABSENT: Final = Absent()
-"""Stands for no value: a key that is to be deleted, or that is not there."""
 
 
 class Origin(Protocol):
@@ -202,7 +193,7 @@ class DictKind:
 
     def show(self, entry: Entry) -> Any:
         """Show the value."""
-        return ABSENT if entry[2] is None else decode(entry[2])
+        return ABSENT if entry[2] is None else frozen(decode(entry[2]))
 
     def settled(self, entry: Entry, known: Settled) -> Entry | None:
         """Forget a deletion after some weeks: writes that were earlier have arrived by then."""

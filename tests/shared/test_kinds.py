@@ -12,7 +12,8 @@ from hypothesis import given, strategies as st
 
 from autostate.errors import StateTypeError, UnsupportedTypeError
 from autostate.shared.clock import HybridClock
-from autostate.shared.kinds import ABSENT, COUNTER, SET, DictKind, Entry, Kind
+from autostate.shared.handle import ABSENT
+from autostate.shared.kinds import COUNTER, SET, DictKind, Entry, Kind
 from autostate.shared.replica import key_of, text_of
 
 KINDS: Final[dict[str, tuple[Kind, st.SearchStrategy[Any]]]] = {

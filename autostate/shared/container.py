@@ -1,0 +1,119 @@
+"""What the shared containers have in common."""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
+
+from autostate.shared import handle as seam
+from autostate.shared.handle import Handle, Options
+
+_newobj: Final = vars(copyreg)["__newobj__"]
+
+
+def reduced(plain: Any) -> Any:
+    """Give what `__reduce_ex__` of a subclass returns so that a plain container is pickled."""
+    function, arguments, *content = plain.__reduce_ex__(2)
+    if function is _newobj:  # `pickle` accepts it for objects of the class only
+        function, *arguments = arguments
+    return function, tuple(arguments), *content
+
+
+def on_copy(builtin: Any, name: str) -> Any:
+    """Make a reading method that is the builtin's, called on a plain copy.
+
+    It is needed for methods in Python: a refresh in another thread could change what they iterate.
+    """
+    function = getattr(builtin, name)
+
+    @functools.wraps(function)
+    def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        plain = [arg.copy() if isinstance(arg, SharedContainer) else arg for arg in args]
+        return function(self.copy(), *plain, **kwargs)
+
+    return method
+
+
+def refused(builtin: Any, name: str, advice: str) -> Callable[..., NoReturn]:
+    """Make a method that raises TypeError.
+
+    Args:
+        builtin: The type that has the method.
+        name: The name of the method.
+        advice: Why the method is refused, and what to do instead.
+    """
+
+    @functools.wraps(getattr(builtin, name))
+    def method(self: Any, /, *_args: Any, **_kwargs: Any) -> NoReturn:
+        raise TypeError(f"{type(self).__name__}.{name}: {advice}")
+
+    return method
+
+
+class SharedContainer:
+    """The base of the shared containers.
+
+    Attributes:
+        _builtin_: The plain type.
+    """
+
+    __slots__ = ()
+    _builtin_: ClassVar[Any]
+    if TYPE_CHECKING:
+        _handle_: Handle
+
+        def copy(self) -> Any:
+            """Make a plain, shallow copy."""
+
+    def __new__(cls, name: str, /) -> Self:
+        """Give the live object of that name; the first call for a name makes it."""
+        return cls._attached_(name, {})
+
+    @classmethod
+    def _attached_(cls, name: str, options: Options) -> Self:
+        if type(name) is not str:
+            raise TypeError(
+                f"the first argument of {cls.__name__} is its name, a str, not "
+                f"{type(name).__name__}: {cls.__name__}('progress')"
+            )
+        made: Self = seam.attach(cls, name, options)
+        return made
+
+    @classmethod
+    def _made_(cls, handle: Handle, options: Options) -> Self:  # noqa: ARG003 - of a dict
+        """Make an empty object that is bound to a handle."""
+        made: Any = cls._builtin_.__new__(cls)
+        made._handle_ = handle
+        return made  # type: ignore[no-any-return]
+
+    def refresh(self, timeout: float | None = None) -> None:
+        """Read what other processes have published by now.
+
+        Args:
+            timeout: How long to wait for the store, in seconds.
+        """
+        self._handle_.refresh(timeout)
+
+    if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
+
+        def copy(self) -> Any:
+            """Make a plain, shallow copy."""
+            with self._handle_.lock:
+                return self._builtin_.copy(self)
+
+        def __copy__(self) -> Any:
+            return self.copy()
+
+        def __reduce_ex__(self, _protocol: Any, /) -> Any:
+            """Pickle as the builtin does."""
+            return reduced(self.copy())
+
+        def __reduce__(self) -> Any:
+            """Pickle as the builtin does."""
+            return reduced(self.copy())
+
+        def __repr__(self) -> str:
+            plain = self.copy()
+            return f"{type(self).__name__}({plain!r})" if plain else f"{type(self).__name__}()"
