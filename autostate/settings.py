@@ -274,6 +274,7 @@ SHORTEST_KEY = 16
 VARIABLES: Mapping[str, str] = {name: f"AUTOSTATE_{name.upper()}" for name in NAMES}
 """The environment variable of each setting."""
 URL_VARIABLE = "AUTOSTATE_URL"
+SHARED_VARIABLE = "AUTOSTATE_SHARED_URL"
 OF_PROGRAMS = "sqlite:///.autostate/{program}.db"
 """The store of a program that is no Actor, unless another one is configured."""
 _OF_TESTS = ("EXAMPLES", "SEED", "STEPS")
@@ -342,7 +343,7 @@ def _from_environment(base: Settings, environ: Mapping[str, str]) -> dict[str, A
 def _warn_of_unknown(environ: Mapping[str, str]) -> None:
     """Warn once in each process of variables that set nothing, and name the nearest ones."""
     known = (URL_VARIABLE, *VARIABLES.values())
-    ours = {*known, *(f"AUTOSTATE_{name}" for name in _OF_TESTS)}
+    ours = {*known, SHARED_VARIABLE, *(f"AUTOSTATE_{name}" for name in _OF_TESTS)}
     for name in sorted(environ):
         if not name.upper().startswith("AUTOSTATE_") or name in ours or name in _warned_of:
             continue

@@ -24,6 +24,7 @@ from autostate.settings import Settings, SettingsByName
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from autostate.runtime.companion import Beside
     from autostate.runtime.info import Info
     from autostate.saving.statistics import Statistics
     from autostate.stores import Store
@@ -94,8 +95,16 @@ def _raise_first(errors: list[Exception]) -> None:
         raise errors[0]
 
 
-def _is_gone(manager: StateManager) -> bool:
+def _durable() -> list[StateManager | Beside]:
+    """Give all that `flush` makes durable: states first, then what follows from them."""
+    others: list[Any] = [each for each in lifecycle.keepers if not isinstance(each, StateManager)]
+    return [*_affected(), *others]
+
+
+def _is_gone(manager: StateManager | Beside) -> bool:
     """Tell whether another thread or task has closed a manager meanwhile, and got its errors."""
+    if not isinstance(manager, StateManager):
+        return False
     return manager._closed and manager not in (current.get(), _default)
 
 
@@ -214,7 +223,7 @@ def flush(timeout: float | None = None) -> None:
     _check_timeout("flush", timeout)
     deadline = None if timeout is None else Deadline.after(timeout)
     errors = []
-    for manager in _affected():  # each is flushed, even if another one fails
+    for manager in _durable():  # each is flushed, even if another one fails
         try:
             manager.flush(None if deadline is None else deadline.left())
         except Exception as error:  # not Ctrl-C: its sender does not wait for the other managers
@@ -236,7 +245,7 @@ async def durable(timeout: float | None = None) -> None:  # noqa: ASYNC109 - as 
     _check_timeout("durable", timeout)
     deadline = None if timeout is None else Deadline.after(timeout)
     errors = []
-    for manager in _affected():
+    for manager in _durable():
         try:
             await manager.durable(None if deadline is None else deadline.left())
         except Exception as error:  # not a cancellation: a task that is cancelled ends now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 
@@ -19,3 +20,18 @@ class Companion(Protocol):
     async def end_async(self, timeout: float) -> None:  # noqa: ASYNC109 - as end
         """Finish the work without blocking the event loop; `end` is called afterwards."""
         ...
+
+
+class Beside(ABC):
+    """Something beside the state that `flush()` and `durable()` make durable, too.
+
+    It is also a keeper of `process.lifecycle`.
+    """
+
+    @abstractmethod
+    def flush(self, timeout: float | None = None) -> None:
+        """Return when all changes before the call are durable."""
+
+    @abstractmethod
+    async def durable(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
+        """Flush without blocking the event loop."""

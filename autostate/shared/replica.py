@@ -20,7 +20,8 @@ from autostate.delivery.destination import decode, encode
 from autostate.errors import FlushError, StateTypeError, StoreUnavailableError, UnsupportedTypeError
 from autostate.shared import fold
 from autostate.shared.clock import HybridClock
-from autostate.shared.kinds import ABSENT, COUNTER, SET, DictKind, Entries, Kind, merge_into
+from autostate.shared.handle import ABSENT
+from autostate.shared.kinds import COUNTER, SET, DictKind, Entries, Kind, merge_into
 from autostate.shared.shelf import ClosedError, Reading, Shelf
 from autostate.shared.writer import Writer
 from autostate.stores.base import Store
@@ -316,6 +317,20 @@ class Replica:
         if self._behind_since[0] != through:
             self._behind_since = through, now
         return now - self._behind_since[1] > PATIENCE
+
+    def leave_to_parent(self, store: Store) -> object:
+        """Go on in the child of a fork, on another connection, as a writer that has nothing yet.
+
+        Returns:
+            What belongs to the parent, and must be neither used nor freed.
+        """
+        before = self.shelf, self._store
+        self.shelf, self._store = Shelf(store), store
+        self._refreshing = threading.Lock()
+        self._reading = None
+        with self.lock:
+            self.writer = self._new_writer()
+        return before
 
     def close(self) -> None:
         """Close the store."""

@@ -1,0 +1,257 @@
+"""Where the shared objects of a process live, and when their changes are published.
+
+One store for all programs that run in a folder: what is shared is shared without a setting. On a
+server, and in an Actor, the user names the store.
+
+A thread publishes changes a moment after they were made; `flush()` publishes in the calling
+thread; so does the end of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from autostate import under_test
+from autostate.deadline import Deadline
+from autostate.errors import AutostateError, StoreError
+from autostate.process import lifecycle
+from autostate.process.interrupts import Worker
+from autostate.runtime.api import current_manager
+from autostate.runtime.companion import Beside
+from autostate.runtime.last_resort import shout
+from autostate.runtime.names import check_name
+from autostate.settings import SHARED_VARIABLE, Settings
+from autostate.shared import handle as seam
+from autostate.shared.handle import Options
+from autostate.shared.kinds import COUNTER, SET, DictKind, Kind
+from autostate.shared.replica import Replica, Shared, text_of
+from autostate.stores import file_of, open_store
+from autostate.stores.keyed import keyed
+from autostate.stores.urls import SERVERS, normalized, shown
+
+logger: logging.Logger = logging.getLogger("autostate")
+
+FILE: Final = "shared.db"
+"""The file of the shared state, in the folder of the program's own."""
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 60.0
+"""Seconds before another attempt to publish."""
+
+
+def shared_url(own: str) -> str:
+    """Give the URL of the shared state of a program.
+
+    Args:
+        own: The URL of the state of its own.
+
+    Raises:
+        StoreError: It has to be named.
+    """
+    named = os.environ.get(SHARED_VARIABLE, "").strip()
+    if named:
+        return normalized(named)
+    path = file_of(own)
+    if path is not None:
+        return f"sqlite:///{path.parent / FILE}"
+    scheme, _, name = own.partition(":")
+    if scheme == "memory":
+        return f"memory:{name}-shared"
+    if scheme == "apify":
+        raise StoreError(
+            "runs of an Actor share no default store: name one that all of them use, "
+            f"{SHARED_VARIABLE}=apify:NAME"
+        )
+    assert scheme.partition("+")[0] in SERVERS
+    raise StoreError(
+        f"the shared state needs a URL of its own, as processes with states of several names share "
+        f"it: {SHARED_VARIABLE}={shown(own).partition('?')[0]}?state=NAME"
+    )
+
+
+class Home(Beside):
+    """The shared objects of one store in this process; a keeper of `process.lifecycle`.
+
+    Args:
+        url: The normalized URL of the store.
+        settings: When to publish.
+    """
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self.url: str = url
+        self.settings: Settings = settings
+        self.replica: Replica = Replica(self._open())
+        self.replica.wake = self.wake
+        self.error: Exception | None = None
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._thread: Worker | None = None
+        self._starting = threading.Lock()
+        self._ended = False
+        self._inherited: list[object] = []
+
+    def _open(self) -> Any:
+        path = file_of(self.url)
+        under_test.check(self.url, path)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return keyed(open_store(self.url), self.settings)
+
+    def get(self, cls: type[Any], name: str, options: Options) -> Any:
+        """Give the live object of a name; see `handle.attach`."""
+        check_name(name)
+        kind = _kind(cls._builtin_, options)
+
+        def make(shared: Shared) -> Any:
+            return cls._made_(shared, options)
+
+        return self.replica.open(name, kind, make)
+
+    # -- publishing ---------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Publish soon."""
+        if self._news.empty():
+            self._news.put(None)
+        if self._ended or (self._thread is not None and self._thread.is_alive()):
+            return
+        with self._starting:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = Worker(self._run, "autostate-shared")
+                with contextlib.suppress(RuntimeError):  # the interpreter is ending
+                    self._thread.start()
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._has_ended():
+            self._news.get()
+            if self._has_ended():
+                return
+            with contextlib.suppress(queue.Empty):  # gather changes, unless the end comes
+                self._wait(pause or self.settings.debounce)
+            try:
+                self.replica.flush(self.settings.flush_timeout)
+            except Exception as error:
+                if self.error is None:
+                    logger.warning("changes to the shared state are not published yet: %s", error)
+                self.error = error
+                pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
+                self._news.put(None)
+            else:
+                self.error, pause = None, 0.0
+
+    def _has_ended(self) -> bool:
+        return self._ended
+
+    def _wait(self, seconds: float) -> None:
+        end = Deadline.after(seconds)
+        while not self._ended and (left := end.left()):
+            self._news.get(timeout=left)
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Publish all changes that were made before the call."""
+        self.replica.flush(self.settings.flush_timeout if timeout is None else timeout)
+
+    async def durable(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
+        """Publish without blocking the event loop."""
+        if self.replica.writer.is_behind:
+            await asyncio.to_thread(self.flush, timeout)
+
+    # -- a keeper of `lifecycle` --------------------------------------------------------------
+
+    @property
+    def exit_timeout(self) -> float:
+        """Seconds that the last publication may take."""
+        return self.settings.flush_timeout
+
+    def announce_kill(self) -> None:
+        """Do nothing: changes are published soon anyway."""
+
+    def announce_end(self) -> None:
+        """Do nothing: nobody waits for the end of a writer."""
+
+    def finish(self, timeout: float) -> None:
+        """Publish for the last time, and report a failure loudly."""
+        self._ended = True
+        self._news.put(None)
+        try:
+            self.replica.flush(timeout)
+        except AutostateError as error:
+            shout(error)
+        finally:
+            if self._thread is not None:
+                self._thread.join(min(timeout, 1.0))
+            homes.pop(self.url, None)
+            lifecycle.unregister(self)
+            self.replica.close()
+
+    def before_exec(self, timeout: float) -> Callable[[], None]:
+        """Publish before this process becomes another program."""
+        with contextlib.suppress(AutostateError):
+            self.replica.flush(timeout)
+        return _nothing
+
+    def before_fork(self, timeout: float) -> Callable[[], None]:
+        """Wait until no other thread is changing anything; give a function for after the fork."""
+        lock = self.replica.lock
+        return lock.release if lock.acquire(timeout=max(0.0, timeout)) else _nothing
+
+    def forked(self) -> bool:
+        """Go on in the child of a fork, as another writer, on a connection of its own."""
+        self._inherited.append(self.replica.leave_to_parent(self._open()))
+        self._news, self._thread = queue.SimpleQueue(), None
+        self._starting = threading.Lock()
+        return True
+
+
+def _kind(builtin: type[Any], options: Options) -> Kind:
+    if builtin is Counter:
+        return COUNTER
+    if builtin is set:
+        return SET
+    merge = options.get("merge")
+    if isinstance(merge, Mapping):
+        return DictKind({text_of(key): function for key, function in merge.items()})
+    return DictKind(merge)
+
+
+homes: dict[str, Home] = {}
+"""The shared states of this process, by URL."""
+_lock = threading.Lock()
+
+
+def home() -> Home:
+    """Give the shared state of the program, opened at its first use."""
+    manager = current_manager()
+    url = shared_url(manager.url)
+    with _lock:
+        found = homes.get(url)
+        if found is None:
+            settings = Settings.for_store(url, key=manager.settings.key)
+            found = homes[url] = Home(url, settings)
+            lifecycle.register(found)
+        return found
+
+
+def attach(cls: type[Any], name: str, options: Options) -> Any:
+    """Give the live object of a class and a name; see `handle.attach`."""
+    return home().get(cls, name, options)
+
+
+def _nothing() -> None:
+    """Undo nothing."""
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+lifecycle.on_fork(_after_fork_in_child)
+seam.attach = attach

@@ -1,0 +1,163 @@
+"""Programs that share state: real processes, which are killed and forked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import autostate
+from autostate.errors import StateTypeError, StoreError
+from autostate.shared import handle
+from autostate.shared.counter import SharedCounter
+from autostate.shared.dict import SharedDict
+from autostate.shared.home import attach, homes, shared_url
+from autostate.shared.set import SharedSet
+
+IMPORTS: Final = """
+import os, signal, sys, threading
+import autostate
+from autostate.shared import home
+from autostate.shared.counter import SharedCounter
+from autostate.shared.dict import SharedDict
+from autostate.shared.set import SharedSet
+hits = SharedCounter("hits")
+"""
+
+
+def start(body: str, *arguments: object) -> subprocess.Popen[bytes]:
+    """Start a program that shares state in the working directory."""
+    code = IMPORTS + textwrap.dedent(body)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**os.environ, "AUTOSTATE_SHARED_URL": "sqlite:///s.db"},
+    )
+
+
+def shared() -> SharedCounter[str]:
+    """The counter as this process sees it now."""
+    made = SharedCounter[str]("hits")
+    made.refresh()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, isolated: Path) -> None:
+    """This process shares the same state, whatever other tests have put in the place of it."""
+    monkeypatch.setattr(handle, "attach", attach)
+    monkeypatch.setenv("AUTOSTATE_SHARED_URL", f"sqlite:///{isolated}/s.db")
+
+
+def test_programs_count_and_collect_together() -> None:
+    """Each also ends without a flush."""
+    body = """
+        seen, best = SharedSet("seen"), SharedDict("best", merge={"price": min})
+        for number in range(300):
+            hits["page"] += 1
+            hits.update({"all": 2})
+            seen.add(number % 50 + int(sys.argv[1]))
+        best["price"] = int(sys.argv[1]) + 7
+    """
+    running = [start(body, number) for number in range(3)]
+    assert [each.wait() for each in running] == [0, 0, 0]
+    assert shared() == {"page": 900, "all": 1800}
+    assert SharedSet[int]("seen") == set(range(52))
+    best = SharedDict[str, int]("best", merge={"price": min})
+    assert best == {"price": 7}
+
+
+def test_what_was_flushed_survives_a_kill() -> None:
+    """And the rest is not there twice."""
+    body = """
+        for number in range(10):
+            hits["page"] += 1
+            autostate.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    running = [start(body) for _ in range(3)]
+    assert [each.wait() for each in running] == [-signal.SIGKILL] * 3
+    assert shared() == {"page": 30}
+
+
+def test_children_of_forks_count_for_themselves() -> None:
+    """What the parent had not published yet is its own."""
+    body = """
+        hits["page"] += 1
+        for _ in range(3):
+            if not os.fork():
+                for _ in range(100):
+                    hits["page"] += 1
+                sys.exit()
+        for _ in range(3):
+            os.wait()
+        hits["page"] += 1
+    """
+    assert start(body).wait() == 0
+    assert shared() == {"page": 302}
+
+
+def test_threads_count_beside_refreshes() -> None:
+    """Each increment is the difference to what its thread has read."""
+    body = """
+        def count():
+            for _ in range(2000):
+                hits["page"] += 1
+        threads = [threading.Thread(target=count) for _ in range(4)]
+        for each in threads:
+            each.start()
+        while any(each.is_alive() for each in threads):
+            hits.refresh()
+            autostate.flush()
+        autostate.flush()
+    """
+    running = [start(body) for _ in range(2)]
+    assert [each.wait() for each in running] == [0, 0]
+    assert shared() == {"page": 16_000}
+
+
+def test_a_name_is_of_one_kind() -> None:
+    """In this program, and in others."""
+    assert start("hits['page'] += 1").wait() == 0
+    with pytest.raises(StateTypeError, match="give one of them another name"):
+        SharedSet("hits")
+    assert SharedCounter("hits") is SharedCounter("hits")
+    with pytest.raises(StateTypeError, match="give one of them another name"):
+        SharedSet("hits")
+
+
+def test_the_store_is_beside_that_of_the_program_or_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On servers and on the platform, where nobody can guess it, it has to be named."""
+    assert shared_url("sqlite:///a/b.db").endswith("/s.db")
+    monkeypatch.delenv("AUTOSTATE_SHARED_URL")
+    assert shared_url("sqlite:////a/b.db") == "sqlite:////a/shared.db"
+    assert shared_url("memory:x") == "memory:x-shared"
+    with pytest.raises(StoreError, match="AUTOSTATE_SHARED_URL=apify:NAME"):
+        shared_url("apify:")
+    with pytest.raises(StoreError, match=r"AUTOSTATE_SHARED_URL=redis://h/0\?state=NAME"):
+        shared_url("redis://h/0?state=worker-1")
+
+
+def test_what_others_publish_is_seen_after_a_refresh() -> None:
+    """And not before; own changes at once."""
+    mine = shared()
+    mine["page"] += 5
+    assert start("hits['page'] += 1").wait() == 0
+    assert mine["page"] == 5
+    autostate.flush()
+    assert mine["page"] == 5
+    mine.refresh()
+    assert mine["page"] == 6
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> object:
+    """End the shared states of this process."""
+    yield
+    for each in [*homes.values()]:
+        each.finish(10.0)
