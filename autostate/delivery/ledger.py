@@ -108,6 +108,12 @@ class Ledger:
                 added.append(position)
         return added
 
+    @property
+    def next_position(self) -> int:
+        """The position of the next item, unless others put items meanwhile."""
+        position: int = self._next
+        return position
+
     def __len__(self) -> int:
         """Return the number of pending items; those of open `atomic()` blocks count."""
         state = self.state  # no loop: each `put` asks

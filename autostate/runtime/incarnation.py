@@ -158,6 +158,11 @@ class Incarnation:
         made.hold_lease(self.claim.lease if self.claim.held else None)
         return made
 
+    @property
+    def claim_epoch(self) -> int:
+        """The epoch under which this process writes."""
+        return self._journal.epoch
+
     def _wake(self) -> None:  # the child of a fork has another thread
         self.flush_thread.wake()
 

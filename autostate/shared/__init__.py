@@ -1,6 +1,7 @@
 """State that any number of processes write at once: what each contributes, merged.
 
     home.py         where the shared objects of a process live, and when they are published
+    confirmed.py    changes that are published when the program's own state has them
     counter.py, set.py, dict.py, container.py
                     SharedCounter, SharedSet, SharedDict
     frozen.py       containers inside the values of a shared dict

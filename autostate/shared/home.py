@@ -17,11 +17,12 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from autostate import under_test
 from autostate.deadline import Deadline
-from autostate.errors import AutostateError, StoreError
+from autostate.errors import AutostateError, ReadOnlyError, StateInUseError, StoreError
+from autostate.ownership.state_names import of_programs
 from autostate.process import lifecycle
 from autostate.process.interrupts import Worker
 from autostate.runtime.api import current_manager
@@ -30,12 +31,17 @@ from autostate.runtime.last_resort import shout
 from autostate.runtime.names import check_name
 from autostate.settings import SHARED_VARIABLE, Settings
 from autostate.shared import handle as seam
+from autostate.shared.confirmed import Confirmed
 from autostate.shared.handle import Options
 from autostate.shared.kinds import COUNTER, SET, DictKind, Kind
 from autostate.shared.replica import Replica, Shared, text_of
 from autostate.stores import file_of, open_store
 from autostate.stores.keyed import keyed
 from autostate.stores.urls import SERVERS, normalized, shown
+
+if TYPE_CHECKING:
+    from autostate.runtime.incarnation import Incarnation
+    from autostate.runtime.manager import StateManager
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -82,13 +88,18 @@ class Home(Beside):
     Args:
         url: The normalized URL of the store.
         settings: When to publish.
+        manager: The manager of the program's own state.
     """
 
-    def __init__(self, url: str, settings: Settings) -> None:
+    def __init__(self, url: str, settings: Settings, manager: StateManager) -> None:
         self.url: str = url
+        self._manager = manager
         self.settings: Settings = settings
         self.replica: Replica = Replica(self._open())
         self.replica.wake = self.wake
+        self.replica.confirmed = self._confirm
+        self._confirmed: tuple[Incarnation, Confirmed] | None = None
+        self._confirming = threading.RLock()
         self.error: Exception | None = None
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._thread: Worker | None = None
@@ -112,6 +123,27 @@ class Home(Beside):
             return cls._made_(shared, options)
 
         return self.replica.open(name, kind, make)
+
+    def _confirm(self) -> Confirmed | None:
+        """Give where changes go while this process owns a state of its own; None: it does not."""
+        incarnation = self._manager._incarnation
+        if incarnation is None or lifecycle.in_child():
+            return None
+        known = self._confirmed
+        if known is not None and known[0] is incarnation:
+            return known[1]
+        if incarnation.finished or not of_programs(incarnation.tracker.names):
+            return None
+        try:
+            incarnation.tracker.pass_gate()
+        except (StateInUseError, ReadOnlyError):
+            return None  # nothing of this process is resumed, so nothing is done again
+        with self._confirming:
+            if self._confirmed is None or self._confirmed[0] is not incarnation:
+                epoch = incarnation.claim_epoch
+                made = Confirmed(self.replica, self._manager, epoch)
+                self._confirmed = incarnation, made
+            return self._confirmed[1]
 
     # -- publishing ---------------------------------------------------------------------------
 
@@ -156,11 +188,16 @@ class Home(Beside):
 
     def flush(self, timeout: float | None = None) -> None:
         """Publish all changes that were made before the call."""
-        self.replica.flush(self.settings.flush_timeout if timeout is None else timeout)
+        seconds = self.settings.flush_timeout if timeout is None else timeout
+        self.replica.flush(seconds)
+        confirmed = self._confirm()
+        if confirmed is not None:
+            confirmed.flush(seconds)
 
     async def durable(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
         """Publish without blocking the event loop."""
-        if self.replica.writer.is_behind:
+        confirmed = self._confirm()
+        if self.replica.writer.is_behind or (confirmed is not None and len(confirmed.outbox)):
             await asyncio.to_thread(self.flush, timeout)
 
     # -- a keeper of `lifecycle` --------------------------------------------------------------
@@ -181,7 +218,7 @@ class Home(Beside):
         self._ended = True
         self._news.put(None)
         try:
-            self.replica.flush(timeout)
+            self.flush(timeout)
         except AutostateError as error:
             shout(error)
         finally:
@@ -234,7 +271,7 @@ def home() -> Home:
         found = homes.get(url)
         if found is None:
             settings = Settings.for_store(url, key=manager.settings.key)
-            found = homes[url] = Home(url, settings)
+            found = homes[url] = Home(url, settings, manager)
             lifecycle.register(found)
         return found
 

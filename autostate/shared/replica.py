@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from autostate.deadline import Deadline
 from autostate.delivery.destination import decode, encode
@@ -25,6 +25,9 @@ from autostate.shared.kinds import COUNTER, SET, DictKind, Entries, Kind, merge_
 from autostate.shared.shelf import ClosedError, Reading, Shelf
 from autostate.shared.writer import Writer
 from autostate.stores.base import Store
+
+if TYPE_CHECKING:
+    from autostate.shared.confirmed import Confirmed
 
 PATIENCE: Final = 2.0
 """Seconds for which a closed generation may be folded by the process that has closed it."""
@@ -108,8 +111,9 @@ class Shared:
             UnsupportedTypeError: A key or value cannot be stored; nothing was changed.
         """
         texts = {text_of(key): operation for key, operation in operations.items()}
+        writer: Writer | Confirmed = self._replica.confirmed() or self._replica.writer
         with self.lock:
-            kind, entries, writer = self.kind, self.entries, self._replica.writer
+            kind, entries = self.kind, self.entries
             made = {
                 text: kind.entry(text, operation, entries.get(text), writer)
                 for text, operation in texts.items()
@@ -160,6 +164,7 @@ class Replica:
         writer: What this process contributes.
         read_at: When the view was read, in seconds of a clock that never jumps; None: never.
         wake: Called after each change.
+        confirmed: Gives where changes go that are published only when they are durable elsewhere.
     """
 
     def __init__(self, store: Store, *, now: Callable[[], float] = time.time) -> None:
@@ -168,15 +173,31 @@ class Replica:
         self.objects: dict[str, Shared] = {}
         self.read_at: float | None = None
         self.wake: Callable[[], None] = lambda: None
+        self.confirmed: Callable[[], Confirmed | None] = lambda: None
         self._clock = HybridClock(now)
         self._store = store
         self._reading: Reading | None = None
         self._refreshing = threading.Lock()
         self._behind_since: tuple[int, float] = (0, 0.0)
-        self.writer: Writer = self._new_writer()
+        self.writer: Writer = self.new_writer()
+        self._others: dict[str, tuple[Writer, Confirmed]] = {}
 
-    def _new_writer(self) -> Writer:
-        return Writer(self.shelf, self.kind_of, self._clock, self.lock)
+    def new_writer(self, **how: Any) -> Writer:
+        """Make a writer of this process."""
+        return Writer(self.shelf, self.kind_of, self._clock, self.lock, **how)
+
+    def join(self, writer: Writer, confirmed: Confirmed) -> None:
+        """Let another writer of this process publish, and resume what it was before."""
+        with self._refreshing:
+            reading = self._read(None)
+            with self.lock:
+                writer.resume(reading)
+                self._others[writer.id] = writer, confirmed
+
+    def fill_again(self, name: str) -> None:
+        """Show an object anew, without reading; the lock is held."""
+        if name in self.objects and self._reading is not None:
+            self._fill(self.objects[name], self._reading)
 
     def kind_of(self, name: str, kind_name: str) -> Kind:
         """Give the kind of an object, with the functions of the program."""
@@ -226,10 +247,12 @@ class Replica:
         while True:
             reading = self.shelf.read(timeout)
             with self.lock:
-                self.writer.follow(reading)
+                writers = [self.writer, *(writer for writer, _ in self._others.values())]
+                for writer in writers:
+                    writer.follow(reading)
                 before = self._reading
                 # Of two threads that read, the later one may have read the earlier state.
-                is_old = self.writer.generation > reading.generation or (
+                is_old = max(each.generation for each in writers) > reading.generation or (
                     before is not None and reading.is_before(before)
                 )
                 if reading.base.is_settled and not is_old:
@@ -253,14 +276,16 @@ class Replica:
         if found is not None:
             fold.checked(kind, name, found[0])
             merged = dict(found[1])
-        writer = self.writer
+        mine = {self.writer.id, *self._others}
         for key, line in reading.lines.items():
-            if key.writer != writer.id and name in line.objects:
+            if key.writer not in mine and name in line.objects:
                 kind_name, entries = line.objects[name]
                 fold.checked(kind, name, kind_name)
                 merge_into(kind, merged, entries)
-        if reading.base.through < writer.generation:
-            for entries in writer.own(name):
+        for entries in self.writer.own(name):
+            merge_into(kind, merged, entries)
+        for writer, confirmed in self._others.values():
+            for entries in (*writer.own(name), *confirmed.own(name)):
                 merge_into(kind, merged, entries)
         if kind.name == "dict":
             for entry in merged.values():
@@ -276,12 +301,16 @@ class Replica:
             FlushError: They were not published in time; they stay in memory.
             UncertainError: It will never be known whether some were counted.
         """
+        self.publish(self.writer, timeout)
+
+    def publish(self, writer: Writer, timeout: float) -> None:
+        """Publish the changes of a writer; see `flush`."""
         end = Deadline.after(timeout)
         pause = FIRST_PAUSE
         size: int | None = None
         while size is None:
             try:
-                size = self.writer.publish(timeout=max(end.left(), 0.001))
+                size = writer.publish(timeout=max(end.left(), 0.001))
             except (ClosedError, StoreUnavailableError) as error:
                 if end.left() <= pause:
                     raise FlushError(
@@ -329,7 +358,7 @@ class Replica:
         self._refreshing = threading.Lock()
         self._reading = None
         with self.lock:
-            self.writer = self._new_writer()
+            self.writer, self._others = self.new_writer(), {}
         return before
 
     def close(self) -> None:

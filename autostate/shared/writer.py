@@ -65,6 +65,7 @@ class Writer:
         fresh: See the docstring of the module.
         attempts: The same.
         line: The same.
+        acknowledged: The number of the last change that is published.
         uncertain: Whether changes were given up because their outcome will never be known.
     """
 
@@ -84,6 +85,7 @@ class Writer:
         self.fresh: Objects = {}
         self.attempts: list[Attempt] = []
         self.line: Objects = {}
+        self.acknowledged = 0
         self.uncertain: bool = False
         self._shelf = shelf
         self._kind_of = kind_of
@@ -122,6 +124,18 @@ class Writer:
     def is_behind(self) -> bool:
         """Whether there are changes that are not acknowledged."""
         return bool(self.fresh or self.attempts)
+
+    def resume(self, reading: Reading) -> None:
+        """Go on where a former process of this name has stopped; the lock is held."""
+        mine = [(key, line) for key, line in reading.lines.items() if key.writer == self.id]
+        if mine:
+            key, line = max(mine)
+            self.generation, self.number = key.generation, line.number
+            self.line = line.objects
+        else:
+            self.generation = reading.generation
+            self.number = reading.base.taken.get(self.id, (0, 0))[1]
+        self.acknowledged = self.number
 
     # -- publishing ---------------------------------------------------------------------------
 
@@ -174,6 +188,7 @@ class Writer:
             # Else a refresh has found the base meanwhile that has this lineage.
             if self.generation == key.generation:
                 self.line = line.objects
+                self.acknowledged = line.number
                 self.attempts.clear()
                 self._former.clear()
 
@@ -212,6 +227,7 @@ class Writer:
                 self.uncertain = True
         if self.uncertain:
             self.attempts.clear()
+        self.acknowledged = max(self.acknowledged, number)
         self._take_back(number)
         self.line = {}
         self._begin(generation)

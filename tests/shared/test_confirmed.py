@@ -1,0 +1,72 @@
+"""Programs with a state of their own count each page once, however they end."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from autostate.shared import handle
+from autostate.shared.counter import SharedCounter
+from autostate.shared.home import attach, homes
+
+PROGRAM: Final = """
+import os, random, signal, sys
+import autostate
+from autostate import PersistedDict
+from autostate.shared import home
+from autostate.shared.counter import SharedCounter
+autostate.configure(sys.argv[1], debounce=0.01, max_delay=0.05)
+progress = PersistedDict("progress", page=0)
+hits = SharedCounter("hits")
+rng = random.Random(int(sys.argv[2]))
+last = rng.randrange(5, 60)
+while progress["page"] < 60:
+    with autostate.atomic():
+        hits["pages"] += 1
+        progress["page"] += 1
+    try:
+        with autostate.atomic():
+            hits["pages"] += 1
+            raise KeyError
+    except KeyError:
+        pass
+    if rng.random() < 0.1:
+        autostate.flush()
+    last -= 1
+    if not last:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _home(monkeypatch: pytest.MonkeyPatch, isolated: Path) -> Iterator[None]:
+    """Share the same state in this process."""
+    monkeypatch.setattr(handle, "attach", attach)
+    monkeypatch.setenv("AUTOSTATE_SHARED_URL", f"sqlite:///{isolated}/shared.db")
+    yield
+    for each in [*homes.values()]:
+        each.finish(10.0)
+
+
+def test_each_page_counts_once(rng: random.Random) -> None:
+    """Two programs, each killed until it comes to its end."""
+    kills = 0
+    for name in ("one", "two"):
+        status = -signal.SIGKILL
+        while status == -signal.SIGKILL:
+            arguments = [f"sqlite:///{name}.db", str(rng.randrange(1 << 30))]
+            status = subprocess.run(
+                [sys.executable, "-c", PROGRAM, *arguments], check=False, env={**os.environ}
+            ).returncode
+            kills += status == -signal.SIGKILL
+        assert status == 0
+    hits = SharedCounter[str]("hits")
+    assert (hits["pages"], [*hits]) == (120, ["pages"]), kills
