@@ -29,7 +29,7 @@ from tests.crash.unfinished import leave_unfinished
 
 pytestmark = pytest.mark.campaign(name="damage")
 
-PLACES = size("DAMAGES", 150)
+PLACES = size("DAMAGES", 80)
 Files = dict[str, bytes]
 
 

@@ -23,7 +23,7 @@ from tests.campaign import Tally, size
 from tests.peers.forked import ProgramServer
 
 ROOT = Path(__file__).parent.parent.parent
-KILLS = size("KILLS", 24)
+KILLS = size("KILLS", 16)
 LIVES = 12
 """So many processes of one state are killed; then another state is begun."""
 PHASES = {

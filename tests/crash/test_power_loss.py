@@ -25,7 +25,7 @@ from tests.campaign import Tally, size
 from tests.crash.calls import Calls
 from tests.crash.disk import Disk
 
-FAILURES = size("POWER", 120)
+FAILURES = size("POWER", 60)
 T = TypeVar("T")
 Event = tuple[str, tuple[Any, ...]]
 CHANGES: Final = frozenset({"make", "mkdir", "write", "cut", "rename", "link", "remove"})

@@ -104,7 +104,7 @@ def test_a_record_that_is_not_where_it_belongs(
     """Either it is found out, or it is none that the newest state needs: never an older state."""
     places = iter(tmp_path / str(number) for number in range(100_000))
     history, foreign = (written(STORES[sort], next(places), rng) for _ in range(2))
-    tried = sampled(rng, misplaced(history, foreign, rng), 400)
+    tried = sampled(rng, misplaced(history, foreign, rng), 200)
     found = 0
     for records in tried:
         store = STORES[sort](next(places))

@@ -158,7 +158,7 @@ def test_a_late_duplicate_overwrites_nothing(
     """
     delays = (1, 2, 3, 4, 5, 6, 9, 14)
     places = itertools.product(range(2, count_steps(promises)), delays, (False, True))
-    for number, delay, kill in sampled(rng, places, 60):
+    for number, delay, kill in sampled(rng, places, 30):
         records: faulty.Records = {}
         program = Program(journal(FaultyStore(records, **promises)), retry=retry)
         program.journal.recover()

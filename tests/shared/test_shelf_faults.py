@@ -22,7 +22,7 @@ from autostate.shared.shelf import ClosedError
 from tests.campaign import LONG, size
 from tests.faulty import STORES, FaultyStore, KilledError, Promises, Records, Step
 
-SEEDS: Final = size("SHARED", 20)
+SEEDS: Final = size("SHARED", 8)
 
 
 class Process:
