@@ -167,6 +167,9 @@ class Home(Beside):
                 return
             with contextlib.suppress(queue.Empty):  # gather changes, unless the end comes
                 self._wait(pause or self.settings.debounce)
+            if self._confirmed is not None:  # what a block has taken back while others wrote
+                with self.replica.lock:
+                    self._confirmed[1].drop_undone()
             try:
                 self.replica.flush(self.settings.flush_timeout)
             except Exception as error:
