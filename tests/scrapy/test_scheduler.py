@@ -318,8 +318,10 @@ async def test_two_crawls_of_one_name_are_refused() -> None:
     async with scheduler() as made:
         with pytest.raises(RuntimeError, match="AUTOSTATE_NAME"):
             crawl.crawl_of(crawler_of())
-        other = crawl.crawl_of(crawler_of({"AUTOSTATE_NAME": "other"}))
+        crawler = crawler_of({"AUTOSTATE_NAME": "other"})
+        other = crawl.crawl_of(crawler)
         assert other.requests is not made.crawl.requests
+        crawl.end(crawler)
 
 
 async def test_one_that_could_not_be_opened_closes_quietly() -> None:
