@@ -294,7 +294,6 @@ class Incarnation:
             end = Deadline.after(timeout)
             for companion in list(self.companions.values()):
                 companion.end(end.left() / 2)
-            self.handlers.disconnect()
             if not self.flush_thread.stopped:
                 self.flush_thread.stop(end.left())
         except FencedError as error:
@@ -331,6 +330,7 @@ class Incarnation:
         return ChangesLostError(f"the unsaved changes are LOST: {error}")
 
     def _untrack(self) -> None:
+        self.handlers.disconnect()
         self.tracker.close()
         if self._is_ours:
             if not self.flush_thread.busy():

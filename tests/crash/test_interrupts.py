@@ -263,6 +263,7 @@ def test_an_interrupted_exit_saves(tmp_path: Path, rng: random.Random) -> None:
             lifecycle._exit()
         lifecycle._exit()  # it is registered twice
         assert len(heard) <= 1, interrupt.at
+        assert not hub.migrating._own, interrupt.at
         for thread in threading.enumerate():
             if thread.name == "autostate-flush":
                 thread.join(60)

@@ -185,13 +185,14 @@ def test_charging(stage: Stage, limit: float | None) -> None:
     What is left at the limit is enough for a page, and not for the item as well.
     """
     urls = [f"{stage.site.url}/pages/{n}" for n in range(SIZE)]
+    count = SIZE if limit is None else 10
     run = stage.finish(
         "charging",
         {"urls": ["http://127.0.0.1:1/unreachable", *urls]},
+        requests=count,
         prices={"start": 0.05, "page": 0.015, "apify-default-dataset-item": 0.005},
         max_total_charge_usd=None if limit is None else limit + 0.015,
     )
-    count = SIZE if limit is None else 10
     assert run.charging.counts == {
         "start": 1,
         "page": count,
