@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Generator
 from typing import Any
 
 from autostate import announced
@@ -20,38 +19,26 @@ logger: logging.Logger = logging.getLogger("autostate")
 
 
 async def metamorph(wrapped: Wrapped, _actor: Any, args: Args, kwargs: Kwargs) -> Any:
-    """Save before another Actor takes the place of this one."""
-    with _without_what_waits():
+    """Save before another Actor takes the place of this one.
+
+    The requests in work are undone. One that ended after the save might be marked as handled while
+    what it has pushed is lost, as the next Actor has other outboxes. If the metamorph fails, all of
+    them are worked again.
+    """
+    queues = sys.modules.get("autostate.apify.in_step_queue")
+    with contextlib.nullcontext() if queues is None else queues.abandoned():
         await _deliver("before the metamorph")
         await save("before the metamorph")
         return await wrapped(*args, **kwargs)
 
 
-@contextlib.contextmanager
-def _without_what_waits() -> Generator[None]:
-    """Undo the requests in work if a save would wait for the end of one, such as the caller's.
-
-    What other requests have pushed would be lost with the save. If the metamorph fails, all of them
-    are worked again.
-    """
-    queues = sys.modules.get("autostate.apify.in_step_queue")
-    if queues is not None and any(each._tracker().waits_for_units() for each in live()):
-        with queues.abandoned():
-            yield
-    else:
-        yield
-
-
 async def _deliver(when: str) -> None:
-    """Empty the outboxes: the next Actor has others, and delivers nothing of this one.
-
-    What requests in work have put is left out, as they have not ended, and never will.
-    """
+    """Empty the outboxes: the next Actor has others, and delivers nothing of this one."""
     for manager in live():
         for companion in manager.companions():
             drain = getattr(companion, "drain_async", None)
             try:
-                if drain is not None and not await drain() and not manager._tracker().savepoints:
+                if drain is not None and not await drain():
                     logger.error("%r was not emptied %s", companion, when)
             except (AutostateError, RuntimeError) as error:
                 logger.error("%r was not emptied %s: %s", companion, when, error)  # noqa: TRY400

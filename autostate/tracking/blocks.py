@@ -537,11 +537,6 @@ class Blocks:
                 point = point.outer
         return False
 
-    def waits_for_units(self) -> bool:
-        """Tell whether a save would wait for the end of any unit."""
-        with self._tracker.lock:
-            return any(each.is_unit and not self._may_leave_out(each) for each in self.open)
-
     def _may_leave_out(self, point: Savepoint) -> bool:
         return len(point.threads) == 1 and self._may_step_back(point)
 

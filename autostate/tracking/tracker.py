@@ -343,10 +343,6 @@ class Tracker(Roots):
         """Tell whether a save would wait for the end of a unit of work that the caller is in."""
         return bool(self.savepoints) and self._blocks.waits_for_itself()
 
-    def waits_for_units(self) -> bool:
-        """Tell whether a save would wait for the end of a unit of work of any caller."""
-        return bool(self.savepoints) and self._blocks.waits_for_units()
-
     # -- the cut ------------------------------------------------------------------------------
 
     def prepare(self, pause: Callable[[], None], *, full_compare: bool = False) -> None:

@@ -104,6 +104,36 @@ def test_an_actor_whose_pages_write_in_threads_becomes_another_one(
     assert sorted(run.queue.unhandled) == ["https://example.com/1", "https://example.com/2"]
 
 
+def test_a_page_that_ends_while_the_actor_becomes_another_one_stays_in_the_queue(
+    platform: LocalPlatform, tmp_path: Path
+) -> None:
+    """It might be marked, while the next Actor does not deliver what it has pushed."""
+    asked = platform.traffic.fault("POST", "*/metamorph", hold=True)
+    (tmp_path / "next").mkdir()
+    platform.add_actor("next", script(tmp_path / "next", "    async with Actor:\n        pass"))
+    goes_on = tmp_path / "goes on"
+    handler = f"""
+        await Actor.push_data({{"page": n}})
+        if n == 1:
+            while "2" not in pages:  # which begins when 0 has ended
+                await asyncio.sleep(0.01)
+            await Actor.metamorph("next")
+        elif n == 2:
+            import os
+            while not os.path.exists({str(goes_on)!r}):
+                await asyncio.sleep(0.01)
+            asyncio.get_running_loop().call_later(0.3, print, "page 2 has ended")
+    """
+    run = platform.start_run(crawl(tmp_path, handler, pages=3, at_once=2), env=QUICK)
+    asked.wait_hit()
+    goes_on.touch()
+    run.container.wait_for_output("page 2 has ended")
+    asked.release()
+    assert run.wait(LONG) == 0, run.output
+    assert [item["page"] for item in run.dataset.items] == [0]
+    assert sorted(run.queue.unhandled) == ["https://example.com/1", "https://example.com/2"]
+
+
 def test_an_actor_reboots_in_a_handler(platform: LocalPlatform, tmp_path: Path) -> None:
     """The page that does is worked again. If the platform refuses it, the crawl goes on."""
     platform.traffic.fault("POST", "*/reboot", status=400, times=1)
