@@ -66,6 +66,7 @@ def _run(code: CodeType, namespace: dict[str, Any]) -> None:
     asyncio.run(block())
 
 
+@pytest.mark.usefixtures("forked_actors")
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_python_blocks_of_a_document_run(document: Path) -> None:
     """A reader who copies the examples of a document gets what it says."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from autostate.testing.container import Container, actor_environment
+from tests import programs
 from tests.campaign import LONG
 
 PAGES = 300 if LONG else 120
@@ -40,6 +42,7 @@ def stored(folder: Path, name: str) -> list[dict[str, object]]:
     return [json.loads(file.read_text()) for file in files]
 
 
+@pytest.mark.usefixtures("forked_actors")
 def test_files_have_each_item_once(tmp_path: Path, rng: random.Random) -> None:
     """After kills at random moments: items, and what is charged in the local log of charges."""
     program = tmp_path / "main.py"
@@ -70,6 +73,7 @@ def test_files_have_each_item_once(tmp_path: Path, rng: random.Random) -> None:
     assert events == {"page": 2 * PAGES, "apify-default-dataset-item": PAGES}
 
 
+@pytest.mark.usefixtures("forked_programs")
 def test_files_that_were_not_counted_are_kept(tmp_path: Path) -> None:
     """A kill between the files of a push and their number: the next push keeps them."""
     code = """
@@ -96,7 +100,5 @@ async def main():
 
 asyncio.run(main())
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = programs.run(code, tmp_path)
     assert done.returncode == 0, done.stderr

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from autostate.testing import LocalPlatform
 from tests.apify.crawling import CRAWLER, LOOP, QUICK, assert_ends, program, result, unhandled
+from tests.peers.forked import ProgramServer
+
+pytestmark = pytest.mark.usefixtures("forked_actors")
 
 PAGES = 40
 
 
 @pytest.mark.parametrize("body", [CRAWLER, LOOP], ids=["crawler", "loop"])
 def test_off_the_platform_each_page_counts_once(
-    body: str, tmp_path: Path, rng: random.Random
+    body: str, tmp_path: Path, rng: random.Random, program_server: ProgramServer
 ) -> None:
     """A local queue marks only what its process has fetched."""
     command = program(tmp_path, body, pages=PAGES, at_once=5)
@@ -29,16 +30,14 @@ def test_off_the_platform_each_page_counts_once(
     env["AUTOSTATE_URL"] = "sqlite:///state.db"
     output = ""
     for _ in range(2):
-        with subprocess.Popen(
-            command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
+        process = program_server.popen(command, cwd=tmp_path, env=env)
+        with process.stdout:
             for _ in range(rng.randrange(1, 25)):
                 output += process.stdout.readline()
-            process.send_signal(signal.SIGKILL)
-    output = subprocess.run(
-        command, cwd=tmp_path, env=env, check=True, text=True, stdout=subprocess.PIPE
-    ).stdout
+            process.kill()
+            process.wait()
+    status, output, errors = program_server.run(command, env, tmp_path)
+    assert status == 0, errors
     failed = {"failed": 2} if body is CRAWLER else {}
     assert result(output) == {"sum": PAGES - failed.get("failed", 0), **failed}
 
