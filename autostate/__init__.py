@@ -12,7 +12,7 @@ below its own, and packages on one line do not import each other:
     cli/                    the commands
     scrapy/                 crawls of Scrapy
     apify/                  what Apify tells a program; @actor; to and from Actor.use_state
-    shared/                 what several processes write at once; not public yet
+    shared/                 SharedCounter and the others, which many processes write at once
     delivery/, loops/,      outbox(); resume(); @persisted, and the state put back after a test
     objects/
     containers/             PersistedDict, PersistedSet and the others
@@ -112,6 +112,7 @@ if TYPE_CHECKING:
     from autostate.runtime.history import Commit, history, restore
     from autostate.runtime.info import Info
     from autostate.saving.statistics import Statistics
+    from autostate.shared import SharedCounter, SharedDict, SharedSet
 
 __version__ = "0.1.0"
 
@@ -139,6 +140,9 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "ReadOnlyError",
     "ResumeError",
     "Settings",
+    "SharedCounter",
+    "SharedDict",
+    "SharedSet",
     "SignatureError",
     "StateInUseError",
     "StateManager",
@@ -191,6 +195,9 @@ _LATE = {
     "PersistedDict": "autostate.containers",
     "PersistedList": "autostate.containers",
     "PersistedSet": "autostate.containers",
+    "SharedCounter": "autostate.shared",
+    "SharedDict": "autostate.shared",
+    "SharedSet": "autostate.shared",
     "Statistics": "autostate.saving.statistics",
     "Transient": "autostate.objects.options",
     "Unknown": "autostate.codec",

@@ -43,6 +43,10 @@ PUBLIC = (
     "runtime.info",
     "runtime.manager",
     "settings",
+    "shared.container",
+    "shared.counter",
+    "shared.dict",
+    "shared.set",
     "stores",
     "testing",
 )

@@ -23,3 +23,12 @@ present *generation*, which each publication overwrites. To *fold* is to take th
 generation into the *base*, an ordinary journal in the same store. `shelf.py` has the protocol and
 its reasons.
 """
+
+from __future__ import annotations
+
+from autostate.shared import home  # noqa: F401 - it keeps the objects
+from autostate.shared.counter import SharedCounter
+from autostate.shared.dict import SharedDict
+from autostate.shared.set import SharedSet
+
+__all__ = ["SharedCounter", "SharedDict", "SharedSet"]

@@ -30,10 +30,14 @@ def on_copy(builtin: Any, name: str) -> Any:
 
     @functools.wraps(function)
     def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        plain = [arg.copy() if isinstance(arg, SharedContainer) else arg for arg in args]
-        return function(self.copy(), *plain, **kwargs)
+        return function(self.copy(), *map(_plain, args), **kwargs)
 
     return method
+
+
+def _plain(argument: Any) -> Any:
+    """Give a plain copy in place of a shared container."""
+    return argument.copy() if isinstance(argument, SharedContainer) else argument  # type: ignore[attr-defined]
 
 
 def refused(builtin: Any, name: str, advice: str) -> Callable[..., NoReturn]:
@@ -63,9 +67,6 @@ class SharedContainer:
     _builtin_: ClassVar[Any]
     if TYPE_CHECKING:
         _handle_: Handle
-
-        def copy(self) -> Any:
-            """Make a plain, shallow copy."""
 
     def __new__(cls, name: str, /) -> Self:
         """Give the live object of that name; the first call for a name makes it."""

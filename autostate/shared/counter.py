@@ -121,7 +121,7 @@ class SharedCounter(SharedContainer, Counter[T]):
         made._notes_ = _Notes()
         return made
 
-    def copy(self) -> Counter[T]:  # type: ignore[override]  # ty: ignore[incompatible-method-override]
+    def copy(self) -> Counter[T]:  # type: ignore[override]
         """Make a plain, shallow copy."""
         made: Counter[T] = Counter()
         with self._handle_.lock:

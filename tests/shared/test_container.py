@@ -171,11 +171,12 @@ def test_what_reads_and_then_writes_holds_the_lock(kind: str, name: str, args: A
     assert shared._handle_.held == [True]
 
 
-def test_nothing_is_made_where_nothing_keeps_shared_state(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_made_where_nothing_keeps_shared_state() -> None:
     """The seam raises until it is replaced."""
-    monkeypatch.setattr(seam, "attach", seam._detached)
-    with pytest.raises(RuntimeError, match=r"SharedSet\('seen'\)"):
-        SharedSet("seen")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seam, "attach", seam._detached)
+        with pytest.raises(RuntimeError, match=r"SharedSet\('seen'\)"):
+            SharedSet("seen")
 
 
 def test_absent_is_one_object() -> None:
