@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from autostate import StateManager
 
 VARIABLE: Final = "AUTOSTATE_URL"
+SHARED_VARIABLE: Final = "AUTOSTATE_SHARED_URL"
 
 STORE_HELP: Final = (
     "the store of state objects: a URL; `project`: the one that the program would use; by default "
@@ -43,7 +44,7 @@ class Session:
         self.url: str | None = None
         self.exported: str | None = None
         self._folder: str | None = None
-        self._former = os.environ.get(VARIABLE)
+        self._former = {name: os.environ.get(name) for name in (VARIABLE, SHARED_VARIABLE)}
         self._begun_before = _begun()
         self._tests = 0
         self._ours = (config.rootpath, config.invocation_params.dir)
@@ -56,6 +57,8 @@ class Session:
                 "example sqlite:///tests.db"
             )
         self._guards = asked != "project"
+        if asked != "project":  # shared objects go beside the store of the tests
+            os.environ.pop(SHARED_VARIABLE, None)
         if not asked:
             self.url = "memory:"
             self._folder = tempfile.mkdtemp(prefix="autostate-pytest-")
@@ -66,10 +69,10 @@ class Session:
     def close(self) -> None:
         """Let go of what is in memory, and put the environment back."""
         sessions.remove(self)
-        if self._former is None:
-            os.environ.pop(VARIABLE, None)
-        else:
-            os.environ[VARIABLE] = self._former
+        for name, value in self._former.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
         manager = _begun()
         if manager not in (None, self._begun_before) and manager.url.startswith("memory:"):
             sys.modules["autostate.runtime.api"].close_default()

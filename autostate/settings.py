@@ -54,6 +54,7 @@ class SettingsByName(TypedDict, total=False):
     key: Key | tuple[Key, ...] | None
     encrypt: bool | None
     history: str | int | None
+    shared: str | os.PathLike[str] | None
     wait_for_owner: float
     lease: float
     takeover: bool
@@ -108,6 +109,9 @@ class Settings:
         history: The history to keep: commits up to an age, such as "30d" ("s", "m", "h", "d", "w"),
             or so many commits, such as 1000. 0: none. None: as the state has kept it so far, at
             first none.
+        shared: The URL of the state that many processes share, or the path of a SQLite file; where
+            SharedCounter, SharedSet and SharedDict live. By default `shared.db` beside the file of
+            the program's own state. On a server and on Apify there is no default.
         wait_for_owner: Seconds to wait for the end of another live process that owns the state,
             before StateInUseError is raised. For an owner that has begun to end the wait is up
             to 10 s in any case.
@@ -137,6 +141,7 @@ class Settings:
     key: Key | tuple[Key, ...] | None = field(default=None, repr=False)
     encrypt: bool | None = None
     history: str | int | None = None
+    shared: str | os.PathLike[str] | None = None
     wait_for_owner: float = 0.0
     lease: float = 30.0
     takeover: bool = False
@@ -156,6 +161,8 @@ class Settings:
         if self.takeover and self.readonly:
             raise ValueError("a state cannot be taken over and only be read: set one of the two")
         _ = self.keep  # raises for a history that makes no sense
+        if self.shared is not None:  # without credentials: settings are shown
+            object.__setattr__(self, "shared", _url_of_shared(self.shared))
         if not self.keys and self.encrypt:  # reading `keys` also raises for a wrong key
             raise ValueError(f"to encrypt, autostate needs a key: set key, or {KEY_VARIABLE}")
         if self.max_delay < self.debounce:
@@ -271,10 +278,13 @@ _MAY_BE_ZERO = ("debounce", "max_delay", "migrating_debounce", "wait_for_owner")
 NAMES = tuple(each.name for each in dataclasses.fields(Settings))
 KEY_VARIABLE = "AUTOSTATE_KEY"
 SHORTEST_KEY = 16
-VARIABLES: Mapping[str, str] = {name: f"AUTOSTATE_{name.upper()}" for name in NAMES}
-"""The environment variable of each setting."""
 URL_VARIABLE = "AUTOSTATE_URL"
 SHARED_VARIABLE = "AUTOSTATE_SHARED_URL"
+VARIABLES: Mapping[str, str] = {
+    **{name: f"AUTOSTATE_{name.upper()}" for name in NAMES},
+    "shared": SHARED_VARIABLE,
+}
+"""The environment variable of each setting."""
 OF_PROGRAMS = "sqlite:///.autostate/{program}.db"
 """The store of a program that is no Actor, unless another one is configured."""
 _OF_TESTS = ("EXAMPLES", "SEED", "STEPS")
@@ -343,7 +353,7 @@ def _from_environment(base: Settings, environ: Mapping[str, str]) -> dict[str, A
 def _warn_of_unknown(environ: Mapping[str, str]) -> None:
     """Warn once in each process of variables that set nothing, and name the nearest ones."""
     known = (URL_VARIABLE, *VARIABLES.values())
-    ours = {*known, SHARED_VARIABLE, *(f"AUTOSTATE_{name}" for name in _OF_TESTS)}
+    ours = {*known, *(f"AUTOSTATE_{name}" for name in _OF_TESTS)}
     for name in sorted(environ):
         if not name.upper().startswith("AUTOSTATE_") or name in ours or name in _warned_of:
             continue
@@ -443,6 +453,25 @@ def _check_number(name: str, value: Any, *, zero: bool, unit: str) -> None:
     most = 1e18 if unit == "bytes" else MOST_SECONDS
     if not (0 <= value <= most) or (value == 0 and not zero):
         _refuse(name, value, f"{unit}, {least} and at most {most:.0e}")
+
+
+def _url_of_shared(value: Any) -> str:
+    """Give the URL of the shared state, without credentials."""
+    from autostate.stores.urls import normalized
+
+    if not isinstance(value, str | os.PathLike) or value == "":
+        _refuse("shared", value, "the URL of a store, such as redis://HOST/0?state=NAME, or a path")
+    try:
+        url = normalized(value)
+    except ValueError as error:
+        problem = f"shared: {error}"
+        raise ValueError(problem) from None
+    if url == "apify:":
+        raise ValueError(
+            "shared: no other run has the default key-value store of this one, so nothing can be "
+            "shared there. Name a store that all of them use: apify:NAME"
+        )
+    return url
 
 
 def _keys(value: Any, name: str) -> tuple[bytes, ...]:

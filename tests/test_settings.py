@@ -155,6 +155,7 @@ VALUES = {
     "key": ("a-key-of-sixteen-bytes", (b"a-key-of-sixteen-bytes",)),
     "encrypt": ("false", False),
     "history": ("30d", "30d"),
+    "shared": ("sqlite:///s.db", "sqlite:///s.db"),
     "wait_for_owner": ("60", 60),
     "lease": ("10", 10),
     "takeover": ("yes", True),
@@ -254,7 +255,8 @@ def test_variables_that_are_known_are_not_warned_of(
     assert "AUTOSTATE_EXAMPLES" in names
     for name in names | {"AUTOSTATE_SEED", "XAUTOSTATE_DEBOUNCE", "AUTOSTATE"}:
         monkeypatch.setenv(name, "1")
-    monkeypatch.setenv("AUTOSTATE_URL", "memory:")
+    for name in ("AUTOSTATE_URL", "AUTOSTATE_SHARED_URL"):
+        monkeypatch.setenv(name, "memory:")
     monkeypatch.setenv("AUTOSTATE_DEBOUNCE", "1")
     Settings.for_store("memory:")
     assert not caplog.messages
@@ -337,3 +339,54 @@ def test_a_history_that_makes_no_sense_is_refused(history: Any) -> None:
     """With what would make sense."""
     with pytest.raises(ValueError, match='history must be an age such as "30d"'):
         Settings.for_store("memory:", history=history)
+
+
+# -- the shared state -------------------------------------------------------------------------
+
+
+def test_the_shared_state_is_named_by_url_or_path(isolated: Path) -> None:
+    """As the state is; what a program shows of it has no password."""
+    for given, url in (
+        ("memory:hits", "memory:hits"),
+        (isolated / "s.db", f"sqlite:///{isolated}/s.db"),
+        ("redis://me:secret@host/0?state=s", "redis://host/0?state=s"),
+    ):
+        assert Settings.for_store("memory:", shared=given).shared == url
+        manager = StateManager("memory:", shared=given)
+        assert manager.settings.shared == url
+        assert "secret" not in repr((manager.settings, manager._overrides))
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("", "shared must be the URL of a store"),
+        (5, "shared must be the URL of a store"),
+        ("reddis://host", "shared: reddis: begins no URL of a store"),
+        ("shared.db", "shared: 'shared.db' is not the URL of a store"),
+        ("sqlite:///{name}.db", r"shared: .*nothing is put in the place of \{name\}"),
+        ("apify:", "shared: no other run has .* apify:NAME"),
+    ],
+)
+def test_a_shared_state_that_is_named_wrongly_is_refused(url: Any, told: str) -> None:
+    """When it is configured."""
+    with pytest.raises(ValueError, match=told):
+        autostate.configure(shared=url)
+    with pytest.raises(ValueError, match=told):
+        autostate.open("memory:", shared=url)
+
+
+def test_the_environment_names_the_shared_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error names the variable; blank counts as unset."""
+    monkeypatch.setenv("AUTOSTATE_SHARED_URL", "apify:")
+    with pytest.raises(ValueError, match="variable AUTOSTATE_SHARED_URL: shared: no other run"):
+        autostate.configure("memory:")
+    monkeypatch.setenv("AUTOSTATE_SHARED_URL", " ")
+    assert autostate.configure("memory:").settings.shared is None
+
+
+def test_a_place_where_nothing_can_be_shared_is_refused(isolated: Path) -> None:
+    """When it is configured, as that of the state."""
+    (isolated / "folder").mkdir()
+    with pytest.raises(autostate.StoreError, match="it is a folder"):
+        autostate.configure(shared=isolated / "folder")

@@ -398,6 +398,9 @@ def close_default() -> None:
         manager, _default = _default, None
     if manager is not None:
         manager.finish(manager.exit_timeout)
+    for keeper in lifecycle.keepers:  # the shared objects of its program
+        if getattr(keeper, "_manager", None) is manager:
+            keeper.finish(keeper.exit_timeout)
     announced.forget()
     logs.undress()
     exit_status.forget()

@@ -1,18 +1,24 @@
-"""Where a manager's store is: its URL, checked, and the place that two URLs may share."""
+"""Where a manager's store is: its URL, checked, and the place that two URLs may share.
+
+Also where the state is that its processes share with others.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from autostate import under_test
 from autostate.errors import StoreError
-from autostate.settings import Settings, SettingsByName
+from autostate.settings import SHARED_VARIABLE, Settings, SettingsByName
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from autostate.stores import Store
+
+SHARED: Final = "shared"
+"""The name of the shared state beside the program's own: of its file, or its name in a folder."""
 
 
 def place_of(source: str | Store) -> object:
@@ -74,3 +80,40 @@ def named_by_environment(url: str, settings: SettingsByName) -> str:
             raise
         problem = f"the environment variable {variable}: {error}"
         raise type(error)(problem) from None
+
+
+def shared_url(own: str, named: str | os.PathLike[str] | None) -> str:
+    """Give the URL of the state that a program shares with others.
+
+    Args:
+        own: The URL of the program's own state.
+        named: What the setting `shared` says.
+
+    Raises:
+        StoreError: It has to be named: on a server, programs that have nothing to do with each
+            other may use the same database; and runs of an Actor have no store in common.
+    """
+    from autostate.stores import file_of
+    from autostate.stores.urls import normalized, shown
+
+    if named is not None:
+        url = normalized(named)
+        path = file_of(url)  # absolute: the program may change its working directory
+        return url if path is None else f"sqlite:///{path}"
+    path = file_of(own)
+    if path is not None:
+        return f"sqlite:///{path.parent / SHARED}.db"
+    scheme, _, name = own.partition(":")
+    if scheme == "memory":
+        return f"memory:{name}-{SHARED}" if name else f"memory:{SHARED}"
+    if scheme == "file":
+        return normalized(f"{own.partition('?')[0]}?state={SHARED}")
+    if scheme == "apify":
+        example, why = "apify:NAME", "runs of an Actor share no default store"
+    else:
+        example = f"{shown(own).partition('?')[0]}?state=NAME"
+        why = "on a server, only you know which programs share it"
+    raise StoreError(
+        f"the shared state needs a URL of its own, for {why}: "
+        f'autostate.configure(shared="{example}"), or {SHARED_VARIABLE}'
+    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from autostate import under_test
 from autostate.process import lifecycle
-from autostate.runtime.place import checked, named_by_environment, path_of, place_of
+from autostate.runtime.place import checked, named_by_environment, path_of, place_of, shared_url
 from autostate.settings import Settings, SettingsByName, default_url
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class StoreUse:
         self._overrides: SettingsByName = {}
         self._lock = threading.RLock()
         self._incarnation: Incarnation | None = None
+        self._shares: str | None = None
         self._closed = False
         self.ended: bool = False
         self._override(settings)
@@ -89,6 +90,7 @@ class StoreUse:
         """
         url = checked(store, {**self._overrides, **settings})
         with self._lock:
+            self._check_shared(url, settings)
             if url is not None and url != self._store:
                 if self._incarnation is not None:
                     raise RuntimeError(
@@ -117,8 +119,45 @@ class StoreUse:
         for check in late_checks:
             check(settings)
         merged: SettingsByName = {**self._overrides, **settings}
-        Settings.for_store(self.url, **merged)  # a wrong setting raises now, not at the first use
+        # A wrong setting raises now, not at the first use.
+        made = Settings.for_store(self.url, **merged)
+        if settings.get("shared") is not None:
+            merged["shared"] = made.shared
+            if not made.readonly:
+                checked(made.shared, {"readonly": False})
         self._overrides = merged
+
+    # -- the shared state ---------------------------------------------------------------------
+
+    def shared_url(self) -> str:
+        """Give the URL of the state that this program shares with others.
+
+        Raises:
+            StoreError: It has to be named.
+        """
+        return self._shares or shared_url(self.url, self._made_settings().shared)
+
+    def share(self, url: str) -> None:
+        """Note where shared objects live: they stay there."""
+        self._shares = url
+
+    def shared_settings(self, url: str) -> Settings:
+        """Give the settings of the shared state."""
+        # The key is from when it was first read: the environment may have lost it since.
+        overrides: SettingsByName = {**self._overrides, "key": self.settings.key}
+        return Settings.for_store(url, **overrides)
+
+    def _check_shared(self, store: str | Store | None, settings: SettingsByName) -> None:
+        """Refuse to move the shared state, because it is open already."""
+        if self._shares is None or (store in (None, self._store) and "shared" not in settings):
+            return
+        own = self.url if store is None else store if isinstance(store, str) else store.url
+        merged: SettingsByName = {**self._overrides, **settings}
+        if shared_url(own, Settings.for_store(own, **merged).shared) != self._shares:
+            raise RuntimeError(
+                f"shared objects live in {self._shares} already: call configure() before the first "
+                "one is created"
+            )
 
     # -- beginning ----------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import queue
 import threading
 from collections import Counter
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate import under_test
 from autostate.deadline import Deadline
-from autostate.errors import AutostateError, ReadOnlyError, StateInUseError, StoreError
+from autostate.errors import AutostateError, ReadOnlyError, StateInUseError
 from autostate.ownership.state_names import of_programs
 from autostate.process import lifecycle
 from autostate.process.interrupts import Worker
@@ -29,7 +28,7 @@ from autostate.runtime.api import current_manager
 from autostate.runtime.companion import Beside
 from autostate.runtime.last_resort import shout
 from autostate.runtime.names import check_name
-from autostate.settings import SHARED_VARIABLE, Settings
+from autostate.settings import Settings
 from autostate.shared import handle as seam
 from autostate.shared.confirmed import Confirmed
 from autostate.shared.handle import Options
@@ -37,7 +36,6 @@ from autostate.shared.kinds import COUNTER, SET, DictKind, Kind
 from autostate.shared.replica import Replica, Shared, text_of
 from autostate.stores import file_of, open_store
 from autostate.stores.keyed import keyed
-from autostate.stores.urls import SERVERS, normalized, shown
 
 if TYPE_CHECKING:
     from autostate.runtime.incarnation import Incarnation
@@ -45,41 +43,9 @@ if TYPE_CHECKING:
 
 logger: logging.Logger = logging.getLogger("autostate")
 
-FILE: Final = "shared.db"
-"""The file of the shared state, in the folder of the program's own."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 """Seconds before another attempt to publish."""
-
-
-def shared_url(own: str) -> str:
-    """Give the URL of the shared state of a program.
-
-    Args:
-        own: The URL of the state of its own.
-
-    Raises:
-        StoreError: It has to be named.
-    """
-    named = os.environ.get(SHARED_VARIABLE, "").strip()
-    if named:
-        return normalized(named)
-    path = file_of(own)
-    if path is not None:
-        return f"sqlite:///{path.parent / FILE}"
-    scheme, _, name = own.partition(":")
-    if scheme == "memory":
-        return f"memory:{name}-shared"
-    if scheme == "apify":
-        raise StoreError(
-            "runs of an Actor share no default store: name one that all of them use, "
-            f"{SHARED_VARIABLE}=apify:NAME"
-        )
-    assert scheme.partition("+")[0] in SERVERS
-    raise StoreError(
-        f"the shared state needs a URL of its own, as processes with states of several names share "
-        f"it: {SHARED_VARIABLE}={shown(own).partition('?')[0]}?state=NAME"
-    )
 
 
 class Home(Beside):
@@ -269,13 +235,13 @@ _lock = threading.Lock()
 def home() -> Home:
     """Give the shared state of the program, opened at its first use."""
     manager = current_manager()
-    url = shared_url(manager.url)
+    url = manager.shared_url()
     with _lock:
         found = homes.get(url)
         if found is None:
-            settings = Settings.for_store(url, key=manager.settings.key)
-            found = homes[url] = Home(url, settings, manager)
+            found = homes[url] = Home(url, manager.shared_settings(url), manager)
             lifecycle.register(found)
+        manager.share(url)
         return found
 
 

@@ -61,6 +61,20 @@ class TestTheStore:
         session(env={"AUTOSTATE_URL": url}, crawl=PROGRAM, test_crawl=TESTS)
         assert stores(isolated) == []
 
+    def test_a_shared_url_in_the_environment(self, session: Session, isolated: Path) -> None:
+        """It is that of the program's shared state, which tests do not count for."""
+        tests = """
+            import os, subprocess, sys, autostate
+            PROGRAM = "from autostate import SharedCounter; SharedCounter('hits')['page'] += 1"
+            def test():
+                autostate.SharedCounter("hits")["page"] += 1
+                autostate.flush()
+                assert "AUTOSTATE_SHARED_URL" not in os.environ
+                subprocess.run([sys.executable, "-c", PROGRAM], check=True)
+        """
+        session(env={"AUTOSTATE_SHARED_URL": f"sqlite:///{isolated}/s.db"}, test_it=dedent(tests))
+        assert stores(isolated) == []
+
     def test_a_url_that_a_test_sets(self, session: Session, isolated: Path) -> None:
         """What a test itself says holds."""
         tests = """

@@ -13,11 +13,11 @@ from typing import Final
 import pytest
 
 import autostate
-from autostate.errors import StateTypeError, StoreError
+from autostate.errors import StateTypeError
 from autostate.shared import handle
 from autostate.shared.counter import SharedCounter
 from autostate.shared.dict import SharedDict
-from autostate.shared.home import attach, homes, shared_url
+from autostate.shared.home import attach, homes
 from autostate.shared.set import SharedSet
 
 IMPORTS: Final = """
@@ -129,18 +129,6 @@ def test_a_name_is_of_one_kind() -> None:
     assert SharedCounter("hits") is SharedCounter("hits")
     with pytest.raises(StateTypeError, match="give one of them another name"):
         SharedSet("hits")
-
-
-def test_the_store_is_beside_that_of_the_program_or_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On servers and on the platform, where nobody can guess it, it has to be named."""
-    assert shared_url("sqlite:///a/b.db").endswith("/s.db")
-    monkeypatch.delenv("AUTOSTATE_SHARED_URL")
-    assert shared_url("sqlite:////a/b.db") == "sqlite:////a/shared.db"
-    assert shared_url("memory:x") == "memory:x-shared"
-    with pytest.raises(StoreError, match="AUTOSTATE_SHARED_URL=apify:NAME"):
-        shared_url("apify:")
-    with pytest.raises(StoreError, match=r"AUTOSTATE_SHARED_URL=redis://h/0\?state=NAME"):
-        shared_url("redis://h/0?state=worker-1")
 
 
 def test_what_others_publish_is_seen_after_a_refresh() -> None:

@@ -7,9 +7,16 @@ See tests/test_typing.py for what `# error` means.
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import assert_type
 
+import autostate
 from autostate import SharedCounter, SharedDict, SharedSet
+
+autostate.configure(shared="redis://host/0?state=stats")
+autostate.configure("memory:", shared=Path("shared.db"))
+autostate.open("memory:", shared=None)
+autostate.configure(shared=5)  # error
 
 # -- counters ------------------------------------------------------------------------------------
 
