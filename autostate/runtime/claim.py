@@ -28,7 +28,7 @@ from autostate.deadline import Deadline
 from autostate.errors import FencedError, StateInUseError
 from autostate.journal import Journal
 from autostate.ownership.lock import LocksUnsupportedError, OwnerLock
-from autostate.ownership.owner import Owner, ancestors, is_dying, is_sibling
+from autostate.ownership.owner import Owner, ancestors, is_dying, is_sibling, program
 from autostate.process import exit_status
 from autostate.settings import Settings
 from autostate.stores import Store
@@ -313,6 +313,11 @@ _WAYS_OF_RELATIVES: Final = (
     "This process was started by that one, or beside it, and may read: hand results to the owner, "
     "and let it write them; or give this process a state of its own (with autostate.open(url): …)"
 )
+_SHARED: Final = (
+    ". What several processes count or collect together goes into a SharedCounter, SharedSet or "
+    "SharedDict"
+)
+"""For the processes of one program: that may be all that they want."""
 
 
 def in_use(url: str, owner: Owner, saved_at: float | None) -> StateInUseError:
@@ -321,9 +326,12 @@ def in_use(url: str, owner: Owner, saved_at: float | None) -> StateInUseError:
     mine = is_related(owner)
     ago = None if saved_at is None else max(0.0, time.time() - saved_at)
     saved = "" if ago is None else f", last saved {ago:,.0f} s ago"
+    ways = _WAYS_OF_RELATIVES if mine else _WAYS
+    if mine or owner.program == program():
+        ways += _SHARED
     return StateInUseError(
         f"the state in {url} belongs to {owner}{saved}. Only one process at a time may write a "
-        "state; nothing was changed. " + (_WAYS_OF_RELATIVES if mine else _WAYS),
+        f"state; nothing was changed. {ways}",
         owner=owner,
     )
 

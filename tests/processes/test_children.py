@@ -171,6 +171,7 @@ for _ in range(3):
             progress["page"] += 1
         except autostate.StateInUseError as error:
             assert "hand results to the owner" in str(error)
+            assert "a SharedCounter" in str(error)
             assert progress["page"] == 1
         else:
             autostate.flush()

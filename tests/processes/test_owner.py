@@ -57,8 +57,13 @@ def test_the_same_program_twice(processes: Processes) -> None:
     assert error.startswith("autostate: the state in sqlite:///")
     assert f"process {first.pid} (job.py), since " in error
     assert "last saved" in error
-    for way in ("wait_for_owner", "AUTOSTATE_URL", "readonly=True", "takeover=True"):
+    for way in ("wait_for_owner", "AUTOSTATE_URL", "readonly=True", "takeover=True", "SharedSet"):
         assert way in error
+    other = processes.write(
+        "autostate.configure('sqlite:///.autostate/job.db')\n" + JOB, "other.py"
+    )
+    code, _, error = processes.run(other)
+    assert (code, "SharedSet" in error) == (75, False)  # it has nothing to do with this program
     assert end(first) == (0, "", "")
     assert stored() == {"page": 2}
     assert processes.run(job)[0] == 0
