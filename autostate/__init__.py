@@ -84,6 +84,7 @@ from autostate.runtime.api import (
     open as open,  # noqa: A004 - as gzip.open; not in __all__, see there
     statistics,
 )
+from autostate.runtime.manager import resumers
 from autostate.settings import Settings
 
 if TYPE_CHECKING:
@@ -240,4 +241,5 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+resumers["autostate.shared"] = "autostate.shared.home"
 events.install()

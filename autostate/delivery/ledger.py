@@ -114,6 +114,11 @@ class Ledger:
         position: int = self._next
         return position
 
+    def skip_to(self, position: int) -> None:
+        """Give no later item a position below this one."""
+        with self._tracker.lock:
+            self._next = max(self._next, position)
+
     def __len__(self) -> int:
         """Return the number of pending items; those of open `atomic()` blocks count."""
         state = self.state  # no loop: each `put` asks

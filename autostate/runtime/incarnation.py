@@ -82,6 +82,8 @@ class Incarnation:
         anew: Whether the stored state could not be read, and was kept under another name.
         downtime: Seconds from the last save of the previous incarnation to now, or None.
         companions: What works beside state objects, by their names.
+        when_claimed: Is called when this process has become the owner after the beginning; the
+            tracker's lock is held.
         ending: The thread in which the last manager leaves this incarnation; None: none does.
 
     Raises:
@@ -109,6 +111,7 @@ class Incarnation:
         self.users: list[lifecycle.Keeper] = []
         self.finished: bool = False
         self.ending: int | None = None
+        self.when_claimed: Callable[[], None] = lambda: None
         self.companions: dict[str, Companion] = {}
         self._sender = sender
         self._pid = os.getpid()
@@ -435,6 +438,7 @@ class Incarnation:
         for user in self.users:
             lifecycle.register(user)
         self.handlers.connect()
+        self.when_claimed()
 
     def _claim_late(self) -> None:
         """Claim the state before the first write to it; the tracker's lock is held.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import importlib
 import logging
 import os
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from autostate.errors import FencedError, FlushError
 from autostate.ownership import program
 from autostate.ownership.state_names import of_programs
 from autostate.process import lifecycle
+from autostate.process.interrupts import Worker
 from autostate.runtime.names import check_name, name_of, node_of
 from autostate.runtime.store_use import StoreUse
 from autostate.settings import OF_PROGRAMS, SettingsByName
@@ -40,6 +42,10 @@ current: contextvars.ContextVar[StateManager | None] = contextvars.ContextVar(
     "autostate_manager", default=None
 )
 """The manager of the innermost `with autostate.open(...)`."""
+
+resumers: dict[str, str] = {}
+"""Modules whose `resume(manager)` goes on with what a former process has left, by the names of the
+library's own state objects that keep it."""
 
 
 class StateManager(StoreUse):
@@ -67,6 +73,7 @@ class StateManager(StoreUse):
         super().__init__(store, **settings)
         self.entered: bool = False
         self._told = False
+        self._resumed: tuple[object, int] | None = None
         self._tokens: list[contextvars.Token[StateManager | None]] = []
 
     # -- state objects ------------------------------------------------------------------------
@@ -95,12 +102,30 @@ class StateManager(StoreUse):
             incarnation = self._begin()
             made, new = incarnation.create(name, kind, make)
             resumed = incarnation.resumed(name)
+        if not own:
+            incarnation.when_claimed = self._resume_later
+            self.resume_left()
         if new:
             downtime = incarnation.downtime if resumed else None
             hub.rehydrated.send(self, name=name, kind=kind, resumed=resumed, downtime=downtime)
             if not (resumed or own):
                 self._tell_of_another_store(name)
         return made
+
+    def resume_left(self) -> None:
+        """Go on with what a former process has left for the library to do, if this one owns it."""
+        incarnation = self._incarnation
+        known = incarnation, os.getpid()
+        if incarnation is None or self._resumed == known or incarnation.tracker.gate is not None:
+            return
+        self._resumed = known
+        for name, module in resumers.items():
+            if incarnation.tracker.kind(name) is not None:
+                importlib.import_module(module).resume(self)
+
+    def _resume_later(self) -> None:
+        """Do the same in another thread: this one holds the tracker's lock."""
+        Worker(self.resume_left, "autostate-resume").start()
 
     def _tell_of_another_store(self, name: str) -> None:
         """Warn once if a name that is new here is in the store of another program.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import queue
 import threading
 from collections import Counter
@@ -27,10 +28,11 @@ from autostate.process.interrupts import Worker
 from autostate.runtime.api import current_manager
 from autostate.runtime.companion import Beside
 from autostate.runtime.last_resort import shout
+from autostate.runtime.manager import current
 from autostate.runtime.names import check_name
 from autostate.settings import Settings
 from autostate.shared import handle as seam
-from autostate.shared.confirmed import Confirmed
+from autostate.shared.confirmed import NAME, Confirmed
 from autostate.shared.handle import Options
 from autostate.shared.kinds import COUNTER, SET, DictKind, Kind
 from autostate.shared.replica import Replica, Shared, text_of
@@ -64,7 +66,8 @@ class Home(Beside):
         self.replica: Replica = Replica(self._open())
         self.replica.wake = self.wake
         self.replica.confirmed = self._confirm
-        self._confirmed: tuple[Incarnation, Confirmed] | None = None
+        self._confirmed: dict[Incarnation, Confirmed] = {}
+        self._parent: int | None = None
         self._confirming = threading.RLock()
         self.error: Exception | None = None
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -88,28 +91,60 @@ class Home(Beside):
         def make(shared: Shared) -> Any:
             return cls._made_(shared, options)
 
+        self._confirm()  # raises now what a write would raise
         return self.replica.open(name, kind, make)
 
     def _confirm(self) -> Confirmed | None:
-        """Give where changes go while this process owns a state of its own; None: it does not."""
-        incarnation = self._manager._incarnation
-        if incarnation is None or lifecycle.in_child():
+        """Give where changes go while this process owns a state of its own; None: it does not.
+
+        Raises:
+            StoreError: The own state has changes for another shared state.
+        """
+        found: Confirmed | None = None
+        for manager in (current.get(), self._manager):
+            incarnation = None if manager is None else manager._incarnation
+            if manager is not None and incarnation is not None and found is None:
+                found = self._confirmed_in(manager, incarnation)
+        return found
+
+    def _confirmed_in(self, manager: StateManager, incarnation: Incarnation) -> Confirmed | None:
+        tracker = incarnation.tracker
+        if tracker.gate is not None:
+            # The parent, which owns the state, does not end because a child shares something.
+            if lifecycle.in_child() or os.getppid() == self._parent:
+                return None
+            try:
+                tracker.pass_gate()
+            except (StateInUseError, ReadOnlyError):
+                return None  # nothing of this process is resumed, so nothing is done again
+        known = self._confirmed.get(incarnation)
+        if known is not None and known.is_kept:
+            return known
+        names = tracker.names
+        if incarnation.finished or not (NAME in names or of_programs(names)):
             return None
-        known = self._confirmed
-        if known is not None and known[0] is incarnation:
-            return known[1]
-        if incarnation.finished or not of_programs(incarnation.tracker.names):
-            return None
-        try:
-            incarnation.tracker.pass_gate()
-        except (StateInUseError, ReadOnlyError):
-            return None  # nothing of this process is resumed, so nothing is done again
         with self._confirming:
-            if self._confirmed is None or self._confirmed[0] is not incarnation:
+            known = self._confirmed.get(incarnation)
+            if known is None or not known.is_kept:
                 epoch = incarnation.claim_epoch
-                made = Confirmed(self.replica, self._manager, epoch)
-                self._confirmed = incarnation, made
-            return self._confirmed[1]
+                known = Confirmed(self.replica, manager, epoch, self.url)
+                self._confirmed = {
+                    **{one: each for one, each in self._confirmed.items() if not one.finished},
+                    incarnation: known,
+                }
+                lifecycle.unregister(self)
+                lifecycle.register(self)  # to end after what this one publishes for
+            return known
+
+    def resume(self, manager: StateManager) -> None:
+        """Publish what a former process of a program has left in its own state.
+
+        Raises:
+            StoreError: It is meant for another shared state.
+        """
+        incarnation = manager._incarnation
+        if incarnation is not None:
+            self._confirmed_in(manager, incarnation)
 
     # -- publishing ---------------------------------------------------------------------------
 
@@ -133,9 +168,9 @@ class Home(Beside):
                 return
             with contextlib.suppress(queue.Empty):  # gather changes, unless the end comes
                 self._wait(pause or self.settings.debounce)
-            if self._confirmed is not None:  # what a block has taken back while others wrote
-                with self.replica.lock:
-                    self._confirmed[1].drop_undone()
+            with self.replica.lock:  # what a block has taken back while others wrote
+                for confirmed in self._confirmed.values():
+                    confirmed.drop_undone()
             try:
                 self.replica.flush(self.settings.flush_timeout)
             except Exception as error:
@@ -159,15 +194,21 @@ class Home(Beside):
         """Publish all changes that were made before the call."""
         seconds = self.settings.flush_timeout if timeout is None else timeout
         self.replica.flush(seconds)
-        confirmed = self._confirm()
-        if confirmed is not None:
+        for confirmed in self._live():
             confirmed.flush(seconds)
 
     async def durable(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as flush
         """Publish without blocking the event loop."""
-        confirmed = self._confirm()
-        if self.replica.writer.is_behind or (confirmed is not None and len(confirmed.outbox)):
+        if self.replica.writer.is_behind or any(each.is_behind for each in self._live()):
             await asyncio.to_thread(self.flush, timeout)
+
+    def _live(self) -> list[Confirmed]:
+        """Give the outboxes of the states that this process owns."""
+        return [
+            confirmed
+            for incarnation, confirmed in self._confirmed.items()
+            if not incarnation.finished and incarnation.tracker.gate is None and confirmed.is_kept
+        ]
 
     # -- a keeper of `lifecycle` --------------------------------------------------------------
 
@@ -213,6 +254,8 @@ class Home(Beside):
         self._inherited.append(self.replica.leave_to_parent(self._open()))
         self._news, self._thread = queue.SimpleQueue(), None
         self._starting = threading.Lock()
+        self._confirmed, self._confirming = {}, threading.RLock()
+        self._parent = os.getppid()
         return True
 
 
@@ -232,9 +275,13 @@ homes: dict[str, Home] = {}
 _lock = threading.Lock()
 
 
-def home() -> Home:
-    """Give the shared state of the program, opened at its first use."""
-    manager = current_manager()
+def home(manager: StateManager | None = None) -> Home:
+    """Give the shared state of the program, opened at its first use.
+
+    Args:
+        manager: The manager of the program's own state; by default the present one.
+    """
+    manager = manager or current_manager()
     url = manager.shared_url()
     with _lock:
         found = homes.get(url)
@@ -248,6 +295,14 @@ def home() -> Home:
 def attach(cls: type[Any], name: str, options: Options) -> Any:
     """Give the live object of a class and a name; see `handle.attach`."""
     return home().get(cls, name, options)
+
+
+def resume(manager: StateManager) -> None:
+    """Publish what a former process has left in its own state; see `manager.resumers`."""
+    try:
+        home(manager).resume(manager)
+    except (AutostateError, ValueError) as error:
+        logger.warning("changes to the shared state are not published: %s", error)
 
 
 def _nothing() -> None:

@@ -180,19 +180,45 @@ class Replica:
         self._refreshing = threading.Lock()
         self._behind_since: tuple[int, float] = (0, 0.0)
         self.writer: Writer = self.new_writer()
-        self._others: dict[str, tuple[Writer, Confirmed]] = {}
+        self._others: dict[str, Confirmed] = {}
 
     def new_writer(self, **how: Any) -> Writer:
         """Make a writer of this process."""
         return Writer(self.shelf, self.kind_of, self._clock, self.lock, **how)
 
-    def join(self, writer: Writer, confirmed: Confirmed) -> None:
-        """Let another writer of this process publish, and resume what it was before."""
+    def stamp(self) -> int:
+        """Return a time of the hybrid logical clock; the lock is held."""
+        return self._clock.stamp()
+
+    def join(self, confirmed: Confirmed) -> None:
+        """Show the changes of a program with a state of its own, too."""
+        with self.lock:
+            self._others[confirmed.id] = confirmed
+            if self._reading is not None:
+                confirmed.note(_published(confirmed.id, self._reading))
+                for each in self.objects.values():
+                    self._fill(each, self._reading)
+
+    def resumed(self, name: str, epoch: int, forget: Callable[[int], None]) -> Writer:
+        """Make a writer that goes on where a former process has stopped.
+
+        Args:
+            name: The name of the writer.
+            epoch: The epoch of the program's own state.
+            forget: Called with the number of the last change that is published; the lock is held.
+
+        Raises:
+            StoreError: The store could not be read.
+        """
         with self._refreshing:
             reading = self._read(None)
             with self.lock:
+                # The own state may have been restored to an earlier moment, with a lower epoch.
+                epochs = [key.epoch + 1 for key in reading.lines if key.writer == name]
+                writer = self.new_writer(id=name, epoch=max([epoch, *epochs]))
                 writer.resume(reading)
-                self._others[writer.id] = writer, confirmed
+                forget(writer.number)
+                return writer
 
     def fill_again(self, name: str) -> None:
         """Show an object anew, without reading; the lock is held."""
@@ -247,7 +273,8 @@ class Replica:
         while True:
             reading = self.shelf.read(timeout)
             with self.lock:
-                writers = [self.writer, *(writer for writer, _ in self._others.values())]
+                others = [each.writer for each in self._others.values()]
+                writers = [self.writer, *(writer for writer in others if writer is not None)]
                 for writer in writers:
                     writer.follow(reading)
                 before = self._reading
@@ -257,6 +284,8 @@ class Replica:
                 )
                 if reading.base.is_settled and not is_old:
                     self._reading = reading
+                    for confirmed in self._others.values():
+                        confirmed.note(_published(confirmed.id, reading))
                     return reading
             if end.left() <= pause:
                 raise StoreUnavailableError(
@@ -276,7 +305,7 @@ class Replica:
         if found is not None:
             fold.checked(kind, name, found[0])
             merged = dict(found[1])
-        mine = {self.writer.id, *self._others}
+        mine = {self.writer.id, *(key for key, each in self._others.items() if each.writer)}
         for key, line in reading.lines.items():
             if key.writer not in mine and name in line.objects:
                 kind_name, entries = line.objects[name]
@@ -284,8 +313,8 @@ class Replica:
                 merge_into(kind, merged, entries)
         for entries in self.writer.own(name):
             merge_into(kind, merged, entries)
-        for writer, confirmed in self._others.values():
-            for entries in (*writer.own(name), *confirmed.own(name)):
+        for confirmed in self._others.values():
+            for entries in confirmed.own(name, _published(confirmed.id, reading)):
                 merge_into(kind, merged, entries)
         if kind.name == "dict":
             for entry in merged.values():
@@ -364,6 +393,12 @@ class Replica:
     def close(self) -> None:
         """Close the store."""
         self._store.close()
+
+
+def _published(name: str, reading: Reading) -> int:
+    """Give the number of the last change of a writer that a reading has."""
+    numbers = [line.number for key, line in reading.lines.items() if key.writer == name]
+    return max([reading.base.taken.get(name, (0, 0))[1], *numbers])
 
 
 _drop_key: Final = dict[Any, Any].pop

@@ -1,0 +1,221 @@
+"""What a killed process has left in its own state is published by the next one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from autostate.shared import handle
+from autostate.shared.counter import SharedCounter
+from autostate.shared.dict import SharedDict
+from autostate.shared.home import attach, homes
+
+IMPORTS: Final = """
+import asyncio, os, signal, sys
+import autostate
+from autostate import PersistedDict
+from autostate.errors import StoreError, StoreUnavailableError
+from autostate.shared import home
+from autostate.shared.confirmed import Confirmed
+from autostate.shared.replica import Replica
+from autostate.shared.counter import SharedCounter
+from autostate.shared.dict import SharedDict
+
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+autostate.configure("sqlite:///own/own.db", debounce=0.01, max_delay=0.05)
+"""
+KILLED: Final = """
+Confirmed.deliver = kill
+progress, hits = PersistedDict("progress", page=0), SharedCounter("hits")
+with autostate.atomic():
+    hits["page"] += 1
+    progress["page"] += 1
+autostate.flush()
+"""
+
+
+def run(body: str, url: str = "sqlite:///s.db", status: int = 0) -> str:
+    """Run a program with a state of its own; return what it has written."""
+    code = IMPORTS + textwrap.dedent(body)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "AUTOSTATE_SHARED_URL": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout
+    return done.stdout
+
+
+def killed() -> None:
+    """Run a program that is killed with a change in its outbox."""
+    run(KILLED, status=-signal.SIGKILL)
+
+
+@pytest.fixture(autouse=True)
+def _home(monkeypatch: pytest.MonkeyPatch, isolated: Path) -> Iterator[None]:
+    """Share the same state in this process."""
+    monkeypatch.setattr(handle, "attach", attach)
+    monkeypatch.setenv("AUTOSTATE_SHARED_URL", f"sqlite:///{isolated}/s.db")
+    yield
+    for each in [*homes.values()]:
+        each.finish(10.0)
+
+
+def shared() -> SharedCounter[str]:
+    """The counter as this process sees it now."""
+    made = SharedCounter[str]("hits")
+    made.refresh()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("autostate.flush(); kill()", -signal.SIGKILL),
+        ("asyncio.run(autostate.durable()); kill()", -signal.SIGKILL),
+        ("", 0),
+    ],
+)
+def test_a_program_without_shared_objects_publishes_what_is_left(body: str, status: int) -> None:
+    """By flush(), by durable(), and at its end."""
+    killed()
+    assert shared()["page"] == 0
+    run(f"progress = PersistedDict('progress'); {body}", status=status)
+    assert shared()["page"] == 1
+
+
+def test_what_is_meant_for_another_shared_state_stays(isolated: Path) -> None:
+    """With a warning; who shares something there gets an error; and nothing is lost."""
+    killed()
+    told = run(
+        """
+        progress = PersistedDict("progress")
+        autostate.flush()
+        try:
+            SharedCounter("hits")
+        except StoreError as error:
+            print("refused:", error)
+        """,
+        url="sqlite:///other.db",
+    )
+    first = f"sqlite:///{isolated}/s.db, for which they are meant"
+    assert "changes to the shared state are not published: " in told
+    assert told.count(first) == 2
+    assert "refused: " in told
+    assert shared()["page"] == 0
+    run("progress = PersistedDict('progress')")
+    assert shared()["page"] == 1
+    # Nothing is pending, so that another URL may be taken.
+    run("PersistedDict('progress'); SharedCounter('hits')['page'] += 1", url="sqlite:///other.db")
+    assert shared()["page"] == 1
+
+
+def test_a_shared_state_beside_the_own_one_moves_with_it(isolated: Path) -> None:
+    """A folder is renamed between two processes."""
+    run(KILLED, url="", status=-signal.SIGKILL)
+    shutil.move(isolated / "own", isolated / "moved")
+    (isolated / "own").symlink_to(isolated / "moved")
+    told = run(
+        """
+        PersistedDict("progress")
+        autostate.flush()
+        print(dict(SharedCounter("hits")))
+        """,
+        url="",
+    )
+    assert "{'page': 1}" in told
+
+
+def test_a_state_that_was_restored_goes_on_counting(isolated: Path) -> None:
+    """The numbers of its changes, and its epoch, are lower than those that are published."""
+    body = """
+        progress, hits = PersistedDict("progress", page=0), SharedCounter("hits")
+        for _ in range(3):
+            progress["page"] += 1
+            hits["page"] += 1
+            autostate.flush()
+    """
+    run(body)
+    shutil.copytree(isolated / "own", isolated / "copy")
+    run(body)
+    run(body)
+    assert shared()["page"] == 9
+    shutil.rmtree(isolated / "own")
+    shutil.move(isolated / "copy", isolated / "own")
+    run(body)
+    assert shared()["page"] == 12
+
+
+def test_a_shared_state_that_does_not_answer_loses_nothing() -> None:
+    """Neither does the program wait for it, nor is a change set aside."""
+    run(
+        """
+        progress, hits = PersistedDict("progress", page=0), SharedCounter("hits")
+        read, failures = Replica._read, []
+
+        def fail(self, timeout):
+            if len(failures) < 9:
+                failures.append(1)
+                raise StoreUnavailableError("no answer")
+            return read(self, timeout)
+
+        Replica._read = fail
+        hits["page"] += 1
+        progress["page"] += 1
+        assert not failures
+        for _ in range(9):
+            try:
+                autostate.flush(0.01)
+            except autostate.FlushError:
+                pass
+        autostate.flush()
+        assert not home.home()._live()[0].outbox.aside()
+        """
+    )
+    assert shared()["page"] == 1
+
+
+def test_values_that_this_program_cannot_merge_are_kept() -> None:
+    """Until it, or the next process, has the function."""
+    run(
+        """
+        Confirmed.deliver = kill
+        progress = PersistedDict("progress", page=0)
+        best = SharedDict("best", merge=min)
+        best["price"] = 7
+        best["price"] = 5
+        autostate.flush()
+        """,
+        status=-signal.SIGKILL,
+    )
+    told = run(
+        """
+        progress = PersistedDict("progress")
+        for _ in range(20):
+            try:
+                autostate.flush(0.05)
+            except autostate.FlushError as error:
+                print(error)
+        kill()
+        """,
+        status=-signal.SIGKILL,
+    )
+    assert "pass the same merge= to SharedDict" in told
+    run("progress = PersistedDict('progress')\nSharedDict('best', merge=min)")
+    best = SharedDict[str, int]("best", merge=min)
+    best.refresh()
+    assert best == {"price": 5}
