@@ -65,7 +65,8 @@ class StateInUseError(StoreError):
     """Another live process owns this state, and only one may write it. Nothing was changed.
 
     The message says which process that is, and the ways out. A program that does not catch this
-    error ends with exit code 75 and one line, without a traceback.
+    error ends with exit code 75 and one line, without a traceback. So does one whose store cannot
+    be used at the start, with exit code 1.
 
     Attributes:
         owner: The owner of the state, if known: see `autostate.ownership.owner.Owner`.

@@ -25,6 +25,7 @@ from typing import Annotated, Any, Final, ParamSpec, Protocol, TypeVar, Unpack, 
 from autostate.apify import events
 from autostate.codec import is_persisted
 from autostate.containers.root import StateObject
+from autostate.errors import StoreError
 from autostate.runtime import api
 from autostate.runtime.manager import current
 from autostate.settings import Settings, SettingsByName
@@ -126,7 +127,10 @@ def _entry_point(
         arguments = {**_bound(name, callers, args, kwargs), **passed}
 
         async def run() -> Any:
-            made = {each: make() for each, make in makers.items() if each not in passed}
+            try:
+                made = {each: make() for each, make in makers.items() if each not in passed}
+            except StoreError as error:  # the SDK logs it: its message says what to do
+                raise error.with_traceback(None) from None
             call = inspect.BoundArguments(signature, {**arguments, **made})
             return await function(*call.args, **call.kwargs)
 

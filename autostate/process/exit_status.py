@@ -24,7 +24,7 @@ import signal
 import sys
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from autostate.deadline import Deadline
 
@@ -39,31 +39,40 @@ FORK_IS_REFUSED = sys.hexversion >= 0x030C0000
 SIGNALS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 """Signals that end a process on purpose; any other signal has struck the child alone."""
 
+E = TypeVar("E", bound=Exception)
+
+_CODE: Final = "_autostate_exit_code"
 _lost = False
 
 
-def expect(refusal: type[Exception]) -> None:
-    """Let a program that does not catch this error end with one line and exit code 75.
+def expect(error: E, code: int = 1) -> E:
+    """Let a program that does not catch this error end with its message alone, and this exit code.
+
+    Its message says all: where in the library it was raised helps nobody, and the line of the
+    program that a traceback shows may hold a URL with a password.
 
     An exception in `sys.excepthook` is passed on; SystemExit ends the process with its code.
     """
+    vars(error).setdefault(_CODE, code)
     previous = sys.excepthook
-    if hasattr(previous, "_says_who_owns"):
-        return
+    if hasattr(previous, _CODE):
+        return error
 
     def hook(
-        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+        kind: type[BaseException], raised: BaseException, traceback: TracebackType | None
     ) -> None:
-        if not issubclass(kind, refusal):
-            previous(kind, error, traceback)
+        ends_with = vars(raised).get(_CODE)
+        if ends_with is None:
+            previous(kind, raised, traceback)
             return
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            sys.stderr.write(f"autostate: {error}\n")
+            sys.stderr.write(f"autostate: {raised}\n")
         if not (sys.flags.interactive or hasattr(sys, "ps1")):
-            raise SystemExit(EX_TEMPFAIL)
+            raise SystemExit(ends_with)
 
-    vars(hook)["_says_who_owns"] = True
+    vars(hook)[_CODE] = True
     sys.excepthook = hook
+    return error
 
 
 def refuse() -> None:

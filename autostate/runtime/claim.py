@@ -322,27 +322,28 @@ _SHARED: Final = (
 
 def in_use(url: str, owner: Owner, saved_at: float | None) -> StateInUseError:
     """Make the error that says who owns the state, and names the ways out."""
-    exit_status.expect(StateInUseError)
     mine = is_related(owner)
     ago = None if saved_at is None else max(0.0, time.time() - saved_at)
     saved = "" if ago is None else f", last saved {ago:,.0f} s ago"
     ways = _WAYS_OF_RELATIVES if mine else _WAYS
     if mine or owner.program == program():
         ways += _SHARED
-    return StateInUseError(
+    error = StateInUseError(
         f"the state in {url} belongs to {owner}{saved}. Only one process at a time may write a "
         f"state; nothing was changed. {ways}",
         owner=owner,
     )
+    return exit_status.expect(error, exit_status.EX_TEMPFAIL)
 
 
 def changed_since(url: str) -> StateInUseError:
     """Make the error for a state that another process has changed since it was read."""
-    return StateInUseError(
+    error = StateInUseError(
         f"another process has changed the state in {url} since this one read it, so nothing can be "
         "written here, and nothing was. Let one process write; this one has to begin anew (with "
         "on_fenced='exit', AUTOSTATE_ON_FENCED=exit, it ends, and a server starts another one)"
     )
+    return exit_status.expect(error, exit_status.EX_TEMPFAIL)
 
 
 Gate = Callable[[], None]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from autostate import under_test
 from autostate.errors import StoreError
+from autostate.process import exit_status
 from autostate.settings import SHARED_VARIABLE, Settings, SettingsByName
 
 if TYPE_CHECKING:
@@ -67,7 +68,17 @@ def checked(
 
     if under_test.is_exported(str(store)):  # the program has asked the environment
         store = under_test.default_url(str(store)) or store
-    return checked_url(store, readonly=Settings.for_store(normalized(store), **settings).readonly)
+    try:
+        url = normalized(store)
+    except ValueError as error:
+        exit_status.expect(error)
+        raise
+    readonly = Settings.for_store(url, **settings).readonly
+    try:
+        return checked_url(store, readonly=readonly)
+    except StoreError as error:
+        exit_status.expect(error)
+        raise
 
 
 def named_by_environment(url: str, settings: SettingsByName) -> str:
@@ -79,7 +90,7 @@ def named_by_environment(url: str, settings: SettingsByName) -> str:
         if not os.environ.get(variable, "").strip():
             raise
         problem = f"the environment variable {variable}: {error}"
-        raise type(error)(problem) from None
+        raise exit_status.expect(type(error)(problem)) from None
 
 
 def shared_url(own: str, named: str | os.PathLike[str] | None) -> str:

@@ -87,7 +87,7 @@ def start(source: str | Store, settings: Settings) -> Opened:
         if store is not None and isinstance(source, str):
             store.close()
         if given_up is not None:
-            raise given_up from error
+            raise given_up from None
         raise
 
 

@@ -7,19 +7,23 @@ is an Actor.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Unpack
 
 from autostate import under_test
-from autostate.process import lifecycle
+from autostate.errors import AutostateError
+from autostate.process import exit_status, lifecycle
 from autostate.runtime.place import checked, named_by_environment, path_of, place_of, shared_url
 from autostate.settings import Settings, SettingsByName, default_url
 
 if TYPE_CHECKING:
     from autostate.runtime.incarnation import Incarnation
     from autostate.stores import Store
+
+logger: logging.Logger = logging.getLogger("autostate")
 
 CREATING = 1.0
 """Seconds that the end of the process waits for a thread that is creating a state object."""
@@ -186,6 +190,11 @@ class StoreUse:
                 if self._closed:  # closed meanwhile by another thread
                     self._end(0.0)
                     self._check_open()
+            except AutostateError as error:
+                # The message says what to do. Neither the client's errors nor the frames of the
+                # library help whoever reads it.
+                logger.debug("the state in %s cannot be used", self.url, exc_info=error)
+                raise exit_status.expect(error).with_traceback(None) from None
             finally:
                 if self._incarnation is None:
                     lifecycle.unregister(self)

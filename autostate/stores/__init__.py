@@ -91,7 +91,7 @@ def _on_server(url: str, *, readonly: bool) -> Store:
     except ModuleNotFoundError as error:
         raise StoreError(
             f"{url} needs the package {error.name}: pip install 'autostate[{extra}]'"
-        ) from error
+        ) from None
 
 
 def checked(source: str | os.PathLike[str], *, readonly: bool = False) -> str:

@@ -176,8 +176,8 @@ class ApifyFolderStore(OneByOne):
                 lasting = error.errno not in _PASSING
                 raise StoreUnavailableError(
                     f"{said}: {_MENDABLE[error.errno]}", lasting=lasting
-                ) from error
-            raise StoreError(f"{said}: make the folder readable and writable") from error
+                ) from None
+            raise StoreError(f"{said}: make the folder readable and writable") from None
 
 
 def _file_name(key: str) -> str:

@@ -59,11 +59,11 @@ class Calls:
             if not begun.done():  # its thread hangs; later calls have others
                 threads, self._threads = self._threads, _Threads(self._at_once)
                 threads.end()
-            raise self._told(error) from error
+            raise self._told(error) from None
         except StoreError:
             raise
         except Exception as error:
-            raise self._told(error) from error
+            raise self._told(error) from None
 
     def close(self) -> None:
         """End the threads; one that hangs is left."""

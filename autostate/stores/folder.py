@@ -198,5 +198,5 @@ class _Files:
             if error.errno in _MENDABLE:
                 lasting = error.errno not in _PASSING
                 told = f"{told}: {_MENDABLE[error.errno]}"
-                raise StoreUnavailableError(told, lasting=lasting) from error
-            raise StoreError(f"{told}: make the folder readable and writable") from error
+                raise StoreUnavailableError(told, lasting=lasting) from None
+            raise StoreError(f"{told}: make the folder readable and writable") from None

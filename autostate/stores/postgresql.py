@@ -273,12 +273,10 @@ class PostgresStore:
         """Raise the library's errors; but what says that nothing was made yet, if `missing`."""
         try:
             yield
-        except Error as error:
+        except (Error, TimeoutError) as error:
             if missing and isinstance(error, _MISSING):
                 raise
-            raise self._told(error) from error
-        except TimeoutError as error:
-            raise self._told(error) from error
+            raise self._told(error) from None  # its message may quote data
 
     def _told(self, error: BaseException) -> StoreError:
         """Make the library's error; the server's message may quote data, and is not told."""

@@ -237,7 +237,7 @@ class RedisStore:
             StoreError: It is a refusal.
         """
         if isinstance(answer, Exception):
-            raise self._server.refused(answer) from answer
+            raise self._server.refused(answer)
         return answer
 
     def _record(self, key: str, found: Any) -> bytes | None:

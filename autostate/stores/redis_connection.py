@@ -149,7 +149,7 @@ class RedisConnection:
                     yield refusal
             complete = True
         except (errors.RedisError, OSError) as error:
-            raise self.refused(error) from error
+            raise self.refused(error) from None
         finally:
             if not complete:  # an answer may be under way that belongs to no later command
                 connection.disconnect()
@@ -178,11 +178,11 @@ class RedisConnection:
             connection.connect()
         except (errors.RedisError, errors.RedisClusterException, OSError) as error:
             self._drop()
-            raise self.refused(error) from error
+            raise self.refused(error) from None
         except (ValueError, TypeError) as error:
             raise StoreError(
                 f"{self.place}: what its URL says is not understood: {error}"
-            ) from error
+            ) from None
         return connection
 
     def _make_pool(self, seconds: float) -> Any:

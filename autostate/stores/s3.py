@@ -92,7 +92,7 @@ class _Bucket:
                 retry_config={"max_retries": 0},
             )
         except (errors.BaseError, ValueError, TypeError) as error:
-            raise StoreError(f"{shown}: {_first_line(error)}") from error
+            raise StoreError(f"{shown}: {_first_line(error)}") from None
         _used_by.add(os.getpid())
         self._calls = Calls(self._told, _AT_ONCE)
 
@@ -123,7 +123,7 @@ class _Bucket:
         try:
             return self._calls.run(partial(self._put, name, data, mode), timeout)
         except StoreError as error:
-            cause = error.__cause__
+            cause = error.__context__
             gone = version is not None and isinstance(cause, FileNotFoundError)
             if isinstance(cause, _CHANGED) or (gone and _NO_BUCKET not in str(cause)):
                 raise ChangedError from error
