@@ -14,7 +14,10 @@ from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes, urlencode,
 
 from autostate.ownership import program
 
-_SECRET: Final = re.compile(r"pass|pwd|auth|secret|token|credential|access_key", re.IGNORECASE)
+_SECRET: Final = re.compile(
+    r"pass|pwd|auth|secret|token|credential|access_key|customer_", re.IGNORECASE
+)
+_WITH_LOGIN: Final = re.compile(r"://[^/]*@")
 _NAME: Final = re.compile(r"[\w.@+-]{1,100}")
 _WITH_AT: Final = ("state", "user", "username")
 """The parameters whose values may hold an `@` that is not quoted."""
@@ -94,6 +97,13 @@ def normalized(source: str) -> str:
             f"the database in the URL of a Redis server is a number: write {url.scheme}://HOST:PORT"
             "/0?state=NAME; the name of the state comes last"
         )
+    for name, value in url.parameters.items():
+        if _WITH_LOGIN.search(value) and not _is_secret(name):
+            raise ValueError(
+                f"the parameter {name!r} of this {url.scheme}: has a name or a password in it: "
+                "leave these out there, and give credentials by their own parameters, or in the "
+                "environment"
+            )
     if not _NAME.fullmatch(url.state) or url.state in (".", ".."):
         raise ValueError(
             f"a state on a server cannot be named {url.state!r}: take at most 100 letters, digits "

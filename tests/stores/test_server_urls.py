@@ -41,6 +41,7 @@ def test_a_password_that_is_not_quoted_is_refused(written: str) -> None:
         ("file:///a%25b/c%20d?state=s", "file:///a%25b/c%20d?state=s"),
         ("file:///a%2541?state=s", "file:///a%2541?state=s"),
         ("s3://b/p?secret_access_key=x&state=s&region=r", "s3://b/p?region=r&state=s"),
+        ("s3://b?aws_sse_customer_key_base64=x&state=s", "s3://b?state=s"),
         ("redis://h/0?pwd=x&auth=y&state=a%2Bb", "redis://h/0?state=a%2Bb"),
         ("redis://h/0?state=a+b", "redis://h/0?state=a%2Bb"),
         ("postgresql://h/d?user=me@tenant&state=s", "postgresql://h/d?user=me%40tenant&state=s"),
@@ -67,6 +68,7 @@ def test_a_state_has_a_name_and_no_path(name: str) -> None:
         ("redis://h/0?sate=s", r"write \?state=NAME"),
         ("file:///folder?foo=1", "a folder has no parameter 'foo'"),
         ("s3:///prefix?state=s", "names no bucket"),
+        ("s3://b?endpoint=http://me:secret%40h&state=s", "'endpoint' of this s3: has a name or"),
     ],
 )
 def test_what_would_be_another_state_is_refused(written: str, told: str) -> None:
