@@ -161,10 +161,9 @@ class Claim:
                 if not self._has_warned:
                     logger.warning(
                         "the state in %s was last owned by %s. Whether that lives could not be "
-                        "found out: it counts as gone if it shows no sign of life for %.0f s",
-                        self._url,
-                        owner,
-                        patience,
+                        "found out: it counts as gone if it shows no sign of life for %.0f s, as "
+                        "the setting lease says",
+                        *(self._url, owner, patience),
                     )
                     self._has_warned = True
             elif patience <= 0:

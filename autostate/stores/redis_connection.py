@@ -6,7 +6,10 @@ answer was lost may take effect later, after others.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import socket
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -32,6 +35,8 @@ _OPTIONS: Final[dict[str, Any]] = {
     "protocol": 2,
 }
 _UNLIMITED: Final = 1 << 31
+_ADDRESS: Final = re.compile(r"\bhost=([^,]*),port=(\d+)")
+"""A Sentinel that did not answer, in a message that shows the client's object."""
 _REFUSED: Final = (
     errors.AuthenticationError,
     errors.AuthorizationError,
@@ -54,6 +59,11 @@ _LASTING: Final = {
 }
 """Refusals that waiting alone does not mend, by the first word of the server's message."""
 _OTHER_SCHEMES: Final = {"valkey": "redis", "valkeys": "rediss"}
+_WITHOUT_TLS: Final = {"rediss": "redis", "valkeys": "valkey"}
+_HANDSHAKE: Final = 2.0
+"""Seconds of a first handshake until the server is asked whether it answers without TLS."""
+_ANSWER: Final = 1.0
+"""Seconds for that."""
 
 
 class RedisConnection:
@@ -73,6 +83,8 @@ class RedisConnection:
         self._connection: Any = None
         self._pid = os.getpid()
         self._inherited: list[Any] = []
+        self._begins_plainly = url.scheme.partition("+")[0] not in _WITHOUT_TLS
+        self._has_connected = False
 
     def call(self, commands: Sequence[Command], timeout: float | None) -> list[Any]:
         """Send commands in one trip; return their answers. A refusal is an answer, too.
@@ -133,9 +145,23 @@ class RedisConnection:
                 )
             return StoreError(f"{told} refused: {error}")
         return StoreUnavailableError(
-            f"{told} was not reached, or did not answer: {error}. Check the host and the port in "
-            "the URL, and that the server runs"
+            f"{told} was not reached, or did not answer: {self._reason(error)}. Check the host and "
+            "the port in the URL, and that the server runs"
         )
+
+    def _reason(self, error: Exception) -> str:
+        """Give the client's message, without what it shows of itself."""
+        client: Any = redis  # its types are incomplete
+        reason = str(error).rstrip(". ")
+        if isinstance(error, client.sentinel.MasterNotFoundError):
+            service = self._url.path.partition("/")[0]
+            silent = ", ".join(map(":".join, _ADDRESS.findall(reason)))
+            told = f" ({silent} did not answer)" if silent else ""
+            return f"no Sentinel names a master of the service {service!r}{told}"
+        if self._begins_plainly and "closed by server" in reason:
+            scheme = self._url.scheme.replace("redis", "rediss").replace("valkey", "valkeys")
+            return f"{reason}, as by one that expects TLS, for which one writes {scheme}:// here"
+        return reason
 
     def _answers(self, connection: Any, commands: Sequence[Command]) -> Iterator[Any]:
         """Send commands, and read an answer to each."""
@@ -168,14 +194,11 @@ class RedisConnection:
 
     def _connect(self, timeout: float | None) -> Any:
         """Make a connection to the server, or to the node of the cluster that has the key."""
+        seconds = _seconds(timeout)
         try:
-            if self._pool is None:
-                self._pool = self._make_pool(_seconds(timeout))
-                # It counts what it makes, and never down: nothing is given back to it.
-                self._pool.max_connections = _UNLIMITED
-            connection = self._pool.make_connection()
-            connection.socket_timeout = connection.socket_connect_timeout = _seconds(timeout)
-            connection.connect()
+            if self._begins_plainly or self._has_connected:
+                return self._connected(seconds)
+            return self._connected_by_tls(seconds)
         except (errors.RedisError, errors.RedisClusterException, OSError) as error:
             self._drop()
             raise self.refused(error) from None
@@ -183,6 +206,39 @@ class RedisConnection:
             raise StoreError(
                 f"{self.place}: what its URL says is not understood: {error}"
             ) from None
+
+    def _connected(self, seconds: float) -> Any:
+        """Make a connection; raise the client's errors."""
+        if self._pool is None:
+            self._pool = self._make_pool(seconds)
+            # It counts what it makes, and never down: nothing is given back to it.
+            self._pool.max_connections = _UNLIMITED
+        connection = self._pool.make_connection()
+        connection.socket_timeout = connection.socket_connect_timeout = seconds
+        connection.connect()
+        return connection
+
+    def _connected_by_tls(self, seconds: float) -> Any:
+        """Make the first connection by TLS.
+
+        A server without TLS takes the handshake for the beginning of a command, and waits for its
+        end.
+        """
+        try:
+            connection = self._connected(min(seconds, _HANDSHAKE))
+        except (errors.RedisError, errors.RedisClusterException) as error:
+            if "Timeout" not in str(error):
+                raise
+            if any(_answers_plainly(*each) for each in _addresses(self._url, 6379)):
+                scheme, plus, kind = self._url.scheme.partition("+")
+                raise StoreError(
+                    f"{self.place} ({self._key}) answers without TLS, and not with it: write "
+                    f"{_WITHOUT_TLS[scheme]}{plus}{kind}:// in the URL"
+                ) from None
+            self._drop()
+            connection = self._connected(seconds)
+        self._has_connected = True
+        connection._sock.settimeout(seconds)
         return connection
 
     def _make_pool(self, seconds: float) -> Any:
@@ -252,6 +308,14 @@ def _addresses(url: ServerUrl, port: int) -> list[tuple[str, int]]:
     """Give hosts and ports."""
     parts = (urlsplit(f"//{host}") for host in url.hosts.split(","))
     return [(each.hostname or "", each.port or port) for each in parts]
+
+
+def _answers_plainly(host: str, port: int) -> bool:
+    """Tell whether a server answers a command without TLS."""
+    with contextlib.suppress(OSError), socket.create_connection((host, port), _ANSWER) as asked:
+        asked.sendall(b"PING\r\n")
+        return asked.recv(1) in (b"+", b"-")
+    return False
 
 
 def _options(url: ServerUrl, database: str, seconds: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ would never return: there each call is an error at once.
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -45,6 +46,10 @@ _REWRITTEN: Final = ("autostate-owner", "autostate-head-")
 """Each commit replaces these records, of which a head may have more than 16 KiB."""
 _ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _NO_BUCKET: Final = "<Code>NoSuchBucket</Code>"
+_METADATA: Final = re.compile(r"://(169\.254\.|\[fd00:ec2|\S+/latest/(api|meta-data)/)")
+"""Where the client asks for the credentials of the machine's role if it was given none."""
+_ANSWER: Final = tuple(re.compile(f"<{tag}>([^<]{{1,300}})") for tag in ("Code", "Message"))
+_TOOK: Final = re.compile(r" in [\d.]+(ns|µs|ms|s)\b")
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _used_by: set[int] = set()
 """The processes in which the client has begun its threads."""
@@ -92,7 +97,7 @@ class _Bucket:
                 retry_config={"max_retries": 0},
             )
         except (errors.BaseError, ValueError, TypeError) as error:
-            raise StoreError(f"{shown}: {_first_line(error)}") from None
+            raise StoreError(f"{shown}: {_reason(error)}") from None
         _used_by.add(os.getpid())
         self._calls = Calls(self._told, _AT_ONCE)
 
@@ -198,11 +203,17 @@ class _Bucket:
             )
         if isinstance(error, _REFUSED):
             return StoreError(
-                f"{self._shown} refuses this client: {_first_line(error)}. It needs the rights "
-                "s3:ListBucket of the bucket, and s3:GetObject, s3:PutObject and s3:DeleteObject "
-                "of what is in it"
+                f"{self._shown} refuses this client: {_reason(error)}. Check the credentials; "
+                "they need the rights s3:ListBucket of the bucket, and s3:GetObject, s3:PutObject "
+                "and s3:DeleteObject of what is in it"
             )
-        told = f"was not reached, or did not answer: {_first_line(error)}"
+        if _METADATA.search(str(error)):
+            return StoreUnavailableError(
+                f"{self._shown}: neither the URL nor the environment has credentials, and the "
+                "machine did not give those of a role: set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, or for a public bucket skip_signature=true in the URL"
+            )
+        told = f"was not reached, or did not answer: {_reason(error)}"
         return StoreUnavailableError(f"{self._shown} {told}")
 
     def _check_fork(self) -> None:
@@ -222,6 +233,12 @@ def _endpoint(url: ServerUrl) -> str:
     return next(filter(None, [*given, *map(os.environ.get, _ENDPOINTS)]), "")
 
 
-def _first_line(error: BaseException) -> str:
-    """Shorten a message: the client adds a dump of the error."""
-    return str(error).partition("\n")[0]
+def _reason(error: BaseException) -> str:
+    """Shorten a message: the client adds the whole answer, and how long the request took.
+
+    An answer may quote the request, which has the key, a token and a signature in it.
+    """
+    text = str(error)
+    told = _TOOK.sub("", text.partition("\n")[0].partition("<")[0].rstrip(": "))
+    answer = (found[1] for each in _ANSWER if (found := each.search(text)))
+    return ": ".join((told, *answer))

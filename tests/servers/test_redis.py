@@ -14,7 +14,7 @@ import pytest
 
 import autostate
 from autostate.errors import DamagedStoreError, FencedError, StoreError, StoreUnavailableError
-from autostate.stores import open_store
+from autostate.stores import open_store, redis_connection
 from tests.servers import need
 from tests.servers.base import patient, wait_until
 from tests.servers.kinds import PACKAGES
@@ -207,6 +207,27 @@ def test_tls(start: Start, tmp_path: Path) -> None:
         assert saved(f"{url.replace('rediss', 'valkeys')}&ssl_ca_certs={authority}") == b"1"
         with pytest.raises(StoreUnavailableError, match="certificate"):
             open_store(url)
+        with pytest.raises(StoreUnavailableError, match="writes valkeys://"):
+            open_store(url.replace("rediss", "valkey"))
+
+
+@pytest.mark.parametrize("scheme", ["rediss", "valkeys", "rediss+cluster"])
+def test_a_server_without_tls_is_told(
+    start: Start, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """It answers no handshake, ever: a timeout would be told as that of a server that is down."""
+    monkeypatch.setattr(redis_connection, "_HANDSHAKE", 0.1)
+    url = start().url("a").replace("redis", scheme)
+    with pytest.raises(StoreError, match="answers without TLS, and not with it: write") as caught:
+        open_store(url)
+    assert not isinstance(caught.value, StoreUnavailableError)
+
+
+def test_sentinels_that_do_not_answer_are_named() -> None:
+    """The client shows its own objects."""
+    told = r"the service 'shop' \(127\.0\.0\.1:1, 127\.0\.0\.1:2 did not answer\)\. Check"
+    with pytest.raises(StoreUnavailableError, match=told):
+        open_store("redis+sentinel://127.0.0.1:1,127.0.0.1:2/shop/0?state=a")
 
 
 def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:

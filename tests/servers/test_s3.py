@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 
 import autostate
-from autostate.errors import DamagedStoreError, FencedError, StoreUnavailableError
+from autostate.errors import DamagedStoreError, FencedError, StoreError, StoreUnavailableError
 from autostate.settings import Settings
 from autostate.stores import open_store
 from autostate.stores.indexed import ABANDONED, INDEX, MOST, OBJECTS
@@ -181,6 +183,58 @@ def test_calls_end_in_time(seaweed: Seaweed) -> None:
     ):
         check_interrupt(store, proxy)
         check_timeouts(store, proxy)
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Answers as S3 does to a signature that is wrong."""
+
+    answer = (
+        b'<?xml version="1.0"?>\n<Error><Code>SignatureDoesNotMatch</Code><Message>It differs.'
+        b"</Message><AWSAccessKeyId>AKIA</AWSAccessKeyId><CanonicalRequest>host:b\n"
+        b"x-amz-security-token:sesame</CanonicalRequest></Error>"
+    )
+
+    def do_GET(self) -> None:
+        """Refuse."""
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(self.answer)))
+        self.end_headers()
+        self.wfile.write(self.answer)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_no_message_tells_what_an_answer_quotes() -> None:
+    """It has the key and the token of the request in it."""
+    need("obstore")
+    server = HTTPServer(("127.0.0.1", 0), Refusing)
+    thread = threading.Thread(target=server.handle_request)
+    thread.start()
+    url = f"s3://b?state=a&endpoint=http://127.0.0.1:{server.server_port}&access_key_id=AKIA"
+    with (
+        closing(open_store(f"{url}&secret_access_key=sesame")) as store,
+        pytest.raises(StoreError, match="SignatureDoesNotMatch: It differs") as caught,
+    ):
+        store.read("record")
+    thread.join()
+    server.server_close()
+    assert "AKIA" not in str(caught.value)
+    assert "sesame" not in str(caught.value)
+
+
+def test_missing_credentials_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the address where the client looks for those of a machine's role."""
+    need("obstore")
+    for name in [each for each in os.environ if each.startswith("AWS")]:
+        monkeypatch.delenv(name)
+    url = "s3://b?state=a&endpoint=http://127.0.0.1:1&metadata_endpoint=http://127.0.0.1:2"
+    with (
+        closing(open_store(url)) as store,
+        pytest.raises(StoreUnavailableError, match="set AWS_ACCESS_KEY_ID and") as caught,
+    ):
+        store.read("record")
+    assert "127.0.0.1:2/" not in str(caught.value)
 
 
 def test_a_write_costs_money() -> None:
