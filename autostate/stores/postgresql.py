@@ -68,7 +68,7 @@ BEGIN
     RETURN NULL;
 END $$;
 """
-_WRITE: Final = "SELECT {schema}.write_1(%s, %s, %s, %s, %s, %s)"
+_WRITE: Final = "SELECT {schema}.write_1(%s, %s, %b, %s, %b, %s)"
 _READ: Final = """
 SELECT one.key, CASE WHEN length(data) <= %s THEN data END, data IS NOT NULL
 FROM unnest(%s::text[]) WITH ORDINALITY AS one(key, number)

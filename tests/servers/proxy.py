@@ -34,6 +34,7 @@ class Proxy:
     Attributes:
         delay: Seconds for one direction.
         trips: The number of trips so far.
+        size: The number of bytes so far, in both directions.
         silent: Whether nothing is passed on any more.
         port: The port on which it listens.
     """
@@ -47,6 +48,7 @@ class Proxy:
     ) -> None:
         self.delay: float = 0.0
         self.trips: int = 0
+        self.size: int = 0
         self.silent: bool = False
         self._tls = tls
         self.port: int = 0
@@ -101,7 +103,7 @@ class Proxy:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        note: Callable[[], None],
+        note: Callable[[int], None],
     ) -> None:
         """Pass on what comes, in its order, each chunk after the delay."""
         chunks: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
@@ -121,15 +123,17 @@ class Proxy:
             while data:
                 data = await reader.read(1 << 20)
                 if data:
-                    note()
+                    note(len(data))
                 chunks.put_nowait((self._loop.time() + self.delay, data))
 
         await asyncio.gather(read(), write())
 
-    def _sent(self) -> None:
+    def _sent(self, size: int) -> None:
         self._asked = True
+        self.size += size
 
-    def _received(self) -> None:
+    def _received(self, size: int) -> None:
+        self.size += size
         self.trips += self._asked
         self._asked = False
 

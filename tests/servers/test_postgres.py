@@ -208,7 +208,7 @@ def pooled(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """The beginning of URLs behind PgBouncer in transaction mode."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
-        pytest.skip("there is no program pgbouncer: no package registry for Python has it")
+        pytest.skip("there is no program pgbouncer: `apt-get install pgbouncer` brings it")
     folder = tmp_path_factory.mktemp("pgbouncer")
     [port] = free_ports(1)
     settings = folder / "pgbouncer.ini"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
@@ -38,6 +39,22 @@ def opened(server: Remote, state: str, proxy: Proxy, *, key: str | None) -> Iter
 def trips(proxy: Proxy, before: int) -> int:
     """The trips since then."""
     return proxy.trips - before
+
+
+def test_records_travel_as_they_are(remote: Remote) -> None:
+    """A write sends the bytes of its records once, and little more; a read receives them once."""
+    record = os.urandom(1_000_000)
+    with (
+        remote.proxy() as proxy,
+        closing(open_store(remote.url(new_state(), proxy))) as store,
+    ):
+        store.write({"first": b"1"})
+        before = proxy.size
+        store.write({"record": record}, expect={"first": b"1", "record": None})
+        assert proxy.size - before < 1_010_000
+        before = proxy.size
+        assert store.read("record") == record
+        assert proxy.size - before < 1_010_000
 
 
 @pytest.mark.parametrize("key", [None, KEY], ids=["plain", "signed"])
