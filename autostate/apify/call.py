@@ -30,18 +30,17 @@ import asyncio
 import contextvars
 import copy
 import functools
-import hashlib
 import itertools
-import json
 import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from autostate.apify import api
+from autostate.apify.run_input import digest_of, is_equal, text_of
 from autostate.containers.dict import PersistedDict
 from autostate.containers.root import blank
 from autostate.deadline import backoff
@@ -218,7 +217,7 @@ class _Child:
         self._check_actor(note)
         self._write(note)
         if "run" in note:
-            if note.get("input", _digest(_text(run_input))) != _digest(_text(run_input)):
+            if note.get("input", digest_of(text_of(run_input))) != digest_of(text_of(run_input)):
                 told = "the call %r has started the run %s with another input: use another name"
                 logger.warning(told, self._name, note["run"])
             return await self._known(note["run"], on_abort, on_failure)
@@ -267,7 +266,7 @@ class _Child:
         Calls of one Actor with equal inputs do this one after another: else the run that one of
         them starts could be found by another one, before it is claimed.
         """
-        text = _text(run_input)
+        text = text_of(run_input)
         async with _alone(self._manager, f"{self._actor_id} {text}"):
             for attempt in itertools.count(1):
                 run = await self._search() if "intent" in self._note else None
@@ -318,7 +317,7 @@ class _Child:
     def _claim(self, run_id: str) -> None:
         """Note that this is the run."""
         note = self._note
-        digest = _digest(note.pop("intent")["input"])
+        digest = digest_of(note.pop("intent")["input"])
         self._write(note | {"run": run_id, "input": digest})
 
     def _withdraw(self) -> None:
@@ -372,7 +371,7 @@ class _Child:
     async def _has_input(self, run: Any, text: str) -> bool:
         store = self._client.key_value_store(run.default_key_value_store_id)
         record = await store.get_record_as_bytes("INPUT")
-        return _equal(None if record is None else record["value"], text)
+        return is_equal(None if record is None else record["value"], text)
 
     # -- waiting --------------------------------------------------------------------------------
 
@@ -467,44 +466,6 @@ def _resolved(actor: Any, timeout: timedelta | Literal["inherit"] | None) -> tim
         return timeout
     left: timedelta | None = actor._get_remaining_time()
     return left
-
-
-def _text(run_input: Any) -> str:
-    """Give what an input is compared by: its JSON, or a digest of bytes."""
-    if isinstance(run_input, bytes | bytearray):
-        return f"sha256:{hashlib.sha256(run_input).hexdigest()}"
-    if isinstance(run_input, str):
-        return run_input
-    return json.dumps(run_input, ensure_ascii=False, default=str)
-
-
-def _digest(text: str) -> str:
-    """Give a digest of an input, in which the order of keys does not matter."""
-    with suppress(ValueError):
-        text = json.dumps(json.loads(text), sort_keys=True)
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
-
-
-def _equal(stored: bytes | None, text: str) -> bool:
-    """Tell whether an INPUT record can be what the platform made of an input."""
-    if stored is None:
-        return text in ("null", "")
-    if text.startswith("sha256:"):
-        return text == f"sha256:{hashlib.sha256(stored).hexdigest()}"
-    try:
-        sent, found = json.loads(text), json.loads(stored)
-    except ValueError:
-        return stored == text.encode()
-    if sent is None:
-        return True  # a run without an input has the defaults as its input
-    if not isinstance(sent, dict) or not isinstance(found, dict):
-        return bool(sent == found)
-    return all(key in found and _same(found[key], value) for key, value in sent.items())
-
-
-def _same(found: Any, sent: Any) -> bool:
-    encrypted = isinstance(found, str) and found.startswith("ENCRYPTED_")
-    return bool(found == sent) or encrypted
 
 
 _busy: Final[set[tuple[int, str]]] = set()

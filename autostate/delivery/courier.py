@@ -40,12 +40,7 @@ from autostate.delivery.destination import (
     RetryLaterError,
 )
 from autostate.delivery.reason import reason
-from autostate.errors import (
-    DeliveryRefusedError,
-    FencedError,
-    ReadOnlyError,
-    StateInUseError,
-)
+from autostate.errors import DeliveryRefusedError, FencedError, ReadOnlyError, StateInUseError
 from autostate.process.interrupts import Worker
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import repeat
-from operator import attrgetter
+from itertools import compress, repeat
+from operator import attrgetter, is_
 from typing import Any, Final
 
 node_of: Final = attrgetter("_node_")
@@ -19,6 +19,9 @@ key_of: Final = attrgetter("_key_")
 """Reads under which key of its node a tracked container lies."""
 drain: Final = deque[Any](maxlen=0).extend
 """Goes through an iterator for its effects, in C."""
+
+FEW: Final = 20
+"""Items of a sequence up to which they are read one by one."""
 
 _MISSING: Final = object()
 _maxlen: Final[Any] = vars(deque)["maxlen"]
@@ -70,3 +73,21 @@ def items_at(sequence: Any, slots: list[int]) -> Iterator[Any]:
 def maxlen_of(container: deque[Any]) -> int | None:
     """Return the greatest length of a deque."""
     return _maxlen.__get__(container)  # type: ignore[no-any-return]
+
+
+def by_node(containers: list[Any], classes: list[type]) -> Iterator[tuple[list[Any], list[type]]]:
+    """Divide tracked containers, and their classes, by node, if these are few.
+
+    The list of containers is empty then: each list of a container is a reference to it.
+    """
+    nodes = [*map(node_of, containers)]
+    different = {*nodes}
+    if not 1 < len(different) <= len(nodes) // FEW:
+        yield containers, classes
+        return
+    parts = []
+    for node in different:
+        which = [*map(is_, nodes, repeat(node))]
+        parts.append(([*compress(containers, which)], [*compress(classes, which)]))
+    containers.clear()
+    yield from parts

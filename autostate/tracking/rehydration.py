@@ -27,16 +27,13 @@ from autostate.errors import (
 from autostate.process.interrupts import is_passing, uninterrupted
 from autostate.tracking.barrier import arm, size, variants_of
 from autostate.tracking.builder import Builder
-from autostate.tracking.capture import Capture
 from autostate.tracking.cell import OBJECT, Cell
 from autostate.tracking.decoded_conversion import FLAT, converted_types
-from autostate.tracking.graph import Graph
+from autostate.tracking.hashes import remember_hashes
 from autostate.tracking.items import SequenceEntries
 from autostate.tracking.kept import Kept
 from autostate.tracking.kind import KINDS, Kind, kind_named
-from autostate.tracking.mappings import KeyedCapture, common_type
-from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
-from autostate.tracking.node_capture import NodeCapture
+from autostate.tracking.node import LARGE, Marks, Node
 from autostate.tracking.parts import PART, free, parts_of
 from autostate.tracking.raw import items_of
 from autostate.tracking.saved_items import Saved, copied
@@ -73,40 +70,6 @@ def _renumber(state: State) -> None:
     for number, item in enumerate(state.content, state.first):
         if type(item) in tracked and type(item) not in FLAT:
             item._key_.number = number
-
-
-def _remember_hashes(node: Node, *, only_str: bool) -> None:
-    """Remember the hashes of a rehydrated small mapping or set, to find later changes.
-
-    A capture of the node that nobody saves does what is needed: it remembers the hashes of all
-    entries, as of a mapping that has become small.
-
-    Args:
-        node: The node.
-        only_str: Whether it is known that all keys or members are str.
-    """
-    entries, tracker = node.entries, node.tracker
-    if not isinstance(entries, KeyedEntries):
-        return
-    entries.length = size(node.obj)
-    if entries.length > LARGE:
-        if only_str:
-            entries.key_type = str
-        else:
-            entries.key_type = common_type(set(map(type, node.kind.builtin.__iter__(node.obj))))
-        return
-    capture = Capture(tracker, tracker.part(Graph), tracker.part(Watched))
-    try:
-        part = NodeCapture.shapes[node.kind.shape](capture, node)
-    except Exception as error:  # of the program's own code: reported when the node is saved
-        if is_passing(error):
-            raise
-        entries.all_dirty = True
-        return
-    assert isinstance(part, KeyedCapture)
-    node.capture = None
-    entries.saved = None if entries.bad else part.remembered
-    entries.bad = {}
 
 
 def _not_restored(name: str) -> str:
@@ -393,7 +356,7 @@ class Rehydration:
             if state.moved:
                 _renumber(state)
         else:
-            _remember_hashes(node, only_str=in_steps)
+            remember_hashes(node, only_str=in_steps)
         # Its encoded form differs from the stored one: a change that only who may write makes.
         if node in self.resigned and self._tracker.gate is None:
             node.entries.saved = None

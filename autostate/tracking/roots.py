@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from autostate.errors import CodecError
 from autostate.process.interrupts import uninterrupted
 from autostate.tracking.barrier import VARIANTS, arm, disarm
+from autostate.tracking.flat import is_flat
 from autostate.tracking.graph import Graph
 from autostate.tracking.kind import KINDS, PLAIN
 from autostate.tracking.node import Marks, Node
 from autostate.tracking.rehydration import Rehydration, State
 from autostate.tracking.search import inline
 from autostate.tracking.watched import Watched
-from autostate.tracking.written import Written, is_flat
+from autostate.tracking.written import Written
 from autostate.warned import shows_warnings
 
 if TYPE_CHECKING:

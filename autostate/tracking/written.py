@@ -25,24 +25,22 @@ from autostate.tracking.barrier import (
     held_keys,
     size,
 )
+from autostate.tracking.flat import are_flat, is_flat
 from autostate.tracking.graph import Graph
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.late_calls import LateCalls
 from autostate.tracking.live_conversion import Batch
 from autostate.tracking.node import LARGE, KeyedEntries, Marks, Node
 from autostate.tracking.parts import free
-from autostate.tracking.raw import item_of, items_at, items_of, key_of, node_of
+from autostate.tracking.raw import FEW, by_node, item_of, items_at, items_of, key_of, node_of
 from autostate.tracking.refcount import IN_A_BATCH
 from autostate.tracking.resting import Resting
 from autostate.tracking.saved_items import copies_of, is_as_marked, is_followed, unresolved_slots
-from autostate.tracking.search import ATOMS, entries_inside, holds_atoms, slots_of
+from autostate.tracking.search import ATOMS, entries_inside, slots_of
 from autostate.tracking.tally import Tally
 from autostate.tracking.watched import Watched
 
 logger = logging.getLogger("autostate")
-
-_FEW: Final = 20
-"""Items of a sequence up to which they are read one by one."""
 
 SLICE: Final = 500
 """Containers or entries that `prepare` handles with the lock held: less than a millisecond."""
@@ -250,7 +248,7 @@ class Written:
         for container, variants in zip(written, map(VARIANTS.__getitem__, classes), strict=True):
             container.__class__ = variants.armed
         container = None  # a variable is a reference, and what follows counts
-        for some, kinds in _by_node(written, classes):
+        for some, kinds in by_node(written, classes):
             if not self._touch_all(some):
                 self._touch_each(some, kinds)
 
@@ -338,7 +336,7 @@ class Written:
             replaced = map(kept.position_of, entries.keys)
             slots.update(slot for slot in replaced if slot is not None)
             # a deque has to look for an item in its middle
-            searches = isinstance(container, deque) and len(slots) > _FEW
+            searches = isinstance(container, deque) and len(slots) > FEW
             items = items_of(container) if searches else container
             return sorted(slot for slot in slots if type(item_of(items, slot)) not in ATOMS)
         if node.kind.shape == "set":
@@ -486,39 +484,6 @@ def _is_marked(container: Any, node: Node) -> bool:
         if is_passing(error):
             raise
         return False
-
-
-def _by_node(written: list[Any], classes: list[type]) -> Iterator[tuple[list[Any], list[type]]]:
-    """Divide written containers, and their classes, by node, if these are few."""
-    nodes = [*map(node_of, written)]
-    different = {*nodes}
-    if not 1 < len(different) <= len(nodes) // _FEW:
-        yield written, classes
-        return
-    parts = []
-    for node in different:
-        which = [*map(is_, nodes, repeat(node))]
-        parts.append(([*compress(written, which)], [*compress(classes, which)]))
-    written.clear()  # each list of a container is a reference to it
-    yield from parts
-
-
-def is_flat(container: Any) -> bool:
-    """Tell whether a container holds few entries and only atoms: there is nothing to resolve."""
-    variants = VARIANTS.get(type(container))
-    if variants is None or variants.length(container) > LARGE:  # a plain one: see `sharing.py`
-        return False
-    if isinstance(container, dict):  # the frequent case, without another call
-        return ATOMS.issuperset(map(type, dict.values(container)))
-    return holds_atoms(container)
-
-
-def are_flat(containers: list[Any]) -> bool:
-    """Tell whether persisted containers hold few entries, and only atoms."""
-    kinds = {VARIANTS[cls].kind.shape for cls in {*map(type, containers)}}
-    if kinds != {"mapping"} or max(map(dict.__len__, containers)) > LARGE:
-        return all(map(is_flat, containers))
-    return ATOMS.issuperset(map(type, chain.from_iterable(map(dict.values, containers))))
 
 
 _INLINE: Final = 2 + refcount.MEASURING

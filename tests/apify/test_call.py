@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autostate.apify.call import _equal
+from autostate.apify.run_input import is_equal
 from autostate.testing import LocalPlatform, Run
 from tests.actor_runs import script, starter
 
@@ -328,4 +328,4 @@ def test_mistakes(family: Family) -> None:
 )
 def test_which_input_is_that_of_a_run(stored: bytes | None, sent: str, *, equal: bool) -> None:
     """The platform adds defaults and encrypts secrets."""
-    assert _equal(stored, sent) is equal
+    assert is_equal(stored, sent) is equal
