@@ -113,7 +113,7 @@ if TYPE_CHECKING:
     from autostate.runtime.history import Commit, history, restore
     from autostate.runtime.info import Info
     from autostate.saving.statistics import Statistics
-    from autostate.shared import SharedCounter, SharedDict, SharedSet
+    from autostate.shared.classes import SharedCounter, SharedDict, SharedSet
 
 __version__ = "0.1.0"
 
@@ -196,9 +196,9 @@ _LATE = {
     "PersistedDict": "autostate.containers",
     "PersistedList": "autostate.containers",
     "PersistedSet": "autostate.containers",
-    "SharedCounter": "autostate.shared",
-    "SharedDict": "autostate.shared",
-    "SharedSet": "autostate.shared",
+    "SharedCounter": "autostate.shared.classes",
+    "SharedDict": "autostate.shared.classes",
+    "SharedSet": "autostate.shared.classes",
     "Statistics": "autostate.saving.statistics",
     "Transient": "autostate.objects.options",
     "Unknown": "autostate.codec",

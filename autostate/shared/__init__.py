@@ -1,9 +1,10 @@
 """State that any number of processes write at once: what each contributes, merged.
 
+    classes.py      SharedCounter, SharedSet and SharedDict, with what keeps their objects
     home.py         where the shared objects of a process live, and when they are published
     confirmed.py    changes that are published when the program's own state has them
     counter.py, set.py, dict.py, container.py
-                    SharedCounter, SharedSet, SharedDict
+                    the containers
     frozen.py       containers inside the values of a shared dict
     handle.py       what the containers see of all below
     replica.py      the shared objects of one process: writes, refreshes, publications
@@ -23,12 +24,3 @@ present *generation*, which each publication overwrites. To *fold* is to take th
 generation into the *base*, an ordinary journal in the same store. `shelf.py` has the protocol and
 its reasons.
 """
-
-from __future__ import annotations
-
-from autostate.shared import home  # noqa: F401 - it keeps the objects
-from autostate.shared.counter import SharedCounter
-from autostate.shared.dict import SharedDict
-from autostate.shared.set import SharedSet
-
-__all__ = ["SharedCounter", "SharedDict", "SharedSet"]
