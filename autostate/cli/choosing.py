@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from autostate.cli.errors import CommandError
-from autostate.settings import _inside_actor
+from autostate.errors import AutostateError
+from autostate.journal.head import PREFIX
+from autostate.runtime.opening import open_state
+from autostate.runtime.place import SHARED
+from autostate.settings import SHARED_VARIABLE, Settings, _inside_actor
+from autostate.shared.stored import is_in
 from autostate.stores.urls import normalized
 
 FOLDER: Final = Path(".autostate")
@@ -32,7 +38,24 @@ class Choice:
 
 def stores_here() -> list[Path]:
     """Give the stores of programs that ran in this folder."""
-    return sorted(each for each in FOLDER.glob("*.db") if each.is_file())
+    found = sorted(each for each in FOLDER.glob("*.db") if each.is_file())
+    return [each for each in found if not (each.stem == SHARED and _is_shared_only(each))]
+
+
+def shared_here() -> Path | None:
+    """Give the store that the programs of this folder share, if there is one."""
+    path = FOLDER / f"{SHARED}.db"
+    return path if path.is_file() and path not in stores_here() else None
+
+
+def _is_shared_only(path: Path) -> bool:
+    """Tell whether a store holds a shared state, and no state of a program called `shared`."""
+    url = f"sqlite:///{path}"
+    try:
+        with contextlib.closing(open_state(url, Settings.for_store(url), readonly=True)) as store:
+            return is_in(store) and not store.list(PREFIX)
+    except AutostateError:
+        return False
 
 
 def actors_storage() -> Path | None:
@@ -73,6 +96,10 @@ def choose(url: str | None = None, program: str | None = None) -> Choice:
     found, storage = stores_here(), actors_storage()
     if storage is not None and not found:
         return Choice("apify:", f"an Actor that ran here has a state in {storage}")
+    if not found and (named := os.environ.get(SHARED_VARIABLE, "").strip()):
+        return Choice(normalized(named), f"the environment variable {SHARED_VARIABLE} names it")
+    if not found and (shared := shared_here()) is not None:
+        return Choice(f"sqlite:///{shared}", f"programs share it, and none has its own in {FOLDER}")
     if not found:
         raise CommandError(
             f"there is no state in {Path.cwd()}: {FOLDER} holds no store. Go to the folder in "

@@ -13,8 +13,16 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from autostate import __version__
-from autostate.cli import paths, plain, signing, tables
-from autostate.cli.choosing import VARIABLE, Choice, actors_storage, choose, is_path, stores_here
+from autostate.cli import paths, plain, shared, signing, tables
+from autostate.cli.choosing import (
+    VARIABLE,
+    Choice,
+    actors_storage,
+    choose,
+    is_path,
+    shared_here,
+    stores_here,
+)
 from autostate.cli.errors import CommandError
 from autostate.cli.removing import check, remove
 from autostate.cli.values import Values, check_name
@@ -29,7 +37,8 @@ from autostate.runtime.history import history, restore as restore_state
 from autostate.runtime.opening import open_state
 from autostate.runtime.stored_state import StoredState, read_state
 from autostate.saving import spill
-from autostate.settings import Settings
+from autostate.settings import SHARED_VARIABLE, Settings
+from autostate.shared.stored import is_in, verify as verify_shared
 from autostate.signing import KeyFile, Signer
 from autostate.stores import file_of
 from autostate.stores.urls import normalized
@@ -104,14 +113,17 @@ def about(
 
 @app.command()
 def ls(url: Url = None, program: Program = None, as_json: Json = False) -> None:
-    """List the state objects: kind, entries, bytes; when they were saved; who owns them."""
+    """List the state objects, and what programs share: kind, entries, bytes; who owns them."""
     state = _read(url, program)
-    rows = tables.object_rows(state)
+    rows, shares = tables.object_rows(state), shared.found(state.url)
     if as_json:
-        _print(plain.as_json({**tables.about(state), "objects": rows}))
+        there = [shared.as_json(each) for each in shares]
+        _print(plain.as_json({**tables.about(state), "objects": rows, "shared": there}))
         return
-    tables.say(tables.heading(state))
-    tables.table(["name", "kind", "entries", "bytes"], [list(row.values()) for row in rows])
+    if rows or not any(each.url == state.url for each in shares):
+        tables.say(tables.heading(state))
+        tables.table(tables.COLUMNS, [list(row.values()) for row in rows])
+    shared.show_table(shares)
 
 
 @app.command()
@@ -152,9 +164,13 @@ def where(url: Url = None, program: Program = None) -> None:
         chosen = None
     if chosen is not None:
         _print(f"{chosen.url}\nbecause {chosen.why}")
+        for also in shared.urls(chosen.url)[1:]:
+            _print(f"shared with other programs: {also}")
     rows = [_row(each.stem, each, each) for each in stores_here()]
     if (storage := actors_storage()) is not None:
         rows.append(_row("an Actor", storage, "apify:"))
+    if (common := shared_here()) is not None:
+        rows.append(_row("(shared)", common, common))
     tables.table(["program", "store", "objects", "bytes", "owner"], rows)
 
 
@@ -166,24 +182,36 @@ def _row(program: str, path: Path, url: str | Path) -> tuple[Any, ...]:
         state = read_state(url)
     except AutostateError:
         return program, str(path), 0, size, "cannot be read: see verify"
-    return program, str(path), len(state.roots), size, tables.owner_of(state)
+    shares = [each for each in shared.found(state.url) if each.url == state.url]
+    count = len(state.roots) + sum(len(each.objects) for each in shares)
+    return program, str(path), count, size, tables.owner_of(state)
 
 
 @app.command()
 def verify(url: Url = None, program: Program = None) -> None:
     """Check everything that is stored; exit code 1 if something is damaged."""
-    settings = Settings.for_store(chosen := choose(url, program).url)
-    store = open_state(chosen, settings, readonly=True)
-    with contextlib.closing(store):
-        signer = Signer(store.url, lambda: settings.keys)
-        found = verify_records(store, signer, timeout=settings.flush_timeout)
-    copies = f"; copies of {found.copies} unreadable records are kept" if found.copies else ""
-    _print(f"{store.url}: {found.records} records, {found.bytes} bytes{copies}")
-    for problem in found.problems:
+    urls = shared.urls(choose(url, program).url)
+    problems = [problem for each in urls for problem in _verified(each)]
+    for problem in problems:
         sys.stderr.write(f"autostate: {problem}\n")
-    if found.problems:
+    if problems:
         raise SystemExit(1)
     _print("nothing is damaged")
+
+
+def _verified(url: str) -> list[str]:
+    """Check the state in a store, and what is shared there; tell how much that is."""
+    settings = Settings.for_store(url)
+    with contextlib.closing(open_state(url, settings, readonly=True)) as store:
+        signer = Signer(store.url, lambda: settings.keys)
+        found = [verify_records(store, signer, timeout=settings.flush_timeout)]
+        if is_in(store, settings.flush_timeout):
+            found.append(verify_shared(store, settings.flush_timeout))
+    records, size = sum(each.records for each in found), sum(each.bytes for each in found)
+    copies = sum(each.copies for each in found)
+    kept = f"; copies of {copies} unreadable records are kept" if copies else ""
+    _print(f"{store.url}: {records} records, {size} bytes{kept}")
+    return [problem for each in found for problem in each.problems]
 
 
 @app.command()
@@ -196,8 +224,9 @@ def backup(
     target = Path(file) if is_path(file) else file_of(file)
     if target is None:
         raise ValueError(f"{file} is no file on this machine: a copy is a new SQLite file")
-    made = back_up(target, choose(url, program).url)
-    _tell_of_copy(made)
+    chosen = choose(url, program).url
+    _tell_of_copy(back_up(target, chosen))
+    _tell_what_is_left(chosen)
 
 
 @app.command()
@@ -209,15 +238,23 @@ def copy(
     from_, to = (normalized(Path(each) if is_path(each) else each) for each in (source, target))
     _warn_of_spills(from_)
     _tell_of_copy(copy_state(from_, to))
+    _tell_what_is_left(from_)
 
 
 def _tell_of_copy(made: str) -> None:
-    _print(
-        f"{made}\nTo go on from this copy, on any machine, start the program with {VARIABLE}={made}"
-    )
+    _print(made)
+    own, shares = shared.parts(made)
+    for what, variable in (("the program", VARIABLE), ("all that share", SHARED_VARIABLE)):
+        if own if variable == VARIABLE else shares:
+            _print(f"To go on from this copy, on any machine, start {what} with {variable}={made}")
     path = file_of(made)
     if path is not None and (key := KeyFile(str(path)).path).exists():
         _print(f"Pickled values that were signed with {key} need that file, too: keep it private")
+
+
+def _tell_what_is_left(url: str) -> None:
+    for also in shared.urls(url)[1:]:
+        _print(f"What it shares with other programs, in {also}, is not in the copy: copy that, too")
 
 
 @app.command()
@@ -273,6 +310,12 @@ def delete(name: Name, url: Url = None, program: Program = None, yes: Yes = Fals
 
 def _remove(verb: str, name: str, url: str | None, program: str | None, *, yes: bool) -> None:
     chosen, begins_anew = choose(url, program).url, verb == "reset"
+    if (state := shared.only_shared(chosen, name)) is not None:
+        shared.check(verb, name, state)
+        _ask(f"Reset {name}, which programs share, in {state.url}?", yes=yes)
+        shared.remove(name, state)
+        _print(f"{name} was reset")
+        return
     check(chosen, name, readable=begins_anew)
     _ask(f"{verb.capitalize()} {name} in {chosen}?", yes=yes)
     remove(chosen, name, also_notes=begins_anew)
@@ -293,6 +336,8 @@ def sign(
     question = f"Whoever could write to {named} may have changed it. Sign what is there?"
     if remove:
         question = f"Remove all signatures, and encryption, from {named}?"
+    if shared.parts(named)[1]:
+        question += " First end all processes that share it."
     _ask(question, yes=yes)
     done = signing.sign(named, remove=remove)
     what = "are not protected any more" if remove else "were written anew with the first key"
@@ -317,8 +362,12 @@ def _warn_of_spills(url: str) -> None:
 
 def _value(name: str, path: list[str] | None, url: str | None, program: str | None) -> Any:
     state = _read(url, program)
-    check_name(state, name)
-    return paths.follow(name, Values(state).of(name), paths.parsed(path or []))
+    if name not in state.roots and (found := shared.object_of(name, state)) is not None:
+        value = shared.value_of(found[1])
+    else:
+        check_name(state, name)
+        value = Values(state).of(name)
+    return paths.follow(name, value, paths.parsed(path or []))
 
 
 def _ask(question: str, *, yes: bool) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 from typing import NamedTuple
 
-from autostate.errors import StateInUseError
+from autostate.errors import FencedError, StateInUseError
 from autostate.journal import Journal
 from autostate.journal.head import CORRUPT, OWNER, PREFIX
 from autostate.journal.verifying import holds_pickled
 from autostate.runtime.claim import Claim
+from autostate.runtime.copying import parts_of
 from autostate.runtime.opening import open_state
+from autostate.runtime.place import SHARED_KEYS
 from autostate.runtime.stored_state import read_state
 from autostate.saving import spill
 from autostate.settings import KEY_VARIABLE, Settings
@@ -75,6 +77,12 @@ def sign(url: str, *, remove: bool = False) -> Signed:
     settings = Settings.for_store(url, takeover=False, wait_for_owner=0.0)
     timeout = settings.flush_timeout
     with contextlib.closing(open_state(url, settings, trusting=True)) as store:
+        own, shared = parts_of(store, settings)
+        signed = Signed(0, [])
+        if shared:
+            signed = _sign_shared(store, timeout, remove=remove)
+        if not own:
+            return signed
         claim = Claim.to(store, settings)
         journal = Journal(store)
         recovered = journal.recover(timeout=timeout)
@@ -83,9 +91,29 @@ def sign(url: str, *, remove: bool = False) -> Signed:
             mine = claim.wait_for_others(journal, recovered.saved_at)
             if not (mine and journal.is_current(timeout=timeout)):
                 raise StateInUseError(owner=journal.last_owner(timeout=timeout))
-            return _sign(store, timeout, remove=remove)
+            made = _sign(store, timeout, remove=remove)
+            return Signed(signed.records + made.records, signed.left + made.left)
         finally:
             claim.release()
+
+
+def _sign_shared(store: Store, timeout: float, *, remove: bool) -> Signed:
+    """Write the records of a shared state again, but none that a process has changed meanwhile."""
+    assert isinstance(store, KeyedStore)
+    signed, left, below = 0, list[str](), store.store
+    for key in store.list(SHARED_KEYS, timeout=timeout):
+        while (stored := below.read(key, timeout=timeout)) is not None:  # else it was folded
+            plain = store.opened(key, stored)
+            if isinstance(plain, Unverified):
+                left.append(key)
+                break
+            expect = {key: stored} if below.conditional else None
+            made = plain if remove else store.sealed(key, plain)
+            with contextlib.suppress(FencedError):
+                below.write({key: made}, expect=expect, timeout=timeout)
+                signed += 1
+                break
+    return Signed(signed, left)
 
 
 def _sign(store: Store, timeout: float, *, remove: bool) -> Signed:

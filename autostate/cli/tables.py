@@ -17,6 +17,7 @@ from autostate.cli.values import Opaque
 from autostate.journal.verifying import size_of
 from autostate.runtime.stored_state import StoredState
 
+COLUMNS = ("name", "kind", "entries", "bytes")
 SHOWN = 100
 """The most entries of a container, and the most levels, that are shown on a terminal."""
 

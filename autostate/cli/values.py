@@ -81,6 +81,19 @@ class Values:
         self._roots = state.roots
         self._made: dict[int, Any] = {}
 
+    @classmethod
+    def of_none(cls) -> Values:
+        """Give what rebuilds values that refer to no nodes."""
+        return cls(StoredState("", {}, None, None, None))
+
+    def value(self, json: Any) -> Any:
+        """Rebuild one value from JSON."""
+        return self._value(json)
+
+    def key(self, json: Any) -> Any:
+        """Rebuild a key or a member, which can be hashed whatever its class is."""
+        return _hashable(self._value(json))
+
     def of(self, name: str) -> Any:
         """Give the content of a state object.
 
@@ -148,3 +161,12 @@ class Values:
         if tag == "$enum":
             return Opaque(f"{name.rpartition(':')[2]}.{content[1]}")
         return Opaque(f"<{name}>")
+
+
+def _hashable(value: Any) -> Any:
+    """Give what stands for a member whose class is not known."""
+    try:
+        hash(value)
+    except TypeError:
+        return Opaque(repr(value))
+    return value

@@ -8,6 +8,7 @@ owns the state meanwhile, as a program does.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import secrets
@@ -15,17 +16,20 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from autostate import progress_bar
 from autostate.errors import StoreError
 from autostate.journal import Journal
+from autostate.journal.head import HEADS
 from autostate.journal.verifying import unsigned
 from autostate.ownership.owner import Owner
+from autostate.process import lifecycle
 from autostate.runtime.api import current_manager, live
 from autostate.runtime.claim import Claim, in_use
 from autostate.runtime.manager import StateManager
 from autostate.runtime.opening import open_state
-from autostate.runtime.place import place_of
+from autostate.runtime.place import SHARED_KEYS, place_of
 from autostate.settings import Settings, scheme
 from autostate.signing import KeyFile, NoKeyError, Signer
 from autostate.stores import Store, file_of, opened
@@ -44,6 +48,8 @@ def copy(
     progress: bool | None = None,
 ) -> str:
     """Copy a state into another store: as of one moment, also while its program writes.
+
+    A shared state is copied, too: of each process all changes up to one.
 
     The copy is read again and compared before it counts as a state. To go on with it, set
     `AUTOSTATE_URL` to the returned URL. An interrupted copy leaves no state behind, and can be
@@ -86,8 +92,17 @@ def copy(
     with _source_of(source) as (store, settings):
         if manager_of(url) is not None:
             raise StoreError(f"{url} is in use in this process: name a target that is not")
+        own, shared = parts_of(store, settings)
         with contextlib.closing(keyed(opened(url), settings, like=store)) as made:
-            _fill_claimed(made, store, settings, progress)
+            if shared and made.list(SHARED_KEYS, timeout=settings.flush_timeout):
+                raise StoreError(
+                    f"{url} holds a shared state, or a part of one that an interrupted copy has "
+                    "left, and nothing is overwritten: name another target"
+                )
+            if own:
+                _fill_claimed(made, store, settings, progress)
+            if shared:
+                _fill_shared(made, store, settings)
             return made.url
 
 
@@ -107,9 +122,13 @@ def copy_into_file(
             contextlib.closing(SqliteStore(unfinished)) as new,
         ):
             copy = keyed(new, settings, name=target.name, like=source)
-            journal = Journal(copy)
-            journal.recover(timeout=settings.flush_timeout)
-            _fill(journal, copy, source, settings, progress)
+            own, shared = parts_of(source, settings)
+            if own:
+                journal = Journal(copy)
+                journal.recover(timeout=settings.flush_timeout)
+                _fill(journal, copy, source, settings, progress)
+            if shared:
+                _fill_shared(copy, source, settings)
             _copy_key(source, key)
         publish(unfinished, target)
     except BaseException:
@@ -131,6 +150,18 @@ def _copy_key(source: Store, key: KeyFile) -> None:
         return
     except NoKeyError as error:
         logger.warning("pickled values in the copy cannot be verified without their key: %s", error)
+
+
+def parts_of(source: Store, settings: Settings) -> tuple[bool, bool]:
+    """Tell whether to copy a program's own state, and a shared one: a store may hold both."""
+    shared = bool(source.list(SHARED_KEYS, timeout=settings.flush_timeout))
+    return not shared or bool(source.list(HEADS, timeout=settings.flush_timeout)), shared
+
+
+def _fill_shared(target: Store, source: Store, settings: Settings) -> None:
+    """Copy what processes share; by a module of a layer above, which few programs need."""
+    module = importlib.import_module("autostate.shared.copying")
+    module.fill(source, target, settings.flush_timeout)
 
 
 def _fill_claimed(target: Store, source: Store, settings: Settings, progress: bool | None) -> None:
@@ -212,6 +243,11 @@ def _source_of(url: str | os.PathLike[str] | None) -> Generator[tuple[Store, Set
     manager = current_manager() if url is None else manager_of(normalized(url))
     if manager is not None:
         manager.flush()
+    if url is not None:
+        others: list[Any] = [each for each in lifecycle.keepers if each not in live()]
+        for shared in others:
+            if place_of(shared.url) == place_of(normalized(url)):
+                shared.flush()
     if manager is not None and manager.store is not None and file_of(manager.url) is None:
         with manager.exclusive():
             yield manager.store, manager.settings

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SHARED: Final = "shared"
 """The name of the shared state beside the program's own: of its file, or its name in a folder."""
+SHARED_KEYS: Final = "shared-"
+"""Before all keys of a shared state, so that a program's own state may lie in the same store."""
 
 
 def place_of(source: str | Store) -> object:

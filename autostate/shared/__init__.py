@@ -7,6 +7,8 @@
                     the containers
     frozen.py       containers inside the values of a shared dict
     handle.py       what the containers see of all below
+    stored.py, resetting.py, copying.py
+                    for the commands: what is stored, without the programs that write it
     replica.py      the shared objects of one process: writes, refreshes, publications
     writer.py       what one process contributes, and what is known of its publications
     fold.py         contributions taken into the base

@@ -37,13 +37,12 @@ from autostate.errors import AutostateError, FencedError, StoreUnavailableError
 from autostate.journal.commit import NodeState
 from autostate.journal.head import HEADS, OWNER
 from autostate.journal.recovery import Recovery
+from autostate.runtime.place import SHARED_KEYS as PREFIX
 from autostate.shared.kinds import Entries
 from autostate.shared.line import LINES, Line, LineKey, newest, opened, parse_key, sealed
 from autostate.stores.base import Store
 from autostate.stores.wrapping import StoreAround
 
-PREFIX: Final = "shared-"
-"""Before all keys, so that a state of another kind may lie in the same store."""
 CLOSED: Final = "closed-"
 ERAS: Final = "era-"
 ERA: Final = 256

@@ -1,0 +1,156 @@
+"""Shared objects, as the commands show and reset them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any
+
+import msgspec
+
+from autostate.cli import tables
+from autostate.cli.errors import CommandError
+from autostate.cli.values import Fields, Values
+from autostate.errors import AutostateError
+from autostate.ownership.state_names import listed
+from autostate.runtime.copying import parts_of
+from autostate.runtime.opening import open_state
+from autostate.runtime.place import place_of
+from autostate.runtime.stored_state import StoredState, read_state
+from autostate.settings import Settings
+from autostate.shared.resetting import reset
+from autostate.shared.stored import StoredObject, StoredShared, beside, read_shared
+
+
+def found(own: str) -> list[StoredShared]:
+    """Read what is shared in the store of a program's own state, and beside it.
+
+    What cannot be read is told on standard error.
+    """
+    return [state for url in urls(own) if (state := _read(url)) is not None]
+
+
+def urls(own: str) -> list[str]:
+    """Give the store of a program's own state, and that of what it shares, if it is another one."""
+    also = beside(own)
+    return [own] if also is None or place_of(also) == place_of(own) else [own, also]
+
+
+def parts(url: str) -> tuple[bool, bool]:
+    """Tell whether a store holds a program's own state, and a shared one."""
+    settings = Settings.for_store(url)
+    with contextlib.closing(open_state(url, settings, readonly=True)) as store:
+        return parts_of(store, settings)
+
+
+def _read(url: str) -> StoredShared | None:
+    try:
+        return read_shared(url, Settings.for_store(url))
+    except AutostateError as error:
+        sys.stderr.write(f"autostate: the shared state in {url} cannot be read: {error}\n")
+        return None
+
+
+def rows(state: StoredShared) -> list[dict[str, Any]]:
+    """Give name, kind, number of entries and bytes of each shared object."""
+    return [
+        {
+            "name": name,
+            "kind": f"shared {each.kind}",
+            "entries": len(each.content),
+            "bytes": each.size,
+        }
+        for name, each in state.objects.items()
+    ]
+
+
+def as_json(state: StoredShared) -> dict[str, Any]:
+    """Tell of a shared state."""
+    return {"store": state.url, "writers": state.writers, "objects": rows(state)}
+
+
+def heading(state: StoredShared) -> str:
+    """Tell of a shared state in a line for a person."""
+    return f"{state.url}\nshared; processes that have written since the last fold: {state.writers}"
+
+
+def show_table(states: list[StoredShared]) -> None:
+    """Print the shared objects, below those of the program's own state."""
+    for state in states:
+        tables.say(heading(state))
+        tables.table(tables.COLUMNS, [list(row.values()) for row in rows(state)])
+
+
+def value_of(stored: StoredObject) -> Any:
+    """Give the content of a shared object.
+
+    A value that a function of the program has yet to merge is shown as all of its candidates.
+    """
+    values = Values.of_none()
+    keys = {text: values.key(_key(text)) for text in stored.content}
+    if stored.kind == "set":
+        return {*keys.values()}
+    if stored.kind == "counter":
+        return {keys[text]: number for text, number in stored.content.items()}
+    return {keys[text]: _value(values, texts) for text, texts in stored.content.items()}
+
+
+def _key(text: str) -> Any:
+    return msgspec.json.decode(text[1:]) if text.startswith("=") else text
+
+
+def _value(values: Values, texts: Any) -> Any:
+    found = [values.value(msgspec.json.decode(text)) for text in texts]
+    return found[0] if len(found) == 1 else Fields.of_class(":Unmerged", {"values": found})
+
+
+def object_of(name: str, state: StoredState) -> tuple[StoredShared, StoredObject] | None:
+    """Find the shared object of a name; None: there are none at all.
+
+    Args:
+        name: The name.
+        state: The program's own state, which has no such state object.
+
+    Raises:
+        CommandError: There are others.
+    """
+    states = found(state.url)
+    for each in states:
+        if name in each.objects:
+            return each, each.objects[name]
+    names = [other for each in states for other in each.objects]
+    if not names:
+        return None
+    raise CommandError(
+        f"{state.url} holds no state object {name!r}, and no program shares one. "
+        f"{listed([*state.roots, *names])}"
+    )
+
+
+def only_shared(own: str, name: str) -> StoredShared | None:
+    """Find the shared state that has an object of a name, if the program's own state has none."""
+    try:
+        state = read_state(own)
+    except AutostateError:  # the program's own state is told of
+        return None
+    there = None if name in state.roots else object_of(name, state)
+    return None if there is None else there[0]
+
+
+def check(verb: str, name: str, state: StoredShared) -> None:
+    """Refuse to delete a shared object.
+
+    Raises:
+        CommandError: It is to be deleted.
+    """
+    if verb == "delete":
+        raise CommandError(
+            f"{name!r} in {state.url} is a shared object, which cannot be deleted: a process that "
+            f"knows it may publish at any time. `autostate reset {name}` brings it to nothing; to "
+            "begin everything anew, end all processes that share it, and remove the store"
+        )
+
+
+def remove(name: str, state: StoredShared) -> None:
+    """Reset a shared object."""
+    reset(state.url, name, state.objects[name].kind, Settings.for_store(state.url))
