@@ -44,6 +44,10 @@ MISUSES: Final[dict[str, tuple[Callable[[], Any], str]]] = {
     "persisted(name)": (lambda: anything.persisted("shop"), "@persisted(name="),
     "@actor on a class": (lambda: anything.actor(dict), "is for an async function"),
     "a container without a name": (lambda: anything.PersistedSet([1]), "is its name, a str"),
+    "a shared object in another one": (
+        lambda: anything.SharedDict("d").update(hits=anything.SharedCounter("hits")),
+        "it is stored by itself",
+    ),
     "adopt(5)": (lambda: anything.adopt(5), "the key of the record is a str, not int"),
 }
 

@@ -81,6 +81,8 @@ ADVICE: Final[dict[str, str]] = {
     "array.array": "save a list of it, value.tolist()",
     "builtins.mappingproxy": "save a copy of it, dict(value)",
     "collections.ChainMap": "save a copy of it, dict(value)",
+    "autostate.shared.container.SharedContainer": "it is stored by itself, and each process makes "
+    "its own, by its name: save that; or a copy, value.copy()",
     "collections.UserDict": "save value.data",
     "collections.UserList": "save value.data",
     "builtins.dict_keys": _VIEW,

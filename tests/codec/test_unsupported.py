@@ -237,6 +237,7 @@ ADVICE: Final[dict[str, tuple[Any, str]]] = {
     "newer frame": (made("DataFrame", "pandas"), 'to_dict("records")'),
     "polars": (made("DataFrame", "polars.dataframe.frame"), "to_dicts()"),
     "session": (made("Session", "requests.sessions"), "anew in each process"),
+    "shared": (made("SharedContainer", "autostate.shared.container"), "by its name"),
     "client": (type("Client", (made("BaseClient", "httpx._client"),), {}), "anew"),
 }
 
