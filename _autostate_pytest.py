@@ -68,13 +68,14 @@ class Session:
 
     def close(self) -> None:
         """Let go of what is in memory, and put the environment back."""
+        manager = _begun()
+        is_ours = manager not in (None, self._begun_before) and manager.url.startswith("memory:")
         sessions.remove(self)
         for name, value in self._former.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-        manager = _begun()
-        if manager not in (None, self._begun_before) and manager.url.startswith("memory:"):
+        if is_ours:
             sys.modules["autostate.runtime.api"].close_default()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -184,10 +185,12 @@ def autostate_restart() -> Callable[[], StateManager]:
 
 
 def _begun() -> Any:
-    """The default manager, if it has a store open; imports nothing."""
+    """The default manager, if it has a store open, or shares state; imports nothing."""
     module = sys.modules.get("autostate.runtime.api")
     manager = None if module is None else module._default
-    return None if manager is None or manager._incarnation is None else manager
+    if manager is None or (manager._incarnation is None and manager._shares is None):
+        return None
+    return manager
 
 
 def _snapshot() -> Callable[[], list[str]]:

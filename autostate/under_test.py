@@ -39,6 +39,15 @@ def is_exported(url: str) -> bool:
     return session is not None and bool(url) and url == session.exported
 
 
+def exported_url() -> str | None:
+    """Give the URL of the stores that the plugin has made for subprocesses; None: there are none.
+
+    What processes share lies there, too: in memory, a forked child would count for itself.
+    """
+    session = _session()
+    return None if session is None or session.url is None else session.exported
+
+
 def check(url: str, path: Path | None) -> None:
     """Refuse a store to which tests would write without being told to.
 

@@ -107,13 +107,13 @@ def shared_url(own: str, named: str | os.PathLike[str] | None) -> str:
             other may use the same database; and runs of an Actor have no store in common.
     """
     from autostate.stores import file_of
-    from autostate.stores.urls import normalized, shown
+    from autostate.stores.urls import SERVERS, normalized, shown
 
     if named is not None:
         url = normalized(named)
         path = file_of(url)  # absolute: the program may change its working directory
         return url if path is None else f"sqlite:///{path}"
-    path = file_of(own)
+    path = file_of((own == "memory:" and under_test.exported_url()) or own)
     if path is not None:
         return f"sqlite:///{path.parent / SHARED}.db"
     scheme, _, name = own.partition(":")
@@ -123,9 +123,11 @@ def shared_url(own: str, named: str | os.PathLike[str] | None) -> str:
         return normalized(f"{own.partition('?')[0]}?state={SHARED}")
     if scheme == "apify":
         example, why = "apify:NAME", "runs of an Actor share no default store"
-    else:
+    elif scheme.partition("+")[0] in SERVERS:
         example = f"{shown(own).partition('?')[0]}?state=NAME"
         why = "on a server, only you know which programs share it"
+    else:
+        example, why = "sqlite:///shared.db", "nobody can tell what is beside a store of your own"
     raise StoreError(
         f"the shared state needs a URL of its own, for {why}: "
         f'autostate.configure(shared="{example}"), or {SHARED_VARIABLE}'

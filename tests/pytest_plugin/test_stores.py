@@ -75,6 +75,31 @@ class TestTheStore:
         session(env={"AUTOSTATE_SHARED_URL": f"sqlite:///{isolated}/s.db"}, test_it=dedent(tests))
         assert stores(isolated) == []
 
+    def test_what_is_shared(self, session: Session, isolated: Path) -> None:
+        """The test, its forked children and its subprocesses share, as they do outside of tests."""
+        tests = """
+            import os, subprocess, sys, autostate
+            hits = autostate.SharedCounter("hits")
+            PROGRAM = "from autostate import SharedCounter; SharedCounter('hits')['page'] += 1"
+            def test():
+                hits["page"] += 1
+                if not (pid := os.fork()):
+                    hits["page"] += 1
+                    autostate.flush()
+                    os._exit(0)
+                os.waitpid(pid, 0)
+                subprocess.run([sys.executable, "-c", PROGRAM], check=True)
+                hits.refresh()
+                assert hits["page"] == 3
+            def test_that_leaves_changes():
+                hits["page"] += 1
+        """
+        temporary = isolated / "temporary"
+        temporary.mkdir()
+        session(env={"TMPDIR": str(temporary)}, test_it=dedent(tests))
+        assert stores(isolated) == []
+        assert not list(temporary.glob("autostate-*"))
+
     def test_a_url_that_a_test_sets(self, session: Session, isolated: Path) -> None:
         """What a test itself says holds."""
         tests = """

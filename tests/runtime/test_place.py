@@ -35,6 +35,7 @@ def test_it_is_beside_the_own_one(own: str, url: str) -> None:
         ("redis://h/0?state=worker-1", r"redis://h/0\?state=NAME"),
         ("postgresql://h/db?state=a", r"postgresql://h/db\?state=NAME"),
         ("s3://bucket/prefix?state=a", r"s3://bucket/prefix\?state=NAME"),
+        ("mine:", "sqlite:///shared.db"),
     ],
 )
 def test_elsewhere_it_has_to_be_named(own: str, url: str) -> None:
