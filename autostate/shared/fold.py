@@ -84,7 +84,7 @@ def fold(
         changes = _Changes(base, recovered.next_id)
         made = _folded(base, lines, later, changes, kind_of=kind_of, clock=clock)
         journal.commit(changes.lines, timeout=timeout)
-        journal.check_owner(timeout=timeout)
+        journal.tidy(timeout=timeout)  # looks at the owner, before anything is deleted
     except FencedError:
         return None
     shelf.sweep(generation, timeout)
