@@ -10,14 +10,15 @@ known any more. A process that was stopped for longer gets an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from autostate.errors import FencedError, StateTypeError
 from autostate.journal import Journal
 from autostate.memory import encode
 from autostate.shared.clock import HybridClock
-from autostate.shared.kinds import TOMBSTONES, Entries, Kind, merge_into
+from autostate.shared.kinds import TOMBSTONES, Entries, IsOld, Kind, merge_into
 from autostate.shared.line import Line, LineKey
 from autostate.shared.shelf import TAKEN, THROUGH, Base, Shelf
 
@@ -30,27 +31,6 @@ REMEMBERED: Final = 1_024
 
 KindOf = Callable[[str, str], Kind]
 """Gives the kind of an object, from its name and the name of its kind."""
-
-
-class Known:
-    """What a fold knows, to forget what no later contribution can need; see `kinds.Settled`."""
-
-    def __init__(
-        self, taken: Mapping[str, tuple[int, int]], later: set[str], clock: HybridClock
-    ) -> None:
-        self._taken = taken
-        self._later = later
-        self._clock = clock
-
-    def has_taken(self, writer: str, number: int) -> bool:
-        """Tell whether no change of a writer up to a number can come any more."""
-        if writer in self._taken:
-            return self._taken[writer][1] >= number
-        return writer not in self._later
-
-    def is_old(self, stamp: int) -> bool:
-        """Tell whether deletions of that time may be forgotten."""
-        return self._clock.age(stamp) > TOMBSTONES
 
 
 def fold(
@@ -80,9 +60,8 @@ def fold(
         journal.take_over(timeout=timeout)
         shelf.close_generation(generation, timeout)
         lines = shelf.lines_through(generation, timeout)
-        later = {key.writer for key in shelf.read(timeout).lines if key.generation > generation}
         changes = _Changes(base, recovered.next_id)
-        made = _folded(base, lines, later, changes, kind_of=kind_of, clock=clock)
+        made = _folded(base, lines, changes, kind_of=kind_of, clock=clock)
         journal.commit(changes.lines, timeout=timeout)
         journal.tidy(timeout=timeout)  # looks at the owner, before anything is deleted
     except FencedError:
@@ -122,30 +101,42 @@ class _Changes:
         self.lines.append(encode(change))
 
 
-def _merged(
-    base: Base, lines: Mapping[LineKey, Line], kind_of: KindOf
-) -> tuple[dict[str, tuple[str, Entries]], dict[str, Entries]]:
-    """Merge lineages into the objects of the base.
+def _merged(lines: Iterable[Line], kind_of: KindOf) -> dict[str, tuple[Kind, Entries]]:
+    """Merge lineages with each other."""
+    merged: dict[str, tuple[Kind, Entries]] = {}
+    for line in lines:
+        for name, (kind_name, entries) in line.objects.items():
+            if name not in merged:
+                merged[name] = kind_of(name, kind_name), {}
+            kind, into = merged[name]
+            merge_into(checked(kind, name, kind_name), into, entries)
+    return merged
+
+
+def _taken_in(kind: Kind, known: Entries, contributed: Entries, is_old: IsOld) -> Entries:
+    """Take contributions to an object into its entries in the base, which are changed.
 
     Returns:
-        All objects, and the entries that have changed, by the names of objects.
+        The entries that have changed; None: they are gone.
     """
-    objects = dict(base.objects)
-    changed: dict[str, Entries] = {}
-    for line in lines.values():
-        for name, (kind_name, entries) in line.objects.items():
-            kind = checked(kind_of(name, kind_name), name, kind_name)
-            known_as, known = objects.setdefault(name, (kind_name, {}))
-            checked(kind, name, known_as)
-            merge_into(kind, known, entries)
-            changed.setdefault(name, {}).update({key: known[key] for key in entries})
-    return objects, changed
+    open_ones = [key for key, entry in known.items() if kind.is_open(entry)]
+    changed: Entries = {}
+    for key in {**contributed, **dict.fromkeys(open_ones)}:
+        before, new = known.get(key), contributed.get(key)
+        whole = new if before is None else before if new is None else kind.merge(key, before, new)
+        settled = kind.settled(whole, new, is_old)
+        if settled is not None:
+            known[key] = settled
+        elif before is not None:
+            del known[key]
+        if settled != before:
+            changed[key] = settled
+    return changed
 
 
 def _folded(
     base: Base,
     lines: Mapping[LineKey, Line],
-    later: set[str],
     changes: _Changes,
     *,
     kind_of: KindOf,
@@ -153,22 +144,29 @@ def _folded(
 ) -> Base:
     """Take lineages into the base; return the new one, and note what changes it."""
     generation = base.through + 1
+
+    def is_old(stamp: int) -> bool:
+        return clock.age(stamp) > TOMBSTONES
+
     # What is older has arrived late, and is in no base.
     lines = {key: line for key, line in lines.items() if key.generation == generation}
     taken = dict(base.taken)
     taken |= {key.writer: (generation, line.number) for key, line in lines.items()}
     forgotten, known_from = _forgotten(taken, base.known_from)
-    known = Known(taken, later, clock)
-    objects, changed = _merged(base, lines, kind_of)
-    for name, entries in changed.items():
-        kind_name, all_entries = objects[name]
-        kind = kind_of(name, kind_name)
-        settled = {key: kind.settled(entry, known) for key, entry in entries.items()}
-        drops = [key for key, entry in settled.items() if entry is None]
-        puts = {key: entry for key, entry in settled.items() if entry is not None}
-        all_entries.update(puts)
-        for key in drops:
-            del all_entries[key]
+    contributed = _merged(lines.values(), kind_of)
+    objects = dict(base.objects)
+    for name, (kind_name, _) in base.objects.items():
+        with suppress(StateTypeError):  # nobody has contributed to it: it stays as it is
+            kind = checked(kind_of(name, kind_name), name, kind_name)
+            contributed.setdefault(name, (kind, {}))
+    for name, (kind, new) in contributed.items():
+        if kind.name == "dict":
+            for entry in new.values():
+                clock.see(entry[0])
+        kind_name, entries = objects.setdefault(name, (kind.name, {}))
+        changed = _taken_in(checked(kind, name, kind_name), entries, new, is_old)
+        drops = [key for key, entry in changed.items() if entry is None]
+        puts = {key: entry for key, entry in changed.items() if entry is not None}
         changes.add(f"{kind_name}:{name}", puts, drops)
     fresh = {who: [*one] for who, one in taken.items() if base.taken.get(who) != one}
     changes.add(TAKEN, fresh, [who for who in forgotten if who in base.taken])

@@ -53,16 +53,8 @@ class Origin(Protocol):
         ...
 
 
-class Settled(Protocol):
-    """What a fold knows, to forget what no later contribution can need."""
-
-    def has_taken(self, writer: str, number: int) -> bool:
-        """Tell whether no change of a writer up to a number can come any more."""
-        ...
-
-    def is_old(self, stamp: int) -> bool:
-        """Tell whether deletions of that time may be forgotten."""
-        ...
+IsOld = Callable[[int], bool]
+"""Tells whether deletions of a time may be forgotten."""
 
 
 class Kind(Protocol):
@@ -93,8 +85,18 @@ class Kind(Protocol):
         """Return the value of an entry; of a set, True; ABSENT if the key is not there."""
         ...
 
-    def settled(self, entry: Entry, known: Settled) -> Entry | None:
-        """Return an entry as the base keeps it; None: there is nothing to keep."""
+    def is_open(self, entry: Entry) -> bool:
+        """Tell whether a later fold keeps less of an entry of the base."""
+        ...
+
+    def settled(self, entry: Entry, contributed: Entry | None, is_old: IsOld) -> Entry | None:
+        """Return an entry as the base keeps it; None: there is nothing to keep.
+
+        Args:
+            entry: The entry, with what is folded now.
+            contributed: What is folded now.
+            is_old: Tells what may be forgotten.
+        """
         ...
 
 
@@ -116,7 +118,11 @@ class CounterKind:
         """Show all numbers but 0."""
         return entry or ABSENT
 
-    def settled(self, entry: Entry, known: Settled) -> Entry | None:
+    def is_open(self, entry: Entry) -> bool:
+        """Numbers are kept whole."""
+        return False
+
+    def settled(self, entry: Entry, contributed: Entry | None, is_old: IsOld) -> Entry | None:
         """Forget what is 0."""
         return entry or None
 
@@ -142,11 +148,21 @@ class SetKind:
         added, removed = entry
         return True if any(n > removed.get(who, 0) for who, n in added.items()) else ABSENT
 
-    def settled(self, entry: Entry, known: Settled) -> Entry | None:
-        """Forget what is removed, and removals of additions that cannot come again."""
+    def is_open(self, entry: Entry) -> bool:
+        """Removals of additions that may come yet."""
+        return bool(entry[1])
+
+    def settled(self, entry: Entry, contributed: Entry | None, is_old: IsOld) -> Entry | None:
+        """Forget what is removed, and removals of additions that have come.
+
+        A process that removes a member in one generation can have seen it in the next one, and in
+        no later one: that begins when the base has the first, and whoever reads it goes on from
+        there. So the fold of the next generation forgets the rest.
+        """
         added, removed = entry
         left = {who: n for who, n in added.items() if n > removed.get(who, 0)}
-        late = {who: n for who, n in removed.items() if not known.has_taken(who, n)}
+        late = {} if contributed is None else contributed[1]
+        late = {who: n for who, n in late.items() if n > added.get(who, 0)}
         return [left, late] if left or late else None
 
 
@@ -195,9 +211,13 @@ class DictKind:
         """Show the value."""
         return ABSENT if entry[2] is None else frozen(decode(entry[2]))
 
-    def settled(self, entry: Entry, known: Settled) -> Entry | None:
+    def is_open(self, entry: Entry) -> bool:
+        """Deletions."""
+        return entry[2] is None
+
+    def settled(self, entry: Entry, contributed: Entry | None, is_old: IsOld) -> Entry | None:
         """Forget a deletion after some weeks: writes that were earlier have arrived by then."""
-        return None if entry[2] is None and known.is_old(entry[0]) else entry
+        return None if entry[2] is None and is_old(entry[0]) else entry
 
 
 class UnmergeableError(StateTypeError):

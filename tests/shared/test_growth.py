@@ -9,7 +9,8 @@ from typing import Any, Final
 import pytest
 
 from autostate.shared import fold as folding, shelf as shelves
-from autostate.shared.kinds import COUNTER, Kind
+from autostate.shared.handle import ABSENT
+from autostate.shared.kinds import COUNTER, SET, DictKind, Kind
 from autostate.shared.replica import Replica
 from tests.campaign import Tally, size
 from tests.faulty import STORES, FaultyStore, Promises, Records
@@ -41,6 +42,11 @@ class Writers:
         builtin = {"counter": Counter, "set": set, "dict": dict}[kind.name]
         container = replica.open(name, kind, lambda _: builtin())
         return replica.objects[name], container
+
+    def fold(self) -> None:
+        """Fold in a process of its own."""
+        replica = self.new()
+        assert folding.fold(replica.shelf, replica.kind_of, replica._clock) is not None
 
 
 @pytest.mark.campaign(name="shared")
@@ -74,3 +80,41 @@ def test_past_writers_cost_a_reader_nothing(
     assert most["records"] <= folding.MANY + shelves.ERA + 40
     assert most["steps"] <= folding.MANY + 40
     assert most["bytes"] <= 200 * (folding.REMEMBERED + folding.MANY + 64)
+
+
+def test_removals_are_forgotten() -> None:
+    """Members and keys that came and went leave nothing behind, at the latest after some weeks."""
+    for promises in STORES.values():
+        writers = Writers(promises)
+        for turn in range(3):
+            replica = writers.new()
+            seen, _ = writers.open(replica, "seen", SET)
+            best, _ = writers.open(replica, "best", DictKind())
+            for value in (True, False):
+                seen.write({f"member {turn}": value})
+            best.write({f"key {turn}": 1})
+            replica.flush(5.0)
+            writers.fold()
+            # Two processes remove the same member, and cannot know of each other.
+            others = [writers.new() for _ in range(2)]
+            handles = [writers.open(each, "best", DictKind())[0] for each in others]
+            removing = [writers.open(each, "seen", SET)[0] for each in others]
+            removing[0].write({f"member {turn}": True})
+            others[0].flush(5.0)
+            others[1].refresh()
+            for each, handle in zip(removing, handles, strict=True):
+                each.write({f"member {turn}": False})
+                handle.write({f"key {turn}": ABSENT})
+            others[0].flush(5.0)
+            writers.fold()
+            others[1].flush(5.0)
+            writers.fold()
+        writers.now += 31 * 24 * 3600
+        last = writers.new()
+        writers.open(last, "best", DictKind())[0].write({"last": 1})
+        last.flush(5.0)
+        writers.fold()
+        writers.fold()
+        base = writers.new().shelf.read().base
+        assert [*base.objects["best"][1]] == ["last"]
+        assert base.objects.get("seen", ("set", {}))[1] == {}
