@@ -282,7 +282,7 @@ class Replica:
                 is_old = max(each.generation for each in writers) > reading.generation or (
                     before is not None and reading.is_before(before)
                 )
-                if reading.base.is_settled and not is_old:
+                if reading.is_settled and not is_old:
                     self._reading = reading
                     for confirmed in self._others.values():
                         confirmed.note(_published(confirmed.id, reading))
@@ -292,7 +292,7 @@ class Replica:
                     f"the shared state in {self._store.url} is folded again and again while it is "
                     "read: try again"
                 )
-            if not reading.base.is_settled and self._is_left(end.left()):
+            if not reading.is_settled and self._is_left(end.left()):
                 self._fold(end.left())
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE)

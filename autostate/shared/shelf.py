@@ -111,12 +111,16 @@ class Reading(NamedTuple):
         lines: The lineages of later generations, by their keys.
         generation: The generation that is open.
         size: Bytes of the lineages.
+        is_settled: Whether all of it stays. A lineage in a generation that is closed, and not yet
+            in the base, may have come too late to be taken in; then its writer repeats it. In a
+            store in which a publication is one step it cannot come late.
     """
 
     base: Base
     lines: dict[LineKey, Line]
     generation: int
     size: int
+    is_settled: bool = True
 
     def is_before(self, other: Reading) -> bool:
         """Tell whether it is certainly of an earlier moment than another one."""
@@ -170,6 +174,19 @@ class Prefixed(StoreAround):
         )
 
 
+def _marks(generation: int) -> tuple[str, str]:
+    """Give the keys whose records tell that a generation is closed.
+
+    They are read in this order: the mark of an era is written before those in it are deleted.
+    """
+    return f"{CLOSED}{generation:08}", f"{ERAS}{generation // ERA:08}"
+
+
+def _opened(key: LineKey, data: bytes, known: tuple[bytes, Line] | None) -> tuple[bytes, Line]:
+    """Read a lineage, unless it is as it was."""
+    return known if known is not None and known[0] == data else (data, opened(key, data))
+
+
 class Shelf:
     """The records of a shared state.
 
@@ -204,21 +221,24 @@ class Shelf:
             StoreUnavailableError: The outcome is unknown; use another key.
             StoreError: The store refused.
         """
-        marks = [f"{CLOSED}{key.generation:08}", f"{ERAS}{key.generation // ERA:08}"]
         puts = {key.text: sealed(key, line)}
         if self._one_step:
+            marks = dict.fromkeys(_marks(key.generation))
             try:
-                self.store.write(puts, former, expect=dict.fromkeys(marks), timeout=timeout)
+                self.store.write(puts, former, expect=marks, timeout=timeout)
             except FencedError:
                 raise ClosedError(key.generation, is_certain=True) from None
             return len(puts[key.text])
         self.store.write(puts, timeout=timeout)
-        # In this order: the mark of the era is written before the marks in it are deleted.
-        if any(self.store.read(mark, timeout=timeout) is not None for mark in marks):
+        if self._is_closed(key.generation, timeout):
             raise ClosedError(key.generation, is_certain=False)
         if former:
             self.store.write({}, former, timeout=timeout)
         return len(puts[key.text])
+
+    def _is_closed(self, generation: int, timeout: float | None) -> bool:
+        marks = _marks(generation)
+        return any(self.store.read(mark, timeout=timeout) is not None for mark in marks)
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -257,17 +277,20 @@ class Shelf:
             contents = [data for data in got if data is not None]
             if len(contents) < len(got):
                 return None
-        lines = {key: self._line(key, data) for key, data in zip(wanted, contents, strict=True)}
-        self._known = {key: self._known[key] for key in lines}
+        before, found = self._known, dict(zip(wanted, contents, strict=True))
+        known = {key: _opened(key, data, before.get(key)) for key, data in found.items()}
+        self._known, lines = known, {key: line for key, (_, line) in known.items()}
         marks = [int(key[len(CLOSED) :]) for key in keys if key.startswith(CLOSED)]
         generation = max(base.through, *marks, 0) + 1
-        return Reading(base, lines, generation, sum(map(len, contents)))
-
-    def _line(self, key: LineKey, data: bytes) -> Line:
-        known = self._known.get(key)
-        if known is None or known[0] != data:
-            known = self._known[key] = data, opened(key, data)
-        return known[1]
+        reading = Reading(base, lines, generation, sum(map(len, contents)), base.is_settled)
+        if self._one_step or not base.is_settled or not lines:
+            return reading
+        # A lineage was read later than the marks were listed.
+        is_news = any(before.get(key) is not known[key] for key in lines)
+        is_late = any(key.generation < generation for key in lines) or (
+            is_news and self._is_closed(generation, timeout)
+        )
+        return reading._replace(is_settled=not is_late)
 
     def _base_of(self, version: Any, timeout: float | None) -> Base:
         """Read the base, unless it is as it was."""
