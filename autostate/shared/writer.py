@@ -1,24 +1,29 @@
 """What one process contributes to a shared state, and what is known of its publications.
 
-A change is in one of three places, in this order:
+A change is in one of two places, in this order:
 
-    fresh      made since the last publication began
-    attempts   in publications of which it is not known whether they have arrived
+    pending    not acknowledged; up to the number `sent` it may be in a record that has arrived
     line       acknowledged: in the lineage of the present generation
 
 and, when the generation is folded, in the base. All of it is shown in this process at once.
 
-    publish: fresh ──▶ attempts ──▶ line ──▶ the base, when the generation is closed
-                          ▲  │
-                          │  └──▶ the base has taken it in, up to a number: no more to do
-                          └─────  the base has not: published again, in the next generation
+    publish: pending ──▶ line ──▶ the base, when the generation is closed
+                │
+                └──▶ the base has taken it in, up to a number: no more to do
+                     the base has not: published again, in the next generation
+
+A writer whose name outlasts the process may be several processes: one that was replaced, perhaps
+stopped for hours, and the one in its place. Their changes have the same numbers. So each change
+stays by itself until it is acknowledged, and a generation is begun only when the base of the one
+before is known, which tells how far any of them was taken in. In that generation both contribute
+the same changes from that number on, and the lineage of the later epoch counts.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from autostate.errors import StoreError, StoreUnavailableError
@@ -35,12 +40,12 @@ class UncertainError(StoreError):
     """It will never be known whether some changes to a shared state were counted."""
 
 
-class Attempt(NamedTuple):
-    """A publication that may have arrived.
+class Pending(NamedTuple):
+    """Changes that are published together, and not acknowledged.
 
     Attributes:
-        number: The number of its last change.
-        objects: The changes in it that no earlier one has.
+        number: The number of the last one.
+        objects: The changes.
     """
 
     number: int
@@ -55,15 +60,15 @@ class Writer:
         kind_of: Gives the kinds of objects.
         clock: Gives the times of changes.
         lock: Held while changes are made and moved.
-        id: Its name; by default a random one.
+        id: Its name, which outlasts the process; by default a random one, which does not.
         epoch: See `line.LineKey`.
 
     Attributes:
         id: Its name.
         generation: The generation in which it publishes.
         number: The number of its last change.
-        fresh: See the docstring of the module.
-        attempts: The same.
+        pending: See the docstring of the module.
+        sent: The same.
         line: The same.
         acknowledged: The number of the last change that is published.
         uncertain: Whether changes were given up because their outcome will never be known.
@@ -82,8 +87,8 @@ class Writer:
         self.id: str = id or os.urandom(6).hex()
         self.generation = 0
         self.number = 0
-        self.fresh: Objects = {}
-        self.attempts: list[Attempt] = []
+        self.pending: list[Pending] = []
+        self.sent = 0
         self.line: Objects = {}
         self.acknowledged = 0
         self.uncertain: bool = False
@@ -92,6 +97,7 @@ class Writer:
         self._clock = clock
         self._lock = lock
         self._epoch = epoch
+        self._outlasts = id is not None
         self._tries = 0
         self._former: list[str] = []  # keys with less in them
         self._publishing = threading.Lock()
@@ -111,29 +117,38 @@ class Writer:
 
     def add(self, name: str, kind: Kind, entries: Mapping[str, Entry]) -> None:
         """Note changes; the lock is held."""
-        _, known = self.fresh.setdefault(name, (kind.name, {}))
+        pending = self.pending
+        if self._outlasts or not pending or pending[-1].number <= self.sent:
+            pending.append(Pending(self.number, {}))
+        objects = pending[-1].objects
+        _, known = objects.setdefault(name, (kind.name, {}))
         merge_into(kind, known, entries)
+        pending[-1] = Pending(self.number, objects)
 
     def own(self, name: str) -> Iterator[Entries]:
         """Yield what this process has contributed to an object, outside of the base."""
-        for objects in (self.line, *(each.objects for each in self.attempts), self.fresh):
+        for objects in (self.line, *(each.objects for each in self.pending)):
             if name in objects:
                 yield objects[name][1]
 
     @property
     def is_behind(self) -> bool:
         """Whether there are changes that are not acknowledged."""
-        return bool(self.fresh or self.attempts)
+        return bool(self.pending)
 
     def resume(self, reading: Reading) -> None:
-        """Go on where a former process of this name has stopped; the lock is held."""
+        """Go on where a former process of this name has stopped; the lock is held.
+
+        Args:
+            reading: What was read, and is settled: a lineage that came too late is none of it.
+        """
         mine = [(key, line) for key, line in reading.lines.items() if key.writer == self.id]
         if mine:
             key, line = max(mine)
             self.generation, self.number = key.generation, line.number
             self.line = line.objects
         else:
-            self.generation = reading.generation
+            self.generation = reading.base.through + 1
             self.number = reading.base.taken.get(self.id, (0, 0))[1]
         self.acknowledged = self.number
 
@@ -163,12 +178,15 @@ class Writer:
             try:
                 size = self._shelf.publish(key, line, self._former, timeout)
             except ClosedError as closed:
-                self._note_failure(key, closed)
+                self._note_failure(key, has_arrived=None if closed.is_certain else key)
                 self._follow_now(timeout)
                 if self.generation == key.generation:
                     raise
-            except StoreUnavailableError as error:
-                self._note_failure(key, error)
+            except StoreUnavailableError:
+                self._note_failure(key, has_arrived=key)
+                raise
+            except StoreError:
+                self._note_failure(key, has_arrived=None)
                 raise
             else:
                 self._note_success(key, line)
@@ -176,12 +194,10 @@ class Writer:
 
     def _attempt(self, ends: bool) -> tuple[LineKey, Line]:
         """Begin a publication of all changes; the lock is held."""
-        if self.fresh:
-            self.attempts.append(Attempt(self.number, self.fresh))
-            self.fresh = {}
-        objects = self._merged(self.line, *self.attempts)
+        objects = self._merged(self.line, self.pending)
+        self.sent = self.pending[-1].number
         key = LineKey(self.generation, self.id, self._epoch, self._tries)
-        return key, Line(self.attempts[-1].number, objects, ended=ends)
+        return key, Line(self.sent, objects, ended=ends)
 
     def _note_success(self, key: LineKey, line: Line) -> None:
         with self._lock:
@@ -189,20 +205,19 @@ class Writer:
             if self.generation == key.generation:
                 self.line = line.objects
                 self.acknowledged = line.number
-                self.attempts.clear()
-                self._former.clear()
+                self._drop(line.number)
+                self._former = []
 
-    def _note_failure(self, key: LineKey, error: Exception) -> None:
+    def _note_failure(self, key: LineKey, *, has_arrived: LineKey | None) -> None:
+        """Note what may be in the store now: nothing of the last attempt, or this record."""
         with self._lock:
             if self.generation != key.generation:
                 return
-            if not isinstance(error, ClosedError):
+            if has_arrived is not None:
                 self._former.append(key.text)
                 self._tries += 1
-            elif not error.is_certain:
-                self._former.append(key.text)
             elif not self._former:
-                self._take_back(0)  # nothing of it is in any record
+                self.sent = 0
 
     def _follow_now(self, timeout: float | None) -> None:
         reading = self._shelf.read(timeout)
@@ -212,34 +227,36 @@ class Writer:
     def follow(self, reading: Reading) -> None:
         """Go on in the generation that is open, if this is known to be right; the lock is held."""
         base = reading.base
-        if not self.generation:
+        if self._outlasts:
+            if base.is_settled and base.through >= self.generation:
+                self._follow(base, base.through + 1)
+        elif not self.generation:
             self.generation = reading.generation
-        elif base.through >= self.generation and base.is_settled:
+        elif base.is_settled and base.through >= self.generation:
             self._follow(base, reading.generation)
-        elif not (self.attempts or self.line) and reading.generation > self.generation:
+        elif not (self.sent or self.line) and reading.generation > self.generation:
             self._begin(reading.generation)
 
     def _follow(self, base: Base, generation: int) -> None:
         taken_in, number = base.taken.get(self.id, (0, 0))
-        if taken_in < self.generation:
-            number = 0
-            if self.attempts and self._former and self.generation < base.known_from:
-                self.uncertain = True
-        if self.uncertain:
-            self.attempts.clear()
+        if taken_in < self.generation and self.generation < base.known_from and self.sent:
+            self.uncertain = True
+            self._drop(self.sent)
         self.acknowledged = max(self.acknowledged, number)
-        self._take_back(number)
+        self.number = max(self.number, number)
+        self._drop(number)
         self.line = {}
         self._begin(generation)
 
-    def _take_back(self, number: int) -> None:
-        """Make changes fresh that were not taken in."""
-        left = [each for each in self.attempts if each.number > number]
-        self.attempts = []
-        self.fresh = self._merged({}, *left, Attempt(self.number, self.fresh))
+    def _drop(self, number: int) -> None:
+        """Forget the changes up to a number: they are published, or given up."""
+        self.pending = [each for each in self.pending if each.number > number]
+        if self.sent <= number:
+            self.sent = 0
 
     def _begin(self, generation: int) -> None:
         self.generation = generation
+        self.sent = 0
         self._tries = 0
         self._former = []
 
@@ -251,10 +268,10 @@ class Writer:
                 "changes to the shared state were counted; they are left out"
             )
 
-    def _merged(self, line: Objects, *attempts: Attempt) -> Objects:
+    def _merged(self, line: Objects, pending: Sequence[Pending]) -> Objects:
         made = {name: (kind, dict(entries)) for name, (kind, entries) in line.items()}
-        for attempt in attempts:
-            for name, (kind_name, entries) in attempt.objects.items():
+        for each in pending:
+            for name, (kind_name, entries) in each.objects.items():
                 _, known = made.setdefault(name, (kind_name, {}))
                 merge_into(self._kind_of(name, kind_name), known, entries)
         return made
