@@ -94,11 +94,7 @@ class Ledger:
         """
         added = []
         with self._tracker.lock:
-            if not self.is_kept:
-                raise RuntimeError(
-                    f"the outbox {self._name!r} was deleted, or its state was closed, and keeps "
-                    "nothing: make it again by outbox()"
-                )
+            self.check_kept()
             for text in texts:
                 # The item comes last: of Ctrl-C in between only a number remains that no item has.
                 position, self._next = self._next, self._next + 1
@@ -108,11 +104,42 @@ class Ledger:
                 added.append(position)
         return added
 
+    def check_kept(self) -> None:
+        """Refuse what would not be kept.
+
+        Raises:
+            RuntimeError: The outbox was deleted or closed.
+        """
+        if not self.is_kept:
+            raise RuntimeError(
+                f"the outbox {self._name!r} was deleted, or its state was closed, and keeps "
+                "nothing: make it again by outbox()"
+            )
+
     @property
     def next_position(self) -> int:
         """The position of the next item, unless others put items meanwhile."""
         position: int = self._next
         return position
+
+    def take_position(self) -> int:
+        """Return a position that no item gets, below those of all later ones."""
+        with self._tracker.lock:
+            position: int = self._next
+            self._next = position + 1
+            return position
+
+    def ask_for_cut(self) -> None:
+        """Let a cut come as after a change; the lock is held.
+
+        Raises:
+            RuntimeError: The outbox was deleted or closed.
+        """
+        self.check_kept()
+        node = self.state._node_
+        if node is not None:
+            self._tracker.touch(node, "id")
+            self._tracker.wake()
 
     def skip_to(self, position: int) -> None:
         """Give no later item a position below this one."""

@@ -97,8 +97,13 @@ def _raise_first(errors: list[Exception]) -> None:
 
 def _durable() -> list[StateManager | Beside]:
     """Give all that `flush` makes durable: states first, then what follows from them."""
-    others: list[Any] = [each for each in lifecycle.keepers if not isinstance(each, StateManager)]
-    return [*_affected(), *others]
+    return [*_affected(), *_beside()]
+
+
+def _beside() -> list[Beside]:
+    """Give what works beside the states."""
+    found: list[Any] = [each for each in lifecycle.keepers if not isinstance(each, StateManager)]
+    return found
 
 
 def _is_gone(manager: StateManager | Beside) -> bool:
@@ -109,9 +114,13 @@ def _is_gone(manager: StateManager | Beside) -> bool:
 
 
 def _trackers() -> list[Tracker]:
-    """Give the trackers of all stores, for a block of `atomic()`."""
-    found = []
-    for manager in _affected():
+    """Give the trackers of all stores, for a block of `atomic()`.
+
+    A program that only shares state does not open a state of its own because of a block: that would
+    be refused while another process of the program runs.
+    """
+    found = [each.tracker for each in _beside()]
+    for manager in live() if found else _affected():
         try:
             found += manager._trackers()
         except RuntimeError:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from autostate.tracking import Tracker
 
 
 class Companion(Protocol):
@@ -27,6 +30,11 @@ class Beside(ABC):
 
     It is also a keeper of `process.lifecycle`.
     """
+
+    @property
+    @abstractmethod
+    def tracker(self) -> Tracker:
+        """The tracker that the blocks of `atomic()` cover, too."""
 
     @abstractmethod
     def flush(self, timeout: float | None = None) -> None:

@@ -71,7 +71,6 @@ class StateManager(StoreUse):
         **settings: Unpack[SettingsByName],
     ) -> None:
         super().__init__(store, **settings)
-        self.entered: bool = False
         self._told = False
         self._resumed: tuple[object, int] | None = None
         self._tokens: list[contextvars.Token[StateManager | None]] = []

@@ -55,6 +55,7 @@ class StoreUse:
         self._shares: str | None = None
         self._closed = False
         self.ended: bool = False
+        self.entered: bool = False
         self._override(settings)
 
     def __repr__(self) -> str:
@@ -187,6 +188,7 @@ class StoreUse:
                 place = place_of(source)
                 while incarnation is None:
                     incarnation = self._join(place, source, settings, instead_of)
+                self._join_blocks(incarnation)
                 if self._closed:  # closed meanwhile by another thread
                     self._end(0.0)
                     self._check_open()
@@ -200,6 +202,18 @@ class StoreUse:
                     lifecycle.unregister(self)
         incarnation.handlers.connect()
         return incarnation
+
+    def _join_blocks(self, incarnation: Incarnation) -> None:
+        """Let the blocks of `atomic()` around the first use of a state cover it.
+
+        Not around the body of `with`: the state is closed at its end, before the blocks end.
+        """
+        from autostate.tracking.savepoint import inside
+
+        if inside.get() is not None and not self.entered:
+            from autostate.tracking.atomic import join
+
+            join(incarnation.tracker)
 
     def _join(
         self, place: object, source: str | Store, settings: Settings, instead_of: str | None

@@ -10,6 +10,8 @@
     stored.py, resetting.py, copying.py
                     for the commands: what is stored, without the programs that write it
     replica.py      the shared objects of one process: writes, refreshes, publications
+    held.py         what open blocks of `atomic()` have changed
+    own_writer.py   the writers of the replica
     writer.py       what one process contributes, and what is known of its publications
     fold.py         contributions taken into the base
     shelf.py        the records of a shared state: lineages, marks, and the base

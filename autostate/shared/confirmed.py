@@ -1,9 +1,11 @@
 """Changes of a program with a state of its own: published only when they are durable there.
 
 A program that is killed goes on from its own state, and does the work since then again. What it has
-contributed to a shared state meanwhile would count twice. So each change is an item of an outbox in
-the program's own state: it is saved together with what belongs to it, an `atomic()` block that
-raises takes it back, and it is published afterwards.
+contributed to a shared state meanwhile would count twice. So its changes are items of an outbox in
+the program's own state: they are saved together with what belongs to them, and published
+afterwards. The changes between two cuts are one item, which each cut puts into the outbox; those of
+an open block of `atomic()` are held until its end (`held.py`). So the items of a cut are later than
+all of former cuts, however long a block is open.
 
 The writer has the name of the outbox, which outlives the process, and the numbers of its changes
 are those of the items. So the lineage, or else the base, tells which items have arrived. The epoch
@@ -18,21 +20,23 @@ import contextvars
 import logging
 import os
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from msgspec import Struct
 
 from autostate.containers.outbox_state import OutboxState, outbox_state
+from autostate.deadline import Deadline
 from autostate.delivery.destination import Destination, Found, OutboxItem, UnreachedError
 from autostate.delivery.outbox import Outbox
 from autostate.errors import AutostateError, FlushError, StoreError
 from autostate.memory import encode
-from autostate.shared.kinds import Entries, Entry, Kind, merge_into
+from autostate.shared.held import Held
+from autostate.shared.kinds import Entries, Entry, Kind, Objects, merge_into
 from autostate.shared.writer import UncertainError, Writer
 from autostate.stores import file_of
-from autostate.tracking.savepoint import innermost
+from autostate.tracking.blocks import Blocks
+from autostate.tracking.node import DirtySource
 
 if TYPE_CHECKING:
     from autostate.runtime.manager import StateManager
@@ -47,24 +51,15 @@ PUBLISHING: Final = 30.0
 _ROOM: Final = 1 << 60
 
 
-class Change(Struct, array_like=True):
-    """What one call has changed.
+MOST: Final = 1_000
+"""Entries of one object, from which number on changes do not wait for the next cut."""
+Change = Objects
+"""What was changed between two cuts."""
 
-    Attributes:
-        name: The name of the object.
-        kind: The name of its kind.
-        entries: The entries that it contributes.
-    """
-
-    name: str
-    kind: str
-    entries: Entries
+_decode: Final = msgspec.json.Decoder(Objects).decode
 
 
-_decode: Final = msgspec.json.Decoder(Change).decode
-
-
-class Confirmed:
+class Confirmed(DirtySource):
     """The changes of a program with a state of its own.
 
     Nothing here waits for the shared state but the thread of the outbox, which reads how far a
@@ -83,29 +78,25 @@ class Confirmed:
     def __init__(self, replica: Replica, manager: StateManager, epoch: int, url: str) -> None:
         self._replica = replica
         self._epoch = epoch
-        self._pending: dict[int, Change] = {}
-        self._undone: list[int] = []
+        self.fresh: Objects = {}
+        self._pending: dict[int, Objects] = {}
+        self._putting: int | None = None
         self._writer: Writer | None = None
         self._making = threading.Lock()
         with self._making:  # the outbox begins to deliver what a former process has left
             _mean(manager, url)
-            self.outbox: Outbox[Change] = manager.companion(
-                NAME,
-                lambda: Outbox(
-                    manager,
-                    NAME,
-                    _Publications(self),
-                    capacity=_ROOM,
-                    capacity_bytes=_ROOM,
-                    own=True,
-                ),
+            self._tracker = manager._tracker()
+            self.held: Held = replica.held(self._tracker, self)
+            self.outbox: _SharedOutbox = manager.companion(
+                NAME, lambda: _SharedOutbox(manager, self)
             )
             self._ledger = self.outbox._ledger
-            self._tracker = manager._tracker()
             self.id: str = self._ledger.id
             for position, text in self._ledger.snapshot()[1]:
                 self._pending[position] = _decode(text.encode())
             replica.join(self)
+            with self._tracker.lock:
+                self._tracker.sources = [*self._tracker.sources, self]
 
     @property
     def is_kept(self) -> bool:
@@ -120,8 +111,8 @@ class Confirmed:
     # -- the origin of changes: see `kinds.Origin` ------------------------------------------------
 
     def next(self) -> int:
-        """Return the number of the item that is about to be put."""
-        return self._ledger.next_position + 1
+        """Return the number of this change; its item gets a position that is not lower."""
+        return self._ledger.take_position() + 1
 
     def stamp(self) -> int:
         """Return a time of the hybrid logical clock."""
@@ -129,47 +120,65 @@ class Confirmed:
 
     # -- changes ------------------------------------------------------------------------------
 
-    def add(self, name: str, kind: Kind, entries: Mapping[str, Entry]) -> None:
-        """Put changes into the outbox; the lock of the replica is held."""
-        change = Change(name, kind.name, dict(entries))
-        [position] = self._ledger.put([encode(change).decode()])
-        self._pending[position] = change
-        point = innermost(self._tracker)
-        if point is not None:
-            point.when_undone.append(lambda: self._take_back(position))
+    def contribute(self, name: str, kind: Kind, entries: Mapping[str, Entry]) -> None:
+        """Note changes; the lock of the replica is held.
 
-    def _take_back(self, position: int) -> None:
-        """Show a change no longer that was undone; the lock of the tracker is held."""
-        self._undone.append(position)
-        # Who writes takes the replica's lock first. Else a thread of the replica does this soon.
-        if self._replica.lock.acquire(blocking=False):
-            try:
-                self.drop_undone()
-            finally:
-                self._replica.lock.release()
+        Raises:
+            RuntimeError: The outbox was closed.
+            LateWriteError: The block of this context was closed.
+        """
+        if self.held.add(name, kind, entries) >= MOST:
+            self.put_fresh()  # else the next cut would encode all of it at once
+
+    def note_fresh(self) -> None:
+        """Let the next cut come soon, and take what is changed now; the tracker's lock is held."""
+        if not self.fresh:
+            self._ledger.ask_for_cut()
+
+    def complete(self) -> None:
+        """Put what was changed since the last cut into the outbox: see `DirtySource`."""
+        self.put_fresh()
+
+    def put_fresh(self) -> None:
+        """Make one item of the changes that belong to no open block.
+
+        Ctrl-C may interrupt this. So the position is noted before anything is put there; no cut
+        comes before this is called again.
+        """
+        with self._tracker.lock:
+            self.held.settle()
+            if self._putting is not None:
+                self._write(lambda: self._ledger.state.pop(self._putting, None))
+                self._pending.pop(self._putting, None)
+                self._putting = None
+            if not self.fresh or not self.is_kept:
+                return
+            text = encode(self.fresh).decode()
+            self._putting = self._ledger.next_position
+            self._write(lambda: self._ledger.put([text]))
+            self._pending[self._putting] = self.fresh
+            self.fresh, self._putting = {}, None
+
+    def _write(self, write: Callable[[], object]) -> None:
+        blocks = self._tracker.part_in_use(Blocks)
+        if blocks is None:
+            write()
         else:
-            self._replica.wake()
+            blocks.write_aside(write)
 
-    def drop_undone(self) -> None:
-        """Forget changes that were undone; the lock is held."""
-        while self._undone:
-            change = self._pending.pop(self._undone.pop(), None)
-            if change is not None:
-                self._replica.fill_again(change.name)
-
-    def own(self, name: str, known: int) -> Iterator[Entries]:
-        """Yield changes to an object that are not published; the lock is held.
+    def own(self, name: str, known: int) -> list[Entries]:
+        """Give changes to an object that are not published; the lock is held.
 
         Args:
             name: The name of the object.
             known: The number of the last change that a reading has.
         """
-        if self._writer is not None:
-            yield from self._writer.own(name)
-            known = 0  # what the writer has is not pending
-        for position, change in self._pending.items():
-            if change.name == name and position >= known:
-                yield change.entries
+        writer = self._writer
+        found = [] if writer is None else [*writer.own(name)]
+        with self._tracker.lock:
+            pending = [each for at, each in self._pending.items() if writer or at >= known]
+            found += [each[name][1] for each in (*pending, self.fresh) if name in each]
+            return found + self.held.own(name)
 
     def note(self, known: int) -> None:
         """Number changes above all that a reading has; the lock is held.
@@ -189,15 +198,16 @@ class Confirmed:
             return self._writer
 
     def _forget(self, number: int) -> None:
-        """Forget changes that are published, up to a number; the lock is held."""
-        for position in [at for at in self._pending if at < number]:
-            del self._pending[position]
+        """Forget changes that are published, up to a number."""
+        with self._tracker.lock:
+            for position in [at for at in self._pending if at < number]:
+                del self._pending[position]
 
     def deliver(self, items: Sequence[OutboxItem[Change]]) -> None:
         """Publish changes that are durable in the program's own state."""
         try:
             writer = self._resumed()
-            with self._replica.lock:
+            with self._replica.lock, self._tracker.lock:
                 self._hand_over(writer, [item for item in items if item.position >= writer.number])
                 for item in items:
                     self._pending.pop(item.position, None)
@@ -215,9 +225,9 @@ class Confirmed:
             return
         fresh = {name: (kind, dict(entries)) for name, (kind, entries) in writer.fresh.items()}
         for item in items:
-            change = item.value
-            _, known = fresh.setdefault(change.name, (change.kind, {}))
-            merge_into(self._replica.kind_of(change.name, change.kind), known, change.entries)
+            for name, (kind_name, entries) in item.value.items():
+                _, known = fresh.setdefault(name, (kind_name, {}))
+                merge_into(self._replica.kind_of(name, kind_name), known, entries)
         writer.fresh, writer.number = fresh, items[-1].position + 1
 
     def arrived(self, items: Sequence[OutboxItem[Change]]) -> Collection[int]:
@@ -230,8 +240,8 @@ class Confirmed:
 
     @property
     def is_behind(self) -> bool:
-        """Whether there are changes that are not published."""
-        return len(self.outbox) > 0
+        """Whether there are changes of no open block that are not published."""
+        return bool(self.fresh) or len(self.outbox) > 0
 
     def flush(self, timeout: float) -> None:
         """Publish everything that was changed before the call, but for open blocks.
@@ -239,14 +249,55 @@ class Confirmed:
         Raises:
             FlushError: It was not published in time; it stays in the program's own state.
         """
-        if not self.is_behind or self.outbox._drain(timeout, ending=False):
+        if not self.is_behind:
             return
-        if innermost(self._tracker) is None:
+        left = self.outbox.publish(timeout)
+        if left:
             last = "" if self.outbox.error is None else f": {self.outbox.error}"
             raise FlushError(
                 f"changes to a shared state could not be published in {timeout:.3g} s{last}. They "
                 "stay in the program's own state"
             )
+
+
+class _SharedOutbox(Outbox[Change]):
+    """The outbox of one state."""
+
+    def __init__(self, manager: StateManager, confirmed: Confirmed) -> None:
+        self._confirmed = confirmed
+        publications = _Publications(confirmed)
+        super().__init__(
+            manager, NAME, publications, capacity=_ROOM, capacity_bytes=_ROOM, own=True
+        )
+
+    def publish(self, timeout: float) -> bool:
+        """Save, and wait until all that was there before the call is delivered.
+
+        What others put meanwhile is not waited for.
+
+        Returns:
+            Whether something is left.
+        """
+        end = Deadline.after(timeout)
+        self._flush_thread.flush(timeout)
+        number = self._ledger.next_position
+
+        def is_done() -> bool:
+            return not any(position < number for position in self._ledger.positions())
+
+        self._courier.hurry(end.left())
+        with self._flush_thread.job.patient_cut.standing_still():
+            return not self._courier.wait_until(is_done, end.left())
+
+    def end(self, timeout: float) -> None:
+        """Deliver as far as the time allows, and stop; see `Companion`."""
+        self._confirmed.put_fresh()
+        super().end(timeout)
+
+    async def end_async(self, timeout: float) -> None:  # noqa: ASYNC109 - as Outbox
+        """Do the same without blocking the event loop."""
+        self._confirmed.put_fresh()
+        await super().end_async(timeout)
 
 
 class _Publications(Destination[Change]):

@@ -38,6 +38,9 @@ from autostate.shared.kinds import COUNTER, SET, DictKind, Kind
 from autostate.shared.replica import Replica, Shared, text_of
 from autostate.stores import file_of, open_store
 from autostate.stores.keyed import keyed
+from autostate.tracking import Tracker
+from autostate.tracking.atomic import join
+from autostate.tracking.savepoint import inside
 
 if TYPE_CHECKING:
     from autostate.runtime.incarnation import Incarnation
@@ -168,9 +171,7 @@ class Home(Beside):
                 return
             with contextlib.suppress(queue.Empty):  # gather changes, unless the end comes
                 self._wait(pause or self.settings.debounce)
-            with self.replica.lock:  # what a block has taken back while others wrote
-                for confirmed in self._confirmed.values():
-                    confirmed.drop_undone()
+            self.replica.show_undone()
             try:
                 self.replica.flush(self.settings.flush_timeout)
             except Exception as error:
@@ -191,7 +192,15 @@ class Home(Beside):
             self._news.get(timeout=left)
 
     def flush(self, timeout: float | None = None) -> None:
-        """Publish all changes that were made before the call."""
+        """Publish all changes that were made before the call.
+
+        Raises:
+            RuntimeError: Called inside `atomic()`.
+        """
+        if self.tracker.inside_atomic():
+            raise RuntimeError(
+                "flush() inside atomic() would save half of the block: call it after the block"
+            )
         seconds = self.settings.flush_timeout if timeout is None else timeout
         self.replica.flush(seconds)
         for confirmed in self._live():
@@ -209,6 +218,11 @@ class Home(Beside):
             for incarnation, confirmed in self._confirmed.items()
             if not incarnation.finished and incarnation.tracker.gate is None and confirmed.is_kept
         ]
+
+    @property
+    def tracker(self) -> Tracker:
+        """The tracker whose blocks hold changes back that are published from memory."""
+        return self.replica.tracker
 
     # -- a keeper of `lifecycle` --------------------------------------------------------------
 
@@ -288,6 +302,8 @@ def home(manager: StateManager | None = None) -> Home:
         if found is None:
             found = homes[url] = Home(url, manager.shared_settings(url), manager)
             lifecycle.register(found)
+            if inside.get() is not None:
+                join(found.tracker)
         manager.share(url)
         return found
 

@@ -27,6 +27,8 @@ from autostate.shared.handle import ABSENT
 
 Entry = Any
 Entries = dict[str, Entry]
+Objects = dict[str, tuple[str, Entries]]
+"""Kind and entries by the names of objects."""
 Merge = Callable[[Any, Any], Any]
 
 MERGED: Final = -1

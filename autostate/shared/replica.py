@@ -12,7 +12,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.deadline import Deadline
@@ -21,10 +21,14 @@ from autostate.errors import FlushError, StateTypeError, StoreUnavailableError, 
 from autostate.shared import fold
 from autostate.shared.clock import HybridClock
 from autostate.shared.handle import ABSENT
+from autostate.shared.held import Fresh, Held
 from autostate.shared.kinds import COUNTER, SET, DictKind, Entries, Kind, merge_into
+from autostate.shared.own_writer import OwnWriter, ReplicaWriter
 from autostate.shared.shelf import ClosedError, Reading, Shelf
 from autostate.shared.writer import Writer
 from autostate.stores.base import Store
+from autostate.tracking import Tracker
+from autostate.tracking.node import Marks
 
 if TYPE_CHECKING:
     from autostate.shared.confirmed import Confirmed
@@ -111,18 +115,18 @@ class Shared:
             UnsupportedTypeError: A key or value cannot be stored; nothing was changed.
         """
         texts = {text_of(key): operation for key, operation in operations.items()}
-        writer: Writer | Confirmed = self._replica.confirmed() or self._replica.writer
+        origin: OwnWriter | Confirmed = self._replica.confirmed() or self._replica.writer
         with self.lock:
             kind, entries = self.kind, self.entries
             made = {
-                text: kind.entry(text, operation, entries.get(text), writer)
+                text: kind.entry(text, operation, entries.get(text), origin)
                 for text, operation in texts.items()
             }
             merged = {
                 text: entry if text not in entries else kind.merge(text, entries[text], entry)
                 for text, entry in made.items()
             }
-            writer.add(self.name, kind, made)
+            origin.contribute(self.name, kind, made)
             entries.update(merged)
             self._show(merged)
         self._replica.wake()
@@ -130,6 +134,13 @@ class Shared:
     def refresh(self, timeout: float | None = None) -> None:
         """Read what others have published."""
         self._replica.refresh(timeout)
+
+    def show_again(self, found: Entries, keys: Iterable[str]) -> None:
+        """Show what is known about some keys; the lock is held."""
+        for key in keys:
+            self.entries.pop(key, None)
+        self.entries.update(found)
+        self._show({key: found.get(key) for key in keys})
 
     def set_entries(self, entries: Entries) -> None:
         """Show what a refresh has found; the lock is held."""
@@ -173,18 +184,30 @@ class Replica:
         self.objects: dict[str, Shared] = {}
         self.read_at: float | None = None
         self.wake: Callable[[], None] = lambda: None
+        self.tracker: Tracker = Tracker(wake=lambda: None)
+        self.tracker.lock = self.lock
         self.confirmed: Callable[[], Confirmed | None] = lambda: None
         self._clock = HybridClock(now)
         self._store = store
         self._reading: Reading | None = None
         self._refreshing = threading.Lock()
         self._behind_since: tuple[int, float] = (0, 0.0)
-        self.writer: Writer = self.new_writer()
+        self.writer: OwnWriter = self._own_writer()
         self._others: dict[str, Confirmed] = {}
 
-    def new_writer(self, **how: Any) -> Writer:
-        """Make a writer of this process."""
-        return Writer(self.shelf, self.kind_of, self._clock, self.lock, **how)
+    def _own_writer(self) -> OwnWriter:
+        made = OwnWriter(self.shelf, self.kind_of, self._clock, self.lock)
+        made.accept, made.held = self._accept, self.held(self.tracker, made)
+        return made
+
+    def held(self, tracker: Marks, target: Fresh) -> Held:
+        """Make what keeps the changes of the open blocks of a tracker."""
+        return Held(
+            tracker, target, self.kind_of, show_again=self._show_again, wake=self._wake_later
+        )
+
+    def _wake_later(self) -> None:
+        self.wake()
 
     def stamp(self) -> int:
         """Return a time of the hybrid logical clock; the lock is held."""
@@ -215,15 +238,27 @@ class Replica:
             with self.lock:
                 # The own state may have been restored to an earlier moment, with a lower epoch.
                 epochs = [key.epoch + 1 for key in reading.lines if key.writer == name]
-                writer = self.new_writer(id=name, epoch=max([epoch, *epochs]))
+                writer = ReplicaWriter(
+                    *(self.shelf, self.kind_of, self._clock, self.lock),
+                    id=name,
+                    epoch=max([epoch, *epochs]),
+                )
+                writer.accept = self._accept
                 writer.resume(reading)
                 forget(writer.number)
                 return writer
 
-    def fill_again(self, name: str) -> None:
-        """Show an object anew, without reading; the lock is held."""
-        if name in self.objects and self._reading is not None:
-            self._fill(self.objects[name], self._reading)
+    def _show_again(self, name: str, keys: list[str]) -> None:
+        """Show keys of an object anew, without reading."""
+        with self.lock:
+            shared = self.objects.get(name)
+            if shared is not None and self._reading is not None:
+                shared.show_again(self._merged(shared, self._reading, keys), keys)
+
+    def show_undone(self) -> None:
+        """Show no longer what was undone, where the end of a block could not do that."""
+        for held in (self.writer.held, *(each.held for each in self._others.values())):
+            held.show_undone()
 
     def kind_of(self, name: str, kind_name: str) -> Kind:
         """Give the kind of an object, with the functions of the program."""
@@ -273,19 +308,7 @@ class Replica:
         while True:
             reading = self.shelf.read(timeout)
             with self.lock:
-                others = [each.writer for each in self._others.values()]
-                writers = [self.writer, *(writer for writer in others if writer is not None)]
-                for writer in writers:
-                    writer.follow(reading)
-                before = self._reading
-                # Of two threads that read, the later one may have read the earlier state.
-                is_old = max(each.generation for each in writers) > reading.generation or (
-                    before is not None and reading.is_before(before)
-                )
-                if reading.is_settled and not is_old:
-                    self._reading = reading
-                    for confirmed in self._others.values():
-                        confirmed.note(_published(confirmed.id, reading))
+                if self._accept(reading):
                     return reading
             if end.left() <= pause:
                 raise StoreUnavailableError(
@@ -297,29 +320,61 @@ class Replica:
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE)
 
+    def _accept(self, reading: Reading) -> bool:
+        """Let the writers follow what was read; tell whether it can be shown; the lock is held."""
+        others = [each.writer for each in self._others.values()]
+        writers = [self.writer, *(writer for writer in others if writer is not None)]
+        for writer in writers:
+            writer.follow(reading)
+        before = self._reading
+        # Of two threads that read, the later one may have read the earlier state.
+        is_old = max(each.generation for each in writers) > reading.generation or (
+            before is not None and reading.is_before(before)
+        )
+        if not reading.is_settled or is_old:
+            return False
+        self._reading = reading
+        for confirmed in self._others.values():
+            confirmed.note(_published(confirmed.id, reading))
+        return True
+
     def _fill(self, shared: Shared, reading: Reading) -> None:
         """Merge all contributions to an object; the lock is held."""
-        name, kind = shared.name, shared.kind
-        merged: Entries = {}
+        merged = self._merged(shared, reading)
+        if shared.kind.name == "dict":
+            for entry in merged.values():
+                self._clock.see(entry[0])
+        shared.set_entries(merged)
+
+    def _merged(
+        self, shared: Shared, reading: Reading, keys: Collection[str] | None = None
+    ) -> Entries:
+        """Merge all contributions to some keys of an object, or to all; the lock is held."""
+        kind, merged = shared.kind, Entries()
+        for entries in self._contributions(shared.name, kind, reading):
+            if keys is None and not merged:
+                merged.update(entries)
+            elif keys is None:
+                merge_into(kind, merged, entries)
+            else:
+                some = {key: entries[key] for key in keys if key in entries}
+                merge_into(kind, merged, some)
+        return merged
+
+    def _contributions(self, name: str, kind: Kind, reading: Reading) -> Iterator[Entries]:
         found = reading.base.objects.get(name)
         if found is not None:
             fold.checked(kind, name, found[0])
-            merged = dict(found[1])
+            yield found[1]
         mine = {self.writer.id, *(key for key, each in self._others.items() if each.writer)}
         for key, line in reading.lines.items():
             if key.writer not in mine and name in line.objects:
                 kind_name, entries = line.objects[name]
                 fold.checked(kind, name, kind_name)
-                merge_into(kind, merged, entries)
-        for entries in self.writer.own(name):
-            merge_into(kind, merged, entries)
+                yield entries
+        yield from self.writer.own(name)
         for confirmed in self._others.values():
-            for entries in confirmed.own(name, _published(confirmed.id, reading)):
-                merge_into(kind, merged, entries)
-        if kind.name == "dict":
-            for entry in merged.values():
-                self._clock.see(entry[0])
-        shared.set_entries(merged)
+            yield from confirmed.own(name, _published(confirmed.id, reading))
 
     # -- publishing ---------------------------------------------------------------------------
 
@@ -387,7 +442,7 @@ class Replica:
         self._refreshing = threading.Lock()
         self._reading = None
         with self.lock:
-            self.writer, self._others = self.new_writer(), {}
+            self.writer, self._others = self._own_writer(), {}
         return before
 
     def close(self) -> None:

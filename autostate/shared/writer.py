@@ -28,12 +28,11 @@ from typing import NamedTuple
 
 from autostate.errors import StoreError, StoreUnavailableError
 from autostate.shared.clock import HybridClock
-from autostate.shared.kinds import Entries, Entry, Kind, merge_into
+from autostate.shared.kinds import Entries, Entry, Kind, Objects, merge_into
 from autostate.shared.line import Line, LineKey
 from autostate.shared.shelf import Base, ClosedError, Reading, Shelf
 
 KindOf = Callable[[str, str], Kind]
-Objects = dict[str, tuple[str, Entries]]
 
 
 class UncertainError(StoreError):

@@ -93,10 +93,10 @@ class AtomicBlock:
         assert holder is not None
         member = Membership(inside.get())
         entry.membership = weakref.ref(member)
+        entry.savepoints = member.savepoints  # see `join`
         try:
             for tracker in self._trackers():
                 point = Savepoint(tracker, holder, member, innermost(tracker))
-                entry.savepoints.append(point)
                 member.savepoints.append(point)
                 tracker.part(Blocks).begin(point)
             inside.set(member)
@@ -161,6 +161,22 @@ class AtomicBlock:
                     return function(*args, **kwargs)
 
         return call
+
+
+def join(tracker: Marks) -> None:
+    """Let the blocks that this context is in cover a tracker that was made since they began."""
+    member, members = inside.get(), []
+    while member is not None:
+        members.append(member)
+        member = member.outer
+    for member in reversed(members):
+        known = member.savepoints
+        like = next((point for point in known if point.is_open and not point.is_unit), None)
+        if like is None or like.holder is None or any(one.tracker is tracker for one in known):
+            continue
+        point = Savepoint(tracker, like.holder, member, innermost(tracker))
+        known.append(point)
+        tracker.part(Blocks).begin(point)
 
 
 def _leave_asked(block: AtomicBlock, entry: Entry, *error: object) -> None:

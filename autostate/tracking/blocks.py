@@ -7,6 +7,7 @@ A cut takes out the writes of blocks that are held, for as long as it reads, and
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import itertools
 import logging
@@ -54,6 +55,7 @@ class Blocks:
         open: The blocks, in the order in which they began; also `Marks.savepoints`, unless a
             context of a closed block lives.
         refused: Whether a cut was refused since a block is open.
+        afterwards: Is called when a block has ended, without the lock.
     """
 
     def __init__(self, tracker: Marks) -> None:
@@ -66,6 +68,8 @@ class Blocks:
         self._warned_of_orphaned = False
         self._warned_of_plain = False
         self.refused = False
+        self.afterwards: list[Callable[[], None]] = []
+        self._is_aside = False
         self.open: dict[Savepoint, None] = {}
         self._closed: dict[int, weakref.ref[Membership]] = {}
         tracker.savepoints = self.open
@@ -179,19 +183,27 @@ class Blocks:
         if not is_owned(self._tracker.lock):
             with self._tracker.lock:
                 self._end(point)
+            self._do_afterwards()
+
+    def _do_afterwards(self) -> None:
+        while self.afterwards:
+            step = self.afterwards[-1]
+            step()
+            with contextlib.suppress(ValueError):  # another thread has done it, too
+                self.afterwards.remove(step)
 
     def _end(self, point: Savepoint) -> None:
         if point not in self.open:
             return
         if self._tracker.writing is not None:
             self._tracker.finish_write()
+        outer = point.outer if point.outer is not None and point.outer.is_open else None
+        for follow in point.when_ended:
+            follow(outer)
         if point.outcome:
-            outer = point.outer
-            if outer is not None and outer.is_open:
+            if outer is not None:
                 outer.when_undone += point.when_undone
-                self._log.hand_over(point, outer)
-            else:
-                self._log.hand_over(point, None)
+            self._log.hand_over(point, outer)
             point.when_undone = []
         else:
             self._log.undo(point)
@@ -206,6 +218,7 @@ class Blocks:
             self._noted = {}
         del self.open[point]  # until here the end can be repeated
         point.plain = []  # contexts keep the savepoint; what it holds could not be converted
+        point.when_ended = []
         if self.refused:
             self.refused = bool(self.open)
             self._tracker.wake()
@@ -254,6 +267,8 @@ class Blocks:
                 key, closed = id(member), self._closed
                 closed[key] = weakref.ref(member, lambda _: closed.pop(key, None))
                 self._tracker.savepoints = _SOME
+        if not is_owned(self._tracker.lock):
+            self._do_afterwards()
 
     def end_left(self) -> None:
         """End blocks whose frames are gone, or whose end was put off; forget closed ones."""
@@ -310,12 +325,28 @@ class Blocks:
 
     def _writer(self) -> Savepoint | None:
         """Return the block that writes now; None: this context is in no block."""
-        writer = innermost(self._tracker)
-        if writer is None:
-            writer = self._orphaned()
+        writer = None if self._is_aside else innermost(self._tracker) or self._orphaned()
         if writer is not None:
             writer.threads.add(threading.get_ident())  # a cut asks whether all are held
         return writer
+
+    def here(self) -> Savepoint | None:
+        """Return the block to which a change that is made now belongs; the lock is held.
+
+        Raises:
+            LateWriteError: The block of this context was closed.
+        """
+        if self._closed:
+            refuse_late()
+        return innermost(self._tracker) or self._orphaned()
+
+    def write_aside(self, write: Callable[[], object]) -> None:
+        """Call a function whose writes belong to no block; the lock is held."""
+        self._is_aside = True
+        try:
+            contextvars.Context().run(write)
+        finally:
+            self._is_aside = False
 
     def note_field(self, root: Any, name: str) -> None:
         """Note a field of an object before a write, for the undo of open blocks."""

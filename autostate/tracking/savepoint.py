@@ -37,6 +37,8 @@ class Savepoint:
         plain: Containers without a barrier, and their contents when the block began.
         is_unit: Whether the block is a unit of work, which the program has not written as a block.
         when_undone: Is called if its writes are undone: takes back what belongs to them elsewhere.
+        when_ended: Is called when it has ended, with the open block around it or None, and once
+            more if Ctrl-C interrupts that; the tracker's lock is held.
     """
 
     __slots__ = (
@@ -51,6 +53,7 @@ class Savepoint:
         "plain",
         "threads",
         "tracker",
+        "when_ended",
         "when_undone",
     )
 
@@ -74,6 +77,7 @@ class Savepoint:
         self.plain: list[tuple[Any, Any]] = []
         self.is_unit = is_unit
         self.when_undone: list[Callable[[], None]] = []
+        self.when_ended: list[Callable[[Savepoint | None], None]] = []
         self._membership = weakref.ref(membership)  # only contexts keep it
 
     @property

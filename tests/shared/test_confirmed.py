@@ -13,9 +13,12 @@ from typing import Final
 
 import pytest
 
+import autostate
 from autostate.shared import handle
+from autostate.shared.confirmed import MOST
 from autostate.shared.counter import SharedCounter
-from autostate.shared.home import attach, homes
+from autostate.shared.home import attach, home, homes
+from autostate.shared.set import SharedSet
 
 PROGRAM: Final = """
 import os, random, signal, sys
@@ -70,3 +73,24 @@ def test_each_page_counts_once(rng: random.Random) -> None:
         assert status == 0
     hits = SharedCounter[str]("hits")
     assert (hits["pages"], [*hits]) == (120, ["pages"]), kills
+
+
+def test_all_changes_between_two_cuts_are_one_item() -> None:
+    """However many there are; large ones do not wait for the cut, which would encode them."""
+    autostate.configure("memory:", debounce=100.0, max_delay=100.0)
+    progress, hits = autostate.PersistedDict("progress"), SharedCounter[int]("hits")
+    seen = SharedSet[int]("seen")
+    for number in range(3_000):
+        hits[number % 10] += 1
+        seen.add(number % 10)
+    progress["page"] = 1
+    [confirmed] = home().replica._others.values()
+    assert len(confirmed.outbox) == 0
+    confirmed.put_fresh()
+    assert len(confirmed.outbox) == 1
+    for number in range(2 * MOST):
+        hits[number] += 1
+    assert len(confirmed.outbox) == 3
+    autostate.flush()
+    assert len(confirmed.outbox) == 0
+    assert hits.total() == 3_000 + 2 * MOST

@@ -168,7 +168,7 @@ def test_a_shared_state_that_does_not_answer_loses_nothing() -> None:
         read, failures = Replica._read, []
 
         def fail(self, timeout):
-            if len(failures) < 9:
+            if len(failures) < 3:
                 failures.append(1)
                 raise StoreUnavailableError("no answer")
             return read(self, timeout)
@@ -177,7 +177,7 @@ def test_a_shared_state_that_does_not_answer_loses_nothing() -> None:
         hits["page"] += 1
         progress["page"] += 1
         assert not failures
-        for _ in range(9):
+        for _ in range(3):
             try:
                 autostate.flush(0.01)
             except autostate.FlushError:
@@ -193,10 +193,10 @@ def test_values_that_this_program_cannot_merge_are_kept() -> None:
     """Until it, or the next process, has the function."""
     run(
         """
-        Confirmed.deliver = kill
-        progress = PersistedDict("progress", page=0)
-        best = SharedDict("best", merge=min)
+        progress, best = PersistedDict("progress", page=0), SharedDict("best", merge=min)
         best["price"] = 7
+        autostate.flush()
+        Confirmed.deliver = kill
         best["price"] = 5
         autostate.flush()
         """,
