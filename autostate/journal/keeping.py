@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 
 from msgspec import Raw, structs
@@ -31,6 +32,7 @@ def head_after(
         keep: What is to be kept.
         limit: The most bytes of last changes that lie in the head.
     """
+    writer.noted = writer.noted or (saved_at, writer.clock())
     head, log = writer.head, writer.head.log
     before: list[bytes] = []
     if log is None:
@@ -78,25 +80,36 @@ def closed(store: Store, writer: Writer, old: Head, last: Marker, timeout: float
     log = writer.head.log
     assert log is not None
     chapter = Chapter(log.begun, last.number, last.time, old.snapshot, old.commits, log.past)
-    now = writer.head.saved_at or last.time
-    if not _is_kept(chapter, log, now):
+    now = until = _now(writer, last)
+    if not _is_kept(chapter, min(until, chapter.until), log, now):
         return structs.replace(log, first=last.number + 1, begun=last.number + 1, past=())
     first = log.first
-    try:
-        for each in reversed([one for _, one in chapters(store, log, timeout, writer.chapters)]):
-            if _is_kept(each, log, now):
+    with suppress(CorruptStateError):  # `verify` tells of it
+        for _, each in chapters(store, log, timeout, writer.chapters):
+            # Later ones were made later, whatever the clock said: a time in the future, of a clock
+            # that was wrong, would keep everything until then.
+            until = min(until, each.until)
+            if not _is_kept(each, until, log, now):
+                first = each.last + 1
                 break
-            first = each.last + 1
-    except CorruptStateError:  # `verify` tells of it; what is damaged does not stop compaction
-        first = log.first
     for name in [name for name, one in writer.chapters.items() if one.last < first]:
         del writer.chapters[name]
     past = writer.write_segments([encode(chapter)], timeout)
     return structs.replace(log, first=first, begun=last.number + 1, past=past)
 
 
-def _is_kept(chapter: Chapter, log: Log, now: float) -> bool:
-    by_age = log.seconds > 0 and chapter.until >= now - log.seconds
+def _now(writer: Writer, last: Marker) -> float:
+    """Give the time of day, or an earlier one: a clock that jumps would make everything old.
+
+    The clock of a process that begins may be wrong, too. So the time goes on from the last commit
+    of the process before, by a clock that never jumps.
+    """
+    at, since = writer.noted or (last.time, writer.clock())
+    return min(writer.head.saved_at or last.time, at + writer.clock() - since)
+
+
+def _is_kept(chapter: Chapter, until: float, log: Log, now: float) -> bool:
+    by_age = log.seconds > 0 and until >= now - log.seconds
     return by_age or (log.commits > 0 and chapter.last > log.number - log.commits)
 
 

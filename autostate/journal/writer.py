@@ -107,6 +107,9 @@ class Writer:
         unswept: Whether there may be records of former incarnations that no head names any more.
         chapters: The chapters of the history that were read or written, by the names of their
             records.
+        noted: The time of day of a commit, and `clock` at that moment or later: the clock of the
+            machine may be wrong by now.
+        clock: As given.
     """
 
     def __init__(
@@ -125,6 +128,9 @@ class Writer:
         self.unswept: bool = False
         self.forgets: bool = False
         self.chapters: dict[str, Chapter] = {}
+        saved_at = found.head.saved_at
+        self.noted: tuple[float, float] | None = None if saved_at is None else (saved_at, clock())
+        self.clock: Clock = clock
         self.draft: Draft | None = None  # of a write that is not acknowledged
         self._store = store
         self._part_limit = part_limit

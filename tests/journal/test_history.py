@@ -41,7 +41,8 @@ class Life:
 
     Attributes:
         states: The state after each commit, by its number.
-        times: When each commit was made.
+        times: When each commit was made, by its own clock.
+        ahead: By how much the clock of the machine is wrong.
     """
 
     def __init__(self, store: Store, keep: Keep) -> None:
@@ -50,6 +51,7 @@ class Life:
         self.states: dict[int, State] = {}
         self.times: dict[int, float] = {}
         self._now = 1000.0
+        self.ahead = 0.0
         self._tokens = itertools.count()
         self.journal = self._begun()
         self._items = itertools.count()
@@ -58,7 +60,8 @@ class Life:
         made = journal(
             self.store,
             token=lambda: f"t{next(self._tokens):04d}",  # of one epoch the later one wins
-            clock=lambda: self._now,
+            clock=lambda: self._now + self.ahead,
+            monotonic=lambda: self._now,
             keep=self.keep if not self.states else None,  # a later process need not ask again
         )
         assert content(made.recover()) == (self.state or {})
@@ -72,7 +75,7 @@ class Life:
     def _noted(self, state: State) -> None:
         log = self.journal._writer.head.log
         assert log is not None
-        self.states[log.number], self.times[log.number] = state, self._now
+        self.states[log.number], self.times[log.number] = state, self._now + self.ahead
 
     def commit(self, size: int, *, by: Journal | None = None) -> None:
         """Commit a change, or let another journal try."""
@@ -86,6 +89,10 @@ class Life:
         (by or self.journal).check_owner()
         if by is None:
             self._noted({"d": {**before, key: value}})
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now += seconds
 
     def step(self, what: str, number: int) -> None:
         """Let something happen."""
@@ -213,6 +220,36 @@ def test_a_lost_chapter_is_damage_and_stops_no_commit() -> None:
     assert segments <= records.keys()
     assert any("is missing" in problem for problem in verify(store).problems)
     assert content(journal(store).recover()) == life.state
+
+
+def chapters_of(life: Life, *, commits: int = 6, pass_by: float = 0.0) -> int:
+    """Let two chapters be written; give the number of the first commit that is kept."""
+    for _ in range(2):
+        for _ in range(commits):
+            life.commit(300)
+        life.pass_by(pass_by)
+        life.journal.compact(pause=lambda: None)
+    return history.commits(life.store, None)[0].number
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+@pytest.mark.parametrize("begins_so", [False, True], ids=["jumps", "begins wrong"])
+def test_a_clock_that_is_wrong_drops_no_commit(kind: str, begins_so: bool, tmp_path: Path) -> None:
+    """Nor does what was saved meanwhile keep anything for ever."""
+    with closing(opened(kind, tmp_path)) as store:
+        life = Life(store, (1000.0, 0))
+        assert chapters_of(life) == 1
+        life.ahead = 1e8
+        if begins_so:
+            life.step("restart", 0)
+        assert chapters_of(life) == 1
+        life.ahead = 0.0
+        life.step("restart", 0)
+        assert chapters_of(life) == 1
+        first = chapters_of(life, pass_by=1500.0)
+        assert first > 30
+        life.step("restart", 0)
+        assert chapters_of(life, pass_by=1500.0) > first
 
 
 def test_without_a_history_nothing_is_added() -> None:
