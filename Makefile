@@ -26,7 +26,7 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 export PYTHONDONTWRITEBYTECODE :=
 
 CAMPAIGNS := kills deliveries instep actors scrapy crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model
-.PHONY: help test pytest test-stores versions lint style types format demo bench bench-full bench-stores costs scale structure fuzz clean reliability $(CAMPAIGNS)
+.PHONY: help test pytest test-stores versions lint style types format demo bench bench-full bench-stores sharing-scale costs scale structure fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
 help:
@@ -38,6 +38,7 @@ help:
 	@echo "make bench  figures beside goals and peers, docs/performance.md (ARGS='--only saving')"
 	@echo "make bench-full  states of ten million entries, on the same page: 25 minutes, 16 GB"
 	@echo "make bench-stores  saves on servers, which it starts: docs/stores.md (ARGS='--only valkey')"
+	@echo "make sharing-scale  what shared state costs, and for how many runs: docs/scale.md (ARGS='--only s3')"
 	@echo "make costs  counts of calls, bytes and entries beside what they were (COSTS=20000)"
 	@echo "make scale  the steps of a flush against size and share (ARGS='--size 10000')"
 	@echo "make structure  files on the way of an operation, circles of imports, lines of code"
@@ -119,6 +120,9 @@ bench-full: $(PEERS)
 
 bench-stores: $(SERVERS)
 	$(BIN)/python -m benchmarks.stores --into docs/stores.md $(ARGS)
+
+sharing-scale: $(STAMP)
+	$(BIN)/python -m benchmarks.sharing --into docs/scale.md $(ARGS)
 
 costs: $(STAMP)
 	COSTS=$(COSTS) $(BIN)/python -m pytest -n0 tests/test_costs.py $(ARGS)
