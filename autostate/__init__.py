@@ -111,7 +111,7 @@ if TYPE_CHECKING:
     from autostate.runtime.backup import backup
     from autostate.runtime.copying import copy
     from autostate.runtime.history import Commit, history, restore
-    from autostate.runtime.info import Info
+    from autostate.runtime.info import Info, SharedInfo
     from autostate.saving.statistics import Statistics
     from autostate.shared.classes import SharedCounter, SharedDict, SharedSet
 
@@ -143,6 +143,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "Settings",
     "SharedCounter",
     "SharedDict",
+    "SharedInfo",
     "SharedSet",
     "SignatureError",
     "StateInUseError",
@@ -198,6 +199,7 @@ _LATE = {
     "PersistedSet": "autostate.containers",
     "SharedCounter": "autostate.shared.classes",
     "SharedDict": "autostate.shared.classes",
+    "SharedInfo": "autostate.runtime.info",
     "SharedSet": "autostate.shared.classes",
     "Statistics": "autostate.saving.statistics",
     "Transient": "autostate.objects.options",

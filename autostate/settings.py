@@ -55,6 +55,7 @@ class SettingsByName(TypedDict, total=False):
     encrypt: bool | None
     history: str | int | None
     shared: str | os.PathLike[str] | None
+    shared_refresh: float | None
     wait_for_owner: float
     lease: float
     takeover: bool
@@ -112,6 +113,8 @@ class Settings:
         shared: The URL of the state that many processes share, or the path of a SQLite file; where
             SharedCounter, SharedSet and SharedDict live. By default `shared.db` beside the file of
             the program's own state. On a server and on Apify there is no default.
+        shared_refresh: Seconds after which shared objects show again what others have published.
+            None: only when the program calls their `refresh()`.
         wait_for_owner: Seconds to wait for the end of another live process that owns the state,
             before StateInUseError is raised. For an owner that has begun to end the wait is up
             to 10 s in any case.
@@ -142,6 +145,7 @@ class Settings:
     encrypt: bool | None = None
     history: str | int | None = None
     shared: str | os.PathLike[str] | None = None
+    shared_refresh: float | None = None
     wait_for_owner: float = 0.0
     lease: float = 30.0
     takeover: bool = False
@@ -161,6 +165,8 @@ class Settings:
         if self.takeover and self.readonly:
             raise ValueError("a state cannot be taken over and only be read: set one of the two")
         _ = self.keep  # raises for a history that makes no sense
+        if self.shared_refresh is not None:
+            _check_number("shared_refresh", self.shared_refresh, zero=False, unit="seconds")
         if self.shared is not None:  # without credentials: settings are shown
             object.__setattr__(self, "shared", _url_of_shared(self.shared))
         if not self.keys and self.encrypt:  # reading `keys` also raises for a wrong key
@@ -336,6 +342,7 @@ def _from_environment(base: Settings, environ: Mapping[str, str]) -> dict[str, A
         try:
             like = False if name == "encrypt" else getattr(base, name)
             like = 0 if name == "history" and text.isdecimal() else like  # or an age
+            like = 0.0 if name == "shared_refresh" else like
             found[name] = _parsed(text, like)
             _filled(base, {name: found[name]})
         except ValueError as error:

@@ -156,6 +156,7 @@ VALUES = {
     "encrypt": ("false", False),
     "history": ("30d", "30d"),
     "shared": ("sqlite:///s.db", "sqlite:///s.db"),
+    "shared_refresh": ("2.5", 2.5),
     "wait_for_owner": ("60", 60),
     "lease": ("10", 10),
     "takeover": ("yes", True),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, overload
 from weakref import WeakKeyDictionary
 
 from autostate import announced, logs
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from autostate.runtime.companion import Beside
-    from autostate.runtime.info import Info
+    from autostate.runtime.info import HasSharedInfo, Info, SharedInfo
     from autostate.saving.statistics import Statistics
     from autostate.stores import Store
     from autostate.tracking import Tracker
@@ -317,26 +317,37 @@ def atomic(function: None = None, /) -> AtomicBlock:
     return AtomicBlock(_trackers)
 
 
-def info(obj: Any) -> Info:
-    """Tell what is known about a live state object.
+@overload
+def info() -> list[Info | SharedInfo]: ...
+@overload
+def info(obj: HasSharedInfo) -> SharedInfo: ...
+@overload
+def info(obj: Any) -> Info: ...
+def info(obj: Any = None) -> Any:
+    """Tell what is known about a live state object or shared object, or about all.
 
     Args:
-        obj: The object or its name.
+        obj: The object, or the name of a state object. By default all live ones.
 
     Returns:
-        Its name and kind, whether it was resumed and after how long, when it was last saved, and
-            whether it is dirty.
+        Of a state object its name and kind, whether it was resumed and after how long, when it was
+            last saved, and whether it is dirty: see `Info`. Of a shared object the age of its view,
+            what is not published yet, and so on: see `SharedInfo`.
 
     Raises:
         LookupError: There is no live state object of that name.
-        TypeError: The object is no state object, or a nested one.
+        TypeError: The object is neither a state object nor shared, or a nested one.
 
     Example:
         >>> import autostate
         >>> autostate.info(autostate.PersistedSet("seen")).resumed
         False
     """
-    return manager_of(obj).info(obj)
+    if obj is None:
+        found: list[Any] = [one for manager in live() for one in manager.infos()]
+        return found + [one for beside in _beside() for one in beside.infos()]
+    of_shared = getattr(type(obj), "_info_", None)
+    return manager_of(obj).info(obj) if of_shared is None else of_shared(obj)
 
 
 def names(url: str | os.PathLike[str] | None = None) -> list[str]:
@@ -386,8 +397,13 @@ def delete(obj: Any) -> None:
         LookupError: There is no state object of that name.
         CorruptStateError: The state cannot be read, but there is an earlier state to go back to,
             with other state objects in it.
-        TypeError: The object is no state object, or a nested one.
+        TypeError: The object is no state object, or a nested one; or it is shared.
     """
+    if hasattr(type(obj), "_info_"):
+        raise TypeError(
+            f"a {type(obj).__name__} cannot be deleted, since other processes may write it at this "
+            "moment: use a new name; or delete the store when no process runs"
+        )
     manager_of(obj).delete(obj)
 
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from autostate.runtime.info import SharedInfo
     from autostate.tracking import Tracker
 
 
@@ -35,6 +36,10 @@ class Beside(ABC):
     @abstractmethod
     def tracker(self) -> Tracker:
         """The tracker that the blocks of `atomic()` cover, too."""
+
+    @abstractmethod
+    def infos(self) -> list[SharedInfo]:
+        """Tell what is known about the objects that are kept beside the state."""
 
     @abstractmethod
     def flush(self, timeout: float | None = None) -> None:

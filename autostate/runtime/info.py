@@ -1,8 +1,9 @@
-"""Information about a state object."""
+"""Information about a state object, or a shared object."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,35 @@ class Info:
     last_error: str | None = None
     waiting: float = 0.0
     unsavable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SharedInfo:
+    """Information about a shared object.
+
+    Attributes:
+        name: Its name.
+        kind: "counter", "set" or "dict".
+        entries: The number of its entries in view.
+        unpublished: The number of entries of which this process has changes that are not published
+            yet, those of open `atomic()` blocks included.
+        age: Seconds since what others have published was read, as far as it is shown.
+        url: The URL of the shared state.
+        last_error: Why the last attempt to publish or refresh failed; None if it succeeded.
+    """
+
+    name: str
+    kind: str
+    entries: int
+    unpublished: int
+    age: float
+    url: str
+    last_error: str | None = None
+
+
+class HasSharedInfo(Protocol):
+    """A shared object."""
+
+    def _info_(self) -> SharedInfo:
+        """Tell what is known about it."""
+        ...

@@ -218,6 +218,12 @@ class StateManager(StoreUse):
             ),
         )
 
+    def infos(self) -> list[Info]:
+        """Tell what is known about all live state objects of the program."""
+        incarnation = self._incarnation
+        names = [] if incarnation is None else of_programs(incarnation.tracker.roots)
+        return [self.info(name) for name in names]
+
     def names(self) -> list[str]:
         """Give the names of the state objects, live or stored; see `autostate.names`."""
         incarnation = self._incarnation

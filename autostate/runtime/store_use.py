@@ -152,8 +152,19 @@ class StoreUse:
         overrides: SettingsByName = {**self._overrides, "key": self.settings.key}
         return Settings.for_store(url, **overrides)
 
+    @property
+    def _refresh(self) -> float | None:
+        return self._made_settings().shared_refresh
+
     def _check_shared(self, store: str | Store | None, settings: SettingsByName) -> None:
-        """Refuse to move the shared state, because it is open already."""
+        """Refuse to move the shared state, or to change how it is read: it is open already."""
+        if self._shares is not None and settings.get("shared_refresh", self._refresh) != (
+            self._refresh
+        ):
+            raise RuntimeError(
+                "shared_refresh says how shared objects are read, and some are: call configure() "
+                "before the first one is created"
+            )
         if self._shares is None or (store in (None, self._store) and "shared" not in settings):
             return
         own = self.url if store is None else store if isinstance(store, str) else store.url

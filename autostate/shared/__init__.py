@@ -12,6 +12,8 @@
     replica.py      the shared objects of one process: writes, refreshes, publications
     held.py         what open blocks of `atomic()` have changed
     own_writer.py   the writers of the replica
+    refresher.py    the thread that refreshes at an interval
+    keys.py         keys as texts
     writer.py       what one process contributes, and what is known of its publications
     fold.py         contributions taken into the base
     shelf.py        the records of a shared state: lineages, marks, and the base

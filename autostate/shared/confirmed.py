@@ -33,6 +33,7 @@ from autostate.errors import AutostateError, FlushError, StoreError
 from autostate.memory import encode
 from autostate.shared.held import Held
 from autostate.shared.kinds import Entries, Entry, Kind, Objects, merge_into
+from autostate.shared.own_writer import ReplicaWriter
 from autostate.shared.writer import UncertainError, Writer
 from autostate.stores import file_of
 from autostate.tracking.blocks import Blocks
@@ -81,7 +82,7 @@ class Confirmed(DirtySource):
         self.fresh: Objects = {}
         self._pending: dict[int, Objects] = {}
         self._putting: int | None = None
-        self._writer: Writer | None = None
+        self._writer: ReplicaWriter | None = None
         self._making = threading.Lock()
         with self._making:  # the outbox begins to deliver what a former process has left
             _mean(manager, url)
@@ -104,7 +105,7 @@ class Confirmed(DirtySource):
         return self._ledger.is_kept
 
     @property
-    def writer(self) -> Writer | None:
+    def writer(self) -> ReplicaWriter | None:
         """What publishes the changes; None: it is not known yet what a former process has done."""
         return self._writer
 
@@ -175,10 +176,26 @@ class Confirmed(DirtySource):
         """
         writer = self._writer
         found = [] if writer is None else [*writer.own(name)]
+        return found + self._pending_to(name, 0 if writer else known)
+
+    def unpublished(self, name: str) -> list[Entries]:
+        """Give the same without what is published, as far as that is known."""
+        writer = self._writer
+        return self._pending_to(name) + ([] if writer is None else [*writer.unpublished(name)])
+
+    def _pending_to(self, name: str, known: int = 0) -> list[Entries]:
         with self._tracker.lock:
-            pending = [each for at, each in self._pending.items() if writer or at >= known]
-            found += [each[name][1] for each in (*pending, self.fresh) if name in each]
+            pending = [each for at, each in self._pending.items() if at >= known]
+            found = [each[name][1] for each in (*pending, self.fresh) if name in each]
             return found + self.held.own(name)
+
+    def keys(self) -> dict[str, list[str]]:
+        """Give the keys that a former process has changed, by the names of objects."""
+        found: dict[str, list[str]] = {}
+        for objects in self._pending.values():
+            for name, (_, entries) in objects.items():
+                found.setdefault(name, []).extend(entries)
+        return found
 
     def note(self, known: int) -> None:
         """Number changes above all that a reading has; the lock is held.
@@ -237,6 +254,12 @@ class Confirmed(DirtySource):
         except AutostateError as error:
             raise UnreachedError(str(error)) from error
         return [item.position for item in items if item.position < number]
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the last attempt to publish failed; None: it did not."""
+        error = self.outbox.error
+        return error if isinstance(error, Exception) else None
 
     @property
     def is_behind(self) -> bool:

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
 
+from autostate.runtime.info import SharedInfo
 from autostate.shared import handle as seam
 from autostate.shared.handle import Handle, Options
 
@@ -90,12 +91,22 @@ class SharedContainer:
         return made  # type: ignore[no-any-return]
 
     def refresh(self, timeout: float | None = None) -> None:
-        """Read what other processes have published by now.
+        """Read what other processes have published by now, and show it in all shared objects.
+
+        Nothing else changes a shared object but the program's own writes, unless the setting
+        `shared_refresh` is made: then a thread refreshes, too, in a program with an event loop
+        between two of its callbacks. So a loop over a shared object breaks only if the program
+        writes to it or refreshes meanwhile, in another thread or task for example: then let it run
+        over `copy()`. Calls such as `dict(hits)`, `sorted(seen)` and `json.dumps(best)` never do.
 
         Args:
             timeout: How long to wait for the store, in seconds.
         """
         self._handle_.refresh(timeout)
+
+    def _info_(self) -> SharedInfo:
+        """Tell what is known about this object; see `autostate.info`."""
+        return self._handle_.info()
 
     if not TYPE_CHECKING:  # type checkers see the builtin's own signatures
 

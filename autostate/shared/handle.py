@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Protocol
 
+from autostate.runtime.info import SharedInfo
+
 
 class _Absent(enum.Enum):
     """The type of ABSENT: an enum is one object in every copy and pickle."""
@@ -49,6 +51,10 @@ class Handle(Protocol):
 
     def refresh(self, timeout: float | None = None) -> None:
         """Show what other processes have published; `timeout` is in seconds."""
+
+    def info(self) -> SharedInfo:
+        """Tell what is known about the container."""
+        ...
 
 
 Options = Mapping[str, Any]

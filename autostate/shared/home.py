@@ -27,6 +27,7 @@ from autostate.process import lifecycle
 from autostate.process.interrupts import Worker
 from autostate.runtime.api import current_manager
 from autostate.runtime.companion import Beside
+from autostate.runtime.info import SharedInfo
 from autostate.runtime.last_resort import shout
 from autostate.runtime.manager import current
 from autostate.runtime.names import check_name
@@ -34,8 +35,10 @@ from autostate.settings import Settings
 from autostate.shared import handle as seam
 from autostate.shared.confirmed import NAME, Confirmed
 from autostate.shared.handle import Options
+from autostate.shared.keys import text_of
 from autostate.shared.kinds import COUNTER, SET, DictKind, Kind
-from autostate.shared.replica import Replica, Shared, text_of
+from autostate.shared.refresher import Refresher
+from autostate.shared.replica import Replica, Shared
 from autostate.stores import file_of, open_store
 from autostate.stores.keyed import keyed
 from autostate.tracking import Tracker
@@ -69,12 +72,14 @@ class Home(Beside):
         self.replica: Replica = Replica(self._open())
         self.replica.wake = self.wake
         self.replica.confirmed = self._confirm
+        self.replica.last_error = self._last_error
         self._confirmed: dict[Incarnation, Confirmed] = {}
         self._parent: int | None = None
         self._confirming = threading.RLock()
         self.error: Exception | None = None
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._thread: Worker | None = None
+        self._refresher: Refresher | None = None
         self._starting = threading.Lock()
         self._ended = False
         self._inherited: list[object] = []
@@ -95,6 +100,7 @@ class Home(Beside):
             return cls._made_(shared, options)
 
         self._confirm()  # raises now what a write would raise
+        self._refresh_often()
         return self.replica.open(name, kind, make)
 
     def _confirm(self) -> Confirmed | None:
@@ -148,6 +154,16 @@ class Home(Beside):
         incarnation = manager._incarnation
         if incarnation is not None:
             self._confirmed_in(manager, incarnation)
+
+    def _refresh_often(self) -> None:
+        """Refresh at an interval, if there is one."""
+        seconds = self.settings.shared_refresh
+        if seconds is None:
+            return
+        with self._starting:
+            if self._refresher is None:
+                self.replica.is_refreshed = True
+                self._refresher = Refresher(self.replica, seconds)
 
     # -- publishing ---------------------------------------------------------------------------
 
@@ -219,6 +235,15 @@ class Home(Beside):
             if not incarnation.finished and incarnation.tracker.gate is None and confirmed.is_kept
         ]
 
+    def infos(self) -> list[SharedInfo]:
+        """Tell what is known about the shared objects."""
+        return [each.info() for each in list(self.replica.objects.values())]
+
+    def _last_error(self) -> Exception | None:
+        errors = [self.error, None if self._refresher is None else self._refresher.error]
+        errors += [each.error for each in self._live()]
+        return next(filter(None, errors), None)
+
     @property
     def tracker(self) -> Tracker:
         """The tracker whose blocks hold changes back that are published from memory."""
@@ -246,6 +271,8 @@ class Home(Beside):
         except AutostateError as error:
             shout(error)
         finally:
+            if self._refresher is not None:
+                self._refresher.end(min(timeout, 1.0))
             if self._thread is not None:
                 self._thread.join(min(timeout, 1.0))
             homes.pop(self.url, None)
@@ -270,6 +297,8 @@ class Home(Beside):
         self._starting = threading.Lock()
         self._confirmed, self._confirming = {}, threading.RLock()
         self._parent = os.getppid()
+        if self._refresher is not None:  # a child may never open another object
+            self._refresher = Refresher(self.replica, self._refresher.seconds)
         return True
 
 

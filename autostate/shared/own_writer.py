@@ -24,6 +24,12 @@ class ReplicaWriter(Writer):
 
     accept: Callable[[Reading], object]
 
+    def unpublished(self, name: str) -> Iterator[Entries]:
+        """Yield changes to an object that are not acknowledged; the lock is held."""
+        for objects in (*(each.objects for each in self.attempts), self.fresh):
+            if name in objects:
+                yield objects[name][1]
+
     def _follow_now(self, timeout: float | None) -> None:
         reading = self._shelf.read(timeout)
         with self._lock:
@@ -50,6 +56,11 @@ class OwnWriter(ReplicaWriter):
     def own(self, name: str) -> Iterator[Entries]:
         """Yield what this process has contributed to an object, outside of the base."""
         yield from super().own(name)
+        yield from self.held.own(name)
+
+    def unpublished(self, name: str) -> Iterator[Entries]:
+        """Yield changes to an object that are not acknowledged; the lock is held."""
+        yield from super().unpublished(name)
         yield from self.held.own(name)
 
     def _attempt(self, ends: bool) -> tuple[LineKey, Line]:

@@ -16,13 +16,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.deadline import Deadline
-from autostate.delivery.destination import decode, encode
-from autostate.errors import FlushError, StateTypeError, StoreUnavailableError, UnsupportedTypeError
+from autostate.errors import FlushError, StoreUnavailableError
+from autostate.runtime.info import SharedInfo
 from autostate.shared import fold
 from autostate.shared.clock import HybridClock
 from autostate.shared.handle import ABSENT
 from autostate.shared.held import Fresh, Held
-from autostate.shared.kinds import COUNTER, SET, DictKind, Entries, Kind, merge_into
+from autostate.shared.keys import key_of, kind_named, text_of
+from autostate.shared.kinds import Entries, Kind, merge_into
 from autostate.shared.own_writer import OwnWriter, ReplicaWriter
 from autostate.shared.shelf import ClosedError, Reading, Shelf
 from autostate.shared.writer import Writer
@@ -31,6 +32,8 @@ from autostate.tracking import Tracker
 from autostate.tracking.node import Marks
 
 if TYPE_CHECKING:
+    import asyncio
+
     from autostate.shared.confirmed import Confirmed
 
 PATIENCE: Final = 2.0
@@ -40,44 +43,6 @@ LONGEST_WAIT: Final = 30.0
 FIRST_PAUSE: Final = 0.005
 LONGEST_PAUSE: Final = 0.5
 """Seconds between two looks whether another process has folded, or a store answers."""
-
-
-def text_of(key: Any) -> str:
-    """Return the text under which a key or member is stored: itself, or `=` and JSON.
-
-    Raises:
-        UnsupportedTypeError: It cannot be stored; or it is equal to another key of another type, so
-            that processes could not agree which of them is there.
-
-    Example:
-        >>> text_of("page"), text_of(("page", 1))
-        ('page', '={"$tuple":["page",1]}')
-    """
-    if type(key) is str:
-        return key if not key.startswith("=") else "=" + encode(key)
-    if isinstance(key, bool) or (isinstance(key, float) and (key.is_integer() or math.isnan(key))):
-        raise UnsupportedTypeError(
-            "a key of a shared object",
-            f"{key!r} is equal to a number of another type, or not to itself: take an int or a str",
-        )
-    return "=" + encode(key)
-
-
-def key_of(text: str) -> Any:
-    """Return the key of a text."""
-    return decode(text[1:]) if text.startswith("=") else text
-
-
-def kind_named(name: str) -> Kind:
-    """Give a kind without functions of the user.
-
-    Raises:
-        StateTypeError: There is no such kind: a newer version of autostate has written it.
-    """
-    kinds: dict[str, Kind] = {"counter": COUNTER, "set": SET, "dict": DictKind()}
-    if name not in kinds:
-        raise StateTypeError(f"a shared object of the kind {name!r} needs a newer autostate")
-    return kinds[name]
 
 
 class Shared:
@@ -94,6 +59,7 @@ class Shared:
         entries: What is known, by the texts of keys.
         lock: Held while the object changes.
         container: The object of the program.
+        read_at: When what it shows of others was read, by a clock that never jumps.
     """
 
     def __init__(self, replica: Replica, name: str, kind: Kind) -> None:
@@ -102,6 +68,7 @@ class Shared:
         self.entries: Entries = {}
         self.lock: threading.RLock = replica.lock
         self.container: Any = None
+        self.read_at: float = -math.inf
         self._replica = replica
 
     def write(self, operations: Mapping[Any, Any]) -> None:
@@ -129,11 +96,28 @@ class Shared:
             origin.contribute(self.name, kind, made)
             entries.update(merged)
             self._show(merged)
+            if self._replica.is_refreshed:
+                self._replica.tracker.note_loop()
         self._replica.wake()
 
     def refresh(self, timeout: float | None = None) -> None:
         """Read what others have published."""
         self._replica.refresh(timeout)
+
+    def info(self) -> SharedInfo:
+        """Tell what is known about the object."""
+        replica = self._replica
+        error = replica.last_error()
+        with self.lock:
+            return SharedInfo(
+                name=self.name,
+                kind=self.kind.name,
+                entries=len(self.container),
+                unpublished=len(replica.unpublished(self.name)),
+                age=time.monotonic() - self.read_at,
+                url=replica.shelf.store.url,
+                last_error=None if error is None else str(error),
+            )
 
     def show_again(self, found: Entries, keys: Iterable[str]) -> None:
         """Show what is known about some keys; the lock is held."""
@@ -153,13 +137,19 @@ class Shared:
 
     def _show(self, entries: Mapping[str, Any]) -> None:
         """Change the container, by the builtin's functions."""
-        put, drop = _METHODS[self.kind.name]
+        puts: dict[Any, Any] = {}
+        drops: list[Any] = []
         for text, entry in entries.items():
             value = ABSENT if entry is None else self.kind.show(entry)
             if value is ABSENT:
-                drop(self.container, key_of(text))
+                drops.append(key_of(text))
             else:
-                put(self.container, key_of(text), value)
+                puts[key_of(text)] = value
+        put, drop = _METHODS[self.kind.name]
+        if puts:
+            put(self.container, puts)  # in one step: other threads read without the lock
+        if drops:
+            drop(self.container, drops)
 
 
 class Replica:
@@ -173,7 +163,8 @@ class Replica:
         shelf: The records.
         lock: Held while objects change.
         writer: What this process contributes.
-        read_at: When the view was read, in seconds of a clock that never jumps; None: never.
+        is_refreshed: Whether a thread refreshes the objects at an interval.
+        last_error: Gives why the last attempt to publish or refresh failed.
         wake: Called after each change.
         confirmed: Gives where changes go that are published only when they are durable elsewhere.
     """
@@ -182,7 +173,9 @@ class Replica:
         self.shelf: Shelf = Shelf(store)
         self.lock: threading.RLock = threading.RLock()
         self.objects: dict[str, Shared] = {}
-        self.read_at: float | None = None
+        self.is_refreshed: bool = False
+        self.last_error: Callable[[], Exception | None] = lambda: None
+        self._fetched_at: float = -math.inf
         self.wake: Callable[[], None] = lambda: None
         self.tracker: Tracker = Tracker(wake=lambda: None)
         self.tracker.lock = self.lock
@@ -219,10 +212,10 @@ class Replica:
             self._others[confirmed.id] = confirmed
             if self._reading is not None:
                 confirmed.note(_published(confirmed.id, self._reading))
-                for each in self.objects.values():
-                    self._fill(each, self._reading)
+            for name, keys in confirmed.keys().items():
+                self._show_again(name, keys)
 
-    def resumed(self, name: str, epoch: int, forget: Callable[[int], None]) -> Writer:
+    def resumed(self, name: str, epoch: int, forget: Callable[[int], None]) -> ReplicaWriter:
         """Make a writer that goes on where a former process has stopped.
 
         Args:
@@ -277,11 +270,13 @@ class Replica:
             if known is not None:
                 fold.checked(kind, name, known.kind.name)
                 return known.container
+        began = time.monotonic()
         reading = self._read(None)
         with self.lock:
+            self.tracker.note_loop()
             if name not in self.objects:
                 made = Shared(self, name, kind)
-                made.container = make(made)
+                made.container, made.read_at = make(made), began
                 self._fill(made, reading)
                 self.objects[name] = made
             return self.objects[name].container
@@ -289,18 +284,36 @@ class Replica:
     # -- reading ------------------------------------------------------------------------------
 
     def refresh(self, timeout: float | None = None) -> None:
-        """Read what others have published.
+        """Read what others have published, and show it.
 
         Raises:
             StoreError: The store could not be read; the view stays as it was.
         """
+        self.fetch(timeout)
+        self.show()
+
+    def fetch(self, timeout: float | None = None) -> None:
+        """Read what others have published, and change no object.
+
+        Raises:
+            StoreError: The store could not be read.
+        """
         with self._refreshing:
             began = time.monotonic()
-            reading = self._read(timeout)
-            with self.lock:
+            self._read(timeout)
+            self._fetched_at = began
+
+    def show(self) -> None:
+        """Show what was read last."""
+        with self.lock:
+            if self._reading is not None:
                 for each in self.objects.values():
-                    self._fill(each, reading)
-                self.read_at = began
+                    self._fill(each, self._reading)
+                    each.read_at = max(each.read_at, self._fetched_at)
+
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """Return a running event loop in which shared objects are used."""
+        return self.tracker.loop()
 
     def _read(self, timeout: float | None) -> Reading:
         end = Deadline.after(LONGEST_WAIT if timeout is None else timeout)
@@ -319,6 +332,16 @@ class Replica:
                 self._fold(end.left())
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    def unpublished(self, name: str) -> set[str]:
+        """Give the keys of an object whose changes are not published; the lock is held."""
+        found: set[str] = set()
+        for entries in self.writer.unpublished(name):
+            found.update(entries)
+        for confirmed in self._others.values():
+            for entries in confirmed.unpublished(name):
+                found.update(entries)
+        return found
 
     def _accept(self, reading: Reading) -> bool:
         """Let the writers follow what was read; tell whether it can be shown; the lock is held."""
@@ -456,9 +479,13 @@ def _published(name: str, reading: Reading) -> int:
     return max([reading.base.taken.get(name, (0, 0))[1], *numbers])
 
 
-_drop_key: Final = dict[Any, Any].pop
+def _drop_keys(container: dict[Any, Any], keys: list[Any]) -> None:
+    for key in keys:
+        dict.pop(container, key, None)
+
+
 _METHODS: Final[dict[str, tuple[Callable[..., Any], Callable[..., Any]]]] = {
-    "counter": (dict.__setitem__, lambda container, key: _drop_key(container, key, None)),
-    "dict": (dict.__setitem__, lambda container, key: _drop_key(container, key, None)),
-    "set": (lambda container, key, _value: set.add(container, key), set.discard),
+    "counter": (dict.update, _drop_keys),
+    "dict": (dict.update, _drop_keys),
+    "set": (set.update, set.difference_update),
 }

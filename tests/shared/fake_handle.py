@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from autostate.runtime.info import SharedInfo
 from autostate.shared import handle as seam
 from autostate.shared.frozen import frozen
 from autostate.shared.handle import ABSENT
@@ -43,6 +44,10 @@ class FakeHandle:
             for operations in self.others:
                 self._apply(operations)
             self.others.clear()
+
+    def info(self) -> SharedInfo:
+        """Tell nothing but the name."""
+        return SharedInfo(self.name, "", 0, 0, 0.0, "")
 
     def _apply(self, operations: Mapping[Any, Any]) -> None:
         apply: Callable[[Any, Any], None] = getattr(

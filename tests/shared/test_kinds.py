@@ -13,8 +13,8 @@ from hypothesis import given, strategies as st
 from autostate.errors import StateTypeError, UnsupportedTypeError
 from autostate.shared.clock import HybridClock
 from autostate.shared.handle import ABSENT
+from autostate.shared.keys import key_of, text_of
 from autostate.shared.kinds import COUNTER, SET, DictKind, Entry, Kind
-from autostate.shared.replica import key_of, text_of
 
 KINDS: Final[dict[str, tuple[Kind, st.SearchStrategy[Any]]]] = {
     "counter": (COUNTER, st.integers(-3, 3)),

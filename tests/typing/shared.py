@@ -17,6 +17,8 @@ autostate.configure(shared="redis://host/0?state=stats")
 autostate.configure("memory:", shared=Path("shared.db"))
 autostate.open("memory:", shared=None)
 autostate.configure(shared=5)  # error
+autostate.configure(shared_refresh=2.5)
+autostate.configure(shared_refresh="often")  # error
 
 # -- counters ------------------------------------------------------------------------------------
 
@@ -34,6 +36,11 @@ hits.update("ab")
 hits.subtract({"x": 1})
 hits.refresh()
 hits.refresh(timeout=5)
+about = autostate.info(hits)
+assert_type(about, autostate.SharedInfo)
+assert_type(about.age, float)
+assert_type(about.unpublished, int)
+assert_type(autostate.info(), list[autostate.Info | autostate.SharedInfo])
 plain: dict[str, int] = hits
 declared: SharedCounter[tuple[str, int]] = SharedCounter("declared")
 
