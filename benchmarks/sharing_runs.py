@@ -284,14 +284,14 @@ def publish_others(made: Service, count: int, *, folded: bool = False) -> None:
         records = {}
         for number, writer in enumerate(writers):
             writer.number += PAGES
-            writer.fresh = {}
+            writer.pending = []
             counts = {"pages": PAGES, **{f"status {200 + n}": PAGES // 4 for n in range(4)}}
             writer.add("hits", COUNTER, counts)
             for page in range(0, PAGES, COLLECTED):
                 member = f"https://shop.example.com/{number}/product/{generation * PAGES + page}"
                 writer.add("seen", SET, {member: SET.entry(member, True, None, writer)})
             key = LineKey(generation, writer.id, 0, 0)
-            records[key.text] = sealed(key, Line(writer.number, writer.fresh))
+            records[key.text] = sealed(key, Line(writer.number, writer.pending[-1].objects))
         if records:
             shelf.store.write(records)
         if generation < 3:

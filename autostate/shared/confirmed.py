@@ -32,9 +32,9 @@ from autostate.delivery.outbox import Outbox
 from autostate.errors import AutostateError, FlushError, StoreError
 from autostate.memory import encode
 from autostate.shared.held import Held
-from autostate.shared.kinds import Entries, Entry, Kind, Objects, merge_into
+from autostate.shared.kinds import Entries, Entry, Kind, Objects
 from autostate.shared.own_writer import ReplicaWriter
-from autostate.shared.writer import UncertainError, Writer
+from autostate.shared.writer import Pending, UncertainError, Writer
 from autostate.stores import file_of
 from autostate.tracking.blocks import Blocks
 from autostate.tracking.node import DirtySource
@@ -131,10 +131,11 @@ class Confirmed(DirtySource):
         if self.held.add(name, kind, entries) >= MOST:
             self.put_fresh()  # else the next cut would encode all of it at once
 
-    def note_fresh(self) -> None:
-        """Let the next cut come soon, and take what is changed now; the tracker's lock is held."""
+    def batch(self) -> Objects:
+        """Give what the next cut puts into the outbox, to be added to; the lock is held."""
         if not self.fresh:
             self._ledger.ask_for_cut()
+        return self.fresh
 
     def complete(self) -> None:
         """Put what was changed since the last cut into the outbox: see `DirtySource`."""
@@ -238,14 +239,9 @@ class Confirmed(DirtySource):
 
     def _hand_over(self, writer: Writer, items: Sequence[OutboxItem[Change]]) -> None:
         """Let the writer have changes, all or none; the lock is held."""
-        if not items:
-            return
-        fresh = {name: (kind, dict(entries)) for name, (kind, entries) in writer.fresh.items()}
-        for item in items:
-            for name, (kind_name, entries) in item.value.items():
-                _, known = fresh.setdefault(name, (kind_name, {}))
-                merge_into(self._replica.kind_of(name, kind_name), known, entries)
-        writer.fresh, writer.number = fresh, items[-1].position + 1
+        new = [Pending(item.position + 1, item.value) for item in items]
+        if new:
+            writer.pending, writer.number = [*writer.pending, *new], new[-1].number
 
     def arrived(self, items: Sequence[OutboxItem[Change]]) -> Collection[int]:
         """Tell which changes are published."""

@@ -23,17 +23,12 @@ logger: logging.Logger = logging.getLogger("autostate")
 KindOf = Callable[[str, str], Kind]
 
 
-class Fresh(Protocol):
-    """Who takes over changes.
+class Target(Protocol):
+    """Who takes over changes."""
 
-    Attributes:
-        fresh: Changes that belong to no open block.
-    """
-
-    fresh: Objects
-
-    def note_fresh(self) -> None:
-        """Note that there are such changes, or will be in a moment; the lock is held."""
+    def batch(self) -> Objects:
+        """Give the changes that belong to no open block, to be added to; the lock is held."""
+        ...
 
 
 class Held:
@@ -51,7 +46,7 @@ class Held:
     def __init__(
         self,
         tracker: Marks,
-        target: Fresh,
+        target: Target,
         kind_of: KindOf,
         *,
         show_again: Callable[[str, list[str]], None],
@@ -81,12 +76,8 @@ class Held:
             if self._moving is not None:
                 self.settle()
             point = tracker.part(Blocks).here() if tracker.savepoints else None
-            if point is not None:
-                known = _of(self._objects(point), name, kind.name)
-            else:
-                if not target.fresh:
-                    target.note_fresh()
-                known = _of(target.fresh, name, kind.name)
+            into = target.batch() if point is None else self._objects(point)
+            known = _of(into, name, kind.name)
             made = {
                 key: entry if key not in known else kind.merge(key, known[key], entry)
                 for key, entry in entries.items()
@@ -124,9 +115,7 @@ class Held:
         Ctrl-C may interrupt this at any point. So it is noted what will be in the place of what is
         there, before that is changed.
         """
-        if outer is None:
-            self._target.note_fresh()
-        into = self._target.fresh if outer is None else self._objects(outer)
+        into = self._target.batch() if outer is None else self._objects(outer)
         steps = []
         for name, (kind_name, entries) in objects.items():
             kind, known = self._kind_of(name, kind_name), _of(into, name, kind_name)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from autostate.shared.kinds import Entries, Entry, Kind
+from autostate.shared.kinds import Entries, Entry, Kind, Objects
 from autostate.shared.line import Line, LineKey
 from autostate.shared.shelf import Reading
-from autostate.shared.writer import Writer
+from autostate.shared.writer import Pending, Writer
 
 if TYPE_CHECKING:
     from autostate.shared.held import Held
@@ -26,9 +26,9 @@ class ReplicaWriter(Writer):
 
     def unpublished(self, name: str) -> Iterator[Entries]:
         """Yield changes to an object that are not acknowledged; the lock is held."""
-        for objects in (*(each.objects for each in self.attempts), self.fresh):
-            if name in objects:
-                yield objects[name][1]
+        for each in self.pending:
+            if name in each.objects:
+                yield each.objects[name][1]
 
     def _follow_now(self, timeout: float | None) -> None:
         reading = self._shelf.read(timeout)
@@ -49,9 +49,15 @@ class OwnWriter(ReplicaWriter):
         """Note changes; the lock is held."""
         self.held.add(name, kind, entries)
 
-    def note_fresh(self) -> None:
-        """Number the changes after all that may be published already."""
-        self.next()
+    def batch(self) -> Objects:
+        """Give what is published next, to be added to; the lock is held."""
+        self.next()  # above all that may be published already
+        pending = self.pending
+        if pending and pending[-1].number > self.sent:
+            pending[-1] = Pending(self.number, pending[-1].objects)
+        else:
+            pending.append(Pending(self.number, {}))
+        return pending[-1].objects
 
     def own(self, name: str) -> Iterator[Entries]:
         """Yield what this process has contributed to an object, outside of the base."""
@@ -66,7 +72,3 @@ class OwnWriter(ReplicaWriter):
     def _attempt(self, ends: bool) -> tuple[LineKey, Line]:
         self.held.settle()
         return super()._attempt(ends)
-
-    def _take_back(self, number: int) -> None:
-        self.held.settle()
-        super()._take_back(number)

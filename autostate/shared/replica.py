@@ -21,7 +21,7 @@ from autostate.runtime.info import SharedInfo
 from autostate.shared import fold
 from autostate.shared.clock import HybridClock
 from autostate.shared.handle import ABSENT
-from autostate.shared.held import Fresh, Held
+from autostate.shared.held import Held, Target
 from autostate.shared.keys import key_of, kind_named, text_of
 from autostate.shared.kinds import Entries, Kind, merge_into
 from autostate.shared.own_writer import OwnWriter, ReplicaWriter
@@ -193,7 +193,7 @@ class Replica:
         made.accept, made.held = self._accept, self.held(self.tracker, made)
         return made
 
-    def held(self, tracker: Marks, target: Fresh) -> Held:
+    def held(self, tracker: Marks, target: Target) -> Held:
         """Make what keeps the changes of the open blocks of a tracker."""
         return Held(
             tracker, target, self.kind_of, show_again=self._show_again, wake=self._wake_later

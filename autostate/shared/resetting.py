@@ -10,8 +10,9 @@ from autostate.errors import StateTypeError
 from autostate.runtime.opening import open_state
 from autostate.settings import Settings
 from autostate.shared.handle import ABSENT
+from autostate.shared.keys import key_of
 from autostate.shared.kinds import MERGED, Entries
-from autostate.shared.replica import Replica, Shared, key_of
+from autostate.shared.replica import Replica, Shared
 from autostate.shared.stored import KINDS
 
 _BUILTIN: Final[dict[str, Any]] = {"counter": Counter, "set": set, "dict": dict}

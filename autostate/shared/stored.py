@@ -17,9 +17,9 @@ from autostate.runtime.place import shared_url
 from autostate.settings import Settings
 from autostate.shared import fold
 from autostate.shared.handle import ABSENT
+from autostate.shared.keys import kind_named
 from autostate.shared.kinds import COUNTER, MERGED, SET, DictKind, Entries, Entry, Kind, merge_into
 from autostate.shared.line import LINES, opened, parse_key
-from autostate.shared.replica import kind_named
 from autostate.shared.shelf import Prefixed, Reading, Shelf
 from autostate.stores import Store, file_of
 
