@@ -226,7 +226,9 @@ class Confirmed(DirtySource):
         try:
             writer = self._resumed()
             with self._replica.lock, self._tracker.lock:
-                self._hand_over(writer, [item for item in items if item.position >= writer.number])
+                new = [item for item in items if item.position >= writer.number]
+                if new:
+                    writer.take([Pending(item.position + 1, item.value) for item in new])
                 for item in items:
                     self._pending.pop(item.position, None)
             self._replica.publish(writer, PUBLISHING)
@@ -236,12 +238,6 @@ class Confirmed(DirtySource):
             # Also if this program lacks the function that merges the values of a dict, or another
             # one uses the name for another kind: the changes are kept, and tried again.
             raise UnreachedError(str(error)) from error
-
-    def _hand_over(self, writer: Writer, items: Sequence[OutboxItem[Change]]) -> None:
-        """Let the writer have changes, all or none; the lock is held."""
-        new = [Pending(item.position + 1, item.value) for item in items]
-        if new:
-            writer.pending, writer.number = [*writer.pending, *new], new[-1].number
 
     def arrived(self, items: Sequence[OutboxItem[Change]]) -> Collection[int]:
         """Tell which changes are published."""

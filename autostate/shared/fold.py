@@ -33,6 +33,15 @@ KindOf = Callable[[str, str], Kind]
 """Gives the kind of an object, from its name and the name of its kind."""
 
 
+def is_due(base: Base, count: int) -> bool:
+    """Tell whether there are so many lineages that a fold is due.
+
+    Writers that go on after a fold have a lineage again soon: those that went on last time do not
+    count, twice over, or many of them would fold all the time.
+    """
+    return count > MANY + 2 * base.went_on
+
+
 def fold(
     shelf: Shelf, kind_of: KindOf, clock: HybridClock, timeout: float | None = None
 ) -> Base | None:

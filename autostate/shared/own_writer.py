@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from autostate.shared.kinds import Entries, Entry, Kind, Objects
 from autostate.shared.line import Line, LineKey
-from autostate.shared.shelf import Reading
+from autostate.shared.shelf import Survey
 from autostate.shared.writer import Pending, Writer
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ class ReplicaWriter(Writer):
     """A writer whose contributions are shown with what the replica has read.
 
     Attributes:
-        accept: Takes what the writer has read; the lock is held. If a fold has taken the writer's
+        accept: Takes what the writer has found; the lock is held. If a fold has taken the writer's
             lineage, this has the base with it.
     """
 
-    accept: Callable[[Reading], object]
+    accept: Callable[[Survey], object]
 
     def unpublished(self, name: str) -> Iterator[Entries]:
         """Yield changes to an object that are not acknowledged; the lock is held."""
@@ -31,9 +31,9 @@ class ReplicaWriter(Writer):
                 yield each.objects[name][1]
 
     def _follow_now(self, timeout: float | None) -> None:
-        reading = self._shelf.read(timeout)
+        found = self._shelf.survey(timeout)
         with self._lock:
-            self.accept(reading)
+            self.accept(found)
 
 
 class OwnWriter(ReplicaWriter):

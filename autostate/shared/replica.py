@@ -25,7 +25,7 @@ from autostate.shared.held import Held, Target
 from autostate.shared.keys import key_of, kind_named, text_of
 from autostate.shared.kinds import Entries, Kind, merge_into
 from autostate.shared.own_writer import OwnWriter, ReplicaWriter
-from autostate.shared.shelf import ClosedError, Reading, Shelf
+from autostate.shared.shelf import Base, ClosedError, Reading, Shelf, Survey
 from autostate.shared.writer import Writer
 from autostate.stores.base import Store
 from autostate.tracking import Tracker
@@ -190,7 +190,7 @@ class Replica:
 
     def _own_writer(self) -> OwnWriter:
         made = OwnWriter(self.shelf, self.kind_of, self._clock, self.lock)
-        made.accept, made.held = self._accept, self.held(self.tracker, made)
+        made.accept, made.held = self._follow, self.held(self.tracker, made)
         return made
 
     def held(self, tracker: Marks, target: Target) -> Held:
@@ -236,7 +236,7 @@ class Replica:
                     id=name,
                     epoch=max([epoch, *epochs]),
                 )
-                writer.accept = self._accept
+                writer.accept = self._follow
                 writer.resume(reading)
                 forget(writer.number)
                 return writer
@@ -345,10 +345,7 @@ class Replica:
 
     def _accept(self, reading: Reading) -> bool:
         """Let the writers follow what was read; tell whether it can be shown; the lock is held."""
-        others = [each.writer for each in self._others.values()]
-        writers = [self.writer, *(writer for writer in others if writer is not None)]
-        for writer in writers:
-            writer.follow(reading)
+        writers = self._follow_all(reading.base, reading.generation)
         before = self._reading
         # Of two threads that read, the later one may have read the earlier state.
         is_old = max(each.generation for each in writers) > reading.generation or (
@@ -360,6 +357,23 @@ class Replica:
         for confirmed in self._others.values():
             confirmed.note(_published(confirmed.id, reading))
         return True
+
+    def _follow(self, found: Survey) -> None:
+        """Let the writers follow what one of them has found; the lock is held.
+
+        What they had in their lineages is in the base then, so the view needs this, too.
+        """
+        self._follow_all(found.base, found.generation)
+        before = self._reading
+        if before is not None and found.base.is_settled:
+            self._reading = before.on(found)
+
+    def _follow_all(self, base: Base, generation: int) -> list[ReplicaWriter]:
+        others = [each.writer for each in self._others.values()]
+        writers = [self.writer, *(writer for writer in others if writer is not None)]
+        for writer in writers:
+            writer.follow(base, generation)
+        return writers
 
     def _fill(self, shared: Shared, reading: Reading) -> None:
         """Merge all contributions to an object; the lock is held."""
@@ -430,15 +444,14 @@ class Replica:
                 pause = min(2 * pause, LONGEST_PAUSE)
         reading = self._reading
         is_large = size > fold.LARGE
-        if is_large or (reading is not None and len(reading.lines) > fold.MANY):
+        if is_large or (reading is not None and fold.is_due(reading.base, len(reading.lines))):
             with contextlib.suppress(StoreUnavailableError):
                 self.fold_if_due(is_large=is_large, timeout=max(end.left(), 0.001))
 
     def fold_if_due(self, *, is_large: bool = False, timeout: float | None = None) -> bool:
         """Fold if there are many lineages, or large ones, and no other process is about to."""
-        reading = self._read(timeout)
-        many = len(reading.lines) > fold.MANY + 2 * reading.base.went_on
-        if not (many or is_large) or reading.generation > reading.base.through + 1:
+        found = self.shelf.survey(timeout)
+        if found.is_folding or not (is_large or fold.is_due(found.base, found.lineages)):
             return False
         return self._fold(timeout)
 
@@ -448,7 +461,7 @@ class Replica:
 
     def _is_left(self, timeout: float) -> bool:
         """Tell whether a generation has been closed for so long that its folder is gone."""
-        through = self.shelf.read(timeout).base.through
+        through = self.shelf.survey(timeout).base.through
         now = time.monotonic()
         if self._behind_since[0] != through:
             self._behind_since = through, now

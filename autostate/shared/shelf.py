@@ -103,6 +103,25 @@ class Base(NamedTuple):
         return cls(closed, known or 1, taken, objects, ids, went_on)
 
 
+class Survey(NamedTuple):
+    """How a shared state stands, without what its writers have contributed since the last fold.
+
+    Attributes:
+        base: What was folded.
+        generation: The generation that is open.
+        lineages: How many later generations have.
+    """
+
+    base: Base
+    generation: int
+    lineages: int
+
+    @property
+    def is_folding(self) -> bool:
+        """Whether a generation is closed that is not in the base yet."""
+        return self.generation > self.base.through + 1
+
+
 class Reading(NamedTuple):
     """A shared state as it was read.
 
@@ -121,6 +140,14 @@ class Reading(NamedTuple):
     generation: int
     size: int
     is_settled: bool = True
+
+    def on(self, found: Survey) -> Reading:
+        """Give the same on a later base, which has the lineages up to its generation."""
+        if found.base.through <= self.base.through:
+            return self
+        lines = {key: one for key, one in self.lines.items() if key[0] > found.base.through}
+        generation = max(self.generation, found.generation)
+        return self._replace(base=found.base, lines=lines, generation=generation)
 
     def is_before(self, other: Reading) -> bool:
         """Tell whether it is certainly of an earlier moment than another one."""
@@ -180,6 +207,22 @@ def _marks(generation: int) -> tuple[str, str]:
     They are read in this order: the mark of an era is written before those in it are deleted.
     """
     return f"{CLOSED}{generation:08}", f"{ERAS}{generation // ERA:08}"
+
+
+def _version(keys: Collection[str]) -> tuple[str, ...]:
+    """Give what changes with the base: the names of its heads, and the claims to it."""
+    return tuple(key for key in keys if key.startswith(HEADS))
+
+
+def _open_generation(base: Base, keys: Collection[str]) -> int:
+    """Give the generation that is open, by the base and the marks among some keys."""
+    marks = [int(key[len(CLOSED) :]) for key in keys if key.startswith(CLOSED)]
+    return max(base.through, *marks, 0) + 1
+
+
+def _later(base: Base, keys: Collection[str]) -> list[LineKey]:
+    """Find the lineages of later generations than those in the base."""
+    return [key for (generation, _), key in newest(keys).items() if generation > base.through]
 
 
 def _opened(key: LineKey, data: bytes, known: tuple[bytes, Line] | None) -> tuple[bytes, Line]:
@@ -258,6 +301,22 @@ class Shelf:
             "again"
         )
 
+    def survey(self, timeout: float | None = None) -> Survey:
+        """Read how the shared state stands: few requests, however many lineages there are.
+
+        Raises:
+            CorruptStateError: A record is damaged.
+            StoreError: The store could not be read.
+        """
+        if self._one_step:
+            records = self.store.scan((OWNER, CLOSED), timeout=timeout)
+            keys: Collection[str] = [*records, *self.store.list(LINES, timeout=timeout)]
+            base = self._base_of(records.get(OWNER), timeout)
+        else:
+            keys = self.store.list("", timeout=timeout)
+            base = self._base_of(_version(keys), timeout)
+        return Survey(base, _open_generation(base, keys), len(_later(base, keys)))
+
     def _read(self, timeout: float | None) -> Reading | None:
         """Read once; None: a lineage has gone meanwhile."""
         if self._one_step:
@@ -267,9 +326,9 @@ class Shelf:
         else:
             records = {}
             keys = self.store.list("", timeout=timeout)
-            version = tuple(key for key in keys if key.startswith(HEADS))  # and claims
+            version = _version(keys)
         base = self._base_of(version, timeout)
-        wanted = [key for (generation, _), key in newest(keys).items() if generation > base.through]
+        wanted = _later(base, keys)
         if self._one_step:
             contents = [records[key.text] for key in wanted]
         else:
@@ -280,8 +339,7 @@ class Shelf:
         before, found = self._known, dict(zip(wanted, contents, strict=True))
         known = {key: _opened(key, data, before.get(key)) for key, data in found.items()}
         self._known, lines = known, {key: line for key, (_, line) in known.items()}
-        marks = [int(key[len(CLOSED) :]) for key in keys if key.startswith(CLOSED)]
-        generation = max(base.through, *marks, 0) + 1
+        generation = _open_generation(base, keys)
         reading = Reading(base, lines, generation, sum(map(len, contents)), base.is_settled)
         if self._one_step or not base.is_settled or not lines:
             return reading

@@ -124,6 +124,16 @@ class Writer:
         merge_into(kind, known, entries)
         pending[-1] = Pending(self.number, objects)
 
+    def take(self, changes: Sequence[Pending]) -> None:
+        """Take over changes that have numbers already, all or none; the lock is held.
+
+        Raises:
+            StateTypeError: They cannot be merged in this program.
+        """
+        self._merged({}, changes)
+        self.pending = [*self.pending, *changes]
+        self.number = changes[-1].number
+
     def own(self, name: str) -> Iterator[Entries]:
         """Yield what this process has contributed to an object, outside of the base."""
         for objects in (self.line, *(each.objects for each in self.pending)):
@@ -219,22 +229,21 @@ class Writer:
                 self.sent = 0
 
     def _follow_now(self, timeout: float | None) -> None:
-        reading = self._shelf.read(timeout)
+        found = self._shelf.survey(timeout)
         with self._lock:
-            self.follow(reading)
+            self.follow(found.base, found.generation)
 
-    def follow(self, reading: Reading) -> None:
+    def follow(self, base: Base, generation: int) -> None:
         """Go on in the generation that is open, if this is known to be right; the lock is held."""
-        base = reading.base
         if self._outlasts:
             if base.is_settled and base.through >= self.generation:
                 self._follow(base, base.through + 1)
         elif not self.generation:
-            self.generation = reading.generation
+            self.generation = generation
         elif base.is_settled and base.through >= self.generation:
-            self._follow(base, reading.generation)
-        elif not (self.sent or self.line) and reading.generation > self.generation:
-            self._begin(reading.generation)
+            self._follow(base, generation)
+        elif not (self.sent or self.line) and generation > self.generation:
+            self._begin(generation)
 
     def _follow(self, base: Base, generation: int) -> None:
         taken_in, number = base.taken.get(self.id, (0, 0))
