@@ -178,6 +178,7 @@ class Home(Beside):
                 self._thread = Worker(self._run, "autostate-shared")
                 with contextlib.suppress(RuntimeError):  # the interpreter is ending
                     self._thread.start()
+                lifecycle.register(self)  # a child of a fork has no handlers of signals yet
 
     def _run(self) -> None:
         pause = 0.0

@@ -1,0 +1,41 @@
+"""Workers of pools count together, also those that are ended at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+from autostate import SharedCounter, SharedSet
+
+hits = SharedCounter("hits")
+
+def work(number):
+    hits["done"] += 1
+    SharedSet("seen").add(number)
+
+if __name__ == "__main__":
+    how = sys.argv[1]
+    if how == "executor":
+        with ProcessPoolExecutor(2) as pool:
+            list(pool.map(work, range(50)))
+    else:
+        with multiprocessing.get_context(how).Pool(2) as pool:
+            pool.map(work, range(50))  # and then its workers get SIGTERM
+    hits.refresh()
+    print(hits["done"], len(SharedSet("seen")))
+"""
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn", "executor"])
+def test_each_task_counts_once(how: str, isolated: Path) -> None:
+    """However the workers were started, and end."""
+    (isolated / "pool.py").write_text(PROGRAM)
+    command = [sys.executable, "pool.py", how]
+    assert subprocess.check_output(command, text=True, env={**os.environ}) == "50 50\n"
