@@ -311,9 +311,26 @@ def test_shared_counter_after(stage: Stage) -> None:
     assert goes_on(one) == 4
     assert goes_on(one) == PAGES + 1
     assert stage.go(other) == 0, other.output
-    total = stage.start("shared_counter.total")
-    assert total.wait() == 0, total.output
-    assert total.store.get_json("OUTPUT") == {"products": 2 * len(ALL)}
+    assert other.store.get_json("OUTPUT") == {"products": 2 * len(ALL)}
+
+
+def test_overlapping_runs_before(stage: Stage) -> None:
+    """The second run begins while the first one is on its way, and pushes the same."""
+    one = stage.stop("overlapping_runs.before", 4)
+    other = stage.start("overlapping_runs.before")
+    assert other.wait() == 0, other.output
+    assert stage.go(one) == 0, one.output
+    assert pushed(one) == pushed(other) == ALL
+
+
+def test_overlapping_runs_after(stage: Stage) -> None:
+    """The second run begins where the first one is, and is killed; the first one knows it all."""
+    one = stage.stop("overlapping_runs.after", 4)
+    other = stage.stop("overlapping_runs.after", 6)
+    other.kill()
+    assert goes_on(other) == 1
+    assert stage.go(one) == 0, one.output
+    assert pushed(one) + pushed(other) == ALL
 
 
 def test_readme_lists_each_program_and_each_has_its_test() -> None:

@@ -1,7 +1,7 @@
-"""With autostate: each run counts for itself, and publishes its count under a key of its own.
+"""With autostate: all runs count in one shared counter, at the same time.
 
-A store with state has one writer, so runs cannot share a counter; nor need they. `total.py` adds
-up what they published. Publishing twice, after a kill, changes nothing.
+What a run has counted is published after the save that has it. So a page that is done again, after
+a kill, counts once; and a run that is resurrected after its end counts nothing again.
 """
 
 from __future__ import annotations
@@ -12,21 +12,25 @@ from itertools import count
 from apify import Actor
 
 import autostate
-from autostate import PersistedCounter
+from autostate import SharedCounter
 from examples.patterns import shop
+
+autostate.configure(shared="apify:totals")  # a store with a name: runs share no other one
 
 
 @autostate.actor
-async def main(counts: PersistedCounter[str]) -> None:
-    """Count the products of this run, and publish the count."""
+async def main() -> None:
+    """Count the products of this run, and show those of all runs."""
+    totals = SharedCounter[str]("totals")
     for page in autostate.resume("pages", count(1)):
         products = await shop.products(page)
         if not products:
             break
-        counts["products"] += len(products)
+        totals["products"] += len(products)
 
-    totals = await Actor.open_key_value_store(name="totals")
-    await totals.set_value(f"run-{Actor.configuration.actor_run_id or 'local'}", counts)
+    await autostate.durable()
+    await asyncio.to_thread(totals.refresh)
+    await Actor.set_value("OUTPUT", totals)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Runs that overlap push what another one has pushed."""
