@@ -1,0 +1,1 @@
+"""Servers and machines that count together."""
