@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from autostate import under_test
 from autostate.errors import AutostateError
@@ -131,6 +131,10 @@ class StoreUse:
             if not made.readonly:
                 checked(made.shared, {"readonly": False})
         self._overrides = merged
+        for keeper in lifecycle.keepers:  # what the program shares is published accordingly
+            if getattr(keeper, "_manager", None) is self:
+                shared: Any = keeper
+                shared.settings = self.shared_settings(shared.url)
 
     # -- the shared state ---------------------------------------------------------------------
 
@@ -152,19 +156,15 @@ class StoreUse:
         overrides: SettingsByName = {**self._overrides, "key": self.settings.key}
         return Settings.for_store(url, **overrides)
 
-    @property
-    def _refresh(self) -> float | None:
-        return self._made_settings().shared_refresh
-
     def _check_shared(self, store: str | Store | None, settings: SettingsByName) -> None:
-        """Refuse to move the shared state, or to change how it is read: it is open already."""
-        if self._shares is not None and settings.get("shared_refresh", self._refresh) != (
-            self._refresh
-        ):
-            raise RuntimeError(
-                "shared_refresh says how shared objects are read, and some are: call configure() "
-                "before the first one is created"
-            )
+        """Refuse to move the shared state, or to change how it is opened: it is open already."""
+        for name in ("shared_refresh", "readonly", "encrypt") if self._shares is not None else ():
+            known = getattr(self._made_settings(), name)
+            if settings.get(name, known) != known:
+                raise RuntimeError(
+                    f"{name} says how shared objects are opened, and some are: call configure() "
+                    "before the first one is created"
+                )
         if self._shares is None or (store in (None, self._store) and "shared" not in settings):
             return
         own = self.url if store is None else store if isinstance(store, str) else store.url

@@ -7,6 +7,7 @@
                     the containers
     frozen.py       containers inside the values of a shared dict
     handle.py       what the containers see of all below
+    readonly.py     shared objects that are only read
     stored.py, resetting.py, copying.py
                     for the commands: what is stored, without the programs that write it
     replica.py      the shared objects of one process: writes, refreshes, publications

@@ -31,12 +31,14 @@ from autostate.runtime.info import SharedInfo
 from autostate.runtime.last_resort import shout
 from autostate.runtime.manager import current
 from autostate.runtime.names import check_name
+from autostate.runtime.place import path_of
 from autostate.settings import Settings
 from autostate.shared import handle as seam
 from autostate.shared.confirmed import NAME, Confirmed
 from autostate.shared.handle import Options
 from autostate.shared.keys import text_of
 from autostate.shared.kinds import COUNTER, SET, DictKind, Kind
+from autostate.shared.readonly import ReadOnlyHandle
 from autostate.shared.refresher import Refresher
 from autostate.shared.replica import Replica, Shared
 from autostate.stores import file_of, open_store
@@ -85,11 +87,12 @@ class Home(Beside):
         self._inherited: list[object] = []
 
     def _open(self) -> Any:
-        path = file_of(self.url)
-        under_test.check(self.url, path)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        return keyed(open_store(self.url), self.settings)
+        readonly = self.settings.readonly
+        if not readonly:
+            under_test.check(self.url, path_of(self.url))
+            if (path := file_of(self.url)) is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+        return keyed(open_store(self.url, readonly=readonly), self.settings)
 
     def get(self, cls: type[Any], name: str, options: Options) -> Any:
         """Give the live object of a name; see `handle.attach`."""
@@ -97,9 +100,11 @@ class Home(Beside):
         kind = _kind(cls._builtin_, options)
 
         def make(shared: Shared) -> Any:
-            return cls._made_(shared, options)
+            seen: Any = ReadOnlyHandle(shared, self.url) if self.settings.readonly else shared
+            return cls._made_(seen, options)
 
-        self._confirm()  # raises now what a write would raise
+        if not self.settings.readonly:
+            self._confirm()  # raises now what a write would raise
         self._refresh_often()
         return self.replica.open(name, kind, make)
 
@@ -276,7 +281,7 @@ class Home(Beside):
                 self._refresher.end(min(timeout, 1.0))
             if self._thread is not None:
                 self._thread.join(min(timeout, 1.0))
-            homes.pop(self.url, None)
+            homes.pop(_key(self.url, self.settings), None)
             lifecycle.unregister(self)
             self.replica.close()
 
@@ -315,7 +320,7 @@ def _kind(builtin: type[Any], options: Options) -> Kind:
 
 
 homes: dict[str, Home] = {}
-"""The shared states of this process, by URL."""
+"""The shared states of this process, by URL; after a blank those that are only read."""
 _lock = threading.Lock()
 
 
@@ -327,15 +332,21 @@ def home(manager: StateManager | None = None) -> Home:
     """
     manager = manager or current_manager()
     url = manager.shared_url()
+    settings = manager.shared_settings(url)
+    key = _key(url, settings)
     with _lock:
-        found = homes.get(url)
+        found = homes.get(key)
         if found is None:
-            found = homes[url] = Home(url, manager.shared_settings(url), manager)
+            found = homes[key] = Home(url, settings, manager)
             lifecycle.register(found)
             if inside.get() is not None:
                 join(found.tracker)
         manager.share(url)
         return found
+
+
+def _key(url: str, settings: Settings) -> str:
+    return f" {url}" if settings.readonly else url
 
 
 def attach(cls: type[Any], name: str, options: Options) -> Any:

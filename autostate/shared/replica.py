@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.deadline import Deadline
-from autostate.errors import FlushError, StoreUnavailableError
+from autostate.errors import FlushError, ReadOnlyError, StoreUnavailableError
 from autostate.runtime.info import SharedInfo
 from autostate.shared import fold
 from autostate.shared.clock import HybridClock
@@ -456,7 +456,10 @@ class Replica:
         return self._fold(timeout)
 
     def _fold(self, timeout: float | None) -> bool:
-        folded = fold.fold(self.shelf, self.kind_of, self._clock, timeout)
+        try:
+            folded = fold.fold(self.shelf, self.kind_of, self._clock, timeout)
+        except ReadOnlyError:  # another process will
+            return False
         return folded is not None
 
     def _is_left(self, timeout: float) -> bool:
