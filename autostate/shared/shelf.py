@@ -24,12 +24,17 @@ The lineages are listed before the base is read. The other way round, a lineage 
 the base in between would be missed. One that is deleted in between is in a newer base: the reader
 begins again.
 
+A lineage of a generation that is closed, and not yet in the base, may have come too late. If it
+were shown, a view could go back. So a reader looks for the mark again after lineages that are new
+to it, and waits for the base if there is one.
+
 In a store that writes several records as a whole and compares others, a publication is one step.
 """
 
 from __future__ import annotations
 
 import builtins
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -160,29 +165,40 @@ class Reading(NamedTuple):
 class Prefixed(StoreAround):
     """A store of which only the keys with a prefix are seen, without it.
 
+    Threads publish while others read, and a store is never called by two at once.
+
     Args:
         store: The store.
     """
 
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._calling = threading.Lock()
+
     def read(self, key: str, *, timeout: float | None = None) -> bytes | None:
         """Return the record under this key, None if there is none."""
-        return self.store.read(PREFIX + key, timeout=timeout)
+        with self._calling:
+            return self.store.read(PREFIX + key, timeout=timeout)
 
     def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
         """Return all keys that begin with the prefix, sorted."""
-        found = self.store.list(PREFIX + prefix, timeout=timeout)
+        with self._calling:
+            found = self.store.list(PREFIX + prefix, timeout=timeout)
         return [key.removeprefix(PREFIX) for key in found]
 
     def scan(self, prefixes: Sequence[str], *, timeout: float | None = None) -> dict[str, bytes]:
         """Return all records whose key begins with one of the prefixes; see `Store.scan`."""
-        found = self.store.scan([PREFIX + prefix for prefix in prefixes], timeout=timeout)
+        with self._calling:
+            found = self.store.scan([PREFIX + prefix for prefix in prefixes], timeout=timeout)
         return {key.removeprefix(PREFIX): data for key, data in found.items()}
 
     def read_many(
         self, keys: Sequence[str], *, timeout: float | None = None
     ) -> Iterator[bytes | None]:
         """Read records one after another; see `Store.read_many`."""
-        return self.store.read_many([PREFIX + key for key in keys], timeout=timeout)
+        # All of them at once: a caller that stopped in between would hold the lock.
+        with self._calling:
+            return iter([*self.store.read_many([PREFIX + key for key in keys], timeout=timeout)])
 
     def write(
         self,
@@ -193,12 +209,13 @@ class Prefixed(StoreAround):
         timeout: float | None = None,
     ) -> None:
         """Write and delete records; see `Store.write`."""
-        self.store.write(
-            {PREFIX + key: data for key, data in puts.items()},
-            [PREFIX + key for key in deletes],
-            expect=None if expect is None else {PREFIX + k: data for k, data in expect.items()},
-            timeout=timeout,
-        )
+        with self._calling:
+            self.store.write(
+                {PREFIX + key: data for key, data in puts.items()},
+                [PREFIX + key for key in deletes],
+                expect=None if expect is None else {PREFIX + k: d for k, d in expect.items()},
+                timeout=timeout,
+            )
 
 
 def _marks(generation: int) -> tuple[str, str]:
