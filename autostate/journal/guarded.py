@@ -90,7 +90,8 @@ class GuardedOwnership(Ownership):
         It may be missing, because the store was emptied; or it may be an earlier one of this
         process, because a copy took the store's place that had not received everything.
         """
-        if not self.held or (there is not None and owner_named(OWNER, there) != self._owner):
+        had = self.held or self._follows
+        if not had or (there is not None and owner_named(OWNER, there) != self._owner):
             return self.refused()
         self.left = there
         what = "was emptied" if there is None else "went back to an earlier state"

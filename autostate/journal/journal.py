@@ -204,9 +204,11 @@ class Journal:
 
         If the store holds another process's state after all, that commit raises FencedError.
         """
+        former = self._writer.ownership
         guarded = self._store.atomic and self._store.conditional
-        nothing = Sighting(watched={OWNER: self._writer.ownership.left} if guarded else {})
+        nothing = Sighting(watched={OWNER: former.left} if guarded else {})
         self._begin(Found(nothing, sequence=self.sequence), self._writer.me.epoch)
+        self._writer.ownership.follow(former)
 
     def begin_anew(
         self,

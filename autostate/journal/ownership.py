@@ -81,8 +81,16 @@ class Ownership:
         self._kept = False
         self._renewals = 0
         self._owner: Owner | None = None  # this process, from its first write on
+        self._follows = False
         self._told: dict[str, Any] = {}  # the same, in its stored form
         self._named: HeadPin | None = None  # the head that was written last
+
+    def follow(self, former: Ownership) -> None:
+        """Go on in the place of a former incarnation of this process, whose writes were lost.
+
+        They may come back: somebody renames a folder, and renames it again.
+        """
+        self._owner, self._follows = former._owner, former.held or former._follows
 
     @property
     def has_moved(self) -> bool:

@@ -11,7 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from autostate.errors import CorruptStateError, FencedError, StoreUnavailableError
+from autostate.errors import (
+    CorruptStateError,
+    FencedError,
+    StoreGoneError,
+    StoreUnavailableError,
+)
 from autostate.journal import Journal, Recovered
 from autostate.journal.compaction import Compaction
 from autostate.journal.head import OWNER
@@ -276,11 +281,25 @@ def test_a_wiped_store_is_begun_anew(promises: Promises) -> None:
 
 def test_a_reset_does_not_overwrite_what_is_there() -> None:
     """A reset of a store that was not wiped after all is refused at the next commit."""
-    made, _ = committed(BEGIN)
+    made, store = committed(BEGIN)
+    later = journal(store, token=lambda: "later")
+    later.recover()
+    later.commit([change(id=1, put={"a": 1})])
     made.reset()
     with pytest.raises(FencedError):
         made.commit(BEGIN)
     assert made.fenced
+
+
+def test_a_reset_over_a_state_of_its_own_is_told_once() -> None:
+    """The store was not wiped after all: the process has a later state, and saves that."""
+    made, store = committed(BEGIN)
+    made.reset()
+    with pytest.raises(StoreGoneError):
+        made.commit(BEGIN)
+    made.reset()
+    made.commit([*BEGIN, change(id=1, put={"again": 1})])
+    assert content(journal(store).recover())["pages"] == {"again": 1}
 
 
 def test_sequence_and_epoch_grow_over_restarts() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from autostate.errors import FencedError, StoreUnavailableError
+from autostate.errors import FencedError, StoreGoneError, StoreUnavailableError
 from autostate.journal import Journal
 from autostate.journal.ownership import PATIENCE
 from autostate.stores.memory import MemoryStore
@@ -248,6 +248,32 @@ def test_a_store_that_was_wiped_is_told_the_lease_again() -> None:
     found = newcomer.last_owner()
     assert found is not None
     assert found.lease == 60.0
+
+
+def test_what_this_process_has_lost_may_come_back() -> None:
+    """A store that goes back again and again holds nobody else's state: it is told each time."""
+    records: dict[str, bytes] = {}
+    store = FaultyStore(records, **STORES["conditional"])
+    owner = journal(store)
+    owner.recover()
+    owner.commit(BEGIN)
+    earlier = dict(records)
+    full = [*BEGIN, change(id=1, put={"again": 1})]
+    for there in ([earlier], [{}, earlier], [earlier, {}], [earlier, {}, earlier, {}]):
+        owner.commit([change(id=1, put={"lost": 1})])
+        for each in there:  # it may be lost again before anything is written
+            records.clear()
+            records.update(each)
+            with pytest.raises(StoreGoneError):
+                owner.commit(full)
+            owner.reset()
+        owner.commit(full)
+    assert stored(records, STORES["conditional"])["pages"] == {"again": 1}
+    newcomer = journal(store, token=lambda: "other")
+    newcomer.recover()
+    newcomer.commit([change(id=1, put={"later": 1})])
+    with pytest.raises(FencedError):
+        owner.commit([change(id=1, put={"never": 1})])
 
 
 def test_a_renewal_names_the_head_that_is_there() -> None:

@@ -43,4 +43,4 @@ class Folder:
     def go_back(self, state: str) -> None:
         """Copy it back."""
         shutil.rmtree(self._folder / state)
-        (self._folder / "earlier").rename(self._folder / state)
+        shutil.copytree(self._folder / "earlier", self._folder / state)
