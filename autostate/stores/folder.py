@@ -36,6 +36,7 @@ _MENDABLE: Final = {
     errno.ENFILE: "the system has too many open files: close some",
     errno.ESTALE: "the network drive has lost the file",
 }
+_NO_FOLDER: Final = frozenset({errno.EEXIST, errno.ENOTDIR})
 _PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ESTALE})
 
 
@@ -199,4 +200,7 @@ class _Files:
                 lasting = error.errno not in _PASSING
                 told = f"{told}: {_MENDABLE[error.errno]}"
                 raise StoreUnavailableError(told, lasting=lasting) from None
+            if error.errno in _NO_FOLDER:
+                told = f"{told}: something that is no folder lies there. Move it away"
+                raise StoreError(told) from None
             raise StoreError(f"{told}: make the folder readable and writable") from None

@@ -106,3 +106,19 @@ def test_a_folder_that_cannot_be_made_is_refused_at_the_start(isolated: Path) ->
         pytest.fail("it is told before anything is done")
     open_store(f"file://{isolated}?state=s", readonly=True).close()
     assert [*isolated.iterdir()] == [isolated / "file"]
+
+
+@pytest.mark.parametrize("link", [False, True], ids=["a file", "a dangling link"])
+def test_what_is_no_folder_is_told(isolated: Path, link: bool) -> None:
+    """It may take the folder's place while a program runs; rights have nothing to do with it."""
+    with closing(opened(isolated)) as store:
+        (isolated / "s").rmdir()
+        if link:
+            (isolated / "s").symlink_to(isolated / "nowhere")
+        else:
+            (isolated / "s").write_text("")
+        with pytest.raises(StoreError, match=r"no folder lies there\. Move it away"):
+            store.write({"record": b"1"})
+        (isolated / "s").unlink()
+        store.write({"record": b"1"})
+        assert store.read("record") == b"1"
