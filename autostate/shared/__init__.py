@@ -10,6 +10,7 @@
     readonly.py     shared objects that are only read
     stored.py, resetting.py, copying.py
                     for the commands: what is stored, without the programs that write it
+    patience.py     how long to wait for another process that folds
     replica.py      the shared objects of one process: writes, refreshes, publications
     held.py         what open blocks of `atomic()` have changed
     own_writer.py   the writers of the replica

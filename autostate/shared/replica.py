@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import random
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -25,6 +24,7 @@ from autostate.shared.held import Held, Target
 from autostate.shared.keys import key_of, kind_named, text_of
 from autostate.shared.kinds import Entries, Kind, merge_into
 from autostate.shared.own_writer import OwnWriter, ReplicaWriter
+from autostate.shared.patience import Patience
 from autostate.shared.shelf import Base, ClosedError, Reading, Shelf, Survey
 from autostate.shared.writer import Writer
 from autostate.stores.base import Store
@@ -36,13 +36,8 @@ if TYPE_CHECKING:
 
     from autostate.shared.confirmed import Confirmed
 
-PATIENCE: Final = 2.0
-"""Seconds for which a closed generation may be folded by the process that has closed it."""
 LONGEST_WAIT: Final = 30.0
 """Seconds that a refresh may take."""
-FIRST_PAUSE: Final = 0.005
-LONGEST_PAUSE: Final = 0.5
-"""Seconds between two looks whether another process has folded, or a store answers."""
 
 
 class Shared:
@@ -184,7 +179,8 @@ class Replica:
         self._store = store
         self._reading: Reading | None = None
         self._refreshing = threading.Lock()
-        self._behind_since: tuple[int, float] = (0, 0.0)
+        self._patience = Patience(is_metered=store.metered)
+        self._surveyed: tuple[int, int] = (0, 0)  # the last generation in the base, and lineages
         self.writer: OwnWriter = self._own_writer()
         self._others: dict[str, Confirmed] = {}
 
@@ -317,8 +313,7 @@ class Replica:
 
     def _read(self, timeout: float | None) -> Reading:
         end = Deadline.after(LONGEST_WAIT if timeout is None else timeout)
-        pause = FIRST_PAUSE
-        while True:
+        for pause in self._patience.pauses():
             reading = self.shelf.read(timeout)
             with self.lock:
                 if self._accept(reading):
@@ -328,10 +323,11 @@ class Replica:
                     f"the shared state in {self._store.url} is folded again and again while it is "
                     "read: try again"
                 )
-            if not reading.is_settled and self._is_left(end.left()):
+            is_behind = not reading.is_settled
+            if is_behind and self._patience.is_over(reading.base.through, len(reading.lines)):
                 self._fold(end.left())
-            time.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, LONGEST_PAUSE)
+            time.sleep(pause)
+        raise AssertionError("unreachable")
 
     def unpublished(self, name: str) -> set[str]:
         """Give the keys of an object whose changes are not published; the lock is held."""
@@ -363,6 +359,7 @@ class Replica:
 
         What they had in their lineages is in the base then, so the view needs this, too.
         """
+        self._surveyed = found.base.through, found.lineages
         self._follow_all(found.base, found.generation)
         before = self._reading
         if before is not None and found.base.is_settled:
@@ -427,21 +424,20 @@ class Replica:
     def publish(self, writer: Writer, timeout: float) -> None:
         """Publish the changes of a writer; see `flush`."""
         end = Deadline.after(timeout)
-        pause = FIRST_PAUSE
-        size: int | None = None
-        while size is None:
+        size = 0
+        for pause in self._patience.pauses():
             try:
                 size = writer.publish(timeout=max(end.left(), 0.001))
+                break
             except (ClosedError, StoreUnavailableError) as error:
                 if end.left() <= pause:
                     raise FlushError(
                         f"changes to the shared state in {self._store.url} could not be published "
                         f"in {timeout:.3g} s: {error}. They stay in memory"
                     ) from error
-                if isinstance(error, ClosedError) and self._is_left(end.left()):
+                if isinstance(error, ClosedError) and self._patience.is_over(*self._surveyed):
                     self._fold(end.left())
-                time.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(2 * pause, LONGEST_PAUSE)
+                time.sleep(pause)
         reading = self._reading
         is_large = size > fold.LARGE
         if is_large or (reading is not None and fold.is_due(reading.base, len(reading.lines))):
@@ -451,6 +447,8 @@ class Replica:
     def fold_if_due(self, *, is_large: bool = False, timeout: float | None = None) -> bool:
         """Fold if there are many lineages, or large ones, and no other process is about to."""
         found = self.shelf.survey(timeout)
+        with self.lock:
+            self._follow(found)
         if found.is_folding or not (is_large or fold.is_due(found.base, found.lineages)):
             return False
         return self._fold(timeout)
@@ -461,14 +459,6 @@ class Replica:
         except ReadOnlyError:  # another process will
             return False
         return folded is not None
-
-    def _is_left(self, timeout: float) -> bool:
-        """Tell whether a generation has been closed for so long that its folder is gone."""
-        through = self.shelf.survey(timeout).base.through
-        now = time.monotonic()
-        if self._behind_since[0] != through:
-            self._behind_since = through, now
-        return now - self._behind_since[1] > PATIENCE
 
     def leave_to_parent(self, store: Store) -> object:
         """Go on in the child of a fork, on another connection, as a writer that has nothing yet.

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from autostate.shared import replica as replicas
+from autostate.shared import patience, replica as replicas
 from autostate.tracking.atomic import AtomicBlock
 from tests.campaign import size
 from tests.faulty import STORES
@@ -66,6 +66,7 @@ def test_a_block_counts_as_a_whole_or_not_at_all(
         try:
             world = faults.World(STORES[store], seed)
             monkeypatch.setattr(replicas, "time", world.time)
+            monkeypatch.setattr(patience, "time", world.time)
             monkeypatch.setattr(replicas, "Deadline", world.time)
             for _ in range(200):
                 world.turn()

@@ -15,7 +15,7 @@ from typing import Any, Final
 import pytest
 
 from autostate.errors import StoreUnavailableError
-from autostate.shared import fold as folding, replica as replicas
+from autostate.shared import fold as folding, patience, replica as replicas
 from autostate.shared.kinds import COUNTER, SET
 from autostate.shared.replica import Replica, Shared
 from autostate.shared.shelf import ClosedError
@@ -247,6 +247,7 @@ def test_all_that_was_acknowledged_is_there_once(
         try:
             world = World(STORES[store], seed)
             monkeypatch.setattr(replicas, "time", world.time)
+            monkeypatch.setattr(patience, "time", world.time)
             monkeypatch.setattr(replicas, "Deadline", world.time)
             for _ in range(150 if not LONG else 400):
                 world.turn()
