@@ -158,7 +158,8 @@ class StoreUse:
 
     def _check_shared(self, store: str | Store | None, settings: SettingsByName) -> None:
         """Refuse to move the shared state, or to change how it is opened: it is open already."""
-        for name in ("shared_refresh", "readonly", "encrypt") if self._shares is not None else ():
+        opening = ("shared_refresh", "readonly", "key", "encrypt")
+        for name in opening if self._shares is not None else ():
             known = getattr(self._made_settings(), name)
             if settings.get(name, known) != known:
                 raise RuntimeError(

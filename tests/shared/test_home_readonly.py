@@ -89,6 +89,7 @@ def test_settings_may_change_while_objects_are_shared(isolated: Path) -> None:
     [home] = homes.values()
     autostate.configure(debounce=0.5, flush_timeout=7)
     assert (home.settings.debounce, home.settings.flush_timeout) == (0.5, 7)
-    for name, value in (("readonly", True), ("encrypt", False), ("shared_refresh", 5)):
+    late = {"readonly": True, "key": "k" * 16, "encrypt": False, "shared_refresh": 5}
+    for name, value in late.items():
         with pytest.raises(RuntimeError, match=f"{name} says how shared objects are opened"):
             autostate.configure(**{name: value})  # type: ignore[arg-type]
