@@ -14,6 +14,7 @@ from autostate.errors import StoreError
 from autostate.ownership import program
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PLUGIN: Final = "_autostate_pytest"
@@ -48,12 +49,13 @@ def exported_url() -> str | None:
     return None if session is None or session.url is None else session.exported
 
 
-def check(url: str, path: Path | None) -> None:
+def check(url: str, path: Path | None, public: Callable[[str], str]) -> None:
     """Refuse a store to which tests would write without being told to.
 
     Args:
         url: The URL of the store.
         path: The path of the store; None if it is not on this machine.
+        public: Gives the URL of a store without credentials, as `url` is.
 
     Raises:
         StoreError: The store is neither in memory nor in a temporary folder.
@@ -61,7 +63,7 @@ def check(url: str, path: Path | None) -> None:
     session = _session()
     if session is None:
         return
-    allowed = program.named(session.exported or "")
+    allowed = public(program.named(session.exported or ""))
     if url == allowed or (path is not None and os.path.realpath(path) == _file_of(allowed)):
         return
     if not session.allows(url, path):

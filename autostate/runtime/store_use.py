@@ -194,7 +194,9 @@ class StoreUse:
                 source = named_by_environment(self.url, self._overrides)
             settings = self._made_settings()
             if isinstance(source, str) and not settings.readonly:
-                under_test.check(source, path_of(source))
+                from autostate.stores.urls import public
+
+                under_test.check(source, path_of(source), public)
             try:
                 lifecycle.register(self)  # first: so every state object is saved at the end
                 place = place_of(source)

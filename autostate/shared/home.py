@@ -43,6 +43,7 @@ from autostate.shared.refresher import Refresher
 from autostate.shared.replica import Replica, Shared
 from autostate.stores import file_of, open_store
 from autostate.stores.keyed import keyed
+from autostate.stores.urls import public
 from autostate.tracking import Tracker
 from autostate.tracking.atomic import join
 from autostate.tracking.savepoint import inside
@@ -89,7 +90,7 @@ class Home(Beside):
     def _open(self) -> Any:
         readonly = self.settings.readonly
         if not readonly:
-            under_test.check(self.url, path_of(self.url))
+            under_test.check(self.url, path_of(self.url), public)
             if (path := file_of(self.url)) is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
         return keyed(open_store(self.url, readonly=readonly), self.settings)

@@ -139,6 +139,21 @@ class TestTheStore:
         found = ["stores/crawl.db", "stores/pytest.db"] if "{" in url else ["tests.db"]
         assert stores(isolated / "project") == found
 
+    def test_the_url_of_a_server_is_a_permission(self, session: Session, isolated: Path) -> None:
+        """Whatever the order of its parameters, and with credentials, which are told nobody."""
+        tests = """
+            import autostate, pytest
+            def test_permitted():
+                with pytest.raises(autostate.StoreError) as caught:
+                    autostate.PersistedDict("d")
+                assert "would write" not in str(caught.value)
+                assert "sesame" not in str(caught.value)
+        """
+        url = "redis://user:sesame@127.0.0.1:1/0?state=s&client_name=me"
+        options = ("-o", f"autostate_store={url}")
+        settings = "import os; os.environ['AUTOSTATE_FLUSH_TIMEOUT'] = '0.05'"
+        session(*options, conftest=settings, test_crawl=dedent(tests))
+
     def test_without_the_plugin(self, session: Session, isolated: Path) -> None:
         """Nothing is changed by it."""
         tests = TESTS.replace('== "memory:"', '.endswith(".autostate/pytest.db")')
