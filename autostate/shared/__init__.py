@@ -11,8 +11,10 @@
     stored.py, resetting.py, copying.py
                     for the commands: what is stored, without the programs that write it
     patience.py     how long to wait for another process that folds
-    replica.py      the shared objects of one process: writes, refreshes, publications
+    replica.py      the shared objects of one process: refreshes, publications
+    object.py       one of them: its entries, its writes, and its container
     held.py         what open blocks of `atomic()` have changed
+    inherited.py    what the parent of a forked process had not published
     own_writer.py   the writers of the replica
     refresher.py    the thread that refreshes at an interval
     keys.py         keys as texts

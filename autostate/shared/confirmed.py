@@ -69,14 +69,16 @@ class Confirmed(DirtySource):
     Args:
         replica: The shared objects of the process.
         manager: The manager of the program's own state.
-        epoch: The epoch of its incarnation.
+        epoch: Gives the epoch under which this process writes that state.
         url: The URL of the shared state.
 
     Raises:
         StoreError: The outbox holds changes for another shared state.
     """
 
-    def __init__(self, replica: Replica, manager: StateManager, epoch: int, url: str) -> None:
+    def __init__(
+        self, replica: Replica, manager: StateManager, epoch: Callable[[], int], url: str
+    ) -> None:
         self._replica = replica
         self._epoch = epoch
         self.fresh: Objects = {}
@@ -212,14 +214,29 @@ class Confirmed(DirtySource):
         """Give the writer; first read what former processes have published."""
         with self._making:
             if self._writer is None:
-                self._writer = self._replica.resumed(self.id, self._epoch, self._forget)
+                self._writer = self._replica.resumed(self.id, self._epoch(), self._resume)
             return self._writer
 
-    def _forget(self, number: int) -> None:
-        """Forget changes that are published, up to a number."""
+    def _resume(self, number: int) -> None:
+        """Forget changes that are published, up to a number, and show all others."""
         with self._tracker.lock:
-            for position in [at for at in self._pending if at < number]:
-                del self._pending[position]
+            left = [(at, text) for at, text in self._ledger.snapshot()[1] if at >= number]
+            known = self._pending  # without the items that the parent of this process has sent
+            self._pending = {at: known.get(at) or _decode(text.encode()) for at, text in left}
+
+    def forked(self) -> ReplicaWriter | None:
+        """Go on in the child of a fork; give the writer, which is the parent's.
+
+        The child of a process that has ended may become the owner: then it publishes what is in the
+        outbox. Until then it only shows that. What open blocks have changed is the parent's.
+        """
+        self._making = threading.Lock()
+        self.held.forget()
+        if self.fresh:  # the state is not kept in this process
+            self._pending[self._ledger.next_position] = self.fresh
+            self.fresh = {}
+        writer, self._writer = self._writer, None
+        return writer
 
     def deliver(self, items: Sequence[OutboxItem[Change]]) -> None:
         """Publish changes that are durable in the program's own state."""

@@ -145,6 +145,10 @@ class Held:
         self._tracker.part(Blocks).afterwards.append(self.show_undone)
         self._wake()
 
+    def forget(self) -> None:
+        """Forget all changes: in the child of a fork, the parent ends its blocks."""
+        self._held, self._undone, self._moving = {}, [], None
+
     def show_undone(self) -> None:
         """Show no longer what was undone."""
         while self._undone:

@@ -78,6 +78,7 @@ class Home(Beside):
         self.replica.last_error = self._last_error
         self._confirmed: dict[Incarnation, Confirmed] = {}
         self._parent: int | None = None
+        self._is_locked = False
         self._confirming = threading.RLock()
         self.error: Exception | None = None
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -141,8 +142,7 @@ class Home(Beside):
         with self._confirming:
             known = self._confirmed.get(incarnation)
             if known is None or not known.is_kept:
-                epoch = incarnation.claim_epoch
-                known = Confirmed(self.replica, manager, epoch, self.url)
+                known = Confirmed(self.replica, manager, lambda: incarnation.claim_epoch, self.url)
                 self._confirmed = {
                     **{one: each for one, each in self._confirmed.items() if not one.finished},
                     incarnation: known,
@@ -295,14 +295,15 @@ class Home(Beside):
     def before_fork(self, timeout: float) -> Callable[[], None]:
         """Wait until no other thread is changing anything; give a function for after the fork."""
         lock = self.replica.lock
-        return lock.release if lock.acquire(timeout=max(0.0, timeout)) else _nothing
+        self._is_locked = lock.acquire(timeout=max(0.0, timeout))
+        return lock.release if self._is_locked else _nothing
 
     def forked(self) -> bool:
         """Go on in the child of a fork, as another writer, on a connection of its own."""
-        self._inherited.append(self.replica.leave_to_parent(self._open()))
+        before = self.replica.leave_to_parent(self._open(), is_locked=self._is_locked)
+        self._inherited.append((before, self._refresher))
         self._news, self._thread = queue.SimpleQueue(), None
-        self._starting = threading.Lock()
-        self._confirmed, self._confirming = {}, threading.RLock()
+        self._starting, self._confirming = threading.Lock(), threading.RLock()
         self._parent = os.getppid()
         if self._refresher is not None:  # a child may never open another object
             self._refresher = Refresher(self.replica, self._refresher.seconds)

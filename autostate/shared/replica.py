@@ -11,24 +11,25 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate.deadline import Deadline
 from autostate.errors import FlushError, ReadOnlyError, StoreUnavailableError
-from autostate.runtime.info import SharedInfo
 from autostate.shared import fold
 from autostate.shared.clock import HybridClock
-from autostate.shared.handle import ABSENT
 from autostate.shared.held import Held, Target
-from autostate.shared.keys import key_of, kind_named, text_of
+from autostate.shared.inherited import Inherited, with_lines
+from autostate.shared.keys import kind_named
 from autostate.shared.kinds import Entries, Kind, merge_into
+from autostate.shared.object import Shared
 from autostate.shared.own_writer import OwnWriter, ReplicaWriter
 from autostate.shared.patience import Patience
 from autostate.shared.shelf import Base, ClosedError, Reading, Shelf, Survey
 from autostate.shared.writer import Writer
 from autostate.stores.base import Store
 from autostate.tracking import Tracker
+from autostate.tracking.blocks import Blocks
 from autostate.tracking.node import Marks
 
 if TYPE_CHECKING:
@@ -36,115 +37,10 @@ if TYPE_CHECKING:
 
     from autostate.shared.confirmed import Confirmed
 
+__all__ = ["Replica", "Shared"]
+
 LONGEST_WAIT: Final = 30.0
 """Seconds that a refresh may take."""
-
-
-class Shared:
-    """One shared object of this process; what containers see of it is `handle.Handle`.
-
-    Args:
-        replica: The shared objects of the process.
-        name: Its name.
-        kind: How its entries are merged.
-
-    Attributes:
-        name: Its name.
-        kind: How its entries are merged.
-        entries: What is known, by the texts of keys.
-        lock: Held while the object changes.
-        container: The object of the program.
-        read_at: When what it shows of others was read, by a clock that never jumps.
-    """
-
-    def __init__(self, replica: Replica, name: str, kind: Kind) -> None:
-        self.name: str = name
-        self.kind: Kind = kind
-        self.entries: Entries = {}
-        self.lock: threading.RLock = replica.lock
-        self.container: Any = None
-        self.read_at: float = -math.inf
-        self._replica = replica
-
-    def write(self, operations: Mapping[Any, Any]) -> None:
-        """Check, record and show changes of one call, all or none.
-
-        Args:
-            operations: By key. Of a counter the difference; of a set True to add, False to remove
-                what is in view; of a dict the value, or ABSENT to delete.
-
-        Raises:
-            UnsupportedTypeError: A key or value cannot be stored; nothing was changed.
-        """
-        texts = {text_of(key): operation for key, operation in operations.items()}
-        origin: OwnWriter | Confirmed = self._replica.confirmed() or self._replica.writer
-        with self.lock:
-            kind, entries = self.kind, self.entries
-            made = {
-                text: kind.entry(text, operation, entries.get(text), origin)
-                for text, operation in texts.items()
-            }
-            merged = {
-                text: entry if text not in entries else kind.merge(text, entries[text], entry)
-                for text, entry in made.items()
-            }
-            origin.contribute(self.name, kind, made)
-            entries.update(merged)
-            self._show(merged)
-            if self._replica.is_refreshed:
-                self._replica.tracker.note_loop()
-        self._replica.wake()
-
-    def refresh(self, timeout: float | None = None) -> None:
-        """Read what others have published."""
-        self._replica.refresh(timeout)
-
-    def info(self) -> SharedInfo:
-        """Tell what is known about the object."""
-        replica = self._replica
-        error = replica.last_error()
-        with self.lock:
-            return SharedInfo(
-                name=self.name,
-                kind=self.kind.name,
-                entries=len(self.container),
-                unpublished=len(replica.unpublished(self.name)),
-                age=time.monotonic() - self.read_at,
-                url=replica.shelf.store.url,
-                last_error=None if error is None else str(error),
-            )
-
-    def show_again(self, found: Entries, keys: Iterable[str]) -> None:
-        """Show what is known about some keys; the lock is held."""
-        for key in keys:
-            self.entries.pop(key, None)
-        self.entries.update(found)
-        self._show({key: found.get(key) for key in keys})
-
-    def set_entries(self, entries: Entries) -> None:
-        """Show what a refresh has found; the lock is held."""
-        before = self.entries
-        gone = {text: None for text in before if text not in entries}
-        changed = {t: entry for t, entry in entries.items() if before.get(t, gone) != entry}
-        self.entries = entries
-        self._show(changed)
-        self._show(gone)
-
-    def _show(self, entries: Mapping[str, Any]) -> None:
-        """Change the container, by the builtin's functions."""
-        puts: dict[Any, Any] = {}
-        drops: list[Any] = []
-        for text, entry in entries.items():
-            value = ABSENT if entry is None else self.kind.show(entry)
-            if value is ABSENT:
-                drops.append(key_of(text))
-            else:
-                puts[key_of(text)] = value
-        put, drop = _METHODS[self.kind.name]
-        if puts:
-            put(self.container, puts)  # in one step: other threads read without the lock
-        if drops:
-            drop(self.container, drops)
 
 
 class Replica:
@@ -183,6 +79,7 @@ class Replica:
         self._surveyed: tuple[int, int] = (0, 0)  # the last generation in the base, and lineages
         self.writer: OwnWriter = self._own_writer()
         self._others: dict[str, Confirmed] = {}
+        self._inherited = Inherited(_published)
 
     def _own_writer(self) -> OwnWriter:
         made = OwnWriter(self.shelf, self.kind_of, self._clock, self.lock)
@@ -235,6 +132,7 @@ class Replica:
                 writer.accept = self._follow
                 writer.resume(reading)
                 forget(writer.number)
+                self._inherited.forget(name)
                 return writer
 
     def _show_again(self, name: str, keys: list[str]) -> None:
@@ -302,10 +200,14 @@ class Replica:
     def show(self) -> None:
         """Show what was read last."""
         with self.lock:
-            if self._reading is not None:
-                for each in self.objects.values():
-                    self._fill(each, self._reading)
-                    each.read_at = max(each.read_at, self._fetched_at)
+            self._show()
+            for each in self.objects.values():
+                each.read_at = max(each.read_at, self._fetched_at)
+
+    def _show(self) -> None:
+        if self._reading is not None:
+            for each in self.objects.values():
+                self._fill(each, self._reading)
 
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """Return a running event loop in which shared objects are used."""
@@ -350,6 +252,7 @@ class Replica:
         if not reading.is_settled or is_old:
             return False
         self._reading = reading
+        self._inherited.note(reading)
         for confirmed in self._others.values():
             confirmed.note(_published(confirmed.id, reading))
         return True
@@ -364,6 +267,7 @@ class Replica:
         before = self._reading
         if before is not None and found.base.is_settled:
             self._reading = before.on(found)
+            self._inherited.note(self._reading)
 
     def _follow_all(self, base: Base, generation: int) -> list[ReplicaWriter]:
         others = [each.writer for each in self._others.values()]
@@ -407,6 +311,7 @@ class Replica:
                 fold.checked(kind, name, kind_name)
                 yield entries
         yield from self.writer.own(name)
+        yield from self._inherited.own(name)
         for confirmed in self._others.values():
             yield from confirmed.own(name, _published(confirmed.id, reading))
 
@@ -460,8 +365,13 @@ class Replica:
             return False
         return folded is not None
 
-    def leave_to_parent(self, store: Store) -> object:
+    def leave_to_parent(self, store: Store, *, is_locked: bool) -> object:
         """Go on in the child of a fork, on another connection, as a writer that has nothing yet.
+
+        Args:
+            store: The store, as this process has opened it.
+            is_locked: Whether the thread that forks holds the lock; else one that does not exist
+                here may hold it, in the midst of a change.
 
         Returns:
             What belongs to the parent, and must be neither used nor freed.
@@ -469,9 +379,23 @@ class Replica:
         before = self.shelf, self._store
         self.shelf, self._store = Shelf(store), store
         self._refreshing = threading.Lock()
-        self._reading = None
+        if not is_locked:
+            self.lock = self.tracker.lock = threading.RLock()
+            for each in self.objects.values():
+                each.lock = self.lock
         with self.lock:
-            self.writer, self._others = self._own_writer(), {}
+            others = [each.forked() for each in self._others.values()]
+            writers = [self.writer, *(each for each in others if each is not None)]
+            for writer in writers:
+                self._inherited.add(writer)
+            if self._reading is not None:
+                self._reading = with_lines(self._reading, writers)
+            self.writer.held.forget()
+            blocks = self.tracker.part_in_use(Blocks)
+            if blocks is not None:
+                blocks.forked()
+            self.writer = self._own_writer()
+            self._show()
         return before
 
     def close(self) -> None:
@@ -483,15 +407,3 @@ def _published(name: str, reading: Reading) -> int:
     """Give the number of the last change of a writer that a reading has."""
     numbers = [line.number for key, line in reading.lines.items() if key.writer == name]
     return max([reading.base.taken.get(name, (0, 0))[1], *numbers])
-
-
-def _drop_keys(container: dict[Any, Any], keys: list[Any]) -> None:
-    for key in keys:
-        dict.pop(container, key, None)
-
-
-_METHODS: Final[dict[str, tuple[Callable[..., Any], Callable[..., Any]]]] = {
-    "counter": (dict.update, _drop_keys),
-    "dict": (dict.update, _drop_keys),
-    "set": (set.update, set.difference_update),
-}

@@ -1,0 +1,138 @@
+"""One shared object of a process: its entries, and the container that shows them."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from autostate.runtime.info import SharedInfo
+from autostate.shared.handle import ABSENT
+from autostate.shared.keys import key_of, text_of
+from autostate.shared.kinds import Entries, Kind
+
+if TYPE_CHECKING:
+    from autostate.shared.confirmed import Confirmed
+    from autostate.shared.own_writer import OwnWriter
+    from autostate.shared.replica import Replica
+
+
+class Shared:
+    """One shared object of this process; what containers see of it is `handle.Handle`.
+
+    Args:
+        replica: The shared objects of the process.
+        name: Its name.
+        kind: How its entries are merged.
+
+    Attributes:
+        name: Its name.
+        kind: How its entries are merged.
+        entries: What is known, by the texts of keys.
+        lock: Held while the object changes.
+        container: The object of the program.
+        read_at: When what it shows of others was read, by a clock that never jumps.
+    """
+
+    def __init__(self, replica: Replica, name: str, kind: Kind) -> None:
+        self.name: str = name
+        self.kind: Kind = kind
+        self.entries: Entries = {}
+        self.lock: threading.RLock = replica.lock
+        self.container: Any = None
+        self.read_at: float = -math.inf
+        self._replica = replica
+
+    def write(self, operations: Mapping[Any, Any]) -> None:
+        """Check, record and show changes of one call, all or none.
+
+        Args:
+            operations: By key. Of a counter the difference; of a set True to add, False to remove
+                what is in view; of a dict the value, or ABSENT to delete.
+
+        Raises:
+            UnsupportedTypeError: A key or value cannot be stored; nothing was changed.
+        """
+        texts = {text_of(key): operation for key, operation in operations.items()}
+        origin: OwnWriter | Confirmed = self._replica.confirmed() or self._replica.writer
+        with self.lock:
+            kind, entries = self.kind, self.entries
+            made = {
+                text: kind.entry(text, operation, entries.get(text), origin)
+                for text, operation in texts.items()
+            }
+            merged = {
+                text: entry if text not in entries else kind.merge(text, entries[text], entry)
+                for text, entry in made.items()
+            }
+            origin.contribute(self.name, kind, made)
+            entries.update(merged)
+            self._show(merged)
+            if self._replica.is_refreshed:
+                self._replica.tracker.note_loop()
+        self._replica.wake()
+
+    def refresh(self, timeout: float | None = None) -> None:
+        """Read what others have published."""
+        self._replica.refresh(timeout)
+
+    def info(self) -> SharedInfo:
+        """Tell what is known about the object."""
+        replica = self._replica
+        error = replica.last_error()
+        with self.lock:
+            return SharedInfo(
+                name=self.name,
+                kind=self.kind.name,
+                entries=len(self.container),
+                unpublished=len(replica.unpublished(self.name)),
+                age=time.monotonic() - self.read_at,
+                url=replica.shelf.store.url,
+                last_error=None if error is None else str(error),
+            )
+
+    def show_again(self, found: Entries, keys: Iterable[str]) -> None:
+        """Show what is known about some keys; the lock is held."""
+        for key in keys:
+            self.entries.pop(key, None)
+        self.entries.update(found)
+        self._show({key: found.get(key) for key in keys})
+
+    def set_entries(self, entries: Entries) -> None:
+        """Show what a refresh has found; the lock is held."""
+        before = self.entries
+        gone = {text: None for text in before if text not in entries}
+        changed = {t: entry for t, entry in entries.items() if before.get(t, gone) != entry}
+        self.entries = entries
+        self._show(changed)
+        self._show(gone)
+
+    def _show(self, entries: Mapping[str, Any]) -> None:
+        """Change the container, by the builtin's functions."""
+        puts: dict[Any, Any] = {}
+        drops: list[Any] = []
+        for text, entry in entries.items():
+            value = ABSENT if entry is None else self.kind.show(entry)
+            if value is ABSENT:
+                drops.append(key_of(text))
+            else:
+                puts[key_of(text)] = value
+        put, drop = _METHODS[self.kind.name]
+        if puts:
+            put(self.container, puts)  # in one step: other threads read without the lock
+        if drops:
+            drop(self.container, drops)
+
+
+def _drop_keys(container: dict[Any, Any], keys: list[Any]) -> None:
+    for key in keys:
+        dict.pop(container, key, None)
+
+
+_METHODS: Final[dict[str, tuple[Callable[..., Any], Callable[..., Any]]]] = {
+    "counter": (dict.update, _drop_keys),
+    "dict": (dict.update, _drop_keys),
+    "set": (set.update, set.difference_update),
+}
