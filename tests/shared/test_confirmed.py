@@ -7,15 +7,16 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 import autostate
+from autostate.delivery.destination import OutboxItem
 from autostate.shared import handle
-from autostate.shared.confirmed import MOST
+from autostate.shared.confirmed import MOST, Change
 from autostate.shared.counter import SharedCounter
 from autostate.shared.home import attach, home, homes
 from autostate.shared.set import SharedSet
@@ -94,3 +95,27 @@ def test_all_changes_between_two_cuts_are_one_item() -> None:
     autostate.flush()
     assert len(confirmed.outbox) == 0
     assert hits.total() == 3_000 + 2 * MOST
+
+
+def test_a_flush_waits_for_what_was_changed_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The outbox is never empty while others go on, and they are not waited for."""
+    autostate.configure("memory:", debounce=0.001, max_delay=0.001)
+    progress, hits = autostate.PersistedDict("progress"), SharedCounter[str]("hits")
+    hits["before"] += 1
+    [confirmed] = home().replica._others.values()
+    deliver = confirmed.deliver
+
+    def others(items: Sequence[OutboxItem[Change]]) -> None:
+        hits["others"] += 1
+        confirmed.put_fresh()
+        deliver(items)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(confirmed, "deliver", others)
+        progress["page"] = 1
+        hits["before"] += 1
+        autostate.flush(20.0)
+    assert autostate.info(hits).unpublished <= 1
+    autostate.flush()
+    assert autostate.info(hits).unpublished == 0
+    assert hits["others"] > 0
