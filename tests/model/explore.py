@@ -106,6 +106,7 @@ class Explorer:
         processes: What they do.
         records: What the store holds at first.
         faults: How many steps may fail, in one course of events.
+        runner: Runs them; by default over the journal.
     """
 
     def __init__(
@@ -115,10 +116,11 @@ class Explorer:
         records: dict[str, bytes],
         *,
         faults: int = 0,
+        runner: Runner | None = None,
     ) -> None:
         self._promises = promises
         self._processes = [*processes]
-        self._runner = Runner(promises)
+        self._runner = runner or Runner(promises)
         self._stores: Numbers[Records] = Numbers()
         self._nodes: Numbers[Node] = Numbers()
         self._steps: Numbers[Step] = Numbers()
@@ -336,6 +338,10 @@ def applied(records: Records, step: Step) -> tuple[Records, Answer]:
         return records, tuple(item for item in held.items() if item[0].startswith(wanted))
     if step.kind == "list":
         return records, tuple(key for key in held if key.startswith(step.key))
+    if step.kind == "page":
+        prefix, after, count = step.key.split()
+        later = [key for key in held if key.startswith(prefix) and key > after]
+        return records, tuple(sorted(later)[: int(count)])
     if any(held.get(key) != data for key, data in step.expect):
         return records, REFUSED
     held.update(step.puts)

@@ -77,9 +77,10 @@ class AnsweringStore(OneByOne):
     owner_file: Path | None = None
     url = "model:"
 
-    def __init__(self, promises: Promises, answers: tuple[Answer, ...] = ()) -> None:
+    def __init__(self, promises: Promises, answers: tuple[Answer, ...] = (), page: int = 0) -> None:
         self.atomic = promises["atomic"]
         self.conditional = promises["conditional"]
+        self._page = page  # keys that a listing gives at once; 0: all
         self._answers = iter(answers)
         self.written = False  # a write was sent, whatever became of it
         self.asked: builtins.list[Step] = []
@@ -102,8 +103,16 @@ class AnsweringStore(OneByOne):
         return cast("bytes | None", self._ask(Step("read", key)))
 
     def list(self, prefix: str, *, timeout: float | None = None) -> builtins.list[str]:
-        """One step."""
-        return [*self._ask(Step("list", prefix))]
+        """One step, or one for each page."""
+        if not self._page:
+            return [*self._ask(Step("list", prefix))]
+        found: builtins.list[str] = []
+        while True:
+            after = found[-1] if found else "!"
+            page = self._ask(Step("page", f"{prefix} {after} {self._page}"))
+            found += page
+            if len(page) < self._page:
+                return found
 
     def scan(self, prefixes: Sequence[str], *, timeout: float | None = None) -> dict[str, bytes]:
         """One step, if that is so in a store that makes such promises."""
@@ -209,6 +218,7 @@ class Process(NamedTuple):
         fenced: Whether it has ended because another process has taken over.
         tries: How often it may still try again: two owners could outclaim each other for ever.
         moves: How often it takes over anew above a claim.
+        seen: What its last view of a shared state had.
     """
 
     name: str
@@ -226,6 +236,7 @@ class Process(NamedTuple):
     fenced: bool = False
     tries: int = 0
     moves: int = 0
+    seen: int = 0
 
     @property
     def call(self) -> str:
@@ -270,7 +281,7 @@ class Node(NamedTuple):
     @property
     def begins_to_read(self) -> bool:
         """Whether its next step is the first of a recovery."""
-        return self.process.call == "recover" and not self.answers
+        return self.process.call in {"recover", "read"} and not self.answers
 
 
 class Runner:
