@@ -90,7 +90,7 @@ DRAWN: Final = (
     "crash/test_ends.py",
     "cpython/test_suites.py",
     "test_entry_log.py",
-    "test_growth.py",
+    "test_fold_growth.py",
     "in_step/test_costs.py",
     "in_step/test_crawls.py",
     "test_interrupted_loops.py",

@@ -13,17 +13,15 @@ LONGEST_METERED_PAUSE: Final = 8.0
 """Seconds between two looks whether another process has folded, or a store answers."""
 
 PATIENCE: Final = 2.0
-"""Seconds for which a closed generation may be folded by the process that has closed it."""
-A_REQUEST: Final = 0.02
-LONGEST_PATIENCE: Final = 12.0
-"""Where each request is paid for, and so takes its time: seconds more for each lineage."""
+LONGEST_PATIENCE: Final = 20.0
+"""Seconds for which a process may be about to fold, at least and at most."""
 
 
 class Patience:
     """The patience of one process.
 
-    It differs from process to process: of hundreds that wait for a fold, whose process was killed,
-    one is to take its place, and not all of them at once.
+    Whoever begins to fold stops the one before. So each has a time of its own from its first step
+    on, which is longer on a slow store; and of the processes that wait, one goes first.
 
     Args:
         is_metered: Whether each request to the store is paid for: then they are rare.
@@ -31,8 +29,8 @@ class Patience:
 
     def __init__(self, *, is_metered: bool) -> None:
         self._is_metered = is_metered
-        self._share = random.uniform(1.0, 2.0)
-        self._since: tuple[int, float] = (0, 0.0)
+        self._behind: object = None
+        self._until = 0.0
 
     def pauses(self) -> Iterator[float]:
         """Yield how many seconds to wait before each further look."""
@@ -42,17 +40,15 @@ class Patience:
             yield pause * random.uniform(0.5, 1.0)
             pause = min(2 * pause, longest)
 
-    def is_over(self, through: int, lineages: int) -> bool:
+    def is_over(self, behind: object, seconds: float) -> bool:
         """Tell whether a generation has been closed for so long that its folder is gone.
 
         Args:
-            through: The last generation in the base.
-            lineages: How many the fold has to read.
+            behind: What changes when a process begins to fold, and when it is done.
+            seconds: How long the requests of a fold may take.
         """
         now = time.monotonic()
-        if self._since[0] != through:
-            self._since = through, now
-        most = PATIENCE
-        if self._is_metered:
-            most = min(PATIENCE + lineages * A_REQUEST, LONGEST_PATIENCE)
-        return now - self._since[1] > most * self._share
+        if self._behind != behind:
+            most = min(max(PATIENCE, 5 * seconds), LONGEST_PATIENCE)
+            self._behind, self._until = behind, now + most * random.uniform(1.0, 2.0)
+        return now > self._until

@@ -76,7 +76,6 @@ class Replica:
         self._reading: Reading | None = None
         self._refreshing = threading.Lock()
         self._patience = Patience(is_metered=store.metered)
-        self._surveyed: tuple[int, int] = (0, 0)  # the last generation in the base, and lineages
         self.writer: OwnWriter = self._own_writer()
         self._others: dict[str, Confirmed] = {}
         self._inherited = Inherited(_published)
@@ -225,8 +224,7 @@ class Replica:
                     f"the shared state in {self._store.url} is folded again and again while it is "
                     "read: try again"
                 )
-            is_behind = not reading.is_settled
-            if is_behind and self._patience.is_over(reading.base.through, len(reading.lines)):
+            if not reading.is_settled and self._is_left(end.left()):
                 self._fold(end.left())
             time.sleep(pause)
         raise AssertionError("unreachable")
@@ -262,7 +260,6 @@ class Replica:
 
         What they had in their lineages is in the base then, so the view needs this, too.
         """
-        self._surveyed = found.base.through, found.lineages
         self._follow_all(found.base, found.generation)
         before = self._reading
         if before is not None and found.base.is_settled:
@@ -340,7 +337,7 @@ class Replica:
                         f"changes to the shared state in {self._store.url} could not be published "
                         f"in {timeout:.3g} s: {error}. They stay in memory"
                     ) from error
-                if isinstance(error, ClosedError) and self._patience.is_over(*self._surveyed):
+                if isinstance(error, ClosedError) and self._is_left(end.left()):
                     self._fold(end.left())
                 time.sleep(pause)
         reading = self._reading
@@ -364,6 +361,13 @@ class Replica:
         except ReadOnlyError:  # another process will
             return False
         return folded is not None
+
+    def _is_left(self, timeout: float) -> bool:
+        """Tell whether a generation has been closed for so long that its folder is gone."""
+        began = time.monotonic()
+        found = self.shelf.survey(timeout)
+        seconds = (time.monotonic() - began) * (1 + found.lineages / 10)
+        return self._patience.is_over((found.base.through, self.shelf.version), seconds)
 
     def leave_to_parent(self, store: Store, *, is_locked: bool) -> object:
         """Go on in the child of a fork, on another connection, as a writer that has nothing yet.

@@ -260,6 +260,11 @@ class Shelf:
         self._base: tuple[Any, Base] | None = None
         self._known: dict[LineKey, tuple[bytes, Line]] = {}
 
+    @property
+    def version(self) -> object:
+        """What the last reading has found of the base: it changes when a process begins to fold."""
+        return None if self._base is None else self._base[0]
+
     # -- publishing ---------------------------------------------------------------------------
 
     def publish(

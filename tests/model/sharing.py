@@ -23,7 +23,7 @@ from autostate.journal import Journal
 from autostate.shared import fold as folding, replica as replicas
 from autostate.shared.kinds import COUNTER, SET, Entries
 from autostate.shared.replica import Replica, Shared
-from autostate.shared.shelf import ClosedError, Reading
+from autostate.shared.shelf import ClosedError, Reading, Shelf
 from autostate.shared.writer import UncertainError, Writer
 from autostate.stores.base import Store
 from tests.faulty import FaultyStore, Promises
@@ -56,7 +56,7 @@ _WRITER: Final = (
     "_tries",
     "_former",
 )
-_NOT_KEPT: Final = {"_shelf", "_kind_of", "_clock", "_lock", "_publishing"}
+_NOT_KEPT: Final = {"_shelf", "_kind_of", "_clock", "_lock", "_publishing", "accept", "held"}
 
 
 def _view(reading: Reading) -> dict[str, Any]:
@@ -179,7 +179,9 @@ class SharingRunner(Runner):
                 arrived = [f"{writer.id}{position}" for position in range(writer.acknowledged)]
                 process = process._replace(tried=process.tried | sum(map(bit, arrived)))
             case "restart":
-                replica.leave_to_parent(store)
+                one_step, replica.shelf = replica.shelf._one_step, Shelf(store)
+                replica.shelf._one_step = one_step
+                replica._reading, replica.writer = None, replica._own_writer()
                 replica.writer.id, replica.writer._outlasts = writer.id, True
             case "fold":
                 replica._fold(None)

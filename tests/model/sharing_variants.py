@@ -8,6 +8,7 @@ import pytest
 
 from autostate.errors import StoreUnavailableError
 from autostate.journal import Journal
+from autostate.runtime.place import SHARED_KEYS
 from autostate.shared import line as lines, shelf as shelves, writer as writers
 from autostate.shared.kinds import SetKind
 from autostate.shared.line import LineKey, parse_key
@@ -147,10 +148,10 @@ def goes_on_before_the_base_is_known(patch: pytest.MonkeyPatch) -> None:
     """A writer goes on in the open generation as soon as its own is closed."""
     follow = Writer.follow
 
-    def hasty(self: Writer, reading: Reading) -> None:
-        follow(self, reading)
-        if reading.generation > self.generation:
-            self._begin(reading.generation)
+    def hasty(self: Writer, base: Base, generation: int) -> None:
+        follow(self, base, generation)
+        if generation > self.generation:
+            self._begin(generation)
 
     patch.setattr(Writer, "follow", hasty)
 
@@ -159,9 +160,9 @@ def a_replaced_process_begins_a_generation(patch: pytest.MonkeyPatch) -> None:
     """A writer whose name outlasts its process begins a generation as any other does."""
     follow = Writer.follow
 
-    def as_others(self: Writer, reading: Reading) -> None:
+    def as_others(self: Writer, base: Base, generation: int) -> None:
         self._outlasts = False
-        follow(self, reading)
+        follow(self, base, generation)
         self._outlasts = True
 
     patch.setattr(Writer, "follow", as_others)
@@ -239,9 +240,9 @@ def lineages_sort_last(patch: pytest.MonkeyPatch) -> None:
     pages = AnsweringStore.list
 
     def reversed_(self: AnsweringStore, prefix: str, **named: Any) -> list[str]:
-        first = [] if prefix != shelves.PREFIX else pages(self, prefix + "a", **named)
+        first = [] if prefix != SHARED_KEYS else pages(self, prefix + "a", **named)
         rest = pages(self, prefix, **named)
-        gone = set() if prefix != shelves.PREFIX else {k for k in rest if k[7:8] == "a"}
+        gone = set() if prefix != SHARED_KEYS else {k for k in rest if k[7:8] == "a"}
         return sorted({*first, *rest} - (gone - {*first}))
 
     patch.setattr(AnsweringStore, "list", reversed_)
