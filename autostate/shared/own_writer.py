@@ -51,12 +51,9 @@ class OwnWriter(ReplicaWriter):
 
     def batch(self) -> Objects:
         """Give what is published next, to be added to; the lock is held."""
-        self.next()  # above all that may be published already
         pending = self.pending
-        if pending and pending[-1].number > self.sent:
-            pending[-1] = Pending(self.number, pending[-1].objects)
-        else:
-            pending.append(Pending(self.number, {}))
+        if not pending or pending[-1].number <= self.sent:
+            pending.append(Pending(self.next(), {}))  # above all that may be published already
         return pending[-1].objects
 
     def own(self, name: str) -> Iterator[Entries]:
@@ -71,4 +68,7 @@ class OwnWriter(ReplicaWriter):
 
     def _attempt(self, ends: bool) -> tuple[LineKey, Line]:
         self.held.settle()
+        pending = self.pending
+        if pending[-1].number > self.sent:  # with all that was added since it was begun
+            pending[-1] = Pending(self.number, pending[-1].objects)
         return super()._attempt(ends)
