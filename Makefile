@@ -25,7 +25,7 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
 # A thousand processes import the library: not each of them has to compile it.
 export PYTHONDONTWRITEBYTECODE :=
 
-CAMPAIGNS := kills deliveries instep actors scrapy crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model
+CAMPAIGNS := kills deliveries instep actors scrapy crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model shared
 .PHONY: help test pytest test-stores versions lint style types format demo bench bench-full bench-stores sharing-scale costs scale structure fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
@@ -148,6 +148,7 @@ INTERRUPTS ?= all
 HOSTILE ?= 3000
 MEMORY ?= all
 MODEL ?= all
+SHARED ?= 10000
 COSTS ?= 20000
 DELIVERIES ?= 1000
 INSTEP ?= 200
@@ -216,6 +217,10 @@ interrupts: $(STAMP)
 
 model: $(STAMP)
 	CAMPAIGN_MODEL=$(MODEL) $(CAMPAIGN) tests/model
+
+# Real servers, which it installs.
+shared: $(SERVERS)
+	WITH_SERVERS=1 CAMPAIGN_SHARED=$(SHARED) $(CAMPAIGN) tests/shared
 
 memory: $(STAMP)
 	CAMPAIGN_MEMORY=$(MEMORY) $(CAMPAIGN) tests/crash

@@ -46,6 +46,7 @@ CAMPAIGNS: Final = {
     "memory": "memory refused at a place of the library's code, or to a process as a whole",
     "model": "a state of two or three processes, reached by some order of their steps",
     "scrapy": "an end of a crawl of Scrapy, at a random moment",
+    "shared": "kill -9 or SIGSTOP of one of 50 processes that share a state; a writer that is gone",
 }
 """What is tried in a trial of each campaign, by its name."""
 SIZES: Final = {"INTERRUPTS": "10", "MEMORY": "200"}
@@ -69,6 +70,7 @@ _SIZES: Final = [
     "MEMORY",
     "MODEL",
     "SCRAPY",
+    "SHARED",
 ]
 
 
