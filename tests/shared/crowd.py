@@ -49,7 +49,7 @@ def patiently(call, *arguments):
 
 fold.LARGE = min(fold.LARGE, 2 * count)  # bytes, so that folds are many
 told = os.open(f"told-{name}", os.O_WRONLY | os.O_CREAT)
-home.open_store = lambda url: Counted(open_store(url))
+home.open_store = lambda url, **how: Counted(open_store(url, **how))
 hits, seen = patiently(SharedCounter, "hits"), patiently(SharedSet, "seen")
 if kind == "worker":
     autostate.configure(f"sqlite:///{name}.db")
