@@ -36,6 +36,7 @@ from __future__ import annotations
 import builtins
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from autostate.errors import AutostateError, FencedError, StoreUnavailableError
@@ -298,7 +299,8 @@ class Shelf:
         if self._is_closed(key.generation, timeout):
             raise ClosedError(key.generation, is_certain=False)
         if former:
-            self.store.write({}, former, timeout=timeout)
+            with suppress(StoreUnavailableError):  # published it is; a fold deletes them
+                self.store.write({}, former, timeout=timeout)
         return len(puts[key.text])
 
     def _is_closed(self, generation: int, timeout: float | None) -> bool:

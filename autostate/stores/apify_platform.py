@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import random
 import re
 import time
 from collections.abc import Collection, Mapping
@@ -34,6 +35,8 @@ _REPEATS = 2  # of a request that only reads: a start needs many, and begins ane
 _PAUSE = 0.1
 _PAGE = 1000
 _REASON: Final = re.compile(r"[a-z]{1,20}(-[a-z]{1,20}){0,5}")
+_REFUSED = 0.5
+"""Seconds, at most, before a request that was refused because there are too many is sent again."""
 _RETRYABLE = frozenset({408, 425, 429})
 _WHAT_TO_DO = {
     401: "check the environment variable APIFY_TOKEN",
@@ -85,13 +88,18 @@ class _Error(msgspec.Struct):
     error: _Type
 
 
+class _RefusedError(StoreUnavailableError):
+    """The platform has not carried out a request, as all together ask too often: send it again."""
+
+
 class ApifyStore(OneByOne):
     """A key-value store on the platform, used synchronously with timeouts of its own.
 
     It does not use `apify-client`: importing that takes 0.4 s, the client by itself repeats a
     request whose outcome is unknown, and its HTTP library hangs in a forked process. Here a
-    request that writes is sent once, a request that reads at most three times. Bodies are
-    compressed, as by the SDK; the platform keeps them compressed.
+    request that writes is sent once, a request that reads at most three times. One that was refused
+    because there are too many (429) was not carried out: it is sent again, later and later. Bodies
+    are compressed, as by the SDK; the platform keeps them compressed.
 
     Args:
         api: The base URL of the API.
@@ -230,9 +238,16 @@ class ApifyStore(OneByOne):
         path = f"/v2/key-value-stores/{quote(self._id, safe='')}/{request.path}"
         request = request._replace(path=path)
         repeats = _REPEATS if request.method == "GET" else 0
+        wait = _REFUSED
         while True:
             try:
                 return self._answer(request, or_404=or_404)
+            except _RefusedError:
+                pause, wait = wait * random.uniform(0.5, 1.0), 2 * wait
+                if time.monotonic() + pause > deadline:
+                    raise
+                time.sleep(pause)
+                continue
             except StoreUnavailableError:
                 if not repeats or time.monotonic() + _PAUSE > deadline:
                     raise
@@ -266,6 +281,8 @@ class ApifyStore(OneByOne):
         said = (
             f"The store {self.url} answered {request.method} with {answer.status}{_reason(answer)}"
         )
+        if answer.status == 429:
+            raise _RefusedError(f"{said}; it is tried again")
         if answer.status in _RETRYABLE or answer.status >= 500:
             raise StoreUnavailableError(f"{said}; it is tried again")
         raise StoreError(f"{said}: {_WHAT_TO_DO.get(answer.status, 'report this as a bug')}")

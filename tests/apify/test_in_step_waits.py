@@ -111,16 +111,17 @@ def test_a_page_that_ends_while_the_actor_becomes_another_one_stays_in_the_queue
     asked = platform.traffic.fault("POST", "*/metamorph", hold=True)
     (tmp_path / "next").mkdir()
     platform.add_actor("next", script(tmp_path / "next", "    async with Actor:\n        pass"))
-    goes_on = tmp_path / "goes on"
+    has_pushed, goes_on = tmp_path / "has pushed", tmp_path / "goes on"
     handler = f"""
+        from pathlib import Path
         await Actor.push_data({{"page": n}})
         if n == 1:
-            while "2" not in pages:  # which begins when 0 has ended
+            while not Path({str(has_pushed)!r}).exists():
                 await asyncio.sleep(0.01)
             await Actor.metamorph("next")
         elif n == 2:
-            import os
-            while not os.path.exists({str(goes_on)!r}):
+            Path({str(has_pushed)!r}).touch()
+            while not Path({str(goes_on)!r}).exists():
                 await asyncio.sleep(0.01)
             asyncio.get_running_loop().call_later(0.3, print, "page 2 has ended")
     """

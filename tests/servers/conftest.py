@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import closing
+from importlib import import_module
 
 import pytest
 
@@ -42,6 +43,14 @@ def server(
     yield made
     made.kill()
     made.remove()
+
+
+@pytest.fixture(scope="session")
+def obstore() -> None:
+    """Let the client of S3 begin its threads, which stay."""
+    need("obstore")
+    client, stores = import_module("obstore"), import_module("obstore.store")
+    client.put(stores.MemoryStore(), "record", b"")
 
 
 @pytest.fixture

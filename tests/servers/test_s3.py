@@ -205,9 +205,9 @@ class Refusing(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.mark.usefixtures("obstore")
 def test_no_message_tells_what_an_answer_quotes() -> None:
     """It has the key and the token of the request in it."""
-    need("obstore")
     server = HTTPServer(("127.0.0.1", 0), Refusing)
     thread = threading.Thread(target=server.handle_request)
     thread.start()
@@ -223,9 +223,9 @@ def test_no_message_tells_what_an_answer_quotes() -> None:
     assert "sesame" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("obstore")
 def test_missing_credentials_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the address where the client looks for those of a machine's role."""
-    need("obstore")
     for name in [each for each in os.environ if each.startswith("AWS")]:
         monkeypatch.delenv(name)
     url = "s3://b?state=a&endpoint=http://127.0.0.1:1&metadata_endpoint=http://127.0.0.1:2"

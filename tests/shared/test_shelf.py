@@ -8,8 +8,11 @@ from collections import Counter
 
 import pytest
 
+from autostate.errors import StoreUnavailableError
 from autostate.shared.kinds import COUNTER
+from autostate.shared.line import Line, LineKey
 from autostate.shared.replica import Replica
+from autostate.shared.shelf import Shelf
 from tests.faulty import FaultyStore, Step
 
 
@@ -41,3 +44,20 @@ def test_threads_call_a_store_one_after_another() -> None:
         replica.refresh()
     thread.join()
     assert overlaps == 0
+
+
+def test_what_is_published_is_so_although_a_former_record_stays() -> None:
+    """Published again, it would leave another record."""
+    writes = 0
+
+    def on_step(step: Step) -> None:
+        nonlocal writes
+        writes += step.writes
+        if step.writes and writes == 2:  # the one that deletes
+            raise StoreUnavailableError("later")
+        step.apply()
+
+    former, key = LineKey(1, "writer", 0, 0), LineKey(1, "writer", 0, 1)
+    shelf = Shelf(FaultyStore({}, on_step, atomic=False, conditional=False))
+    assert shelf.publish(key, Line(1, {}), [former.text])
+    assert [*shelf.read().lines] == [key]

@@ -108,8 +108,8 @@ def test_a_listing_goes_through_all_pages(store: Store, remote: KeyValueStore) -
 def test_a_platform_in_trouble_is_unavailable(
     platform: LocalPlatform, store: Store, use: str
 ) -> None:
-    """Rate limits and server errors may pass: the caller may try again. No write is sent twice."""
-    for status in (408, 429, 500, 502, 503, 504):
+    """Server errors may pass: the caller may try again. No write is sent twice."""
+    for status in (408, 500, 502, 503, 504):
         calls = len(platform.traffic.calls)
         platform.traffic.fault(status=status)
         with pytest.raises(StoreUnavailableError, match=str(status)):
@@ -117,6 +117,19 @@ def test_a_platform_in_trouble_is_unavailable(
         assert len(platform.traffic.calls) == calls + (3 if use in ("read", "list") else 1)
         platform.traffic.heal()
         USES[use](store)
+
+
+@pytest.mark.parametrize("use", ["read", "write", "delete", "list"])
+def test_what_was_refused_for_its_rate_is_sent_again(
+    platform: LocalPlatform, store: Store, use: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not carried out. Taken for an unknown outcome, it would cost further requests."""
+    monkeypatch.setattr("autostate.stores.apify_platform._REFUSED", 0.001)
+    USES[use](store)
+    calls = len(platform.traffic.calls)
+    platform.traffic.fault(status=429, times=5)
+    USES[use](store)
+    assert len(platform.traffic.calls) == calls + 6
 
 
 @pytest.mark.parametrize(("status", "advice"), [(401, "APIFY_TOKEN"), (403, "give it access")])
