@@ -36,6 +36,9 @@ MERGED: Final = -1
 TOMBSTONES: Final = 30 * 24 * 3600 * 1000
 """Milliseconds for which the base remembers that a key of a dict was deleted."""
 
+_LARGEST: Final = 10**290
+"""No change of a count is as large: then 10¹⁸ of them add up to a finite float, in any order."""
+
 
 class Origin(Protocol):
     """Who writes.
@@ -109,6 +112,11 @@ class CounterKind:
 
     def entry(self, key: str, operation: Any, seen: Entry | None, origin: Origin) -> Entry:
         """Contribute a difference."""
+        if not -_LARGEST < operation < _LARGEST:
+            raise OverflowError(
+                "a change of a shared counter is too large: the sum with those of other processes "
+                "would not be a finite float"
+            )
         origin.next()
         return operation
 

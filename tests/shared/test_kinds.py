@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import random
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from fractions import Fraction
 from functools import reduce
 from itertools import count
+from math import isfinite
 from typing import Any, Final
 
 import pytest
@@ -22,6 +27,18 @@ KINDS: Final[dict[str, tuple[Kind, st.SearchStrategy[Any]]]] = {
     "dict": (DictKind(), st.one_of(st.integers(0, 3), st.just(ABSENT))),
     "merged": (DictKind(min), st.integers(0, 9)),
 }
+
+
+class Level(IntEnum):
+    """Of ints."""
+
+    LOW = 1
+
+
+class Status(StrEnum):
+    """Of texts."""
+
+    OK = "ok"
 
 
 class Writer:
@@ -96,12 +113,13 @@ def test_one_key_is_not_merged_in_two_ways() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["", "a", "=", "=a", "\0", "é", 5, -5, 10**30, 0.5, None, (1, "a"), b"x"]
+    "key", ["", "a", "=", "=a", "\0", "é", "\ud800", 5, -5, 10**30, 0.5, None, (1, "a"), b"x"]
 )
 def test_a_key_is_found_again(key: Any) -> None:
     """Each has a text of its own."""
     assert key_of(text_of(key)) == key
     assert type(key_of(text_of(key))) is type(key)
+    text_of(key).encode()
 
 
 @pytest.mark.parametrize("key", [True, 1.0, float("nan")])
@@ -109,3 +127,44 @@ def test_keys_that_equal_others_are_refused(key: object) -> None:
     """Processes could not agree which of them is there."""
     with pytest.raises(UnsupportedTypeError, match="take an int or a str"):
         text_of(key)
+
+
+@pytest.mark.parametrize(
+    "keys", [(("a", 1), ("a", True), ("a", 1.0)), ((1, frozenset({0})), (1.0, frozenset({False})))]
+)
+def test_keys_that_are_equal_have_one_text(keys: tuple[object, ...]) -> None:
+    """Else a process would show the entry of only one of them."""
+    texts = {text_of(key) for key in keys}
+    assert len(texts) == 1
+    assert key_of(texts.pop()) == keys[0]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        (Decimal(1), "an int or a str"),
+        (Fraction(1, 2), "an int or a str"),
+        (1 + 0j, "an int or a str"),
+        (float("nan"), "an int or a str"),
+        (Level.LOW, "its value"),
+        (Status.OK, "its value"),
+        (datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=1))), "datetime.UTC"),
+    ],
+    ids=lambda key: type(key[0]).__name__,
+)
+def test_keys_that_equal_others_in_another_form_are_refused(key: tuple[object, str]) -> None:
+    """By themselves and inside a tuple."""
+    value, instead = key
+    for each in (value, ("a", value)):
+        with pytest.raises(UnsupportedTypeError, match=instead):
+            text_of(each)
+
+
+@pytest.mark.parametrize("count", [10**290, -(10**5000), 1e308], ids=["int", "long", "float"])
+def test_counts_add_up_to_a_finite_number(count: float) -> None:
+    """What no program could add to a float, or read again, is in no record."""
+    writer = Writer("a", 0.0)
+    with pytest.raises(OverflowError, match="too large"):
+        COUNTER.entry("k", count, None, writer)
+    largest = COUNTER.entry("k", 10**290 - 1, None, writer)
+    assert isfinite(COUNTER.merge("k", 10**18 * largest, COUNTER.entry("k", 0.5, None, writer)))
