@@ -18,7 +18,7 @@ from autostate.errors import FencedError, StateTypeError
 from autostate.journal import Journal
 from autostate.memory import encode
 from autostate.shared.clock import HybridClock
-from autostate.shared.kinds import TOMBSTONES, Entries, IsOld, Kind, merge_into
+from autostate.shared.kinds import TOMBSTONES, Entries, IsOld, Kind, kept, merge_into
 from autostate.shared.line import Line, LineKey
 from autostate.shared.shelf import TAKEN, THROUGH, Base, Shelf
 
@@ -57,8 +57,7 @@ def fold(
         The new base; None: another process folds.
 
     Raises:
-        StateTypeError: Two programs use a name for different kinds, or this one cannot merge what
-            others have written. Nothing was changed.
+        StateTypeError: Two programs use a name for different kinds. Nothing was changed.
         StoreError: The store failed; the next fold begins again.
     """
     journal = Journal(shelf.store)
@@ -118,7 +117,7 @@ def _merged(lines: Iterable[Line], kind_of: KindOf) -> dict[str, tuple[Kind, Ent
             if name not in merged:
                 merged[name] = kind_of(name, kind_name), {}
             kind, into = merged[name]
-            merge_into(checked(kind, name, kind_name), into, entries)
+            merge_into(checked(kind, name, kind_name), into, entries, keeps=True)
     return merged
 
 
@@ -132,7 +131,7 @@ def _taken_in(kind: Kind, known: Entries, contributed: Entries, is_old: IsOld) -
     changed: Entries = {}
     for key in {**contributed, **dict.fromkeys(open_ones)}:
         before, new = known.get(key), contributed.get(key)
-        whole = new if before is None else before if new is None else kind.merge(key, before, new)
+        whole = new if before is None else before if new is None else kept(kind, key, before, new)
         settled = kind.settled(whole, new, is_old)
         if settled is not None:
             known[key] = settled

@@ -17,7 +17,8 @@ exactly once, so `merge` need not be idempotent; that of a counter is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, reduce
 from typing import Any, Final, Protocol
 
 from autostate.delivery.destination import decode, encode
@@ -32,7 +33,12 @@ Objects = dict[str, tuple[str, Entries]]
 Merge = Callable[[Any, Any], Any]
 
 MERGED: Final = -1
-"""In the place of a stamp: a function of the user merges the values of this key."""
+"""In the place of a stamp: a function of the user merges the values of this key.
+
+A program that folds and lacks the function keeps all values in the entry.
+"""
+_SINGLE: Final = 3
+"""The length of an entry with one value."""
 TOMBSTONES: Final = 30 * 24 * 3600 * 1000
 """Milliseconds for which the base remembers that a key of a dict was deleted."""
 
@@ -86,7 +92,7 @@ class Kind(Protocol):
         """Merge two entries of a key; change neither."""
         ...
 
-    def show(self, entry: Entry) -> Any:
+    def show(self, key: str, entry: Entry) -> Any:
         """Return the value of an entry; of a set, True; ABSENT if the key is not there."""
         ...
 
@@ -124,7 +130,7 @@ class CounterKind:
         """Add."""
         return one + other
 
-    def show(self, entry: Entry) -> Any:
+    def show(self, key: str, entry: Entry) -> Any:
         """Show all numbers but 0."""
         return entry or ABSENT
 
@@ -153,7 +159,7 @@ class SetKind:
         """Keep the latest of each writer."""
         return [_latest(one[0], other[0]), _latest(one[1], other[1])]
 
-    def show(self, entry: Entry) -> Any:
+    def show(self, key: str, entry: Entry) -> Any:
         """Show a member of which some addition is not removed."""
         added, removed = entry
         return True if any(n > removed.get(who, 0) for who, n in added.items()) else ABSENT
@@ -202,23 +208,44 @@ class DictKind:
 
     def merge(self, key: str, one: Entry, other: Entry) -> Entry:
         """Keep the later one, or merge both."""
-        if (one[0] == MERGED) != (other[0] == MERGED):
+        if one[0] != MERGED and other[0] != MERGED:
+            return max(one, other, key=_order)
+        both = joined(one, other)
+        self._check(key, both)
+        return [MERGED, "", encode(self._value(key, [*one[2:], *other[2:]]))]
+
+    def _check(self, key: str, entry: Entry) -> None:
+        """Check that all programs merge the values of a key.
+
+        Raises:
+            StateTypeError: One of them does not.
+        """
+        if entry[1]:
             raise StateTypeError(
                 f"the key {key} of a shared dict is merged by a function in one program and not in "
                 "another: pass the same merge= to SharedDict in both"
             )
-        if one[0] != MERGED:
-            return max(one, other, key=_order)
+
+    def _value(self, key: str, texts: Sequence[str]) -> Any:
+        """Merge values.
+
+        Raises:
+            UnmergeableError: This program lacks the function.
+        """
         function = self.function(key)
         if function is None:
             raise UnmergeableError(
                 f"the values of the key {key} of a shared dict are merged by a function: pass the "
                 "same merge= to SharedDict as the programs that write it"
             )
-        return [MERGED, "", encode(function(decode(one[2]), decode(other[2])))]
+        return reduce(function, map(decode, texts))
 
-    def show(self, entry: Entry) -> Any:
+    def show(self, key: str, entry: Entry) -> Any:
         """Show the value."""
+        if entry[0] == MERGED:
+            self._check(key, entry)
+            if len(entry) > _SINGLE:
+                return frozen(self._value(key, entry[2:]))
         return ABSENT if entry[2] is None else frozen(decode(entry[2]))
 
     def is_open(self, entry: Entry) -> bool:
@@ -232,6 +259,26 @@ class DictKind:
 
 class UnmergeableError(StateTypeError):
     """This program lacks the function that merges two values."""
+
+
+def joined(one: Entry, other: Entry) -> Entry:
+    """Merge two entries of a dict without a function: keep the values that it would merge.
+
+    A value that is not meant to be merged stands in the second place.
+    """
+    parts = [(e[1] or None, e[2:]) if e[0] == MERGED else (e, []) for e in (one, other)]
+    last = max((single for single, _ in parts if single), key=_order, default="")
+    return [MERGED, last, *sorted({text for _, texts in parts for text in texts})]
+
+
+def kept(kind: Kind, key: str, one: Entry, other: Entry) -> Entry:
+    """Merge two entries of a key as far as this program can, or keep both."""
+    try:
+        return kind.merge(key, one, other)
+    except Exception:  # of a function of the user, too
+        if kind.name != "dict":
+            raise
+        return joined(one, other)
 
 
 def _order(entry: Entry) -> tuple[int, str]:
@@ -248,11 +295,14 @@ def _latest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return merged
 
 
-def merge_into(kind: Kind, into: Entries, entries: Mapping[str, Entry]) -> None:
-    """Merge the entries of a contribution into others."""
+def merge_into(
+    kind: Kind, into: Entries, entries: Mapping[str, Entry], *, keeps: bool = False
+) -> None:
+    """Merge the entries of a contribution into others; or keep both where this program cannot."""
+    merge = partial(kept, kind) if keeps else kind.merge
     for key, entry in entries.items():
         known = into.get(key)
-        into[key] = entry if known is None else kind.merge(key, known, entry)
+        into[key] = entry if known is None else merge(key, known, entry)
 
 
 COUNTER: Final = CounterKind()

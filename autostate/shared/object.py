@@ -114,7 +114,7 @@ class Shared:
         puts: dict[Any, Any] = {}
         drops: list[Any] = []
         for text, entry in entries.items():
-            value = ABSENT if entry is None else self.kind.show(entry)
+            value = ABSENT if entry is None else self.kind.show(text, entry)
             if value is ABSENT:
                 drops.append(key_of(text))
             else:

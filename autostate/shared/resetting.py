@@ -53,7 +53,7 @@ def reset(url: str, name: str, kind_name: str, settings: Settings) -> None:
 
 def _operations(kind_name: str, entries: Entries) -> dict[Any, Any]:
     """Give what undoes the entries; see `handle.Handle.write`."""
-    shown = {text: KINDS[kind_name].show(entry) for text, entry in entries.items()}
+    shown = {text: KINDS[kind_name].show(text, entry) for text, entry in entries.items()}
     there = {key_of(text): value for text, value in shown.items() if value is not ABSENT}
     if kind_name == "counter":
         return {key: -number for key, number in there.items()}

@@ -18,7 +18,17 @@ from autostate.settings import Settings
 from autostate.shared import fold
 from autostate.shared.handle import ABSENT
 from autostate.shared.keys import kind_named
-from autostate.shared.kinds import COUNTER, MERGED, SET, DictKind, Entries, Entry, Kind, merge_into
+from autostate.shared.kinds import (
+    COUNTER,
+    MERGED,
+    SET,
+    DictKind,
+    Entries,
+    Entry,
+    Kind,
+    joined,
+    merge_into,
+)
 from autostate.shared.line import LINES, opened, parse_key
 from autostate.shared.shelf import Prefixed, Reading, Shelf
 from autostate.stores import Store, file_of
@@ -34,11 +44,13 @@ class Candidates(DictKind):
         """Keep the later one; or all values that have to be merged."""
         if MERGED not in (one[0], other[0]):
             return super().merge(key, one, other)
-        texts = [text for entry in (one, other) for text in entry[_VALUES:] if text is not None]
-        return [MERGED, "", *sorted({*texts})]
+        return joined(one, other)
 
-    def show(self, entry: Entry) -> list[str] | object:
+    def show(self, key: str, entry: Entry) -> list[str] | object:
         """Give the texts of the values; ABSENT: the key was deleted."""
+        if entry[0] == MERGED:
+            single = entry[1]
+            return sorted({*entry[_VALUES:], *(single[_VALUES:] if single else ())} - {None})
         return ABSENT if entry[_VALUES] is None else entry[_VALUES:]
 
 
@@ -123,7 +135,7 @@ def _object(name: str, reading: Reading) -> StoredObject:
         fold.checked(kind, name, kind_name)
         merge_into(kind, merged, entries)
         size += sum(len(key) + len(str(entry)) for key, entry in entries.items())
-    shown = {key: kind.show(entry) for key, entry in merged.items()}
+    shown = {key: kind.show(key, entry) for key, entry in merged.items()}
     content = {key: value for key, value in shown.items() if value is not ABSENT}
     return StoredObject(kind.name, content, size)
 

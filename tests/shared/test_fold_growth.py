@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from autostate.errors import StateTypeError
 from autostate.shared import fold as folding, shelf as shelves
 from autostate.shared.handle import ABSENT
 from autostate.shared.kinds import COUNTER, SET, DictKind, Kind
@@ -118,3 +119,42 @@ def test_removals_are_forgotten() -> None:
         base = writers.new().shelf.read().base
         assert [*base.objects["best"][1]] == ["last"]
         assert base.objects.get("seen", ("set", {}))[1] == {}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "error"),
+    [
+        (DictKind(min), DictKind(min), None),
+        (DictKind(min), DictKind(), "in one program and not in another"),
+    ],
+    ids=["function", "in one only"],
+)
+def test_a_fold_waits_for_nobody_who_can_merge(one: Kind, other: Kind, error: str | None) -> None:
+    """Programs that share other objects of the store go on; what they cannot merge is kept."""
+    writers = Writers(STORES["conditional"])
+    replicas = [writers.new(), writers.new()]
+    handles = [
+        writers.open(*each)[0]
+        for each in ((replicas[0], "best", one), (replicas[1], "best", other))
+    ]
+    for replica, handle, value in zip(replicas, handles, (5, 7), strict=True):
+        handle.write({"price": value})
+        replica.flush(5.0)
+    for _ in range(2):  # the second one has nothing new
+        writers.fold()
+    hits, seen = writers.open(later := writers.new(), "hits", COUNTER)
+    hits.write({"page": 1})
+    later.flush(5.0)
+    assert seen == {"page": 1}
+    for kind, told in ((one, error), (DictKind(), error or "merged by a function")):
+        if told is None:
+            assert writers.open(writers.new(), "best", kind)[1] == {"price": 5}
+        else:
+            with pytest.raises(StateTypeError, match=told):
+                writers.open(writers.new(), "best", kind)
+    if error is None:
+        best, merged = writers.open(last := writers.new(), "best", one)
+        best.write({"price": 6})
+        last.flush(5.0)
+        writers.fold()
+        assert writers.open(writers.new(), "best", one)[1] == merged == {"price": 5}

@@ -76,7 +76,7 @@ def test_merging_is_commutative_and_associative(name: str, data: st.DataObject) 
         other = entries.pop(rng.randrange(len(entries)))
         entries.append(kind.merge("k", one, other))
     assert entries == [whole]
-    assert kind.show(entries[0]) == kind.show(whole)
+    assert kind.show("k", entries[0]) == kind.show("k", whole)
 
 
 def test_an_addition_that_a_removal_has_not_seen_wins() -> None:
@@ -85,8 +85,8 @@ def test_an_addition_that_a_removal_has_not_seen_wins() -> None:
     first = SET.entry("k", True, None, here)
     again = SET.entry("k", True, first, here)
     removal = SET.entry("k", False, first, there)
-    assert SET.show(SET.merge("k", first, removal)) is ABSENT
-    assert SET.show(SET.merge("k", SET.merge("k", first, removal), again)) is True
+    assert SET.show("k", SET.merge("k", first, removal)) is ABSENT
+    assert SET.show("k", SET.merge("k", SET.merge("k", first, removal), again)) is True
 
 
 def test_a_change_that_knows_of_another_is_later() -> None:
@@ -96,9 +96,9 @@ def test_a_change_that_knows_of_another_is_later() -> None:
     first = kind.entry("k", 1, None, ahead)
     behind.clock.see(first[0])
     second = kind.entry("k", 2, first, behind)
-    assert kind.show(kind.merge("k", second, first)) == 2
+    assert kind.show("k", kind.merge("k", second, first)) == 2
     deleted = kind.entry("k", ABSENT, second, behind)
-    assert kind.show(kind.merge("k", first, deleted)) is ABSENT
+    assert kind.show("k", kind.merge("k", first, deleted)) is ABSENT
 
 
 def test_one_key_is_not_merged_in_two_ways() -> None:
