@@ -18,6 +18,7 @@ from autostate.errors import FencedError, StateTypeError
 from autostate.journal import Journal
 from autostate.memory import encode
 from autostate.shared.clock import HybridClock
+from autostate.shared.keys import kind_named
 from autostate.shared.kinds import TOMBSTONES, Entries, IsOld, Kind, kept, merge_into
 from autostate.shared.line import Line, LineKey
 from autostate.shared.shelf import TAKEN, THROUGH, Base, Shelf
@@ -57,7 +58,7 @@ def fold(
         The new base; None: another process folds.
 
     Raises:
-        StateTypeError: Two programs use a name for different kinds. Nothing was changed.
+        StateTypeError: A newer autostate has written it.
         StoreError: The store failed; the next fold begins again.
     """
     journal = Journal(shelf.store)
@@ -109,16 +110,26 @@ class _Changes:
         self.lines.append(encode(change))
 
 
-def _merged(lines: Iterable[Line], kind_of: KindOf) -> dict[str, tuple[Kind, Entries]]:
+_Merged = dict[tuple[str, str], tuple[Kind, Entries]]
+"""Entries, with the kind that merges them, by the names of object and kind."""
+
+
+def _merged(lines: Iterable[Line], kind_of: KindOf) -> _Merged:
     """Merge lineages with each other."""
-    merged: dict[str, tuple[Kind, Entries]] = {}
+    merged: _Merged = {}
     for line in lines:
         for name, (kind_name, entries) in line.objects.items():
-            if name not in merged:
-                merged[name] = kind_of(name, kind_name), {}
-            kind, into = merged[name]
-            merge_into(checked(kind, name, kind_name), into, entries, keeps=True)
+            if (name, kind_name) not in merged:
+                merged[name, kind_name] = _kind(kind_of, name, kind_name), {}
+            kind, into = merged[name, kind_name]
+            merge_into(kind, into, entries, keeps=True)
     return merged
+
+
+def _kind(kind_of: KindOf, name: str, kind_name: str) -> Kind:
+    """Give the kind of contributions, also if this program has another one for the name."""
+    kind = kind_of(name, kind_name)
+    return kind if kind.name == kind_name else kind_named(kind_name)
 
 
 def _taken_in(kind: Kind, known: Entries, contributed: Entries, is_old: IsOld) -> Entries:
@@ -162,17 +173,18 @@ def _folded(
     taken |= {key.writer: (generation, line.number) for key, line in lines.items()}
     forgotten, known_from = _forgotten(taken, base.known_from)
     contributed = _merged(lines.values(), kind_of)
-    objects = dict(base.objects)
-    for name, (kind_name, _) in base.objects.items():
-        with suppress(StateTypeError):  # nobody has contributed to it: it stays as it is
-            kind = checked(kind_of(name, kind_name), name, kind_name)
-            contributed.setdefault(name, (kind, {}))
-    for name, (kind, new) in contributed.items():
+    objects = {name: dict(kinds) for name, kinds in base.objects.items()}
+    for name, kinds in base.objects.items():
+        for kind_name in kinds:
+            with suppress(StateTypeError):  # nobody has contributed to it: it stays as it is
+                kind = _kind(kind_of, name, kind_name)
+                contributed.setdefault((name, kind_name), (kind, {}))
+    for (name, kind_name), (kind, new) in contributed.items():
         if kind.name == "dict":
             for entry in new.values():
                 clock.see(entry[0])
-        kind_name, entries = objects.setdefault(name, (kind.name, {}))
-        changed = _taken_in(checked(kind, name, kind_name), entries, new, is_old)
+        entries = objects.setdefault(name, {}).setdefault(kind_name, {})
+        changed = _taken_in(kind, entries, new, is_old)
         drops = [key for key, entry in changed.items() if entry is None]
         puts = {key: entry for key, entry in changed.items() if entry is not None}
         changes.add(f"{kind_name}:{name}", puts, drops)

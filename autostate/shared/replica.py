@@ -297,10 +297,9 @@ class Replica:
         return merged
 
     def _contributions(self, name: str, kind: Kind, reading: Reading) -> Iterator[Entries]:
-        found = reading.base.objects.get(name)
-        if found is not None:
-            fold.checked(kind, name, found[0])
-            yield found[1]
+        for kind_name, entries in reading.base.objects.get(name, {}).items():
+            fold.checked(kind, name, kind_name)
+            yield entries
         mine = {self.writer.id, *(key for key, each in self._others.items() if each.writer)}
         for key, line in reading.lines.items():
             if key.writer not in mine and name in line.objects:

@@ -78,7 +78,8 @@ class Base(NamedTuple):
         through: Everything up to this generation is in it.
         known_from: The first generation of which it still knows how far writers were taken in.
         taken: Generation and number of the last change that was taken in, by writer.
-        objects: Kind and entries by name.
+        objects: Entries by kind, by name. Programs that disagree about the kind of a name get an
+            error, and nobody else.
         nodes: The ids of the nodes of the journal, by the names of their roots.
         went_on: How many writers of the last generation had written in an earlier one.
         is_settled: Whether nothing can replace it by another one of the same generation. In a store
@@ -89,7 +90,7 @@ class Base(NamedTuple):
     through: int
     known_from: int
     taken: dict[str, tuple[int, int]]
-    objects: dict[str, tuple[str, Entries]]
+    objects: dict[str, dict[str, Entries]]
     nodes: dict[str, int]
     went_on: int = 0
     is_settled: bool = True
@@ -100,10 +101,10 @@ class Base(NamedTuple):
         roots = {node.name: node.content or {} for node in nodes.values() if node.name is not None}
         through = roots.pop(THROUGH, {})
         taken = {who: (one[0], one[1]) for who, one in roots.pop(TAKEN, {}).items()}
-        objects = {}
+        objects: dict[str, dict[str, Entries]] = {}
         for root, entries in roots.items():
             kind, _, name = root.partition(":")
-            objects[name] = (kind, entries)
+            objects.setdefault(name, {})[kind] = entries
         ids = {node.name: each for each, node in nodes.items() if node.name is not None}
         closed, known, went_on = (through.get(name, 0) for name in ("closed", "known", "live"))
         return cls(closed, known or 1, taken, objects, ids, went_on)

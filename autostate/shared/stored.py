@@ -126,8 +126,8 @@ def beside(own: str) -> str | None:
 
 
 def _object(name: str, reading: Reading) -> StoredObject:
-    found = [reading.base.objects.get(name), *(x.objects.get(name) for x in reading.lines.values())]
-    parts = [part for part in found if part is not None]
+    parts = [*reading.base.objects.get(name, {}).items()]
+    parts += [line.objects[name] for line in reading.lines.values() if name in line.objects]
     kind = KINDS[kind_named(parts[0][0]).name]
     merged: Entries = {}
     size = 0

@@ -117,8 +117,8 @@ def test_removals_are_forgotten() -> None:
         writers.fold()
         writers.fold()
         base = writers.new().shelf.read().base
-        assert [*base.objects["best"][1]] == ["last"]
-        assert base.objects.get("seen", ("set", {}))[1] == {}
+        assert [*base.objects["best"]["dict"]] == ["last"]
+        assert base.objects.get("seen", {}).get("set", {}) == {}
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,9 @@ def test_removals_are_forgotten() -> None:
     [
         (DictKind(min), DictKind(min), None),
         (DictKind(min), DictKind(), "in one program and not in another"),
+        (DictKind(min), SET, "is a dict in one program and a set in another"),
     ],
-    ids=["function", "in one only"],
+    ids=["function", "in one only", "two kinds"],
 )
 def test_a_fold_waits_for_nobody_who_can_merge(one: Kind, other: Kind, error: str | None) -> None:
     """Programs that share other objects of the store go on; what they cannot merge is kept."""
