@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 from msgspec import Struct
 
+from autostate.digest import blake2b
 from autostate.errors import DamagedStoreError, FencedError, StoreError, StoreUnavailableError
 
 INDEX: Final = "autostate-index"
@@ -34,6 +35,8 @@ REWRITTEN: Final = 65_536
 """The same for a record that nearly every write replaces."""
 ABANDONED: Final = 24 * 3600.0
 """Seconds after which an object without a name in the index is left over: a write is shorter."""
+_DIGEST: Final = 32
+"""The length of a digest."""
 _ATTEMPTS: Final = 20
 """How often a write without expectations is repeated because another process was faster."""
 
@@ -110,11 +113,27 @@ class _Index(Struct, frozen=True, array_like=True, tag="autostate-index-1"):
         number: Makes each index differ from all others.
         small: Records by key.
         large: Names of the objects with records, by key.
+        digest: Of all before it. Records tell whether they are damaged, and not whether one is
+            missing because its key is; "" in an index of an earlier version.
     """
 
     number: str
     small: dict[str, bytes]
     large: dict[str, str]
+    digest: str = ""
+
+    def encoded(self) -> bytes:
+        """Give the bytes of the index, with its digest."""
+        data = _encode(msgspec.structs.replace(self, digest="0" * _DIGEST))[:-_DIGEST]
+        return data + _digest(data)
+
+    def is_sound(self, data: bytes) -> bool:
+        """Tell whether it was written as these bytes."""
+        return not self.digest or data[-_DIGEST:] == _digest(data[:-_DIGEST])
+
+
+def _digest(data: bytes) -> bytes:
+    return blake2b(data, digest_size=_DIGEST // 2).hexdigest().encode()
 
 
 class _Read(NamedTuple):
@@ -226,7 +245,7 @@ class IndexedStore:
             )
             self._last = None  # until the answer comes
             try:
-                version = self._objects.replace(INDEX, _encode(index), read.version, timeout)
+                version = self._objects.replace(INDEX, index.encoded(), read.version, timeout)
             except ChangedError:
                 read = self._load(timeout)
                 if read.content.number != index.number:  # else it was this very write
@@ -295,6 +314,8 @@ class IndexedStore:
                 index = _decode(found.data)
             except msgspec.MsgspecError as error:
                 raise self._damaged(f"does not read ({error})") from error
+            if not index.is_sound(found.data):
+                raise self._damaged("is damaged")
             if not all(map(_OBJECT.fullmatch, index.large.values())):  # or "../file" is deleted
                 raise self._damaged("names an object as none is named")
             self._last = _Read(index, found.version)

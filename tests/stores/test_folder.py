@@ -39,6 +39,22 @@ def test_a_large_record_may_be_expected(isolated: Path) -> None:
         assert store.read("head") == other
 
 
+def test_a_bit_that_flips_in_the_index_hides_no_record(isolated: Path) -> None:
+    """The digest of a record does not tell whether its key is still there."""
+    with closing(opened(isolated)) as store:
+        store.write({"shared-0-00000001-a": b"1", "shared-0-00000002-b": b"2"})
+        index = isolated / "s" / INDEX
+        sound = index.read_bytes()
+        for place in range(len(sound)):
+            damaged = bytearray(sound)
+            damaged[place] ^= 1 << place % 8
+            index.write_bytes(damaged)
+            with pytest.raises(DamagedStoreError):
+                store.list("")
+        index.write_bytes(sound)
+        assert len(store.list("")) == 2
+
+
 def test_no_file_outside_of_the_folder_is_read_or_deleted(isolated: Path) -> None:
     """The index may name any."""
     outside = isolated / "outside"
