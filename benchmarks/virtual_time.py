@@ -17,12 +17,12 @@ from typing import Any, Final
 from greenlet import getcurrent, greenlet
 
 from autostate import deadline
-from autostate.shared import patience, replica
+from autostate.shared import patience, replica, shelf
 from autostate.stores import apify_platform
 
 DATE: Final = 1_800_000_000.0
 """The time of day at the beginning."""
-_MODULES: Final = (deadline, patience, replica, apify_platform)
+_MODULES: Final = (deadline, patience, replica, shelf, apify_platform)
 
 
 class World:

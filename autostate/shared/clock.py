@@ -24,6 +24,10 @@ class HybridClock:
         self._now = now
         self._last = 0
 
+    def now(self) -> float:
+        """Return the time of day in seconds."""
+        return self._now()
+
     def stamp(self) -> int:
         """Return the time of a change."""
         self._last = max(int(self._now() * 1000) * _PER_MILLISECOND, self._last + 1)

@@ -25,6 +25,11 @@ from autostate.shared.shelf import TAKEN, THROUGH, Base, Shelf
 
 MANY: Final = 64
 """Lineages of past writers, from which number on a fold is due."""
+MOST: Final = 16
+"""So many times as many let a fold be due at once."""
+INTERVAL: Final = 10.0
+METERED_INTERVAL: Final = 600.0
+"""The least seconds between two folds, if not so many lineages are there."""
 LARGE: Final = 65_536
 """Bytes of a lineage, from which size on a fold is due."""
 REMEMBERED: Final = 1_024
@@ -34,13 +39,23 @@ KindOf = Callable[[str, str], Kind]
 """Gives the kind of an object, from its name and the name of its kind."""
 
 
-def is_due(base: Base, count: int) -> bool:
+def is_due(base: Base, count: int, now: float, interval: float) -> bool:
     """Tell whether there are so many lineages that a fold is due.
 
-    Writers that go on after a fold have a lineage again soon: those that went on last time do not
-    count, twice over, or many of them would fold all the time.
+    While a fold is under way all writers wait, and each publishes again afterwards. It is for those
+    that are past. So writers that went on last time do not count, twice over; and until it is known
+    how many these are, folds are rare.
+
+    Args:
+        base: The base.
+        count: The lineages.
+        now: The time of day in seconds.
+        interval: The least seconds between two folds, unless there are very many lineages.
     """
-    return count > MANY + 2 * base.went_on
+    many = MANY + 2 * base.went_on
+    return count > MOST * many or (
+        count > many and not base.folded_at <= now < base.folded_at + interval
+    )
 
 
 def fold(
@@ -191,8 +206,9 @@ def _folded(
     fresh = {who: [*one] for who, one in taken.items() if base.taken.get(who) != one}
     changes.add(TAKEN, fresh, [who for who in forgotten if who in base.taken])
     went_on = sum(key.writer in base.taken for key in lines)
-    changes.add(THROUGH, {"closed": generation, "known": known_from, "live": went_on}, [])
-    return Base(generation, known_from, taken, objects, changes.nodes, went_on)
+    at = int(clock.now())
+    changes.add(THROUGH, {"closed": generation, "known": known_from, "live": went_on, "at": at}, [])
+    return Base(generation, known_from, taken, objects, changes.nodes, went_on, at)
 
 
 def _forgotten(taken: dict[str, tuple[int, int]], known_from: int) -> tuple[list[str], int]:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-FIRST_PAUSE: Final = 0.005
-LONGEST_PAUSE: Final = 0.5
-LONGEST_METERED_PAUSE: Final = 8.0
-"""Seconds between two looks whether another process has folded, or a store answers."""
+PAUSES: Final = (0.005, 0.5)
+METERED_PAUSES: Final = (1.0, 8.0)
+"""Seconds between two looks whether another process has folded, or a store answers: the first, and
+the longest."""
 
 PATIENCE: Final = 2.0
 LONGEST_PATIENCE: Final = 20.0
@@ -28,14 +28,13 @@ class Patience:
     """
 
     def __init__(self, *, is_metered: bool) -> None:
-        self._is_metered = is_metered
+        self._pauses = METERED_PAUSES if is_metered else PAUSES
         self._behind: object = None
         self._until = 0.0
 
     def pauses(self) -> Iterator[float]:
         """Yield how many seconds to wait before each further look."""
-        pause = FIRST_PAUSE
-        longest = LONGEST_METERED_PAUSE if self._is_metered else LONGEST_PAUSE
+        pause, longest = self._pauses
         while True:
             yield pause * random.uniform(0.5, 1.0)
             pause = min(2 * pause, longest)

@@ -76,6 +76,7 @@ class Replica:
         self._reading: Reading | None = None
         self._refreshing = threading.Lock()
         self._patience = Patience(is_metered=store.metered)
+        self._surveyed: Survey | None = None
         self.writer: OwnWriter = self._own_writer()
         self._others: dict[str, Confirmed] = {}
         self._inherited = Inherited(_published)
@@ -224,7 +225,7 @@ class Replica:
                     f"the shared state in {self._store.url} is folded again and again while it is "
                     "read: try again"
                 )
-            if not reading.is_settled and self._is_left(end.left()):
+            if not reading.is_settled and self._is_left(self.shelf.survey(timeout)):
                 self._fold(end.left())
             time.sleep(pause)
         raise AssertionError("unreachable")
@@ -260,6 +261,7 @@ class Replica:
 
         What they had in their lineages is in the base then, so the view needs this, too.
         """
+        self._surveyed = found
         self._follow_all(found.base, found.generation)
         before = self._reading
         if before is not None and found.base.is_settled:
@@ -336,12 +338,13 @@ class Replica:
                         f"changes to the shared state in {self._store.url} could not be published "
                         f"in {timeout:.3g} s: {error}. They stay in memory"
                     ) from error
-                if isinstance(error, ClosedError) and self._is_left(end.left()):
+                found = self._surveyed
+                if isinstance(error, ClosedError) and found is not None and self._is_left(found):
                     self._fold(end.left())
                 time.sleep(pause)
         reading = self._reading
         is_large = size > fold.LARGE
-        if is_large or (reading is not None and fold.is_due(reading.base, len(reading.lines))):
+        if is_large or (reading is not None and self._is_due(reading.base, len(reading.lines))):
             with contextlib.suppress(StoreUnavailableError):
                 self.fold_if_due(is_large=is_large, timeout=max(end.left(), 0.001))
 
@@ -350,9 +353,13 @@ class Replica:
         found = self.shelf.survey(timeout)
         with self.lock:
             self._follow(found)
-        if found.is_folding or not (is_large or fold.is_due(found.base, found.lineages)):
+        if found.is_folding or not (is_large or self._is_due(found.base, found.lineages)):
             return False
         return self._fold(timeout)
+
+    def _is_due(self, base: Base, lineages: int) -> bool:
+        interval = fold.METERED_INTERVAL if self._store.metered else fold.INTERVAL
+        return fold.is_due(base, lineages, self._clock.now(), interval)
 
     def _fold(self, timeout: float | None) -> bool:
         try:
@@ -361,11 +368,9 @@ class Replica:
             return False
         return folded is not None
 
-    def _is_left(self, timeout: float) -> bool:
+    def _is_left(self, found: Survey) -> bool:
         """Tell whether a generation has been closed for so long that its folder is gone."""
-        began = time.monotonic()
-        found = self.shelf.survey(timeout)
-        seconds = (time.monotonic() - began) * (1 + found.lineages / 10)
+        seconds = found.seconds * (1 + found.lineages / 10)
         return self._patience.is_over((found.base.through, self.shelf.version), seconds)
 
     def leave_to_parent(self, store: Store, *, is_locked: bool) -> object:

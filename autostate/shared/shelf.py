@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import builtins
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
@@ -82,6 +83,7 @@ class Base(NamedTuple):
             error, and nobody else.
         nodes: The ids of the nodes of the journal, by the names of their roots.
         went_on: How many writers of the last generation had written in an earlier one.
+        folded_at: The time of day of the last fold, in seconds; 0: there was none.
         is_settled: Whether nothing can replace it by another one of the same generation. In a store
             without conditional writes a process that folds may have claimed the base, and not yet
             written its own.
@@ -93,6 +95,7 @@ class Base(NamedTuple):
     objects: dict[str, dict[str, Entries]]
     nodes: dict[str, int]
     went_on: int = 0
+    folded_at: int = 0
     is_settled: bool = True
 
     @classmethod
@@ -106,8 +109,8 @@ class Base(NamedTuple):
             kind, _, name = root.partition(":")
             objects.setdefault(name, {})[kind] = entries
         ids = {node.name: each for each, node in nodes.items() if node.name is not None}
-        closed, known, went_on = (through.get(name, 0) for name in ("closed", "known", "live"))
-        return cls(closed, known or 1, taken, objects, ids, went_on)
+        closed, known, *rest = (through.get(each, 0) for each in ("closed", "known", "live", "at"))
+        return cls(closed, known or 1, taken, objects, ids, *rest)
 
 
 class Survey(NamedTuple):
@@ -117,11 +120,13 @@ class Survey(NamedTuple):
         base: What was folded.
         generation: The generation that is open.
         lineages: How many later generations have.
+        seconds: How long it took.
     """
 
     base: Base
     generation: int
     lineages: int
+    seconds: float = 0.0
 
     @property
     def is_folding(self) -> bool:
@@ -333,6 +338,7 @@ class Shelf:
             CorruptStateError: A record is damaged.
             StoreError: The store could not be read.
         """
+        began = time.monotonic()
         if self._one_step:
             records = self.store.scan((OWNER, CLOSED), timeout=timeout)
             keys: Collection[str] = [*records, *self.store.list(LINES, timeout=timeout)]
@@ -340,7 +346,8 @@ class Shelf:
         else:
             keys = self.store.list("", timeout=timeout)
             base = self._base_of(_version(keys), timeout)
-        return Survey(base, _open_generation(base, keys), len(_later(base, keys)))
+        lineages = len(_later(base, keys))
+        return Survey(base, _open_generation(base, keys), lineages, time.monotonic() - began)
 
     def _read(self, timeout: float | None) -> Reading | None:
         """Read once; None: a lineage has gone meanwhile."""

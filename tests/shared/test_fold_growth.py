@@ -67,6 +67,7 @@ def test_past_writers_cost_a_reader_nothing(
         hits, _ = writers.open(replica, "hits", COUNTER)
         hits.write({"page": 1})
         replica.flush(5.0)
+        writers.now += 60.0
         if rng.random() < 20 / WRITERS or number == WRITERS - 1:
             reading = FaultyStore(writers.records, **writers.promises)
             _, seen = writers.open(writers.new(reading), "hits", COUNTER)
@@ -81,6 +82,31 @@ def test_past_writers_cost_a_reader_nothing(
     assert most["records"] <= folding.MANY + shelves.ERA + 40
     assert most["steps"] <= folding.MANY + 40
     assert most["bytes"] <= 200 * (folding.REMEMBERED + folding.MANY + 64)
+
+
+def test_living_writers_fold_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each fold lets all of them wait, and publish again."""
+    monkeypatch.setattr(folding, "MANY", 4)
+    writers = Writers(STORES["conditional"])
+    replicas = [writers.new() for _ in range(40)]
+    counters = []
+    for replica in replicas:
+        counters.append(writers.open(replica, "hits", COUNTER)[0])
+        counters[-1].write({"page": 1})
+        replica.flush(5.0)
+    for _ in range(4):
+        for hits, replica in zip(counters, replicas, strict=True):
+            hits.write({"page": 1})
+            replica.flush(5.0)
+    assert replicas[0].shelf.survey().base.through == 1
+    for _ in range(5):
+        writers.now += folding.INTERVAL
+        for hits, replica in zip(counters, replicas, strict=True):
+            hits.write({"page": 1})
+            replica.flush(5.0)
+    assert replicas[0].shelf.survey().base.through <= 4, "it is known how many they are"
+    _, seen = writers.open(writers.new(), "hits", COUNTER)
+    assert seen == {"page": 400}
 
 
 def test_removals_are_forgotten() -> None:

@@ -42,8 +42,8 @@ def test_a_process_that_has_just_begun_to_fold_is_waited_for(
         journal.take_over()
         if not turn:
             replica.shelf.close_generation(1)
-        assert not replica._is_left(1.0)
+        assert not replica._is_left(replica.shelf.survey())
         clock.now += PATIENCE * 0.9
-        assert not replica._is_left(1.0)
+        assert not replica._is_left(replica.shelf.survey())
     clock.now += 2 * PATIENCE
-    assert replica._is_left(1.0)
+    assert replica._is_left(replica.shelf.survey())
