@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import decimal
-import enum
-import fractions
 import math
+from datetime import UTC, datetime, time
+from numbers import Number
 from typing import Any, Final
 
 from autostate.delivery.destination import decode, encode
 from autostate.errors import StateTypeError, UnsupportedTypeError
 from autostate.shared.kinds import COUNTER, SET, DictKind, Kind
-
-_EQUAL_TO_OTHERS: Final = (decimal.Decimal, fractions.Fraction, complex)
 
 
 def text_of(key: Any) -> str:
@@ -30,12 +26,8 @@ def text_of(key: Any) -> str:
     if type(key) is str:
         is_plain = not key.startswith("=") and (key.isascii() or _is_utf8(key))
         return key if is_plain else "=" + encode(key)
-    if isinstance(key, bool) or (isinstance(key, float) and (key.is_integer() or math.isnan(key))):
-        raise UnsupportedTypeError(
-            "a key of a shared object",
-            f"{key!r} is equal to a number of another type, or not to itself: take an int or a str",
-        )
-    return "=" + encode(_only(key))
+    _check(key)
+    return "=" + encode(key)
 
 
 def _is_utf8(text: str) -> bool:
@@ -47,33 +39,31 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _only(key: Any) -> Any:
-    """Give the one of all keys that are equal to this one which every process stores.
-
-    Two texts of one key would be two entries, of which a process shows only one.
-
-    Raises:
-        UnsupportedTypeError: It is not known which one that is.
-    """
-    kind = type(key)
-    if kind in (tuple, frozenset):
-        return kind(map(_only, key))
-    if kind is bool or (kind is float and key.is_integer()):
-        return int(key)  # a part of a key
-    if isinstance(key, enum.Enum) and isinstance(key, int | float | str | bytes | tuple):
-        raise _unclear(key, "its value")
-    if isinstance(key, _EQUAL_TO_OTHERS) or (kind is float and math.isnan(key)):
-        raise _unclear(key, "an int or a str")
-    is_timed = isinstance(key, dt.datetime | dt.time) and key.tzinfo is not None
-    if is_timed and key.tzinfo is not dt.UTC:
-        raise _unclear(key, "it in datetime.UTC")
-    return key
+_PLAIN: Final = (str, bytes, tuple, frozenset)
 
 
-def _unclear(key: Any, instead: str) -> UnsupportedTypeError:
-    return UnsupportedTypeError(
-        "a key of a shared object",
-        f"{key!r} is equal to values of other types or forms, or not to itself: take {instead}",
+def _check(key: Any) -> None:
+    """Refuse what may be equal to something of another text, also inside tuples and frozensets."""
+    cls: Any = type(key)
+    if cls is tuple or cls is frozenset:
+        for item in key:
+            _check(item)
+    elif issubclass(cls, Number):
+        if cls is not int and (cls is not float or key.is_integer() or math.isnan(key)):
+            _refuse(key, "a number of another type, or not to itself: take an int or a str")
+    elif isinstance(key, _PLAIN):
+        base = next(each for each in _PLAIN if isinstance(key, each))
+        if cls is not base:
+            _refuse(key, f"a plain {base.__name__}: take that")
+    elif isinstance(key, (datetime, time)) and (key.tzinfo not in (None, UTC) or key.fold):
+        _refuse(
+            key, "the same time elsewhere: take it in timezone.utc, by astimezone(timezone.utc)"
+        )
+
+
+def _refuse(key: Any, what: str) -> None:
+    raise UnsupportedTypeError(
+        "a key of a shared object", f"this {type(key).__qualname__} may be equal to {what}"
     )
 
 
