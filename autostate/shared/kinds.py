@@ -198,6 +198,18 @@ class DictKind:
         """Return the function that merges the values of a key."""
         return self._merge.get(key) if isinstance(self._merge, Mapping) else self._merge
 
+    def check_merges_as(self, name: str, kind: Kind) -> None:
+        """Check that the object of a name, which is live, has the functions of this kind.
+
+        Raises:
+            StateTypeError: It has others, or none.
+        """
+        if self._merge is not None and not _is_same(self._merge, getattr(kind, "_merge", None)):
+            raise StateTypeError(
+                f"the shared dict {name!r} was made by this program already, with another merge=, "
+                "or none: pass the same one wherever it is made"
+            )
+
     def entry(self, key: str, operation: Any, seen: Entry | None, origin: Origin) -> Entry:
         """Contribute a value, as a text of JSON; None: the key is deleted."""
         origin.next()
@@ -279,6 +291,14 @@ def kept(kind: Kind, key: str, one: Entry, other: Entry) -> Entry:
         if kind.name != "dict":
             raise
         return joined(one, other)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Tell whether functions are the same; a lambda that is made again has the same code."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_is_same(one[key], other[key]) for key in one)
+    code = getattr(one, "__code__", None)
+    return one == other or (code is not None and code == getattr(other, "__code__", None))
 
 
 def _order(entry: Entry) -> tuple[int, str]:

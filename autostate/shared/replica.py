@@ -21,7 +21,7 @@ from autostate.shared.clock import HybridClock
 from autostate.shared.held import Held, Target
 from autostate.shared.inherited import Inherited, with_lines
 from autostate.shared.keys import kind_named
-from autostate.shared.kinds import Entries, Kind, merge_into
+from autostate.shared.kinds import DictKind, Entries, Kind, merge_into
 from autostate.shared.object import Shared
 from autostate.shared.own_writer import OwnWriter, ReplicaWriter
 from autostate.shared.patience import Patience
@@ -156,13 +156,16 @@ class Replica:
         """Give the shared object of a name; make it with what is stored.
 
         Raises:
-            StateTypeError: Another program uses the name for another kind.
+            StateTypeError: Another program uses the name for another kind, or this one merges its
+                values by other functions.
             StoreError: The store could not be read.
         """
         with self.lock:
             known = self.objects.get(name)
             if known is not None:
                 fold.checked(kind, name, known.kind.name)
+                if isinstance(kind, DictKind):
+                    kind.check_merges_as(name, known.kind)
                 return known.container
         began = time.monotonic()
         reading = self._read(None)

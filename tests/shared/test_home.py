@@ -149,3 +149,18 @@ def _closed() -> object:
     yield
     for each in [*homes.values()]:
         each.finish(10.0)
+
+
+def test_a_dict_is_not_merged_by_two_functions() -> None:
+    """The second one would merge nothing; without one, the live dict is given."""
+    best = SharedDict("best", merge={"price": min})
+    assert SharedDict("best") is best
+    assert SharedDict("best", merge={"price": min}) is best
+    for merge in (max, {"price": max}, {"price": min, "size": max}):
+        with pytest.raises(StateTypeError, match="with another merge="):
+            SharedDict("best", merge=merge)
+    SharedDict[str, int]("last")
+    with pytest.raises(StateTypeError, match="or none"):
+        SharedDict("last", merge=min)
+    longest = [SharedDict("longest", merge=lambda one, two: max(one, two, key=len)) for _ in "ab"]
+    assert longest[0] is longest[1]
