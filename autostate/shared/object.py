@@ -105,9 +105,9 @@ class Shared:
         before = self.entries
         gone = {text: None for text in before if text not in entries}
         changed = {t: entry for t, entry in entries.items() if before.get(t, gone) != entry}
-        self.entries = entries
-        self._show(changed)
+        self._show(changed)  # may raise: then the next refresh finds the same changes
         self._show(gone)
+        self.entries = entries
 
     def _show(self, entries: Mapping[str, Any]) -> None:
         """Change the container, by the builtin's functions."""

@@ -201,16 +201,28 @@ class Replica:
             self._fetched_at = began
 
     def show(self) -> None:
-        """Show what was read last."""
-        with self.lock:
-            self._show()
-            for each in self.objects.values():
-                each.read_at = max(each.read_at, self._fetched_at)
+        """Show what was read last; an object that cannot be shown keeps no other one back.
 
-    def _show(self) -> None:
+        Raises:
+            AutostateError: An object cannot be shown, such as one with a value of an unknown class.
+                It stays as it was.
+        """
+        with self.lock:
+            failed = self._show()
+        if failed is not None:
+            raise failed
+
+    def _show(self) -> Exception | None:
+        failed: Exception | None = None
         if self._reading is not None:
             for each in self.objects.values():
-                self._fill(each, self._reading)
+                try:
+                    self._fill(each, self._reading)
+                except Exception as error:  # also of a function of the user that merges
+                    failed = failed or error
+                else:
+                    each.read_at = max(each.read_at, self._fetched_at)
+        return failed
 
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """Return a running event loop in which shared objects are used."""

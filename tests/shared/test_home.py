@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 import autostate
-from autostate.errors import StateTypeError
+from autostate.errors import StateTypeError, UnknownTypeError
 from autostate.shared import handle
 from autostate.shared.counter import SharedCounter
 from autostate.shared.dict import SharedDict
@@ -164,3 +164,28 @@ def test_a_dict_is_not_merged_by_two_functions() -> None:
         SharedDict("last", merge=min)
     longest = [SharedDict("longest", merge=lambda one, two: max(one, two, key=len)) for _ in "ab"]
     assert longest[0] is longest[1]
+
+
+def test_a_value_of_an_unknown_class_is_told_at_each_refresh() -> None:
+    """Its dict stays as it was, and no other object is kept back."""
+    best, hits = SharedDict[str, object]("best"), SharedCounter[str]("hits")
+    body = """
+        import dataclasses
+        @dataclasses.dataclass
+        class UnheardOf:
+            size: int
+        best = SharedDict("best")
+        if sys.argv[1] == "write":
+            best.update(page=UnheardOf(1), last=2)
+            hits["page"] += 1
+        else:
+            del best["page"]
+    """
+    assert start(body, "write").wait() == 0
+    for _ in range(2):
+        with pytest.raises(UnknownTypeError, match="UnheardOf"):
+            hits.refresh()
+        assert (best, hits) == ({}, {"page": 1})
+    assert start(body, "delete").wait() == 0
+    hits.refresh()
+    assert best == {"last": 2}
