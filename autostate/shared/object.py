@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from autostate.errors import UnsupportedTypeError
 from autostate.runtime.info import SharedInfo
 from autostate.shared.handle import ABSENT
 from autostate.shared.keys import key_of, text_of
@@ -55,6 +56,13 @@ class Shared:
         Raises:
             UnsupportedTypeError: A key or value cannot be stored; nothing was changed.
         """
+        try:
+            self._write(operations)
+        except UnsupportedTypeError as error:
+            place = f"shared {self.kind.name} {self.name!r}: {error.path}"
+            raise UnsupportedTypeError(place, error.problem) from None
+
+    def _write(self, operations: Mapping[Any, Any]) -> None:
         texts = {text_of(key): operation for key, operation in operations.items()}
         origin: OwnWriter | Confirmed = self._replica.confirmed() or self._replica.writer
         with self.lock:

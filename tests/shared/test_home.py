@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 import autostate
-from autostate.errors import StateTypeError, UnknownTypeError
+from autostate.errors import StateTypeError, UnknownTypeError, UnsupportedTypeError
 from autostate.shared import handle
 from autostate.shared.counter import SharedCounter
 from autostate.shared.dict import SharedDict
@@ -189,3 +189,11 @@ def test_a_value_of_an_unknown_class_is_told_at_each_refresh() -> None:
     assert start(body, "delete").wait() == 0
     hits.refresh()
     assert best == {"last": 2}
+
+
+def test_what_cannot_be_stored_names_the_object() -> None:
+    """A program may have many."""
+    with pytest.raises(UnsupportedTypeError, match=r"^shared dict 'best': the item\[0\]: a value"):
+        SharedDict("best")["a"] = [object()]
+    with pytest.raises(UnsupportedTypeError, match=r"^shared set 'seen': a key"):
+        SharedSet("seen").add(True)
