@@ -6,6 +6,7 @@ Also where the state is that its processes share with others.
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Final
 
 from autostate import under_test
@@ -103,14 +104,21 @@ def shared_url(own: str, named: str | os.PathLike[str] | None) -> str:
         named: What the setting `shared` says.
 
     Raises:
-        StoreError: It has to be named: on a server, programs that have nothing to do with each
-            other may use the same database; and runs of an Actor have no store in common.
+        StoreError: It has to be named, on servers and in folders by `state=`, too: on a server,
+            programs that have nothing to do with each other may use the same database; and runs of
+            an Actor have no store in common.
     """
     from autostate.stores import file_of
     from autostate.stores.urls import SERVERS, normalized, shown
 
     if named is not None:
         url = normalized(named)
+        scheme = url.partition(":")[0].partition("+")[0]
+        if (scheme in SERVERS or scheme == "file") and not re.search(r"[?&]state=.", str(named)):
+            raise StoreError(
+                "the URL of the shared state names no state, so each program would have one of its "
+                f"own name: add ?state=NAME, as in {shown(url).partition('?')[0]}?state=NAME"
+            )
         path = file_of(url)  # absolute: the program may change its working directory
         return url if path is None else f"sqlite:///{path}"
     path = file_of((own == "memory:" and under_test.exported_url()) or own)

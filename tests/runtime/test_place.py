@@ -46,6 +46,17 @@ def test_elsewhere_it_has_to_be_named(own: str, url: str) -> None:
     assert shared_url(own, "redis://h/0?state=s") == "redis://h/0?state=s"
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://h/0", "postgresql://h/db?schema=s", "s3://bucket/state=a", "file:///a/b"]
+)
+def test_programs_of_different_names_do_not_share_by_their_names(url: str) -> None:
+    """They would share nothing, and not be told."""
+    with pytest.raises(StoreError, match=r"names no state.*\?state=NAME"):
+        shared_url("sqlite:////a/b.db", url)
+    joined = url + ("&" if "?" in url else "?") + "state=s"
+    assert "state=s" in shared_url("sqlite:////a/b.db", joined)
+
+
 def test_a_named_file_stays_where_it_is(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Although the program changes its working directory."""
     autostate.configure("memory:", shared="sqlite:///s.db")
