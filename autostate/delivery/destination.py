@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -233,4 +234,4 @@ def _make(kind: str, content: Any) -> Any:
         raise UnknownTypeError(content[0])
     if kind in ("ref", "pickled"):
         raise CorruptStateError(f"an item of an outbox holds a {kind}")
-    return content
+    return Counter(content) if kind == "counter" else content

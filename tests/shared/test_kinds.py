@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter, OrderedDict, defaultdict, deque
 from datetime import UTC, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import IntEnum, StrEnum
@@ -170,6 +171,21 @@ def test_keys_that_equal_others_are_refused(key: object, other: object) -> None:
     assert key == other
     with pytest.raises(UnsupportedTypeError, match="may be equal to"):
         text_of(key)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(Counter("aab"), OrderedDict(a=1), defaultdict(int, a=1), deque([1], 2), bytearray(b"x")),
+        *({"a": 1}, [1], {1}),
+    ],
+)
+def test_a_value_is_shown_as_what_it_was(value: Any) -> None:
+    """Of the same type, but frozen."""
+    kind = DictKind()
+    found = kind.show(kind.entry("k", value, None, Writer("a", 0.0)))
+    assert found == value
+    assert isinstance(found, type(value))
 
 
 @pytest.mark.parametrize("key", [float("nan"), ("a", float("nan"))])
