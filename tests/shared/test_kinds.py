@@ -183,7 +183,7 @@ def test_keys_that_equal_others_are_refused(key: object, other: object) -> None:
 def test_a_value_is_shown_as_what_it_was(value: Any) -> None:
     """Of the same type, but frozen."""
     kind = DictKind()
-    found = kind.show(kind.entry("k", value, None, Writer("a", 0.0)))
+    found = kind.show("k", kind.entry("k", value, None, Writer("a", 0.0)))
     assert found == value
     assert isinstance(found, type(value))
 

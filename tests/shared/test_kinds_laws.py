@@ -103,13 +103,13 @@ class Process:
         self.containers: dict[str, Any] = {}
         for name, (kind, builtin, _) in KINDS.items():
             self.containers[name] = self.replica.open(name, kind, partial(_made, builtin))
-        add = self.replica.writer.add
+        contribute = self.replica.writer.contribute
 
         def noted(name: str, kind: Kind, entries: Mapping[str, Any]) -> None:
             self.made.append((name, {**entries}))
-            add(name, kind, entries)
+            contribute(name, kind, entries)
 
-        self.replica.writer.add = noted  # type: ignore[method-assign]
+        self.replica.writer.contribute = noted  # type: ignore[method-assign]
 
     def publish(self, *, loses_answer: bool) -> None:
         """Publish; if the answer is lost, again."""
