@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -45,6 +46,7 @@ class Shared:
         self.container: Any = None
         self.read_at: float = -math.inf
         self._replica = replica
+        self._unclear: Mapping[str, Any] = {}  # keys of which the container may not show what is
 
     def write(self, operations: Mapping[Any, Any]) -> None:
         """Check, record and show changes of one call, all or none.
@@ -66,6 +68,9 @@ class Shared:
         texts = {text_of(key): operation for key, operation in operations.items()}
         origin: OwnWriter | Confirmed = self._replica.confirmed() or self._replica.writer
         with self.lock:
+            if self._unclear:
+                with contextlib.suppress(Exception):  # a refresh tells of what cannot be shown
+                    self._replica.show_again(self.name)
             kind, entries = self.kind, self.entries
             made = {
                 text: kind.entry(text, operation, entries.get(text), origin)
@@ -75,9 +80,16 @@ class Shared:
                 text: entry if text not in entries else kind.merge(text, entries[text], entry)
                 for text, entry in made.items()
             }
-            origin.contribute(self.name, kind, made)
-            entries.update(merged)
-            self._show(merged)
+            self._unclear = merged
+            try:
+                origin.contribute(self.name, kind, made)
+                entries.update(merged)
+                self._show(merged)
+                self._unclear = {}
+            except BaseException:  # Ctrl-C may have struck after the contribution
+                self._replica.show_again(self.name)
+                self._replica.wake()
+                raise
             if self._replica.is_refreshed:
                 self._replica.tracker.note_loop()
         self._replica.wake()
@@ -101,21 +113,30 @@ class Shared:
                 last_error=None if error is None else str(error),
             )
 
+    @property
+    def unclear(self) -> Iterable[str]:
+        """The keys of which Ctrl-C may have left the container behind; the lock is held."""
+        return self._unclear
+
     def show_again(self, found: Entries, keys: Iterable[str]) -> None:
         """Show what is known about some keys; the lock is held."""
-        for key in keys:
+        self._unclear = unclear = {**self._unclear, **dict.fromkeys(keys)}
+        self._show({key: found.get(key) for key in unclear})
+        for key in unclear:
             self.entries.pop(key, None)
         self.entries.update(found)
-        self._show({key: found.get(key) for key in keys})
+        self._unclear = {}
 
     def set_entries(self, entries: Entries) -> None:
         """Show what a refresh has found; the lock is held."""
-        before = self.entries
-        gone = {text: None for text in before if text not in entries}
-        changed = {t: entry for t, entry in entries.items() if before.get(t, gone) != entry}
+        before, unclear = self.entries, self._unclear
+        gone = {text: None for text in (*before, *unclear) if text not in entries}
+        changed = {
+            t: one for t, one in entries.items() if before.get(t, gone) != one or t in unclear
+        }
+        self._unclear = changed = changed | gone
         self._show(changed)  # may raise: then the next refresh finds the same changes
-        self._show(gone)
-        self.entries = entries
+        self.entries, self._unclear = entries, {}
 
     def _show(self, entries: Mapping[str, Any]) -> None:
         """Change the container, by the builtin's functions."""

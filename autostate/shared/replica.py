@@ -89,7 +89,7 @@ class Replica:
     def held(self, tracker: Marks, target: Target) -> Held:
         """Make what keeps the changes of the open blocks of a tracker."""
         return Held(
-            tracker, target, self.kind_of, show_again=self._show_again, wake=self._wake_later
+            tracker, target, self.kind_of, show_again=self.show_again, wake=self._wake_later
         )
 
     def _wake_later(self) -> None:
@@ -106,7 +106,7 @@ class Replica:
             if self._reading is not None:
                 confirmed.note(_published(confirmed.id, self._reading))
             for name, keys in confirmed.keys().items():
-                self._show_again(name, keys)
+                self.show_again(name, keys)
 
     def resumed(self, name: str, epoch: int, forget: Callable[[int], None]) -> ReplicaWriter:
         """Make a writer that goes on where a former process has stopped.
@@ -135,11 +135,12 @@ class Replica:
                 self._inherited.forget(name)
                 return writer
 
-    def _show_again(self, name: str, keys: list[str]) -> None:
-        """Show keys of an object anew, without reading."""
+    def show_again(self, name: str, keys: Collection[str] = ()) -> None:
+        """Show keys of an object anew, without reading; also those that are not clear."""
         with self.lock:
             shared = self.objects.get(name)
             if shared is not None and self._reading is not None:
+                keys = {*keys, *shared.unclear}
                 shared.show_again(self._merged(shared, self._reading, keys), keys)
 
     def show_undone(self) -> None:
