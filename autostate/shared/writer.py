@@ -99,6 +99,8 @@ class Writer:
         self._outlasts = id is not None
         self._tries = 0
         self._former: list[str] = []  # keys with less in them
+        self._flying: str | None = None  # the key of a publication whose outcome is not noted
+        self._arrived: Line | None = None  # what is acknowledged, and not noted everywhere
         self._publishing = threading.Lock()
 
     # -- the origin of changes: see `kinds.Origin` ------------------------------------------------
@@ -136,6 +138,7 @@ class Writer:
 
     def own(self, name: str) -> Iterator[Entries]:
         """Yield what this process has contributed to an object, outside of the base."""
+        self._settle()
         for objects in (self.line, *(each.objects for each in self.pending)):
             if name in objects:
                 yield objects[name][1]
@@ -181,6 +184,7 @@ class Writer:
         while True:
             with self._lock:
                 self._check()
+                self._settle()
                 if not self.is_behind:
                     return 0
                 key, line = self._attempt(ends)
@@ -205,17 +209,33 @@ class Writer:
         """Begin a publication of all changes; the lock is held."""
         objects = self._merged(self.line, self.pending)
         self.sent = self.pending[-1].number
+        if self._flying is not None:  # Ctrl-C has interrupted it: as after an unknown outcome
+            self._take_another_key(self._flying)
         key = LineKey(self.generation, self.id, self._epoch, self._tries)
+        self._flying = key.text
         return key, Line(self.sent, objects, ended=ends)
 
     def _note_success(self, key: LineKey, line: Line) -> None:
         with self._lock:
             # Else a refresh has found the base meanwhile that has this lineage.
             if self.generation == key.generation:
-                self.line = line.objects
-                self.acknowledged = line.number
-                self._drop(line.number)
-                self._former = []
+                self._arrived = line
+                self._settle()
+
+    def _settle(self) -> None:
+        """Note everywhere what is acknowledged, also if Ctrl-C interrupts it; the lock is held."""
+        line = self._arrived
+        if line is not None:
+            self.line = line.objects
+            self.acknowledged = line.number
+            self._drop(line.number)
+            self._former, self._flying = [], None
+            self._arrived = None
+
+    def _take_another_key(self, former: str) -> None:
+        self._tries += 1  # first: a publication must not delete its own key
+        self._former.append(former)
+        self._flying = None
 
     def _note_failure(self, key: LineKey, *, has_arrived: LineKey | None) -> None:
         """Note what may be in the store now: nothing of the last attempt, or this record."""
@@ -223,9 +243,10 @@ class Writer:
             if self.generation != key.generation:
                 return
             if has_arrived is not None:
-                self._former.append(key.text)
-                self._tries += 1
-            elif not self._former:
+                self._take_another_key(key.text)
+                return
+            self._flying = None
+            if not self._former:
                 self.sent = 0
 
     def _follow_now(self, timeout: float | None) -> None:
@@ -235,6 +256,7 @@ class Writer:
 
     def follow(self, base: Base, generation: int) -> None:
         """Go on in the generation that is open, if this is known to be right; the lock is held."""
+        self._settle()
         if self._outlasts:
             if base.is_settled and base.through >= self.generation:
                 self._follow(base, base.through + 1)
@@ -266,7 +288,7 @@ class Writer:
         self.generation = generation
         self.sent = 0
         self._tries = 0
-        self._former = []
+        self._former, self._flying = [], None
 
     def _check(self) -> None:
         if self.uncertain:

@@ -28,9 +28,10 @@ def opened(records: Records) -> tuple[Replica, Shared, Counter[str]]:
     "act",
     [
         lambda _, hits: hits.write(COUNT),
+        lambda replica, hits: (hits.write(COUNT), replica.flush(5.0)),
         lambda replica, hits: (hits.write(COUNT), replica.refresh()),
     ],
-    ids=["write", "refresh"],
+    ids=["write", "flush", "refresh"],
 )
 def test_ctrl_c_neither_hides_nor_doubles_a_change(
     act: Callable[[Replica, Shared], object],
