@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autostate import under_test
 from autostate.deadline import Deadline
-from autostate.errors import AutostateError, ReadOnlyError, StateInUseError
+from autostate.errors import AutostateError, ReadOnlyError, StateInUseError, StoreError
 from autostate.ownership.state_names import of_programs
-from autostate.process import lifecycle
+from autostate.process import exit_status, lifecycle
 from autostate.process.interrupts import Worker
 from autostate.runtime.api import current_manager
 from autostate.runtime.companion import Beside
@@ -98,7 +98,6 @@ class Home(Beside):
 
     def get(self, cls: type[Any], name: str, options: Options) -> Any:
         """Give the live object of a name; see `handle.attach`."""
-        check_name(name)
         kind = _kind(cls._builtin_, options)
 
         def make(shared: Shared) -> Any:
@@ -353,7 +352,11 @@ def _key(url: str, settings: Settings) -> str:
 
 def attach(cls: type[Any], name: str, options: Options) -> Any:
     """Give the live object of a class and a name; see `handle.attach`."""
-    return home().get(cls, name, options)
+    check_name(name)
+    try:
+        return home().get(cls, name, options)
+    except (StoreError, ValueError) as error:  # the URL is wrong, the server does not answer
+        raise exit_status.expect(error).with_traceback(None) from None
 
 
 def resume(manager: StateManager) -> None:

@@ -197,3 +197,16 @@ def test_what_cannot_be_stored_names_the_object() -> None:
         SharedDict("best")["a"] = [object()]
     with pytest.raises(UnsupportedTypeError, match=r"^shared set 'seen': a key"):
         SharedSet("seen").add(True)
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0?state=s", "foo:bar", "redis://h/0"])
+def test_a_store_that_cannot_be_used_ends_a_script_with_one_line(url: str) -> None:
+    """As for a state of its own: a traceback might show a password."""
+    code = "from autostate import SharedCounter; SharedCounter('hits')"
+    environment = {**os.environ, "AUTOSTATE_SHARED_URL": url}
+    run = subprocess.run(
+        [sys.executable, "-c", code], check=False, env=environment, capture_output=True
+    )
+    assert run.returncode == 1
+    assert run.stderr.startswith(b"autostate: ")
+    assert run.stderr.count(b"\n") == 1
