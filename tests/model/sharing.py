@@ -55,6 +55,8 @@ _WRITER: Final = (
     "_outlasts",
     "_tries",
     "_former",
+    "_flying",
+    "_arrived",
 )
 _NOT_KEPT: Final = {"_shelf", "_kind_of", "_clock", "_lock", "_publishing", "accept", "held"}
 
