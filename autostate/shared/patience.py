@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 PAUSES: Final = (0.005, 0.5)
-METERED_PAUSES: Final = (1.0, 8.0)
+METERED_PAUSES: Final = (0.1, 8.0)
 """Seconds between two looks whether another process has folded, or a store answers: the first, and
 the longest."""
 

@@ -15,6 +15,7 @@ from autostate import SharedCounter, SharedSet
 from autostate.errors import CorruptStateError, StoreError
 from autostate.runtime.place import SHARED_KEYS
 from autostate.settings import Settings
+from autostate.shared import patience
 from autostate.shared.copying import fill
 from autostate.shared.kinds import COUNTER
 from autostate.shared.replica import Replica, Shared
@@ -47,6 +48,12 @@ def counted(url: str) -> dict[str, object]:
     found = read_shared(url, Settings.for_store(url))
     assert found is not None
     return found.objects["hits"].content
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the place of a process that has folded and is gone soon."""
+    monkeypatch.setattr(patience, "PATIENCE", 0.05)
 
 
 @pytest.fixture
