@@ -15,13 +15,20 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from autostate import under_test
-from autostate.deadline import Deadline
-from autostate.errors import AutostateError, ReadOnlyError, StateInUseError, StoreError
+from autostate.deadline import Deadline, retried
+from autostate.errors import (
+    AutostateError,
+    ReadOnlyError,
+    StateInUseError,
+    StoreError,
+    StoreUnavailableError,
+)
 from autostate.ownership.state_names import of_programs
 from autostate.process import exit_status, lifecycle
 from autostate.process.interrupts import Worker
@@ -353,8 +360,28 @@ def _key(url: str, settings: Settings) -> str:
 def attach(cls: type[Any], name: str, options: Options) -> Any:
     """Give the live object of a class and a name; see `handle.attach`."""
     check_name(name)
-    try:
+    told: list[str] = []
+
+    def attempt(*, timeout: float) -> Any:  # noqa: ARG001 - each read has a limit of its own
         return home().get(cls, name, options)
+
+    def report(error: StoreUnavailableError) -> None:
+        if told[-1:] != [str(error)]:  # once for each cause
+            told.append(str(error))
+            logger.warning(
+                "the shared state cannot be read yet, and autostate tries again: %s", error
+            )
+
+    try:
+        manager = current_manager()
+        settings = manager.shared_settings(manager.shared_url())
+        return retried(
+            attempt,
+            Deadline.after(settings.flush_timeout),
+            gives_up=lambda error, _: error.lasting,
+            report=report,
+            pause=time.sleep,
+        )
     except (StoreError, ValueError) as error:  # the URL is wrong, the server does not answer
         raise exit_status.expect(error).with_traceback(None) from None
 

@@ -8,17 +8,23 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 import autostate
-from autostate.errors import StateTypeError, UnknownTypeError, UnsupportedTypeError
+from autostate.errors import (
+    StateTypeError,
+    StoreUnavailableError,
+    UnknownTypeError,
+    UnsupportedTypeError,
+)
 from autostate.shared import handle
 from autostate.shared.counter import SharedCounter
 from autostate.shared.dict import SharedDict
 from autostate.shared.home import attach, homes
 from autostate.shared.set import SharedSet
+from autostate.stores import open_store
 
 IMPORTS: Final = """
 import os, signal, sys, threading
@@ -203,10 +209,27 @@ def test_what_cannot_be_stored_names_the_object() -> None:
 def test_a_store_that_cannot_be_used_ends_a_script_with_one_line(url: str) -> None:
     """As for a state of its own: a traceback might show a password."""
     code = "from autostate import SharedCounter; SharedCounter('hits')"
-    environment = {**os.environ, "AUTOSTATE_SHARED_URL": url}
+    environment = {**os.environ, "AUTOSTATE_SHARED_URL": url, "AUTOSTATE_FLUSH_TIMEOUT": "0.05"}
     run = subprocess.run(
         [sys.executable, "-c", code], check=False, env=environment, capture_output=True
     )
     assert run.returncode == 1
     assert run.stderr.startswith(b"autostate: ")
     assert run.stderr.count(b"\n") == 1
+
+
+def test_a_store_that_does_not_answer_yet_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as a file that a hundred processes open at once; as for a state of its own."""
+    left = [StoreUnavailableError("locked")] * 2
+
+    def opened(*given: Any, **how: Any) -> Any:
+        if left:
+            raise left.pop()
+        return open_store(*given, **how)
+
+    monkeypatch.setattr("autostate.shared.home.open_store", opened)
+    SharedCounter[str]("hits")["page"] += 1
+    assert not left
+    assert caplog.text.count("cannot be read yet") == 1
