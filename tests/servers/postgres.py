@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from tests.servers.base import wait_for
+from tests.servers.base import wait_until
 from tests.servers.proxy import Proxy
 
 NOBODY: Final = 65534
@@ -54,12 +54,17 @@ class Postgres:
 
     def start(self) -> None:
         """Start it; see `Server`."""
-        Path(self._data, "postmaster.pid").unlink(missing_ok=True)  # of one that was killed
-        options = ["-c", "listen_addresses=", *([] if self._syncs else ["-F"])]
-        self._process = process = self._run(
-            "postgres", "-D", self._data, "-k", str(self.folder), *options
-        )
-        wait_for(self._answers, lambda: process.poll() is None)
+        wait_until(self._has_started)
+
+    def _has_started(self) -> bool:
+        """Start it, again if it has ended: of one that was killed, programs may still end."""
+        if self._process is None or self._process.poll() is not None:
+            Path(self._data, "postmaster.pid").unlink(missing_ok=True)  # of one that was killed
+            options = ["-c", "listen_addresses=", *([] if self._syncs else ["-F"])]
+            self._process = self._run(
+                "postgres", "-D", self._data, "-k", str(self.folder), *options
+            )
+        return self._answers()
 
     def kill(self) -> None:
         """SIGKILL, of the process that has started the others; they end a moment later."""
