@@ -33,6 +33,13 @@ for page in range(int(rounds)):
 """
 
 
+def hits_now() -> SharedCounter[str]:
+    """Give the counter "hits" as the store has it now."""
+    made = SharedCounter[str]("hits")
+    made.refresh()
+    return made
+
+
 def share(url: str) -> None:
     """Let both programs run at once, and count what they have shared."""
     programs.run("import autostate")  # the server of programs begins with its first one

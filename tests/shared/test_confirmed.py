@@ -7,19 +7,19 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Final
 
 import pytest
 
 import autostate
 from autostate.delivery.destination import OutboxItem
-from autostate.shared import handle
 from autostate.shared.confirmed import MOST, Change
 from autostate.shared.counter import SharedCounter
-from autostate.shared.home import attach, home, homes
+from autostate.shared.home import home
 from autostate.shared.set import SharedSet
+
+pytestmark = pytest.mark.usefixtures("shared_here")
 
 PROGRAM: Final = """
 import os, random, signal, sys
@@ -48,16 +48,6 @@ while progress["page"] < 60:
     if not last:
         os.kill(os.getpid(), signal.SIGKILL)
 """
-
-
-@pytest.fixture(autouse=True)
-def _home(monkeypatch: pytest.MonkeyPatch, isolated: Path) -> Iterator[None]:
-    """Share the same state in this process."""
-    monkeypatch.setattr(handle, "attach", attach)
-    monkeypatch.setenv("AUTOSTATE_SHARED_URL", f"sqlite:///{isolated}/shared.db")
-    yield
-    for each in [*homes.values()]:
-        each.finish(10.0)
 
 
 def test_each_page_counts_once(rng: random.Random) -> None:

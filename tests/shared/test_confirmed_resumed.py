@@ -8,16 +8,15 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from autostate.shared import handle
-from autostate.shared.counter import SharedCounter
 from autostate.shared.dict import SharedDict
-from autostate.shared.home import attach, homes
+from tests.shared.sharing import hits_now
+
+pytestmark = pytest.mark.usefixtures("shared_here")
 
 IMPORTS: Final = """
 import asyncio, os, signal, sys, threading
@@ -65,23 +64,6 @@ def killed() -> None:
     run(KILLED, status=-signal.SIGKILL)
 
 
-@pytest.fixture(autouse=True)
-def _home(monkeypatch: pytest.MonkeyPatch, isolated: Path) -> Iterator[None]:
-    """Share the same state in this process."""
-    monkeypatch.setattr(handle, "attach", attach)
-    monkeypatch.setenv("AUTOSTATE_SHARED_URL", f"sqlite:///{isolated}/s.db")
-    yield
-    for each in [*homes.values()]:
-        each.finish(10.0)
-
-
-def shared() -> SharedCounter[str]:
-    """The counter as this process sees it now."""
-    made = SharedCounter[str]("hits")
-    made.refresh()
-    return made
-
-
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -93,9 +75,9 @@ def shared() -> SharedCounter[str]:
 def test_a_program_without_shared_objects_publishes_what_is_left(body: str, status: int) -> None:
     """By flush(), by durable(), and at its end."""
     killed()
-    assert shared()["page"] == 0
+    assert hits_now()["page"] == 0
     run(f"progress = PersistedDict('progress'); {body}", status=status)
-    assert shared()["page"] == 1
+    assert hits_now()["page"] == 1
 
 
 def test_what_is_meant_for_another_shared_state_stays(isolated: Path) -> None:
@@ -116,12 +98,12 @@ def test_what_is_meant_for_another_shared_state_stays(isolated: Path) -> None:
     assert "changes to the shared state are not published: " in told
     assert told.count(first) == 2
     assert "refused: " in told
-    assert shared()["page"] == 0
+    assert hits_now()["page"] == 0
     run("progress = PersistedDict('progress')")
-    assert shared()["page"] == 1
+    assert hits_now()["page"] == 1
     # Nothing is pending, so that another URL may be taken.
     run("PersistedDict('progress'); SharedCounter('hits')['page'] += 1", url="sqlite:///other.db")
-    assert shared()["page"] == 1
+    assert hits_now()["page"] == 1
 
 
 def test_a_shared_state_beside_the_own_one_moves_with_it(isolated: Path) -> None:
@@ -153,11 +135,11 @@ def test_a_state_that_was_restored_goes_on_counting(isolated: Path) -> None:
     shutil.copytree(isolated / "own", isolated / "copy")
     run(body)
     run(body)
-    assert shared()["page"] == 9
+    assert hits_now()["page"] == 9
     shutil.rmtree(isolated / "own")
     shutil.move(isolated / "copy", isolated / "own")
     run(body)
-    assert shared()["page"] == 12
+    assert hits_now()["page"] == 12
 
 
 def test_a_shared_state_that_does_not_answer_loses_nothing() -> None:
@@ -186,7 +168,7 @@ def test_a_shared_state_that_does_not_answer_loses_nothing() -> None:
         assert not home.home()._live()[0].outbox.aside()
         """
     )
-    assert shared()["page"] == 1
+    assert hits_now()["page"] == 1
 
 
 def test_values_that_this_program_cannot_merge_are_kept() -> None:

@@ -11,7 +11,6 @@ import contextvars
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ import pytest
 import autostate
 from autostate.errors import StoreUnavailableError
 from autostate.runtime.api import current_manager
-from autostate.shared import handle
 from autostate.shared.counter import SharedCounter
 from autostate.shared.dict import SharedDict
-from autostate.shared.home import attach, home, homes
+from autostate.shared.home import home
 from autostate.shared.kinds import COUNTER, SET, DictKind
 from autostate.shared.replica import Replica
 from autostate.shared.set import SharedSet
@@ -34,14 +32,9 @@ from tests.interrupting import Interrupt
 
 
 @pytest.fixture(autouse=True)
-def _home(monkeypatch: pytest.MonkeyPatch, isolated: Path) -> Iterator[None]:
+def _home(shared_here: None, isolated: Path) -> None:
     """Nothing is published by itself: each test says when."""
-    monkeypatch.setattr(handle, "attach", attach)
-    monkeypatch.setenv("AUTOSTATE_SHARED_URL", f"sqlite:///{isolated}/s.db")
     autostate.configure(f"sqlite:///{isolated}/own.db", debounce=100.0, max_delay=100.0)
-    yield
-    for each in [*homes.values()]:
-        each.finish(10.0)
 
 
 @pytest.fixture(params=["own state", "no own state"])

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -19,12 +18,13 @@ from autostate.errors import (
     UnknownTypeError,
     UnsupportedTypeError,
 )
-from autostate.shared import handle
 from autostate.shared.counter import SharedCounter
 from autostate.shared.dict import SharedDict
-from autostate.shared.home import attach, homes
 from autostate.shared.set import SharedSet
 from autostate.stores import open_store
+from tests.shared.sharing import hits_now
+
+pytestmark = pytest.mark.usefixtures("shared_here")
 
 IMPORTS: Final = """
 import os, signal, sys, threading
@@ -46,20 +46,6 @@ def start(body: str, *arguments: object) -> subprocess.Popen[bytes]:
     )
 
 
-def shared() -> SharedCounter[str]:
-    """The counter as this process sees it now."""
-    made = SharedCounter[str]("hits")
-    made.refresh()
-    return made
-
-
-@pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, isolated: Path) -> None:
-    """This process shares the same state, whatever other tests have put in the place of it."""
-    monkeypatch.setattr(handle, "attach", attach)
-    monkeypatch.setenv("AUTOSTATE_SHARED_URL", f"sqlite:///{isolated}/s.db")
-
-
 def test_programs_count_and_collect_together() -> None:
     """Each also ends without a flush."""
     body = """
@@ -72,7 +58,7 @@ def test_programs_count_and_collect_together() -> None:
     """
     running = [start(body, number) for number in range(3)]
     assert [each.wait() for each in running] == [0, 0, 0]
-    assert shared() == {"page": 900, "all": 1800}
+    assert hits_now() == {"page": 900, "all": 1800}
     assert SharedSet[int]("seen") == set(range(52))
     best = SharedDict[str, int]("best", merge={"price": min})
     assert best == {"price": 7}
@@ -88,7 +74,7 @@ def test_what_was_flushed_survives_a_kill() -> None:
     """
     running = [start(body) for _ in range(3)]
     assert [each.wait() for each in running] == [-signal.SIGKILL] * 3
-    assert shared() == {"page": 30}
+    assert hits_now() == {"page": 30}
 
 
 def test_children_of_forks_count_for_themselves() -> None:
@@ -105,7 +91,7 @@ def test_children_of_forks_count_for_themselves() -> None:
         hits["page"] += 1
     """
     assert start(body).wait() == 0
-    assert shared() == {"page": 302}
+    assert hits_now() == {"page": 302}
 
 
 def test_threads_count_beside_refreshes() -> None:
@@ -124,7 +110,7 @@ def test_threads_count_beside_refreshes() -> None:
     """
     running = [start(body) for _ in range(2)]
     assert [each.wait() for each in running] == [0, 0]
-    assert shared() == {"page": 16_000}
+    assert hits_now() == {"page": 16_000}
 
 
 def test_a_name_is_of_one_kind() -> None:
@@ -139,7 +125,7 @@ def test_a_name_is_of_one_kind() -> None:
 
 def test_what_others_publish_is_seen_after_a_refresh() -> None:
     """And not before; own changes at once."""
-    mine = shared()
+    mine = hits_now()
     mine["page"] += 5
     assert start("hits['page'] += 1").wait() == 0
     assert mine["page"] == 5
@@ -147,14 +133,6 @@ def test_what_others_publish_is_seen_after_a_refresh() -> None:
     assert mine["page"] == 5
     mine.refresh()
     assert mine["page"] == 6
-
-
-@pytest.fixture(autouse=True)
-def _closed() -> object:
-    """End the shared states of this process."""
-    yield
-    for each in [*homes.values()]:
-        each.finish(10.0)
 
 
 def test_a_dict_is_not_merged_by_two_functions() -> None:

@@ -6,15 +6,14 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from autostate import SharedCounter
-from autostate.shared import handle
-from autostate.shared.home import attach, homes
+from tests.shared.sharing import hits_now
+
+pytestmark = pytest.mark.usefixtures("shared_here")
 
 IMPORTS: Final = """
 import os, signal, sys, threading
@@ -53,23 +52,6 @@ def run(body: str, *arguments: str) -> None:
         timeout=100,
     )
     assert done.returncode == 0
-
-
-@pytest.fixture(autouse=True)
-def _home(monkeypatch: pytest.MonkeyPatch, isolated: Path) -> Iterator[None]:
-    """This process shares the same state."""
-    monkeypatch.setattr(handle, "attach", attach)
-    monkeypatch.setenv("AUTOSTATE_SHARED_URL", f"sqlite:///{isolated}/s.db")
-    yield
-    for each in [*homes.values()]:
-        each.finish(10.0)
-
-
-def shared() -> SharedCounter[str]:
-    """The counter as this process sees it now."""
-    made = SharedCounter[str]("hits")
-    made.refresh()
-    return made
 
 
 @pytest.mark.parametrize("state", ["own", "none"])
@@ -116,7 +98,7 @@ def test_a_child_shows_what_its_parent_had_changed(state: str) -> None:
         """,
         state,
     )
-    assert shared() == {"a": 114, "b": 1}
+    assert hits_now() == {"a": 114, "b": 1}
 
 
 @pytest.mark.parametrize("state", ["own", "none"])
@@ -137,7 +119,7 @@ def test_a_block_around_a_fork_is_published_once(state: str) -> None:
         """,
         state,
     )
-    assert shared() == {"parent": 1, "child": 1}
+    assert hits_now() == {"parent": 1, "child": 1}
 
 
 @pytest.mark.parametrize("state", ["own", "none"])
@@ -168,7 +150,7 @@ def test_workers_of_a_server_that_are_killed_and_replaced(state: str) -> None:
         """,
         state,
     )
-    assert shared()["all"] == 6 + 100 + 15
+    assert hits_now()["all"] == 6 + 100 + 15
 
 
 def test_pools_of_multiprocessing_count_exactly(isolated: Path) -> None:
@@ -198,7 +180,7 @@ def test_pools_of_multiprocessing_count_exactly(isolated: Path) -> None:
         encoding="utf-8",
     )
     subprocess.run([sys.executable, str(program), "own"], check=True, timeout=100)
-    assert shared()["all"] == 31
+    assert hits_now()["all"] == 31
 
 
 def test_a_daemon_goes_on_with_what_its_parent_had_not_saved() -> None:
@@ -232,7 +214,7 @@ def test_a_daemon_goes_on_with_what_its_parent_had_not_saved() -> None:
         over.give()
         """
     )
-    assert shared() == {"page": 3}
+    assert hits_now() == {"page": 3}
 
 
 def test_a_fork_in_the_midst_of_a_change_hangs_nobody() -> None:
@@ -262,4 +244,4 @@ def test_a_fork_in_the_midst_of_a_change_hangs_nobody() -> None:
         thread.join()
         """
     )
-    assert shared() == {"a": 2}
+    assert hits_now() == {"a": 2}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ from autostate.errors import ReadOnlyError, StoreError
 from autostate.shared.home import homes
 from tests import programs
 
+pytestmark = pytest.mark.usefixtures("ended_homes")
+
 PROGRAM = """
 import autostate
 from autostate import SharedCounter, SharedDict, SharedSet
@@ -21,14 +23,6 @@ SharedCounter("hits")["page"] += 1
 SharedSet("seen").add("a")
 SharedDict("best")["price"] = 9.5
 """
-
-
-@pytest.fixture(autouse=True)
-def _closed() -> Iterator[None]:
-    """End the shared states of this process."""
-    yield
-    for each in [*homes.values()]:
-        each.finish(10.0)
 
 
 @pytest.mark.usefixtures("forked_programs")

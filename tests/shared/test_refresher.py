@@ -7,30 +7,22 @@ import json
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
 import autostate
 from autostate import SharedCounter, SharedDict, SharedSet
-from autostate.shared import handle
-from autostate.shared.home import attach, home, homes
+from autostate.shared.home import home
 from autostate.shared.kinds import COUNTER, SET
 from autostate.shared.replica import Replica, Shared
 from autostate.stores import open_store
 
 
 @pytest.fixture(autouse=True)
-def _home(monkeypatch: pytest.MonkeyPatch, isolated: Path) -> Iterator[None]:
+def _home(shared_here: None) -> None:
     """A shared state of this test, beside a state in memory."""
-    monkeypatch.setattr(handle, "attach", attach)
-    monkeypatch.setenv("AUTOSTATE_SHARED_URL", f"sqlite:///{isolated}/s.db")
     autostate.configure("memory:")
-    yield
-    for each in [*homes.values()]:
-        each.finish(10.0)
 
 
 class Other:
