@@ -109,6 +109,20 @@ def test_living_writers_fold_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == {"page": 400}
 
 
+def test_very_many_writers_at_once_let_a_fold_be_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would fill the store before the interval is over."""
+    monkeypatch.setattr(folding, "MANY", 4)
+    writers = Writers(STORES["conditional"])
+    most = 0
+    for _ in range(6 * folding.MOST * 4):
+        replica = writers.new()
+        hits, _ = writers.open(replica, "hits", COUNTER)
+        hits.write({"page": 1})
+        replica.flush(5.0)
+        most = max(most, replica.shelf.survey().lineages)
+    assert most <= folding.MOST * 4 + 1
+
+
 def test_removals_are_forgotten() -> None:
     """Members and keys that came and went leave nothing behind, at the latest after some weeks."""
     for promises in STORES.values():
