@@ -7,7 +7,8 @@ container that somebody holds, a large one, one of another type) is left to `Gra
 
 No other thread runs between the steps of a replacement: one call of C makes them all, the collector
 is off, and the interpreter switches threads only in code of Python. So a container is replaced only
-if it is still there and nobody else holds it, and the copy has its content.
+if it is still there and nobody else holds it, and the copy has its content. No step may be one of
+which Python tells audit hooks, which are such code: an assignment to `__class__`, `id()`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from msgspec import Struct
 from autostate.collector import aging, untracking
 from autostate.tracking import refcount
 from autostate.tracking.barrier import INTERCHANGEABLE, VARIANT_SETS, VARIANTS, kind_of, size
-from autostate.tracking.decoded_conversion import Dict, List
 from autostate.tracking.graph import Graph
 from autostate.tracking.items import ItemRef, SequenceEntries
 from autostate.tracking.kind import KINDS, PLAIN, Kind
@@ -42,8 +42,8 @@ _LEVELS: Final = 8
 its encoding, which makes one of its containers after another a node, would take minutes."""
 
 
-_MADE: Final[dict[type, tuple[str, type]]] = {dict: ("dict", Dict), list: ("list", List)}
-"""By plain type: the kind, and a class of its layout of which one call of C makes a copy."""
+_FILL: Final[dict[type, Callable[..., Any]]] = {dict: dict.update, list: list.extend}
+"""By plain type: what copies the content into an empty container."""
 
 _READ: Final[dict[type, Callable[..., Any]]] = {
     list: list.__getitem__,
@@ -157,7 +157,7 @@ class Batch:
         types = [*map(type, group.values)]
         for cls in {*types} - ATOMS:
             one = group.only([*map(is_, types, repeat(cls))])
-            if cls in _MADE and group.level < _LEVELS:
+            if cls in _FILL and group.level < _LEVELS:
                 self._groups.append(one)
                 continue
             if cls in VARIANTS:
@@ -176,24 +176,30 @@ class Batch:
             group = group.only(fits)
         if not group.values:
             return
-        name, make = _MADE[type(group.values[0])]
+        kind = PLAIN[type(group.values[0])]
         del values
-        news = self._replace(group, make, KINDS[name].nested)
+        news = self._replace(group, kind)
         if not news:
             self._leave(group)
             return
         group.values = []  # they are freed, and what is in them counts
-        self._look_inside(KINDS[name], news, group.keys, group.level + 1)
+        self._look_inside(kind, news, group.keys, group.level + 1)
 
-    def _replace(self, group: Group, make: type, tracked: type) -> list[Any]:
-        """Replace containers by persisted ones; return these, or none if somebody holds any."""
+    def _replace(self, group: Group, kind: Kind) -> list[Any]:
+        """Replace containers by persisted ones; return these, or none if somebody holds any.
+
+        Args:
+            group: The containers.
+            kind: Their kind.
+        """
         olds, parents, slots, keys = group.values, group.parents, group.slots, group.keys
-        builtin, is_item = group.kind.builtin, type(keys[0]) is ItemRef
-        read, put = _READ.get(builtin, dict.get), builtin.__setitem__
-        refs = keys if is_item and parents[0] is self._node.obj else []
+        read = _READ.get(group.kind.builtin, dict.get)
+        put = group.kind.builtin.__setitem__
+        news = [*map(kind.builtin.__new__, repeat(kind.nested, len(olds)))]
+        drain(map(setattr, news, repeat("_node_"), repeat(self._node)))
+        drain(map(setattr, news, repeat("_key_"), keys))
         done: list[bool] = []
         tracked_before: list[bool] = []
-        news: list[Any] = []
         there = map(is_, map(read, parents, slots), olds)
         alone = map(eq, map(refcount.count, olds), repeat(IN_A_BATCH))
         # Done for all, or for none: `compress` asks for the condition first.
@@ -201,11 +207,7 @@ class Batch:
         steps = (
             (done.extend, map(all, [map(and_, there, alone)])),
             (tracked_before.extend, map(gc.is_tracked, olds)),
-            (news.extend, map(make, olds)),
-            (drain, map(setattr, news, repeat("_node_"), repeat(self._node))),
-            (drain, map(setattr, news, repeat("_key_"), keys)),
-            (drain, map(setattr, refs, repeat("ident"), map(id, news))),
-            (drain, map(setattr, news, repeat("__class__"), repeat(tracked))),
+            (drain, map(_FILL[kind.builtin], news, olds)),
             (drain, puts),
             *((function,) for function in aging(len(olds))),
         )
@@ -218,7 +220,9 @@ class Batch:
                 gc.enable()
         if not done[0]:
             return []
-        if make is Dict and self._node.name is not None:
+        if type(keys[0]) is ItemRef and parents[0] is self._node.obj:
+            drain(map(setattr, keys, repeat("ident"), map(id, news)))
+        if kind.builtin is dict and self._node.name is not None:
             self._untrack([*compress(news, map(not_, tracked_before))])
         return news
 

@@ -25,7 +25,7 @@ from operator import call, is_, is_not
 from typing import Any, Final
 
 from autostate.tracking import refcount
-from autostate.tracking.sorts import Parts, Sort, StrDicts
+from autostate.tracking.sorts import Containers, Parts, Sort
 
 
 class Group:
@@ -275,7 +275,7 @@ def copied(part: Any, copies: dict[int, Any]) -> Any:
 def _calibrate() -> int:
     holder: list[Any] = [[None]]
     picture = Picture([0], [holder[0]])
-    picture.add(StrDicts(is_plain=True), [holder[0]], [0], [])
+    picture.add(Containers(list, is_exact=True, is_plain=True), [holder[0]], [0], [])
     return min(map(refcount.count, picture.containers()))
 
 

@@ -20,14 +20,7 @@ from autostate.tracking.kind import PLAIN
 from autostate.tracking.node import is_one_entry
 from autostate.tracking.picture import Picture
 from autostate.tracking.search import ATOMS, holds_atoms, is_inline, is_object
-from autostate.tracking.sorts import (
-    RELIABLE,
-    Containers,
-    FieldDicts,
-    Inline,
-    Objects,
-    StrDicts,
-)
+from autostate.tracking.sorts import Containers, Inline, Objects
 
 if TYPE_CHECKING:
     from autostate.tracking.node import Node
@@ -37,8 +30,6 @@ _DICT: Final = frozenset({dict})
 _JSON_TOPS: Final = frozenset({dict, list})
 _JSON: Final = codec.NATIVE | {float}
 _BUILTIN: Final[tuple[Any, ...]] = (dict, Counter, defaultdict, list, deque, set)
-_str_dict: Final = {movable: StrDicts(is_plain=movable) for movable in (True, False)}
-_field_dict: Final = FieldDicts(is_plain=False)
 _plain: Final = {
     (cls, movable): Containers(cls, is_exact=True, is_plain=movable)
     for cls in _BUILTIN
@@ -227,8 +218,6 @@ class Survey:
             parts = [list(dict.values(value)) for value in values]
             self._go_on([*chain.from_iterable(parts)], _spread(owners, map(len, parts)))
             return
-        if cls is dict and RELIABLE and self._str_dicts(values, owners, movable=movable):
-            return
         sort = _plain[cls, movable] if cls in PLAIN else _tracked[builtin]
         parts = [*starmap(call, sort.calls(values))]
         if cls in PLAIN:
@@ -250,24 +239,6 @@ class Survey:
                 self._not_json.update(compress(_spread(owners, lengths), others))
             self._note_tags(lengths, keys, owners)
         self._go_on(parts[1], _spread(owners, parts[0]), movable=movable or cls not in PLAIN)
-
-    def _str_dicts(self, values: list[Any], owners: list[int], *, movable: bool) -> bool:
-        """Put dicts of str keys into the picture; False if some have other keys."""
-        sort = _str_dict[movable]
-        parts = [*starmap(call, sort.calls(values))]
-        again = list(chain.from_iterable(map(dict.values, values)))
-        lengths, content, keys = parts
-        if not len(keys) == len(content) == len(again) or not all(map(is_, content, again)):
-            if movable:
-                return False
-            sort = _field_dict  # in the dict of an object the values may have another order
-            lengths, content, keys = parts = [*starmap(call, sort.calls(values))]
-        if not _STR.issuperset(map(type, keys)):
-            return False
-        self.picture.add(sort, values, owners, parts)
-        self._note_tags(lengths, keys, owners)
-        self._go_on(content, _spread(owners, lengths), movable=movable)
-        return True
 
     def _note_tags(self, lengths: list[int], keys: list[Any], owners: list[int]) -> None:
         """Note the entries with dicts that could be taken for tags, if stored as they are."""
@@ -301,13 +272,10 @@ class Survey:
             self.odd.update(owners)
             self._parts(values, owners)
             return
-        if RELIABLE and dicts and self._str_dicts(dicts, owners, movable=False):
-            whole = not fields and self._at_top and sort.can_be_saved(values[0])
-            self._note_records(sort, dicts, owners, are_whole=whole)
-        else:
-            self._not_json.update(owners)
-            if dicts:
-                self._containers(dict, dict, dicts, owners, movable=False)
+        are_whole = bool(dicts) and not fields and self._at_top and sort.can_be_saved(values[0])
+        if dicts:
+            self._containers(dict, dict, dicts, owners, movable=False)
+        self._note_records(sort, dicts, owners, are_whole=are_whole)
         for slot in fields:
             self._go_on(slot, owners)
 
