@@ -140,6 +140,7 @@ COPIES ?= 5000
 DISK ?= 0
 HTTP ?= 10000
 ENDS ?= 0
+CRASHES ?= all
 FORKS ?= 1000
 CLOCKS ?= 1000
 DAMAGES ?= 0
@@ -183,7 +184,7 @@ scrapy: $(STAMP)
 	CAMPAIGN_SCRAPY=$(SCRAPY) $(CAMPAIGN) tests/scrapy
 
 crashes: $(STAMP)
-	AUTOSTATE_EXAMPLES=1 $(CAMPAIGN) tests/journal/test_journal_crashes.py
+	$(if $(filter all,$(CRASHES)),AUTOSTATE_EXAMPLES=1) $(CAMPAIGN) tests/journal/test_journal_crashes.py
 
 power: $(STAMP)
 	CAMPAIGN_POWER=$(POWER) $(CAMPAIGN) tests/crash

@@ -58,6 +58,7 @@ _SIZES: Final = [
     "HTTP",
     "DAMAGES",
     "COPIES",
+    "CRASHES",
     "ENDS",
     "FORKS",
     "CLOCKS",
@@ -88,6 +89,8 @@ def main(names: list[str]) -> int:
                 subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
             )
             minutes[name] = (time.monotonic() - began) / 60
+            sys.stdout.write(f"== {name}: {minutes[name]:.1f} minutes\n")
+            sys.stdout.flush()
         found: list[Figures] = [json.loads(line) for line in results]
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)

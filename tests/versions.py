@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -91,8 +92,8 @@ def _versions(python: Path, row: Environment) -> set[str]:
     return {one for one in found if one.partition("==")[0] in libraries}
 
 
-def run(name: str, *, is_asked: bool) -> None:
-    """Run the tests of a row.
+def run(name: str, *, is_asked: bool) -> str:
+    """Run the tests of a row, and return how they ended.
 
     Args:
         name: The name of the row.
@@ -116,17 +117,23 @@ def run(name: str, *, is_asked: bool) -> None:
         output = _run([python, "-m", "pytest", "-q", "-n2", "-p", "no:cacheprovider", *row.tests])
         result = output.strip().splitlines()[-1]
     seconds = time.monotonic() - begin
-    print(f"{name} ({', '.join(sorted(versions))}): {result}; {seconds:.0f} s", flush=True)  # noqa: T201
+    return f"{name} ({', '.join(sorted(versions))}): {result}; {seconds:.0f} s"
 
 
 def main() -> None:
-    """Run the rows that are named, or all."""
+    """Run the rows that are named, or all, two at a time: many of the tests wait."""
     names = sys.argv[1:]
-    for name in names or ENVIRONMENTS:
-        try:
-            run(name, is_asked=bool(names))
-        except RuntimeError as error:
-            sys.exit(f"{name}: {error}")
+    rows = names or [*ENVIRONMENTS]
+    failed = False
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(run, name, is_asked=bool(names)) for name in rows]
+        for name, one in zip(rows, running, strict=True):
+            try:
+                print(one.result(), flush=True)  # noqa: T201
+            except RuntimeError as error:
+                failed = True
+                print(f"{name}: {error}", flush=True)  # noqa: T201
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

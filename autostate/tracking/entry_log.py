@@ -119,10 +119,11 @@ class EntryLog:
             return
         if whole:
             content = self._kind.copy(self.container)
-            self._take_entries_back(content, last.entries, last.time)
+            self._take_entries_back(content, dict(last.entries), last.time)
             self._know_order()
-            last.written = {*last.entries}
-            last.content, last.entries = content, None
+            if last.entries is not None:  # an `__eq__` that ran meanwhile may have written it all
+                last.written = {*last.entries}
+                last.content, last.entries = content, None
             return
         former = self._former(key, removes=removes)  # an `__eq__` may write to the container
         if last.entries is not None:

@@ -147,6 +147,34 @@ def test_what_is_known_of_writers_stays_known_beside_a_copy_of_all() -> None:
     program.flush()
 
 
+@pytest.mark.parametrize("write", ["clear", "add"])
+def test_a_comparison_that_writes_to_the_set_it_belongs_to(write: str) -> None:
+    """The content before both writes is known, whichever of them is noted first."""
+    active = False
+
+    class Alike:
+        def __hash__(self) -> int:
+            return hash(1)
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal active
+            if active:
+                active = False
+                state.clear() if write == "clear" else state.add("inner")
+            return self is other
+
+    program, state, (mine, others) = begun("set", {1, 2})
+    alike = Alike()
+    mine.do(state.add, alike)
+    active = True
+    mine.do(state.clear)
+    assert not active
+    mine.end(fails=True)
+    assert exact(state) == exact({1, 2})
+    others.end()
+    program.flush()
+
+
 POOL = [1, True, 1.0, 2, 2.0, 0, False, "a", ("t", 1), ("t", True), *(f"k{n}" for n in range(6))]
 
 
