@@ -87,9 +87,14 @@ PROGRAMS: Final = {
         asyncio.run(main())
         """,
     "Crawlee": """
+        from datetime import timedelta
         from crawlee.crawlers import BasicCrawler
         async def main():
-            crawler = BasicCrawler(max_request_retries=0, configure_logging=False)
+            crawler = BasicCrawler(
+                max_request_retries=0,
+                configure_logging=False,
+                request_handler_timeout=timedelta(seconds=2),  # which Ctrl-C waits for
+            )
             @crawler.router.default_handler
             async def handle(context):
                 begin()
