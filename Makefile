@@ -19,8 +19,8 @@ ARGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 NEEDED := --group test --editable '.[apify]'
 
-# A third of the time a test waits for a process or a server of its own.
-PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2)))
+# Half of the time a test waits for a process or a server of its own.
+PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2)))
 
 # A thousand processes import the library: not each of them has to compile it.
 export PYTHONDONTWRITEBYTECODE :=
