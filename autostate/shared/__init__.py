@@ -21,6 +21,7 @@
     writer.py       what one process contributes, and what is known of its publications
     fold.py         contributions taken into the base
     shelf.py        the records of a shared state: lineages, marks, and the base
+    past.py         what the base has forgotten of programs that may go on
     line.py         a lineage as a record
     kinds.py        how what several processes have contributed is merged
     clock.py        times that order the changes of dicts

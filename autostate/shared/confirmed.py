@@ -34,7 +34,7 @@ from autostate.memory import encode
 from autostate.shared.held import Held
 from autostate.shared.kinds import Entries, Entry, Kind, Objects
 from autostate.shared.own_writer import ReplicaWriter
-from autostate.shared.writer import Pending, UncertainError, Writer
+from autostate.shared.writer import Pending, Writer
 from autostate.stores import file_of
 from autostate.tracking.blocks import Blocks
 from autostate.tracking.node import DirtySource
@@ -72,6 +72,13 @@ class Confirmed(DirtySource):
         epoch: Gives the epoch under which this process writes that state.
         url: The URL of the shared state.
 
+    Attributes:
+        fresh: Changes of no open block since the last cut.
+        held: Changes of open blocks.
+        outbox: The outbox.
+        id: Its name.
+        is_new: Whether no process has published anything from it before this one.
+
     Raises:
         StoreError: The outbox holds changes for another shared state.
     """
@@ -95,6 +102,7 @@ class Confirmed(DirtySource):
             )
             self._ledger = self.outbox._ledger
             self.id: str = self._ledger.id
+            self.is_new: bool = not self._ledger.next_position
             for position, text in self._ledger.snapshot()[1]:
                 self._pending[position] = _decode(text.encode())
             replica.join(self)
@@ -249,8 +257,6 @@ class Confirmed(DirtySource):
                 for item in items:
                     self._pending.pop(item.position, None)
             self._replica.publish(writer, PUBLISHING)
-        except UncertainError as error:
-            logger.warning("%s", error)
         except AutostateError as error:
             # Also if this program lacks the function that merges the values of a dict, or another
             # one uses the name for another kind: the changes are kept, and tried again.

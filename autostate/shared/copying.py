@@ -9,12 +9,13 @@ a store that writes several records as a whole, an interrupted copy leaves no sh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from autostate.errors import CorruptStateError
 from autostate.journal import Journal
 from autostate.journal.head import HEADS
 from autostate.shared.line import sealed
+from autostate.shared.past import PAST
 from autostate.shared.shelf import CLOSED, ERAS, Prefixed, Shelf
 from autostate.stores.base import Store
 from autostate.stores.wrapping import StoreAround
@@ -32,8 +33,14 @@ def fill(source: Store, target: Store, timeout: float | None) -> None:
     records = {key.text: sealed(key, line) for key, line in reading.lines.items()}
     marks = [*inside.list(CLOSED, timeout=timeout), *inside.list(ERAS, timeout=timeout)]
     records |= dict.fromkeys(marks, b"{}")
+
+    def gather() -> dict[str, bytes]:
+        # Later than the base, which has forgotten what they hold.
+        records.update(inside.scan([PAST], timeout=timeout))
+        return records
+
     if inside.list(HEADS, timeout=timeout):
-        journal = Journal(_Together(to, records))
+        journal = Journal(_Together(to, gather))
         journal.recover(timeout=timeout)
         journal.fill(inside, _nothing, _nothing, timeout=timeout)
     else:
@@ -52,12 +59,12 @@ class _Together(StoreAround):
 
     Args:
         store: The store.
-        records: The other records.
+        gather: Gives the other records.
     """
 
-    def __init__(self, store: Store, records: Mapping[str, bytes]) -> None:
+    def __init__(self, store: Store, gather: Callable[[], Mapping[str, bytes]]) -> None:
         super().__init__(store)
-        self._records = records
+        self._gather = gather
 
     def write(
         self,
@@ -69,7 +76,7 @@ class _Together(StoreAround):
     ) -> None:
         """Write and delete records; see `Store.write`."""
         if any(key.startswith(HEADS) for key in puts):
-            puts = {**self._records, **puts}
+            puts = {**self._gather(), **puts}
         self.store.write(puts, deletes, expect=expect, timeout=timeout)
 
 

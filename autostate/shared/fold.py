@@ -5,7 +5,8 @@ journal stops one. Whatever a fold did before it died, the next one does again. 
 
 The base keeps how far each writer was taken in, for those whose last publication has an unknown
 outcome; the entries of many past writers are dropped, with the generations up to which nothing is
-known any more. A process that was stopped for longer gets an error.
+known any more. Those of writers whose names outlast their processes are kept beside the base
+(`past.py`). Any other process that was stopped for longer gets an error.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from typing import Any, Final
 from autostate.errors import FencedError, StateTypeError
 from autostate.journal import Journal
 from autostate.memory import encode
+from autostate.shared import past
 from autostate.shared.clock import HybridClock
 from autostate.shared.keys import kind_named
 from autostate.shared.kinds import TOMBSTONES, Entries, IsOld, Kind, kept, merge_into
 from autostate.shared.line import Line, LineKey
+from autostate.shared.past import Taken
 from autostate.shared.shelf import TAKEN, THROUGH, Base, Shelf
 
 MANY: Final = 64
@@ -80,12 +83,14 @@ def fold(
     recovered = journal.recover(timeout=timeout)
     base = Base.of(recovered.nodes)
     generation = base.through + 1
+    forgets = _may_forget(shelf, base, timeout)
     try:
         journal.take_over(timeout=timeout)
         shelf.close_generation(generation, timeout)
         lines = shelf.lines_through(generation, timeout)
         changes = _Changes(base, recovered.next_id)
-        made = _folded(base, lines, changes, kind_of=kind_of, clock=clock)
+        made = _folded(base, lines, changes, kind_of=kind_of, clock=clock, forgets=forgets)
+        past.keep(shelf.store, generation, changes.forgotten, timeout)
         journal.commit(changes.lines, timeout=timeout)
         journal.tidy(timeout=timeout)  # looks at the owner, before anything is deleted
     except FencedError:
@@ -96,17 +101,36 @@ def fold(
     return made
 
 
+def _may_forget(shelf: Shelf, base: Base, timeout: float | None) -> bool:
+    """Tell whether what is forgotten of a base was certainly taken in.
+
+    Another process may be about to replace the base by one of the same generation, which lacks a
+    lineage that came too late. It is called between the recovery of the base and its takeover,
+    which finds whatever has changed in between.
+    """
+    if len(base.taken) <= REMEMBERED // 2:
+        return False
+    found = shelf.survey(timeout).base
+    return found.is_settled and found.through == base.through
+
+
 class _Changes:
     """The changes of a fold, as the journal commits them.
 
     Args:
         base: The base that is changed.
         next_id: The id of the next node that is made.
+
+    Attributes:
+        nodes: The ids of nodes by the names of their roots.
+        lines: The changes.
+        forgotten: What the base forgets of writers whose names outlast their processes.
     """
 
     def __init__(self, base: Base, next_id: int) -> None:
         self.nodes: dict[str, int] = dict(base.nodes)
         self.lines: list[bytes] = []
+        self.forgotten: dict[str, Taken] = {}
         self._next_id = next_id
 
     def add(self, root: str, puts: Mapping[str, Any], drops: list[str]) -> None:
@@ -175,6 +199,7 @@ def _folded(
     *,
     kind_of: KindOf,
     clock: HybridClock,
+    forgets: bool,
 ) -> Base:
     """Take lineages into the base; return the new one, and note what changes it."""
     generation = base.through + 1
@@ -186,7 +211,7 @@ def _folded(
     lines = {key: line for key, line in lines.items() if key.generation == generation}
     taken = dict(base.taken)
     taken |= {key.writer: (generation, line.number) for key, line in lines.items()}
-    forgotten, known_from = _forgotten(taken, base.known_from)
+    forgotten, known_from = _forgotten(taken, base.known_from) if forgets else ({}, base.known_from)
     contributed = _merged(lines.values(), kind_of)
     objects = {name: dict(kinds) for name, kinds in base.objects.items()}
     for name, kinds in base.objects.items():
@@ -203,23 +228,30 @@ def _folded(
         drops = [key for key, entry in changed.items() if entry is None]
         puts = {key: entry for key, entry in changed.items() if entry is not None}
         changes.add(f"{kind_name}:{name}", puts, drops)
-    fresh = {who: [*one] for who, one in taken.items() if base.taken.get(who) != one}
+    lasting = base.lasting | {key.writer for key, line in lines.items() if line.lasts}
+    changes.forgotten = {who: one for who, one in forgotten.items() if who in lasting}
+    fresh = {
+        who: [*one, 1] if who in lasting else [*one]
+        for who, one in taken.items()
+        if base.taken.get(who) != one
+    }
     changes.add(TAKEN, fresh, [who for who in forgotten if who in base.taken])
     went_on = sum(key.writer in base.taken for key in lines)
     at = int(clock.now())
     changes.add(THROUGH, {"closed": generation, "known": known_from, "live": went_on, "at": at}, [])
-    return Base(generation, known_from, taken, objects, changes.nodes, went_on, at)
+    left = lasting.intersection(taken)
+    return Base(generation, known_from, taken, objects, changes.nodes, went_on, at, left)
 
 
-def _forgotten(taken: dict[str, tuple[int, int]], known_from: int) -> tuple[list[str], int]:
+def _forgotten(taken: dict[str, Taken], known_from: int) -> tuple[dict[str, Taken], int]:
     """Drop the writers of the oldest generations, as whole generations."""
-    dropped: list[str] = []
+    dropped: dict[str, Taken] = {}
     if len(taken) > REMEMBERED:
         order = sorted(generation for generation, _ in taken.values())
-        last = order[len(order) - REMEMBERED // 2]
+        last = order[-max(REMEMBERED // 2, 1)]
         newest = order[-1]
         known_from = max(known_from, min(last, newest))
-        dropped = [who for who, (generation, _) in taken.items() if generation < known_from]
+        dropped = {who: one for who, one in taken.items() if one[0] < known_from}
         for who in dropped:
             del taken[who]
     return dropped, known_from

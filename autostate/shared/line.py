@@ -54,12 +54,12 @@ class Line(Struct):
     Attributes:
         number: The number of the latest change in it.
         objects: Kind and entries of each object, by its name.
-        ended: Whether the writer has ended, and knows that this record has arrived.
+        lasts: Whether the name of the writer outlasts its process.
     """
 
     number: int = 0
     objects: dict[str, tuple[str, Entries]] = msgspec.field(default_factory=dict)
-    ended: bool = False
+    lasts: bool = False
 
 
 _encode: Final = msgspec.json.Encoder().encode

@@ -66,9 +66,9 @@ class OwnWriter(ReplicaWriter):
         yield from super().unpublished(name)
         yield from self.held.own(name)
 
-    def _attempt(self, ends: bool) -> tuple[LineKey, Line]:
+    def _attempt(self) -> tuple[LineKey, Line]:
         self.held.settle()
         pending = self.pending
         if pending[-1].number > self.sent:  # with all that was added since it was begun
             pending[-1] = Pending(self.number, pending[-1].objects)
-        return super()._attempt(ends)
+        return super()._attempt()

@@ -102,6 +102,7 @@ class Replica:
     def join(self, confirmed: Confirmed) -> None:
         """Show the changes of a program with a state of its own, too."""
         with self.lock:
+            self.shelf.past.recall(confirmed.id, is_new=confirmed.is_new)
             self._others[confirmed.id] = confirmed
             if self._reading is not None:
                 confirmed.note(_published(confirmed.id, self._reading))
@@ -401,7 +402,7 @@ class Replica:
             What belongs to the parent, and must be neither used nor freed.
         """
         before = self.shelf, self._store
-        self.shelf, self._store = Shelf(store), store
+        self.shelf, self._store = Shelf(store, before[0].past), store
         self._refreshing = threading.Lock()
         if not is_locked:
             self.lock = self.tracker.lock = threading.RLock()

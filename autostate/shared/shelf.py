@@ -47,6 +47,7 @@ from autostate.journal.recovery import Recovery
 from autostate.runtime.place import SHARED_KEYS as PREFIX
 from autostate.shared.kinds import Entries
 from autostate.shared.line import LINES, Line, LineKey, newest, opened, parse_key, sealed
+from autostate.shared.past import Past
 from autostate.stores.base import Store
 from autostate.stores.wrapping import StoreAround
 
@@ -84,6 +85,7 @@ class Base(NamedTuple):
         nodes: The ids of the nodes of the journal, by the names of their roots.
         went_on: How many writers of the last generation had written in an earlier one.
         folded_at: The time of day of the last fold, in seconds; 0: there was none.
+        lasting: The writers of those whose names outlast their processes.
         is_settled: Whether nothing can replace it by another one of the same generation. In a store
             without conditional writes a process that folds may have claimed the base, and not yet
             written its own.
@@ -96,6 +98,7 @@ class Base(NamedTuple):
     nodes: dict[str, int]
     went_on: int = 0
     folded_at: int = 0
+    lasting: frozenset[str] = frozenset()
     is_settled: bool = True
 
     @classmethod
@@ -103,14 +106,16 @@ class Base(NamedTuple):
         """Read the base from the nodes of its journal."""
         roots = {node.name: node.content or {} for node in nodes.values() if node.name is not None}
         through = roots.pop(THROUGH, {})
-        taken = {who: (one[0], one[1]) for who, one in roots.pop(TAKEN, {}).items()}
+        stored = roots.pop(TAKEN, {})
+        taken = {who: (one[0], one[1]) for who, one in stored.items()}
+        lasting = frozenset(who for who, one in stored.items() if one[2:])
         objects: dict[str, dict[str, Entries]] = {}
         for root, entries in roots.items():
             kind, _, name = root.partition(":")
             objects.setdefault(name, {})[kind] = entries
         ids = {node.name: each for each, node in nodes.items() if node.name is not None}
-        closed, known, *rest = (through.get(each, 0) for each in ("closed", "known", "live", "at"))
-        return cls(closed, known or 1, taken, objects, ids, *rest)
+        closed, known, live, at = (through.get(k, 0) for k in ("closed", "known", "live", "at"))
+        return cls(closed, known or 1, taken, objects, ids, live, at, lasting)
 
 
 class Survey(NamedTuple):
@@ -259,13 +264,19 @@ class Shelf:
 
     Args:
         store: The store. Its owner closes it.
+        past: What the parent of a forked process looks for.
+
+    Attributes:
+        store: The records.
+        past: What the base has forgotten.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, past: Past | None = None) -> None:
         self.store: Prefixed = Prefixed(store)
         self._one_step = store.atomic and store.conditional
         self._base: tuple[Any, Base] | None = None
         self._known: dict[LineKey, tuple[bytes, Line]] = {}
+        self.past: Past = Past(self.store, past)
 
     @property
     def version(self) -> object:
@@ -390,7 +401,7 @@ class Shelf:
             later = any(claim.rank > rank for claim in found.sighting.claims)
             base = Base.of(found.nodes)
             self._base = version, base._replace(is_settled=self._one_step or not later)
-        return self._base[1]
+        return self.past.recalled(self._base[1], timeout)
 
     # -- for folds ----------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from autostate.shared.kinds import (
     merge_into,
 )
 from autostate.shared.line import LINES, opened, parse_key
+from autostate.shared.past import PAST, opened as opened_past
 from autostate.shared.shelf import Prefixed, Reading, Shelf
 from autostate.stores import Store, file_of
 
@@ -159,4 +160,11 @@ def verify(store: Store, timeout: float | None = None) -> Verified:
             opened(key, data)
         except AutostateError as error:
             problems.append(str(error))
+    past = inside.scan([PAST], timeout=timeout)
+    for text, content in past.items():
+        try:
+            opened_past(text, content)
+        except AutostateError as error:
+            problems.append(str(error))
+    records, size = records + len(past), size + sum(map(len, past.values()))
     return Verified(records, size, base.copies, problems)

@@ -166,7 +166,7 @@ class Writer:
 
     # -- publishing ---------------------------------------------------------------------------
 
-    def publish(self, *, ends: bool = False, timeout: float | None = None) -> int:
+    def publish(self, *, timeout: float | None = None) -> int:
         """Publish all changes; return the bytes of the lineage, 0 if there was nothing to publish.
 
         Raises:
@@ -176,9 +176,9 @@ class Writer:
             StoreUnavailableError: The outcome is unknown. Try again.
         """
         with self._publishing:
-            return self._publish(ends, timeout)
+            return self._publish(timeout)
 
-    def _publish(self, ends: bool, timeout: float | None) -> int:
+    def _publish(self, timeout: float | None) -> int:
         if not self.generation:
             self._follow_now(timeout)
         while True:
@@ -187,7 +187,7 @@ class Writer:
                 self._settle()
                 if not self.is_behind:
                     return 0
-                key, line = self._attempt(ends)
+                key, line = self._attempt()
             try:
                 size = self._shelf.publish(key, line, self._former, timeout)
             except ClosedError as closed:
@@ -205,7 +205,7 @@ class Writer:
                 self._note_success(key, line)
                 return size
 
-    def _attempt(self, ends: bool) -> tuple[LineKey, Line]:
+    def _attempt(self) -> tuple[LineKey, Line]:
         """Begin a publication of all changes; the lock is held."""
         objects = self._merged(self.line, self.pending)
         self.sent = self.pending[-1].number
@@ -213,7 +213,7 @@ class Writer:
             self._take_another_key(self._flying)
         key = LineKey(self.generation, self.id, self._epoch, self._tries)
         self._flying = key.text
-        return key, Line(self.sent, objects, ended=ends)
+        return key, Line(self.sent, objects, lasts=self._outlasts)
 
     def _note_success(self, key: LineKey, line: Line) -> None:
         with self._lock:
@@ -269,7 +269,8 @@ class Writer:
 
     def _follow(self, base: Base, generation: int) -> None:
         taken_in, number = base.taken.get(self.id, (0, 0))
-        if taken_in < self.generation and self.generation < base.known_from and self.sent:
+        is_forgotten = taken_in < self.generation < base.known_from
+        if is_forgotten and self.sent and not self._outlasts:  # see `past.py`
             self.uncertain = True
             self._drop(self.sent)
         self.acknowledged = max(self.acknowledged, number)

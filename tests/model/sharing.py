@@ -181,8 +181,8 @@ class SharingRunner(Runner):
                 arrived = [f"{writer.id}{position}" for position in range(writer.acknowledged)]
                 process = process._replace(tried=process.tried | sum(map(bit, arrived)))
             case "restart":
-                one_step, replica.shelf = replica.shelf._one_step, Shelf(store)
-                replica.shelf._one_step = one_step
+                before, replica.shelf = replica.shelf, Shelf(store, replica.shelf.past)
+                replica.shelf._one_step = before._one_step
                 replica._reading, replica.writer = None, replica._own_writer()
                 replica.writer.id, replica.writer._outlasts = writer.id, True
             case "fold":
@@ -245,6 +245,8 @@ class SharingRunner(Runner):
         writer.id = self._writers.get(process.name, process.name)
         writer.generation = self._generation
         writer._epoch, writer._outlasts = self._epoch(process), process.name in self._writers
+        if writer._outlasts:
+            replica.shelf.past.recall(writer.id, is_new=False)
         if process.journal:
             kept: dict[str, Any] = pickle.loads(process.journal)
             for name in _WRITER:

@@ -9,7 +9,7 @@ import pytest
 from autostate.errors import StoreUnavailableError
 from autostate.journal import Journal
 from autostate.runtime.place import SHARED_KEYS
-from autostate.shared import line as lines, shelf as shelves, writer as writers
+from autostate.shared import line as lines, past, shelf as shelves, writer as writers
 from autostate.shared.kinds import SetKind
 from autostate.shared.line import LineKey, parse_key
 from autostate.shared.shelf import Base, Reading, Shelf
@@ -279,6 +279,24 @@ def notices_no_refresh_beside(patch: pytest.MonkeyPatch) -> None:
         note(self, key._replace(generation=self.generation), line)
 
     patch.setattr(Writer, "_note_success", blind)
+
+
+def forgets_for_good(patch: pytest.MonkeyPatch) -> None:
+    """A fold keeps nothing of writers that the base forgets."""
+    patch.setattr(past, "keep", lambda *_: None)
+
+
+def keeps_after_the_commit(patch: pytest.MonkeyPatch) -> None:
+    """A fold keeps what the base forgets when the base has forgotten it."""
+    keep, sweep = past.keep, Shelf.sweep
+    kept: list[Any] = []
+
+    def swept(self: Shelf, *arguments: Any) -> None:
+        keep(*kept.pop())
+        sweep(self, *arguments)
+
+    patch.setattr(past, "keep", lambda *arguments: kept.append(arguments))
+    patch.setattr(Shelf, "sweep", swept)
 
 
 def a_lost_answer_is_a_refusal(patch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from autostate.shared import shelf as shelves
+from autostate.shared import fold as folding, shelf as shelves
 from tests.campaign import Tally
 from tests.faulty import STORES, FaultyStore
 from tests.model import sharing_variants as variants
@@ -33,6 +33,8 @@ BEFORE = ("count", "publish before a refresh", "count", "publish")
 ITEMS = ("resume", "item", "publish", "item", "publish")
 RESTART = (*ITEMS, "restart", "resume", "item", "item", "item", "publish")
 AS_ONE = ("a", "b")
+AGAIN = ("resume", "item", "publish", "restart", "resume", "item", "item", "publish")
+OTHERS = ("fold", "count", "publish", "fold")
 
 
 class Case(NamedTuple):
@@ -52,6 +54,7 @@ class Case(NamedTuple):
         left: How many lineages are there that are not.
         era: How many generations are an era.
         generation: The generation in which processes begin; 0: they look.
+        remembered: How many writers the base remembers.
     """
 
     store: str
@@ -66,6 +69,7 @@ class Case(NamedTuple):
     left: int = 0
     era: int = 256
     generation: int = 0
+    remembered: int = 1_024
 
     def __str__(self) -> str:
         told = [" ".join(script) for script in self.scripts]
@@ -74,9 +78,13 @@ class Case(NamedTuple):
         marks += ["lineages"] * bool(self.left)
         marks += [f"tries {self.tries}"] * (self.tries != 1) + ["folds"] * self.folds
         marks += [f"{'='.join(self.as_one)}"] * bool(self.as_one)
+        marks += [f"{self.remembered} remembered"] * (self.remembered < 1_024)
         return (
             f"{self.store:11} {self.faults} faults  {', '.join([*marks, '']):24}{' | '.join(told)}"
         )
+
+
+FORGETS: Final = Case(SURE, (AGAIN, OTHERS), as_one=("a",), stored=1, remembered=1)
 
 
 def explore(case: Case) -> Result:
@@ -92,6 +100,7 @@ def explore(case: Case) -> Result:
     )
     with without_time(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(shelves, "ERA", case.era)
+        patch.setattr(folding, "REMEMBERED", case.remembered)
         records, ended = made_by(FaultyStore({}, **promises), case.stored, case.left)
         explorer = SharingExplorer(
             promises, [*processes, ended], records, faults=case.faults, runner=runner
@@ -111,6 +120,7 @@ def few() -> list[Case]:
         Case(SURE, (BESIDE, FOLD), in_steps=True),
         Case(ONE, (PUBLISH, FOLD)),
         Case(ONE, (PUBLISH, READ), page=1),
+        FORGETS,
     ]
 
 
@@ -136,6 +146,7 @@ def many() -> list[Case]:
             Case(store, (TWICE, FOLDS), in_steps=in_steps, folds=True),
             Case(store, (BESIDE, FOLDS), in_steps=in_steps, stored=1),
             Case(store, (PUBLISH, FOLDS), in_steps=in_steps, era=1, folds=True),
+            FORGETS._replace(store=store, in_steps=in_steps, faults=1),
         ]
     return cases
 
@@ -211,6 +222,8 @@ BROKEN: Final[dict[Variant, tuple[Case, str]]] = {
     ),
     variants.looks_for_the_era_first: (Case(SURE, (PUBLISH, FOLDS), in_steps=True, era=1), LOST),
     variants.notices_no_refresh_beside: (Case(SURE, (BEFORE, FOLD), in_steps=True), TWO),
+    variants.forgets_for_good: (FORGETS, TWO),
+    variants.keeps_after_the_commit: (FORGETS, TWO),
 }
 
 LARGE: Final = {variants.trusts_an_unsettled_base, variants.settles_removals_too_early}

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from autostate.shared import fold as folding
 from autostate.shared.dict import SharedDict
+from autostate.shared.kinds import COUNTER
+from autostate.shared.replica import Replica
+from autostate.stores import open_store
 from tests.shared.sharing import hits_now
 
 pytestmark = pytest.mark.usefixtures("shared_here")
@@ -57,6 +63,12 @@ def run(body: str, url: str = "sqlite:///s.db", status: int = 0) -> str:
     )
     assert done.returncode == status, done.stdout
     return done.stdout
+
+
+KILLED_LATER: Final = """
+deliver = Confirmed.deliver
+Confirmed.deliver = lambda *given: (deliver(*given), kill())
+""" + KILLED.replace("Confirmed.deliver = kill", "")
 
 
 def killed() -> None:
@@ -201,3 +213,24 @@ def test_values_that_this_program_cannot_merge_are_kept() -> None:
     best = SharedDict[str, int]("best", merge=min)
     best.refresh()
     assert best == {"price": 5}
+
+
+@pytest.mark.parametrize("body", [KILLED, KILLED_LATER], ids=["before it publishes", "after"])
+def test_a_program_that_the_shared_state_has_forgotten_counts_once(
+    body: str, isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many others have come and gone until it goes on; the second time, too."""
+    monkeypatch.setattr(folding, "REMEMBERED", 4)
+    for round_ in range(2):
+        run(body, status=-signal.SIGKILL)
+        made = None
+        for _ in range(8):
+            with contextlib.closing(Replica(open_store(f"sqlite:///{isolated}/s.db"))) as other:
+                other.open("others", COUNTER, lambda _: Counter())
+                other.objects["others"].write({"page": 1})
+                other.flush(5.0)
+                made = folding.fold(other.shelf, other.kind_of, other._clock)
+        assert made is not None
+        assert not made.lasting
+        run("progress = PersistedDict('progress')")
+        assert hits_now()["page"] == round_ + 1

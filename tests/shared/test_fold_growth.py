@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
@@ -12,42 +12,13 @@ from autostate.errors import StateTypeError
 from autostate.shared import fold as folding, shelf as shelves
 from autostate.shared.handle import ABSENT
 from autostate.shared.kinds import COUNTER, SET, DictKind, Kind
-from autostate.shared.replica import Replica
 from tests.campaign import Tally, size
-from tests.faulty import STORES, FaultyStore, Promises, Records
+from tests.faulty import STORES, FaultyStore
+from tests.shared.writers import Writers
 
 WRITERS: Final = size("SHARED", 300)
 IS_LONG: Final = WRITERS >= 10_000
 """Whether it is as in a program; else folds are due much earlier."""
-
-
-class Writers:
-    """Processes that come and go, at times that a test chooses.
-
-    Args:
-        promises: What the store promises.
-    """
-
-    def __init__(self, promises: Promises) -> None:
-        self.promises = promises
-        self.records: Records = {}
-        self.now = 1e9
-
-    def new(self, store: FaultyStore | None = None) -> Replica:
-        """Begin a process."""
-        made = store or FaultyStore(self.records, **self.promises)
-        return Replica(made, now=lambda: self.now)
-
-    def open(self, replica: Replica, name: str, kind: Kind) -> tuple[Any, Any]:
-        """Open an object of a process; give its handle and its container."""
-        builtin = {"counter": Counter, "set": set, "dict": dict}[kind.name]
-        container = replica.open(name, kind, lambda _: builtin())
-        return replica.objects[name], container
-
-    def fold(self) -> None:
-        """Fold in a process of its own."""
-        replica = self.new()
-        assert folding.fold(replica.shelf, replica.kind_of, replica._clock) is not None
 
 
 @pytest.mark.campaign(name="shared")
