@@ -294,16 +294,15 @@ class Replica:
 
     def _fill(self, shared: Shared, reading: Reading) -> None:
         """Merge all contributions to an object; the lock is held."""
-        merged = self._merged(shared, reading)
-        if shared.kind.name == "dict":
-            for entry in merged.values():
-                self._clock.see(entry[0])
-        shared.set_entries(merged)
+        shared.set_entries(self._merged(shared, reading))
 
     def _merged(
         self, shared: Shared, reading: Reading, keys: Collection[str] | None = None
     ) -> Entries:
-        """Merge all contributions to some keys of an object, or to all; the lock is held."""
+        """Merge all contributions to some keys of an object, or to all; the lock is held.
+
+        What is written from now on is later than all of them.
+        """
         kind, merged = shared.kind, Entries()
         for entries in self._contributions(shared.name, kind, reading):
             if keys is None and not merged:
@@ -313,6 +312,9 @@ class Replica:
             else:
                 some = {key: entries[key] for key in keys if key in entries}
                 merge_into(kind, merged, some)
+        if kind.name == "dict":
+            for entry in merged.values():
+                self._clock.see(entry[0])
         return merged
 
     def _contributions(self, name: str, kind: Kind, reading: Reading) -> Iterator[Entries]:

@@ -234,3 +234,38 @@ def test_a_program_that_the_shared_state_has_forgotten_counts_once(
         assert not made.lasting
         run("progress = PersistedDict('progress')")
         assert hits_now()["page"] == round_ + 1
+
+
+def test_a_write_is_later_than_what_a_former_process_has_left() -> None:
+    """Although its clock was a year ahead, and the dict was there before."""
+    run(
+        """
+        import time
+        now = time.time
+        time.time = lambda: now() + 365 * 24 * 3600
+        from autostate.shared import clock
+        clock.HybridClock.__init__.__defaults__ = (time.time,)
+        Replica.__init__.__kwdefaults__["now"] = time.time
+        progress, last = PersistedDict("progress", page=0), SharedDict("last")
+        autostate.flush()
+        Confirmed.deliver = kill
+        last["k"] = "former"
+        autostate.flush()
+        """,
+        status=-signal.SIGKILL,
+    )
+    told = run(
+        """
+        autostate.configure("memory:")
+        last = SharedDict("last")
+        with autostate.open("sqlite:///own/own.db"):
+            PersistedDict("progress")
+            print(dict(last))
+            last["k"] = "later"
+            print(dict(last))
+        """
+    )
+    assert told.splitlines() == ["{'k': 'former'}", "{'k': 'later'}"]
+    last = SharedDict[str, str]("last")
+    last.refresh()
+    assert last == {"k": "later"}
