@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Final
 
 _PER_MILLISECOND: Final = 1 << 16
+_LATEST: Final = 1 << 46
+"""The last millisecond, in the year 4199: later ones would not fit into 63 bits."""
 
 
 class HybridClock:
@@ -30,13 +32,10 @@ class HybridClock:
 
     def stamp(self) -> int:
         """Return the time of a change."""
-        self._last = max(int(self._now() * 1000) * _PER_MILLISECOND, self._last + 1)
+        milliseconds = min(int(self._now() * 1000), _LATEST)
+        self._last = max(milliseconds * _PER_MILLISECOND, self._last + 1)
         return self._last
 
     def see(self, stamp: int) -> None:
         """Be later than a time of another process."""
         self._last = max(self._last, stamp)
-
-    def age(self, stamp: int) -> float:
-        """Return how many milliseconds ago a time was, by the latest time that is known."""
-        return (self._last - stamp) / _PER_MILLISECOND

@@ -21,7 +21,7 @@ from autostate.memory import encode
 from autostate.shared import past
 from autostate.shared.clock import HybridClock
 from autostate.shared.keys import kind_named
-from autostate.shared.kinds import TOMBSTONES, Entries, IsOld, Kind, kept, merge_into
+from autostate.shared.kinds import Entries, Kind, kept, merge_into
 from autostate.shared.line import Line, LineKey
 from autostate.shared.past import Taken
 from autostate.shared.shelf import TAKEN, THROUGH, Base, Shelf
@@ -171,7 +171,7 @@ def _kind(kind_of: KindOf, name: str, kind_name: str) -> Kind:
     return kind if kind.name == kind_name else kind_named(kind_name)
 
 
-def _taken_in(kind: Kind, known: Entries, contributed: Entries, is_old: IsOld) -> Entries:
+def _taken_in(kind: Kind, known: Entries, contributed: Entries, generation: int) -> Entries:
     """Take contributions to an object into its entries in the base, which are changed.
 
     Returns:
@@ -182,13 +182,16 @@ def _taken_in(kind: Kind, known: Entries, contributed: Entries, is_old: IsOld) -
     for key in {**contributed, **dict.fromkeys(open_ones)}:
         before, new = known.get(key), contributed.get(key)
         whole = new if before is None else before if new is None else kept(kind, key, before, new)
-        settled = kind.settled(whole, new, is_old)
+        settled = kind.settled(whole, new, generation)
         if settled is not None:
             known[key] = settled
         elif before is not None:
             del known[key]
         if settled != before:
             changed[key] = settled
+    for key in kind.surplus(known, generation):
+        del known[key]
+        changed[key] = None
     return changed
 
 
@@ -203,10 +206,6 @@ def _folded(
 ) -> Base:
     """Take lineages into the base; return the new one, and note what changes it."""
     generation = base.through + 1
-
-    def is_old(stamp: int) -> bool:
-        return clock.age(stamp) > TOMBSTONES
-
     # What is older has arrived late, and is in no base.
     lines = {key: line for key, line in lines.items() if key.generation == generation}
     taken = dict(base.taken)
@@ -224,7 +223,7 @@ def _folded(
             for entry in new.values():
                 clock.see(entry[0])
         entries = objects.setdefault(name, {}).setdefault(kind_name, {})
-        changed = _taken_in(kind, entries, new, is_old)
+        changed = _taken_in(kind, entries, new, generation)
         drops = [key for key, entry in changed.items() if entry is None]
         puts = {key: entry for key, entry in changed.items() if entry is not None}
         changes.add(f"{kind_name}:{name}", puts, drops)

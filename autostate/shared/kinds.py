@@ -17,7 +17,7 @@ exactly once, so `merge` need not be idempotent; that of a counter is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial, reduce
 from typing import Any, Final, Protocol
 
@@ -39,8 +39,10 @@ A program that folds and lacks the function keeps all values in the entry.
 """
 _SINGLE: Final = 3
 """The length of an entry with one value."""
-TOMBSTONES: Final = 30 * 24 * 3600 * 1000
-"""Milliseconds for which the base remembers that a key of a dict was deleted."""
+DELETIONS: Final = 10_000
+"""So many deletions of a dict the base remembers, if there are not more keys."""
+_TAKEN_IN: Final = 3
+"""The place in a deletion in the base that has the generation which has brought it."""
 
 _LARGEST: Final = 10**290
 """No change of a count is as large: then 10¹⁸ of them add up to a finite float, in any order."""
@@ -62,10 +64,6 @@ class Origin(Protocol):
     def stamp(self) -> int:
         """Return a time of the hybrid logical clock, larger than all that were seen."""
         ...
-
-
-IsOld = Callable[[int], bool]
-"""Tells whether deletions of a time may be forgotten."""
 
 
 class Kind(Protocol):
@@ -100,13 +98,22 @@ class Kind(Protocol):
         """Tell whether a later fold keeps less of an entry of the base."""
         ...
 
-    def settled(self, entry: Entry, contributed: Entry | None, is_old: IsOld) -> Entry | None:
+    def settled(self, entry: Entry, contributed: Entry | None, generation: int) -> Entry | None:
         """Return an entry as the base keeps it; None: there is nothing to keep.
 
         Args:
             entry: The entry, with what is folded now.
             contributed: What is folded now.
-            is_old: Tells what may be forgotten.
+            generation: The generation that is folded.
+        """
+        ...
+
+    def surplus(self, entries: Entries, generation: int) -> Collection[str]:
+        """Return the keys of which the base forgets that they were deleted.
+
+        Args:
+            entries: All entries of the base.
+            generation: The generation that is folded.
         """
         ...
 
@@ -138,9 +145,13 @@ class CounterKind:
         """Numbers are kept whole."""
         return False
 
-    def settled(self, entry: Entry, contributed: Entry | None, is_old: IsOld) -> Entry | None:
+    def settled(self, entry: Entry, contributed: Entry | None, generation: int) -> Entry | None:
         """Forget what is 0."""
         return entry or None
+
+    def surplus(self, entries: Entries, generation: int) -> Collection[str]:
+        """There are no deletions."""
+        return ()
 
 
 class SetKind:
@@ -168,7 +179,7 @@ class SetKind:
         """Removals of additions that may come yet."""
         return bool(entry[1])
 
-    def settled(self, entry: Entry, contributed: Entry | None, is_old: IsOld) -> Entry | None:
+    def settled(self, entry: Entry, contributed: Entry | None, generation: int) -> Entry | None:
         """Forget what is removed, and removals of additions that have come.
 
         A process that removes a member in one generation can have seen it in the next one, and in
@@ -180,6 +191,10 @@ class SetKind:
         late = {} if contributed is None else contributed[1]
         late = {who: n for who, n in late.items() if n > added.get(who, 0)}
         return [left, late] if left or late else None
+
+    def surplus(self, entries: Entries, generation: int) -> Collection[str]:
+        """Removals are settled one by one."""
+        return ()
 
 
 class DictKind:
@@ -261,12 +276,27 @@ class DictKind:
         return ABSENT if entry[2] is None else frozen(decode(entry[2]))
 
     def is_open(self, entry: Entry) -> bool:
-        """Deletions."""
-        return entry[2] is None
+        """Deletions are forgotten when there are many: see `surplus`."""
+        return False
 
-    def settled(self, entry: Entry, contributed: Entry | None, is_old: IsOld) -> Entry | None:
-        """Forget a deletion after some weeks: writes that were earlier have arrived by then."""
-        return None if entry[2] is None and is_old(entry[0]) else entry
+    def settled(self, entry: Entry, contributed: Entry | None, generation: int) -> Entry | None:
+        """Note of a deletion which generation has brought it."""
+        is_new = entry[2] is None and len(entry) == _TAKEN_IN
+        return [*entry, generation] if is_new else entry
+
+    def surplus(self, entries: Entries, generation: int) -> Collection[str]:
+        """Remember the last deletions, in the order in which they were folded.
+
+        A value that was assigned before a deletion, and is published after it is forgotten, comes
+        back. No clock decides when that may be: one that is far ahead would make all former
+        deletions old, the youngest ones too. Deletions of the last two generations always stay.
+        """
+        at = {k: [*e, 0][_TAKEN_IN] for k, e in entries.items() if e[2] is None}
+        most = max(DELETIONS, len(entries) - len(at))
+        if len(at) <= most:
+            return ()
+        oldest = sorted(at, key=lambda key: (at[key], key))[: len(at) - most]
+        return [key for key in oldest if at[key] < generation - 1]
 
 
 class UnmergeableError(StateTypeError):

@@ -252,7 +252,9 @@ def settles_removals_too_early(patch: pytest.MonkeyPatch) -> None:
     """A fold forgets a removal although the addition may come yet."""
     settled = SetKind.settled
     patch.setattr(
-        SetKind, "settled", lambda self, entry, _, is_old: settled(self, entry, None, is_old)
+        SetKind,
+        "settled",
+        lambda self, entry, _, generation: settled(self, entry, None, generation),
     )
 
 

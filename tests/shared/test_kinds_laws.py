@@ -22,7 +22,7 @@ from autostate.shared.kinds import COUNTER, SET, DictKind, Entries, Kind
 from autostate.shared.replica import Replica, Shared
 from tests.faulty import STORES, FaultyStore, Promises, Records, Step
 
-SKEWS: Final = (0.0, -4 * 3600.0, 5 * 3600.0)
+SKEWS: Final = (0.0, -4 * 3600.0, 50 * 24 * 3600.0)
 KINDS: Final[dict[str, tuple[Kind, type[Any], st.SearchStrategy[Any]]]] = {
     "hits": (COUNTER, Counter, st.integers(-2, 2)),
     "seen": (SET, set, st.booleans()),
