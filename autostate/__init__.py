@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     from autostate.runtime.info import Info, SharedInfo
     from autostate.saving.statistics import Statistics
     from autostate.shared.classes import SharedCounter, SharedDict, SharedSet
+    from autostate.shared.unpublished import discard_unpublished
 
 __version__ = "0.1.0"
 
@@ -167,6 +168,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "configure",
     "copy",
     "delete",
+    "discard_unpublished",
     "durable",
     "export",
     "flush",
@@ -210,6 +212,7 @@ _LATE = {
     "call": "autostate.apify.call",
     "charge": "autostate.apify.in_step",
     "copy": "autostate.runtime.copying",
+    "discard_unpublished": "autostate.shared.unpublished",
     "export": "autostate.apify.export",
     "history": "autostate.runtime.history",
     "outbox": "autostate.delivery.outbox",

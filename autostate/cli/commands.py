@@ -39,6 +39,7 @@ from autostate.runtime.stored_state import StoredState, read_state
 from autostate.saving import spill
 from autostate.settings import SHARED_VARIABLE, Settings
 from autostate.shared.stored import is_in, verify as verify_shared
+from autostate.shared.unpublished import discard_unpublished
 from autostate.signing import KeyFile, Signer
 from autostate.stores import file_of
 from autostate.stores.urls import normalized
@@ -306,6 +307,20 @@ def reset(name: Name, url: Url = None, program: Program = None, yes: Yes = False
 def delete(name: Name, url: Url = None, program: Program = None, yes: Yes = False) -> None:
     """Remove a state object; of one that cannot be read, a copy is kept."""
     _remove("delete", name, url, program, yes=yes)
+
+
+@app.command()
+def discard(url: Url = None, program: Program = None, yes: Yes = False) -> None:
+    """Give up what a killed process has left for a shared state that is gone."""
+    chosen = choose(url, program).url
+    if read_state(chosen).alive:
+        raise StateInUseError(owner=read_state(chosen).owner)
+    left = shared.unpublished(chosen)
+    if left is None:
+        raise CommandError(f"{chosen} holds no changes for a shared state")
+    _ask(f"Give up {left}?", yes=yes)
+    discard_unpublished(chosen)
+    _print("given up")
 
 
 def _remove(verb: str, name: str, url: str | None, program: str | None, *, yes: bool) -> None:

@@ -244,7 +244,10 @@ class StateManager(StoreUse):
 
     def delete(self, obj: Any) -> None:
         """Remove a state object, given itself or by name; see `autostate.delete`."""
-        name = name_of(obj)
+        self._delete(name_of(obj))
+
+    def _delete(self, name: str) -> None:
+        """Remove a state object, also one of the library's own."""
         with self._lock:
             if self.settings.readonly:
                 from autostate.stores.readonly import refused

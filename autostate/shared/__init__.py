@@ -3,6 +3,7 @@
     classes.py      SharedCounter, SharedSet and SharedDict, with what keeps their objects
     home.py         where the shared objects of a process live, and when they are published
     confirmed.py    changes that are published when the program's own state has them
+    unpublished.py  what a killed process has left for a shared state, and giving it up
     counter.py, set.py, dict.py, container.py
                     the containers
     frozen.py       containers inside the values of a shared dict

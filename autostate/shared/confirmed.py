@@ -16,26 +16,21 @@ The place of the outbox is the URL for which its items are meant.
 
 from __future__ import annotations
 
-import contextvars
 import logging
-import os
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from autostate.containers.outbox_state import OutboxState, outbox_state
 from autostate.deadline import Deadline
 from autostate.delivery.destination import Destination, Found, OutboxItem, UnreachedError
 from autostate.delivery.outbox import Outbox
-from autostate.errors import AutostateError, FlushError, StoreError
+from autostate.errors import AutostateError, FlushError
 from autostate.memory import encode
 from autostate.shared.held import Held
 from autostate.shared.kinds import Entries, Entry, Kind, Objects
 from autostate.shared.own_writer import ReplicaWriter
+from autostate.shared.unpublished import NAME, Change, decode, mean
 from autostate.shared.writer import Pending, Writer
-from autostate.stores import file_of
 from autostate.tracking.blocks import Blocks
 from autostate.tracking.node import DirtySource
 
@@ -45,8 +40,6 @@ if TYPE_CHECKING:
 
 logger: logging.Logger = logging.getLogger("autostate")
 
-NAME: Final = "autostate.shared"
-"""The name of the outbox."""
 PUBLISHING: Final = 30.0
 """Seconds for which one delivery tries to publish."""
 _ROOM: Final = 1 << 60
@@ -54,10 +47,6 @@ _ROOM: Final = 1 << 60
 
 MOST: Final = 1_000
 """Entries of one object, from which number on changes do not wait for the next cut."""
-Change = Objects
-"""What was changed between two cuts."""
-
-_decode: Final = msgspec.json.Decoder(Objects).decode
 
 
 class Confirmed(DirtySource):
@@ -94,7 +83,7 @@ class Confirmed(DirtySource):
         self._writer: ReplicaWriter | None = None
         self._making = threading.Lock()
         with self._making:  # the outbox begins to deliver what a former process has left
-            _mean(manager, url)
+            mean(manager, url)
             self._tracker = manager._tracker()
             self.held: Held = replica.held(self._tracker, self)
             self.outbox: _SharedOutbox = manager.companion(
@@ -104,7 +93,7 @@ class Confirmed(DirtySource):
             self.id: str = self._ledger.id
             self.is_new: bool = not self._ledger.next_position
             for position, text in self._ledger.snapshot()[1]:
-                self._pending[position] = _decode(text.encode())
+                self._pending[position] = decode(text.encode())
             replica.join(self)
             with self._tracker.lock:
                 self._tracker.sources = [*self._tracker.sources, self]
@@ -230,7 +219,7 @@ class Confirmed(DirtySource):
         with self._tracker.lock:
             left = [(at, text) for at, text in self._ledger.snapshot()[1] if at >= number]
             known = self._pending  # without the items that the parent of this process has sent
-            self._pending = {at: known.get(at) or _decode(text.encode()) for at, text in left}
+            self._pending = {at: known.get(at) or decode(text.encode()) for at, text in left}
 
     def forked(self) -> ReplicaWriter | None:
         """Go on in the child of a fork; give the writer, which is the parent's.
@@ -350,7 +339,7 @@ class _Publications(Destination[Change]):
 
     def decode(self, text: str) -> Change:
         """Return the change of a text."""
-        return _decode(text.encode())
+        return decode(text.encode())
 
     def deliver(self, items: Sequence[OutboxItem[Change]], place: Any) -> Any:
         """Publish changes."""
@@ -360,40 +349,3 @@ class _Publications(Destination[Change]):
     def find(self, items: Sequence[OutboxItem[Change]], place: Any) -> Found:
         """Tell which changes are published."""
         return self._confirmed.arrived(items), place
-
-
-def _mean(manager: StateManager, url: str) -> None:
-    """Note for which shared state the items of the outbox are meant.
-
-    Raises:
-        StoreError: It holds items that are meant for another one.
-    """
-    state = outbox_state(manager, NAME, own=True)
-    place, known = _place(url, manager.url), state.get("place")
-    if known not in (None, place):
-        left = _count(state)
-        if left:
-            raise StoreError(
-                f"the state of this program in {manager.url} holds {left} changes of a former "
-                f"process that are not published in the shared state in {known}, for which they "
-                f"are meant, and the shared state is now in {url}. Nothing is lost: name {known} "
-                "until they are published"
-            )
-    if known != place:
-        # In an empty context: an `atomic()` block around the first change may raise.
-        contextvars.Context().run(state.__setitem__, "place", place)
-
-
-def _count(state: OutboxState) -> int:
-    return sum(type(key) is int for key in state) + len(state.get("aside", ()))
-
-
-def _place(url: str, own: str) -> str:
-    """Name a shared state so that a file beside the program's own may move with it."""
-    path, beside = file_of(url), file_of(own)
-    if path is None:
-        return url
-    folder = os.path.realpath(path.parent)
-    if beside is not None and folder == os.path.realpath(beside.parent):
-        return f"sqlite:///./{path.name}"
-    return f"sqlite:///{folder}/{path.name}"

@@ -41,13 +41,14 @@ from autostate.runtime.names import check_name
 from autostate.runtime.place import path_of
 from autostate.settings import Settings
 from autostate.shared import handle as seam
-from autostate.shared.confirmed import NAME, Confirmed
+from autostate.shared.confirmed import Confirmed
 from autostate.shared.handle import Options
 from autostate.shared.keys import text_of
 from autostate.shared.kinds import COUNTER, SET, DictKind, Kind
 from autostate.shared.readonly import ReadOnlyHandle
 from autostate.shared.refresher import Refresher
 from autostate.shared.replica import Replica, Shared
+from autostate.shared.unpublished import NAME
 from autostate.stores import file_of, open_store
 from autostate.stores.keyed import keyed
 from autostate.stores.urls import public

@@ -14,10 +14,11 @@ import pytest
 
 import autostate
 from autostate.delivery.destination import OutboxItem
-from autostate.shared.confirmed import MOST, Change
+from autostate.shared.confirmed import MOST
 from autostate.shared.counter import SharedCounter
 from autostate.shared.home import home
 from autostate.shared.set import SharedSet
+from autostate.shared.unpublished import Change
 
 pytestmark = pytest.mark.usefixtures("shared_here")
 

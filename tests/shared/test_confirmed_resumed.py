@@ -106,7 +106,7 @@ def test_what_is_meant_for_another_shared_state_stays(isolated: Path) -> None:
         """,
         url="sqlite:///other.db",
     )
-    first = f"sqlite:///{isolated}/s.db, for which they are meant"
+    first = f"hits (1) that are meant for the shared state in sqlite:///{isolated}/s.db, and"
     assert "changes to the shared state are not published: " in told
     assert told.count(first) == 2
     assert "refused: " in told

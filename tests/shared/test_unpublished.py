@@ -1,0 +1,86 @@
+"""What a killed process has left for a shared state that is gone can be given up."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+import autostate
+from tests import programs
+from tests.shared.sharing import hits_now
+from tests.shared.test_confirmed_resumed import killed, run
+
+pytestmark = pytest.mark.usefixtures("shared_here", "forked_programs")
+
+
+def test_a_program_goes_on_with_another_shared_state(isolated: Path) -> None:
+    """It is told what is left, and what to do; given up it is when it asks for that."""
+    killed()
+    told = run(
+        """
+        progress = PersistedDict("progress")
+        try:
+            SharedCounter("hits")
+        except StoreError as error:
+            print("refused:", error)
+        print("given up:", autostate.discard_unpublished(), autostate.discard_unpublished())
+        hits = SharedCounter("hits")
+        hits["page"] += 5
+        autostate.flush()
+        print("shared:", dict(hits))
+        """,
+        url="sqlite:///other.db",
+    )
+    left = f"unpublished changes of hits (1) that are meant for the shared state in sqlite:///{isolated}/s.db"
+    refused = next(line for line in told.splitlines() if line.startswith("refused:"))
+    assert left in refused
+    assert "call autostate.discard_unpublished() before" in refused
+    assert f"{left} are given up" in told
+    assert "given up: {'hits': 1} {}" in told
+    assert "shared: {'page': 5}" in told
+    run("PersistedDict('progress')")
+    assert hits_now()["page"] == 0
+
+
+def test_what_this_process_publishes_is_not_given_up() -> None:
+    """It is shown already; and the next process publishes it."""
+    killed()
+    told = run(
+        """
+        Confirmed.deliver = kill
+        hits = SharedCounter("hits")
+        progress = PersistedDict("progress")
+        try:
+            autostate.discard_unpublished()
+        except RuntimeError as error:
+            print(error)
+        kill()
+        """,
+        status=-signal.SIGKILL,
+    )
+    assert "this process publishes" in told
+    run("PersistedDict('progress')")
+    assert hits_now()["page"] == 1
+
+
+def test_a_state_of_a_program_that_does_not_run() -> None:
+    """By its URL, in Python and in a shell."""
+    killed()
+    assert autostate.discard_unpublished("sqlite:///own/own.db") == {"hits": 1}
+    assert autostate.discard_unpublished("sqlite:///own/own.db") == {}
+    killed()
+    asked = programs.run_python("-m", "autostate", "discard", "--url", "own/own.db")
+    assert (asked.returncode, "--yes" in asked.stderr) == (2, True)
+    done = programs.run_python("-m", "autostate", "discard", "--url", "own/own.db", "--yes")
+    assert (done.returncode, done.stdout) == (0, "given up\n")
+    assert "hits (1)" in done.stderr
+    with autostate.open("sqlite:///own/own.db"):
+        assert autostate.PersistedDict("progress") == {"page": 2}
+        owned = programs.run_python("-m", "autostate", "discard", "--url", "own/own.db", "--yes")
+        assert owned.returncode == 75
+    again = programs.run_python("-m", "autostate", "discard", "--url", "own/own.db", "--yes")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "holds no changes for a shared state" in again.stderr
+    assert hits_now()["page"] == 0
