@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from autostate.apify.in_step import charge, push_data
     from autostate.codec import Unknown, register
     from autostate.codec.pickled import pickled
+    from autostate.codec.secret import Secret
     from autostate.containers import (
         PersistedCounter,
         PersistedDeque,
@@ -141,6 +142,7 @@ __all__ = [  # not `open`: `import *` must not replace the builtin
     "PersistedSet",
     "ReadOnlyError",
     "ResumeError",
+    "Secret",
     "Settings",
     "SharedCounter",
     "SharedDict",
@@ -199,6 +201,7 @@ _LATE = {
     "PersistedDict": "autostate.containers",
     "PersistedList": "autostate.containers",
     "PersistedSet": "autostate.containers",
+    "Secret": "autostate.codec.secret",
     "SharedCounter": "autostate.shared.classes",
     "SharedDict": "autostate.shared.classes",
     "SharedInfo": "autostate.runtime.info",

@@ -150,9 +150,10 @@ def get(
     path: Path_ = None,
     url: Url = None,
     program: Program = None,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Print what secrets hold.")] = False,
 ) -> None:
     """Print one value for a script: a text as it is, all else as JSON; exit code 1 if none."""
-    _print(plain.as_text(_value(name, path, url, program)))
+    _print(plain.as_text(_value(name, path, url, program), reveal=reveal))
 
 
 @app.command()

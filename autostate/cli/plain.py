@@ -13,15 +13,27 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final
 
+from autostate.cli.errors import CommandError
 from autostate.cli.values import Fields
+from autostate.codec.secret import Secret
 
 _ARRAYS: Final = (list, tuple, deque, range)
 _CUT: Final = "…"
 
 
-def as_text(value: Any) -> str:
-    """Give one value for a script: a text as it is, everything else as JSON in one line."""
-    made = plain(value)
+def as_text(value: Any, *, reveal: bool = False) -> str:
+    """Give one value for a script: a text as it is, everything else as JSON in one line.
+
+    Args:
+        value: The value.
+        reveal: Show what secrets hold.
+
+    Raises:
+        CommandError: It is a secret, which a script would take for its mask.
+    """
+    if type(value) is Secret and not reveal:
+        raise CommandError("a secret is kept there: add --reveal to print it")
+    made = plain(value, reveal=reveal)
     return made if isinstance(made, str) else json.dumps(made, ensure_ascii=False)
 
 
@@ -30,13 +42,16 @@ def as_json(value: Any) -> str:
     return json.dumps(plain(value), ensure_ascii=False, indent=2)
 
 
-def plain(value: Any, inside: frozenset[int] = frozenset()) -> Any:
+def plain(value: Any, inside: frozenset[int] = frozenset(), *, reveal: bool = False) -> Any:
     """Give a value as dict, list, str, int, float, bool and None alone.
 
     Args:
         value: The value.
         inside: The containers around it, by `id`: a container that holds itself is cut off.
+        reveal: Give the content of secrets, in place of a mask.
     """
+    if type(value) is Secret:
+        value = value.reveal() if reveal else str(value)
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -51,11 +66,11 @@ def plain(value: Any, inside: frozenset[int] = frozenset()) -> Any:
     if isinstance(value, Fields):
         value = value.fields
     if isinstance(value, dict):
-        return {_key(key): plain(item, inside) for key, item in value.items()}
+        return {_key(key): plain(item, inside, reveal=reveal) for key, item in value.items()}
     if isinstance(value, _ARRAYS):
-        return [plain(item, inside) for item in value]
+        return [plain(item, inside, reveal=reveal) for item in value]
     if isinstance(value, (set, frozenset)):
-        return [plain(item, inside) for item in _in_order(value)]
+        return [plain(item, inside, reveal=reveal) for item in _in_order(value)]
     if hasattr(value, "tolist"):  # of numpy
         return plain(value.tolist(), inside)
     return str(value)

@@ -19,7 +19,7 @@ _URL: Final = (
 )
 _HIDDEN: Final = (
     "read the secret from the environment in each process; if it has to be stored, readable for "
-    "whoever reads the store, save value.get_secret_value()"
+    "whoever reads the store, save autostate.Secret(value.get_secret_value())"
 )
 _FRAME: Final = "save its rows, {rows}; or the path of a file to which the program has written it"
 _PANDAS: Final = _FRAME.format(rows='frame.to_dict("records")')

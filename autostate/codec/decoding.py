@@ -14,6 +14,7 @@ from autostate.codec import arrays, classes, enums, names, registry
 from autostate.codec.collisions import refuse_collisions
 from autostate.codec.raw import is_tagged, references
 from autostate.codec.registry import TypeEntry
+from autostate.codec.secret import Secret
 from autostate.codec.signatures import Decode, Json, Make, Stored
 from autostate.codec.types import SCALARS
 from autostate.codec.unknown import Unknown
@@ -204,6 +205,7 @@ _STRUCTURES: Final[dict[str, Decode]] = {
     "$frozenset": lambda json, make: frozenset(decode_members(json, make)),
     "$fraction": lambda json, make: Fraction(*_ints(json, make)),
     "$range": lambda json, make: range(*_ints(json, make)),
+    "$secret": lambda json, make: Secret(decode(json, make)),
     "$slice": lambda json, make: slice(*_three(json, make)),
     "$object": _object,
     "$enum": _enum,

@@ -22,6 +22,7 @@ from autostate.codec.classes import Fields, fields_of, is_known, why_unknown
 from autostate.codec.enums import is_enum
 from autostate.codec.introspection import attributes_by_name
 from autostate.codec.names import find, name_of
+from autostate.codec.secret import PYDANTIC, Secret, of_pydantic, put_into, taken_out
 from autostate.codec.signatures import Encode
 from autostate.codec.types import FIXED, zone_class
 from autostate.codec.unknown import Unknown
@@ -38,7 +39,7 @@ ENCODERS: Final[dict[type, Encode]] = {}
 BUILTIN: Final[set[type]] = set()
 """Classes that are saved without, and must not be, registered: filled by `tagged.py`."""
 
-ATOMS: Final[set[type]] = {str, int, bool, type(None), float, range, Fraction, *FIXED}
+ATOMS: Final[set[type]] = {str, int, bool, type(None), float, range, Fraction, Secret, *FIXED}
 """Classes whose values never change and never hold a container; `is_atom` adds others."""
 
 _TAG: Final = r"[A-Za-z_][A-Za-z0-9_.\-/]{0,99}"
@@ -256,6 +257,9 @@ def entry_named(name: str) -> TypeEntry | None:
     """
     if ":" not in name:
         known = named(name)
+        if known is None and name.startswith(PYDANTIC):
+            adopt()
+            return next((each for each in _automatic.values() if each.name == name), None)
         return _by_class.get(known) if isinstance(known, type) else None
     if _ignoring:
         return None
@@ -296,7 +300,11 @@ def enum_named(name: str) -> type[enum.Enum] | None:
 
 
 def adopt() -> None:
-    """Let `ZoneInfo` be the known type that it is, if the program has loaded it meanwhile."""
+    """Let `ZoneInfo` and pydantic's secrets be known types, if the program has loaded them."""
+    for secret in of_pydantic():
+        if secret not in _automatic:
+            tag = f"{PYDANTIC}{secret.__name__}"
+            _automatic[secret] = TypeEntry(tag, taken_out, put_into(secret), mutable=False)
     cls = zone_class()
     if cls is not None and cls not in BUILTIN:
         ENCODERS[cls] = ENCODERS[dt.timezone]
@@ -310,7 +318,7 @@ def is_atom(cls: type) -> bool:
         adopt()
     if cls in ATOMS:
         return True
-    entry = _by_class.get(cls)
+    entry = _by_class.get(cls) or _automatic.get(cls)
     if entry is not None:
         atom = not entry.mutable and entry.fields is None
     else:

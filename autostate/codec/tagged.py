@@ -25,6 +25,7 @@ from autostate.codec.lasting import check_name
 from autostate.codec.options import is_persisted
 from autostate.codec.raw import NATIVE, dump, is_flat, with_references
 from autostate.codec.registry import ATOMS, BUILTIN, ENCODERS, TypeEntry
+from autostate.codec.secret import Secret
 from autostate.codec.signatures import Encode, Json, Ref
 from autostate.codec.types import SCALARS
 from autostate.codec.unknown import Unknown
@@ -337,6 +338,7 @@ ENCODERS.update(
         frozenset: lambda value, ref: {"$frozenset": encode_members(value, ref)},
         range: lambda value, _ref: {"$range": [value.start, value.stop, value.step]},
         slice: _encode_slice,
+        Secret: lambda value, ref: {"$secret": jsonable(value.reveal(), ref)},
         Fraction: lambda value, _ref: {"$fraction": [value.numerator, value.denominator]},
         Unknown: _encode_unknown,
         classes.Unset: lambda _value, _ref: {"$unset": None},

@@ -296,6 +296,7 @@ class TestWhatHasNoForm:
             (dt.timedelta(1), "timedelta has no form"),
             (1j, "complex has no form"),
             (Fraction(1, 3), "Fraction has no form"),
+            (autostate.Secret("x"), "Secret has no form"),
             (np.array([1]), "ndarray has no form"),
             (random.Random(1), "Random has no form"),
             (..., "ellipsis has no form"),

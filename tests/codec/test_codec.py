@@ -387,7 +387,7 @@ TAGS: Final = [
     *("$ordereddict", "$defaultdict", "$complex", "$timezone", "$constant", "$path", "$int"),
     "$pattern",
     *("$fraction", "$range", "$slice", "$ndarray", "$npscalar", "$bytearray", "$random"),
-    *("$pickled", "$unset", "$unknown"),
+    *("$pickled", "$unset", "$unknown", "$secret"),
 ]
 
 

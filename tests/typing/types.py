@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, NamedTuple, assert_type
 
 import autostate
-from autostate import PersistedDict, Unknown, pickled, proxy, register
+from autostate import PersistedDict, Secret, Unknown, pickled, proxy, register
 
 
 class Money:
@@ -144,3 +144,20 @@ orders["x"].move_to_end("a")
 
 pages["a"] = {"url": "a"}  # error
 groups["x"]["a"].append((1, 2))  # error
+
+
+# -- secrets ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Login:
+    """A class with a secret field."""
+
+    password: Secret[str]
+
+
+assert_type(Secret("word").reveal(), str)
+assert_type(Login(Secret("word")).password.reveal(), str)
+Login("word")  # error
+Secret("word") + "s"  # error
+PersistedDict[str, Secret[bytes]]("keys")["key"] = Secret(b"")
