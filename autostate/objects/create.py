@@ -17,12 +17,12 @@ from weakref import WeakKeyDictionary
 
 from autostate import codec
 from autostate.codec.unsupported import shown
-from autostate.errors import StateTypeError, UnsupportedTypeError
+from autostate.errors import UnsupportedTypeError
+from autostate.objects.becoming import become
 from autostate.objects.options import template_fields
 from autostate.runtime.api import current_manager
 from autostate.tracking.layout import Layout, layout_of
 from autostate.tracking.mirror import InstanceRoot, offer
-from autostate.tracking.scan import Scan
 
 logger: logging.Logger = logging.getLogger("autostate")
 
@@ -53,7 +53,10 @@ def give(cls: type, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
         _convert_new(live)
         return made
     # The object was there before, or another thread was faster. What was made here is dropped.
-    _become(live, layout, name)
+    if not isinstance(live.instance, cls):
+        defined_again = layout.name == live.known_layout().name
+        newer = _construct(layout, call, args, kwargs) if defined_again and live.claimed else None
+        become(live, layout, name, newer)
     manager.create(name, "object", InstanceRoot)  # notes that the program has asked for it
     if not (live.claimed or live.busy):
         _claim(live, args, kwargs)
@@ -199,34 +202,6 @@ def _check_fields(layout: Layout, instance: Any) -> None:
                 f'if it need not be saved, say so, by @persisted(transient=("{name}",)) or '
                 f"Annotated[…, autostate.Transient]; if it must be: {problem}",
             )
-
-
-def _become(root: InstanceRoot, layout: Layout, name: str) -> None:
-    """Change a live object to the class that was called, or refuse the call.
-
-    A class that was defined again, in a notebook, is the same class. And if an object was rebuilt
-    only because another state object refers to it, this call may be the first to name its class.
-    """
-    cls, instance = layout.cls, root.instance
-    if isinstance(instance, cls):
-        return
-    tracker = root.bound_to().tracker
-    with tracker.lock:
-        old = type(instance)
-        if layout.name == root.known_layout().name or (issubclass(cls, old) and not root.claimed):
-            try:
-                object.__setattr__(instance, "__class__", cls)
-            except TypeError:  # it has other slots
-                pass
-            else:
-                root.layout = layout
-                tracker.part(Scan).forget()
-                tracker.settled.discard(root.bound_to())  # its class is to be saved
-                return
-    raise StateTypeError(
-        f"{name!r} is live as a {shown(old)} already, which is no {shown(cls)}: give one of them "
-        "another name, @persisted(name=…)"
-    )
 
 
 def _claim(root: InstanceRoot, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -18,7 +18,6 @@ from autostate.codec.classes import fields_of
 from autostate.codec.introspection import EXTRA, FIELDS_SET, MISSING, PRIVATE, read_slot, static
 from autostate.codec.names import find, name_of
 from autostate.codec.options import Options, is_persisted, options_of
-from autostate.codec.signatures import Json
 from autostate.process.interrupts import is_passing
 from autostate.tracking import refcount
 
@@ -54,7 +53,7 @@ class Layout(Struct, frozen=True):
     dicts: tuple[str, ...]
     private: frozenset[str]
     factories: Mapping[str, Callable[[], Any]]
-    descriptions: dict[str, Json]
+    descriptions: dict[str, dict[str, Any]]
     offered: list[frozenset[Hashable]]
 
     @property
@@ -71,6 +70,14 @@ class Layout(Struct, frozen=True):
         """Return the fields of one object that are saved, by name."""
         dicts = [dict(held(instance, name)) for name in self.dicts]
         return self.saved(dicts, self.read_slots(instance))
+
+    def read_all(self, instance: Any) -> dict[str, Any]:
+        """Return all fields of one object, by name, also those that are not saved."""
+        fields: dict[str, Any] = {}
+        for name in self.dicts:
+            fields |= held(instance, name)
+        pairs = zip(self.slots, self.read_slots(instance), strict=True)
+        return fields | {name: value for name, value in pairs if value is not MISSING}
 
     def read_slots(self, instance: Any) -> list[Any]:
         """Return the contents of the slots; MISSING for an unset slot."""

@@ -33,7 +33,7 @@ from autostate.tracking.search import ATOMS, holds_atoms, slots_of
 from autostate.tracking.swap import compare_and_swap
 
 if TYPE_CHECKING:
-    from autostate.codec.signatures import Json, Stored
+    from autostate.codec.signatures import Stored
     from autostate.tracking.node import Node
 
 _NOTHING: Final[frozenset[str]] = frozenset()
@@ -248,6 +248,14 @@ class InstanceRoot(Barrier, Mirror):
             if value is not MISSING:
                 layout.put(instance, name, value)
 
+    def replace(self, fields: dict[str, Any]) -> None:
+        """Give the mirror other fields, which an upgrade has made of those that it had."""
+        node = self.bound_to()
+        dict.clear(self)
+        dict.update(self, fields)
+        node.tracker.touch_all(node)
+        node.tracker.mark_unresolved(self)
+
     def put_back(self, former: dict[str, Any]) -> None:
         """Give object and mirror the fields that they had before."""
         layout = self.known_layout()
@@ -331,7 +339,7 @@ def show(root: InstanceRoot) -> Any:
     return root.instance
 
 
-def describe(root: InstanceRoot) -> Json:
+def describe(root: InstanceRoot) -> dict[str, Any]:
     """Describe the class: its name, its version, and the fields that it declares."""
     layout = root.known_layout()
     name = layout.name
@@ -339,7 +347,7 @@ def describe(root: InstanceRoot) -> Json:
         return layout.descriptions[name]
     before = (root.metadata or {}).get("fields", ())
     kept = [name for name in before if name in root.unknown_fields]
-    described: Json = {
+    described: dict[str, Any] = {
         "class": name,
         "version": layout.options.version,
         "fields": sorted({*layout.declared, *kept}),
@@ -398,10 +406,7 @@ def complete(root: InstanceRoot) -> Callable[[], None]:
 
     def finish() -> None:
         if upgraded is not None:
-            dict.clear(root)
-            dict.update(root, upgraded)
-            node.tracker.touch_all(node)
-            node.tracker.mark_unresolved(root)
+            root.replace(upgraded)
         if root.metadata is not None:
             root.push()
         bind(root)

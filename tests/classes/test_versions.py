@@ -15,7 +15,7 @@ import pydantic
 import pytest
 
 import autostate
-from autostate import PersistedDict, UpgradeError
+from autostate import PersistedDict, StateTypeError, UpgradeError
 from autostate.objects.decorator import fields_of
 from tests.conformance.classes_kit import life
 from tests.programs import run
@@ -427,3 +427,110 @@ print(autostate.PersistedDict("all")["one"].page)
 """
     )
     assert done.stdout.split() == ["shops:Shop", "7"], done.stderr
+
+
+def test_a_class_that_is_defined_again_gives_a_live_object_its_new_fields(make: Any) -> None:
+    """As a restart would: a cell of a notebook is changed, and run again."""
+    old = {"page": 1, "rest": None, "gone": 2, "browser": 3}
+    with life():
+        shop = make(old, transient=("browser",))()
+        shop.page, shop.browser, shop.rest = 7, 4, [1, 2]
+        del shop.gone
+        autostate.flush()
+        shop.rest.append(3)  # not saved yet
+        new = make(old | {"new": "x", "page2": 0, "later": 5}, transient=("browser", "later"))
+        if not hasattr(shop, "__dict__"):
+            with pytest.raises(StateTypeError, match="defined again with other slots"):
+                new()
+            return
+        assert new() is shop
+        assert type(shop) is new
+        assert fields_of(shop) == {"page": 7, "rest": [1, 2, 3], "new": "x", "page2": 0}
+        assert (shop.browser, shop.later) == (4, 5)
+        shop.new = "changed"
+        assert new() is shop
+        assert shop.new == "changed"
+    with life():
+        shop = new()
+        assert fields_of(shop) == {"page": 7, "rest": [1, 2, 3], "new": "changed", "page2": 0}
+        assert (shop.browser, shop.later) == (3, 5)
+
+
+def test_a_class_that_is_defined_again_may_lose_a_field_and_get_it_back(make: Any) -> None:
+    """It is an unknown field meanwhile, unless the class does not say which ones it has."""
+    with life():
+        shop = make({"page": 1, "rest": 2})()
+        shop.rest = 3
+        if not hasattr(shop, "__dict__"):
+            return
+        assert make({"page": 1})() is shop
+        kinds = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_fields__")
+        assert ("rest" not in fields_of(shop)) is any(hasattr(type(shop), each) for each in kinds)
+        autostate.flush()
+        assert make({"page": 1, "rest": 2})() is shop
+        assert fields_of(shop) == {"page": 1, "rest": 3}
+        make({"page": 1})()
+    with life():
+        assert fields_of(make({"page": 1, "rest": 2})()) == {"page": 1, "rest": 3}
+
+
+def test_a_class_that_is_defined_again_is_upgraded(make: Any) -> None:
+    """Once; one that fails changes nothing, and an older version is refused."""
+
+    def upgrade(state: dict[str, Any], _from_version: int) -> None:
+        state["pages"] = [state.pop("page")]
+
+    def fails(state: dict[str, Any], _from_version: int) -> None:
+        state.clear()
+        raise RuntimeError
+
+    with life():
+        shop = make({"page": 1, "pages": ()})()
+        old = type(shop)
+        shop.page = 7
+        with pytest.raises(UpgradeError, match="RuntimeError in"):
+            make({"page": 1, "pages": ()}, version=2, upgrade=fails)()
+        assert type(shop) is old
+        assert shop.page == 7
+        newer = make({"pages": (), "page": None}, version=2, upgrade=upgrade)
+        assert newer() is newer() is shop
+        assert fields_of(shop) == {"pages": [7], "page": None}
+        with pytest.raises(UpgradeError, match="has version 1"):
+            make({"page": 1, "pages": ()})()
+        shop.pages.append(8)
+    with life():
+        assert make({"pages": (), "page": 0}, version=2, upgrade=fails)().pages == [7, 8]
+
+
+def test_a_constructor_that_fails_leaves_the_live_object(make: Any) -> None:
+    """It is of the class that it had."""
+    with life():
+        shop = make({"page": 1})()
+        old = type(shop)
+
+        class Shop:
+            def __init__(self) -> None:
+                raise RuntimeError
+
+        Shop.__module__, Shop.__qualname__ = "shops", "Shop"
+        with pytest.raises(RuntimeError):
+            autostate.persisted(Shop)()
+        assert type(shop) is old
+        assert old() is shop
+
+
+def test_an_object_that_came_along_is_of_the_class_as_it_is_defined_again() -> None:
+    """Its constructor has not run yet: it runs as for any object that came along."""
+    with life():
+        PersistedDict("d", shop=_named(_plain({"page": 1}))())
+        autostate.flush()
+    with life():
+        shop = PersistedDict("d")["shop"]
+        newer = _named(_plain({"page": 3, "new": 4}))
+        assert newer() is shop
+        assert fields_of(shop) == {"page": 1, "new": 4}
+
+
+def _named(cls: Any) -> Any:
+    cls.__module__, cls.__qualname__ = "shops", "Along"
+    return autostate.persisted(cls)
