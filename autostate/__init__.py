@@ -10,6 +10,7 @@ below its own, and packages on one line do not import each other:
 
     testing/                a platform for tests
     cli/                    the commands
+    notebook.py             how notebooks show state objects
     scrapy/                 crawls of Scrapy
     apify/                  what Apify tells a program; @actor; to and from Actor.use_state
     shared/                 SharedCounter and the others, which many processes write at once
@@ -249,5 +250,19 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """Let a shell of IPython show state objects as tables; `%load_ext autostate` calls this.
+
+    It is needed where IPython is loaded after autostate, as by `IPython.embed()`.
+    """
+    from autostate.notebook import register
+
+    register(shell)
+
+
+if "IPython" in sys.modules:
+    from autostate import notebook
+
+    notebook.register()
 resumers["autostate.shared"] = "autostate.shared.home"
 events.install()

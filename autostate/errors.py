@@ -190,6 +190,11 @@ def _how_to_know(name: str) -> str:
         return "import numpy"
     if ":" not in name:
         return f'call autostate.register(…, "{name}", …)'
+    if name.startswith("__main__:"):
+        return (
+            "define that class, or import it from where it is by now; in a notebook run its cell, "
+            "then this one again"
+        )
     return "import the module that defines that class, under a name that no other class has"
 
 

@@ -256,7 +256,7 @@ def _derive(cls: Any, options: Options) -> Any:
             namespace[name] = vars(cls)[name]
     meta = _meta(type(cls))
     # Not by calling the metaclass: it has already done its work for the decorated class.
-    silencer = _new_silencer() if issubclass(cls, _SILENCER) else _SILENCER  # no base twice
+    silencer = _new_silencer("Again") if issubclass(cls, _SILENCER) else _SILENCER  # no base twice
     made: Any = ABCMeta.__new__(meta, cls.__name__, (silencer, cls), namespace)
     if "__annotations__" in vars(cls):
         made.__annotations__ = vars(cls)["__annotations__"]
@@ -264,7 +264,7 @@ def _derive(cls: Any, options: Options) -> Any:
     return made
 
 
-def _new_silencer() -> type:
+def _new_silencer(name: str) -> type:
     """Make a base that keeps `__init_subclass__` of a class from running for the derived class."""
 
     class Silencer:
@@ -275,10 +275,11 @@ def _new_silencer() -> type:
             if OPTIONS not in vars(cls):
                 super().__init_subclass__(**kwargs)
 
+    Silencer.__name__ = name
     return Silencer
 
 
-_SILENCER: Final = _new_silencer()
+_SILENCER: Final = _new_silencer("Silencer")
 """Most classes get the same one: whether a live object can change to a class that was defined again
 depends on the layout of objects, and the layout depends on the bases."""
 

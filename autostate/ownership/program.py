@@ -17,7 +17,12 @@ INTERACTIVE: Final = "interactive"
 """The name for a process without a program: a shell, `python -c`."""
 
 _SHELLS: Final = frozenset({"", "-c", "-", "-m", "ipython", "ipython3", "bpython", "ptpython"})
-_KERNELS: Final = frozenset({"ipykernel_launcher", "ipykernel"})
+_KERNELS: Final = frozenset(
+    {
+        *("ipykernel_launcher", "ipykernel", "colab_kernel_launcher", "db_ipykernel_launcher"),
+        "spyder_kernels.console",
+    }
+)
 _SERVERS: Final = frozenset(
     [
         "celery",
@@ -29,6 +34,7 @@ _SERVERS: Final = frozenset(
         "gunicorn",
         "huey",
         "hypercorn",
+        "marimo",
         "rq",
         "streamlit",
         "taskiq",
@@ -40,6 +46,12 @@ _SERVERS: Final = frozenset(
 _NOT_ALLOWED: Final = r"[^\w.-]+"
 _APPLICATION: Final = r"([A-Za-z_][\w.]*):[A-Za-z_][\w.]*(?:\(.*\))?"
 _LONGEST: Final = 100
+_NOTEBOOK: Final = r"\.(ipynb|py|md|Rmd|qmd)$"
+"""The ends of files that are notebooks, those of jupytext too."""
+_OF_VS_CODE: Final = r"-jvsc-[\w-]+$"
+"""What VS Code adds to the name of a notebook on a server, anew in each session."""
+_RANDOM: Final = r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}"
+"""A part of the names that Jupyter gives to consoles, anew for each."""
 _OF_COMMANDS: Final = frozenset({"bin", "sbin", "Scripts"})
 """Folders whose names say nothing about a program."""
 _FORK_SERVER: Final = "from multiprocessing.forkserver import main; main("
@@ -58,8 +70,8 @@ def name(
     Args:
         argv: As `sys.argv`, which it is by default.
         environ: The environment variables; those of the process by default.
-        here: Distinguish the script from others of its name, by its place below the working
-            directory.
+        here: Distinguish the script, or notebook, from others of its name, by its place below the
+            working directory.
 
     Returns:
         A text that can be the name of a file. "interactive" for a shell or `python -c`.
@@ -87,8 +99,7 @@ def name(
     if module in _SHELLS:
         return INTERACTIVE
     if module in _KERNELS:
-        notebook = os.path.basename(environ.get("JPY_SESSION_NAME", ""))  # noqa: PTH119
-        return _tidy(notebook.partition(".")[0]) or INTERACTIVE
+        return _tidy(_of_notebook(environ, here=here)) or INTERACTIVE
     if module in _SERVERS:
         return _tidy(next(_applications(argv[1:]), module))
     return _tidy(_path_of_script(program) if here else module) or INTERACTIVE
@@ -140,6 +151,23 @@ def is_notebook() -> bool:
     return _module(getattr(sys, "argv", [""])[0]) in _KERNELS
 
 
+def _of_notebook(environ: Mapping[str, str], *, here: bool) -> str:
+    """Give the name of the notebook whose kernel this is; "" if nothing tells it.
+
+    Servers of Jupyter put its path into the environment, as VS Code does since 2025. Before, VS
+    Code gave the path to the main module alone.
+    """
+    told = getattr(sys.modules.get("__main__"), "__vsc_ipynb_file__", "")
+    path = environ.get("JPY_SESSION_NAME") or (told if isinstance(told, str) else "")
+    folder, file = os.path.split(os.path.normpath(path) if path else "")
+    name = re.sub(_OF_VS_CODE, "", re.sub(_NOTEBOOK, "", file))
+    if re.search(_RANDOM, name):
+        return ""
+    # Else the path is that of another machine, or one below the folder of the server.
+    placed = here and os.path.isabs(path) and os.path.isdir(folder)  # noqa: PTH112, PTH117
+    return ".".join(_placed(folder, [name])) if placed else name
+
+
 def _module(program: str) -> str:
     """Give the dotted name of a script, as far as its folders are packages."""
     return ".".join(_located(program)[1])
@@ -168,14 +196,18 @@ def _path_of_script(program: str) -> str:
     The name of a module in a package stays as it is.
     """
     folder, parts = _located(program)
-    if folder:
-        here = os.path.realpath(_working_directory())
-        between = os.path.relpath(os.path.realpath(folder), here)
-        if between.startswith(os.pardir):
-            between = os.path.basename(folder)  # noqa: PTH119
-        if between != os.curdir and between not in _OF_COMMANDS:
-            parts.insert(0, between.replace(os.sep, "."))
-    return ".".join(parts)
+    return ".".join(_placed(folder, parts) if folder else parts)
+
+
+def _placed(folder: str, parts: list[str]) -> list[str]:
+    """Put the folders below the working directory, or elsewhere the folder, before a name."""
+    here = os.path.realpath(_working_directory())
+    between = os.path.relpath(os.path.realpath(folder), here)
+    if between.startswith(os.pardir):
+        between = os.path.basename(folder)  # noqa: PTH119
+    if between == os.curdir or between in _OF_COMMANDS:
+        return parts
+    return [between.replace(os.sep, "."), *parts]
 
 
 def _absolute(program: str) -> str:

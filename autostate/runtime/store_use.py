@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from autostate import under_test
 from autostate.errors import AutostateError
+from autostate.ownership import program
 from autostate.process import exit_status, lifecycle
 from autostate.runtime.place import checked, named_by_environment, path_of, place_of, shared_url
 from autostate.settings import Settings, SettingsByName, default_url
@@ -192,6 +193,7 @@ class StoreUse:
             source = self._store
             if source is None:  # fixed from now on
                 source = named_by_environment(self.url, self._overrides)
+                _tell_nameless(source)
             settings = self._made_settings()
             if isinstance(source, str) and not settings.readonly:
                 from autostate.stores.urls import public
@@ -399,6 +401,17 @@ class StoreUse:
             if not incarnation.forked():
                 self._incarnation = incarnation = None
         return incarnation is not None
+
+
+def _tell_nameless(url: str) -> None:
+    """Warn if this is a notebook whose name is not known: its state is not its own."""
+    if program.is_notebook() and getattr(path_of(url), "stem", None) == program.INTERACTIVE:
+        logger.warning(
+            "nothing tells which notebook this is, so its state is in %s, as that of any other "
+            "such notebook here: name it in the first cell, by "
+            'autostate.configure(".autostate/NAME.db")',
+            url,
+        )
 
 
 _beginning = threading.RLock()

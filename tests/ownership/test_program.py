@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -36,6 +37,7 @@ from tests.process.programs import ROOT
         ("/usr/bin/flask --app shop run", "shop"),
         ("/usr/bin/fastapi run shop/main.py", "main"),
         ("/usr/bin/streamlit run dash.py", "dash"),
+        ("/usr/bin/marimo edit look.py", "look"),
         ("shop/crawl.py", "shop.crawl"),
         ("shop/__main__.py", "shop"),
         ("inner/shop/__main__.py", "shop"),
@@ -54,13 +56,55 @@ def test_the_name_of_a_program(isolated: Path, command: str, expected: str) -> N
     assert name.endswith(program.name(command.split(" "), {}))
 
 
-def test_the_name_of_a_notebook() -> None:
+KERNEL: Final = ["/usr/lib/python3/ipykernel_launcher.py", "-f", "connection.json"]
+UUID: Final = "0d6c3a52-91f5-4c0e-b0f2-6f3a1f0e2b11"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/home/me/look at shops.ipynb", "look-at-shops"),
+        ("look.ipynb", "look"),
+        ("notes/v1.2 final.ipynb", "v1.2-final"),
+        (f"/home/me/look-jvsc-{UUID}.ipynb", "look"),  # of VS Code, on a server
+        (f"look-jvsc-{UUID}", "look"),
+        ("/home/me/jupytext.py", "jupytext"),
+        ("/home/me/jupytext.md", "jupytext"),
+        (f"/home/me/console-1-{UUID}", "interactive"),
+        (UUID, "interactive"),
+        ("", "interactive"),
+    ],
+)
+def test_the_name_of_a_notebook(path: str, expected: str) -> None:
     """Each has its own; where the server does not say which, they share one."""
-    kernel = ["/usr/lib/python3/ipykernel_launcher.py", "-f", "connection.json"]
-    assert program.name(kernel, {"JPY_SESSION_NAME": "/home/me/look at shops.ipynb"}) == (
-        "look-at-shops"
-    )
-    assert program.name(kernel, {}) == "interactive"
+    for here in (False, True):
+        assert program.name(KERNEL, {"JPY_SESSION_NAME": path}, here=here) == expected
+
+
+def test_notebooks_of_one_name(isolated: Path) -> None:
+    """The kernel of each may run in the folder of the workspace, as VS Code lets it."""
+    (isolated / "jobs" / "shops").mkdir(parents=True)
+    for path, expected in {
+        "look.ipynb": "look",
+        "jobs/look.ipynb": "jobs.look",
+        f"jobs/shops/look-jvsc-{UUID}.ipynb": "jobs.shops.look",
+        "../look.ipynb": f"{isolated.parent.name}.look",
+        "nowhere/look.ipynb": "look",
+    }.items():
+        told = {"JPY_SESSION_NAME": str(isolated / path)}
+        assert program.name(KERNEL, told, here=True) == expected
+        assert program.name(KERNEL, told) == "look"
+
+
+def test_a_notebook_of_an_older_vs_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tells its path to the main module."""
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "__vsc_ipynb_file__", "/home/me/look.ipynb", raising=False)
+    assert program.name(KERNEL, {}) == "look"
+    assert program.name(KERNEL, {"JPY_SESSION_NAME": "other.ipynb"}) == "other"
+    assert program.name(["crawl.py"], {}) == "crawl"
+    monkeypatch.setattr(main, "__vsc_ipynb_file__", None)
+    assert program.name(KERNEL, {}) == "interactive"
 
 
 CODE = """

@@ -1,0 +1,165 @@
+"""How notebooks show state objects: as tables, in which nested containers can be opened.
+
+IPython is told of the classes by their names. So nothing is imported for this but this module, and
+the containers get no attribute: a key of theirs, or a method of a class that is based on them, may
+have any name.
+"""
+
+from __future__ import annotations
+
+import html
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from autostate.runtime.names import name_of
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+_BASES: Final = {
+    "autostate.containers.root": "StateObject",
+    "autostate.shared.container": "SharedContainer",
+    "autostate.objects.decorator": "Silencer",
+}
+"""The bases of all classes whose objects are shown, by their modules.
+
+Of each there is one: IPython takes the first class that it meets under a name for all of them, and
+the variants of a container's class have one name.
+"""
+
+SHOWN: Final = 50
+"""The most entries of one container that are shown."""
+CELLS: Final = 1_000
+"""The most entries of one output; containers that would exceed it are shown without content."""
+_TEXT: Final = 200
+_LEVELS: Final = 8
+_SORTED: Final = 10_000
+_NUMBERS: Final = (bool, int, float, complex, type(None))
+
+
+def register(shell: InteractiveShell | None = None) -> None:
+    """Let a shell of IPython show state objects.
+
+    Args:
+        shell: The shell; None: that of the process, if there is one.
+    """
+    if shell is None:
+        find: Any = getattr(sys.modules.get("IPython"), "get_ipython", None)
+        shell = None if find is None else find()
+    formatter = getattr(shell, "display_formatter", None)
+    if formatter is not None:
+        for module, name in _BASES.items():
+            formatter.formatters["text/html"].for_type_by_name(module, name, shown)
+
+
+def shown(value: Any) -> str | None:
+    """Give a state object as HTML; None if it is to be shown as text.
+
+    A class of the program may say by `_repr_html_` how its objects are shown.
+    """
+    own = getattr(type(value), "_repr_html_", None)
+    if own is not None:
+        made: str | None = own(value)
+        return made
+    table = _Table()
+    entries, size = _entries(value)
+    body = table.content(entries, size, frozenset({id(value)}))
+    return f"<div><b>{html.escape(_title(value))}</b> {_counted(size)}{body}</div>"
+
+
+def _title(value: Any) -> str:
+    cls = type(value).__name__
+    try:
+        return f"{cls} {_named(value)!r}"
+    except TypeError:  # nested, or a plain copy
+        return cls
+
+
+def _named(value: Any) -> str:
+    info = getattr(type(value), "_info_", None)
+    return name_of(value) if info is None else str(info(value).name)
+
+
+def _counted(size: int) -> str:
+    return f"<small>{size:,} {'entry' if size == 1 else 'entries'}</small>"
+
+
+def _entries(value: Any) -> tuple[Sequence[tuple[str | None, Any]], int]:
+    """Give the first entries of a value, each with its key as text; and the number of all.
+
+    They are copied by one call of C, so that other threads may write. A member has no key.
+    """
+    if isinstance(value, dict):
+        first = list(islice(dict.items(value), SHOWN))
+        return [(_text(key), item) for key, item in first], dict.__len__(value)
+    if isinstance(value, (set, frozenset)):
+        return [(None, member) for member in _in_order(value)], len(value)
+    if isinstance(value, (list, tuple, deque)):
+        return [(str(at), item) for at, item in enumerate(islice(value, SHOWN))], len(value)
+    from autostate.objects.decorator import fields_of
+
+    fields = fields_of(value)
+    return list(fields.items())[:SHOWN], len(fields)
+
+
+def _in_order(members: set[Any] | frozenset[Any]) -> list[Any]:
+    """Give the first members; in order, if they have one and are not very many."""
+    if len(members) <= _SORTED:
+        with suppress(TypeError):
+            return sorted(members)[:SHOWN]
+    return list(islice(members, SHOWN))
+
+
+def _text(value: Any) -> str:
+    """Give a value as text; a long one is cut short."""
+    if type(value) in (str, bytes) and len(value) > _TEXT:
+        return f"{value[:_TEXT]!r}…"
+    try:
+        text = repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
+    return text if len(text) <= _TEXT else f"{text[:_TEXT]}…"
+
+
+class _Table:
+    """One output, of bounded size."""
+
+    def __init__(self) -> None:
+        self._left = CELLS
+
+    def content(
+        self, entries: Sequence[tuple[str | None, Any]], size: int, inside: frozenset[int]
+    ) -> str:
+        """Give the entries of a container as a table.
+
+        Args:
+            entries: The first of its entries.
+            size: How many it has.
+            inside: The containers around it, and itself, by `id`.
+        """
+        return f"<table><tbody>{''.join(self._rows(entries, size, inside))}</tbody></table>"
+
+    def _rows(
+        self, entries: Sequence[tuple[str | None, Any]], size: int, inside: frozenset[int]
+    ) -> Iterator[str]:
+        told = entries[: self._left]
+        self._left -= len(told)
+        for key, item in told:
+            align = "right" if type(item) in _NUMBERS else "left"
+            head = "" if key is None else f"<th style='text-align:left'>{html.escape(key)}</th>"
+            yield f"<tr>{head}<td style='text-align:{align}'>{self._cell(item, inside)}</td></tr>"
+        if len(told) < size:
+            yield f"<tr><td colspan='2'>… and {size - len(told):,} more</td></tr>"
+
+    def _cell(self, value: Any, inside: frozenset[int]) -> str:
+        if not isinstance(value, (dict, list, set, frozenset, tuple, deque)) or not value:
+            return html.escape(_text(value))
+        title = f"{html.escape(type(value).__name__)} {_counted(len(value))}"
+        if id(value) in inside or len(inside) > _LEVELS or self._left <= 0:
+            return f"{title} …"
+        body = self.content(*_entries(value), inside | {id(value)})
+        return f"<details><summary>{title}</summary>{body}</details>"
