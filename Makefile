@@ -26,7 +26,7 @@ PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2)))
 export PYTHONDONTWRITEBYTECODE :=
 
 CAMPAIGNS := kills deliveries instep actors scrapy crashes power disk http damage records hostile copies ends forks clocks threads interrupts memory model shared
-.PHONY: help test pytest test-stores versions lint style types format demo bench bench-full bench-stores sharing-scale costs scale structure fuzz clean reliability $(CAMPAIGNS)
+.PHONY: help docs test pytest test-stores versions lint style types format demo bench bench-full bench-stores sharing-scale costs scale structure fuzz clean reliability $(CAMPAIGNS)
 .DEFAULT_GOAL := help
 
 help:
@@ -39,6 +39,7 @@ help:
 	@echo "make bench-full  states of ten million entries, on the same page: 25 minutes, 16 GB"
 	@echo "make bench-stores  saves on servers, which it starts: docs/stores.md (ARGS='--only valkey')"
 	@echo "make sharing-scale  what shared state costs, and for how many runs: docs/scale.md (ARGS='--only s3')"
+	@echo "make docs   the documentation as a site in build/docs, tried in Chromium if there is one"
 	@echo "make costs  counts of calls, bytes and entries beside what they were (COSTS=20000)"
 	@echo "make scale  the steps of a flush against size and share (ARGS='--size 10000')"
 	@echo "make structure  files on the way of an operation, circles of imports, lines of code"
@@ -46,7 +47,7 @@ help:
 	@echo "make $(firstword $(CAMPAIGNS))  one of them:" $(CAMPAIGNS) "(KILLS=200 POWER=300 … say how much)"
 	@echo "make fuzz   long runs of the state machines"
 	@echo "make format puts the code in order"
-	@echo "make clean  removes the virtual environment and caches"
+	@echo "make clean  removes the virtual environment, caches and built pages"
 
 $(STAMP): pyproject.toml
 	@test -n "$(MADE_WITH)" || { echo "autostate needs Python 3.11 or newer; \
@@ -123,6 +124,17 @@ bench-stores: $(SERVERS)
 
 sharing-scale: $(STAMP)
 	$(BIN)/python -m benchmarks.sharing --into docs/scale.md $(ARGS)
+
+# Sphinx and the theme: nothing else needs them.
+DOCS := $(VENV)/.docs$(MADE_WITH)
+
+$(DOCS): $(STAMP) pyproject.toml
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --group docs 2>/dev/null || \
+		{ $(PIP) 'pip>=25.1' && $(PIP) --group docs; }
+	@touch $@
+
+docs: $(DOCS)
+	$(BIN)/python -m docs.site $(ARGS)
 
 costs: $(STAMP)
 	COSTS=$(COSTS) $(BIN)/python -m pytest -n0 tests/test_costs.py $(ARGS)
@@ -246,4 +258,4 @@ fuzz: $(STAMP)
 		tests/tracking/test_refcount.py tests/processes/test_servers.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
