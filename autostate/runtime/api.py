@@ -327,7 +327,8 @@ def info(obj: Any = None) -> Any:
     """Tell what is known about a live state object or shared object, or about all.
 
     Args:
-        obj: The object, or the name of a state object. By default all live ones.
+        obj: The object or its name; a state object goes before a shared object of the same name.
+            By default all live ones.
 
     Returns:
         Of a state object its name and kind, whether it was resumed and after how long, when it was
@@ -335,7 +336,7 @@ def info(obj: Any = None) -> Any:
             what is not published yet, and so on: see `SharedInfo`.
 
     Raises:
-        LookupError: There is no live state object of that name.
+        LookupError: There is no live state object or shared object of that name.
         TypeError: The object is neither a state object nor shared, or a nested one.
 
     Example:
@@ -347,7 +348,19 @@ def info(obj: Any = None) -> Any:
         found: list[Any] = [one for manager in live() for one in manager.infos()]
         return found + [one for beside in _beside() for one in beside.infos()]
     of_shared = getattr(type(obj), "_info_", None)
-    return manager_of(obj).info(obj) if of_shared is None else of_shared(obj)
+    if of_shared is not None:
+        return of_shared(obj)
+    try:
+        return manager_of(obj).info(obj)
+    except LookupError:
+        for known in _shared_infos(obj):
+            return known
+        raise
+
+
+def _shared_infos(name: Any) -> list[SharedInfo]:
+    """Tell what is known about the live shared objects of a name."""
+    return [each for beside in _beside() for each in beside.infos() if each.name == name]
 
 
 def names(url: str | os.PathLike[str] | None = None) -> list[str]:
@@ -400,11 +413,20 @@ def delete(obj: Any) -> None:
         TypeError: The object is no state object, or a nested one; or it is shared.
     """
     if hasattr(type(obj), "_info_"):
-        raise TypeError(
-            f"a {type(obj).__name__} cannot be deleted, since other processes may write it at this "
-            "moment: use a new name; or delete the store when no process runs"
-        )
-    manager_of(obj).delete(obj)
+        raise _undeletable(type(obj).__name__)
+    try:
+        manager_of(obj).delete(obj)
+    except LookupError:
+        for known in _shared_infos(obj):
+            raise _undeletable(f"shared {known.kind}") from None
+        raise
+
+
+def _undeletable(kind: str) -> TypeError:
+    return TypeError(
+        f"a {kind} cannot be deleted, since other processes may write it at this moment: use a new "
+        "name; or delete the store when no process runs"
+    )
 
 
 def statistics() -> Statistics:

@@ -211,3 +211,20 @@ def test_a_store_that_does_not_answer_yet_is_tried_again(
     SharedCounter[str]("hits")["page"] += 1
     assert not left
     assert caplog.text.count("cannot be read yet") == 1
+
+
+def test_a_name_tells_of_a_shared_object() -> None:
+    """As it does of a state object, which goes first."""
+    hits = SharedCounter[str]("hits")
+    hits["page"] += 1
+    assert autostate.info("hits").kind == "counter"
+    with pytest.raises(TypeError, match="a shared counter cannot be deleted"):
+        autostate.delete("hits")
+    for call in (autostate.info, autostate.delete):
+        with pytest.raises(LookupError, match=r"no .*state object is called 'hit'"):
+            call("hit")
+    autostate.PersistedDict("hits")
+    assert autostate.info("hits").kind == "dict"
+    autostate.delete("hits")
+    assert autostate.info("hits").kind == "counter"
+    assert hits == {"page": 1}
